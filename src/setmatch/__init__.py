@@ -1,0 +1,1 @@
+"""Detection transformers, trained by matching sets of predictions to sets of objects."""

@@ -1,0 +1,46 @@
+"""Box geometry that torchvision.ops lacks: pairwise in matching order, and differentiable.
+
+Formats are in the names: `cxcywh` is centre and size, `xyxy` is two corners.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(cxcywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Turn centre and size into corners; the unit stays."""
+    centre, half = cxcywh[..., :2], cxcywh[..., 2:] / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def xyxy_to_cxcywh(xyxy: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Turn corners into centre and size; the unit stays."""
+    low, high = xyxy[..., :2], xyxy[..., 2:]
+    return torch.cat([(low + high) / 2, high - low], dim=-1)
+
+
+def generalized_iou(
+    xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
+) -> Float[Tensor, "*n"]:
+    """Return the generalised IoU of boxes that broadcast against each other, in [-1, 1].
+
+    Boxes turned inside out never raise: extents are clamped at zero, so that a box without area
+    overlaps nothing (arXiv 1902.09630). Two boxes that are the same point score -1.
+    """
+    x0, y0, x1, y1 = xyxy.unbind(-1)
+    u0, v0, u1, v1 = other_xyxy.unbind(-1)
+    # Axis by axis, because (…, 2) temporaries would double the bytes moved.
+    overlap = _extent(torch.maximum(x0, u0), torch.minimum(x1, u1)) * _extent(
+        torch.maximum(y0, v0), torch.minimum(y1, v1)
+    )
+    union = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - overlap
+    hull = _extent(torch.minimum(x0, u0), torch.maximum(x1, u1)) * _extent(
+        torch.minimum(y0, v0), torch.maximum(y1, v1)
+    )
+    tiny = torch.finfo(hull.dtype).tiny
+    return overlap / union.clamp(min=tiny) + union / hull.clamp(min=tiny) - 1
+
+
+def _extent(low: Tensor, high: Tensor) -> Tensor:
+    return (high - low).clamp(min=0)

@@ -1,0 +1,200 @@
+"""A recipe: every setting of a run, typed and frozen; strict YAML in, dotted overrides on top."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from setmatch.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def _number(value: object) -> object:
+    """Read '1e-4' as a number: YAML 1.1 takes it for a string."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[Real, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: strict types, no unknown keys, never changed after it is read."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """Which model, and the preset's arguments besides the number of classes."""
+
+    preset: str = "detr_r50"
+    arguments: dict[str, bool | int | float | str] = {}
+
+
+class DataSettings(Section):
+    """How images become batches."""
+
+    augment: Literal["detr", "small", "none"] = "detr"
+    short_side_px: Count = 800
+    long_side_px: Count = 1333
+    workers: Annotated[int, Field(ge=0)] = 2
+
+
+class MatchCosts(Section):
+    """Weights of the matching cost: -class p + l1 L1 - giou GIoU (arXiv 2005.12872, eq. 1)."""
+
+    class_: NotNegative = Field(default=1.0, alias="class")
+    l1: NotNegative = 5.0
+    giou: NotNegative = 2.0
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class LossWeights(Section):
+    """Weights of the loss terms, alike for every decoder layer."""
+
+    class_: NotNegative = Field(default=1.0, alias="class")
+    l1: NotNegative = 5.0
+    giou: NotNegative = 2.0
+    auxiliary: bool = True
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class TrainSettings(Section):
+    """The published optimisation; `batch_size` is images per optimiser step, over all processes."""
+
+    epochs: Count = 300
+    batch_size: Count = 16
+    micro_batch: Count = 2  # images a process takes through the model at once
+    lr: Positive = 1e-4
+    backbone_lr: NotNegative = 1e-5
+    weight_decay: NotNegative = 1e-4
+    clip_norm: Positive = 0.1
+    schedule: Literal["drop", "cosine"] = "drop"
+    drop_epoch: Count = 200
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: Annotated[int, Field(ge=0)] = 42
+    evaluate_every: Count = 1  # epochs
+    checkpoint_every: Count = 500  # steps; the end of an epoch always keeps one
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
+    log_every: Count = 10  # steps
+    nonfinite_limit: Count = 10  # steps in a row without a finite loss before the run stops
+
+
+class Recipe(Section):
+    """Every setting of a run. The defaults are the published recipe of DETR."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    matching: MatchCosts = MatchCosts()
+    loss: LossWeights = LossWeights()
+    train: TrainSettings = TrainSettings()
+
+
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """Read a recipe: a file, the name of one in recipes/, or a mapping; then apply `key=value`.
+
+    Keys that are left out keep their defaults; `overrides` are dotted ("train.lr=1e-4").
+    Raises ConfigError with the key, the value and the nearest known name.
+    """
+    tree, origin = _read(source)
+    for override in overrides:
+        _apply(tree, override)
+        origin = f"{origin} with --set" if "--set" not in origin else origin
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin)) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the complete recipe as YAML that `load_recipe` reads back to an equal recipe."""
+    return yaml.safe_dump(recipe.model_dump(by_alias=True), sort_keys=False)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
+    if source is None:
+        return {}, "the default recipe"
+    if isinstance(source, Mapping):
+        return {
+            k: dict(v) if isinstance(v, Mapping) else v for k, v in source.items()
+        }, "the recipe"
+    path = Path(source)
+    if not path.is_file():
+        named = RECIPES / f"{source}.yaml"
+        if not named.is_file():
+            known = ", ".join(recipe_names())
+            raise ConfigError(f"recipe {source}: no such file; recipes by name: {known}")
+        path = named
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"recipe {path}: cannot be read as YAML: {_one_line(error)}") from None
+    if tree is None:
+        return {}, f"recipe {path}"
+    if not isinstance(tree, dict):
+        raise ConfigError(f"recipe {path}: expected sections such as 'train:', got {tree!r}")
+    return tree, f"recipe {path}"
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) < 2 or not all(parts):
+        raise ConfigError(f"--set {override}: expected section.key=value, such as train.lr=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {_one_line(error)}") from None
+    branch = tree
+    for part in parts[:-1]:
+        if not isinstance(branch.setdefault(part, {}), dict):
+            raise ConfigError(f"--set {override}: {part} has no settings below it")
+        branch = branch[part]
+    branch[parts[-1]] = value
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{origin}: unknown key {key}; {hint}"
+    return f"{origin}: {key} = {first['input']!r}: {first['msg']}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        kind = section.model_fields[str(part)].annotation
+        assert isinstance(kind, type), "sections nest plainly"
+        section = kind
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

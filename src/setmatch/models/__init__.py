@@ -1,0 +1,1 @@
+"""The models: parts that compose into detectors."""

@@ -1,0 +1,183 @@
+"""The nouns of the method: what passes between data, model, matching, criterion and answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images padded to one size, top left, and which pixels belong to an image.
+
+    `padded` is known when the batch is built, so that choosing the unmasked path asks no device.
+    """
+
+    pixels: Float[Tensor, "B 3 H W"]
+    valid: Bool[Tensor, "B H W"]
+    padded: bool
+
+    @classmethod
+    def from_images(cls, images: Sequence[Float[Tensor, "3 h w"]]) -> "Batch":
+        """Pad normalised float32 images (3, h, w) with zeros, at the bottom and right, to one size.
+
+        Raises ValueError when there is no image, or one is not (3, h, w).
+        """
+        if not images or any(image.ndim != 3 or image.shape[0] != 3 for image in images):
+            shapes = [tuple(image.shape) for image in images]
+            raise ValueError(f"Batch.from_images takes images of shape (3, h, w), got {shapes}")
+        height = max(image.shape[1] for image in images)
+        width = max(image.shape[2] for image in images)
+        padded = any(image.shape[1:] != (height, width) for image in images)
+        valid = torch.ones(len(images), height, width, dtype=torch.bool, device=images[0].device)
+        if not padded:
+            return cls(torch.stack(list(images)), valid, padded)
+        pixels = images[0].new_zeros(len(images), 3, height, width)
+        for index, image in enumerate(images):
+            pixels[index, :, : image.shape[1], : image.shape[2]] = image
+            valid[index, image.shape[1] :] = False
+            valid[index, :, image.shape[2] :] = False
+        return cls(pixels, valid, padded)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the same batch on `device`, without waiting for the copy."""
+        return Batch(
+            self.pixels.to(device, non_blocking=True),
+            self.valid.to(device, non_blocking=True),
+            self.padded,
+        )
+
+    def pin_memory(self) -> "Batch":
+        """Return the same batch in page-locked memory, from which copies to a GPU can overlap."""
+        return Batch(self.pixels.pin_memory(), self.valid.pin_memory(), self.padded)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The objects of one image: class slots, and boxes as fractions of the unpadded image."""
+
+    classes: Int[Tensor, " M"]
+    cxcywh: Float[Tensor, "M 4"]
+
+    def __len__(self) -> int:
+        return self.classes.shape[0]
+
+    def to(self, device: torch.device | str) -> "Target":
+        """Return the same target on `device`, without waiting for the copy."""
+        return Target(
+            self.classes.to(device, non_blocking=True), self.cxcywh.to(device, non_blocking=True)
+        )
+
+    def pin_memory(self) -> "Target":
+        """Return the same target in page-locked memory."""
+        return Target(self.classes.pin_memory(), self.cxcywh.pin_memory())
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What every decoder layer believes; the last layer is the answer."""
+
+    logits: Float[Tensor, "L B Q C"]
+    cxcywh: Float[Tensor, "L B Q 4"]  # fractions of the unpadded image
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which query of which image answers for which target, numbered across the batch.
+
+    `query` counts within its image; `target` counts through the concatenated targets of the batch.
+    """
+
+    image: Int[Tensor, " M"]
+    query: Int[Tensor, " M"]
+    target: Int[Tensor, " M"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Predictions to be trained, and their assignment where it is known beforehand (denoising)."""
+
+    name: str
+    predictions: Predictions
+    assignment: Assignment | None = None
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The classes a model or data set knows: slot i of the logits is `names[i]`, id `ids[i]`.
+
+    A slot that no class uses (the holes of the published COCO weights) has the name None.
+    """
+
+    ids: tuple[int, ...]
+    names: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.names), "one id for every name"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, slot: int) -> str:
+        """Return the name of class slot `slot`; a hole answers with its id."""
+        return self.names[slot] or f"class {self.ids[slot]}"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a photograph before the model sees it.
+
+    The short side becomes `short_side_px` unless the long side would pass `long_side_px`; pixels
+    are scaled to 0..1 and normalised with `mean` and `std` (RGB).
+    """
+
+    short_side_px: int = 800
+    long_side_px: int = 1333
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that is needed to build a model again and to use its answers; stored beside its weights.
+
+    `arguments` are the keyword arguments of the preset besides the number of classes.
+    """
+
+    preset: str
+    arguments: Mapping[str, Any]
+    categories: Categories
+    preprocessing: Preprocessing = Preprocessing()
+    licence: str = "unknown"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first, in pixels of the original image."""
+
+    xyxy_px: Float[Tensor, "N 4"]
+    scores: Float[Tensor, " N"]
+    classes: Int[Tensor, " N"]
+    categories: Categories
+    size_px: tuple[int, int]  # height, width of the original image
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+    def above(self, threshold: float) -> "Detections":
+        """Return only the detections whose score is greater than `threshold`."""
+        keep = self.scores > threshold
+        return Detections(
+            self.xyxy_px[keep],
+            self.scores[keep],
+            self.classes[keep],
+            self.categories,
+            self.size_px,
+        )
