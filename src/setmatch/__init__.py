@@ -1,1 +1,98 @@
-"""Detection transformers, trained by matching sets of predictions to sets of objects."""
+"""Detection transformers, trained by matching sets of predictions to sets of objects.
+
+The names below are the whole public interface. Each is imported when it is first used, so that
+`import setmatch` costs nothing and `setmatch --help` needs no torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from setmatch.config import Recipe as Recipe
+    from setmatch.config import load_recipe as load_recipe
+    from setmatch.errors import SetmatchError as SetmatchError
+    from setmatch.evaluate import evaluate as evaluate
+    from setmatch.models.weights import convert as convert
+    from setmatch.models.weights import load as load
+    from setmatch.models.weights import save as save
+    from setmatch.predict import predict as predict
+    from setmatch.structures import Batch as Batch
+    from setmatch.structures import Categories as Categories
+    from setmatch.structures import Detections as Detections
+    from setmatch.structures import Predictions as Predictions
+    from setmatch.structures import Stream as Stream
+    from setmatch.structures import Target as Target
+    from setmatch.train.loop import train as train
+
+    __version__: str
+
+_HOMES = {
+    "Batch": "setmatch.structures",
+    "Categories": "setmatch.structures",
+    "Detections": "setmatch.structures",
+    "Predictions": "setmatch.structures",
+    "Recipe": "setmatch.config",
+    "SetmatchError": "setmatch.errors",
+    "Stream": "setmatch.structures",
+    "Target": "setmatch.structures",
+    "convert": "setmatch.models.weights",
+    "evaluate": "setmatch.evaluate",
+    "load": "setmatch.models.weights",
+    "load_recipe": "setmatch.config",
+    "predict": "setmatch.predict",
+    "save": "setmatch.models.weights",
+    "train": "setmatch.train.loop",
+}
+
+__all__ = [
+    "Batch",
+    "Categories",
+    "Detections",
+    "Predictions",
+    "Recipe",
+    "SetmatchError",
+    "Stream",
+    "Target",
+    "__version__",
+    "convert",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "predict",
+    "save",
+    "train",
+]
+
+
+class _Package(ModuleType):
+    """The package itself, whose functions keep their names.
+
+    Importing the module setmatch.predict would put it over the function of that name; here the
+    function stays, and the module is reached as in `from setmatch.predict import find_images`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("setmatch")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'setmatch' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,159 @@
+"""Imports run downward only, and one file alone talks to other processes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import setmatch
+
+PACKAGE = Path(setmatch.__file__).parent
+
+# From low to high. A room may import the layers below it and, in its own layer, the rooms listed
+# before it; the rooms of a set never meet.
+LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
+    ("errors", "boxes", "structures"),
+    ("config", "scoring"),
+    frozenset({"models", "data", "matching"}),
+    ("criterion", "postprocess"),
+    ("draw", "predict"),
+    ("evaluate", "export", "explain"),
+    ("train",),
+    ("__init__",),
+    ("demo", "web", "cli", "__main__"),
+)
+
+
+def module_of(path: Path) -> str:
+    parts = ("setmatch", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_of(path): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    """The room of setmatch.data.coco is data; the package itself is __init__."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def layer(name: str) -> int:
+    for height, rooms in enumerate(LAYERS):
+        if name in rooms:
+            return height
+    raise AssertionError(f"setmatch.{name} has no layer yet: give it one in LAYERS")
+
+
+def may_import(importer: str, imported: str) -> bool:
+    if importer == imported:
+        return True
+    here, there = layer(importer), layer(imported)
+    rooms = LAYERS[here]
+    if here == there:
+        return isinstance(rooms, tuple) and rooms.index(imported) < rooms.index(importer)
+    return there < here
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those that only a type checker reads."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            for other in child.orelse:
+                yield from running(other)
+        else:
+            yield from running(child)
+
+
+def imports(source: str) -> Iterator[tuple[int, str]]:
+    """(line, module) of every import, lazy ones too."""
+    for node in running(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                deeper = inner in SOURCES or base == "torch"
+                yield node.lineno, inner if deeper else base
+
+
+def layer_breaks(module: str, source: str) -> list[str]:
+    found = []
+    for line, target in imports(source):
+        if target.startswith("."):
+            found.append(f"{module}:{line}: write imports in full, not {target}")
+        elif target.split(".")[0] == "setmatch" and not may_import(room(module), room(target)):
+            found.append(f"{module}:{line}: {room(module)} must not import {target}")
+    return found
+
+
+def talks_to_processes(source: str) -> bool:
+    touched = any(target.startswith("torch.distributed") for _, target in imports(source))
+    return touched or any(
+        isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.distributed")
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_what_lies_below_it(module: str):
+    """The method can be read from the bottom up: nothing low knows anything high."""
+    assert layer_breaks(module, SOURCES[module]) == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_only_the_runtime_talks_to_other_processes(module: str):
+    """The number of processes is nobody's business but train/runtime.py's."""
+    assert module == "setmatch.train.runtime" or not talks_to_processes(SOURCES[module])
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("setmatch.models.heads", "import setmatch.data.index"),
+        ("setmatch.matching", "from setmatch.models import detector"),
+        ("setmatch.errors", "from setmatch.structures import Batch"),
+        ("setmatch.data.coco", "def f():\n    from setmatch.train import loop"),
+        ("setmatch.config", "from setmatch import load"),
+        ("setmatch.predict", "from setmatch.evaluate.report import Report"),
+        ("setmatch.train.loop", "from setmatch.cli import main"),
+        ("setmatch.train.loop", "from . import optim"),
+    ],
+)
+def test_an_upward_import_is_noticed(module: str, source: str):
+    """The rule can fail: upward, sideways, lazy and relative imports are all seen."""
+    assert len(layer_breaks(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("setmatch.models.heads", "from setmatch.models import attention"),
+        ("setmatch.predict", "from setmatch.draw import draw"),
+        ("setmatch.cli", "import setmatch"),
+        (
+            "setmatch.boxes",
+            "if TYPE_CHECKING:\n    from setmatch.train import loop\nelse:\n    import numpy",
+        ),
+    ],
+)
+def test_a_downward_import_is_allowed(module: str, source: str):
+    """One's own room, lower ones, and names for a type checker alone are free."""
+    assert layer_breaks(module, source) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.distributed as dist",
+        "from torch import distributed",
+        "from torch.distributed import all_reduce",
+        "import torch\ntorch.distributed.barrier()",
+    ],
+)
+def test_talking_to_processes_is_noticed(source: str):
+    """The rule can fail, in whichever way the module is reached."""
+    assert talks_to_processes(source)

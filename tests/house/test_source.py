@@ -1,0 +1,197 @@
+"""The taste that is checked: short files, names that say something, nothing that runs its input."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import setmatch
+
+PACKAGE = Path(setmatch.__file__).parent
+ROOT = Path(__file__).parents[2]
+FOLDERS = (PACKAGE, ROOT / "tests", ROOT / "benchmarks")
+PATHS = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
+SOURCES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in PATHS}
+PRODUCT = {name: source for name, source in SOURCES.items() if name.startswith("src")}
+
+LONGEST_FILE = 350
+DRAWERS = {"utils", "util", "misc", "common", "helpers", "helper"}
+HEAVY = {
+    *("matplotlib", "transformers", "huggingface_hub", "timm", "tensorboard", "wandb", "mlflow"),
+    *("onnx", "onnxruntime", "openvino", "fastapi", "ray", "av", "optuna", "supervision"),
+}
+TEST_ONLY = {"pycocotools", "hypothesis", "pytest", "beartype"}
+RUNS_ITS_INPUT = {"eval", "exec", "__import__", "os.system", "os.popen"}
+UNSAFE_YAML = {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
+PICKLES = {"pickle", "dill", "marshal", "shelve", "joblib"}
+CATCH_ALL = {"Exception", "BaseException"}
+
+
+def is_drawer(name: str) -> bool:
+    """Says whether some part of a path is a drawer for anything, or a second version."""
+    stems = [part.removesuffix(".py").lower() for part in Path(name).parts]
+    return any(s in DRAWERS or (s[-3:-1] == "_v" and s[-1].isdigit()) for s in stems)
+
+
+def unsafe(source: str) -> list[str]:
+    """Where a source runs what it is given, or swallows errors that it does not know."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            flags = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if (
+                name in RUNS_ITS_INPUT | UNSAFE_YAML
+                or name.split(".")[0] in PICKLES
+                or (name == "torch.load" and flags.get("weights_only") != "True")
+                or flags.get("weights_only") == "False"
+                or flags.get("allow_pickle", "False") != "False"
+                or flags.get("shell", "False") != "False"
+                or (name.endswith("suppress") and _names(node) & CATCH_ALL)
+            ):
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.ImportFrom) and node.module in PICKLES | {"yaml"}:
+            found.append(f"{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.ExceptHandler):
+            if node.type is None or _names(node.type) & CATCH_ALL:
+                found.append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+
+
+def eager_imports(source: str, libraries: set[str]) -> list[str]:
+    """Which of the libraries are imported as soon as the module is."""
+    found = []
+    for node in _at_import(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        found += [f"{node.lineno}: {n}" for n in names if n.split(".")[0] in libraries]
+    return found
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        typing = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+        if not lazy and not typing:
+            yield from _at_import(child)
+
+
+def undocumented(source: str) -> list[str]:
+    """Which module, public function, method or class has no docstring."""
+    tree = ast.parse(source)
+    bare = [f"{d.lineno}: {d.name}" for d in _public(tree) if not ast.get_docstring(d)]
+    return bare if ast.get_docstring(tree) else ["1: the module", *bare]
+
+
+def _public(
+    parent: ast.AST,
+) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    for node in ast.iter_child_nodes(parent):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            overloaded = any(ast.unparse(d).endswith("overload") for d in node.decorator_list)
+            if not node.name.startswith("_") and not overloaded:
+                yield node
+                if isinstance(node, ast.ClassDef):
+                    yield from _public(node)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_file_is_read_in_one_sitting(name: str):
+    """No file has more than 350 lines, and none is a drawer or a second version."""
+    assert len(SOURCES[name].splitlines()) <= LONGEST_FILE
+    assert not is_drawer(name)
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_nothing_runs_its_input_or_swallows_errors(name: str):
+    """No weights, recipe or answer from outside can run code, and no unknown error is hidden."""
+    assert unsafe(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_heavy_libraries_wait_until_they_are_needed(name: str):
+    """What is optional or slow to import is imported by the function that needs it."""
+    assert eager_imports(PRODUCT[name], HEAVY) == []
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_the_product_needs_no_testing_tool(name: str):
+    """Oracles and test libraries stay in the tests, even lazily."""
+    tree = ast.parse(PRODUCT[name])
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert not {n.split(".")[0] for n in names} & TEST_ONLY
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_whatever_is_public_says_what_it_is(name: str):
+    """Every module, public function, method and class has a docstring."""
+    assert undocumented(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["src/setmatch/utils.py", "src/misc/a.py", "models/detector_v2.py", "Common.py"]
+)
+def test_a_drawer_is_noticed(name: str):
+    """The rule about names can fail."""
+    assert is_drawer(name)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "read(path, weights_only=False)",
+        "yaml.load(text, Loader=yaml.SafeLoader)",
+        "from yaml import load",
+        "pickle.loads(data)",
+        "from pickle import load",
+        "numpy.load(path, allow_pickle=True)",
+        "subprocess.run(line, shell=True)",
+        "eval(text)",
+        "try: pass\nexcept: pass",
+        "try: pass\nexcept Exception: pass",
+        "try: pass\nexcept (OSError, Exception) as error: pass",
+        "try: pass\nexcept BaseException: pass",
+        "with contextlib.suppress(Exception): pass",
+    ],
+)
+def test_unsafe_code_is_noticed(source: str):
+    """The rule about safety can fail, in each of the ways it knows."""
+    assert len(unsafe(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path, weights_only=True)",
+        "yaml.safe_load(text)",
+        "model.eval()",
+        "try: pass\nexcept (OSError, ValueError): pass",
+    ],
+)
+def test_safe_code_is_left_alone(source: str):
+    """The rule about safety does not cry wolf."""
+    assert unsafe(source) == []
+
+
+def test_an_eager_import_is_noticed():
+    """The rule about heavy libraries can fail, at the top, in a class and under a condition."""
+    lines = "import timm.models\nclass A:\n  from av import open\nif x:\n  import ray\n"
+    assert len(eager_imports(lines, HEAVY)) == 3
+    assert eager_imports("def f():\n  import timm\n", HEAVY) == []
+
+
+def test_a_missing_docstring_is_noticed():
+    """The rule about docstrings can fail, for modules, classes, functions and methods."""
+    bare = "class A:\n  def f(self): ...\ndef g(): ...\ndef _h(): ...\n"
+    assert len(undocumented(bare)) == 4
+    assert undocumented('"""M."""\ndef g():\n  """G."""\n') == []
