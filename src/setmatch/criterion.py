@@ -1,0 +1,169 @@
+"""The set loss: class and box terms, summed over streams and decoder layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from setmatch.boxes import cxcywh_to_xyxy, generalized_iou
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.matching import match
+from setmatch.scoring import Matches, Scoring
+from setmatch.structures import Assignment, Predictions, Stream, Target
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The counts that losses are divided by: boxes, matched queries, query slots, images.
+
+    They belong to a whole accumulation window over all processes (published: to one process'
+    batch), so that the losses of its micro-batches add up to the loss of the window.
+    """
+
+    counts: Float[Tensor, "4"]
+
+    @classmethod
+    def of(
+        cls, targets: Sequence[Target], num_queries: int, device: torch.device | str = "cpu"
+    ) -> "Normaliser":
+        """Count one micro-batch; sum `counts` over micro-batches and processes for a window."""
+        sizes = [len(target) for target in targets]
+        matched = sum(min(size, num_queries) for size in sizes)
+        counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]
+        return cls(torch.tensor(counts, dtype=torch.float32, device=device))
+
+    def __add__(self, other: "Normaliser") -> "Normaliser":
+        return Normaliser(self.counts + other.counts)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The loss terms of one stream before weighting, a value per decoder layer; the last two are
+    logged, never trained: how many matched queries of the last layer name another class (percent),
+    and by how many the queries that answer miss the number of objects.
+    """
+
+    stream: str
+    classification: Float[Tensor, " L"]
+    l1: Float[Tensor, " L"]
+    giou: Float[Tensor, " L"]
+    class_error: Float[Tensor, ""]
+    cardinality_error: Float[Tensor, " L"]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What to minimise, and its parts."""
+
+    total: Float[Tensor, ""]
+    streams: tuple[Terms, ...]
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """The detached terms of each stream's last layer by name, as logs show them."""
+        shown = {"loss": self.total.detach()}
+        for terms in self.streams:
+            prefix = "" if terms.stream == "main" else f"{terms.stream}/"
+            shown |= {
+                f"{prefix}class": terms.classification[-1].detach(),
+                f"{prefix}l1": terms.l1[-1].detach(),
+                f"{prefix}giou": terms.giou[-1].detach(),
+                f"{prefix}class_error": terms.class_error,
+                f"{prefix}cardinality_error": terms.cardinality_error[-1],
+            }
+        return shown
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Matches every stream that does not bring its assignment, and sums its losses."""
+
+    scoring: Scoring
+    costs: MatchCosts
+    weights: LossWeights
+
+    def __call__(
+        self,
+        streams: Sequence[Stream],
+        targets: Sequence[Target],
+        normaliser: Normaliser | None = None,
+    ) -> Losses:
+        """Return the weighted loss of all streams and layers, in float32 under any autocast.
+
+        `normaliser` defaults to the counts of these targets alone (arXiv 2005.12872, eq. 2, and
+        section "auxiliary decoding losses": every layer is matched anew and weighs the same).
+        """
+        device = streams[0].predictions.logits.device
+        if normaliser is None:
+            num_queries = streams[0].predictions.logits.shape[2]
+            normaliser = Normaliser.of(targets, num_queries, device)
+        with torch.autocast(device.type, enabled=False):
+            terms = tuple(self._terms(stream, targets, normaliser) for stream in streams)
+            total = torch.stack([self._weighted(part) for part in terms]).sum()
+        return Losses(total, terms)
+
+    def _weighted(self, terms: Terms) -> Float[Tensor, ""]:
+        weights = self.weights
+        per_layer = weights.class_ * terms.classification
+        return (per_layer + weights.l1 * terms.l1 + weights.giou * terms.giou).sum()
+
+    def _terms(self, stream: Stream, targets: Sequence[Target], normaliser: Normaliser) -> Terms:
+        logits, cxcywh = self._trained_layers(stream.predictions)
+        layers = logits.shape[0]
+        assignments = (
+            [stream.assignment] * layers
+            if stream.assignment is not None
+            else match(logits, cxcywh, targets, self.scoring, self.costs)
+        )
+        owed_slots = torch.cat([target.classes for target in targets])
+        owed_boxes = torch.cat([target.cxcywh for target in targets])
+        target = torch.cat([assignment.target for assignment in assignments])
+        matches = _flatten(assignments, owed_slots[target])
+        found = cxcywh[matches.layer, matches.image, matches.query]
+        owed = owed_boxes[target]
+        # Every layer matches equally many pairs, so the flat pairs are (L, M) without a scatter.
+        distance = (found - owed).abs().view(layers, -1)
+        overlap = generalized_iou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(owed)).view(layers, -1)
+        boxes, matched, slots, images = normaliser.counts.clamp(min=1).unbind()
+        return Terms(
+            stream.name,
+            self.scoring.loss(logits, matches, slots, normaliser.counts[1]),
+            distance.sum(1) / boxes,
+            (1 - overlap).sum(1) / boxes,
+            _class_error(logits, matches, matched),
+            _cardinality_error(logits, targets, images),
+        )
+
+    def _trained_layers(
+        self, predictions: Predictions
+    ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"]]:
+        first = 0 if self.weights.auxiliary else -1
+        return predictions.logits[first:].float(), predictions.cxcywh[first:].float()
+
+
+def _flatten(assignments: Sequence[Assignment], slot: Tensor) -> Matches:
+    pairs = assignments[0].query.shape[0]
+    layer = torch.arange(len(assignments), device=slot.device).repeat_interleave(pairs)
+    image = torch.cat([assignment.image for assignment in assignments])
+    query = torch.cat([assignment.query for assignment in assignments])
+    return Matches(layer, image, query, slot)
+
+
+@torch.no_grad()
+def _class_error(
+    logits: Float[Tensor, "L B Q C"], matches: Matches, matched: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    last = matches.layer == logits.shape[0] - 1
+    answered = logits[-1].argmax(-1)[matches.image, matches.query]
+    return 100 * ((answered != matches.slot) & last).sum() / matched
+
+
+@torch.no_grad()
+def _cardinality_error(
+    logits: Float[Tensor, "L B Q C"], targets: Sequence[Target], images: Float[Tensor, ""]
+) -> Float[Tensor, " L"]:
+    counts = torch.tensor([len(target) for target in targets], device=logits.device)
+    answering = (logits.argmax(-1) != logits.shape[-1] - 1).sum(-1)
+    return (answering - counts).abs().float().sum(1) / images

@@ -1,0 +1,79 @@
+"""Hungarian matching: every target gets the one query that answers for it most cheaply."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from setmatch.boxes import cxcywh_to_xyxy, generalized_iou
+from setmatch.config import MatchCosts
+from setmatch.scoring import Scoring
+from setmatch.structures import Assignment, Target
+
+NEVER = 1e6  # the cost of a pair whose cost is not a number: far above any real one, still finite
+
+
+@torch.no_grad()
+def match(
+    logits: Float[Tensor, "L B Q C"],
+    cxcywh: Float[Tensor, "L B Q 4"],
+    targets: Sequence[Target],
+    scoring: Scoring,
+    costs: MatchCosts,
+) -> list[Assignment]:
+    """Match every decoder layer at once; one transfer to the CPU, where SciPy solves each image.
+
+    Returns one Assignment per layer, sorted by image, then query. An image with more targets than
+    queries leaves the dearest targets unmatched. Values that are not finite are matched last
+    instead of raising, so that one broken image cannot end a run (arXiv 2005.12872, eq. 1).
+    """
+    layers = logits.shape[0]
+    counts = [len(target) for target in targets]
+    if sum(counts) == 0:
+        nothing = torch.empty(0, dtype=torch.long, device=logits.device)
+        return [Assignment(nothing, nothing, nothing)] * layers
+    pairs = pairwise_cost(logits, cxcywh, targets, scoring, costs)
+    cost = pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER).cpu().numpy()
+    first = np.cumsum([0, *counts[:-1]])
+    image: list[np.ndarray] = []
+    query: list[np.ndarray] = []
+    target: list[np.ndarray] = []
+    for layer in range(layers):
+        for index, count in enumerate(counts):
+            row, column = linear_sum_assignment(cost[layer, index, :, :count])
+            image.append(np.full_like(row, index))
+            query.append(row)
+            target.append(column + first[index])
+    flat = torch.from_numpy(
+        np.stack([np.concatenate(part) for part in (image, query, target)]).astype(np.int64)
+    )
+    per_layer = flat.to(logits.device, non_blocking=True).view(3, layers, -1)
+    return [Assignment(*per_layer[:, layer]) for layer in range(layers)]
+
+
+def pairwise_cost(
+    logits: Float[Tensor, "L B Q C"],
+    cxcywh: Float[Tensor, "L B Q 4"],
+    targets: Sequence[Target],
+    scoring: Scoring,
+    costs: MatchCosts,
+) -> Float[Tensor, "L B Q T"]:
+    """Return the cost of every query for every target of its own image, in float32.
+
+    T is the largest number of targets in an image; columns past an image's own are meaningless.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        slots: Int[Tensor, "B T"] = pad_sequence([t.classes for t in targets], batch_first=True)
+        boxes: Float[Tensor, "B T 4"] = pad_sequence([t.cxcywh for t in targets], batch_first=True)
+        cost = costs.class_ * scoring.cost(logits.float(), slots)
+        ours, theirs = cxcywh.float()[:, :, :, None], boxes[None, :, None]
+        # One coordinate after the other: an (L, B, Q, T, 4) temporary would cost four times more.
+        for coordinate in range(4):
+            distance = (ours[..., coordinate] - theirs[..., coordinate]).abs_()
+            cost.add_(distance, alpha=costs.l1)
+        overlap = generalized_iou(cxcywh_to_xyxy(ours), cxcywh_to_xyxy(theirs))
+        return cost.sub_(overlap, alpha=costs.giou)

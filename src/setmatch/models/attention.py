@@ -1,0 +1,118 @@
+"""Multi-head attention through fused kernels, and the residual around it; weights on request."""
+
+import math
+from collections.abc import Callable
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Scaled dot-product attention of `heads` heads (arXiv 1706.03762, section 3.2)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        assert dim % heads == 0, "the heads share the width evenly"
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+        for projection in (self.query, self.key, self.value):
+            # The published model draws all three as one (3 D, D) matrix: Xavier sees that shape.
+            nn.init.xavier_uniform_(projection.weight, gain=math.sqrt(0.5))
+            nn.init.zeros_(projection.bias)
+        nn.init.xavier_uniform_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q D"],
+        key: Float[Tensor, "B K D"],
+        value: Float[Tensor, "B K D"],
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Return for every query the mix of values whose keys it asks for.
+
+        `valid` says which keys may be looked at; None, all of them, is the fast path.
+        """
+        mixed = F.scaled_dot_product_attention(
+            self._split(self.query(query)),
+            self._split(self.key(key)),
+            self._split(self.value(value)),
+            attn_mask=None if valid is None else valid[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def weights(
+        self,
+        query: Float[Tensor, "B Q D"],
+        key: Float[Tensor, "B K D"],
+        valid: Bool[Tensor, "B K"] | None = None,
+    ) -> Float[Tensor, "B H Q K"]:
+        """Return how much each query looks at each key, per head: what forward keeps hidden."""
+        q, k = self._split(self.query(query)), self._split(self.key(key))
+        affinity = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if valid is not None:
+            affinity = affinity.masked_fill(~valid[:, None, None, :], float("-inf"))
+        return affinity.softmax(-1)
+
+    def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class PostNorm(nn.Module):
+    """Residual, then norm: the published models."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return norm(x + branch(x))."""
+        return self.norm(x + self.dropout(branch(x)))
+
+    @staticmethod
+    def final_norm(dim: int) -> nn.Module:
+        """Return what ends a stack: nothing, for its last layer has normed already."""
+        return nn.Identity()
+
+
+class PreNorm(nn.Module):
+    """Norm inside the residual (arXiv 2002.04745): trains more easily when deep."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return x + branch(norm(x))."""
+        return x + self.dropout(branch(self.norm(x)))
+
+    @staticmethod
+    def final_norm(dim: int) -> nn.Module:
+        """Return the norm that the stack's unnormed sum needs."""
+        return nn.LayerNorm(dim)
+
+
+Residual = type[PostNorm] | type[PreNorm]
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers around a ReLU, at every token alike."""
+
+    def __init__(self, dim: int, hidden: int, dropout: float) -> None:
+        widen, narrow = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        nn.init.xavier_uniform_(widen.weight)
+        nn.init.xavier_uniform_(narrow.weight)
+        super().__init__(widen, nn.ReLU(), nn.Dropout(dropout), narrow)
+
+
+def located(x: Tensor, position: Tensor | None) -> Tensor:
+    """Return x with its position added, where there is one to add."""
+    return x if position is None else x + position

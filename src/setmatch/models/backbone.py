@@ -1,0 +1,118 @@
+"""The trunk: torchvision's ResNet, its batch norms frozen into the convolutions they follow."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class FrozenNorm(nn.Module):
+    """The statistics of a batch norm that is never trained; `FrozenNormConv2d` applies them."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    eps = 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def scale_and_shift(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
+        """Return the affine map, per channel, that the frozen norm is."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+class FrozenNormConv2d(nn.Conv2d):
+    """A convolution with a frozen batch norm after it, folded into its weights at every call.
+
+    Folding costs an operation per weight; a norm after the convolution would cost one per pixel,
+    which for the published trunk is several times more, and keeps another activation in memory.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        assert conv.bias is None, "a norm that follows makes a bias superfluous"
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]  # torch types pairs as variadic tuples
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            bias=False,
+        )
+        self.weight = conv.weight
+        self.norm = FrozenNorm(conv.out_channels)
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
+        """Convolve and normalise."""
+        scale, shift = self.norm.scale_and_shift()
+        return self._conv_forward(features, self.weight * scale[:, None, None, None], shift)
+
+
+class Backbone(nn.Module):
+    """A ResNet up to the stages that are asked for, from fine to coarse."""
+
+    def __init__(self, body: resnet.ResNet, stages: tuple[str, ...]) -> None:
+        super().__init__()
+        del body.fc, body.avgpool
+        self.body = body
+        self.stages = stages
+        self.channels = tuple(_out_channels(getattr(body, stage)) for stage in stages)
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature map of each asked-for stage, (B, C, H / stride, W / stride)."""
+        body = self.body
+        features = pixels.contiguous(memory_format=torch.channels_last)
+        features = body.maxpool(body.relu(body.bn1(body.conv1(features))))
+        levels = []
+        for stage in STAGES:
+            features = getattr(body, stage)(features)
+            if stage in self.stages:
+                levels.append(features)
+        return tuple(levels)
+
+
+def frozen_resnet(
+    name: str, *, dilate_last: bool = False, stages: tuple[str, ...] = ("layer4",)
+) -> Backbone:
+    """Return the trunk of the published models: frozen norms, stem and layer1 not trained.
+
+    `name` is torchvision's ("resnet50"); `dilate_last` keeps the last stage at stride 16 by
+    dilation (DC5). Weights are random: `weights.load_trunk` fills them.
+    """
+    body = getattr(resnet, name)(
+        norm_layer=nn.Identity, replace_stride_with_dilation=[False, False, dilate_last]
+    )
+    for parent, child, conv in list(_convolutions(body)):
+        setattr(parent, child, FrozenNormConv2d(conv))
+    for parameter in [*body.conv1.parameters(), *body.layer1.parameters()]:
+        parameter.requires_grad_(False)
+    return Backbone(body, stages)
+
+
+def live_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
+    """Return a trunk whose batch norms and every layer are trained: for learning from scratch."""
+    return Backbone(getattr(resnet, name)(), stages)
+
+
+def _convolutions(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:
+    for parent in module.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d):
+                yield parent, name, child
+
+
+def _out_channels(stage: nn.Sequential) -> int:
+    convolutions = [m for m in stage[-1].modules() if isinstance(m, nn.Conv2d)]
+    return convolutions[-1].out_channels

@@ -1,0 +1,53 @@
+"""The encoder: every token of the image looks at every other."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from setmatch.models.attention import Attention, FeedForward, Residual, located
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention among tokens, then a feed-forward network."""
+
+    def __init__(
+        self, dim: int, heads: int, ffn_dim: int, dropout: float, residual: Residual
+    ) -> None:
+        super().__init__()
+        self.self_attention = Attention(dim, heads, dropout)
+        self.ffn = FeedForward(dim, ffn_dim, dropout)
+        self.around_attention = residual(dim, dropout)
+        self.around_ffn = residual(dim, dropout)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N D"],
+        position: Float[Tensor, "b N D"] | None,
+        valid: Bool[Tensor, "B N"] | None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return tokens that know of each other; position goes to queries and keys, not values."""
+
+        def look_around(x: Tensor) -> Tensor:
+            at = located(x, position)
+            return self.self_attention(at, at, x, valid)
+
+        return self.around_ffn(self.around_attention(tokens, look_around), self.ffn)
+
+
+class Encoder(nn.Module):
+    """A stack of encoder layers; none at all is allowed (an ablation of the paper)."""
+
+    def __init__(self, layers: list[EncoderLayer], final_norm: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = final_norm
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N D"],
+        position: Float[Tensor, "b N D"] | None,
+        valid: Bool[Tensor, "B N"] | None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return the memory that the decoder reads; `valid` None means that all tokens are."""
+        for layer in self.layers:
+            tokens = layer(tokens, position, valid)
+        return self.norm(tokens)

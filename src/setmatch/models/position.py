@@ -1,0 +1,98 @@
+"""Where a token stands: position encodings, and the two places where a model adds them."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from setmatch.errors import ConfigError
+
+
+class SinePosition(nn.Module):
+    """Sines and cosines of the row and column, as fractions of the valid part (arXiv 2005.12872).
+
+    Half of the `dim` features tell the row, half the column; wavelengths run from 2 pi to
+    10000 * 2 pi, coordinates from 0 to 2 pi.
+    """
+
+    temperature = 10000.0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.features = dim // 2
+
+    def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "B D h w"]:
+        """Return the encoding of every cell, counted over the valid cells of its column or row."""
+        row, column = valid.float().cumsum(1), valid.float().cumsum(2)
+        row = row / (row[:, -1:, :] + 1e-6) * 2 * math.pi
+        column = column / (column[:, :, -1:] + 1e-6) * 2 * math.pi
+        pair = torch.arange(self.features, device=valid.device).div(2, rounding_mode="floor")
+        wavelength = self.temperature ** (2 * pair / self.features)
+        waves = [_interleave(axis[..., None] / wavelength) for axis in (row, column)]
+        return torch.cat(waves, dim=-1).permute(0, 3, 1, 2)
+
+
+class LearnedPosition(nn.Module):
+    """A learned vector for each row and each column, at most 50 of either."""
+
+    limit = 50
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(self.limit, dim // 2)
+        self.columns = nn.Embedding(self.limit, dim // 2)
+        nn.init.uniform_(self.rows.weight)
+        nn.init.uniform_(self.columns.weight)
+
+    def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "1 D h w"]:
+        """Return the encoding of every cell; padding does not move it."""
+        height, width = valid.shape[-2:]
+        if max(height, width) > self.limit:
+            raise ConfigError(
+                f"learned positions: the feature map is {height}x{width}, but only {self.limit} "
+                "rows and columns are learned; use smaller images or position=sine"
+            )
+        columns = self.columns.weight[:width].expand(height, -1, -1)
+        rows = self.rows.weight[:height, None].expand(-1, width, -1)
+        return torch.cat([columns, rows], dim=-1).permute(2, 0, 1)[None]
+
+
+class PositionAtAttention(nn.Module):
+    """Tokens without position; the position goes beside them, to every attention."""
+
+    def __init__(self, channels: int, dim: int, position: nn.Module) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(channels, dim, kernel_size=1)
+        self.position = position
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "b h w"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "b N D"]]:
+        """Return tokens, and their positions; `valid` of one row serves a batch without padding."""
+        return _tokens(self.projection(features)), _tokens(self.position(valid))
+
+
+class PositionAtInput(nn.Module):
+    """Tokens with their position added once, at the input (the 50-line model of the paper)."""
+
+    def __init__(self, channels: int, dim: int, position: nn.Module, feature_scale: float) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(channels, dim, kernel_size=1)
+        self.position = position
+        self.feature_scale = feature_scale
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "b h w"]
+    ) -> tuple[Float[Tensor, "B N D"], None]:
+        """Return tokens; no position is left for the attentions to add."""
+        tokens = self.feature_scale * _tokens(self.projection(features))
+        return tokens + _tokens(self.position(valid)), None
+
+
+def _interleave(angle: Float[Tensor, "*n F"]) -> Float[Tensor, "*n F"]:
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], dim=-1).flatten(-2)
+
+
+def _tokens(grid: Float[Tensor, "B D h w"]) -> Float[Tensor, "B N D"]:
+    return grid.flatten(2).transpose(1, 2)

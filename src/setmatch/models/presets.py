@@ -1,0 +1,186 @@
+"""Named models: a function each, composed from parts; MODELS lists them all."""
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from setmatch.errors import ConfigError
+from setmatch.models.attention import PostNorm, PreNorm, Residual
+from setmatch.models.backbone import Backbone, frozen_resnet, live_resnet
+from setmatch.models.decoder import Decoder, DecoderLayer, LastLayerDecoder
+from setmatch.models.detector import Detector
+from setmatch.models.encoder import Encoder, EncoderLayer
+from setmatch.models.heads import BoxHead
+from setmatch.models.position import (
+    LearnedPosition,
+    PositionAtAttention,
+    PositionAtInput,
+    SinePosition,
+)
+from setmatch.models.queries import LearnedContent, LearnedQueries
+from setmatch.scoring import Softmax
+from setmatch.structures import Card
+
+POSITIONS = {"sine": SinePosition, "learned": LearnedPosition}
+RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
+CHOICES = {"position": tuple(POSITIONS), "norm": tuple(RESIDUALS)}
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Depth, width and queries of a transformer; the defaults are the published ones."""
+
+    num_queries: int = 100
+    dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    ffn_dim: int = 2048
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class DetrShape(TransformerShape):
+    """What may differ between DETR models of one trunk."""
+
+    position: Literal["sine", "learned"] = "sine"
+    norm: Literal["post", "pre"] = "post"
+
+
+TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)
+
+
+def detr_r50(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-50."""
+    return _detr(frozen_resnet("resnet50"), num_classes, shape)
+
+
+def detr_r50_dc5(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-50 whose last stage is dilated: twice the resolution, for small objects."""
+    return _detr(frozen_resnet("resnet50", dilate_last=True), num_classes, shape)
+
+
+def detr_r101(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-101."""
+    return _detr(frozen_resnet("resnet101"), num_classes, shape)
+
+
+def detr_r101_dc5(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-101 whose last stage is dilated."""
+    return _detr(frozen_resnet("resnet101", dilate_last=True), num_classes, shape)
+
+
+def detr_r18_tiny(num_classes: int, shape: DetrShape = TINY) -> Detector:
+    """The published method made small, on a ResNet-18 whose norms are trained too."""
+    return _detr(live_resnet("resnet18"), num_classes, shape)
+
+
+def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
+    """The 50-line model of the paper: positions at the input, one linear box head."""
+    backbone = frozen_resnet("resnet50")
+    scoring = Softmax()
+    return Detector(
+        backbone,
+        PositionAtInput(
+            backbone.channels[-1], shape.dim, LearnedPosition(shape.dim), feature_scale=0.1
+        ),
+        Encoder(_encoder_layers(shape, PostNorm), nn.LayerNorm(shape.dim)),
+        LearnedContent(shape.num_queries, shape.dim),
+        LastLayerDecoder(_decoder_layers(shape, PostNorm), shape.dim),
+        nn.Linear(shape.dim, scoring.num_logits(num_classes)),
+        BoxHead(shape.dim, 4),
+        scoring,
+    )
+
+
+Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
+MODELS: dict[str, Preset] = {
+    "detr_r50": detr_r50,
+    "detr_r50_dc5": detr_r50_dc5,
+    "detr_r101": detr_r101,
+    "detr_r101_dc5": detr_r101_dc5,
+    "detr_r18_tiny": detr_r18_tiny,
+    "detr_demo": detr_demo,
+}
+
+
+def build(card: Card) -> Detector:
+    """Build the model that `card` describes, with random weights, in training mode.
+
+    Raises ConfigError for a preset or argument that does not exist, with the nearest that does.
+    """
+    preset = find_preset(card.preset)
+    detector = preset(len(card.categories), _shape(preset, card))
+    detector.card = dataclasses.replace(card, arguments=dict(card.arguments))
+    return detector
+
+
+def find_preset(name: str) -> Preset:
+    """Return the preset called `name`; raises ConfigError with the nearest name there is."""
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(MODELS)}"
+        raise ConfigError(f"model {name}: no such model; {hint}")
+    return MODELS[name]
+
+
+def _shape(preset: Preset, card: Card) -> Any:
+    default = inspect.signature(preset).parameters["shape"].default
+    fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+    for key, value in card.arguments.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+            raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
+        _check(card.preset, key, value, fields[key])
+    return dataclasses.replace(default, **card.arguments)
+
+
+def _check(preset: str, key: str, value: object, default: object) -> None:
+    """Refuse an argument of another kind than its default, or out of its range."""
+    what = f"model {preset}: {key} = {value!r}"
+    if key in CHOICES:
+        if value not in CHOICES[key]:
+            raise ConfigError(f"{what}; it can be {' or '.join(CHOICES[key])}")
+        return
+    kinds = (int, float) if isinstance(default, float) else (int,)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ConfigError(f"{what} must be of type {type(default).__name__}")
+    if value < (0 if key in ("dropout", "encoder_layers") else 1):
+        raise ConfigError(f"{what} is too small")
+    if key == "dropout" and value >= 1:
+        raise ConfigError(f"{what} must be below 1")
+
+
+def _detr(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
+    residual = RESIDUALS[shape.norm]
+    scoring = Softmax()
+    return Detector(
+        backbone,
+        PositionAtAttention(backbone.channels[-1], shape.dim, POSITIONS[shape.position](shape.dim)),
+        Encoder(_encoder_layers(shape, residual), residual.final_norm(shape.dim)),
+        LearnedQueries(shape.num_queries, shape.dim),
+        Decoder(_decoder_layers(shape, residual), shape.dim),
+        nn.Linear(shape.dim, scoring.num_logits(num_classes)),
+        BoxHead(shape.dim, shape.dim, shape.dim, 4),
+        scoring,
+    )
+
+
+def _encoder_layers(shape: TransformerShape, residual: Residual) -> list[EncoderLayer]:
+    return [
+        EncoderLayer(shape.dim, shape.heads, shape.ffn_dim, shape.dropout, residual)
+        for _ in range(shape.encoder_layers)
+    ]
+
+
+def _decoder_layers(shape: TransformerShape, residual: Residual) -> list[DecoderLayer]:
+    return [
+        DecoderLayer(shape.dim, shape.heads, shape.ffn_dim, shape.dropout, residual)
+        for _ in range(shape.decoder_layers)
+    ]
