@@ -1,12 +1,14 @@
 """A recipe: every setting of a run, typed and frozen; strict YAML in, dotted overrides on top."""
 
+import copy
 import difflib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
 from setmatch.errors import ConfigError
 
@@ -23,11 +25,21 @@ def _number(value: object) -> object:
     return value
 
 
+def _argument(value: object) -> object:
+    """Let one argument of a preset through: a plain value, and a finite one."""
+    value = _number(value)
+    plain = isinstance(value, bool | int | float | str)
+    if not plain or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError("expected a number, true, false or a word")
+    return value
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
+Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
 
 class Section(BaseModel):
@@ -40,7 +52,7 @@ class ModelSettings(Section):
     """Which model, and the preset's arguments besides the number of classes."""
 
     preset: str = "detr_r50"
-    arguments: dict[str, bool | int | float | str] = {}
+    arguments: dict[str, Argument] = {}
 
 
 class DataSettings(Section):
@@ -134,29 +146,52 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, which also refuses a key that stands twice: the first would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return the mapping of `node`; raises yaml.YAMLError for a key that stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for index, (key, (node_of_key, _)) in enumerate(zip(keys, node.value, strict=True)):
+            if key in keys[:index]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key!r} stands twice", problem_mark=node_of_key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _parse(text: str) -> Any:
+    """Read YAML; every way in which that fails is a yaml.YAMLError."""
+    loader = _StrictLoader(text)
+    try:
+        return loader.get_single_data()
+    except (ValueError, RecursionError) as error:  # no such date; nested a thousand deep
+        raise yaml.YAMLError(str(error)) from None
+    finally:
+        loader.dispose()
+
+
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
     if source is None:
         return {}, "the default recipe"
     if isinstance(source, Mapping):
-        return {
-            k: dict(v) if isinstance(v, Mapping) else v for k, v in source.items()
-        }, "the recipe"
-    path = Path(source)
-    if not path.is_file():
-        named = RECIPES / f"{source}.yaml"
-        if not named.is_file():
-            known = ", ".join(recipe_names())
-            raise ConfigError(f"recipe {source}: no such file; recipes by name: {known}")
-        path = named
+        return copy.deepcopy(dict(source)), "the recipe"
+    path = RECIPES / f"{source}.yaml" if source in recipe_names() else Path(source)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = _parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(recipe_names())
+        raise ConfigError(f"recipe {source}: no such file; recipes by name: {known}") from None
+    except OSError as error:
+        raise ConfigError(f"recipe {path}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"recipe {path}: cannot be read as YAML: {_one_line(error)}") from None
     if tree is None:
         return {}, f"recipe {path}"
-    if not isinstance(tree, dict):
-        raise ConfigError(f"recipe {path}: expected sections such as 'train:', got {tree!r}")
-    return tree, f"recipe {path}"
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise ConfigError(f"recipe {path}: expected sections such as 'train:', got {_brief(tree)}")
+    # A section whose every line is commented out is None to YAML.
+    return {key: {} if value is None else value for key, value in tree.items()}, f"recipe {path}"
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -165,7 +200,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or len(parts) < 2 or not all(parts):
         raise ConfigError(f"--set {override}: expected section.key=value, such as train.lr=1e-4")
     try:
-        value = yaml.safe_load(text)
+        value = _parse(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: {_one_line(error)}") from None
     branch = tree
@@ -184,7 +219,7 @@ def _explain(error: ValidationError, origin: str) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return f"{origin}: unknown key {key}; {hint}"
-    return f"{origin}: {key} = {first['input']!r}: {first['msg']}"
+    return f"{origin}: {key} = {_brief(first['input'])}: {first['msg']}"
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
@@ -194,6 +229,11 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         assert isinstance(kind, type), "sections nest plainly"
         section = kind
     return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _one_line(error: Exception) -> str:
