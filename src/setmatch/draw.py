@@ -1,0 +1,159 @@
+"""Boxes, names and scores drawn on a picture, legible whatever its size and what it shows."""
+
+import colorsys
+import math
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+from setmatch.structures import Detections
+
+Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+
+# Far apart from each other and from grey; neighbours in the list differ most.
+_COLOURS: tuple[Colour, ...] = (
+    (230, 57, 70),
+    (38, 132, 255),
+    (255, 183, 3),
+    (46, 175, 96),
+    (157, 78, 221),
+    (255, 122, 24),
+    (0, 180, 216),
+    (239, 71, 165),
+    (140, 196, 36),
+    (94, 96, 206),
+    (176, 110, 64),
+    (0, 150, 136),
+)
+_DARK: Colour = (20, 20, 24)
+_LIGHT: Colour = (255, 255, 255)
+_SHADE = (0, 0, 0, 90)  # the last number is opacity
+_GOLDEN_ANGLE = 0.381966
+
+
+class _Label(NamedTuple):
+    place: Rectangle
+    text: str
+
+
+def draw(image: Image.Image, detections: Detections) -> Image.Image:
+    """Return an RGB copy of `image` with every detection on it: box, class name, score.
+
+    Boxes are in pixels of `image`. Line and letters grow with the picture; labels stay inside it
+    and make room for each other, the best detection choosing first. The worst are drawn first, so
+    that the best lie on top.
+    """
+    picture = image.convert("RGB")
+    if picture is image:
+        picture = image.copy()
+    canvas = ImageDraw.Draw(picture, "RGBA")  # blends colours that are partly transparent
+    line = max(2, round(min(picture.size) / 220))
+    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 36)))
+    boxes = _inside(detections, picture.size)
+    colours = [colour_of(slot) for slot in detections.classes.tolist()]
+    labels: list[_Label] = []
+    for box, slot, score in zip(
+        boxes, detections.classes.tolist(), detections.scores.tolist(), strict=True
+    ):
+        name = detections.categories.name(slot)
+        labels.append(_label(f"{name} {score:.0%}", box, font, line, picture.size, labels))
+    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
+        _draw_box(canvas, box, colour, line)
+    for label, colour in reversed(list(zip(labels, colours, strict=True))):
+        _draw_label(canvas, label, colour, font, line)
+    return picture
+
+
+def colour_of(slot: int) -> Colour:
+    """Return the colour (RGB, 0..255) of class slot `slot`, always the same one."""
+    if slot < len(_COLOURS):
+        return _COLOURS[slot]
+    # Hues of the golden angle never repeat; saturation and value vary so that near hues differ.
+    hue = (slot * _GOLDEN_ANGLE) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.6)[slot % 2], (0.95, 0.8)[slot // 2 % 2])
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _inside(detections: Detections, size: tuple[int, int]) -> list[Rectangle]:
+    """Return the boxes cut to the picture, so that every line of them is seen."""
+    xyxy = detections.xyxy_px.double().cpu().clone()
+    xyxy[:, 0::2] = xyxy[:, 0::2].clamp(0, size[0] - 1)
+    xyxy[:, 1::2] = xyxy[:, 1::2].clamp(0, size[1] - 1)
+    return [(x0, y0, max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in xyxy.tolist()]
+
+
+def _draw_box(canvas: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int) -> None:
+    # A thin shade on both sides keeps the line visible on a ground of its own colour.
+    x0, y0, x1, y1 = box
+    canvas.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_SHADE)
+    if min(x1 - x0, y1 - y0) > 2 * line:
+        canvas.rectangle((x0 + line, y0 + line, x1 - line, y1 - line), outline=_SHADE)
+    canvas.rectangle(box, outline=colour, width=line)
+
+
+def _label(
+    text: str,
+    box: Rectangle,
+    font: Font,
+    line: int,
+    size: tuple[int, int],
+    others: list[_Label],
+) -> _Label:
+    """Find the place at `box` where the label covers least of the labels that chose before."""
+    text = _shortened(text, font, size[0] - 4 * line)
+    _, top, _, bottom = font.getbbox("Ag|")  # one height for every text
+    width, height = math.ceil(font.getlength(text)) + 4 * line, math.ceil(bottom - top) + 2 * line
+    x0, y0, x1, y1 = box
+    places = [
+        _pushed_inside((x, y, x + width, y + height), size)
+        for y in (y0 - height, y0, y1 - height, y1)
+        for x in (x0, x1 - width)
+    ]
+    return _Label(min(places, key=lambda place: _covered(place, others)), text)
+
+
+def _shortened(text: str, font: Font, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…" if text else ""
+
+
+def _pushed_inside(place: Rectangle, size: tuple[int, int]) -> Rectangle:
+    x0, y0, x1, y1 = place
+    left = max(0.0, min(x0, size[0] - (x1 - x0)))
+    top = max(0.0, min(y0, size[1] - (y1 - y0)))
+    return left, top, left + x1 - x0, top + y1 - y0
+
+
+def _covered(place: Rectangle, others: list[_Label]) -> float:
+    """Return how many pixels of the other labels lie under `place`."""
+    x0, y0, x1, y1 = place
+    return math.fsum(
+        max(0.0, min(x1, u1) - max(x0, u0)) * max(0.0, min(y1, v1) - max(y0, v0))
+        for u0, v0, u1, v1 in (other.place for other in others)
+    )
+
+
+def _draw_label(
+    canvas: ImageDraw.ImageDraw,
+    label: _Label,
+    colour: Colour,
+    font: Font,
+    line: int,
+) -> None:
+    if not label.text:
+        return
+    x0, y0, x1, y1 = label.place
+    canvas.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=line, fill=colour)
+    ink = _DARK if _luminance(colour) > 0.36 else _LIGHT
+    canvas.text((x0 + 2 * line, (y0 + y1) / 2), label.text, fill=ink, font=font, anchor="lm")
+
+
+def _luminance(colour: Colour) -> float:
+    """Return the relative luminance, 0..1, as WCAG 2 weighs the linear channels."""
+    red, green, blue = ((channel / 255) ** 2.2 for channel in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
