@@ -1,0 +1,48 @@
+"""From what the last decoder layer believes to boxes in pixels of the original image."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.scoring import Scoring
+from setmatch.structures import Categories, Detections, Predictions
+
+
+@torch.no_grad()
+def detections(
+    predictions: Predictions,
+    scoring: Scoring,
+    categories: Categories,
+    sizes_px: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """Answer with every slot of the last layer, one `Detections` per image, best first.
+
+    `sizes_px` are (height, width) of the original images, one per image of the batch; boxes come
+    back in their pixels, on the CPU, as float32, and are not clipped. No threshold and no
+    suppression of doubles: the set is the answer (arXiv 2005.12872, section 3). Equal scores keep
+    the order of the queries.
+    """
+    cxcywh = predictions.cxcywh[-1].float()
+    assert len(sizes_px) == cxcywh.shape[0], "one original size for every image of the batch"
+    read = scoring.read(predictions.logits[-1].float())
+    score, order = read.score.sort(dim=1, descending=True, stable=True)
+    slot = read.slot.gather(1, order)
+    query = read.query.gather(1, order)
+    xyxy_px = _to_pixels(cxcywh, query, sizes_px)
+    # One copy for each kind of answer, not one for each image.
+    score, slot, xyxy_px = score.cpu(), slot.cpu(), xyxy_px.cpu()
+    return [
+        Detections(xyxy_px[image], score[image], slot[image], categories, size_px)
+        for image, size_px in enumerate(sizes_px)
+    ]
+
+
+def _to_pixels(
+    cxcywh: Float[Tensor, "B Q 4"], query: Int[Tensor, "B K"], sizes_px: Sequence[tuple[int, int]]
+) -> Float[Tensor, "B K 4"]:
+    chosen = cxcywh.gather(1, query[..., None].expand(-1, -1, 4))
+    scale = [(width, height, width, height) for height, width in sizes_px]
+    return cxcywh_to_xyxy(chosen) * chosen.new_tensor(scale)[:, None]
