@@ -219,7 +219,8 @@ def _explain(error: ValidationError, origin: str) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return f"{origin}: unknown key {key}; {hint}"
-    return f"{origin}: {key} = {_brief(first['input'])}: {first['msg']}"
+    complaint = first["msg"].removeprefix("Value error, ")
+    return f"{origin}: {key} = {_brief(first['input'])}: {complaint}"
 
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:

@@ -36,27 +36,29 @@ def is_drawer(name: str) -> bool:
 
 def unsafe(source: str) -> list[str]:
     """Where a source runs what it is given, or swallows errors that it does not know."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call):
+    nodes = [node for node in ast.walk(ast.parse(source)) if _is_unsafe(node)]
+    return [f"{node.lineno}: {ast.unparse(node)}" for node in nodes]
+
+
+def _is_unsafe(node: ast.AST) -> bool:
+    match node:
+        case ast.ExceptHandler():
+            return node.type is None or bool(_names(node.type) & CATCH_ALL)
+        case ast.ImportFrom():
+            return node.module in PICKLES | {"yaml"}
+        case ast.Call():
             name = ast.unparse(node.func)
             flags = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            if (
+            return (
                 name in RUNS_ITS_INPUT | UNSAFE_YAML
                 or name.split(".")[0] in PICKLES
                 or (name == "torch.load" and flags.get("weights_only") != "True")
                 or flags.get("weights_only") == "False"
                 or flags.get("allow_pickle", "False") != "False"
                 or flags.get("shell", "False") != "False"
-                or (name.endswith("suppress") and _names(node) & CATCH_ALL)
-            ):
-                found.append(f"{node.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.ImportFrom) and node.module in PICKLES | {"yaml"}:
-            found.append(f"{node.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.ExceptHandler):
-            if node.type is None or _names(node.type) & CATCH_ALL:
-                found.append(f"{node.lineno}: {ast.unparse(node)}")
-    return found
+                or (name.endswith("suppress") and bool(_names(node) & CATCH_ALL))
+            )
+    return False
 
 
 def _names(node: ast.AST) -> set[str]:
