@@ -1,0 +1,229 @@
+"""COCO JSON into an Index: what is odd is repaired and listed, what is ambiguous is refused.
+
+Repaired besides what repair.py does to boxes: annotations of images that are not listed, absent
+iscrowd, area or image size, numbers written as text, entries listed twice, class names used twice.
+Refused: whatever could teach the wrong thing, such as a category that is not listed.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64
+from numpy.typing import NDArray
+
+from setmatch.data.columns import Record, Records
+from setmatch.data.images import read_size_px
+from setmatch.data.index import Index, Repair
+from setmatch.data.layout import image_root, require_files
+from setmatch.data.repair import NO_ID, Rows, repair
+from setmatch.errors import DataError
+from setmatch.structures import Categories
+
+
+@dataclass(frozen=True)
+class _Photos:
+    root: Path
+    ids: Int64[NDArray[np.int64], " N"]
+    names: list[str]
+    sizes_px: Int32[NDArray[np.int32], "N 2"]
+
+
+def read_coco(annotations: str | Path, images: str | Path | None = None) -> Index:
+    """Read COCO instances; class slots are the categories in order of their ids.
+
+    `images` is the folder of the image files; when None, the usual places beside the annotations
+    are tried. Raises DataError with file, place, value and problem when the file cannot be
+    read, is ambiguous, or image files are missing. What was repaired is in `index.repairs`.
+    """
+    source = Path(annotations)
+    tree = _parse(source)
+    repairs: list[Repair] = []
+    categories = _categories(Records.of(source, tree, "categories"), repairs)
+    photos = _photos(Records.of(source, tree, "images"), images, repairs)
+    rows = _rows(Records.of(source, tree, "annotations"), photos, categories, repairs)
+    del tree
+    rows, odd = repair(rows, photos.names, photos.sizes_px)
+    rows = rows.take(np.argsort(rows.image, kind="stable"))
+    encoded = [name.encode() for name in photos.names]
+    return Index(
+        source=source,
+        images=photos.root,
+        categories=categories,
+        image_ids=photos.ids,
+        sizes_px=photos.sizes_px,
+        names=b"".join(encoded),
+        name_offsets=_offsets([len(name) for name in encoded]),
+        offsets=_offsets(np.bincount(rows.image, minlength=len(photos.names))),
+        xywh_px=rows.xywh_px,
+        area_px=rows.area_px,
+        slots=rows.slot.astype(np.int32),
+        crowd=rows.crowd,
+        annotation_ids=rows.ids,
+        repairs=(*repairs, *odd),
+    )
+
+
+def _parse(source: Path) -> Record:
+    try:
+        tree = json.loads(source.read_bytes(), object_hook=_without_outline)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{source}: not valid JSON, perhaps cut short ({reason})") from None
+    if not isinstance(tree, dict):
+        raise DataError(f"{source}: holds a {type(tree).__name__}, not COCO's object of lists")
+    return tree
+
+
+def _without_outline(record: Record) -> Record:
+    # Dropped as soon as it is parsed: outlines are nine tenths of COCO, and would fill the memory.
+    record.pop("segmentation", None)
+    return record
+
+
+def _categories(records: Records, repairs: list[Repair]) -> Categories:
+    if not len(records):
+        raise DataError(f"{records.file}: lists no categories; name at least one class")
+    ids = _numbered(records, "id", repairs).tolist()
+    names: dict[int, str] = {}
+    for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
+        if names.setdefault(id_, name) != name:
+            raise records.error(position, f"{name!r} has the category id of {names[id_]!r}")
+    if len(names) < len(ids):
+        repairs.append(_file_wide(f"{len(ids) - len(names)} categories", "listed twice: once"))
+    used: set[str] = set()
+    for id_ in sorted(names):
+        name = names[id_]
+        if name in used:
+            # Detections come back by name, so that two classes cannot share one.
+            names[id_] = _free_name(name, used | set(names.values()))
+            done = "name of another category: given a new one"
+            repairs.append(_file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
+        used.add(names[id_])
+    return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 2
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def _photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> _Photos:
+    if not len(records):
+        raise DataError(f"{records.file}: lists no images; nothing to train on or to evaluate")
+    ids = _numbered(records, "id", repairs)
+    names = records.texts("file_name")
+    for position, name in enumerate(names):
+        if _escapes(name):
+            raise records.error(position, f"file name {name!r} leads out of the image folder")
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    original = first[inverse]
+    for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
+        other = names[original[position]]
+        if names[position] != other:
+            raise records.error(position, f"{names[position]!r} has the image id of {other!r}")
+        repairs.append(Repair(other, None, f"image {ids[position]}", "listed twice: read once"))
+    kept = np.sort(first)
+    names = [names[position] for position in kept.tolist()]
+    root = image_root(records.file, names) if images is None else Path(images)
+    require_files(root, names)
+    sizes_px = _sizes_px(records.only(kept.tolist()), root, names, repairs)
+    return _Photos(root, ids[kept], names, sizes_px)
+
+
+def _escapes(name: str) -> bool:
+    # The Windows flavour knows both kinds of slashes, and drives.
+    path = PureWindowsPath(name)
+    return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
+
+
+def _sizes_px(
+    records: Records, root: Path, names: list[str], repairs: list[Repair]
+) -> Int32[NDArray[np.int32], "N 2"]:
+    sides = [records.whole(key, missing=0).values for key in ("height", "width")]
+    sizes_px = np.stack(sides, axis=1)
+    wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
+    for position in np.flatnonzero(wrong).tolist():
+        given = "height {}, width {}".format(*sizes_px[position].tolist())
+        sizes_px[position] = read_size_px(root / names[position])
+        repairs.append(Repair(names[position], None, given, "size read from the image file"))
+    return sizes_px.astype(np.int32)
+
+
+def _rows(records: Records, photos: _Photos, categories: Categories, repairs: list[Repair]) -> Rows:
+    image_ids = _numbered(records, "image_id", repairs)
+    image = _positions(image_ids, photos.ids)
+    ids = _numbered(records, "id", repairs, missing=NO_ID)
+    slot = _positions(
+        _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
+    )
+    for position in np.flatnonzero(slot < 0).tolist():
+        unknown = records.rows[position]["category_id"]
+        raise records.error(
+            position, f"category_id {unknown} is none of the {len(categories)} categories"
+        )
+    xywh_px = records.quadruples("bbox")
+    area_px = _areas_px(records, xywh_px, repairs)
+    rows = Rows(ids, image, slot, xywh_px, area_px, _crowd(records, repairs))
+    for position in np.flatnonzero(image < 0).tolist():
+        id_ = None if ids[position] == NO_ID else int(ids[position])
+        done = "of an image that is not listed: left out"
+        repairs.append(Repair("", id_, f"image_id {image_ids[position]}", done))
+    return rows.take(image >= 0)
+
+
+def _areas_px(
+    records: Records, xywh_px: Float64[NDArray[np.float64], "A 4"], repairs: list[Repair]
+) -> Float64[NDArray[np.float64], " A"]:
+    areas_px = records.numbers("area")
+    wrong = ~np.isfinite(areas_px) | (areas_px < 0)
+    if wrong.any():
+        areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
+        count = f"area of {wrong.sum()} annotations"
+        repairs.append(_file_wide(count, "absent or no number: width × height"))
+    return areas_px
+
+
+def _crowd(records: Records, repairs: list[Repair]) -> Bool[NDArray[np.bool_], " A"]:
+    values = [row.get("iscrowd", 0) for row in records.rows]
+    for position, value in enumerate(values):
+        if type(value) not in (int, bool) or value not in (0, 1):
+            raise records.error(position, f"'iscrowd' is {value!r}, not 0 or 1")
+    absent = sum("iscrowd" not in row for row in records.rows)
+    if absent:
+        repairs.append(_file_wide(f"iscrowd of {absent} annotations", "absent: read as 0"))
+    return np.array(values, dtype=bool)
+
+
+def _numbered(
+    records: Records, key: str, repairs: list[Repair], missing: int | None = None
+) -> Int64[NDArray[np.int64], " R"]:
+    column = records.whole(key, missing)
+    if column.rewritten:
+        value = f"{key} of {column.rewritten} {records.key}"
+        repairs.append(_file_wide(value, "written as text or fraction: read as whole number"))
+    return column.values
+
+
+def _positions(
+    ids: Int64[NDArray[np.int64], " A"], known: Int64[NDArray[np.int64], " K"]
+) -> Int64[NDArray[np.int64], " A"]:
+    """Return where each id stands among the known ones; -1 where it does not."""
+    order = np.argsort(known)
+    rank = np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)
+    position = order[rank]
+    return np.where(known[position] == ids, position, -1)
+
+
+def _offsets(counts: Any) -> Int64[NDArray[np.int64], " N+1"]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _file_wide(value: str, done: str) -> Repair:
+    return Repair("", None, value, done)

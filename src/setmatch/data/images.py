@@ -1,0 +1,123 @@
+"""Image files to uint8 RGB tensors, upright; a file that cannot be read is an error by name."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from setmatch.errors import DataError
+
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
+# What Pillow's decoders raise on damaged files; PIL.UnidentifiedImageError is an OSError.
+_DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    IndexError,
+    EOFError,
+    OverflowError,
+    ZeroDivisionError,
+    NotImplementedError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_image(
+    path: str | Path, annotated_size_px: tuple[int, int] | None = None
+) -> UInt8[Tensor, "3 H W"]:
+    """Read an image file as RGB, turned upright as its EXIF orientation says.
+
+    `annotated_size_px` is the (height, width) that annotations were made on: where it fits only
+    the file as it is stored, the annotations were made without EXIF, and the image is not turned.
+    Alpha is dropped, 16 bits become 8, and of an animation the first frame is read. Raises
+    DataError with the file's name when it cannot be read whole, holds more than Pillow's
+    limit of pixels, or has another shape than the annotated one.
+    """
+    try:
+        with Image.open(path) as image:
+            _refuse_bomb(image)
+            upright = _needs_turning(image, annotated_size_px)
+            rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+            pixels = torch.from_numpy(np.array(rgb))
+    except _DECODING_ERRORS as error:
+        raise _unreadable(path, error) from error
+    size_px = (pixels.shape[0], pixels.shape[1])
+    if annotated_size_px is not None and not _same_shape(size_px, annotated_size_px):
+        raise DataError(
+            f"{path}: is {size_px[0]}×{size_px[1]} pixels (height × width), but annotated as "
+            f"{annotated_size_px[0]}×{annotated_size_px[1]}; correct the annotation or the file"
+        )
+    # Still interleaved in memory: torchvision resizes such uint8 images fastest.
+    return pixels.permute(2, 0, 1)
+
+
+def read_size_px(path: str | Path) -> tuple[int, int]:
+    """Return (height, width) of an image file, upright, from its header alone.
+
+    Raises DataError with the file's name when it is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (width, height) if _sideways(image) else (height, width)
+    except _DECODING_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _needs_turning(image: Image.Image, annotated_size_px: tuple[int, int] | None) -> bool:
+    stored = (image.height, image.width)
+    upright = stored[::-1] if _sideways(image) else stored
+    return annotated_size_px is None or upright == annotated_size_px or stored != annotated_size_px
+
+
+def _sideways(image: Image.Image) -> bool:
+    return image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    # Pillow itself only warns up to twice its limit.
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(
+            f"{image.width}×{image.height} pixels, PIL.Image.MAX_IMAGE_PIXELS allows {limit}"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        # 16-bit grey; Pillow's own conversion would clip every value above 255 to white.
+        grey = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; save it with 8 bits")
+    if image.mode in ("P", "PA", "La", "RGBa"):
+        # These have no direct way to RGB that minds their palette's or their premultiplied alpha.
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    return image.convert("RGB")
+
+
+def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) -> bool:
+    """Return whether one is the other scaled, within the rounding of a pixel."""
+    if size_px == annotated_size_px:
+        return True
+    (height, width), (other_height, other_width) = size_px, annotated_size_px
+    return abs(height * other_width - width * other_height) <= max(
+        height, width, other_height, other_width
+    )
+
+
+def _unreadable(path: str | Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).replace(f" {str(path)!r}", "").split()) or type(error).__name__
+    return DataError(f"{path}: cannot be read as an image ({reason}); replace or remove the file")
