@@ -1,0 +1,80 @@
+"""The checkpoints of a run: RUN/checkpoints/step_00000123/, newest good first."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setmatch.errors import TrainingError
+from setmatch.train.manifest import DamagedError, read_manifest, write_whole
+
+CHECKPOINTS = "checkpoints"
+PREFIX = "step_"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder whose files are what its manifest says; `facts` are what it was written with."""
+
+    folder: Path
+    step: int
+    facts: Mapping[str, Any]
+
+
+def has_checkpoints(run: Path) -> bool:
+    """Say whether the run has any checkpoint, good or damaged."""
+    return bool(_folders(run))
+
+
+def write_checkpoint(
+    run: Path, step: int, fill: Callable[[Path], None], facts: Mapping[str, Any], keep: int
+) -> None:
+    """Write the checkpoint after `step` steps whole, then remove all but the newest `keep`.
+
+    Raises TrainingError when it cannot be written; earlier ones are intact then.
+    """
+    folder = run / CHECKPOINTS / f"{PREFIX}{step:08d}"
+    write_whole(folder, fill, {**facts, "step": step})
+    for old in _folders(run)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def newest_good(run: Path) -> Checkpoint:
+    """Return the newest checkpoint of which every file is what its manifest says.
+
+    Every damaged one that is newer is named in a warning, with the file and what is wrong with it.
+    Raises TrainingError when none is good.
+    """
+    folders = _folders(run)
+    for folder in folders:
+        try:
+            manifest = read_manifest(folder)
+            step = int(manifest["step"])
+        except (DamagedError, KeyError, TypeError, ValueError) as error:
+            warnings.warn(f"damaged checkpoint, not used: {error}", stacklevel=2)
+        else:
+            return Checkpoint(folder, step, manifest)
+    found = f"all {len(folders)} there are damaged" if folders else "there are none"
+    raise TrainingError(f"{run / CHECKPOINTS}: no good checkpoint to resume from: {found}")
+
+
+def set_aside_newer(run: Path, step: int) -> None:
+    """Rename the checkpoints after `step`, which are damaged, so that they never count again."""
+    for folder in _folders(run):
+        if _step(folder) > step:
+            aside = folder.with_name(f"damaged_{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+
+
+def _folders(run: Path) -> list[Path]:
+    """Return the folders of checkpoints, newest first."""
+    found = [f for f in (run / CHECKPOINTS).glob(f"{PREFIX}*") if _step(f) >= 0]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(folder: Path) -> int:
+    digits = folder.name.removeprefix(PREFIX)
+    return int(digits) if digits.isdecimal() else -1

@@ -1,0 +1,140 @@
+"""Folders that appear whole or not at all, and that notice when a bit of them has changed.
+
+Measured: neither safetensors nor .pth notices a flipped bit, and a plain save that is killed leaves
+files that cannot be loaded. So every folder carries the SHA-256 of its files, is written aside,
+flushed to the disk, and only then given its name.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from setmatch.errors import TrainingError
+
+MANIFEST = "manifest.json"
+ITSELF = "manifest_sha256"  # of everything else in the manifest
+ASIDE = ".writing-"
+REPLACED = ".replaced-"
+
+
+class DamagedError(Exception):
+    """A folder that is not what its manifest says; the message names the file and what is wrong."""
+
+
+def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
+    """Let `fill` write files into a folder aside, add a manifest with `facts`, name it `folder`.
+
+    A folder of that name is replaced. When anything fails, or the process is killed, `folder` is
+    what it was before. Raises TrainingError, naming the folder, when the disk is full or read-only.
+    """
+    aside = folder.with_name(f"{ASIDE}{folder.name}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        fill(aside)
+        files = {path.name: _fingerprint(path) for path in sorted(aside.iterdir())}
+        manifest = {**facts, "files": files}
+        text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
+        (aside / MANIFEST).write_text(text, encoding="utf-8")
+        for path in [*aside.iterdir(), aside]:
+            _flush(path)
+        _take_name(aside, folder)
+        _flush(folder.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch reports a full disk as RuntimeError, safetensors as its own error.
+        raise TrainingError(
+            f"{folder}: cannot be written ({' '.join(str(error).split())}); what was there before "
+            "is intact: free space or choose another folder, then go on with --resume"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of `folder` after comparing every file with it.
+
+    Raises DamagedError that names the file that is missing, cut, changed or unknown.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files, promised = dict(manifest["files"]), manifest.pop(ITSELF)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{path}: cannot be read as a manifest ({error!r})") from None
+    if _digest(manifest) != promised:
+        raise DamagedError(f"{path}: its own SHA-256 is another: bits have changed")
+    for name, promised in files.items():
+        found = _look(folder / name)
+        if found != promised:
+            raise DamagedError(f"{folder / name}: {_difference(found, promised)}")
+    return manifest
+
+
+def clean_up(parent: Path) -> None:
+    """Remove what killed writes left in `parent`, and finish a replacement that was cut short."""
+    for replaced in parent.glob(f"{REPLACED}*"):
+        named = replaced.with_name(replaced.name.removeprefix(REPLACED))
+        if named.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(named)
+    for aside in parent.glob(f"{ASIDE}*"):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text_whole(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old one or the new one, never a part."""
+    aside = path.with_name(f"{ASIDE}{path.name}")
+    aside.write_text(text, encoding="utf-8")
+    _flush(aside)
+    aside.replace(path)
+
+
+def _take_name(aside: Path, folder: Path) -> None:
+    # No system call replaces a folder that has files, so that the old one steps aside for a
+    # moment; `clean_up` brings it back if the process dies in that moment.
+    replaced = folder.with_name(f"{REPLACED}{folder.name}")
+    if folder.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        folder.rename(replaced)
+    aside.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _look(path: Path) -> dict[str, Any] | str:
+    try:
+        return _fingerprint(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}
+
+
+def _difference(found: dict[str, Any] | str, promised: Any) -> str:
+    if isinstance(found, str):
+        return found
+    if not isinstance(promised, dict) or found["bytes"] != promised.get("bytes"):
+        return f"has {found['bytes']} bytes, the manifest promises {promised}"
+    return "its SHA-256 is not the one in the manifest: bits have changed"
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,201 @@
+"""The processes of a run and the device of each: the only file that talks to torch.distributed.
+
+`torchrun` starts the processes and sets RANK, LOCAL_RANK and WORLD_SIZE; without it a run is one
+process, and everything here costs nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from setmatch.errors import ConfigError, SetmatchError, TrainingError
+
+T = TypeVar("T")
+
+# A process that dies closes its sockets, which gloo notices at once; so hosts may wait long, as
+# when the first process writes a checkpoint. NCCL notices only by the clock, but is entered only
+# after all hosts have met in the same step, so that a short time is enough.
+HOST_PATIENCE = timedelta(minutes=30)
+DEVICE_PATIENCE = timedelta(seconds=50)
+LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process among `world` processes, and the device it computes on."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    host: dist.ProcessGroup | None = None  # a gloo group beside NCCL; None: the default group
+
+    @property
+    def is_first(self) -> bool:
+        """True in the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of `tensor` over all processes.
+
+        Raises TrainingError when another process has ended.
+        """
+        if self.world == 1:
+            return tensor
+        total = tensor.clone()
+        with lost_peers_named():
+            dist.all_reduce(total, group=self.host if total.device.type == "cpu" else None)
+        return total
+
+    def gather(self, value: T) -> list[T]:
+        """Return the value of every process, by rank; raises TrainingError when one has ended."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        with lost_peers_named():
+            dist.all_gather_object(values, value, group=self.host)
+        return values
+
+    def broadcast(self, value: T) -> T:
+        """Return the first process' value; raises TrainingError when a process has ended."""
+        if self.world == 1:
+            return value
+        values = [value]
+        with lost_peers_named():
+            dist.broadcast_object_list(values, src=0, group=self.host)
+        return values[0]
+
+    def first(self, work: Callable[[], None]) -> None:
+        """Let the first process do `work` while the others wait; its failure is everybody's.
+
+        Raises in every process what `work` raises in the first, if that is a SetmatchError.
+        """
+        failure: SetmatchError | None = None
+        if self.is_first:
+            try:
+                work()
+            except SetmatchError as error:
+                failure = error
+        failure = self.broadcast(failure)
+        if failure is not None:
+            raise failure
+
+    def equalise(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrite `tensors` with the first process' values."""
+        if self.world > 1:
+            with lost_peers_named():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Return `model`, its gradients averaged over the processes at the end of a backward."""
+        if self.world == 1:
+            return model
+        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            broadcast_buffers=norms,  # nothing else changes buffers
+            gradient_as_bucket_view=True,
+        )
+
+
+def without_exchange(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
+    """Return a context in which a backward keeps its gradients to itself, if `skip`."""
+    if skip and isinstance(model, DistributedDataParallel):
+        context: AbstractContextManager[None] = model.no_sync()
+        return context
+    return nullcontext()
+
+
+@contextmanager
+def lost_peers_named() -> Iterator[None]:
+    """Turn a failed exchange into a TrainingError that says another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (dist.is_initialized() and any(sign in str(error) for sign in LOST_PEER)):
+            raise
+        raise TrainingError(
+            f"process {dist.get_rank()} of {dist.get_world_size()}: another process of this run "
+            "ended or does not answer (its own messages say why); start the run again with --resume"
+        ) from error
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[Runtime]:
+    """Join the processes that torchrun started, or be the only one; leave them at the end.
+
+    `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
+    Raises ConfigError for a device that is not there or an environment that is incomplete.
+    """
+    rank, world = _environment("RANK", 0), _environment("WORLD_SIZE", 1)
+    place = _device(device, _environment("LOCAL_RANK", 0))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    if world == 1:
+        yield Runtime(place)
+        return
+    host = None
+    if place.type == "cuda":
+        dist.init_process_group("nccl", timeout=DEVICE_PATIENCE, device_id=place)
+        group = dist.new_group(backend="gloo", timeout=HOST_PATIENCE)
+        host = group if isinstance(group, dist.ProcessGroup) else None
+    else:
+        dist.init_process_group("gloo", timeout=HOST_PATIENCE)
+    yield Runtime(place, rank, world, host)
+    # Only here, not after an error: saying goodbye to a lost process could wait for ever.
+    dist.destroy_process_group()
+
+
+def choose_precision(setting: str, device: torch.device) -> torch.dtype:
+    """Return the type the model computes in: bfloat16 where the chip has it in hardware.
+
+    `setting` is "auto", "float32" or "bfloat16". float16 is never used: its range is too small for
+    costs and losses without a scaler.
+    """
+    if setting != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[setting]
+    if device.type == "cuda":
+        able = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        able = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if able else torch.float32
+
+
+def _environment(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        if name == "RANK" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError("WORLD_SIZE is set but RANK is not: start the processes by torchrun")
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"environment: {name}={text} is no number; torchrun sets it") from None
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    there = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if there else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name}: it can be auto, cpu, cuda or cuda:1")
+    if device.type == "cpu":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= there:
+        found = f"this machine has {there} (cuda:0 is the first)" if there else "no GPU was found"
+        raise ConfigError(f"device {name}: {found}; use --device cpu, or fewer processes")
+    return torch.device("cuda", index)

@@ -1,0 +1,148 @@
+"""The optimiser, the average and the plan: steps that are not finite, schedules, epochs."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from setmatch.config import TrainSettings
+from setmatch.train.ema import Average
+from setmatch.train.optim import (
+    NormStatistics,
+    apply_gradients,
+    build_optimizer,
+    set_learning_rates,
+)
+from setmatch.train.plan import Plan
+
+
+def model_and_optimizer(seed=0):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5))
+    groups = {"backbone": list(model[0].parameters()), "rest": list(model[1:].parameters())}
+    return model, build_optimizer(groups, TrainSettings(weight_decay=0.1))
+
+
+def learn(model, optimizer, pixels):
+    model(pixels).square().sum().backward()
+    return apply_gradients(optimizer, 0.1)
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
+def test_a_step_that_is_not_finite_changes_no_bit(poison):
+    """One bad gradient leaves parameters, moments and step counts of all groups as they were."""
+    model, optimizer = model_and_optimizer()
+    learn(model, optimizer, torch.randn(2, 3, 6, 6))
+    weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    model[0].weight.grad[0, 0, 0, 0] = poison
+    _, finite = apply_gradients(optimizer, 0.1)
+    assert not finite
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    for slot, moments in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(value, state["state"][slot][key]) for key, value in moments.items())
+
+
+def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
+    """Good, bad, good gives the weights of good, good."""
+    first, second = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 6)
+    model, optimizer = model_and_optimizer()
+    learn(model, optimizer, first)
+    learn(model, optimizer, second)
+    other, its_optimizer = model_and_optimizer()
+    norms = NormStatistics(other)
+    for pixels in (first, torch.full_like(first, float("nan")), second):
+        norms.keep()
+        _, finite = learn(other, its_optimizer, pixels)
+        norms.settle(finite)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_gradients_are_clipped_by_their_norm_over_all_groups():
+    """The norm returned is the one before clipping, over backbone and rest together."""
+    model, optimizer = model_and_optimizer()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    count = sum(p.numel() for p in model.parameters())
+    norm, finite = apply_gradients(optimizer, 0.1)
+    assert finite
+    assert norm.item() == pytest.approx(count**0.5, rel=1e-5)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_backbone_learns_at_its_own_rate():
+    """Both rates follow the schedule from their own full rate."""
+    _, optimizer = model_and_optimizer()
+    set_learning_rates(optimizer, 0.5)
+    set_learning_rates(optimizer, 0.1)
+    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert rates == {"backbone": pytest.approx(1e-6), "rest": pytest.approx(1e-5)}
+
+
+def test_average_follows_the_ramped_decay_and_ignores_bad_steps():
+    """The average equals the formula over finite steps; a bad step moves nothing."""
+    torch.manual_seed(0)
+    model = nn.BatchNorm1d(3)
+    average = Average(model, decay=0.5)
+    expected = model.running_mean.clone()
+    for step, finite in enumerate([True, True, False, True, True]):
+        model.running_mean.normal_()
+        model.num_batches_tracked += 1
+        average.update(torch.tensor(finite))
+        done = step - (step > 2)
+        decay = min(0.5, (1 + done) / (10 + done))
+        if finite:
+            expected = decay * expected + (1 - decay) * model.running_mean
+        torch.testing.assert_close(average.model.running_mean, expected)
+    assert average.updates == 4
+    assert average.model.num_batches_tracked == 5
+    assert not any(parameter.requires_grad for parameter in average.model.parameters())
+
+
+@given(
+    images=st.integers(1, 60),
+    batch_size=st.integers(1, 40),
+    epochs=st.integers(1, 6),
+    every=st.integers(1, 4),
+)
+def test_every_epoch_ends_once(images, batch_size, epochs, every):
+    """Whatever the sizes, epochs end in order, all of them, and the last step evaluates."""
+    settings = TrainSettings(epochs=epochs, batch_size=batch_size, evaluate_every=every)
+    plan = Plan(images, settings)
+    ended = [plan.ended(step) for step in range(plan.steps)]
+    assert ended == sorted(ended)
+    assert ended[-1] == epochs
+    assert (plan.steps - 1) * batch_size < epochs * images <= plan.steps * batch_size
+    assert plan.evaluates(plan.steps - 1)
+    assert all(plan.saves(step) for step in range(plan.steps) if plan.evaluates(step))
+    due = sum(plan.evaluates(step) for step in range(plan.steps))
+    assert due <= epochs // every + 1
+
+
+def test_published_schedule_drops_once():
+    """Full rate until the drop epoch, a tenth from then on."""
+    plan = Plan(10, TrainSettings(epochs=6, batch_size=4, drop_epoch=4))
+    factors = [plan.lr_factor(step) for step in range(plan.steps)]
+    assert factors == [1.0] * 10 + [0.1] * 5
+
+
+def test_cosine_warms_up_and_ends_near_zero():
+    """Linear up to 1 over the warm-up, then falling all the way."""
+    plan = Plan(10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10))
+    factors = [plan.lr_factor(step) for step in range(plan.steps)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[9:] == sorted(factors[9:], reverse=True)
+    assert 0 < factors[-1] < 1e-3
+
+
+def test_every_step_and_process_has_its_own_seed():
+    """Seeds are distinct and a pure function of the recipe's seed, the step and the process."""
+    plan = Plan(10, TrainSettings(seed=3))
+    seeds = {plan.seed(step, rank) for step in range(50) for rank in range(4)}
+    assert len(seeds) == 200
+    assert plan.seed(7, 1) == Plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
