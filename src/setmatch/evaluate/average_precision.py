@@ -1,0 +1,220 @@
+"""COCO average precision and recall: pycocotools' numbers to the last digit, but soon."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import hotcoco
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+
+from setmatch.data.index import Index
+from setmatch.errors import ConfigError, DataError
+from setmatch.structures import Categories, Detections
+
+_AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # boundaries at 32² and 96² pixels
+_RECALL_AT = (1, 10, 100)
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Detections of many images in flat arrays, classes as slots of the data set."""
+
+    image_ids: Int64[NDArray[np.int64], " D"]
+    slots: Int64[NDArray[np.int64], " D"]
+    xywh_px: Float64[NDArray[np.float64], "D 4"]
+    scores: Float64[NDArray[np.float64], " D"]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def of(
+        cls,
+        found: Sequence[Detections],
+        image_ids: Sequence[int],
+        slot_of: Int64[NDArray[np.int64], " C"],
+    ) -> "Results":
+        """Gather the detections of some images.
+
+        `slot_of` holds, for every class slot of the model, the slot of the data set, or -1 for a
+        class that the data set does not know: its detections are left out.
+        """
+        assert len(found) == len(image_ids), "one id for the detections of every image"
+        counts = [len(each) for each in found]
+        slots = slot_of[_stacked([each.classes.numpy() for each in found]).astype(np.int64)]
+        xyxy = _stacked([each.xyxy_px.numpy() for each in found]).reshape(-1, 4).astype(np.float64)
+        known = slots >= 0
+        return cls(
+            np.repeat(np.array(image_ids, dtype=np.int64), counts)[known],
+            slots[known],
+            np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)[known],
+            _stacked([each.scores.numpy() for each in found]).astype(np.float64)[known],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Results"]) -> "Results":
+        """Put the results of several batches or processes together, in order of image ids."""
+        image_ids = _stacked([part.image_ids for part in parts]).astype(np.int64)
+        order = image_ids.argsort(kind="stable")
+        return cls(
+            image_ids[order],
+            _stacked([part.slots for part in parts]).astype(np.int64)[order],
+            _stacked([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
+            _stacked([part.scores for part in parts]).astype(np.float64)[order],
+        )
+
+    def to_coco(self, categories: Categories) -> list[dict[str, Any]]:
+        """Return COCO results; all digits are kept, so that others compute the same numbers."""
+        ids = np.array(categories.ids, dtype=np.int64)[self.slots].tolist()
+        columns = (self.image_ids.tolist(), ids, self.xywh_px.tolist(), self.scores.tolist())
+        return [
+            {"image_id": image, "category_id": category, "bbox": box, "score": score}
+            for image, category, box, score in zip(*columns, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ClassPrecision:
+    """AP and AP50 of one class, -1 where there is nothing to find, and how many boxes there are."""
+
+    AP: float
+    AP50: float
+    boxes: int
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """The twelve COCO numbers, 0..1, and AP per class; -1 where there is nothing to find."""
+
+    AP: float
+    AP50: float
+    AP75: float
+    APs: float
+    APm: float
+    APl: float
+    AR1: float
+    AR10: float
+    AR100: float
+    ARs: float
+    ARm: float
+    ARl: float
+    per_class: Mapping[str, ClassPrecision]
+
+    def numbers(self) -> dict[str, float]:
+        """Return the twelve numbers by name, in COCO's order."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name != "per_class"
+        }
+
+
+def average_precision(
+    index: Index, results: Results, max_detections: int = 100
+) -> AveragePrecision:
+    """Compare results with all images and boxes of `index`, as pycocotools would.
+
+    At most `max_detections` per image and class count, best first; AR1, AR10 and AR100 have their
+    own limit. The protocol is COCO's (cocodataset.org/#detection-eval), through hotcoco. Intended
+    differences: an annotation with id 0 counts (pycocotools takes its match for none), and another
+    limit than 100 changes the limit alone (there AP becomes -1, cocoapi #558).
+    Raises DataError for an image id or a slot that `index` does not have, and for a score or box
+    that is not finite; ConfigError for a limit below 1.
+    """
+    if max_detections < 1:
+        raise ConfigError(f"max_detections = {max_detections}: at least 1 must count per image")
+    limits = sorted({*_RECALL_AT, max_detections})
+    evaluation = _run(index, results, limits)
+    precision: NDArray[np.float64] = evaluation["precision"]  # IoU, recall, class, area, limit
+    recall: NDArray[np.float64] = evaluation["recall"]  # IoU, class, area, limit
+    at = limits.index(max_detections)
+    boxes = np.bincount(index.slots[~index.crowd], minlength=len(index.categories))
+    return AveragePrecision(
+        AP=_mean(precision[..., _AREAS["all"], at]),
+        AP50=_mean(precision[0, ..., _AREAS["all"], at]),
+        AP75=_mean(precision[5, ..., _AREAS["all"], at]),
+        APs=_mean(precision[..., _AREAS["s"], at]),
+        APm=_mean(precision[..., _AREAS["m"], at]),
+        APl=_mean(precision[..., _AREAS["l"], at]),
+        AR1=_mean(recall[..., _AREAS["all"], limits.index(1)]),
+        AR10=_mean(recall[..., _AREAS["all"], limits.index(10)]),
+        AR100=_mean(recall[..., _AREAS["all"], limits.index(100)]),
+        ARs=_mean(recall[..., _AREAS["s"], at]),
+        ARm=_mean(recall[..., _AREAS["m"], at]),
+        ARl=_mean(recall[..., _AREAS["l"], at]),
+        per_class={
+            index.categories.name(slot): ClassPrecision(
+                AP=_mean(precision[:, :, slot, _AREAS["all"], at]),
+                AP50=_mean(precision[0, :, slot, _AREAS["all"], at]),
+                boxes=int(boxes[slot]),
+            )
+            for slot in range(len(index.categories))
+        },
+    )
+
+
+def _run(index: Index, results: Results, limits: list[int]) -> dict[str, Any]:
+    """Count matches at every threshold; ids are ranks from 1 on, exact in any type of number."""
+    order = index.image_ids.argsort()
+    truth = hotcoco.COCO.from_arrays(
+        [{"id": rank} for rank in range(1, len(index) + 1)],
+        [{"id": slot + 1, "name": str(slot)} for slot in range(len(index.categories))],
+        np.repeat(order.argsort() + 1, np.diff(index.offsets)),
+        index.slots.astype(np.int64) + 1,
+        index.xywh_px,
+        ids=np.arange(1, len(index.slots) + 1),
+        area=index.area_px,
+        iscrowd=index.crowd,
+    )
+    table = np.column_stack(
+        [
+            _ranks(results.image_ids, index.image_ids[order]) + 1,
+            results.xywh_px,
+            results.scores,
+            results.slots + 1,
+        ]
+    )
+    _check(table, len(index.categories), index)
+    evaluation = hotcoco.COCOeval(truth, truth.load_res(table), "bbox")
+    evaluation.params.max_dets = limits
+    evaluation.evaluate()
+    evaluation.accumulate()
+    assert evaluation.eval is not None, "accumulate has filled it"
+    return evaluation.eval
+
+
+def _ranks(
+    ids: Int64[NDArray[np.int64], " D"], ordered: Int64[NDArray[np.int64], " N"]
+) -> Int64[NDArray[np.int64], " D"]:
+    ranks = np.searchsorted(ordered, ids).clip(max=len(ordered) - 1)
+    strange: NDArray[np.int64] = ids[ordered[ranks] != ids]
+    if strange.size:
+        raise DataError(
+            f"{strange.size} detections are of images that the data set does not have, "
+            f"such as image id {strange[0]}; evaluate them against the data they were made on"
+        )
+    return ranks
+
+
+def _check(table: Float64[NDArray[np.float64], "D 7"], classes: int, index: Index) -> None:
+    slots = table[:, 6]
+    if ((slots < 1) | (slots > classes)).any():
+        raise DataError(f"{index.source}: detections of a class that its categories do not have")
+    finite = np.isfinite(table).all(axis=1)
+    if not finite.all():
+        raise DataError(
+            f"{int((~finite).sum())} of {finite.size} detections have a score or box that is not "
+            "finite; the model they come from has diverged"
+        )
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of what can be measured; -1, as in COCO, when there is nothing."""
+    measured: NDArray[np.float64] = values[values > -1]
+    return float(measured.mean()) if measured.size else -1.0
+
+
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0)
