@@ -1,0 +1,276 @@
+"""Batches: training's in the order that order.py deals out, evaluation's in equal shapes.
+
+Workers return what went wrong with an image instead of raising, so that the main process can
+report it in one line, or go on without the image.
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from setmatch.config import DataSettings
+from setmatch.data.images import read_image
+from setmatch.data.index import Index
+from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
+from setmatch.data.transforms import evaluation_px, prepare, training_transform
+from setmatch.errors import DataError
+from setmatch.structures import Batch, Preprocessing, Target
+
+_SKIPPED_AT_MOST = 0.01  # of the images
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """What one process takes through the model at once in training."""
+
+    batch: Batch
+    targets: tuple[Target, ...]
+    image_ids: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> "Minibatch":
+        """Return the same on `device`, without waiting for the copy."""
+        targets = tuple(target.to(device) for target in self.targets)
+        return Minibatch(self.batch.to(device), targets, self.image_ids)
+
+    def pin_memory(self) -> "Minibatch":
+        """Return the same in page-locked memory."""
+        targets = tuple(target.pin_memory() for target in self.targets)
+        return Minibatch(self.batch.pin_memory(), targets, self.image_ids)
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """Images of one shape, nothing padded, with the (height, width) their answers refer to."""
+
+    batch: Batch
+    image_ids: tuple[int, ...]
+    sizes_px: tuple[tuple[int, int], ...]
+
+    def to(self, device: torch.device | str) -> "EvaluationBatch":
+        """Return the same on `device`, without waiting for the copy."""
+        return EvaluationBatch(self.batch.to(device), self.image_ids, self.sizes_px)
+
+    def pin_memory(self) -> "EvaluationBatch":
+        """Return the same in page-locked memory."""
+        return EvaluationBatch(self.batch.pin_memory(), self.image_ids, self.sizes_px)
+
+
+class TrainingBatches:
+    """The minibatches of one process, in order; `unreadable` lists the images left out so far."""
+
+    def __init__(
+        self, samples: "_TrainingSamples", order: TrainingOrder, workers: int, limit: int
+    ) -> None:
+        self.unreadable: list[str] = []
+        self._samples = samples
+        self._order = order
+        self._workers = workers
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        for loaded in _load(self._samples, self._order, self._workers):
+            self._judge(loaded.problems)
+            assert loaded.batch is not None, "problems within the limit leave a batch"
+            yield loaded.batch
+
+    def _judge(self, problems: Sequence[str]) -> None:
+        self.unreadable += [problem for problem in problems if problem not in self.unreadable]
+        if not self.unreadable or (self._samples.skip and len(self.unreadable) <= self._limit):
+            return
+        if self._samples.skip:
+            raise DataError(
+                f"{len(self.unreadable)} unreadable images are more than {_SKIPPED_AT_MOST:.0%} of "
+                f"{len(self._samples.index)}; the last: {self.unreadable[-1]}"
+            )
+        raise DataError(self.unreadable[0])
+
+
+class EvaluationBatches:
+    """The evaluation batches of one process; the lengths are known before reading any image."""
+
+    def __init__(self, samples: "_EvaluationSamples", order: list[list[int]], workers: int) -> None:
+        self._samples = samples
+        self._order = order
+        self._workers = workers
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def images(self) -> int:
+        """Number of images in all batches of this process."""
+        return sum(map(len, self._order))
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        for loaded in _load(self._samples, self._order, self._workers):
+            if loaded.batch is None:
+                raise DataError(loaded.problems[0])
+            yield loaded.batch
+
+
+def training_batches(
+    index: Index,
+    data: DataSettings,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    micro_batch: int,
+    rank: int,
+    world: int,
+    first_step: int,
+    steps: int,
+    seed: int,
+    on_bad_image: Literal["stop", "skip"] = "stop",
+) -> TrainingBatches:
+    """Return the minibatches that process `rank` of `world` takes from `first_step` on.
+
+    Sizes follow `data`, mean and deviation `preprocessing`. The random numbers of a sample come
+    from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be dealt out, and
+    while iterating DataError for an image that cannot be read: at once, or with "skip" when more
+    than 1% of the images cannot. Skipped images are missing from their minibatch; one that would
+    be empty takes the next readable image of the index.
+    """
+    accumulation(batch_size, micro_batch, world)
+    sized = replace(preprocessing, short_side_px=data.short_side_px, long_side_px=data.long_side_px)
+    order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
+    samples = _TrainingSamples(index, data.augment, sized, seed, skip=on_bad_image == "skip")
+    return TrainingBatches(samples, order, data.workers, int(_SKIPPED_AT_MOST * len(index)))
+
+
+def evaluation_batches(
+    index: Index,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world: int = 1,
+) -> EvaluationBatches:
+    """Return batches of equal shape in which each image comes once, over all `world` processes.
+
+    Largest shapes come first, so that memory that does not suffice shows at once. Raises
+    DataError while iterating for an image that cannot be read.
+    """
+    sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
+    shapes = np.array([evaluation_px((h, w), preprocessing) for h, w in sizes_px.tolist()])
+    shapes, shape_of = np.unique(shapes, axis=0, return_inverse=True)
+    image_shape = shape_of[size_of.reshape(-1)]
+    order: list[list[int]] = []
+    for shape in np.argsort(-shapes.prod(axis=1), kind="stable"):
+        images = np.flatnonzero(image_shape == shape).tolist()
+        order += [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    return EvaluationBatches(_EvaluationSamples(index, preprocessing), order[rank::world], workers)
+
+
+class _Pinnable(Protocol):
+    def pin_memory(self) -> Self: ...
+
+
+Kind = TypeVar("Kind", bound=_Pinnable)
+
+
+@dataclass(frozen=True)
+class _Loaded(Generic[Kind]):
+    """What a worker hands over: a batch, and what was wrong with images that are not in it."""
+
+    batch: Kind | None
+    problems: tuple[str, ...]
+
+    def pin_memory(self) -> "_Loaded[Kind]":
+        return _Loaded(self.batch and self.batch.pin_memory(), self.problems)
+
+
+class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
+    """Minibatches by the places (epoch, image) of their samples."""
+
+    def __init__(
+        self, index: Index, augment: str, preprocessing: Preprocessing, seed: int, skip: bool
+    ) -> None:
+        self.index = index
+        self.skip = skip
+        self._transform = training_transform(augment, preprocessing)
+        self._seed = seed
+
+    def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
+        problems: list[str] = []
+        samples = [self._sample(place, problems) for place in places]
+        epoch, last = places[-1]
+        for step in range(1, len(self.index)):
+            if not self.skip or any(samples):
+                break
+            samples.append(self._sample((epoch, (last + step) % len(self.index)), problems))
+        found = [sample for sample in samples if sample is not None]
+        if not found or (problems and not self.skip):
+            return _Loaded(None, tuple(problems))
+        images, targets, image_ids = zip(*found, strict=True)
+        return _Loaded(Minibatch(Batch.from_images(images), targets, image_ids), tuple(problems))
+
+    def _sample(self, place: Place, problems: list[str]) -> tuple[torch.Tensor, Target, int] | None:
+        epoch, image = place
+        try:
+            pixels = read_image(self.index.path(image), self.index.size_px(image))
+        except DataError as error:
+            problems.append(str(error))
+            return None
+        # Forked, so that dropout's random numbers in this process do not notice; only the CPU's
+        # generator, because seeding a GPU's from a worker is impossible.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
+            seen, target = self._transform(pixels, self.index.target(image))
+        return seen, target, int(self.index.image_ids[image])
+
+
+class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
+    """Evaluation batches by the numbers of their images."""
+
+    def __init__(self, index: Index, preprocessing: Preprocessing) -> None:
+        self._index = index
+        self._preprocessing = preprocessing
+
+    def __getitem__(self, images: list[int]) -> _Loaded[EvaluationBatch]:
+        sizes_px = tuple(self._index.size_px(image) for image in images)
+        # The annotated size decides, so that a file stored smaller still fits into its batch.
+        shape = evaluation_px(sizes_px[0], self._preprocessing)
+        try:
+            pixels = [
+                prepare(read_image(self._index.path(image), size_px), self._preprocessing, shape)
+                for image, size_px in zip(images, sizes_px, strict=True)
+            ]
+        except DataError as error:
+            return _Loaded(None, (str(error),))
+        image_ids = tuple(self._index.image_ids[images].tolist())
+        return _Loaded(EvaluationBatch(Batch.from_images(pixels), image_ids, sizes_px), ())
+
+
+def _load(samples: Dataset[_Loaded[Kind]], order: Any, workers: int) -> Iterator[_Loaded[Kind]]:
+    """Yield the samples in order, from `workers` processes that live as long as the iteration."""
+    loader = DataLoader(
+        samples,
+        sampler=order,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        pin_memory=torch.cuda.is_available(),
+        # Its own generator: the default would draw a number from the main process' state.
+        generator=torch.Generator(),
+    )
+    yield from loader
+
+
+def _as_it_is(loaded: Any) -> Any:
+    return loaded
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    # Ctrl-C reaches every process of the group, but the main one decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,81 @@
+"""Which image comes when: a stream of shuffled epochs, dealt out to steps and processes.
+
+Everything here follows from numbers alone (seed, epoch, step, rank), never from a state that
+would have to be saved: training goes on at any step, on any number of processes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+
+from setmatch.errors import ConfigError
+
+Place = tuple[int, int]  # epoch, number of the image in the index
+
+
+def accumulation(batch_size: int, micro_batch: int, world: int) -> int:
+    """Return how many micro-batches each process sums up for one optimiser step.
+
+    Raises ConfigError when `world` processes with `micro_batch` images each do not divide
+    `batch_size`.
+    """
+    count, rest = divmod(batch_size, micro_batch * world)
+    if rest or not count:
+        fitting = max(count, 1) * micro_batch * world
+        raise ConfigError(
+            f"train.batch_size = {batch_size} cannot be dealt out in micro-batches of "
+            f"{micro_batch} to {world} process(es); set train.batch_size={fitting}, or change "
+            "train.micro_batch or the number of processes"
+        )
+    return count
+
+
+def permutation(seed: int, epoch: int, images: int) -> Int64[NDArray[np.int64], " N"]:
+    """Return the order of all images in an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(images)
+
+
+def sample_seed(seed: int, epoch: int, image: int) -> int:
+    """Return the 64-bit seed of all random numbers of one sample."""
+    return int(np.random.SeedSequence([seed, epoch, image]).generate_state(1, np.uint64)[0])
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """The micro-batches of one process, from `first_step` for `steps` optimiser steps.
+
+    Step t consumes positions t · batch_size to (t + 1) · batch_size of the endless stream
+    "permutation of epoch 0, of epoch 1, ...", so that each image comes exactly once an epoch.
+    Micro-batch a of rank r starts at position t · batch_size + (a · world + r) · micro_batch.
+    """
+
+    images: int
+    batch_size: int
+    micro_batch: int
+    rank: int
+    world: int
+    first_step: int
+    steps: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.steps * accumulation(self.batch_size, self.micro_batch, self.world)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        parts = accumulation(self.batch_size, self.micro_batch, self.world)
+        current, order = -1, permutation(self.seed, 0, self.images)
+        for step in range(self.first_step, self.first_step + self.steps):
+            for part in range(parts):
+                offset = (part * self.world + self.rank) * self.micro_batch
+                places = []
+                for position in range(self.micro_batch):
+                    epoch, rank_in_epoch = divmod(
+                        step * self.batch_size + offset + position, self.images
+                    )
+                    if epoch != current:
+                        current, order = epoch, permutation(self.seed, epoch, self.images)
+                    places.append((epoch, int(order[rank_in_epoch])))
+                yield places

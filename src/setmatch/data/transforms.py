@@ -1,0 +1,210 @@
+"""From a photograph and its objects to what the model sees: sizes, augmentation, normalisation."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image
+
+from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.errors import ConfigError
+from setmatch.structures import Preprocessing, Target
+
+Pair = tuple[Image, BoundingBoxes]
+Step = Callable[[Image, BoundingBoxes], Pair]
+Transform = Callable[[UInt8[Tensor, "3 H W"], Target], tuple[Float[Tensor, "3 h w"], Target]]
+
+_PUBLISHED = Preprocessing()
+_SHORT_SIDES_PX = tuple(range(480, 801, 32))
+_SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
+_CROP_SIDES_PX = (384, 600)
+
+
+def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
+    """Return the (height, width) to resize to: short side `short_px`, long side near `long_px`.
+
+    The published rule: only a long side that would pass `long_px` makes the short one smaller,
+    to round(long_px · short / long); the other side is int(S · long / short). Strips so thin
+    that the short side would vanish keep one pixel of it.
+    """
+    short, long = sorted(size_px)
+    if long / short * short_px > long_px:
+        short_px = round(long_px * short / long)
+    other_px = int(short_px * long / short) if short_px else long_px
+    sides = (max(short_px, 1), other_px)
+    return sides if size_px[0] <= size_px[1] else sides[::-1]
+
+
+def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Return the (height, width) in which the model sees an image outside of training."""
+    return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)
+
+
+def prepare(
+    image: UInt8[Tensor, "3 H W"],
+    preprocessing: Preprocessing,
+    size_px: tuple[int, int] | None = None,
+) -> Float[Tensor, "3 h w"]:
+    """Resize and normalise an image for evaluation or prediction.
+
+    `size_px` overrules the size that follows from the image's own.
+    """
+    height, width = image.shape[1:]
+    target_px = size_px or evaluation_px((height, width), preprocessing)
+    return normalise(F.resize(image, list(target_px), antialias=True), preprocessing)
+
+
+def normalise(
+    image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
+) -> Float[Tensor, "3 h w"]:
+    """Scale an image to 0..1 and normalise it by mean and standard deviation, in float32."""
+    scaled = F.to_dtype(image, torch.float32, scale=True)
+    return F.normalize(scaled, list(preprocessing.mean), list(preprocessing.std), inplace=True)
+
+
+@dataclass(frozen=True)
+class ResizeShortSide:
+    """Resize by the published size rule, the short side drawn from `short_sides_px`."""
+
+    short_sides_px: tuple[int, ...]
+    long_px: int
+
+    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
+        """Draw a short side; resize the image and its boxes."""
+        short_px = self.short_sides_px[_draw(0, len(self.short_sides_px) - 1)]
+        height, width = image.shape[-2:]
+        size_px = list(resized_px((height, width), short_px, self.long_px))
+        return F.resize(image, size_px, antialias=True), F.resize(boxes, size_px)
+
+
+@dataclass(frozen=True)
+class CropSides:
+    """Cut out a window whose sides are each drawn from min..max (or the image's side, if less)."""
+
+    min_px: int
+    max_px: int
+
+    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
+        """Draw the window's sides and its place; cut the image and clip its boxes."""
+        sides = image.shape[-2:]
+        cut = [_draw(min(self.min_px, side), min(self.max_px, side)) for side in sides]
+        corner = [_draw(0, side - kept) for side, kept in zip(sides, cut, strict=True)]
+        return F.crop(image, *corner, *cut), F.crop(boxes, *corner, *cut)
+
+
+@dataclass(frozen=True)
+class RandomView:
+    """Look at the image through a window of its own shape, then resize as for evaluation.
+
+    The window's sides are those of the image times a factor whose logarithm is uniform between
+    -`reach` and `reach`; a window larger than the image shows `fill` around it.
+    """
+
+    reach: float
+    fill: tuple[int, ...]
+    preprocessing: Preprocessing
+
+    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
+        """Draw the window's size, then its place, inside the image or around it."""
+        height, width = image.shape[-2:]
+        size_px = list(evaluation_px((height, width), self.preprocessing))
+        factor = math.exp(float(torch.empty(()).uniform_(-self.reach, self.reach)))
+        cut = [max(round(side * factor), 1) for side in (height, width)]
+        before, after = zip(
+            *(_split(side - kept) for side, kept in zip((height, width), cut, strict=True)),
+            strict=True,
+        )
+        if factor > 1:
+            padding = [-before[1], -before[0], -after[1], -after[0]]
+            image, boxes = F.pad(image, padding, fill=list(self.fill)), F.pad(boxes, padding)
+        else:
+            image, boxes = F.crop(image, *before, *cut), F.crop(boxes, *before, *cut)
+        return F.resize(image, size_px, antialias=True), F.resize(boxes, size_px)
+
+
+def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
+    """Return what turns a uint8 image and its target into what one training step sees.
+
+    "detr" is the published augmentation (arXiv 2005.12872, appendix A.4), its numbers scaled with
+    `preprocessing`'s sides from 800 and 1333; "small" suits some hundred images: flip, zoom, shift,
+    light; "none" only resizes. All draw from torch's generator. Raises ConfigError for other names.
+    """
+    pipelines: dict[str, Callable[[Preprocessing], list[Step]]] = {
+        "detr": _published,
+        "small": _few_images,
+        "none": _nothing,
+    }
+    if augment not in pipelines:
+        raise ConfigError(f"data.augment = {augment!r}: known are {', '.join(pipelines)}")
+    pipeline = v2.Compose(pipelines[augment](preprocessing))
+
+    def transform(
+        image: UInt8[Tensor, "3 H W"], target: Target
+    ) -> tuple[Float[Tensor, "3 h w"], Target]:
+        height, width = image.shape[1:]
+        scale = torch.tensor([width, height, width, height])
+        boxes = BoundingBoxes(
+            cxcywh_to_xyxy(target.cxcywh) * scale,
+            format=BoundingBoxFormat.XYXY,
+            canvas_size=(height, width),
+        )
+        seen, boxes = pipeline(Image(image), boxes)
+        return normalise(seen.as_subclass(Tensor), preprocessing), _target(boxes, target.classes)
+
+    return transform
+
+
+def _published(preprocessing: Preprocessing) -> list[Step]:
+    short = preprocessing.short_side_px / _PUBLISHED.short_side_px
+    long_px = preprocessing.long_side_px
+    resize = ResizeShortSide(_scaled(_SHORT_SIDES_PX, short), long_px)
+    # The published resize before the crop knows no longest side; four times the usual one only
+    # keeps panoramas from filling the memory.
+    before_crop = ResizeShortSide(_scaled(_SHORT_SIDES_BEFORE_CROP_PX, short), 4 * long_px)
+    crop = CropSides(*_scaled(_CROP_SIDES_PX, short))
+    return [
+        v2.RandomHorizontalFlip(0.5),
+        v2.RandomChoice([resize, v2.Compose([before_crop, crop, resize])]),
+    ]
+
+
+def _few_images(preprocessing: Preprocessing) -> list[Step]:
+    grey = tuple(round(255 * mean) for mean in preprocessing.mean)
+    return [
+        v2.RandomHorizontalFlip(0.5),
+        RandomView(0.35, grey, preprocessing),
+        # No hue: it costs as much as all the rest, and changes what colours mean.
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
+    ]
+
+
+def _nothing(preprocessing: Preprocessing) -> list[Step]:
+    return [ResizeShortSide((preprocessing.short_side_px,), preprocessing.long_side_px)]
+
+
+def _scaled(sides_px: tuple[int, ...], factor: float) -> tuple[int, ...]:
+    return tuple(max(round(side * factor), 1) for side in sides_px)
+
+
+def _draw(low: int, high: int) -> int:
+    """Return a whole number from `low` to `high`, both included, from torch's generator."""
+    return int(torch.randint(low, high + 1, ()))
+
+
+def _split(spare: int) -> tuple[int, int]:
+    """Share out pixels, or with a negative number lacking ones, to the two ends of a side."""
+    first = _draw(0, abs(spare))
+    return (first, spare - first) if spare > 0 else (-first, spare + first)
+
+
+def _target(boxes: BoundingBoxes, classes: Tensor) -> Target:
+    """Return the boxes that still have an area, as fractions of the canvas."""
+    height, width = boxes.canvas_size
+    xyxy = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
+    return Target(classes[keep], xyxy_to_cxcywh(xyxy[keep].clamp(0, 1)))
