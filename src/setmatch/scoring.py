@@ -1,7 +1,7 @@
 """Ways to read a class logit: cost, loss and probability live in one object, so they agree."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +28,7 @@ class Matches:
     slot: Int[Tensor, " M"]
 
 
+@runtime_checkable
 class Scoring(Protocol):
     """What matching, criterion and postprocess ask of a way to score classes."""
 

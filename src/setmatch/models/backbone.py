@@ -63,8 +63,9 @@ class FrozenNormConv2d(nn.Conv2d):
 class Backbone(nn.Module):
     """A ResNet up to the stages that are asked for, from fine to coarse."""
 
-    def __init__(self, body: resnet.ResNet, stages: tuple[str, ...]) -> None:
+    def __init__(self, name: str, stages: tuple[str, ...], body: resnet.ResNet) -> None:
         super().__init__()
+        self.name = name
         del body.fc, body.avgpool
         self.body = body
         self.stages = stages
@@ -89,7 +90,7 @@ def frozen_resnet(
     """Return the trunk of the published models: frozen norms, stem and layer1 not trained.
 
     `name` is torchvision's ("resnet50"); `dilate_last` keeps the last stage at stride 16 by
-    dilation (DC5). Weights are random: `weights.load_trunk` fills them.
+    dilation (DC5). Weights are random: `imagenet.fill_trunk` fills them.
     """
     body = getattr(resnet, name)(
         norm_layer=nn.Identity, replace_stride_with_dilation=[False, False, dilate_last]
@@ -98,12 +99,12 @@ def frozen_resnet(
         setattr(parent, child, FrozenNormConv2d(conv))
     for parameter in [*body.conv1.parameters(), *body.layer1.parameters()]:
         parameter.requires_grad_(False)
-    return Backbone(body, stages)
+    return Backbone(name, stages, body)
 
 
 def live_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
     """Return a trunk whose batch norms and every layer are trained: for learning from scratch."""
-    return Backbone(getattr(resnet, name)(), stages)
+    return Backbone(name, stages, getattr(resnet, name)())
 
 
 def _convolutions(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:

@@ -24,7 +24,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         content: Float[Tensor, "B Q D"],
-        query_position: Float[Tensor, "b Q D"] | None,
+        query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         located_memory: Float[Tensor, "B N D"],
         valid: Bool[Tensor, "B N"] | None,
@@ -54,9 +54,9 @@ class Decoder(nn.Module):
     def forward(
         self,
         content: Float[Tensor, "B Q D"],
-        query_position: Float[Tensor, "b Q D"] | None,
+        query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
-        position: Float[Tensor, "b N D"] | None,
+        position: Float[Tensor, "#B N D"] | None,
         valid: Bool[Tensor, "B N"] | None,
     ) -> Float[Tensor, "L B Q D"]:
         """Return what every layer made of the queries, normed; the last is the answer."""
@@ -74,9 +74,9 @@ class LastLayerDecoder(Decoder):
     def forward(
         self,
         content: Float[Tensor, "B Q D"],
-        query_position: Float[Tensor, "b Q D"] | None,
+        query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
-        position: Float[Tensor, "b N D"] | None,
+        position: Float[Tensor, "#B N D"] | None,
         valid: Bool[Tensor, "B N"] | None,
     ) -> Float[Tensor, "1 B Q D"]:
         """Return what the last layer made of the queries, normed."""

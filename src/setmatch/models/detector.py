@@ -60,7 +60,7 @@ class Detector(nn.Module):
         }
 
 
-def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "b h w"]:
+def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
     """Say which cells lie on an image; one map stands for all images if none is padded."""
     size = features.shape[-2:]
     if not batch.padded:

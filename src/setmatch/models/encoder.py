@@ -21,7 +21,7 @@ class EncoderLayer(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "B N D"],
-        position: Float[Tensor, "b N D"] | None,
+        position: Float[Tensor, "#B N D"] | None,
         valid: Bool[Tensor, "B N"] | None,
     ) -> Float[Tensor, "B N D"]:
         """Return tokens that know of each other; position goes to queries and keys, not values."""
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "B N D"],
-        position: Float[Tensor, "b N D"] | None,
+        position: Float[Tensor, "#B N D"] | None,
         valid: Bool[Tensor, "B N"] | None,
     ) -> Float[Tensor, "B N D"]:
         """Return the memory that the decoder reads; `valid` None means that all tokens are."""

@@ -67,8 +67,8 @@ class PositionAtAttention(nn.Module):
         self.position = position
 
     def forward(
-        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "b h w"]
-    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "b N D"]]:
+        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
+    ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "#B N D"]]:
         """Return tokens, and their positions; `valid` of one row serves a batch without padding."""
         return _tokens(self.projection(features)), _tokens(self.position(valid))
 
@@ -83,7 +83,7 @@ class PositionAtInput(nn.Module):
         self.feature_scale = feature_scale
 
     def forward(
-        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "b h w"]
+        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
     ) -> tuple[Float[Tensor, "B N D"], None]:
         """Return tokens; no position is left for the attentions to add."""
         tokens = self.feature_scale * _tokens(self.projection(features))

@@ -115,8 +115,9 @@ def build(card: Card) -> Detector:
     Raises ConfigError for a preset or argument that does not exist, with the nearest that does.
     """
     preset = find_preset(card.preset)
-    detector = preset(len(card.categories), _shape(preset, card))
-    detector.card = dataclasses.replace(card, arguments=dict(card.arguments))
+    shape = _shape(preset, card)
+    detector = preset(len(card.categories), shape)
+    detector.card = dataclasses.replace(card, arguments=dataclasses.asdict(shape))
     return detector
 
 

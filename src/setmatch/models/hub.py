@@ -1,0 +1,177 @@
+"""Folders and hub repositories in the layout of transformers (DetrForObjectDetection)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from setmatch.errors import WeightsError
+from setmatch.models.layouts import (
+    TRANSFORMERS,
+    State,
+    from_layout,
+    respell_transformers,
+    to_layout,
+)
+from setmatch.structures import Card, Categories, Preprocessing
+
+ARGUMENTS = {
+    "num_queries": "num_queries",
+    "dim": "d_model",
+    "heads": "encoder_attention_heads",
+    "encoder_layers": "encoder_layers",
+    "decoder_layers": "decoder_layers",
+    "ffn_dim": "encoder_ffn_dim",
+    "dropout": "dropout",
+    "position": "position_embedding_type",
+}
+TRUNKS = {"resnet50": "detr_r50", "resnet101": "detr_r101"}
+FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+
+
+def fetch_hub(repository: str) -> Path:
+    """Return the folder of a hub repository, downloaded once by huggingface_hub.
+
+    Raises WeightsError that says what to fetch when there is no network or no such repository.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(
+            f"{repository}: neither a file or folder here nor to be had from the hub ({reason}); "
+            f"fetch {', '.join(FILES)} of it elsewhere into one folder and load that folder"
+        ) from None
+
+
+def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]]:
+    """Read a folder that transformers has written: card, tensors in our names, what was assumed.
+
+    Raises WeightsError for models other than DETR's detector, and for damaged files.
+    """
+    config = _json(folder / "config.json")
+    if config.get("model_type") != "detr":
+        kind = config.get("model_type")
+        raise WeightsError(f"{folder}: config.json says model_type {kind!r}; only detr is read")
+    try:
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
+    state = {
+        key: value.float()
+        for key, value in from_layout(respell_transformers(tensors), TRANSFORMERS).items()
+    }
+    notes: list[str] = []
+    defaults = {"encoder_attention_heads": 8, "dropout": 0.1, "position_embedding_type": "sine"}
+    arguments = {
+        "num_queries": state["queries.embedding.weight"].shape[0],
+        "dim": state["queries.embedding.weight"].shape[1],
+        "ffn_dim": state["decoder.layers.0.ffn.0.weight"].shape[0],
+    }
+    for ours, theirs in ARGUMENTS.items():
+        if ours not in arguments:
+            arguments[ours] = config.get(theirs, defaults.get(theirs, 6))
+    card = Card(
+        _preset(state, config, folder),
+        arguments,
+        _categories(state, config),
+        _preprocessing(folder, notes),
+        licence="Apache-2.0" if source.startswith("facebook/detr-") else "unknown",
+        source=source,
+    )
+    return card, state, notes
+
+
+def write_transformers(card: Card, state: State, folder: Path) -> None:
+    """Write config.json, preprocessor_config.json and model.safetensors for transformers.
+
+    Raises WeightsError for models that transformers has no counterpart of.
+    """
+    if card.preset not in {f"{t}{d}" for t in TRUNKS.values() for d in ("", "_dc5")}:
+        raise WeightsError(f"{card.preset}: transformers has no counterpart of this model")
+    if card.arguments.get("norm", "post") != "post":
+        raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
+    names = {slot: card.categories.names[slot] or "N/A" for slot in range(len(card.categories))}
+    shape = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
+    config = {
+        "architectures": ["DetrForObjectDetection"],
+        "model_type": "detr",
+        "use_timm_backbone": True,
+        "use_pretrained_backbone": False,
+        "backbone": "resnet101" if "r101" in card.preset else "resnet50",
+        "backbone_config": None,
+        "dilation": card.preset.endswith("_dc5"),
+        **shape,
+        "decoder_attention_heads": card.arguments["heads"],
+        "decoder_ffn_dim": card.arguments["ffn_dim"],
+        "id2label": {str(slot): name for slot, name in names.items()},
+        "label2id": {name: slot for slot, name in names.items()},
+    }
+    preprocessing = card.preprocessing
+    processor = {
+        "image_processor_type": "DetrImageProcessor",
+        "do_resize": True,
+        "size": {
+            "shortest_edge": preprocessing.short_side_px,
+            "longest_edge": preprocessing.long_side_px,
+        },
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(processor, indent=2), encoding="utf-8"
+    )
+    tensors = {key: value.contiguous() for key, value in to_layout(state, TRANSFORMERS).items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(tree, dict):
+        raise WeightsError(f"{path}: expected a JSON object")
+    return tree
+
+
+def _preset(state: State, config: dict[str, Any], folder: Path) -> str:
+    blocks = {key.split(".")[3] for key in state if key.startswith("backbone.body.layer3.")}
+    trunk = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
+    if trunk is None:
+        raise WeightsError(f"{folder}: its trunk is neither ResNet-50 nor ResNet-101")
+    return f"{trunk}_dc5" if config.get("dilation") else trunk
+
+
+def _categories(state: State, config: dict[str, Any]) -> Categories:
+    slots = state["class_head.weight"].shape[0] - 1
+    labels = {int(slot): str(name) for slot, name in (config.get("id2label") or {}).items()}
+    names = tuple(None if labels.get(s) in (None, "N/A") else labels[s] for s in range(slots))
+    return Categories(tuple(range(slots)), names)
+
+
+def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        notes.append(f"assumed the published preprocessing: there is no {path.name}")
+        return Preprocessing()
+    tree = _json(path)
+    size = tree.get("size", {})
+    if not isinstance(size, dict):  # as older processors wrote it
+        size = {"shortest_edge": size, "longest_edge": tree.get("max_size")}
+    usual = Preprocessing()
+    red, green, blue = tree.get("image_mean", usual.mean)
+    spread_red, spread_green, spread_blue = tree.get("image_std", usual.std)
+    return Preprocessing(
+        size.get("shortest_edge") or usual.short_side_px,
+        size.get("longest_edge") or usual.long_side_px,
+        (red, green, blue),
+        (spread_red, spread_green, spread_blue),
+    )

@@ -1,0 +1,223 @@
+"""Names of tensors: ours, the published code's and transformers', one table for both directions.
+
+A row pairs two templates; {i}, {n}, {at} and {leaf} stand for what both sides share. The published
+layout packs query, key and value of an attention into one tensor: `name#0` is its first third.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from setmatch.errors import WeightsError
+
+State = dict[str, Tensor]
+Table = Sequence[tuple[str, str]]
+
+SHARED = {
+    "i": r"\d+",
+    "n": r"\d",
+    "at": r"(?:layer\d\.\d+\.)?",
+    "leaf": r"\w+",
+}
+
+
+def _trunk(theirs: str) -> Table:
+    """Pair our frozen trunk with torchvision's and timm's ResNet below the prefix `theirs`."""
+    return (
+        ("backbone.body.{at}conv{n}.weight", theirs + "{at}conv{n}.weight"),
+        ("backbone.body.{at}conv{n}.norm.{leaf}", theirs + "{at}bn{n}.{leaf}"),
+        ("backbone.body.{at}downsample.0.weight", theirs + "{at}downsample.0.weight"),
+        ("backbone.body.{at}downsample.0.norm.{leaf}", theirs + "{at}downsample.1.{leaf}"),
+    )
+
+
+def _packed(ours: str, theirs: str) -> Table:
+    return (
+        (f"{ours}.query.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#0"),
+        (f"{ours}.key.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#1"),
+        (f"{ours}.value.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#2"),
+        (f"{ours}.out.{{leaf}}", f"{theirs}.out_proj.{{leaf}}"),
+    )
+
+
+def _below(ours: str, theirs: str, table: Table) -> Table:
+    return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in table)
+
+
+TORCH_TRANSFORMER: Table = (
+    *_below(
+        "encoder.layers.{i}",
+        "transformer.encoder.layers.{i}",
+        (
+            *_packed("self_attention", "self_attn"),
+            ("around_attention.norm.{leaf}", "norm1.{leaf}"),
+            ("around_ffn.norm.{leaf}", "norm2.{leaf}"),
+            ("ffn.0.{leaf}", "linear1.{leaf}"),
+            ("ffn.3.{leaf}", "linear2.{leaf}"),
+        ),
+    ),
+    ("encoder.norm.{leaf}", "transformer.encoder.norm.{leaf}"),
+    *_below(
+        "decoder.layers.{i}",
+        "transformer.decoder.layers.{i}",
+        (
+            *_packed("self_attention", "self_attn"),
+            *_packed("cross_attention", "multihead_attn"),
+            ("around_self.norm.{leaf}", "norm1.{leaf}"),
+            ("around_cross.norm.{leaf}", "norm2.{leaf}"),
+            ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
+            ("ffn.0.{leaf}", "linear1.{leaf}"),
+            ("ffn.3.{leaf}", "linear2.{leaf}"),
+        ),
+    ),
+    ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
+)
+
+TORCHVISION_TRUNK: Table = _trunk("")
+
+ORIGINAL: Table = (
+    *_trunk("backbone.0.body."),
+    ("embed.position.rows.weight", "backbone.1.row_embed.weight"),
+    ("embed.position.columns.weight", "backbone.1.col_embed.weight"),
+    ("embed.projection.{leaf}", "input_proj.{leaf}"),
+    *TORCH_TRANSFORMER,
+    ("queries.embedding.weight", "query_embed.weight"),
+    ("class_head.{leaf}", "class_embed.{leaf}"),
+    ("box_head.layers.{i}.{leaf}", "bbox_embed.layers.{i}.{leaf}"),
+)
+
+DEMO: Table = (
+    *_trunk("backbone."),
+    ("embed.position.rows.weight", "row_embed"),
+    ("embed.position.columns.weight", "col_embed"),
+    ("embed.projection.{leaf}", "conv.{leaf}"),
+    *TORCH_TRANSFORMER,
+    ("queries.embedding.weight", "query_pos"),
+    ("class_head.{leaf}", "linear_class.{leaf}"),
+    ("box_head.layers.0.{leaf}", "linear_bbox.{leaf}"),
+)
+
+
+def _projections(ours: str, theirs: str) -> Table:
+    names = (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
+    return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.{b}.{{leaf}}") for a, b in names)
+
+
+TRANSFORMERS: Table = (
+    *_trunk("model.backbone.conv_encoder.model."),
+    ("embed.position.rows.weight", "model.position_embedding.row_embeddings.weight"),
+    ("embed.position.columns.weight", "model.position_embedding.column_embeddings.weight"),
+    ("embed.projection.{leaf}", "model.input_projection.{leaf}"),
+    *_below(
+        "encoder.layers.{i}",
+        "model.encoder.layers.{i}",
+        (
+            *_projections("self_attention", "self_attn"),
+            ("around_attention.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
+            ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
+            ("ffn.0.{leaf}", "fc1.{leaf}"),
+            ("ffn.3.{leaf}", "fc2.{leaf}"),
+        ),
+    ),
+    *_below(
+        "decoder.layers.{i}",
+        "model.decoder.layers.{i}",
+        (
+            *_projections("self_attention", "self_attn"),
+            *_projections("cross_attention", "encoder_attn"),
+            ("around_self.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
+            ("around_cross.norm.{leaf}", "encoder_attn_layer_norm.{leaf}"),
+            ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
+            ("ffn.0.{leaf}", "fc1.{leaf}"),
+            ("ffn.3.{leaf}", "fc2.{leaf}"),
+        ),
+    ),
+    ("decoder.norm.{leaf}", "model.decoder.layernorm.{leaf}"),
+    ("queries.embedding.weight", "model.query_position_embeddings.weight"),
+    ("class_head.{leaf}", "class_labels_classifier.{leaf}"),
+    ("box_head.layers.{i}.{leaf}", "bbox_predictor.layers.{i}.{leaf}"),
+)
+
+# What transformers also calls the same tensors: in version 5's memory, and in its own ResNet.
+TRANSFORMERS_SPELLINGS = (
+    (r"^model\.backbone\.model\.", "model.backbone.conv_encoder.model."),
+    (r"^model\.backbone\.position_embedding\.", "model.position_embedding."),
+    (r"\.o_proj\.", ".out_proj."),
+    (r"\.mlp\.fc", ".fc"),
+    (r"\.embedder\.embedder\.convolution\.", ".conv1."),
+    (r"\.embedder\.embedder\.normalization\.", ".bn1."),
+    (r"\.shortcut\.convolution\.", ".downsample.0."),
+    (r"\.shortcut\.normalization\.", ".downsample.1."),
+)
+STAGE = re.compile(r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.")
+BRANCH = re.compile(r"\.layer\.(\d)\.(convolution|normalization)\.")
+
+
+def to_layout(state: State, table: Table) -> State:
+    """Rename our tensors into the layout of `table`, packing what it packs.
+
+    Raises WeightsError for a tensor that the layout has no name for.
+    """
+    renamed = _rename(state, [(ours, theirs) for ours, theirs in table])
+    packed = {key: value for key, value in renamed.items() if "#" not in key}
+    for whole in sorted({key.partition("#")[0] for key in renamed if "#" in key}):
+        packed[whole] = torch.cat([renamed[f"{whole}#{index}"] for index in range(3)])
+    return packed
+
+
+def from_layout(state: State, table: Table) -> State:
+    """Rename the tensors of a foreign layout into ours, splitting what it packs.
+
+    Counters of trained batch norms, which a frozen norm has no use for, are left out. Raises
+    WeightsError for a tensor that the layout does not know.
+    """
+    split: State = {}
+    for key, value in state.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if "in_proj_" in key:
+            split |= {f"{key}#{index}": part for index, part in enumerate(value.chunk(3))}
+        else:
+            split[key] = value
+    return _rename(split, [(theirs, ours) for ours, theirs in table])
+
+
+def respell_transformers(state: State) -> State:
+    """Bring every spelling that transformers has used for DETR's tensors into the hub's."""
+    respelled = {}
+    for spelling, value in state.items():
+        key = BRANCH.sub(_branch, STAGE.sub(_stage, spelling))
+        for pattern, name in TRANSFORMERS_SPELLINGS:
+            key = re.sub(pattern, name, key)
+        respelled[key] = value
+    return respelled
+
+
+def _stage(match: re.Match[str]) -> str:
+    return f".layer{int(match[1]) + 1}.{match[2]}."
+
+
+def _branch(match: re.Match[str]) -> str:
+    kind = "conv" if match[2] == "convolution" else "bn"
+    return f".{kind}{int(match[1]) + 1}."
+
+
+def _rename(state: State, pairs: Table) -> State:
+    rules = [(_pattern(source), target) for source, target in pairs]
+    renamed = {}
+    for key, value in state.items():
+        for pattern, target in rules:
+            found = pattern.fullmatch(key)
+            if found:
+                renamed[target.format(**found.groupdict())] = value
+                break
+        else:
+            raise WeightsError(f"tensor {key}: this layout has no name for it")
+    return renamed
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    escaped = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
+    return re.compile(re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{SHARED[m[1]]})", escaped))

@@ -1,0 +1,158 @@
+"""Files of the published code (.pth): read without running anything in them."""
+
+import argparse
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from setmatch.errors import WeightsError
+from setmatch.models.layouts import DEMO, ORIGINAL, State, Table, from_layout, to_layout
+from setmatch.models.published import COCO_SLOTS, PUBLISHED
+from setmatch.structures import Card, Categories
+
+ARGUMENTS = {
+    "num_queries": "num_queries",
+    "dim": "hidden_dim",
+    "heads": "nheads",
+    "encoder_layers": "enc_layers",
+    "decoder_layers": "dec_layers",
+    "ffn_dim": "dim_feedforward",
+    "dropout": "dropout",
+    "position": "position_embedding",
+}
+
+
+def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str]]:
+    """Read a .pth of the published code: its card, its tensors in our names, what was assumed.
+
+    Raises WeightsError for files that are damaged, that hold anything but tensors and plain
+    values (a pickle can run code), or that hold another model.
+    """
+    content = _safe_load(path)
+    state, settings = _unwrap(content, path)
+    if any(key.startswith(("detr.", "mask_head.", "bbox_attention.")) for key in state):
+        raise WeightsError(f"{path}: a model with a mask head; this version reads detectors only")
+    demo = "linear_class.weight" in state
+    table = DEMO if demo else ORIGINAL
+    if "class_embed.weight" not in state and not demo:
+        raise WeightsError(f"{path}: no class_embed.weight in it; not a DETR detector's weights")
+    ours = {key: value.float() for key, value in from_layout(state, table).items()}
+    notes: list[str] = []
+    arguments = _arguments(ours, settings, path, notes)
+    name = preset or _preset(ours, settings, demo, path, notes)
+    if demo:
+        del arguments["position"]
+    card = Card(name, arguments, _categories(ours, notes), source=path.name)
+    if path.name in {published.name for published in PUBLISHED.values()}:
+        card = Card(name, arguments, COCO_SLOTS, licence="Apache-2.0", source=path.name)
+    return card, ours, notes
+
+
+def write_original(card: Card, state: State, path: Path) -> None:
+    """Write {"model": tensors, "args": plain values} that the published code loads strictly."""
+    table: Table = DEMO if card.preset == "detr_demo" else ORIGINAL
+    settings = {
+        theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items() if ours in card.arguments
+    }
+    settings |= {
+        "backbone": "resnet101" if "r101" in card.preset else "resnet50",
+        "dilation": card.preset.endswith("_dc5"),
+        "pre_norm": card.arguments.get("norm") == "pre",
+        "masks": False,
+        "aux_loss": True,
+    }
+    torch.save({"model": to_layout(state, table), "args": argparse.Namespace(**settings)}, path)
+
+
+def _safe_load(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it asks to run {asked[1]}" if asked else "its pickle is not plain data"
+        raise WeightsError(
+            f"{path}: refused, {what}; only tensors and plain values are read"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: not a whole checkpoint ({reason}); fetch it again") from None
+
+
+def _unwrap(content: Any, path: Path) -> tuple[State, Mapping[str, Any] | None]:
+    state, settings = content, None
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        state = content["model"]
+        settings = vars(content["args"]) if "args" in content else None
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
+    strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise WeightsError(f"{path}: {strangers[0]} is no tensor; not a file of the published code")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}, settings
+
+
+def _arguments(
+    ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]
+) -> dict[str, Any]:
+    """Take the shape from the tensors where they show it, else from the file's args."""
+    try:
+        arguments = {
+            "num_queries": ours["queries.embedding.weight"].shape[0],
+            "dim": ours["queries.embedding.weight"].shape[1],
+            "encoder_layers": _count(ours, r"encoder\.layers\.(\d+)\."),
+            "decoder_layers": _count(ours, r"decoder\.layers\.(\d+)\."),
+            "ffn_dim": ours["decoder.layers.0.ffn.0.weight"].shape[0],
+            "position": "learned" if "embed.position.rows.weight" in ours else "sine",
+        }
+    except KeyError as error:
+        raise WeightsError(f"{path}: the tensor {error} is missing; not a whole detector") from None
+    known = settings or {}
+    arguments["heads"] = known.get("nheads", 8)
+    arguments["dropout"] = known.get("dropout", 0.1)
+    if "nheads" not in known:
+        notes.append(
+            "assumed 8 attention heads and dropout 0.1, as published: the file does not say"
+        )
+    if "linear_class.weight" not in ours and "encoder.norm.weight" in ours:
+        arguments["norm"] = "pre"
+    return arguments
+
+
+def _preset(
+    ours: State, settings: Mapping[str, Any] | None, demo: bool, path: Path, notes: list[str]
+) -> str:
+    by_file = {published.name: name for name, published in PUBLISHED.items()}
+    if path.name in by_file:
+        return by_file[path.name]
+    if demo:
+        return "detr_demo"
+    blocks = _count(ours, r"backbone\.body\.layer3\.(\d+)\.")
+    trunk = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
+    if trunk is None or "backbone.body.layer1.0.conv3.weight" not in ours:
+        raise WeightsError(f"{path}: its trunk is neither ResNet-50 nor ResNet-101")
+    if settings is None or "dilation" not in settings:
+        notes.append(
+            f"assumed {trunk}, not its dilated form {trunk}_dc5: pass preset= to say otherwise"
+        )
+        return trunk
+    return f"{trunk}_dc5" if settings["dilation"] else trunk
+
+
+def _categories(ours: State, notes: list[str]) -> Categories:
+    slots = ours["class_head.weight"].shape[0] - 1
+    if slots == len(COCO_SLOTS):
+        notes.append("assumed COCO's class names: the file has 91 class slots and no names")
+        return COCO_SLOTS
+    notes.append(f"the file names none of its {slots} class slots: pass categories= to name them")
+    return Categories(tuple(range(slots)), (None,) * slots)
+
+
+def _count(state: State, pattern: str) -> int:
+    found = {int(match[1]) for key in state if (match := re.match(pattern, key))}
+    return max(found, default=-1) + 1

@@ -1,0 +1,98 @@
+"""The published weights: where they are, how to know them, and the classes they answer with."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+from setmatch.errors import WeightsError
+from setmatch.structures import Categories
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file; the name's eight hex digits open the SHA-256 of its content."""
+
+    name: str
+    licence: str = "Apache-2.0"
+
+    @property
+    def url(self) -> str:
+        """The address that the authors publish the file under."""
+        return f"https://dl.fbaipublicfiles.com/detr/{self.name}"
+
+    @property
+    def digest(self) -> str:
+        """The first eight hex digits of the file's SHA-256."""
+        return self.name.removesuffix(".pth").rsplit("-", 1)[1]
+
+
+PUBLISHED = {
+    "detr_r50": Published("detr-r50-e632da11.pth"),
+    "detr_r50_dc5": Published("detr-r50-dc5-f0fb7ef5.pth"),
+    "detr_r101": Published("detr-r101-2c7b67e5.pth"),
+    "detr_r101_dc5": Published("detr-r101-dc5-a2e86def.pth"),
+    "detr_demo": Published("detr_demo-da2a99e9.pth"),
+}
+
+# fmt: off
+COCO_NAMES = {
+    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
+    8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
+    14: "parking meter", 15: "bench", 16: "bird", 17: "cat", 18: "dog", 19: "horse", 20: "sheep",
+    21: "cow", 22: "elephant", 23: "bear", 24: "zebra", 25: "giraffe", 27: "backpack",
+    28: "umbrella", 31: "handbag", 32: "tie", 33: "suitcase", 34: "frisbee", 35: "skis",
+    36: "snowboard", 37: "sports ball", 38: "kite", 39: "baseball bat", 40: "baseball glove",
+    41: "skateboard", 42: "surfboard", 43: "tennis racket", 44: "bottle", 46: "wine glass",
+    47: "cup", 48: "fork", 49: "knife", 50: "spoon", 51: "bowl", 52: "banana", 53: "apple",
+    54: "sandwich", 55: "orange", 56: "broccoli", 57: "carrot", 58: "hot dog", 59: "pizza",
+    60: "donut", 61: "cake", 62: "chair", 63: "couch", 64: "potted plant", 65: "bed",
+    67: "dining table", 70: "toilet", 72: "tv", 73: "laptop", 74: "mouse", 75: "remote",
+    76: "keyboard", 77: "cell phone", 78: "microwave", 79: "oven", 80: "toaster", 81: "sink",
+    82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
+    89: "hair drier", 90: "toothbrush",
+}
+# fmt: on
+COCO_SLOTS = Categories(tuple(range(91)), tuple(COCO_NAMES.get(slot) for slot in range(91)))
+
+
+def cache_folder() -> Path:
+    """Return where downloads are kept: $SETMATCH_CACHE, or setmatch below the user's cache."""
+    if "SETMATCH_CACHE" in os.environ:
+        return Path(os.environ["SETMATCH_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"
+
+
+def fetch(name: str) -> Path:
+    """Return the published file for the model `name`, downloaded once and checked by its hash.
+
+    Raises WeightsError that says what to fetch and where to put it when there is no network, and
+    names the file when its content is not what was published.
+    """
+    from torch.hub import download_url_to_file
+
+    published = PUBLISHED[name]
+    path = cache_folder() / published.name
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(published.url, str(path), hash_prefix=published.digest)
+        except (URLError, OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"{name}: cannot download {published.url} ({error}); "
+                f"fetch it elsewhere and put it at {path}"
+            ) from None
+    found = sha256_of(path)
+    if not found.startswith(published.digest):
+        raise WeightsError(
+            f"{path}: its SHA-256 begins {found[:8]}, published is {published.digest}; "
+            "delete the file, so that it is downloaded again"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

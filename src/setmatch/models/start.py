@@ -1,0 +1,79 @@
+"""Where training starts: from a detector's weights, from a trunk that saw ImageNet, or nothing."""
+
+import logging
+from urllib.error import URLError
+
+import torch
+from torchvision.models import get_model_weights
+
+from setmatch.errors import WeightsError
+from setmatch.models.backbone import Backbone, FrozenNormConv2d
+from setmatch.models.detector import Detector
+from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
+from setmatch.models.presets import build
+from setmatch.models.weights import load
+from setmatch.structures import Card
+
+log = logging.getLogger("setmatch")
+
+
+def starting_point(card: Card, weights: str | None) -> Detector:
+    """Return the detector that `card` describes, in training mode, ready to be trained.
+
+    `weights` is anything that `weights.load` reads (its classes are exchanged for the card's, rows
+    of known names kept), "imagenet" for a pretrained trunk alone, or "none". None chooses: the
+    trunk's ImageNet weights where norms are frozen, as published, and nothing where they learn.
+    Raises WeightsError for weights that are not to be had or belong to another model.
+    """
+    detector = build(card)
+    frozen = isinstance(detector.backbone.body.conv1, FrozenNormConv2d)
+    match weights or ("imagenet" if frozen else "none"):
+        case "imagenet":
+            fill_trunk(detector.backbone)
+        case "none" if frozen:
+            log.warning("%s: random trunk under frozen norms; it will hardly learn", card.preset)
+        case "none":
+            pass
+        case name:
+            detector = _from_detector(card, name)
+    return detector.to(memory_format=torch.channels_last).train()
+
+
+def _from_detector(card: Card, name: str) -> Detector:
+    queries = card.arguments.get("num_queries")
+    detector = load(name, categories=card.categories, num_queries=queries)
+    if detector.card.preset != card.preset:
+        raise WeightsError(
+            f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "
+            f"use --model {detector.card.preset}"
+        )
+    differing = [
+        f"{key} is {detector.card.arguments[key]!r} there, {value!r} here"
+        for key, value in card.arguments.items()
+        if detector.card.arguments[key] != value and key != "dropout"
+    ]
+    if differing:
+        raise WeightsError(f"{name}: another shape than the recipe's: {'; '.join(differing)}")
+    return detector
+
+
+def fill_trunk(backbone: Backbone) -> None:
+    """Load torchvision's ImageNet weights (the first published set, as DETR did) into the trunk.
+
+    Raises WeightsError that says what to fetch and where to put it when there is no network.
+    """
+    weights = get_model_weights(backbone.name)["IMAGENET1K_V1"]
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        file = weights.url.rsplit("/", 1)[1]
+        raise WeightsError(
+            f"ImageNet weights of {backbone.name}: cannot download {weights.url} ({error}); fetch "
+            f"it elsewhere and put it at {torch.hub.get_dir()}/checkpoints/{file}, or start from "
+            "a detector's weights (--weights), or from nothing (--weights none)"
+        ) from None
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    if isinstance(backbone.body.conv1, FrozenNormConv2d):
+        ours = from_layout(state, TORCHVISION_TRUNK)
+        state = {key.removeprefix("backbone.body."): value for key, value in ours.items()}
+    backbone.body.load_state_dict(state, strict=True)
