@@ -4,6 +4,8 @@
 class SetmatchError(Exception):
     """A mistake that the user can mend; the command line prints it in one line and exits with 2."""
 
+    exit_code = 2
+
 
 class ConfigError(SetmatchError):
     """A recipe, option or model name that does not exist or does not fit."""

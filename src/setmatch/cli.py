@@ -1,0 +1,235 @@
+"""The command line: one verb per capability, options written by hand, no logic.
+
+Exit codes: 0 done, 2 a mistake the user can mend (one line on stderr), 130 Ctrl-C, 143 SIGTERM.
+Heavy modules are imported inside the verbs, so that `setmatch --help` needs no torch.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+import setmatch
+from setmatch.errors import SetmatchError
+
+app = App(
+    name="setmatch",
+    help="Detection transformers: train, evaluate, predict.",
+    help_epilogue="Any verb takes --debug, which shows the traceback of an error.",
+    version=lambda: setmatch.__version__,
+    result_action="return_none",
+    suppress_keyboard_interrupt=False,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    try:
+        app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except (SetmatchError, CycloptsError, OSError) as error:
+        if debug:
+            raise
+        return _fail(_sentence(error), error.exit_code if isinstance(error, SetmatchError) else 2)
+    return 0
+
+
+@app.command
+def train(
+    data: str,
+    /,
+    *,
+    out: Path,
+    model: str | None = None,
+    weights: str | None = None,
+    recipe: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    epochs: int | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    device: str = "auto",
+) -> None:
+    """Train a model on annotated images.
+
+    Parameters
+    ----------
+    data
+        Folder of a COCO data set with a training and a validation split.
+    out
+        Folder of the run: weights, checkpoints, logs and the complete recipe.
+    model
+        Preset to train; `setmatch models` lists them. Default: the recipe's.
+    weights
+        Where to start from: a published name, a file, a run, "imagenet" (trunk only) or "none".
+    recipe
+        YAML file, or the name of a recipe that comes with setmatch.
+    set_
+        Change one setting of the recipe, as in --set train.lr=1e-4. May be repeated.
+    epochs
+        Short for --set train.epochs=N.
+    resume
+        Go on from the newest good checkpoint in the folder of the run.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    """
+    from setmatch.train.loop import train
+
+    short = () if epochs is None else (f"train.epochs={epochs}",)
+    train(
+        data,
+        model,
+        out=out,
+        weights=weights,
+        recipe=recipe,
+        overrides=(*set_, *short),
+        resume=resume,
+        device=device,
+    )
+
+
+@app.command
+def evaluate(
+    model: str,
+    data: str,
+    /,
+    *,
+    split: str = "val",
+    json: Path | None = None,
+    detections: Path | None = None,
+    batch_size: int = 2,
+    workers: int = 2,
+    device: str = "auto",
+) -> None:
+    """Measure a model on annotated images: the 12 COCO numbers, and AP per class.
+
+    Parameters
+    ----------
+    model
+        Run folder, file, published name or hub id.
+    data
+        Folder of a COCO data set, or an annotation file.
+    split
+        Which part of the data set.
+    json
+        Write the numbers to this file.
+    detections
+        Write every detection to this file, as COCO results.
+    batch_size
+        Images at once; the answers do not depend on it.
+    workers
+        Processes that read images.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    """
+    from rich.console import Console
+
+    from setmatch.evaluate import evaluate
+
+    report = evaluate(model, data, split=split)
+    Console().print(report.table())
+
+
+@app.command
+def predict(
+    *images: str,
+    model: str,
+    out: Path,
+    threshold: float = 0.7,
+    device: str = "auto",
+) -> None:
+    """Find objects in pictures: annotated pictures, detections.json and detections.csv.
+
+    Parameters
+    ----------
+    images
+        Files, folders or globs.
+    model
+        Published name, hub id, run folder or file.
+    out
+        Folder for the results.
+    threshold
+        Leave out what scores less.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    """
+
+
+@app.command
+def convert(
+    source: str,
+    destination: Path,
+    /,
+    *,
+    to: Literal["setmatch", "original", "transformers"],
+    preset: str | None = None,
+) -> None:
+    """Translate weights between the published layouts and ours.
+
+    Parameters
+    ----------
+    source
+        Published name, hub id, run folder or file.
+    destination
+        File (original) or folder (setmatch, transformers) to write.
+    to
+        The layout to write.
+    preset
+        Which model a .pth without its arguments holds.
+    """
+    from setmatch.models.weights import convert
+
+    convert(source, destination, to=to, preset=preset)
+
+
+@app.command
+def demo(
+    *, out: Path = Path("demo"), scenes: int = 600, epochs: int = 20, device: str = "auto"
+) -> None:
+    """Make a small data set, train on it, evaluate, predict, and write a page to look at.
+
+    Parameters
+    ----------
+    out
+        Folder for data, run, pictures and page.
+    scenes
+        Pictures to generate for training.
+    epochs
+        How often to train on each.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    """
+    from setmatch.demo import demo
+
+    print(demo(out, scenes=scenes, epochs=epochs, device=device))
+
+
+@app.command
+def models() -> None:
+    """List the models that can be built, with a line each."""
+    from setmatch.models.presets import MODELS
+
+    for name, preset in MODELS.items():
+        print(f"{name:15} {inspect.getdoc(preset)}")
+
+
+def _sentence(error: Exception) -> str:
+    """Say in one line what an error says."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"setmatch: {message}", file=sys.stderr)
+    return code
