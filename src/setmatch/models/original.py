@@ -44,13 +44,18 @@ def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str
     ours = {key: value.float() for key, value in from_layout(state, table).items()}
     notes: list[str] = []
     arguments = _arguments(ours, settings, path, notes)
-    name = preset or _preset(ours, settings, demo, path, notes)
-    if demo:
-        del arguments["position"]
-    card = Card(name, arguments, _categories(ours, notes), source=path.name)
-    if path.name in {published.name for published in PUBLISHED.values()}:
-        card = Card(name, arguments, COCO_SLOTS, licence="Apache-2.0", source=path.name)
-    return card, ours, notes
+    if not demo:
+        arguments |= _variant(ours)
+    categories = _categories(ours, notes)
+    for name, published in PUBLISHED.items():
+        if path.name == published.name:  # a file that is known leaves nothing to assume
+            return (
+                Card(name, arguments, categories, licence=published.licence, source=name),
+                ours,
+                [],
+            )
+    name = preset or ("detr_demo" if demo else _preset(ours, settings, path, notes))
+    return Card(name, arguments, categories, source=path.name), ours, notes
 
 
 def write_original(card: Card, state: State, path: Path) -> None:
@@ -108,7 +113,6 @@ def _arguments(
             "encoder_layers": _count(ours, r"encoder\.layers\.(\d+)\."),
             "decoder_layers": _count(ours, r"decoder\.layers\.(\d+)\."),
             "ffn_dim": ours["decoder.layers.0.ffn.0.weight"].shape[0],
-            "position": "learned" if "embed.position.rows.weight" in ours else "sine",
         }
     except KeyError as error:
         raise WeightsError(f"{path}: the tensor {error} is missing; not a whole detector") from None
@@ -119,19 +123,17 @@ def _arguments(
         notes.append(
             "assumed 8 attention heads and dropout 0.1, as published: the file does not say"
         )
-    if "linear_class.weight" not in ours and "encoder.norm.weight" in ours:
-        arguments["norm"] = "pre"
     return arguments
 
 
-def _preset(
-    ours: State, settings: Mapping[str, Any] | None, demo: bool, path: Path, notes: list[str]
-) -> str:
-    by_file = {published.name: name for name, published in PUBLISHED.items()}
-    if path.name in by_file:
-        return by_file[path.name]
-    if demo:
-        return "detr_demo"
+def _variant(ours: State) -> dict[str, str]:
+    return {
+        "position": "learned" if "embed.position.rows.weight" in ours else "sine",
+        "norm": "pre" if "encoder.norm.weight" in ours else "post",
+    }
+
+
+def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]) -> str:
     blocks = _count(ours, r"backbone\.body\.layer3\.(\d+)\.")
     trunk = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
     if trunk is None or "backbone.body.layer1.0.conv3.weight" not in ours:

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -122,7 +121,7 @@ def save(detector: Detector, folder: str | Path) -> None:
 def convert(
     source: str | Path,
     destination: str | Path,
-    to: Literal["setmatch", "original", "transformers"],
+    to: str,
     preset: str | None = None,
 ) -> Loaded:
     """Write the weights of `source` in another layout; returns what was read.

@@ -1,0 +1,292 @@
+"""Weights in every layout: what comes in goes out the same; nothing is guessed silently."""
+
+import argparse
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+import setmatch
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models import published
+from setmatch.models.presets import build
+from setmatch.models.start import starting_point
+from setmatch.models.weights import convert, save
+from setmatch.structures import Batch, Card, Categories, Preprocessing
+
+SMALL = {
+    "dim": 32,
+    "heads": 4,
+    "ffn_dim": 48,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_queries": 9,
+}
+PETS = Categories((3, 7, 20), ("cat", "dog", "Parrot"))
+
+
+def _detector(preset: str = "detr_r18_tiny", **changes):
+    torch.manual_seed(0)
+    card = Card(preset, {**SMALL, **changes}, PETS, Preprocessing(64, 96), "MIT", "a test")
+    return build(card).eval()
+
+
+def _logits(model) -> torch.Tensor:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model(Batch.from_images([torch.randn(3, 64, 96)]))[0].predictions.logits
+
+
+def _read_pth(path: Path) -> dict:
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(path, weights_only=True)
+
+
+def _same(a, b) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_what_is_saved_comes_back_whole(tmp_path: Path):
+    """Tensors bit by bit, card, eval mode."""
+    model = _detector()
+    save(model, tmp_path / "m")
+    again = setmatch.load(tmp_path / "m")
+    assert _same(model, again)
+    assert again.card == model.card
+    assert not again.training
+    assert _same(model, setmatch.load(tmp_path / "m" / "model.safetensors"))
+
+
+@pytest.mark.parametrize("position", [0, 9, 1000, -1])
+def test_a_flipped_bit_is_found(tmp_path: Path, position: int):
+    """Neither safetensors nor torch would notice; the card's SHA-256 does."""
+    save(_detector(), tmp_path)
+    data = bytearray((tmp_path / "model.safetensors").read_bytes())
+    data[position] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        setmatch.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": "other-9"}', '{"format": 3}'])
+def test_a_broken_card_is_named(tmp_path: Path, damage: str):
+    """The message names the card's file."""
+    save(_detector(), tmp_path)
+    (tmp_path / "model.json").write_text(damage)
+    with pytest.raises(WeightsError, match=r"model\.json"):
+        setmatch.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("detr_r50", {}),
+        ("detr_r50_dc5", {"position": "learned"}),
+        ("detr_r101", {"norm": "pre"}),
+        ("detr_demo", {}),
+    ],
+)
+def test_the_original_layout_holds_all_that_is_needed(tmp_path: Path, preset: str, changes: dict):
+    """A .pth made here comes back as the same model, from its args alone."""
+    model = _detector(preset, **changes)
+    save(model, tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "model.pth", "original")
+    again = setmatch.load(tmp_path / "model.pth")
+    assert again.card.preset == preset
+    assert again.card.arguments == model.card.arguments
+    assert torch.equal(_logits(again), _logits(model))
+
+
+def test_without_args_the_keys_do_and_what_was_assumed_is_said(tmp_path: Path, caplog):
+    """Depth, width, queries, positions and norms show in the keys; heads and dilation do not."""
+    model = _detector("detr_r50", heads=8, norm="pre", position="learned")
+    save(model, tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "with_args.pth", "original")
+    torch.save(_read_pth(tmp_path / "with_args.pth")["model"], tmp_path / "bare.pth")
+    with caplog.at_level(logging.WARNING, "setmatch"):
+        again = setmatch.load(tmp_path / "bare.pth", categories=PETS)
+    assert torch.equal(_logits(again), _logits(model))
+    for said in ("8 attention heads", "not its dilated form detr_r50_dc5", "all rows kept"):
+        assert said in caplog.text
+    dilated = setmatch.load(tmp_path / "bare.pth", preset="detr_r50_dc5")
+    assert dilated.card.preset == "detr_r50_dc5"
+
+
+class _Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+@pytest.mark.parametrize("make", [pickle.dump, torch.save])
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch, make):
+    """Nothing in a foreign file is ever run."""
+    monkeypatch.chdir(tmp_path)
+    with open("evil.pth", "wb") as file:
+        make({"model": {"a": _Bomb()}}, file)
+    with pytest.raises(WeightsError, match=r"evil\.pth"):
+        setmatch.load("evil.pth")
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"model": {}},
+        [1, 2],
+        {"model": {"x": 3}},
+        {"model": {"x": torch.zeros(2)}},
+        {"args": argparse.Namespace(a=1)},
+    ],
+)
+def test_a_file_of_something_else_is_named(tmp_path: Path, content):
+    """Whatever else a .pth holds is refused by name."""
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"other\.pth|tensor"):
+        setmatch.load(tmp_path / "other.pth")
+
+
+def test_a_truncated_file_is_named(tmp_path: Path):
+    """Half a checkpoint is an error that names the file."""
+    save(_detector("detr_r50"), tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "whole.pth", "original")
+    data = (tmp_path / "whole.pth").read_bytes()
+    (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
+    with pytest.raises(WeightsError, match=r"half\.pth"):
+        setmatch.load(tmp_path / "half.pth")
+
+
+def test_classes_known_by_name_keep_their_rows(tmp_path: Path, caplog):
+    """Other order, other ids, other case, one new class: rows follow names, and that is said."""
+    model = _detector()
+    save(model, tmp_path)
+    wanted = Categories((1, 2, 3, 4), ("parrot", "horse", "cat", "mouse"))
+    with caplog.at_level(logging.WARNING, "setmatch"):
+        again = setmatch.load(tmp_path, categories=wanted)
+    old, new = model.class_head, again.class_head
+    assert torch.equal(new.weight[[0, 2, 4]], old.weight[[2, 0, 3]])  # parrot, cat, no object
+    assert torch.equal(new.bias[[0, 2, 4]], old.bias[[2, 0, 3]])
+    assert again.card.categories == wanted
+    assert "kept 2 (parrot, cat); new 2 (horse, mouse); left behind 1 (dog)" in caplog.text
+
+
+@pytest.mark.parametrize("num_queries", [4, 9, 30])
+def test_queries_can_be_fewer_or_more(tmp_path: Path, num_queries: int):
+    """Those that are kept do not change."""
+    model = _detector()
+    save(model, tmp_path)
+    again = setmatch.load(tmp_path, num_queries=num_queries)
+    kept = min(9, num_queries)
+    old, new = model.queries.embedding.weight, again.queries.embedding.weight
+    assert torch.equal(new[:kept], old[:kept])
+    assert _logits(again).shape[2] == num_queries
+    assert again.card.arguments["num_queries"] == num_queries
+
+
+def test_a_published_name_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
+    """The address, and the place where the file belongs."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        published.Published, "url", property(lambda _: (tmp_path / "absent").as_uri())
+    )
+    with pytest.raises(WeightsError, match=r"put it at .*detr-r50-e632da11\.pth"):
+        setmatch.load("detr_r50")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monkeypatch):
+    """The real route, with a file made here in place of the published one."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
+    save(_detector("detr_r50"), tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "made.pth", "original")
+    digest = published.sha256_of(tmp_path / "made.pth")[:8]
+    stand_in = published.Published(f"detr-r50-{digest}.pth")
+    monkeypatch.setitem(published.PUBLISHED, "detr_r50", stand_in)
+    monkeypatch.setattr(
+        published.Published, "url", property(lambda _: (tmp_path / "made.pth").as_uri())
+    )
+    first = setmatch.load("detr_r50")
+    (tmp_path / "made.pth").unlink()
+    assert _same(first, setmatch.load("detr_r50"))
+    cached = tmp_path / "cache" / stand_in.name
+    cached.write_bytes(cached.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="delete the file"):
+        setmatch.load("detr_r50")
+
+
+def test_unknown_sources_are_refused(tmp_path: Path):
+    """Neither a file, nor a folder, nor a name; and a folder without weights."""
+    with pytest.raises(WeightsError, match="no such file or folder"):
+        setmatch.load("detr_r5O")
+    with pytest.raises(WeightsError, match="neither a run folder"):
+        setmatch.load(tmp_path)
+
+
+def test_the_hub_offline_says_what_to_fetch():
+    """Tests run with the hub switched off: the message lists the files."""
+    with pytest.raises(WeightsError, match=r"config\.json.*model\.safetensors"):
+        setmatch.load("facebook/detr-resnet-50")
+
+
+def test_a_missing_tensor_is_never_initialised_silently(tmp_path: Path):
+    """The error lists the tensor instead."""
+    model = _detector("detr_r50")
+    save(model, tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "whole.pth", "original")
+    content = _read_pth(tmp_path / "whole.pth")
+    del content["model"]["bbox_embed.layers.1.weight"]
+    torch.save(content, tmp_path / "less.pth")
+    with pytest.raises(WeightsError, match=r"box_head\.layers\.1\.weight is missing"):
+        setmatch.load(tmp_path / "less.pth")
+
+
+def test_convert_overwrites_nothing_and_leaves_no_half(tmp_path: Path):
+    """An existing destination, an unknown layout, a model without counterpart."""
+    save(_detector(), tmp_path / "ours")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match="exists already"):
+        convert(tmp_path / "ours", tmp_path / "there", "setmatch")
+    with pytest.raises(ConfigError, match="choose one of"):
+        convert(tmp_path / "ours", tmp_path / "new", "darknet")
+    for layout in ("original", "transformers"):
+        with pytest.raises(WeightsError):
+            convert(tmp_path / "ours", tmp_path / "new", layout)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "there"]
+
+
+def test_training_starts_where_it_was_told(tmp_path: Path):
+    """From a detector of the same shape with other classes; another shape is refused by name."""
+    save(_detector(), tmp_path)
+    card = Card("detr_r18_tiny", SMALL, Categories((1,), ("dog",)))
+    started = starting_point(card, str(tmp_path))
+    assert started.training
+    assert torch.equal(started.class_head.weight[0], _detector().class_head.weight[1])
+    other = Card("detr_r18_tiny", SMALL | {"dim": 64}, PETS)
+    with pytest.raises(WeightsError, match="dim is 32 there, 64 here"):
+        starting_point(other, str(tmp_path))
+    with pytest.raises(WeightsError, match="--model detr_r18_tiny"):
+        starting_point(Card("detr_r50", SMALL, PETS), str(tmp_path))
+
+
+def test_the_imagenet_trunk_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
+    """And the real loading code runs on a file made here, for frozen and for live norms."""
+    from torchvision.models import ResNet50_Weights, resnet50
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    name = ResNet50_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
+    card = Card("detr_r50", SMALL, PETS)
+    with pytest.raises(WeightsError, match=name):
+        starting_point(card, None)
+    torch.manual_seed(3)
+    trunk = resnet50()
+    (tmp_path / "checkpoints").mkdir(exist_ok=True)
+    torch.save(trunk.state_dict(), tmp_path / "checkpoints" / name)
+    started = starting_point(card, None)
+    conv = started.backbone.body.layer3[2].conv2
+    assert torch.equal(conv.weight, trunk.layer3[2].conv2.weight)
+    assert torch.equal(conv.norm.running_var, trunk.layer3[2].bn2.running_var)
+    assert json.dumps(started.card.arguments)

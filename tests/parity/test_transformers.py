@@ -1,0 +1,98 @@
+"""Against transformers' DetrForObjectDetection, built from its config: both directions."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+from transformers.utils import logging as transformers_logging
+
+import setmatch
+from setmatch.models.weights import convert
+from setmatch.structures import Batch, Predictions
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+CASES = {
+    "r50": {},
+    "r50_dc5": {"dilation": True},
+    "r50_learned": {"position_embedding_type": "learned"},
+    "r50_other_shape": {
+        "d_model": 64,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 96,
+        "decoder_ffn_dim": 96,
+        "num_queries": 17,
+        "decoder_layers": 3,
+    },
+}
+
+
+def _peer(**changes) -> DetrForObjectDetection:
+    settings = {"num_labels": 7, "encoder_layers": 2, "decoder_layers": 2, "auxiliary_loss": True}
+    torch.manual_seed(0)
+    peer = DetrForObjectDetection(DetrConfig(**(settings | changes))).eval()
+    with torch.no_grad():  # frozen norms start as identities: make them matter
+        for name, buffer in peer.named_buffers():
+            if name.endswith(("running_mean", "bn1.bias", "bn2.bias", "bn3.bias")):
+                buffer.uniform_(-0.2, 0.2)
+            if name.endswith("running_var"):
+                buffer.uniform_(0.7, 1.5)
+    return peer
+
+
+def _images() -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [torch.randn(3, 96, 128), torch.randn(3, 128, 80)]
+
+
+def _peer_outputs(peer: DetrForObjectDetection) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = Batch.from_images(_images())
+    with torch.no_grad():
+        out = peer(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
+    return out.logits, out.pred_boxes
+
+
+def _our_outputs(model) -> Predictions:
+    with torch.no_grad():
+        return model(Batch.from_images(_images()))[0].predictions
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_transformers_folder_gives_the_same_answers_here_and_back(case: str, tmp_path: Path):
+    """Padded logits and boxes agree after loading, and again in transformers after converting."""
+    peer = _peer(**CASES[case])
+    logits, boxes = _peer_outputs(peer)
+    peer.save_pretrained(tmp_path / "theirs")
+
+    ours = _our_outputs(setmatch.load(tmp_path / "theirs"))
+    assert torch.allclose(ours.logits[-1], logits, atol=1e-4)
+    assert torch.allclose(ours.cxcywh[-1], boxes, atol=1e-5)
+
+    convert(tmp_path / "theirs", tmp_path / "ours", "setmatch")
+    convert(tmp_path / "ours", tmp_path / "back", "transformers")
+    again, report = DetrForObjectDetection.from_pretrained(
+        tmp_path / "back", output_loading_info=True
+    )
+    assert not any(report.values())
+    logits_again, boxes_again = _peer_outputs(again.eval())
+    assert torch.allclose(logits_again, logits, atol=1e-4)
+    assert torch.allclose(boxes_again, boxes, atol=1e-5)
+
+
+def test_transformers_own_resnet_is_read_too(tmp_path: Path):
+    """Checkpoints that do not use timm spell the trunk differently and mean the same."""
+    config = DetrConfig(
+        backbone_config=ResNetConfig(depths=[3, 4, 6, 3], out_features=["stage4"]),
+        num_labels=7,
+        encoder_layers=1,
+        decoder_layers=1,
+    )
+    torch.manual_seed(0)
+    peer = DetrForObjectDetection(config).eval()
+    peer.save_pretrained(tmp_path / "theirs")
+    logits, _ = _peer_outputs(peer)
+    ours = _our_outputs(setmatch.load(tmp_path / "theirs"))
+    assert torch.allclose(ours.logits[-1], logits, atol=1e-4)
