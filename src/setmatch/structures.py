@@ -1,7 +1,7 @@
 """The nouns of the method: what passes between data, model, matching, criterion and answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -175,12 +175,11 @@ class Detections:
     def above(self, threshold: float) -> "Detections":
         """Return only the detections whose score is greater than `threshold`."""
         keep = self.scores > threshold
-        return Detections(
-            self.xyxy_px[keep],
-            self.scores[keep],
-            self.classes[keep],
-            self.categories,
-            self.size_px,
+        return replace(
+            self,
+            xyxy_px=self.xyxy_px[keep],
+            scores=self.scores[keep],
+            classes=self.classes[keep],
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:

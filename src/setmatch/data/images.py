@@ -46,19 +46,27 @@ def read_image(
     try:
         with Image.open(path) as image:
             _refuse_bomb(image)
-            upright = _needs_turning(image, annotated_size_px)
-            rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
-            pixels = torch.from_numpy(np.array(rgb))
+            pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
-    size_px = (pixels.shape[0], pixels.shape[1])
+    size_px = (pixels.shape[1], pixels.shape[2])
     if annotated_size_px is not None and not _same_shape(size_px, annotated_size_px):
         raise DataError(
             f"{path}: is {size_px[0]}×{size_px[1]} pixels (height × width), but annotated as "
             f"{annotated_size_px[0]}×{annotated_size_px[1]}; correct the annotation or the file"
         )
-    # Still interleaved in memory: torchvision resizes such uint8 images fastest.
-    return pixels.permute(2, 0, 1)
+    return pixels
+
+
+def from_pillow(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
+    """Return a picture as RGB, turned upright as its EXIF orientation says.
+
+    It is read as `read_image` reads a file. Raises DataError when it cannot be.
+    """
+    try:
+        return _pixels(image, upright=True)
+    except _DECODING_ERRORS as error:
+        raise _unreadable(f"the given {image.mode} picture", error) from error
 
 
 def read_size_px(path: str | Path) -> tuple[int, int]:
@@ -72,6 +80,12 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
             return (width, height) if _sideways(image) else (height, width)
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
+    rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    # Still interleaved in memory: torchvision resizes such uint8 images fastest.
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
 def _needs_turning(image: Image.Image, annotated_size_px: tuple[int, int] | None) -> bool:

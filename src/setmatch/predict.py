@@ -1,0 +1,326 @@
+"""Objects in any pictures: read while the model works, answered in batches of one shape."""
+
+import csv
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from setmatch.data.images import from_pillow, read_image
+from setmatch.data.pictures import find_images as find_images
+from setmatch.data.transforms import prepare
+from setmatch.draw import draw
+from setmatch.errors import ConfigError, DataError, WeightsError
+from setmatch.files import whole_file
+from setmatch.models.detector import Detector
+from setmatch.postprocess import detections
+from setmatch.structures import Batch, Detections, Preprocessing
+
+Picture = str | Path | Image.Image | Tensor | NDArray[Any]
+Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
+
+_READERS = 2  # threads; decoding releases the interpreter
+_WAITING_BATCHES = 4
+_FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
+
+
+@dataclass(frozen=True)
+class Found(Detections):
+    """The detections of one picture, and which picture that was: a file, or its pixels."""
+
+    path: Path | None = None
+    image: UInt8[Tensor, "3 H W"] | None = field(default=None, repr=False)
+
+    def draw(self) -> Image.Image:
+        """Return the picture with every detection on it, as an RGB Pillow image.
+
+        Raises DataError when the file cannot be read any more.
+        """
+        if self.image is not None:
+            return draw(_to_pillow(self.image), self)
+        assert self.path is not None, "an answer knows its picture or where it lies"
+        return draw(_to_pillow(read_image(self.path)), self)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `predict_folder` did; `failed` names each picture that gave no answer, and why."""
+
+    out: Path
+    images: int
+    detections: int
+    failed: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    number: int
+    image: UInt8[Tensor, "3 H W"]
+    found: Detections
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    number: int
+    error: DataError
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    number: int
+    image: UInt8[Tensor, "3 H W"]
+    pixels: Float[Tensor, "3 h w"]
+
+
+def predict(
+    model: Detector,
+    images: Picture | Sequence[Picture],
+    *,
+    threshold: float = 0.0,
+    batch_size: int = 4,
+) -> Found | list[Found]:
+    """Find objects: one `Found` for one picture; a list for a list, a folder or a glob.
+
+    Pictures are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB.
+    Detections that score more than `threshold` come back, in pixels of the upright original.
+    Batches hold pictures of one shape, so that no answer depends on a picture's company.
+    Raises DataError for a picture that cannot be read or a pattern that matches nothing, and
+    WeightsError when the model's answers are not finite.
+    """
+    _check(threshold, batch_size)
+    pictures, single = _listed(images)
+    found: dict[int, Found] = {}
+    with answering(model):
+        for answer in _answers(
+            model, len(pictures), lambda number: _pixels(pictures[number]), batch_size
+        ):
+            if isinstance(answer, _Unreadable):
+                raise answer.error
+            kept, picture = answer.found.above(threshold), pictures[answer.number]
+            found[answer.number] = Found(
+                kept.xyxy_px,
+                kept.scores,
+                kept.classes,
+                kept.categories,
+                kept.size_px,
+                path=picture if isinstance(picture, Path) else None,
+                # A folder's pictures would fill the memory; those given are in it anyway.
+                image=None if isinstance(picture, Path) else answer.image,
+            )
+    return found[0] if single else [found[number] for number in range(len(pictures))]
+
+
+def predict_folder(
+    model: Detector,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    threshold: float = 0.7,
+    *,
+    batch_size: int = 4,
+    progress: bool = True,
+) -> Summary:
+    """Find objects in files, folders and globs, and write what was found to the folder `out`.
+
+    `out` then holds pictures/ (annotated, in the sources' own folders), detections.json (COCO
+    results, image ids counted from 1, with category_name and file_name) and detections.csv (boxes
+    in pixels), all with what scores more than `threshold`. Every file appears whole or not at all.
+    A picture that cannot be read is named in the summary and stops no other. Raises DataError when
+    a source holds no image, WeightsError when the model's answers are not finite.
+    """
+    _check(threshold, batch_size)
+    out = _absolute(Path(out))
+    # What an earlier run has drawn into a folder of pictures is not a picture to be read.
+    paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
+    if not paths:
+        raise DataError(f"no picture to look at: all of {len(sources)} sources lie in {out}")
+    root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
+    names = [_absolute(path).relative_to(root) for path in paths]
+    rows: dict[int, list[dict[str, Any]]] = {}
+    failed: dict[int, str] = {}
+    with answering(model), _progress(len(paths), progress) as advance:
+        for answer in _answers(model, len(paths), lambda n: read_image(paths[n]), batch_size):
+            number = answer.number
+            if isinstance(answer, _Unreadable):
+                failed[number] = str(answer.error)
+            else:
+                found = answer.found.above(threshold)
+                _write_picture(out / "pictures" / names[number], answer.image, found)
+                which = {"image_id": number + 1, "file_name": names[number].as_posix()}
+                rows[number] = [which | row for row in found.to_dicts()]
+            advance()
+    table = [row for number in sorted(rows) for row in rows[number]]
+    _write_json(out / "detections.json", table)
+    _write_csv(out / "detections.csv", table)
+    named = tuple((paths[number], failed[number]) for number in sorted(failed))
+    return Summary(out, len(rows), len(table), named)
+
+
+@contextmanager
+def answering(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode without gradients; put every part back as it was."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        # Part by part: someone may have frozen only some of them.
+        for part, training in modes:
+            part.training = training
+
+
+def answer_batch(
+    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
+) -> list[Detections]:
+    """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
+
+    Raises WeightsError when a score or box is not finite.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    main = model(batch.to(device))[0]
+    found = detections(main.predictions, model.scoring, model.card.categories, sizes_px)
+    if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
+        raise WeightsError(
+            "the model answers with scores or boxes that are not finite: its weights have diverged "
+            "or are damaged; load earlier ones, or train again with a lower learning rate"
+        )
+    return found
+
+
+def _answers(
+    model: Detector, count: int, read: Reader, batch_size: int
+) -> Iterator[_Answer | _Unreadable]:
+    """Answer pictures 0 to `count` as soon as a batch of one shape is full, in any order.
+
+    However many shapes there are, only the pictures of a few batches are held at a time.
+    """
+    waiting: dict[torch.Size, list[_Prepared]] = {}
+    for picture in _read_ahead(count, read, model.card.preprocessing, ahead=2 * batch_size):
+        if isinstance(picture, _Unreadable):
+            yield picture
+            continue
+        waiting.setdefault(picture.pixels.shape, []).append(picture)
+        shape = max(waiting, key=lambda shape: len(waiting[shape]))
+        full = len(waiting[shape]) == batch_size
+        if full or sum(map(len, waiting.values())) >= _WAITING_BATCHES * batch_size:
+            yield from _answer(model, waiting.pop(shape))
+    for pictures in waiting.values():
+        yield from _answer(model, pictures)
+
+
+def _answer(model: Detector, pictures: Sequence[_Prepared]) -> list[_Answer]:
+    sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
+    batch = Batch.from_images([each.pixels for each in pictures])
+    found = answer_batch(model, batch, sizes_px)
+    return [
+        _Answer(each.number, each.image, one) for each, one in zip(pictures, found, strict=True)
+    ]
+
+
+def _read_ahead(
+    count: int, read: Reader, preprocessing: Preprocessing, ahead: int
+) -> Iterator[_Prepared | _Unreadable]:
+    """Read and prepare pictures in threads, `ahead` of whoever takes them, in order."""
+
+    def load(number: int) -> _Prepared | _Unreadable:
+        try:
+            image = read(number)
+        except DataError as error:
+            return _Unreadable(number, error)
+        return _Prepared(number, image, prepare(image, preprocessing))
+
+    queue: deque[Future[_Prepared | _Unreadable]] = deque()
+    with ThreadPoolExecutor(_READERS) as readers:
+        for number in range(count):
+            queue.append(readers.submit(load, number))
+            if len(queue) > ahead:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+
+
+def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
+    """Return the pictures, patterns spelt out as files, and whether just one was asked about."""
+    if isinstance(images, str | Path):
+        return list(find_images([images])), Path(images).is_file()
+    if isinstance(images, Image.Image | Tensor | np.ndarray):
+        return [images], True
+    pictures: list[Picture] = []
+    for picture in images:
+        pictures += find_images([picture]) if isinstance(picture, str | Path) else [picture]
+    return pictures, False
+
+
+def _pixels(picture: Picture) -> UInt8[Tensor, "3 H W"]:
+    if isinstance(picture, str | Path):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        return from_pillow(picture)
+    tensor = torch.from_numpy(picture) if isinstance(picture, np.ndarray) else picture
+    given = f"{type(picture).__name__} of {tensor.dtype}, shape {tuple(picture.shape)}"
+    if isinstance(picture, np.ndarray) and tensor.ndim == 3:
+        tensor = tensor.permute(2, 0, 1)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise DataError(f"{given}: expected a uint8 tensor (3, H, W) or array (H, W, 3), RGB")
+    return tensor.cpu()
+
+
+def _check(threshold: float, batch_size: int) -> None:
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
+    if batch_size < 1:
+        raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one picture")
+
+
+def _absolute(path: Path) -> Path:
+    # Unlike Path.absolute it takes out "..", which would lead out of the folder of results.
+    return Path(os.path.abspath(path))
+
+
+def _to_pillow(image: UInt8[Tensor, "3 H W"]) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+
+
+def _write_picture(path: Path, image: UInt8[Tensor, "3 H W"], found: Detections) -> None:
+    if path.suffix.lower() not in _FORMATS:
+        path = path.with_name(f"{path.name}.png")
+    with whole_file(path) as aside:
+        draw(_to_pillow(image), found).save(aside, quality=92)
+
+
+def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    with whole_file(path) as aside:
+        aside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", "category", "score", "x", "y", "width", "height"])
+        writer.writerows(
+            [row["file_name"], row["category_name"], row["score"], *row["bbox"]] for row in rows
+        )
+
+
+@contextmanager
+def _progress(total: int, visible: bool) -> Iterator[Callable[[], None]]:
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as shown:
+        task = shown.add_task("pictures", total=total)
+        yield lambda: shown.advance(task)
