@@ -8,7 +8,6 @@ Refused: whatever could teach the wrong thing, such as a category that is not li
 import json
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
@@ -55,7 +54,7 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
         image_ids=photos.ids,
         sizes_px=photos.sizes_px,
         names=b"".join(encoded),
-        name_offsets=_offsets([len(name) for name in encoded]),
+        name_offsets=_offsets(np.array([len(name) for name in encoded], dtype=np.int64)),
         offsets=_offsets(np.bincount(rows.image, minlength=len(photos.names))),
         xywh_px=rows.xywh_px,
         area_px=rows.area_px,
@@ -221,7 +220,9 @@ def _positions(
     return np.where(known[position] == ids, position, -1)
 
 
-def _offsets(counts: Any) -> Int64[NDArray[np.int64], " N+1"]:
+def _offsets(
+    counts: Int64[NDArray[np.int64], " N"],
+) -> Int64[NDArray[np.int64], " N+1"]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 

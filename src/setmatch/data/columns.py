@@ -44,11 +44,10 @@ class Records:
             raise DataError(f"{file}: no list {key!r} as COCO's instances have; found {found}")
         if not isinstance(rows, list):
             raise DataError(f"{file}: {key!r} is {_short(rows)}, not a list")
-        records = cls(file, key, rows)
         if set(map(type, rows)) - {dict}:
             culprit = next(i for i, row in enumerate(rows) if type(row) is not dict)
             raise DataError(f"{file}: {key}[{culprit}] is {_short(rows[culprit])}, not an object")
-        return records
+        return cls(file, key, rows)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -7,7 +7,7 @@ report it in one line, or go on without the image.
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -170,11 +170,7 @@ def evaluation_batches(
     return EvaluationBatches(_EvaluationSamples(index, preprocessing), order[rank::world], workers)
 
 
-class _Pinnable(Protocol):
-    def pin_memory(self) -> Self: ...
-
-
-Kind = TypeVar("Kind", bound=_Pinnable)
+Kind = TypeVar("Kind", Minibatch, EvaluationBatch)
 
 
 @dataclass(frozen=True)

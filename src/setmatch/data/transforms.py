@@ -135,7 +135,7 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     light; "none" only resizes. All draw from torch's generator. Raises ConfigError for other names.
     """
     pipelines: dict[str, Callable[[Preprocessing], list[Step]]] = {
-        "detr": _published,
+        "detr": published,
         "small": _few_images,
         "none": _nothing,
     }
@@ -159,7 +159,8 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     return transform
 
 
-def _published(preprocessing: Preprocessing) -> list[Step]:
+def published(preprocessing: Preprocessing) -> list[Step]:
+    """Return the steps of the published augmentation, scaled to `preprocessing`'s sides."""
     short = preprocessing.short_side_px / _PUBLISHED.short_side_px
     long_px = preprocessing.long_side_px
     resize = ResizeShortSide(_scaled(_SHORT_SIDES_PX, short), long_px)

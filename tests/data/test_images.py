@@ -1,0 +1,174 @@
+"""Image files: each kind read right, or refused with its name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.images import read_image, read_size_px
+from setmatch.errors import DataError
+
+RED_GREEN = np.zeros((4, 6, 3), dtype=np.uint8)
+RED_GREEN[:, :3, 0] = 255
+RED_GREEN[:, 3:, 1] = 255
+
+# Position of the stored first row and first column for each EXIF orientation, as operations that
+# store an upright picture so that the tag turns it back.
+STORE = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def saved(path: Path, pixels: np.ndarray, orientation: int = 1) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path, exif=exif)
+    return path
+
+
+def as_array(image: torch.Tensor) -> np.ndarray:
+    return image.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("orientation", STORE)
+def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int):
+    """Whatever way up a camera stored the picture, the pixels come as people see them."""
+    path = saved(tmp_path / "a.png", STORE[orientation](RED_GREEN), orientation)
+    assert np.array_equal(as_array(read_image(path)), RED_GREEN)
+    assert read_size_px(path) == (4, 6)
+
+
+def test_exif_is_ignored_where_annotations_fit_only_the_stored_file(tmp_path: Path):
+    """Annotations made on the unturned picture stay right."""
+    path = saved(tmp_path / "a.png", STORE[6](RED_GREEN), 6)
+    assert read_image(path, (6, 4)).shape == (3, 6, 4)
+    assert read_image(path, (4, 6)).shape == (3, 4, 6)
+
+
+def test_a_square_image_is_turned_whatever_the_annotation(tmp_path: Path):
+    """Where both fit, the picture is turned as EXIF says."""
+    square = RED_GREEN[:, 1:5]
+    path = saved(tmp_path / "a.png", STORE[3](square), 3)
+    assert np.array_equal(as_array(read_image(path, (4, 4))), square)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
+def test_colour_modes_keep_their_colours(tmp_path: Path, mode: str):
+    """Every mode that holds colours ends as the same RGB."""
+    path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
+    Image.fromarray(RED_GREEN).convert(mode).save(path)
+    assert np.abs(as_array(read_image(path)).astype(int) - RED_GREEN).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_modes_become_equal_channels(tmp_path: Path, mode: str):
+    """Grey pictures are read as RGB with equal channels."""
+    grey = np.full((4, 6), 255, dtype=np.uint8)
+    grey[:2] = 0
+    Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(as_array(read_image(tmp_path / "a.png")), np.stack([grey] * 3, axis=-1))
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path):
+    """The full 16-bit range maps to 0..255; nothing is clipped to white."""
+    wide = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png")[0].tolist() == [[0, 1, 128, 255]]
+
+
+def test_transparent_palette_keeps_its_colours(tmp_path: Path):
+    """A palette with transparent entries is read by its colours, without a warning."""
+    image = Image.fromarray(RED_GREEN).convert("P")
+    image.save(tmp_path / "a.png", transparency=bytes([0] * 256))
+    assert np.array_equal(as_array(read_image(tmp_path / "a.png")), RED_GREEN)
+
+
+def test_an_animation_is_its_first_frame(tmp_path: Path):
+    """Of several frames the first counts."""
+    frames = [Image.fromarray(np.full((4, 6, 3), value, np.uint8)) for value in (0, 255)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif").max() == 0
+
+
+def test_the_content_counts_not_the_extension(tmp_path: Path):
+    """A PNG called .jpg is read as what it is."""
+    saved(tmp_path / "a.png", RED_GREEN).rename(tmp_path / "a.jpg")
+    assert np.array_equal(as_array(read_image(tmp_path / "a.jpg")), RED_GREEN)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1)])
+def test_thin_and_tiny_images_are_read(tmp_path: Path, size: tuple[int, int]):
+    """No shape is too odd."""
+    Image.new("RGB", size[::-1]).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", size).shape == (3, *size)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("<html>not found</html>"),
+        lambda path: path.write_bytes(b"\xff\xd8\xff\xe0" + b"\0" * 50),
+        lambda path: path.mkdir(),
+        lambda path: None,
+        lambda path: Image.fromarray(np.zeros((3, 3), np.float32)).save(path, "TIFF"),
+    ],
+    ids=["empty", "text", "only a header", "folder", "missing", "floating point"],
+)
+def test_what_is_no_image_is_refused_by_name(tmp_path: Path, make):
+    """One line that names the file."""
+    path = tmp_path / "broken.jpg"
+    make(path)
+    with pytest.raises(DataError, match=r"broken\.jpg") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch):
+    """More pixels than Pillow's limit are refused, also below twice the limit."""
+    Image.new("L", (40, 40)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.warns(Image.DecompressionBombWarning), pytest.raises(DataError, match=r"bomb\.png"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_another_shape_than_annotated_is_refused(tmp_path: Path):
+    """Boxes of another picture would teach the wrong thing; a scaled copy is fine."""
+    path = saved(tmp_path / "a.png", RED_GREEN)
+    assert read_image(path, (400, 600)).shape == (3, 4, 6)
+    with pytest.raises(DataError, match=r"a\.png: is 4×6 pixels"):
+        read_image(path, (400, 900))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    form=st.sampled_from(["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP"]),
+    cut=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=6),
+)
+def test_damaged_files_raise_nothing_but_data_errors(tmp_path: Path, form, cut, flips):
+    """Cut and flipped bytes are either read or reported by name."""
+    path = tmp_path / "damaged"
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, form)
+    content = bytearray(path.read_bytes())
+    for place, bits in flips:
+        content[int(place * (len(content) - 1))] ^= bits
+    path.write_bytes(content[: int(cut * len(content))])
+    try:
+        image = read_image(path)
+    except DataError:
+        return
+    assert image.shape[0] == 3
+    assert image.dtype == torch.uint8

@@ -1,0 +1,119 @@
+"""Data sets are found in their folders, and their index is small."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from setmatch.data.index import Index, open_dataset
+from setmatch.errors import DataError
+from setmatch.structures import Categories
+
+TREE = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],
+    "categories": [{"id": 1, "name": "car"}],
+    "annotations": [],
+}
+
+
+def lay_out(root: Path, annotations: str, image: str, file_name: str = "a.png") -> None:
+    for path in (root / annotations, root / image):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    images = [TREE["images"][0] | {"file_name": file_name}]
+    (root / annotations).write_text(json.dumps(TREE | {"images": images}))
+    Image.new("RGB", (6, 4)).save(root / image)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "image", "file_name"),
+    [
+        ("annotations/instances_val2017.json", "val2017/a.png", "a.png"),
+        ("annotations/instances_val2017.json", "images/val2017/a.png", "a.png"),
+        ("val/_annotations.coco.json", "val/a.png", "a.png"),
+        ("valid/_annotations.coco.json", "valid/a.png", "a.png"),
+        ("annotations/val.json", "images/a.png", "a.png"),
+        ("annotations/val.json", "images/val/a.png", "a.png"),
+        ("annotations/val.json", "images/val/a.png", "val/a.png"),
+        ("annotations/valid.json", "val/a.png", "val/a.png"),
+        ("annotations/instances_val.json", "images/val/a.png", "images/val/a.png"),
+    ],
+)
+def test_known_layouts_are_opened(tmp_path: Path, annotations: str, image: str, file_name: str):
+    """A folder, or the JSON file in it, is all a user has to name."""
+    lay_out(tmp_path, annotations, image, file_name)
+    (tmp_path / "images").mkdir(exist_ok=True)
+    assert open_dataset(tmp_path, "val").path(0) == tmp_path / image
+    assert open_dataset(str(tmp_path / annotations), "ignored").path(0) == tmp_path / image
+
+
+def test_a_json_beside_its_images_is_opened(tmp_path: Path):
+    """Without any layout, images are looked for beside the JSON."""
+    lay_out(tmp_path, "mine.json", "a.png")
+    assert open_dataset(tmp_path / "mine.json", "train").path(0) == tmp_path / "a.png"
+
+
+def test_an_unknown_split_says_what_was_found(tmp_path: Path):
+    """The error names what was looked for and which JSON files are there."""
+    lay_out(tmp_path, "annotations/train.json", "images/a.png")
+    with pytest.raises(DataError, match=r"'test'; looked for .*found annotations/train\.json"):
+        open_dataset(tmp_path, "test")
+    with pytest.raises(DataError, match="no JSON file"):
+        open_dataset(tmp_path / "images", "train")
+    with pytest.raises(DataError, match="no such file or folder"):
+        open_dataset(tmp_path / "nowhere", "train")
+
+
+def test_missing_images_are_counted_when_opening(tmp_path: Path):
+    """Hours before training would come to them."""
+    lay_out(tmp_path, "annotations/train.json", "images/b.png")
+    with pytest.raises(DataError, match=r"images: 1 of 1 image files are missing: a\.png"):
+        open_dataset(tmp_path, "train")
+
+
+def generated(images: int, boxes: int) -> Index:
+    """Return an index of random boxes with names like COCO's."""
+    rng = np.random.default_rng(0)
+    names = [f"{i:012d}.jpg".encode() for i in range(images)]
+    image = np.sort(rng.integers(0, images, boxes))
+    return Index(
+        source=Path("generated.json"),
+        images=Path("generated"),
+        categories=Categories((1,), ("car",)),
+        image_ids=np.arange(images),
+        sizes_px=np.tile(np.array([[480, 640]], dtype=np.int32), (images, 1)),
+        names=b"".join(names),
+        name_offsets=np.arange(images + 1) * 16,
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))]),
+        xywh_px=rng.uniform(1, 200, (boxes, 4)),
+        area_px=np.ones(boxes),
+        slots=np.zeros(boxes, dtype=np.int32),
+        crowd=np.zeros(boxes, dtype=bool),
+        annotation_ids=np.arange(boxes),
+    )
+
+
+def test_a_large_index_is_small():
+    """118,000 images and 860,000 boxes take well under 200 MB, alike for each image and box."""
+    small = generated(1_180, 8_600)
+    assert 100 * small.nbytes < 80e6
+    assert generated(11_800, 86_000).nbytes == pytest.approx(10 * small.nbytes, rel=0.01)
+    assert len(pickle.dumps(small)) < small.nbytes + 4000
+
+
+def test_targets_need_no_more_than_their_own_rows():
+    """Reading a target copies a few numbers, never a whole column."""
+    index = generated(1_000, 5_000)
+    targets = [index.target(image) for image in range(1_000)]
+    assert sum(map(len, targets)) == 5_000
+    assert all(target.cxcywh.untyped_storage().nbytes() <= 16 * 5 * 4 for target in targets)
+
+
+def test_opening_a_data_set_needs_no_torch_of_the_command_line():
+    """Errors and layouts are importable without torch, so that --help stays quick."""
+    code = "import sys, setmatch.data.layout; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,265 @@
+"""The order of samples, and that nothing but (seed, epoch, image) decides what they look like."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from setmatch.config import DataSettings
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
+from setmatch.data.order import TrainingOrder, accumulation
+from setmatch.errors import ConfigError, DataError
+from setmatch.structures import Preprocessing
+
+IMAGES = 11
+PREPROCESSING = Preprocessing(32, 54)
+
+
+def data(workers: int = 0, augment: str = "detr") -> DataSettings:
+    return DataSettings(augment=augment, short_side_px=32, long_side_px=54, workers=workers)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven noisy photographs of three shapes, an object in every second."""
+    root = tmp_path_factory.mktemp("set")
+    (root / "annotations").mkdir()
+    (root / "images").mkdir()
+    rng = np.random.default_rng(0)
+    shapes = [((30, 40), (40, 30), (32, 32))[i % 3] for i in range(IMAGES)]
+    for i, shape in enumerate(shapes):
+        noise = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / "images" / f"{i}.png")
+    tree = {
+        "images": [
+            {"id": 100 + i, "file_name": f"{i}.png", "height": h, "width": w}
+            for i, (h, w) in enumerate(shapes)
+        ],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [
+            {"id": i, "image_id": 100 + i, "category_id": 1, "bbox": [3, 3, 20, 20]}
+            for i in range(0, IMAGES, 2)
+        ],
+    }
+    (root / "annotations" / "train.json").write_text(json.dumps(tree))
+    return root
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path) -> Index:
+    return open_dataset(folder, "train")
+
+
+def batches(index: Index, workers: int = 0, **changes: int) -> list[Minibatch]:
+    settings = {
+        "batch_size": 4,
+        "micro_batch": 2,
+        "rank": 0,
+        "world": 1,
+        "first_step": 0,
+        "steps": 7,
+        "seed": 5,
+    }
+    return list(training_batches(index, data(workers), PREPROCESSING, **(settings | changes)))
+
+
+def same(one: Minibatch, other: Minibatch) -> bool:
+    return (
+        one.image_ids == other.image_ids
+        and torch.equal(one.batch.pixels, other.batch.pixels)
+        and torch.equal(one.batch.valid, other.batch.valid)
+        and all(
+            torch.equal(a.cxcywh, b.cxcywh) and torch.equal(a.classes, b.classes)
+            for a, b in zip(one.targets, other.targets, strict=True)
+        )
+    )
+
+
+def test_each_image_comes_once_an_epoch(index: Index):
+    """Nothing is dropped or doubled, though eleven images fill no whole number of batches."""
+    stream = [id_ for batch in batches(index, steps=11) for id_ in batch.image_ids]
+    for epoch in range(4):
+        ids = stream[epoch * IMAGES : (epoch + 1) * IMAGES]
+        assert sorted(ids) == list(range(100, 100 + IMAGES))
+    assert stream[:IMAGES] != stream[IMAGES : 2 * IMAGES]
+
+
+def test_workers_change_nothing(index: Index):
+    """Zero and two workers give the same samples, augmented alike."""
+    alone, helped = batches(index), batches(index, workers=2)
+    assert len(alone) == len(helped) == 14
+    assert all(map(same, alone, helped))
+
+
+@pytest.mark.parametrize("first", [1, 3, 5])
+def test_any_step_is_a_starting_point(index: Index, first: int):
+    """Resuming at a step gives what the uninterrupted run would have had."""
+    whole = batches(index)
+    assert all(map(same, whole[2 * first :], batches(index, first_step=first, steps=7 - first)))
+
+
+def test_two_processes_share_what_one_would_do(index: Index):
+    """The union of both ranks' micro-batches is that of one process, in a known order."""
+    one = batches(index)
+    ranks = [batches(index, world=2, rank=rank) for rank in (0, 1)]
+    dealt = [batch for pair in zip(*ranks, strict=True) for batch in pair]
+    assert all(map(same, one, dealt))
+    assert len(dealt) == len(one)
+
+
+def test_each_epoch_augments_anew_and_each_seed_differs(index: Index):
+    """The same image looks different in the next epoch, and under another seed."""
+    by_epoch: dict[int, list[torch.Tensor]] = {}
+    for batch in batches(index, micro_batch=1, steps=6):
+        by_epoch.setdefault(batch.image_ids[0], []).append(batch.batch.pixels)
+    assert all(
+        looks[0].shape != looks[1].shape or not torch.equal(looks[0], looks[1])
+        for looks in by_epoch.values()
+        if len(looks) > 1
+    )
+    assert not same(batches(index)[0], batches(index, seed=6)[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_random_state_alone(index: Index, workers: int):
+    """Dropout in the main process draws the same numbers whatever is loaded meanwhile."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    batches(index, workers=workers, steps=2)
+    list(evaluation_batches(index, PREPROCESSING, batch_size=4, workers=workers))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_targets_belong_to_their_images(index: Index):
+    """Every second image has its object, unless a crop cut it away."""
+    for batch in batches(index):
+        assert len(batch.targets) == len(batch.image_ids) == len(batch.batch.pixels)
+        for id_, target in zip(batch.image_ids, batch.targets, strict=True):
+            assert len(target) <= (id_ % 2 == 0)
+
+
+def test_positions_follow_the_agreed_formula():
+    """Micro-batch a of rank r in step t starts at t·batch + (a·world + r)·micro."""
+    order = TrainingOrder(100, 12, 2, rank=1, world=3, first_step=2, steps=2, seed=0)
+    whole = TrainingOrder(100, 12, 12, rank=0, world=1, first_step=2, steps=2, seed=0)
+    stream = [place for places in whole for place in places]
+    expected = [stream[t * 12 + (a * 3 + 1) * 2 :][:2] for t in (0, 1) for a in (0, 1)]
+    assert list(order) == expected
+    assert len(order) == 4
+
+
+@pytest.mark.parametrize(("batch", "micro", "world"), [(5, 2, 1), (4, 2, 3), (2, 4, 1)])
+def test_what_cannot_be_dealt_out_is_refused(index: Index, batch: int, micro: int, world: int):
+    """The error holds all three numbers and a batch size that fits."""
+    with pytest.raises(ConfigError, match=rf"{batch} .* {micro} to {world}.*batch_size=") as caught:
+        batches(index, batch_size=batch, micro_batch=micro, world=world)
+    fitting = int(str(caught.value).split("batch_size=")[1].split(",")[0])
+    assert accumulation(fitting, micro, world) >= 1
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_counts_each_image_once_without_padding(index: Index, world: int, workers: int):
+    """Over all processes each image comes once, in batches of one shape."""
+    ids = []
+    for rank in range(world):
+        loader = evaluation_batches(
+            index, PREPROCESSING, batch_size=3, workers=workers, rank=rank, world=world
+        )
+        found = list(loader)
+        assert len(found) == len(loader)
+        assert loader.images == sum(len(batch.image_ids) for batch in found)
+        for batch in found:
+            assert not batch.batch.padded
+            assert len(batch.image_ids) == len(batch.sizes_px) <= 3
+            assert batch.sizes_px[0] == index.size_px(batch.image_ids[0] - 100)
+            ids += batch.image_ids
+    assert sorted(ids) == list(range(100, 100 + IMAGES))
+
+
+def broken(folder: Path, copy: Path, *names: str) -> Index:
+    """Copy the data set and cut the files `names` short."""
+    for path in folder.rglob("*.*"):
+        target = copy / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        content = path.read_bytes()
+        target.write_bytes(content[: len(content) // 2] if path.name in names else content)
+    return open_dataset(copy, "train")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_unreadable_image_stops_by_name(folder: Path, tmp_path: Path, workers: int):
+    """One line that names the file, from a worker as well, in training and evaluation."""
+    index = broken(folder, tmp_path, "3.png")
+    with pytest.raises(DataError, match=r"3\.png: cannot be read") as caught:
+        batches(index, workers=workers)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"3\.png"):
+        list(evaluation_batches(index, PREPROCESSING, batch_size=2, workers=workers))
+
+
+def skipping(index: Index, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float):
+    monkeypatch.setattr("setmatch.data.loader._SKIPPED_AT_MOST", share)
+    return training_batches(
+        index,
+        data(),
+        PREPROCESSING,
+        batch_size=2,
+        micro_batch=micro_batch,
+        rank=0,
+        world=1,
+        first_step=0,
+        steps=11,
+        seed=5,
+        on_bad_image="skip",
+    )
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_few_unreadable_images_can_be_skipped(folder, tmp_path, monkeypatch, micro_batch: int):
+    """They are listed, and no micro-batch is empty, as every process must take every step."""
+    loader = skipping(broken(folder, tmp_path, "3.png"), micro_batch, monkeypatch, 0.1)
+    found = list(loader)
+    assert len(found) == len(loader) == 22 // micro_batch
+    assert all(1 <= len(batch.image_ids) <= micro_batch for batch in found)
+    assert 103 not in {id_ for batch in found for id_ in batch.image_ids}
+    (problem,) = loader.unreadable
+    assert "3.png" in problem
+
+
+def test_many_unreadable_images_cannot_be_skipped(folder, tmp_path, monkeypatch):
+    """Above the limit training stops, because it would quietly learn from another data set."""
+    for count in (2, IMAGES):
+        names = [f"{i}.png" for i in range(count)]
+        index = broken(folder, tmp_path / str(count), *names)
+        with pytest.raises(DataError, match="unreadable images are more than 10% of 11"):
+            list(skipping(index, 2, monkeypatch, 0.1))
+
+
+def test_batches_move_to_a_device_whole(index: Index):
+    """Pixels, validity, targets and ids arrive together."""
+    moved = batches(index)[0].to("meta")
+    assert moved.batch.pixels.device.type == "meta"
+    assert all(target.cxcywh.device.type == "meta" for target in moved.targets)
+    assert moved.image_ids == batches(index)[0].image_ids
+
+
+def test_workers_run_under_a_plain_script(folder: Path):
+    """Worker processes start from a script without a guard for the main module."""
+    script = (
+        "import sys; from setmatch.data.index import open_dataset;"
+        "from setmatch.data.loader import evaluation_batches;"
+        "from setmatch.structures import Preprocessing;"
+        "index = open_dataset(sys.argv[1], 'train');"
+        "loader = evaluation_batches(index, Preprocessing(32, 54), batch_size=2, workers=2);"
+        "print(sum(len(batch.image_ids) for batch in loader))"
+    )
+    command = [sys.executable, "-c", script, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(IMAGES)

@@ -1,0 +1,175 @@
+"""Sizes and augmentations are the published ones, and boxes stay with their objects."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.data.transforms import (
+    CropSides,
+    ResizeShortSide,
+    evaluation_px,
+    prepare,
+    published,
+    resized_px,
+    training_transform,
+)
+from setmatch.errors import ConfigError
+from setmatch.structures import Preprocessing, Target
+
+SMALL = Preprocessing(160, 267)
+
+
+def published_size(size_px: tuple[int, int], size: int, max_size: int) -> tuple[int, int]:
+    """The rule as the published code states it, on (width, height)."""
+    h, w = size_px
+    min_original, max_original = float(min((w, h))), float(max((w, h)))
+    if max_original / min_original * size > max_size:
+        size = round(max_size * min_original / max_original)
+    if (w <= h and w == size) or (h <= w and h == size):
+        return (h, w)
+    if w < h:
+        return (int(size * h / w), size)
+    return (size, int(size * w / h))
+
+
+SIDES = st.integers(1, 5000)
+
+
+@given(st.tuples(SIDES, SIDES), st.integers(16, 1000), st.integers(1000, 2000))
+def test_sizes_follow_the_published_rule(size_px: tuple[int, int], short: int, long: int):
+    """To the pixel, for every shape whose short side does not vanish."""
+    if round(long * min(size_px) / max(size_px)) >= 1:
+        assert resized_px(size_px, short, long) == published_size(size_px, short, long)
+
+
+@pytest.mark.parametrize(
+    ("size_px", "expected"),
+    [((480, 640), (800, 1066)), ((640, 480), (1066, 800)), ((300, 1000), (400, 1333))],
+)
+def test_familiar_sizes(size_px: tuple[int, int], expected: tuple[int, int]):
+    """The example of the paper: 480×640 becomes 800×1066."""
+    assert evaluation_px(size_px, Preprocessing()) == expected
+
+
+def test_strips_keep_a_pixel_and_stay_small():
+    """A 1×20000 image neither vanishes nor fills the memory."""
+    assert evaluation_px((1, 20000), Preprocessing()) == (1, 1333)
+    assert evaluation_px((20000, 1), Preprocessing()) == (1333, 1)
+
+
+def test_prepare_resizes_as_pillow_and_normalises_last():
+    """Within a grey level or two of the published Pillow transforms."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    smooth = Image.fromarray(pixels).resize((20, 15)).resize((80, 60))
+    image = torch.from_numpy(np.asarray(smooth).copy()).permute(2, 0, 1)
+    resized = np.asarray(smooth.resize((106, 80), Image.Resampling.BILINEAR), dtype=np.float32)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (torch.from_numpy(resized / 255) - mean) / std
+    answer = prepare(image, Preprocessing(80, 133))
+    assert answer.dtype == torch.float32
+    assert (answer - expected.permute(2, 0, 1)).abs().max() < 1.01 / 255 / 0.224
+
+
+def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], seed: int):
+    """Augment a black image with a white object; return pixels in 0..1, and the target."""
+    height, width = size_px
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    top, left, bottom, right = height // 4, width // 3, height // 4 * 3, width // 3 * 2
+    image[:, top:bottom, left:right] = 255
+    cxcywh = torch.tensor(
+        [
+            [
+                (left + right) / 2 / width,
+                (top + bottom) / 2 / height,
+                (right - left) / width,
+                (bottom - top) / height,
+            ]
+        ]
+    )
+    torch.manual_seed(seed)
+    plain = Preprocessing(
+        preprocessing.short_side_px, preprocessing.long_side_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    )
+    return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh))
+
+
+@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+def test_boxes_stay_with_their_objects(augment: str):
+    """After any augmentation the box is where the white pixels are, within a pixel."""
+    seen = 0
+    for seed in range(60):
+        image, target = run(augment, SMALL, (120, 180), seed)
+        white = image[0] > 0.35
+        rows, columns = white.any(dim=1).nonzero(), white.any(dim=0).nonzero()
+        if not len(target):
+            assert not len(rows)
+            continue
+        seen += 1
+        box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        height, width = image.shape[1:]
+        found = cxcywh_to_xyxy(target.cxcywh)[0] * torch.tensor([width, height, width, height])
+        assert (found - torch.tensor(box)).abs().max() < 1.6
+        assert target.classes.tolist() == [5]
+    assert seen >= 55
+
+
+@settings(max_examples=60)
+@given(
+    augment=st.sampled_from(["detr", "small", "none"]),
+    size_px=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    seed=st.integers(0, 2**32),
+    corners=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5),
+)
+def test_boxes_stay_inside_and_keep_an_area(augment, size_px, seed, corners):
+    """Whatever the shape and the objects: no box outside the image, none without area."""
+    xyxy = torch.tensor(corners).reshape(-1, 4)
+    low, high = torch.minimum(xyxy[:, :2], xyxy[:, 2:]), torch.maximum(xyxy[:, :2], xyxy[:, 2:])
+    target = Target(torch.arange(len(xyxy)), torch.cat([(low + high) / 2, high - low], dim=1))
+    torch.manual_seed(seed)
+    image = torch.zeros(3, *size_px, dtype=torch.uint8)
+    seen, after = training_transform(augment, SMALL)(image, target)
+    assert seen.ndim == 3
+    assert max(seen.shape) <= 2 * 267
+    assert len(after.classes) == len(after.cxcywh)
+    assert (after.cxcywh[:, 2:] > 0).all()
+    corners_after = cxcywh_to_xyxy(after.cxcywh)
+    assert ((corners_after > -1e-6) & (corners_after < 1 + 1e-6)).all()
+
+
+def test_published_augmentation_draws_its_sizes():
+    """Short sides are 480..800 step 32 scaled to the setting; half of the images are cropped."""
+    shapes = [run("detr", SMALL, (120, 160), seed)[0].shape for seed in range(150)]
+    assert {min(shape[1:]) for shape in shapes if max(shape[1:]) < 260} <= set(range(90, 161))
+    uncropped = sum(shape[2] == int(shape[1] * 4 / 3) for shape in shapes)
+    assert 40 <= uncropped <= 110
+    assert 96 in {min(shape[1:]) for shape in shapes}
+    assert 160 in {min(shape[1:]) for shape in shapes}
+
+
+def test_published_numbers_hold_at_the_published_size():
+    """At 800/1333: resize to one of eleven sizes, or resize, crop 384..600, resize."""
+    _, choice = published(Preprocessing())
+    resize, cropped = choice.transforms
+    assert choice.p == [0.5, 0.5]
+    assert resize == ResizeShortSide((480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800), 1333)
+    before, crop, after = cropped.transforms
+    assert before.short_sides_px == (400, 500, 600)
+    assert crop == CropSides(384, 600)
+    assert after == resize
+
+
+@pytest.mark.parametrize("augment", ["small", "none"])
+def test_shapes_without_multi_scale_are_those_of_the_evaluation(augment: str):
+    """Equal shapes in, equal shapes out, so that batches need no padding."""
+    shapes = {run(augment, SMALL, (121, 183), seed)[0].shape for seed in range(20)}
+    assert shapes == {(3, *evaluation_px((121, 183), SMALL))}
+
+
+def test_an_unknown_augmentation_is_refused():
+    """By name, with what is known."""
+    with pytest.raises(ConfigError, match="detr, small, none"):
+        training_transform("cutmix", SMALL)
