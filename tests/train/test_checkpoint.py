@@ -18,13 +18,7 @@ from setmatch.train.checkpoint import (
     set_aside_newer,
     write_checkpoint,
 )
-from setmatch.train.manifest import (
-    DamagedError,
-    clean_up,
-    read_manifest,
-    write_text_whole,
-    write_whole,
-)
+from setmatch.train.manifest import DamagedError, clean_up, read_manifest, write_whole
 
 
 def fill(folder):
@@ -178,11 +172,3 @@ def test_replacing_a_folder_leaves_only_the_new(tmp_path):
     write_whole(tmp_path / "best", lambda folder: (folder / "b").write_text("b"), {})
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == ["b", "manifest.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
-
-
-def test_a_small_file_is_replaced_at_once(tmp_path):
-    """The text is there and nothing is left beside it."""
-    write_text_whole(tmp_path / "recipe.yaml", "a: 1\n")
-    write_text_whole(tmp_path / "recipe.yaml", "a: 2\n")
-    assert (tmp_path / "recipe.yaml").read_text() == "a: 2\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]

@@ -19,7 +19,7 @@ from setmatch.errors import TrainingError
 
 MANIFEST = "manifest.json"
 ITSELF = "manifest_sha256"  # of everything else in the manifest
-ASIDE = ".writing-"
+ASIDE = ".writing-"  # as in files.py
 REPLACED = ".replaced-"
 
 
@@ -85,15 +85,10 @@ def clean_up(parent: Path) -> None:
         else:
             replaced.rename(named)
     for aside in parent.glob(f"{ASIDE}*"):
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def write_text_whole(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old one or the new one, never a part."""
-    aside = path.with_name(f"{ASIDE}{path.name}")
-    aside.write_text(text, encoding="utf-8")
-    _flush(aside)
-    aside.replace(path)
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
 
 
 def _take_name(aside: Path, folder: Path) -> None:

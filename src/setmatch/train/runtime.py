@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -72,20 +72,22 @@ class Runtime:
             dist.broadcast_object_list(values, src=0, group=self.host)
         return values[0]
 
-    def first(self, work: Callable[[], None]) -> None:
-        """Let the first process do `work` while the others wait; its failure is everybody's.
+    def first(self, work: Callable[[], T]) -> T:
+        """Let the first process do `work` while the others wait; its result is everybody's.
 
-        Raises in every process what `work` raises in the first, if that is a SetmatchError.
+        So is its failure: raises in every process the SetmatchError that `work` raises in the
+        first.
         """
-        failure: SetmatchError | None = None
+        outcome: T | SetmatchError | None = None
         if self.is_first:
             try:
-                work()
+                outcome = work()
             except SetmatchError as error:
-                failure = error
-        failure = self.broadcast(failure)
-        if failure is not None:
-            raise failure
+                outcome = error
+        outcome = self.broadcast(outcome)
+        if isinstance(outcome, SetmatchError):
+            raise outcome
+        return cast("T", outcome)
 
     def equalise(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite `tensors` with the first process' values."""

@@ -1,0 +1,60 @@
+"""RUN/best: the weights that scored highest on the validation split, with what they scored."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setmatch.models import weights
+from setmatch.models.detector import Detector
+from setmatch.train.manifest import DamagedError, read_manifest, write_whole
+
+METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk: its folder, its best model, and what that scored."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Detector:
+        """The best detector by validation AP, or the newest where nothing was evaluated."""
+        return weights.load(self.folder)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The evaluation of the best detector, and its step; None where nothing was evaluated.
+
+        A damaged one counts as none, and is named in a warning.
+        """
+        folder = self.folder / "best"
+        if not folder.exists():
+            return None
+        try:
+            read_manifest(folder)
+        except DamagedError as error:
+            warnings.warn(f"damaged best weights, to be replaced: {error}", stacklevel=2)
+            return None
+        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        return metrics
+
+
+def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
+    """Replace RUN/best whole by this detector, unless the AP there is as high.
+
+    Raises TrainingError when it cannot be written.
+    """
+    best = Run(run).best
+    if best is not None and metrics["AP"] <= best["AP"]:
+        return
+
+    def fill(folder: Path) -> None:
+        weights.save(detector, folder)
+        text = json.dumps({**metrics, "step": steps}, indent=1)
+        (folder / METRICS).write_text(text, encoding="utf-8")
+
+    write_whole(run / "best", fill, {"step": steps})

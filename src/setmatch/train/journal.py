@@ -1,0 +1,99 @@
+"""What is told about a run: lines in the log, sentences and numbers on the screen."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setmatch.data.index import Index
+from setmatch.train.display import Display
+from setmatch.train.learner import Learned
+from setmatch.train.log import CommaSeparated, JsonLines, Logger, Row, read_rows
+from setmatch.train.meter import Meter, Skips, listed, refuse_to_go_on
+from setmatch.train.plan import Plan
+from setmatch.train.runtime import Runtime
+
+LOG = "log.jsonl"
+TABLE = "log.csv"
+
+
+class Journal:
+    """Keeps the log of a run from step `first` on, and the screen; the first process alone writes.
+
+    All processes call its methods together, since the losses of a line are those of all.
+    """
+
+    def __init__(
+        self, run: Path, plan: Plan, runtime: Runtime, images: Index, first: int, skips: Skips
+    ) -> None:
+        place = {id_: number for number, id_ in enumerate(images.image_ids.tolist())}
+        self.meter = Meter(runtime, lambda image_id: images.name(place[image_id]), skips)
+        self.display = Display(plan.steps, quiet=not runtime.is_first)
+        self._plan = plan
+        self._rows = read_rows(run / LOG, first)
+        self._loggers: list[Logger] = []
+        if runtime.is_first:
+            self._loggers = [
+                JsonLines(run / LOG, self._rows),
+                CommaSeparated(run / TABLE, self._rows),
+            ]
+        self.resume_clock(first)
+
+    def has_evaluation(self, steps: int) -> bool:
+        """Say whether the log that is continued has an evaluation after `steps` steps."""
+        return any(row["kind"] == "val" and row["step"] == steps for row in self._rows)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        self.display.say(sentence)
+
+    def resume_clock(self, steps: int) -> None:
+        """Measure images/s from here: saving and evaluating are no training."""
+        self._clock_s, self._clock_step = time.monotonic(), steps
+
+    def note(self, step: int, learned: Learned) -> None:
+        """Take note of a step, without waiting for the device."""
+        self.meter.add(learned)
+        self.display.advance(step + 1)
+
+    def write_line(self, step: int) -> None:
+        """Write what happened since the last line; name the images behind skipped steps.
+
+        Raises TrainingError, with advice, when too many steps in a row were skipped.
+        """
+        if self.meter.empty:
+            return
+        reading, settings = self.meter.read(), self._plan.settings
+        factor = self._plan.lr_factor(step)
+        images = (step + 1 - self._clock_step) * settings.batch_size
+        self._write(
+            {
+                "kind": "train",
+                "step": step + 1,
+                "epoch": self._plan.epoch(step) + 1,
+                "lr": settings.lr * factor,
+                "backbone_lr": settings.backbone_lr * factor,
+                **reading.numbers,
+                "images_per_s": images / (time.monotonic() - self._clock_s),
+                "nonfinite": reading.skips.total,
+            }
+        )
+        self.resume_clock(step + 1)
+        if reading.skipped:
+            self.say(
+                f"warning: {reading.skipped} of the last steps up to {step + 1} were not finite "
+                f"and changed nothing; images: {listed(reading.blamed)}"
+            )
+        refuse_to_go_on(reading, settings.nonfinite_limit)
+
+    def write_evaluation(self, steps: int, metrics: Mapping[str, Any]) -> None:
+        """Write the numbers of an evaluation; AP per class is left to metrics.json."""
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        ended = self._plan.ended(steps - 1)
+        self._write({"kind": "val", "step": steps, "epoch": ended, **numbers})
+        self.resume_clock(steps)
+
+    def _write(self, row: Row) -> None:
+        self.display.show(row)
+        for logger in self._loggers:
+            logger.write(row)

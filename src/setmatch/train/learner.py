@@ -1,0 +1,89 @@
+"""One optimiser step: a window of micro-batches goes through the model, the weights move once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from setmatch.criterion import Criterion, Normaliser
+from setmatch.data.loader import Minibatch
+from setmatch.models.detector import Detector
+from setmatch.train.ema import Average
+from setmatch.train.optim import NormStatistics, SkippingAdamW, apply_gradients
+from setmatch.train.runtime import Runtime, lost_peers_named, without_exchange
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a step leaves for the log: on the device, so that the next step need not wait.
+
+    `terms` are this process' shares of the window's losses; `blameless` says of each of its
+    micro-batches whether the loss was finite, `finite` whether the step was taken, in all processes
+    alike.
+    """
+
+    terms: dict[str, Tensor]
+    norm: Float[Tensor, ""]
+    finite: Bool[Tensor, ""]
+    blameless: Bool[Tensor, " A"]
+    image_ids: tuple[tuple[int, ...], ...]  # of each micro-batch
+
+
+@dataclass(frozen=True)
+class Learner:
+    """All that a step reads and changes."""
+
+    runtime: Runtime
+    detector: Detector
+    wrapped: nn.Module  # the detector as the processes share it
+    criterion: Criterion
+    optimizer: SkippingAdamW
+    norms: NormStatistics
+    average: Average | None
+    precision: torch.dtype
+    clip_norm: float
+
+    @property
+    def answers(self) -> Detector:
+        """The detector to evaluate and keep: the average where there is one."""
+        if self.average is None:
+            return self.detector
+        assert isinstance(self.average.model, Detector), "the average is a copy of the detector"
+        return self.average.model
+
+    def learn(self, window: Sequence[Minibatch], normaliser: Normaliser) -> Learned:
+        """Take one step on the window's micro-batches; `normaliser` counts those of all processes.
+
+        A loss or gradient that is not finite changes nothing: no weight, moment, statistic or
+        average. Raises TrainingError when another process has ended.
+        """
+        self.norms.keep()
+        device = self.runtime.device
+        normaliser = Normaliser(normaliser.counts.to(device, non_blocking=True))
+        shares: list[dict[str, Tensor]] = []
+        for place, minibatch in enumerate(window):
+            last = place == len(window) - 1
+            with without_exchange(self.wrapped, skip=not last), lost_peers_named():
+                shares.append(self._share(minibatch.to(device), normaliser))
+        norm, finite = apply_gradients(self.optimizer, self.clip_norm)
+        self.norms.settle(finite)
+        if self.average is not None:
+            self.average.update(finite)
+        terms = {name: torch.stack([s[name] for s in shares]).sum(0) for name in shares[0]}
+        blameless = torch.stack([share["loss"] for share in shares]).isfinite()
+        return Learned(terms, norm, finite, blameless, tuple(m.image_ids for m in window))
+
+    def _share(self, minibatch: Minibatch, normaliser: Normaliser) -> dict[str, Tensor]:
+        """Add a micro-batch's share to the gradients and return its loss terms."""
+        kind, precision = self.runtime.device.type, self.precision
+        with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
+            streams = self.wrapped(minibatch.batch)
+        losses = self.criterion(streams, minibatch.targets, normaliser)
+        # DDP averages over processes where the loss is a sum. A loss that is not finite spoils all
+        # gradients, so that they tell every process, even where the maths would have hidden it.
+        finite = losses.total.detach().isfinite()
+        scale = torch.where(finite, float(self.runtime.world), float("nan"))
+        (losses.total * scale).backward()  # type: ignore[no-untyped-call]
+        return losses.terms

@@ -1,0 +1,95 @@
+"""The log of a run: RUN/log.jsonl and RUN/log.csv, a line each log interval and each evaluation.
+
+A row is flat: "kind" ("train" or "val"), "step", then numbers by name. A logger is anything with
+`write(row)`, so that other trackers are adapters beside these two.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from setmatch.files import whole_file
+
+Value = str | int | float | None
+Row = Mapping[str, Value]
+
+
+class Logger(Protocol):
+    """Where rows go."""
+
+    def write(self, row: Row) -> None:
+        """Take one row; a column may appear for the first time in any of them."""
+
+
+class JsonLines:
+    """A JSON object a line; a number that is not finite is written as null."""
+
+    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+        self.path = path
+        with whole_file(path) as aside:
+            aside.write_text("".join(map(_line, rows)), encoding="utf-8")
+
+    def write(self, row: Row) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+
+
+class CommaSeparated:
+    """The same rows as a table; a new column rewrites the file with a wider header."""
+
+    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+        self.path = path
+        self._columns: list[str] = []
+        for row in rows:
+            self._columns += [name for name in row if name not in self._columns]
+        self._rewrite(rows)
+
+    def write(self, row: Row) -> None:
+        """Append one line."""
+        new = [name for name in row if name not in self._columns]
+        if new:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                rows: list[Row] = [dict(old) for old in csv.DictReader(file)]
+            self._columns += new
+            self._rewrite([*rows, row])
+            return
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    def _rewrite(self, rows: Sequence[Row]) -> None:
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self._columns)
+        table.writeheader()
+        table.writerows(rows)
+        with whole_file(self.path) as aside:
+            aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def read_rows(path: Path, last_step: int) -> list[Row]:
+    """Return the rows of a log up to `last_step`: what came later is about to be done again.
+
+    A line that a killed process left unfinished is dropped; a log that is not there has no rows.
+    """
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(step := row.get("step"), int) and step <= last_step:
+            rows.append(row)
+    return rows
+
+
+def _line(row: Row) -> str:
+    finite = {
+        name: None if isinstance(value, float) and value - value != 0 else value
+        for name, value in row.items()
+    }
+    return json.dumps(finite, allow_nan=False) + "\n"

@@ -1,0 +1,107 @@
+"""What a checkpoint holds, and how a run goes on from it bit for bit.
+
+The position in the schedule and in the data, and the random state of every step, are functions of
+the step alone (plan.py, data/order.py), so that the step is all there is to save of them.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from setmatch.config import Recipe
+from setmatch.data.index import Index
+from setmatch.errors import ConfigError, TrainingError
+from setmatch.models import weights
+from setmatch.train.checkpoint import Checkpoint, write_checkpoint
+from setmatch.train.learner import Learner
+from setmatch.train.meter import Skips
+
+TRAINER = "trainer.pt"
+HARMLESS = ("data.workers",)  # settings that change nothing but speed
+
+
+def save_state(
+    run: Path, learner: Learner, step: int, skips: Skips, facts: Mapping[str, Any], keep: int
+) -> None:
+    """Write the checkpoint after `step` steps: the weights to answer with, and trainer.pt.
+
+    trainer.pt holds tensors and plain values only, so that the safe loader reads it. Raises
+    TrainingError when it cannot be written.
+    """
+    average = learner.average
+    state = {
+        "model": learner.detector.state_dict(),
+        "optimizer": learner.optimizer.state_dict()["state"],
+        "average_updates": None if average is None else average.updates,
+        "skips": dataclasses.asdict(skips),
+    }
+
+    def fill(folder: Path) -> None:
+        weights.save(learner.answers, folder)
+        torch.save(state, folder / TRAINER)
+
+    write_checkpoint(run, step, fill, facts, keep)
+
+
+def restore_state(checkpoint: Checkpoint, learner: Learner) -> Skips:
+    """Fill a learner, whose detector was loaded from `checkpoint`, with the rest of its state.
+
+    Learning rates and weight decay stay as the learner has them. Raises TrainingError when
+    trainer.pt is of another model.
+    """
+    path = checkpoint.folder / TRAINER
+    device = learner.runtime.device
+    state = torch.load(path, map_location=device, weights_only=True)
+    try:
+        learner.detector.load_state_dict(state["model"])
+        groups = learner.optimizer.state_dict()["param_groups"]
+        learner.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        skips = Skips(**state["skips"])
+        updates = state["average_updates"]
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path}: not the state of this run ({error})") from None
+    if learner.average is not None and updates is not None:
+        learner.average.updates.copy_(updates)
+    return skips
+
+
+def facts_of(recipe: Recipe, training: Index) -> dict[str, Any]:
+    """Return what a run must have in common with the one it goes on from."""
+    slots = zip(training.categories.ids, training.categories.names, strict=True)
+    return {
+        "recipe": recipe.model_dump(by_alias=True),
+        "data": {
+            "images": len(training),
+            "annotations": len(training.annotation_ids),
+            "classes": [f"{name} ({id_})" for id_, name in slots],
+        },
+    }
+
+
+def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> None:
+    """Raise ConfigError that shows what differs from the run that `checkpoint` belongs to."""
+    old = _flat({key: checkpoint.facts.get(key) for key in facts})
+    new = _flat(facts)
+    differences = [
+        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and key.removeprefix("recipe.") not in HARMLESS
+    ]
+    if differences:
+        raise ConfigError(
+            f"{checkpoint.folder}: the run went another way: {'; '.join(differences)}; resume with "
+            "the same settings and data, allow the changes, or start in another folder"
+        )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,16 @@
+"""Lets the tests of training import their tiny detector, which also runs as a script."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Ten training pictures and no validation split."""
+    return tiny.write_data(tmp_path_factory.mktemp("data"))

@@ -1,0 +1,76 @@
+"""What a process does when it is told to stop."""
+
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from setmatch.train.signals import Stopped, agreed_signal, stop_requests
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_first_signal_is_only_noted(number, code):
+    """Work goes on; all processes learn of it by summing flags; the exit code is documented."""
+    with stop_requests() as stop:
+        assert agreed_signal(stop.flags()) is None
+        os.kill(os.getpid(), number)
+        assert agreed_signal(stop.flags() + torch.zeros(2)) == number
+    assert Stopped(number, "after step 3").exit_code == code
+
+
+def test_a_second_ctrl_c_leaves_at_once():
+    """The second one is Python's own KeyboardInterrupt."""
+
+    def work():
+        with stop_requests():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append(True)
+
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert reached == [True]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_with_nothing_to_lose_the_first_signal_ends_it(early):
+    """During an evaluation, or just before it, nothing is gained by waiting."""
+
+    def work():
+        with stop_requests() as stop:
+            if early:
+                os.kill(os.getpid(), signal.SIGTERM)
+            with stop.nothing_to_lose():
+                os.kill(os.getpid(), signal.SIGTERM)
+                reached.append(True)
+
+    reached = []
+    with pytest.raises(Stopped, match="SIGTERM"):
+        work()
+    assert reached == []
+
+
+def test_handlers_are_as_before_afterwards():
+    """A library puts back what it found, also after an error."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="x"), stop_requests():
+        raise ValueError("x")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_training_may_run_in_a_thread():
+    """Python lets no thread but the main one catch signals; that is no error."""
+    seen = []
+
+    def work():
+        with stop_requests() as stop:
+            seen.append(agreed_signal(stop.flags()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [None]
