@@ -5,16 +5,18 @@ Heavy modules are imported inside the verbs, so that `setmatch --help` needs no 
 """
 
 import inspect
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
 import setmatch
-from setmatch.errors import SetmatchError
+from setmatch.errors import DataError, SetmatchError
 
 app = App(
     name="setmatch",
@@ -28,6 +30,8 @@ app = App(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
+    logging.basicConfig(format="setmatch: %(message)s")
+    warnings.showwarning = _warn
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     try:
@@ -58,6 +62,7 @@ def train(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     epochs: int | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    allow_changes: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
 ) -> None:
     """Train a model on annotated images.
@@ -80,6 +85,8 @@ def train(
         Short for --set train.epochs=N.
     resume
         Go on from the newest good checkpoint in the folder of the run.
+    allow_changes
+        Resume even if settings or data are no longer what the run began with.
     device
         "auto", "cpu", "cuda" or "cuda:1".
     """
@@ -94,6 +101,7 @@ def train(
         recipe=recipe,
         overrides=(*set_, *short),
         resume=resume,
+        allow_changes=allow_changes,
         device=device,
     )
 
@@ -107,7 +115,7 @@ def evaluate(
     split: str = "val",
     json: Path | None = None,
     detections: Path | None = None,
-    batch_size: int = 2,
+    batch_size: int = 4,
     workers: int = 2,
     device: str = "auto",
 ) -> None:
@@ -135,9 +143,25 @@ def evaluate(
     from rich.console import Console
 
     from setmatch.evaluate import evaluate
+    from setmatch.models.weights import load
+    from setmatch.train.runtime import processes
 
-    report = evaluate(model, data, split=split)
-    Console().print(report.table())
+    with processes(device) as runtime:
+        report = evaluate(
+            load(model).to(runtime.device),
+            data,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            json=json,
+            detections=detections,
+            progress=True,
+            rank=runtime.rank,
+            world=runtime.world,
+            gather=runtime.gather,
+        )
+        if runtime.is_first:
+            Console().print(report.table())
 
 
 @app.command
@@ -163,6 +187,17 @@ def predict(
     device
         "auto", "cpu", "cuda" or "cuda:1".
     """
+    from setmatch.models.weights import load
+    from setmatch.predict import predict_folder
+    from setmatch.train.runtime import processes
+
+    with processes(device) as runtime:
+        summary = predict_folder(load(model).to(runtime.device), images, out, threshold)
+    for _, why in summary.failed:
+        print(f"setmatch: {why}", file=sys.stderr)
+    print(f"{summary.images} pictures, {summary.detections} detections: {summary.out}")
+    if not summary.images:
+        raise DataError(f"none of the {len(summary.failed)} pictures could be read")
 
 
 @app.command
@@ -189,7 +224,8 @@ def convert(
     """
     from setmatch.models.weights import convert
 
-    convert(source, destination, to=to, preset=preset)
+    for note in convert(source, destination, to, preset).notes:
+        print(note)
 
 
 @app.command
@@ -228,6 +264,18 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say a warning in one line, without the place in the code, which means nothing to a user."""
+    print(f"setmatch: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str, code: int) -> int:

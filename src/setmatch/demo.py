@@ -1,0 +1,154 @@
+"""The whole journey on generated pictures: make data, train, evaluate, predict, look."""
+
+import dataclasses
+import html
+import string
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+import setmatch as sm
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.scenes import write_scenes
+from setmatch.draw import draw
+from setmatch.evaluate import Report
+
+RECIPE = "detr_scratch_small"
+SIZE_PX = 160
+ENLARGE = 2  # pictures on the page, so that boxes and names are legible
+SHOWN = 12
+THRESHOLD = 0.5
+SEED = 0
+
+PAGE = string.Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>setmatch demo</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
+         padding: 0 1rem; color: #1d1f24; background: #fff; }
+  table { border-collapse: collapse; }
+  td, th { padding: .15rem .9rem .15rem 0; text-align: left; font-variant-numeric: tabular-nums; }
+  .scenes { display: grid; gap: 1rem;
+            grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); }
+  figure { margin: 0; }
+  figure img { width: 49%; }
+  figcaption { color: #5b6068; font-size: .9rem; }
+</style>
+<h1>Detection as set prediction, learnt in $minutes minutes</h1>
+<p>The model <code>$preset</code> saw $scenes generated pictures $epochs times, starting from random
+weights. $verdict</p>
+<table>
+<tr><th>on $unseen pictures it never saw</th><th>AP</th></tr>
+$numbers
+</table>
+<h2>What it finds</h2>
+<p>Left: what the model answers with a score over $threshold. Right: what is there.</p>
+<div class="scenes">
+$figures
+</div>
+<p>Pictures and annotations are in <code>data/</code> (ordinary COCO JSON), the model, its recipe
+and its log in <code>run/</code>.</p>
+</html>
+""")
+
+
+def demo(out: Path, *, scenes: int = 600, epochs: int = 20, device: str = "auto") -> Path:
+    """Run the demonstration in folder `out` and return its page, out/index.html.
+
+    `scenes` training pictures, and a quarter as many for validation, are drawn from a fixed seed.
+    A demonstration that was interrupted goes on where it was. Raises what its steps raise.
+    """
+    data, folder = out / "data", out / "run"
+    began = time.monotonic()
+    write_scenes(data, scenes, max(SHOWN, scenes // 4), SIZE_PX, SEED, workers=2)
+    run = sm.train(
+        data,
+        out=folder,
+        recipe=RECIPE,
+        overrides=[f"train.epochs={epochs}"],
+        resume=folder.exists(),
+        device=device,
+    )
+    report = sm.evaluate(run.model, data, split="val")
+    minutes = (time.monotonic() - began) / 60
+
+    index = open_dataset(data, "val")
+    paths = [index.path(image) for image in range(SHOWN)]
+    found = sm.predict(run.model, paths, threshold=THRESHOLD)
+    assert isinstance(found, list), "many pictures have many answers"
+    pictures = out / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for image, detections in enumerate(found):
+        with Image.open(paths[image]) as picture:
+            _enlarged(picture, detections).save(pictures / f"{image:02d}_found.png")
+            _enlarged(picture, truth(index, image)).save(pictures / f"{image:02d}_truth.png")
+    page = out / "index.html"
+    text = PAGE.substitute(
+        preset=run.model.card.preset,
+        scenes=scenes,
+        epochs=epochs,
+        minutes=f"{minutes:.1f}",
+        unseen=len(index),
+        verdict=_verdict(report),
+        numbers="\n".join(_rows(report)),
+        figures="\n".join(_figures(index, found)),
+        threshold=THRESHOLD,
+    )
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def truth(index: Index, image: int) -> sm.Detections:
+    """Return the annotated objects of one image as if they had been found with certainty."""
+    target = index.target(image)
+    height, width = index.size_px(image)
+    return sm.Detections(
+        cxcywh_to_xyxy(target.cxcywh) * torch.tensor([width, height, width, height]),
+        torch.ones(len(target)),
+        target.classes,
+        index.categories,
+        (height, width),
+    )
+
+
+def _enlarged(picture: Image.Image, detections: sm.Detections) -> Image.Image:
+    width, height = (ENLARGE * side for side in picture.size)
+    larger = dataclasses.replace(
+        detections, xyxy_px=detections.xyxy_px * ENLARGE, size_px=(height, width)
+    )
+    return draw(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), larger)
+
+
+def _verdict(report: Report) -> str:
+    if report.AP < 0.1:
+        return (
+            "That is far too little for a transformer without pretrained weights: the numbers are "
+            "near zero, and the boxes show it. The journey is what this page shows, not the model."
+        )
+    return "The scores below are averages over overlaps from 50 to 95 percent."
+
+
+def _rows(report: Report) -> Iterator[str]:
+    numbers = {
+        "all classes": report.AP,
+        "all classes, half an overlap being enough": report.AP50,
+    }
+    numbers |= {name: of_class.AP for name, of_class in report.per_class.items()}
+    for name, value in numbers.items():
+        yield f"<tr><td>{html.escape(name)}</td><td>{100 * value:.1f}</td></tr>"
+
+
+def _figures(index: Index, found: Sequence[sm.Detections]) -> Iterator[str]:
+    for image, detections in enumerate(found):
+        there = len(index.target(image))
+        yield (
+            f'<figure><img src="pictures/{image:02d}_found.png" alt="found"> '
+            f'<img src="pictures/{image:02d}_truth.png" alt="truth">'
+            f"<figcaption>{len(detections)} answers, {there} objects</figcaption></figure>"
+        )

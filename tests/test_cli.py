@@ -1,0 +1,145 @@
+"""The command line as a user meets it: exit codes, and one line when something fails."""
+
+import inspect
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from setmatch.cli import app, main
+from setmatch.models.presets import MODELS
+
+
+def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run `python -m setmatch` with these arguments to its end, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "setmatch", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """What a command that is refused says: exit code 2, one line on stderr, nothing on stdout."""
+    code = main([*map(str, arguments)])
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, ""), said.err
+    assert said.err.startswith("setmatch: ")
+    assert said.err.endswith("\n")
+    assert said.err.count("\n") == 1
+    assert len(said.err) < 500
+    return said.err
+
+
+VERBS = [name for name in app if not name.startswith("-")]
+
+
+def test_help_is_quick_and_needs_no_torch():
+    """Asking what there is costs a moment, not an import of PyTorch."""
+    code = (
+        "import sys\nfrom setmatch.cli import main\nassert main(['--help']) == 0\n"
+        "print('loaded:', {'torch', 'numpy', 'scipy', 'PIL', 'pydantic'} & {*sys.modules})"
+    )
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - began)
+        assert "loaded: set()" in done.stdout
+    assert min(seconds) < 1.0  # 0.2 s on an idle core; the machine may be busy
+
+
+def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
+    """`setmatch --help` names every verb, and a verb's own help says what each option is for."""
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert {"train", "evaluate", "predict", "convert", "demo", "models"} <= {*VERBS}
+    for verb in VERBS:
+        assert verb in overview
+        assert main([verb, "--help"]) == 0
+        shown = capsys.readouterr().out
+        explained = inspect.getdoc(app[verb].default_command) or ""
+        for name in inspect.signature(app[verb].default_command).parameters:
+            option = name.strip("_").replace("_", "-")
+            assert f"--{option}" in shown or option.upper() in shown
+            assert f"\n{name}\n    " in explained
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]):
+    """`--version` says what is installed."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("setmatch")
+
+
+def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str]):
+    """What --model takes can be asked for."""
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    assert all(len(line.split()) > 3 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian", "data"], 'Did you mean "train"?'),
+        (["train", "data", "--out", "run", "--weigths", "x"], "Did you mean --weights?"),
+        (["train", "data"], "--out"),
+        (["train", "--out", "run"], "DATA"),
+        (["train", "data", "--out", "run", "--epochs", "many"], "many"),
+        (["train", "data", "more", "--out", "run"], "more"),
+        (["convert", "a", "b", "--to", "pickle"], "pickle"),
+        (["predict", "a.jpg", "--model", "m", "--out", "o", "--threshold", "high"], "high"),
+    ],
+)
+def test_a_mistyped_command_is_answered_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    """No usage page and no traceback: what is wrong, and the nearest right word."""
+    assert said in refusal(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "{}/nowhere", "--out", "{}/run"], "nowhere"),
+        (["train", "{}", "--out", "{}/run", "--model", "detr_r51"], "did you mean"),
+        (["train", "{}", "--out", "{}/run", "--set", "train.lrr=1"], "did you mean lr?"),
+        (["train", "{}", "--out", "{}/run", "--recipe", "{}/none.yaml"], "none.yaml"),
+        (["evaluate", "{}/nowhere", "{}"], "nowhere"),
+        (["predict", "{}/none.jpg", "--model", "{}/nowhere", "--out", "{}/o"], "nowhere"),
+        (["convert", "{}/nowhere", "{}/out", "--to", "original"], "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    """A missing file, model, recipe or setting is one line, and nothing is written."""
+    filled = [argument.replace("{}", str(tmp_path)) for argument in arguments]
+    assert said in refusal(capsys, *filled)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_where_it_happened(tmp_path: Path):
+    """--debug, anywhere in the line, brings the traceback instead of the sentence."""
+    done = setmatch("evaluate", tmp_path / "nowhere", "--debug", "data")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "WeightsError" in done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error():
+    """`setmatch models | head -1` ends quietly."""
+    code = "import sys; from setmatch.cli import main; sys.exit(main(['models']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
