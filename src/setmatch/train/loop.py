@@ -1,0 +1,177 @@
+"""Training, from a folder of annotated images to a folder with a trained model.
+
+RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/best the best weights
+by validation AP, RUN/log.jsonl and RUN/log.csv what happened.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from setmatch.criterion import Normaliser
+from setmatch.data.loader import Minibatch, TrainingBatches, training_batches
+from setmatch.data.order import accumulation
+from setmatch.evaluate import evaluate
+from setmatch.train.best import Run, keep_if_best
+from setmatch.train.journal import Journal
+from setmatch.train.meter import Skips
+from setmatch.train.optim import set_learning_rates
+from setmatch.train.plan import Plan
+from setmatch.train.runtime import Runtime, processes
+from setmatch.train.signals import Stopped, StopRequest, agreed_signal, stop_requests
+from setmatch.train.start import (
+    Start,
+    begin,
+    build_learner,
+    choose_recipe,
+    find_checkpoint,
+    introduction,
+    open_run,
+)
+from setmatch.train.state import restore_state, save_state
+
+
+def train(
+    data: str | Path,
+    model: str | None = None,
+    *,
+    out: str | Path,
+    weights: str | Path | None = None,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    allow_changes: bool = False,
+    device: str = "auto",
+) -> Run:
+    """Train a detector on the training split of `data` and return the run in folder `out`.
+
+    `model` is a preset (default: the recipe's), `weights` what to start from, `recipe` and
+    `overrides` as in `load_recipe`. With `resume` a run goes on from its newest good checkpoint as
+    if it had never ended, by its own recipe; settings and data must be the same unless
+    `allow_changes`. Without a checkpoint it begins, so that a job that restarts needs one command.
+    Several processes started by torchrun train together.
+
+    Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
+    or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
+    """
+    run = Path(out)
+    with processes(device) as runtime, stop_requests() as stop:
+        with stop.nothing_to_lose():
+            checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
+            chosen = choose_recipe(model, recipe, overrides, checkpoint)
+            accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
+            start = begin(data, chosen, weights, checkpoint, allow_changes)
+            training = Training(run, start, runtime, stop)
+        with training.journal.display:
+            training.go_on()
+    return Run(run)
+
+
+class Training:
+    """A run in progress: its parts, and the order of events in it."""
+
+    def __init__(self, run: Path, start: Start, runtime: Runtime, stop: StopRequest) -> None:
+        self.run, self.start, self.runtime, self.stop = run, start, runtime, stop
+        self.settings = start.recipe.train
+        self.plan = Plan(len(start.training), self.settings)
+        self.learner = build_learner(start, runtime)
+        skips = Skips()
+        self.first, self.saved = 0, -1  # steps done when this began, and when last saved
+        if start.checkpoint is not None:
+            skips = restore_state(start.checkpoint, self.learner)
+            self.first = self.saved = start.checkpoint.step
+        runtime.first(lambda: open_run(run, start))
+        self.journal = Journal(run, self.plan, runtime, start.training, self.first, skips)
+        for sentence in introduction(start, self.plan, self.learner):
+            self.journal.say(sentence)
+
+    def go_on(self) -> None:
+        """Take the steps that are left, in the order of the plan."""
+        pending = self.first > 0 and self.plan.evaluates(self.first - 1)
+        if pending and not self.journal.has_evaluation(self.first):
+            self.evaluate(self.first)  # the run ended between checkpoint and evaluation
+        parts = accumulation(
+            self.settings.batch_size, self.settings.micro_batch, self.runtime.world
+        )
+        batches = iter(self.batches())
+        for step in range(self.first, self.plan.steps):
+            window = list(islice(batches, parts))
+            normaliser = self.agree(window, step)
+            # Seeded anew for every step, so that nothing in between, such as an evaluation or a
+            # resume, changes what dropout leaves out.
+            torch.manual_seed(self.plan.seed(step, self.runtime.rank))
+            set_learning_rates(self.learner.optimizer, self.plan.lr_factor(step))
+            self.journal.note(step, self.learner.learn(window, normaliser))
+            if self.plan.logs(step):
+                self.journal.write_line(step)
+            if self.plan.saves(step):
+                self.save(step + 1)
+            if self.plan.evaluates(step):
+                self.evaluate(step + 1)
+        self.journal.say(f"done: {self.plan.steps} steps; the run is in {self.run}")
+
+    def batches(self) -> TrainingBatches:
+        """Return this process' micro-batches of the steps that are left."""
+        return training_batches(
+            self.start.training,
+            self.start.recipe.data,
+            self.start.detector.card.preprocessing,
+            batch_size=self.settings.batch_size,
+            micro_batch=self.settings.micro_batch,
+            rank=self.runtime.rank,
+            world=self.runtime.world,
+            first_step=self.first,
+            steps=self.plan.steps - self.first,
+            seed=self.settings.seed,
+        )
+
+    def agree(self, window: Sequence[Minibatch], step: int) -> Normaliser:
+        """Return what the losses of `step` are divided by, unless a process was told to stop.
+
+        One exchange for both, on the hosts, where all processes meet once a step.
+        """
+        queries = self.learner.detector.get_parameter("queries.embedding.weight").shape[0]
+        counts = [Normaliser.of(minibatch.targets, queries).counts for minibatch in window]
+        flags = self.stop.flags()
+        agreed = self.runtime.sum(torch.cat([torch.stack(counts).sum(0), flags]))
+        number = agreed_signal(agreed[-len(flags) :])
+        if number is not None:
+            self.journal.write_line(step - 1)
+            if self.saved != step:
+                self.save(step)
+            raise Stopped(number, f"after step {step}, which is saved in {self.run}")
+        return Normaliser(agreed[: -len(flags)])
+
+    def save(self, steps: int) -> None:
+        """Write the checkpoint after `steps` steps."""
+        skips = self.journal.meter.skips
+        keep = self.settings.keep_checkpoints
+        self.runtime.first(
+            lambda: save_state(self.run, self.learner, steps, skips, self.start.facts, keep)
+        )
+        self.saved = steps
+        self.journal.resume_clock(steps)
+
+    def evaluate(self, steps: int) -> None:
+        """Measure the answers on the validation split, if there is one; keep the best."""
+        if self.start.validation is None:
+            return
+        answers = self.learner.answers
+        self.runtime.equalise(list(answers.buffers()))
+        with self.stop.nothing_to_lose():
+            report = evaluate(
+                answers,
+                self.start.validation,
+                batch_size=self.settings.micro_batch,
+                workers=self.start.recipe.data.workers,
+                rank=self.runtime.rank,
+                world=self.runtime.world,
+                gather=self.runtime.gather,
+            )
+        self.learner.detector.train()
+        metrics = report.to_json()
+        self.journal.write_evaluation(steps, metrics)
+        self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))

@@ -1,0 +1,203 @@
+"""Where a run begins: its recipe, its data, its detector, and the checkpoint it goes on from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe
+from setmatch.criterion import Criterion
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.layout import find_split
+from setmatch.data.order import accumulation
+from setmatch.errors import ConfigError, DataError
+from setmatch.files import whole_file
+from setmatch.models import weights
+from setmatch.models.detector import Detector
+from setmatch.models.start import starting_point
+from setmatch.structures import Card, Preprocessing
+from setmatch.train.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    has_checkpoints,
+    newest_good,
+    set_aside_newer,
+)
+from setmatch.train.ema import Average
+from setmatch.train.learner import Learner
+from setmatch.train.manifest import clean_up
+from setmatch.train.meter import listed
+from setmatch.train.optim import NormStatistics, build_optimizer
+from setmatch.train.plan import Plan
+from setmatch.train.runtime import Runtime, choose_precision
+from setmatch.train.state import facts_of, refuse_changes
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that is settled before the first step; nothing has been written yet."""
+
+    recipe: Recipe
+    training: Index
+    validation: Index | None
+    detector: Detector
+    checkpoint: Checkpoint | None
+    facts: Mapping[str, Any]
+    weights: str  # what the detector starts from, in words
+
+
+def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
+    """Return the checkpoint to go on from; None for a run that begins.
+
+    Also removes what killed writes left there. Raises ConfigError when the folder has a run and
+    `resume` is not wanted, TrainingError when every checkpoint is damaged.
+    """
+    if run.exists() and not run.is_dir():
+        raise ConfigError(f"{run}: is a file; name a folder for the run")
+    if has_checkpoints(run) and not resume:
+        raise ConfigError(f"{run}: has a run already; go on with --resume, or name another folder")
+    clean_up(run)
+    clean_up(run / CHECKPOINTS)
+    return newest_good(run) if has_checkpoints(run) else None
+
+
+def choose_recipe(
+    model: str | None,
+    recipe: str | Path | Mapping[str, Any] | None,
+    overrides: Sequence[str],
+    checkpoint: Checkpoint | None,
+) -> Recipe:
+    """Return the recipe asked for; where none is named, a resumed run's own is the base.
+
+    `model` is the preset, unless an override names another. Raises ConfigError.
+    """
+    base = checkpoint.facts["recipe"] if recipe is None and checkpoint is not None else recipe
+    preset = [] if model is None else [f"model.preset={model}"]
+    return load_recipe(base, [*preset, *overrides])
+
+
+def begin(
+    data: str | Path,
+    recipe: Recipe,
+    source: str | Path | None,
+    checkpoint: Checkpoint | None,
+    allow_changes: bool,
+) -> Start:
+    """Open the data and build the detector, from `source` or from the checkpoint.
+
+    Raises DataError, WeightsError or ConfigError before anything is written.
+    """
+    training = open_dataset(data, "train")
+    if len(training) == 0:
+        raise DataError(f"{training.source}: no image to train on")
+    facts = facts_of(recipe, training)
+    if checkpoint is not None:
+        if not allow_changes:
+            refuse_changes(checkpoint, facts)
+        detector = weights.load(checkpoint.folder)
+        words = f"the checkpoint after step {checkpoint.step}"
+    else:
+        torch.manual_seed(recipe.train.seed)
+        card = Card(
+            recipe.model.preset,
+            recipe.model.arguments,
+            training.categories,
+            preprocessing_of(recipe.data),
+            source=f"trained by setmatch on {training.source.name}",
+        )
+        detector = starting_point(card, None if source is None else str(source))
+        words = (
+            f"weights {source}" if source else f"the preset's own start, seed {recipe.train.seed}"
+        )
+    detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
+    validation = open_validation(data, training)
+    return Start(recipe, training, validation, detector, checkpoint, facts, words)
+
+
+def preprocessing_of(data: DataSettings) -> Preprocessing:
+    """Return the preprocessing that a recipe asks for."""
+    return Preprocessing(data.short_side_px, data.long_side_px)
+
+
+def open_validation(data: str | Path, training: Index) -> Index | None:
+    """Return the validation split, or None where the data set has none.
+
+    Raises DataError when it has no class in common with the training split.
+    """
+    folder = Path(data)
+    if not folder.is_dir():
+        return None
+    try:
+        find_split(folder, "val")
+    except DataError:
+        return None
+    validation = open_dataset(folder, "val")
+    if not set(validation.categories.names) & set(training.categories.names):
+        raise DataError(
+            f"{validation.source}: no class in common with {training.source}; classes are "
+            "matched by name, so name them alike"
+        )
+    return validation
+
+
+def build_learner(start: Start, runtime: Runtime) -> Learner:
+    """Put the detector on its device and everything that trains it around it."""
+    settings = start.recipe.train
+    detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device).train()
+    return Learner(
+        runtime,
+        detector,
+        runtime.wrap(detector),
+        Criterion(detector.scoring, start.recipe.matching, start.recipe.loss),
+        build_optimizer(detector.parameter_groups(), settings),
+        NormStatistics(detector),
+        Average(detector, settings.ema_decay) if settings.ema_decay else None,
+        choose_precision(settings.precision, runtime.device),
+        settings.clip_norm,
+    )
+
+
+def open_run(run: Path, start: Start) -> None:
+    """Make the folder of the run, with its complete recipe; damaged checkpoints step aside.
+
+    Raises ConfigError when the folder cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with whole_file(run / "recipe.yaml") as aside:
+            aside.write_text(dump_recipe(start.recipe), encoding="utf-8")
+        set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
+    except OSError as error:
+        raise ConfigError(
+            f"{run}: cannot be written ({error.strerror}); name another folder"
+        ) from None
+
+
+def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
+    """Say in plain words what is about to happen."""
+    training, settings, world = start.training, start.recipe.train, learner.runtime.world
+    detector, names = learner.detector, start.training.categories
+    known = listed(tuple(names.name(slot) for slot in range(len(names))))
+    validation = (
+        f"{len(start.validation)} validation images"
+        if start.validation is not None
+        else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
+    )
+    trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
+    parts = accumulation(settings.batch_size, settings.micro_batch, world)
+    precision = str(learner.precision).removeprefix("torch.")
+    sentences = [
+        f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
+        f"{validation}",
+        f"classes: {len(names)} ({known})",
+        f"model: {detector.card.preset}, {trained:,} parameters to train; from {start.weights}",
+        f"plan: {settings.epochs} epochs are {plan.steps} steps of {settings.batch_size} images "
+        f"({world} process(es) x {parts} micro-batch(es) of {settings.micro_batch})",
+        f"computing on {learner.runtime.device} in {precision}",
+    ]
+    repairs = [f"{count} x {done}" for done, count in training.repair_counts.items()]
+    return (
+        [*sentences, f"repaired in the annotations: {', '.join(repairs)}"] if repairs else sentences
+    )
