@@ -15,6 +15,7 @@ from torch import nn
 
 from setmatch.errors import ConfigError, DataError, SetmatchError, WeightsError
 from setmatch.models.detector import Detector
+from setmatch.models.presets import build
 from setmatch.predict import Found, predict, predict_folder
 from setmatch.scoring import Softmax
 from setmatch.structures import (
@@ -148,6 +149,24 @@ def test_batches_are_of_equal_shape_and_not_too_large(shapes: list[Any], batch_s
     assert [each.size_px for each in found] == shapes
     assert all(shape[0] <= batch_size for shape in model.shapes)
     assert sum(shape[0] for shape in model.shapes) == len(shapes)
+
+
+def test_company_changes_no_answer():
+    """A real model gives each picture the same boxes in batches of one and of five."""
+    torch.manual_seed(0)
+    card = Card("detr_r18_tiny", {}, RED_OR_NOT, Preprocessing(64, 96))
+    model = build(card)
+    random = torch.Generator().manual_seed(1)
+    images: list[Any] = [
+        torch.randint(256, (3, *((64, 96) if i % 2 else (70, 70))), generator=random).byte()
+        for i in range(7)
+    ]
+    alone, together = (predict(model, images, batch_size=size) for size in (1, 5))
+    assert isinstance(alone, list)
+    assert isinstance(together, list)
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.xyxy_px, other.xyxy_px, rtol=0, atol=1e-3)
 
 
 def test_only_what_scores_above_the_threshold_is_returned():

@@ -149,7 +149,7 @@ def predict_folder(
     names = [_absolute(path).relative_to(root) for path in paths]
     rows: dict[int, list[dict[str, Any]]] = {}
     failed: dict[int, str] = {}
-    with answering(model), _progress(len(paths), progress) as advance:
+    with answering(model), progress_bar("predicting", len(paths), progress) as advance:
         for answer in _answers(model, len(paths), lambda n: read_image(paths[n]), batch_size):
             number = answer.number
             if isinstance(answer, _Unreadable):
@@ -159,7 +159,7 @@ def predict_folder(
                 _write_picture(out / "pictures" / names[number], answer.image, found)
                 which = {"image_id": number + 1, "file_name": names[number].as_posix()}
                 rows[number] = [which | row for row in found.to_dicts()]
-            advance()
+            advance(1)
     table = [row for number in sorted(rows) for row in rows[number]]
     _write_json(out / "detections.json", table)
     _write_csv(out / "detections.csv", table)
@@ -197,6 +197,21 @@ def answer_batch(
             "or are damaged; load earlier ones, or train again with a lower learning rate"
         )
     return found
+
+
+@contextmanager
+def progress_bar(what: str, total: int, visible: bool) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how many of `total` pictures are done, and the time left.
+
+    Gives a function to call with how many more are done.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.advance(task, done)
 
 
 def _answers(
@@ -313,14 +328,3 @@ def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(
             [row["file_name"], row["category_name"], row["score"], *row["bbox"]] for row in rows
         )
-
-
-@contextmanager
-def _progress(total: int, visible: bool) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as shown:
-        task = shown.add_task("pictures", total=total)
-        yield lambda: shown.advance(task)

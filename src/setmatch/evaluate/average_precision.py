@@ -106,7 +106,7 @@ class AveragePrecision:
         """Return the twelve numbers by name, in COCO's order."""
         return {
             field.name: getattr(self, field.name)
-            for field in fields(self)
+            for field in fields(AveragePrecision)
             if field.name != "per_class"
         }
 

@@ -1,0 +1,70 @@
+"""What an evaluation found, as numbers, as JSON, and as a table to read."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from setmatch.evaluate.average_precision import AveragePrecision
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Report(AveragePrecision):
+    """The COCO numbers of a model on a data set, 0..1, and what they were measured on.
+
+    `unknown` names the data set's classes that the model does not know: their boxes were missed.
+    """
+
+    images: int
+    detections: int
+    unknown: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find."""
+        per_class = {name: asdict(numbers) for name, numbers in self.per_class.items()}
+        return {**self.numbers(), "per_class": per_class}
+
+    def table(self) -> "RenderableType":
+        """Return a table for a rich console, in per cent; – means nothing to find."""
+        from rich.console import Group
+        from rich.text import Text
+
+        boxes = sum(numbers.boxes for numbers in self.per_class.values())
+        notes = [f"{self.images} images, {boxes} boxes, {self.detections} detections; in per cent"]
+        if self.unknown:
+            notes.append(f"the model does not know: {', '.join(self.unknown)}")
+        return Group(self._summary(), self._classes(), Text("\n".join(notes), style="dim"))
+
+    def _summary(self) -> "RenderableType":
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Group
+        from rich.table import Table
+
+        numbers = list(self.numbers().items())
+        rows = []
+        for part in (numbers[:6], numbers[6:]):  # precision, then recall
+            table = Table(box=SIMPLE_HEAD)
+            for name, _ in part:
+                table.add_column(name, justify="right", min_width=5)
+            table.add_row(*(_per_cent(value) for _, value in part))
+            rows.append(table)
+        return Group(*rows)
+
+    def _classes(self) -> "RenderableType":
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("class", box=SIMPLE_HEAD)
+        for name in ("AP", "AP50", "boxes"):
+            table.add_column(name, justify="right", min_width=5)
+        # Best first; a class without boxes has -1 and so comes last.
+        for name, numbers in sorted(self.per_class.items(), key=lambda item: -item[1].AP):
+            row = (_per_cent(numbers.AP), _per_cent(numbers.AP50), str(numbers.boxes))
+            table.add_row(Text(name), *row)  # a Text, because brackets in a name are no markup
+        return table
+
+
+def _per_cent(value: float) -> str:
+    return "–" if value < 0 else f"{100 * value:.1f}"

@@ -1,0 +1,217 @@
+"""Evaluation from a folder of annotated images to the report, in one process and in several."""
+
+import contextlib
+import io
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from torch import nn
+
+from setmatch.data.index import open_dataset
+from setmatch.errors import ConfigError, DataError
+from setmatch.evaluate import Report, evaluate
+from setmatch.models.detector import Detector
+from setmatch.scoring import Softmax
+from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
+
+KNOWN = Categories((1, 5, 6), ("blue", None, "red"))
+SIZES_PX = [(64, 96), (96, 64), (64, 64)]
+
+
+class ColourFinder(Detector):
+    """Answers with one box on the red pixels and one on the blue ones, a little too wide."""
+
+    def __init__(self, categories: Categories = KNOWN) -> None:
+        nn.Module.__init__(self)
+        self.scoring = Softmax()
+        self.card = Card("stub", {}, categories, Preprocessing(64, 96))
+        self.asked = 0
+
+    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+        assert not batch.padded
+        self.asked += len(batch.pixels)
+        boxes, logits = [], []
+        for channel, other, slot in ((0, 2, 2), (2, 0, 0)):
+            here = (batch.pixels[:, channel] > 1) & (batch.pixels[:, other] < 0)
+            height, width = here.shape[1:]
+            x = ((torch.arange(width) + 0.5) / width * here).sum((1, 2))
+            y = ((torch.arange(height)[:, None] + 0.5) / height * here).sum((1, 2))
+            count = here.sum((1, 2)).clamp(min=1)
+            w, h = here.any(1).sum(1) / width * 1.1, here.any(2).sum(1) / height
+            boxes.append(torch.stack([x / count, y / count, w, h], dim=1))
+            score = torch.full((len(here), 4), -9.0)
+            score[:, slot] = here.float().mean((1, 2)) * 9
+            logits.append(score)
+        return (
+            Stream("main", Predictions(torch.stack(logits, 1)[None], torch.stack(boxes, 1)[None])),
+        )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Eleven pictures of three shapes with a red and a blue box each; one has nothing annotated."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "annotations").mkdir()
+    images, annotations = [], []
+    for number in range(11):
+        height, width = SIZES_PX[number % 3]
+        picture = Image.new("RGB", (width, height), (120, 120, 120))
+        name, image_id = f"{number:02d}.png", 100 - 7 * number
+        for category_id, colour, left in ((7, "red", 4), (9, "blue", 36)):
+            box = (left, 2 + number, 16 + number, 20)
+            picture.paste(colour, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+            annotation = {"id": len(annotations) + 1, "image_id": image_id, "bbox": box}
+            annotation |= {"category_id": category_id, "area": box[2] * box[3], "iscrowd": 0}
+            annotations += [annotation] if number != 4 else []
+        picture.save(tmp_path / "images" / name)
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+    categories = [{"id": 9, "name": "blue"}, {"id": 7, "name": "red"}, {"id": 2, "name": "[b]"}]
+    tree = {"images": images, "annotations": annotations, "categories": categories}
+    (tmp_path / "annotations/val.json").write_text(json.dumps(tree))
+    return tmp_path
+
+
+def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
+    """Do `work(rank=, world=, gather=)` in threads that hear of each other as processes would."""
+    values: list[Any] = [None] * world
+    outcomes: list[Any] = [None] * world
+    barrier = threading.Barrier(world, timeout=20)
+
+    def run(rank: int) -> None:
+        def gather(value: Any) -> list[Any]:
+            values[rank] = value
+            barrier.wait()
+            return list(values)
+
+        try:
+            outcomes[rank] = work(rank=rank, world=world, gather=gather)
+        except (DataError, threading.BrokenBarrierError) as error:
+            outcomes[rank] = error
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp_path: Path):
+    """Both files of one evaluation: pycocotools finds the report's numbers in the detections."""
+    evaluate(
+        ColourFinder(),
+        data,
+        workers=0,
+        json=tmp_path / "report.json",
+        detections=tmp_path / "found.json",
+    )
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(data / "annotations/val.json"))
+        theirs = COCOeval(truth, truth.loadRes(str(tmp_path / "found.json")), "bbox")
+        theirs.evaluate()
+        theirs.accumulate()
+        theirs.summarize()
+    per_class = report.pop("per_class")
+    assert len(report) == 12
+    assert list(report.values()) == pytest.approx(theirs.stats.tolist(), abs=1e-12)
+    assert 0.3 < report["AP"] < 1
+    assert per_class["red"]["boxes"] == 10
+    assert per_class["[b]"] == {"AP": -1, "AP50": -1, "boxes": 0}
+
+
+def test_classes_are_matched_by_name(data: Path):
+    """Neither ids nor order matter: the model's slots become those of the data set."""
+    report = evaluate(ColourFinder(), data, workers=0)
+    assert {name: numbers.AP50 for name, numbers in report.per_class.items()} == {
+        "[b]": -1,
+        "red": pytest.approx(report.AP50, abs=0.2),
+        "blue": pytest.approx(report.AP50, abs=0.2),
+    }
+    assert report.per_class["red"].AP50 > 0.8 < report.per_class["blue"].AP50
+    assert (report.images, report.detections, report.unknown) == (11, 22, ("[b]",))
+
+
+def test_a_class_that_only_one_side_knows_does_no_harm(data: Path):
+    """The model's other classes are left out; the data set's are missed and named."""
+    report = evaluate(ColourFinder(Categories((1, 2, 3), ("blue", "x", "y"))), data, workers=0)
+    whole = evaluate(ColourFinder(), data, workers=0)
+    assert report.per_class["blue"] == whole.per_class["blue"]
+    assert report.per_class["red"].AP == 0
+    assert report.unknown == ("[b]", "red")
+
+
+def test_nothing_in_common_is_an_error_that_names_both(data: Path):
+    """A model for other classes has no AP of 0 here, it has no AP."""
+    stranger = ColourFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
+    with pytest.raises(DataError, match=r"\[b\], red, blue.*cat, dog, fox"):
+        evaluate(stranger, data)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: int):
+    """Each image is asked about once over all processes; every process has the same report."""
+    models = [ColourFinder() for _ in range(world)]
+    file = tmp_path / "found.json"
+
+    def work(rank: int, **others: Any) -> Report:
+        return evaluate(
+            models[rank], data, batch_size=2, workers=0, detections=file, rank=rank, **others
+        )
+
+    reports = in_processes(world, work)
+    several = file.read_text()
+    alone = evaluate(ColourFinder(), data, batch_size=2, workers=0, detections=file)
+    assert reports == [alone] * world
+    assert several == file.read_text()
+    assert sum(model.asked for model in models) == 11
+    assert all(model.asked for model in models)
+
+
+def test_the_failure_of_one_process_is_told_in_all(data: Path):
+    """An unreadable image ends the evaluation everywhere; nobody waits for the one that failed."""
+    (data / "images/05.png").write_bytes(b"no picture")
+
+    def work(**processes: Any) -> Report:
+        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **processes)
+
+    outcomes = in_processes(2, work)
+    assert all(isinstance(outcome, DataError) for outcome in outcomes)
+    assert all("05.png" in str(outcome) for outcome in outcomes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_and_workers_change_nothing(data: Path, workers: int):
+    """The numbers belong to model and data alone."""
+    index = open_dataset(data, "val")
+    expected = evaluate(ColourFinder(), data, workers=0)
+    assert evaluate(ColourFinder(), index, batch_size=1, workers=workers) == expected
+
+
+def test_the_model_is_left_in_the_mode_it_was_in(data: Path):
+    """Evaluation between two training steps leaves a training model."""
+    model = ColourFinder().train()
+    evaluate(model, data, workers=0)
+    assert model.training
+    assert torch.is_grad_enabled()
+
+
+def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path: Path):
+    """A typing error in a path does not cost an evaluation."""
+    model = ColourFinder()
+    for output in (tmp_path, tmp_path / "none/report.json"):
+        with pytest.raises(ConfigError, match="existing folder"):
+            evaluate(model, data, json=output)
+        with pytest.raises(ConfigError, match="existing folder"):
+            evaluate(model, data, detections=output)
+    with pytest.raises(ConfigError, match="batch_size = 0"):
+        evaluate(model, data, batch_size=0)
+    assert model.asked == 0
