@@ -1,0 +1,153 @@
+"""What an index of COCO train2017's size costs: time to read, memory kept, memory in workers.
+
+    python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--json FILE]
+
+The annotation file is generated in a temporary folder, with a polygon for every box as COCO has;
+the image files are empty, because reading annotations lists folders and opens no image.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from setmatch.data.coco import read_coco
+from setmatch.data.index import Index
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=118_000)
+    parser.add_argument("--boxes", type=int, default=860_000)
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        annotations = generate(Path(folder), options.images, options.boxes)
+        results = measure(annotations)
+    for name, value in results.items():
+        print(f"{name:34} {value}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def generate(folder: Path, images: int, boxes: int) -> Path:
+    """Write a data set of random boxes, each with an outline of 24 numbers."""
+    rng = np.random.default_rng(0)
+    names = [f"{number:012d}.jpg" for number in range(images)]
+    (folder / "train2017").mkdir()
+    for name in names:
+        (folder / "train2017" / name).touch()
+    xywh = rng.uniform(1, 200, (boxes, 4)).round(2).tolist()
+    outline = [rng.uniform(0, 480, 24).round(2).tolist()]
+    tree = {
+        "images": [
+            {"id": number, "file_name": name, "height": 480, "width": 640}
+            for number, name in enumerate(names)
+        ],
+        "categories": [{"id": number, "name": f"class {number}"} for number in range(80)],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image,
+                "category_id": number % 80,
+                "bbox": box,
+                "area": 100.0,
+                "iscrowd": 0,
+                "segmentation": outline,
+            }
+            for number, (image, box) in enumerate(
+                zip(rng.integers(0, images, boxes).tolist(), xywh, strict=True)
+            )
+        ],
+    }
+    annotations = folder / "annotations" / "instances_train2017.json"
+    annotations.parent.mkdir()
+    with annotations.open("w") as file:
+        json.dump(tree, file)
+    return annotations
+
+
+def measure(annotations: Path) -> dict[str, Any]:
+    """Read the index in a fresh process, and walk it in four workers for three epochs."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        results = pool.submit(in_fresh_process, annotations).result()
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "file_mb": round(annotations.stat().st_size / 1e6),
+        **results,
+    }
+
+
+def in_fresh_process(annotations: Path) -> dict[str, Any]:
+    """Return times in seconds and memory in MB of this process and of its forked workers."""
+    before = private_mb()
+    start = time.perf_counter()
+    index = read_coco(annotations)
+    seconds = time.perf_counter() - start
+    grown = private_mb() - before
+    workers = [Walker(index) for _ in range(4)]
+    epochs = [round(sum(worker.walk() for worker in workers), 1) for _ in range(3)]
+    for worker in workers:
+        worker.stop()
+    return {
+        "images": len(index),
+        "boxes": len(index.slots),
+        "read_s": round(seconds, 1),
+        "index_mb": round(index.nbytes / 1e6, 1),
+        "resident_growth_mb": round(grown, 1),
+        "peak_mb": round(status_mb("VmHWM"), 1),
+        "four_workers_private_mb_by_epoch": epochs,
+    }
+
+
+class Walker:
+    """A forked process that reads every target of an index once an epoch."""
+
+    def __init__(self, index: Index) -> None:
+        context = get_context("fork")
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(index, end), daemon=True)
+        self._process.start()
+
+    def walk(self) -> float:
+        """Read every target; return the MB that this worker shares with nobody."""
+        self._pipe.send("walk")
+        return float(self._pipe.recv())
+
+    def stop(self) -> None:
+        """End the process."""
+        self._pipe.send("stop")
+        self._process.join()
+
+    @staticmethod
+    def _serve(index: Index, pipe: Any) -> None:
+        while pipe.recv() == "walk":
+            for image in range(len(index)):
+                index.target(image)
+            pipe.send(private_mb())
+
+
+def private_mb() -> float:
+    """Return the MB of this process that no other shares (Linux)."""
+    text = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("Private_")]
+    return sum(int(line.split()[1]) for line in lines) / 1e3
+
+
+def status_mb(key: str) -> float:
+    """Return a memory entry of /proc/self/status in MB (Linux)."""
+    text = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(key)) / 1e3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What generated scenes are painted with: grounds, clutter, shapes, colours and fillings."""
+
+import colorsys
+import math
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
+
+Canvas = Float32[NDArray[np.float32], "h w 3"]  # 0..255
+Mask = Float32[NDArray[np.float32], "h w"]  # 0..1
+Colour = Float64[NDArray[np.float64], "3"]
+Polygon = Float64[NDArray[np.float64], "P 2"]  # x, y
+
+_ROUND = np.linspace(0, 2 * math.pi, 64, endpoint=False)
+_ARM = 0.34  # half the width of a cross' arms
+
+
+def outlines(name: str) -> list[Polygon]:
+    """Return a shape of radius 1 around the origin: its outline, then that of its hole if any."""
+    circle = _polar(_ROUND, np.ones(64))
+    shapes = {
+        "circle": [circle],
+        "square": [_polar(_corners(4) + math.pi / 4, np.ones(4))],
+        "triangle": [_polar(_corners(3), np.ones(3))],
+        "star": [_polar(_corners(10), np.tile([1, 0.44], 5))],
+        "cross": [_cross()],
+        "ring": [circle, 0.56 * circle],
+    }
+    return shapes[name]
+
+
+def ground(rng: np.random.Generator, side: int) -> Canvas:
+    """Paint a blend of related colours with clouds, cloth, ripples or grain on it."""
+    hue = rng.uniform()
+    colours = [_vivid(rng, hue + rng.normal(0, 0.07), (0.15, 0.7), (0.3, 0.95)) for _ in range(9)]
+    grid = np.stack(colours).reshape(3, 3, 3)
+    canvas = np.stack([_enlarged(grid[..., channel], side, side) for channel in range(3)], axis=-1)
+    texture = (_clouds, _cloth, _ripples, _grain)[int(rng.integers(4))]
+    tint = rng.uniform(0.6, 1, 3) * rng.uniform(5, 22)
+    return np.asarray(canvas + texture(rng, side, side)[..., None] * tint, dtype=np.float32)
+
+
+def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
+    """Return the canvas with strokes, arcs and specks on it that are no objects."""
+    side = canvas.shape[0]
+    overlay = Image.new("RGBA", (2 * side, 2 * side))
+    draw = ImageDraw.Draw(overlay)
+    for _ in range(int(rng.integers(3, 14))):
+        ink = (*_vivid(rng, rng.uniform(), (0.0, 0.8), (0.1, 1.0)).astype(int).tolist(), 210)
+        x, y = rng.uniform(0, 2 * side, 2)
+        width = max(round(side * rng.uniform(0.006, 0.02)), 1)
+        kind = rng.integers(3)
+        if kind == 0:
+            radius = side * rng.uniform(0.006, 0.022)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
+        elif kind == 1:
+            # Less than half a turn, so that no arc passes for a ring.
+            radius, start = side * rng.uniform(0.08, 0.6), rng.uniform(0, 360)
+            corners = (x - radius, y - radius, x + radius, y + radius)
+            draw.arc(corners, start, start + rng.uniform(30, 150), fill=ink, width=width)
+        else:
+            heading = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.35, 12))
+            steps = side * rng.uniform(0.01, 0.07) * np.stack([np.cos(heading), np.sin(heading)])
+            points = np.array([x, y]) + np.cumsum(steps, axis=1).T
+            draw.line([tuple(point) for point in points.tolist()], fill=ink, width=width)
+    marks = np.asarray(overlay.reduce(2), dtype=np.float32)
+    alpha = marks[..., 3:] / 255
+    return np.asarray(canvas * (1 - alpha) + marks[..., :3] * alpha, dtype=np.float32)
+
+
+def contrasting(rng: np.random.Generator, against: Colour) -> Colour:
+    """Return a colour that stands out from another: the better of three."""
+    colours = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
+    return max(colours, key=lambda colour: float(np.abs(colour - against).sum()))
+
+
+def filling(rng: np.random.Generator, colour: Colour, height: int, width: int) -> Canvas:
+    """Paint a patch in a colour: plain, striped, dotted, chequered or cloudy; lit from a side."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle = rng.uniform(0, 2 * math.pi)
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = y * math.cos(angle) - x * math.sin(angle)
+    period = 2 * math.pi / rng.uniform(3.5, 9)
+    pattern = (
+        np.zeros_like,
+        lambda along: np.sin(along * period),
+        lambda along: np.clip(4 * np.cos(along * period) * np.cos(across * period) - 1, -1, 1),
+        lambda along: np.sign(np.sin(along * period) * np.sin(across * period)),
+        lambda along: _clouds(rng, height, width),
+    )[int(rng.integers(5))](along)
+    light = rng.uniform(0.1, 0.3) * (2 * across / max(height, width) - 1) / 2
+    strength = rng.choice([-1, 1]) * rng.uniform(0.12, 0.35)
+    tone = 1 + strength * pattern + light * rng.choice([-1, 1])
+    return np.asarray(colour * tone[..., None], dtype=np.float32)
+
+
+def _corners(count: int) -> NDArray[np.float64]:
+    return np.arange(count) * 2 * math.pi / count
+
+
+def _polar(angle: NDArray[np.float64], radius: NDArray[np.float64]) -> Polygon:
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+def _cross() -> Polygon:
+    reach = math.sqrt(1 - _ARM**2)
+    quarter = np.array([[reach, -_ARM], [reach, _ARM], [_ARM, _ARM]])
+    turns = [np.array([[c, s], [-s, c]]) for c, s in ((1, 0), (0, 1), (-1, 0), (0, -1))]
+    return np.concatenate([quarter @ turn for turn in turns])
+
+
+def _vivid(
+    rng: np.random.Generator,
+    hue: float,
+    saturation: tuple[float, float],
+    value: tuple[float, float],
+) -> Colour:
+    return 255 * np.array(
+        colorsys.hsv_to_rgb(hue % 1, rng.uniform(*saturation), rng.uniform(*value))
+    )
+
+
+def _enlarged(grid: NDArray[np.float64], height: int, width: int) -> Mask:
+    image = Image.fromarray(grid.astype(np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _clouds(rng: np.random.Generator, height: int, width: int) -> Mask:
+    octaves = [rng.uniform(-1, 1, (cells, cells)) / k for k, cells in enumerate((4, 9, 20), 1)]
+    return np.sum([_enlarged(grid, height, width) for grid in octaves], axis=0, dtype=np.float32)
+
+
+def _cloth(rng: np.random.Generator, height: int, width: int) -> Mask:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle, period = rng.uniform(0, math.pi), rng.uniform(0.5, 1.4)
+    along = x * math.cos(angle) + y * math.sin(angle)
+    across = y * math.cos(angle) - x * math.sin(angle)
+    return np.asarray(0.5 * (np.sin(along * period) + np.sin(across * period)))
+
+
+def _ripples(rng: np.random.Generator, height: int, width: int) -> Mask:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle, period = rng.uniform(0, math.pi), rng.uniform(0.1, 0.6)
+    bent = 2.5 * _enlarged(rng.uniform(-1, 1, (4, 4)), height, width)
+    return np.asarray(np.sin((x * math.cos(angle) + y * math.sin(angle)) * period + bent))
+
+
+def _grain(rng: np.random.Generator, height: int, width: int) -> Mask:
+    return _enlarged(rng.uniform(-1, 1, (height // 2, width // 2)), height, width)

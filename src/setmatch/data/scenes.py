@@ -1,0 +1,234 @@
+"""A generated data set: shapes on textured ground, with occlusion and clutter, as COCO on disk.
+
+Nothing is downloaded, and the same seed gives the same pictures on any number of processes.
+"""
+
+import json
+import math
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from setmatch.data.scenery import (
+    CLASSES,
+    Canvas,
+    Mask,
+    Polygon,
+    clutter,
+    contrasting,
+    filling,
+    ground,
+    outlines,
+)
+from setmatch.errors import ConfigError, DataError
+
+_FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
+_MOST_OBJECTS = 8
+_TRIES = 12  # places looked for before an object is given up
+_RADIUS = (0.04, 0.27)  # of the picture's side; each octave alike, so that many are small
+_LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
+_LEAST_PX = 24
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is in it: class slots, and tight boxes of what can be seen."""
+
+    pixels: UInt8[NDArray[np.uint8], "H W 3"]
+    classes: tuple[int, ...]
+    xywh_px: tuple[tuple[int, int, int, int], ...]
+    visible_px: tuple[int, ...]
+
+
+def write_scenes(out: Path, train: int, val: int, size_px: int, seed: int, workers: int) -> None:
+    """Write scenes of `size_px` × `size_px` pixels as COCO: annotations/{train,val}.json, images/.
+
+    `workers` processes paint (0: this one), and change nothing but the time. Raises ConfigError
+    for pictures below 32 pixels or splits without any, DataError when `out` cannot be written.
+    """
+    if size_px < 32 or train < 1 or val < 1:
+        raise ConfigError(
+            f"scenes of {size_px} px, {train} to train and {val} to validate on: take at least "
+            "32 px and one picture of each"
+        )
+    try:
+        for folder in ("annotations", "images"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        for number, (split, count) in enumerate((("train", train), ("val", val))):
+            paint = partial(_write, out / "images", split, size_px, (seed, number))
+            scenes = _painted(paint, count, workers)
+            # Last, so that a data set cut short is not taken for a whole one.
+            (out / "annotations" / f"{split}.json").write_text(json.dumps(_coco(size_px, scenes)))
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
+
+
+def scene(seed: tuple[int, ...], size_px: int) -> Scene:
+    """Paint the scene that belongs to `seed`."""
+    rng = np.random.default_rng(seed)
+    canvas = clutter(rng, ground(rng, size_px))
+    owner = np.full((size_px, size_px), -1, dtype=np.int16)
+    classes: list[int] = []
+    drawn_px: list[int] = []
+    for _ in range(int(rng.integers(1, _MOST_OBJECTS + 1))):
+        for _ in range(_TRIES):
+            slot = int(rng.integers(len(CLASSES)))
+            sticker = _cut_out(rng, CLASSES[slot], size_px)
+            area = int(sticker.covered.sum())
+            if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
+                _stick(rng, canvas, sticker)
+                owner[sticker.window][sticker.covered] = len(classes)
+                classes.append(slot)
+                drawn_px.append(area)
+                break
+    noise = rng.normal(0, rng.uniform(1, 6), canvas.shape)
+    pixels = np.clip(canvas + noise, 0, 255).astype(np.uint8)
+    boxes = tuple(_box(owner == number) for number in range(len(classes)))
+    visible = tuple(np.bincount(owner[owner >= 0], minlength=len(classes)).tolist())
+    return Scene(pixels, tuple(classes), boxes, visible)
+
+
+@dataclass(frozen=True)
+class _Sticker:
+    """A shape cut out for a place: `alpha` fills the `window` of the canvas."""
+
+    window: tuple[slice, slice]
+    alpha: Mask
+    polygons: list[Polygon]  # in the window's pixels
+    radius: float
+
+    @property
+    def covered(self) -> NDArray[np.bool_]:
+        return np.asarray(self.alpha > 0.5)
+
+
+def _cut_out(rng: np.random.Generator, name: str, side: int) -> _Sticker:
+    radius = side * math.exp(rng.uniform(*np.log(_RADIUS)))
+    centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
+    angle, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.78, 1)
+    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    polygons = [radius * ((line * [1, squeeze]) @ turn) + centre for line in outlines(name)]
+    margin = 1.3 * radius + 2  # for the shadow
+    x0, y0 = (max(math.floor(middle - margin), 0) for middle in centre)
+    x1, y1 = (min(math.ceil(middle + margin), side) for middle in centre)
+    local = [polygon - [x0, y0] for polygon in polygons]
+    image = Image.new("L", ((x1 - x0) * _FINER, (y1 - y0) * _FINER))
+    draw = ImageDraw.Draw(image)
+    for polygon, ink in zip(local, (255, 0), strict=False):
+        draw.polygon(_finer(polygon), fill=ink)
+    return _Sticker((slice(y0, y1), slice(x0, x1)), _averaged(image), local, radius)
+
+
+def _edge(sticker: _Sticker) -> Mask:
+    """Return the line along the inside of a shape's outlines."""
+    height, width = sticker.alpha.shape
+    image = Image.new("L", (width * _FINER, height * _FINER))
+    draw = ImageDraw.Draw(image)
+    # Twice as thick as it looks, because only the inner half is seen.
+    thickness = round(2 * _FINER * max(0.09 * sticker.radius, 1.2))
+    for polygon in sticker.polygons:
+        joint = "curve" if len(polygon) < 20 else None  # circles look round without, and sooner
+        draw.line(_finer(np.concatenate([polygon, polygon[:2]])), 255, thickness, joint)
+    return np.minimum(_averaged(image), sticker.alpha)
+
+
+def _finer(polygon: Polygon) -> list[tuple[float, ...]]:
+    return [tuple(point) for point in (polygon * _FINER).tolist()]
+
+
+def _averaged(image: Image.Image) -> Mask:
+    return np.asarray(image.reduce(_FINER), dtype=np.float32) / np.float32(255)
+
+
+def _leaves_others_visible(
+    owner: Int16[NDArray[np.int16], "H W"], sticker: _Sticker, drawn_px: list[int]
+) -> bool:
+    if not drawn_px:
+        return True
+    hidden = owner.copy()
+    hidden[sticker.window][sticker.covered] = -1
+    visible = np.bincount(hidden[hidden >= 0], minlength=len(drawn_px))
+    return bool((visible >= np.maximum(_LEAST_VISIBLE * np.array(drawn_px), _LEAST_PX)).all())
+
+
+def _stick(rng: np.random.Generator, canvas: Canvas, sticker: _Sticker) -> None:
+    """Paint a shape onto the canvas: a shadow under it, a line around it, or neither."""
+    patch = canvas[sticker.window]
+    style = rng.integers(3)
+    if style == 0:
+        patch *= 1 - 0.5 * _shadow(rng, sticker)[..., None]
+    colour = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64))
+    paint = filling(rng, colour, *sticker.alpha.shape)
+    if style == 1:
+        line = colour * rng.uniform(0.3, 0.5) if rng.random() < 0.7 else 255 - 0.2 * (255 - colour)
+        paint += (line.astype(np.float32) - paint) * _edge(sticker)[..., None]
+    patch += (paint - patch) * sticker.alpha[..., None]
+
+
+def _shadow(rng: np.random.Generator, sticker: _Sticker) -> Mask:
+    angle = rng.uniform(0, 2 * math.pi)
+    shift = 0.16 * sticker.radius
+    image = Image.fromarray((255 * sticker.alpha).astype(np.uint8))
+    moved = image.transform(
+        image.size,
+        Image.Transform.AFFINE,
+        (1, 0, shift * math.cos(angle), 0, 1, shift * math.sin(angle)),
+    )
+    blurred = moved.filter(ImageFilter.GaussianBlur(0.09 * sticker.radius))
+    return np.asarray(blurred, dtype=np.float32) / np.float32(255)
+
+
+def _box(visible: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return the tight (x, y, width, height) of a mask's true pixels."""
+    (y0, y1), (x0, x1) = (
+        (int(hits[0]), int(hits[-1]) + 1)
+        for hits in (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
+    )
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _painted(paint: "partial[_Record]", count: int, workers: int) -> list["_Record"]:
+    if workers < 1:
+        return list(map(paint, range(count)))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(paint, range(count), chunksize=max(count // (8 * workers), 1)))
+
+
+_Record = tuple[str, tuple[int, ...], tuple[tuple[int, int, int, int], ...], tuple[int, ...]]
+
+
+def _write(folder: Path, split: str, size_px: int, seed: tuple[int, int], number: int) -> _Record:
+    """Paint and save a picture; return its name and objects, without the pixels."""
+    painted = scene((*seed, number), size_px)
+    name = f"{split}_{number:06d}.jpg"
+    Image.fromarray(painted.pixels).save(folder / name, quality=92, subsampling=0)
+    return name, painted.classes, painted.xywh_px, painted.visible_px
+
+
+def _coco(size_px: int, records: list[_Record]) -> dict[str, Any]:
+    annotations = [
+        {
+            "image_id": number,
+            "category_id": slot + 1,
+            "bbox": list(box),
+            "area": area,
+            "iscrowd": 0,
+        }
+        for number, (_, *objects) in enumerate(records, 1)
+        for slot, box, area in zip(*objects, strict=True)
+    ]
+    return {
+        "images": [
+            {"id": number, "file_name": record[0], "height": size_px, "width": size_px}
+            for number, record in enumerate(records, 1)
+        ],
+        "categories": [{"id": slot, "name": name} for slot, name in enumerate(CLASSES, 1)],
+        "annotations": [{"id": number} | row for number, row in enumerate(annotations, 1)],
+    }

@@ -1,0 +1,143 @@
+"""Generated scenes: the same from a seed, with tight boxes, as ordinary COCO on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from setmatch.data.index import open_dataset
+from setmatch.data.scenery import CLASSES, clutter, ground, outlines
+from setmatch.data.scenes import scene, write_scenes
+from setmatch.errors import ConfigError, DataError
+
+
+def black(rng: np.random.Generator, side: int) -> np.ndarray:
+    return np.zeros((side, side, 3), dtype=np.float32)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_seed_gives_the_same_files_on_any_number_of_processes(tmp_path: Path):
+    """Byte for byte; another seed gives others."""
+    for name, seed, workers in (("alone", 3, 0), ("helped", 3, 2), ("other", 4, 0)):
+        write_scenes(tmp_path / name, 5, 3, 64, seed, workers)
+    assert contents(tmp_path / "alone") == contents(tmp_path / "helped")
+    assert not set(contents(tmp_path / "alone").values()) & set(
+        contents(tmp_path / "other").values()
+    )
+
+
+def test_what_is_written_opens_as_any_data_set(tmp_path: Path):
+    """Without repairs, with all classes, in both splits; no picture is in both."""
+    write_scenes(tmp_path, 6, 4, 48, 0, 0)
+    train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
+    assert (len(train), len(val)) == (6, 4)
+    assert train.categories.names == val.categories.names == CLASSES
+    assert train.repairs == val.repairs == ()
+    pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
+    assert len(set(pictures)) == 10
+
+
+@pytest.mark.parametrize("size_px", [32, 160])
+def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
+    """Boxes lie inside the picture, hold what is visible, and every class comes."""
+    seen = set()
+    sides = []
+    for number in range(60):
+        painted = scene((1, number), size_px)
+        assert painted.pixels.shape == (size_px, size_px, 3)
+        seen |= set(painted.classes)
+        for (x, y, width, height), visible in zip(painted.xywh_px, painted.visible_px, strict=True):
+            assert x >= 0
+            assert y >= 0
+            assert x + width <= size_px
+            assert y + height <= size_px
+            assert 24 <= visible <= width * height
+            sides.append(max(width, height) / size_px)
+    assert seen == set(range(len(CLASSES)))
+    assert np.quantile(sides, 0.1) < 0.25 < 0.4 < np.quantile(sides, 0.95)
+
+
+def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch):
+    """The pixels an object changes reach its box on every side, and no further by its own paint."""
+    monkeypatch.setattr("setmatch.data.scenes._MOST_OBJECTS", 1)
+    monkeypatch.setattr("setmatch.data.scenes.ground", black)
+    monkeypatch.setattr("setmatch.data.scenes.clutter", lambda rng, canvas: canvas)
+    checked = 0
+    for number in range(30):
+        painted = scene((2, number), 160)
+        for x, y, width, height in painted.xywh_px:
+            bright = painted.pixels.max(axis=2) > 30
+            rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
+            corners = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            difference = np.abs(np.subtract(corners, (x, y, x + width, y + height)))
+            checked += bool((difference <= 2).all())
+    assert checked >= 20
+
+
+def test_objects_hide_parts_of_each_other():
+    """Boxes overlap in many scenes."""
+    overlapping = 0
+    for number in range(40):
+        x, y, width, height = np.array(scene((5, number), 160).xywh_px).T[..., None]
+        apart = (x + width <= x.T) | (y + height <= y.T)
+        overlapping += bool((~(apart | apart.T)).sum() > len(x))
+    assert overlapping > 10
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_shapes_fill_their_circle_and_differ(name: str):
+    """Every outline has radius 1 and an area of its own, so that shapes can be told apart."""
+    polygons = outlines(name)
+    assert np.hypot(*polygons[0].T).max() == pytest.approx(1)
+    image = Image.new("L", (200, 200))
+    for polygon, ink in zip(polygons, (1, 0), strict=False):
+        ImageDraw.Draw(image).polygon([tuple(p) for p in (99 * polygon + 100).tolist()], fill=ink)
+    area = np.asarray(image).mean() * 4
+    expected = {
+        "circle": 3.14,
+        "square": 2.0,
+        "triangle": 1.30,
+        "star": 1.29,
+        "cross": 2.1,
+        "ring": 2.15,
+    }
+    assert area == pytest.approx(expected[name], abs=0.12)
+
+
+def test_clutter_is_fine_next_to_objects():
+    """Strokes and specks cover little of a picture."""
+    rng = np.random.default_rng(0)
+    flat = np.full((160, 160, 3), 128, dtype=np.float32)
+    shares = [(np.abs(clutter(rng, flat) - flat).max(axis=2) > 30).mean() for _ in range(20)]
+    assert 0 < np.mean(shares) < 0.06
+
+
+def test_grounds_vary():
+    """Backgrounds differ in colour and are not flat."""
+    grounds = [ground(np.random.default_rng(seed), 64) for seed in range(20)]
+    assert np.std([canvas.mean(axis=(0, 1)) for canvas in grounds]) > 15
+    assert min(canvas.std() for canvas in grounds) > 3
+
+
+@pytest.mark.parametrize("wrong", [{"size_px": 8}, {"train": 0}, {"val": -1}])
+def test_impossible_requests_are_refused(tmp_path: Path, wrong: dict[str, int]):
+    """Before anything is written."""
+    request = {"train": 1, "val": 1, "size_px": 64, "seed": 0, "workers": 0} | wrong
+    with pytest.raises(ConfigError, match="at least 32 px"):
+        write_scenes(tmp_path / "out", **request)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path):
+    """A file where the folder should be is an error in one line."""
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(DataError, match="taken: cannot be written"):
+        write_scenes(tmp_path / "taken", 1, 1, 64, 0, 0)
