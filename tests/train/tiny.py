@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
+from setmatch.errors import SetmatchError
 from setmatch.models.attention import PostNorm
 from setmatch.models.backbone import Backbone
 from setmatch.models.decoder import Decoder
@@ -26,6 +29,9 @@ from setmatch.models.presets import (
 )
 from setmatch.models.queries import LearnedQueries
 from setmatch.scoring import Softmax
+from setmatch.train.checkpoint import newest_good
+from setmatch.train.learner import Learner
+from setmatch.train.loop import train
 
 SHAPE = DetrShape(
     num_queries=6, dim=16, heads=2, encoder_layers=1, decoder_layers=2, ffn_dim=16, dropout=0.0
@@ -46,9 +52,9 @@ class TinyTrunk(Backbone):
         return (self.body.bn1(self.body.conv1(pixels)).relu(),)
 
 
-def _tiny(norm, num_classes, shape):
+def _tiny(trunk, num_classes, shape):
     return Detector(
-        TinyTrunk(norm),
+        trunk,
         PositionAtAttention(8, shape.dim, SinePosition(shape.dim)),
         Encoder(_encoder_layers(shape, PostNorm), nn.Identity()),
         LearnedQueries(shape.num_queries, shape.dim),
@@ -59,16 +65,28 @@ def _tiny(norm, num_classes, shape):
     )
 
 
+class FragileTrunk(TinyTrunk):
+    """Answers NaN to an image that is white all over, as a real overflow would."""
+
+    def forward(self, pixels):
+        (features,) = super().forward(pixels)
+        white = pixels.amin((1, 2, 3), keepdim=True) > 2  # in normalised values
+        return (features.masked_fill(white, float("nan")),)
+
+
 def tiny(num_classes, shape=SHAPE):
-    return _tiny(False, num_classes, shape)
+    return _tiny(TinyTrunk(norm=False), num_classes, shape)
 
 
 def tiny_norm(num_classes, shape=SHAPE):
-    return _tiny(True, num_classes, shape)
+    return _tiny(TinyTrunk(norm=True), num_classes, shape)
 
 
-MODELS["tiny"] = tiny
-MODELS["tiny_norm"] = tiny_norm
+def tiny_fragile(num_classes, shape=SHAPE):
+    return _tiny(FragileTrunk(norm=True), num_classes, shape)
+
+
+MODELS.update({"tiny": tiny, "tiny_norm": tiny_norm, "tiny_fragile": tiny_fragile})
 
 RECIPE = {
     "model": {"preset": "tiny", "arguments": {"dropout": 0.1}},
@@ -87,8 +105,11 @@ RECIPE = {
 }
 
 
-def write_data(folder, images=10, splits=("train",), size=64):
-    """Write bright squares on noise as COCO with ids that have holes; image i has i % 3 objects."""
+def write_data(folder, images=10, splits=("train",), size=64, white=()):
+    """Write bright squares on noise as COCO with ids that have holes; image i has i % 3 objects.
+
+    Images in `white` are white all over.
+    """
     for split in splits:
         chance = np.random.default_rng(len(split))
         tree = {
@@ -114,6 +135,8 @@ def write_data(folder, images=10, splits=("train",), size=64):
                         "iscrowd": 0,
                     }
                 )
+            if image in white:
+                pixels[:] = 255
             Image.fromarray(pixels).save(folder / "images" / name)
             tree["images"].append(
                 {"id": image + 100, "file_name": name, "width": size, "height": size}
@@ -122,16 +145,72 @@ def write_data(folder, images=10, splits=("train",), size=64):
     return folder
 
 
+def run_tiny(data, out, *overrides, resume=False, **options):
+    """Train the tiny detector on `data` in this process."""
+    return train(
+        data,
+        out=out,
+        weights="none",
+        recipe=RECIPE,
+        overrides=overrides,
+        resume=resume,
+        device="cpu",
+        **options,
+    )
+
+
+def log_rows(run):
+    """Return the rows of a run's log."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+class CrashError(Exception):
+    """Stands for a power cut: nothing is caught, nothing tidied up."""
+
+
+def crash_before(step, monkeypatch):
+    """Let the next run end before it takes `step`."""
+    learn, taken = Learner.learn, []
+
+    def patched(self, window, normaliser):
+        if len(taken) == step:
+            raise CrashError
+        taken.append(step)
+        return learn(self, window, normaliser)
+
+    monkeypatch.setattr(Learner, "learn", patched)
+
+
+def final_state(run):
+    """Return every tensor and value of the newest checkpoint, flat, by name."""
+    folder = newest_good(run).folder
+    state = torch.load(folder / "trainer.pt", weights_only=True)
+    return _flat({"trainer": state, "answers": load_file(folder / "model.safetensors")})
+
+
+def assert_bit_equal(run, other):
+    """Compare the newest checkpoints of two runs, down to the last bit and the last step."""
+    assert newest_good(run).step == newest_good(other).step
+    mine, theirs = final_state(run), final_state(other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        same = torch.equal(value, theirs[name]) if torch.is_tensor(value) else value == theirs[name]
+        assert same, name
+
+
+def _flat(tree, prefix=""):
+    flat = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
 if __name__ == "__main__":
-    import torch
-
-    from setmatch.errors import SetmatchError
-    from setmatch.train.loop import train
-
     torch.set_num_threads(1)
     out, data, *overrides = sys.argv[1:]
     try:
-        train(data, out=Path(out), recipe=RECIPE, overrides=overrides, resume=True, device="cpu")
+        run_tiny(data, Path(out), *overrides, resume=True)
     except SetmatchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

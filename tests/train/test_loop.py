@@ -1,0 +1,150 @@
+"""What a run leaves behind, and what it refuses."""
+
+import csv
+import json
+
+import pytest
+import tiny
+import torch
+from tiny import RECIPE, CrashError, final_state, log_rows, run_tiny
+
+from setmatch.config import load_recipe
+from setmatch.errors import ConfigError, DataError, TrainingError
+from setmatch.train import loop
+from setmatch.train.loop import train
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Give a run of 8 steps that nothing interrupted."""
+    return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+def test_a_run_in_the_folder_is_never_overwritten(data, whole):
+    """Without --resume a folder with checkpoints is refused, and says what to do."""
+    with pytest.raises(ConfigError, match="--resume"):
+        run_tiny(data, whole)
+
+
+def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
+    """Old and new value are named; allowed changes take effect."""
+    run_tiny(data, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"recipe\.train\.lr was 0\.001 and is 0\.1"):
+        run_tiny(data, tmp_path / "run", "train.lr=0.1", resume=True)
+    run_tiny(data, tmp_path / "run", "train.epochs=4", resume=True, allow_changes=True)
+    assert log_rows(tmp_path / "run")[-1]["step"] == 10
+
+
+def test_changed_data_is_refused(data, tmp_path):
+    """A run does not go on with other images."""
+    run_tiny(data, tmp_path / "run")
+    other = tiny.write_data(tmp_path / "other", images=12)
+    with pytest.raises(ConfigError, match=r"data\.images was 10 and is 12"):
+        run_tiny(other, tmp_path / "run", resume=True)
+
+
+def test_a_resumed_run_knows_its_recipe(data, tmp_path):
+    """Nothing of the recipe has to be said again."""
+    run_tiny(data, tmp_path / "run")
+    train(data, out=tmp_path / "run", resume=True, device="cpu")
+    assert load_recipe(tmp_path / "run/recipe.yaml") == load_recipe(RECIPE)
+
+
+def test_without_a_validation_split_the_newest_is_the_result(data, whole, capsys, tmp_path):
+    """It is said that nothing is evaluated, and the model is there nevertheless."""
+    run = run_tiny(data, tmp_path / "run")
+    assert "no validation split" in capsys.readouterr().err
+    assert run.best is None
+    answers = load_answers(tmp_path / "run")
+    assert all(torch.equal(value, answers[name]) for name, value in run.model.state_dict().items())
+
+
+def load_answers(run):
+    state = final_state(run)
+    return {k.removeprefix("answers."): v for k, v in state.items() if k.startswith("answers.")}
+
+
+def test_every_evaluation_is_logged_and_the_best_is_kept(tmp_path):
+    """An evaluation an epoch, in both logs; RUN/best has its numbers and loads as a model."""
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+    run = run_tiny(data, tmp_path / "run")
+    val = [row for row in log_rows(run.folder) if row["kind"] == "val"]
+    assert [row["epoch"] for row in val] == [1, 2, 3]
+    assert run.best["AP"] == max(row["AP"] for row in val)
+    assert set(run.best["per_class"]) == {"square", "other"}
+    assert run.model.card.categories.ids == (3, 7)
+    assert run.model.card.preprocessing.short_side_px == 64
+    with (run.folder / "log.csv").open(newline="") as file:
+        assert [row["kind"] for row in csv.DictReader(file)] == [
+            r["kind"] for r in log_rows(run.folder)
+        ]
+
+
+def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path, monkeypatch):
+    """Killed between checkpoint and evaluation, the run evaluates first when it resumes."""
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+
+    def cut(*_, **__):
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", cut)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "val"] == [3, 5, 8]
+
+
+def test_one_bad_image_is_named_and_spoils_nothing(tmp_path, capsys):
+    """Steps with it are skipped and counted; weights, statistics and average stay finite."""
+    data = tiny.write_data(tmp_path / "data", white=(4,))
+    sizes = ("train.batch_size=2", "train.micro_batch=1")
+    run = run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", *sizes)
+    said = capsys.readouterr().err
+    assert [image for image in range(10) if f"train_{image}.png" in said] == [4]
+    assert log_rows(run.folder)[-1]["nonfinite"] == 3
+    for name, value in final_state(run.folder).items():
+        assert not torch.is_tensor(value) or value.isfinite().all(), name
+    steps = {k: v for k, v in final_state(run.folder).items() if k.endswith(".step")}
+    assert {value.item() for value in steps.values()} == {12.0}
+
+
+def test_a_run_that_learns_nothing_stops_with_advice(tmp_path):
+    """After nonfinite_limit bad steps in a row the error says what to try and what to look at."""
+    data = tiny.write_data(tmp_path / "data", white=range(10))
+    with pytest.raises(TrainingError, match=r"train\.lr.*float32") as error:
+        run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", "train.nonfinite_limit=2")
+    assert "train_" in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_named_before_training(data, tmp_path):
+    """A file where the run should be, and a folder nobody may write to."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        run_tiny(data, tmp_path / "file")
+    with pytest.raises(ConfigError, match="/proc/run: cannot be written"):
+        run_tiny(data, "/proc/run")
+
+
+def test_mistakes_leave_no_folder_behind(data, tmp_path):
+    """Wrong data, a wrong setting or batch sizes that do not fit: nothing is half-written."""
+    with pytest.raises(DataError):
+        run_tiny(tmp_path / "nothing", tmp_path / "run")
+    with pytest.raises(ConfigError):
+        run_tiny(data, tmp_path / "run", "train.lrr=1")
+    with pytest.raises(ConfigError, match="batch_size"):
+        run_tiny(data, tmp_path / "run", "train.batch_size=5")
+    with pytest.raises(ConfigError, match="no GPU"):
+        train(data, out=tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
+    """Not after the first epoch."""
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+    tree = json.loads((data / "annotations/val.json").read_text())
+    for category in tree["categories"]:
+        category["name"] += " too"
+    (data / "annotations/val.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="no class in common"):
+        run_tiny(data, tmp_path / "run")
