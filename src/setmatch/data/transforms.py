@@ -63,7 +63,7 @@ def normalise(
     image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
 ) -> Float[Tensor, "3 h w"]:
     """Scale an image to 0..1 and normalise it by mean and standard deviation, in float32."""
-    # Channels apart before there are floats: normalising interleaved pixels takes four times longer.
+    # Channels apart first: normalising interleaved pixels takes four times longer.
     scaled = F.to_dtype(image.contiguous(), torch.float32, scale=True)
     return F.normalize(scaled, list(preprocessing.mean), list(preprocessing.std), inplace=True)
 
