@@ -1,0 +1,44 @@
+"""Float32 inference of detr_r50 at 800×1066 against transformers' model, one photograph."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import DetrConfig, DetrForObjectDetection
+
+from setmatch.models.presets import build
+from setmatch.structures import Batch, Card, Categories
+from timing import publish, side_by_side
+
+SIZE = (800, 1066)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dilated", action="store_true", help="DC5 in both")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    names = Categories(tuple(range(91)), tuple(f"c{slot}" for slot in range(91)))
+    preset = "detr_r50_dc5" if options.dilated else "detr_r50"
+    ours = build(Card(preset, {}, names)).eval().to(device, memory_format=torch.channels_last)
+    config = DetrConfig(num_labels=91, dilation=options.dilated, attn_implementation="sdpa")
+    peer = DetrForObjectDetection(config).eval().to(device)
+    image = torch.randn(3, *SIZE, device=device)
+    batch = Batch.from_images([image])
+    with torch.inference_mode():
+        seconds = side_by_side(
+            {"setmatch": lambda: ours(batch), "transformers": lambda: peer(image[None])},
+            options.rounds,
+        )
+    ratio = seconds["transformers"] / seconds["setmatch"]
+    publish(
+        f"{preset} 1x3x800x1066", {"times_as_fast_as_transformers": round(ratio, 3)}, options.json
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What every benchmark here shares: side-by-side timing, and what a result must be kept with."""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def side_by_side(
+    contestants: dict[str, Callable[[], object]], rounds: int, warmup: int = 1
+) -> dict[str, float]:
+    """Return median seconds of each contestant, timed in turns so that noise hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(warmup + rounds):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if number >= warmup:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def circumstances() -> dict[str, str]:
+    """Return commit, machine, versions and command: a number without them says nothing."""
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    return {
+        "commit": commit,
+        "machine": device,
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "command": " ".join(command),
+    }
+
+
+def publish(title: str, results: dict[str, object], out: Path | None) -> None:
+    """Print the results as JSON, and write them to `out` where one is given."""
+    text = json.dumps({"title": title, **results, **circumstances()}, indent=2)
+    print(text)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            flags = "AMX" if torch.cpu._is_amx_tile_supported() else "no AMX"
+            return f"{line.partition(':')[2].strip()} ({flags})"
+    return platform.processor()

@@ -1,0 +1,136 @@
+"""A training step at 2×3×480×640 against transformers' model on equal work, in time and memory.
+
+Equal work: forward, matching, losses of six layers, backward, clipping, AdamW; stem and layer1
+frozen in both (as shipped, transformers trains them by mistake); dropout 0.1 wherever
+the published model has it, in both.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from timing import publish, side_by_side
+
+BOXES, SIZE, CLASSES = 10, (480, 640), 91
+
+
+def ours(precision: str) -> Callable[[], object]:
+    from setmatch.config import LossWeights, MatchCosts, TrainSettings
+    from setmatch.criterion import Criterion
+    from setmatch.models.presets import build
+    from setmatch.structures import Batch, Card, Categories, Target
+    from setmatch.train.optim import apply_gradients, build_optimizer
+
+    device = _device()
+    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
+    model = build(Card("detr_r50", {}, names)).train()
+    model = model.to(device, memory_format=torch.channels_last)
+    criterion = Criterion(model.scoring, MatchCosts(), LossWeights())
+    optimizer = build_optimizer(model.parameter_groups(), TrainSettings())
+    batch = Batch.from_images(list(_images().to(device)))
+    targets = [Target(labels, boxes).to(device) for labels, boxes in _targets()]
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            streams = model(batch)
+        criterion(streams, targets).total.backward()
+        apply_gradients(optimizer, clip_norm=0.1)
+
+    return step
+
+
+def transformers() -> Callable[[], object]:
+    from transformers import DetrConfig, DetrForObjectDetection
+
+    device = _device()
+    config = DetrConfig(
+        num_labels=CLASSES,
+        auxiliary_loss=True,
+        attn_implementation="sdpa",
+        attention_dropout=0.1,  # as published, and as ours
+        activation_dropout=0.1,
+    )
+    model = DetrForObjectDetection(config).train().to(device)
+    for name, parameter in model.named_parameters():
+        if "backbone" in name and not any(f"layer{n}." in name for n in (2, 3, 4)):
+            parameter.requires_grad_(False)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=1e-4)
+    images = _images().to(device)
+    labels = [{"class_labels": c.to(device), "boxes": b.to(device)} for c, b in _targets()]
+
+    def step() -> None:
+        model(pixel_values=images, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _images() -> torch.Tensor:
+    return torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def _targets() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    random = torch.Generator().manual_seed(1)
+    size = 0.05 + 0.3 * torch.rand(2, BOXES, 2, generator=random)
+    centre = size / 2 + (1 - size) * torch.rand(2, BOXES, 2, generator=random)
+    labels = torch.randint(1, CLASSES, (2, BOXES), generator=random)
+    return list(zip(labels, torch.cat([centre, size], -1), strict=True))
+
+
+CONTESTANTS = {
+    "float32": lambda: ours("float32"),
+    "bfloat16": lambda: ours("bfloat16"),
+    "transformers": transformers,
+}
+
+
+def _peak_mib(name: str) -> float:
+    """Run two steps in a process of its own; return its peak resident memory above the imports."""
+    command = [sys.executable, __file__, "--peak", name]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(json.loads(answer.splitlines()[-1]))
+
+
+def _print_peak(name: str) -> None:
+    step = CONTESTANTS[name]()
+    for _ in range(2):
+        step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peak", choices=CONTESTANTS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if options.peak:
+        _print_peak(options.peak)
+        return
+    peaks = {name: round(_peak_mib(name)) for name in CONTESTANTS}
+    seconds = side_by_side({name: make() for name, make in CONTESTANTS.items()}, options.rounds)
+    results: dict[str, object] = {
+        f"times_as_fast_as_transformers_{name}": round(seconds["transformers"] / seconds[name], 3)
+        for name in ("float32", "bfloat16")
+    }
+    results["peak_resident_mib"] = peaks
+    publish("detr_r50 training step 2x3x480x640", results, options.json)
+
+
+if __name__ == "__main__":
+    main()
