@@ -139,7 +139,13 @@ def _shape(preset: Preset, card: Card) -> Any:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
             raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
         _check(card.preset, key, value, fields[key])
-    return dataclasses.replace(default, **card.arguments)
+    shape = dataclasses.replace(default, **card.arguments)
+    if shape.dim % shape.heads or shape.dim % 4:
+        raise ConfigError(
+            f"model {card.preset}: dim = {shape.dim} must be a multiple of heads = {shape.heads}, "
+            "and of 4 for the positions"
+        )
+    return shape
 
 
 def _check(preset: str, key: str, value: object, default: object) -> None:

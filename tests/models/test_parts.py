@@ -1,0 +1,175 @@
+"""The parts of the model: what each promises by itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision.models import resnet50
+from torchvision.ops import FrozenBatchNorm2d
+
+from setmatch.errors import ConfigError
+from setmatch.models.attention import Attention
+from setmatch.models.backbone import FrozenNormConv2d, frozen_resnet
+from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
+from setmatch.models.position import LearnedPosition, SinePosition
+from setmatch.models.presets import MODELS, build
+from setmatch.structures import Batch, Card, Categories
+
+NAMES = Categories((0, 1), ("a", "b"))
+SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
+
+
+def _small(preset: str = "detr_r18_tiny", **changes):
+    torch.manual_seed(0)
+    return build(Card(preset, {**SMALL, "num_queries": 6, **changes}, NAMES)).eval()
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
+@settings(max_examples=30)
+def test_attention_equals_torchs_own(queries: int, keys: int, masked: bool, seed: int):
+    """Output and weights, against nn.MultiheadAttention with the same projections."""
+    torch.manual_seed(seed)
+    ours, peer = Attention(16, 4, 0.0), nn.MultiheadAttention(16, 4, batch_first=True)
+    parts = (ours.query, ours.key, ours.value)
+    with torch.no_grad():
+        for part in (*parts, ours.out):
+            part.bias.normal_()
+        peer.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        peer.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+        peer.out_proj.load_state_dict(ours.out.state_dict())
+    q, k, v = torch.randn(2, queries, 16), torch.randn(2, keys, 16), torch.randn(2, keys, 16)
+    valid = torch.rand(2, keys) > 0.5 if masked else None
+    if valid is not None:
+        valid[:, 0] = True
+    expected, weights = peer(
+        q,
+        k,
+        v,
+        key_padding_mask=None if valid is None else ~valid,
+        average_attn_weights=False,
+    )
+    assert torch.allclose(ours(q, k, v, valid), expected, atol=1e-5)
+    assert torch.allclose(ours.weights(q, k, valid), weights, atol=1e-5)
+
+
+def test_folded_norms_equal_norms_after_the_convolution():
+    """The whole trunk against torchvision's with its own frozen norms, eps 1e-5."""
+    torch.manual_seed(0)
+    peer = resnet50(norm_layer=FrozenBatchNorm2d)
+    for module in peer.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.uniform_(0.4, 0.8)
+            module.bias.normal_(0, 0.1)
+    ours = frozen_resnet("resnet50")
+    state = {k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")}
+    renamed = from_layout(state, TORCHVISION_TRUNK)
+    ours.load_state_dict({k.removeprefix("backbone."): v for k, v in renamed.items()}, strict=True)
+    pixels = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        features = peer.maxpool(peer.relu(peer.bn1(peer.conv1(pixels))))
+        for stage in (peer.layer1, peer.layer2, peer.layer3, peer.layer4):
+            features = stage(features)
+        (level,) = ours(pixels)
+    assert torch.allclose(level, features, atol=1e-4 * features.abs().max())
+
+
+def test_stem_and_first_stage_are_not_trained():
+    """As published; and no norm has anything to train."""
+    trunk = frozen_resnet("resnet50")
+    frozen = {name for name, p in trunk.named_parameters() if not p.requires_grad}
+    expected = {
+        n for n, _ in trunk.named_parameters() if n.startswith(("body.conv1", "body.layer1"))
+    }
+    assert frozen == expected
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in trunk.modules())
+    assert sum(isinstance(m, FrozenNormConv2d) for m in trunk.modules()) == 53
+
+
+def test_the_dilated_trunk_keeps_twice_the_resolution():
+    """3×800×1066 becomes 25×34 cells, or 50×67 dilated (here a quarter of that size)."""
+    pixels = torch.zeros(1, 3, 200, 266)
+    with torch.no_grad():
+        assert frozen_resnet("resnet50")(pixels)[0].shape == (1, 2048, 7, 9)
+        assert frozen_resnet("resnet50", dilate_last=True)(pixels)[0].shape == (1, 2048, 13, 17)
+
+
+def test_sine_positions_count_only_valid_cells():
+    """An image has the same positions alone and padded."""
+    sine = SinePosition(32)
+    alone = sine(torch.ones(1, 4, 6, dtype=torch.bool))
+    valid = torch.zeros(1, 8, 9, dtype=torch.bool)
+    valid[:, :4, :6] = True
+    assert torch.allclose(sine(valid)[:, :, :4, :6], alone, atol=1e-6)
+
+
+def test_learned_positions_say_where_they_end():
+    """50 rows and columns are learned; a larger map is refused, not wrapped."""
+    learned = LearnedPosition(16)
+    assert learned(torch.ones(1, 50, 50, dtype=torch.bool)).shape == (1, 16, 50, 50)
+    with pytest.raises(ConfigError, match="50x51"):
+        learned(torch.ones(1, 50, 51, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_every_preset_answers_with_all_its_slots(preset: str):
+    """Logits for classes and no object, boxes in 0..1, one entry per decoder layer."""
+    model = _small(preset, decoder_layers=2)
+    with torch.no_grad():
+        (stream,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
+    layers = 1 if preset == "detr_demo" else 2
+    assert stream.name == "main"
+    assert stream.predictions.logits.shape == (layers, 2, 6, 3)
+    assert stream.predictions.cxcywh.shape == (layers, 2, 6, 4)
+    assert 0 <= stream.predictions.cxcywh.min() <= stream.predictions.cxcywh.max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_images_of_one_size_are_answered_the_same_alone_and_together(norm: str):
+    """detr #191, #217: no batch mate changes an answer."""
+    model = _small(norm=norm)
+    images = [torch.randn(3, 64, 96) for _ in range(3)]
+    with torch.no_grad():
+        together = model(Batch.from_images(images))[0].predictions
+        alone = [model(Batch.from_images([image]))[0].predictions for image in images]
+    for index, single in enumerate(alone):
+        assert torch.allclose(together.logits[:, index], single.logits[:, 0], atol=1e-5)
+        assert torch.allclose(together.cxcywh[:, index], single.cxcywh[:, 0], atol=1e-5)
+
+
+def test_a_batch_marks_what_is_valid():
+    """Padding goes to the bottom and right, and is zero."""
+    batch = Batch.from_images([torch.ones(3, 4, 6), torch.ones(3, 5, 2)])
+    assert batch.pixels.shape == (2, 3, 5, 6)
+    assert batch.padded
+    assert batch.valid.sum((1, 2)).tolist() == [24, 10]
+    assert torch.equal(batch.pixels.sum(1), 3 * batch.valid.float())
+    assert not Batch.from_images([torch.ones(3, 4, 6)] * 2).padded
+    with pytest.raises(ValueError, match="takes images of shape"):
+        Batch.from_images([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"num_querys": 3}, "did you mean num_queries"),
+        ({"dim": "wide"}, "must be of type int"),
+        ({"num_queries": 0}, "too small"),
+        ({"num_queries": True}, "must be of type int"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"norm": "batch"}, "post or pre"),
+        ({"dim": 30, "heads": 4}, "multiple"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments: dict, said: str):
+    """At load, with the key, the value and the likely fix."""
+    with pytest.raises(ConfigError, match=said):
+        build(Card("detr_r18_tiny", arguments, NAMES))
+
+
+def test_an_unknown_model_is_answered_with_the_nearest():
+    """And the message names what was asked for."""
+    with pytest.raises(ConfigError, match="detr_r5O: no such model; did you mean detr_r50"):
+        build(Card("detr_r5O", {}, NAMES))

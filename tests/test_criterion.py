@@ -1,0 +1,135 @@
+"""The set loss: its terms, what they are divided by, and what they may never do."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.ops import generalized_box_iou_loss
+
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.criterion import Criterion, Normaliser
+from setmatch.models.presets import build
+from setmatch.scoring import Softmax
+from setmatch.structures import Assignment, Batch, Card, Categories, Predictions, Stream, Target
+
+CLASSES = 4
+CRITERION = Criterion(Softmax(), MatchCosts(), LossWeights())
+
+
+def _stream(layers: int, images: int, queries: int, seed: int = 0) -> Stream:
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(layers, images, queries, CLASSES + 1, generator=random)
+    boxes = torch.rand(layers, images, queries, 4, generator=random) * 0.5 + 0.1
+    return Stream("main", Predictions(logits.requires_grad_(), boxes.requires_grad_()))
+
+
+def _targets(counts: list[int]) -> list[Target]:
+    random = torch.Generator().manual_seed(9)
+    return [
+        Target(
+            torch.randint(0, CLASSES, (count,), generator=random),
+            torch.rand(count, 4, generator=random) * 0.4 + 0.1,
+        )
+        for count in counts
+    ]
+
+
+def test_a_known_assignment_is_used_as_it_is():
+    """A stream that brings its assignment (denoising) is not matched; terms by hand."""
+    stream = _stream(1, 1, 3)
+    targets = _targets([2])
+    image, query, target = torch.tensor([[0, 0], [2, 0], [1, 0]])
+    known = Stream("main", stream.predictions, Assignment(image, query, target))
+    (terms,) = CRITERION([known], targets).streams
+    owed = torch.tensor([targets[0].classes[0], CLASSES, targets[0].classes[1]])
+    weight = torch.tensor([1.0] * CLASSES + [0.1])
+    entropy = F.cross_entropy(stream.predictions.logits[0, 0], owed, weight)
+    found, wanted = stream.predictions.cxcywh[0, 0, [2, 0]], targets[0].cxcywh[[1, 0]]
+    overlap = generalized_box_iou_loss(cxcywh_to_xyxy(found), cxcywh_to_xyxy(wanted))
+    assert terms.classification[0].item() == pytest.approx(entropy.item(), rel=1e-5)
+    assert terms.l1[0].item() == pytest.approx((found - wanted).abs().sum().item() / 2, rel=1e-5)
+    assert terms.giou[0].item() == pytest.approx(overlap.sum().item() / 2, rel=1e-4)
+
+
+def test_shares_of_a_window_add_up_to_its_loss():
+    """Four images at once, or two and two, or one by one: the same loss and gradient."""
+    targets = _targets([3, 0, 1, 2])
+    losses, gradients = [], []
+    for size in (4, 2, 1):
+        stream = _stream(2, 4, 6)
+        logits, boxes = stream.predictions.logits, stream.predictions.cxcywh
+        shares = [slice(start, start + size) for start in range(0, 4, size)]
+        window = sum(
+            (Normaliser.of(targets[share], 6) for share in shares[1:]),
+            start=Normaliser.of(targets[shares[0]], 6),
+        )
+        total = torch.zeros(())
+        for share in shares:
+            part = Stream("main", Predictions(logits[:, share], boxes[:, share]))
+            total = total + CRITERION([part], targets[share], window).total
+        total.backward()
+        losses.append(total.item())
+        gradients.append(logits.grad)
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=1e-6)
+    for gradient in gradients[1:]:
+        assert torch.allclose(gradient, gradients[0], atol=1e-7)
+
+
+def test_every_layer_weighs_the_same_and_is_matched_anew():
+    """Six layers cost the sum of the six alone."""
+    stream = _stream(3, 2, 5)
+    targets = _targets([2, 3])
+    alone = sum(
+        CRITERION(
+            [
+                Stream(
+                    "main",
+                    Predictions(
+                        stream.predictions.logits[layer : layer + 1],
+                        stream.predictions.cxcywh[layer : layer + 1],
+                    ),
+                )
+            ],
+            targets,
+        ).total.item()
+        for layer in range(3)
+    )
+    assert CRITERION([stream], targets).total.item() == pytest.approx(alone, rel=1e-6)
+
+
+def test_without_auxiliary_losses_only_the_last_layer_is_trained():
+    """Earlier layers get no gradient."""
+    stream = _stream(3, 1, 5)
+    criterion = Criterion(Softmax(), MatchCosts(), LossWeights(auxiliary=False))
+    criterion([stream], _targets([2])).total.backward()
+    assert stream.predictions.logits.grad[:2].abs().sum() == 0
+    assert stream.predictions.logits.grad[2].abs().sum() > 0
+
+
+def test_losses_are_float32_under_autocast():
+    """Predictions in half precision are lifted before anything is computed."""
+    stream = _stream(1, 1, 5)
+    half = Predictions(stream.predictions.logits.bfloat16(), stream.predictions.cxcywh.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = CRITERION([Stream("main", half)], _targets([2]))
+    assert losses.total.dtype == torch.float32
+
+
+@pytest.mark.parametrize("counts", [[0, 0], [0, 3], [9, 0]])
+def test_empty_and_crowded_images_give_finite_losses(counts: list[int]):
+    """detr #82, #508: no object at all, or more objects than queries."""
+    losses = CRITERION([_stream(2, 2, 5)], _targets(counts))
+    assert torch.isfinite(losses.total)
+    assert all(torch.isfinite(value) for value in losses.terms.values())
+
+
+def test_every_parameter_has_a_gradient_on_an_all_empty_batch():
+    """mmdet #2153: no find_unused_parameters is ever needed."""
+    shape = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
+    names = Categories(tuple(range(CLASSES)), tuple("abcd"))
+    model = build(Card("detr_r18_tiny", shape | {"num_queries": 7}, names))
+    nothing = Target(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4))
+    batch = Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 32, 64)])
+    CRITERION(model(batch), [nothing, nothing]).total.backward()
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []

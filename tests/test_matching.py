@@ -1,0 +1,114 @@
+"""Hungarian matching: exact, within an image, and proof against broken input."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setmatch.config import MatchCosts
+from setmatch.matching import match, pairwise_cost
+from setmatch.scoring import Softmax
+from setmatch.structures import Target
+
+SCORING, COSTS = Softmax(), MatchCosts()
+
+
+def _predictions(layers: int, images: int, queries: int, seed: int = 0, classes: int = 5):
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.randn(layers, images, queries, classes + 1, generator=random)
+    return logits, torch.rand(layers, images, queries, 4, generator=random) * 0.5 + 0.1
+
+
+def _targets(counts: list[int], seed: int = 0, classes: int = 5) -> list[Target]:
+    random = torch.Generator().manual_seed(seed + 100)
+    return [
+        Target(
+            torch.randint(0, classes, (count,), generator=random),
+            torch.rand(count, 4, generator=random) * 0.4 + 0.1,
+        )
+        for count in counts
+    ]
+
+
+def test_match_follows_the_queries():
+    """Shuffling the queries shuffles the assignment and changes nothing else."""
+    logits, boxes = _predictions(1, 2, 8)
+    targets = _targets([3, 2])
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
+    (plain,) = match(logits, boxes, targets, SCORING, COSTS)
+    (shuffled,) = match(logits[:, :, order], boxes[:, :, order], targets, SCORING, COSTS)
+    pairs = set(zip(plain.image.tolist(), plain.query.tolist(), plain.target.tolist()))
+    moved = zip(shuffled.image.tolist(), order[shuffled.query].tolist(), shuffled.target.tolist())
+    assert pairs == set(moved)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 1000))
+def test_no_other_assignment_is_cheaper(counts: list[int], seed: int):
+    """Against every permutation of four queries, for each layer and image."""
+    logits, boxes = _predictions(2, len(counts), 4, seed)
+    targets = _targets(counts, seed)
+    assignments = match(logits, boxes, targets, SCORING, COSTS)
+    if sum(counts) == 0:
+        assert all(len(assignment.query) == 0 for assignment in assignments)
+        return
+    cost = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+    first = [sum(counts[:index]) for index in range(len(counts))]
+    for layer, assignment in enumerate(assignments):
+        for image, count in enumerate(counts):
+            mine = assignment.image == image
+            query, target = assignment.query[mine], assignment.target[mine] - first[image]
+            assert sorted(target.tolist()) == list(range(count))
+            table = cost[layer, image]
+            found = table[query, target].sum().item()
+            best = min(
+                sum(table[q, t].item() for t, q in enumerate(order))
+                for order in itertools.permutations(range(4), count)
+            )
+            assert found == pytest.approx(best, abs=1e-5)
+
+
+def test_an_image_is_matched_the_same_alone_and_in_company():
+    """No cost of one image enters another's assignment."""
+    logits, boxes = _predictions(3, 2, 10)
+    targets = _targets([4, 7])
+    together = match(logits, boxes, targets, SCORING, COSTS)
+    alone = match(logits[:, 1:], boxes[:, 1:], targets[1:], SCORING, COSTS)
+    for layer in range(3):
+        mine = together[layer].image == 1
+        assert torch.equal(together[layer].query[mine], alone[layer].query)
+        assert torch.equal(together[layer].target[mine] - 4, alone[layer].target)
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 11, 2000])
+def test_any_number_of_targets_is_matched(count: int):
+    """None, one, as many as queries, one more, and crowds: at most one target a query."""
+    logits, boxes = _predictions(2, 2, 10)
+    for assignment in match(logits, boxes, _targets([count, 3]), SCORING, COSTS):
+        assert (assignment.image == 0).sum() == min(count, 10)
+        taken = assignment.query[assignment.image == 0]
+        assert len(taken.unique()) == len(taken)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_never_raise(bad: float):
+    """detr #101, rf-detr #431: the other image of the batch is matched as if alone."""
+    logits, boxes = _predictions(1, 2, 6)
+    targets = _targets([3, 2])
+    expected = match(logits[:, 1:], boxes[:, 1:], targets[1:], SCORING, COSTS)[0]
+    logits[0, 0, 2], boxes[0, 0, 4] = bad, bad
+    (assignment,) = match(logits, boxes, targets, SCORING, COSTS)
+    assert torch.equal(assignment.query[assignment.image == 1], expected.query)
+    assert (assignment.image == 0).sum() == 3
+
+
+def test_costs_are_float32_under_autocast():
+    """Half precision would change assignments: D-FINE #199."""
+    logits, boxes = _predictions(1, 1, 6)
+    targets = _targets([3])
+    plain = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+    assert cast.dtype == torch.float32
+    assert torch.equal(plain, cast)
