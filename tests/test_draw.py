@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
 from setmatch.draw import colour_of, draw
 from setmatch.structures import Categories, Detections
@@ -111,3 +111,21 @@ def test_classes_have_colours_far_apart():
     apart = np.abs(colours[:, None] - colours[None]).sum(-1) + 1000 * np.eye(80)
     assert apart[:12, :12].min() > 70
     assert apart.min() > 5
+
+
+def test_names_beyond_ascii_are_drawn_in_a_font_that_has_them():
+    """Pillow's own font has no umlauts; any system font that has them is taken instead."""
+    try:
+        ImageFont.truetype("DejaVuSans.ttf", 12)
+    except OSError:
+        pytest.skip("this machine has no font to take")
+    pictures = [np.asarray(draw(grey(200, 99), named(name))) for name in ("Käfer", "Kèfer")]
+    assert (pictures[0] != pictures[1]).any()  # not both the same empty box
+
+
+def named(name: str) -> Detections:
+    categories = Categories((1,), (name,))
+    xyxy_px = torch.tensor([[20.0, 30.0, 150.0, 90.0]])
+    return Detections(
+        xyxy_px, torch.ones(1), torch.zeros(1, dtype=torch.int64), categories, (99, 200)
+    )

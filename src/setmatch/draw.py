@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from contextlib import suppress
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -30,6 +31,11 @@ _COLOURS: tuple[Colour, ...] = (
 _DARK: Colour = (20, 20, 24)
 _LIGHT: Colour = (255, 255, 255)
 _SHADE = (0, 0, 0, 90)  # the last number is opacity
+# By the names under which Linux, macOS and Windows keep fonts with many characters.
+_SYSTEM_FONTS = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf"),
+    *("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc"),
+)
 _GOLDEN_ANGLE = 0.381966
 
 
@@ -50,14 +56,12 @@ def draw(image: Image.Image, detections: Detections) -> Image.Image:
         picture = image.copy()
     canvas = ImageDraw.Draw(picture, "RGBA")  # blends colours that are partly transparent
     line = max(2, round(min(picture.size) / 220))
-    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 36)))
+    names = [detections.categories.name(slot) for slot in detections.classes.tolist()]
+    font = _font("".join(names), max(10, round(min(picture.size) / 36)))
     boxes = _inside(detections, picture.size)
     colours = [colour_of(slot) for slot in detections.classes.tolist()]
     labels: list[_Label] = []
-    for box, slot, score in zip(
-        boxes, detections.classes.tolist(), detections.scores.tolist(), strict=True
-    ):
-        name = detections.categories.name(slot)
+    for box, name, score in zip(boxes, names, detections.scores.tolist(), strict=True):
         labels.append(_label(f"{name} {score:.0%}", box, font, line, picture.size, labels))
     for box, colour in reversed(list(zip(boxes, colours, strict=True))):
         _draw_box(canvas, box, colour, line)
@@ -74,6 +78,23 @@ def colour_of(slot: int) -> Colour:
     hue = (slot * _GOLDEN_ANGLE) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.6)[slot % 2], (0.95, 0.8)[slot // 2 % 2])
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _font(text: str, size: int) -> Font:
+    """Choose Pillow's own font for ASCII, else the one that lacks fewest of the characters."""
+    own = ImageFont.load_default(size=size)
+    if text.isascii():
+        return own
+    fonts: list[Font] = [own]
+    for name in _SYSTEM_FONTS:
+        with suppress(OSError):  # not on this machine
+            fonts.append(ImageFont.truetype(name, size))
+    return min(fonts, key=lambda font: _missing(font, text))
+
+
+def _missing(font: Font, text: str) -> int:
+    empty_box = bytes(font.getmask("\uffff"))  # no font has this character
+    return sum(bytes(font.getmask(letter)) == empty_box for letter in set(text))
 
 
 def _inside(detections: Detections, size: tuple[int, int]) -> list[Rectangle]:
