@@ -1,6 +1,6 @@
 """What an index of COCO train2017's size costs: time to read, memory kept, memory in workers.
 
-    python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--json FILE]
+    python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--out FILE]
 
 The annotation file is generated in a temporary folder, with a polygon for every box as COCO has;
 the image files are empty, because reading annotations lists folders and opens no image.
@@ -9,7 +9,6 @@ the image files are empty, because reading annotations lists folders and opens n
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -21,21 +20,19 @@ import numpy as np
 
 from setmatch.data.coco import read_coco
 from setmatch.data.index import Index
+from timing import publish
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=118_000)
     parser.add_argument("--boxes", type=int, default=860_000)
-    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--out", type=Path, help="also write the results here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         annotations = generate(Path(folder), options.images, options.boxes)
         results = measure(annotations)
-    for name, value in results.items():
-        print(f"{name:34} {value}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    publish("Memory of an index, and of four workers that walk it", results, options.out)
 
 
 def generate(folder: Path, images: int, boxes: int) -> Path:
@@ -75,19 +72,14 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
     return annotations
 
 
-def measure(annotations: Path) -> dict[str, Any]:
+def measure(annotations: Path) -> dict[str, object]:
     """Read the index in a fresh process, and walk it in four workers for three epochs."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         results = pool.submit(in_fresh_process, annotations).result()
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "file_mb": round(annotations.stat().st_size / 1e6),
-        **results,
-    }
+    return {"file_mb": round(annotations.stat().st_size / 1e6), **results}
 
 
-def in_fresh_process(annotations: Path) -> dict[str, Any]:
+def in_fresh_process(annotations: Path) -> dict[str, object]:
     """Return times in seconds and memory in MB of this process and of its forked workers."""
     before = private_mb()
     start = time.perf_counter()
