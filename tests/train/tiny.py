@@ -1,11 +1,12 @@
-"""A detector of 6,000 parameters, data for it, and a command line that trains it.
-
-Run as a script it is a whole process to be killed: `python tiny.py OUT DATA [key=value...]`.
-"""
+"""A detector of 14,000 parameters, data for it, and processes that train it and can be killed."""
 
 import json
+import multiprocessing
+import os
+import signal
+import socket
 import sys
-from pathlib import Path
+import time
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from setmatch.models.queries import LearnedQueries
 from setmatch.scoring import Softmax
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.learner import Learner
+from setmatch.train.log import read_rows
 from setmatch.train.loop import train
 
 SHAPE = DetrShape(
@@ -206,11 +208,60 @@ def _flat(tree, prefix=""):
     return flat
 
 
-if __name__ == "__main__":
+def main(out, data, overrides, environment, said):
+    """Be one process of a run: what it says goes to the file `said`."""
+    os.environ.update(environment)
+    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(handle, 2)
     torch.set_num_threads(1)
-    out, data, *overrides = sys.argv[1:]
     try:
-        run_tiny(data, Path(out), *overrides, resume=True)
+        run_tiny(data, out, *overrides, resume=True)
     except SetmatchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+class Processes:
+    """A run of one or more real processes, started as torchrun would and resumed if it is there.
+
+    They are forked from a server that has torch imported already, but never used it.
+    """
+
+    def __init__(self, out, data, *overrides, world=1):
+        self.out = out
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = listener.getsockname()[1]
+        self._said = [out.with_name(f"{out.name}_said_{rank}") for rank in range(world)]
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["setmatch.train.loop"])
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+        self.ranks = [
+            context.Process(
+                target=main,
+                args=(out, data, overrides, {**place, "RANK": str(r), "LOCAL_RANK": str(r)}, said),
+            )
+            for r, said in enumerate(self._said)
+        ]
+        for process in self.ranks:
+            process.start()
+
+    def wait_for_step(self, steps):
+        """Wait until the log has a line after at least `steps` steps."""
+        while all(process.is_alive() for process in self.ranks):
+            log = self.out / "log.jsonl"
+            if log.exists() and any(row["step"] >= steps for row in read_rows(log, 10**9)):
+                return
+            time.sleep(0.01)
+
+    def kill(self, rank=0, number=signal.SIGKILL):
+        """Send a signal to one process, if it is still there."""
+        if self.ranks[rank].is_alive():
+            os.kill(self.ranks[rank].pid, number)
+
+    def wait(self, seconds=100):
+        """Return exit codes and what was said, by rank."""
+        for process in self.ranks:
+            process.join(seconds)
+        said = [path.read_text() if path.exists() else "" for path in self._said]
+        return [process.exitcode for process in self.ranks], said

@@ -100,11 +100,9 @@ class Runtime:
         """Return `model`, its gradients averaged over the processes at the end of a backward."""
         if self.world == 1:
             return model
-        norms = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
         return DistributedDataParallel(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            broadcast_buffers=norms,  # nothing else changes buffers
             gradient_as_bucket_view=True,
         )
 

@@ -1,0 +1,110 @@
+"""Several processes, and several micro-batches, learn what one process with one batch learns."""
+
+import signal
+import time
+
+import pytest
+import tiny
+import torch
+from tiny import Processes, assert_bit_equal, final_state, log_rows, run_tiny
+
+from setmatch.train.checkpoint import newest_good
+
+# Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
+# the rate allows even where the gradient is rounding alone, as that of a key's bias is.
+STILL = ("model.arguments.dropout=0.0", "train.lr=1e-4", "train.backbone_lr=1e-4")
+LOGGED = ("loss", "class", "l1", "giou", "class_error", "cardinality_error", "grad_norm")
+
+
+def assert_same_learning(run, other):
+    """Weights and averages agree within 1e-6, and so do all logged losses and gradient norms."""
+    mine, theirs = final_state(run), final_state(other)
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        if name.startswith(("trainer.model", "answers")):
+            assert (value - theirs[name]).abs().max() < 1e-6, name
+    for name in LOGGED:
+        values = [row[name] for row in log_rows(run)]
+        assert values == pytest.approx([row[name] for row in log_rows(other)], rel=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def one_batch(data, tmp_path_factory):
+    """Give the weights after 8 steps of 4 images at once in one process."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    return run_tiny(data, out, *STILL, "train.micro_batch=4").folder
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_accumulation_changes_nothing(data, one_batch, tmp_path, micro_batch):
+    """4 or 2 micro-batches give the weights of one batch, within 1e-6, after 8 steps."""
+    run_tiny(data, tmp_path / "run", *STILL, f"train.micro_batch={micro_batch}")
+    assert_same_learning(tmp_path / "run", one_batch)
+
+
+@pytest.mark.parametrize(
+    "micro_batch", [1, pytest.param(2, marks=pytest.mark.campaign)], ids=["accumulated", "at_once"]
+)
+def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batch):
+    """Losses are divided by the boxes of all processes and micro-batches, so weights agree."""
+    codes, said = Processes(
+        tmp_path / "run", data, *STILL, f"train.micro_batch={micro_batch}", world=2
+    ).wait()
+    assert codes == [0, 0], said
+    assert_same_learning(tmp_path / "run", one_batch)
+    assert said[1] == ""
+
+
+def test_a_run_goes_on_with_another_number_of_processes(data, one_batch, tmp_path, monkeypatch):
+    """Begun by one process, ended by two: the same images, the same weights within 1e-6."""
+    with monkeypatch.context() as patch:
+        tiny.crash_before(4, patch)
+        with pytest.raises(tiny.CrashError):
+            run_tiny(data, tmp_path / "run", *STILL)
+    codes, said = Processes(tmp_path / "run", data, *STILL, world=2).wait()
+    assert codes == [0, 0], said
+    assert_same_learning(tmp_path / "run", one_batch)
+
+
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.campaign)])
+def test_when_a_process_dies_the_others_leave(data, tmp_path, victim):
+    """Within 60 s, with an error that says so and how to go on."""
+    processes = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
+    processes.wait_for_step(4)
+    processes.kill(victim)
+    began = time.monotonic()
+    codes, said = processes.wait(60)
+    assert codes[victim] == -9
+    assert codes[1 - victim] == 2
+    assert "another process of this run ended" in said[1 - victim]
+    assert "--resume" in said[1 - victim]
+    assert time.monotonic() - began < 60
+
+
+def test_all_processes_stop_at_the_step_at_which_one_is_told_to(data, tmp_path):
+    """One SIGTERM, one checkpoint, the same exit code everywhere."""
+    processes = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
+    processes.wait_for_step(4)
+    processes.kill(1, signal.SIGTERM)
+    codes, said = processes.wait()
+    assert codes == [143, 143], said
+    step = newest_good(tmp_path / "run").step
+    assert all(f"after step {step}," in text for text in said)
+
+
+def test_a_mistake_is_everybodys(data, one_batch, tmp_path):
+    """What the first process refuses, the others refuse as well instead of waiting."""
+    codes, said = Processes(one_batch, data, "train.lr=1", world=2).wait()
+    assert codes == [2, 2]
+    assert all("train.lr was 0.0001 and is 1.0" in text for text in said)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_processes_are_repeatable_to_the_bit(data, tmp_path, workers):
+    """The same command gives the same bits, dropout and average included."""
+    for name in ("a", "b"):
+        codes, said = Processes(tmp_path / name, data, f"data.workers={workers}", world=2).wait()
+        assert codes == [0, 0], said
+    assert_bit_equal(tmp_path / "a", tmp_path / "b")
+    assert torch.is_tensor(next(iter(final_state(tmp_path / "a").values())))
