@@ -107,7 +107,6 @@ def test_a_mistyped_command_is_answered_in_one_line(
     ("arguments", "said"),
     [
         (["train", "{}/nowhere", "--out", "{}/run"], "nowhere"),
-        (["train", "{}", "--out", "{}/run", "--model", "detr_r51"], "did you mean"),
         (["train", "{}", "--out", "{}/run", "--set", "train.lrr=1"], "did you mean lr?"),
         (["train", "{}", "--out", "{}/run", "--recipe", "{}/none.yaml"], "none.yaml"),
         (["evaluate", "{}/nowhere", "{}"], "nowhere"),

@@ -195,9 +195,9 @@ def predict(
         summary = predict_folder(load(model).to(runtime.device), images, out, threshold)
     for _, why in summary.failed:
         print(f"setmatch: {why}", file=sys.stderr)
-    print(f"{summary.images} pictures, {summary.detections} detections: {summary.out}")
     if not summary.images:
         raise DataError(f"none of the {len(summary.failed)} pictures could be read")
+    print(f"pictures: {summary.images}, detections: {summary.detections}, in {summary.out}")
 
 
 @app.command
