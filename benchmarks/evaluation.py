@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from timing import publish
 
 from setmatch.data.index import Index
 from setmatch.evaluate.average_precision import Results, average_precision
 from setmatch.structures import Categories
+from timing import publish
 
 CLASSES = 80
 PER_IMAGE = 100

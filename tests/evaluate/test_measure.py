@@ -215,3 +215,17 @@ def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path:
     with pytest.raises(ConfigError, match="batch_size = 0"):
         evaluate(model, data, batch_size=0)
     assert model.asked == 0
+
+
+@pytest.mark.parametrize(("boxes", "counted"), [(100, 100), (101, 150)])
+def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, counted: int):
+    """cocoapi #558, rf-detr #743: where an image is that full, all of the model's slots count."""
+
+    class Crowd(ColourFinder):
+        num_queries = 150
+
+    tree = json.loads((data / "annotations/val.json").read_text())
+    template = tree["annotations"][0]
+    tree["annotations"] = [template | {"id": number} for number in range(1, boxes + 1)]
+    (data / "annotations/val.json").write_text(json.dumps(tree))
+    assert evaluate(Crowd(), data, workers=0).max_detections == counted

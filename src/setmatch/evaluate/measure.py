@@ -19,6 +19,7 @@ from setmatch.models.detector import Detector
 from setmatch.predict import answer_batch, answering, progress_bar
 from setmatch.structures import Categories
 
+COCO_LIMIT = 100  # detections of a class in an image
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
 
 
@@ -29,7 +30,7 @@ def evaluate(
     split: str = "val",
     batch_size: int = 4,
     workers: int = 2,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
     progress: bool = False,
@@ -42,7 +43,9 @@ def evaluate(
     `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
     so that `batch_size` changes no answer. `json` gets the report, `detections` every detection as
-    COCO results. Of several processes each takes its share of the images: process `rank` of
+    COCO results. COCO counts the 100 best detections of a class in an image; where an image holds
+    more objects than that, as many as the model has slots count, unless `max_detections` says
+    otherwise. Of several processes each takes its share of the images: process `rank` of
     `world`, and `gather` returns the values of all; the first writes the files, and all return the
     same report. The model is left in the mode it was in.
     Raises DataError for data that cannot be read or has no class of the model's, ConfigError for
@@ -66,11 +69,13 @@ def evaluate(
         if isinstance(each, SetmatchError):
             raise each
     results = Results.joined(shares)
+    limit = _limit(model, index) if max_detections is None else max_detections
     report = Report(
-        **vars(average_precision(index, results, max_detections)),
+        **vars(average_precision(index, results, limit)),
         images=len(index),
         detections=len(results),
         unknown=tuple(index.categories.name(slot) for slot in _unknown(slot_of, index)),
+        max_detections=limit,
     )
     if rank == 0 and json:
         _write(Path(json), json_format.dumps(report.to_json(), indent=1, ensure_ascii=False))
@@ -105,6 +110,12 @@ def _answers(
             parts.append(Results.of(found, batch.image_ids, slot_of))
             advance(len(found))
     return Results.joined(parts)
+
+
+def _limit(model: Detector, index: Index) -> int:
+    """Return COCO's 100, or the model's slots where an image holds more objects than that."""
+    crowded = np.diff(index.offsets).max(initial=0) > COCO_LIMIT
+    return max(COCO_LIMIT, model.num_queries) if crowded else COCO_LIMIT
 
 
 def _slots_by_name(known: Categories, index: Index) -> Int64[NDArray[np.int64], " C"]:

@@ -14,11 +14,13 @@ class Report(AveragePrecision):
     """The COCO numbers of a model on a data set, 0..1, and what they were measured on.
 
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
+    At most `max_detections` of a class count in an image.
     """
 
     images: int
     detections: int
     unknown: tuple[str, ...] = ()
+    max_detections: int = 100
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find."""
@@ -32,6 +34,8 @@ class Report(AveragePrecision):
 
         boxes = sum(numbers.boxes for numbers in self.per_class.values())
         notes = [f"{self.images} images, {boxes} boxes, {self.detections} detections; in per cent"]
+        if self.max_detections != 100:
+            notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
         if self.unknown:
             notes.append(f"the model does not know: {', '.join(self.unknown)}")
         return Group(self._summary(), self._classes(), Text("\n".join(notes), style="dim"))

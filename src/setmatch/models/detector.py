@@ -50,6 +50,11 @@ class Detector(nn.Module):
         decoded = self.decoder(content, query_position, memory, position, valid)
         return (Stream("main", Predictions(self.class_head(decoded), self.box_head(decoded))),)
 
+    @property
+    def num_queries(self) -> int:
+        """How many slots each answer of "main" has."""
+        return self.queries.num_queries  # type: ignore[return-value]  # a plain int on each kind
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
         trunk = {id(parameter) for parameter in self.backbone.parameters()}

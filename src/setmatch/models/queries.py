@@ -9,6 +9,7 @@ class LearnedQueries(nn.Module):
 
     def __init__(self, num_queries: int, dim: int) -> None:
         super().__init__()
+        self.num_queries = num_queries
         self.embedding = nn.Embedding(num_queries, dim)
 
     def forward(
@@ -25,6 +26,7 @@ class LearnedContent(nn.Module):
 
     def __init__(self, num_queries: int, dim: int) -> None:
         super().__init__()
+        self.num_queries = num_queries
         self.embedding = nn.Embedding(num_queries, dim)
         nn.init.uniform_(self.embedding.weight)
 

@@ -4,7 +4,8 @@ RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/b
 by validation AP, RUN/log.jsonl and RUN/log.csv what happened.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch, TrainingBatches, training_batches
 from setmatch.data.order import accumulation
+from setmatch.errors import TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
 from setmatch.train.journal import Journal
@@ -65,9 +67,23 @@ def train(
             accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
             start = begin(data, chosen, weights, checkpoint, allow_changes)
             training = Training(run, start, runtime, stop)
-        with training.journal.display:
+        with training.journal.display, lost_workers_named():
             training.go_on()
     return Run(run)
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Turn the death of a process that reads images into a TrainingError that says what to try."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that reads images has died ({' '.join(str(error).split())}), often because "
+            "memory ran out: try fewer data.workers, and go on with --resume"
+        ) from error
 
 
 class Training:
@@ -133,7 +149,7 @@ class Training:
 
         One exchange for both, on the hosts, where all processes meet once a step.
         """
-        queries = self.learner.detector.get_parameter("queries.embedding.weight").shape[0]
+        queries = self.learner.detector.num_queries
         counts = [Normaliser.of(minibatch.targets, queries).counts for minibatch in window]
         flags = self.stop.flags()
         agreed = self.runtime.sum(torch.cat([torch.stack(counts).sum(0), flags]))
