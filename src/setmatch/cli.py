@@ -230,7 +230,7 @@ def convert(
 
 @app.command
 def demo(
-    *, out: Path = Path("demo"), scenes: int = 600, epochs: int = 20, device: str = "auto"
+    *, out: Path = Path("demo"), scenes: int = 400, epochs: int = 10, device: str = "auto"
 ) -> None:
     """Make a small data set, train on it, evaluate, predict, and write a page to look at.
 

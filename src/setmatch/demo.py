@@ -58,7 +58,7 @@ and its log in <code>run/</code>.</p>
 """)
 
 
-def demo(out: Path, *, scenes: int = 600, epochs: int = 20, device: str = "auto") -> Path:
+def demo(out: Path, *, scenes: int = 400, epochs: int = 10, device: str = "auto") -> Path:
     """Run the demonstration in folder `out` and return its page, out/index.html.
 
     `scenes` training pictures, and a quarter as many for validation, are drawn from a fixed seed.
@@ -71,7 +71,7 @@ def demo(out: Path, *, scenes: int = 600, epochs: int = 20, device: str = "auto"
         data,
         out=folder,
         recipe=RECIPE,
-        overrides=[f"train.epochs={epochs}"],
+        overrides=[f"train.epochs={epochs}", "train.evaluate_every=5"],
         resume=folder.exists(),
         device=device,
     )
