@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and where what can be made again is kept."""
 
 import os
 from collections.abc import Iterator
@@ -21,3 +21,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Return where downloads and indexes are kept: $SETMATCH_CACHE, or in the user's cache."""
+    if "SETMATCH_CACHE" in os.environ:
+        return Path(os.environ["SETMATCH_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"

@@ -5,29 +5,22 @@ iscrowd, area or image size, numbers written as text, entries listed twice, clas
 Refused: whatever could teach the wrong thing, such as a category that is not listed.
 """
 
-import json
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.columns import Record, Records
+from setmatch.data.assembly import Photos, assemble, escapes, file_wide
+from setmatch.data.coco_json import InstancesFile, parse
+from setmatch.data.columns import Records, short
 from setmatch.data.images import read_size_px
 from setmatch.data.index import Index, Repair
 from setmatch.data.layout import image_root, require_files
-from setmatch.data.repair import NO_ID, Rows, repair
+from setmatch.data.outlines import Outlines, read_outlines
+from setmatch.data.repair import NO_ID, NO_LINE, Rows
 from setmatch.errors import DataError
 from setmatch.structures import Categories
-
-
-@dataclass(frozen=True)
-class _Photos:
-    root: Path
-    ids: Int64[NDArray[np.int64], " N"]
-    names: list[str]
-    sizes_px: Int32[NDArray[np.int32], "N 2"]
 
 
 def read_coco(annotations: str | Path, images: str | Path | None = None) -> Index:
@@ -38,53 +31,18 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
     read, is ambiguous, or image files are missing. What was repaired is in `index.repairs`.
     """
     source = Path(annotations)
-    tree = _parse(source)
+    lists = parse(source, InstancesFile)
     repairs: list[Repair] = []
-    categories = _categories(Records.of(source, tree, "categories"), repairs)
-    photos = _photos(Records.of(source, tree, "images"), images, repairs)
-    rows = _rows(Records.of(source, tree, "annotations"), photos, categories, repairs)
-    del tree
-    rows, odd = repair(rows, photos.names, photos.sizes_px)
-    rows = rows.take(np.argsort(rows.image, kind="stable"))
-    encoded = [name.encode() for name in photos.names]
-    return Index(
-        source=source,
-        images=photos.root,
-        categories=categories,
-        image_ids=photos.ids,
-        sizes_px=photos.sizes_px,
-        names=b"".join(encoded),
-        name_offsets=_offsets(np.array([len(name) for name in encoded], dtype=np.int64)),
-        offsets=_offsets(np.bincount(rows.image, minlength=len(photos.names))),
-        xywh_px=rows.xywh_px,
-        area_px=rows.area_px,
-        slots=rows.slot.astype(np.int32),
-        crowd=rows.crowd,
-        annotation_ids=rows.ids,
-        repairs=(*repairs, *odd),
-    )
+    categories = read_categories(lists["categories"], repairs)
+    photos = read_photos(lists["images"], images, repairs)
+    records = lists["annotations"]
+    rows = read_rows(records, photos, categories, repairs)
+    outlines = _outlines(records, rows, photos, repairs)
+    return assemble(source, photos, categories, rows, outlines, repairs)
 
 
-def _parse(source: Path) -> Record:
-    try:
-        tree = json.loads(source.read_bytes(), object_hook=_without_outline)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{source}: not valid JSON, perhaps cut short ({reason})") from None
-    if not isinstance(tree, dict):
-        raise DataError(f"{source}: holds a {type(tree).__name__}, not COCO's object of lists")
-    return tree
-
-
-def _without_outline(record: Record) -> Record:
-    # Dropped as soon as it is parsed: outlines are nine tenths of COCO, and would fill the memory.
-    record.pop("segmentation", None)
-    return record
-
-
-def _categories(records: Records, repairs: list[Repair]) -> Categories:
+def read_categories(records: Records, repairs: list[Repair]) -> Categories:
+    """Return the classes of a COCO file; raises DataError where two share an id."""
     if not len(records):
         raise DataError(f"{records.file}: lists no categories; name at least one class")
     ids = _numbered(records, "id", repairs).tolist()
@@ -93,7 +51,7 @@ def _categories(records: Records, repairs: list[Repair]) -> Categories:
         if names.setdefault(id_, name) != name:
             raise records.error(position, f"{name!r} has the category id of {names[id_]!r}")
     if len(names) < len(ids):
-        repairs.append(_file_wide(f"{len(ids) - len(names)} categories", "listed twice: once"))
+        repairs.append(file_wide(f"{len(ids) - len(names)} categories", "listed twice: once"))
     used: set[str] = set()
     for id_ in sorted(names):
         name = names[id_]
@@ -101,7 +59,7 @@ def _categories(records: Records, repairs: list[Repair]) -> Categories:
             # Detections come back by name, so that two classes cannot share one.
             names[id_] = _free_name(name, used | set(names.values()))
             done = "name of another category: given a new one"
-            repairs.append(_file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
+            repairs.append(file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
         used.add(names[id_])
     return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
 
@@ -113,13 +71,14 @@ def _free_name(name: str, taken: set[str]) -> str:
     return f"{name} ({number})"
 
 
-def _photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> _Photos:
+def read_photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> Photos:
+    """Return the images of a COCO file; raises DataError where two share an id, or files lack."""
     if not len(records):
         raise DataError(f"{records.file}: lists no images; nothing to train on or to evaluate")
     ids = _numbered(records, "id", repairs)
     names = records.texts("file_name")
     for position, name in enumerate(names):
-        if _escapes(name):
+        if escapes(name):
             raise records.error(position, f"file name {name!r} leads out of the image folder")
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse]
@@ -133,13 +92,7 @@ def _photos(records: Records, images: str | Path | None, repairs: list[Repair]) 
     root = image_root(records.file, names) if images is None else Path(images)
     require_files(root, names)
     sizes_px = _sizes_px(records.only(kept.tolist()), root, names, repairs)
-    return _Photos(root, ids[kept], names, sizes_px)
-
-
-def _escapes(name: str) -> bool:
-    # The Windows flavour knows both kinds of slashes, and drives.
-    path = PureWindowsPath(name)
-    return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
+    return Photos(root, ids[kept], names, sizes_px)
 
 
 def _sizes_px(
@@ -155,7 +108,10 @@ def _sizes_px(
     return sizes_px.astype(np.int32)
 
 
-def _rows(records: Records, photos: _Photos, categories: Categories, repairs: list[Repair]) -> Rows:
+def read_rows(
+    records: Records, photos: Photos, categories: Categories, repairs: list[Repair]
+) -> Rows:
+    """Return the objects of images that are listed; raises DataError for unknown classes."""
     image_ids = _numbered(records, "image_id", repairs)
     image = _positions(image_ids, photos.ids)
     ids = _numbered(records, "id", repairs, missing=NO_ID)
@@ -163,13 +119,16 @@ def _rows(records: Records, photos: _Photos, categories: Categories, repairs: li
         _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
     )
     for position in np.flatnonzero(slot < 0).tolist():
-        unknown = records.rows[position]["category_id"]
+        unknown = records.rows[position].category_id
         raise records.error(
             position, f"category_id {unknown} is none of the {len(categories)} categories"
         )
     xywh_px = records.quadruples("bbox")
     area_px = _areas_px(records, xywh_px, repairs)
-    rows = Rows(ids, image, slot, xywh_px, area_px, _crowd(records, repairs))
+    lines = np.full(len(ids), NO_LINE, dtype=np.int64)
+    origin = np.arange(len(ids))
+    crowd = _crowd(records, repairs)
+    rows = Rows(ids, image, slot, xywh_px, area_px, crowd, lines, origin)
     for position in np.flatnonzero(image < 0).tolist():
         id_ = None if ids[position] == NO_ID else int(ids[position])
         done = "of an image that is not listed: left out"
@@ -185,18 +144,19 @@ def _areas_px(
     if wrong.any():
         areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
         count = f"area of {wrong.sum()} annotations"
-        repairs.append(_file_wide(count, "absent or no number: width × height"))
+        repairs.append(file_wide(count, "absent or no number: width × height"))
     return areas_px
 
 
 def _crowd(records: Records, repairs: list[Repair]) -> Bool[NDArray[np.bool_], " A"]:
-    values = [row.get("iscrowd", 0) for row in records.rows]
-    for position, value in enumerate(values):
-        if type(value) not in (int, bool) or value not in (0, 1):
-            raise records.error(position, f"'iscrowd' is {value!r}, not 0 or 1")
-    absent = sum("iscrowd" not in row for row in records.rows)
+    values = records.values("iscrowd")
+    if set(map(type, values)) - {int} or set(values) - {0, 1}:
+        for position, value in enumerate(values):
+            if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
+                raise records.error(position, f"'iscrowd' is {short(value)}, not 0 or 1")
+    absent = values.count(None)
     if absent:
-        repairs.append(_file_wide(f"iscrowd of {absent} annotations", "absent: read as 0"))
+        repairs.append(file_wide(f"iscrowd of {absent} annotations", "absent: read as 0"))
     return np.array(values, dtype=bool)
 
 
@@ -206,7 +166,7 @@ def _numbered(
     column = records.whole(key, missing)
     if column.rewritten:
         value = f"{key} of {column.rewritten} {records.key}"
-        repairs.append(_file_wide(value, "written as text or fraction: read as whole number"))
+        repairs.append(file_wide(value, "written as text or fraction: read as whole number"))
     return column.values
 
 
@@ -220,11 +180,15 @@ def _positions(
     return np.where(known[position] == ids, position, -1)
 
 
-def _offsets(
-    counts: Int64[NDArray[np.int64], " N"],
-) -> Int64[NDArray[np.int64], " N+1"]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+def _outlines(
+    records: Records, rows: Rows, photos: Photos, repairs: list[Repair]
+) -> Outlines | None:
+    """Return the outlines of all records, those of `rows` noted by name where they are odd."""
 
+    def note(record: int, value: str, done: str) -> None:
+        row = int(np.searchsorted(rows.origin, record))
+        if row < len(rows.origin) and rows.origin[row] == record:
+            id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
+            repairs.append(Repair(photos.names[rows.image[row]], id_, value, done))
 
-def _file_wide(value: str, done: str) -> Repair:
-    return Repair("", None, value, done)
+    return read_outlines(records.values("segmentation"), note)

@@ -1,18 +1,17 @@
-"""A list of JSON objects read a key at a time into arrays; whatever is wrong is named by place."""
+"""A list of records read a key at a time into arrays; whatever is wrong is named by place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from setmatch.errors import DataError
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Records:
-    """The objects of one list of an annotation file.
+    """The objects of one list of an annotation file; `place` says in words where one stands.
 
     Columns are checked by the set of their values' types, which is fast; only when that fails is
     each value looked at, to name the culprit.
@@ -33,30 +32,40 @@ class Records:
 
     file: Path
     key: str
-    rows: Sequence[Record]
+    rows: Sequence[Any]
+    place: Callable[[int], str] | None = None
 
     @classmethod
-    def of(cls, file: Path, tree: Record, key: str) -> "Records":
+    def of(
+        cls, file: Path, tree: dict[str, Any], key: str, record: type[msgspec.Struct]
+    ) -> "Records":
         """Return the list `key` of a file; DataError when it is no list of objects."""
         rows = tree.get(key)
         if rows is None:
             found = ", ".join(repr(name) for name in list(tree)[:8]) or "nothing"
             raise DataError(f"{file}: no list {key!r} as COCO's instances have; found {found}")
         if not isinstance(rows, list):
-            raise DataError(f"{file}: {key!r} is {_short(rows)}, not a list")
+            raise DataError(f"{file}: {key!r} is {short(rows)}, not a list")
         if set(map(type, rows)) - {dict}:
             culprit = next(i for i, row in enumerate(rows) if type(row) is not dict)
-            raise DataError(f"{file}: {key}[{culprit}] is {_short(rows[culprit])}, not an object")
-        return cls(file, key, rows)
+            raise DataError(f"{file}: {key}[{culprit}] is {short(rows[culprit])}, not an object")
+        known = record.__struct_fields__
+        kept = [{name: row[name] for name in known if name in row} for row in rows]
+        return cls(file, key, [record(**fields) for fields in kept])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def error(self, position: int, problem: str) -> DataError:
         """Return the error that names the object at `position` by place and id."""
-        row = self.rows[position]
-        named = f" (id {_short(row['id'])})" if "id" in row else ""
-        return DataError(f"{self.file}: {self.key}[{position}]{named}: {problem}")
+        id_ = getattr(self.rows[position], "id", None)
+        named = "" if id_ is None else f" (id {short(id_)})"
+        place = f"{self.key}[{position}]" if self.place is None else self.place(position)
+        return DataError(f"{self.file}: {place}{named}: {problem}")
+
+    def values(self, key: str) -> list[Any]:
+        """Return what stands under a key, as it is; None where it is absent."""
+        return [getattr(row, key) for row in self.rows]
 
     def only(self, positions: Sequence[int]) -> "Records":
         """Return the objects at `positions`; places in errors then count only these."""
@@ -68,7 +77,7 @@ class Records:
         Absent or null is read as `missing`, and is an error when that is None. Raises DataError
         for anything else, and for numbers beyond 64 bits.
         """
-        values: list[Any] = [row.get(key) for row in self.rows]
+        values: list[Any] = self.values(key)
         rewritten = 0
         if set(map(type, values)) - {int}:
             plain = [_whole(value, missing) for value in values]
@@ -84,21 +93,21 @@ class Records:
 
     def texts(self, key: str) -> list[str]:
         """Return a key's texts; DataError where one is absent, empty or cannot be encoded."""
-        values: list[Any] = [row.get(key) for row in self.rows]
+        values: list[Any] = self.values(key)
         plain = [_text(value) for value in values]
         self._refuse(plain, key, values, "a text")
         return [text for text in plain if text is not None]
 
     def numbers(self, key: str) -> Float64[NDArray[np.float64], " R"]:
         """Return a key's numbers; NaN where there is none."""
-        values: list[Any] = [row.get(key) for row in self.rows]
+        values: list[Any] = self.values(key)
         if set(map(type, values)) - {float}:
             values = [_number(value) for value in values]
         return np.array(values, dtype=np.float64)
 
     def quadruples(self, key: str) -> Float64[NDArray[np.float64], "R 4"]:
         """Return a key's lists of four numbers, null read as NaN; DataError for anything else."""
-        values: list[Any] = [row.get(key) for row in self.rows]
+        values: list[Any] = self.values(key)
         shaped = not set(map(type, values)) - {list} and not set(map(len, values)) - {4}
         if not shaped or set(map(type, chain.from_iterable(values))) - {int, float}:
             plain = [_quadruple(value) for value in values]
@@ -115,7 +124,7 @@ class Records:
             return
         if values[culprit] is None:
             raise self.error(culprit, f"has no {key!r}; it should be {what}")
-        raise self.error(culprit, f"{key!r} is {_short(values[culprit])}, not {what}")
+        raise self.error(culprit, f"{key!r} is {short(values[culprit])}, not {what}")
 
 
 def _whole(value: object, missing: int | None) -> int | None:
@@ -158,7 +167,8 @@ def _quadruple(value: object) -> list[float] | None:
     return [_number(side) for side in value]
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Return a value as an error message shows it, cut to 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # a number of more digits than Python prints

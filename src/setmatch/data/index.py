@@ -1,15 +1,16 @@
 """A data set's annotations in flat arrays: small, quick to open, shared by all worker processes."""
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int, Int32, Int64
 from numpy.typing import NDArray
 
-from setmatch.errors import DataError
+from setmatch.data.outlines import Outlines
+from setmatch.data.ragged import take_rows
 from setmatch.structures import Categories, Target
 
 
@@ -17,13 +18,41 @@ from setmatch.structures import Categories, Target
 class Repair:
     """Something odd in an annotation file, and what was done about it.
 
-    `file` is the image's name ("" when the whole file is meant), `annotation` its id in the file.
+    `file` is the image's name, or that of its own label file ("" when the data set is meant);
+    `annotation` the id that the file gives, `line` the line where files count lines.
     """
 
     file: str
     annotation: int | None
     value: str
     done: str
+    line: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticFiles:
+    """Where the pixels of each annotation are: a PNG for each image, its colours segment ids."""
+
+    folder: Path
+    names: bytes  # of the PNG of each image, UTF-8
+    name_offsets: Int64[NDArray[np.int64], " image_ends"]
+    segment_ids: Int64[NDArray[np.int64], " A"]
+    things: Bool[NDArray[np.bool_], " C"]  # by class slot; the others are stuff
+
+    def path(self, image: int) -> Path:
+        """Return the PNG of image number `image`."""
+        start, stop = self.name_offsets[image], self.name_offsets[image + 1]
+        return self.folder / self.names[start:stop].decode()
+
+    def take(
+        self, images: Int[NDArray[np.integer], " M"], rows: Int64[NDArray[np.int64], " K"]
+    ) -> "PanopticFiles":
+        """Return what belongs to the chosen images and annotations, in their order."""
+        letters, name_offsets = take_rows(self.name_offsets, images)
+        names = np.frombuffer(self.names, dtype=np.uint8)[letters].tobytes()
+        return replace(
+            self, names=names, name_offsets=name_offsets, segment_ids=self.segment_ids[rows]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +62,7 @@ class Index:
     Annotations of image i are rows `offsets[i]` to `offsets[i + 1]`, boxes as the file has them:
     crowds and boxes without area are here for the evaluation, but never in `target`. There is no
     Python object for an image or box, because forked workers would copy each as they count
-    references to it.
+    references to it. `notes` says in sentences what a user should know about how it was opened.
     """
 
     source: Path
@@ -50,6 +79,9 @@ class Index:
     crowd: Bool[NDArray[np.bool_], " A"]
     annotation_ids: Int64[NDArray[np.int64], " A"]
     repairs: tuple[Repair, ...] = ()
+    outlines: Outlines | None = None
+    panoptic: PanopticFiles | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -57,9 +89,10 @@ class Index:
     @property
     def nbytes(self) -> int:
         """Bytes that the images and annotations take."""
-        columns = (getattr(self, field.name) for field in fields(self))
+        parts = [part for part in (self, self.outlines, self.panoptic) if part is not None]
+        columns = [getattr(part, field.name) for part in parts for field in fields(part)]
         arrays = sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
-        return arrays + len(self.names)
+        return arrays + sum(len(column) for column in columns if isinstance(column, bytes))
 
     @property
     def repair_counts(self) -> dict[str, int]:
@@ -97,19 +130,34 @@ class Index:
             torch.from_numpy(cxcywh.astype(np.float32)),
         )
 
+    def choose(self, images: Int[NDArray[np.integer], " M"], *notes: str) -> "Index":
+        """Return the index of the chosen images, in their order, with further notes."""
+        rows, offsets = take_rows(self.offsets, images)
+        letters, name_offsets = take_rows(self.name_offsets, images)
+        return replace(
+            self,
+            image_ids=self.image_ids[images],
+            sizes_px=self.sizes_px[images],
+            names=np.frombuffer(self.names, dtype=np.uint8)[letters].tobytes(),
+            name_offsets=name_offsets,
+            offsets=offsets,
+            xywh_px=self.xywh_px[rows],
+            area_px=self.area_px[rows],
+            slots=self.slots[rows],
+            crowd=self.crowd[rows],
+            annotation_ids=self.annotation_ids[rows],
+            outlines=self.outlines and self.outlines.take(rows),
+            panoptic=self.panoptic and self.panoptic.take(images, rows),
+            notes=(*self.notes, *notes),
+        )
 
-def open_dataset(data: str | Path, split: str) -> Index:
-    """Open a data set: a folder in a known layout, or a COCO JSON file (then `split` is ignored).
+
+def open_dataset(data: str | Path, split: str, format: str | None = None) -> Index:
+    """Open a split of a data set: a folder or file in any format that formats.py knows.
 
     Raises DataError with what was looked for and what was found.
     """
     # Imported here, because every format builds an Index and so imports this file.
-    from setmatch.data.coco import read_coco
-    from setmatch.data.layout import find_split
+    from setmatch.data.opening import open_split
 
-    path = Path(data)
-    if path.is_dir():
-        return read_coco(find_split(path, split)[0])
-    if path.is_file():
-        return read_coco(path)
-    raise DataError(f"{path}: no such file or folder; give a data set's folder or its COCO JSON")
+    return open_split(Path(data), split, format)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from setmatch.data.index import Repair
 
 NO_ID = -(2**63)
+NO_LINE = 0
 _ROUNDING_PX = 0.5  # boxes may pass the edge by this much without being called odd
 
 
@@ -23,6 +24,8 @@ class Rows:
     xywh_px: Float64[NDArray[np.float64], "A 4"]
     area_px: Float64[NDArray[np.float64], " A"]
     crowd: Bool[NDArray[np.bool_], " A"]
+    line: Int64[NDArray[np.int64], " A"]  # NO_LINE where the file does not count lines
+    origin: Int64[NDArray[np.int64], " A"]  # position among all that were read
 
     def take(self, chosen: NDArray[Any]) -> "Rows":
         """Return the rows that a boolean or position array chooses."""
@@ -36,7 +39,8 @@ def repair(
 
     Left out: boxes that are not finite, of negative size, and copies. Given a free id: rows whose
     id is absent or taken. Kept as they are, for `Index.target` to clip or leave out: boxes without
-    area, and boxes that pass the image's edge.
+    area, and boxes that pass the image's edge. Kept and only noted: the same box and class again
+    under another id. `names` are those of the files that each image's annotations come from.
     """
     repairs: list[Repair] = []
 
@@ -57,6 +61,7 @@ def repair(
     flat = (rows.xywh_px[:, 2:] == 0).any(axis=1)
     note(flat, "box without area: left out of training")
     outside, over = _edges(rows, sizes_px)
+    note(_again(rows), "the same box and class again: kept")
     note(outside & ~flat, "box outside the image: left out of training")
     note(over & ~outside & ~flat, "box passes the image's edge: clipped in training")
     return rows, repairs
@@ -65,7 +70,10 @@ def repair(
 def _repair(rows: Rows, row: int, names: list[str], done: str) -> Repair:
     id_ = int(rows.ids[row])
     box = ", ".join(f"{side:g}" for side in rows.xywh_px[row].tolist())
-    return Repair(names[rows.image[row]], None if id_ == NO_ID else id_, f"bbox [{box}]", done)
+    line = int(rows.line[row])
+    known = id_ if id_ != NO_ID and line == NO_LINE else None
+    place = None if line == NO_LINE else line
+    return Repair(names[rows.image[row]], known, f"bbox [{box}]", done, place)
 
 
 def _not_finite(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
@@ -90,6 +98,24 @@ def _copy(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
         _, first = np.unique(said, axis=0, return_index=True)
         copies[np.delete(suspects, first)] = True
     return copies
+
+
+def _again(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
+    """Return which rows have the image, class and box of a row before them."""
+    # Sorting one number a row is quick; only rows whose numbers meet are compared in full.
+    columns = [rows.image, rows.slot, rows.crowd, *rows.xywh_px.T]
+    mixed = np.zeros(len(rows.ids), dtype=np.uint64)
+    for column in columns:
+        bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
+        mixed = (mixed ^ bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    _, inverse, counts = np.unique(mixed, return_inverse=True, return_counts=True)
+    suspects = np.flatnonzero(counts[inverse] > 1)
+    again = np.zeros(len(rows.ids), dtype=bool)
+    if len(suspects):
+        said = np.stack([column[suspects].astype(np.float64) for column in columns], axis=1)
+        _, first = np.unique(said, axis=0, return_index=True)
+        again[np.delete(suspects, first)] = True
+    return again
 
 
 def _nameless(ids: Int64[NDArray[np.int64], " A"]) -> Bool[NDArray[np.bool_], " A"]:

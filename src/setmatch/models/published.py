@@ -1,12 +1,12 @@
 """The published weights: where they are, how to know them, and the classes they answer with."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
 from setmatch.errors import WeightsError
+from setmatch.files import cache_folder
 from setmatch.structures import Categories
 
 
@@ -55,13 +55,6 @@ COCO_NAMES = {
 }
 # fmt: on
 COCO_SLOTS = Categories(tuple(range(91)), tuple(COCO_NAMES.get(slot) for slot in range(91)))
-
-
-def cache_folder() -> Path:
-    """Return where downloads are kept: $SETMATCH_CACHE, or setmatch below the user's cache."""
-    if "SETMATCH_CACHE" in os.environ:
-        return Path(os.environ["SETMATCH_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"
 
 
 def fetch(name: str) -> Path:

@@ -1,0 +1,99 @@
+"""Outlines are kept as the file has them, in flat arrays."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.coco import read_coco
+from setmatch.data.outlines import read_outlines
+
+TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]
+RUNS = {"counts": "0T1", "size": [40, 60]}
+
+
+def read(folder: Path, *segmentations: object):
+    """Return an index of one annotation for each segmentation."""
+    Image.new("RGB", (60, 40)).save(folder / "a.png")
+    tree = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 1, 9, 9], "area": 9}
+            | {"iscrowd": 0, "segmentation": segmentation}
+            for i, segmentation in enumerate(segmentations, start=1)
+        ],
+    }
+    (folder / "set.json").write_text(json.dumps(tree))
+    return read_coco(folder / "set.json")
+
+
+def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
+    """Two polygons, run lengths, nothing: each comes back from the flat arrays."""
+    index = read(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
+    assert index.repairs == ()
+    first, second = index.outlines.rings(0)
+    assert first.ravel().tolist() == TRIANGLE
+    assert second.tolist() == [[0, 0], [1, 0], [1, 1], [0, 1]]
+    assert json.loads(index.outlines.run_lengths(1)) == RUNS
+    assert index.outlines.rings(1) == []
+    assert index.outlines.rings(2) == []
+    assert index.outlines.run_lengths(2) == ""
+
+
+def test_a_file_without_outlines_has_none(tmp_path: Path):
+    """Boxes alone cost nothing for outlines."""
+    assert read(tmp_path, [], None, "", {}).outlines is None
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "done"),
+    [
+        ([TRIANGLE[:5]], "three whole points"),
+        ([[1, 2, 3, 4]], "three whole points"),
+        ([[]], "three whole points"),
+        (TRIANGLE, "neither polygons nor run lengths"),
+        ([["a"] * 6], "neither"),
+        ("polygon", "neither"),
+        (7, "neither"),
+        ({"counts": "0T1"}, "neither"),
+        ({"counts": 3, "size": [1, 2]}, "neither"),
+        ({"counts": [1], "size": [1, "2"]}, "neither"),
+        ([[1e300] * 6], "with such points"),
+        ([[1, 2, 3, float("nan"), 5, 6]], "neither"),
+    ],
+)
+def test_odd_outlines_are_left_out_by_name_and_the_box_stays(tmp_path: Path, segmentation, done):
+    """The repair has the annotation's id, and other annotations keep their outlines."""
+    index = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
+    (repair,) = index.repairs
+    assert (repair.file, repair.annotation) == ("a.png", 2)
+    assert done in repair.done
+    assert len(index.target(0)) == 3
+    assert [len(index.outlines.rings(i)) for i in range(3)] == [1, 0, 1]
+    assert index.outlines.rings(2)[0].ravel().tolist() == TRIANGLE
+
+
+POINTS = st.floats(0, 1000, width=32)
+RINGS = st.lists(POINTS, min_size=6, max_size=12).filter(lambda ring: len(ring) % 2 == 0)
+
+
+@given(st.lists(st.lists(RINGS, max_size=3), min_size=1, max_size=6), st.data())
+def test_chosen_rows_keep_their_outlines(annotations: list[list[list[float]]], data: st.DataObject):
+    """Any choice of annotations, in any order and repeated, has the outlines it had before."""
+    import msgspec
+
+    texts = [msgspec.Raw(json.dumps(rings).encode()) for rings in annotations]
+    outlines = read_outlines(texts, lambda *_: pytest.fail("nothing is odd"))
+    if outlines is None:
+        assert not any(annotations)
+        return
+    rows = data.draw(st.lists(st.integers(0, len(annotations) - 1), max_size=8))
+    chosen = outlines.take(np.array(rows, dtype=np.int64))
+    for position, row in enumerate(rows):
+        kept = [ring.ravel().tolist() for ring in chosen.rings(position)]
+        assert kept == annotations[row]
