@@ -20,6 +20,14 @@ def xyxy_to_cxcywh(xyxy: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
 
+def intersection_over_union(
+    xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
+) -> Float[Tensor, "*n"]:
+    """Return the IoU of boxes that broadcast against each other, 0 where neither has an area."""
+    overlap, union, _ = _areas(xyxy, other_xyxy)
+    return overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
 def generalized_iou(
     xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
 ) -> Float[Tensor, "*n"]:
@@ -28,6 +36,13 @@ def generalized_iou(
     Boxes turned inside out never raise: extents are clamped at zero, so that a box without area
     overlaps nothing (arXiv 1902.09630). Two boxes that are the same point score -1.
     """
+    overlap, union, hull = _areas(xyxy, other_xyxy)
+    tiny = torch.finfo(hull.dtype).tiny
+    return overlap / union.clamp(min=tiny) + union / hull.clamp(min=tiny) - 1
+
+
+def _areas(xyxy: Tensor, other_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the areas of intersection, union and smallest enclosing box."""
     x0, y0, x1, y1 = xyxy.unbind(-1)
     u0, v0, u1, v1 = other_xyxy.unbind(-1)
     # Axis by axis, because (…, 2) temporaries would double the bytes moved.
@@ -38,8 +53,7 @@ def generalized_iou(
     hull = _extent(torch.minimum(x0, u0), torch.maximum(x1, u1)) * _extent(
         torch.minimum(y0, v0), torch.maximum(y1, v1)
     )
-    tiny = torch.finfo(hull.dtype).tiny
-    return overlap / union.clamp(min=tiny) + union / hull.clamp(min=tiny) - 1
+    return overlap, union, hull
 
 
 def _extent(low: Tensor, high: Tensor) -> Tensor:

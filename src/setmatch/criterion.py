@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.boxes import cxcywh_to_xyxy, generalized_iou
+from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.matching import match
-from setmatch.scoring import Matches, Scoring
+from setmatch.scoring import Counts, Matches, Scoring
 from setmatch.structures import Assignment, Predictions, Stream, Target
 
 
@@ -33,6 +33,11 @@ class Normaliser:
         matched = sum(min(size, num_queries) for size in sizes)
         counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]
         return cls(torch.tensor(counts, dtype=torch.float32, device=device))
+
+    def times(self, repeats: int) -> Counts:
+        """Return the counts for a stream that holds every target `repeats` times."""
+        boxes, matched, slots, images = self.counts.unbind()
+        return Counts(boxes * repeats, matched * repeats, slots * repeats, images)
 
     def __add__(self, other: "Normaliser") -> "Normaliser":
         return Normaliser(self.counts + other.counts)
@@ -120,20 +125,22 @@ class Criterion:
         owed_slots = torch.cat([target.classes for target in targets])
         owed_boxes = torch.cat([target.cxcywh for target in targets])
         target = torch.cat([assignment.target for assignment in assignments])
-        matches = _flatten(assignments, owed_slots[target])
-        found = cxcywh[matches.layer, matches.image, matches.query]
-        owed = owed_boxes[target]
+        layer, image, query = _places(assignments)
+        found, owed = cxcywh[layer, image, query], owed_boxes[target]
+        found_xyxy, owed_xyxy = cxcywh_to_xyxy(found), cxcywh_to_xyxy(owed)
         # Every layer matches equally many pairs, so the flat pairs are (L, M) without a scatter.
         distance = (found - owed).abs().view(layers, -1)
-        overlap = generalized_iou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(owed)).view(layers, -1)
-        boxes, matched, slots, images = normaliser.counts.clamp(min=1).unbind()
+        overlap = generalized_iou(found_xyxy, owed_xyxy).view(layers, -1)
+        iou = intersection_over_union(found_xyxy.detach(), owed_xyxy)
+        matches = Matches(layer, image, query, owed_slots[target], iou)
+        counts = normaliser.times(stream.repeats)
         return Terms(
             stream.name,
-            self.scoring.loss(logits, matches, slots, normaliser.counts[1]),
-            distance.sum(1) / boxes,
-            (1 - overlap).sum(1) / boxes,
-            _class_error(logits, matches, matched),
-            _cardinality_error(logits, targets, images),
+            self.scoring.loss(logits, matches, counts),
+            distance.sum(1) / counts.boxes.clamp(min=1),
+            (1 - overlap).sum(1) / counts.boxes.clamp(min=1),
+            _class_error(logits, matches, counts.matched.clamp(min=1)),
+            _cardinality_error(logits, targets, counts.images),
         )
 
     def _trained_layers(
@@ -143,12 +150,13 @@ class Criterion:
         return predictions.logits[first:].float(), predictions.cxcywh[first:].float()
 
 
-def _flatten(assignments: Sequence[Assignment], slot: Tensor) -> Matches:
-    pairs = assignments[0].query.shape[0]
-    layer = torch.arange(len(assignments), device=slot.device).repeat_interleave(pairs)
+def _places(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return layer, image and query of every matched pair, layer after layer."""
+    pairs = assignments[0].query
+    layer = torch.arange(len(assignments), device=pairs.device).repeat_interleave(len(pairs))
     image = torch.cat([assignment.image for assignment in assignments])
     query = torch.cat([assignment.query for assignment in assignments])
-    return Matches(layer, image, query, slot)
+    return layer, image, query
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Ways to read a class logit: cost, loss and probability live in one object, so they agree."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -26,6 +26,16 @@ class Matches:
     image: Int[Tensor, " M"]
     query: Int[Tensor, " M"]
     slot: Int[Tensor, " M"]
+    iou: Float[Tensor, " M"]  # of the matched pair, without gradient
+
+
+class Counts(NamedTuple):
+    """What losses are divided by, summed over a whole window: scalars on the device."""
+
+    boxes: Float[Tensor, ""]
+    matched: Float[Tensor, ""]
+    slots: Float[Tensor, ""]
+    images: Float[Tensor, ""]
 
 
 @runtime_checkable
@@ -41,7 +51,7 @@ class Scoring(Protocol):
         """Return the class part of the matching cost of every query for every target slot."""
 
     def loss(
-        self, logits: Float[Tensor, "L B Q C"], matches: Matches, slots: Tensor, matched: Tensor
+        self, logits: Float[Tensor, "L B Q C"], matches: Matches, counts: Counts
     ) -> Float[Tensor, " L"]:
         """Return the class loss of each layer, normalised by the counts of the whole window."""
 
@@ -68,23 +78,19 @@ class Softmax:
         return -logits.softmax(-1).gather(-1, index)
 
     def loss(
-        self,
-        logits: Float[Tensor, "L B Q C"],
-        matches: Matches,
-        slots: Float[Tensor, ""],
-        matched: Float[Tensor, ""],
+        self, logits: Float[Tensor, "L B Q C"], matches: Matches, counts: Counts
     ) -> Float[Tensor, " L"]:
         """Return cross-entropy over all slots, "no object" weighing `no_object_weight`.
 
-        It is the weighted mean over `slots` query slots of which `matched` owe an object: counts
-        of the whole accumulation window over all processes, so that shares add up to its loss.
+        It is the weighted mean over the query slots, of which `counts.matched` owe an object, so
+        that the shares of a window add up to its loss.
         """
         no_object = logits.shape[-1] - 1
         owed = torch.full(logits.shape[:-1], no_object, device=logits.device)
         owed[matches.layer, matches.image, matches.query] = matches.slot
         weight = torch.where(owed == no_object, self.no_object_weight, 1.0)
         surprise = F.cross_entropy(logits.flatten(0, 2), owed.flatten(), reduction="none")
-        total = matched + self.no_object_weight * (slots - matched)
+        total = counts.matched + self.no_object_weight * (counts.slots - counts.matched)
         return (surprise.view_as(weight) * weight).sum((1, 2)) / total
 
     def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
@@ -92,3 +98,70 @@ class Softmax:
         score, slot = logits.softmax(-1)[..., :-1].max(-1)
         query = torch.arange(logits.shape[1], device=logits.device).expand_as(slot)
         return Scores(score, slot, query)
+
+
+@dataclass(frozen=True)
+class Focal:
+    """Each class by itself, a sigmoid; easy cases weigh little (arXiv 1708.02002, equation 5)."""
+
+    alpha: float = 0.25
+    gamma: float = 2.0
+
+    def num_logits(self, num_classes: int) -> int:
+        """Return one logit per class."""
+        return num_classes
+
+    def cost(
+        self, logits: Float[Tensor, "L B Q C"], slots: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "L B Q T"]:
+        """Return what the loss would be with the class, less what it is without."""
+        layers, _, queries, _ = logits.shape
+        index = slots[None, :, None, :].expand(layers, -1, queries, -1)
+        asked = logits.gather(-1, index)
+        p = asked.sigmoid()
+        present = -self.alpha * (1 - p) ** self.gamma * F.logsigmoid(asked)
+        absent = -(1 - self.alpha) * p**self.gamma * F.logsigmoid(-asked)
+        return present - absent
+
+    def loss(
+        self, logits: Float[Tensor, "L B Q C"], matches: Matches, counts: Counts
+    ) -> Float[Tensor, " L"]:
+        """Return the focal loss of every logit, summed, per target box of the window."""
+        owed = torch.zeros_like(logits)
+        owed[matches.layer, matches.image, matches.query, matches.slot] = 1
+        p = logits.sigmoid()
+        wrong = owed + p - 2 * owed * p  # 1 - p where the class is owed, p elsewhere
+        weight = (self.alpha * owed + (1 - self.alpha) * (1 - owed)) * wrong**self.gamma
+        surprise = F.binary_cross_entropy_with_logits(logits, owed, reduction="none")
+        return (surprise * weight).sum((1, 2, 3)) / counts.boxes.clamp(min=1)
+
+    def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
+        """Return the best pairs of query and class, as many as there are queries."""
+        return _best_pairs(logits)
+
+
+@dataclass(frozen=True)
+class Varifocal(Focal):
+    """Focal, but a matched query owes the IoU of its box, so that scores rank boxes.
+
+    Source: arXiv 2008.13367, equation 2. Matching costs are Focal's.
+    """
+
+    background: float = 0.75
+
+    def loss(
+        self, logits: Float[Tensor, "L B Q C"], matches: Matches, counts: Counts
+    ) -> Float[Tensor, " L"]:
+        """Return the varifocal loss of every logit, summed, per target box of the window."""
+        owed = torch.zeros_like(logits)
+        owed[matches.layer, matches.image, matches.query, matches.slot] = matches.iou
+        rest = self.background * logits.detach().sigmoid() ** self.gamma
+        rest[matches.layer, matches.image, matches.query, matches.slot] = matches.iou
+        surprise = F.binary_cross_entropy_with_logits(logits, owed, weight=rest, reduction="none")
+        return surprise.sum((1, 2, 3)) / counts.boxes.clamp(min=1)
+
+
+def _best_pairs(logits: Float[Tensor, "B Q C"]) -> Scores:
+    queries, classes = logits.shape[1:]
+    score, pair = logits.flatten(1).sigmoid().topk(queries, dim=1)
+    return Scores(score, pair % classes, pair.div(classes, rounding_mode="floor"))

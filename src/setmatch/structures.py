@@ -102,11 +102,15 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Stream:
-    """Predictions to be trained, and their assignment where it is known beforehand (denoising)."""
+    """Predictions to be trained, and their assignment where it is known beforehand (denoising).
+
+    A known assignment may hold every target several times: `repeats`.
+    """
 
     name: str
     predictions: Predictions
     assignment: Assignment | None = None
+    repeats: int = 1
 
 
 @dataclass(frozen=True)

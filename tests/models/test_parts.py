@@ -49,8 +49,9 @@ def test_attention_equals_torchs_own(queries: int, keys: int, masked: bool, seed
         key_padding_mask=None if valid is None else ~valid,
         average_attn_weights=False,
     )
-    assert torch.allclose(ours(q, k, v, valid), expected, atol=1e-5)
-    assert torch.allclose(ours.weights(q, k, valid), weights, atol=1e-5)
+    allowed = None if valid is None else valid[:, None, None]
+    assert torch.allclose(ours(q, k, v, allowed), expected, atol=1e-5)
+    assert torch.allclose(ours.weights(q, k, allowed), weights, atol=1e-5)
 
 
 def test_folded_norms_equal_norms_after_the_convolution():
@@ -121,7 +122,7 @@ def test_every_preset_answers_with_all_its_slots(preset: str):
         (stream,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
     layers = 1 if preset == "detr_demo" else 2
     assert stream.name == "main"
-    assert stream.predictions.logits.shape == (layers, 2, 6, 3)
+    assert stream.predictions.logits.shape == (layers, 2, 6, model.scoring.num_logits(2))
     assert stream.predictions.cxcywh.shape == (layers, 2, 6, 4)
     assert 0 <= stream.predictions.cxcywh.min() <= stream.predictions.cxcywh.max() <= 1
 

@@ -32,17 +32,17 @@ class Attention(nn.Module):
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
         value: Float[Tensor, "B K D"],
-        valid: Bool[Tensor, "B K"] | None = None,
+        allowed: Bool[Tensor, "#B 1 #Q K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the mix of values whose keys it asks for.
 
-        `valid` says which keys may be looked at; None, all of them, is the fast path.
+        `allowed` says which query may look at which key; None, all at all, is the fast path.
         """
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(query)),
             self._split(self.key(key)),
             self._split(self.value(value)),
-            attn_mask=None if valid is None else valid[:, None, None, :],
+            attn_mask=allowed,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -51,13 +51,13 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
-        valid: Bool[Tensor, "B K"] | None = None,
+        allowed: Bool[Tensor, "#B 1 #Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """Return how much each query looks at each key, per head: what forward keeps hidden."""
         q, k = self._split(self.query(query)), self._split(self.key(key))
         affinity = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if valid is not None:
-            affinity = affinity.masked_fill(~valid[:, None, None, :], float("-inf"))
+        if allowed is not None:
+            affinity = affinity.masked_fill(~allowed, float("-inf"))
         return affinity.softmax(-1)
 
     def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:

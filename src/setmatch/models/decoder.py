@@ -27,7 +27,7 @@ class DecoderLayer(nn.Module):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         located_memory: Float[Tensor, "B N D"],
-        valid: Bool[Tensor, "B N"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B Q D"]:
         """Return the content of every query after one look at the others and at the image."""
 
@@ -36,7 +36,7 @@ class DecoderLayer(nn.Module):
             return self.self_attention(at, at, x)
 
         def look_at_image(x: Tensor) -> Tensor:
-            return self.cross_attention(located(x, query_position), located_memory, memory, valid)
+            return self.cross_attention(located(x, query_position), located_memory, memory, allowed)
 
         content = self.around_self(content, look_at_others)
         content = self.around_cross(content, look_at_image)
@@ -57,13 +57,13 @@ class Decoder(nn.Module):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        valid: Bool[Tensor, "B N"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "L B Q D"]:
         """Return what every layer made of the queries, normed; the last is the answer."""
         located_memory = located(memory, position)
         answers = []
         for layer in self.layers:
-            content = layer(content, query_position, memory, located_memory, valid)
+            content = layer(content, query_position, memory, located_memory, allowed)
             answers.append(self.norm(content))
         return torch.stack(answers)
 
@@ -77,7 +77,7 @@ class LastLayerDecoder(Decoder):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        valid: Bool[Tensor, "B N"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "1 B Q D"]:
         """Return what the last layer made of the queries, normed."""
-        return super().forward(content, query_position, memory, position, valid)[-1:]
+        return super().forward(content, query_position, memory, position, allowed)[-1:]

@@ -1,59 +1,41 @@
-"""The detector: the whole model on one screen."""
+"""The detectors: the whole model on one screen, once as published and once multi-scale."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbone import Backbone
+from setmatch.models.denoising import Denoising, Noisy
+from setmatch.models.heads import ClassHead
+from setmatch.models.hybrid import HybridEncoder
+from setmatch.models.queries import TopKQueries
+from setmatch.models.refine import RefiningDecoder
 from setmatch.scoring import Scoring
-from setmatch.structures import Batch, Card, Predictions, Stream
+from setmatch.structures import Batch, Card, Predictions, Stream, Target
+
+NOWHERE = -20.0  # a logit so low that neither loss nor gradient comes of it
 
 
 class Detector(nn.Module):
-    """Backbone, embedding, encoder, queries, decoder, heads: image in, N slots out.
+    """Image in, N slots out.
 
-    `scoring` says how its logits are to be read; `card` all else that its answers need.
+    `scoring` says how the logits are to be read, `card` all else that the answers need, and
+    `num_queries` how many slots an answer has.
     """
 
     card: Card
+    scoring: Scoring
+    num_queries: int
+    backbone: nn.Module
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        embed: nn.Module,
-        encoder: nn.Module,
-        queries: nn.Module,
-        decoder: nn.Module,
-        class_head: nn.Module,
-        box_head: nn.Module,
-        scoring: Scoring,
-    ) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.embed = embed
-        self.encoder = encoder
-        self.queries = queries
-        self.decoder = decoder
-        self.class_head = class_head
-        self.box_head = box_head
-        self.scoring = scoring
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+        """Return the streams of predictions, "main" first; the same in training and evaluation.
 
-    def forward(self, batch: Batch) -> tuple[Stream, ...]:
-        """Return the streams of predictions, "main" first; the same in training and evaluation."""
-        (features,) = self.backbone(batch.pixels)
-        cells = _valid_cells(batch, features)
-        tokens, position = self.embed(features, cells)
-        valid = cells.flatten(1) if batch.padded else None
-        memory = self.encoder(tokens, position, valid)
-        content, query_position = self.queries(memory)
-        decoded = self.decoder(content, query_position, memory, position, valid)
-        return (Stream("main", Predictions(self.class_head(decoded), self.box_head(decoded))),)
-
-    @property
-    def num_queries(self) -> int:
-        """How many slots each answer of "main" has."""
-        return self.queries.num_queries  # type: ignore[return-value]  # a plain int on each kind
+        A model in training may make further streams from `targets`, to learn from.
+        """
+        raise TypeError("a detector is one of the compositions below")
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
@@ -65,9 +47,133 @@ class Detector(nn.Module):
         }
 
 
+class GlobalDetector(Detector):
+    """DETR: backbone, embedding, encoder, queries, decoder, heads (arXiv 2005.12872)."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        embed: nn.Module,
+        encoder: nn.Module,
+        queries: nn.Module,
+        decoder: nn.Module,
+        class_head: nn.Module,
+        box_head: nn.Module,
+        scoring: Scoring,
+        num_queries: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.embed = embed
+        self.encoder = encoder
+        self.queries = queries
+        self.decoder = decoder
+        self.class_head = class_head
+        self.box_head = box_head
+        self.scoring = scoring
+        self.num_queries = num_queries
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+        """Return the one stream "main": DETR makes nothing of the targets."""
+        (features,) = self.backbone(batch.pixels)
+        cells = _valid_cells(batch, features)
+        tokens, position = self.embed(features, cells)
+        allowed = cells.flatten(1)[:, None, None] if batch.padded else None
+        memory = self.encoder(tokens, position, allowed)
+        content, query_position = self.queries(memory)
+        decoded = self.decoder(content, query_position, memory, position, allowed)
+        return (Stream("main", Predictions(self.class_head(decoded), self.box_head(decoded))),)
+
+
+class MultiScaleDetector(Detector):
+    """Trunk, hybrid encoder, queries chosen by the image, a decoder that refines their boxes.
+
+    In training, "encoder" trains the choice of queries, and "denoising" spoilt targets.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        encoder: HybridEncoder,
+        queries: TopKQueries,
+        denoising: Denoising,
+        decoder: RefiningDecoder,
+        scoring: Scoring,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.encoder = encoder
+        self.queries = queries
+        self.denoising = denoising
+        self.decoder = decoder
+        self.scoring = scoring
+        self.num_queries = queries.num_queries
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+        """Return "main"; in training also "encoder", and "denoising" made from the targets."""
+        memory = self.encoder(self.backbone(batch.pixels), batch)
+        chosen = self.queries(memory)
+        content, cxcywh = chosen.content, chosen.cxcywh.detach()
+        if not self.training:
+            logits, boxes = self.decoder(content, cxcywh, memory, None)
+            return (Stream("main", Predictions(logits, _unpadded(boxes, memory.extent))),)
+        noisy = self.denoising(targets, memory.extent)
+        logits, boxes = self.decoder(
+            torch.cat([noisy.content.to(content.dtype), content], dim=1),
+            torch.cat([noisy.cxcywh, cxcywh], dim=1),
+            memory,
+            _allowed(noisy, content.shape[1]),
+        )
+        boxes = _unpadded(boxes, memory.extent)
+        spoilt = noisy.real.shape[1]
+        mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], NOWHERE)
+        first = _unpadded(chosen.cxcywh, memory.extent)
+        return (
+            Stream("main", Predictions(logits[:, :, spoilt:], boxes[:, :, spoilt:])),
+            Stream("encoder", Predictions(chosen.logits[None], first[None])),
+            Stream(
+                "denoising",
+                Predictions(mended, boxes[:, :, :spoilt]),
+                noisy.assignment,
+                noisy.groups,
+            ),
+        )
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return weight matrices that lie between hidden features, and all the rest.
+
+        The first are what Muon is for; first convolution, heads, embeddings and what places
+        sampling points are not (see train/muon.py).
+        """
+        special: set[int] = set()
+        for name, module in self.named_modules():
+            last = name.rsplit(".", 1)[-1]
+            if isinstance(module, nn.Embedding | ClassHead) or last in ("last", "offsets"):
+                special |= {id(parameter) for parameter in module.parameters()}
+        first = next(self.backbone.parameters())
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        hidden = [p for p in trained if p.ndim >= 2 and p is not first and id(p) not in special]
+        chosen = {id(parameter) for parameter in hidden}
+        return {"matrices": hidden, "rest": [p for p in trained if id(p) not in chosen]}
+
+
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
     """Say which cells lie on an image; one map stands for all images if none is padded."""
     size = features.shape[-2:]
     if not batch.padded:
         return torch.ones(1, *size, dtype=torch.bool, device=features.device)
     return F.interpolate(batch.valid[:, None].float(), size=size)[:, 0] > 0
+
+
+def _unpadded(cxcywh: Float[Tensor, "*n B Q 4"], extent: Float[Tensor, "B 2"]) -> Tensor:
+    """Turn fractions of the canvas into fractions of each image."""
+    return cxcywh / extent.repeat(1, 2)[:, None]
+
+
+def _allowed(noisy: Noisy, queries: int) -> Bool[Tensor, "1 1 Q Q"]:
+    """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
+    spoilt = len(noisy.apart)
+    allowed = noisy.apart.new_ones(spoilt + queries, spoilt + queries)
+    allowed[:spoilt, :spoilt] = noisy.apart
+    allowed[spoilt:, :spoilt] = False
+    return allowed[None, None]

@@ -22,13 +22,13 @@ class EncoderLayer(nn.Module):
         self,
         tokens: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        valid: Bool[Tensor, "B N"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
         """Return tokens that know of each other; position goes to queries and keys, not values."""
 
         def look_around(x: Tensor) -> Tensor:
             at = located(x, position)
-            return self.self_attention(at, at, x, valid)
+            return self.self_attention(at, at, x, allowed)
 
         return self.around_ffn(self.around_attention(tokens, look_around), self.ffn)
 
@@ -45,9 +45,9 @@ class Encoder(nn.Module):
         self,
         tokens: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        valid: Bool[Tensor, "B N"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the memory that the decoder reads; `valid` None means that all tokens are."""
+        """Return the memory that the decoder reads; `allowed` None means every token."""
         for layer in self.layers:
-            tokens = layer(tokens, position, valid)
+            tokens = layer(tokens, position, allowed)
         return self.norm(tokens)

@@ -1,10 +1,16 @@
-"""Heads: from the content of a query to a box; the class head is one linear layer."""
+"""Heads: from the content of a query to its class and its box."""
 
 import itertools
+import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+RARE = (
+    0.01  # how probable any class is of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
+)
 
 
 class BoxHead(nn.Module):
@@ -20,3 +26,35 @@ class BoxHead(nn.Module):
         for layer in hidden:
             content = F.relu(layer(content))
         return last(content).sigmoid()
+
+
+class ClassHead(nn.Linear):
+    """A linear layer read by sigmoids, which begins by expecting nothing anywhere."""
+
+    def __init__(self, dim: int, logits: int) -> None:
+        super().__init__(dim, logits)
+        nn.init.constant_(self.bias, -math.log((1 - RARE) / RARE))
+
+
+class BoxStep(nn.Module):
+    """A perceptron that moves a given box in logit space; it begins by leaving it where it is."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dim, dim)
+        self.second = nn.Linear(dim, dim)
+        self.last = nn.Linear(dim, 4)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(
+        self, content: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "#B Q 4"]
+    ) -> Float[Tensor, "B Q 4"]:
+        """Return the moved boxes, in float32 even under autocast."""
+        step = self.last(F.relu(self.second(F.relu(self.first(content))))).float()
+        return (step + inverse_sigmoid(cxcywh.float())).sigmoid()
+
+
+def inverse_sigmoid(x: Float[Tensor, "*n"], margin: float = 1e-3) -> Float[Tensor, "*n"]:
+    """Return the logit of x, kept `margin` away from 0 and 1, where it would not be finite."""
+    return torch.logit(x, eps=margin)

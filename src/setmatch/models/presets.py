@@ -13,21 +13,26 @@ from setmatch.errors import ConfigError
 from setmatch.models.attention import PostNorm, PreNorm, Residual
 from setmatch.models.backbone import Backbone, frozen_resnet, live_resnet
 from setmatch.models.decoder import Decoder, DecoderLayer, LastLayerDecoder
-from setmatch.models.detector import Detector
+from setmatch.models.denoising import Denoising
+from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
 from setmatch.models.encoder import Encoder, EncoderLayer
 from setmatch.models.heads import BoxHead
+from setmatch.models.hybrid import HybridEncoder
 from setmatch.models.position import (
     LearnedPosition,
     PositionAtAttention,
     PositionAtInput,
     SinePosition,
 )
-from setmatch.models.queries import LearnedContent, LearnedQueries
-from setmatch.scoring import Softmax
+from setmatch.models.queries import LearnedContent, LearnedQueries, TopKQueries
+from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
+from setmatch.models.trunk import SmallTrunk
+from setmatch.scoring import Softmax, Varifocal
 from setmatch.structures import Card
 
 POSITIONS = {"sine": SinePosition, "learned": LearnedPosition}
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
+LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
 CHOICES = {"position": tuple(POSITIONS), "norm": tuple(RESIDUALS)}
 
 
@@ -53,6 +58,25 @@ class DetrShape(TransformerShape):
 
 
 TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)
+
+
+@dataclass(frozen=True)
+class MultiScaleShape:
+    """Depth, width and queries of the fast-converging family."""
+
+    num_queries: int = 100
+    dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 1
+    decoder_layers: int = 3
+    ffn_dim: int = 1024
+    points: int = 4
+    denoising_queries: int = 100
+
+
+NANO = MultiScaleShape(
+    dim=96, heads=4, decoder_layers=2, ffn_dim=256, num_queries=60, denoising_queries=80
+)
 
 
 def detr_r50(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
@@ -84,7 +108,7 @@ def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) ->
     """The 50-line model of the paper: positions at the input, one linear box head."""
     backbone = frozen_resnet("resnet50")
     scoring = Softmax()
-    return Detector(
+    return GlobalDetector(
         backbone,
         PositionAtInput(
             backbone.channels[-1], shape.dim, LearnedPosition(shape.dim), feature_scale=0.1
@@ -95,7 +119,23 @@ def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) ->
         nn.Linear(shape.dim, scoring.num_logits(num_classes)),
         BoxHead(shape.dim, 4),
         scoring,
+        shape.num_queries,
     )
+
+
+def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
+    """The smallest of the fast-converging family: a trunk of its own, made for a CPU."""
+    return _multi_scale(SmallTrunk((32, 64, 128, 256)), num_classes, shape)
+
+
+def setmatch_s(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
+    """The fast-converging family on ResNet-18."""
+    return _multi_scale(live_resnet("resnet18", stages=LEVELS), num_classes, shape)
+
+
+def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
+    """The fast-converging family on ResNet-50."""
+    return _multi_scale(live_resnet("resnet50", stages=LEVELS), num_classes, shape)
 
 
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
@@ -106,6 +146,9 @@ MODELS: dict[str, Preset] = {
     "detr_r101_dc5": detr_r101_dc5,
     "detr_r18_tiny": detr_r18_tiny,
     "detr_demo": detr_demo,
+    "setmatch_n": setmatch_n,
+    "setmatch_s": setmatch_s,
+    "setmatch_m": setmatch_m,
 }
 
 
@@ -167,7 +210,7 @@ def _check(preset: str, key: str, value: object, default: object) -> None:
 def _detr(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
     residual = RESIDUALS[shape.norm]
     scoring = Softmax()
-    return Detector(
+    return GlobalDetector(
         backbone,
         PositionAtAttention(backbone.channels[-1], shape.dim, POSITIONS[shape.position](shape.dim)),
         Encoder(_encoder_layers(shape, residual), residual.final_norm(shape.dim)),
@@ -175,6 +218,37 @@ def _detr(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
         Decoder(_decoder_layers(shape, residual), shape.dim),
         nn.Linear(shape.dim, scoring.num_logits(num_classes)),
         BoxHead(shape.dim, shape.dim, shape.dim, 4),
+        scoring,
+        shape.num_queries,
+    )
+
+
+def _multi_scale(
+    backbone: Backbone | SmallTrunk, num_classes: int, shape: MultiScaleShape
+) -> Detector:
+    scoring = Varifocal()
+    logits = scoring.num_logits(num_classes)
+    levels = len(backbone.channels)
+    return MultiScaleDetector(
+        backbone,
+        HybridEncoder(
+            backbone.channels,
+            shape.dim,
+            [
+                EncoderLayer(shape.dim, shape.heads, shape.ffn_dim, 0.0, PostNorm)
+                for _ in range(shape.encoder_layers)
+            ],
+        ),
+        TopKQueries(shape.num_queries, shape.dim, logits),
+        Denoising(num_classes, shape.dim, shape.denoising_queries),
+        RefiningDecoder(
+            [
+                DeformableDecoderLayer(shape.dim, shape.heads, shape.ffn_dim, levels, shape.points)
+                for _ in range(shape.decoder_layers)
+            ],
+            shape.dim,
+            logits,
+        ),
         scoring,
     )
 

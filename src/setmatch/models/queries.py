@@ -1,7 +1,13 @@
 """Object queries: the N slots that each ask the image for one object."""
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from setmatch.models.heads import BoxStep, ClassHead
+from setmatch.models.hybrid import Memory
 
 
 class LearnedQueries(nn.Module):
@@ -9,7 +15,6 @@ class LearnedQueries(nn.Module):
 
     def __init__(self, num_queries: int, dim: int) -> None:
         super().__init__()
-        self.num_queries = num_queries
         self.embedding = nn.Embedding(num_queries, dim)
 
     def forward(
@@ -26,10 +31,67 @@ class LearnedContent(nn.Module):
 
     def __init__(self, num_queries: int, dim: int) -> None:
         super().__init__()
-        self.num_queries = num_queries
         self.embedding = nn.Embedding(num_queries, dim)
         nn.init.uniform_(self.embedding.weight)
 
     def forward(self, memory: Float[Tensor, "B N D"]) -> tuple[Float[Tensor, "B Q D"], None]:
         """Return the content of each query; no position."""
         return self.embedding.weight.expand(memory.shape[0], -1, -1), None
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The places of the image that look most like an object, best first.
+
+    `logits` and `cxcywh` (fractions of the canvas) are trained as answers of their own; `content`
+    carries no gradient.
+    """
+
+    content: Float[Tensor, "B Q D"]
+    logits: Float[Tensor, "B Q C"]
+    cxcywh: Float[Tensor, "B Q 4"]
+
+
+class TopKQueries(nn.Module):
+    """Queries chosen by the image: the tokens with the largest class logit (arXiv 2304.08069).
+
+    Every token of a level begins with a square box around its centre, twice as large from each
+    level to the next coarser one, and moves it.
+    """
+
+    smallest = 0.08  # side of a box of the finest level, as a fraction of the canvas
+
+    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.class_head = ClassHead(dim, logits)
+        self.box_step = BoxStep(dim)
+
+    def forward(self, memory: Memory) -> Proposals:
+        """Return the best tokens; as many as there are where that is fewer than the queries."""
+        tokens = self.prepare(memory.tokens)
+        logits = self.class_head(tokens).float()
+        confidence = logits.detach().amax(-1)
+        if memory.valid is not None:
+            confidence = confidence.masked_fill(~memory.valid, float("-inf"))
+        count = min(self.num_queries, confidence.shape[1])
+        best = confidence.topk(count, dim=1).indices[..., None]
+        content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
+        start = self.anchors(memory).expand(len(best), -1, -1).gather(1, best.expand(-1, -1, 4))
+        return Proposals(
+            content.detach(),
+            logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
+            self.box_step(content, start),
+        )
+
+    def anchors(self, memory: Memory) -> Float[Tensor, "1 N 4"]:
+        """Return the box that each token begins with, in fractions of the canvas."""
+        levels = []
+        for level, (height, width) in enumerate(memory.shapes):
+            y = (torch.arange(height, device=memory.tokens.device) + 0.5) / height
+            x = (torch.arange(width, device=memory.tokens.device) + 0.5) / width
+            row, column = torch.meshgrid(y, x, indexing="ij")
+            side = torch.full_like(row, self.smallest * 2**level)
+            levels.append(torch.stack([column, row, side, side], dim=-1).flatten(0, 1))
+        return torch.cat(levels)[None]

@@ -26,10 +26,13 @@ def starting_point(card: Card, weights: str | None) -> Detector:
     Raises WeightsError for weights that are not to be had or belong to another model.
     """
     detector = build(card)
-    frozen = isinstance(detector.backbone.body.conv1, FrozenNormConv2d)
+    trunk = detector.backbone
+    frozen = any(isinstance(module, FrozenNormConv2d) for module in trunk.modules())
     match weights or ("imagenet" if frozen else "none"):
+        case "imagenet" if isinstance(trunk, Backbone):
+            fill_trunk(trunk)
         case "imagenet":
-            fill_trunk(detector.backbone)
+            raise WeightsError(f"{card.preset}: its trunk is our own, nobody has trained it so")
         case "none" if frozen:
             log.warning("%s: random trunk under frozen norms; it will hardly learn", card.preset)
         case "none":

@@ -1,0 +1,111 @@
+"""Denoising: queries made from the targets, spoilt, that learn to mend a box or to reject it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.structures import Assignment, Target
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Spoilt targets as queries: `groups` times a positive and a negative of each.
+
+    `real` is False where an image has fewer targets than the fullest of its batch. `assignment`
+    says which target each positive is to become.
+    """
+
+    content: Float[Tensor, "B Q D"]
+    cxcywh: Float[Tensor, "B Q 4"]
+    real: Bool[Tensor, "B Q"]
+    apart: Bool[Tensor, "Q Q"]  # which of these queries may look at which
+    groups: int
+    assignment: Assignment
+
+
+class Denoising(nn.Module):
+    """Contrastive denoising (arXiv 2203.03605, section 3.3, after arXiv 2203.01305).
+
+    A positive's corners move by less than half of `box_noise` box sides and it must find back; a
+    negative's move by more and it must answer "nothing". A share of the labels lies.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        queries: int = 100,
+        label_noise: float = 0.2,
+        box_noise: float = 0.8,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.queries = queries
+        self.label_noise = label_noise
+        self.box_noise = box_noise
+        self.embedding = nn.Embedding(num_classes + 1, dim)  # the last: no target at all
+
+    def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
+        """Return about `queries` spoilt queries per image, or one positive and negative each.
+
+        Boxes come back as fractions of the canvas, of which each image covers `extent`.
+        """
+        counts = [len(target) for target in targets]
+        most = max(max(counts), 1)
+        groups = max(1, self.queries // (2 * most))
+        slots = pad_sequence([t.classes for t in targets], True, self.num_classes)
+        boxes = pad_sequence([t.cxcywh for t in targets], True, 0.5)
+        if slots.shape[1] == 0:  # no target anywhere: one slot of nothing, so that all have grads
+            slots = slots.new_full((len(targets), 1), self.num_classes)
+            boxes = boxes.new_full((len(targets), 1, 4), 0.5)
+        real = (slots < self.num_classes).repeat(1, 2 * groups)
+        slots, boxes = slots.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
+        place = torch.arange(slots.shape[1], device=slots.device)
+        negative = (place // most) % 2 == 1
+        boxes = self._move(boxes, negative) * torch.cat([extent, extent], dim=1)[:, None]
+        group = place // (2 * most)
+        return Noisy(
+            self.embedding(self._lie(slots, real)),
+            torch.where(real[..., None], boxes, 0.5),
+            real,
+            group[:, None] == group[None],
+            groups,
+            _assignment(counts, groups, most, slots.device),
+        )
+
+    def _lie(self, slots: Tensor, real: Tensor) -> Tensor:
+        lies = (torch.rand(slots.shape, device=slots.device) < self.label_noise) & real
+        other = torch.randint_like(slots, self.num_classes)
+        return torch.where(lies, other, slots)
+
+    def _move(
+        self, cxcywh: Float[Tensor, "B Q 4"], negative: Bool[Tensor, " Q"]
+    ) -> Float[Tensor, "B Q 4"]:
+        sign = torch.randint_like(cxcywh, 2) * 2 - 1
+        share = torch.rand_like(cxcywh) + negative[:, None]
+        half = cxcywh[..., 2:].repeat(1, 1, 2) / 2
+        moved = cxcywh_to_xyxy(cxcywh) + sign * share * half * self.box_noise
+        low, high = moved.clamp(0, 1).chunk(2, dim=-1)
+        turned = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
+        spoilt = xyxy_to_cxcywh(turned)
+        return torch.cat([spoilt[..., :2], spoilt[..., 2:].clamp(min=0.01)], dim=-1)
+
+
+def _assignment(counts: Sequence[int], groups: int, most: int, device: torch.device) -> Assignment:
+    """Pair each positive with its target, group by group."""
+    sizes = torch.tensor(counts)
+    image = torch.arange(len(counts)).repeat_interleave(sizes)
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    target = torch.arange(int(sizes.sum()))
+    within = target - first
+    start = torch.arange(groups)[:, None] * 2 * most
+    return Assignment(
+        image.repeat(groups).to(device),
+        (start + within).flatten().to(device),
+        target.repeat(groups).to(device),
+    )

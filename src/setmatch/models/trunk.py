@@ -1,0 +1,64 @@
+"""A small trunk for a CPU: residual stages at strides 4, 8, 16 and 32, every layer trained."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution and its batch norm; the activation is left to whoever composes them."""
+
+    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions around which the input goes (arXiv 1512.03385, figure 2)."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, out, stride=stride)
+        self.second = ConvNorm(out, out)
+        same = stride == 1 and channels == out
+        self.around = nn.Identity() if same else ConvNorm(channels, out, kernel=1, stride=stride)
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
+        """Return relu(second(relu(first(x))) + around(x))."""
+        return F.relu(self.second(F.relu(self.first(features))) + self.around(features))
+
+
+class SmallTrunk(nn.Module):
+    """A stem of stride 4, then a stage per width; the stages from stride 8 on are the levels."""
+
+    def __init__(self, widths: tuple[int, int, int, int], blocks: int = 1) -> None:
+        super().__init__()
+        first = widths[0]
+        self.stem = nn.Sequential(
+            ConvNorm(3, first // 2, stride=2),
+            nn.ReLU(),
+            ConvNorm(first // 2, first, stride=2),
+            nn.ReLU(),
+        )
+        inputs = (first, *widths[:-1])
+        self.stages = nn.ModuleList(
+            _stage(channels, width, blocks, stride=1 if index == 0 else 2)
+            for index, (channels, width) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.channels = widths[1:]
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps of strides 8, 16 and 32."""
+        features = self.stem(pixels.contiguous(memory_format=torch.channels_last))
+        levels = []
+        for stage in self.stages:
+            features = stage(features)
+            levels.append(features)
+        return tuple(levels[1:])
+
+
+def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    first = ResidualBlock(channels, width, stride)
+    return nn.Sequential(first, *(ResidualBlock(width, width, 1) for _ in range(blocks - 1)))

@@ -1,0 +1,228 @@
+"""The fast-converging family: its parts against direct loops, its streams against each other."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.criterion import Criterion
+from setmatch.models.deformable import DeformableAttention
+from setmatch.models.denoising import Denoising
+from setmatch.models.heads import BoxStep
+from setmatch.models.hybrid import Memory
+from setmatch.models.presets import build
+from setmatch.models.queries import TopKQueries
+from setmatch.scoring import Focal, Varifocal
+from setmatch.structures import Batch, Card, Categories, Target
+
+NAMES = Categories((0, 1, 2), ("a", "b", "c"))
+SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 7, "denoising_queries": 20}
+
+
+def _model():
+    torch.manual_seed(0)
+    return build(Card("setmatch_n", SMALL, NAMES))
+
+
+def _targets(*counts: int) -> list[Target]:
+    random = torch.Generator().manual_seed(4)
+    return [
+        Target(
+            torch.randint(0, 3, (count,), generator=random),
+            torch.rand(count, 4, generator=random) * 0.3 + 0.2,
+        )
+        for count in counts
+    ]
+
+
+def _memory(shapes: tuple[tuple[int, int], ...], dim: int, seed: int = 0) -> Memory:
+    random = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(2, sum(h * w for h, w in shapes), dim, generator=random)
+    return Memory(tokens, None, shapes, torch.ones(2, 2))
+
+
+def _pixel(level: torch.Tensor, row: int, column: int) -> torch.Tensor:
+    inside = 0 <= row < level.shape[0] and 0 <= column < level.shape[1]
+    return level[row, column] if inside else torch.zeros_like(level[0, 0])
+
+
+def _bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
+    """Sample (h, w, D) at fractions x, y, cell centres at half a cell, zero outside."""
+    column, row = x * level.shape[1] - 0.5, y * level.shape[0] - 0.5
+    left, top = math.floor(column), math.floor(row)
+    right, low = column - left, row - top
+    return (
+        (1 - right) * (1 - low) * _pixel(level, top, left)
+        + right * (1 - low) * _pixel(level, top, left + 1)
+        + (1 - right) * low * _pixel(level, top + 1, left)
+        + right * low * _pixel(level, top + 1, left + 1)
+    )
+
+
+@given(st.integers(0, 1000), st.sampled_from([((3, 4), (2, 2)), ((1, 1), (1, 5)), ((2, 3),)]))
+@settings(max_examples=25)
+def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tuple[int, int], ...]):
+    """Every head, level and point by hand, boxes at corners and beyond, levels of one cell."""
+    torch.manual_seed(seed)
+    attention = DeformableAttention(8, 2, len(shapes), 3)
+    with torch.no_grad():
+        attention.offsets.weight.normal_(0, 0.5)
+        attention.attention.weight.normal_(0, 0.5)
+    memory = _memory(shapes, 8, seed)
+    query, boxes = torch.randn(2, 4, 8), torch.rand(2, 4, 4)
+    boxes[0, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    boxes[0, 1] = torch.tensor([1.0, 1.0, 0.3, 2.0])
+    with torch.no_grad():
+        places, weights = attention.look(query, boxes)
+        value = attention.value(memory.tokens).double()
+        expected = torch.zeros(2, 4, 8, dtype=torch.float64)
+        for image in range(2):
+            levels = value[image].split([h * w for h, w in shapes])
+            for q in range(4):
+                for head in range(2):
+                    mine = slice(4 * head, 4 * head + 4)
+                    for index, (height, width) in enumerate(shapes):
+                        level = levels[index].view(height, width, 8)[..., mine]
+                        for point in range(3):
+                            x, y = places[image, q, head, index, point].tolist()
+                            share = weights[image, q, head, index, point].item()
+                            expected[image, q, mine] += share * _bilinear(level, x, y)
+        ours = attention(query, boxes, memory)
+        theirs = attention.out(expected.float())
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_attention_weights_of_a_query_sum_to_one():
+    """Over all levels and points of a head together."""
+    attention = DeformableAttention(8, 2, 2, 3)
+    _, weights = attention.look(torch.randn(1, 5, 8), torch.rand(1, 5, 4))
+    assert torch.allclose(weights.sum((-1, -2)), torch.ones(1, 5, 2))
+
+
+def test_what_is_not_valid_is_never_seen():
+    """Padding cannot leak through a sampling point that falls on it."""
+    memory = _memory(((4, 4),), 8)
+    valid = torch.ones(2, 16, dtype=torch.bool)
+    valid[:, 8:] = False
+    attention = DeformableAttention(8, 2, 1, 3)
+    query, boxes = torch.randn(2, 3, 8), torch.rand(2, 3, 4)
+    before = attention(query, boxes, Memory(memory.tokens, valid, memory.shapes, memory.extent))
+    spoilt = memory.tokens.clone()
+    spoilt[:, 8:] = 99.0
+    after = attention(query, boxes, Memory(spoilt, valid, memory.shapes, memory.extent))
+    assert torch.equal(before, after)
+
+
+def test_top_k_takes_the_largest_logits_and_ties_do_no_harm():
+    """Each token at most once; fewer tokens than queries give fewer queries."""
+    memory = _memory(((2, 3), (1, 1)), 8)
+    queries = TopKQueries(4, 8, 3)
+    chosen = queries(memory)
+    every = queries.class_head(queries.prepare(memory.tokens)).amax(-1).sort(1, True).values
+    assert torch.allclose(chosen.logits.amax(-1), every[:, :4])
+    assert chosen.content.requires_grad is False
+    tied = Memory(torch.ones(2, 7, 8), None, memory.shapes, memory.extent)
+    boxes = queries(tied).cxcywh
+    assert all(len(image.unique(dim=0)) == 4 for image in boxes)
+    assert TopKQueries(50, 8, 3)(memory).cxcywh.shape == (2, 7, 4)
+
+
+def test_an_untrained_step_leaves_boxes_where_they_are():
+    """So that refinement begins as the identity."""
+    boxes = torch.rand(2, 5, 4) * 0.8 + 0.1
+    assert torch.allclose(BoxStep(8)(torch.randn(2, 5, 8), boxes), boxes, atol=1e-5)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0), (30, 1)])
+def test_denoising_spoils_boxes_within_its_bounds(counts: tuple[int, int]):
+    """Positives stay within half of box_noise, negatives beyond; each positive knows its target."""
+    torch.manual_seed(1)
+    targets = _targets(*counts)
+    noisy = Denoising(3, 8, queries=24)(targets, torch.ones(2, 2))
+    most = max(*counts, 1)
+    assert noisy.groups == max(1, 24 // (2 * most))
+    assert noisy.content.shape[1] == 2 * most * noisy.groups
+    assert noisy.real.sum(1).tolist() == [2 * noisy.groups * count for count in counts]
+    owed = torch.cat([target.cxcywh for target in targets])[noisy.assignment.target]
+    found = noisy.cxcywh[noisy.assignment.image, noisy.assignment.query]
+    assert noisy.real[noisy.assignment.image, noisy.assignment.query].all()
+    assert len(owed) == noisy.groups * sum(counts)
+    limit = 0.4 * owed[:, 2:] + 1e-5
+    assert ((found[:, :2] - owed[:, :2]).abs() <= limit).all()
+
+
+def test_targets_never_leak_into_the_answers():
+    """The main stream is the same whatever the denoising queries hold."""
+    model = _model().train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
+    outputs = []
+    for targets in (_targets(3, 1), _targets(1, 3)[::-1], _targets(0, 3)):
+        torch.manual_seed(7)
+        main, encoder, denoising = model(batch, targets)
+        assert (main.name, encoder.name, denoising.name) == ("main", "encoder", "denoising")
+        outputs.append(main.predictions)
+    for other in outputs[1:]:
+        assert torch.equal(outputs[0].logits, other.logits)
+        assert torch.equal(outputs[0].cxcywh, other.cxcywh)
+    model.eval()
+    (alone,) = model(batch)
+    assert torch.allclose(alone.predictions.logits, outputs[0].logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (1, 0), (9, 2)])
+def test_every_parameter_learns_from_any_batch(counts: tuple[int, int]):
+    """No targets, one, more than queries: finite loss, a gradient for each parameter."""
+    model = _model().train()
+    streams = model(Batch.from_images([torch.randn(3, 64, 96)] * 2), _targets(*counts))
+    losses = Criterion(model.scoring, MatchCosts(), LossWeights())(streams, _targets(*counts))
+    losses.total.backward()
+    assert torch.isfinite(losses.total)
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_padding_changes_answers_only_through_the_trunk():
+    """Boxes of a padded image are fractions of the image, not of the canvas."""
+    model = _model().eval()
+    model.backbone = torch.nn.Identity()
+    levels = [torch.randn(1, c, 16 // s, 24 // s) for c, s in zip((64, 128, 256), (2, 4, 8))]
+    padded = [torch.nn.functional.pad(x, (0, x.shape[3], 0, x.shape[2])) for x in levels]
+    alone = Batch(torch.zeros(1, 3, 64, 96), torch.ones(1, 64, 96, dtype=torch.bool), False)
+    valid = torch.zeros(1, 128, 192, dtype=torch.bool)
+    valid[:, :64, :96] = True
+    wide = Batch(torch.zeros(1, 3, 128, 192), valid, True)
+    with torch.no_grad():
+        whole = model.encoder(levels, alone)
+        part = model.encoder(padded, wide)
+    assert whole.extent.tolist() == [[1.0, 1.0]]
+    assert part.extent.tolist() == [[0.5, 0.5]]
+    assert part.valid.sum() == whole.tokens.shape[1]
+
+
+@given(st.integers(0, 100))
+@settings(max_examples=20)
+def test_a_focal_cost_is_what_naming_the_class_changes(seed: int):
+    """The cost equals the loss with the class less the loss without it."""
+    torch.manual_seed(seed)
+    logits, slots = torch.randn(1, 1, 1, 3), torch.randint(0, 3, (1, 1))
+    focal = Focal()
+    p = logits[0, 0, 0, slots[0, 0]].sigmoid()
+    present = -0.25 * (1 - p) ** 2 * p.log()
+    absent = -0.75 * p**2 * (1 - p).log()
+    assert torch.allclose(focal.cost(logits, slots)[0, 0, 0, 0], present - absent, atol=1e-6)
+    assert torch.equal(Varifocal().cost(logits, slots), focal.cost(logits, slots))
+
+
+def test_the_best_pairs_are_read_across_queries_and_classes():
+    """One query may answer with two classes; scores come best first."""
+    logits = torch.tensor([[[3.0, 2.0], [-1.0, 1.0]]])
+    scores = Focal().read(logits)
+    assert scores.slot.tolist() == [[0, 1]]
+    assert scores.query.tolist() == [[0, 0]]
+    assert torch.allclose(scores.score, torch.tensor([[3.0, 2.0]]).sigmoid())
