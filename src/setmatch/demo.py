@@ -75,12 +75,13 @@ def demo(out: Path, *, scenes: int = 400, epochs: int = 10, device: str = "auto"
         resume=folder.exists(),
         device=device,
     )
-    report = sm.evaluate(run.model, data, split="val")
+    model = run.model
+    report = sm.evaluate(model, data, split="val")
     minutes = (time.monotonic() - began) / 60
 
     index = open_dataset(data, "val")
     paths = [index.path(image) for image in range(SHOWN)]
-    found = sm.predict(run.model, paths, threshold=THRESHOLD)
+    found = sm.predict(model, paths, threshold=THRESHOLD)
     assert isinstance(found, list), "many pictures have many answers"
     pictures = out / "pictures"
     pictures.mkdir(exist_ok=True)
@@ -90,7 +91,7 @@ def demo(out: Path, *, scenes: int = 400, epochs: int = 10, device: str = "auto"
             _enlarged(picture, truth(index, image)).save(pictures / f"{image:02d}_truth.png")
     page = out / "index.html"
     text = PAGE.substitute(
-        preset=run.model.card.preset,
+        preset=model.card.preset,
         scenes=scenes,
         epochs=epochs,
         minutes=f"{minutes:.1f}",
