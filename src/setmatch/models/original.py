@@ -93,7 +93,8 @@ def _unwrap(content: Any, path: Path) -> tuple[State, Mapping[str, Any] | None]:
     state, settings = content, None
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         state = content["model"]
-        settings = vars(content["args"]) if "args" in content else None
+        given = content.get("args")
+        settings = vars(given) if isinstance(given, argparse.Namespace) else given
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
     strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
