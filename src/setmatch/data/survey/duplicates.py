@@ -1,0 +1,104 @@
+"""Pictures that show nearly the same: found by a difference hash, confirmed by small greys."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64, UInt8, UInt64
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+_HASH_SIDE = 8
+_GREY_SIDE = 16
+_MOST_BITS = 6  # of 64 that may differ
+_MOST_LEVELS = 6.0  # of 255 by which the small greys may differ on average
+_BLOCK = 2**22  # pairs compared at once
+
+
+@dataclass(frozen=True)
+class Look:
+    """A picture's 64-bit difference hash, and the picture itself as 16 by 16 grey pixels."""
+
+    bits: int
+    grey: bytes
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures, numbered as given, and how many of their 64 hash bits differ."""
+
+    first: int
+    second: int
+    bits: int
+
+
+def look_of(pixels: UInt8[Tensor, "3 H W"]) -> Look:
+    """Return how an RGB picture looks, whatever its size and compression.
+
+    A bit of the hash says whether one of 8 by 8 places is brighter than its right neighbour
+    (difference hash: N. Krawetz, "Kind of Like That", 2013).
+    """
+    grey = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
+    # Reducing first, by whole factors, makes large photographs cheap.
+    factor = max(min(grey.size) // (4 * _GREY_SIDE), 1)
+    grey = grey.reduce(factor)
+    steps = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
+    bits = np.packbits(steps[:, :-1] > steps[:, 1:])
+    small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BOX)
+    return Look(int.from_bytes(bits.tobytes(), "big"), small.tobytes())
+
+
+def near_pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
+    """Return the pairs, one picture of each list, that show nearly the same, most alike first.
+
+    Compares all with all, in blocks: some hundred million pairs take seconds.
+    """
+    hashes = np.array([look.bits for look in first], dtype=np.uint64)
+    others = np.array([look.bits for look in second], dtype=np.uint64)
+    greys, other_greys = _greys(first), _greys(second)
+    pairs = []
+    for start, found in _close(hashes, others):
+        rows, columns, bits = found
+        levels = np.abs(greys[start + rows] - other_greys[columns]).mean(axis=1)
+        keep = levels <= _MOST_LEVELS
+        pairs += [
+            Pair(start + row, column, distance)
+            for row, column, distance in zip(
+                rows[keep].tolist(), columns[keep].tolist(), bits[keep].tolist(), strict=True
+            )
+        ]
+    return sorted(pairs, key=lambda pair: (pair.bits, pair.first, pair.second))
+
+
+_Found = tuple[
+    Int64[NDArray[np.int64], " R"], Int64[NDArray[np.int64], " R"], Int64[NDArray[np.int64], " R"]
+]
+
+
+def _close(
+    first: UInt64[NDArray[np.uint64], " N"], second: UInt64[NDArray[np.uint64], " M"]
+) -> Iterator[tuple[int, _Found]]:
+    """Yield (start, (row, column, bits)) of pairs that few bits apart, by blocks of rows."""
+    height = max(_BLOCK // max(len(second), 1), 1)
+    for start in range(0, len(first), height):
+        bits = _ones(first[start : start + height, None] ^ second[None])
+        rows, columns = np.nonzero(bits <= _MOST_BITS)
+        yield start, (rows, columns, bits[rows, columns].astype(np.int64))
+
+
+def _ones(words: UInt64[NDArray[np.uint64], "N M"]) -> UInt8[NDArray[np.uint8], "N M"]:
+    """Count the bits that are 1: in pairs, in fours, in bytes, then all (NumPy 1 cannot)."""
+    pairs, fours, bytes_, all_ = (
+        np.uint64(mask)
+        for mask in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x0101010101010101)
+    )
+    words = words - ((words >> np.uint64(1)) & pairs)
+    words = (words & fours) + ((words >> np.uint64(2)) & fours)
+    words = (words + (words >> np.uint64(4))) & bytes_
+    return ((words * all_) >> np.uint64(56)).astype(np.uint8)
+
+
+def _greys(looks: Sequence[Look]) -> NDArray[np.int16]:
+    grey = np.frombuffer(b"".join(look.grey for look in looks), dtype=np.uint8)
+    return grey.reshape(len(looks), _GREY_SIDE**2).astype(np.int16)

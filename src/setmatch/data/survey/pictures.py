@@ -1,0 +1,145 @@
+"""Image files opened, some or all: which cannot be used, which are odd, which look alike."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+from PIL import Image
+
+from setmatch.data.images import read_image
+from setmatch.data.index import Index
+from setmatch.data.survey.duplicates import Look, look_of, near_pairs
+from setmatch.data.survey.findings import Finding
+from setmatch.errors import DataError
+
+SAMPLE = 300  # images opened in each split, unless all are
+_READERS = 4  # threads: the decoders of Pillow run without the interpreter's lock
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_ANIMATED = ("GIF", "PNG", "WEBP")
+_MODES = {  # of Pillow: what it is, and what becomes of it
+    "1": ("black and white image", "read as RGB"),
+    "L": ("grey image", "read as RGB with three equal channels"),
+    "LA": ("grey image with transparency", "read as RGB; the transparency is dropped"),
+    "P": ("image with a palette", "read as RGB"),
+    "PA": ("image with a palette and transparency", "read as RGB; the transparency is dropped"),
+    "RGBA": ("image with transparency", "read as RGB; the transparency is dropped"),
+    "CMYK": ("image in CMYK, made for print", "read as RGB; its colours may look different"),
+    "I": ("image of more than 8 bits a channel", "read with 8 bits"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What opening image number `image` told; `look` is None when it cannot be used."""
+
+    image: int
+    findings: tuple[Finding, ...]
+    look: Look | None
+
+
+def sample(index: Index, most: int | None) -> Int64[NDArray[np.int64], " S"]:
+    """Choose `most` images of an index, always the same ones, in order; None chooses all."""
+    if most is None or most >= len(index):
+        return np.arange(len(index))
+    return np.sort(np.random.default_rng(0).permutation(len(index))[:most])
+
+
+def open_pictures(
+    index: Index, images: Sequence[int], split: str, on_picture: Callable[[], object]
+) -> list[Picture]:
+    """Open the named images of an index as training would, calling `on_picture` after each.
+
+    What cannot be read becomes a finding, never an error.
+    """
+    opened = []
+    with ThreadPoolExecutor(_READERS) as readers:
+        for picture in readers.map(partial(_open, index, split), images):
+            opened.append(picture)
+            on_picture()
+    return opened
+
+
+def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Finding]:
+    """Return a finding for every opened picture that looks like one of an earlier split.
+
+    Such pictures leak what is to be measured into what is learnt. The same file is no news here.
+    """
+    found = []
+    for first, second in combinations(opened, 2):
+        looks = [
+            [(picture.image, picture.look) for picture in opened[split] if picture.look]
+            for split in (first, second)
+        ]
+        pairs = near_pairs(*([look for _, look in each] for each in looks))
+        closest = {pair.second: pair for pair in reversed(pairs)}
+        for position in sorted(closest):
+            pair = closest[position]
+            image, other = looks[1][position][0], looks[0][pair.first][0]
+            if splits[second].path(image).resolve() == splits[first].path(other).resolve():
+                continue
+            found.append(
+                Finding(
+                    "note",
+                    "looks like a picture of another split",
+                    "if it shows the same, delete one, or the AP is too good to be true",
+                    second,
+                    splits[second].name(image),
+                    value=f"{splits[first].name(other)} of {first}; {pair.bits} of 64 bits differ",
+                )
+            )
+    return found
+
+
+def _open(index: Index, split: str, image: int) -> Picture:
+    path = index.path(image)
+    blank = Finding("note", "", "", split, index.name(image))
+    try:
+        pixels = read_image(path, index.size_px(image))
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        done = "training would stop at it"
+        unusable = replace(
+            blank, severity="mend", what="image that cannot be used", done=done, value=reason
+        )
+        return Picture(image, (unusable,), None)
+    size_px = (pixels.shape[1], pixels.shape[2])
+    odd = _oddities(path, size_px, index.size_px(image))
+    findings = (replace(blank, what=what, done=done, value=value) for what, done, value in odd)
+    return Picture(image, tuple(findings), look_of(pixels))
+
+
+def _oddities(
+    path: Path, size_px: tuple[int, int], annotated_px: tuple[int, int]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (what, done, value) from a file's header; `size_px` is how `read_image` read it."""
+    with Image.open(path) as image:
+        mode = "I" if image.mode.startswith("I") else image.mode
+        if mode in _MODES:
+            yield (*_MODES[mode], f"Pillow's mode {image.mode}")
+        if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
+            yield "animated image", "its first frame is read", ""
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        stored_px = (image.height, image.width)
+    if orientation in range(2, 9):
+        value = f"EXIF orientation {orientation}, stored as {_sides(stored_px)}"
+        if orientation in _SIDEWAYS and stored_px[0] != stored_px[1]:
+            turned = size_px != stored_px
+            done = "turned upright" if turned else "not turned: it was annotated as it is stored"
+        else:
+            done = "turned upright; see whether its boxes fit, the size cannot tell"
+        yield "image turned by EXIF", done, value
+    if size_px != annotated_px:
+        value = f"is {_sides(size_px)}, annotated as {_sides(annotated_px)}"
+        yield "image of another size than annotated", "its boxes are scaled along", value
+
+
+def _sides(size_px: tuple[int, int]) -> str:
+    height, width = size_px
+    return f"{width}×{height}"

@@ -1,0 +1,190 @@
+"""A plan to train on a data set: a recipe, what to start from, and a sentence for each choice.
+
+The rules are rules of thumb, said with the fact they follow from; nothing here is a promise.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from setmatch.config import Recipe, load_recipe
+from setmatch.data.index import Index
+from setmatch.data.survey.facts import SMALL_PX, objects_of, scales
+from setmatch.structures import Preprocessing
+
+# Presets by name: models are none of this layer's business.
+FINE_TUNED, FINE_TUNED_DENSE, FROM_SCRATCH = "detr_r50", "detr_r50_dc5", "detr_r18_tiny"
+QUERIES = (50, 100, 200, 300, 500, 900)
+_PUBLISHED_QUERIES = 100
+_NEARLY_ALL = 0.999  # of the images have no more objects than there are queries
+_SCRATCH_SIDES_PX = (160, 224, 320, 480)
+_LONG_TO_SHORT = 5 / 3  # as in the published 1333 and 800
+_LEGIBLE_PX = 32  # the step of the features that the models see
+_MANY_SMALL = 1 / 3
+_STEPS = 4000
+_EPOCHS = (12, 300)
+_EVALUATIONS = 30
+_ALWAYS_SAID = (  # in a written plan, even where they are the defaults
+    *(("train", "lr"), ("train", "batch_size"), ("train", "epochs")),
+    *(("data", "long_side_px"), ("data", "short_side_px"), ("model", "preset")),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, from which weights (a name for --weights), and why."""
+
+    recipe: Recipe
+    weights: str
+    reasons: tuple[str, ...]
+    images: int
+    seconds_per_step: float | None = None  # only where it was measured
+
+    @property
+    def num_queries(self) -> int:
+        """Return how many boxes the planned model answers with."""
+        return int(self.recipe.model.arguments["num_queries"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return how large the planned model sees pictures."""
+        return Preprocessing(self.recipe.data.short_side_px, self.recipe.data.long_side_px)
+
+    @property
+    def steps(self) -> int:
+        """Return how many optimiser steps the recipe takes."""
+        settings = self.recipe.train
+        return math.ceil(settings.epochs * self.images / settings.batch_size)
+
+    @property
+    def hours(self) -> float | None:
+        """Return how long all steps take, without evaluations; None where it was not measured."""
+        return None if self.seconds_per_step is None else self.seconds_per_step * self.steps / 3600
+
+    def timed(self, seconds_per_step: float) -> "Plan":
+        """Return the same plan with the measured time of a step."""
+        return replace(self, seconds_per_step=seconds_per_step)
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML that `setmatch train --recipe` reads: what is not default."""
+        chosen = self.recipe.model_dump(by_alias=True)
+        tree = _differences(chosen, Recipe().model_dump(by_alias=True))
+        for section, key in _ALWAYS_SAID:
+            tree[section] = {key: chosen[section][key], **tree.get(section, {})}
+        head = f"# Planned by setmatch survey; start from --weights {self.weights}."
+        return f"{head}\n{yaml.safe_dump(tree, sort_keys=False)}"
+
+    def command(self, data: str | Path, recipe: str | Path = "plan.yaml") -> str:
+        """Return the command line that follows the plan."""
+        return f"setmatch train {data} --recipe {recipe} --weights {self.weights} --out runs/first"
+
+
+def make_plan(training: Index, has_gpu: bool) -> Plan:
+    """Choose a model and its recipe for a training split, from its index alone.
+
+    With a GPU published weights are fine-tuned; without one a small model learns from nothing.
+    """
+    objects = objects_of(training)
+    per_image = np.bincount(objects.image, minlength=len(training))
+    usual = int(np.quantile(per_image, _NEARLY_ALL, method="higher")) if len(per_image) else 0
+    overrides, weights, reasons = (_fine_tuning if has_gpu else _from_scratch)(training)
+    least = _PUBLISHED_QUERIES if has_gpu else QUERIES[0]
+    queries = next((q for q in QUERIES if q >= max(usual, least)), QUERIES[-1])
+    batch = overrides["train.batch_size"]
+    epochs = min(max(math.ceil(_STEPS * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])
+    drop = {"train.drop_epoch": round(0.8 * epochs)} if has_gpu else {}
+    settings = {
+        **overrides,
+        **drop,
+        "model.arguments.num_queries": queries,
+        "train.epochs": epochs,
+        "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
+    }
+    recipe = load_recipe(
+        "finetune" if has_gpu else "detr_scratch_small",
+        [f"{key}={value}" for key, value in settings.items()],
+    )
+    plan = Plan(recipe, weights, (), len(training))
+    few = f"; {len(training)} images are few, so expect it to learn them by heart" * (
+        epochs == _EPOCHS[1]
+    )
+    reasons += [
+        f"{queries} queries: 99.9% of the images have at most {usual} objects",
+        f"{epochs} epochs in batches of {batch}: {plan.steps:,} steps, where some thousand are "
+        f"usual{few}",
+        f"learning rate {recipe.train.lr:g}, as in the recipe it is based on",
+    ]
+    return replace(plan, reasons=tuple(reasons))
+
+
+def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
+    short_px = float(np.median(training.sizes_px.min(axis=1)))
+    large = short_px >= 400
+    seen = Preprocessing() if large else Preprocessing(480, 800)
+    small = float((_sides_px(training, seen) < SMALL_PX).mean()) if len(training) else 0.0
+    preset = FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED
+    why = f"{small:.0%} of the objects are small at this resolution"
+    reasons = [
+        f"{preset}, fine-tuned from its published weights: {why}",
+        f"short side {seen.short_side_px} px, half of the images having {short_px:.0f} px or more"
+        + (", as it was published" if large else ", the least that it was published for"),
+    ]
+    settings = {
+        "model.preset": preset,
+        "data.short_side_px": seen.short_side_px,
+        "data.long_side_px": seen.long_side_px,
+        "train.batch_size": 16 if len(training) >= 1000 else 8,
+    }
+    return settings, preset, reasons
+
+
+def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
+    limit = float(np.median(training.sizes_px.min(axis=1)))
+    allowed = [side for side in _SCRATCH_SIDES_PX if side <= limit] or [_SCRATCH_SIDES_PX[0]]
+    quarter = {side: _lower_quarter_px(training, _seen(side)) for side in allowed}
+    short_px = next((side for side in allowed if quarter[side] >= _LEGIBLE_PX), allowed[-1])
+    reasons = [
+        f"{FROM_SCRATCH} from random weights, because there is no GPU here; on a machine with one "
+        f"the plan is to fine-tune {FINE_TUNED}, which has learnt from COCO's photographs",
+        f"short side {short_px} px: three quarters of the objects are then larger than "
+        f"{quarter[short_px]:.0f} px",
+    ]
+    settings = {
+        "model.preset": FROM_SCRATCH,
+        "data.short_side_px": short_px,
+        "data.long_side_px": _seen(short_px).long_side_px,
+        "train.batch_size": 16,
+        "train.micro_batch": 16 if short_px <= 224 else 8,
+    }
+    return settings, "none", reasons
+
+
+def _seen(short_px: int) -> Preprocessing:
+    return Preprocessing(short_px, round(short_px * _LONG_TO_SHORT))
+
+
+def _sides_px(index: Index, preprocessing: Preprocessing) -> np.ndarray[Any, np.dtype[np.float64]]:
+    objects = objects_of(index)
+    return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]
+
+
+def _lower_quarter_px(index: Index, preprocessing: Preprocessing) -> float:
+    sides_px = _sides_px(index, preprocessing)
+    return float(np.quantile(sides_px, 0.25)) if len(sides_px) else 0.0
+
+
+def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a recipe's tree that differs from the defaults' tree."""
+    changed: dict[str, Any] = {}
+    for key, value in tree.items():
+        other = default.get(key)
+        if value == other:
+            continue
+        nested = isinstance(value, Mapping) and isinstance(other, Mapping)
+        changed[key] = _differences(value, other) if nested else value  # type: ignore[arg-type]
+    return changed

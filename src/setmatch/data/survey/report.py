@@ -1,0 +1,164 @@
+"""The survey as a whole: open what is there, count it, look for what is wrong, make a plan."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from setmatch.config import Recipe
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.opening import require_split
+from setmatch.data.survey.facts import Facts, facts_of
+from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
+from setmatch.data.survey.pictures import SAMPLE, Picture, alike, open_pictures, sample
+from setmatch.data.survey.plan import Plan, make_plan
+from setmatch.errors import DataError
+from setmatch.structures import Preprocessing
+
+_SPLITS = ("train", "val", "test")
+_PUBLISHED_QUERIES = 100
+Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is in a data set, what is wrong with it, and how to train on it.
+
+    `facts` are those of every split, then those of all together where there are several. `opened`
+    are the pictures that were looked at. There is no plan without a split to train on.
+    """
+
+    data: Path
+    splits: Mapping[str, Index]
+    opened: Mapping[str, Sequence[Picture]]
+    facts: tuple[Facts, ...]
+    findings: tuple[Finding, ...]
+    plan: Plan | None
+    seconds: float
+
+    @property
+    def needs_mending(self) -> bool:
+        """Say whether something must be mended by hand."""
+        return any(finding.severity == "mend" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all facts, every single finding and the plan as plain values."""
+        plan = self.plan and {
+            "recipe": self.plan.recipe.model_dump(by_alias=True),
+            "weights": self.plan.weights,
+            "reasons": list(self.plan.reasons),
+            "steps": self.plan.steps,
+            "hours": self.plan.hours,
+            "command": self.plan.command(self.data),
+        }
+        return {
+            "data": str(self.data),
+            "needs_mending": self.needs_mending,
+            "opened_images": {split: len(pictures) for split, pictures in self.opened.items()},
+            "facts": {facts.name: asdict(facts) for facts in self.facts},
+            "counts": [
+                {"severity": g.first.severity, "what": g.first.what, "count": len(g.findings)}
+                for g in grouped(self.findings)
+            ],
+            "findings": [asdict(finding) for finding in self.findings],
+            "plan": plan,
+        }
+
+
+def survey(
+    data: str | Path,
+    *,
+    all_images: bool = False,
+    timer: Timer | None = None,
+    has_gpu: bool | None = None,
+    progress: bool = False,
+) -> Survey:
+    """Survey a data set: a folder in a known layout, or one COCO JSON file.
+
+    Some hundred pictures of every split are opened, or all of them. `timer` measures how long a
+    planned step takes; without it the plan names no time. `has_gpu` None asks this machine.
+    A split that cannot be read is a finding. Raises DataError when there is no data set at all.
+    """
+    began = time.monotonic()
+    splits, unreadable = _open_splits(Path(data))
+    training = _training(splits)
+    plan = None
+    findings = [*unreadable]
+    if training is not None:
+        has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
+        plan = make_plan(training, has_gpu)
+        findings += _untrainable(training)
+    preprocessing = Preprocessing() if plan is None else plan.preprocessing
+    findings += findings_of(
+        splits, _PUBLISHED_QUERIES if plan is None else plan.num_queries, preprocessing
+    )
+    opened = _open_pictures(splits, None if all_images else SAMPLE, progress)
+    findings += [finding for each in opened.values() for pic in each for finding in pic.findings]
+    findings += alike(splits, opened)
+    facts = [facts_of(split, [index], preprocessing) for split, index in splits.items()]
+    if len(splits) > 1:
+        facts.append(facts_of("all", list(splits.values()), preprocessing))
+    if plan is not None and timer is not None and training is not None:
+        plan = plan.timed(timer(plan.recipe, training))
+    return Survey(
+        Path(data),
+        splits,
+        opened,
+        tuple(facts),
+        tuple(findings),
+        plan,
+        time.monotonic() - began,
+    )
+
+
+def _open_splits(data: Path) -> tuple[dict[str, Index], list[Finding]]:
+    if not data.is_dir():
+        return {data.stem: open_dataset(data, "train")}, []
+    splits, unreadable = {}, []
+    absent = None
+    for split in _SPLITS:
+        try:
+            require_split(data, split)
+        except DataError as error:
+            absent = absent or error
+            continue
+        try:
+            splits[split] = open_dataset(data, split)
+        except DataError as error:
+            done = "the whole split is unusable until this is mended"
+            what = "split that cannot be read"
+            unreadable.append(Finding("mend", what, done, split, value=str(error)))
+    if absent is not None and not splits and not unreadable:
+        raise absent
+    return splits, unreadable
+
+
+def _training(splits: Mapping[str, Index]) -> Index | None:
+    """Return the split to train on; a data set that is one file is taken for one."""
+    alone = next(iter(splits.values())) if len(splits) == 1 else None
+    return splits.get("train", None if set(splits) & set(_SPLITS) else alone)
+
+
+def _untrainable(training: Index) -> list[Finding]:
+    try:
+        require_trainable(training)
+    except DataError as error:
+        done = "annotate at least one object"
+        return [Finding("mend", "nothing to train on", done, "train", value=str(error))]
+    return []
+
+
+def _open_pictures(
+    splits: Mapping[str, Index], most: int | None, progress: bool
+) -> dict[str, list[Picture]]:
+    chosen = {split: sample(index, most).tolist() for split, index in splits.items()}
+    with Progress(transient=True, disable=not progress) as bar:
+        task = bar.add_task("opening pictures", total=sum(map(len, chosen.values())))
+        return {
+            split: open_pictures(index, chosen[split], split, lambda: bar.advance(task))
+            for split, index in splits.items()
+        }

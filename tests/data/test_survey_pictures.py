@@ -1,0 +1,177 @@
+"""What a survey says about image files: which cannot be used, which are odd, which look alike."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.coco import read_coco
+from setmatch.data.index import Index
+from setmatch.data.survey.duplicates import Look, look_of, near_pairs
+from setmatch.data.survey.pictures import Picture, alike, open_pictures, sample
+
+
+def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    """Soft blotches: neighbouring pixels agree, as in photographs."""
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def pixels(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def index_over(folder: Path, sizes: dict[str, tuple[int, int]]) -> Index:
+    """An index over image files with the (width, height) that were annotated."""
+    images = [
+        {"id": k, "file_name": name, "width": width, "height": height}
+        for k, (name, (width, height)) in enumerate(sizes.items())
+    ]
+    tree = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+    source = folder / "set.json"
+    source.write_text(json.dumps(tree))
+    return read_coco(source, folder)
+
+
+def opened(index: Index, split: str = "train") -> list[Picture]:
+    return open_pictures(index, range(len(index)), split, int)
+
+
+def turned(path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photograph(1).save(path, exif=exif)
+
+
+def cut_short(path: Path) -> None:
+    photograph(1).save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+ODD: dict[str, tuple[str, Callable[[Path], None], tuple[int, int], str | None]] = {
+    "plain": ("a.jpg", lambda p: photograph(1).save(p), (96, 64), None),
+    "grey": ("a.jpg", lambda p: photograph(1).convert("L").save(p), (96, 64), "grey image"),
+    "CMYK": ("a.jpg", lambda p: photograph(1).convert("CMYK").save(p), (96, 64), "CMYK"),
+    "palette": ("a.png", lambda p: photograph(1).convert("P").save(p), (96, 64), "palette"),
+    "alpha": ("a.png", lambda p: photograph(1).convert("RGBA").save(p), (96, 64), "transparency"),
+    "16 bit": (
+        "a.png",
+        lambda p: Image.fromarray(np.full((64, 96), 40000, dtype=np.uint16)).save(p),
+        (96, 64),
+        "more than 8 bits",
+    ),
+    "animated": (
+        "a.gif",
+        lambda p: photograph(1).save(p, save_all=True, append_images=[photograph(2)]),
+        (96, 64),
+        "animated",
+    ),
+    "turned": ("a.jpg", lambda p: turned(p, 6), (64, 96), "turned by EXIF"),
+    "scaled": ("a.jpg", lambda p: photograph(1).save(p), (48, 32), "another size"),
+    "cut short": ("a.jpg", cut_short, (96, 64), "cannot be used"),
+    "empty": ("a.jpg", lambda p: p.write_bytes(b""), (96, 64), "cannot be used"),
+    "other shape": ("a.jpg", lambda p: photograph(1).save(p), (64, 64), "cannot be used"),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "annotated", "what"), ODD.values(), ids=ODD)
+def test_odd_files_are_named(tmp_path: Path, name, write, annotated, what: str | None):
+    """Each oddity is named with its file; what training would stop at must be mended."""
+    write(tmp_path / name)
+    (picture,) = opened(index_over(tmp_path, {name: annotated}))
+    if what is None:
+        assert picture.findings == ()
+        return
+    told = [each for each in picture.findings if what in each.what]
+    assert len(told) == 1
+    assert (told[0].file, told[0].split) == (name, "train")
+    assert told[0].severity == ("mend" if what == "cannot be used" else "note")
+    assert (picture.look is None) == (what == "cannot be used")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "annotated", "done"),
+    [
+        (6, (64, 96), "turned upright"),
+        (6, (96, 64), "not turned: it was annotated as it is stored"),
+        (3, (96, 64), "turned upright; see whether its boxes fit, the size cannot tell"),
+    ],
+)
+def test_what_exif_does_is_said(tmp_path: Path, orientation: int, annotated, done: str):
+    """Whether a photograph is turned depends on the size it was annotated with."""
+    turned(tmp_path / "a.jpg", orientation)
+    (picture,) = opened(index_over(tmp_path, {"a.jpg": annotated}))
+    assert [each.done for each in picture.findings] == [done]
+
+
+def test_samples_are_the_same_every_time(tmp_path: Path):
+    """A sample has the size asked for, no image twice, and does not change."""
+    for k in range(30):
+        (tmp_path / f"{k}.png").touch()
+    index = index_over(tmp_path, {f"{k}.png": (9, 9) for k in range(30)})
+    chosen = sample(index, 7)
+    assert len(set(chosen.tolist())) == 7
+    assert chosen.tolist() == sorted(chosen.tolist()) == sample(index, 7).tolist()
+    assert sample(index, None).tolist() == sample(index, 99).tolist() == list(range(30))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: picture,
+        lambda picture: picture.resize((480, 320), Image.Resampling.LANCZOS),
+        lambda picture: picture.resize((40, 40), Image.Resampling.BOX),
+        lambda picture: picture.point(lambda level: min(level + 3, 255)),
+        lambda picture: picture.convert("P").convert("RGB"),
+    ],
+    ids=["same", "larger", "squashed", "brighter", "fewer colours"],
+)
+def test_copies_look_alike(change):
+    """A picture is found again when it was resized, recompressed or slightly changed."""
+    others = [look_of(pixels(photograph(seed))) for seed in range(20)]
+    (pair,) = near_pairs([look_of(pixels(change(photograph(7))))], others)
+    assert (pair.first, pair.second) == (0, 7)
+
+
+def test_different_pictures_do_not_look_alike():
+    """Among 200 unrelated pictures there is no pair."""
+    looks = [look_of(pixels(photograph(seed))) for seed in range(200)]
+    assert near_pairs(looks[:100], looks[100:]) == []
+    assert near_pairs([], looks) == near_pairs(looks, []) == []
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6), st.integers(0, 2**64 - 1))
+def test_hash_bits_are_counted_right(words: list[int], other: int):
+    """The distance of two hashes is the number of bits in which they differ."""
+    grey = bytes(256)
+    pairs = near_pairs([Look(word, grey) for word in words], [Look(other, grey)])
+    near = {k: (word ^ other).bit_count() for k, word in enumerate(words)}
+    assert {p.first: p.bits for p in pairs} == {k: bits for k, bits in near.items() if bits <= 6}
+    same = near_pairs([Look(other ^ 0b10101, grey)], [Look(other, grey)])
+    assert [pair.bits for pair in same] == [3]
+
+
+def test_a_picture_of_another_split_is_found(tmp_path: Path):
+    """Leaks between splits are listed with both names; within a split nothing is said."""
+    (tmp_path / "t").mkdir()
+    (tmp_path / "v").mkdir()
+    for seed in range(6):
+        photograph(seed).save(tmp_path / "t" / f"{seed}.png")
+    photograph(4).resize((192, 128)).save(tmp_path / "v" / "new.jpg", quality=70)
+    photograph(99).save(tmp_path / "v" / "other.jpg")
+    photograph(99).save(tmp_path / "v" / "twin.jpg")
+    splits = {
+        "train": index_over(tmp_path / "t", {f"{seed}.png": (96, 64) for seed in range(6)}),
+        "val": index_over(
+            tmp_path / "v", {"new.jpg": (192, 128), "other.jpg": (96, 64), "twin.jpg": (96, 64)}
+        ),
+    }
+    (leak,) = alike(splits, {split: opened(index, split) for split, index in splits.items()})
+    assert (leak.split, leak.file) == ("val", "new.jpg")
+    assert leak.value.startswith("4.png of train")
