@@ -38,7 +38,7 @@ def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
 def test_changed_data_is_refused(data, tmp_path):
     """A run does not go on with other images."""
     run_tiny(data, tmp_path / "run")
-    other = tiny.write_data(tmp_path / "other", images=12)
+    other = tiny.write_data(tmp_path / "other", images=12) / "annotations/train.json"
     with pytest.raises(ConfigError, match=r"data\.images was 10 and is 12"):
         run_tiny(other, tmp_path / "run", resume=True)
 
@@ -97,7 +97,7 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path, monkeypatch):
 
 def test_one_bad_image_is_named_and_spoils_nothing(tmp_path, capsys):
     """Steps with it are skipped and counted; weights, statistics and average stay finite."""
-    data = tiny.write_data(tmp_path / "data", white=(4,))
+    data = tiny.write_data(tmp_path / "data", white=(4,)) / "annotations/train.json"
     sizes = ("train.batch_size=2", "train.micro_batch=1")
     run = run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", *sizes)
     said = capsys.readouterr().err
@@ -111,7 +111,7 @@ def test_one_bad_image_is_named_and_spoils_nothing(tmp_path, capsys):
 
 def test_a_run_that_learns_nothing_stops_with_advice(tmp_path):
     """After nonfinite_limit bad steps in a row the error says what to try and what to look at."""
-    data = tiny.write_data(tmp_path / "data", white=range(10))
+    data = tiny.write_data(tmp_path / "data", white=range(10)) / "annotations/train.json"
     with pytest.raises(TrainingError, match=r"train\.lr.*float32") as error:
         run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", "train.nonfinite_limit=2")
     assert "train_" in str(error.value)

@@ -1,39 +1,11 @@
-"""Where data sets keep their annotation files and images, and whether all images are there."""
+"""Where the images of an annotation file are, and whether all of them are there."""
 
 import os
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
+from setmatch.data.folders import subfolders
 from setmatch.errors import DataError
-
-_ANNOTATIONS = (
-    "annotations/instances_{}2017.json",
-    "{}/_annotations.coco.json",
-    "annotations/{}.json",
-    "annotations/instances_{}.json",
-)
-_SYNONYMS = {"val": ("val", "valid"), "valid": ("valid", "val")}
-
-
-def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """Return the annotation file of a split ("train", "val", ...) and the folder of its images.
-
-    Known are annotations/instances_train2017.json with train2017/, train/_annotations.coco.json,
-    and annotations/train.json with images/ or images/train/; `valid` is another word for `val`.
-    Raises DataError with what was looked for and what was found.
-    """
-    tried = [
-        pattern.format(name) for name in _SYNONYMS.get(split, (split,)) for pattern in _ANNOTATIONS
-    ]
-    for name in tried:
-        annotations = folder / name
-        if annotations.is_file():
-            return annotations, _first_folder(annotations)
-    found = ", ".join(_json_files(folder)) or "no JSON file"
-    raise DataError(
-        f"{folder}: no annotations of split {split!r}; looked for {', '.join(tried)}; found {found}"
-    )
 
 
 def image_root(annotations: Path, names: Sequence[str]) -> Path:
@@ -41,10 +13,12 @@ def image_root(annotations: Path, names: Sequence[str]) -> Path:
 
     Where none has any of the first files, it is the folder in which they would be expected.
     """
-    for folder in _image_folders(annotations):
+    usual = image_folders(annotations)
+    for folder in (*usual, *_near(annotations)):
         if any((folder / name).is_file() for name in names[:20]):
             return folder
-    return _first_folder(annotations)
+    # The annotations' own folder always exists, so there is always a first one.
+    return next(folder for folder in usual if folder.is_dir())
 
 
 def require_files(root: Path, names: Sequence[str]) -> None:
@@ -68,16 +42,20 @@ def require_files(root: Path, names: Sequence[str]) -> None:
         )
 
 
-def _image_folders(annotations: Path) -> list[Path]:
+def image_folders(annotations: Path) -> list[Path]:
+    """Return where the images of an annotation file usually are, the most likely first."""
     here = annotations.parent
     root = here.parent if here.name == "annotations" else here
-    split = annotations.stem.removeprefix("instances_")
+    split = annotations.stem.removeprefix("instances_").removeprefix("panoptic_")
     return [root / split, root / "images" / split, root / "images", here, root]
 
 
-def _first_folder(annotations: Path) -> Path:
-    # The annotations' own folder always exists, so there is always a first one.
-    return next(folder for folder in _image_folders(annotations) if folder.is_dir())
+def _near(annotations: Path) -> list[Path]:
+    """Return all folders beside the annotations, and those inside them."""
+    here = annotations.parent
+    root = here.parent if here.name == "annotations" else here
+    beside = subfolders(root)
+    return [*beside, *(inner for folder in beside for inner in subfolders(folder))]
 
 
 def _entries(folder: Path) -> set[str]:
@@ -86,8 +64,3 @@ def _entries(folder: Path) -> set[str]:
             return {entry.name for entry in entries}
     except OSError:
         return set()  # a folder that cannot be listed holds no image; its files count as missing
-
-
-def _json_files(folder: Path) -> list[str]:
-    found = (path for depth in ("*.json", "*/*.json") for path in folder.glob(depth))
-    return sorted(str(path.relative_to(folder)) for path in islice(found, 20))

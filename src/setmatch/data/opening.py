@@ -1,17 +1,136 @@
 """Which split of which format a folder or file holds, and its Index."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from setmatch.data.coco import read_coco
+import numpy as np
+from jaxtyping import Bool
+from numpy.typing import NDArray
+
+from setmatch.data.cache import cached
+from setmatch.data.coco_parts import Kind, coco_part, find_coco, find_panoptic, kind_of
+from setmatch.data.folders import canonical, entries, words_for
+from setmatch.data.holdout import held_out
 from setmatch.data.index import Index
-from setmatch.data.layout import find_split
+from setmatch.data.parts import WHOLE, Part
+from setmatch.data.pictures import SUFFIXES
+from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 
+# Looked for in this order.
+FORMATS: dict[str, Callable[[Path], dict[str, Part]]] = {
+    "coco": find_coco,
+    "panoptic": find_panoptic,
+}
+_LOOKS = {
+    "coco": "COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
+    "panoptic": "COCO panoptic JSON",
+}
 
-def open_split(path: Path, split: str, format: str | None) -> Index:
-    """Open a split."""
-    if path.is_dir():
-        return read_coco(find_split(path, split)[0])
+
+def find_parts(path: Path, format: str | None = None) -> dict[str, Part]:
+    """Return the splits that a data set has on disk: "train", "val", "test", or others by name.
+
+    A folder is looked through for every known format, or for `format` alone; of a file, the suffix
+    says what it is, and its only split is "all". Raises DataError with what was looked for and
+    what was found.
+    """
+    if format is not None and format not in FORMATS:
+        raise DataError(f"{path}: unknown format {format!r}; known are {', '.join(FORMATS)}")
     if path.is_file():
-        return read_coco(path)
-    raise DataError(f"{path}: no such file or folder; give a data set's folder or its COCO JSON")
+        return _parts_of_file(path, format)
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: no such file or folder; give a data set's folder or its COCO JSON"
+        )
+    for name in FORMATS if format is None else (format,):
+        parts = FORMATS[name](path)
+        if parts:
+            return parts
+    looks = "; ".join(_LOOKS.values() if format is None else [_LOOKS[format]])
+    raise DataError(f"{path}: no annotations found; looked for {looks}; found {_found(path)}")
+
+
+def open_split(path: Path, split: str, format: str | None = None) -> Index:
+    """Open a split of a data set; a single file is one split, whichever is asked for.
+
+    Where there is no validation split, the training images are divided by a hash of their names,
+    and the index' notes say so. Raises DataError with what was looked for and found.
+    """
+    parts = find_parts(path, format)
+    if path.is_file() and WHOLE in parts:
+        return cached(parts[WHOLE])
+    source = _to_divide(parts, split)
+    if source is not None:
+        return _divided(cached(source), canonical(split) == "val")
+    for word in words_for(split):
+        if word in parts:
+            return cached(parts[word])
+    raise _no_split(path, split, parts)
+
+
+def _to_divide(parts: dict[str, Part], split: str) -> Part | None:
+    """Return what training and validation images are both taken from, where `split` is of these."""
+    if "val" in parts or canonical(split) not in ("train", "val"):
+        return None
+    return parts.get("train", parts.get(WHOLE))
+
+
+def _no_split(path: Path, split: str, parts: dict[str, Part]) -> DataError:
+    kind = next(iter(parts.values())).format
+    found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
+    return DataError(f"{path}: no split {split!r} among its {kind} annotations; found {found}")
+
+
+def require_split(path: Path, split: str, format: str | None = None) -> None:
+    """Make sure that a data set's folder has a split, or that one can be made for it.
+
+    Raises DataError with what was looked for and found, as `open_split` would.
+    """
+    parts = find_parts(path, format)
+    if any(word in parts for word in words_for(split)):
+        return
+    source = _to_divide(parts, split)
+    if source is None:
+        raise _no_split(path, split, parts)
+    _divided(cached(source), canonical(split) == "val")
+
+
+def _out(index: Index) -> Bool[NDArray[np.bool_], " N"]:
+    return held_out(unpack(index.names, index.name_offsets))
+
+
+def _divided(index: Index, validation: bool) -> Index:
+    out = _out(index)
+    if not out.any():
+        if validation:
+            raise DataError(
+                f"{index.source}: no validation split, and too few images to hold some out"
+            )
+        return replace(
+            index, notes=(*index.notes, "no validation split, and too few images for one")
+        )
+    note = (
+        f"no validation split: {out.sum()} of the {len(out)} training images are held out for it, "
+        "chosen by a hash of their file names"
+    )
+    return index.choose(np.flatnonzero(out if validation else ~out), note)
+
+
+def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
+    kind: Kind = (
+        "panoptic"
+        if format == "panoptic" or (format is None and kind_of(path) == "panoptic")
+        else "coco"
+    )
+    return {WHOLE: coco_part(path, WHOLE, kind)}
+
+
+def _found(folder: Path) -> str:
+    """Say in words what a folder holds."""
+    listed = entries(folder)
+    pictures = sum(name.lower().endswith(SUFFIXES) for name, _ in listed)
+    names = [f"{name}/" if is_folder else name for name, is_folder in listed]
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
+    return f"{shown} ({pictures} pictures)" if pictures else shown

@@ -10,7 +10,7 @@ import torch
 from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe
 from setmatch.criterion import Criterion
 from setmatch.data.index import Index, open_dataset
-from setmatch.data.layout import find_split
+from setmatch.data.opening import require_split
 from setmatch.data.order import accumulation
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
@@ -122,7 +122,7 @@ def preprocessing_of(data: DataSettings) -> Preprocessing:
 
 
 def open_validation(data: str | Path, training: Index) -> Index | None:
-    """Return the validation split, or None where the data set has none.
+    """Return the validation split, or the held-out images; None for a file, or too few images.
 
     Raises DataError when it has no class in common with the training split.
     """
@@ -130,7 +130,7 @@ def open_validation(data: str | Path, training: Index) -> Index | None:
     if not folder.is_dir():
         return None
     try:
-        find_split(folder, "val")
+        require_split(folder, "val")
     except DataError:
         return None
     validation = open_dataset(folder, "val")
@@ -198,6 +198,7 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"computing on {learner.runtime.device} in {precision}",
     ]
     repairs = [f"{count} x {done}" for done, count in training.repair_counts.items()]
+        *training.notes,
     return (
         [*sentences, f"repaired in the annotations: {', '.join(repairs)}"] if repairs else sentences
     )

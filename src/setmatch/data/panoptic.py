@@ -1,0 +1,124 @@
+"""COCO panoptic JSON into an Index: boxes of its segments, and where their pixels are.
+
+Images and their segments are paired by image id, whatever the order of the lists.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from numpy.typing import NDArray
+
+from setmatch.data.assembly import Photos, assemble, escapes
+from setmatch.data.coco import read_categories, read_photos, read_rows
+from setmatch.data.coco_json import AnnotationRecord, PanopticFile, parse
+from setmatch.data.columns import Records, short
+from setmatch.data.index import Index, PanopticFiles, Repair
+from setmatch.data.layout import require_files
+from setmatch.data.ragged import pack
+from setmatch.data.repair import NO_ID
+from setmatch.errors import DataError
+
+
+def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> Index:
+    """Read COCO panoptic annotations; things and stuff are classes, their boxes those of the file.
+
+    `index.panoptic` has the PNG file of each image and the segment id of each annotation, whose
+    own ids count from 1, because segment ids say something only within their image. Images
+    without a PNG are left out. Raises DataError as `read_coco` does, and for missing PNG files.
+    """
+    source = Path(annotations)
+    lists = parse(source, PanopticFile)
+    repairs: list[Repair] = []
+    categories = read_categories(lists["categories"], repairs)
+    photos = read_photos(lists["images"], images, repairs)
+    pictures = lists["annotations"]
+    photos, pngs = _paired(photos, pictures, repairs)
+    segments = _segments(pictures)
+    rows = read_rows(segments, photos, categories, repairs)
+    segment_ids = rows.ids
+    if (segment_ids == NO_ID).any():
+        culprit = int(rows.origin[np.flatnonzero(segment_ids == NO_ID)[0]])
+        raise segments.error(culprit, "has no 'id'; it should be the segment's colour in the PNG")
+    origin, rows = rows.origin, replace(rows, ids=np.arange(1, len(rows.ids) + 1))
+    index = assemble(source, photos, categories, rows, None, repairs)
+    kept = np.searchsorted(origin, origin[index.annotation_ids - 1])
+    names, name_offsets = pack(pngs)
+    files = PanopticFiles(
+        folder=_png_folder(source, pngs),
+        names=names,
+        name_offsets=name_offsets,
+        segment_ids=segment_ids[kept],
+        things=_things(lists["categories"], categories.ids),
+    )
+    return replace(index, panoptic=files)
+
+
+def _paired(photos: Photos, pictures: Records, repairs: list[Repair]) -> tuple[Photos, list[str]]:
+    """Return the photos that have segments, and the PNG of each."""
+    image_ids = pictures.whole("image_id").values.tolist()
+    names = pictures.texts("file_name")
+    png: dict[int, str] = {}
+    for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
+        if escapes(name):
+            raise pictures.error(position, f"file name {name!r} leads out of its folder")
+        if png.setdefault(image_id, name) != name:
+            raise pictures.error(position, f"image {image_id} has the PNG {png[image_id]!r} too")
+    if len(png) < len(names):
+        raise DataError(f"{pictures.file}: annotations: an image is listed twice; keep one of each")
+    has = np.array([image_id in png for image_id in photos.ids.tolist()], dtype=bool)
+    if not has.any():
+        raise DataError(f"{pictures.file}: no annotation belongs to any of the listed images")
+    for position in np.flatnonzero(~has).tolist():
+        done = "no segments listed: image left out"
+        repairs.append(Repair(photos.names[position], None, f"image {photos.ids[position]}", done))
+    kept = np.flatnonzero(has)
+    left = Photos(
+        photos.root,
+        photos.ids[kept],
+        [photos.names[position] for position in kept.tolist()],
+        photos.sizes_px[kept],
+    )
+    return left, [png[image_id] for image_id in left.ids.tolist()]
+
+
+def _segments(pictures: Records) -> Records:
+    """Return the segments of all images as one list of annotations."""
+    lists = pictures.values("segments_info")
+    for position, segments in enumerate(lists):
+        if not isinstance(segments, list) or any(type(each) is not dict for each in segments):
+            problem = f"'segments_info' is {short(segments)}, not a list of objects"
+            raise pictures.error(position, problem)
+    known = ("id", "category_id", "bbox", "area", "iscrowd")
+    rows = [
+        AnnotationRecord(image_id=picture.image_id, **{key: each.get(key) for key in known})
+        for picture in pictures.rows
+        for each in picture.segments_info
+    ]
+    counts = np.array([len(segments) for segments in lists], dtype=np.int64)
+    first = np.cumsum(counts) - counts
+
+    def place(row: int) -> str:
+        picture = int(np.searchsorted(first, row, side="right")) - 1
+        while not counts[picture]:
+            picture -= 1
+        return f"annotations[{picture}].segments_info[{row - first[picture]}]"
+
+    return Records(pictures.file, "segments", rows, place)
+
+
+def _things(records: Records, ids: tuple[int, ...]) -> Bool[NDArray[np.bool_], " C"]:
+    """Return by class slot which are things; those that the file does not call stuff are."""
+    listed = records.whole("id").values
+    stuff: Int64[NDArray[np.int64], " S"] = listed[
+        [value is not None and not value for value in records.values("isthing")]
+    ]
+    return ~np.isin(np.array(ids), stuff)
+
+
+def _png_folder(source: Path, pngs: list[str]) -> Path:
+    beside = [source.with_suffix(""), source.parent / "panoptic", source.parent]
+    folder = next((each for each in beside if (each / pngs[0]).is_file()), beside[0])
+    require_files(folder, pngs)
+    return folder
