@@ -17,20 +17,10 @@ ROOT = Path(__file__).parents[2]
 MOST_NAMES = 20
 LONGEST_RECIPE = 30
 
-# Written in pieces, so that this file does not break the rule it holds.
+# With a class of one letter in each, so that this file does not break the rule it holds.
 PRIVATE = re.compile(
-    "|".join(
-        [
-            r"/wor" r"k/",
-            r"/roo" r"t/",
-            r"/hom" r"e/\w",
-            r"/opt/(whe" r"els|py" r"pi)",
-            r"\.\./sha" r"red",
-            r"(index-ur" r"l|find-lin" r"ks|trusted-ho" r"st)",
-            r"file" r"://",
-            r"https?://(localhos" r"t|\d+\.\d+\.\d+\.\d+)",
-        ]
-    )
+    r"/[w]ork/|/[r]oot/|/[h]ome/\w|/opt/(?:[w]heels|[p]ypi)|\.\./[s]hared"
+    r"|[i]ndex-url|[f]ind-links|[t]rusted-host|[f]ile://|https?://(?:[l]ocalhost|\d+\.\d+\.\d+)"
 )
 
 
@@ -139,11 +129,12 @@ def test_no_file_names_a_private_place():
 
 
 @pytest.mark.parametrize(
-    "line", ["/home/ann/x", "cd /work/main", "pip --extra-index-url x", "../shared/a"]
+    "line",
+    ["/ho_me/ann/x", "cd /wo_rk/main", "pip --extra-ind_ex-url x", "../sha_red/a", "fi_le:///x"],
 )
 def test_a_private_place_is_noticed(line: str):
     """The rule about private places can fail."""
-    assert PRIVATE.search(line)
+    assert PRIVATE.search(line.replace("_", ""))
     assert not PRIVATE.search("from the network at https://arxiv.org/abs/2005.12872")
 
 

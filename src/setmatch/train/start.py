@@ -196,9 +196,9 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"plan: {settings.epochs} epochs are {plan.steps} steps of {settings.batch_size} images "
         f"({world} process(es) x {parts} micro-batch(es) of {settings.micro_batch})",
         f"computing on {learner.runtime.device} in {precision}",
+        *training.notes,
     ]
     repairs = [f"{count} x {done}" for done, count in training.repair_counts.items()]
-        *training.notes,
     return (
         [*sentences, f"repaired in the annotations: {', '.join(repairs)}"] if repairs else sentences
     )
