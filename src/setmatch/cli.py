@@ -1,6 +1,7 @@
 """The command line: one verb per capability, options written by hand, no logic.
 
-Exit codes: 0 done, 2 a mistake the user can mend (one line on stderr), 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 a survey found what must be mended by hand, 2 a mistake the user can mend (one
+line on stderr), 130 Ctrl-C, 143 SIGTERM.
 Heavy modules are imported inside the verbs, so that `setmatch --help` needs no torch.
 """
 
@@ -226,6 +227,51 @@ def convert(
 
     for note in convert(source, destination, to, preset).notes:
         print(note)
+
+
+@app.command
+def survey(
+    data: Path,
+    /,
+    *,
+    json: Path | None = None,
+    html: Path | None = None,
+    recipe: Path | None = None,
+    all_images: Annotated[bool, Parameter(negative="")] = False,
+    format: str | None = None,
+) -> None:
+    """Say what is in a data set, what is wrong with it, and how to train on it.
+
+    The exit code is 1 when something must be mended by hand.
+
+    Parameters
+    ----------
+    data
+        Folder of a data set, or an annotation file.
+    json
+        Write every fact and finding to this file.
+    html
+        Write a page with pictures to this file.
+    recipe
+        Write the planned recipe to this file.
+    all_images
+        Open every picture, not only some hundred of each split.
+    format
+        What the annotations are, where looking is not enough.
+    """
+    from rich.console import Console
+
+    from setmatch.data.survey.page import write_page
+    from setmatch.data.survey.report import survey
+    from setmatch.data.survey.terminal import shown
+    from setmatch.data.survey.write import write_json, write_recipe
+
+    found = survey(data, format=format, all_images=all_images, progress=True)
+    Console().print(shown(found))
+    for path, write in ((json, write_json), (html, write_page), (recipe, write_recipe)):
+        if path is not None:
+            write(found, path)
+    found.require_sound()
 
 
 @app.command

@@ -1,6 +1,7 @@
 """What a survey counts is what is there, and what training will learn from."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.data.index import Index
+from setmatch.data.index import Index, Repair
 from setmatch.data.survey.facts import Histogram, Spread, facts_of, objects_of, scales
 from setmatch.data.survey.findings import findings_of, grouped, require_trainable
 from setmatch.data.transforms import evaluation_px
@@ -123,15 +124,32 @@ def test_more_objects_than_queries_are_named():
     ]
 
 
-def test_repeated_boxes_are_named():
-    """A box that stands twice, and one that two classes claim, are told apart by class."""
+def test_contradictory_boxes_are_named():
+    """A box that two classes claim is named; the same class twice is the reader's to tell."""
     box = (5.0, 5.0, 50.0, 60.0)
     index = index_of([[box, box, box, (1, 1, 50, 60)], [box]], [[0, 1, 0, 1], [1]])
     found = findings_of({"train": index}, 100, Preprocessing())
     assert [(each.what, each.annotation) for each in found if each.annotation] == [
-        ("the same box twice", 3),
         ("the same box under two classes", 2),
     ]
+
+
+def test_repairs_of_a_divided_file_are_told_once():
+    """Splits made from one file share its repairs, which count once; what was kept is a note."""
+    box = [[(0, 0, 50, 50)]] * 10
+    repairs = (
+        Repair("a.png", 3, "bbox [0, 0, 0, 5]", "box without area: left out of training"),
+        Repair("a.txt", None, "0 .5 .5 .1 .1", "the same box and class again: kept", 7),
+    )
+    index = replace(index_of(box, names=("cat",)), repairs=repairs, notes=("divided",))
+    other = replace(index, images=Path("elsewhere"))
+    found = findings_of({"train": index, "val": other}, 100, Preprocessing())
+    assert [(each.severity, each.what, each.done) for each in found] == [
+        ("note", "how it was opened", ""),
+        ("repaired", "box without area", "left out of training"),
+        ("note", "the same box and class again", "kept"),
+    ]
+    assert (found[1].annotation, found[2].line) == (3, 7)
 
 
 def test_tiny_objects_are_counted_once():
@@ -183,7 +201,7 @@ def test_findings_are_grouped_by_kind_gravest_first():
     index = index_of([[(0, 0, 50, 50)] * 2] * 3, names=("cat",))
     groups = grouped(findings_of({"train": index, "val": index}, 1, Preprocessing()))
     assert groups[0].first.severity == "mend"
-    assert [len(group.findings) for group in groups][1:] == [6, 6, 2]
+    assert [len(group.findings) for group in groups][1:] == [6, 2]
 
 
 def test_as_many_images_as_coco_take_seconds():

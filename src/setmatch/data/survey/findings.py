@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from setmatch.data.index import Index
+from setmatch.data.index import Index, Repair
 from setmatch.data.survey.facts import Objects, objects_of, scales
 from setmatch.errors import DataError
 from setmatch.structures import Preprocessing
@@ -30,7 +30,7 @@ class Finding:
     """One thing found: what it is, where, its value, and what is or must be done about it.
 
     Findings of one `what` are counted together. `file` is the image's name, or "" when the finding
-    is about a split or a class; `annotation` is an id of the annotation file.
+    is about a split or a class; `annotation` is an id of the annotation file, `line` a line of it.
     """
 
     severity: Severity
@@ -39,6 +39,7 @@ class Finding:
     split: str = ""
     file: str = ""
     annotation: int | None = None
+    line: int | None = None
     value: str = ""
 
 
@@ -71,11 +72,10 @@ def findings_of(
 
     `num_queries` and `preprocessing` are those of the planned model. Takes seconds for COCO.
     """
-    found = list(_between_splits(splits))
+    found = [*_openings(splits), *_repairs(splits), *_between_splits(splits)]
     for split, index in splits.items():
         objects = objects_of(index)
-        found += _repairs(split, index)
-        found += _repeated(split, index, objects)
+        found += _contradictory(split, index, objects)
         found += _crowded(split, index, objects, num_queries)
         found += _tiny(split, index, objects, preprocessing)
         found += _classes(split, index, objects, splits.get("train"))
@@ -99,18 +99,32 @@ def require_trainable(training: Index) -> None:
     )
 
 
-def _repairs(split: str, index: Index) -> Iterator[Finding]:
-    for repair in index.repairs:
-        what, _, done = repair.done.partition(": ")
-        yield Finding(
-            "repaired",
-            what,
-            done,
-            split,
-            repair.file,
-            repair.annotation,
-            repair.value,
-        )
+def _openings(splits: Mapping[str, Index]) -> Iterator[Finding]:
+    for note in dict.fromkeys(note for index in splits.values() for note in index.notes):
+        yield Finding("note", "how it was opened", "", value=note)
+
+
+def _repairs(splits: Mapping[str, Index]) -> Iterator[Finding]:
+    sources = [index.source for index in splits.values()]
+    told: set[tuple[Path, Repair]] = set()
+    for split, index in splits.items():
+        # Splits that were divided from one file have its repairs in common.
+        alone = sources.count(index.source) == 1
+        for repair in index.repairs:
+            if (index.source, repair) in told:
+                continue
+            told.add((index.source, repair))
+            what, _, done = repair.done.partition(": ")
+            yield Finding(
+                "note" if done == "kept" else "repaired",
+                what,
+                done,
+                split if alone else "",
+                repair.file,
+                repair.annotation,
+                repair.line,
+                repair.value,
+            )
 
 
 def _between_splits(splits: Mapping[str, Index]) -> Iterator[Finding]:
@@ -137,18 +151,14 @@ def _between_splits(splits: Mapping[str, Index]) -> Iterator[Finding]:
         seen |= dict.fromkeys((key for key in names if key not in seen), split)
 
 
-def _repeated(split: str, index: Index, objects: Objects) -> Iterator[Finding]:
-    """Yield the boxes that stand exactly where another of the same image does."""
+def _contradictory(split: str, index: Index, objects: Objects) -> Iterator[Finding]:
+    """Yield the boxes that stand exactly where one of another class does in the same image."""
     boxes = (objects.xywh_px + 0.0).view(np.int64)  # no -0.0, so that equal boxes have equal bits
     place = np.column_stack([objects.image, boxes])
-    twice = _repeats(np.column_stack([place, index.slots[objects.row]]))
-    contradicting = np.setdiff1d(_repeats(place), twice)
-    for positions, what, done in (
-        (twice, "the same box twice", "both are kept; delete one"),
-        (contradicting, "the same box under two classes", "both are kept; delete the wrong one"),
-    ):
-        for position in positions.tolist():
-            yield _of_object("note", what, done, split, index, objects, position)
+    same_class = _repeats(np.column_stack([place, index.slots[objects.row]]))
+    for position in np.setdiff1d(_repeats(place), same_class).tolist():
+        what, done = "the same box under two classes", "both are kept; delete the wrong one"
+        yield _of_object("note", what, done, split, index, objects, position)
 
 
 def _crowded(split: str, index: Index, objects: Objects, num_queries: int) -> Iterator[Finding]:
@@ -234,7 +244,7 @@ def _of_object(
         split,
         index.name(int(objects.image[position])),
         int(index.annotation_ids[row]),
-        value.format(box=f"bbox [{sides}]"),
+        value=value.format(box=f"bbox [{sides}]"),
     )
 
 

@@ -10,8 +10,10 @@ import torch
 from rich.progress import Progress
 
 from setmatch.config import Recipe
+from setmatch.data.folders import canonical
 from setmatch.data.index import Index, open_dataset
-from setmatch.data.opening import require_split
+from setmatch.data.opening import find_parts, require_split
+from setmatch.data.parts import WHOLE
 from setmatch.data.survey.facts import Facts, facts_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
 from setmatch.data.survey.pictures import SAMPLE, Picture, alike, open_pictures, sample
@@ -22,6 +24,12 @@ from setmatch.structures import Preprocessing
 _SPLITS = ("train", "val", "test")
 _PUBLISHED_QUERIES = 100
 Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
+
+
+class NeedsMending(DataError):  # noqa: N818
+    """A survey found what nobody but the owner of the data can mend."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,13 @@ class Survey:
     findings: tuple[Finding, ...]
     plan: Plan | None
     seconds: float
+
+    def require_sound(self) -> None:
+        """Raise NeedsMending when something must be mended by hand."""
+        count = sum(finding.severity == "mend" for finding in self.findings)
+        if count:
+            things = "thing" if count == 1 else "things"
+            raise NeedsMending(f"{self.data}: {count} {things} must be mended by hand, see above")
 
     @property
     def needs_mending(self) -> bool:
@@ -72,19 +87,20 @@ class Survey:
 def survey(
     data: str | Path,
     *,
+    format: str | None = None,
     all_images: bool = False,
     timer: Timer | None = None,
     has_gpu: bool | None = None,
     progress: bool = False,
 ) -> Survey:
-    """Survey a data set: a folder in a known layout, or one COCO JSON file.
+    """Survey a data set: a folder or file in any format that `open_dataset` knows.
 
     Some hundred pictures of every split are opened, or all of them. `timer` measures how long a
     planned step takes; without it the plan names no time. `has_gpu` None asks this machine.
     A split that cannot be read is a finding. Raises DataError when there is no data set at all.
     """
     began = time.monotonic()
-    splits, unreadable = _open_splits(Path(data))
+    splits, unreadable = _open_splits(Path(data), format)
     training = _training(splits)
     plan = None
     findings = [*unreadable]
@@ -115,25 +131,24 @@ def survey(
     )
 
 
-def _open_splits(data: Path) -> tuple[dict[str, Index], list[Finding]]:
-    if not data.is_dir():
-        return {data.stem: open_dataset(data, "train")}, []
-    splits, unreadable = {}, []
-    absent = None
-    for split in _SPLITS:
+def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list[Finding]]:
+    parts = find_parts(data, format)
+    if data.is_file():
+        return {data.stem: open_dataset(data, "train", format)}, []
+    splits: dict[str, Index] = {}
+    unreadable = []
+    others = sorted(name for name in parts if name != WHOLE and canonical(name) is None)
+    for split in (*_SPLITS, *others):
         try:
-            require_split(data, split)
-        except DataError as error:
-            absent = absent or error
-            continue
+            require_split(data, split, format)
+        except DataError:
+            continue  # it has no such split
         try:
-            splits[split] = open_dataset(data, split)
+            splits[split] = open_dataset(data, split, format)
         except DataError as error:
             done = "the whole split is unusable until this is mended"
             what = "split that cannot be read"
             unreadable.append(Finding("mend", what, done, split, value=str(error)))
-    if absent is not None and not splits and not unreadable:
-        raise absent
     return splits, unreadable
 
 

@@ -37,6 +37,8 @@ def place(finding: Finding) -> str:
     where = "/".join(part for part in (finding.split, finding.file) if part)
     if finding.annotation is not None:
         where += f", annotation {finding.annotation}"
+    if finding.line is not None:
+        where += f", line {finding.line}"
     return ": ".join(part for part in (where, finding.value) if part)
 
 
@@ -56,13 +58,14 @@ def _facts(survey: Survey) -> Table:
     table.add_column("")
     for facts in survey.facts:
         table.add_column(facts.name, justify="right")
-    for label, cells in _rows(survey.facts):
+    for label, cells in fact_rows(survey.facts):
         if any(cell not in ("0", "") for cell in cells):
             table.add_row(label, *cells)
     return table
 
 
-def _rows(splits: Sequence[Facts]) -> Iterator[tuple[str, list[str]]]:
+def fact_rows(splits: Sequence[Facts]) -> Iterator[tuple[str, list[str]]]:
+    """Yield a label and a cell for each split, for every line of the table of facts."""
     yield "images", [f"{f.images:,}" for f in splits]
     yield "  without objects", [f"{f.empty_images:,}" for f in splits]
     yield "  width, px", [_range(f.width_px) for f in splits]
@@ -140,7 +143,7 @@ def _group(group: Group) -> Iterator[RenderableType]:
 def _plan(survey: Survey, plan: Plan) -> Iterator[RenderableType]:
     yield Text("Plan", style="bold")
     for reason in (*plan.reasons, f"time: {expected_time(plan)}"):
-        yield _indented(f"[bold cyan]•[/] {escape(reason)}", 2)
+        yield _indented(f"[cyan]•[/] {escape(reason)}", 2)
     yield Padding(
         Syntax(plan.to_yaml().rstrip(), "yaml", background_color="default", word_wrap=True),
         (1, 0, 1, 4),
