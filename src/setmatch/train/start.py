@@ -12,6 +12,8 @@ from setmatch.criterion import Criterion
 from setmatch.data.index import Index, open_dataset
 from setmatch.data.opening import require_split
 from setmatch.data.order import accumulation
+from setmatch.data.survey.check import DataCheck, check_data
+from setmatch.data.survey.findings import require_trainable
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models import weights
@@ -42,6 +44,7 @@ class Start:
     recipe: Recipe
     training: Index
     validation: Index | None
+    check: DataCheck
     detector: Detector
     checkpoint: Checkpoint | None
     facts: Mapping[str, Any]
@@ -90,8 +93,7 @@ def begin(
     Raises DataError, WeightsError or ConfigError before anything is written.
     """
     training = open_dataset(data, "train")
-    if len(training) == 0:
-        raise DataError(f"{training.source}: no image to train on")
+    require_trainable(training)
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         if not allow_changes:
@@ -113,7 +115,8 @@ def begin(
         )
     detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
     validation = open_validation(data, training)
-    return Start(recipe, training, validation, detector, checkpoint, facts, words)
+    check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
+    return Start(recipe, training, validation, check, detector, checkpoint, facts, words)
 
 
 def preprocessing_of(data: DataSettings) -> Preprocessing:
@@ -168,6 +171,7 @@ def open_run(run: Path, start: Start) -> None:
         run.mkdir(parents=True, exist_ok=True)
         with whole_file(run / "recipe.yaml") as aside:
             aside.write_text(dump_recipe(start.recipe), encoding="utf-8")
+        start.check.write(run / "data_report.json")
         set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
     except OSError as error:
         raise ConfigError(
@@ -198,7 +202,4 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"computing on {learner.runtime.device} in {precision}",
         *training.notes,
     ]
-    repairs = [f"{count} x {done}" for done, count in training.repair_counts.items()]
-    return (
-        [*sentences, f"repaired in the annotations: {', '.join(repairs)}"] if repairs else sentences
-    )
+    return [*sentences, *start.check.sentences()]

@@ -1,0 +1,80 @@
+"""The cheap part of a survey, with which every training begins: from the index alone."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from setmatch.data.index import Index
+from setmatch.data.survey.facts import Facts, facts_of
+from setmatch.data.survey.findings import (
+    SEVERITIES,
+    Finding,
+    Group,
+    findings_of,
+    grouped,
+)
+from setmatch.files import whole_file
+from setmatch.structures import Preprocessing
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What a run is given to learn from, and what was found in it."""
+
+    sources: Mapping[str, Path]
+    facts: tuple[Facts, ...]
+    findings: tuple[Finding, ...]
+
+    def sentences(self) -> list[str]:
+        """Say every kind of finding in a line, the gravest first."""
+        return [_sentence(group) for group in grouped(self.findings)]
+
+    def write(self, path: Path) -> None:
+        """Write the counts, and every single repair, drop and finding, as JSON."""
+        report = {
+            "splits": {
+                facts.name: {
+                    "source": str(self.sources[facts.name]),
+                    "images": facts.images,
+                    "images_without_objects": facts.empty_images,
+                    "objects_to_learn": facts.objects,
+                    "crowd": facts.crowd,
+                    "left_out": facts.left_out,
+                    "classes": facts.class_objects,
+                }
+                for facts in self.facts
+            },
+            "counts": dict(Counter(_kind(finding) for finding in self.findings)),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        with whole_file(path) as aside:
+            aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def check_data(
+    training: Index, validation: Index | None, num_queries: int, preprocessing: Preprocessing
+) -> DataCheck:
+    """Look for what a model with `num_queries` would suffer from; takes seconds for COCO.
+
+    `require_trainable` is another matter: it must come before anything expensive.
+    """
+    splits = {"train": training} | ({} if validation is None else {"val": validation})
+    return DataCheck(
+        {split: index.source for split, index in splits.items()},
+        tuple(facts_of(split, [index], preprocessing) for split, index in splits.items()),
+        tuple(findings_of(splits, num_queries, preprocessing)),
+    )
+
+
+def _kind(finding: Finding) -> str:
+    return f"{finding.what}: {finding.done}" if finding.done else finding.what
+
+
+def _sentence(group: Group) -> str:
+    first, count = group.first, len(group.findings)
+    where = "/".join(part for part in (first.split, first.file) if part)
+    example = ", ".join(part for part in (where, first.value) if part)
+    such = "" if not example else f" ({example})" if count == 1 else f" (such as {example})"
+    return f"data, {SEVERITIES[first.severity]}: {count:,} x {_kind(first)}{such}"

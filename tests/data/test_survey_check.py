@@ -1,0 +1,111 @@
+"""Every training begins with the cheap part of the survey, and keeps what it said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from setmatch.config import load_recipe
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.survey.check import check_data
+from setmatch.errors import DataError
+from setmatch.structures import Preprocessing
+from setmatch.train.start import begin, open_run
+
+
+def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:
+    """One grey picture of 60 by 40 with these boxes of class cat, as COCO JSON."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    Image.new("RGB", (60, 40)).save(folder / "images" / f"{split}.png")
+    rows = [
+        {"id": 7 + k, "image_id": 1, "category_id": 3, "bbox": box, "area": 9, "iscrowd": 0} | more
+        for k, box in enumerate(boxes)
+    ]
+    tree = {
+        "images": [{"id": 1, "file_name": f"{split}.png", "height": 40, "width": 60}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}],
+        "annotations": rows,
+    }
+    (folder / "annotations" / f"{split}.json").write_text(json.dumps(tree))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data set with a box without area, one outside, and more boxes than 5 queries."""
+    data = tmp_path / "data"
+    sound = [[k, 0, 20, 20 + k] for k in range(6)]
+    write_split(data, "train", [*sound, [5, 5, 0, 9], [70, 0, 5, 5]])
+    write_split(data, "val", [[0, 0, 20, 20]])
+    return data
+
+
+def splits(folder: Path) -> tuple[Index, Index]:
+    return open_dataset(folder, "train"), open_dataset(folder, "val")
+
+
+def test_every_repair_and_drop_is_counted_and_listed(folder: Path, tmp_path: Path):
+    """The report of a run names what was left out, with file, annotation id and value."""
+    check_data(*splits(folder), 5, Preprocessing()).write(tmp_path / "data_report.json")
+    report = json.loads((tmp_path / "data_report.json").read_text())
+    assert report["splits"]["train"]["objects_to_learn"] == 6
+    assert report["splits"]["train"]["left_out"] == 2
+    assert report["counts"]["box without area: left out of training"] == 1
+    assert sum(report["counts"].values()) == len(report["findings"])
+    listed = {(f["file"], f["annotation"]): f for f in report["findings"] if f["annotation"]}
+    assert listed["train.png", 13]["value"] == "bbox [5, 5, 0, 9]"
+    assert listed["train.png", 14]["what"] == "box outside the image"
+
+
+def test_more_objects_than_queries_are_warned_of(folder: Path):
+    """The warning says how many objects, of which image, and what can be done."""
+    (said,) = (
+        sentence
+        for sentence in check_data(*splits(folder), 5, Preprocessing()).sentences()
+        if "queries" in sentence
+    )
+    assert "train/train.png" in said
+    assert "6 objects" in said
+    assert "raise num_queries" in said
+    assert not any(
+        "queries" in sentence
+        for sentence in check_data(*splits(folder), 6, Preprocessing()).sentences()
+    )
+
+
+def test_classes_without_a_box_are_warned_of(folder: Path):
+    """A class that nothing can be learnt about is named before the first step."""
+    said = check_data(*splits(folder), 5, Preprocessing()).sentences()
+    assert any("class without a box" in sentence and "dog" in sentence for sentence in said)
+
+
+def test_a_missing_validation_split_is_warned_of(folder: Path):
+    """Without validation nothing is measured, and that is said."""
+    said = check_data(splits(folder)[0], None, 5, Preprocessing()).sentences()
+    assert any("no validation split" in sentence for sentence in said)
+
+
+RECIPE = {
+    "model": {"preset": "detr_r18_tiny", "arguments": {"num_queries": 5}},
+    "data": {"short_side_px": 64, "long_side_px": 96},
+}
+
+
+def test_a_run_keeps_the_report(folder: Path, tmp_path: Path):
+    """What training found in its data lies in the folder of the run."""
+    start = begin(folder, load_recipe(RECIPE), "none", None, False)
+    open_run(tmp_path / "run", start)
+    report = json.loads((tmp_path / "run" / "data_report.json").read_text())
+    assert any("more objects than queries" in kind for kind in report["counts"])
+
+
+@pytest.mark.parametrize("boxes", [[], [[5, 5, 0, 9], [70, 0, 5, 5]]], ids=["none", "no area"])
+def test_training_refuses_only_what_cannot_be_learnt_from(tmp_path: Path, boxes):
+    """No object in any image is refused, with what became of the annotations."""
+    write_split(tmp_path, "train", boxes)
+    write_split(tmp_path, "val", [[0, 0, 20, 20]])
+    with pytest.raises(DataError, match="no object to learn in its 1 images") as refused:
+        begin(tmp_path, load_recipe(RECIPE), "none", None, False)
+    assert ("box without area" in str(refused.value)) == bool(boxes)
