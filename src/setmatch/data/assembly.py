@@ -64,6 +64,17 @@ def assemble(
     )
 
 
+def common_folder(paths: Sequence[Path]) -> Path:
+    """Return the deepest folder that all files are in."""
+    parents = sorted({path.parent for path in paths})
+    first = parents[0]
+    return next(
+        folder
+        for folder in (first, *first.parents)
+        if all(parent.is_relative_to(folder) for parent in parents)
+    )
+
+
 def escapes(name: str) -> bool:
     """Return whether a file name leads out of the folder that it is in."""
     if not _PLACES.search(name):

@@ -21,7 +21,10 @@ _ALIGN = 64
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file that appears whole or not at all; raises OSError when it cannot be."""
+    """Write a file that appears whole or not at all; raises OSError when it cannot be.
+
+    It is not forced to the disk: `read_arrays` would notice if it had not come there.
+    """
     places, start = {}, 0
     for name, array in arrays.items():
         places[name] = (array.dtype.str, array.shape, start)
@@ -29,7 +32,7 @@ def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDA
     text = json.dumps({"header": dict(header), "arrays": places}).encode()
     text += b" " * (-(_DIGEST + 8 + len(text)) % _ALIGN)
     digest = hashlib.sha256()
-    with whole_file(path) as aside, aside.open("wb") as file:
+    with whole_file(path, lasting=False) as aside, aside.open("wb") as file:
         file.write(bytes(_DIGEST))
         for part in (len(text).to_bytes(8, "little"), text, *map(_padded, arrays.values())):
             digest.update(part)

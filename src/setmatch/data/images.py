@@ -82,6 +82,29 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
         raise _unreadable(path, error) from error
 
 
+def size_for_annotations(
+    path: str | Path, annotated_size_px: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Return the (height, width) that boxes refer to: as annotated, where the file can be so.
+
+    Where it cannot, or nothing is annotated, it is the upright size of the file, read from its
+    header. A file whose header is damaged keeps the annotated size, for `read_image` to name;
+    raises DataError where there is none.
+    """
+    try:
+        with Image.open(path) as image:
+            stored_px = (image.height, image.width)
+            upright_px = stored_px[::-1] if _sideways(image) else stored_px
+    except _DECODING_ERRORS as error:
+        if annotated_size_px is None:
+            raise _unreadable(path, error) from error
+        return annotated_size_px
+    if annotated_size_px is None:
+        return upright_px
+    fits = annotated_size_px == stored_px or _same_shape(upright_px, annotated_size_px)
+    return annotated_size_px if fits else upright_px
+
+
 def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
     rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
     # Still interleaved in memory: torchvision resizes such uint8 images fastest.

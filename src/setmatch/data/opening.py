@@ -9,23 +9,29 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from setmatch.data.cache import cached
-from setmatch.data.coco_parts import Kind, coco_part, find_coco, find_panoptic, kind_of
+from setmatch.data.coco_parts import coco_part, find_coco, find_panoptic, kind_of
 from setmatch.data.folders import canonical, entries, words_for
 from setmatch.data.holdout import held_out
 from setmatch.data.index import Index
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.pictures import SUFFIXES
 from setmatch.data.ragged import unpack
+from setmatch.data.voc_parts import find_voc
+from setmatch.data.yolo_parts import find_yolo, yolo_parts
 from setmatch.errors import DataError
 
 # Looked for in this order.
 FORMATS: dict[str, Callable[[Path], dict[str, Part]]] = {
     "coco": find_coco,
     "panoptic": find_panoptic,
+    "yolo": find_yolo,
+    "voc": find_voc,
 }
 _LOOKS = {
     "coco": "COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
     "panoptic": "COCO panoptic JSON",
+    "yolo": "YOLO (data.yaml, or images/ beside labels/)",
+    "voc": "Pascal VOC (Annotations/*.xml)",
 }
 
 
@@ -119,12 +125,12 @@ def _divided(index: Index, validation: bool) -> Index:
 
 
 def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
-    kind: Kind = (
-        "panoptic"
-        if format == "panoptic" or (format is None and kind_of(path) == "panoptic")
-        else "coco"
-    )
-    return {WHOLE: coco_part(path, WHOLE, kind)}
+    if path.suffix.lower() in (".yaml", ".yml") and format in (None, "yolo"):
+        return yolo_parts(path)
+    if format in ("yolo", "voc"):
+        raise DataError(f"{path}: a file; give the data set's folder to read it as {format}")
+    panoptic = format == "panoptic" or (format is None and kind_of(path) == "panoptic")
+    return {WHOLE: coco_part(path, WHOLE, "panoptic" if panoptic else "coco")}
 
 
 def _found(folder: Path) -> str:

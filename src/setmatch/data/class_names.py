@@ -1,0 +1,55 @@
+"""The names of the classes, for formats that keep them apart from the annotations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from setmatch.data.assembly import file_wide
+from setmatch.data.index import Repair
+from setmatch.errors import DataError
+from setmatch.structures import Categories
+
+NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
+
+
+def read_names(folder: Path) -> list[str] | None:
+    """Return the names in a folder's classes.txt, one a line; None where there is no such file.
+
+    Raises DataError when it cannot be read or a line in the middle is empty.
+    """
+    for name in NAME_FILES:
+        path = folder / name
+        if path.is_file():
+            try:
+                lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+            names = [line.strip() for line in lines]
+            if not all(names):
+                empty = names.index("") + 1
+                raise DataError(f"{path}:{empty}: empty line; it would shift the classes after it")
+            return names or None
+    return None
+
+
+def categories_of(
+    listed: Sequence[str] | None,
+    found: Sequence[str],
+    source: Path,
+    repairs: list[Repair],
+    first_id: int,
+) -> Categories:
+    """Return classes with ids from `first_id`: as listed, then those found besides, as noted.
+
+    Raises DataError when there is no class at all, or one is listed twice.
+    """
+    names = list(listed or ())
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{source}: class {name!r} is listed twice; name classes apart")
+    further = [name for name in found if name not in names]
+    if listed is not None and further:
+        repairs.append(file_wide(", ".join(further)[:60], "classes not listed: added at the end"))
+    if not names and not further:
+        raise DataError(f"{source}: no object and so no class in any of its annotations")
+    names += further
+    return Categories(tuple(range(first_id, first_id + len(names))), tuple(names))

@@ -1,0 +1,125 @@
+"""One Pascal VOC annotation file into plain values, with the line of each object.
+
+Read by expat, event by event. A DOCTYPE is refused, and with it every entity: VOC needs none, and
+a few lines of them can fill the memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
+from pathlib import Path
+from xml.parsers import expat
+
+from setmatch.errors import DataError
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+Polygon = dict[str, str]  # x1, y1, x2, ... as Roboflow writes them
+
+
+@dataclass
+class VocObject:
+    """An object as the file has it: texts, for the reader to judge."""
+
+    line: int
+    values: dict[str, str] = field(default_factory=dict)  # name, difficult
+    box: dict[str, str] = field(default_factory=dict)
+    polygons: list[Polygon] = field(default_factory=list)
+
+
+@dataclass
+class VocFile:
+    """What an annotation file says: `values` are the filename, width and height."""
+
+    path: Path
+    values: dict[str, str] = field(default_factory=dict)
+    objects: list[VocObject] = field(default_factory=list)
+
+
+def parse_voc(path: Path) -> VocFile:
+    """Read an annotation file; raises DataError with file and line for what is no VOC XML."""
+    file = VocFile(path)
+    parser = expat.ParserCreate()
+    events = _Events(file, parser)
+    parser.StartElementHandler = events.start
+    parser.EndElementHandler = events.end
+    parser.CharacterDataHandler = events.text
+    parser.StartDoctypeDeclHandler = events.doctype
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise DataError(f"{path}: not valid XML, perhaps cut short ({error})") from None
+    return file
+
+
+class _Events:
+    """Puts what expat reports into a VocFile."""
+
+    def __init__(self, file: VocFile, parser: expat.XMLParserType) -> None:
+        self._file = file
+        self._parser = parser
+        self._tags: list[str] = []
+        self._texts: list[str] = []
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if not self._tags and tag != "annotation":
+            raise DataError(f"{self._file.path}: holds a <{tag}>, not VOC's <annotation>")
+        self._tags.append(tag)
+        self._texts.clear()
+        if self._tags[1:] == ["object"]:
+            self._file.objects.append(VocObject(self._parser.CurrentLineNumber))
+        elif self._tags[1:] == ["object", "polygon"]:
+            self._file.objects[-1].polygons.append({})
+
+    def text(self, text: str) -> None:
+        self._texts.append(text)
+
+    def end(self, tag: str) -> None:
+        # By the whole path: a <part> of an object has a name and a box of its own.
+        text = "".join(self._texts).strip()
+        match self._tags[1:]:
+            case ["filename"] | ["size", "width" | "height"]:
+                self._file.values[tag] = text
+            case ["object", "name" | "difficult"]:
+                self._file.objects[-1].values[tag] = text
+            case ["object", "bndbox", side] if side in SIDES:
+                self._file.objects[-1].box[side] = text
+            case ["object", "polygon", _]:
+                self._file.objects[-1].polygons[-1][tag] = text
+        self._tags.pop()
+        self._texts.clear()
+
+    def doctype(self, name: str, system: str | None, public: str | None, internal: bool) -> None:
+        line = self._parser.CurrentLineNumber
+        raise DataError(
+            f"{self._file.path}:{line}: declares a DOCTYPE, which can hold entities; remove it"
+        )
+
+
+def number(text: str, complain: Callable[[], DataError]) -> float:
+    """Return a number as Python reads it, NaN and infinity too; raises what `complain` makes."""
+    try:
+        if "_" in text:
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise complain() from None
+
+
+def difference(high: str, low: str) -> float:
+    """Return high - low without the rounding of either: 0.3 - 0.1 is 0.2."""
+    if high.isdigit() and low.isdigit() and len(high) < 16 and len(low) < 16:
+        return float(int(high) - int(low))
+    with localcontext(prec=1000):
+        exact = Decimal(high), Decimal(low)
+        if all(value.is_finite() and abs(value.adjusted()) < 400 for value in exact):
+            return float(exact[0] - exact[1])
+    return float(high) - float(low)
+
+
+def total(low: float, extent: float) -> str:
+    """Return low + extent as text from which `difference` gives `extent` back, to the last bit."""
+    with localcontext(prec=1000):
+        exact = Decimal(repr(low)) + Decimal(repr(extent))
+        return f"{exact:.0f}" if exact == exact.to_integral_value() else f"{exact:f}"

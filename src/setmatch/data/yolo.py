@@ -1,0 +1,177 @@
+"""YOLO: a text file for each image into an Index.
+
+A line is a class index and a box (centre x, centre y, width, height, as fractions of the image),
+or a class index and a polygon (x, y of three or more points), whose hull is the box. An image
+without a text file, or with an empty one, has no objects. Copies of a line are kept and noted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import NDArray
+
+from setmatch.data.assembly import Photos, assemble, common_folder, file_wide
+from setmatch.data.class_names import categories_of
+from setmatch.data.folders import files_in
+from setmatch.data.images import size_for_annotations
+from setmatch.data.index import Index, Repair
+from setmatch.data.labels import Labels
+from setmatch.errors import DataError
+
+_BOX = 5  # numbers on a line with a box
+_FARTHEST = 2.0  # of the image's side; beyond it, numbers are no fractions
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a label file: class index, then fractions of width and height in turn."""
+
+    number: int
+    slot: int
+    fractions: list[float]
+
+
+def read_yolo(
+    source: Path, images: Sequence[Path], labels: Sequence[Path], names: Sequence[str] | None
+) -> Index:
+    """Read the given images; `labels` are their text files, which need not exist.
+
+    Without class `names`, classes are named by their numbers, up to the highest in any text file
+    beside those of `labels`. Raises DataError with file, line and value for what is no label line,
+    for a class without a name, and for coordinates that are pixels rather than fractions.
+    """
+    if not images:
+        raise DataError(f"{source}: no image in this split")
+    repairs: list[Repair] = []
+    lines = [_lines(path, repairs) for path in labels]
+    _note_files(labels, lines, repairs)
+    if names is None:
+        names = [str(slot) for slot in range(_highest(labels) + 1)]
+        found = f"no data.yaml and no classes.txt: {len(names)} classes"
+        repairs.append(file_wide(found, "named by their numbers"))
+    categories = categories_of(names, (), source, repairs, first_id=0)
+    collected = Labels()
+    sizes_px = []
+    for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
+        height, width = size_for_annotations(image, None)
+        sizes_px.append((height, width))
+        for line in of_image or ():
+            if line.slot >= len(names):
+                raise DataError(
+                    f"{path}:{line.number}: class {line.slot}, but only {len(names)} classes "
+                    f"have names (0 to {len(names) - 1}); name it or correct the line"
+                )
+            _add(collected, number, line, width, height)
+    root = common_folder(images)
+    photos = Photos(
+        root,
+        np.arange(1, len(images) + 1),
+        [image.relative_to(root).as_posix() for image in images],
+        np.array(sizes_px, dtype=np.int32),
+    )
+    rows, outlines = collected.rows(), collected.outlines()
+    files = [path.name for path in labels]
+    return assemble(source, photos, categories, rows, outlines, repairs, files)
+
+
+def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
+    """Return the lines of a label file; None where there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not text, or not in UTF-8; replace or remove the file") from None
+    lines = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.split()
+        if words:
+            lines.append(_line(path, number, words, repairs))
+    return lines
+
+
+def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> Line:
+    if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
+        raise DataError(
+            f"{path}:{number}: {len(words)} numbers; a box has 5 (class, x, y, width, height), a "
+            "polygon 7 or a larger odd number (class, then x and y of each point)"
+        )
+    try:
+        # float() would take "1_0", and "١" too.
+        if any("_" in word or not word.isascii() for word in words):
+            raise ValueError
+        values = [float(word) for word in words]
+    except ValueError:
+        shown = " ".join(words)[:60]
+        raise DataError(f"{path}:{number}: {shown!r} are not numbers; correct the line") from None
+    class_, fractions = values[0], values[1:]
+    if not 0 <= class_ < 2**31 or class_ != int(class_):
+        raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
+    if not words[0].isdigit():
+        done = "class written as fraction: read as whole number"
+        repairs.append(Repair(path.name, None, f"class {words[0][:40]}", done, number))
+    farthest = max(map(abs, fractions), default=0)
+    if np.isfinite(farthest) and farthest > _FARTHEST:
+        raise DataError(
+            f"{path}:{number}: {farthest:g} is no fraction of the image; divide x and width by the "
+            "image's width in pixels, y and height by its height"
+        )
+    return Line(number, int(class_), fractions)
+
+
+def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> None:
+    values = line.fractions
+    if len(values) == _BOX - 1:
+        x, y, w, h = values
+        box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
+        labels.add(image, line.slot, box, line.number)
+        return
+    points: Float64[NDArray[np.float64], "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
+    low, high = points.min(axis=0), points.max(axis=0)
+    (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
+    labels.add(image, line.slot, (x0, y0, w, h), line.number)
+    if np.isfinite(points).all():
+        labels.add_ring(points.ravel().tolist())
+
+
+def _note_files(
+    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[Repair]
+) -> None:
+    """Note images without label files, and label files without images."""
+    absent = sum(of_image is None for of_image in lines)
+    if absent:
+        done = "without a label file: taken to show no object"
+        repairs.append(file_wide(f"{absent} of {len(lines)} images", done))
+    if absent == len(lines):
+        folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
+        raise DataError(f"{folders}: no label file for any of {len(lines)} images")
+    known = set(labels)
+    others = [
+        folder / name
+        for folder in sorted({path.parent for path in labels})
+        for name in files_in(folder, [".txt"])
+        if folder / name not in known and name != "classes.txt"
+    ]
+    done = "without an image: left out"
+    repairs.extend(Repair(path.name, None, "label file", done) for path in others)
+
+
+def _highest(labels: Sequence[Path]) -> int:
+    """Return the highest class index in all label files of the data set."""
+    # Beside the folders of this split, because classes are the same in all splits.
+    folders = {path.parent for path in labels}
+    folders |= {each for folder in folders for each in folder.parent.iterdir() if each.is_dir()}
+    highest = 0
+    for folder in sorted(folders):
+        for name in files_in(folder, [".txt"]):
+            try:
+                lines = _lines(folder / name, []) or ()
+            except DataError:
+                continue  # no label file, or of another split, which names it when it is opened
+            highest = max([highest, *(line.slot for line in lines)])
+    return highest
