@@ -93,6 +93,7 @@ class TrainSettings(Section):
     micro_batch: Count = 2  # images a process takes through the model at once
     lr: Positive = 1e-4
     backbone_lr: NotNegative = 1e-5
+    muon_lr: NotNegative = 0.0  # of hidden matrices, where a model tells them apart; 0: AdamW
     weight_decay: NotNegative = 1e-4
     clip_norm: Positive = 0.1
     schedule: Literal["drop", "cosine"] = "drop"

@@ -11,8 +11,8 @@ from setmatch.criterion import Criterion, Normaliser
 from setmatch.data.loader import Minibatch
 from setmatch.models.detector import Detector
 from setmatch.train.ema import Average
-from setmatch.train.optim import NormStatistics, SkippingAdamW, apply_gradients
-from setmatch.train.runtime import Runtime, lost_peers_named, without_exchange
+from setmatch.train.optim import NormStatistics, Together, apply_gradients
+from setmatch.train.runtime import Runtime, without_exchange
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Learner:
     detector: Detector
     wrapped: nn.Module  # the detector as the processes share it
     criterion: Criterion
-    optimizer: SkippingAdamW
+    optimizer: Together
     norms: NormStatistics
     average: Average | None
     precision: torch.dtype
@@ -57,7 +57,7 @@ class Learner:
         """Take one step on the window's micro-batches; `normaliser` counts those of all processes.
 
         A loss or gradient that is not finite changes nothing: no weight, moment, statistic or
-        average. Raises TrainingError when another process has ended.
+        average.
         """
         self.norms.keep()
         device = self.runtime.device
@@ -65,7 +65,7 @@ class Learner:
         shares: list[dict[str, Tensor]] = []
         for place, minibatch in enumerate(window):
             last = place == len(window) - 1
-            with without_exchange(self.wrapped, skip=not last), lost_peers_named():
+            with without_exchange(self.wrapped, skip=not last):
                 shares.append(self._share(minibatch.to(device), normaliser))
         norm, finite = apply_gradients(self.optimizer, self.clip_norm)
         self.norms.settle(finite)
@@ -79,7 +79,7 @@ class Learner:
         """Add a micro-batch's share to the gradients and return its loss terms."""
         kind, precision = self.runtime.device.type, self.precision
         with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
-            streams = self.wrapped(minibatch.batch)
+            streams = self.wrapped(minibatch.batch, minibatch.targets)
         losses = self.criterion(streams, minibatch.targets, normaliser)
         # DDP averages over processes where the loss is a sum. A loss that is not finite spoils all
         # gradients, so that they tell every process, even where the maths would have hidden it.

@@ -1,12 +1,14 @@
-"""The optimiser: AdamW with two learning rates, which skips a step that is not finite by itself."""
+"""The optimiser: AdamW, and Muon for matrices, which skip a step that is not finite."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.config import TrainSettings
+from setmatch.train.muon import Muon
 
 
 class SkippingAdamW(torch.optim.AdamW):
@@ -19,34 +21,85 @@ class SkippingAdamW(torch.optim.AdamW):
     found_inf: Tensor
 
 
+class Together:
+    """Optimisers that step as one, each on parameters of its own."""
+
+    def __init__(self, *optimizers: SkippingAdamW | Muon) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all, which may be changed in place."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def skip_where(self, found_inf: Float[Tensor, ""]) -> None:
+        """Let the next step change nothing where `found_inf` is 1."""
+        for optimizer in self.optimizers:
+            optimizer.found_inf = found_inf
+
+    def step(self) -> None:
+        """Move every parameter."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[int, Any]]:
+        """Return the moments of each, numbered as its parameters are."""
+        return [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+
+    def load_state_dict(self, states: Sequence[dict[int, Any]]) -> None:
+        """Take the moments that `state_dict` returned; rates stay as they are.
+
+        Raises ValueError where they are another number of optimisers' or parameters'.
+        """
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
 def build_optimizer(
     groups: Mapping[str, Sequence[nn.Parameter]], settings: TrainSettings
-) -> SkippingAdamW:
-    """Return AdamW over the groups "backbone" and "rest", each with its own learning rate.
+) -> Together:
+    """Return AdamW over the groups "backbone" and "rest", and Muon over "matrices".
 
+    Each has its own learning rate; with `muon_lr` 0 AdamW trains the matrices like the rest.
     Source: Loshchilov and Hutter (arXiv 1711.05101); rates of arXiv 2005.12872, appendix A.4.
     """
     rates = {"backbone": settings.backbone_lr, "rest": settings.lr}
-    assert set(groups) == set(rates), "the detector's groups are backbone and rest"
-    return SkippingAdamW(
-        [
-            {"params": list(groups[name]), "lr": rate, "full_lr": rate, "name": name}
-            for name, rate in rates.items()
-            if groups[name]
-        ],
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+    rates["matrices"] = settings.muon_lr or settings.lr
+    assert set(groups) <= set(rates), f"the groups of a detector are {', '.join(rates)}"
+    by_muon = ["matrices"] if settings.muon_lr else []
+
+    def chosen(names: Sequence[str]) -> list[dict[str, Any]]:
+        return [
+            {"params": list(groups[name]), "lr": rates[name], "full_lr": rates[name], "name": name}
+            for name in names
+            if groups.get(name)
+        ]
+
+    adamw = chosen([name for name in rates if name not in by_muon])
+    muon = chosen(by_muon)
+    decay = settings.weight_decay
+    optimizers: list[SkippingAdamW | Muon] = []
+    if adamw:
+        optimizers.append(SkippingAdamW(adamw, weight_decay=decay, fused=True))
+    if muon:
+        optimizers.append(Muon(muon, weight_decay=decay))
+    return Together(*optimizers)
 
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_learning_rates(optimizer: Together, factor: float) -> None:
     """Set every group's learning rate to `factor` times its full one."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["full_lr"]
 
 
 def apply_gradients(
-    optimizer: SkippingAdamW, clip_norm: float
+    optimizer: Together, clip_norm: float
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """Clip the gradients to `clip_norm`, step unless one is not finite, and forget them.
 
@@ -56,9 +109,9 @@ def apply_gradients(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm)
     finite = torch.isfinite(norm)
-    optimizer.found_inf = (~finite).float()
+    optimizer.skip_where((~finite).float())
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     return norm, finite
 
 

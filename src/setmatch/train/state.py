@@ -34,7 +34,7 @@ def save_state(
     average = learner.average
     state = {
         "model": learner.detector.state_dict(),
-        "optimizer": learner.optimizer.state_dict()["state"],
+        "optimizer": learner.optimizer.state_dict(),
         "average_updates": None if average is None else average.updates,
         "skips": dataclasses.asdict(skips),
     }
@@ -57,8 +57,7 @@ def restore_state(checkpoint: Checkpoint, learner: Learner) -> Skips:
     state = torch.load(path, map_location=device, weights_only=True)
     try:
         learner.detector.load_state_dict(state["model"])
-        groups = learner.optimizer.state_dict()["param_groups"]
-        learner.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        learner.optimizer.load_state_dict(state["optimizer"])
         skips = Skips(**state["skips"])
         updates = state["average_updates"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
