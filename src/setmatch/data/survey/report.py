@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import Progress
 
@@ -14,7 +15,7 @@ from setmatch.data.folders import canonical
 from setmatch.data.index import Index, open_dataset
 from setmatch.data.opening import find_parts, require_split
 from setmatch.data.parts import WHOLE
-from setmatch.data.survey.facts import Facts, facts_of
+from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
 from setmatch.data.survey.pictures import SAMPLE, Picture, alike, open_pictures, sample
 from setmatch.data.survey.plan import Plan, make_plan
@@ -119,7 +120,7 @@ def survey(
     if len(splits) > 1:
         facts.append(facts_of("all", list(splits.values()), preprocessing))
     if plan is not None and timer is not None and training is not None:
-        plan = plan.timed(timer(plan.recipe, training))
+        plan = _timed(plan, training, opened, timer)
     return Survey(
         Path(data),
         splits,
@@ -129,6 +130,18 @@ def survey(
         plan,
         time.monotonic() - began,
     )
+
+
+def _timed(
+    plan: Plan, training: Index, opened: Mapping[str, Sequence[Picture]], timer: Timer
+) -> Plan:
+    """Return the plan with its measured time, where some of its pictures can be used."""
+    split = "train" if "train" in opened else next(iter(opened))
+    usable = [picture.image for picture in opened[split] if picture.look]
+    chosen = training.choose(np.array(usable, dtype=np.int64))
+    if not len(objects_of(chosen).row):
+        return plan
+    return plan.timed(timer(plan.recipe, chosen))
 
 
 def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list[Finding]]:

@@ -1,0 +1,59 @@
+"""How long a training step takes on this machine, measured by taking a few."""
+
+import time
+from itertools import islice
+
+import torch
+
+from setmatch.config import Recipe
+from setmatch.criterion import Normaliser
+from setmatch.data.index import Index
+from setmatch.data.loader import training_batches
+from setmatch.data.order import accumulation
+from setmatch.data.survey.check import check_data
+from setmatch.models.presets import build
+from setmatch.structures import Card
+from setmatch.train.runtime import processes
+from setmatch.train.start import Start, build_learner, preprocessing_of
+
+_STEPS = 3
+
+
+def seconds_per_step(recipe: Recipe, training: Index) -> float:
+    """Return the seconds of one optimiser step, reading images included, in one process.
+
+    The model has random weights; the first step, which pays for imports and caches, does not
+    count. Raises ConfigError, and DataError for images that cannot be read.
+    """
+    preprocessing, settings = preprocessing_of(recipe.data), recipe.train
+    card = Card(recipe.model.preset, recipe.model.arguments, training.categories, preprocessing)
+    detector = build(card)
+    check = check_data(training, None, detector.num_queries, preprocessing)
+    start = Start(recipe, training, None, check, detector, None, {}, "random weights")
+    with processes() as runtime:
+        learner = build_learner(start, runtime)
+        batches = iter(
+            training_batches(
+                training,
+                recipe.data,
+                preprocessing,
+                batch_size=settings.batch_size,
+                micro_batch=settings.micro_batch,
+                rank=0,
+                world=1,
+                first_step=0,
+                steps=1 + _STEPS,
+                seed=settings.seed,
+            )
+        )
+        began = time.perf_counter()
+        for step in range(1 + _STEPS):
+            window = list(
+                islice(batches, accumulation(settings.batch_size, settings.micro_batch, 1))
+            )
+            counts = [Normaliser.of(each.targets, detector.num_queries).counts for each in window]
+            learner.learn(window, Normaliser(torch.stack(counts).sum(0)))
+            if runtime.device.type == "cuda":
+                torch.cuda.synchronize(runtime.device)
+            began = time.perf_counter() if step == 0 else began
+        return (time.perf_counter() - began) / _STEPS

@@ -1,0 +1,155 @@
+"""A mended copy of annotations keeps what was sound, and leaves nothing to repair."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.coco import read_coco
+from setmatch.data.index import open_dataset
+from setmatch.data.survey.mend import mend, write_mended
+from setmatch.errors import DataError
+
+
+def annotation(id_: Any, box: list[Any], **more: Any) -> dict[str, Any]:
+    plain = {"id": id_, "image_id": 1, "category_id": 3, "bbox": box, "iscrowd": 0, "area": 5.5}
+    return plain | more
+
+
+def tree_of(annotations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "info": {"year": 2026},
+        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60, "licence": 4}],
+        "categories": [{"id": 3, "name": "cat", "supercategory": "animal"}],
+        "annotations": annotations,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    Image.new("RGB", (60, 40)).save(folder / "a.png")
+    return folder
+
+
+def mended(folder: Path, tree: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    (folder / "set.json").write_text(json.dumps(tree))
+    return mend(json.loads(json.dumps(tree)), read_coco(folder / "set.json"))
+
+
+def test_what_is_sound_stays_exactly(folder: Path):
+    """Keys that no detector knows, outlines and every digit survive."""
+    tree = tree_of(
+        [
+            annotation(0, [1, 2.125, 30, 0.1 + 0.2], note="x", segmentation=[[1, 2, 3, 4, 5, 6]]),
+            annotation(2**60, [-0.4, 0, 60.6, 40.2]),
+            annotation(7, [5, 5, 9, 9], segmentation={"counts": "abc", "size": [40, 60]}),
+            annotation(8, [5, 5, 9, 9], iscrowd=1),
+        ]
+    )
+    assert mended(folder, tree) == (tree, [])
+
+
+def test_each_change_is_listed(folder: Path):
+    """What was left out or changed is listed with its place, id, key, and both values."""
+    tree = tree_of(
+        [
+            annotation(1, [5, 5, 0, 9]),
+            annotation(2, [50, 30, 20, 20], area=400),
+            annotation(2, [1, 1, 5, 5], area=None),
+            annotation("4", [1, 1, 7, 7], segmentation=[[1, 2], [1, 2, 3, 4, 5, 6]]),
+            annotation(5, [9, 9, -5, 5]),
+        ]
+    )
+    result, changes = mended(folder, tree)
+    assert [row["bbox"] for row in result["annotations"]] == [
+        [50, 30, 10, 10],
+        [1, 1, 5, 5],
+        [1, 1, 7, 7],
+    ]
+    assert ("annotations[0]", 1, "", tree["annotations"][0], None) in changes
+    assert ("annotations[1]", 2, "bbox", [50, 30, 20, 20], [50, 30, 10, 10]) in changes
+    assert ("annotations[1]", 2, "area", 400, 100.0) in changes
+    assert ("annotations[2]", 2, "area", None, 25.0) in changes
+    assert ("annotations[3]", "4", "id", "4", 4) in changes
+    assert any(
+        change[2] == "segmentation" and change[4] == [[1, 2, 3, 4, 5, 6]] for change in changes
+    )
+    ids = [row["id"] for row in result["annotations"]]
+    assert len(set(ids)) == 3
+    assert {2, 4} < set(ids)
+
+
+def test_copies_go_and_twins_stay(folder: Path):
+    """An entry listed twice stands once; the same box under another id keeps its own extras."""
+    box = [1, 1, 5, 5]
+    rows = [annotation(5, box, k="a"), annotation(5, box, k="b"), annotation(6, box, k="c")]
+    result, changes = mended(folder, tree_of(rows))
+    assert [row["k"] for row in result["annotations"]] == ["a", "c"]
+    assert [change[:3] for change in changes] == [("annotations[1]", 5, "")]
+
+
+SIDES = st.sampled_from([-70, -5, -0.3, 0, 3, 10.5, 39.9, 60, 60.4, 200, 1e300, float("nan")]) | (
+    st.integers(-100, 100)
+)
+ROWS = st.fixed_dictionaries(
+    {
+        "image_id": st.sampled_from([1, 1, "1", 9]),
+        "category_id": st.sampled_from([3, 3.0]),
+        "bbox": st.lists(SIDES | st.none(), min_size=4, max_size=4),
+    },
+    optional={
+        "id": st.sampled_from([0, 1, 2, "2", 3.0, None]),
+        "iscrowd": st.sampled_from([0, 1, True]),
+        "area": st.sampled_from([0, 4, -1, None, float("nan"), "big"]),
+        "segmentation": st.sampled_from([[], None, 7, [[1, 2]], [[1, 2, 3, 4, 5, 6]], {"size": 1}]),
+        "k": st.integers(0, 3),
+    },
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROWS, max_size=6), st.booleans(), st.booleans())
+def test_a_mended_file_needs_no_repair(folder: Path, rows, image_twice: bool, class_twice: bool):
+    """Whatever was odd, the copy reads without repairs and teaches exactly the same."""
+    tree = tree_of(rows)
+    if image_twice:
+        tree["images"].append(copy.deepcopy(tree["images"][0]))
+    if class_twice:
+        tree["categories"].append({"id": 4, "name": "cat"})
+    result, changes = mended(folder, tree)
+    before = read_coco(folder / "set.json")
+    (folder / "set.json").write_text(json.dumps(result))
+    after = read_coco(folder / "set.json")
+    assert [r for r in after.repairs if r.done != "the same box and class again: kept"] == []
+    old, new = before.target(0), after.target(0)
+    assert old.classes.tolist() == new.classes.tolist()
+    assert old.cxcywh.shape == new.cxcywh.shape
+    assert ((old.cxcywh - new.cxcywh).abs() < 1e-5).all()
+    assert json.dumps(changes)
+    assert (result == tree) == (not changes)
+    again, nothing = mend(result, after)
+    assert (again, nothing) == (result, [])
+
+
+def test_the_copy_lies_as_the_original(folder: Path, tmp_path: Path):
+    """Copying the folder of copies over the data set mends it; changes.json says what changed."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    (data / "images").mkdir(parents=True)
+    (data / "annotations").mkdir()
+    Image.new("RGB", (60, 40)).save(data / "images" / "a.png")
+    tree = tree_of([annotation(1, [5, 5, 0, 9]), annotation(2, [5, 5, 5, 9])])
+    for split in ("train", "val"):
+        (data / "annotations" / f"{split}.json").write_text(json.dumps(tree))
+    assert len(write_mended(data, out)) == 2
+    assert len(json.loads((out / "changes.json").read_text())) == 2
+    for split in ("train", "val"):
+        (out / "annotations" / f"{split}.json").replace(data / "annotations" / f"{split}.json")
+    assert open_dataset(data, "train").repairs == ()
+    with pytest.raises(DataError, match="replace the originals"):
+        write_mended(data, data)
