@@ -126,7 +126,8 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     short_px = float(np.median(training.sizes_px.min(axis=1)))
     large = short_px >= 400
     seen = Preprocessing() if large else Preprocessing(480, 800)
-    small = float((_sides_px(training, seen) < SMALL_PX).mean()) if len(training) else 0.0
+    sides_px = _sides_px(training, seen)
+    small = (sides_px < SMALL_PX).sum() / max(len(sides_px), 1)
     preset = FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED
     why = f"{small:.0%} of the objects are small at this resolution"
     reasons = [

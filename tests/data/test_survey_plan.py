@@ -1,0 +1,112 @@
+"""The plan fits the data, exists as a recipe, and promises nothing that was not measured."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setmatch.config import load_recipe
+from setmatch.data.index import Index
+from setmatch.data.survey.plan import (
+    FINE_TUNED,
+    FINE_TUNED_DENSE,
+    FROM_SCRATCH,
+    QUERIES,
+    Plan,
+    make_plan,
+)
+from setmatch.models.presets import MODELS
+from setmatch.models.published import PUBLISHED
+from setmatch.structures import Categories
+from setmatch.train.plan import Plan as Schedule
+
+
+def index_of(images: int, objects: int, size_px: tuple[int, int], side_px: float) -> Index:
+    """Images of one size, each with equal square objects."""
+    count = images * objects
+    return Index(
+        source=Path("set.json"),
+        images=Path("images"),
+        categories=Categories((1,), ("cat",)),
+        image_ids=np.arange(images),
+        sizes_px=np.tile(np.array(size_px, dtype=np.int32), (images, 1)),
+        names=b"x" * images,
+        name_offsets=np.arange(images + 1),
+        offsets=np.arange(images + 1) * objects,
+        xywh_px=np.tile([0.0, 0.0, side_px, side_px], (count, 1)),
+        area_px=np.full(count, side_px**2),
+        slots=np.zeros(count, dtype=np.int32),
+        crowd=np.zeros(count, dtype=bool),
+        annotation_ids=np.arange(count),
+    )
+
+
+def planned(has_gpu: bool, images: int = 500, objects: int = 5, side_px: float = 80.0) -> Plan:
+    return make_plan(index_of(images, objects, (480, 640), float(side_px)), has_gpu)
+
+
+def test_only_models_that_exist_are_planned():
+    """Every name a plan can hold is a model, and what is fine-tuned has published weights."""
+    assert {FINE_TUNED, FINE_TUNED_DENSE, FROM_SCRATCH} <= {*MODELS}
+    assert {FINE_TUNED, FINE_TUNED_DENSE} <= {*PUBLISHED}
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(0, 30),
+    st.tuples(st.integers(8, 4000), st.integers(8, 4000)),
+    st.floats(0.5, 8),
+    st.booleans(),
+)
+def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: float, gpu: bool):
+    """Whatever the data, the written plan reads back to the same recipe and can be followed."""
+    plan = make_plan(index_of(images, objects, size_px, side_px), gpu)
+    assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
+    settings = plan.recipe.train
+    assert settings.batch_size % settings.micro_batch == 0
+    assert plan.num_queries in QUERIES
+    assert plan.num_queries >= objects
+    assert plan.steps == Schedule(images, settings).steps
+    assert plan.hours is None
+    assert len(plan.reasons) == 5
+
+
+@pytest.mark.parametrize(("objects", "queries"), [(5, 100), (100, 100), (101, 200), (2000, 900)])
+def test_queries_follow_the_fullest_images(objects: int, queries: int):
+    """Nearly every image has a query for each object; published weights bring 100 at least."""
+    assert planned(has_gpu=True, images=20, objects=objects).num_queries == queries
+
+
+def test_without_a_gpu_a_small_model_is_planned():
+    """A model that a processor can train, at a resolution that shows the objects."""
+    plan = planned(has_gpu=False)
+    assert plan.recipe.model.preset == FROM_SCRATCH
+    assert plan.weights == "none"
+    small = planned(has_gpu=False, side_px=20)
+    assert small.recipe.data.short_side_px > plan.recipe.data.short_side_px
+    assert "no GPU" in plan.reasons[0]
+
+
+def test_small_objects_ask_for_more_resolution():
+    """With a GPU, mostly small objects choose the dilated model."""
+    assert planned(has_gpu=True, side_px=12).recipe.model.preset == FINE_TUNED_DENSE
+    assert planned(has_gpu=True, side_px=90).recipe.model.preset == FINE_TUNED
+
+
+def test_more_images_need_fewer_epochs():
+    """The number of steps is kept, between sensible bounds of epochs."""
+    epochs = [planned(True, n).recipe.train.epochs for n in (100, 500, 2000, 50_000)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] == 300
+    assert epochs[-1] == 12
+
+
+def test_time_is_only_told_when_measured():
+    """Hours are steps times the measured seconds."""
+    plan = planned(True)
+    assert plan.hours is None
+    timed = plan.timed(3.6)
+    assert timed.hours == pytest.approx(plan.steps * 3.6 / 3600)
