@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("evaluate", "export", "explain"),
     ("train",),
     ("__init__",),
-    ("demo", "web", "cli", "__main__"),
+    ("demo", "web", "cli_data", "cli", "__main__"),
 )
 
 

@@ -1,0 +1,101 @@
+"""The verbs that are about data sets alone; cli.py says how verbs are written."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+DataFormat = Literal["coco", "panoptic", "voc", "yolo"]
+
+
+def survey(
+    data: Path,
+    /,
+    *,
+    json: Path | None = None,
+    html: Path | None = None,
+    recipe: Path | None = None,
+    fix: Path | None = None,
+    all_images: Annotated[bool, Parameter(negative="")] = False,
+    time: Annotated[bool, Parameter(negative="")] = False,
+    format: DataFormat | None = None,
+) -> None:
+    """Say what is in a data set, what is wrong with it, and how to train on it.
+
+    The exit code is 1 when something must be mended by hand.
+
+    Parameters
+    ----------
+    data
+        Folder of a data set, or an annotation file.
+    json
+        Write every fact and finding to this file.
+    html
+        Write a page with pictures to this file.
+    recipe
+        Write the planned recipe to this file.
+    fix
+        Write a mended copy of COCO annotations, and what was changed, to this folder.
+    all_images
+        Open every picture, not only some hundred of each split.
+    time
+        Take a few steps of the planned training, to tell how long it would take.
+    format
+        What the annotations are, where looking is not enough.
+    """
+    from rich.console import Console
+
+    from setmatch.data.survey.mend import write_mended
+    from setmatch.data.survey.page import write_page
+    from setmatch.data.survey.report import survey
+    from setmatch.data.survey.terminal import shown
+    from setmatch.data.survey.write import write_json, write_recipe
+    from setmatch.train.timing import seconds_per_step
+
+    timer = seconds_per_step if time else None
+    found = survey(data, format=format, all_images=all_images, timer=timer, progress=True)
+    Console().print(shown(found))
+    for path, write in ((json, write_json), (html, write_page), (recipe, write_recipe)):
+        if path is not None:
+            write(found, path)
+    if fix is not None:
+        print(f"changes: {len(write_mended(data, fix, format))}, listed in {fix / 'changes.json'}")
+    found.require_sound()
+
+
+def convert_data(
+    source: Path,
+    destination: Path,
+    /,
+    *,
+    to: Literal["coco", "voc", "yolo"],
+    split: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    format: DataFormat | None = None,
+    link: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write a data set in another format; boxes stay what they are.
+
+    Parameters
+    ----------
+    source
+        Folder or annotation file of a data set.
+    destination
+        Folder to write; new or empty.
+    to
+        The format to write.
+    split
+        Only this split. May be repeated.
+    format
+        What the source is, where it could be several.
+    link
+        Link to the images instead of copying them.
+    """
+    from setmatch.data.conversion import convert_dataset
+
+    done = convert_dataset(source, destination, to, split, format, link)
+    for name, images in done.images.items():
+        print(f"{name}: {images} images, {done.annotations[name]} annotations")
+    for note in done.notes:
+        print(note)
+    images_are = "linked" if link else "copied"
+    print(f"written to {done.folder}, images {images_are}")
