@@ -9,6 +9,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
 
+from setmatch.models.presets import MODELS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_presets():
+    """Let the tiny detectors be named in recipes, here only."""
+    MODELS.update(tiny.PRESETS)
+    yield
+    for name in tiny.PRESETS:
+        del MODELS[name]
+
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):

@@ -7,6 +7,7 @@ report it in one line, or go on without the image.
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ from setmatch.errors import DataError
 from setmatch.structures import Batch, Preprocessing, Target
 
 _SKIPPED_AT_MOST = 0.01  # of the images
+_GRACE_S = 30  # as long as cluster managers wait between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
@@ -267,6 +269,13 @@ def _as_it_is(loaded: Any) -> Any:
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    # Ctrl-C reaches every process of the group, but the main one decides when to stop.
+    # Ctrl-C, and often SIGTERM, reach every process of the group, but the main one decides when to
+    # stop, and needs its workers until then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_in_time)
+
+
+def _end_in_time(number: int, frame: FrameType | None) -> None:
+    """Obey a second SIGTERM at once, and the first when the main process had time to save."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.alarm(_GRACE_S)

@@ -37,6 +37,11 @@ def write_checkpoint(
     """
     folder = run / CHECKPOINTS / f"{PREFIX}{step:08d}"
     write_whole(folder, fill, {**facts, "step": step})
+    remove_old(run, keep)
+
+
+def remove_old(run: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints."""
     for old in _folders(run)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 

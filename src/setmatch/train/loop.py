@@ -77,8 +77,9 @@ def lost_workers_named() -> Iterator[None]:
     """Turn the death of a process that reads images into a TrainingError that says what to try."""
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # The last two come from the pipe of a worker that died while it handed over a batch.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
             f"a process that reads images has died ({' '.join(str(error).split())}), often because "
@@ -189,5 +190,6 @@ class Training:
             )
         self.learner.detector.train()
         metrics = report.to_json()
-        self.journal.write_evaluation(steps, metrics)
         self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))
+        # Last, because the line tells a resumed run that nothing of this is left to do.
+        self.journal.write_evaluation(steps, metrics)

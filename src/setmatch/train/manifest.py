@@ -47,7 +47,10 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
         _take_name(aside, folder)
         _flush(folder.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
-        # torch reports a full disk as RuntimeError, safetensors as its own error.
+        # torch reports a full disk as RuntimeError, safetensors as its own error; but a worker that
+        # reads images may die while this goes on, which is reported as RuntimeError as well.
+        if "DataLoader" in str(error):
+            raise
         raise TrainingError(
             f"{folder}: cannot be written ({' '.join(str(error).split())}); what was there before "
             "is intact: free space or choose another folder, then go on with --resume"

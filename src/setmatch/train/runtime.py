@@ -22,9 +22,12 @@ T = TypeVar("T")
 
 # A process that dies closes its sockets, which gloo notices at once; so hosts may wait long, as
 # when the first process writes a checkpoint. NCCL notices only by the clock, but is entered only
-# after all hosts have met in the same step, so that a short time is enough.
+# after all hosts have met in the same step, so that a short time is enough. Until they have met for
+# the first time, torchrun's agent looks after them; without it nobody does but the clock, of which
+# torch waits up to twice.
 HOST_PATIENCE = timedelta(minutes=30)
 DEVICE_PATIENCE = timedelta(seconds=50)
+UNATTENDED_PATIENCE = timedelta(seconds=25)
 LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
 
 
@@ -43,33 +46,27 @@ class Runtime:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum of `tensor` over all processes.
-
-        Raises TrainingError when another process has ended.
-        """
+        """Return the sum of `tensor` over all processes."""
         if self.world == 1:
             return tensor
         total = tensor.clone()
-        with lost_peers_named():
-            dist.all_reduce(total, group=self.host if total.device.type == "cpu" else None)
+        dist.all_reduce(total, group=self.host if total.device.type == "cpu" else None)
         return total
 
     def gather(self, value: T) -> list[T]:
-        """Return the value of every process, by rank; raises TrainingError when one has ended."""
+        """Return the value of every process, by rank."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        with lost_peers_named():
-            dist.all_gather_object(values, value, group=self.host)
+        dist.all_gather_object(values, value, group=self.host)
         return values
 
     def broadcast(self, value: T) -> T:
-        """Return the first process' value; raises TrainingError when a process has ended."""
+        """Return the first process' value."""
         if self.world == 1:
             return value
         values = [value]
-        with lost_peers_named():
-            dist.broadcast_object_list(values, src=0, group=self.host)
+        dist.broadcast_object_list(values, src=0, group=self.host)
         return values[0]
 
     def first(self, work: Callable[[], T]) -> T:
@@ -92,9 +89,8 @@ class Runtime:
     def equalise(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite `tensors` with the first process' values."""
         if self.world > 1:
-            with lost_peers_named():
-                for tensor in tensors:
-                    dist.broadcast(tensor, src=0)
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return `model`, its gradients averaged over the processes at the end of a backward."""
@@ -134,7 +130,8 @@ def processes(device: str = "auto") -> Iterator[Runtime]:
     """Join the processes that torchrun started, or be the only one; leave them at the end.
 
     `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
-    Raises ConfigError for a device that is not there or an environment that is incomplete.
+    Raises ConfigError for a device that is not there or an environment that is incomplete, and
+    TrainingError when another process has ended, whatever this one was about.
     """
     rank, world = _environment("RANK", 0), _environment("WORLD_SIZE", 1)
     place = _device(device, _environment("LOCAL_RANK", 0))
@@ -143,16 +140,35 @@ def processes(device: str = "auto") -> Iterator[Runtime]:
     if world == 1:
         yield Runtime(place)
         return
-    host = None
-    if place.type == "cuda":
-        dist.init_process_group("nccl", timeout=DEVICE_PATIENCE, device_id=place)
-        group = dist.new_group(backend="gloo", timeout=HOST_PATIENCE)
-        host = group if isinstance(group, dist.ProcessGroup) else None
-    else:
-        dist.init_process_group("gloo", timeout=HOST_PATIENCE)
-    yield Runtime(place, rank, world, host)
+    host = _meet(place, rank, world)
+    with lost_peers_named():
+        yield Runtime(place, rank, world, host)
     # Only here, not after an error: saying goodbye to a lost process could wait for ever.
     dist.destroy_process_group()
+
+
+def _meet(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | None:
+    """Join the other processes, soon or not at all; return the hosts' group beside NCCL's."""
+    patience = HOST_PATIENCE if "TORCHELASTIC_RUN_ID" in os.environ else UNATTENDED_PATIENCE
+    host: Any = None
+    try:
+        if place.type == "cuda":
+            dist.init_process_group("nccl", timeout=patience, device_id=place)
+            host = dist.new_group(backend="gloo", timeout=patience)
+        else:
+            dist.init_process_group("gloo", timeout=patience)
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"process {rank} of {world}: the processes did not come together in "
+            f"{patience.seconds} s ({' '.join(str(error).split())[:200]}); start all of them by "
+            "torchrun"
+        ) from error
+    # A public name only in the newest torch.
+    set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
+    if host is not None:
+        set_timeout(DEVICE_PATIENCE, None)
+    set_timeout(HOST_PATIENCE, host)
+    return host if isinstance(host, dist.ProcessGroup) else None
 
 
 def choose_precision(setting: str, device: torch.device) -> torch.dtype:

@@ -25,6 +25,7 @@ from setmatch.train.checkpoint import (
     Checkpoint,
     has_checkpoints,
     newest_good,
+    remove_old,
     set_aside_newer,
 )
 from setmatch.train.ema import Average
@@ -173,6 +174,7 @@ def open_run(run: Path, start: Start) -> None:
             aside.write_text(dump_recipe(start.recipe), encoding="utf-8")
         start.check.write(run / "data_report.json")
         set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
+        remove_old(run, start.recipe.train.keep_checkpoints)
     except OSError as error:
         raise ConfigError(
             f"{run}: cannot be written ({error.strerror}); name another folder"
