@@ -78,7 +78,7 @@ def test_overrides_leave_the_given_mapping_alone():
         ("trian: {epochs: 7}", ["unknown key trian", "did you mean train?"]),
         ("train: {epoch: 7}", ["unknown key train.epoch", "did you mean epochs?"]),
         ("matching: {clas: 7}", ["unknown key matching.clas", "did you mean class?"]),
-        ("train: {zzz: 7}", ["unknown key train.zzz", "known here: epochs, batch_size"]),
+        ("train: {zzz: 7}", ["unknown key train.zzz", "known here: epochs, minutes"]),
         ("train: {epochs: 0}", ["train.epochs = 0", "greater than or equal to 1"]),
         ("train: {epochs: 7.0}", ["train.epochs = 7.0"]),
         ("train: {epochs: true}", ["train.epochs = True"]),

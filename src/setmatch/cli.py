@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 import setmatch
 from setmatch.cli_data import convert_data, survey
-from setmatch.errors import DataError, SetmatchError
+from setmatch.errors import ConfigError, DataError, SetmatchError
 
 app = App(
     name="setmatch",
@@ -63,6 +63,7 @@ def train(
     recipe: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     epochs: int | None = None,
+    minutes: float | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     allow_changes: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
@@ -76,7 +77,7 @@ def train(
     out
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
-        Preset to train; `setmatch models` lists them. Default: the recipe's.
+        Preset to train; `setmatch models` lists them. It brings the recipe called like it.
     weights
         Where to start from: a published name, a file, a run, "imagenet" (trunk only) or "none".
     recipe
@@ -84,7 +85,9 @@ def train(
     set_
         Change one setting of the recipe, as in --set train.lr=1e-4. May be repeated.
     epochs
-        Short for --set train.epochs=N.
+        Train for so many rounds through the images.
+    minutes
+        Train by the clock: schedule, warm-up and evaluations follow the time left.
     resume
         Go on from the newest good checkpoint in the folder of the run.
     allow_changes
@@ -94,14 +97,20 @@ def train(
     """
     from setmatch.train.loop import train
 
-    short = () if epochs is None else (f"train.epochs={epochs}",)
+    if epochs is not None and minutes is not None:
+        raise ConfigError("--epochs and --minutes: give the one that is to end the run")
+    length: tuple[str, ...] = ()
+    if minutes is not None:
+        length = (f"train.minutes={minutes}",)
+    elif epochs is not None:
+        length = (f"train.epochs={epochs}", "train.minutes=0")
     train(
         data,
         model,
         out=out,
         weights=weights,
         recipe=recipe,
-        overrides=(*set_, *short),
+        overrides=(*set_, *length),
         resume=resume,
         allow_changes=allow_changes,
         device=device,

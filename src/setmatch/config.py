@@ -89,6 +89,7 @@ class TrainSettings(Section):
     """The published optimisation; `batch_size` is images per optimiser step, over all processes."""
 
     epochs: Count = 300
+    minutes: NotNegative = 0.0  # above 0 the clock ends the run, whatever `epochs` says
     batch_size: Count = 16
     micro_batch: Count = 2  # images a process takes through the model at once
     lr: Positive = 1e-4

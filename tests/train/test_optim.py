@@ -43,9 +43,10 @@ def test_a_step_that_is_not_finite_changes_no_bit(poison):
     _, finite = apply_gradients(optimizer, 0.1)
     assert not finite
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    for now, before in zip(optimizer.state_dict(), state):
-        for slot, moments in now.items():
-            assert all(torch.equal(value, before[slot][key]) for key, value in moments.items())
+    for kind, slots in optimizer.state_dict().items():
+        for slot, moments in slots.items():
+            before = state[kind][slot]
+            assert all(torch.equal(value, before[key]) for key, value in moments.items())
 
 
 def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
@@ -147,3 +148,17 @@ def test_every_step_and_process_has_its_own_seed():
     seeds = {plan.seed(step, rank) for step in range(50) for rank in range(4)}
     assert len(seeds) == 200
     assert plan.seed(7, 1) == Plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
+
+
+def test_by_the_clock_everything_follows_the_time():
+    """Warm-up, cosine, ten evaluations and the end depend on the seconds spent, not on steps."""
+    plan = Plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
+    assert plan.by_clock
+    factors = [plan.lr_factor(7, spent_s) for spent_s in (0.0, 0.6, 1.2, 30.0, 59.9)]
+    assert 0 < factors[0] < factors[1] < factors[2]
+    assert factors[3] == pytest.approx(0.5, abs=0.01)
+    assert factors[4] < 0.01
+    assert [plan.evaluates(5, t, t + 1.0) for t in (4.5, 5.5, 6.5)] == [False, True, False]
+    assert sum(plan.evaluates(t, float(t), t + 1.0) for t in range(60)) == 10
+    assert not plan.over(10**6, 59.9)
+    assert plan.over(3, 60.0)

@@ -73,8 +73,8 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
     """Nothing that was learnt is lost, and a resume ends where an undisturbed run does."""
     note = Journal.note
 
-    def interrupted(self, step, learned):
-        note(self, step, learned)
+    def interrupted(self, step, *rest):
+        note(self, step, *rest)
         if step == after:
             os.kill(os.getpid(), number)
 

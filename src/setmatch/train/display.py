@@ -6,7 +6,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -14,6 +13,7 @@ from rich.progress import (
 )
 
 from setmatch.train.log import Row
+from setmatch.train.plan import Plan
 
 SHOWN = ("loss", "class", "l1", "giou", "class_error")
 PLAIN_EVERY_S = 5.0
@@ -25,16 +25,17 @@ class Display:
     It goes to stderr, so that stdout stays for results.
     """
 
-    def __init__(self, steps: int, *, quiet: bool = False) -> None:
+    def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self._steps = steps
+        self._plan = plan
+        self._progress = 0.0
         self._evaluated = ""
         self._printed_s = float("-inf")
-        self._started: tuple[float, int] | None = None
+        self._started: tuple[float, float] | None = None
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[done]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -42,7 +43,7 @@ class Display:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=steps, numbers="")
+        self._task = self._bar.add_task("training", total=1.0, done="", numbers="")
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -60,9 +61,10 @@ class Display:
         """Print a sentence above the bar."""
         self.console.print(sentence, markup=False)
 
-    def advance(self, done: int) -> None:
-        """Show that `done` steps are done."""
-        self._bar.update(self._task, completed=done)
+    def advance(self, done: int, spent_s: float) -> None:
+        """Show that `done` steps are done, after `spent_s` seconds."""
+        self._progress = self._plan.progress(done, spent_s)
+        self._bar.update(self._task, completed=self._progress, done=self._steps(done))
 
     def show(self, row: Row) -> None:
         """Show a row of the log."""
@@ -73,15 +75,19 @@ class Display:
         shown = [f"{name} {_number(row[name])}" for name in SHOWN if name in row]
         numbers = " ".join([*shown, f"{_number(row['images_per_s'])} images/s", self._evaluated])
         self._bar.update(self._task, numbers=numbers)
-        done = int(row["step"] or 0)
         now = time.monotonic()
-        started_s, first = self._started = self._started or (now, done)
-        due = now - self._printed_s >= PLAIN_EVERY_S or done == self._steps
+        started_s, first = self._started = self._started or (now, self._progress)
+        due = now - self._printed_s >= PLAIN_EVERY_S or self._progress >= 1
         if due and not self.console.is_terminal:
             self._printed_s = now
-            pace = (now - started_s) / max(1, done - first)
-            left = f"{pace * (self._steps - done) / 60:.1f} min left" if done > first else ""
-            self.say(f"step {done}/{self._steps} epoch {row['epoch']} {numbers} {left}".rstrip())
+            gained = self._progress - first
+            left = (now - started_s) * (1 - self._progress) / gained / 60 if gained > 0 else None
+            words = "" if left is None else f"{left:.1f} min left"
+            done = self._steps(int(row["step"] or 0))
+            self.say(f"step {done} epoch {row['epoch']} {numbers} {words}".rstrip())
+
+    def _steps(self, done: int) -> str:
+        return f"{done}" if self._plan.by_clock else f"{done}/{self._plan.steps}"
 
 
 def _number(value: object) -> str:

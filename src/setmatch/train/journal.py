@@ -28,7 +28,7 @@ class Journal:
     ) -> None:
         place = {id_: number for number, id_ in enumerate(images.image_ids.tolist())}
         self.meter = Meter(runtime, lambda image_id: images.name(place[image_id]), skips)
-        self.display = Display(plan.steps, quiet=not runtime.is_first)
+        self.display = Display(plan, quiet=not runtime.is_first)
         self._plan = plan
         self._rows = read_rows(run / LOG, first)
         self._loggers: list[Logger] = []
@@ -37,6 +37,7 @@ class Journal:
                 JsonLines(run / LOG, self._rows),
                 CommaSeparated(run / TABLE, self._rows),
             ]
+        self._lr_factor = 1.0
         self.resume_clock(first)
 
     def has_evaluation(self, steps: int) -> bool:
@@ -51,10 +52,11 @@ class Journal:
         """Measure images/s from here: saving and evaluating are no training."""
         self._clock_s, self._clock_step = time.monotonic(), steps
 
-    def note(self, step: int, learned: Learned) -> None:
+    def note(self, step: int, spent_s: float, lr_factor: float, learned: Learned) -> None:
         """Take note of a step, without waiting for the device."""
         self.meter.add(learned)
-        self.display.advance(step + 1)
+        self._lr_factor = lr_factor
+        self.display.advance(step + 1, spent_s)
 
     def write_line(self, step: int) -> None:
         """Write what happened since the last line; name the images behind skipped steps.
@@ -64,7 +66,7 @@ class Journal:
         if self.meter.empty:
             return
         reading, settings = self.meter.read(), self._plan.settings
-        factor = self._plan.lr_factor(step)
+        factor = self._lr_factor
         images = (step + 1 - self._clock_step) * settings.batch_size
         self._write(
             {

@@ -18,8 +18,8 @@ from setmatch.data.order import accumulation
 from setmatch.errors import TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
+from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
-from setmatch.train.meter import Skips
 from setmatch.train.optim import set_learning_rates
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime, processes
@@ -33,7 +33,7 @@ from setmatch.train.start import (
     introduction,
     open_run,
 )
-from setmatch.train.state import restore_state, save_state
+from setmatch.train.state import Progress, restore_state, save_state
 
 
 def train(
@@ -95,40 +95,53 @@ class Training:
         self.settings = start.recipe.train
         self.plan = Plan(len(start.training), self.settings)
         self.learner = build_learner(start, runtime)
-        skips = Skips()
         self.first, self.saved = 0, -1  # steps done when this began, and when last saved
+        progress = Progress()
         if start.checkpoint is not None:
-            skips = restore_state(start.checkpoint, self.learner)
+            progress = restore_state(start.checkpoint, self.learner)
             self.first = self.saved = start.checkpoint.step
+        self.clock = Clock(progress.spent_s)
+        # Seconds that all processes agree on, and whether the last step asks for an evaluation.
+        self.spent_s, self.due = progress.spent_s, progress.evaluation_due
         runtime.first(lambda: open_run(run, start))
-        self.journal = Journal(run, self.plan, runtime, start.training, self.first, skips)
+        self.journal = Journal(run, self.plan, runtime, start.training, self.first, progress.skips)
         for sentence in introduction(start, self.plan, self.learner):
             self.journal.say(sentence)
 
     def go_on(self) -> None:
         """Take the steps that are left, in the order of the plan."""
-        pending = self.first > 0 and self.plan.evaluates(self.first - 1)
-        if pending and not self.journal.has_evaluation(self.first):
+        if self.due and not self.journal.has_evaluation(self.first):
             self.evaluate(self.first)  # the run ended between checkpoint and evaluation
         parts = accumulation(
             self.settings.batch_size, self.settings.micro_batch, self.runtime.world
         )
         batches = iter(self.batches())
-        for step in range(self.first, self.plan.steps):
+        self.clock.start()
+        step = self.first
+        while not self.plan.over(step, self.spent_s):
             window = list(islice(batches, parts))
+            before_s = self.spent_s
             normaliser = self.agree(window, step)
             # Seeded anew for every step, so that nothing in between, such as an evaluation or a
             # resume, changes what dropout leaves out.
             torch.manual_seed(self.plan.seed(step, self.runtime.rank))
-            set_learning_rates(self.learner.optimizer, self.plan.lr_factor(step))
-            self.journal.note(step, self.learner.learn(window, normaliser))
-            if self.plan.logs(step):
+            factor = self.plan.lr_factor(step, self.spent_s)
+            set_learning_rates(self.learner.optimizer, factor)
+            self.journal.note(step, self.spent_s, factor, self.learner.learn(window, normaliser))
+            if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
-            if self.plan.saves(step):
-                self.save(step + 1)
-            if self.plan.evaluates(step):
-                self.evaluate(step + 1)
-        self.journal.say(f"done: {self.plan.steps} steps; the run is in {self.run}")
+            self.due = self.plan.evaluates(step, before_s, self.spent_s)
+            step += 1
+            if self.plan.saves(step - 1, before_s, self.spent_s):
+                self.save(step)
+            if self.due:
+                self.evaluate(step)
+        if self.saved != step:  # the clock ended it
+            self.journal.write_line(step - 1)
+            self.due = True
+            self.save(step)
+            self.evaluate(step)
+        self.journal.say(f"done: {step} steps; the run is in {self.run}")
 
     def batches(self) -> TrainingBatches:
         """Return this process' micro-batches of the steps that are left."""
@@ -148,26 +161,36 @@ class Training:
     def agree(self, window: Sequence[Minibatch], step: int) -> Normaliser:
         """Return what the losses of `step` are divided by, unless a process was told to stop.
 
-        One exchange for both, on the hosts, where all processes meet once a step.
+        One exchange for both and for the first process' clock, on the hosts, where all processes
+        meet once a step.
         """
         queries = self.learner.detector.num_queries
         counts = [Normaliser.of(minibatch.targets, queries).counts for minibatch in window]
         flags = self.stop.flags()
-        agreed = self.runtime.sum(torch.cat([torch.stack(counts).sum(0), flags]))
-        number = agreed_signal(agreed[-len(flags) :])
+        spent_s = torch.tensor([self.clock.spent_s if self.runtime.is_first else 0.0])
+        agreed = self.runtime.sum(torch.cat([torch.stack(counts).sum(0), spent_s, flags]))
+        total, self.spent_s = agreed[:4], agreed[4].item()
+        number = agreed_signal(agreed[5:])
         if number is not None:
             self.journal.write_line(step - 1)
             if self.saved != step:
                 self.save(step)
             raise Stopped(number, f"after step {step}, which is saved in {self.run}")
-        return Normaliser(agreed[: -len(flags)])
+        return Normaliser(total)
 
     def save(self, steps: int) -> None:
         """Write the checkpoint after `steps` steps."""
         skips = self.journal.meter.skips
         keep = self.settings.keep_checkpoints
         self.runtime.first(
-            lambda: save_state(self.run, self.learner, steps, skips, self.start.facts, keep)
+            lambda: save_state(
+                self.run,
+                self.learner,
+                steps,
+                Progress(skips, self.spent_s, self.due),
+                self.start.facts,
+                keep,
+            )
         )
         self.saved = steps
         self.journal.resume_clock(steps)

@@ -47,17 +47,18 @@ class Together:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict[int, Any]]:
-        """Return the moments of each, numbered as its parameters are."""
-        return [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+    def state_dict(self) -> dict[str, dict[int, Any]]:
+        """Return the moments that each kind keeps, numbered as its parameters are."""
+        return {type(each).__name__: each.state_dict()["state"] for each in self.optimizers}
 
-    def load_state_dict(self, states: Sequence[dict[int, Any]]) -> None:
+    def load_state_dict(self, states: Mapping[str, dict[int, Any]]) -> None:
         """Take the moments that `state_dict` returned; rates stay as they are.
 
-        Raises ValueError where they are another number of optimisers' or parameters'.
+        Raises KeyError or ValueError where they are of other optimisers or parameters.
         """
-        for optimizer, state in zip(self.optimizers, states, strict=True):
+        for optimizer in self.optimizers:
             groups = optimizer.state_dict()["param_groups"]
+            state = states[type(optimizer).__name__]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

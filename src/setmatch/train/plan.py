@@ -1,8 +1,9 @@
-"""The plan of a run as pure functions of the step: epochs, learning rate, what falls due when.
+"""The plan of a run: epochs or minutes, learning rate, what falls due when.
 
 Steps count from 0; "after `step`" means when `step + 1` optimiser steps are done. The data are an
 endless stream of epochs, of which every step takes the next `batch_size` images, so that epochs
-may end within a step and a step may end several.
+may end within a step and a step may end several. By epochs everything is a function of the step
+alone; by the clock it is one of the step and of `spent_s`, the seconds of training so far.
 """
 
 import math
@@ -12,18 +13,39 @@ import numpy as np
 
 from setmatch.config import TrainSettings
 
+CLOCK_EVALUATIONS = 10  # of a run by the clock
+CLOCK_WARMUP = 0.02  # of its time
+ENDLESS = 10**12
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How many steps a run takes over `images` training images, and what happens at each."""
+    """How long a run over `images` training images takes, and what happens at each step."""
 
     images: int
     settings: TrainSettings
 
     @property
+    def by_clock(self) -> bool:
+        """True when minutes end the run, not epochs."""
+        return self.settings.minutes > 0
+
+    @property
     def steps(self) -> int:
-        """Return the number of optimiser steps; the last may reach into one more epoch."""
+        """Return the number of optimiser steps at most; the last may reach into one more epoch."""
+        if self.by_clock:
+            return ENDLESS
         return math.ceil(self.settings.epochs * self.images / self.settings.batch_size)
+
+    def progress(self, step: int, spent_s: float) -> float:
+        """Return how much of the run lies before `step`, 0 to 1."""
+        if self.by_clock:
+            return min(1.0, spent_s / (60 * self.settings.minutes))
+        return step / self.steps
+
+    def over(self, step: int, spent_s: float) -> bool:
+        """Say whether the run ends before `step`."""
+        return self.progress(step, spent_s) >= 1
 
     def epoch(self, step: int) -> int:
         """Return the epoch that the first image of `step` belongs to, from 0."""
@@ -35,35 +57,51 @@ class Plan:
             return self.settings.epochs
         return (step + 1) * self.settings.batch_size // self.images
 
-    def evaluates(self, step: int) -> bool:
-        """Say whether an evaluation is due after `step`; the last step always has one."""
+    def evaluates(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+        """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
+
+        By epochs every n of them and after the last step; by the clock ten times, evenly.
+        """
+        if self.by_clock:
+            before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
+            return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
         every = self.settings.evaluate_every
         due = self.ended(step) // every > self.ended(step - 1) // every
         return due or step + 1 == self.steps
 
-    def saves(self, step: int) -> bool:
-        """Say whether a checkpoint is due after `step`: every n steps, and when an epoch ends."""
+    def saves(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+        """Say whether a checkpoint is due after `step`: every n steps, and with evaluations.
+
+        By epochs also when one ends; by the clock they may be shorter than a checkpoint takes.
+        """
         return (
             (step + 1) % self.settings.checkpoint_every == 0
-            or self.ended(step) > self.ended(step - 1)
-            or self.evaluates(step)
+            or (not self.by_clock and self.ended(step) > self.ended(step - 1))
+            or self.evaluates(step, before_s, after_s)
         )
 
-    def logs(self, step: int) -> bool:
+    def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a log line is due after `step`; every checkpoint has one, to resume from."""
-        return (step + 1) % self.settings.log_every == 0 or self.saves(step)
+        return (step + 1) % self.settings.log_every == 0 or self.saves(step, before_s, after_s)
 
-    def lr_factor(self, step: int) -> float:
+    def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
         """Return what the learning rates are multiplied by at `step`.
 
-        Linear warm-up, then a drop to a tenth at `drop_epoch` (published) or a half cosine to 0.
+        Linear warm-up, then a drop to a tenth at `drop_epoch` (published; by the clock after two
+        thirds of the time) or a half cosine to 0.
         """
-        settings = self.settings
-        warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+        settings, progress = self.settings, self.progress(step, spent_s)
+        if self.by_clock:
+            # Not from 0: the first step would be wasted.
+            warmup = min(1.0, (progress + 1e-3) / CLOCK_WARMUP)
+        else:
+            warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
         if settings.schedule == "drop":
-            return warmup * (0.1 if self.epoch(step) >= settings.drop_epoch else 1.0)
-        span = max(1, self.steps - settings.warmup_steps)
-        progress = min(1.0, max(0, step - settings.warmup_steps) / span)
+            late = progress >= 2 / 3 if self.by_clock else self.epoch(step) >= settings.drop_epoch
+            return warmup * (0.1 if late else 1.0)
+        if not self.by_clock:
+            span = max(1, self.steps - settings.warmup_steps)
+            progress = min(1.0, max(0, step - settings.warmup_steps) / span)
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
     def seed(self, step: int, rank: int) -> int:

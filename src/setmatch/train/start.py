@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe
+from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.criterion import Criterion
 from setmatch.data.index import Index, open_dataset
 from setmatch.data.opening import require_split
@@ -75,9 +75,12 @@ def choose_recipe(
 ) -> Recipe:
     """Return the recipe asked for; where none is named, a resumed run's own is the base.
 
-    `model` is the preset, unless an override names another. Raises ConfigError.
+    `model` is the preset, unless an override names another; where neither recipe nor run is named
+    it brings the recipe called like it, if there is one. Raises ConfigError.
     """
     base = checkpoint.facts["recipe"] if recipe is None and checkpoint is not None else recipe
+    if base is None and model in recipe_names():
+        base = model
     preset = [] if model is None else [f"model.preset={model}"]
     return load_recipe(base, [*preset, *overrides])
 
@@ -199,9 +202,15 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"{validation}",
         f"classes: {len(names)} ({known})",
         f"model: {detector.card.preset}, {trained:,} parameters to train; from {start.weights}",
-        f"plan: {settings.epochs} epochs are {plan.steps} steps of {settings.batch_size} images "
+        f"plan: {_length(plan)} of {settings.batch_size} images "
         f"({world} process(es) x {parts} micro-batch(es) of {settings.micro_batch})",
         f"computing on {learner.runtime.device} in {precision}",
         *training.notes,
     ]
     return [*sentences, *start.check.sentences()]
+
+
+def _length(plan: Plan) -> str:
+    if plan.by_clock:
+        return f"{plan.settings.minutes:g} minutes of steps"
+    return f"{plan.settings.epochs} epochs are {plan.steps} steps"

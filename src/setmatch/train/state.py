@@ -6,6 +6,7 @@ the step alone (plan.py, data/order.py), so that the step is all there is to sav
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,17 @@ TRAINER = "trainer.pt"
 HARMLESS = ("data.workers",)  # settings that change nothing but speed
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is beside its steps."""
+
+    skips: Skips = field(default_factory=Skips)
+    spent_s: float = 0.0
+    evaluation_due: bool = False  # after the last step
+
+
 def save_state(
-    run: Path, learner: Learner, step: int, skips: Skips, facts: Mapping[str, Any], keep: int
+    run: Path, learner: Learner, step: int, progress: Progress, facts: Mapping[str, Any], keep: int
 ) -> None:
     """Write the checkpoint after `step` steps: the weights to answer with, and trainer.pt.
 
@@ -36,7 +46,7 @@ def save_state(
         "model": learner.detector.state_dict(),
         "optimizer": learner.optimizer.state_dict(),
         "average_updates": None if average is None else average.updates,
-        "skips": dataclasses.asdict(skips),
+        "progress": dataclasses.asdict(progress),
     }
 
     def fill(folder: Path) -> None:
@@ -46,7 +56,7 @@ def save_state(
     write_checkpoint(run, step, fill, facts, keep)
 
 
-def restore_state(checkpoint: Checkpoint, learner: Learner) -> Skips:
+def restore_state(checkpoint: Checkpoint, learner: Learner) -> Progress:
     """Fill a learner, whose detector was loaded from `checkpoint`, with the rest of its state.
 
     Learning rates and weight decay stay as the learner has them. Raises TrainingError when
@@ -58,13 +68,14 @@ def restore_state(checkpoint: Checkpoint, learner: Learner) -> Skips:
     try:
         learner.detector.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
-        skips = Skips(**state["skips"])
+        told = state["progress"]
+        progress = Progress(**{**told, "skips": Skips(**told["skips"])})
         updates = state["average_updates"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: not the state of this run ({error})") from None
     if learner.average is not None and updates is not None:
         learner.average.updates.copy_(updates)
-    return skips
+    return progress
 
 
 def facts_of(recipe: Recipe, training: Index) -> dict[str, Any]:
