@@ -35,7 +35,7 @@ def survey(
     recipe
         Write the planned recipe to this file.
     fix
-        Write a mended copy of COCO annotations, and what was changed, to this folder.
+        Write a mended COCO copy of the annotations, and what was changed, to this folder.
     all_images
         Open every picture, not only some hundred of each split.
     time

@@ -153,3 +153,17 @@ def test_the_copy_lies_as_the_original(folder: Path, tmp_path: Path):
     assert open_dataset(data, "train").repairs == ()
     with pytest.raises(DataError, match="replace the originals"):
         write_mended(data, data)
+
+
+def test_other_formats_become_coco(tmp_path: Path):
+    """Of a YOLO folder the copy is COCO JSON; what reading it changed is listed with its line."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    for kind in ("images", "labels"):
+        (data / kind / "train").mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(data / "images" / "train" / "a.png")
+    (data / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0 0.2\n")
+    (data / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    changes = write_mended(data, out)
+    (kept,) = json.loads((out / "annotations" / "train.json").read_text())["annotations"]
+    assert kept["bbox"] == pytest.approx([24, 16, 12, 8])
+    assert any(change.entry == "line 2" for change in changes)

@@ -208,7 +208,7 @@ def _classes(
             if count and name not in known:
                 what = "class without an object to learn from"
                 done = "never found, so that its AP will be 0"
-                yield Finding("note", what, done, split, value=f"{name}: {count} objects")
+                yield Finding("note", what, done, split, value=f"{name}: {_objects(count)}")
             if not count and name in known:
                 done = f"its AP cannot be measured on {split}"
                 yield Finding("note", "class missing from a split", done, split, value=name)
@@ -219,10 +219,14 @@ def _classes(
             yield Finding("note", "class without a box", done, split, value=name)
         elif count < FEW_OBJECTS:
             done = "too few to learn from; add pictures, or merge it with another class"
-            value = f"{name}: {count} objects"
+            value = f"{name}: {_objects(count)}"
             yield Finding(
                 "note", f"class with under {FEW_OBJECTS} objects", done, split, value=value
             )
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count} objects"
 
 
 def _of_object(

@@ -1,4 +1,4 @@
-"""A mended copy of COCO annotations: what was sound stays as it was, to the last key and digit.
+"""A mended COCO copy of annotations: what was sound stays as it was, to the last key and digit.
 
 An annotation stays if the index has it with an area inside its image; the index knows its id, and
 whatever else was repaired. The image files are not copied.
@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from setmatch.data.coco import read_coco
-from setmatch.data.index import Index
+from setmatch.data.index import Index, Repair
 from setmatch.data.opening import find_parts
+from setmatch.data.ragged import unpack
 from setmatch.data.survey.facts import images_of
+from setmatch.data.write_coco import coco_tree
 from setmatch.errors import DataError
 from setmatch.files import whole_file
 
@@ -30,7 +32,7 @@ class Change:
     """One change of a mended copy; `key` is "" when the whole entry was left out."""
 
     file: str
-    entry: str  # "images[3]"
+    entry: str  # "images[3]", or "line 7"
     id: Any  # as the file has it
     key: str
     before: Any
@@ -38,22 +40,31 @@ class Change:
 
 
 def write_mended(data: Path, out: Path, format: str | None = None) -> list[Change]:
-    """Write a mended copy of every annotation file of a COCO data set into folder `out`.
+    """Write a mended COCO copy of all annotations of a data set into folder `out`.
 
-    The copies lie in `out` as the originals in `data`, so that copying `out` over `data` mends it;
-    out/changes.json lists every change. Raises DataError for other formats, for files that cannot
-    be read, and where a copy would replace its original.
+    Copies of COCO files lie in `out` as the originals in `data`, so that copying `out` over `data`
+    mends it; of other formats they are out/annotations/SPLIT.json, with the images named from
+    where the index found them. out/changes.json lists every change. Raises DataError for files
+    that cannot be read, and where a copy would replace its original.
     """
-    parts = find_parts(data, format)
     changes: list[Change] = []
-    for source in dict.fromkeys(part.source for part in parts.values()):
-        name = source.relative_to(data) if data.is_dir() else Path(source.name)
-        if source.suffix != ".json" or any(part.format != "coco" for part in parts.values()):
-            raise DataError(f"{data}: only COCO annotations can be mended; convert the data first")
-        if (out / name).resolve() == source.resolve():
+    done: set[Path] = set()
+    for part in find_parts(data, format).values():
+        copied = part.format == "coco"
+        if copied and part.source in done:
+            continue
+        done.add(part.source)
+        place = part.source.name if data.is_file() else part.source.relative_to(data)
+        name = Path(place) if copied else Path("annotations", f"{part.split}.json")
+        if (out / name).resolve() == part.source.resolve():
             raise DataError(f"{out}: the copies would replace the originals; name another folder")
-        index = read_coco(source)
-        tree = json.loads(source.read_bytes())
+        index = part.read()
+        if copied:
+            tree = json.loads(part.source.read_bytes())
+        else:
+            files = unpack(index.names, index.name_offsets)
+            tree = json.loads(msgspec.json.encode(coco_tree(index, files)))
+            changes += [_reading(repair) for repair in index.repairs]
         mended, changed = mend(tree, index)
         changes += [Change(str(name), *each) for each in changed]
         with whole_file(out / name) as aside:
@@ -62,6 +73,12 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
         listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
         aside.write_text(listed, encoding="utf-8")
     return changes
+
+
+def _reading(repair: Repair) -> Change:
+    """Return what reading a file that is no COCO JSON already changed."""
+    entry = "" if repair.line is None else f"line {repair.line}"
+    return Change(repair.file, entry, repair.annotation, "", repair.value, repair.done)
 
 
 _Changed = tuple[str, Any, str, Any, Any]

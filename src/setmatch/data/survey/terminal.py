@@ -98,13 +98,15 @@ def _classes(facts: Sequence[Facts]) -> Table:
     table.add_column("objects", width=_BAR)
     for each in facts:
         table.add_column(each.name, justify="right")
-    for name, count in counts[:_CLASSES]:
+    shown_first = [item for item in counts[:_CLASSES] if item[1]]
+    for name, count in shown_first:
         bar = Text("█" * max(round(_BAR * count / most), count > 0), style="cyan")
         each_split = [_count(each.class_objects.get(name)) for each in facts]
         table.add_row(Text(name, overflow="ellipsis", no_wrap=True), bar, *each_split)
-    if len(counts) > _CLASSES:
-        rest = sum(count for _, count in counts[_CLASSES:])
-        table.add_row(Text(f"{len(counts) - _CLASSES} more, {rest:,} objects", style="dim"))
+    if rest := counts[len(shown_first) :]:
+        objects = sum(count for _, count in rest)
+        words = f"{objects:,} objects" if objects else "without a box"
+        table.add_row(Text(f"{len(rest)} more, {words}", style="dim"))
     return table
 
 
