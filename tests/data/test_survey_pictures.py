@@ -172,6 +172,8 @@ def test_a_picture_of_another_split_is_found(tmp_path: Path):
             tmp_path / "v", {"new.jpg": (192, 128), "other.jpg": (96, 64), "twin.jpg": (96, 64)}
         ),
     }
-    (leak,) = alike(splits, {split: opened(index, split) for split, index in splits.items()})
+    (twins,) = alike(splits, {split: opened(index, split) for split, index in splits.items()})
+    assert (twins.split, twins.image, twins.other_split, twins.other) == ("val", 0, "train", 4)
+    leak = twins.finding(splits)
     assert (leak.split, leak.file) == ("val", "new.jpg")
-    assert leak.value.startswith("4.png of train")
+    assert leak.value.startswith("like 4.png of train")

@@ -31,7 +31,7 @@ def bars(histogram: Histogram, caption: str, thing: str, edge: Callable[[float],
         parts.append(
             f'<rect x="{step * number + 1:.1f}" y="{_HEIGHT - _FOOT - height:.1f}" '
             f'width="{max(step - 2, 1):.1f}" height="{height:.1f}" rx="2">'
-            f"<title>{low} to {high}: {count:,} {thing}</title></rect>"
+            f"<title>from {low} to below {high}: {count:,} {thing}</title></rect>"
         )
     every = -(-len(edges) // _LABELS)
     for number in range(0, len(edges), every):

@@ -25,6 +25,7 @@ _PICTURES = {"train": 12}  # of other splits half as many
 _LONG_SIDE_PX = 720
 _LISTED = 100  # findings of a kind; the JSON has all
 _CLASSES = 80
+_TWINS = 12
 
 
 def write_page(survey: Survey, path: Path) -> None:
@@ -46,6 +47,7 @@ def write_page(survey: Survey, path: Path) -> None:
             f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
             for name, colour in list(colours.items())[:_CLASSES]
         ),
+        twins="\n".join(_twins(survey)),
         pictures="\n".join(_pictures(survey, colours)),
         plan=_plan(survey, survey.plan) if survey.plan is not None else "",
         seconds=f"{survey.seconds:.1f}",
@@ -134,6 +136,22 @@ def _pictures(survey: Survey, colours: Mapping[str, str]) -> Iterator[str]:
         readable = [picture.image for picture in survey.opened[split] if picture.look]
         for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
             yield _picture(split, index, image, why, colours)
+
+
+def _twins(survey: Survey) -> Iterator[str]:
+    if not survey.twins:
+        return
+    yield "<h2>Alike in different splits</h2><div class='twins'>"
+    for twins in survey.twins[:_TWINS]:
+        sides = ((twins.other_split, twins.other), (twins.split, twins.image))
+        for split, image in sides:
+            index = survey.splits[split]
+            name = html.escape(f"{split}/{index.name(image)}")
+            yield (
+                f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}"></div>'
+                f"<figcaption>{name}</figcaption></figure>"
+            )
+    yield "</div>"
 
 
 def _telling(index: Index, readable: list[int], most: int) -> dict[int, str]:

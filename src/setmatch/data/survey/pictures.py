@@ -44,6 +44,29 @@ class Picture:
     look: Look | None
 
 
+@dataclass(frozen=True)
+class Twins:
+    """Two pictures of different splits that look alike, and how many of 64 hash bits differ."""
+
+    split: str
+    image: int
+    other_split: str
+    other: int
+    bits: int
+
+    def finding(self, splits: Mapping[str, Index]) -> Finding:
+        """Return what there is to know about them."""
+        name = splits[self.other_split].name(self.other)
+        return Finding(
+            "note",
+            "looks like a picture of another split",
+            "if it shows the same, delete one, or the AP is too good to be true",
+            self.split,
+            splits[self.split].name(self.image),
+            value=f"like {name} of {self.other_split}; {self.bits} of 64 bits differ",
+        )
+
+
 def sample(index: Index, most: int | None) -> Int64[NDArray[np.int64], " S"]:
     """Choose `most` images of an index, always the same ones, in order; None chooses all."""
     if most is None or most >= len(index):
@@ -66,8 +89,8 @@ def open_pictures(
     return opened
 
 
-def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Finding]:
-    """Return a finding for every opened picture that looks like one of an earlier split.
+def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Twins]:
+    """Return every opened picture that looks like one of an earlier split, with the closest one.
 
     Such pictures leak what is to be measured into what is learnt. The same file is no news here.
     """
@@ -81,19 +104,13 @@ def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) 
         closest = {pair.second: pair for pair in reversed(pairs)}
         for position in sorted(closest):
             pair = closest[position]
-            image, other = looks[1][position][0], looks[0][pair.first][0]
-            if splits[second].path(image).resolve() == splits[first].path(other).resolve():
-                continue
-            found.append(
-                Finding(
-                    "note",
-                    "looks like a picture of another split",
-                    "if it shows the same, delete one, or the AP is too good to be true",
-                    second,
-                    splits[second].name(image),
-                    value=f"{splits[first].name(other)} of {first}; {pair.bits} of 64 bits differ",
-                )
+            twins = Twins(second, looks[1][position][0], first, looks[0][pair.first][0], pair.bits)
+            paths = (
+                splits[second].path(twins.image).resolve(),
+                splits[first].path(twins.other).resolve(),
             )
+            if paths[0] != paths[1]:
+                found.append(twins)
     return found
 
 

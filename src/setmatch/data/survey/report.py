@@ -17,7 +17,7 @@ from setmatch.data.opening import find_parts, require_split
 from setmatch.data.parts import WHOLE
 from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
-from setmatch.data.survey.pictures import SAMPLE, Picture, alike, open_pictures, sample
+from setmatch.data.survey.pictures import SAMPLE, Picture, Twins, alike, open_pictures, sample
 from setmatch.data.survey.plan import Plan, make_plan
 from setmatch.errors import DataError
 from setmatch.structures import Preprocessing
@@ -46,6 +46,7 @@ class Survey:
     opened: Mapping[str, Sequence[Picture]]
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
+    twins: tuple[Twins, ...]
     plan: Plan | None
     seconds: float
 
@@ -115,7 +116,8 @@ def survey(
     )
     opened = _open_pictures(splits, None if all_images else SAMPLE, progress)
     findings += [finding for each in opened.values() for pic in each for finding in pic.findings]
-    findings += alike(splits, opened)
+    twins = alike(splits, opened)
+    findings += [each.finding(splits) for each in twins]
     facts = [facts_of(split, [index], preprocessing) for split, index in splits.items()]
     if len(splits) > 1:
         facts.append(facts_of("all", list(splits.values()), preprocessing))
@@ -127,6 +129,7 @@ def survey(
         opened,
         tuple(facts),
         tuple(findings),
+        tuple(twins),
         plan,
         time.monotonic() - began,
     )
