@@ -21,9 +21,9 @@ def held_out(names: Sequence[str]) -> Bool[NDArray[np.bool_], " N"]:
     """
     hashes = [_hash(name.rpartition("/")[2].split(".rf.")[0]) for name in names]
     out = np.array([value % SHARE == 0 for value in hashes], dtype=bool)
-    if len(set(hashes)) > 1 and (out.all() or not out.any()):
-        # So few images that none, or all, fell to one side.
-        out = np.array([value == min(hashes) for value in hashes], dtype=bool)
+    if out.all() or not out.any():
+        # So few images that all fell to one side; a single one is for training.
+        out = np.array([value == min(hashes) < max(hashes) for value in hashes], dtype=bool)
     return out
 
 

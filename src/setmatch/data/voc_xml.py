@@ -90,7 +90,7 @@ class _Events:
         self._tags.pop()
         self._texts.clear()
 
-    def doctype(self, name: str, system: str | None, public: str | None, internal: bool) -> None:
+    def doctype(self, name: str, system: str | None, public: str | None, internal: int) -> None:
         line = self._parser.CurrentLineNumber
         raise DataError(
             f"{self._file.path}:{line}: declares a DOCTYPE, which can hold entities; remove it"

@@ -1,0 +1,8 @@
+"""Tests of data keep no index in the user's own cache."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,175 @@
+"""Indexes that took long to read are kept, mapped, and made again when anything changed."""
+
+import json
+import os
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import setmatch.data.cache as cache
+from setmatch.data.index import Index, open_dataset
+from setmatch.data.opening import find_parts
+
+RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch) -> Path:
+    """Give a data set that is kept however quickly it was read."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_WORTH_S", 0.0)
+    root = tmp_path / "set"
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    for split in ("train", "val"):
+        Image.new("RGB", (60, 40)).save(root / "images" / f"{split}.png")
+        save(root, split, [4, 3, 20, 10], [0, 0, 0, 0])
+    return root
+
+
+def save(root: Path, split: str, *boxes: list[float]) -> None:
+    tree = {
+        "images": [{"id": 1, "file_name": f"{split}.png", "height": 40, "width": 60}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": 3, "bbox": box, "area": 1.0, "iscrowd": 0}
+            | {"segmentation": [RING]}
+            for i, box in enumerate(boxes)
+        ],
+    }
+    (root / f"annotations/{split}.json").write_text(json.dumps(tree))
+
+
+def kept(root: Path) -> list[Path]:
+    return list((root.parent / "cache/indexes").glob("*.index"))
+
+
+def reads(root: Path, monkeypatch, split: str = "train") -> tuple[Index, int]:
+    """Open a split, and count how often it was really read."""
+    part = find_parts(root)[split]
+    calls = []
+    spied = type(part)(
+        **{f.name: getattr(part, f.name) for f in fields(part)}
+        | {"read": lambda: calls.append(1) or part.read()}
+    )
+    return cache.cached(spied), len(calls)
+
+
+def assert_equal(one: Index, other: Index) -> None:
+    for part in (lambda index: index, lambda index: index.outlines):
+        for field in fields(part(one)):
+            a, b = getattr(part(one), field.name), getattr(part(other), field.name)
+            if isinstance(a, np.ndarray):
+                assert a.dtype == b.dtype
+                np.testing.assert_array_equal(a, b)
+            elif field.name != "outlines":
+                assert a == b
+
+
+def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
+    """All columns, names, repairs and outlines; the second time nothing is read."""
+    fresh = find_parts(root)["train"].read()
+    assert fresh.repairs
+    first, read_first = reads(root, monkeypatch)
+    second, read_second = reads(root, monkeypatch)
+    assert (read_first, read_second) == (1, 0)
+    assert_equal(fresh, first)
+    assert_equal(fresh, second)
+    assert len(second.target(0)) == 1
+
+
+def test_the_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
+    """Nobody copies them, and nobody can change them."""
+    reads(root, monkeypatch)
+    index, _ = reads(root, monkeypatch)
+    for column in (index.xywh_px, index.slots, index.outlines.points_px):
+        assert not column.flags.owndata
+        assert not column.flags.writeable
+
+
+def later(path: Path) -> None:
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+CHANGES = {
+    "another box": lambda root: save(root, "train", [4, 3, 20, 11]),
+    "a new time": lambda root: later(root / "annotations/train.json"),
+    "a new image": lambda root: shutil.copy(root / "images/val.png", root / "images/b.png"),
+    "a nearer folder of images": lambda root: shutil.copytree(root / "images", root / "train"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_is_noticed(root: Path, monkeypatch, change):
+    """What the index was made from decides; the other split is another index."""
+    reads(root, monkeypatch)
+    reads(root, monkeypatch, "val")
+    change(root)
+    assert reads(root, monkeypatch)[1] == 1
+    assert reads(root, monkeypatch)[1] == 0
+
+
+def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
+    """The beginning and the end of the file count as well."""
+    reads(root, monkeypatch)
+    path = root / "annotations/train.json"
+    status = path.stat()
+    path.write_text(path.read_text().replace('"cat"', '"dog"'))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    index, count = reads(root, monkeypatch)
+    assert (count, index.categories.names) == (1, ("dog",))
+
+
+def test_label_files_count_one_by_one(root: Path, monkeypatch):
+    """In a folder of YOLO labels, one changed file makes the index again."""
+    yolo = root.parent / "yolo"
+    for split in ("train", "val"):
+        (yolo / "images" / split).mkdir(parents=True)
+        (yolo / "labels" / split).mkdir(parents=True)
+        shutil.copy(root / "images/val.png", yolo / "images" / split / "a.png")
+        (yolo / "labels" / split / "a.txt").write_text("0 .5 .5 .5 .5\n")
+    assert reads(yolo, monkeypatch)[1] == 1
+    assert reads(yolo, monkeypatch)[1] == 0
+    (yolo / "labels/train/a.txt").write_text("0 .5 .5 .5 .6\n")
+    assert reads(yolo, monkeypatch)[1] == 1
+    Image.new("RGB", (60, 48)).save(yolo / "images/train/a.png")
+    index, count = reads(yolo, monkeypatch)
+    assert (count, index.size_px(0)) == (1, (48, 60))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObject):
+    """Any flipped bit and any cut: the index is read again, and is right."""
+    whole, _ = reads(root, monkeypatch)
+    (path,) = kept(root)
+    good = path.read_bytes()
+    place = data.draw(st.integers(0, len(good) - 1))
+    bit = 1 << data.draw(st.integers(0, 7))
+    flipped = good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :]
+    path.unlink()
+    path.write_bytes(data.draw(st.sampled_from([good[:place], flipped])))
+    index, count = reads(root, monkeypatch)
+    assert count == 1
+    assert_equal(whole, index)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch):
+    """The data set opens nevertheless."""
+    (root.parent / "cache").write_text("a file")
+    assert reads(root, monkeypatch)[1] == 1
+    assert len(open_dataset(root, "train")) == 1
+
+
+def test_what_is_read_quickly_is_not_kept(root: Path, monkeypatch):
+    """Small data sets leave no files behind."""
+    monkeypatch.setattr(cache, "_WORTH_S", 60.0)
+    reads(root, monkeypatch)
+    assert kept(root) == []

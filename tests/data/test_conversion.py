@@ -1,0 +1,213 @@
+"""Data sets keep what they are on the way from any format to any other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.cli import main
+from setmatch.data.conversion import WRITERS, convert_dataset
+from setmatch.data.index import Index, open_dataset
+from setmatch.errors import ConfigError, DataError
+
+TRIANGLE = [3.25, 2.0, 30.1, 2.5, 10.0, 20.75]
+
+
+def write_coco(root: Path, splits: dict[str, list[dict]], classes=("cat", "dog")) -> Path:
+    """Write pictures of 60 × 40, three a split, with the given annotations."""
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    for split, annotations in splits.items():
+        names = [f"{split} {number}.png" for number in range(3)]
+        for name in names:
+            Image.new("RGB", (60, 40)).save(root / "images" / name)
+        tree = {
+            "images": [
+                {"id": 7 * i, "file_name": name, "height": 40, "width": 60}
+                for i, name in enumerate(names)
+            ],
+            "categories": [{"id": 5 * i, "name": name} for i, name in enumerate(classes)],
+            "annotations": annotations,
+        }
+        (root / "annotations" / f"{split}.json").write_text(json.dumps(tree))
+    return root
+
+
+def annotation(id_: int, image: int, slot: int, bbox: list[float], **more) -> dict:
+    plain = {"id": id_, "image_id": 7 * image, "category_id": 5 * slot, "bbox": bbox}
+    return plain | {"area": bbox[2] * bbox[3], "iscrowd": 0} | more
+
+
+def content(index: Index) -> list[tuple]:
+    """Return all that formats share: names, sizes, and each image's objects in order."""
+    rows = []
+    for image in range(len(index)):
+        own = slice(index.offsets[image], index.offsets[image + 1])
+        names = [index.categories.name(slot) for slot in index.slots[own].tolist()]
+        rows.append((index.size_px(image), names, index.crowd[own].tolist(), index.xywh_px[own]))
+    return rows
+
+
+def assert_same(one: Index, other: Index, within_px: float) -> None:
+    assert len(one) == len(other)
+    for (size, names, crowd, xywh), (size2, names2, crowd2, xywh2) in zip(
+        content(one), content(other)
+    ):
+        assert (size, names, crowd) == (size2, names2, crowd2)
+        np.testing.assert_allclose(xywh2, xywh, rtol=0, atol=within_px)
+
+
+SIDES = st.floats(0.01, 60) | st.integers(1, 60).map(float)
+BOXES = st.tuples(st.floats(0, 59), st.floats(0, 39), SIDES, SIDES).map(list)
+OBJECTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), BOXES), max_size=6)
+
+
+@settings(max_examples=10)
+@given(OBJECTS, st.permutations(["coco", "voc", "yolo"]))
+def test_boxes_survive_every_way(tmp_path_factory, objects, way):
+    """Through all formats in any order: exact until YOLO, and a millionth of a pixel after it."""
+    root = tmp_path_factory.mktemp("way")
+    rows = [annotation(i, *each) for i, each in enumerate(objects)]
+    here = write_coco(root / "start", {"train": rows, "val": []})
+    first, within_px = open_dataset(here, "train"), 0.0
+    if not objects:
+        return
+    for to in way:
+        within_px = 1e-6 if to == "yolo" else within_px
+        convert_dataset(here, root / to, to)
+        here = root / to
+        assert_same(first, open_dataset(here, "train"), within_px)
+        assert len(open_dataset(here, "val")) == 3
+        assert open_dataset(here, "val").categories.names == first.categories.names
+
+
+def rich(root: Path) -> Path:
+    runs = {"counts": "0T1", "size": [40, 60]}
+    hull = [3.25, 2.0, 26.85, 18.75]
+    return write_coco(
+        root,
+        {
+            "train": [
+                annotation(1, 0, 1, hull, segmentation=[TRIANGLE]),
+                annotation(2, 0, 0, [1, 1, 50, 30], segmentation=[TRIANGLE]),
+                annotation(3, 1, 0, [0, 0, 9, 9], iscrowd=1, segmentation=runs),
+                annotation(4, 2, 0, hull, segmentation=[TRIANGLE, TRIANGLE]),
+            ],
+            "test": [],
+        },
+    )
+
+
+def test_coco_keeps_everything(tmp_path: Path):
+    """Ids, areas, crowds, polygons and run lengths come back to the last bit."""
+    convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "coco")
+    one, other = (json.loads((tmp_path / f / "annotations/train.json").read_text()) for f in "ab")
+    assert other["annotations"] == one["annotations"]
+    assert other["categories"] == one["categories"]
+    assert other["images"] == one["images"]
+
+
+def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
+    """Crowds are VOC's difficult objects; what cannot be kept is said."""
+    done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "voc", splits=["train"])
+    assert done.notes == ("1 outlines as run lengths: left out, VOC has polygons only",)
+    both = [open_dataset(tmp_path / "b", split, "voc") for split in ("train", "val")]
+    assert sum(len(part) for part in both) == 3
+    rings = [i.outlines.rings(row) for i in both for row in range(len(i.slots)) if i.outlines]
+    assert sorted(map(len, rings)) == [0, 1, 1, 2]
+    for ring in (ring for own in rings for ring in own):
+        assert ring.ravel().tolist() == np.float32(TRIANGLE).tolist()
+    assert sum(int(part.crowd.sum()) for part in both) == 1
+
+
+def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
+    """Boxes go before polygons, and crowds would be taken for objects: both are said."""
+    done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo")
+    assert done.notes == (
+        "1 crowds: left out, YOLO has none",
+        "1 objects: written as boxes, because their outline has another hull",
+    )
+    lines = (tmp_path / "b/labels/train/train 0.txt").read_text().splitlines()
+    assert sorted(len(line.split()) for line in lines) == [5, 7]
+    # Two rings as one: there, round, back; six points of two triangles, two to close, one back.
+    assert len((tmp_path / "b/labels/train/train 2.txt").read_text().split()) == 1 + 2 * 9
+
+
+def test_images_of_one_name_stay_apart(tmp_path: Path):
+    """a.png and a.jpg, or x/a.png and y/a.png, would share a label file."""
+    root = write_coco(tmp_path / "a", {"train": [annotation(1, 0, 0, [1, 2, 3, 4])]})
+    tree = json.loads((root / "annotations/train.json").read_text())
+    for row, name in zip(tree["images"], ("a.png", "a.jpg", "x/a.png")):
+        row["file_name"] = name
+        (root / "images" / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (60, 40)).save(root / "images" / name)
+    (root / "annotations/train.json").write_text(json.dumps(tree))
+    for to in ("yolo", "voc"):
+        convert_dataset(root, tmp_path / to, to)
+        parts = [open_dataset(tmp_path / to, split) for split in ("train", "val")]
+        assert sum(map(len, parts)) == 3
+        assert sum(len(part.slots) for part in parts) == 1
+
+
+def test_links_lead_to_the_images(tmp_path: Path):
+    """With `link`, nothing is copied."""
+    convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", link=True)
+    image = tmp_path / "b/images/train/train 0.png"
+    assert image.is_symlink()
+    assert image.resolve() == tmp_path / "a/images/train 0.png"
+
+
+@pytest.mark.parametrize("to", WRITERS)
+def test_a_failed_conversion_leaves_nothing(tmp_path: Path, to: str):
+    """Neither half a data set nor a folder aside."""
+    root = rich(tmp_path / "a")
+    (root / "images/train 1.png").unlink()
+    (root / "images/train 1.png").mkdir()
+    with pytest.raises(DataError):
+        convert_dataset(root, tmp_path / "b" / "c", to)
+    assert list((tmp_path / "b").iterdir()) == [] if (tmp_path / "b").exists() else True
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path):
+    """An empty folder is filled; any other is refused before reading."""
+    root = rich(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    convert_dataset(root, tmp_path / "b", "coco")
+    with pytest.raises(ConfigError, match="is there already"):
+        convert_dataset(root, tmp_path / "b", "coco")
+    with pytest.raises(ConfigError, match="unknown format"):
+        convert_dataset(root, tmp_path / "c", "tfrecord")
+    with pytest.raises(DataError, match=r"no split 'val'; found test, train"):
+        convert_dataset(root, tmp_path / "c", "coco", splits=["val"])
+
+
+def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
+    """A line break in a name would be two classes."""
+    root = write_coco(tmp_path / "a", {"train": []}, classes=("cat", "d\nog"))
+    with pytest.raises(DataError, match="rename the class"):
+        convert_dataset(root, tmp_path / "b", "voc")
+    names = ("cat & <dog>", "no", "7", "ü: {x}")
+    root = write_coco(
+        tmp_path / "c",
+        {"train": [annotation(i, 0, i, [i, 1, 2, 3]) for i in range(4)], "val": []},
+        classes=names,
+    )
+    for to in ("voc", "yolo"):
+        convert_dataset(root, tmp_path / to, to)
+        index = open_dataset(tmp_path / to, "train")
+        assert index.categories.names == names
+        assert index.slots.tolist() == [0, 1, 2, 3]
+
+
+def test_the_command_line_converts(tmp_path: Path, capsys):
+    """It says what was written, and a mistake is one line and exit code 2."""
+    root = rich(tmp_path / "a")
+    assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "yolo"]) == 0
+    out = capsys.readouterr().out
+    assert "train: 3 images, 4 annotations\ntest: 3 images, 0 annotations\n1 crowds" in out
+    assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "voc"]) == 2
+    assert "is there already" in capsys.readouterr().err

@@ -1,0 +1,249 @@
+"""YOLO: any usual folder is read, oddities are mended by name or refused with file and line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.index import open_dataset
+from setmatch.errors import DataError
+
+BOX = "1 0.5 0.5 0.5 0.5\n"  # of 60 × 40 pixels: 15, 10, 30, 20
+NAMES = "names: [cat, dog]\n"
+
+
+def write(root: Path, files: dict[str, str | bytes]) -> Path:
+    """Write texts, and pictures of 60 × 40 for names that end in png."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            Image.new("RGB", (60, 40)).save(path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def one(root: Path, text: str | bytes, config: str = NAMES + "train: images\n"):
+    files = {"data.yaml": config, "images/a.png": "", "labels/a.txt": text}
+    return open_dataset(write(root, files), "train")
+
+
+def pair(image: str, label: str) -> dict[str, str]:
+    return {image: "", label: BOX}
+
+
+BARE = {
+    "images/train": pair("images/train/a.png", "labels/train/a.txt")
+    | pair("images/val/b.png", "labels/val/b.txt"),
+    "train/images": pair("train/images/a.png", "train/labels/a.txt")
+    | pair("valid/images/b.png", "valid/labels/b.txt"),
+    "beside": pair("train/a.png", "train/a.txt") | pair("val/b.png", "val/b.txt"),
+    "deeper": pair("images/train/a.png", "labels/train/a.txt")
+    | pair("images/val/x/b.png", "labels/val/x/b.txt")
+    | pair("images/val/c.png", "labels/val/c.txt"),
+}
+WITH_YAML = {
+    "relative": "train: images/train\nval: images/val\n",
+    "path": "path: .\ntrain: images/train/\nval: images/val\n",
+    "Roboflow's": "train: ../images/train\nval: ../images/val\n",
+    "a path that was": "path: /nowhere/at/all\ntrain: images/train\nval: images/val\n",
+    "lists": "train: [images/train]\nvalid: [images/val]\n",
+    "files": "train: train_list.txt\nval: val_list.txt\n",
+}
+
+
+@pytest.mark.parametrize("files", BARE.values(), ids=BARE)
+def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
+    """Names come from classes.txt; every label belongs to its image."""
+    write(tmp_path, files | {"classes.txt": "cat\ndog\n"})
+    for split, name in (("train", "a.png"), ("val", "b.png")):
+        index = open_dataset(tmp_path, split)
+        assert name in index.name(len(index) - 1)
+        assert index.categories.names == ("cat", "dog")
+        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * len(index)
+        assert index.slots.tolist() == [1] * len(index)
+        assert index.repairs == ()
+
+
+@pytest.mark.parametrize("places", WITH_YAML.values(), ids=WITH_YAML)
+def test_a_data_yaml_is_read(tmp_path: Path, places: str):
+    """Its folders are found even where they were somewhere else when it was written."""
+    lists = {"train_list.txt": "images/train/a.png\n", "val_list.txt": "./images/val/b.png"}
+    write(tmp_path, BARE["images/train"] | {"data.yaml": NAMES + places, **lists})
+    for source in (tmp_path, tmp_path / "data.yaml"):
+        train, val = open_dataset(source, "train"), open_dataset(source, "val")
+        assert (train.path(0).name, val.path(0).name) == ("a.png", "b.png")
+        assert train.categories.names == ("cat", "dog")
+        assert train.xywh_px.tolist() == [[15, 10, 30, 20]]
+
+
+def test_text_beside_images_under_a_folder_called_images_is_found(tmp_path: Path):
+    """Labels are in labels/ only where there is such a folder."""
+    root = tmp_path / "images" / "mine"
+    write(root, pair("train/a.png", "train/a.txt") | {"classes.txt": "cat\ndog"})
+    assert open_dataset(root, "train").slots.tolist() == [1]
+
+
+def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
+    """Both splits have the classes 0 to 7, and it is noted that they have no names."""
+    write(tmp_path, BARE["images/train"] | {"labels/val/b.txt": "7 .5 .5 .1 .1"})
+    train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
+    assert train.categories == val.categories
+    assert train.categories.names == tuple("01234567")
+    assert "named by their numbers" in train.repairs[0].done
+
+
+def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
+    """A triangle comes back in pixels."""
+    index = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
+    assert index.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
+    (ring,) = index.outlines.rings(0)
+    np.testing.assert_allclose(ring, [[6, 10], [30, 10], [30, 30]])
+    assert index.outlines.rings(1) == []
+
+
+REPAIRED = {
+    "an empty file": ("", None, None),
+    "blank lines": ("\n\n" + BOX + "\n\n", None, None),
+    "Windows lines": (BOX.replace("\n", "\r\n"), None, None),
+    "tabs": (BOX.replace(" ", "\t"), None, None),
+    "byte order mark": (b"\xef\xbb\xbf" + BOX.encode(), None, None),
+    "exponents": ("1 5e-1 .5 0.5 0.50000000000", None, None),
+    "class 1.0": ("1.0 .5 .5 .5 .5", "read as whole number", 1),
+    "no width": ("1 .5 .5 0 .5", "without area", 1),
+    "negative height": (BOX + "1 .5 .5 .5 -.5", "negative width or height", 2),
+    "outside": ("1 1.5 .5 .2 .2", "outside the image", 1),
+    "over the edge": ("1 .9 .5 .4 .2", "passes the image's edge", 1),
+    "not a number": (BOX + "\n1 nan .5 .2 .2", "not finite: left out", 3),
+    "infinite": ("1 inf .5 .2 .2", "not finite: left out", 1),
+    "an infinite polygon": ("1 0 0 1 inf 1 1", "not finite: left out", 1),
+    "twice": (BOX + BOX, "same box and class again: kept", 2),
+    "a flat polygon": ("1 .1 .1 .5 .1 .3 .1", "without area", 1),
+}
+
+
+@pytest.mark.parametrize(("text", "done", "line"), REPAIRED.values(), ids=REPAIRED)
+def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, done, line):
+    """What was done is listed with file and line; where nothing was odd, nothing is listed."""
+    index = one(tmp_path, text)
+    if done is None:
+        assert index.repairs == ()
+        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
+        return
+    (repair,) = index.repairs
+    assert done in repair.done
+    assert (repair.file, repair.line) == ("a.txt", line)
+    assert ((index.target(0).cxcywh >= 0) & (index.target(0).cxcywh <= 1)).all()
+
+
+def test_files_without_a_partner_are_noted(tmp_path: Path):
+    """An image without labels shows nothing; labels without an image are left out by name."""
+    write(tmp_path, {"images/b.png": "", "labels/c.txt": BOX})
+    index = one(tmp_path, BOX)
+    assert len(index) == 2 if "held" not in str(index.notes) else 1
+    assert [(repair.file, repair.value) for repair in index.repairs] == [
+        ("", "1 of 2 images"),
+        ("c.txt", "label file"),
+    ]
+
+
+REFUSED = {
+    "four numbers": ("1 .5 .5 .5", r"a\.txt:1: 4 numbers"),
+    "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: 6 numbers"),
+    "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: 8 numbers"),
+    "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' are not numbers"),
+    "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: 1 numbers"),
+    "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
+    "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
+    "Arabic digits": ("١ .5 .5 .5 .5", "not numbers"),
+    "half a class": ("1.5 .5 .5 .5 .5", r"class 1\.5; it should be 0, 1, 2"),
+    "a negative class": ("-1 .5 .5 .5 .5", "class -1"),
+    "class nan": ("nan .5 .5 .5 .5", "class nan"),
+    "a huge class": ("9" * 30 + " .5 .5 .5 .5", "class 999"),
+    "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
+    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is no fraction of the image"),
+    "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
+    "a zero byte": ("1 .5 .5 .5 .5\x00", "not numbers"),
+}
+CONFIGS = {
+    "no YAML": ("names: [", "cannot be read as YAML"),
+    "code": ("names: !!python/object/apply:os.getcwd []\ntrain: images", "cannot be read as YAML"),
+    "no names": ("names:\ntrain: images", "'names' is None, not a list"),
+    "names as text": ("names: cat\ntrain: images", "'names' is 'cat'"),
+    "a name that is no text": ("names: [cat, no]\ntrain: images", "'names' has False; write"),
+    "an empty name": ("names: [cat, '']\ntrain: images", "'names' has ''"),
+    "a hole": ("names: {0: cat, 2: dog}\ntrain: images", r"keys \[0, 2\], not 0, 1, 2"),
+    "another count": (NAMES + "nc: 3\ntrain: images", "'nc' is 3, but 'names' has 2"),
+    "no such folder": (NAMES + "train: pictures", "'train' is 'pictures', but none of"),
+    "a number": (NAMES + "train: 7", "'train' is 7, not a folder"),
+    "twice the same name": ("names: [cat, cat]\ntrain: images", "'cat' is listed twice"),
+    "a mapping": (NAMES + "train: {a: b}", "'train' is"),
+    "a path that is none": (NAMES + "path: 3\ntrain: images", "'path' is 3"),
+    "a zero byte": (NAMES + 'train: "a\\0b"', "'path' is"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_could_teach_the_wrong_thing_is_refused_with_its_line(tmp_path, text, message):
+    """One line names the file, the line and the value."""
+    with pytest.raises(DataError, match=message) as caught:
+        one(tmp_path, text)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("config", "message"), CONFIGS.values(), ids=CONFIGS)
+def test_a_data_yaml_that_is_wrong_is_refused_with_its_key(tmp_path, config, message):
+    """One line names the file, the key and the value."""
+    with pytest.raises(DataError, match=message) as caught:
+        one(tmp_path, BOX, config)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_any_label_is_refused(tmp_path: Path):
+    """Images that nobody labelled are not images without objects."""
+    write(tmp_path, {"data.yaml": NAMES + "train: images", "images/a.png": ""})
+    with pytest.raises(DataError, match="no label file for any of 1 images"):
+        open_dataset(tmp_path, "train")
+
+
+WORDS = st.sampled_from(["0", "1", "2", "-1", "0.5", "1e400", "nan", "x", "1_0", "30", "", "\x0b"])
+TEXT = st.lists(st.lists(WORDS, max_size=8).map(" ".join), max_size=4).map("\n".join)
+
+
+@settings(max_examples=300)
+@given(TEXT.map(str.encode) | st.binary(max_size=40))
+def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: bytes):
+    """Whatever stands in the file, it opens with targets inside the image, or is refused."""
+    try:
+        index = one(tmp_path_factory.getbasetemp() / "yolo", text)
+    except DataError as error:
+        assert "\n" not in str(error)
+        return
+    cxcywh = index.target(0).cxcywh
+    assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab {:\x001", max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200)
+@given(st.dictionaries(st.sampled_from(["names", "train", "val", "path", "nc"]), VALUES))
+def test_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
+    """Whatever stands under its keys."""
+    import yaml
+
+    root = tmp_path_factory.getbasetemp() / "yolo yaml"
+    try:
+        one(root, BOX, yaml.safe_dump({"names": ["cat", "dog"], "train": "images"} | tree))
+    except DataError as error:
+        assert "\n" not in str(error)
