@@ -86,6 +86,14 @@ def test_sizes_have_coco_s_limits():
     assert (facts.seen.small, facts.seen.medium, facts.seen.large) == (2, 2, 0)
 
 
+def test_an_absurd_area_is_not_counted_beyond_the_image():
+    """Whatever area a file claims, sizes stay finite."""
+    index = replace(index_of([[(0, 0, 9, 9)]]), area_px=np.array([1.7e308]))
+    facts = facts_of("train", [index], Preprocessing())
+    assert facts.original.side_px.most == 100
+    assert facts.seen.side_px.most == 800
+
+
 def test_splits_add_up_by_class_name():
     """Splits that number the same classes differently are counted together by name."""
     one = index_of([[(0, 0, 9, 9), (0, 0, 8, 8)]], [[0, 1]])

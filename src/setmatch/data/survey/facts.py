@@ -142,7 +142,9 @@ def objects_of(index: Index) -> Objects:
     learnt: Bool[NDArray[np.bool_], " A"] = ~index.crowd & (high > low).all(axis=1)
     row = np.flatnonzero(learnt)
     xywh_px = np.concatenate([low, high - low], axis=1)[row] * np.tile(size_px[row], 2)
-    return Objects(row, image[row], xywh_px, index.area_px[row])
+    # A file may say any area; none is larger than the image.
+    area_px = np.minimum(index.area_px[row], size_px[row].prod(axis=1))
+    return Objects(row, image[row], xywh_px, area_px)
 
 
 def scales(

@@ -24,7 +24,6 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 _PICTURES = {"train": 12}  # of other splits half as many
 _LONG_SIDE_PX = 720
 _LISTED = 100  # findings of a kind; the JSON has all
-_CLASSES = 80
 _TWINS = 12
 
 
@@ -34,6 +33,8 @@ def write_page(survey: Survey, path: Path) -> None:
     facts = survey.facts[-1] if survey.facts else None
     names = list(facts.class_objects) if facts else []
     colours = {name: colour_of(number) for number, name in enumerate(names)}
+    chosen = list(_chosen(survey))
+    drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
     text = template.substitute(
         name=html.escape(survey.data.resolve().name),
         verdict=_verdict(survey),
@@ -45,10 +46,11 @@ def write_page(survey: Survey, path: Path) -> None:
         classes=_classes(survey, colours),
         legend="".join(
             f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
-            for name, colour in list(colours.items())[:_CLASSES]
+            for name, colour in colours.items()
+            if name in drawn
         ),
         twins="\n".join(_twins(survey)),
-        pictures="\n".join(_pictures(survey, colours)),
+        pictures="\n".join(_picture(*each, colours) for each in chosen),
         plan=_plan(survey, survey.plan) if survey.plan is not None else "",
         seconds=f"{survey.seconds:.1f}",
     )
@@ -131,11 +133,16 @@ def _classes(survey: Survey, colours: Mapping[str, str]) -> str:
     return f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
 
 
-def _pictures(survey: Survey, colours: Mapping[str, str]) -> Iterator[str]:
+def _chosen(survey: Survey) -> Iterator[tuple[str, Index, int, str]]:
+    """Yield the pictures to show: split, index, number, and why where there is a reason."""
     for split, index in survey.splits.items():
         readable = [picture.image for picture in survey.opened[split] if picture.look]
         for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
-            yield _picture(split, index, image, why, colours)
+            yield split, index, image, why
+
+
+def _names(index: Index, image: int) -> list[str]:
+    return [index.categories.name(slot) for slot in index.target(image).classes.tolist()]
 
 
 def _twins(survey: Survey) -> Iterator[str]:
@@ -181,7 +188,7 @@ def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[st
     height, width = index.size_px(image)
     centre, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
     xywh = np.concatenate([(centre - extent / 2).numpy(), extent.numpy()], axis=1)
-    names = [index.categories.name(slot) for slot in target.classes.tolist()]
+    names = _names(index, image)
     drawn = boxes(
         (xywh * [width, height, width, height]).round(2).tolist(),
         names,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
 from setmatch.config import Recipe
@@ -187,7 +188,9 @@ def _open_pictures(
     splits: Mapping[str, Index], most: int | None, progress: bool
 ) -> dict[str, list[Picture]]:
     chosen = {split: sample(index, most).tolist() for split, index in splits.items()}
-    with Progress(transient=True, disable=not progress) as bar:
+    console = Console(stderr=True)
+    shown = progress and console.is_terminal
+    with Progress(console=console, transient=True, disable=not shown) as bar:
         task = bar.add_task("opening pictures", total=sum(map(len, chosen.values())))
         return {
             split: open_pictures(index, chosen[split], split, lambda: bar.advance(task))
