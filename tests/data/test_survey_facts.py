@@ -125,7 +125,7 @@ def test_more_objects_than_queries_are_named():
     """The images with objects that the model cannot answer for are listed, each with its count."""
     index = index_of([[(0, 0, 9 + k, 50) for k in range(n)] for n in (3, 4, 6)], names=("cat",))
     found = findings_of({"train": index}, 3, Preprocessing())
-    crowded = [each for each in found if each.what == "more objects than queries"]
+    crowded = [each for each in found if each.what == "image with more objects than queries"]
     assert [(each.file, each.value) for each in crowded] == [
         ("1.png", "4 objects"),
         ("2.png", "6 objects"),

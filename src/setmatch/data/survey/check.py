@@ -9,14 +9,16 @@ from pathlib import Path
 from setmatch.data.index import Index
 from setmatch.data.survey.facts import Facts, facts_of
 from setmatch.data.survey.findings import (
-    SEVERITIES,
     Finding,
     Group,
+    Severity,
     findings_of,
     grouped,
 )
 from setmatch.files import whole_file
 from setmatch.structures import Preprocessing
+
+_SAID: Mapping[Severity, str] = {"mend": "mend this", "repaired": "repaired", "note": "note"}
 
 
 @dataclass(frozen=True)
@@ -77,4 +79,4 @@ def _sentence(group: Group) -> str:
     where = "/".join(part for part in (first.split, first.file) if part)
     example = ", ".join(part for part in (where, first.value) if part)
     such = "" if not example else f" ({example})" if count == 1 else f" (such as {example})"
-    return f"data, {SEVERITIES[first.severity]}: {count:,} x {_kind(first)}{such}"
+    return f"data, {_SAID[first.severity]}: {count:,} x {_kind(first)}{such}"

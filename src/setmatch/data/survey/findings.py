@@ -166,7 +166,7 @@ def _crowded(split: str, index: Index, objects: Objects, num_queries: int) -> It
     for image in np.flatnonzero(per_image > num_queries).tolist():
         yield Finding(
             "note",
-            "more objects than queries",
+            "image with more objects than queries",
             f"the model answers with {num_queries} boxes; raise num_queries or cut the image",
             split,
             index.name(image),
