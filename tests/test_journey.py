@@ -13,7 +13,7 @@ from PIL import Image
 from setmatch.cli import main
 from setmatch.data.scenes import write_scenes
 
-SMALL = ("--recipe", "detr_scratch_small", "--set", "data.workers=0")
+SMALL = ("--recipe", "detr_r18_tiny", "--set", "data.workers=0")
 SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")
 SMALL += ("--set", "train.micro_batch=4")
 
@@ -177,10 +177,13 @@ def test_a_stopped_training_says_how_to_go_on(data: Path, tmp_path: Path):
 def test_the_demo_ends_with_a_page(tmp_path: Path):
     """From nothing to a page whose pictures are all there."""
     out = tmp_path / "demo"
-    done = setmatch("demo", "--out", out, "--scenes", "4", "--epochs", "1")
+    done = setmatch("demo", "--out", out, "--scenes", "4", "--minutes", "0.05")
     page = out / "index.html"
     assert str(page) in done.stdout
     pictures = {path.name for path in (out / "pictures").iterdir()}
     assert len(pictures) == 24
     assert all(f"pictures/{name}" in page.read_text() for name in pictures)
     assert "near zero" in page.read_text()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["seconds"] > 3
+    assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}

@@ -241,7 +241,12 @@ def convert(
 
 @app.command
 def demo(
-    *, out: Path = Path("demo"), scenes: int = 400, epochs: int = 10, device: str = "auto"
+    *,
+    out: Path = Path("demo"),
+    scenes: int = 2000,
+    minutes: float = 3.0,
+    model: str = "setmatch_n",
+    device: str = "auto",
 ) -> None:
     """Make a small data set, train on it, evaluate, predict, and write a page to look at.
 
@@ -251,14 +256,16 @@ def demo(
         Folder for data, run, pictures and page.
     scenes
         Pictures to generate for training.
-    epochs
-        How often to train on each.
+    minutes
+        How long to train.
+    model
+        Preset to train; `detr_r18_tiny` shows the published method on the same pictures.
     device
         "auto", "cpu", "cuda" or "cuda:1".
     """
     from setmatch.demo import demo
 
-    print(demo(out, scenes=scenes, epochs=epochs, device=device))
+    print(demo(out, scenes=scenes, minutes=minutes, model=model, device=device))
 
 
 @app.command

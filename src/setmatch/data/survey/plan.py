@@ -106,7 +106,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
     }
     recipe = load_recipe(
-        "finetune" if has_gpu else "detr_r18_tiny",
+        "finetune" if has_gpu else FROM_SCRATCH,  # which has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
     plan = Plan(recipe, weights, (), len(training))
