@@ -39,11 +39,15 @@ class Batch:
         valid = torch.ones(len(images), height, width, dtype=torch.bool, device=images[0].device)
         if not padded:
             return cls(torch.stack(list(images)), valid, padded)
-        pixels = images[0].new_zeros(len(images), 3, height, width)
+        # Only the padding is set to zero: on all, it would take as long as copying the images.
+        pixels = images[0].new_empty(len(images), 3, height, width)
         for index, image in enumerate(images):
-            pixels[index, :, : image.shape[1], : image.shape[2]] = image
-            valid[index, image.shape[1] :] = False
-            valid[index, :, image.shape[2] :] = False
+            _, bottom, right = image.shape
+            pixels[index, :, :bottom, :right] = image
+            pixels[index, :, bottom:] = 0
+            pixels[index, :, :bottom, right:] = 0
+            valid[index, bottom:] = False
+            valid[index, :, right:] = False
         return cls(pixels, valid, padded)
 
     def to(self, device: torch.device | str) -> "Batch":

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def index(folder: Path) -> Index:
-    return open_dataset(folder, "train")
+    return open_dataset(folder / "annotations/train.json", "train")
 
 
 def batches(index: Index, workers: int = 0, **changes: int) -> list[Minibatch]:
@@ -190,7 +190,7 @@ def broken(folder: Path, copy: Path, *names: str) -> Index:
         target.parent.mkdir(parents=True, exist_ok=True)
         content = path.read_bytes()
         target.write_bytes(content[: len(content) // 2] if path.name in names else content)
-    return open_dataset(copy, "train")
+    return open_dataset(copy / "annotations/train.json", "train")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -260,6 +260,6 @@ def test_workers_run_under_a_plain_script(folder: Path):
         "loader = evaluation_batches(index, Preprocessing(32, 54), batch_size=2, workers=2);"
         "print(sum(len(batch.image_ids) for batch in loader))"
     )
-    command = [sys.executable, "-c", script, str(folder)]
+    command = [sys.executable, "-c", script, str(folder / "annotations/train.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(IMAGES)

@@ -106,7 +106,9 @@ def size_for_annotations(
 
 
 def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
-    rgb = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    # Without an orientation, transposing would still copy the image.
+    turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     # Still interleaved in memory: torchvision resizes such uint8 images fastest.
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 

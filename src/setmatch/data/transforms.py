@@ -63,9 +63,13 @@ def normalise(
     image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
 ) -> Float[Tensor, "3 h w"]:
     """Scale an image to 0..1 and normalise it by mean and standard deviation, in float32."""
-    # Channels apart first: normalising interleaved pixels takes four times longer.
-    scaled = F.to_dtype(image.contiguous(), torch.float32, scale=True)
-    return F.normalize(scaled, list(preprocessing.mean), list(preprocessing.std), inplace=True)
+    # Channel by channel in place: the plain arithmetic on all takes four times longer, most of it
+    # for the memory of its intermediate results.
+    pixels = torch.empty(image.shape)
+    pixels.copy_(image)
+    for channel, mean, std in zip(pixels, preprocessing.mean, preprocessing.std, strict=True):
+        channel.mul_(1 / (255 * std)).sub_(mean / std)
+    return pixels
 
 
 @dataclass(frozen=True)
