@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.assembly import Photos, assemble, escapes, file_wide
-from setmatch.data.coco_json import InstancesFile, parse
+from setmatch.data.coco_json import InstancesFile, collector_paused, parse
 from setmatch.data.columns import Records, short
 from setmatch.data.images import read_size_px
 from setmatch.data.index import Index, Repair
@@ -31,14 +31,15 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
     read, is ambiguous, or image files are missing. What was repaired is in `index.repairs`.
     """
     source = Path(annotations)
-    lists = parse(source, InstancesFile)
     repairs: list[Repair] = []
-    categories = read_categories(lists["categories"], repairs)
-    photos = read_photos(lists["images"], images, repairs)
-    records = lists["annotations"]
-    rows = read_rows(records, photos, categories, repairs)
-    outlines = _outlines(records, rows, photos, repairs)
-    return assemble(source, photos, categories, rows, outlines, repairs)
+    with collector_paused():
+        lists = parse(source, InstancesFile)
+        categories = read_categories(lists["categories"], repairs)
+        photos = read_photos(lists["images"], images, repairs)
+        records = lists["annotations"]
+        rows = read_rows(records, photos, categories, repairs)
+        outlines = _outlines(records, rows, photos, repairs)
+        return assemble(source, photos, categories, rows, outlines, repairs)
 
 
 def read_categories(records: Records, repairs: list[Repair]) -> Categories:

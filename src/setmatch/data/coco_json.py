@@ -6,6 +6,8 @@ understands NaN, byte order marks and numbers of any length, and names what is w
 
 import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,16 +96,23 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
         text = source.read_bytes()
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
-    collecting = gc.isenabled()
-    gc.disable()  # or the collector would walk through millions of new lists, again and again
     try:
         tree = msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         return _carefully(source, text, kind)
+    return {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking through millions of new lists, again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
-    return {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
 
 
 def _carefully(source: Path, text: bytes, kind: type) -> dict[str, Records]:

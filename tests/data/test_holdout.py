@@ -1,0 +1,101 @@
+"""Where there is no validation split, one is held out, always the same one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.holdout import held_out
+from setmatch.data.index import open_dataset
+from setmatch.errors import DataError
+
+HELD_OUT = [0, 2, 7, 15, 27, 29]
+NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), unique=True, min_size=40, max_size=60)
+
+
+def test_about_a_sixth_is_held_out():
+    """Neither too few to measure on nor too many to spare."""
+    share = held_out([f"{number:012d}.jpg" for number in range(20_000)]).mean()
+    assert share == pytest.approx(1 / 6, abs=0.01)
+
+
+@given(NAMES, NAMES)
+def test_adding_images_moves_none(names: list[str], more: list[str]):
+    """An image that was learnt from is never measured on later, and the other way round."""
+    before, after = held_out(names), held_out(names + more)
+    if before.any():
+        assert (after[: len(names)] == before).all()
+
+
+def test_the_hash_is_fixed():
+    """These very images are held out, on every machine and in every version."""
+    names = [f"{number}.jpg" for number in range(30)]
+    assert np.flatnonzero(held_out(names)).tolist() == HELD_OUT
+    assert held_out([f"some/folder/{name}" for name in names]).tolist() == held_out(names).tolist()
+
+
+def test_copies_of_a_photograph_stay_together():
+    """Roboflow writes several augmented copies of each."""
+    names = [f"{number}_jpg.rf.{copy}.jpg" for number in range(50) for copy in "abc"]
+    assert len(set(map(tuple, held_out(names).reshape(50, 3)))) == 2
+    assert (held_out(names).reshape(50, 3).std(axis=1) == 0).all()
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_few_images_are_divided_too(count: int):
+    """Of two or more, at least one is held out and one is left."""
+    out = held_out([f"{number}.jpg" for number in range(count)])
+    assert 0 < out.sum() < count
+    assert not held_out(["12.jpg"]).any()
+
+
+def write(root: Path, images: int) -> Path:
+    (root / "annotations").mkdir(parents=True)
+    (root / "images").mkdir()
+    for number in range(images):
+        Image.new("RGB", (6, 4)).save(root / f"images/{number}.png")
+    tree = {
+        "images": [
+            {"id": n, "file_name": f"{n}.png", "height": 4, "width": 6} for n in range(images)
+        ],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1, "bbox": [n % 3, 0, 2, 2]}
+            for n in range(images)
+        ],
+    }
+    (root / "annotations/train.json").write_text(json.dumps(tree))
+    return root
+
+
+def test_the_parts_make_the_whole_and_it_is_said(tmp_path: Path):
+    """Both share no image, every box stays with its own, and a note says what was done."""
+    root = write(tmp_path, 30)
+    train, val = open_dataset(root, "train"), open_dataset(root, "valid")
+    ids = [set(index.image_ids.tolist()) for index in (train, val)]
+    assert not ids[0] & ids[1]
+    assert ids[0] | ids[1] == set(range(30))
+    for index in (train, val):
+        assert index.annotation_ids.tolist() == index.image_ids.tolist()
+        assert [index.name(i) for i in range(len(index))] == [f"{n}.png" for n in index.image_ids]
+        assert index.xywh_px[:, 0].tolist() == (index.image_ids % 3).tolist()
+        (note,) = index.notes
+        assert f"{len(val)} of the 30 training images are held out" in note
+
+
+def test_a_single_image_is_for_training(tmp_path: Path):
+    """There is nothing to divide, which is said, and asking for validation is an error."""
+    root = write(tmp_path, 1)
+    train = open_dataset(root, "train")
+    assert (len(train), len(train.notes)) == (1, 1)
+    with pytest.raises(DataError, match="too few images to hold some out"):
+        open_dataset(root, "val")
+
+
+def test_a_file_is_taken_whole(tmp_path: Path):
+    """Whoever names a JSON file means all of it."""
+    assert len(open_dataset(write(tmp_path, 30) / "annotations/train.json", "train")) == 30

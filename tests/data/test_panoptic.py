@@ -1,0 +1,180 @@
+"""COCO panoptic: pairs are made by image id, and everything a reader of masks needs is kept."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from setmatch.data.index import open_dataset
+from setmatch.data.panoptic import read_panoptic
+from setmatch.errors import DataError
+
+
+def segment(id_: int, category: int, bbox: list[int], crowd: int = 0) -> dict:
+    return {"id": id_, "category_id": category, "bbox": bbox, "area": 9, "iscrowd": crowd}
+
+
+def sound() -> dict:
+    """Return two images whose annotations stand in the other order, with equal segment ids."""
+    return {
+        "images": [
+            {"id": 5, "file_name": "a.png", "height": 40, "width": 60},
+            {"id": 9, "file_name": "b.png", "height": 40, "width": 60},
+        ],
+        "annotations": [
+            {
+                "image_id": 9,
+                "file_name": "b seg.png",
+                "segments_info": [segment(7, 1, [0, 0, 9, 9])],
+            },
+            {
+                "image_id": 5,
+                "file_name": "a seg.png",
+                "segments_info": [
+                    segment(7, 184, [0, 0, 60, 40]),
+                    segment(70000, 1, [5, 5, 10, 10], crowd=1),
+                ],
+            },
+        ],
+        "categories": [
+            {"id": 1, "name": "person", "isthing": 1},
+            {"id": 184, "name": "tree", "isthing": 0},
+        ],
+    }
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in (
+        "val2017/a.png",
+        "val2017/b.png",
+        "annotations/panoptic_val2017/a seg.png",
+        "annotations/panoptic_val2017/b seg.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40)).save(tmp_path / name)
+    save(tmp_path, sound())
+    return tmp_path
+
+
+def save(root: Path, tree: object) -> Path:
+    path = root / "annotations/panoptic_val2017.json"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def test_pairs_are_made_by_image_id(root: Path):
+    """The published reader paired by order, and gave images the segments of others."""
+    index = open_dataset(root, "val")
+    assert [index.name(i) for i in range(2)] == ["a.png", "b.png"]
+    assert [index.panoptic.path(i).name for i in range(2)] == ["a seg.png", "b seg.png"]
+    assert all(index.panoptic.path(i).is_file() for i in range(2))
+    assert index.xywh_px.tolist() == [[0, 0, 60, 40], [5, 5, 10, 10], [0, 0, 9, 9]]
+    assert index.panoptic.segment_ids.tolist() == [7, 70000, 7]
+    assert len(set(index.annotation_ids.tolist())) == 3
+    assert index.crowd.tolist() == [False, True, False]
+    assert index.categories.names == ("person", "tree")
+    assert index.panoptic.things.tolist() == [True, False]
+    assert index.repairs == ()
+
+
+def test_chosen_images_keep_their_segments(root: Path):
+    """A held-out part has its own PNG files and segment ids."""
+    import numpy as np
+
+    chosen = open_dataset(root, "val").choose(np.array([1]))
+    assert chosen.panoptic.path(0).name == "b seg.png"
+    assert chosen.panoptic.segment_ids.tolist() == [7]
+
+
+def test_instances_go_first_unless_panoptic_is_asked_for(root: Path):
+    """COCO's own folder has both kinds."""
+    tree = sound() | {"annotations": []}
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(tree))
+    assert open_dataset(root, "val").panoptic is None
+    assert open_dataset(root, "val", "panoptic").panoptic is not None
+
+
+def test_segments_left_out_stay_out_of_step_with_nothing(root: Path):
+    """A box that is no box is left out by name; the other segment ids stay with their boxes."""
+    tree = sound()
+    tree["annotations"][1]["segments_info"].insert(0, segment(3, 1, [0, 0, -1, 5]))
+    index = read_panoptic(save(root, tree))
+    assert index.panoptic.segment_ids.tolist() == [7, 70000, 7]
+    assert [repair.file for repair in index.repairs] == ["a.png"]
+
+
+REFUSED = {
+    "no such PNG": (lambda t: t["annotations"][0].update(file_name="z.png"), r"missing: z\.png"),
+    "a PNG elsewhere": (lambda t: t["annotations"][0].update(file_name="../z.png"), "leads out"),
+    "two PNG files": (lambda t: t["annotations"][0].update(image_id=5), "too"),
+    "listed twice": (lambda t: t["annotations"].append(t["annotations"][0]), "listed twice"),
+    "no segments": (
+        lambda t: t["annotations"][1].pop("segments_info"),
+        r"annotations\[1\]: 'segments_info' is None",
+    ),
+    "no category": (
+        lambda t: t["annotations"][1]["segments_info"][1].update(category_id=2),
+        r"annotations\[1\]\.segments_info\[1\] \(id 70000\): category_id 2",
+    ),
+    "no id": (
+        lambda t: t["annotations"][1]["segments_info"][0].pop("id"),
+        r"annotations\[1\]\.segments_info\[0\]: has no 'id'",
+    ),
+    "no box": (
+        lambda t: t["annotations"][0]["segments_info"][0].pop("bbox"),
+        r"annotations\[0\]\.segments_info\[0\] \(id 7\): has no 'bbox'",
+    ),
+    "other images": (
+        lambda t: [a.update(image_id=i) for i, a in enumerate(t["annotations"])],
+        "no annotation belongs to any",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
+def test_ambiguous_files_are_refused_with_their_place(root: Path, change, message: str):
+    """One line names the file, the annotation, the segment and its id."""
+    tree = sound()
+    change(tree)
+    with pytest.raises(DataError, match=message) as caught:
+        read_panoptic(save(root, tree))
+    assert str(root) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_without_segments_listed_is_left_out_by_name(root: Path):
+    """It would otherwise be an image without anything in it."""
+    tree = sound()
+    del tree["annotations"][0]
+    index = read_panoptic(save(root, tree))
+    assert [(r.file, r.done) for r in index.repairs] == [
+        ("b.png", "no segments listed: image left out")
+    ]
+    assert len(index) == 1
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a.png"])
+VALUES = SCALARS | st.lists(SCALARS, max_size=4) | st.dictionaries(st.just("id"), SCALARS)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject):
+    """Whatever values stand where, the file opens or is refused."""
+    tree = sound()
+    for _ in range(data.draw(st.integers(1, 3))):
+        rows = tree[data.draw(st.sampled_from(["images", "annotations", "categories"]))]
+        row = data.draw(st.sampled_from(rows))
+        segments = row.get("segments_info")
+        if isinstance(segments, list) and segments and isinstance(segments[0], dict):
+            row = data.draw(st.sampled_from([row, segments[0]]))
+        row[data.draw(st.sampled_from(sorted(row)))] = data.draw(VALUES)
+    try:
+        index = read_panoptic(save(root, tree))
+    except DataError:
+        return
+    assert len(index.panoptic.segment_ids) == len(index.slots)
