@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TextIO
 from cyclopts import App, CycloptsError, Parameter
 
 import setmatch
-from setmatch.cli_data import convert_data, survey
+from setmatch.cli_data import DataFormat, convert_data, survey
 from setmatch.errors import ConfigError, DataError, SetmatchError
 
 app = App(
@@ -67,13 +67,14 @@ def train(
     resume: Annotated[bool, Parameter(negative="")] = False,
     allow_changes: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
+    format: DataFormat | None = None,
 ) -> None:
     """Train a model on annotated images.
 
     Parameters
     ----------
     data
-        Folder of a COCO data set with a training and a validation split.
+        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
     out
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
@@ -94,6 +95,8 @@ def train(
         Resume even if settings or data are no longer what the run began with.
     device
         "auto", "cpu", "cuda" or "cuda:1".
+    format
+        What the annotations are, where they could be several.
     """
     from setmatch.train.loop import train
 
@@ -114,6 +117,7 @@ def train(
         resume=resume,
         allow_changes=allow_changes,
         device=device,
+        format=format,
     )
 
 
@@ -129,6 +133,7 @@ def evaluate(
     batch_size: int = 4,
     workers: int = 2,
     device: str = "auto",
+    format: DataFormat | None = None,
 ) -> None:
     """Measure a model on annotated images: the 12 COCO numbers, and AP per class.
 
@@ -137,7 +142,7 @@ def evaluate(
     model
         Run folder, file, published name or hub id.
     data
-        Folder of a COCO data set, or an annotation file.
+        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
     split
         Which part of the data set.
     json
@@ -150,9 +155,12 @@ def evaluate(
         Processes that read images.
     device
         "auto", "cpu", "cuda" or "cuda:1".
+    format
+        What the annotations are, where they could be several.
     """
     from rich.console import Console
 
+    from setmatch.data.index import open_dataset
     from setmatch.evaluate import evaluate
     from setmatch.models.weights import load
     from setmatch.train.runtime import processes
@@ -160,7 +168,7 @@ def evaluate(
     with processes(device) as runtime:
         report = evaluate(
             load(model).to(runtime.device),
-            data,
+            open_dataset(data, split, format),
             split=split,
             batch_size=batch_size,
             workers=workers,

@@ -90,14 +90,14 @@ def _no_split(path: Path, split: str, parts: dict[str, Part]) -> DataError:
 
 
 def require_split(path: Path, split: str, format: str | None = None) -> None:
-    """Make sure that a data set's folder has a split, or that one can be made for it.
+    """Make sure that a data set has a split, or that one can be made; a single file is not divided.
 
     Raises DataError with what was looked for and found, as `open_split` would.
     """
     parts = find_parts(path, format)
     if any(word in parts for word in words_for(split)):
         return
-    source = _to_divide(parts, split)
+    source = None if path.is_file() else _to_divide(parts, split)
     if source is None:
         raise _no_split(path, split, parts)
     _divided(cached(source), canonical(split) == "val")

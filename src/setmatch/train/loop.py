@@ -47,6 +47,7 @@ def train(
     resume: bool = False,
     allow_changes: bool = False,
     device: str = "auto",
+    format: str | None = None,
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
@@ -65,7 +66,7 @@ def train(
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(model, recipe, overrides, checkpoint)
             accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
-            start = begin(data, chosen, weights, checkpoint, allow_changes)
+            start = begin(data, chosen, weights, checkpoint, allow_changes, format)
             training = Training(run, start, runtime, stop)
         with training.journal.display, lost_workers_named():
             training.go_on()

@@ -91,12 +91,13 @@ def begin(
     source: str | Path | None,
     checkpoint: Checkpoint | None,
     allow_changes: bool,
+    format: str | None = None,
 ) -> Start:
     """Open the data and build the detector, from `source` or from the checkpoint.
 
     Raises DataError, WeightsError or ConfigError before anything is written.
     """
-    training = open_dataset(data, "train")
+    training = open_dataset(data, "train", format)
     require_trainable(training)
     facts = facts_of(recipe, training)
     if checkpoint is not None:
@@ -118,7 +119,7 @@ def begin(
             f"weights {source}" if source else f"the preset's own start, seed {recipe.train.seed}"
         )
     detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
-    validation = open_validation(data, training)
+    validation = open_validation(data, training, format)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words)
 
@@ -128,19 +129,16 @@ def preprocessing_of(data: DataSettings) -> Preprocessing:
     return Preprocessing(data.short_side_px, data.long_side_px)
 
 
-def open_validation(data: str | Path, training: Index) -> Index | None:
-    """Return the validation split, or the held-out images; None for a file, or too few images.
+def open_validation(data: str | Path, training: Index, format: str | None = None) -> Index | None:
+    """Return the validation split, or the held-out images; None where there can be neither.
 
     Raises DataError when it has no class in common with the training split.
     """
-    folder = Path(data)
-    if not folder.is_dir():
-        return None
     try:
-        require_split(folder, "val")
+        require_split(Path(data), "val", format)
     except DataError:
         return None
-    validation = open_dataset(folder, "val")
+    validation = open_dataset(data, "val", format)
     if not set(validation.categories.names) & set(training.categories.names):
         raise DataError(
             f"{validation.source}: no class in common with {training.source}; classes are "
