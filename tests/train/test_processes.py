@@ -1,7 +1,12 @@
 """Several processes, and several micro-batches, learn what one process with one batch learns."""
 
 import signal
+import socket
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 
 import pytest
 import tiny
@@ -90,6 +95,62 @@ def test_all_processes_stop_at_the_step_at_which_one_is_told_to(data, tmp_path):
     assert codes == [143, 143], said
     step = newest_good(tmp_path / "run").step
     assert all(f"after step {step}," in text for text in said)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("meeting", ["--standalone", "--master-port={port}"])
+def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, meeting):
+    """With --max-restarts=1 one death costs one restart, and the run ends in the same bits."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(tiny.__file__).parent)!r})
+        import tiny
+        from setmatch.train.learner import Learner
+        learn, steps = Learner.learn, []
+        def dying(self, window, normaliser):
+            steps.append(1)
+            first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+            if first and os.environ["RANK"] == "1" and len(steps) == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return learn(self, window, normaliser)
+        Learner.learn = dying
+        said = "said" + os.environ["RANK"] + os.environ["TORCHELASTIC_RESTART_COUNT"]
+        here = Path({str(tmp_path)!r})
+        tiny.main(here / "run", Path({str(data)!r}), [], {{}}, here / said)
+        """)
+    )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        place = meeting.format(port=listener.getsockname()[1])
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            place,
+            "--nproc-per-node=2",
+            "--max-restarts=1",
+            str(script),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "another process of this run ended" in (tmp_path / "said00").read_text()
+    assert_bit_equal(tmp_path / "run", whole)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Give the run that two processes make of the recipe when nothing disturbs them."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    codes, said = Processes(out, data, world=2).wait()
+    assert codes == [0, 0], said
+    return out
 
 
 def test_a_mistake_is_everybodys(data, one_batch, tmp_path):

@@ -219,7 +219,8 @@ def main(out, data, overrides, environment, said):
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
     torch.set_num_threads(1)
-    os.setpgid(0, 0)  # a group of its own, as a shell gives to every job
+    if os.getpid() != os.getsid(0):
+        os.setpgid(0, 0)  # a group of its own, as a shell gives to every job
     multiprocessing.set_start_method("fork", force=True)  # as in a process that a shell starts
     sys.exit(_exit_code(data, out, overrides))
 

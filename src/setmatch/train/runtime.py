@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from setmatch.errors import ConfigError, SetmatchError, TrainingError
@@ -27,6 +29,7 @@ T = TypeVar("T")
 # torch waits up to twice.
 HOST_PATIENCE = timedelta(minutes=30)
 DEVICE_PATIENCE = timedelta(seconds=50)
+ATTENDED_PATIENCE = timedelta(minutes=5)
 UNATTENDED_PATIENCE = timedelta(seconds=25)
 LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
 
@@ -149,14 +152,25 @@ def processes(device: str = "auto") -> Iterator[Runtime]:
 
 def _meet(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | None:
     """Join the other processes, soon or not at all; return the hosts' group beside NCCL's."""
-    patience = HOST_PATIENCE if "TORCHELASTIC_RUN_ID" in os.environ else UNATTENDED_PATIENCE
+    attended = "TORCHELASTIC_RUN_ID" in os.environ
+    patience = ATTENDED_PATIENCE if attended else UNATTENDED_PATIENCE
     host: Any = None
     try:
-        if place.type == "cuda":
-            dist.init_process_group("nccl", timeout=patience, device_id=place)
+        # torchrun's agent may keep one store over restarts, with addresses of processes that are
+        # dead: each attempt looks under a prefix of its own.
+        store, _, _ = next(rendezvous("env://", timeout=patience))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        gpu = place.type == "cuda"
+        dist.init_process_group(
+            "nccl" if gpu else "gloo",
+            store=PrefixStore(f"attempt_{attempt}", store),
+            rank=rank,
+            world_size=world,
+            timeout=patience,
+            device_id=place if gpu else None,
+        )
+        if gpu:
             host = dist.new_group(backend="gloo", timeout=patience)
-        else:
-            dist.init_process_group("gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"process {rank} of {world}: the processes did not come together in "
