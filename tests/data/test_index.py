@@ -117,3 +117,15 @@ def test_opening_a_data_set_needs_no_torch_of_the_command_line():
     """Errors and layouts are importable without torch, so that --help stays quick."""
     code = "import sys, setmatch.data.layout; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"images": [{]'])
+def test_a_broken_file_is_named_and_not_passed_over(tmp_path: Path, text: str):
+    """Left out, part of the other split would silently be trained on instead."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    whole = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
+    (tmp_path / "annotations/val.json").write_text(json.dumps(whole))
+    (tmp_path / "annotations/train.json").write_text(text)
+    with pytest.raises(DataError, match=r"train\.json"):
+        open_dataset(tmp_path, "train")

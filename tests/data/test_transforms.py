@@ -1,5 +1,7 @@
 """Sizes and augmentations are the published ones, and boxes stay with their objects."""
 
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 import torch
@@ -173,3 +175,9 @@ def test_an_unknown_augmentation_is_refused():
     """By name, with what is known."""
     with pytest.raises(ConfigError, match="detr, small, none"):
         training_transform("cutmix", SMALL)
+
+
+@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+def test_spawned_workers_can_be_given_the_augmentation(augment: str):
+    """Where processes are not forked (macOS, Windows, Python 3.14) it travels as a pickle."""
+    ForkingPickler.dumps(training_transform(augment, Preprocessing(64, 96)))

@@ -61,6 +61,14 @@ def test_what_is_saved_comes_back_whole(tmp_path: Path):
     assert _same(model, setmatch.load(tmp_path / "m" / "model.safetensors"))
 
 
+def test_others_may_read_what_is_saved(tmp_path: Path):
+    """Weights have the same permissions as any new file."""
+    save(_detector(), tmp_path / "m")
+    modes = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
+    (tmp_path / "any").touch()
+    assert modes == {(tmp_path / "any").stat().st_mode}
+
+
 @pytest.mark.parametrize("position", [0, 9, 1000, -1])
 def test_a_flipped_bit_is_found(tmp_path: Path, position: int):
     """Neither safetensors nor torch would notice; the card's SHA-256 does."""

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from setmatch.data.coco import read_coco
 from setmatch.data.folders import canonical, files_in, split_folders
 from setmatch.data.index import Index
@@ -69,7 +71,10 @@ def _find(folder: Path, kind: Kind) -> dict[str, Part]:
     named: dict[str, list[Path]] = {}
     nameless = []
     for source, split in _json_files(folder):
-        if kind_of(source) == kind:
+        found = kind_of(source)
+        if found is None and split is not None and _rank(source) < len(_USUAL):
+            found = _meant(source)
+        if found == kind:
             if split is None:
                 nameless.append(source)
             else:
@@ -82,6 +87,18 @@ def _find(folder: Path, kind: Kind) -> dict[str, Part]:
         split = re.sub("^(instances|panoptic)_", "", source.stem)
         parts.setdefault(split, coco_part(source, split, kind))
     return parts
+
+
+def _meant(source: Path) -> Kind | None:
+    """Take a file that is named like annotations, but broken, for what it was meant to be.
+
+    Its reader then says what is wrong with it; left out, another split would silently stand in.
+    """
+    try:
+        msgspec.json.decode(source.read_bytes())
+    except (OSError, ValueError):
+        return "panoptic" if source.stem.startswith("panoptic") else "coco"
+    return None
 
 
 def _json_files(folder: Path) -> list[tuple[Path, str | None]]:

@@ -132,6 +132,33 @@ class RandomView:
         return F.resize(image, size_px, antialias=True), F.resize(boxes, size_px)
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """A pipeline of steps, and the normalisation that ends it.
+
+    A class and not a closure, because workers that are spawned get it as a pickle.
+    """
+
+    pipeline: v2.Compose
+    preprocessing: Preprocessing
+
+    def __call__(
+        self, image: UInt8[Tensor, "3 H W"], target: Target
+    ) -> tuple[Float[Tensor, "3 h w"], Target]:
+        """Return what one training step sees of an image and its target."""
+        height, width = image.shape[1:]
+        scale = torch.tensor([width, height, width, height])
+        boxes = BoundingBoxes(
+            cxcywh_to_xyxy(target.cxcywh) * scale,
+            format=BoundingBoxFormat.XYXY,
+            canvas_size=(height, width),
+        )
+        seen, boxes = self.pipeline(Image(image), boxes)
+        return normalise(seen.as_subclass(Tensor), self.preprocessing), _target(
+            boxes, target.classes
+        )
+
+
 def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     """Return what turns a uint8 image and its target into what one training step sees.
 
@@ -146,22 +173,7 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     }
     if augment not in pipelines:
         raise ConfigError(f"data.augment = {augment!r}: known are {', '.join(pipelines)}")
-    pipeline = v2.Compose(pipelines[augment](preprocessing))
-
-    def transform(
-        image: UInt8[Tensor, "3 H W"], target: Target
-    ) -> tuple[Float[Tensor, "3 h w"], Target]:
-        height, width = image.shape[1:]
-        scale = torch.tensor([width, height, width, height])
-        boxes = BoundingBoxes(
-            cxcywh_to_xyxy(target.cxcywh) * scale,
-            format=BoundingBoxFormat.XYXY,
-            canvas_size=(height, width),
-        )
-        seen, boxes = pipeline(Image(image), boxes)
-        return normalise(seen.as_subclass(Tensor), preprocessing), _target(boxes, target.classes)
-
-    return transform
+    return Augmentation(v2.Compose(pipelines[augment](preprocessing)), preprocessing)
 
 
 def published(preprocessing: Preprocessing) -> list[Step]:

@@ -110,12 +110,19 @@ def save(detector: Detector, folder: str | Path) -> None:
     aside = folder / f".{WEIGHTS}.{os.getpid()}"
     try:
         save_file(state, aside)
+        aside.chmod(0o666 & ~_umask())  # safetensors leaves a file that only its owner can read
         digest = sha256_of(aside)
         aside.rename(folder / WEIGHTS)
         aside.write_text(card_to_json(detector.card, digest), encoding="utf-8")
         aside.rename(folder / CARD)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def convert(
