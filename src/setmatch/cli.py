@@ -160,7 +160,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from setmatch.data.index import open_dataset
+    from setmatch.data.opening import open_dataset
     from setmatch.evaluate import evaluate
     from setmatch.models.weights import load
     from setmatch.train.runtime import processes

@@ -13,7 +13,8 @@ from PIL import Image
 
 import setmatch as sm
 from setmatch.boxes import cxcywh_to_xyxy
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.draw import draw
 from setmatch.evaluate import Report

@@ -11,7 +11,8 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.conversion import WRITERS, convert_dataset
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError
 
 TRIANGLE = [3.25, 2.0, 30.1, 2.5, 10.0, 20.75]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.holdout import held_out
-from setmatch.data.index import open_dataset
+from setmatch.data.opening import open_dataset
 from setmatch.errors import DataError
 
 HELD_OUT = [0, 2, 7, 15, 27, 29]

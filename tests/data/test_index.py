@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures import Categories
 

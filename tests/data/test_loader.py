@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from setmatch.config import DataSettings
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
 from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
+from setmatch.data.opening import open_dataset
 from setmatch.data.order import TrainingOrder, accumulation
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures import Preprocessing
@@ -253,7 +254,7 @@ def test_batches_move_to_a_device_whole(index: Index):
 def test_workers_run_under_a_plain_script(folder: Path):
     """Worker processes start from a script without a guard for the main module."""
     script = (
-        "import sys; from setmatch.data.index import open_dataset;"
+        "import sys; from setmatch.data.opening import open_dataset;"
         "from setmatch.data.loader import evaluation_batches;"
         "from setmatch.structures import Preprocessing;"
         "index = open_dataset(sys.argv[1], 'train');"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from setmatch.data.index import open_dataset
+from setmatch.data.opening import open_dataset
 from setmatch.data.scenery import CLASSES, clutter, ground, outlines
 from setmatch.data.scenes import scene, write_scenes
 from setmatch.errors import ConfigError, DataError

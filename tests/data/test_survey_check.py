@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from setmatch.config import load_recipe
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
 from setmatch.data.survey.check import check_data
 from setmatch.errors import DataError
 from setmatch.structures import Preprocessing

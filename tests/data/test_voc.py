@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.index import open_dataset
+from setmatch.data.opening import open_dataset
 from setmatch.data.voc_xml import difference, parse_voc, total
 from setmatch.errors import DataError
 

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
-from setmatch.data.index import open_dataset
+from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate import Report, evaluate
 from setmatch.models.detector import Detector

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from setmatch.config import load_recipe
-from setmatch.data.index import open_dataset
+from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.train.timing import seconds_per_step
 

@@ -150,14 +150,3 @@ class Index:
             panoptic=self.panoptic and self.panoptic.take(images, rows),
             notes=(*self.notes, *notes),
         )
-
-
-def open_dataset(data: str | Path, split: str, format: str | None = None) -> Index:
-    """Open a split of a data set: a folder or file in any format that formats.py knows.
-
-    Raises DataError with what was looked for and what was found.
-    """
-    # Imported here, because every format builds an Index and so imports this file.
-    from setmatch.data.opening import open_split
-
-    return open_split(Path(data), split, format)

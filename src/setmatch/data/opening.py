@@ -58,12 +58,13 @@ def find_parts(path: Path, format: str | None = None) -> dict[str, Part]:
     raise DataError(f"{path}: no annotations found; looked for {looks}; found {_found(path)}")
 
 
-def open_split(path: Path, split: str, format: str | None = None) -> Index:
+def open_dataset(data: str | Path, split: str, format: str | None = None) -> Index:
     """Open a split of a data set; a single file is one split, whichever is asked for.
 
     Where there is no validation split, the training images are divided by a hash of their names,
     and the index' notes say so. Raises DataError with what was looked for and found.
     """
+    path = Path(data)
     parts = find_parts(path, format)
     if path.is_file() and WHOLE in parts:
         return cached(parts[WHOLE])
@@ -92,7 +93,7 @@ def _no_split(path: Path, split: str, parts: dict[str, Part]) -> DataError:
 def require_split(path: Path, split: str, format: str | None = None) -> None:
     """Make sure that a data set has a split, or that one can be made; a single file is not divided.
 
-    Raises DataError with what was looked for and found, as `open_split` would.
+    Raises DataError with what was looked for and found, as `open_dataset` would.
     """
     parts = find_parts(path, format)
     if any(word in parts for word in words_for(split)):

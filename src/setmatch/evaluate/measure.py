@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from setmatch.data.index import Index, open_dataset
+from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
+from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluate.average_precision import Results, average_precision
 from setmatch.evaluate.report import Report

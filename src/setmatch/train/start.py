@@ -9,8 +9,8 @@ import torch
 
 from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.criterion import Criterion
-from setmatch.data.index import Index, open_dataset
-from setmatch.data.opening import require_split
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import DataCheck, check_data
 from setmatch.data.survey.findings import require_trainable

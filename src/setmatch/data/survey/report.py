@@ -13,8 +13,8 @@ from rich.progress import Progress
 
 from setmatch.config import Recipe
 from setmatch.data.folders import canonical
-from setmatch.data.index import Index, open_dataset
-from setmatch.data.opening import find_parts, require_split
+from setmatch.data.index import Index
+from setmatch.data.opening import find_parts, open_dataset, require_split
 from setmatch.data.parts import WHOLE
 from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
