@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from setmatch.data.cache import cached
-from setmatch.data.coco_parts import coco_part
+from setmatch.data.formats.coco_parts import coco_part
 from setmatch.data.index import Index
 from timing import publish
 

@@ -116,7 +116,7 @@ def test_targets_need_no_more_than_their_own_rows():
 
 def test_opening_a_data_set_needs_no_torch_of_the_command_line():
     """Errors and layouts are importable without torch, so that --help stays quick."""
-    code = "import sys, setmatch.data.layout; sys.exit('torch' in sys.modules)"
+    code = "import sys, setmatch.data.formats.layout; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

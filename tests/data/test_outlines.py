@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.coco import read_coco
+from setmatch.data.formats.coco import read_coco
 from setmatch.data.outlines import read_outlines
 
 TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.coco import read_coco
+from setmatch.data.formats.coco import read_coco
 from setmatch.data.opening import open_dataset
 from setmatch.data.survey.mend import mend, write_mended
 from setmatch.errors import DataError

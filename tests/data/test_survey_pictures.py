@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.coco import read_coco
+from setmatch.data.formats.coco import read_coco
 from setmatch.data.index import Index
 from setmatch.data.survey.duplicates import Look, look_of, near_pairs
 from setmatch.data.survey.pictures import Picture, alike, open_pictures, sample

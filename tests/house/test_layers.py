@@ -34,7 +34,7 @@ SOURCES = {module_of(path): path.read_text("utf-8") for path in sorted(PACKAGE.r
 
 
 def room(module: str) -> str:
-    """The room of setmatch.data.coco is data; the package itself is __init__."""
+    """The room of setmatch.data.formats.coco is data; the package itself is __init__."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -116,7 +116,7 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
         ("setmatch.models.heads", "import setmatch.data.index"),
         ("setmatch.matching", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
-        ("setmatch.data.coco", "def f():\n    from setmatch.train import loop"),
+        ("setmatch.data.formats.coco", "def f():\n    from setmatch.train import loop"),
         ("setmatch.config", "from setmatch import load"),
         ("setmatch.predict", "from setmatch.evaluate.report import Report"),
         ("setmatch.train.loop", "from setmatch.cli import main"),

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from setmatch.data.cache import cached
 from setmatch.data.folders import SPLITS, words_for
+from setmatch.data.formats.write_coco import write_coco
+from setmatch.data.formats.write_voc import write_voc
+from setmatch.data.formats.write_yolo import write_yolo
+from setmatch.data.formats.written import SplitToWrite, distinct_names
 from setmatch.data.index import Repair
 from setmatch.data.opening import find_parts
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.ragged import unpack
-from setmatch.data.write_coco import write_coco
-from setmatch.data.write_voc import write_voc
-from setmatch.data.write_yolo import write_yolo
-from setmatch.data.written import SplitToWrite, distinct_names
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_folder
 

@@ -9,15 +9,15 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from setmatch.data.cache import cached
-from setmatch.data.coco_parts import coco_part, find_coco, find_panoptic, kind_of
 from setmatch.data.folders import canonical, entries, words_for
+from setmatch.data.formats.coco_parts import coco_part, find_coco, find_panoptic, kind_of
+from setmatch.data.formats.voc_parts import find_voc
+from setmatch.data.formats.yolo_parts import find_yolo, yolo_parts
 from setmatch.data.holdout import held_out
 from setmatch.data.index import Index
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.pictures import SUFFIXES
 from setmatch.data.ragged import unpack
-from setmatch.data.voc_parts import find_voc
-from setmatch.data.yolo_parts import find_yolo, yolo_parts
 from setmatch.errors import DataError
 
 # Looked for in this order.

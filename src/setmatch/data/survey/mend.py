@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from setmatch.data.formats.write_coco import coco_tree
 from setmatch.data.index import Index, Repair
 from setmatch.data.opening import find_parts
 from setmatch.data.ragged import unpack
 from setmatch.data.survey.facts import images_of
-from setmatch.data.write_coco import coco_tree
 from setmatch.errors import DataError
 from setmatch.files import whole_file
 

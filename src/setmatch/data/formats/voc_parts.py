@@ -3,10 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-from setmatch.data.class_names import NAME_FILES
 from setmatch.data.folders import canonical, entries, files_in, split_folders, subfolders
+from setmatch.data.formats.class_names import NAME_FILES
+from setmatch.data.formats.voc import VocSplit, read_voc
 from setmatch.data.parts import WHOLE, Part
-from setmatch.data.voc import VocSplit, read_voc
 from setmatch.errors import DataError
 
 _ANNOTATIONS = ("annotations", "annots", "xmls", "xml", "labels")

@@ -8,11 +8,11 @@ from typing import Literal
 
 import msgspec
 
-from setmatch.data.coco import read_coco
 from setmatch.data.folders import canonical, files_in, split_folders
+from setmatch.data.formats.coco import read_coco
+from setmatch.data.formats.layout import image_folders
+from setmatch.data.formats.panoptic import read_panoptic
 from setmatch.data.index import Index
-from setmatch.data.layout import image_folders
-from setmatch.data.panoptic import read_panoptic
 from setmatch.data.parts import WHOLE, Part
 from setmatch.errors import DataError
 

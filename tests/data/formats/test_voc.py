@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from setmatch.data.formats.voc_xml import difference, parse_voc, total
 from setmatch.data.opening import open_dataset
-from setmatch.data.voc_xml import difference, parse_voc, total
 from setmatch.errors import DataError
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
@@ -269,7 +269,7 @@ def test_a_bomb_costs_nothing(tmp_path: Path):
     code = (
         "import resource, sys, pathlib\n"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
-        "from setmatch.data.voc_xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
+        "from setmatch.data.formats.voc_xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a.xml"], capture_output=True, text=True, timeout=60

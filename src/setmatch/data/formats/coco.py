@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.assembly import Photos, assemble, escapes, file_wide
-from setmatch.data.coco_json import InstancesFile, collector_paused, parse
-from setmatch.data.columns import Records, short
+from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
+from setmatch.data.formats.coco_json import InstancesFile, collector_paused, parse
+from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.layout import image_root, require_files
 from setmatch.data.images import read_size_px
 from setmatch.data.index import Index, Repair
-from setmatch.data.layout import image_root, require_files
 from setmatch.data.outlines import Outlines, read_outlines
 from setmatch.data.repair import NO_ID, NO_LINE, Rows
 from setmatch.errors import DataError

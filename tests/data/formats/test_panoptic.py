@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from setmatch.data.formats.panoptic import read_panoptic
 from setmatch.data.opening import open_dataset
-from setmatch.data.panoptic import read_panoptic
 from setmatch.errors import DataError
 
 

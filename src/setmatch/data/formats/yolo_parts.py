@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from setmatch.data.class_names import NAME_FILES, read_names
-from setmatch.data.columns import short
 from setmatch.data.folders import canonical, files_in, split_folders, subfolders
+from setmatch.data.formats.class_names import NAME_FILES, read_names
+from setmatch.data.formats.columns import short
+from setmatch.data.formats.yolo import read_yolo
 from setmatch.data.index import Index
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.pictures import SUFFIXES
-from setmatch.data.yolo import read_yolo
 from setmatch.errors import DataError
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
 
-from setmatch.data.assembly import Photos, assemble, common_folder, file_wide
-from setmatch.data.class_names import categories_of
 from setmatch.data.folders import files_in
+from setmatch.data.formats.assembly import Photos, assemble, common_folder, file_wide
+from setmatch.data.formats.class_names import categories_of
+from setmatch.data.formats.labels import Labels
 from setmatch.data.images import size_for_annotations
 from setmatch.data.index import Index, Repair
-from setmatch.data.labels import Labels
 from setmatch.errors import DataError
 
 _BOX = 5  # numbers on a line with a box

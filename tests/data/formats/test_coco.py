@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.coco import read_coco
+from setmatch.data.formats.coco import read_coco
 from setmatch.errors import DataError
 
 PHOTOS = ("a.png", "b.png", "c.png")  # 40 high, 60 wide

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from setmatch.data.columns import Records
+from setmatch.data.formats.columns import Records
 from setmatch.errors import DataError
 
 NO_OUTLINE = msgspec.Raw(b"")

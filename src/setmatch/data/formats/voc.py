@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.assembly import Photos, assemble, common_folder, file_wide
-from setmatch.data.class_names import categories_of, read_names
 from setmatch.data.folders import files_in
+from setmatch.data.formats.assembly import Photos, assemble, common_folder, file_wide
+from setmatch.data.formats.class_names import categories_of, read_names
+from setmatch.data.formats.labels import Labels
+from setmatch.data.formats.voc_xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.data.images import size_for_annotations
 from setmatch.data.index import Index, Repair
-from setmatch.data.labels import Labels
 from setmatch.data.pictures import SUFFIXES
-from setmatch.data.voc_xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.errors import DataError
 
 

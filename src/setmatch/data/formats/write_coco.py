@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from setmatch.data.formats.written import SplitToWrite
 from setmatch.data.index import Index
-from setmatch.data.written import SplitToWrite
 
 
 def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.data.assembly import file_wide
+from setmatch.data.formats.assembly import file_wide
 from setmatch.data.index import Repair
 from setmatch.errors import DataError
 from setmatch.structures import Categories

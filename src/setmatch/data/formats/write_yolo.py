@@ -8,9 +8,9 @@ import yaml
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from setmatch.data.formats.written import SplitToWrite, counted
 from setmatch.data.images import size_for_annotations
 from setmatch.data.index import Index
-from setmatch.data.written import SplitToWrite, counted
 from setmatch.errors import DataError
 
 _CLOSE_PX = 0.5

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from setmatch.data.formats.voc_xml import total
+from setmatch.data.formats.written import SplitToWrite, counted
 from setmatch.data.index import Index
-from setmatch.data.voc_xml import total
-from setmatch.data.written import SplitToWrite, counted
 from setmatch.errors import DataError
 
 

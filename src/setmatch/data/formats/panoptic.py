@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.assembly import Photos, assemble, escapes
-from setmatch.data.coco import read_categories, read_photos, read_rows
-from setmatch.data.coco_json import AnnotationRecord, PanopticFile, parse
-from setmatch.data.columns import Records, short
+from setmatch.data.formats.assembly import Photos, assemble, escapes
+from setmatch.data.formats.coco import read_categories, read_photos, read_rows
+from setmatch.data.formats.coco_json import AnnotationRecord, PanopticFile, parse
+from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.layout import require_files
 from setmatch.data.index import Index, PanopticFiles, Repair
-from setmatch.data.layout import require_files
 from setmatch.data.ragged import pack
 from setmatch.data.repair import NO_ID
 from setmatch.errors import DataError
