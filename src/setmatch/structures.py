@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from setmatch.masks import PackedMasks
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -65,10 +67,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Target:
-    """The objects of one image: class slots, and boxes as fractions of the unpadded image."""
+    """The objects of one image: class slots, and boxes as fractions of the unpadded image.
+
+    `masks` are the objects' pixels, in the size the model sees the image; None where boxes are all
+    there is to learn.
+    """
 
     classes: Int[Tensor, " M"]
     cxcywh: Float[Tensor, "M 4"]
+    masks: PackedMasks | None = None
 
     def __len__(self) -> int:
         return self.classes.shape[0]
@@ -76,12 +83,18 @@ class Target:
     def to(self, device: torch.device | str) -> "Target":
         """Return the same target on `device`, without waiting for the copy."""
         return Target(
-            self.classes.to(device, non_blocking=True), self.cxcywh.to(device, non_blocking=True)
+            self.classes.to(device, non_blocking=True),
+            self.cxcywh.to(device, non_blocking=True),
+            None if self.masks is None else self.masks.to(device),
         )
 
     def pin_memory(self) -> "Target":
         """Return the same target in page-locked memory."""
-        return Target(self.classes.pin_memory(), self.cxcywh.pin_memory())
+        return Target(
+            self.classes.pin_memory(),
+            self.cxcywh.pin_memory(),
+            None if self.masks is None else self.masks.pin_memory(),
+        )
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,7 @@ class Predictions:
 
     logits: Float[Tensor, "L B Q C"]
     cxcywh: Float[Tensor, "L B Q 4"]  # fractions of the unpadded image
+    masks: Float[Tensor, "B Q h w"] | None = None  # logits of the last layer, a cell for 4x4 pixels
 
 
 @dataclass(frozen=True)

@@ -1,58 +1,16 @@
-"""The command line: one verb per capability, options written by hand, no logic.
-
-Exit codes: 0 done, 1 a survey found what must be mended by hand, 2 a mistake the user can mend (one
-line on stderr), 130 Ctrl-C, 143 SIGTERM.
-Heavy modules are imported inside the verbs, so that `setmatch --help` needs no torch.
-"""
+"""The verbs that make and use models; the package says how verbs are written."""
 
 import inspect
-import logging
-import os
 import sys
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TextIO
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 
-import setmatch
-from setmatch.cli_data import DataFormat, convert_data, survey
-from setmatch.errors import ConfigError, DataError, SetmatchError
-
-app = App(
-    name="setmatch",
-    help="Detection transformers: train, evaluate, predict.",
-    help_epilogue="Any verb takes --debug, which shows the traceback of an error.",
-    version=lambda: setmatch.__version__,
-    result_action="return_none",
-    suppress_keyboard_interrupt=False,
-)
+from setmatch.cli.data import DataFormat
+from setmatch.errors import ConfigError, DataError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line (without the program's name) and return its exit code."""
-    logging.basicConfig(format="setmatch: %(message)s")
-    warnings.showwarning = _warn
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in tokens
-    try:
-        app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-    except (SetmatchError, CycloptsError, OSError) as error:
-        if debug:
-            raise
-        return _fail(_sentence(error), error.exit_code if isinstance(error, SetmatchError) else 2)
-    return 0
-
-
-@app.command
 def train(
     data: str,
     /,
@@ -121,7 +79,6 @@ def train(
     )
 
 
-@app.command
 def evaluate(
     model: str,
     data: str,
@@ -183,7 +140,6 @@ def evaluate(
             Console().print(report.table())
 
 
-@app.command
 def predict(
     *images: str,
     model: str,
@@ -219,7 +175,6 @@ def predict(
     print(f"pictures: {summary.images}, detections: {summary.detections}, in {summary.out}")
 
 
-@app.command
 def convert(
     source: str,
     destination: Path,
@@ -247,7 +202,6 @@ def convert(
         print(note)
 
 
-@app.command
 def demo(
     *,
     out: Path = Path("demo"),
@@ -276,38 +230,9 @@ def demo(
     print(demo(out, scenes=scenes, minutes=minutes, model=model, device=device))
 
 
-@app.command
 def models() -> None:
     """List the models that can be built, with a line each."""
     from setmatch.models.presets import MODELS
 
     for name, preset in MODELS.items():
         print(f"{name:15} {inspect.getdoc(preset)}")
-
-
-app.command(survey)
-app.command(convert_data)
-
-
-def _sentence(error: Exception) -> str:
-    """Say in one line what an error says."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
-
-
-def _warn(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Say a warning in one line, without the place in the code, which means nothing to a user."""
-    print(f"setmatch: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"setmatch: {message}", file=sys.stderr)
-    return code

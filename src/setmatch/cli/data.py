@@ -1,4 +1,4 @@
-"""The verbs that are about data sets alone; cli.py says how verbs are written."""
+"""The verbs that are about data sets alone; the package says how verbs are written."""
 
 from pathlib import Path
 from typing import Annotated, Literal
