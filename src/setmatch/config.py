@@ -53,12 +53,13 @@ class ModelSettings(Section):
 
     preset: str = "detr_r50"
     arguments: dict[str, Argument] = {}
+    queries_by_data: bool = False  # as many as the fullest image asks for, unless `arguments` says
 
 
 class DataSettings(Section):
     """How images become batches."""
 
-    augment: Literal["detr", "small", "none"] = "detr"
+    augment: Literal["detr", "small", "flip", "none"] = "detr"
     short_side_px: Count = 800
     long_side_px: Count = 1333
     workers: Annotated[int, Field(ge=0)] = 2

@@ -26,7 +26,7 @@ SETTINGS = (
     f"data.short_side_px={SIZE_PX}",
     f"data.long_side_px={2 * SIZE_PX}",
     "data.workers=1",
-    "model.arguments.num_queries=40",
+    "data.augment=flip",
     "train.batch_size=16",
     "train.micro_batch=16",
 )

@@ -8,10 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms.v2 import functional as F
+from torchvision.tv_tensors import BoundingBoxes
+from torchvision.tv_tensors import Image as Picture
 
 from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.data.transforms import (
     CropSides,
+    Light,
     ResizeShortSide,
     evaluation_px,
     prepare,
@@ -99,7 +103,7 @@ def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], se
     return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh))
 
 
-@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+@pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
 def test_boxes_stay_with_their_objects(augment: str):
     """After any augmentation the box is where the white pixels are, within a pixel."""
     seen = 0
@@ -121,7 +125,7 @@ def test_boxes_stay_with_their_objects(augment: str):
 
 @settings(max_examples=60)
 @given(
-    augment=st.sampled_from(["detr", "small", "none"]),
+    augment=st.sampled_from(["detr", "small", "flip", "none"]),
     size_px=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     seed=st.integers(0, 2**32),
     corners=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5),
@@ -164,20 +168,38 @@ def test_published_numbers_hold_at_the_published_size():
     assert after == resize
 
 
-@pytest.mark.parametrize("augment", ["small", "none"])
+@pytest.mark.parametrize("augment", ["small", "flip", "none"])
 def test_shapes_without_multi_scale_are_those_of_the_evaluation(augment: str):
     """Equal shapes in, equal shapes out, so that batches need no padding."""
     shapes = {run(augment, SMALL, (121, 183), seed)[0].shape for seed in range(20)}
     assert shapes == {(3, *evaluation_px((121, 183), SMALL))}
 
 
+@given(st.integers(0, 2**32))
+@settings(max_examples=20)
+def test_light_does_what_torchvision_does_in_three_passes(seed: int):
+    """Brightness, contrast and saturation, one after the other, where nothing is clipped."""
+    torch.manual_seed(seed)
+    picture = Picture(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
+    boxes = BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(9, 7))
+    state = torch.get_rng_state()
+    lit, same = Light(0.3)(picture, boxes)
+    torch.set_rng_state(state)
+    brightness, contrast, saturation = torch.empty(3).uniform_(0.7, 1.3).tolist()
+    expected = F.adjust_contrast(F.adjust_brightness(picture / 255, brightness), contrast)
+    expected = 255 * F.adjust_saturation(expected, saturation)
+    assert (lit - expected).abs().max() <= 1.01  # what is behind the comma is cut off
+    assert lit.dtype == torch.uint8
+    assert same is boxes
+
+
 def test_an_unknown_augmentation_is_refused():
     """By name, with what is known."""
-    with pytest.raises(ConfigError, match="detr, small, none"):
+    with pytest.raises(ConfigError, match="detr, small, flip, none"):
         training_transform("cutmix", SMALL)
 
 
-@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+@pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
 def test_spawned_workers_can_be_given_the_augmentation(augment: str):
     """Where processes are not forked (macOS, Windows, Python 3.14) it travels as a pickle."""
     ForkingPickler.dumps(training_transform(augment, Preprocessing(64, 96)))

@@ -17,13 +17,12 @@ def data(tmp_path_factory):
 
 
 def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
-    """It takes what time it was given, evaluates along the way and at the end, and is resumable."""
+    """It takes what time it was given, evaluates at the end, and leaves nothing to resume."""
     started = time.monotonic()
     run = run_tiny(data, tmp_path / "run", "train.minutes=0.06")
     assert 3.6 <= time.monotonic() - started < 30
     rows = log_rows(run.folder)
     evaluations = [row["step"] for row in rows if row["kind"] == "val"]
-    assert len(evaluations) >= 2
     assert rows[-1]["step"] == evaluations[-1] == max(row["step"] for row in rows)
     run_tiny(data, tmp_path / "run", "train.minutes=0.06", resume=True)
     assert log_rows(run.folder) == rows  # nothing was left to do

@@ -8,10 +8,11 @@ import tiny
 import torch
 from tiny import RECIPE, CrashError, final_state, log_rows, run_tiny
 
-from setmatch.config import load_recipe
+from setmatch.config import ModelSettings, load_recipe
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
 from setmatch.train.loop import train
+from setmatch.train.start import arguments_of
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,14 @@ def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
     (data / "annotations/val.json").write_text(json.dumps(tree))
     with pytest.raises(DataError, match="no class in common"):
         run_tiny(data, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("fullest", "arguments", "queries"),
+    [(0, {}, 30), (8, {}, 30), (21, {}, 40), (5000, {}, 300), (21, {"num_queries": 7}, 7)],
+)
+def test_the_data_say_how_many_queries_they_need(fullest, arguments, queries):
+    """Half as many again as the fullest image has objects, unless the recipe says otherwise."""
+    asked = ModelSettings(arguments=arguments, queries_by_data=True)
+    assert arguments_of(asked, fullest)["num_queries"] == queries
+    assert arguments_of(ModelSettings(arguments=arguments), fullest) == arguments

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ def read_image(
     limit of pixels, or has another shape than the annotated one.
     """
     try:
-        with Image.open(path) as image:
+        # Read at once: Pillow by itself asks for dozens of small pieces.
+        with Image.open(BytesIO(Path(path).read_bytes())) as image:
             _refuse_bomb(image)
             pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
     except _DECODING_ERRORS as error:

@@ -75,7 +75,7 @@ class MultiScaleShape:
 
 
 NANO = MultiScaleShape(
-    dim=96, heads=4, decoder_layers=2, ffn_dim=256, num_queries=60, denoising_queries=80
+    dim=64, heads=4, decoder_layers=2, ffn_dim=256, num_queries=60, denoising_queries=48
 )
 
 
@@ -125,7 +125,7 @@ def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) ->
 
 def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     """The smallest of the fast-converging family: a trunk of its own, made for a CPU."""
-    return _multi_scale(SmallTrunk((32, 64, 128, 256)), num_classes, shape)
+    return _multi_scale(SmallTrunk((32, 64, 128, 128)), num_classes, shape)
 
 
 def setmatch_s(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:

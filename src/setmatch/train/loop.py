@@ -104,6 +104,7 @@ class Training:
         self.clock = Clock(progress.spent_s)
         # Seconds that all processes agree on, and whether the last step asks for an evaluation.
         self.spent_s, self.due = progress.spent_s, progress.evaluation_due
+        self.evaluating_s, self.evaluated = 0.0, -1
         runtime.first(lambda: open_run(run, start))
         self.journal = Journal(run, self.plan, runtime, start.training, self.first, progress.skips)
         for sentence in introduction(start, self.plan, self.learner):
@@ -131,16 +132,20 @@ class Training:
             self.journal.note(step, self.spent_s, factor, self.learner.learn(window, normaliser))
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
-            self.due = self.plan.evaluates(step, before_s, self.spent_s)
+            if self.due:  # until now an evaluation took most of the time
+                self.evaluating_s += self.spent_s - before_s
+            self.due = self.plan.evaluates(step, before_s, self.spent_s, self.evaluating_s)
             step += 1
             if self.plan.saves(step - 1, before_s, self.spent_s):
                 self.save(step)
             if self.due:
                 self.evaluate(step)
-        if self.saved != step:  # the clock ended it
+        # The clock may end a run anywhere between two checkpoints or evaluations.
+        if self.saved != step:
             self.journal.write_line(step - 1)
             self.due = True
             self.save(step)
+        if self.evaluated != step and not self.journal.has_evaluation(step):
             self.evaluate(step)
         self.journal.say(f"done: {step} steps; the run is in {self.run}")
 
@@ -212,6 +217,7 @@ class Training:
                 world=self.runtime.world,
                 gather=self.runtime.gather,
             )
+        self.evaluated = steps
         self.learner.detector.train()
         metrics = report.to_json()
         self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))

@@ -76,16 +76,22 @@ def orthogonal(matrix: Float[Tensor, "N r c"], steps: int = 5) -> Float[Tensor, 
     """
     if matrix.shape[-2] > matrix.shape[-1]:
         return orthogonal(matrix.mT, steps).mT
-    a, b, c = QUINTIC
     unit = matrix / (matrix.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     gram = unit @ unit.mT
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    product = identity.expand_as(gram)
-    for _ in range(steps):
-        factor = a * identity + b * gram + c * (gram @ gram)
-        product = factor @ product
+    product = factor = _factor(gram)
+    for _ in range(steps - 1):
         gram = factor @ gram @ factor  # symmetric and commuting, as polynomials of one matrix
+        factor = _factor(gram)
+        product = factor @ product
     return product @ unit
+
+
+def _factor(gram: Float[Tensor, "N r r"]) -> Float[Tensor, "N r r"]:
+    """Return a I + b G + c G²."""
+    a, b, c = QUINTIC
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
 
 
 def _matrix(weight: Tensor) -> Float[Tensor, "r c"]:

@@ -14,6 +14,7 @@ import numpy as np
 from setmatch.config import TrainSettings
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
+CLOCK_EVALUATING = 0.05  # of its time at most, as far as can be known before
 CLOCK_WARMUP = 0.02  # of its time
 ENDLESS = 10**12
 
@@ -57,14 +58,18 @@ class Plan:
             return self.settings.epochs
         return (step + 1) * self.settings.batch_size // self.images
 
-    def evaluates(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+    def evaluates(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    ) -> bool:
         """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
 
-        By epochs every n of them and after the last step; by the clock ten times, evenly.
+        By epochs every n of them and after the last step; by the clock at every tenth, as long as
+        the evaluations before, `evaluating_s` in all, took little of its time.
         """
         if self.by_clock:
             before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
-            return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
+            affordable = evaluating_s <= CLOCK_EVALUATING * after_s
+            return affordable and int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
         every = self.settings.evaluate_every
         due = self.ended(step) // every > self.ended(step - 1) // every
         return due or step + 1 == self.steps

@@ -1,13 +1,22 @@
 """Where a run begins: its recipe, its data, its detector, and the checkpoint it goes on from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from setmatch.config import DataSettings, Recipe, dump_recipe, load_recipe, recipe_names
+from setmatch.config import (
+    DataSettings,
+    ModelSettings,
+    Recipe,
+    dump_recipe,
+    load_recipe,
+    recipe_names,
+)
 from setmatch.criterion import Criterion
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset, require_split
@@ -109,7 +118,7 @@ def begin(
         torch.manual_seed(recipe.train.seed)
         card = Card(
             recipe.model.preset,
-            recipe.model.arguments,
+            arguments_of(recipe.model, int(np.diff(training.offsets).max(initial=0))),
             training.categories,
             preprocessing_of(recipe.data),
             source=f"trained by setmatch on {training.source.name}",
@@ -122,6 +131,18 @@ def begin(
     validation = open_validation(data, training, format)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words)
+
+
+def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
+    """Return the preset's arguments, with the number of queries where the data is to say it.
+
+    Half as many again as the `fullest` image has objects, from 30 to 300, so that every object
+    finds its slot and the slots that are left learn to stay silent.
+    """
+    arguments = dict(model.arguments)
+    if model.queries_by_data and "num_queries" not in arguments:
+        arguments["num_queries"] = min(max(10 * math.ceil(0.15 * fullest), 30), 300)
+    return arguments
 
 
 def preprocessing_of(data: DataSettings) -> Preprocessing:
@@ -199,7 +220,8 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
         f"{validation}",
         f"classes: {len(names)} ({known})",
-        f"model: {detector.card.preset}, {trained:,} parameters to train; from {start.weights}",
+        f"model: {detector.card.preset}, {detector.num_queries} queries, {trained:,} parameters to "
+        f"train; from {start.weights}",
         f"plan: {_length(plan)} of {settings.batch_size} images "
         f"({world} process(es) x {parts} micro-batch(es) of {settings.micro_batch})",
         f"computing on {learner.runtime.device} in {precision}",
