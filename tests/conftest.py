@@ -1,6 +1,10 @@
-"""What holds for every test: shapes are checked, one thread, no network."""
+"""What holds for every test: shapes are checked, one thread, no network; a browser on request."""
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,11 +13,30 @@ from jaxtyping import install_import_hook
 
 install_import_hook("setmatch", "beartype.beartype")
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from browser import OpenPage, chromium, opened_pages  # noqa: E402
 
 torch.set_num_threads(1)
 
 # The first example pays for imports and caches, so that a deadline would only measure the machine.
 settings.register_profile("setmatch", deadline=None)
 settings.load_profile("setmatch")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless browser; for a module only, because beside it no other event loop can run."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[OpenPage]:
+    """Opens HTML files, `open_page(path, width=390, height=844)`, and fails if one misbehaves."""
+    with opened_pages(browser) as open_page:
+        yield open_page
