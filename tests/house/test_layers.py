@@ -13,7 +13,7 @@ PACKAGE = Path(setmatch.__file__).parent
 # From low to high. A room may import the layers below it and, in its own layer, the rooms listed
 # before it; the rooms of a set never meet.
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
-    ("errors", "files", "boxes", "masks", "structures"),
+    ("errors", "files", "boxes", "masks", "structures", "page"),
     ("config", "scoring"),
     frozenset({"models", "data", "matching"}),
     ("criterion", "postprocess"),

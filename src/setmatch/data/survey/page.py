@@ -1,61 +1,55 @@
 """A survey as one page of HTML that needs nothing beside it: pictures and charts are inside."""
 
-import base64
 import html
-import io
-import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from setmatch.data.images import read_image
 from setmatch.data.index import Index
-from setmatch.data.survey.charts import bars, boxes, colour_of
-from setmatch.data.survey.facts import objects_of
+from setmatch.data.survey.facts import Histogram, objects_of
 from setmatch.data.survey.findings import SEVERITIES, Group, grouped
 from setmatch.data.survey.plan import Plan
 from setmatch.data.survey.report import Survey
 from setmatch.data.survey.terminal import expected_time, fact_rows, place
-from setmatch.files import whole_file
+from setmatch.page.charts import bars, colour_of
+from setmatch.page.pictures import boxes, jpeg_uri
+from setmatch.page.sheet import write_sheet
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _PICTURES = {"train": 12}  # of other splits half as many
-_LONG_SIDE_PX = 720
 _LISTED = 100  # findings of a kind; the JSON has all
 _TWINS = 12
 
 
 def write_page(survey: Survey, path: Path) -> None:
     """Write the survey as one self-contained HTML page."""
-    template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
     facts = survey.facts[-1] if survey.facts else None
     names = list(facts.class_objects) if facts else []
     colours = {name: colour_of(number) for number, name in enumerate(names)}
     chosen = list(_chosen(survey))
     drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
-    text = template.substitute(
-        name=html.escape(survey.data.resolve().name),
-        verdict=_verdict(survey),
-        numbers=_numbers(survey),
-        findings="\n".join(map(_group, grouped(survey.findings)))
+    parts = {
+        "name": html.escape(survey.data.resolve().name),
+        "verdict": _verdict(survey),
+        "numbers": _numbers(survey),
+        "findings": "\n".join(map(_group, grouped(survey.findings)))
         or '<p class="good">Nothing that a survey can see.</p>',
-        splits=_splits(survey),
-        charts="\n".join(_charts(survey)),
-        classes=_classes(survey, colours),
-        legend="".join(
+        "splits": _splits(survey),
+        "charts": "\n".join(_charts(survey)),
+        "classes": _classes(survey, colours),
+        "legend": "".join(
             f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
             for name, colour in colours.items()
             if name in drawn
         ),
-        twins="\n".join(_twins(survey)),
-        pictures="\n".join(_picture(*each, colours) for each in chosen),
-        plan=_plan(survey, survey.plan) if survey.plan is not None else "",
-        seconds=f"{survey.seconds:.1f}",
-    )
-    with whole_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        "twins": "\n".join(_twins(survey)),
+        "pictures": "\n".join(_picture(*each, colours) for each in chosen),
+        "plan": _plan(survey, survey.plan) if survey.plan is not None else "",
+        "seconds": f"{survey.seconds:.1f}",
+    }
+    write_sheet(_TEMPLATE, parts, path)
 
 
 def _verdict(survey: Survey) -> str:
@@ -108,11 +102,15 @@ def _charts(survey: Survey) -> Iterator[str]:
     if not survey.facts:
         return
     facts = survey.facts[-1]
-    yield bars(facts.crowding, "objects in an image", "images", lambda edge: f"{edge:g}")
+    yield _bars(facts.crowding, "objects in an image", "images", "{:g}".format)
     original, seen = facts.original.histogram, facts.seen.histogram
-    yield bars(original, "size of an object: √area, px", "objects", _rounded)
-    yield bars(seen, "the same as the model sees it, px", "objects", _rounded)
-    yield bars(facts.aspects, "width / height of an image", "images", lambda edge: f"{edge:.2g}")
+    yield _bars(original, "size of an object: √area, px", "objects", _rounded)
+    yield _bars(seen, "the same as the model sees it, px", "objects", _rounded)
+    yield _bars(facts.aspects, "width / height of an image", "images", "{:.2g}".format)
+
+
+def _bars(histogram: Histogram, caption: str, thing: str, edge: Callable[[float], str]) -> str:
+    return bars(histogram.counts, histogram.edges, caption, thing, edge)
 
 
 def _rounded(edge: float) -> str:
@@ -204,12 +202,7 @@ def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[st
 
 
 def _embedded(index: Index, image: int) -> str:
-    pixels = read_image(index.path(image), index.size_px(image))
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    picture.thumbnail((_LONG_SIDE_PX, _LONG_SIDE_PX))
-    written = io.BytesIO()
-    picture.save(written, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+    return jpeg_uri(read_image(index.path(image), index.size_px(image)))
 
 
 def _plan(survey: Survey, plan: Plan) -> str:
