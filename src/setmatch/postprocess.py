@@ -17,17 +17,18 @@ def detections(
     scoring: Scoring,
     categories: Categories,
     sizes_px: Sequence[tuple[int, int]],
+    layer: int = -1,
 ) -> list[Detections]:
-    """Answer with every slot of the last layer, one `Detections` per image, best first.
+    """Answer with every slot of a decoder layer, one `Detections` per image, best first.
 
-    `sizes_px` are (height, width) of the original images, one per image of the batch; boxes come
-    back in their pixels, on the CPU, as float32, and are not clipped. No threshold and no
-    suppression of doubles: the set is the answer (arXiv 2005.12872, section 3). Equal scores keep
-    the order of the queries.
+    The last layer's is the answer. `sizes_px` are (height, width) of the original images, one per
+    image of the batch; boxes come back in their pixels, on the CPU, as float32, and are not
+    clipped. No threshold and no suppression of doubles: the set is the answer (arXiv 2005.12872,
+    section 3). Equal scores keep the order of the queries.
     """
-    cxcywh = predictions.cxcywh[-1].float()
+    cxcywh = predictions.cxcywh[layer].float()
     assert len(sizes_px) == cxcywh.shape[0], "one original size for every image of the batch"
-    read = scoring.read(predictions.logits[-1].float())
+    read = scoring.read(predictions.logits[layer].float())
     score, order = read.score.sort(dim=1, descending=True, stable=True)
     slot = read.slot.gather(1, order)
     query = read.query.gather(1, order)

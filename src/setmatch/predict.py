@@ -26,7 +26,7 @@ from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.files import whole_file
 from setmatch.models.detector import Detector
 from setmatch.postprocess import detections
-from setmatch.structures import Batch, Detections, Preprocessing
+from setmatch.structures import Batch, Detections, Predictions, Preprocessing
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
@@ -182,14 +182,20 @@ def answering(model: nn.Module) -> Iterator[None]:
 
 
 def answer_batch(
-    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
+    model: Detector,
+    batch: Batch,
+    sizes_px: Sequence[tuple[int, int]],
+    listen: Callable[[Predictions], None] | None = None,
 ) -> list[Detections]:
     """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
 
-    Raises WeightsError when a score or box is not finite.
+    `listen` hears what the answers were read from. Raises WeightsError when a score or box is not
+    finite.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     main = model(batch.to(device))[0]
+    if listen is not None:
+        listen(main.predictions)
     found = detections(main.predictions, model.scoring, model.card.categories, sizes_px)
     if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
         raise WeightsError(

@@ -87,17 +87,18 @@ def evaluate(
     split: str = "val",
     json: Path | None = None,
     detections: Path | None = None,
+    report: Path | None = None,
     batch_size: int = 4,
     workers: int = 2,
     device: str = "auto",
     format: DataFormat | None = None,
 ) -> None:
-    """Measure a model on annotated images: the 12 COCO numbers, and AP per class.
+    """Measure a model on annotated images: the 12 COCO numbers, AP per class, and what is behind.
 
     Parameters
     ----------
     model
-        Run folder, file, published name or hub id.
+        Run folder, file, published name or hub id; or a .json file of saved detections.
     data
         Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
     split
@@ -106,6 +107,8 @@ def evaluate(
         Write the numbers to this file.
     detections
         Write every detection to this file, as COCO results.
+    report
+        Write a page to this file: errors and what they cost, curves, thresholds, worst images.
     batch_size
         Images at once; the answers do not depend on it.
     workers
@@ -119,11 +122,17 @@ def evaluate(
 
     from setmatch.data.opening import open_dataset
     from setmatch.evaluate import evaluate
+    from setmatch.evaluate.saved import evaluate_saved, holds_detections
     from setmatch.models.weights import load
     from setmatch.train.runtime import processes
 
+    if holds_detections(model):
+        index = open_dataset(data, split, format)
+        found = evaluate_saved(model, index, json=json, detections=detections, report=report)
+        Console().print(found.table())
+        return
     with processes(device) as runtime:
-        report = evaluate(
+        found = evaluate(
             load(model).to(runtime.device),
             open_dataset(data, split, format),
             split=split,
@@ -131,13 +140,15 @@ def evaluate(
             workers=workers,
             json=json,
             detections=detections,
+            report=report,
+            name=model,
             progress=True,
             rank=runtime.rank,
             world=runtime.world,
             gather=runtime.gather,
         )
         if runtime.is_first:
-            Console().print(report.table())
+            Console().print(found.table())
 
 
 def predict(

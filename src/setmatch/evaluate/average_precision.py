@@ -6,14 +6,14 @@ from typing import Any
 
 import hotcoco
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures import Categories, Detections
 
-_AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # boundaries at 32² and 96² pixels
+AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # where each stands; boundaries at 32² and 96² pixels
 _RECALL_AT = (1, 10, 100)
 
 
@@ -63,6 +63,12 @@ class Results:
             _stacked([part.slots for part in parts]).astype(np.int64)[order],
             _stacked([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
             _stacked([part.scores for part in parts]).astype(np.float64)[order],
+        )
+
+    def only(self, chosen: Bool[NDArray[np.bool_], " D"]) -> "Results":
+        """Return the chosen detections, in their order."""
+        return Results(
+            self.image_ids[chosen], self.slots[chosen], self.xywh_px[chosen], self.scores[chosen]
         )
 
     def to_coco(self, categories: Categories) -> list[dict[str, Any]]:
@@ -126,28 +132,29 @@ def average_precision(
     if max_detections < 1:
         raise ConfigError(f"max_detections = {max_detections}: at least 1 must count per image")
     limits = sorted({*_RECALL_AT, max_detections})
-    evaluation = _run(index, results, limits)
-    precision: NDArray[np.float64] = evaluation["precision"]  # IoU, recall, class, area, limit
-    recall: NDArray[np.float64] = evaluation["recall"]  # IoU, class, area, limit
+    counted = run_protocol(index, results, limits).eval
+    assert counted is not None, "the protocol has been run"
+    precision: NDArray[np.float64] = counted["precision"]  # IoU, recall, class, area, limit
+    recall: NDArray[np.float64] = counted["recall"]  # IoU, class, area, limit
     at = limits.index(max_detections)
     boxes = np.bincount(index.slots[~index.crowd], minlength=len(index.categories))
     return AveragePrecision(
-        AP=_mean(precision[..., _AREAS["all"], at]),
-        AP50=_mean(precision[0, ..., _AREAS["all"], at]),
-        AP75=_mean(precision[5, ..., _AREAS["all"], at]),
-        APs=_mean(precision[..., _AREAS["s"], at]),
-        APm=_mean(precision[..., _AREAS["m"], at]),
-        APl=_mean(precision[..., _AREAS["l"], at]),
-        AR1=_mean(recall[..., _AREAS["all"], limits.index(1)]),
-        AR10=_mean(recall[..., _AREAS["all"], limits.index(10)]),
-        AR100=_mean(recall[..., _AREAS["all"], limits.index(100)]),
-        ARs=_mean(recall[..., _AREAS["s"], at]),
-        ARm=_mean(recall[..., _AREAS["m"], at]),
-        ARl=_mean(recall[..., _AREAS["l"], at]),
+        AP=mean(precision[..., AREAS["all"], at]),
+        AP50=mean(precision[0, ..., AREAS["all"], at]),
+        AP75=mean(precision[5, ..., AREAS["all"], at]),
+        APs=mean(precision[..., AREAS["s"], at]),
+        APm=mean(precision[..., AREAS["m"], at]),
+        APl=mean(precision[..., AREAS["l"], at]),
+        AR1=mean(recall[..., AREAS["all"], limits.index(1)]),
+        AR10=mean(recall[..., AREAS["all"], limits.index(10)]),
+        AR100=mean(recall[..., AREAS["all"], limits.index(100)]),
+        ARs=mean(recall[..., AREAS["s"], at]),
+        ARm=mean(recall[..., AREAS["m"], at]),
+        ARl=mean(recall[..., AREAS["l"], at]),
         per_class={
             index.categories.name(slot): ClassPrecision(
-                AP=_mean(precision[:, :, slot, _AREAS["all"], at]),
-                AP50=_mean(precision[0, :, slot, _AREAS["all"], at]),
+                AP=mean(precision[:, :, slot, AREAS["all"], at]),
+                AP50=mean(precision[0, :, slot, AREAS["all"], at]),
                 boxes=int(boxes[slot]),
             )
             for slot in range(len(index.categories))
@@ -155,8 +162,13 @@ def average_precision(
     )
 
 
-def _run(index: Index, results: Results, limits: list[int]) -> dict[str, Any]:
-    """Count matches at every threshold; ids are ranks from 1 on, exact in any type of number."""
+def run_protocol(index: Index, results: Results, limits: list[int]) -> hotcoco.COCOeval:
+    """Count matches at every IoU, recall, class and area, for each limit of detections, ascending.
+
+    hotcoco's ids are ranks from 1 on, exact in any type of number: images in order of their ids,
+    class slots, annotations and detections in order of their rows. Raises DataError as
+    `average_precision` does.
+    """
     order = index.image_ids.argsort()
     truth = hotcoco.COCO.from_arrays(
         [{"id": rank} for rank in range(1, len(index) + 1)],
@@ -181,8 +193,7 @@ def _run(index: Index, results: Results, limits: list[int]) -> dict[str, Any]:
     evaluation.params.max_dets = limits
     evaluation.evaluate()
     evaluation.accumulate()
-    assert evaluation.eval is not None, "accumulate has filled it"
-    return evaluation.eval
+    return evaluation
 
 
 def _ranks(
@@ -210,7 +221,7 @@ def _check(table: Float64[NDArray[np.float64], "D 7"], classes: int, index: Inde
         )
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def mean(values: NDArray[np.float64]) -> float:
     """Return the mean of what can be measured; -1, as in COCO, when there is nothing."""
     measured: NDArray[np.float64] = values[values > -1]
     return float(measured.mean()) if measured.size else -1.0

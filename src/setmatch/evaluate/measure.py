@@ -1,7 +1,6 @@
 """A model against annotated images: ask about each image once, compare, report."""
 
-import json as json_format
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,16 @@ from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError, SetmatchError
-from setmatch.evaluate.average_precision import Results, average_precision
+from setmatch.evaluate.average_precision import Results
+from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
+from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
+from setmatch.evaluate.outputs import Outputs
 from setmatch.evaluate.report import Report
-from setmatch.files import whole_file
 from setmatch.models.detector import Detector
+from setmatch.postprocess import detections as layer_detections
 from setmatch.predict import answer_batch, answering, progress_bar
-from setmatch.structures import Categories
+from setmatch.structures import Categories, Detections, Predictions
 
-COCO_LIMIT = 100  # detections of a class in an image
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
 
 
@@ -34,6 +35,8 @@ def evaluate(
     max_detections: int | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
+    report: str | Path | None = None,
+    name: str = "",
     progress: bool = False,
     rank: int = 0,
     world: int = 1,
@@ -43,46 +46,48 @@ def evaluate(
 
     `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
-    so that `batch_size` changes no answer. `json` gets the report, `detections` every detection as
-    COCO results. COCO counts the 100 best detections of a class in an image; where an image holds
-    more objects than that, as many as the model has slots count, unless `max_detections` says
-    otherwise. Of several processes each takes its share of the images: process `rank` of
-    `world`, and `gather` returns the values of all; the first writes the files, and all return the
-    same report. The model is left in the mode it was in.
-    Raises DataError for data that cannot be read or has no class of the model's, ConfigError for
-    outputs that cannot be written, WeightsError when the model's answers are not finite.
+    so that `batch_size` changes no answer. `json` gets the numbers, `detections` every detection as
+    COCO results, and `report` a page, headed `name`, that says what is behind the numbers, which
+    then are in the report's `diagnosis` (and so in `json`) too: the same pass over the images tells
+    the AP after each decoder layer. COCO counts the 100 best detections of a class in an image;
+    where an image holds more objects than that, as many as the model has slots count, unless
+    `max_detections` says otherwise. Of several processes each takes its share of the images:
+    process `rank` of `world`, and `gather` returns the values of all; the first writes the files,
+    and all return the same report. The model is left in the mode it was in.
+    Raises DataError for data that cannot be read, has no class of the model's, or has nothing to
+    find for a page to show, ConfigError for outputs that cannot be written, WeightsError when the
+    model's answers are not finite.
     """
     assert world == 1 or gather is not None, "several processes need a way to hear of each other"
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
-    for output in (json, detections):
-        _check_output(output)
+    outputs = Outputs(json, detections, report)
+    outputs.require_writable()
     index = data if isinstance(data, Index) else open_dataset(data, split)
+    if report:
+        require_objects(index)
     slot_of = _slots_by_name(model.card.categories, index)
     # The others wait for this process' share, so that its failure has to be told as one.
-    share: Results | SetmatchError
+    share: Answers | SetmatchError
     try:
-        share = _answers(model, index, slot_of, batch_size, workers, rank, world, progress)
+        share = _answers(
+            model, index, slot_of, batch_size, workers, rank, world, progress, bool(report)
+        )
     except SetmatchError as error:
         share = error
     shares: list[Any] = gather(share) if gather else [share]
     for each in shares:
         if isinstance(each, SetmatchError):
             raise each
-    results = Results.joined(shares)
-    limit = _limit(model, index) if max_detections is None else max_detections
-    report = Report(
-        **vars(average_precision(index, results, limit)),
-        images=len(index),
-        detections=len(results),
-        unknown=tuple(index.categories.name(slot) for slot in _unknown(slot_of, index)),
-        max_detections=limit,
+    return conclude(
+        index,
+        Answers.joined(shares),
+        outputs,
+        limit=_limit(model, index) if max_detections is None else max_detections,
+        unknown=_unknown(slot_of, index),
+        name=name or model.card.preset,
+        writes=rank == 0,
     )
-    if rank == 0 and json:
-        _write(Path(json), json_format.dumps(report.to_json(), indent=1, ensure_ascii=False))
-    if rank == 0 and detections:
-        _write(Path(detections), json_format.dumps(results.to_coco(index.categories)))
-    return report
 
 
 def _answers(
@@ -94,7 +99,8 @@ def _answers(
     rank: int,
     world: int,
     progress: bool,
-) -> Results:
+    every_layer: bool,
+) -> Answers:
     batches = evaluation_batches(
         index,
         model.card.preprocessing,
@@ -103,20 +109,35 @@ def _answers(
         rank=rank,
         world=world,
     )
-    parts: list[Results] = []
+    parts: list[Answers] = []
     visible = progress and rank == 0
     with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
-            found = answer_batch(model, batch.batch, batch.sizes_px)
-            parts.append(Results.of(found, batch.image_ids, slot_of))
+            heard: list[Predictions] = []
+            found = answer_batch(model, batch.batch, batch.sizes_px, heard.append)
+            layers = [found]
+            if every_layer and heard:
+                layers = [*_earlier_layers(model, heard[0], batch.sizes_px), found]
+            results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
+            survivors = tuple(map(survives_nms, results)) if every_layer else ()
+            parts.append(Answers(results, survivors))
             advance(len(found))
-    return Results.joined(parts)
+    return Answers.joined(parts)
+
+
+def _earlier_layers(
+    model: Detector, predictions: Predictions, sizes_px: Sequence[tuple[int, int]]
+) -> list[list[Detections]]:
+    """Read what every decoder layer but the last believes."""
+    return [
+        layer_detections(predictions, model.scoring, model.card.categories, sizes_px, layer)
+        for layer in range(len(predictions.logits) - 1)
+    ]
 
 
 def _limit(model: Detector, index: Index) -> int:
     """Return COCO's 100, or the model's slots where an image holds more objects than that."""
-    crowded = np.diff(index.offsets).max(initial=0) > COCO_LIMIT
-    return max(COCO_LIMIT, model.num_queries) if crowded else COCO_LIMIT
+    return max(COCO_LIMIT, model.num_queries) if overfull(index) else COCO_LIMIT
 
 
 def _slots_by_name(known: Categories, index: Index) -> Int64[NDArray[np.int64], " C"]:
@@ -131,22 +152,13 @@ def _slots_by_name(known: Categories, index: Index) -> Int64[NDArray[np.int64], 
     return slots.astype(np.int64)
 
 
-def _unknown(slot_of: Int64[NDArray[np.int64], " C"], index: Index) -> list[int]:
-    return sorted(set(range(len(index.categories))) - set(slot_of.tolist()))
+def _unknown(slot_of: Int64[NDArray[np.int64], " C"], index: Index) -> tuple[str, ...]:
+    known = set(slot_of.tolist())
+    slots = range(len(index.categories))
+    return tuple(index.categories.name(slot) for slot in slots if slot not in known)
 
 
 def _some(categories: Categories) -> str:
     names = [name for name in categories.names if name is not None]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(names[:10]) + more
-
-
-def _check_output(path: str | Path | None) -> None:
-    """Raise ConfigError now rather than after the last image."""
-    if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
-        raise ConfigError(f"{path}: not a file in an existing folder; make the folder first")
-
-
-def _write(path: Path, text: str) -> None:
-    with whole_file(path) as aside:
-        aside.write_text(text + "\n", encoding="utf-8")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from setmatch.evaluate.average_precision import AveragePrecision
+from setmatch.evaluate.diagnosis.diagnose import Diagnosis
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -14,18 +15,24 @@ class Report(AveragePrecision):
     """The COCO numbers of a model on a data set, 0..1, and what they were measured on.
 
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
-    At most `max_detections` of a class count in an image.
+    At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
+    numbers, where that was asked for.
     """
 
     images: int
     detections: int
     unknown: tuple[str, ...] = ()
     max_detections: int = 100
+    diagnosis: Diagnosis | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find."""
+        """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
+
+        Where there is a diagnosis, it stands under that key.
+        """
         per_class = {name: asdict(numbers) for name, numbers in self.per_class.items()}
-        return {**self.numbers(), "per_class": per_class}
+        diagnosis = {"diagnosis": self.diagnosis.to_json()} if self.diagnosis else {}
+        return {**self.numbers(), "per_class": per_class, **diagnosis}
 
     def table(self) -> "RenderableType":
         """Return a table for a rich console, in per cent; – means nothing to find."""

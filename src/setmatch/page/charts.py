@@ -1,6 +1,7 @@
 """Histograms and curves as inline SVG: sharp at any size, without a script or a file beside."""
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -97,6 +98,17 @@ def curves(drawn: Sequence[Curve], caption: str, x: Axis, y: Axis, legend: bool 
     )
     shown = f'<div class="legend">{named}</div>' if legend and len(drawn) > 1 else ""
     return _figure(caption, _TALL, parts, shown)
+
+
+def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return at most `most` round numbers at equal steps that enclose `low` to `high`."""
+    spread = max(high - low, 1e-9)
+    power = 10.0 ** math.floor(math.log10(spread / (most - 1)))
+    for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if max(last, first + 1) - first < most:
+            break
+    return [round(number * step, 10) for number in range(first, max(last, first + 1) + 1)]
 
 
 def colour_of(number: int) -> str:

@@ -1,0 +1,66 @@
+"""From answers to a report, and to the files that are wanted of it, whoever gave the answers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from setmatch.data.index import Index
+from setmatch.errors import DataError
+from setmatch.evaluate.average_precision import average_precision
+from setmatch.evaluate.diagnosis.diagnose import diagnose
+from setmatch.evaluate.diagnosis.judged import Judged, judge
+from setmatch.evaluate.diagnosis.layers import Answers, layer_precision
+from setmatch.evaluate.diagnosis.page import write_page
+from setmatch.evaluate.outputs import Outputs
+from setmatch.evaluate.report import Report
+
+COCO_LIMIT = 100  # detections of a class in an image
+
+
+def conclude(
+    index: Index,
+    answers: Answers,
+    outputs: Outputs,
+    *,
+    limit: int,
+    unknown: tuple[str, ...],
+    name: str,
+    writes: bool = True,
+) -> Report:
+    """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
+
+    `unknown` are the classes that the answers cannot hold, `name` is what gave them.
+    """
+    results = answers.results
+    judged: Judged | None = None
+    diagnosis = None
+    if outputs.report:
+        judged = judge(index, results, limit)
+        diagnosis = diagnose(judged, layer_precision(index, answers, limit))
+    report = Report(
+        **vars(average_precision(index, results, limit)),
+        images=len(index),
+        detections=len(results),
+        unknown=unknown,
+        max_detections=limit,
+        diagnosis=diagnosis,
+    )
+    if writes:
+        outputs.write_numbers(report, results, index)
+        if judged is not None and outputs.report:
+            write_page(report, judged, name, Path(outputs.report))
+    return report
+
+
+def overfull(index: Index) -> bool:
+    """Say whether an image holds more objects than COCO would let an answer name."""
+    return bool(np.diff(index.offsets).max(initial=0) > COCO_LIMIT)
+
+
+def require_objects(index: Index) -> None:
+    """Raise DataError where nothing is annotated, so that a page would have nothing to say."""
+    if index.crowd.all():
+        raise DataError(
+            f"{index.source}: none of its {len(index)} images has an annotated object, so there is "
+            "nothing to compare answers with; choose another split with --split"
+        )

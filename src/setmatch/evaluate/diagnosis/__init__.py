@@ -1,0 +1,1 @@
+"""Why the numbers are what they are: errors and their cost, scores, layers, the worst images."""

@@ -1,0 +1,153 @@
+"""The worst images, truth beside answer: each picture once in the page, its boxes drawn twice."""
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from numpy.typing import NDArray
+
+from setmatch.data.images import read_image
+from setmatch.errors import DataError
+from setmatch.evaluate.diagnosis.judged import Judged
+from setmatch.evaluate.diagnosis.kinds import kinds_of
+from setmatch.evaluate.diagnosis.worst import Mistakes
+from setmatch.page.pictures import jpeg_uri
+
+COLOURS = {
+    "found": "#35d06a",
+    "missed": "#ff5252",
+    "localisation": "#ffab1a",
+    "classification": "#c77dff",
+    "both": "#d9a066",
+    "duplicate": "#4dabff",
+    "background": "#ff6ad5",
+    "crowd": "#cfd3d8",
+}
+_LONG_SIDE_PX = 640
+_LABELLED = 14  # boxes of a picture; more would hide it
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A box with its colour's name, what it tells when pointed at, and its label, if any."""
+
+    xywh_px: Sequence[float]
+    colour: str
+    told: str
+    label: str
+
+
+def legend() -> str:
+    """Return what the colours of the boxes mean."""
+    named = "".join(
+        f'<span><i style="background:{colour}"></i>{name}</span>'
+        for name, colour in COLOURS.items()
+        if name != "crowd"
+    )
+    return f'<div class="legend">{named}</div>'
+
+
+def gallery(judged: Judged, worst: Sequence[Mistakes]) -> Iterator[str]:
+    """Yield a figure for each of the worst images."""
+    for mistakes in worst:
+        yield _figure(judged, mistakes)
+
+
+def _figure(judged: Judged, mistakes: Mistakes) -> str:
+    index, image = judged.index, mistakes.image
+    size_px = index.size_px(image)
+    picture, trouble = "", ""
+    try:
+        uri = jpeg_uri(read_image(index.path(image), size_px), _LONG_SIDE_PX)
+        picture = (
+            f'<image id="picture{image}" href="{uri}" width="{size_px[1]}" height="{size_px[0]}"/>'
+        )
+    except DataError as error:  # the numbers need no pictures; a file of detections may be all
+        trouble = f"; without the picture: {error}"
+    again = f'<use href="#picture{image}"/>' if picture else ""
+    truth, answer = _truth(judged, image), _answer(judged, image)
+    objects = mistakes.found + mistakes.missed
+    told = (
+        f"found {mistakes.found} of {objects}, missed {mistakes.missed}, "
+        f"false alarms {mistakes.false_alarms}{trouble}"
+    )
+    name = html.escape(mistakes.name)
+    return (
+        f'<figure class="worst"><div class="pair">{_drawing("annotated", picture, truth, size_px)}'
+        f"{_drawing('found', again, answer, size_px)}</div>"
+        f"<figcaption><b>{name}</b>: {html.escape(told)}</figcaption></figure>"
+    )
+
+
+def _truth(judged: Judged, image: int) -> list[_Box]:
+    index = judged.index
+    rows = np.arange(index.offsets[image], index.offsets[image + 1])
+    found = np.isin(rows, judged.truth[judged.shown])
+    boxes = []
+    for row, hit in zip(rows.tolist(), found.tolist(), strict=True):
+        name = index.categories.name(int(index.slots[row]))
+        if index.crowd[row]:
+            colour, told = "crowd", f"{name}: a crowd, which does not count"
+        else:
+            colour, told = ("found", f"{name}: found") if hit else ("missed", f"{name}: missed")
+        label = name if colour == "missed" else ""
+        boxes.append(_Box(index.xywh_px[row].tolist(), colour, told, label))
+    return boxes
+
+
+def _answer(judged: Judged, image: int) -> list[_Box]:
+    index, results = judged.index, judged.results
+    here = np.flatnonzero(judged.shown & (results.image_ids == index.image_ids[image]))
+    here = here[(-results.scores[here]).argsort(kind="stable")]
+    rows = np.arange(index.offsets[image], index.offsets[image + 1])
+    rows = rows[~index.crowd[rows]]
+    kinds = kinds_of(
+        results.xywh_px[here],
+        results.slots[here],
+        index.xywh_px[rows],
+        index.slots[rows].astype(np.int64),
+    )
+    boxes = []
+    for row, kind in zip(here.tolist(), kinds, strict=True):
+        named = f"{index.categories.name(int(results.slots[row]))} {results.scores[row]:.2f}"
+        right = bool(judged.right[row])
+        boxes.append(
+            _Box(
+                _rounded(results.xywh_px[row]),
+                "found" if right else kind,
+                f"{named}: {'right' if right else kind}",
+                "" if right else named,
+            )
+        )
+    return boxes
+
+
+def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int, int]) -> str:
+    height, width = size_px
+    letters = max(size_px) / 40
+    larger_first = sorted(boxes, key=lambda box: -box.xywh_px[2] * box.xywh_px[3])
+    parts = [picture]
+    for box in larger_first:
+        x, y, w, h = box.xywh_px
+        crowd = ' class="crowd"' if box.colour == "crowd" else ""
+        parts.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{max(w, 0):g}" height="{max(h, 0):g}" '
+            f'stroke="{COLOURS[box.colour]}"{crowd}><title>{html.escape(box.told)}</title></rect>'
+        )
+    labelled = [box for box in boxes if box.label]
+    for box in labelled[:_LABELLED]:
+        x, y = max(box.xywh_px[0], 0) + letters / 4, max(box.xywh_px[1], 0) + letters
+        parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{letters:.1f}" '
+            f'stroke-width="{letters / 4:.1f}">{html.escape(box.label)}</text>'
+        )
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{what}">{"".join(parts)}</svg>'
+    )
+
+
+def _rounded(xywh_px: Float64[NDArray[np.float64], " 4"]) -> list[float]:
+    rounded: list[float] = xywh_px.round(1).tolist()
+    return rounded
