@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from setmatch.config import load_recipe as load_recipe
     from setmatch.errors import SetmatchError as SetmatchError
     from setmatch.evaluate import evaluate as evaluate
+    from setmatch.explain import explain as explain
     from setmatch.models.weights import convert as convert
     from setmatch.models.weights import load as load
     from setmatch.models.weights import save as save
@@ -39,6 +40,7 @@ _HOMES = {
     "Target": "setmatch.structures",
     "convert": "setmatch.models.weights",
     "evaluate": "setmatch.evaluate",
+    "explain": "setmatch.explain",
     "load": "setmatch.models.weights",
     "load_recipe": "setmatch.config",
     "predict": "setmatch.predict",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "convert",
     "evaluate",
+    "explain",
     "load",
     "load_recipe",
     "predict",

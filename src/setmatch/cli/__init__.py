@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 
 import setmatch
 from setmatch.cli.data import convert_data, survey
+from setmatch.cli.explain import explain
 from setmatch.cli.models import convert, demo, evaluate, models, predict, train
 from setmatch.errors import SetmatchError
 
@@ -27,7 +28,7 @@ app = App(
     result_action="return_none",
     suppress_keyboard_interrupt=False,
 )
-for verb in (train, evaluate, predict, convert, demo, models, survey, convert_data):
+for verb in (train, evaluate, predict, convert, demo, models, survey, convert_data, explain):
     app.command(verb)
 
 

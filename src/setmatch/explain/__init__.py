@@ -1,0 +1,4 @@
+"""What a model does inside: what answers and places looked at, and what its query slots are for."""
+
+from setmatch.explain.explanation import Explanation as Explanation
+from setmatch.explain.explanation import explain as explain

@@ -1,0 +1,141 @@
+"""The page that answers why: everything a click may ask for lies in it, compressed."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from setmatch.draw import colour_of
+from setmatch.explain.explanation import Explanation
+from setmatch.explain.packing import Packed, pack, pack_looks, pack_places, text
+from setmatch.explain.record import Beliefs, Maps, Points
+from setmatch.files import whole_file
+
+# Together with picture, boxes and self-attention below 8 MB.
+_LOOKS_BUDGET = 3_000_000
+_PLACES_BUDGET = 3_000_000
+_MOST_QUERIES = 300
+_LONG_SIDE_PX = 1280
+_PLACE_STEPS = 65535  # sampling points lie on a grid of so many steps, -1 to 2 on either axis
+
+
+def write_page(explanation: Explanation, path: Path) -> None:
+    """Write one self-contained HTML page below 8 MB; what it shows is computed in the browser."""
+    beside = Path(__file__)
+    # "<" would let a name close the script; JSON has another way to write it.
+    facts = json.dumps(page_facts(explanation), ensure_ascii=False).replace("<", "\\u003c")
+    page = beside.with_suffix(".html").read_text("utf-8")
+    for mark, part in (
+        ("/*style*/", beside.with_suffix(".css").read_text("utf-8")),
+        ("/*script*/", beside.with_suffix(".js").read_text("utf-8")),
+        ("/*facts*/", facts),
+    ):
+        page = page.replace(mark, part)
+    with whole_file(path) as aside:
+        aside.write_text(page, encoding="utf-8")
+
+
+def page_facts(explanation: Explanation) -> dict[str, Any]:
+    """Return all that the page knows, ready for JSON.
+
+    Queries are numbered by their slots; only the best are there where a model has very many.
+    """
+    recording = explanation.recording
+    last = recording.after[-1]
+    assert last is not None, "the last layer answers"
+    best = last.score.topk(min(_MOST_QUERIES, len(last.score))).indices.sort().values
+    steps, answers = _steps(explanation, best)
+    kept = set(best.tolist())
+    categories = explanation.card.categories
+    return {
+        "name": explanation.name,
+        "model": explanation.card.preset,
+        "size": [explanation.image.shape[2], explanation.image.shape[1]],
+        "picture": _embedded(explanation),
+        "threshold": explanation.threshold,
+        "classes": [
+            {"name": categories.name(slot), "colour": "#" + bytes(colour_of(slot)).hex()}
+            for slot in range(len(categories))
+        ],
+        "slots": best.tolist(),
+        "ofQueries": len(last.score),
+        "found": [
+            {"query": query, "slot": slot, "score": round(score, 4)}
+            for query, slot, score in zip(
+                explanation.queries.tolist(),
+                explanation.found.classes.tolist(),
+                explanation.found.scores.tolist(),
+                strict=True,
+            )
+            if query in kept
+        ],
+        "steps": steps,
+        "answers": answers,
+        "heads": recording.looks.weights.shape[1],
+        "looks": _looks(recording.looks, best),
+        "talks": pack(recording.talks[:, best][:, :, best].flatten(0, 1)),
+        "encoderLayers": len(recording.encoder),
+        "places": pack_places(recording.encoder, recording.encoder_grid, _PLACES_BUDGET)
+        if len(recording.encoder)
+        else None,
+    }
+
+
+def _steps(
+    explanation: Explanation, best: Tensor
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the way of the queries to their answer: its steps, and what was believed at them."""
+    steps: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
+
+    def step(name: str, look: int | None, believed: Beliefs | None) -> None:
+        steps.append({"name": name, "look": look, "answer": None})
+        if believed is not None:
+            steps[-1]["answer"] = len(answers)
+            answers.append(_believed(believed, best))
+
+    if explanation.recording.start is not None:
+        step("the encoder's proposal", None, explanation.recording.start)
+    for layer, believed in enumerate(explanation.recording.after):
+        step(f"decoder layer {layer + 1}", layer, believed)
+    return steps, answers
+
+
+def _believed(believed: Beliefs, best: Tensor) -> dict[str, Any]:
+    return {
+        "slots": believed.slot[best].tolist(),
+        "scores": _rounded(believed.score[best]),
+        "boxes": _rounded(believed.cxcywh[best]),
+    }
+
+
+def _looks(looks: Maps | Points, best: Tensor) -> Packed:
+    weights = looks.weights[:, :, best]
+    if isinstance(looks, Maps):
+        return {"kind": "maps", **pack_looks(weights, looks.grid, _LOOKS_BUDGET)}
+    spread = (looks.places[:, :, best].clamp(-1, 2) + 1) / 3
+    return {
+        "kind": "points",
+        "points": weights.shape[-1],
+        "level": looks.level.tolist(),
+        "places": text((spread * _PLACE_STEPS).round().numpy().astype("uint16")),
+        "weights": text(weights.float().numpy()),
+    }
+
+
+def _embedded(explanation: Explanation) -> str:
+    picture = Image.fromarray(explanation.image.permute(1, 2, 0).contiguous().numpy())
+    picture.thumbnail((_LONG_SIDE_PX, _LONG_SIDE_PX))
+    written = io.BytesIO()
+    picture.save(written, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def _rounded(values: Float[Tensor, "*n"]) -> Any:
+    return torch.round(values.double(), decimals=4).tolist()

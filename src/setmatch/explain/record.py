@@ -1,0 +1,194 @@
+"""One run of a model with open eyes: its answers, and who looked at what on the way to them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.attention import Attention
+from setmatch.models.deformable import DeformableAttention
+from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
+from setmatch.predict import answering
+from setmatch.scoring import Scoring
+from setmatch.structures import Batch, Predictions
+
+
+@dataclass(frozen=True)
+class Maps:
+    """How much each query looked at each cell of the feature map, for every decoder layer and head.
+
+    Cells are counted row by row; together they cover the image.
+    """
+
+    weights: Float[Tensor, "L H Q N"]  # those of a query and head add up to 1
+    grid: tuple[int, int]  # rows, columns
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where each query looked, for every decoder layer and head, and how much there.
+
+    `level` says which feature map a point was read from, 0 the finest; off the image lies nothing.
+    """
+
+    places: Float[Tensor, "L H Q P 2"]  # x, y as fractions of the image
+    weights: Float[Tensor, "L H Q P"]  # those of a query and head add up to 1
+    level: Int[Tensor, " P"]
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What every query holds for true: its likeliest class, how likely that is, and its box."""
+
+    slot: Int[Tensor, " Q"]
+    score: Float[Tensor, " Q"]
+    cxcywh: Float[Tensor, "Q 4"]  # fractions of the image
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one image made a model do; everything on the CPU.
+
+    `start` is what the queries held for true before the decoder, where the image chose them;
+    `after` the same after each decoder layer, None after layers that are not trained to answer.
+    Attention of the encoder and among queries is averaged over heads. An encoder without layers
+    leaves E at 0.
+    """
+
+    predictions: Predictions
+    start: Beliefs | None
+    after: tuple[Beliefs | None, ...]
+    looks: Maps | Points
+    talks: Float[Tensor, "L Q Q"]  # how much each query listened to each other
+    encoder: Float[Tensor, "E N N"]  # how much each cell looked at each other
+    encoder_grid: tuple[int, int]
+
+
+def record(model: Detector, batch: Batch) -> Recording:
+    """Ask a model about a batch of one image, and keep its attention beside its answers.
+
+    The answers are the plain model's, to the bit. Raises ConfigError for a model that is none of
+    our detection transformers, WeightsError when its answers are not finite.
+    """
+    assert batch.pixels.shape[0] == 1, "a recording is of one image"
+    with answering(model):
+        match model:
+            case GlobalDetector():
+                return _record_global(model, batch)
+            case MultiScaleDetector():
+                return _record_multi_scale(model, batch)
+    raise ConfigError(
+        f"model {model.card.preset}: not one of our detection transformers, so that there is no "
+        "attention to show"
+    )
+
+
+@contextmanager
+def calls(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Any, ...]]]:
+    """Keep what each of the modules is called with in the block, the last call of each."""
+    heard: dict[nn.Module, tuple[Any, ...]] = {}
+    handles = [module.register_forward_pre_hook(heard.__setitem__) for module in modules]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def beliefs(
+    logits: Float[Tensor, "Q C"], cxcywh: Float[Tensor, "Q 4"], scoring: Scoring
+) -> Beliefs:
+    """Return every query's own best class, even where one query gives several of the answers."""
+    # Each query read as an image of its own has nobody to compete with.
+    best = scoring.read(logits[:, None].float())
+    return Beliefs(best.slot[:, 0].cpu(), best.score[:, 0].cpu(), cxcywh.float().cpu())
+
+
+def _record_global(model: GlobalDetector, batch: Batch) -> Recording:
+    predictions, heard = _ask(model, model.embed, batch)
+    height, width = heard[model.embed][0].shape[-2:]
+    decoder = _layers(model.decoder)
+    attention = [layer.cross_attention for layer in decoder]
+    looks = Maps(
+        torch.stack([each.weights(*_asked(heard[each]))[0].cpu() for each in attention]),
+        (height, width),
+    )
+    return _recording(model, predictions, heard, None, looks, (height, width))
+
+
+def _record_multi_scale(model: MultiScaleDetector, batch: Batch) -> Recording:
+    predictions, heard = _ask(model, model.queries, batch)
+    (memory,) = heard[model.queries]
+    proposals = model.queries(memory)
+    start = beliefs(proposals.logits[0], proposals.cxcywh[0], model.scoring)
+    attention = [layer.cross_attention for layer in _layers(model.decoder)]
+    seen = [each.look(*heard[each][:2]) for each in attention]
+    # (Q, H, levels, P) each: heads go first, and the points of all levels side by side.
+    places = torch.stack([place[0].transpose(0, 1).flatten(2, 3) for place, _ in seen])
+    weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in seen])
+    level = torch.arange(attention[0].levels).repeat_interleave(attention[0].points)
+    looks = Points(places.cpu(), weights.cpu(), level)
+    return _recording(model, predictions, heard, start, looks, memory.shapes[-1])
+
+
+def _ask(
+    model: GlobalDetector | MultiScaleDetector, entrance: nn.Module, batch: Batch
+) -> tuple[Predictions, dict[nn.Module, tuple[Any, ...]]]:
+    """Return the model's answers, and what its attentions and its `entrance` were called with."""
+    eyes = [part for part in model.modules() if isinstance(part, Attention | DeformableAttention)]
+    with calls([*eyes, entrance]) as heard:
+        predictions = model(batch.to(next(model.parameters()).device))[0].predictions
+    if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
+        raise WeightsError(
+            "the model answers with scores or boxes that are not finite: its weights have diverged "
+            "or are damaged; load earlier ones, or train again with a lower learning rate"
+        )
+    return predictions, heard
+
+
+def _recording(
+    model: GlobalDetector | MultiScaleDetector,
+    predictions: Predictions,
+    heard: dict[nn.Module, tuple[Any, ...]],
+    start: Beliefs | None,
+    looks: Maps | Points,
+    encoder_grid: tuple[int, int],
+) -> Recording:
+    answered = [
+        beliefs(logits[0], cxcywh[0], model.scoring)
+        for logits, cxcywh in zip(predictions.logits, predictions.cxcywh, strict=True)
+    ]
+    decoder = [layer.self_attention for layer in _layers(model.decoder)]
+    encoder = [layer.self_attention for layer in _layers(model.encoder)]
+    cells = encoder_grid[0] * encoder_grid[1]
+    maps = [_averaged(each, heard) for each in encoder]
+    return Recording(
+        predictions,
+        start,
+        (*[None] * (len(decoder) - len(answered)), *answered),
+        looks,
+        torch.stack([_averaged(each, heard) for each in decoder]),
+        torch.stack(maps) if maps else torch.zeros(0, cells, cells),
+        encoder_grid,
+    )
+
+
+def _averaged(
+    attention: Attention, heard: dict[nn.Module, tuple[Any, ...]]
+) -> Float[Tensor, "Q K"]:
+    return attention.weights(*_asked(heard[attention]))[0].mean(0).cpu()
+
+
+def _asked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return query, key and what is allowed: an attention's arguments without the values."""
+    query, key, _, *allowed = arguments
+    return query, key, *allowed
+
+
+def _layers(stack: nn.Module) -> list[Any]:
+    return list(stack.get_submodule("layers").children())
