@@ -21,7 +21,9 @@ def chromium() -> Iterator[Any]:
     if not Path(CHROMIUM).is_file():
         pytest.skip("there is no Chromium here; Debian's package is called chromium")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        started = driver.chromium.launch(
+            executable_path=CHROMIUM, args=list(QUIET), timeout=120_000
+        )
         yield started
         started.close()
 
@@ -53,7 +55,7 @@ def opened_pages(browser: Any) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: complaints.append(f"stumbled over {error}"))
         page.on("console", said)
         page.on("request", asked)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)  # for busy machines
         page.goto(address)
         return page
 

@@ -17,6 +17,7 @@ from setmatch.explain.packing import Packed, pack, pack_looks, pack_places, text
 from setmatch.explain.record import Beliefs, Maps, Points
 from setmatch.files import whole_file
 
+_SCRIPTS = ("packed", "veil", "boxes", "panel", "hands")
 # Together with picture, boxes and self-attention below 8 MB.
 _LOOKS_BUDGET = 3_000_000
 _PLACES_BUDGET = 3_000_000
@@ -27,13 +28,12 @@ _PLACE_STEPS = 65535  # sampling points lie on a grid of so many steps, -1 to 2 
 
 def write_page(explanation: Explanation, path: Path) -> None:
     """Write one self-contained HTML page below 8 MB; what it shows is computed in the browser."""
-    beside = Path(__file__)
     # "<" would let a name close the script; JSON has another way to write it.
     facts = json.dumps(page_facts(explanation), ensure_ascii=False).replace("<", "\\u003c")
-    page = beside.with_suffix(".html").read_text("utf-8")
+    page = _part("page.html")
     for mark, part in (
-        ("/*style*/", beside.with_suffix(".css").read_text("utf-8")),
-        ("/*script*/", beside.with_suffix(".js").read_text("utf-8")),
+        ("/*style*/", _part("page.css")),
+        ("/*script*/", "\n".join(_part(f"{name}.js") for name in _SCRIPTS)),
         ("/*facts*/", facts),
     ):
         page = page.replace(mark, part)
@@ -135,6 +135,10 @@ def _embedded(explanation: Explanation) -> str:
     written = io.BytesIO()
     picture.save(written, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+
+
+def _part(name: str) -> str:
+    return (Path(__file__).with_name("view") / name).read_text("utf-8")
 
 
 def _rounded(values: Float[Tensor, "*n"]) -> Any:
