@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError
 
 import setmatch
 from setmatch.cli.data import convert_data, survey
-from setmatch.cli.explain import explain
+from setmatch.cli.explain import explain, queries
 from setmatch.cli.models import convert, demo, evaluate, models, predict, train
 from setmatch.errors import SetmatchError
 
@@ -28,7 +28,18 @@ app = App(
     result_action="return_none",
     suppress_keyboard_interrupt=False,
 )
-for verb in (train, evaluate, predict, convert, demo, models, survey, convert_data, explain):
+for verb in (
+    train,
+    evaluate,
+    predict,
+    convert,
+    demo,
+    models,
+    survey,
+    convert_data,
+    explain,
+    queries,
+):
     app.command(verb)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from setmatch.cli.data import DataFormat
 from setmatch.errors import ConfigError
 
 
@@ -64,3 +65,68 @@ def _point(text: str) -> tuple[float, float]:
     except ValueError:
         raise ConfigError(f"--point {text}: not a point; write it as in --point 320,200") from None
     return x, y
+
+
+def queries(
+    model: str,
+    data: str,
+    /,
+    *,
+    out: Path,
+    split: str = "val",
+    query: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    threshold: float = 0.5,
+    batch_size: int = 4,
+    workers: int = 2,
+    device: str = "auto",
+    format: DataFormat | None = None,
+) -> None:
+    """Show what the query slots of a model are for, over all images of a data set.
+
+    Parameters
+    ----------
+    model
+        Published name, hub id, run folder or file.
+    data
+        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
+    out
+        Folder for queries.png (every box of a query as a dot) and queries.json (their use).
+    split
+        Which part of the data set.
+    query
+        Show this query. May be repeated; without, the picture shows the twenty that answer most.
+    threshold
+        A query is used where it scores more.
+    batch_size
+        Images at once; the answers do not depend on it.
+    workers
+        Processes that read images.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    format
+        What the annotations are, where they could be several.
+    """
+    from setmatch.data.opening import open_dataset
+    from setmatch.explain import study_queries
+    from setmatch.models.weights import load
+    from setmatch.train.runtime import processes
+
+    with processes(device) as runtime:
+        study = study_queries(
+            load(model).to(runtime.device),
+            open_dataset(data, split, format),
+            threshold=threshold,
+            batch_size=batch_size,
+            workers=workers,
+            progress=True,
+        )
+    paths = study.save(out, query)
+    uses = study.uses
+    dead = sum(not use.answers for use in uses)
+    special = sum(bool(use.specialises) for use in uses)
+    print(
+        f"{len(uses)} queries, {len(study.score)} images: {dead} never answer above "
+        f"{threshold:.0%}, {special} specialise"
+    )
+    for path in paths:
+        print(path)

@@ -2,3 +2,5 @@
 
 from setmatch.explain.explanation import Explanation as Explanation
 from setmatch.explain.explanation import explain as explain
+from setmatch.explain.slots import QueryStudy as QueryStudy
+from setmatch.explain.slots import study_queries as study_queries

@@ -109,6 +109,15 @@ def beliefs(
     return Beliefs(best.slot[:, 0].cpu(), best.score[:, 0].cpu(), cxcywh.float().cpu())
 
 
+def refuse_divergence(predictions: Predictions) -> None:
+    """Raise WeightsError for answers that are not finite."""
+    if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
+        raise WeightsError(
+            "the model answers with scores or boxes that are not finite: its weights have diverged "
+            "or are damaged; load earlier ones, or train again with a lower learning rate"
+        )
+
+
 def _record_global(model: GlobalDetector, batch: Batch) -> Recording:
     predictions, heard = _ask(model, model.embed, batch)
     height, width = heard[model.embed][0].shape[-2:]
@@ -143,11 +152,7 @@ def _ask(
     eyes = [part for part in model.modules() if isinstance(part, Attention | DeformableAttention)]
     with calls([*eyes, entrance]) as heard:
         predictions = model(batch.to(next(model.parameters()).device))[0].predictions
-    if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
-        raise WeightsError(
-            "the model answers with scores or boxes that are not finite: its weights have diverged "
-            "or are damaged; load earlier ones, or train again with a lower learning rate"
-        )
+    refuse_divergence(predictions)
     return predictions, heard
 
 
