@@ -69,8 +69,9 @@ class Batch:
 class Target:
     """The objects of one image: class slots, and boxes as fractions of the unpadded image.
 
-    `masks` are the objects' pixels, in the size the model sees the image; None where boxes are all
-    there is to learn.
+    `masks` are the objects' pixels, in the size in which the model sees the image, before a batch
+    pads it: whoever compares them with a batch pads them with nothing, at the bottom and right.
+    None where boxes are all there is to learn.
     """
 
     classes: Int[Tensor, " M"]

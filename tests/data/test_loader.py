@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from setmatch.config import DataSettings
+from setmatch.data.formats.coco import read_coco
 from setmatch.data.index import Index
 from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
 from setmatch.data.opening import open_dataset
@@ -68,6 +69,26 @@ def batches(index: Index, workers: int = 0, **changes: int) -> list[Minibatch]:
         "seed": 5,
     }
     return list(training_batches(index, data(workers), PREPROCESSING, **(settings | changes)))
+
+
+def test_masks_are_read_only_when_they_are_asked_for(folder: Path, index: Index, tmp_path: Path):
+    """With masks come the same images and boxes; a data set without any is refused at once."""
+    tree = json.loads((folder / "annotations/train.json").read_text())
+    for annotation in tree["annotations"]:
+        annotation["segmentation"] = [[3, 3, 23, 3, 23, 23, 3, 23]]
+    (tmp_path / "train.json").write_text(json.dumps(tree))
+    outlined = read_coco(tmp_path / "train.json", folder / "images")
+    plain = batches(index)
+    masked = batches(outlined, masks=True)
+    for one, other in zip(plain, masked, strict=True):
+        assert torch.equal(one.batch.pixels, other.batch.pixels)
+        for a, b in zip(one.targets, other.targets, strict=True):
+            assert a.masks is None
+            assert len(b) == len(b.masks)
+            assert len(b) in (len(a), 0)
+    assert any(len(target) for batch in masked for target in batch.targets)
+    with pytest.raises(DataError, match="no masks"):
+        batches(index, masks=True)
 
 
 def same(one: Minibatch, other: Minibatch) -> bool:

@@ -24,6 +24,7 @@ from setmatch.data.transforms import (
     training_transform,
 )
 from setmatch.errors import ConfigError
+from setmatch.masks import PackedMasks
 from setmatch.structures import Preprocessing, Target
 
 SMALL = Preprocessing(160, 267)
@@ -100,7 +101,8 @@ def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], se
     plain = Preprocessing(
         preprocessing.short_side_px, preprocessing.long_side_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     )
-    return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh))
+    masks = PackedMasks.pack(image[:1] == 255)
+    return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh, masks))
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
@@ -121,6 +123,67 @@ def test_boxes_stay_with_their_objects(augment: str):
         assert (found - torch.tensor(box)).abs().max() < 1.6
         assert target.classes.tolist() == [5]
     assert seen >= 55
+
+
+@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+def test_masks_stay_on_their_objects(augment: str):
+    """After any augmentation the mask has the image's size and covers what is white."""
+    seen = 0
+    for seed in range(30):
+        image, target = run(augment, SMALL, (120, 180), seed)
+        if not len(target):
+            continue
+        seen += 1
+        (mask,) = target.masks.unpack()
+        assert mask.shape == image.shape[1:]
+        assert (mask != (image[0] > 0.35)).float().mean() < 0.02
+    assert seen >= 28
+
+
+@pytest.mark.parametrize("augment", ["detr", "small", "none"])
+def test_masks_change_nothing_else(augment: str):
+    """Image, boxes and random numbers are those of a training on boxes."""
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
+    boxes = torch.tensor([[0.5, 0.5, 0.6, 0.4], [0.2, 0.2, 0.1, 0.1]])
+    masks = PackedMasks.pack(torch.ones(2, 50, 70, dtype=torch.bool))
+    answers = []
+    for each in (None, masks):
+        torch.manual_seed(3)
+        transform = training_transform(augment, SMALL)
+        answers.append(transform(image, Target(torch.tensor([1, 2]), boxes, each)))
+    (plain, without), (pixels, with_masks) = answers
+    assert torch.equal(plain, pixels)
+    assert torch.equal(without.cxcywh, with_masks.cxcywh)
+    assert torch.equal(without.classes, with_masks.classes)
+    assert without.masks is None
+    assert len(with_masks.masks) == len(with_masks)
+
+
+def test_an_object_whose_pixels_are_cut_away_goes_with_its_box():
+    """A box may reach into the crop where the object does not; an empty mask teaches nothing."""
+    image = torch.zeros(3, 120, 180, dtype=torch.uint8)
+    corner = torch.zeros(1, 120, 180, dtype=torch.bool)
+    corner[:, :2, :2] = True
+    target = Target(
+        torch.tensor([0]), torch.tensor([[0.5, 0.5, 1.0, 1.0]]), PackedMasks.pack(corner)
+    )
+    kept = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        _, after = training_transform("detr", SMALL)(image, target)
+        assert len(after.masks) == len(after.cxcywh) == len(after)
+        assert after.masks.unpack().flatten(1).any(dim=1).all()
+        kept.append(len(after))
+    assert set(kept) == {0, 1}
+
+
+def test_masks_annotated_on_a_larger_copy_fit_the_stored_image():
+    """Images may be stored smaller than they were annotated."""
+    masks = PackedMasks.pack(torch.ones(1, 80, 120, dtype=torch.bool))
+    whole = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1.0, 1.0]]), masks)
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    seen, after = training_transform("none", SMALL)(image, whole)
+    assert after.masks.unpack().shape == (1, *seen.shape[1:])
 
 
 @settings(max_examples=60)

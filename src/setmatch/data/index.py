@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import take_rows
+from setmatch.data.rasters import outline_masks, segment_masks
+from setmatch.errors import DataError
+from setmatch.masks import PackedMasks
 from setmatch.structures import Categories, Target
 
 
@@ -113,22 +116,57 @@ class Index:
         height, width = self.sizes_px[image].tolist()
         return height, width
 
-    def target(self, image: int) -> Target:
+    def target(self, image: int, masks: bool = False) -> Target:
         """Return what to learn from image number `image`: no crowds, boxes clipped to the image.
 
-        Boxes are fractions of the image; those that keep no area are left out.
+        Boxes are fractions of the image; those that keep no area are left out. `masks` asks for
+        the objects' pixels too, in the annotated size; then objects without a pixel are left out.
+        Raises DataError for masks that there are not or that cannot be read.
         """
-        rows = slice(self.offsets[image], self.offsets[image + 1])
+        first = self.offsets[image]
+        rows = slice(first, self.offsets[image + 1])
         size = self.sizes_px[image, ::-1].astype(np.float64)
         low, extent = self.xywh_px[rows, :2], self.xywh_px[rows, 2:]
         high = np.clip((low + extent) / size, 0, 1)
         low = np.clip(low / size, 0, 1)
         keep = ~self.crowd[rows] & (high > low).all(axis=1)
         cxcywh = np.concatenate([(low + high) / 2, high - low], axis=1)[keep]
-        return Target(
+        target = Target(
             torch.from_numpy(self.slots[rows][keep].astype(np.int64)),
             torch.from_numpy(cxcywh.astype(np.float32)),
         )
+        if not masks:
+            return target
+        pixels = torch.from_numpy(self.masks(image, first + np.flatnonzero(keep)))
+        seen = pixels.flatten(1).any(dim=1)
+        packed = PackedMasks.pack(pixels[seen])
+        return Target(target.classes[seen], target.cxcywh[seen], packed)
+
+    def masks(
+        self, image: int, annotations: Int[NDArray[np.integer], " M"]
+    ) -> Bool[NDArray[np.bool_], "M H W"]:
+        """Return the pixels of some annotations of image number `image`, in the annotated size.
+
+        An annotation of which nothing is drawn has none. Raises DataError when the data set has
+        no masks, or those of this image cannot be read.
+        """
+        self.require_masks()
+        if self.panoptic is not None:
+            segments = self.panoptic.segment_ids[annotations]
+            return segment_masks(self.panoptic.path(image), segments, self.size_px(image))
+        assert self.outlines is not None, "a data set with masks has them as PNGs or as outlines"
+        try:
+            return outline_masks(self.outlines, annotations.tolist(), self.size_px(image))
+        except DataError as error:
+            raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
+
+    def require_masks(self) -> None:
+        """Raise DataError when no object of this data set has an outline or a segment."""
+        if self.panoptic is None and self.outlines is None:
+            raise DataError(
+                f"{self.source}: has boxes but no masks; segmentation is learnt from COCO "
+                "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
+            )
 
     def choose(self, images: Int[NDArray[np.integer], " M"], *notes: str) -> "Index":
         """Return the index of the chosen images, in their order, with further notes."""

@@ -131,19 +131,25 @@ def training_batches(
     steps: int,
     seed: int,
     on_bad_image: Literal["stop", "skip"] = "stop",
+    masks: bool = False,
 ) -> TrainingBatches:
     """Return the minibatches that process `rank` of `world` takes from `first_step` on.
 
-    Sizes follow `data`, mean and deviation `preprocessing`. The random numbers of a sample come
-    from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be dealt out, and
-    while iterating DataError for an image that cannot be read: at once, or with "skip" when more
-    than 1% of the images cannot. Skipped images are missing from their minibatch; one that would
-    be empty takes the next readable image of the index.
+    Sizes follow `data`, mean and deviation `preprocessing`; `masks` asks for those of the objects;
+    that changes nothing else, but leaves out objects without a pixel. The random numbers of a
+    sample come from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be
+    dealt out, DataError when there are no masks to ask for, and while iterating DataError for an
+    image that cannot be read: at once, or with "skip" when more than 1% of the images cannot.
+    Skipped images are missing from their minibatch; one that would be empty takes the next
+    readable image of the index.
     """
     accumulation(batch_size, micro_batch, world)
     sized = replace(preprocessing, short_side_px=data.short_side_px, long_side_px=data.long_side_px)
     order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
-    samples = _TrainingSamples(index, data.augment, sized, seed, skip=on_bad_image == "skip")
+    if masks:
+        index.require_masks()
+    skip = on_bad_image == "skip"
+    samples = _TrainingSamples(index, data.augment, sized, seed, skip, masks)
     return TrainingBatches(samples, order, data.workers, int(_SKIPPED_AT_MOST * len(index)))
 
 
@@ -190,10 +196,17 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     """Minibatches by the places (epoch, image) of their samples."""
 
     def __init__(
-        self, index: Index, augment: str, preprocessing: Preprocessing, seed: int, skip: bool
+        self,
+        index: Index,
+        augment: str,
+        preprocessing: Preprocessing,
+        seed: int,
+        skip: bool,
+        masks: bool,
     ) -> None:
         self.index = index
         self.skip = skip
+        self._masks = masks
         self._transform = training_transform(augment, preprocessing)
         self._seed = seed
 
@@ -215,6 +228,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         epoch, image = place
         try:
             pixels = read_image(self.index.path(image), self.index.size_px(image))
+            target = self.index.target(image, self._masks)
         except DataError as error:
             problems.append(str(error))
             return None
@@ -222,7 +236,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         # generator, because seeding a GPU's from a worker is impossible.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-            seen, target = self._transform(pixels, self.index.target(image))
+            seen, target = self._transform(pixels, target)
         return seen, target, int(self.index.image_ids[image])
 
 

@@ -3,20 +3,25 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.errors import ConfigError
+from setmatch.masks import PackedMasks
 from setmatch.structures import Preprocessing, Target
 
-Pair = tuple[Image, BoundingBoxes]
-Step = Callable[[Image, BoundingBoxes], Pair]
+Objects: TypeAlias = (
+    BoundingBoxes | Mask
+)  # the boxes of an image, then its masks if they are wanted
+Scene = tuple[Image | Objects, ...]
+Step = Callable[..., Scene]
 Transform = Callable[[UInt8[Tensor, "3 H W"], Target], tuple[Float[Tensor, "3 h w"], Target]]
 
 _PUBLISHED = Preprocessing()
@@ -80,12 +85,12 @@ class ResizeShortSide:
     short_sides_px: tuple[int, ...]
     long_px: int
 
-    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
-        """Draw a short side; resize the image and its boxes."""
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
+        """Draw a short side; resize the image and its objects."""
         short_px = self.short_sides_px[_draw(0, len(self.short_sides_px) - 1)]
         height, width = image.shape[-2:]
         size_px = list(resized_px((height, width), short_px, self.long_px))
-        return F.resize(image, size_px, antialias=True), F.resize(boxes, size_px)
+        return _resized(size_px, image, *objects)
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,12 @@ class CropSides:
     min_px: int
     max_px: int
 
-    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
-        """Draw the window's sides and its place; cut the image and clip its boxes."""
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
+        """Draw the window's sides and its place; cut the image and clip its objects."""
         sides = image.shape[-2:]
         cut = [_draw(min(self.min_px, side), min(self.max_px, side)) for side in sides]
         corner = [_draw(0, side - kept) for side, kept in zip(sides, cut, strict=True)]
-        return F.crop(image, *corner, *cut), F.crop(boxes, *corner, *cut)
+        return tuple(F.crop(each, *corner, *cut) for each in (image, *objects))
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class RandomView:
     fill: tuple[int, ...]
     preprocessing: Preprocessing
 
-    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
         """Draw the window's size, then its place, inside the image or around it."""
         height, width = image.shape[-2:]
         size_px = list(evaluation_px((height, width), self.preprocessing))
@@ -127,10 +132,9 @@ class RandomView:
         )
         if factor > 1:
             padding = [-before[1], -before[0], -after[1], -after[0]]
-            image, boxes = F.pad(image, padding, fill=list(self.fill)), F.pad(boxes, padding)
-        else:
-            image, boxes = F.crop(image, *before, *cut), F.crop(boxes, *before, *cut)
-        return F.resize(image, size_px, antialias=True), F.resize(boxes, size_px)
+            image = F.pad(image, padding, fill=list(self.fill))
+            return _resized(size_px, image, *(F.pad(each, padding) for each in objects))
+        return _resized(size_px, *(F.crop(each, *before, *cut) for each in (image, *objects)))
 
 
 @dataclass(frozen=True)
@@ -180,9 +184,10 @@ class Augmentation:
             format=BoundingBoxFormat.XYXY,
             canvas_size=(height, width),
         )
-        seen, boxes = self.pipeline(Image(image), boxes)
+        masks = [] if target.masks is None else [_masks(target.masks, (height, width))]
+        seen, boxes, *masks = self.pipeline(Image(image), boxes, *masks)
         return normalise(seen.as_subclass(Tensor), self.preprocessing), _target(
-            boxes, target.classes
+            target.classes, boxes, *masks
         )
 
 
@@ -252,9 +257,27 @@ def _split(spare: int) -> tuple[int, int]:
     return (first, spare - first) if spare > 0 else (-first, spare + first)
 
 
-def _target(boxes: BoundingBoxes, classes: Tensor) -> Target:
-    """Return the boxes that still have an area, as fractions of the canvas."""
+def _resized(size_px: list[int], image: Image, *objects: Objects) -> Scene:
+    return (
+        F.resize(image, size_px, antialias=True),
+        *(F.resize(each, size_px) for each in objects),
+    )
+
+
+def _masks(masks: PackedMasks, size_px: tuple[int, int]) -> Mask:
+    """Return masks in the size of their image, which may be stored smaller than annotated."""
+    pixels = Mask(masks.unpack().view(torch.uint8))
+    return pixels if pixels.shape[1:] == size_px else F.resize(pixels, list(size_px))
+
+
+def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) -> Target:
+    """Return the objects that still have an area, with their boxes as fractions of the canvas."""
     height, width = boxes.canvas_size
     xyxy = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
     keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
-    return Target(classes[keep], xyxy_to_cxcywh(xyxy[keep].clamp(0, 1)))
+    packed = None
+    if masks is not None:
+        pixels = masks.as_subclass(Tensor).view(torch.bool)
+        keep &= pixels.flatten(1).any(dim=1)
+        packed = PackedMasks.pack(pixels[keep])
+    return Target(classes[keep], xyxy_to_cxcywh(xyxy[keep].clamp(0, 1)), packed)

@@ -1,0 +1,74 @@
+"""The pixels of annotated objects: from polygons, COCO's run lengths, or panoptic PNG files."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hotcoco
+import numpy as np
+from jaxtyping import Bool, Int, Int32
+from numpy.typing import NDArray
+
+from setmatch.data.images import read_image
+from setmatch.data.outlines import Outlines
+from setmatch.errors import DataError
+
+
+def outline_masks(
+    outlines: Outlines, annotations: Sequence[int], size_px: tuple[int, int]
+) -> Bool[NDArray[np.bool_], "M H W"]:
+    """Fill the outlines of some annotations of an image of (height, width) `size_px`.
+
+    An annotation without an outline has no pixels. Polygons are filled as COCO's own tools do.
+    Raises DataError for run lengths that cannot be read or are of another size.
+    """
+    if not annotations:
+        return np.zeros((0, *size_px), dtype=bool)
+    runs = [_runs(outlines, annotation, size_px) for annotation in annotations]
+    try:
+        filled = hotcoco.mask.decode(runs)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"run lengths cannot be read: {error}") from None
+    return np.ascontiguousarray(filled.transpose(2, 0, 1)).view(np.bool_)
+
+
+def _runs(outlines: Outlines, annotation: int, size_px: tuple[int, int]) -> dict[str, Any]:
+    written = outlines.run_lengths(annotation)
+    if written:
+        runs: dict[str, Any] = json.loads(written)
+        if runs["size"] != list(size_px):
+            size = "×".join(map(str, runs["size"]))
+            raise DataError(f"run lengths of {size} pixels, image of {size_px[0]}×{size_px[1]}")
+        return runs
+    rings = outlines.rings(annotation)
+    if not rings:
+        return {"size": list(size_px), "counts": [size_px[0] * size_px[1]]}
+    polygons = [ring.reshape(-1).tolist() for ring in rings]
+    return hotcoco.mask.merge(hotcoco.mask.fr_py_objects(polygons, *size_px))
+
+
+def segment_masks(
+    png: Path, segment_ids: Int[NDArray[np.integer], " M"], size_px: tuple[int, int]
+) -> Bool[NDArray[np.bool_], "M H W"]:
+    """Return the pixels of some segments of a panoptic PNG; one that it lacks has none.
+
+    Raises DataError as `read_segment_ids` does.
+    """
+    drawn = read_segment_ids(png, size_px)
+    return np.asarray(drawn == segment_ids.astype(np.int32)[:, None, None])
+
+
+def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[NDArray[np.int32], "H W"]:
+    """Read a panoptic PNG: every pixel's segment id, red + 256 green + 256² blue; 0 is nothing.
+
+    Raises DataError with the file's name when it cannot be read, or is not of `size_px`.
+    """
+    red, green, blue = read_image(png, size_px).numpy().astype(np.int32)
+    if red.shape != size_px:
+        height, width = red.shape
+        raise DataError(
+            f"{png}: is {height}×{width} pixels (height × width), its image "
+            f"{size_px[0]}×{size_px[1]}; segments must be drawn in the size of the image"
+        )
+    return np.asarray(red + (green << 8) + (blue << 16))

@@ -1,0 +1,146 @@
+"""Masks are the pixels that COCO's own tools give, whichever way they were written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pycocotools import mask as oracle
+
+from setmatch.data.formats.coco import read_coco
+from setmatch.data.formats.panoptic import read_panoptic
+from setmatch.data.index import Index
+from setmatch.data.outlines import from_rings
+from setmatch.data.rasters import outline_masks, read_segment_ids
+from setmatch.errors import DataError
+
+HEIGHT, WIDTH = 40, 60
+TRIANGLE = [1.0, 2.0, 30.5, 2.25, 5.0, 29.0]
+SQUARE = [40, 10, 55, 10, 55, 25, 40, 25]
+
+
+def instances(folder: Path, *segmentations: object) -> Index:
+    """Return an index of one image with an object for each segmentation."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
+    tree = {
+        "images": [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 1, 9, 9], "area": 9}
+            | {"iscrowd": 0, "segmentation": segmentation}
+            for i, segmentation in enumerate(segmentations, start=1)
+        ],
+    }
+    (folder / "set.json").write_text(json.dumps(tree))
+    return read_coco(folder / "set.json")
+
+
+def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> Index:
+    """Return an index of one image whose PNG has the colours of `drawn`."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.jpg")
+    (folder / "set").mkdir(exist_ok=True)
+    colours = np.stack([drawn % 256, drawn // 256 % 256, drawn // 256**2], axis=-1)
+    Image.fromarray(colours.astype(np.uint8)).save(folder / "set" / "a.png")
+    tree = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],
+        "categories": [{"id": 1, "name": "car", "isthing": 1}],
+        "annotations": [
+            {
+                "image_id": 1,
+                "file_name": "a.png",
+                "segments_info": [
+                    {"id": id_, "category_id": 1, "bbox": [number, 1, 9, 9], "area": 9}
+                    | {"iscrowd": 0}
+                    for number, id_ in enumerate(segment_ids)
+                ],
+            }
+        ],
+    }
+    (folder / "set.json").write_text(json.dumps(tree))
+    return read_panoptic(folder / "set.json")
+
+
+def test_polygons_and_both_kinds_of_run_lengths_are_the_same_pixels(tmp_path: Path):
+    """COCO's polygons, its compressed and its uncompressed run lengths of one object."""
+    rings = oracle.frPyObjects([TRIANGLE, SQUARE], HEIGHT, WIDTH)
+    merged = oracle.merge(rings)
+    expected = oracle.decode(merged).astype(bool)
+    compressed = {"counts": merged["counts"].decode(), "size": [HEIGHT, WIDTH]}
+    flat = np.concatenate([[0], expected.ravel(order="F"), [2]])
+    ends = np.flatnonzero(np.diff(flat)[1:]) + 1
+    counts = np.diff(np.concatenate([[0], ends])).tolist()
+    runs = {"counts": counts, "size": [HEIGHT, WIDTH]}
+    masks = instances(tmp_path, [TRIANGLE, SQUARE], compressed, runs).target(0, masks=True).masks
+    assert torch.equal(masks.unpack(), torch.from_numpy(expected).expand(3, -1, -1))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.lists(st.floats(-20, 80, width=32), min_size=6, max_size=14), max_size=4))
+def test_polygons_are_filled_as_by_pycocotools(corners):
+    """To the pixel, whatever crosses itself or the edge of the image."""
+    rings = [ring[: len(ring) // 2 * 2] for ring in corners]
+    points = np.array([side for ring in rings for side in ring], dtype=np.float32).reshape(-1, 2)
+    outlines = from_rings(points, [len(ring) // 2 for ring in rings], [len(rings)])
+    if outlines is None:
+        return
+    merged = oracle.merge(oracle.frPyObjects(rings, HEIGHT, WIDTH))
+    (mask,) = outline_masks(outlines, [0], (HEIGHT, WIDTH))
+    assert np.array_equal(mask, oracle.decode(merged).astype(bool))
+
+
+@settings(max_examples=30)
+@given(
+    ids=st.lists(st.integers(1, 2**24 - 1), min_size=1, max_size=6, unique=True),
+    seed=st.integers(0, 99),
+)
+def test_a_png_is_read_by_its_colours(tmp_path_factory: pytest.TempPathFactory, ids, seed):
+    """Id = red + 256 green + 65536 blue, up to the last of three bytes."""
+    drawn = np.random.default_rng(seed).choice([0, *ids], (HEIGHT, WIDTH))
+    folder = tmp_path_factory.mktemp("png")
+    index = panoptic(folder, drawn, *ids)
+    assert np.array_equal(read_segment_ids(index.panoptic.path(0), (HEIGHT, WIDTH)), drawn)
+    masks = index.masks(0, np.arange(len(ids)))
+    assert all(np.array_equal(mask, drawn == id_) for mask, id_ in zip(masks, ids, strict=True))
+
+
+def test_objects_without_a_pixel_are_not_learnt(tmp_path: Path):
+    """A segment that the PNG lacks would teach an empty mask; its box goes with it."""
+    drawn = np.full((HEIGHT, WIDTH), 7)
+    index = panoptic(tmp_path, drawn, 7, 8)
+    assert len(index.target(0)) == 2
+    target = index.target(0, masks=True)
+    assert len(target) == len(target.cxcywh) == len(target.masks) == 1
+    assert target.masks.unpack().all()
+
+
+def test_an_outline_that_lacks_leaves_its_object_out(tmp_path: Path):
+    """Beside others that are there; alone they are no data set to learn masks from."""
+    assert len(instances(tmp_path, [TRIANGLE], []).target(0, masks=True)) == 1
+    with pytest.raises(DataError, match="has boxes but no masks"):
+        instances(tmp_path, [], None).target(0, masks=True)
+
+
+def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
+    """Scaling it would invent segments along their edges."""
+    index = panoptic(tmp_path, np.full((HEIGHT // 2, WIDTH // 2), 7), 7)
+    with pytest.raises(DataError, match=r"a\.png: is 20×30 pixels"):
+        index.target(0, masks=True)
+
+
+@pytest.mark.parametrize(
+    ("runs", "problem"),
+    [
+        ({"counts": [1, 2], "size": [HEIGHT, WIDTH + 1]}, "run lengths of 40×61 pixels"),
+        ({"counts": "not runs", "size": [HEIGHT, WIDTH]}, "cannot be read"),
+        ({"counts": [1, 2**40], "size": [HEIGHT, WIDTH]}, "cannot be read"),
+        ({"counts": [1, -2], "size": [HEIGHT, WIDTH]}, "cannot be read"),
+    ],
+)
+def test_run_lengths_that_cannot_be_read_are_named(tmp_path: Path, runs, problem):
+    """With the annotation file and the image."""
+    with pytest.raises(DataError, match=rf"set\.json: a\.png: .*{problem}"):
+        instances(tmp_path, runs).target(0, masks=True)
