@@ -25,6 +25,27 @@ def test_the_bits_are_numpys():
     assert np.array_equal(PackedMasks.pack(masks).bits.numpy(), np.packbits(masks.numpy(), axis=-1))
 
 
+@given(st.integers(0, 20), st.integers(1, 9), st.integers(1, 40), st.integers(0, 9))
+def test_planes_hold_every_pixel(count: int, height: int, width: int, seed: int):
+    """Packed, spread into planes and packed again they are the same masks."""
+    generator = torch.Generator().manual_seed(seed)
+    packed = PackedMasks.pack(torch.rand(count, height, width, generator=generator) < 0.5)
+    planes = packed.planes()
+    assert planes.shape == (-(-count // 8), height, width)
+    again = PackedMasks.from_planes(planes, count)
+    assert torch.equal(again.bits, packed.bits)
+    assert again.width_px == width
+
+
+def test_objects_without_a_pixel_are_told_without_unpacking():
+    """Nothing is nothing, even in an image without pixels."""
+    masks = torch.zeros(3, 5, 21, dtype=torch.bool)
+    masks[1, 4, 20] = True
+    assert PackedMasks.pack(masks).any().tolist() == [False, True, False]
+    assert PackedMasks.pack(masks[:0]).any().tolist() == []
+    assert PackedMasks.pack(masks[:, :0]).any().tolist() == [False] * 3
+
+
 def test_chosen_masks_stay_packed():
     """Only the matched objects need to be unpacked."""
     masks = torch.rand(4, 6, 10) < 0.5

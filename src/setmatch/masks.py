@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,9 +27,7 @@ class PackedMasks:
     @classmethod
     def pack(cls, masks: Bool[Tensor, "M H W"]) -> "PackedMasks":
         """Keep the masks in an eighth of their memory; padding bits are zero."""
-        width = masks.shape[-1]
-        eights = F.pad(masks, (0, -width % 8)).view(torch.int64)
-        return cls((eights * _SPREAD >> 56).to(torch.uint8), width)
+        return cls((_eights(masks) * _SPREAD >> 56).to(torch.uint8), masks.shape[-1])
 
     def unpack(self) -> Bool[Tensor, "M H W"]:
         """Return a bool for every pixel."""
@@ -37,6 +35,33 @@ class PackedMasks:
         eights = (self.bits.long() * _SPREAD >> 7) & _LOWEST
         rows = eights.flatten().view(torch.bool).view(count, height, 8 * bytes_a_row)
         return rows[..., : self.width_px]
+
+    def planes(self) -> UInt8[Tensor, "P H W"]:
+        """Return a byte a pixel for every eight objects, the first of them as its lowest bit.
+
+        So masks are cheap to crop, flip and resize, where eight cost no more than one.
+        """
+        masks = self.unpack().view(torch.uint8)
+        planes = masks.new_zeros(-(-len(masks) // 8), *masks.shape[1:])
+        for place in range(8):
+            eighth = masks[place::8]
+            planes[: len(eighth)].add_(eighth, alpha=1 << place)
+        return planes
+
+    @classmethod
+    def from_planes(cls, planes: UInt8[Tensor, "P H W"], count: int) -> "PackedMasks":
+        """Pack the masks of `count` objects that `planes` gave, cropped, flipped or resized."""
+        eights = _eights(planes)
+        packed = [
+            ((eights >> place & _LOWEST) * _SPREAD >> 56).to(torch.uint8) for place in range(8)
+        ]
+        return cls(torch.stack(packed, dim=1).flatten(0, 1)[:count], planes.shape[-1])
+
+    def any(self) -> Bool[Tensor, " M"]:
+        """Return which objects have a pixel."""
+        if not self.bits.numel():
+            return self.bits.new_zeros(len(self), dtype=torch.bool)
+        return self.bits.flatten(1).amax(dim=1) > 0
 
     def __getitem__(self, chosen: Tensor) -> "PackedMasks":
         """Return only the chosen objects' masks (indices or bools), still packed."""
@@ -49,3 +74,11 @@ class PackedMasks:
     def pin_memory(self) -> "PackedMasks":
         """Return the same masks in page-locked memory."""
         return PackedMasks(self.bits.pin_memory(), self.width_px)
+
+
+def _eights(rows: Shaped[Tensor, "N H W"]) -> Int64[Tensor, "N H w8"]:
+    """Return rows of bytes as whole numbers of eight, the last filled up with zeros."""
+    count, height, width = rows.shape
+    # Flat, because an array without elements has strides that no other type can be seen through.
+    eights = F.pad(rows, (0, -width % 8)).flatten().view(torch.int64)
+    return eights.view(count, height, -(-width // 8))

@@ -137,10 +137,10 @@ class Index:
         )
         if not masks:
             return target
-        pixels = torch.from_numpy(self.masks(image, first + np.flatnonzero(keep)))
-        seen = pixels.flatten(1).any(dim=1)
-        packed = PackedMasks.pack(pixels[seen])
-        return Target(target.classes[seen], target.cxcywh[seen], packed)
+        pixels = self.masks(image, first + np.flatnonzero(keep))
+        packed = PackedMasks.pack(torch.from_numpy(pixels))
+        seen = packed.any()
+        return Target(target.classes[seen], target.cxcywh[seen], packed[seen])
 
     def masks(
         self, image: int, annotations: Int[NDArray[np.integer], " M"]

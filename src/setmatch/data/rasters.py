@@ -7,6 +7,7 @@ from typing import Any
 
 import hotcoco
 import numpy as np
+import torch
 from jaxtyping import Bool, Int, Int32
 from numpy.typing import NDArray
 
@@ -64,11 +65,11 @@ def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[NDArray[np.in
 
     Raises DataError with the file's name when it cannot be read, or is not of `size_px`.
     """
-    red, green, blue = read_image(png, size_px).numpy().astype(np.int32)
+    red, green, blue = read_image(png, size_px).to(torch.int32)
     if red.shape != size_px:
         height, width = red.shape
         raise DataError(
             f"{png}: is {height}×{width} pixels (height × width), its image "
             f"{size_px[0]}×{size_px[1]}; segments must be drawn in the size of the image"
         )
-    return np.asarray(red + (green << 8) + (blue << 16))
+    return (red + (green << 8) + (blue << 16)).numpy()

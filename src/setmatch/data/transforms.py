@@ -265,9 +265,9 @@ def _resized(size_px: list[int], image: Image, *objects: Objects) -> Scene:
 
 
 def _masks(masks: PackedMasks, size_px: tuple[int, int]) -> Mask:
-    """Return masks in the size of their image, which may be stored smaller than annotated."""
-    pixels = Mask(masks.unpack().view(torch.uint8))
-    return pixels if pixels.shape[1:] == size_px else F.resize(pixels, list(size_px))
+    """Return planes of masks in the size of their image, which may be smaller than annotated."""
+    planes = Mask(masks.planes())
+    return planes if planes.shape[1:] == size_px else F.resize(planes, list(size_px))
 
 
 def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) -> Target:
@@ -277,7 +277,7 @@ def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) ->
     keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
     packed = None
     if masks is not None:
-        pixels = masks.as_subclass(Tensor).view(torch.bool)
-        keep &= pixels.flatten(1).any(dim=1)
-        packed = PackedMasks.pack(pixels[keep])
+        packed = PackedMasks.from_planes(masks.as_subclass(Tensor), len(classes))
+        keep &= packed.any()
+        packed = packed[keep]
     return Target(classes[keep], xyxy_to_cxcywh(xyxy[keep].clamp(0, 1)), packed)
