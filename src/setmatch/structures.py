@@ -136,14 +136,17 @@ class Stream:
 class Categories:
     """The classes a model or data set knows: slot i of the logits is `names[i]`, id `ids[i]`.
 
-    A slot that no class uses (the holes of the published COCO weights) has the name None.
+    A slot that no class uses (the holes of the published COCO weights) has the name None. `stuff`
+    are the slots of what is not counted, such as sky and grass; all others are things.
     """
 
     ids: tuple[int, ...]
     names: tuple[str | None, ...]
+    stuff: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.names), "one id for every name"
+        assert self.stuff <= set(range(len(self.ids))), "stuff is a part of the slots"
 
     def __len__(self) -> int:
         return len(self.names)

@@ -25,7 +25,7 @@ SMALL = {
     "decoder_layers": 2,
     "num_queries": 9,
 }
-PETS = Categories((3, 7, 20), ("cat", "dog", "Parrot"))
+PETS = Categories((3, 7, 20), ("cat", "dog", "Parrot"), stuff=frozenset({1}))
 
 
 def _detector(preset: str = "detr_r18_tiny", **changes):

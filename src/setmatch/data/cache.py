@@ -21,7 +21,7 @@ from setmatch.data.parts import Part
 from setmatch.files import cache_folder
 from setmatch.structures import Categories
 
-_FORMAT = 1  # of the kept files; to be raised with any change to what readers make of a data set
+_FORMAT = 2  # of the kept files; to be raised with any change to what readers make of a data set
 _WORTH_S = 0.5  # what is read quicker is not kept
 _SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its size and time
 
@@ -104,7 +104,11 @@ def _header(index: Index, stamps: dict[str, str]) -> dict[str, Any]:
         "stamps": stamps,
         "source": str(index.source),
         "images": str(index.images),
-        "categories": [index.categories.ids, index.categories.names],
+        "categories": [
+            index.categories.ids,
+            index.categories.names,
+            sorted(index.categories.stuff),
+        ],
         "repairs": [list(asdict(repair).values()) for repair in index.repairs],
         "notes": index.notes,
         "panoptic": None if index.panoptic is None else str(index.panoptic.folder),
@@ -131,11 +135,11 @@ def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Index:
         # A copy, because packed names are bytes; they are the smallest part.
         return found | ({"names": found["names"].tobytes()} if "names" in found else {})
 
-    ids, names = header["categories"]
+    ids, names, stuff = header["categories"]
     index = Index(
         source=Path(header["source"]),
         images=Path(header["images"]),
-        categories=Categories(tuple(ids), tuple(names)),
+        categories=Categories(tuple(ids), tuple(names), frozenset(stuff)),
         repairs=tuple(Repair(*repair) for repair in header["repairs"]),
         notes=tuple(header["notes"]),
         **columns("index"),

@@ -40,7 +40,6 @@ class PanopticFiles:
     names: bytes  # of the PNG of each image, UTF-8
     name_offsets: Int64[NDArray[np.int64], " image_ends"]
     segment_ids: Int64[NDArray[np.int64], " A"]
-    things: Bool[NDArray[np.bool_], " C"]  # by class slot; the others are stuff
 
     def path(self, image: int) -> Path:
         """Return the PNG of image number `image`."""

@@ -13,12 +13,17 @@ FORMAT = "setmatch-1"
 
 def card_to_json(card: Card, sha256: str) -> str:
     """Return the card as JSON, with the SHA-256 of the weights file that it stands beside."""
-    slots = zip(card.categories.ids, card.categories.names, strict=True)
+    known = card.categories
+    categories = [
+        {"slot": slot, "id": known.ids[slot], "name": known.names[slot]}
+        | ({"stuff": True} if slot in known.stuff else {})
+        for slot in range(len(known))
+    ]
     tree = {
         "format": FORMAT,
         "preset": card.preset,
         "arguments": dict(card.arguments),
-        "categories": [{"slot": i, "id": id_, "name": name} for i, (id_, name) in enumerate(slots)],
+        "categories": categories,
         "preprocessing": dataclasses.asdict(card.preprocessing),
         "licence": card.licence,
         "source": card.source,
@@ -43,7 +48,11 @@ def card_from_json(path: Path) -> tuple[Card, str]:
             Card(
                 tree["preset"],
                 tree["arguments"],
-                Categories(tuple(s["id"] for s in slots), tuple(s["name"] for s in slots)),
+                Categories(
+                    tuple(s["id"] for s in slots),
+                    tuple(s["name"] for s in slots),
+                    frozenset(i for i, s in enumerate(slots) if s.get("stuff", False)),
+                ),
                 _preprocessing(tree["preprocessing"]),
                 tree["licence"],
                 tree["source"],

@@ -77,7 +77,7 @@ def test_pairs_are_made_by_image_id(root: Path):
     assert len(set(index.annotation_ids.tolist())) == 3
     assert index.crowd.tolist() == [False, True, False]
     assert index.categories.names == ("person", "tree")
-    assert index.panoptic.things.tolist() == [True, False]
+    assert index.categories.stuff == {1}
     assert index.repairs == ()
 
 
@@ -128,6 +128,14 @@ REFUSED = {
         lambda t: t["annotations"][0]["segments_info"][0].pop("bbox"),
         r"annotations\[0\]\.segments_info\[0\] \(id 7\): has no 'bbox'",
     ),
+    "neither thing nor stuff": (
+        lambda t: t["categories"][1].update(isthing="no"),
+        r"categories\[1\] \(id 184\): 'isthing' is 'no', not 0 or 1",
+    ),
+    "thing and stuff": (
+        lambda t: t["categories"].append(t["categories"][1] | {"isthing": 1}),
+        "both as thing and as stuff",
+    ),
     "other images": (
         lambda t: [a.update(image_id=i) for i, a in enumerate(t["annotations"])],
         "no annotation belongs to any",
@@ -155,6 +163,24 @@ def test_an_image_without_segments_listed_is_left_out_by_name(root: Path):
         ("b.png", "no segments listed: image left out")
     ]
     assert len(index) == 1
+
+
+def test_categories_without_isthing_are_things_by_name(root: Path):
+    """A data set of things alone may well leave it out; that it was assumed is said."""
+    tree = sound()
+    del tree["categories"][1]["isthing"]
+    index = read_panoptic(save(root, tree))
+    assert index.categories.stuff == frozenset()
+    assert [(r.value, r.done) for r in index.repairs] == [
+        ("isthing of 1 categories", "absent: read as things")
+    ]
+
+
+def test_stuff_is_remembered_by_the_cache(root: Path):
+    """Read a second time, from the kept index, it is still stuff."""
+    first, second = (open_dataset(root, "val") for _ in range(2))
+    assert first.categories == second.categories
+    assert second.categories.stuff == {1}
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a.png"])

@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int64
-from numpy.typing import NDArray
 
-from setmatch.data.formats.assembly import Photos, assemble, escapes
+from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
 from setmatch.data.formats.coco import read_categories, read_photos, read_rows
 from setmatch.data.formats.coco_json import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records, short
@@ -32,6 +30,8 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     lists = parse(source, PanopticFile)
     repairs: list[Repair] = []
     categories = read_categories(lists["categories"], repairs)
+    stuff = _stuff(lists["categories"], categories.ids, repairs)
+    categories = replace(categories, stuff=stuff)
     photos = read_photos(lists["images"], images, repairs)
     pictures = lists["annotations"]
     photos, pngs = _paired(photos, pictures, repairs)
@@ -50,7 +50,6 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
         names=names,
         name_offsets=name_offsets,
         segment_ids=segment_ids[kept],
-        things=_things(lists["categories"], categories.ids),
     )
     return replace(index, panoptic=files)
 
@@ -108,13 +107,20 @@ def _segments(pictures: Records) -> Records:
     return Records(pictures.file, "segments", rows, place)
 
 
-def _things(records: Records, ids: tuple[int, ...]) -> Bool[NDArray[np.bool_], " C"]:
-    """Return by class slot which are things; those that the file does not call stuff are."""
-    listed = records.whole("id").values
-    stuff: Int64[NDArray[np.int64], " S"] = listed[
-        [value is not None and not value for value in records.values("isthing")]
-    ]
-    return ~np.isin(np.array(ids), stuff)
+def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> frozenset[int]:
+    """Return the class slots of stuff; what the file says nothing about are things."""
+    values = records.values("isthing")
+    for position, value in enumerate(values):
+        if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
+            raise records.error(position, f"'isthing' is {short(value)}, not 0 or 1")
+    absent = values.count(None)
+    if absent:
+        repairs.append(file_wide(f"isthing of {absent} categories", "absent: read as things"))
+    listed = records.whole("id").values.tolist()
+    called = dict(zip(listed, values, strict=True))
+    if any(called[id_] != value for id_, value in zip(listed, values, strict=True)):
+        raise DataError(f"{records.file}: categories: one is listed both as thing and as stuff")
+    return frozenset(slot for slot, id_ in enumerate(ids) if called[id_] in (0, False))
 
 
 def _png_folder(source: Path, pngs: list[str]) -> Path:
