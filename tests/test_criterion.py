@@ -1,5 +1,8 @@
 """The set loss: its terms, what they are divided by, and what they may never do."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,6 +11,7 @@ from torchvision.ops import generalized_box_iou_loss
 from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion, Normaliser
+from setmatch.masks import PackedMasks
 from setmatch.models.presets import build
 from setmatch.scoring import Softmax
 from setmatch.structures import Assignment, Batch, Card, Categories, Predictions, Stream, Target
@@ -133,3 +137,69 @@ def test_every_parameter_has_a_gradient_on_an_all_empty_batch():
     CRITERION(model(batch), [nothing, nothing]).total.backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
+
+
+def _with_masks(target: Target, seed: int, size_px: tuple[int, int] = (20, 28)) -> Target:
+    random = torch.Generator().manual_seed(seed)
+    masks = torch.rand(len(target), *size_px, generator=random) < 0.4
+    return Target(target.classes, target.cxcywh, PackedMasks.pack(masks))
+
+
+def test_mask_shares_of_a_window_add_up_to_its_loss():
+    """Masks are divided by the boxes of the window too, alone or together."""
+    targets = [_with_masks(target, seed) for seed, target in enumerate(_targets([3, 0, 1, 2]))]
+    masks = torch.randn(4, 6, 5, 7, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    whole = Normaliser.of(targets, 6)
+    losses, gradients = [], []
+    for size in (4, 2, 1):
+        predictions = _stream(2, 4, 6).predictions
+        total = torch.zeros(2)
+        for start in range(0, 4, size):
+            share = slice(start, start + size)
+            part = Predictions(
+                predictions.logits[:, share], predictions.cxcywh[:, share], masks[share]
+            )
+            (terms,) = CRITERION([Stream("main", part)], targets[share], whole).streams
+            total = total + terms.masks
+        gradients += torch.autograd.grad(total.sum(), masks)
+        losses.append(total.tolist())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-5)
+    for gradient in gradients[1:]:
+        assert torch.allclose(gradient, gradients[0], atol=1e-7)
+
+
+def test_only_matched_masks_are_made():
+    """`masks_of` is asked once, for the matched queries of the last layer, and is logged."""
+    targets = [_with_masks(target, seed) for seed, target in enumerate(_targets([2, 1]))]
+    stream, asked = _stream(3, 2, 6), []
+
+    def masks_of(image: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        asked.append((image.tolist(), query))
+        return torch.zeros(len(image), 5, 7)
+
+    losses = CRITERION([replace(stream, masks_of=masks_of)], targets)
+    ((images, _),) = asked
+    assert images == [0, 0, 1]
+    assert losses.terms["mask"].item() == pytest.approx(0.25 * np.log(2) * _mixture(targets) / 3)
+    weights = LossWeights(mask=0, dice=0)
+    without = Criterion(Softmax(), MatchCosts(), weights)([stream], targets)
+    mask, dice = losses.terms["mask"], losses.terms["dice"]
+    assert (losses.total - without.total).item() == pytest.approx((mask + dice).item(), rel=1e-4)
+    assert "mask" not in without.terms
+
+
+def _mixture(targets: list[Target]) -> float:
+    """The sum over masks of the mean of alpha, 1/4 on objects and 3/4 beside them."""
+    shares = torch.cat([t.masks.unpack().double().mean((1, 2)) for t in targets])
+    return float((0.25 * shares + 0.75 * (1 - shares)).sum())
+
+
+def test_objects_without_masks_teach_the_mask_head_nothing():
+    """Their loss is zero, and there is one, so that every parameter has a gradient."""
+    masks = torch.randn(2, 6, 5, 7).requires_grad_()
+    predictions = replace(_stream(1, 2, 6).predictions, masks=masks)
+    losses = CRITERION([Stream("main", predictions)], _targets([2, 1]))
+    losses.total.backward()
+    assert losses.terms["mask"] == 0
+    assert masks.grad.count_nonzero() == 0

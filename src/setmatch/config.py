@@ -76,11 +76,13 @@ class MatchCosts(Section):
 
 
 class LossWeights(Section):
-    """Weights of the loss terms, alike for every decoder layer."""
+    """Weights of the loss terms, alike for every decoder layer; masks are of the last alone."""
 
     class_: NotNegative = Field(default=1.0, alias="class")
     l1: NotNegative = 5.0
     giou: NotNegative = 2.0
+    mask: NotNegative = 1.0
+    dice: NotNegative = 1.0
     auxiliary: bool = True
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)

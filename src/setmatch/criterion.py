@@ -9,9 +9,11 @@ from torch import Tensor
 
 from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.config import LossWeights, MatchCosts
+from setmatch.mask_loss import focal_and_dice
+from setmatch.masks import on_one_canvas
 from setmatch.matching import match
 from setmatch.scoring import Counts, Matches, Scoring
-from setmatch.structures import Assignment, Predictions, Stream, Target
+from setmatch.structures import Assignment, MasksOf, Predictions, Stream, Target
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class Terms:
-    """The loss terms of one stream before weighting, a value per decoder layer; the last two are
-    logged, never trained: how many matched queries of the last layer name another class (percent),
-    and by how many the queries that answer miss the number of objects.
+    """The loss terms of one stream before weighting, a value per decoder layer. Two are logged,
+    never trained: how many matched queries of the last layer name another class (percent), and by
+    how many the queries that answer miss the number of objects. `masks` are focal and DICE loss of
+    the last layer, None where the stream has no masks.
     """
 
     stream: str
@@ -56,6 +59,7 @@ class Terms:
     giou: Float[Tensor, " L"]
     class_error: Float[Tensor, ""]
     cardinality_error: Float[Tensor, " L"]
+    masks: Float[Tensor, "2"] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Losses:
                 f"{prefix}class_error": terms.class_error,
                 f"{prefix}cardinality_error": terms.cardinality_error[-1],
             }
+            if terms.masks is not None:
+                mask, dice = terms.masks.detach()
+                shown |= {f"{prefix}mask": mask, f"{prefix}dice": dice}
         return shown
 
 
@@ -112,7 +119,11 @@ class Criterion:
     def _weighted(self, terms: Terms) -> Float[Tensor, ""]:
         weights = self.weights
         per_layer = weights.class_ * terms.classification
-        return (per_layer + weights.l1 * terms.l1 + weights.giou * terms.giou).sum()
+        total = (per_layer + weights.l1 * terms.l1 + weights.giou * terms.giou).sum()
+        if terms.masks is None:
+            return total
+        mask, dice = terms.masks
+        return total + weights.mask * mask + weights.dice * dice
 
     def _terms(self, stream: Stream, targets: Sequence[Target], normaliser: Normaliser) -> Terms:
         logits, cxcywh = self._trained_layers(stream.predictions)
@@ -141,6 +152,7 @@ class Criterion:
             (1 - overlap).sum(1) / counts.boxes.clamp(min=1),
             _class_error(logits, matches, counts.matched.clamp(min=1)),
             _cardinality_error(logits, targets, counts.images),
+            _mask_terms(stream, assignments[-1], targets, counts.boxes.clamp(min=1)),
         )
 
     def _trained_layers(
@@ -148,6 +160,29 @@ class Criterion:
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"]]:
         first = 0 if self.weights.auxiliary else -1
         return predictions.logits[first:].float(), predictions.cxcywh[first:].float()
+
+
+def _mask_terms(
+    stream: Stream, matched: Assignment, targets: Sequence[Target], boxes: Float[Tensor, ""]
+) -> Float[Tensor, "2"] | None:
+    """Return focal and DICE loss of the matched queries' masks; None where nobody makes any.
+
+    Masks lie on the canvas of the batch, as published: beyond an image there is no object. Targets
+    have masks all, or none has; then these are zero, and every parameter has a gradient.
+    """
+    masks_of = stream.masks_of or _chosen(stream.predictions.masks)
+    if masks_of is None:
+        return None
+    known = [target.masks for target in targets if target.masks is not None]
+    assert len(known) in (0, len(targets)), "the images of a data set have masks all, or none has"
+    if not known:
+        return masks_of(matched.image[:0], matched.query[:0]).sum() * boxes.new_zeros(2)
+    logits = masks_of(matched.image, matched.query).float()
+    return focal_and_dice(logits, on_one_canvas(known)[matched.target]).sum(1) / boxes
+
+
+def _chosen(masks: Float[Tensor, "B Q h w"] | None) -> MasksOf | None:
+    return None if masks is None else lambda image, query: masks[image, query]
 
 
 def _places(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:

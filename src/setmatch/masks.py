@@ -1,5 +1,6 @@
 """Which pixels belong to an object: eight to the byte, so that a batch of masks fits in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +75,17 @@ class PackedMasks:
     def pin_memory(self) -> "PackedMasks":
         """Return the same masks in page-locked memory."""
         return PackedMasks(self.bits.pin_memory(), self.width_px)
+
+
+def on_one_canvas(images: Sequence[PackedMasks]) -> PackedMasks:
+    """Return the masks of several images, in order, each at the top left of what holds them all."""
+    height = max(masks.bits.shape[1] for masks in images)
+    width8 = max(masks.bits.shape[2] for masks in images)
+    padded = [
+        F.pad(masks.bits, (0, width8 - masks.bits.shape[2], 0, height - masks.bits.shape[1]))
+        for masks in images
+    ]
+    return PackedMasks(torch.cat(padded), max(masks.width_px for masks in images))
 
 
 def _eights(rows: Shaped[Tensor, "N H W"]) -> Int64[Tensor, "N H w8"]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -119,17 +119,30 @@ class Assignment:
     target: Int[Tensor, " M"]
 
 
+@runtime_checkable
+class MasksOf(Protocol):
+    """Makes the masks of chosen queries, of the last layer: a pair of image and query for each."""
+
+    def __call__(
+        self, image: Int[Tensor, " M"], query: Int[Tensor, " M"]
+    ) -> Float[Tensor, "M h w"]:
+        """Return logits, a cell for 4x4 pixels."""
+
+
 @dataclass(frozen=True)
 class Stream:
     """Predictions to be trained, and their assignment where it is known beforehand (denoising).
 
-    A known assignment may hold every target several times: `repeats`.
+    A known assignment may hold every target several times: `repeats`. A model in training makes
+    masks only of the queries that are to learn one, by `masks_of`; otherwise the predictions have
+    all of them.
     """
 
     name: str
     predictions: Predictions
     assignment: Assignment | None = None
     repeats: int = 1
+    masks_of: MasksOf | None = None
 
 
 @dataclass(frozen=True)

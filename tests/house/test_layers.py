@@ -16,7 +16,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("errors", "files", "boxes", "masks", "structures", "page"),
     ("config", "scoring"),
     frozenset({"models", "data", "matching"}),
-    ("criterion", "postprocess"),
+    ("mask_loss", "criterion", "postprocess"),
     ("draw", "predict"),
     ("evaluate", "export", "explain"),
     ("train",),

@@ -1,6 +1,7 @@
 """The detectors: the whole model on one screen, once as published and once multi-scale."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,10 +11,11 @@ from torch.nn import functional as F
 from setmatch.models.denoising import Denoising, Noisy
 from setmatch.models.heads import ClassHead
 from setmatch.models.hybrid import HybridEncoder
+from setmatch.models.masks import AttentionMaskHead, every_mask
 from setmatch.models.queries import TopKQueries
 from setmatch.models.refine import RefiningDecoder
 from setmatch.scoring import Scoring
-from setmatch.structures import Batch, Card, Predictions, Stream, Target
+from setmatch.structures import Batch, Card, MasksOf, Predictions, Stream, Target
 
 NOWHERE = -20.0  # a logit so low that neither loss nor gradient comes of it
 
@@ -36,6 +38,14 @@ class Detector(nn.Module):
         A model in training may make further streams from `targets`, to learn from.
         """
         raise TypeError("a detector is one of the compositions below")
+
+    def _with_masks(self, predictions: Predictions, masks_of: MasksOf) -> Stream:
+        """Return the stream "main": with all masks, or in training with what makes them."""
+        if self.training:
+            return Stream("main", predictions, masks_of=masks_of)
+        _, images, queries, _ = predictions.logits.shape
+        masks = every_mask(masks_of, images, queries, predictions.logits.device)
+        return Stream("main", replace(predictions, masks=masks))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
@@ -61,6 +71,7 @@ class GlobalDetector(Detector):
         box_head: nn.Module,
         scoring: Scoring,
         num_queries: int,
+        mask_head: AttentionMaskHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -72,17 +83,23 @@ class GlobalDetector(Detector):
         self.box_head = box_head
         self.scoring = scoring
         self.num_queries = num_queries
+        self.mask_head = mask_head
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
         """Return the one stream "main": DETR makes nothing of the targets."""
-        (features,) = self.backbone(batch.pixels)
+        levels = self.backbone(batch.pixels)
+        features = levels[-1]
         cells = _valid_cells(batch, features)
         tokens, position = self.embed(features, cells)
         allowed = cells.flatten(1)[:, None, None] if batch.padded else None
         memory = self.encoder(tokens, position, allowed)
         content, query_position = self.queries(memory)
         decoded = self.decoder(content, query_position, memory, position, allowed)
-        return (Stream("main", Predictions(self.class_head(decoded), self.box_head(decoded))),)
+        predictions = Predictions(self.class_head(decoded), self.box_head(decoded))
+        if self.mask_head is None:
+            return (Stream("main", predictions),)
+        masks_of = self.mask_head(decoded[-1], memory, tokens, levels, allowed)
+        return (self._with_masks(predictions, masks_of),)
 
 
 class MultiScaleDetector(Detector):

@@ -1,4 +1,6 @@
-"""Folders and hub repositories in the layout of transformers (DetrForObjectDetection)."""
+"""Folders and hub repositories in transformers' layout: DetrForObjectDetection, with or without
+the masks of DetrForSegmentation.
+"""
 
 import json
 from pathlib import Path
@@ -10,11 +12,15 @@ from safetensors.torch import load_file, save_file
 from setmatch.errors import WeightsError
 from setmatch.models.layouts import (
     TRANSFORMERS,
+    TRANSFORMERS_PANOPTIC,
     State,
     from_layout,
+    has_masks,
     respell_transformers,
     to_layout,
+    with_masks,
 )
+from setmatch.models.published import COCO_PANOPTIC_SLOTS
 from setmatch.structures import Card, Categories, Preprocessing
 
 ARGUMENTS = {
@@ -62,10 +68,9 @@ def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
-    state = {
-        key: value.float()
-        for key, value in from_layout(respell_transformers(tensors), TRANSFORMERS).items()
-    }
+    hub = respell_transformers(tensors)
+    table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
+    state = {key: value.float() for key, value in from_layout(hub, table).items()}
     notes: list[str] = []
     defaults = {"encoder_attention_heads": 8, "dropout": 0.1, "position_embedding_type": "sine"}
     arguments = {
@@ -92,20 +97,21 @@ def write_transformers(card: Card, state: State, folder: Path) -> None:
 
     Raises WeightsError for models that transformers has no counterpart of.
     """
-    if card.preset not in {f"{t}{d}" for t in TRUNKS.values() for d in ("", "_dc5")}:
+    masks = has_masks(state)
+    if card.preset not in {with_masks(t + d, state) for t in TRUNKS.values() for d in ("", "_dc5")}:
         raise WeightsError(f"{card.preset}: transformers has no counterpart of this model")
     if card.arguments.get("norm", "post") != "post":
         raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
     names = {slot: card.categories.names[slot] or "N/A" for slot in range(len(card.categories))}
     shape = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
     config = {
-        "architectures": ["DetrForObjectDetection"],
+        "architectures": ["DetrForSegmentation" if masks else "DetrForObjectDetection"],
         "model_type": "detr",
         "use_timm_backbone": True,
         "use_pretrained_backbone": False,
         "backbone": "resnet101" if "r101" in card.preset else "resnet50",
         "backbone_config": None,
-        "dilation": card.preset.endswith("_dc5"),
+        "dilation": "_dc5" in card.preset,
         **shape,
         "decoder_attention_heads": card.arguments["heads"],
         "decoder_ffn_dim": card.arguments["ffn_dim"],
@@ -128,7 +134,8 @@ def write_transformers(card: Card, state: State, folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(
         json.dumps(processor, indent=2), encoding="utf-8"
     )
-    tensors = {key: value.contiguous() for key, value in to_layout(state, TRANSFORMERS).items()}
+    table = TRANSFORMERS_PANOPTIC if masks else TRANSFORMERS
+    tensors = {key: value.contiguous() for key, value in to_layout(state, table).items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -147,12 +154,14 @@ def _preset(state: State, config: dict[str, Any], folder: Path) -> str:
     trunk = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
     if trunk is None:
         raise WeightsError(f"{folder}: its trunk is neither ResNet-50 nor ResNet-101")
-    return f"{trunk}_dc5" if config.get("dilation") else trunk
+    return with_masks(f"{trunk}_dc5" if config.get("dilation") else trunk, state)
 
 
 def _categories(state: State, config: dict[str, Any]) -> Categories:
     slots = state["class_head.weight"].shape[0] - 1
     labels = {int(slot): str(name) for slot, name in (config.get("id2label") or {}).items()}
+    if has_masks(state) and slots == len(COCO_PANOPTIC_SLOTS) and labels.get(1) == "person":
+        return COCO_PANOPTIC_SLOTS  # config.json has no place for which of the classes are stuff
     names = tuple(None if labels.get(s) in (None, "N/A") else labels[s] for s in range(slots))
     return Categories(tuple(range(slots)), names)
 

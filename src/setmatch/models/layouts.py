@@ -75,6 +75,21 @@ TORCH_TRANSFORMER: Table = (
     ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
 )
 
+MASK_HEAD: Table = (
+    ("mask_head.attention.query.{leaf}", "bbox_attention.q_linear.{leaf}"),
+    ("mask_head.attention.key.{leaf}", "bbox_attention.k_linear.{leaf}"),
+    *((f"mask_head.layers.{i}.conv.{{leaf}}", f"mask_head.lay{i + 1}.{{leaf}}") for i in range(5)),
+    *((f"mask_head.layers.{i}.norm.{{leaf}}", f"mask_head.gn{i + 1}.{{leaf}}") for i in range(5)),
+    *((f"mask_head.adapters.{i}.{{leaf}}", f"mask_head.adapter{i + 1}.{{leaf}}") for i in range(3)),
+    ("mask_head.out.{leaf}", "mask_head.out_lay.{leaf}"),
+)
+
+
+def _with_masks(detector: Table) -> Table:
+    """Pair a model with a mask head, in which both layouts call the detector `detr`."""
+    return (*((ours, f"detr.{theirs}") for ours, theirs in detector), *MASK_HEAD)
+
+
 TORCHVISION_TRUNK: Table = _trunk("")
 
 ORIGINAL: Table = (
@@ -87,6 +102,8 @@ ORIGINAL: Table = (
     ("class_head.{leaf}", "class_embed.{leaf}"),
     ("box_head.layers.{i}.{leaf}", "bbox_embed.layers.{i}.{leaf}"),
 )
+
+ORIGINAL_PANOPTIC: Table = _with_masks(ORIGINAL)
 
 DEMO: Table = (
     *_trunk("backbone."),
@@ -140,10 +157,14 @@ TRANSFORMERS: Table = (
     ("box_head.layers.{i}.{leaf}", "bbox_predictor.layers.{i}.{leaf}"),
 )
 
+TRANSFORMERS_PANOPTIC: Table = _with_masks(TRANSFORMERS)
+
 # What transformers also calls the same tensors: in version 5's memory, and in its own ResNet.
 TRANSFORMERS_SPELLINGS = (
-    (r"^model\.backbone\.model\.", "model.backbone.conv_encoder.model."),
-    (r"^model\.backbone\.position_embedding\.", "model.position_embedding."),
+    (r"^(detr\.)?model\.backbone\.model\.", r"\1model.backbone.conv_encoder.model."),
+    (r"^(detr\.)?model\.backbone\.position_embedding\.", r"\1model.position_embedding."),
+    (r"^bbox_attention\.(q|k)_proj\.", r"bbox_attention.\1_linear."),
+    (r"^mask_head\.output_conv\.", "mask_head.out_lay."),
     (r"\.o_proj\.", ".out_proj."),
     (r"\.mlp\.fc", ".fc"),
     (r"\.embedder\.embedder\.convolution\.", ".conv1."),
@@ -151,6 +172,8 @@ TRANSFORMERS_SPELLINGS = (
     (r"\.shortcut\.convolution\.", ".downsample.0."),
     (r"\.shortcut\.normalization\.", ".downsample.1."),
 )
+FUSION = re.compile(r"^mask_head\.fpn_stages\.(\d)\.(fpn_adapter|refine\.conv|refine\.norm)\.")
+MIXING = re.compile(r"^mask_head\.conv(\d)\.(conv|norm)\.")
 STAGE = re.compile(r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.")
 BRANCH = re.compile(r"\.layer\.(\d)\.(convolution|normalization)\.")
 
@@ -184,15 +207,37 @@ def from_layout(state: State, table: Table) -> State:
     return _rename(split, [(theirs, ours) for ours, theirs in table])
 
 
+def has_masks(state: State) -> bool:
+    """Say whether tensors in our names include a mask head."""
+    return "mask_head.out.weight" in state
+
+
+def with_masks(preset: str, state: State) -> str:
+    """Return the preset's name as it is with a mask head, if `state` has one."""
+    return f"{preset}_panoptic" if has_masks(state) else preset
+
+
 def respell_transformers(state: State) -> State:
     """Bring every spelling that transformers has used for DETR's tensors into the hub's."""
     respelled = {}
     for spelling, value in state.items():
-        key = BRANCH.sub(_branch, STAGE.sub(_stage, spelling))
+        key = MIXING.sub(_mixing, FUSION.sub(_fusion, spelling))
+        key = BRANCH.sub(_branch, STAGE.sub(_stage, key))
         for pattern, name in TRANSFORMERS_SPELLINGS:
             key = re.sub(pattern, name, key)
         respelled[key] = value
     return respelled
+
+
+def _mixing(match: re.Match[str]) -> str:
+    return f"mask_head.{'lay' if match[2] == 'conv' else 'gn'}{match[1]}."
+
+
+def _fusion(match: re.Match[str]) -> str:
+    stage = int(match[1])
+    if match[2] == "fpn_adapter":
+        return f"mask_head.adapter{stage + 1}."
+    return f"mask_head.{'lay' if match[2] == 'refine.conv' else 'gn'}{stage + 3}."
 
 
 def _stage(match: re.Match[str]) -> str:

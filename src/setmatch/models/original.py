@@ -11,8 +11,18 @@ import torch
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.models.layouts import DEMO, ORIGINAL, State, Table, from_layout, to_layout
-from setmatch.models.published import COCO_SLOTS, PUBLISHED
+from setmatch.models.layouts import (
+    DEMO,
+    ORIGINAL,
+    ORIGINAL_PANOPTIC,
+    State,
+    Table,
+    from_layout,
+    has_masks,
+    to_layout,
+    with_masks,
+)
+from setmatch.models.published import COCO_PANOPTIC_SLOTS, COCO_SLOTS, PUBLISHED
 from setmatch.structures import Card, Categories
 
 ARGUMENTS = {
@@ -35,12 +45,8 @@ def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str
     """
     content = _safe_load(path)
     state, settings = _unwrap(content, path)
-    if any(key.startswith(("detr.", "mask_head.", "bbox_attention.")) for key in state):
-        raise WeightsError(f"{path}: a model with a mask head; this version reads detectors only")
-    demo = "linear_class.weight" in state
-    table = DEMO if demo else ORIGINAL
-    if "class_embed.weight" not in state and not demo:
-        raise WeightsError(f"{path}: no class_embed.weight in it; not a DETR detector's weights")
+    table = _layout(state, path)
+    demo = table is DEMO
     ours = {key: value.float() for key, value in from_layout(state, table).items()}
     notes: list[str] = []
     arguments = _arguments(ours, settings, path, notes)
@@ -60,18 +66,31 @@ def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str
 
 def write_original(card: Card, state: State, path: Path) -> None:
     """Write {"model": tensors, "args": plain values} that the published code loads strictly."""
-    table: Table = DEMO if card.preset == "detr_demo" else ORIGINAL
+    masks = has_masks(state)
+    table = DEMO if card.preset == "detr_demo" else ORIGINAL_PANOPTIC if masks else ORIGINAL
     settings = {
         theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items() if ours in card.arguments
     }
     settings |= {
         "backbone": "resnet101" if "r101" in card.preset else "resnet50",
-        "dilation": card.preset.endswith("_dc5"),
+        "dilation": "_dc5" in card.preset,
         "pre_norm": card.arguments.get("norm") == "pre",
-        "masks": False,
+        "masks": masks,
         "aux_loss": True,
     }
     torch.save({"model": to_layout(state, table), "args": argparse.Namespace(**settings)}, path)
+
+
+def _layout(state: State, path: Path) -> Table:
+    layouts = {
+        "class_embed.weight": ORIGINAL,
+        "detr.class_embed.weight": ORIGINAL_PANOPTIC,
+        "linear_class.weight": DEMO,
+    }
+    for key, table in layouts.items():
+        if key in state:
+            return table
+    raise WeightsError(f"{path}: no class_embed.weight in it; not a DETR detector's weights")
 
 
 def _safe_load(path: Path) -> Any:
@@ -143,15 +162,16 @@ def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: 
         notes.append(
             f"assumed {trunk}, not its dilated form {trunk}_dc5: pass preset= to say otherwise"
         )
-        return trunk
-    return f"{trunk}_dc5" if settings["dilation"] else trunk
+        return with_masks(trunk, ours)
+    return with_masks(f"{trunk}_dc5" if settings["dilation"] else trunk, ours)
 
 
 def _categories(ours: State, notes: list[str]) -> Categories:
     slots = ours["class_head.weight"].shape[0] - 1
-    if slots == len(COCO_SLOTS):
-        notes.append("assumed COCO's class names: the file has 91 class slots and no names")
-        return COCO_SLOTS
+    for known, name in ((COCO_SLOTS, "COCO's"), (COCO_PANOPTIC_SLOTS, "COCO panoptic's")):
+        if slots == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_SLOTS):
+            notes.append(f"assumed {name} class names: the file has {slots} slots and no names")
+            return known
     notes.append(f"the file names none of its {slots} class slots: pass categories= to name them")
     return Categories(tuple(range(slots)), (None,) * slots)
 

@@ -11,13 +11,14 @@ from torch import nn
 
 from setmatch.errors import ConfigError
 from setmatch.models.attention import PostNorm, PreNorm, Residual
-from setmatch.models.backbone import Backbone, frozen_resnet, live_resnet
+from setmatch.models.backbone import STAGES, Backbone, frozen_resnet, live_resnet
 from setmatch.models.decoder import Decoder, DecoderLayer, LastLayerDecoder
 from setmatch.models.denoising import Denoising
 from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
 from setmatch.models.encoder import Encoder, EncoderLayer
 from setmatch.models.heads import BoxHead
 from setmatch.models.hybrid import HybridEncoder
+from setmatch.models.masks import AttentionMaskHead
 from setmatch.models.position import (
     LearnedPosition,
     PositionAtAttention,
@@ -99,9 +100,30 @@ def detr_r101_dc5(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
     return _detr(frozen_resnet("resnet101", dilate_last=True), num_classes, shape)
 
 
+def detr_r50_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-50 with a mask for every query."""
+    return _panoptic(frozen_resnet("resnet50", stages=STAGES), num_classes, shape)
+
+
+def detr_r50_dc5_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-50 whose last stage is dilated, with a mask for every query."""
+    backbone = frozen_resnet("resnet50", dilate_last=True, stages=STAGES)
+    return _panoptic(backbone, num_classes, shape)
+
+
+def detr_r101_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
+    """DETR on ResNet-101 with a mask for every query."""
+    return _panoptic(frozen_resnet("resnet101", stages=STAGES), num_classes, shape)
+
+
 def detr_r18_tiny(num_classes: int, shape: DetrShape = TINY) -> Detector:
     """The published method made small, on a ResNet-18 whose norms are trained too."""
     return _detr(live_resnet("resnet18"), num_classes, shape)
+
+
+def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detector:
+    """The published method made small, with a mask for every query."""
+    return _panoptic(live_resnet("resnet18", stages=STAGES), num_classes, shape)
 
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
@@ -144,7 +166,11 @@ MODELS: dict[str, Preset] = {
     "detr_r50_dc5": detr_r50_dc5,
     "detr_r101": detr_r101,
     "detr_r101_dc5": detr_r101_dc5,
+    "detr_r50_panoptic": detr_r50_panoptic,
+    "detr_r50_dc5_panoptic": detr_r50_dc5_panoptic,
+    "detr_r101_panoptic": detr_r101_panoptic,
     "detr_r18_tiny": detr_r18_tiny,
+    "detr_r18_tiny_panoptic": detr_r18_tiny_panoptic,
     "detr_demo": detr_demo,
     "setmatch_n": setmatch_n,
     "setmatch_s": setmatch_s,
@@ -207,7 +233,17 @@ def _check(preset: str, key: str, value: object, default: object) -> None:
         raise ConfigError(f"{what} must be below 1")
 
 
-def _detr(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
+def _panoptic(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
+    mask_head = AttentionMaskHead(shape.dim, shape.heads, backbone.channels[:-1])
+    return _detr(backbone, num_classes, shape, mask_head)
+
+
+def _detr(
+    backbone: Backbone,
+    num_classes: int,
+    shape: DetrShape,
+    mask_head: AttentionMaskHead | None = None,
+) -> Detector:
     residual = RESIDUALS[shape.norm]
     scoring = Softmax()
     return GlobalDetector(
@@ -220,6 +256,7 @@ def _detr(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
         BoxHead(shape.dim, shape.dim, shape.dim, 4),
         scoring,
         shape.num_queries,
+        mask_head,
     )
 
 

@@ -33,6 +33,9 @@ PUBLISHED = {
     "detr_r50_dc5": Published("detr-r50-dc5-f0fb7ef5.pth"),
     "detr_r101": Published("detr-r101-2c7b67e5.pth"),
     "detr_r101_dc5": Published("detr-r101-dc5-a2e86def.pth"),
+    "detr_r50_panoptic": Published("detr-r50-panoptic-00ce5173.pth"),
+    "detr_r50_dc5_panoptic": Published("detr-r50-dc5-panoptic-da08f1b1.pth"),
+    "detr_r101_panoptic": Published("detr-r101-panoptic-40021d53.pth"),
     "detr_demo": Published("detr_demo-da2a99e9.pth"),
 }
 
@@ -53,8 +56,27 @@ COCO_NAMES = {
     82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
     89: "hair drier", 90: "toothbrush",
 }
+COCO_STUFF_NAMES = {
+    92: "banner", 93: "blanket", 95: "bridge", 100: "cardboard", 107: "counter", 109: "curtain",
+    112: "door-stuff", 118: "floor-wood", 119: "flower", 122: "fruit", 125: "gravel",
+    128: "house", 130: "light", 133: "mirror-stuff", 138: "net", 141: "pillow", 144: "platform",
+    145: "playingfield", 147: "railroad", 148: "river", 149: "road", 151: "roof", 154: "sand",
+    155: "sea", 156: "shelf", 159: "snow", 161: "stairs", 166: "tent", 168: "towel",
+    171: "wall-brick", 175: "wall-stone", 176: "wall-tile", 177: "wall-wood",
+    178: "water-other", 180: "window-blind", 181: "window-other", 184: "tree-merged",
+    185: "fence-merged", 186: "ceiling-merged", 187: "sky-other-merged", 188: "cabinet-merged",
+    189: "table-merged", 190: "floor-other-merged", 191: "pavement-merged",
+    192: "mountain-merged", 193: "grass-merged", 194: "dirt-merged", 195: "paper-merged",
+    196: "food-other-merged", 197: "building-other-merged", 198: "rock-merged",
+    199: "wall-other-merged", 200: "rug-merged",
+}
 # fmt: on
 COCO_SLOTS = Categories(tuple(range(91)), tuple(COCO_NAMES.get(slot) for slot in range(91)))
+COCO_PANOPTIC_SLOTS = Categories(
+    tuple(range(250)),
+    tuple((COCO_NAMES | COCO_STUFF_NAMES).get(slot) for slot in range(250)),
+    stuff=frozenset(range(91, 250)),
+)
 
 
 def fetch(name: str) -> Path:
