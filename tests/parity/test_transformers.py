@@ -1,10 +1,10 @@
-"""Against transformers' DetrForObjectDetection, built from its config: both directions."""
+"""Against transformers' DETR, with masks and without, built from its config: both directions."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import DetrConfig, DetrForObjectDetection, ResNetConfig
+from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation, ResNetConfig
 from transformers.utils import logging as transformers_logging
 
 import setmatch
@@ -30,10 +30,19 @@ CASES = {
 }
 
 
-def _peer(**changes) -> DetrForObjectDetection:
+MASK_CASES = {
+    "r50_panoptic": {},
+    "r50_dc5_panoptic": {"dilation": True},
+    "r101_panoptic": {"backbone": "resnet101"},
+    "r50_panoptic_other_shape": CASES["r50_other_shape"]
+    | {"encoder_attention_heads": 8, "decoder_attention_heads": 8},
+}
+
+
+def _peer(kind=DetrForObjectDetection, **changes):
     settings = {"num_labels": 7, "encoder_layers": 2, "decoder_layers": 2, "auxiliary_loss": True}
     torch.manual_seed(0)
-    peer = DetrForObjectDetection(DetrConfig(**(settings | changes))).eval()
+    peer = kind(DetrConfig(**(settings | changes))).eval()
     with torch.no_grad():  # frozen norms start as identities: make them matter
         for name, buffer in peer.named_buffers():
             if name.endswith(("running_mean", "bn1.bias", "bn2.bias", "bn3.bias")):
@@ -80,6 +89,30 @@ def test_a_transformers_folder_gives_the_same_answers_here_and_back(case: str, t
     logits_again, boxes_again = _peer_outputs(again.eval())
     assert torch.allclose(logits_again, logits, atol=1e-4)
     assert torch.allclose(boxes_again, boxes, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", MASK_CASES)
+def test_masks_of_transformers_are_ours_and_back(case: str, tmp_path: Path):
+    """DetrForSegmentation's masks, logits and boxes agree after loading and after converting."""
+    peer = _peer(DetrForSegmentation, **MASK_CASES[case])
+    batch = Batch.from_images(_images())
+    with torch.no_grad():
+        theirs = peer(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
+    peer.save_pretrained(tmp_path / "theirs")
+
+    model = setmatch.load(tmp_path / "theirs")
+    assert model.card.preset == f"detr_{case.removesuffix('_other_shape')}"
+    ours = _our_outputs(model)
+    assert torch.allclose(ours.masks, theirs.pred_masks, atol=1e-3)
+    assert torch.allclose(ours.logits[-1], theirs.logits, atol=1e-4)
+    assert torch.allclose(ours.cxcywh[-1], theirs.pred_boxes, atol=1e-5)
+
+    convert(tmp_path / "theirs", tmp_path / "back", "transformers")
+    again, report = DetrForSegmentation.from_pretrained(tmp_path / "back", output_loading_info=True)
+    assert not any(report.values())
+    with torch.no_grad():
+        masks = again.eval()(pixel_values=batch.pixels, pixel_mask=batch.valid.long()).pred_masks
+    assert torch.allclose(masks, theirs.pred_masks, atol=1e-4)
 
 
 def test_transformers_own_resnet_is_read_too(tmp_path: Path):
