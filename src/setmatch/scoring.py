@@ -11,11 +11,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Scores:
-    """The answers of every image: score, class slot, and the query that gave it."""
+    """The answers of every image: score, class slot, and the query that gave it.
+
+    `nothing` is how probable the query found "no object", 0 where that is no answer.
+    """
 
     score: Float[Tensor, "B K"]
     slot: Int[Tensor, "B K"]
     query: Int[Tensor, "B K"]
+    nothing: Float[Tensor, "B K"]
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,10 @@ class Softmax:
 
     def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
         """Return for every query its best real class, "no object" left out of the choice."""
-        score, slot = logits.softmax(-1)[..., :-1].max(-1)
+        probability = logits.softmax(-1)
+        score, slot = probability[..., :-1].max(-1)
         query = torch.arange(logits.shape[1], device=logits.device).expand_as(slot)
-        return Scores(score, slot, query)
+        return Scores(score, slot, query, nothing=probability[..., -1])
 
 
 @dataclass(frozen=True)
@@ -164,4 +169,5 @@ class Varifocal(Focal):
 def _best_pairs(logits: Float[Tensor, "B Q C"]) -> Scores:
     queries, classes = logits.shape[1:]
     score, pair = logits.flatten(1).sigmoid().topk(queries, dim=1)
-    return Scores(score, pair % classes, pair.div(classes, rounding_mode="floor"))
+    query = pair.div(classes, rounding_mode="floor")
+    return Scores(score, pair % classes, query, nothing=torch.zeros_like(score))

@@ -13,10 +13,10 @@ PACKAGE = Path(setmatch.__file__).parent
 # From low to high. A room may import the layers below it and, in its own layer, the rooms listed
 # before it; the rooms of a set never meet.
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
-    ("errors", "files", "boxes", "masks", "structures", "page"),
+    ("errors", "files", "boxes", "masks", "structures", "segments", "page"),
     ("config", "scoring"),
     frozenset({"models", "data", "matching"}),
-    ("mask_loss", "criterion", "postprocess"),
+    ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
     ("draw", "predict"),
     ("evaluate", "export", "explain"),
     ("train",),

@@ -1,0 +1,100 @@
+"""What is at every pixel of an image: things one by one, and stuff."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Int32, Int64, UInt8
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from setmatch.masks import PackedMasks
+from setmatch.structures import Categories
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Every pixel of one image given to at most one segment, in the original's size.
+
+    `ids` are the pixels' segments, numbered from 1; 0 is nothing. Segment n has the class slot
+    `classes[n - 1]` and the score `scores[n - 1]`. A piece of stuff is one segment, however many
+    parts it has.
+    """
+
+    ids: Int32[Tensor, "H W"]
+    classes: Int[Tensor, " S"]
+    scores: Float[Tensor, " S"]
+    categories: Categories
+
+    def __len__(self) -> int:
+        return self.classes.shape[0]
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        height, width = self.ids.shape
+        return height, width
+
+    @property
+    def area_px(self) -> Int64[Tensor, " S"]:
+        """Number of pixels of every segment."""
+        return self.ids.flatten().bincount(minlength=len(self) + 1)[1:]
+
+    @property
+    def things(self) -> Bool[Tensor, " S"]:
+        """Which segments are things; the others are stuff."""
+        slots = self.classes.tolist()
+        return self.classes.new_tensor([slot not in self.categories.stuff for slot in slots]).bool()
+
+    def masks(self) -> PackedMasks:
+        """Return the pixels of every segment."""
+        numbers = self.ids.new_tensor(range(1, len(self) + 1))
+        return PackedMasks.pack(self.ids == numbers[:, None, None])
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return COCO's `segments_info`, with score and class name; ids are those of `ids`.
+
+        `bbox` is (x, y, width, height) in pixels, tight; every number is a Python number.
+        """
+        columns = (self.classes, self.scores, self.things, self.area_px)
+        rows = zip(*(column.tolist() for column in columns), _boxes(self), strict=True)
+        return [
+            {
+                "id": number,
+                "category_id": self.categories.ids[slot],
+                "category_name": self.categories.name(slot),
+                "isthing": int(thing),
+                "score": score,
+                "area": area,
+                "bbox": box,
+                "iscrowd": 0,
+            }
+            for number, (slot, score, thing, area, box) in enumerate(rows, 1)
+        ]
+
+    def to_pixels(self) -> UInt8[NDArray[np.uint8], "H W 3"]:
+        """Return the colours of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
+        return colours_of(self.ids.cpu().numpy())
+
+
+def colours_of(ids: Int32[NDArray[np.int32], "H W"]) -> UInt8[NDArray[np.uint8], "H W 3"]:
+    """Return segment ids as COCO's panoptic PNGs have them: red + 256 green + 256² blue."""
+    bytes_of = np.ascontiguousarray(ids, dtype="<i4").view(np.uint8)
+    return np.ascontiguousarray(bytes_of.reshape(*ids.shape, 4)[..., :3])
+
+
+def _boxes(segments: Segments) -> list[list[int]]:
+    """Return (x, y, width, height) of every segment; zeros for one without a pixel."""
+    windows = ndimage.find_objects(segments.ids.cpu().numpy(), max_label=len(segments))
+    return [
+        [0, 0, 0, 0]
+        if window is None
+        else [
+            window[1].start,
+            window[0].start,
+            window[1].stop - window[1].start,
+            window[0].stop - window[0].start,
+        ]
+        for window in windows
+    ]
