@@ -17,9 +17,8 @@ from setmatch.errors import ConfigError
 from setmatch.masks import PackedMasks
 from setmatch.structures import Preprocessing, Target
 
-Objects: TypeAlias = (
-    BoundingBoxes | Mask
-)  # the boxes of an image, then its masks if they are wanted
+# The boxes of an image, then its masks if they are wanted.
+Objects: TypeAlias = BoundingBoxes | Mask
 Scene = tuple[Image | Objects, ...]
 Step = Callable[..., Scene]
 Transform = Callable[[UInt8[Tensor, "3 H W"], Target], tuple[Float[Tensor, "3 h w"], Target]]
@@ -147,7 +146,7 @@ class Light:
 
     reach: float
 
-    def __call__(self, image: Image, boxes: BoundingBoxes) -> Pair:
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
         """Draw the factors; change the image, whose values stay within 0..255."""
         low, high = 1 - self.reach, 1 + self.reach
         brightness, contrast, saturation = torch.empty(3).uniform_(low, high).tolist()
@@ -160,7 +159,7 @@ class Light:
         )
         middle = brightness * (1 - contrast) * (grey @ pixels.mean(1))
         lit = torch.addmm(middle.expand(3, 1), colours, pixels).clamp_(0, 255)
-        return Image(lit.to(torch.uint8).view(image.shape)), boxes
+        return Image(lit.to(torch.uint8).view(image.shape)), *objects
 
 
 @dataclass(frozen=True)
