@@ -5,7 +5,7 @@ import difflib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
@@ -62,6 +62,7 @@ class DataSettings(Section):
     augment: Literal["detr", "small", "flip", "none"] = "detr"
     short_side_px: Count = 800
     long_side_px: Count = 1333
+    things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
     workers: Annotated[int, Field(ge=0)] = 2
 
 
@@ -111,15 +112,20 @@ class TrainSettings(Section):
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     log_every: Count = 10  # steps
     nonfinite_limit: Count = 10  # steps in a row without a finite loss before the run stops
+    part: Literal["all", "masks"] = "all"  # "masks": the mask head alone, the detector frozen
 
 
 class Recipe(Section):
-    """Every setting of a run. The defaults are the published recipe of DETR."""
+    """Every setting of a run. The defaults are the published recipe of DETR.
+
+    `boxes` are the settings of a stage before, in which the detector learns without its mask head.
+    """
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     matching: MatchCosts = MatchCosts()
     loss: LossWeights = LossWeights()
+    boxes: TrainSettings | None = None
     train: TrainSettings = TrainSettings()
 
 
@@ -143,7 +149,8 @@ def load_recipe(
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the complete recipe as YAML that `load_recipe` reads back to an equal recipe."""
-    return yaml.safe_dump(recipe.model_dump(by_alias=True), sort_keys=False)
+    # A section without a line would be read as one with defaults.
+    return yaml.safe_dump(recipe.model_dump(by_alias=True, exclude_none=True), sort_keys=False)
 
 
 def recipe_names() -> list[str]:
@@ -232,8 +239,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     section: type[BaseModel] = Recipe
     for part in location[:-1]:
         kind = section.model_fields[str(part)].annotation
-        assert isinstance(kind, type), "sections nest plainly"
-        section = kind
+        (section,) = [each for each in get_args(kind) or (kind,) if each is not type(None)]
     return [field.alias or name for name, field in section.model_fields.items()]
 
 

@@ -22,6 +22,8 @@ def train(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     epochs: int | None = None,
     minutes: float | None = None,
+    joint: Annotated[bool, Parameter(negative="")] = False,
+    task: Literal["panoptic", "instance"] | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     allow_changes: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
@@ -47,6 +49,10 @@ def train(
         Train for so many rounds through the images.
     minutes
         Train by the clock: schedule, warm-up and evaluations follow the time left.
+    joint
+        Train boxes and masks at once, where the recipe has a stage for each.
+    task
+        "instance" leaves out stuff; "panoptic" keeps it.
     resume
         Go on from the newest good checkpoint in the folder of the run.
     allow_changes
@@ -60,18 +66,17 @@ def train(
 
     if epochs is not None and minutes is not None:
         raise ConfigError("--epochs and --minutes: give the one that is to end the run")
-    length: tuple[str, ...] = ()
-    if minutes is not None:
-        length = (f"train.minutes={minutes}",)
-    elif epochs is not None:
-        length = (f"train.epochs={epochs}", "train.minutes=0")
+    asked = () if task is None else (f"data.things_only={str(task == 'instance').lower()}",)
     train(
         data,
         model,
         out=out,
         weights=weights,
         recipe=recipe,
-        overrides=(*set_, *length),
+        overrides=(*set_, *asked),
+        epochs=epochs,
+        minutes=minutes,
+        joint=joint,
         resume=resume,
         allow_changes=allow_changes,
         device=device,

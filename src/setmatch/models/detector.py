@@ -31,6 +31,7 @@ class Detector(nn.Module):
     scoring: Scoring
     num_queries: int
     backbone: nn.Module
+    mask_head: nn.Module | None
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
         """Return the streams of predictions, "main" first; the same in training and evaluation.
@@ -125,6 +126,7 @@ class MultiScaleDetector(Detector):
         self.decoder = decoder
         self.scoring = scoring
         self.num_queries = queries.num_queries
+        self.mask_head = None
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
         """Return "main"; in training also "encoder", and "denoising" made from the targets."""

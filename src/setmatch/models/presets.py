@@ -199,6 +199,11 @@ def find_preset(name: str) -> Preset:
     return MODELS[name]
 
 
+def box_preset(name: str) -> str:
+    """Return the name of the same model without its mask head; `name` itself if it has none."""
+    return name.removesuffix("_panoptic")
+
+
 def _shape(preset: Preset, card: Card) -> Any:
     default = inspect.signature(preset).parameters["shape"].default
     fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}

@@ -1,6 +1,7 @@
 """Where training starts: from a detector's weights, from a trunk that saw ImageNet, or nothing."""
 
 import logging
+from dataclasses import replace
 from urllib.error import URLError
 
 import torch
@@ -10,19 +11,21 @@ from setmatch.errors import WeightsError
 from setmatch.models.backbone import Backbone, FrozenNormConv2d
 from setmatch.models.detector import Detector
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
-from setmatch.models.presets import build
+from setmatch.models.presets import box_preset, build
 from setmatch.models.weights import load
 from setmatch.structures import Card
 
 log = logging.getLogger("setmatch")
+MASK_HEAD = "mask_head."
 
 
 def starting_point(card: Card, weights: str | None) -> Detector:
     """Return the detector that `card` describes, in training mode, ready to be trained.
 
     `weights` is anything that `weights.load` reads (its classes are exchanged for the card's, rows
-    of known names kept), "imagenet" for a pretrained trunk alone, or "none". None chooses: the
-    trunk's ImageNet weights where norms are frozen, as published, and nothing where they learn.
+    of known names kept; a mask head that it lacks is fresh), "imagenet" for a pretrained trunk
+    alone, or "none". None chooses: the trunk's ImageNet weights where norms are frozen, as
+    published, and nothing where they learn.
     Raises WeightsError for weights that are not to be had or belong to another model.
     """
     detector = build(card)
@@ -45,7 +48,7 @@ def starting_point(card: Card, weights: str | None) -> Detector:
 def _from_detector(card: Card, name: str) -> Detector:
     queries = card.arguments.get("num_queries")
     detector = load(name, categories=card.categories, num_queries=queries)
-    if detector.card.preset != card.preset:
+    if box_preset(detector.card.preset) != box_preset(card.preset):
         raise WeightsError(
             f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "
             f"use --model {detector.card.preset}"
@@ -57,7 +60,16 @@ def _from_detector(card: Card, name: str) -> Detector:
     ]
     if differing:
         raise WeightsError(f"{name}: another shape than the recipe's: {'; '.join(differing)}")
-    return detector
+    return detector if detector.card.preset == card.preset else _beheaded(detector, card)
+
+
+def _beheaded(detector: Detector, card: Card) -> Detector:
+    """Return the same detector with a fresh mask head where `card` has one, or without its own."""
+    other = build(replace(card, arguments=detector.card.arguments))
+    body = {k: v for k, v in detector.state_dict().items() if not k.startswith(MASK_HEAD)}
+    head = {k: v for k, v in other.state_dict().items() if k.startswith(MASK_HEAD)}
+    other.load_state_dict(body | head, strict=True)
+    return other
 
 
 def fill_trunk(backbone: Backbone) -> None:

@@ -44,12 +44,13 @@ class Run:
 
 
 def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
-    """Replace RUN/best whole by this detector, unless the AP there is as high.
+    """Replace RUN/best whole by this detector, unless the AP there is higher.
 
+    Of equals the newest is kept: while a mask head is trained, the boxes stay as they are.
     Raises TrainingError when it cannot be written.
     """
     best = Run(run).best
-    if best is not None and metrics["AP"] <= best["AP"]:
+    if best is not None and metrics["AP"] < best["AP"]:
         return
 
     def fill(folder: Path) -> None:

@@ -15,7 +15,7 @@ from rich.progress import (
 from setmatch.train.log import Row
 from setmatch.train.plan import Plan
 
-SHOWN = ("loss", "class", "l1", "giou", "class_error")
+SHOWN = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
 PLAIN_EVERY_S = 5.0
 
 

@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 
+from setmatch.config import Recipe
 from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch, TrainingBatches, training_batches
 from setmatch.data.order import accumulation
 from setmatch.errors import TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
+from setmatch.train.checkpoint import Checkpoint
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
 from setmatch.train.optim import set_learning_rates
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime, processes
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal, stop_requests
+from setmatch.train.stages import boxes_run, jointly, lasting, needs_boxes, of_boxes
 from setmatch.train.start import (
     Start,
     begin,
@@ -31,7 +34,10 @@ from setmatch.train.start import (
     choose_recipe,
     find_checkpoint,
     introduction,
+    keep_recipe,
+    kept_recipe,
     open_run,
+    open_training,
 )
 from setmatch.train.state import Progress, restore_state, save_state
 
@@ -44,6 +50,9 @@ def train(
     weights: str | Path | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    minutes: float | int | None = None,
+    joint: bool = False,
     resume: bool = False,
     allow_changes: bool = False,
     device: str = "auto",
@@ -52,24 +61,47 @@ def train(
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
     `model` is a preset (default: the recipe's), `weights` what to start from, `recipe` and
-    `overrides` as in `load_recipe`. With `resume` a run goes on from its newest good checkpoint as
-    if it had never ended, by its own recipe; settings and data must be the same unless
-    `allow_changes`. Without a checkpoint it begins, so that a job that restarts needs one command.
-    Several processes started by torchrun train together.
+    `overrides` as in `load_recipe`, `epochs` or `minutes` how long. A recipe of two stages trains
+    the detector without its mask head in OUT/boxes before, unless `weights` know every class or
+    both are to be trained at once (`joint`).
+
+    With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
+    recipe; settings and data must be the same unless `allow_changes`. Without a checkpoint it
+    begins, so that a job that restarts needs one command. Several processes started by torchrun
+    train together.
 
     Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
     or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
     """
     run = Path(out)
+
+    def stage(
+        folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
+    ) -> None:
+        with stop.nothing_to_lose():
+            accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
+            start = begin(data, chosen, source, checkpoint, allow_changes, format)
+            training = Training(folder, start, runtime, stop)
+        with training.journal.display, lost_workers_named():
+            training.go_on()
+
     with processes(device) as runtime, stop_requests() as stop:
         with stop.nothing_to_lose():
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
-            chosen = choose_recipe(model, recipe, overrides, checkpoint)
-            accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
-            start = begin(data, chosen, weights, checkpoint, allow_changes, format)
-            training = Training(run, start, runtime, stop)
-        with training.journal.display, lost_workers_named():
-            training.go_on()
+            chosen = choose_recipe(model, recipe, overrides, checkpoint, kept_recipe(run, resume))
+            chosen = lasting(jointly(chosen) if joint else chosen, epochs, minutes)
+            before = checkpoint is None and needs_boxes(
+                chosen, weights, lambda: open_training(data, chosen, format).categories
+            )
+            first = None
+            if before:
+                first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
+                if first is None or allow_changes:
+                    runtime.first(lambda: keep_recipe(run, chosen))
+        if before:
+            stage(boxes_run(run), of_boxes(chosen), weights, first)
+            weights = boxes_run(run)
+        stage(run, chosen, weights, checkpoint)
     return Run(run)
 
 
@@ -162,6 +194,7 @@ class Training:
             first_step=self.first,
             steps=self.plan.steps - self.first,
             seed=self.settings.seed,
+            masks=self.learner.detector.mask_head is not None,
         )
 
     def agree(self, window: Sequence[Minibatch], step: int) -> Normaliser:
@@ -218,7 +251,6 @@ class Training:
                 gather=self.runtime.gather,
             )
         self.evaluated = steps
-        self.learner.detector.train()
         metrics = report.to_json()
         self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))
         # Last, because the line tells a resumed run that nothing of this is left to do.

@@ -23,6 +23,7 @@ from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import DataCheck, check_data
 from setmatch.data.survey.findings import require_trainable
+from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models import weights
@@ -44,7 +45,10 @@ from setmatch.train.meter import listed
 from setmatch.train.optim import NormStatistics, build_optimizer
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime, choose_precision
+from setmatch.train.stages import boxes_run, freeze_all_but_masks, set_to_learn
 from setmatch.train.state import facts_of, refuse_changes
+
+RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -81,17 +85,46 @@ def choose_recipe(
     recipe: str | Path | Mapping[str, Any] | None,
     overrides: Sequence[str],
     checkpoint: Checkpoint | None,
+    kept: Path | None = None,
 ) -> Recipe:
     """Return the recipe asked for; where none is named, a resumed run's own is the base.
+
+    That is the checkpoint's, or `kept`, which a run in its first stage leaves in its folder.
 
     `model` is the preset, unless an override names another; where neither recipe nor run is named
     it brings the recipe called like it, if there is one. Raises ConfigError.
     """
-    base = checkpoint.facts["recipe"] if recipe is None and checkpoint is not None else recipe
+    base = recipe
+    if recipe is None:
+        base = kept if checkpoint is None else checkpoint.facts["recipe"]
     if base is None and model in recipe_names():
         base = model
     preset = [] if model is None else [f"model.preset={model}"]
     return load_recipe(base, [*preset, *overrides])
+
+
+def kept_recipe(run: Path, resume: bool) -> Path | None:
+    """Return the recipe of a run that was interrupted in its first stage, if it is to go on."""
+    return run / RECIPE if resume and has_checkpoints(boxes_run(run)) else None
+
+
+def keep_recipe(run: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder of the run.
+
+    Raises ConfigError when it cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with whole_file(run / RECIPE) as aside:
+            aside.write_text(dump_recipe(recipe), encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(run, error) from None
+
+
+def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -> Index:
+    """Return the images to learn from, with the objects that the recipe is about."""
+    training = open_dataset(data, "train", format)
+    return things_only(training) if recipe.data.things_only else training
 
 
 def begin(
@@ -106,7 +139,7 @@ def begin(
 
     Raises DataError, WeightsError or ConfigError before anything is written.
     """
-    training = open_dataset(data, "train", format)
+    training = open_training(data, recipe, format)
     require_trainable(training)
     facts = facts_of(recipe, training)
     if checkpoint is not None:
@@ -128,7 +161,13 @@ def begin(
             f"weights {source}" if source else f"the preset's own start, seed {recipe.train.seed}"
         )
     detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
+    if detector.mask_head is not None:
+        training.require_masks()
+    if recipe.train.part == "masks":
+        freeze_all_but_masks(detector)
     validation = open_validation(data, training, format)
+    if validation is not None and recipe.data.things_only:
+        validation = things_only(validation)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words)
 
@@ -170,13 +209,16 @@ def open_validation(data: str | Path, training: Index, format: str | None = None
 
 def build_learner(start: Start, runtime: Runtime) -> Learner:
     """Put the detector on its device and everything that trains it around it."""
-    settings = start.recipe.train
-    detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device).train()
+    settings, loss = start.recipe.train, start.recipe.loss
+    detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device)
+    set_to_learn(detector)
+    if settings.part == "masks":  # of which the last layer alone has any
+        loss = loss.model_copy(update={"auxiliary": False})
     return Learner(
         runtime,
         detector,
         runtime.wrap(detector),
-        Criterion(detector.scoring, start.recipe.matching, start.recipe.loss),
+        Criterion(detector.scoring, start.recipe.matching, loss),
         build_optimizer(detector.parameter_groups(), settings),
         NormStatistics(detector),
         Average(detector, settings.ema_decay) if settings.ema_decay else None,
@@ -190,17 +232,17 @@ def open_run(run: Path, start: Start) -> None:
 
     Raises ConfigError when the folder cannot be written.
     """
+    keep_recipe(run, start.recipe)
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        with whole_file(run / "recipe.yaml") as aside:
-            aside.write_text(dump_recipe(start.recipe), encoding="utf-8")
         start.check.write(run / "data_report.json")
         set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
         remove_old(run, start.recipe.train.keep_checkpoints)
     except OSError as error:
-        raise ConfigError(
-            f"{run}: cannot be written ({error.strerror}); name another folder"
-        ) from None
+        raise _unwritable(run, error) from None
+
+
+def _unwritable(run: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{run}: cannot be written ({error.strerror}); name another folder")
 
 
 def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
@@ -227,6 +269,8 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"computing on {learner.runtime.device} in {precision}",
         *training.notes,
     ]
+    if settings.part == "masks":
+        sentences.append("the mask head alone is trained; the detector stays as it is")
     return [*sentences, *start.check.sentences()]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from setmatch.config import Recipe
+from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.models import weights
@@ -93,7 +93,10 @@ def facts_of(recipe: Recipe, training: Index) -> dict[str, Any]:
 
 def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> None:
     """Raise ConfigError that shows what differs from the run that `checkpoint` belongs to."""
-    old = _flat({key: checkpoint.facts.get(key) for key in facts})
+    told = {key: checkpoint.facts.get(key) for key in facts}
+    # Settings that an older version did not have were what their defaults are.
+    told["recipe"] = load_recipe(told["recipe"]).model_dump(by_alias=True)
+    old = _flat(told)
     new = _flat(facts)
     differences = [
         f"{key} was {old.get(key)!r} and is {new.get(key)!r}"

@@ -1,0 +1,122 @@
+"""Training in two stages, as published: boxes first, then the mask head on the frozen detector.
+
+The first stage is a run of its own in RUN/boxes, of the same detector without its mask head; its
+best weights are what the second, in RUN, starts from.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from setmatch.config import Recipe, TrainSettings
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models import weights
+from setmatch.models.detector import Detector
+from setmatch.models.presets import box_preset
+from setmatch.structures import Categories
+
+BOXES = "boxes"
+BOXES_SHARE = 2 / 3  # of the minutes of a run by the clock
+
+
+def boxes_run(run: Path) -> Path:
+    """Return the folder of the first stage of `run`."""
+    return run / BOXES
+
+
+def of_boxes(recipe: Recipe) -> Recipe:
+    """Return the recipe of the first stage of a recipe that has two."""
+    assert recipe.boxes is not None, "there is a stage before"
+    model = recipe.model.model_copy(update={"preset": box_preset(recipe.model.preset)})
+    return recipe.model_copy(update={"model": model, "train": recipe.boxes, "boxes": None})
+
+
+def jointly(recipe: Recipe) -> Recipe:
+    """Return the recipe that trains boxes and masks at once, for as long as it would boxes."""
+    train = recipe.boxes or recipe.train
+    return recipe.model_copy(
+        update={"train": train.model_copy(update={"part": "all"}), "boxes": None}
+    )
+
+
+def lasting(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> Recipe:
+    """Return the recipe with another length, where one is given.
+
+    Of two stages `epochs` are those of the boxes, and the masks' change in proportion; of `minutes`
+    the boxes take two thirds.
+    """
+    last, first = recipe.train, recipe.boxes
+    if minutes is not None:
+        share = BOXES_SHARE if first else 0.0
+        last = _changed(last, {"minutes": (1 - share) * minutes})
+        first = first and _changed(first, {"minutes": share * minutes})
+    elif epochs is not None:
+        later = max(1, round(epochs * last.epochs / first.epochs)) if first else epochs
+        last = _changed(last, {"epochs": later, "minutes": 0.0})
+        first = first and _changed(first, {"epochs": epochs, "minutes": 0.0})
+    return recipe.model_copy(update={"train": last, "boxes": first})
+
+
+def _changed(settings: TrainSettings, changes: Mapping[str, float | int]) -> TrainSettings:
+    try:
+        return TrainSettings.model_validate({**settings.model_dump(), **changes})
+    except ValueError:
+        name, value = next(iter(changes.items()))
+        raise ConfigError(f"--{name} {value:g}: expected a number above 0") from None
+
+
+def needs_boxes(
+    recipe: Recipe, source: str | Path | None, classes: Callable[[], Categories]
+) -> bool:
+    """Say whether boxes are to be trained before: not where weights know every class already.
+
+    `classes` tells those of the data, where they matter. Raises ConfigError or WeightsError when
+    the mask head is to be trained on a detector that does not answer for them: frozen, it never
+    would.
+    """
+    masks_alone = recipe.train.part == "masks"
+    if recipe.boxes is None and not masks_alone:
+        return False
+    if source in (None, "imagenet", "none"):
+        if masks_alone and recipe.boxes is None:
+            raise ConfigError(
+                "train.part = masks trains the mask head alone: give a detector's --weights, or "
+                "the settings of a stage before it under 'boxes'"
+            )
+        return recipe.boxes is not None
+    known = weights.read(str(source)).card.categories
+    strangers = [name for name in classes().names if name not in known.names]
+    if masks_alone and strangers and recipe.boxes is None:
+        raise WeightsError(
+            f"{source}: does not know {', '.join(map(str, strangers[:5]))}, and stays frozen while "
+            "the mask head is trained; train its boxes first"
+        )
+    return recipe.boxes is not None and bool(strangers)
+
+
+def freeze_all_but_masks(detector: Detector) -> None:
+    """Leave nothing but the mask head to be trained.
+
+    Raises ConfigError for a detector that has none.
+    """
+    if detector.mask_head is None:
+        raise ConfigError(
+            f"train.part = masks: {detector.card.preset} has no mask head; take a model whose name "
+            "ends in _panoptic"
+        )
+    detector.requires_grad_(False)
+    detector.mask_head.requires_grad_(True)
+
+
+def set_to_learn(detector: nn.Module) -> None:
+    """Put a detector into training mode, but leave parts that learn nothing as they answer.
+
+    So a frozen detector gives the mask head what it will give when it is used: no dropout, and
+    batch norms that stay as they are.
+    """
+    detector.train()
+    for part in detector.children():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
