@@ -25,7 +25,9 @@ from setmatch.draw import draw
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.files import whole_file
 from setmatch.models.detector import Detector
+from setmatch.panoptic import THRESHOLD, panoptic_segments
 from setmatch.postprocess import detections
+from setmatch.segments import Segments
 from setmatch.structures import Batch, Detections, Predictions, Preprocessing
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -182,27 +184,57 @@ def answering(model: nn.Module) -> Iterator[None]:
 
 
 def answer_batch(
-    model: Detector,
-    batch: Batch,
-    sizes_px: Sequence[tuple[int, int]],
-    listen: Callable[[Predictions], None] | None = None,
+    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
 ) -> list[Detections]:
     """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
 
-    `listen` hears what the answers were read from. Raises WeightsError when a score or box is not
-    finite.
+    Raises WeightsError when a score or box is not finite.
     """
+    return boxes_of(model, ask(model, batch), sizes_px)
+
+
+def ask(model: Detector, batch: Batch) -> Predictions:
+    """Return what the model believes about a batch, on the device that the model is on."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    main = model(batch.to(device))[0]
-    if listen is not None:
-        listen(main.predictions)
-    found = detections(main.predictions, model.scoring, model.card.categories, sizes_px)
+    answer: Predictions = model(batch.to(device))[0].predictions
+    return answer
+
+
+def boxes_of(
+    model: Detector, predictions: Predictions, sizes_px: Sequence[tuple[int, int]]
+) -> list[Detections]:
+    """Return the detections of every image of a batch; raises WeightsError as `answer_batch`."""
+    found = detections(predictions, model.scoring, model.card.categories, sizes_px)
     if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
         raise WeightsError(
             "the model answers with scores or boxes that are not finite: its weights have diverged "
             "or are damaged; load earlier ones, or train again with a lower learning rate"
         )
     return found
+
+
+def segments_of(
+    model: Detector,
+    predictions: Predictions,
+    batch: Batch,
+    sizes_px: Sequence[tuple[int, int]],
+    threshold: float = THRESHOLD,
+) -> list[Segments]:
+    """Return the segments of every image of a batch that is not padded.
+
+    Raises WeightsError when a mask is not finite.
+    """
+    assert not batch.padded, "masks cover what the model saw, and that was the image"
+    assert predictions.masks is not None, "only a model with a mask head has segments"
+    if not predictions.masks.isfinite().all():
+        raise WeightsError(
+            "the model answers with masks that are not finite: its weights have diverged or are "
+            "damaged; load earlier ones, or train again with a lower learning rate"
+        )
+    seen_px = (batch.pixels.shape[2], batch.pixels.shape[3])
+    return panoptic_segments(
+        predictions, model.scoring, model.card.categories, seen_px, sizes_px, threshold
+    )
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import take_rows
-from setmatch.data.rasters import outline_masks, segment_masks
+from setmatch.data.rasters import numbered, outline_masks, read_segment_ids, segment_masks
 from setmatch.errors import DataError
 from setmatch.masks import PackedMasks
+from setmatch.segments import Segments
 from setmatch.structures import Categories, Target
 
 
@@ -158,6 +159,31 @@ class Index:
             return outline_masks(self.outlines, annotations.tolist(), self.size_px(image))
         except DataError as error:
             raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
+
+    def segments(self, image: int) -> Segments:
+        """Return the annotated segments of image number `image`, in the order of its annotations.
+
+        Colours of the PNG that are not annotated are nothing, and a segment that the PNG lacks has
+        no pixel. Raises DataError when the data set has no segments, or the PNG cannot be read.
+        """
+        self.require_segments()
+        assert self.panoptic is not None, "that is what was required"
+        rows = slice(self.offsets[image], self.offsets[image + 1])
+        drawn = read_segment_ids(self.panoptic.path(image), self.size_px(image))
+        return Segments(
+            torch.from_numpy(numbered(drawn, self.panoptic.segment_ids[rows])),
+            torch.from_numpy(self.slots[rows].astype(np.int64)),
+            torch.ones(rows.stop - rows.start),
+            self.categories,
+        )
+
+    def require_segments(self) -> None:
+        """Raise DataError when the data set is not a panoptic one."""
+        if self.panoptic is None:
+            raise DataError(
+                f"{self.source}: has no segments; panoptic quality is measured on COCO panoptic "
+                "data (a JSON file with segments_info, and its PNG files)"
+            )
 
     def require_masks(self) -> None:
         """Raise DataError when no object of this data set has an outline or a segment."""

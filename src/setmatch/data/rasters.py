@@ -73,3 +73,15 @@ def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[NDArray[np.in
             f"{size_px[0]}×{size_px[1]}; segments must be drawn in the size of the image"
         )
     return (red + (green << 8) + (blue << 16)).numpy()
+
+
+def numbered(
+    drawn: Int32[NDArray[np.int32], "H W"], segment_ids: Int[NDArray[np.integer], " S"]
+) -> Int32[NDArray[np.int32], "H W"]:
+    """Return every pixel's segment by its place in `segment_ids`, from 1; 0 for all others."""
+    if not len(segment_ids):
+        return np.zeros_like(drawn)
+    order = segment_ids.argsort()
+    place = np.searchsorted(segment_ids, drawn, sorter=order).clip(max=len(order) - 1)
+    number = order[place]
+    return np.where(segment_ids[number] == drawn, number + 1, 0).astype(np.int32)

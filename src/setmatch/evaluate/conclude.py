@@ -12,6 +12,7 @@ from setmatch.evaluate.diagnosis.judged import Judged, judge
 from setmatch.evaluate.diagnosis.layers import Answers, layer_precision
 from setmatch.evaluate.diagnosis.page import write_page
 from setmatch.evaluate.outputs import Outputs
+from setmatch.evaluate.panoptic_quality import PanopticQuality
 from setmatch.evaluate.report import Report
 
 COCO_LIMIT = 100  # detections of a class in an image
@@ -25,11 +26,13 @@ def conclude(
     limit: int,
     unknown: tuple[str, ...],
     name: str,
+    panoptic: PanopticQuality | None = None,
     writes: bool = True,
 ) -> Report:
     """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
 
-    `unknown` are the classes that the answers cannot hold, `name` is what gave them.
+    `unknown` are the classes that the answers cannot hold, `name` is what gave them, `panoptic` how
+    good its segments are, where there are any.
     """
     results = answers.results
     judged: Judged | None = None
@@ -44,6 +47,7 @@ def conclude(
         unknown=unknown,
         max_detections=limit,
         diagnosis=diagnosis,
+        panoptic=panoptic,
     )
     if writes:
         outputs.write_numbers(report, results, index)

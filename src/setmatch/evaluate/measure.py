@@ -1,6 +1,7 @@
 """A model against annotated images: ask about each image once, compare, report."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
 from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
 from setmatch.evaluate.outputs import Outputs
+from setmatch.evaluate.panoptic_quality import Tally, added, annotated, panoptic_quality, tally
 from setmatch.evaluate.report import Report
 from setmatch.models.detector import Detector
+from setmatch.panoptic import THRESHOLD
 from setmatch.postprocess import detections as layer_detections
-from setmatch.predict import answer_batch, answering, progress_bar
+from setmatch.predict import answering, ask, boxes_of, progress_bar, segments_of
 from setmatch.structures import Categories, Detections, Predictions
 
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
@@ -33,6 +36,7 @@ def evaluate(
     batch_size: int = 4,
     workers: int = 2,
     max_detections: int | None = None,
+    threshold: float = THRESHOLD,
     json: str | Path | None = None,
     detections: str | Path | None = None,
     report: str | Path | None = None,
@@ -44,6 +48,8 @@ def evaluate(
 ) -> Report:
     """Measure a model on a split of a data set: the twelve COCO numbers, and AP per class.
 
+    A model with masks on panoptic data is measured by panoptic quality as well; its segments are
+    merged from slots that score above `threshold`.
     `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
     so that `batch_size` changes no answer. `json` gets the numbers, `detections` every detection as
@@ -68,10 +74,19 @@ def evaluate(
         require_objects(index)
     slot_of = _slots_by_name(model.card.categories, index)
     # The others wait for this process' share, so that its failure has to be told as one.
-    share: Answers | SetmatchError
+    share: _Share | SetmatchError
     try:
         share = _answers(
-            model, index, slot_of, batch_size, workers, rank, world, progress, bool(report)
+            model,
+            index,
+            slot_of,
+            batch_size,
+            workers,
+            threshold,
+            rank,
+            world,
+            progress,
+            bool(report),
         )
     except SetmatchError as error:
         share = error
@@ -79,15 +94,26 @@ def evaluate(
     for each in shares:
         if isinstance(each, SetmatchError):
             raise each
+    tallies = [each.segments for each in shares if each.segments is not None]
+    classes = index.categories
     return conclude(
         index,
-        Answers.joined(shares),
+        Answers.joined([each.answers for each in shares]),
         outputs,
         limit=_limit(model, index) if max_detections is None else max_detections,
         unknown=_unknown(slot_of, index),
         name=name or model.card.preset,
+        panoptic=panoptic_quality(added(tallies, len(classes)), classes) if tallies else None,
         writes=rank == 0,
     )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one process found in its images, and how its segments compare, where there are any."""
+
+    answers: Answers
+    segments: Tally | None
 
 
 def _answers(
@@ -96,11 +122,12 @@ def _answers(
     slot_of: Int64[NDArray[np.int64], " C"],
     batch_size: int,
     workers: int,
+    threshold: float,
     rank: int,
     world: int,
     progress: bool,
     every_layer: bool,
-) -> Answers:
+) -> _Share:
     batches = evaluation_batches(
         index,
         model.card.preprocessing,
@@ -110,19 +137,26 @@ def _answers(
         world=world,
     )
     parts: list[Answers] = []
+    tallies: list[Tally] = []
+    place = {image_id: image for image, image_id in enumerate(index.image_ids.tolist())}
     visible = progress and rank == 0
     with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
-            heard: list[Predictions] = []
-            found = answer_batch(model, batch.batch, batch.sizes_px, heard.append)
+            predictions = ask(model, batch.batch)
+            found = boxes_of(model, predictions, batch.sizes_px)
             layers = [found]
-            if every_layer and heard:
-                layers = [*_earlier_layers(model, heard[0], batch.sizes_px), found]
+            if every_layer:
+                layers = [*_earlier_layers(model, predictions, batch.sizes_px), found]
             results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
             survivors = tuple(map(survives_nms, results)) if every_layer else ()
             parts.append(Answers(results, survivors))
+            if predictions.masks is not None and index.panoptic is not None:
+                segments = segments_of(model, predictions, batch.batch, batch.sizes_px, threshold)
+                for image_id, each in zip(batch.image_ids, segments, strict=True):
+                    tallies.append(tally(*annotated(index, place[image_id]), each, slot_of))
             advance(len(found))
-    return Answers.joined(parts)
+    total = added(tallies, len(index.categories)) if tallies else None
+    return _Share(Answers.joined(parts), total)
 
 
 def _earlier_layers(

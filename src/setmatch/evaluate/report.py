@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from setmatch.evaluate.average_precision import AveragePrecision
 from setmatch.evaluate.diagnosis.diagnose import Diagnosis
+from setmatch.evaluate.panoptic_quality import PanopticQuality, Quality
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,7 +17,8 @@ class Report(AveragePrecision):
 
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
     At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
-    numbers, where that was asked for.
+    numbers, where that was asked for; `panoptic` is there where the model has masks and the data
+    set has segments.
     """
 
     images: int
@@ -24,15 +26,18 @@ class Report(AveragePrecision):
     unknown: tuple[str, ...] = ()
     max_detections: int = 100
     diagnosis: Diagnosis | None = None
+    panoptic: PanopticQuality | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
 
-        Where there is a diagnosis, it stands under that key.
+        Where there is a diagnosis, it stands under that key; where there are segments, `panoptic`
+        has PQ, SQ and RQ of all, things, stuff and each class.
         """
         per_class = {name: asdict(numbers) for name, numbers in self.per_class.items()}
         diagnosis = {"diagnosis": self.diagnosis.to_json()} if self.diagnosis else {}
-        return {**self.numbers(), "per_class": per_class, **diagnosis}
+        panoptic = {"panoptic": asdict(self.panoptic)} if self.panoptic else {}
+        return {**self.numbers(), "per_class": per_class, **panoptic, **diagnosis}
 
     def table(self) -> "RenderableType":
         """Return a table for a rich console, in per cent; – means nothing to find."""
@@ -45,7 +50,10 @@ class Report(AveragePrecision):
             notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
         if self.unknown:
             notes.append(f"the model does not know: {', '.join(self.unknown)}")
-        return Group(self._summary(), self._classes(), Text("\n".join(notes), style="dim"))
+        parts = [self._summary(), self._classes(), Text("\n".join(notes), style="dim")]
+        if self.panoptic is not None:
+            parts = [quality_table(self.panoptic), *parts]
+        return Group(*parts)
 
     def _summary(self) -> "RenderableType":
         from rich.box import SIMPLE_HEAD
@@ -75,6 +83,29 @@ class Report(AveragePrecision):
             row = (_per_cent(numbers.AP), _per_cent(numbers.AP50), str(numbers.boxes))
             table.add_row(Text(name), *row)  # a Text, because brackets in a name are no markup
         return table
+
+
+def quality_table(quality: PanopticQuality) -> "RenderableType":
+    """Return panoptic quality as a table for a rich console, in per cent, groups before classes."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("panoptic", box=SIMPLE_HEAD)
+    for name in ("PQ", "SQ", "RQ", "matched", "missed", "invented"):
+        table.add_column(name, justify="right", min_width=5)
+    for name in ("all", "things", "stuff"):
+        group: Quality = getattr(quality, name)
+        row = [f"{100 * value:.1f}" for value in (group.PQ, group.SQ, group.RQ)]
+        table.add_row(Text(f"{name}, {group.classes} classes"), *(row if group.classes else "–––"))
+    table.add_section()
+    # Best first; a class that is neither there nor found says nothing.
+    for name, numbers in sorted(quality.per_class.items(), key=lambda item: -item[1].PQ):
+        counts = (numbers.matched, numbers.missed, numbers.invented)
+        if any(counts):
+            values = (f"{100 * value:.1f}" for value in (numbers.PQ, numbers.SQ, numbers.RQ))
+            table.add_row(Text(name), *values, *map(str, counts))
+    return table
 
 
 def _per_cent(value: float) -> str:

@@ -1,0 +1,165 @@
+"""Panoptic quality: panopticapi's numbers, counted image by image in one pass over the pixels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int, Int64
+from numpy.typing import NDArray
+
+from setmatch.data.index import Index
+from setmatch.segments import Segments
+from setmatch.structures import Categories
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What was matched and missed, by class slot of the data set; tallies add up over images."""
+
+    overlap: Float64[NDArray[np.float64], " C"]  # IoU of the matched segments, summed
+    matched: Int64[NDArray[np.int64], " C"]
+    missed: Int64[NDArray[np.int64], " C"]
+    invented: Int64[NDArray[np.int64], " C"]
+
+    @classmethod
+    def nothing(cls, classes: int) -> "Tally":
+        """Return the tally of no image."""
+        zeros = np.zeros(classes, dtype=np.int64)
+        return cls(np.zeros(classes), zeros, zeros, zeros)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.overlap + other.overlap,
+            self.matched + other.matched,
+            self.missed + other.missed,
+            self.invented + other.invented,
+        )
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Panoptic, segmentation and recognition quality, 0..1; means over `classes` classes."""
+
+    PQ: float
+    SQ: float
+    RQ: float
+    classes: int
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """The qualities of one class, 0..1, and how many segments were matched, missed, invented."""
+
+    PQ: float
+    SQ: float
+    RQ: float
+    matched: int
+    missed: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class PanopticQuality:
+    """PQ, SQ and RQ of all classes, of things and of stuff, and of every class."""
+
+    all: Quality
+    things: Quality
+    stuff: Quality
+    per_class: Mapping[str, ClassQuality]
+
+
+def tally(
+    truth: Segments,
+    crowd: Bool[NDArray[np.bool_], " G"],
+    found: Segments,
+    slot_of: Int64[NDArray[np.int64], " C"],
+) -> Tally:
+    """Compare what was found in one image with what is there.
+
+    `crowd` says which segments of `truth` are crowds: they match nothing and are missed by nobody.
+    `slot_of` holds, for every class slot of the model, the slot of the data set, or -1 for a class
+    that the data set does not know: what was found of it counts as nothing. Two segments match when
+    they agree in class and their IoU, in which void counts for nobody, is above a half; what lies
+    mostly on void or on a crowd of its class is not invented (arXiv 1801.00868, section 4, and
+    panopticapi's code, which knows one crowd of a class in an image, the last).
+    """
+    classes = len(truth.categories)
+    truths = truth.classes.numpy()
+    founds = slot_of[found.classes.numpy()] if len(found) else np.zeros(0, dtype=np.int64)
+    shared = _shared(truth, found)
+    area, found_area = shared.sum(axis=1), shared.sum(axis=0)
+    on_void = shared[0]
+    union = area[1:, None] + found_area[1:] - shared[1:, 1:] - on_void[1:]
+    iou = shared[1:, 1:] / np.maximum(union, 1)
+    pair = (iou > 0.5) & (truths[:, None] == founds) & ~crowd[:, None]
+    row, column = pair.nonzero()
+    missed = ~crowd & ~pair.any(axis=1)
+    excused = on_void[1:] + _on_crowd(shared[1:, 1:], truths, founds, crowd, classes)
+    invented = ~pair.any(axis=0) & (founds >= 0) & (2 * excused <= found_area[1:])
+    return Tally(
+        np.bincount(truths[row], iou[row, column], classes).astype(np.float64),
+        np.bincount(truths[row], minlength=classes),
+        np.bincount(truths[missed], minlength=classes),
+        np.bincount(founds[invented], minlength=classes),
+    )
+
+
+def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1"]:
+    """Return how many pixels each segment of `truth` shares with each found one; 0 is nothing."""
+    both = truth.ids.numpy().astype(np.int64) * (len(found) + 1) + found.ids.numpy()
+    counts = np.bincount(both.ravel(), minlength=(len(truth) + 1) * (len(found) + 1))
+    return counts.reshape(len(truth) + 1, len(found) + 1)
+
+
+def _on_crowd(
+    shared: Int64[NDArray[np.int64], "G S"],
+    truths: Int[NDArray[np.integer], " G"],
+    founds: Int[NDArray[np.integer], " S"],
+    crowd: Bool[NDArray[np.bool_], " G"],
+    classes: int,
+) -> Int64[NDArray[np.int64], " S"]:
+    """Return how many pixels of each found segment lie on the last crowd of its class."""
+    last = np.full(classes + 1, -1)  # the last place is of classes that the data set lacks
+    last[truths[crowd]] = np.flatnonzero(crowd)
+    its = last[founds]
+    on_it = shared[its, np.arange(len(founds))] if len(shared) else np.zeros_like(its)
+    return np.where(its >= 0, on_it, 0)
+
+
+def panoptic_quality(total: Tally, categories: Categories) -> PanopticQuality:
+    """Return the qualities of a whole data set; classes that occur nowhere are in no mean."""
+    owed = total.matched + (total.missed + total.invented) / 2
+    there = owed > 0
+    pq = total.overlap / np.where(there, owed, 1)
+    sq = total.overlap / np.maximum(total.matched, 1)
+    rq = total.matched / np.where(there, owed, 1)
+    stuff = np.isin(np.arange(len(categories)), sorted(categories.stuff))
+
+    def mean(chosen: Bool[NDArray[np.bool_], " C"]) -> Quality:
+        if not chosen.any():
+            return Quality(0.0, 0.0, 0.0, 0)
+        PQ, SQ, RQ = (float(each[chosen].mean()) for each in (pq, sq, rq))
+        return Quality(PQ, SQ, RQ, int(chosen.sum()))
+
+    columns = (pq, sq, rq, total.matched, total.missed, total.invented)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return PanopticQuality(
+        mean(there),
+        mean(there & ~stuff),
+        mean(there & stuff),
+        {categories.name(slot): ClassQuality(*row) for slot, row in enumerate(rows)},
+    )
+
+
+def annotated(index: Index, image: int) -> tuple[Segments, Bool[NDArray[np.bool_], " G"]]:
+    """Return the annotated segments of image number `image`, and which of them are crowds.
+
+    Raises DataError as `Index.segments` does.
+    """
+    rows = slice(index.offsets[image], index.offsets[image + 1])
+    return index.segments(image), index.crowd[rows]
+
+
+def added(tallies: Sequence[Tally], classes: int) -> Tally:
+    """Return the sum of the tallies of several images or processes."""
+    return sum(tallies, Tally.nothing(classes))
