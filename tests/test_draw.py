@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from setmatch.draw import colour_of, draw
+from setmatch.draw import colour_of, draw, draw_segments
+from setmatch.segments import Segments
 from setmatch.structures import Categories, Detections
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
@@ -129,3 +130,39 @@ def named(name: str) -> Detections:
     return Detections(
         xyxy_px, torch.ones(1), torch.zeros(1, dtype=torch.int64), categories, (99, 200)
     )
+
+
+def painted(ids, classes, size=(120, 80)):
+    segments = Segments(
+        torch.as_tensor(ids, dtype=torch.int32),
+        torch.tensor(classes, dtype=torch.int64),
+        torch.ones(len(classes)),
+        Categories((1, 2, 3), ("cat", "dog", "sky"), frozenset({2})),
+    )
+    return np.asarray(draw_segments(Image.new("RGB", size, (128, 128, 128)), segments)).astype(int)
+
+
+def test_segments_tint_their_own_pixels_only():
+    """What belongs to nothing stays as it was, up to the last pixel."""
+    ids = np.zeros((80, 120))
+    ids[20:60, 10:110] = 1
+    pixels = painted(ids, [0])
+    assert (pixels[ids == 0] == 128).all()
+    assert (pixels[ids == 1] != 128).any(axis=1).all()
+
+
+def test_two_things_of_a_class_differ_and_two_pieces_of_stuff_do_not():
+    """A crowd of people can be told apart; the sky is one."""
+    ids = np.ones((80, 120))
+    ids[:, 60:] = 2
+    for classes, alike in (([0, 0], False), ([2, 2], True)):
+        pixels = painted(ids, classes)
+        assert (pixels[5, 5] == pixels[5, 115]).all() == alike
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 2)])
+def test_segments_of_any_shape_are_drawn(size):
+    """No names where there is no room for them, and no errors."""
+    width, height = size
+    assert painted(np.ones((height, width)), [1], size).shape == (height, width, 3)
+    assert (painted(np.zeros((height, width)), [], size) == 128).all()

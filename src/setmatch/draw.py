@@ -1,12 +1,17 @@
-"""Boxes, names and scores drawn on a picture, legible whatever its size and what it shows."""
+"""Boxes or segments, with their names, on a picture; legible whatever its size and contents."""
 
 import colorsys
 import math
 from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Float64, Int32, Int64
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
+from setmatch.segments import Segments
 from setmatch.structures import Detections
 
 Colour = tuple[int, int, int]
@@ -37,6 +42,7 @@ _SYSTEM_FONTS = (
     *("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc"),
 )
 _GOLDEN_ANGLE = 0.381966
+_THING, _STUFF = 0.55, 0.4  # how strongly segments are tinted
 
 
 class _Label(NamedTuple):
@@ -68,6 +74,96 @@ def draw(image: Image.Image, detections: Detections) -> Image.Image:
     for label, colour in reversed(list(zip(labels, colours, strict=True))):
         _draw_label(canvas, label, colour, font, line)
     return picture
+
+
+def draw_segments(image: Image.Image, segments: Segments) -> Image.Image:
+    """Return an RGB copy of `image` with every segment tinted, outlined and named where it is wide.
+
+    `segments` are in the size of `image`. Things of one class differ in shade; stuff is paler. A
+    name is left out where it would cover more than its segment.
+    """
+    ids = segments.ids.cpu().numpy()
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    colours = _shades(segments)
+    shades = np.array([(0, 0, 0), *colours], dtype=np.float32)
+    strength = np.array([0, *np.where(segments.things.cpu(), _THING, _STUFF)], dtype=np.float32)
+    picture = pixels + (shades[ids] - pixels) * strength[ids][..., None]
+    inner = _depth_px(ids)
+    line = max(2, round(min(image.size) / 300))
+    edge = (inner <= line) & (ids > 0)
+    picture[edge] = shades[ids[edge]]
+    between = (inner <= 1) & (ids > 0)
+    picture[between] = (picture[between] + _LIGHT) / 2
+    tinted = Image.fromarray(picture.round().clip(0, 255).astype(np.uint8))
+    _name_segments(tinted, segments, inner, colours)
+    return tinted
+
+
+def _shades(segments: Segments) -> list[Colour]:
+    """Return a colour for each segment: that of its class, further things of it turned a little."""
+    seen: dict[int, int] = {}
+    shades = []
+    for slot, thing in zip(segments.classes.tolist(), segments.things.tolist(), strict=True):
+        number = seen[slot] = seen.get(slot, -1) + 1
+        shades.append(_turned(colour_of(slot), number if thing else 0))
+    return shades
+
+
+def _turned(colour: Colour, number: int) -> Colour:
+    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+    step = (number + 1) // 2 * (1 if number % 2 else -1)
+    value = min(max(value * (1, 0.78, 1.2)[number % 3], 0.35), 1)
+    red, green, blue = colorsys.hsv_to_rgb((hue + 0.035 * (step % 5)) % 1, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _depth_px(ids: Int32[NDArray[np.int32], "H W"]) -> Float64[NDArray[np.float64], "H W"]:
+    """Return how far every pixel is from the next segment, 1 at the border between two."""
+    height, width = ids.shape
+    padded = np.pad(ids, 1, mode="edge")
+    same = np.ones(ids.shape, dtype=bool)
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        same &= padded[y : y + height, x : x + width] == ids
+    if same.all():
+        return np.full(ids.shape, float(height + width))
+    return np.asarray(ndimage.distance_transform_edt(same) + 1)
+
+
+def _from_the_frame_px(size_px: tuple[int, int]) -> Int64[NDArray[np.int64], "H W"]:
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 1 for n in size_px)
+    return np.asarray(np.minimum(rows[:, None], columns))
+
+
+def _name_segments(
+    picture: Image.Image,
+    segments: Segments,
+    inner: Float64[NDArray[np.float64], "H W"],
+    shades: list[Colour],
+) -> None:
+    canvas = ImageDraw.Draw(picture, "RGBA")
+    names = [segments.categories.name(slot) for slot in segments.classes.tolist()]
+    font = _font("".join(names), max(10, round(min(picture.size) / 36)))
+    line = max(2, round(min(picture.size) / 220))
+    numbers = list(range(1, len(segments) + 1))
+    room = np.minimum(inner, _from_the_frame_px(segments.size_px))
+    deepest = ndimage.maximum_position(room, segments.ids.cpu().numpy(), numbers)
+    middles = np.array(deepest).reshape(-1, 2).tolist()
+    areas = segments.area_px.tolist()
+    labels: list[_Label] = []
+    # The largest choose first; what is smaller than its name stays without.
+    for number in sorted(numbers, key=lambda number: -areas[number - 1]):
+        if not areas[number - 1]:
+            continue
+        y, x = middles[number - 1]
+        width = font.getlength(names[number - 1]) + 4 * line
+        _, top, _, bottom = font.getbbox("Ag|")
+        height = bottom - top + 2 * line
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        place = _pushed_inside(box, picture.size)
+        if width * height > areas[number - 1] or _covered(place, labels) > 0:
+            continue
+        labels.append(_Label(place, names[number - 1]))
+        _draw_label(canvas, labels[-1], shades[number - 1], font, line)
 
 
 def colour_of(slot: int) -> Colour:

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import hotcoco
+import numpy as np
 import torch
 from jaxtyping import Bool, Int64, Shaped, UInt8
 from torch import Tensor
@@ -63,6 +66,16 @@ class PackedMasks:
         if not self.bits.numel():
             return self.bits.new_zeros(len(self), dtype=torch.bool)
         return self.bits.flatten(1).amax(dim=1) > 0
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """Return the masks as COCO's compressed run lengths, ready for JSON."""
+        if not len(self):
+            return []
+        stacked = self.unpack().permute(1, 2, 0).cpu().numpy()
+        return [
+            {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")}
+            for runs in hotcoco.mask.encode(np.asfortranarray(stacked))
+        ]
 
     def __getitem__(self, chosen: Tensor) -> "PackedMasks":
         """Return only the chosen objects' masks (indices or bools), still packed."""

@@ -1,12 +1,15 @@
 """From what the last decoder layer believes to boxes in pixels of the original image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.enlarge import enlarged
+from setmatch.masks import PackedMasks
 from setmatch.scoring import Scoring
 from setmatch.structures import Categories, Detections, Predictions
 
@@ -39,6 +42,38 @@ def detections(
         Detections(xyxy_px[image], score[image], slot[image], categories, size_px)
         for image, size_px in enumerate(sizes_px)
     ]
+
+
+@torch.no_grad()
+def instances(
+    predictions: Predictions,
+    scoring: Scoring,
+    categories: Categories,
+    seen_px: tuple[int, int],
+    sizes_px: Sequence[tuple[int, int]],
+    threshold: float = 0.0,
+) -> list[Detections]:
+    """Answer as `detections`, with the mask of every slot that scores more than `threshold`.
+
+    A mask is where its logit is positive, found in the size in which the model saw the batch,
+    nothing padded, (height, width) `seen_px`, and taken from there to the original's, as published.
+    """
+    assert predictions.masks is not None, "only a model with a mask head has instances"
+    found = detections(predictions, scoring, categories, sizes_px)
+    read = scoring.read(predictions.logits[-1].float())
+    order = read.score.sort(dim=1, descending=True, stable=True).indices
+    query = read.query.gather(1, order)
+    answers = []
+    for image, each in enumerate(found):
+        count = int((each.scores > threshold).sum())  # they are the first
+        masks = predictions.masks[image][query[image, :count]]
+        packed = [
+            PackedMasks.pack(logits > 0).bits
+            for _, logits in enlarged(masks, seen_px, each.size_px, "torch")
+        ]
+        bits = PackedMasks(torch.cat(packed, dim=1).cpu(), each.size_px[1])
+        answers.append(replace(each.above(threshold), masks=bits))
+    return answers
 
 
 def _to_pixels(

@@ -4,9 +4,8 @@ import csv
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,27 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
+from setmatch.asking import answer_batch as answer_batch
+from setmatch.asking import answering as answering
+from setmatch.asking import ask, boxes_of, instances_of, segments_of
+from setmatch.asking import progress_bar as progress_bar
+from setmatch.data.formats.write_panoptic import (
+    panoptic_record,
+    write_panoptic_json,
+    write_png,
+)
 from setmatch.data.images import from_pillow, read_image
 from setmatch.data.pictures import find_images as find_images
 from setmatch.data.transforms import prepare
-from setmatch.draw import draw
-from setmatch.errors import ConfigError, DataError, WeightsError
+from setmatch.draw import draw, draw_segments
+from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models.detector import Detector
-from setmatch.panoptic import THRESHOLD, panoptic_segments
-from setmatch.postprocess import detections
+from setmatch.panoptic import THRESHOLD
 from setmatch.segments import Segments
-from setmatch.structures import Batch, Detections, Predictions, Preprocessing
+from setmatch.structures import Batch, Detections, Preprocessing
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
@@ -40,20 +47,24 @@ _FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
 
 @dataclass(frozen=True)
 class Found(Detections):
-    """The detections of one picture, and which picture that was: a file, or its pixels."""
+    """The detections of one picture, and which picture that was: a file, or its pixels.
 
+    `segments` say what is at every pixel, where the model has a mask head.
+    """
+
+    segments: Segments | None = None
     path: Path | None = None
     image: UInt8[Tensor, "3 H W"] | None = field(default=None, repr=False)
 
     def draw(self) -> Image.Image:
-        """Return the picture with every detection on it, as an RGB Pillow image.
+        """Return the picture with every detection or segment on it, as an RGB Pillow image.
 
         Raises DataError when the file cannot be read any more.
         """
         if self.image is not None:
-            return draw(_to_pillow(self.image), self)
+            return _drawn(self.image, self, self.segments)
         assert self.path is not None, "an answer knows its picture or where it lies"
-        return draw(_to_pillow(read_image(self.path)), self)
+        return _drawn(read_image(self.path), self, self.segments)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class _Answer:
     number: int
     image: UInt8[Tensor, "3 H W"]
     found: Detections
+    segments: Segments | None
 
 
 @dataclass(frozen=True)
@@ -91,32 +103,42 @@ def predict(
     images: Picture | Sequence[Picture],
     *,
     threshold: float = 0.0,
+    segment_threshold: float = THRESHOLD,
     batch_size: int = 4,
 ) -> Found | list[Found]:
     """Find objects: one `Found` for one picture; a list for a list, a folder or a glob.
 
     Pictures are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB.
-    Detections that score more than `threshold` come back, in pixels of the upright original.
+    Detections that score more than `threshold` come back, in pixels of the upright original; from
+    a model with a mask head with their masks, and with segments merged from what scores more than
+    `segment_threshold`.
     Batches hold pictures of one shape, so that no answer depends on a picture's company.
     Raises DataError for a picture that cannot be read or a pattern that matches nothing, and
     WeightsError when the model's answers are not finite.
     """
     _check(threshold, batch_size)
+    _check(segment_threshold, batch_size)
     pictures, single = _listed(images)
     found: dict[int, Found] = {}
     with answering(model):
         for answer in _answers(
-            model, len(pictures), lambda number: _pixels(pictures[number]), batch_size
+            model,
+            len(pictures),
+            lambda number: _pixels(pictures[number]),
+            batch_size,
+            (threshold, segment_threshold),
         ):
             if isinstance(answer, _Unreadable):
                 raise answer.error
-            kept, picture = answer.found.above(threshold), pictures[answer.number]
+            kept, picture = answer.found, pictures[answer.number]
             found[answer.number] = Found(
                 kept.xyxy_px,
                 kept.scores,
                 kept.classes,
                 kept.categories,
                 kept.size_px,
+                kept.masks,
+                segments=answer.segments,
                 path=picture if isinstance(picture, Path) else None,
                 # A folder's pictures would fill the memory; those given are in it anyway.
                 image=None if isinstance(picture, Path) else answer.image,
@@ -130,6 +152,7 @@ def predict_folder(
     out: str | Path,
     threshold: float = 0.7,
     *,
+    segment_threshold: float = THRESHOLD,
     batch_size: int = 4,
     progress: bool = True,
 ) -> Summary:
@@ -137,11 +160,15 @@ def predict_folder(
 
     `out` then holds pictures/ (annotated, in the sources' own folders), detections.json (COCO
     results, image ids counted from 1, with category_name and file_name) and detections.csv (boxes
-    in pixels), all with what scores more than `threshold`. Every file appears whole or not at all.
-    A picture that cannot be read is named in the summary and stops no other. Raises DataError when
-    a source holds no image, WeightsError when the model's answers are not finite.
+    in pixels), all with what scores more than `threshold`. From a model with a mask head there are
+    masks in detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and, in
+    panoptic/, a PNG for each picture, merged from what scores more than `segment_threshold`.
+    Every file appears whole or not at all. A picture that cannot be read is named in the summary
+    and stops no other. Raises DataError when a source holds no image, WeightsError when the model's
+    answers are not finite.
     """
     _check(threshold, batch_size)
+    _check(segment_threshold, batch_size)
     out = _absolute(Path(out))
     # What an earlier run has drawn into a folder of pictures is not a picture to be read.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
@@ -150,18 +177,30 @@ def predict_folder(
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
     rows: dict[int, list[dict[str, Any]]] = {}
+    pictures: list[Mapping[str, Any]] = []
+    panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, str] = {}
     with answering(model), progress_bar("predicting", len(paths), progress) as advance:
-        for answer in _answers(model, len(paths), lambda n: read_image(paths[n]), batch_size):
+        thresholds = (threshold, segment_threshold)
+        for answer in _answers(
+            model, len(paths), lambda n: read_image(paths[n]), batch_size, thresholds
+        ):
             number = answer.number
             if isinstance(answer, _Unreadable):
                 failed[number] = str(answer.error)
             else:
-                found = answer.found.above(threshold)
-                _write_picture(out / "pictures" / names[number], answer.image, found)
+                picture = _drawn(answer.image, answer.found, answer.segments)
+                _write_picture(out / "pictures" / names[number], picture)
                 which = {"image_id": number + 1, "file_name": names[number].as_posix()}
-                rows[number] = [which | row for row in found.to_dicts()]
+                rows[number] = [which | row for row in answer.found.to_dicts()]
+                if answer.segments is not None:
+                    png = names[number].with_name(f"{names[number].name}.png")
+                    write_png(out / "panoptic" / png, answer.segments)
+                    pictures.append(_listing(number + 1, names[number], answer.segments))
+                    panoptic.append(panoptic_record(number + 1, png.as_posix(), answer.segments))
             advance(1)
+    if panoptic:
+        write_panoptic_json(out / "panoptic.json", pictures, panoptic, model.card.categories)
     table = [row for number in sorted(rows) for row in rows[number]]
     _write_json(out / "detections.json", table)
     _write_csv(out / "detections.csv", table)
@@ -169,91 +208,8 @@ def predict_folder(
     return Summary(out, len(rows), len(table), named)
 
 
-@contextmanager
-def answering(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode without gradients; put every part back as it was."""
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        # Part by part: someone may have frozen only some of them.
-        for part, training in modes:
-            part.training = training
-
-
-def answer_batch(
-    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
-) -> list[Detections]:
-    """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
-
-    Raises WeightsError when a score or box is not finite.
-    """
-    return boxes_of(model, ask(model, batch), sizes_px)
-
-
-def ask(model: Detector, batch: Batch) -> Predictions:
-    """Return what the model believes about a batch, on the device that the model is on."""
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    answer: Predictions = model(batch.to(device))[0].predictions
-    return answer
-
-
-def boxes_of(
-    model: Detector, predictions: Predictions, sizes_px: Sequence[tuple[int, int]]
-) -> list[Detections]:
-    """Return the detections of every image of a batch; raises WeightsError as `answer_batch`."""
-    found = detections(predictions, model.scoring, model.card.categories, sizes_px)
-    if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
-        raise WeightsError(
-            "the model answers with scores or boxes that are not finite: its weights have diverged "
-            "or are damaged; load earlier ones, or train again with a lower learning rate"
-        )
-    return found
-
-
-def segments_of(
-    model: Detector,
-    predictions: Predictions,
-    batch: Batch,
-    sizes_px: Sequence[tuple[int, int]],
-    threshold: float = THRESHOLD,
-) -> list[Segments]:
-    """Return the segments of every image of a batch that is not padded.
-
-    Raises WeightsError when a mask is not finite.
-    """
-    assert not batch.padded, "masks cover what the model saw, and that was the image"
-    assert predictions.masks is not None, "only a model with a mask head has segments"
-    if not predictions.masks.isfinite().all():
-        raise WeightsError(
-            "the model answers with masks that are not finite: its weights have diverged or are "
-            "damaged; load earlier ones, or train again with a lower learning rate"
-        )
-    seen_px = (batch.pixels.shape[2], batch.pixels.shape[3])
-    return panoptic_segments(
-        predictions, model.scoring, model.card.categories, seen_px, sizes_px, threshold
-    )
-
-
-@contextmanager
-def progress_bar(what: str, total: int, visible: bool) -> Iterator[Callable[[int], None]]:
-    """Show on stderr how many of `total` pictures are done, and the time left.
-
-    Gives a function to call with how many more are done.
-    """
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as shown:
-        task = shown.add_task(what, total=total)
-        yield lambda done: shown.advance(task, done)
-
-
 def _answers(
-    model: Detector, count: int, read: Reader, batch_size: int
+    model: Detector, count: int, read: Reader, batch_size: int, thresholds: tuple[float, float]
 ) -> Iterator[_Answer | _Unreadable]:
     """Answer pictures 0 to `count` as soon as a batch of one shape is full, in any order.
 
@@ -268,17 +224,25 @@ def _answers(
         shape = max(waiting, key=lambda shape: len(waiting[shape]))
         full = len(waiting[shape]) == batch_size
         if full or sum(map(len, waiting.values())) >= _WAITING_BATCHES * batch_size:
-            yield from _answer(model, waiting.pop(shape))
+            yield from _answer(model, waiting.pop(shape), thresholds)
     for pictures in waiting.values():
-        yield from _answer(model, pictures)
+        yield from _answer(model, pictures, thresholds)
 
 
-def _answer(model: Detector, pictures: Sequence[_Prepared]) -> list[_Answer]:
+def _answer(
+    model: Detector, pictures: Sequence[_Prepared], thresholds: tuple[float, float]
+) -> list[_Answer]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
     batch = Batch.from_images([each.pixels for each in pictures])
-    found = answer_batch(model, batch, sizes_px)
+    predictions = ask(model, batch)
+    found = [each.above(thresholds[0]) for each in boxes_of(model, predictions, sizes_px)]
+    segments: Sequence[Segments | None] = [None] * len(pictures)
+    if predictions.masks is not None:
+        found = instances_of(model, predictions, batch, sizes_px, thresholds[0])
+        segments = segments_of(model, predictions, batch, sizes_px, thresholds[1])
     return [
-        _Answer(each.number, each.image, one) for each, one in zip(pictures, found, strict=True)
+        _Answer(each.number, each.image, one, pieces)
+        for each, one, pieces in zip(pictures, found, segments, strict=True)
     ]
 
 
@@ -346,11 +310,23 @@ def _to_pillow(image: UInt8[Tensor, "3 H W"]) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
 
 
-def _write_picture(path: Path, image: UInt8[Tensor, "3 H W"], found: Detections) -> None:
+def _listing(image_id: int, name: Path, segments: Segments) -> Mapping[str, Any]:
+    height, width = segments.size_px
+    return {"id": image_id, "file_name": name.as_posix(), "height": height, "width": width}
+
+
+def _drawn(
+    image: UInt8[Tensor, "3 H W"], found: Detections, segments: Segments | None
+) -> Image.Image:
+    picture = _to_pillow(image)
+    return draw(picture, found) if segments is None else draw_segments(picture, segments)
+
+
+def _write_picture(path: Path, picture: Image.Image) -> None:
     if path.suffix.lower() not in _FORMATS:
         path = path.with_name(f"{path.name}.png")
     with whole_file(path) as aside:
-        draw(_to_pillow(image), found).save(aside, quality=92)
+        picture.save(aside, quality=92)
 
 
 def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -200,13 +200,17 @@ class Card:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, best first, in pixels of the original image."""
+    """What was found in one image, best first, in pixels of the original image.
+
+    `masks` are in the size of that image; None from a model without a mask head.
+    """
 
     xyxy_px: Float[Tensor, "N 4"]
     scores: Float[Tensor, " N"]
     classes: Int[Tensor, " N"]
     categories: Categories
     size_px: tuple[int, int]  # height, width of the original image
+    masks: PackedMasks | None = None
 
     def __len__(self) -> int:
         return self.scores.shape[0]
@@ -219,13 +223,18 @@ class Detections:
             xyxy_px=self.xyxy_px[keep],
             scores=self.scores[keep],
             classes=self.classes[keep],
+            masks=None if self.masks is None else self.masks[keep],
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return plain dictionaries as in COCO results, with the class name beside its id.
 
-        `bbox` is (x, y, width, height) in pixels; every number is a Python number.
+        `bbox` is (x, y, width, height) in pixels, `segmentation`, where there are masks, COCO's
+        compressed run lengths; every number is a Python number.
         """
+        runs: list[dict[str, Any]] = [{} for _ in self.scores]
+        if self.masks is not None:
+            runs = [{"segmentation": each} for each in self.masks.to_coco()]
         xyxy = self.xyxy_px.double()
         xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1).tolist()
         return [
@@ -234,9 +243,10 @@ class Detections:
                 "score": score,
                 "category_id": self.categories.ids[slot],
                 "category_name": self.categories.name(slot),
+                **run,
             }
-            for box, score, slot in zip(
-                xywh, self.scores.tolist(), self.classes.tolist(), strict=True
+            for box, score, slot, run in zip(
+                xywh, self.scores.tolist(), self.classes.tolist(), runs, strict=True
             )
         ]
 

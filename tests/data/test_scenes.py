@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from setmatch.data.opening import open_dataset
-from setmatch.data.scenery import CLASSES, clutter, ground, outlines
-from setmatch.data.scenes import scene, write_scenes
+from setmatch.data.scenery import CLASSES, STUFF, clutter, ground, outlines
+from setmatch.data.scenes import landscape_scene, scene, write_scenes
 from setmatch.errors import ConfigError, DataError
 
 
@@ -43,6 +43,46 @@ def test_what_is_written_opens_as_any_data_set(tmp_path: Path):
     assert train.repairs == val.repairs == ()
     pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
     assert len(set(pictures)) == 10
+
+
+def test_landscapes_are_whole_and_have_exact_masks(tmp_path: Path):
+    """Every pixel is of one segment; boxes and masks of both files agree; nothing is repaired."""
+    write_scenes(tmp_path, 6, 2, 64, 3, 0, panoptic=True)
+    things = open_dataset(tmp_path, "train", "coco")
+    whole = open_dataset(tmp_path, "train", "panoptic")
+    assert things.repairs == whole.repairs == ()
+    assert things.categories.names == CLASSES
+    assert whole.categories.names == (*CLASSES, *STUFF)
+    assert whole.categories.stuff == {6, 7, 8}
+    for image in range(6):
+        segments = whole.segments(image)
+        assert (segments.ids > 0).all()
+        first, last = things.offsets[image], things.offsets[image + 1]
+        objects = things.masks(image, np.arange(first, last))
+        assert np.array_equal(objects, segments.masks().unpack().numpy()[: last - first])
+        assert [each["bbox"] for each in segments.to_dicts()][: last - first] == things.xywh_px[
+            first:last
+        ].tolist()
+        rows = slice(whole.offsets[image], whole.offsets[image + 1])
+        assert segments.area_px.tolist() == whole.area_px[rows].tolist()
+        assert len(whole.target(image, masks=True)) == len(segments)
+
+
+def test_landscapes_have_sky_above_ground_and_often_water():
+    """Every kind comes, and objects hide none of them whole for ever."""
+    seen = [set(landscape_scene((4, number), 64)[1].classes.tolist()) for number in range(30)]
+    assert all({6, 7} <= kinds for kinds in seen)
+    assert 10 < sum(8 in kinds for kinds in seen) < 30
+
+
+def test_plain_scenes_have_no_landscape(tmp_path: Path):
+    """What others measured on them stays comparable: no mask, no PNG, no further class."""
+    write_scenes(tmp_path, 1, 1, 64, 3, 0)
+    assert sorted(path.name for path in (tmp_path / "annotations").iterdir()) == [
+        "train.json",
+        "val.json",
+    ]
+    assert "segmentation" not in (tmp_path / "annotations/train.json").read_text()
 
 
 @pytest.mark.parametrize("size_px", [32, 160])

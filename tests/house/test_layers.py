@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("config", "scoring"),
     frozenset({"models", "data", "matching"}),
     ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
-    ("draw", "predict"),
+    ("draw", "asking", "predict"),
     ("evaluate", "export", "explain"),
     ("train",),
     ("__init__",),

@@ -4,13 +4,15 @@ import colorsys
 import math
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int16
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
+STUFF = ("sky", "ground", "water")
 
 Canvas = Float32[NDArray[np.float32], "h w 3"]  # 0..255
+Kinds = Int16[NDArray[np.int16], "h w"]
 Mask = Float32[NDArray[np.float32], "h w"]  # 0..1
 Colour = Float64[NDArray[np.float64], "3"]
 Polygon = Float64[NDArray[np.float64], "P 2"]  # x, y
@@ -42,6 +44,21 @@ def ground(rng: np.random.Generator, side: int) -> Canvas:
     texture = (_clouds, _cloth, _ripples, _grain)[int(rng.integers(4))]
     tint = rng.uniform(0.6, 1, 3) * rng.uniform(5, 22)
     return np.asarray(canvas + texture(rng, side, side)[..., None] * tint, dtype=np.float32)
+
+
+def landscape(rng: np.random.Generator, side: int) -> tuple[Canvas, Kinds]:
+    """Paint sky over ground, often with water in it; return which of STUFF every pixel is of."""
+    height = np.arange(side, dtype=np.float32)[:, None] / side
+    kinds = np.where(height < _coast(rng, side, (0.2, 0.5)), 0, 1).astype(np.int16)
+    if rng.random() < 0.75:
+        shore = _coast(rng, side, (0.5, 0.85))
+        # A lake, or a river with ground on both of its banks.
+        width = 1 if rng.random() < 0.5 else _coast(rng, side, (0.12, 0.25))
+        kinds[(kinds == 1) & (height > shore) & (height < shore + width)] = 2
+    canvas = np.empty((side, side, 3), dtype=np.float32)
+    for kind, paint in enumerate((_sky, _soil, _water)):
+        canvas[kinds == kind] = paint(rng, side)[kinds == kind]
+    return canvas, kinds
 
 
 def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
@@ -96,6 +113,42 @@ def filling(rng: np.random.Generator, colour: Colour, height: int, width: int) -
     strength = rng.choice([-1, 1]) * rng.uniform(0.12, 0.35)
     tone = 1 + strength * pattern + light * rng.choice([-1, 1])
     return np.asarray(colour * tone[..., None], dtype=np.float32)
+
+
+def _coast(rng: np.random.Generator, side: int, range_: tuple[float, float]) -> Mask:
+    """Return a line of hills from left to right, as heights of the picture's side."""
+    x = np.arange(side, dtype=np.float32) / side
+    waves = rng.uniform(0, 2 * math.pi, 4)
+    hills = [np.sin((2 * k - 1) * 2.2 * x + wave) / k for k, wave in enumerate(waves, 1)]
+    return np.asarray(rng.uniform(*range_) + 0.05 * np.sum(hills, axis=0))[None].astype(np.float32)
+
+
+def _sky(rng: np.random.Generator, side: int) -> Canvas:
+    blue = _vivid(rng, rng.uniform(0.52, 0.64), (0.15, 0.6), (0.75, 1.0))
+    paler = np.linspace(0, rng.uniform(0.3, 0.8), side)[:, None, None]
+    clouds = np.clip(_clouds(rng, side, side) - rng.uniform(0, 0.8), 0, 1)[..., None]
+    return _towards(blue + (255 - blue) * paler, 250.0, clouds)
+
+
+def _soil(rng: np.random.Generator, side: int) -> Canvas:
+    earth = _vivid(rng, rng.uniform(0.07, 0.36), (0.3, 0.75), (0.3, 0.75))
+    rough = 18 * _grain(rng, side, side) + 14 * _clouds(rng, side, side)
+    return np.asarray(earth + rough[..., None], dtype=np.float32)
+
+
+def _water(rng: np.random.Generator, side: int) -> Canvas:
+    deep = _vivid(rng, rng.uniform(0.48, 0.64), (0.5, 0.9), (0.25, 0.6))
+    y = np.arange(side, dtype=np.float32)[:, None]
+    bent = 2.5 * _enlarged(rng.uniform(-1, 1, (5, 5)), side, side)
+    waves = np.sin(y * rng.uniform(0.6, 1.3) + bent) * rng.uniform(0.06, 0.16)
+    return _towards(deep, 255.0, np.clip(waves, 0, 1)[..., None].astype(np.float32))
+
+
+def _towards(
+    colour: NDArray[np.float64], other: float, share: Float32[NDArray[np.float32], "h w 1"]
+) -> Canvas:
+    """Return a colour, or one for each row, mixed with so much of a grey."""
+    return np.asarray(colour + (other - colour) * share, dtype=np.float32)
 
 
 def _corners(count: int) -> NDArray[np.float64]:

@@ -5,19 +5,27 @@ Nothing is downloaded, and the same seed gives the same pictures on any number o
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int16, UInt8
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from setmatch.data.formats.write_panoptic import (
+    panoptic_record,
+    write_panoptic_json,
+    write_png,
+)
 from setmatch.data.scenery import (
     CLASSES,
+    STUFF,
     Canvas,
     Mask,
     Polygon,
@@ -25,9 +33,18 @@ from setmatch.data.scenery import (
     contrasting,
     filling,
     ground,
+    landscape,
     outlines,
 )
 from setmatch.errors import ConfigError, DataError
+from setmatch.segments import Segments
+from setmatch.structures import Categories
+
+LANDSCAPE = Categories(
+    tuple(range(1, len(CLASSES) + len(STUFF) + 1)),
+    (*CLASSES, *STUFF),
+    frozenset(range(len(CLASSES), len(CLASSES) + len(STUFF))),
+)
 
 _FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
 _MOST_OBJECTS = 8
@@ -45,12 +62,17 @@ class Scene:
     classes: tuple[int, ...]
     xywh_px: tuple[tuple[int, int, int, int], ...]
     visible_px: tuple[int, ...]
+    owner: Int16[NDArray[np.int16], "H W"]  # which object a pixel is of; -1 for the ground
 
 
-def write_scenes(out: Path, train: int, val: int, size_px: int, seed: int, workers: int) -> None:
+def write_scenes(
+    out: Path, train: int, val: int, size_px: int, seed: int, workers: int, panoptic: bool = False
+) -> None:
     """Write scenes of `size_px` × `size_px` pixels as COCO: annotations/{train,val}.json, images/.
 
-    `workers` processes paint (0: this one), and change nothing but the time. Raises ConfigError
+    `panoptic` scenes lie in a landscape. Their objects have masks, and every pixel is annotated in
+    annotations/panoptic_{train,val}.json with PNG files in a folder of the same name. `workers`
+    processes paint (0: this one), and change nothing but the time. Raises ConfigError
     for pictures below 32 pixels or splits without any, DataError when `out` cannot be written.
     """
     if size_px < 32 or train < 1 or val < 1:
@@ -62,8 +84,12 @@ def write_scenes(out: Path, train: int, val: int, size_px: int, seed: int, worke
         for folder in ("annotations", "images"):
             (out / folder).mkdir(parents=True, exist_ok=True)
         for number, (split, count) in enumerate((("train", train), ("val", val))):
-            paint = partial(_write, out / "images", split, size_px, (seed, number))
-            scenes = _painted(paint, count, workers)
+            write = _write_landscape if panoptic else _write
+            scenes = _painted(partial(write, out, split, size_px, (seed, number)), count, workers)
+            if panoptic:
+                path = out / "annotations" / f"panoptic_{split}.json"
+                segments = [record.segments for record in scenes]
+                write_panoptic_json(path, _listed(size_px, scenes), segments, LANDSCAPE)
             # Last, so that a data set cut short is not taken for a whole one.
             (out / "annotations" / f"{split}.json").write_text(json.dumps(_coco(size_px, scenes)))
     except OSError as error:
@@ -73,7 +99,33 @@ def write_scenes(out: Path, train: int, val: int, size_px: int, seed: int, worke
 def scene(seed: tuple[int, ...], size_px: int) -> Scene:
     """Paint the scene that belongs to `seed`."""
     rng = np.random.default_rng(seed)
-    canvas = clutter(rng, ground(rng, size_px))
+    return _with_objects(rng, clutter(rng, ground(rng, size_px)))
+
+
+def landscape_scene(seed: tuple[int, ...], size_px: int) -> tuple[Scene, Segments]:
+    """Paint the landscape that belongs to `seed`, with objects in it; return all its segments.
+
+    Objects come first, in their order, then what is visible of the landscape.
+    """
+    rng = np.random.default_rng(seed)
+    canvas, kinds = landscape(rng, size_px)
+    painted = _with_objects(rng, clutter(rng, canvas))
+    bare = np.where(painted.owner < 0, kinds, -1)
+    seen = np.unique(bare[bare >= 0])
+    count = len(painted.classes)
+    ids = np.where(bare < 0, painted.owner, count + np.searchsorted(seen, bare)) + 1
+    slots = [*painted.classes, *(len(CLASSES) + kind for kind in seen.tolist())]
+    segments = Segments(
+        torch.from_numpy(ids.astype(np.int32)),
+        torch.tensor(slots, dtype=torch.int64),
+        torch.ones(len(slots)),
+        LANDSCAPE,
+    )
+    return painted, segments
+
+
+def _with_objects(rng: np.random.Generator, canvas: Canvas) -> Scene:
+    size_px = len(canvas)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     classes: list[int] = []
     drawn_px: list[int] = []
@@ -92,7 +144,7 @@ def scene(seed: tuple[int, ...], size_px: int) -> Scene:
     pixels = np.clip(canvas + noise, 0, 255).astype(np.uint8)
     boxes = tuple(_box(owner == number) for number in range(len(classes)))
     visible = tuple(np.bincount(owner[owner >= 0], minlength=len(classes)).tolist())
-    return Scene(pixels, tuple(classes), boxes, visible)
+    return Scene(pixels, tuple(classes), boxes, visible, owner)
 
 
 @dataclass(frozen=True)
@@ -201,34 +253,63 @@ def _painted(paint: "partial[_Record]", count: int, workers: int) -> list["_Reco
         return list(pool.map(paint, range(count), chunksize=max(count // (8 * workers), 1)))
 
 
-_Record = tuple[str, tuple[int, ...], tuple[tuple[int, int, int, int], ...], tuple[int, ...]]
+@dataclass(frozen=True)
+class _Record:
+    """What the annotations say of a written picture; `segments` only of one with a landscape."""
+
+    name: str
+    objects: tuple[dict[str, Any], ...]
+    segments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _write(folder: Path, split: str, size_px: int, seed: tuple[int, int], number: int) -> _Record:
+def _write(out: Path, split: str, size_px: int, seed: tuple[int, int], number: int) -> _Record:
     """Paint and save a picture; return its name and objects, without the pixels."""
     painted = scene((*seed, number), size_px)
+    return _Record(_save(out, split, number, painted), tuple(_objects(painted)))
+
+
+def _write_landscape(
+    out: Path, split: str, size_px: int, seed: tuple[int, int], number: int
+) -> _Record:
+    """Paint and save a picture and its PNG of segments; objects have their run lengths."""
+    painted, segments = landscape_scene((*seed, number), size_px)
+    name = _save(out, split, number, painted)
+    png = f"{Path(name).stem}.png"
+    write_png(out / "annotations" / f"panoptic_{split}" / png, segments)
+    runs = segments.masks().to_coco()
+    objects = [
+        each | {"segmentation": run} for each, run in zip(_objects(painted), runs, strict=False)
+    ]
+    return _Record(name, tuple(objects), panoptic_record(number + 1, png, segments))
+
+
+def _save(out: Path, split: str, number: int, painted: Scene) -> str:
     name = f"{split}_{number:06d}.jpg"
-    Image.fromarray(painted.pixels).save(folder / name, quality=92, subsampling=0)
-    return name, painted.classes, painted.xywh_px, painted.visible_px
+    Image.fromarray(painted.pixels).save(out / "images" / name, quality=92, subsampling=0)
+    return name
+
+
+def _objects(painted: Scene) -> Iterator[dict[str, Any]]:
+    columns = (painted.classes, painted.xywh_px, painted.visible_px)
+    for slot, box, area in zip(*columns, strict=True):
+        yield {"category_id": slot + 1, "bbox": list(box), "area": area, "iscrowd": 0}
 
 
 def _coco(size_px: int, records: list[_Record]) -> dict[str, Any]:
     annotations = [
-        {
-            "image_id": number,
-            "category_id": slot + 1,
-            "bbox": list(box),
-            "area": area,
-            "iscrowd": 0,
-        }
-        for number, (_, *objects) in enumerate(records, 1)
-        for slot, box, area in zip(*objects, strict=True)
+        {"image_id": number} | each
+        for number, record in enumerate(records, 1)
+        for each in record.objects
     ]
     return {
-        "images": [
-            {"id": number, "file_name": record[0], "height": size_px, "width": size_px}
-            for number, record in enumerate(records, 1)
-        ],
+        "images": _listed(size_px, records),
         "categories": [{"id": slot, "name": name} for slot, name in enumerate(CLASSES, 1)],
         "annotations": [{"id": number} | row for number, row in enumerate(annotations, 1)],
     }
+
+
+def _listed(size_px: int, records: list[_Record]) -> list[dict[str, Any]]:
+    return [
+        {"id": number, "file_name": record.name, "height": size_px, "width": size_px}
+        for number, record in enumerate(records, 1)
+    ]

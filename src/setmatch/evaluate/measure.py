@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from setmatch.asking import answering, ask, boxes_of, progress_bar, segments_of
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
@@ -22,7 +23,6 @@ from setmatch.evaluate.report import Report
 from setmatch.models.detector import Detector
 from setmatch.panoptic import THRESHOLD
 from setmatch.postprocess import detections as layer_detections
-from setmatch.predict import answering, ask, boxes_of, progress_bar, segments_of
 from setmatch.structures import Categories, Detections, Predictions
 
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process

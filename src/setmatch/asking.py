@@ -1,0 +1,118 @@
+"""How a model is asked about a batch of pictures, whoever wants to know."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from setmatch.errors import WeightsError
+from setmatch.models.detector import Detector
+from setmatch.panoptic import THRESHOLD, panoptic_segments
+from setmatch.postprocess import detections, instances
+from setmatch.segments import Segments
+from setmatch.structures import Batch, Detections, Predictions
+
+
+@contextmanager
+def answering(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode without gradients; put every part back as it was."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        # Part by part: someone may have frozen only some of them.
+        for part, training in modes:
+            part.training = training
+
+
+def answer_batch(
+    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
+) -> list[Detections]:
+    """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
+
+    Raises WeightsError when a score or box is not finite.
+    """
+    return boxes_of(model, ask(model, batch), sizes_px)
+
+
+def ask(model: Detector, batch: Batch) -> Predictions:
+    """Return what the model believes about a batch, on the device that the model is on."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    answer: Predictions = model(batch.to(device))[0].predictions
+    return answer
+
+
+def boxes_of(
+    model: Detector, predictions: Predictions, sizes_px: Sequence[tuple[int, int]]
+) -> list[Detections]:
+    """Return the detections of every image of a batch; raises WeightsError as `answer_batch`."""
+    found = detections(predictions, model.scoring, model.card.categories, sizes_px)
+    if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
+        raise _diverged("scores or boxes")
+    return found
+
+
+def instances_of(
+    model: Detector,
+    predictions: Predictions,
+    batch: Batch,
+    sizes_px: Sequence[tuple[int, int]],
+    threshold: float,
+) -> list[Detections]:
+    """Return the detections that score more than `threshold`, with masks, of an unpadded batch.
+
+    Raises WeightsError when a mask is not finite.
+    """
+    seen_px = _seen_px(predictions, batch)
+    categories = model.card.categories
+    return instances(predictions, model.scoring, categories, seen_px, sizes_px, threshold)
+
+
+def segments_of(
+    model: Detector,
+    predictions: Predictions,
+    batch: Batch,
+    sizes_px: Sequence[tuple[int, int]],
+    threshold: float = THRESHOLD,
+) -> list[Segments]:
+    """Return the segments of every image of an unpadded batch.
+
+    Raises WeightsError when a mask is not finite.
+    """
+    seen_px = _seen_px(predictions, batch)
+    return panoptic_segments(
+        predictions, model.scoring, model.card.categories, seen_px, sizes_px, threshold
+    )
+
+
+@contextmanager
+def progress_bar(what: str, total: int, visible: bool) -> Iterator[Callable[[int], None]]:
+    """Show on stderr how many of `total` pictures are done, and the time left.
+
+    Gives a function to call with how many more are done.
+    """
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), disable=not visible) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda done: shown.advance(task, done)
+
+
+def _seen_px(predictions: Predictions, batch: Batch) -> tuple[int, int]:
+    assert not batch.padded, "masks cover what the model saw, and that was the image"
+    assert predictions.masks is not None, "only a model with a mask head has masks"
+    if not predictions.masks.isfinite().all():
+        raise _diverged("masks")
+    return batch.pixels.shape[2], batch.pixels.shape[3]
+
+
+def _diverged(what: str) -> WeightsError:
+    return WeightsError(
+        f"the model answers with {what} that are not finite: its weights have diverged "
+        "or are damaged; load earlier ones, or train again with a lower learning rate"
+    )
