@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from setmatch.models.denoising import Denoising, Noisy
 from setmatch.models.heads import ClassHead
-from setmatch.models.hybrid import HybridEncoder
+from setmatch.models.hybrid import HybridEncoder, Memory
 from setmatch.models.masks import AttentionMaskHead, every_mask
+from setmatch.models.pixel_masks import PixelMaskHead
 from setmatch.models.queries import TopKQueries
 from setmatch.models.refine import RefiningDecoder
 from setmatch.scoring import Scoring
@@ -117,6 +118,7 @@ class MultiScaleDetector(Detector):
         denoising: Denoising,
         decoder: RefiningDecoder,
         scoring: Scoring,
+        mask_head: PixelMaskHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -126,37 +128,52 @@ class MultiScaleDetector(Detector):
         self.decoder = decoder
         self.scoring = scoring
         self.num_queries = queries.num_queries
-        self.mask_head = None
+        self.mask_head = mask_head
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
         """Return "main"; in training also "encoder", and "denoising" made from the targets."""
-        memory = self.encoder(self.backbone(batch.pixels), batch)
+        levels = self.backbone(batch.pixels)
+        memory = self.encoder(levels[-len(self.encoder.project) :], batch)
         chosen = self.queries(memory)
         content, cxcywh = chosen.content, chosen.cxcywh.detach()
         if not self.training:
-            logits, boxes = self.decoder(content, cxcywh, memory, None)
-            return (Stream("main", Predictions(logits, _unpadded(boxes, memory.extent))),)
+            logits, boxes, content = self.decoder(content, cxcywh, memory, None)
+            return (self._main(logits, boxes, content, memory, levels[0]),)
         noisy = self.denoising(targets, memory.extent)
-        logits, boxes = self.decoder(
+        logits, boxes, content = self.decoder(
             torch.cat([noisy.content.to(content.dtype), content], dim=1),
             torch.cat([noisy.cxcywh, cxcywh], dim=1),
             memory,
             _allowed(noisy, content.shape[1]),
         )
-        boxes = _unpadded(boxes, memory.extent)
         spoilt = noisy.real.shape[1]
         mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], NOWHERE)
         first = _unpadded(chosen.cxcywh, memory.extent)
         return (
-            Stream("main", Predictions(logits[:, :, spoilt:], boxes[:, :, spoilt:])),
+            self._main(
+                logits[:, :, spoilt:], boxes[:, :, spoilt:], content[:, spoilt:], memory, levels[0]
+            ),
             Stream("encoder", Predictions(chosen.logits[None], first[None])),
             Stream(
                 "denoising",
-                Predictions(mended, boxes[:, :, :spoilt]),
+                Predictions(mended, _unpadded(boxes[:, :, :spoilt], memory.extent)),
                 noisy.assignment,
                 noisy.groups,
             ),
         )
+
+    def _main(
+        self,
+        logits: Float[Tensor, "L B Q C"],
+        boxes: Float[Tensor, "L B Q 4"],
+        content: Float[Tensor, "B Q D"],
+        memory: Memory,
+        finest: Float[Tensor, "B _ h w"],
+    ) -> Stream:
+        predictions = Predictions(logits, _unpadded(boxes, memory.extent))
+        if self.mask_head is None:
+            return Stream("main", predictions)
+        return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return weight matrices that lie between hidden features, and all the rest.

@@ -19,6 +19,7 @@ from setmatch.models.encoder import Encoder, EncoderLayer
 from setmatch.models.heads import BoxHead
 from setmatch.models.hybrid import HybridEncoder
 from setmatch.models.masks import AttentionMaskHead
+from setmatch.models.pixel_masks import PixelMaskHead
 from setmatch.models.position import (
     LearnedPosition,
     PositionAtAttention,
@@ -160,6 +161,21 @@ def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> 
     return _multi_scale(live_resnet("resnet50", stages=LEVELS), num_classes, shape)
 
 
+def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
+    """The smallest of the fast-converging family, with a mask for every query."""
+    return _panoptic_multi_scale(SmallTrunk((32, 64, 128, 256), levels=4), num_classes, shape)
+
+
+def setmatch_s_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
+    """The fast-converging family on ResNet-18, with a mask for every query."""
+    return _panoptic_multi_scale(live_resnet("resnet18", stages=STAGES), num_classes, shape)
+
+
+def setmatch_m_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
+    """The fast-converging family on ResNet-50, with a mask for every query."""
+    return _panoptic_multi_scale(live_resnet("resnet50", stages=STAGES), num_classes, shape)
+
+
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
 MODELS: dict[str, Preset] = {
     "detr_r50": detr_r50,
@@ -175,6 +191,9 @@ MODELS: dict[str, Preset] = {
     "setmatch_n": setmatch_n,
     "setmatch_s": setmatch_s,
     "setmatch_m": setmatch_m,
+    "setmatch_n_panoptic": setmatch_n_panoptic,
+    "setmatch_s_panoptic": setmatch_s_panoptic,
+    "setmatch_m_panoptic": setmatch_m_panoptic,
 }
 
 
@@ -265,16 +284,26 @@ def _detr(
     )
 
 
-def _multi_scale(
+def _panoptic_multi_scale(
     backbone: Backbone | SmallTrunk, num_classes: int, shape: MultiScaleShape
+) -> Detector:
+    mask_head = PixelMaskHead(shape.dim, backbone.channels[0])
+    return _multi_scale(backbone, num_classes, shape, mask_head)
+
+
+def _multi_scale(
+    backbone: Backbone | SmallTrunk,
+    num_classes: int,
+    shape: MultiScaleShape,
+    mask_head: PixelMaskHead | None = None,
 ) -> Detector:
     scoring = Varifocal()
     logits = scoring.num_logits(num_classes)
-    levels = len(backbone.channels)
+    levels = len(LEVELS)
     return MultiScaleDetector(
         backbone,
         HybridEncoder(
-            backbone.channels,
+            backbone.channels[-levels:],
             shape.dim,
             [
                 EncoderLayer(shape.dim, shape.heads, shape.ffn_dim, 0.0, PostNorm)
@@ -292,6 +321,7 @@ def _multi_scale(
             logits,
         ),
         scoring,
+        mask_head,
     )
 
 

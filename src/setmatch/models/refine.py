@@ -64,8 +64,8 @@ class RefiningDecoder(nn.Module):
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
         allowed: Bool[Tensor, "1 1 Q Q"] | None,
-    ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"]]:
-        """Return every layer's logits and boxes, in fractions of the canvas.
+    ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
+        """Return every layer's logits and boxes, in fractions of the canvas, and the last content.
 
         `allowed` says which query may look at which; None, all of them, is the fast path.
         """
@@ -78,4 +78,4 @@ class RefiningDecoder(nn.Module):
             logits.append(class_head(content).float())
             boxes.append(moved)
             cxcywh = moved.detach()
-        return torch.stack(logits), torch.stack(boxes)
+        return torch.stack(logits), torch.stack(boxes), content

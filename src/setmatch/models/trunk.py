@@ -31,9 +31,9 @@ class ResidualBlock(nn.Module):
 
 
 class SmallTrunk(nn.Module):
-    """A stem of stride 4, then a stage per width; the stages from stride 8 on are the levels."""
+    """A stem of stride 4, then a stage per width; the last `levels` stages are the levels."""
 
-    def __init__(self, widths: tuple[int, int, int, int], blocks: int = 1) -> None:
+    def __init__(self, widths: tuple[int, int, int, int], blocks: int = 1, levels: int = 3) -> None:
         super().__init__()
         first = widths[0]
         self.stem = nn.Sequential(
@@ -47,16 +47,16 @@ class SmallTrunk(nn.Module):
             _stage(channels, width, blocks, stride=1 if index == 0 else 2)
             for index, (channels, width) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.channels = widths[1:]
+        self.channels = widths[-levels:]
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature maps of strides 8, 16 and 32."""
+        """Return the feature maps of strides (4,) 8, 16 and 32."""
         features = self.stem(pixels.contiguous(memory_format=torch.channels_last))
         levels = []
         for stage in self.stages:
             features = stage(features)
             levels.append(features)
-        return tuple(levels[1:])
+        return tuple(levels[-len(self.channels) :])
 
 
 def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:

@@ -1,0 +1,75 @@
+"""A light mask head: pixels and queries say what they are; a mask is where they agree."""
+
+import math
+from collections import OrderedDict
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.models.hybrid import Memory
+from setmatch.models.masks import in_this_precision
+from setmatch.models.trunk import ConvNorm
+from setmatch.structures import MasksOf
+
+STEEP = 8.0  # logits that an untrained mask loses one box side away from its box
+
+
+class PixelMaskHead(nn.Module):
+    """Dot products of pixel and query embeddings (arXiv 2107.06278, section 3.1), held to boxes.
+
+    Pixels are embedded at stride 4, from the trunk's finest level and the finest of the memory. Two
+    objects that look alike differ in where they are, and the box already says so: beyond it a mask
+    falls off, the steeper the smaller the box.
+    """
+
+    def __init__(self, dim: int, finest_channels: int) -> None:
+        super().__init__()
+        width = dim // 2
+        self.fine = ConvNorm(finest_channels, width, kernel=1)
+        self.coarse = ConvNorm(dim, width, kernel=1)
+        self.mix = ConvNorm(width, width)
+        self.pixel = nn.Sequential(OrderedDict(last=nn.Conv2d(width, width, 1)))
+        self.query = nn.Sequential(
+            OrderedDict(first=nn.Linear(dim, dim), relu=nn.ReLU(), last=nn.Linear(dim, width))
+        )
+        self.steepness = nn.Parameter(torch.tensor(STEEP))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(
+        self,
+        content: Float[Tensor, "B Q D"],
+        cxcywh: Float[Tensor, "B Q 4"],
+        memory: Memory,
+        finest: Float[Tensor, "B C h w"],
+    ) -> MasksOf:
+        """Return what makes masks: of the finest level's size, in logits.
+
+        Boxes are fractions of the canvas; masks teach them nothing.
+        """
+        height, width = memory.shapes[0]
+        tokens = memory.tokens[:, : height * width].transpose(1, 2)
+        coarse = self.coarse(tokens.reshape(*tokens.shape[:2], height, width))
+        grown = F.interpolate(coarse, size=finest.shape[-2:], mode="bilinear")
+        pixels = self.pixel(F.relu(self.mix(F.relu(self.fine(finest) + grown))))
+        queries = self.query(content)
+        agreement = torch.einsum("bqe,behw->bqhw", queries / math.sqrt(queries.shape[-1]), pixels)
+        boxes, count = cxcywh.detach().float(), content.shape[1]
+
+        def masks_of(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
+            chosen = agreement.flatten(0, 1).index_select(0, image * count + query).float()
+            beyond = sides_beyond(boxes[image, query], (finest.shape[-2], finest.shape[-1]))
+            return chosen + self.bias - self.steepness * beyond
+
+        return in_this_precision(masks_of, finest.device.type)
+
+
+def sides_beyond(cxcywh: Float[Tensor, "M 4"], size: tuple[int, int]) -> Float[Tensor, "M h w"]:
+    """Return how far each cell lies beyond each box, in sides of the box; 0 inside."""
+    y = (torch.arange(size[0], device=cxcywh.device) + 0.5) / size[0]
+    x = (torch.arange(size[1], device=cxcywh.device) + 0.5) / size[1]
+    centre_x, centre_y, width, height = cxcywh[..., None].unbind(1)
+    across = ((x - centre_x).abs() / width.clamp(min=1e-3) - 0.5).clamp(min=0)
+    down = ((y - centre_y).abs() / height.clamp(min=1e-3) - 0.5).clamp(min=0)
+    return torch.maximum(across[:, None, :], down[:, :, None])
