@@ -212,6 +212,8 @@ def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path:
             evaluate(model, data, json=output)
         with pytest.raises(ConfigError, match="existing folder"):
             evaluate(model, data, detections=output)
+        with pytest.raises(ConfigError, match="existing folder"):
+            evaluate(model, data, report=output)
     with pytest.raises(ConfigError, match="batch_size = 0"):
         evaluate(model, data, batch_size=0)
     assert model.asked == 0
@@ -229,3 +231,62 @@ def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, cou
     tree["annotations"] = [template | {"id": number} for number in range(1, boxes + 1)]
     (data / "annotations/val.json").write_text(json.dumps(tree))
     assert evaluate(Crowd(), data, workers=0).max_detections == counted
+
+
+class TwoLayers(ColourFinder):
+    """Answers with the same boxes in both layers, in the first shifted by a quarter."""
+
+    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+        (main,) = super().forward(batch)
+        logits, cxcywh = main.predictions.logits, main.predictions.cxcywh
+        shifted = cxcywh * torch.tensor([1.0, 1.25, 1.0, 1.0])
+        both = Predictions(logits.repeat(2, 1, 1, 1), torch.cat([shifted, cxcywh]))
+        return (Stream("main", both),)
+
+
+def test_the_layers_are_told_from_the_same_pass(data: Path, tmp_path: Path):
+    """The last layer's AP is the report's, each image is asked about once, json holds it all."""
+    model = TwoLayers()
+    outputs = {"json": tmp_path / "report.json", "report": tmp_path / "report.html"}
+    report = evaluate(model, data, workers=0, **outputs)
+    assert report.diagnosis is not None
+    first, last = report.diagnosis.layers
+    assert (last.layer, last.AP, last.AP50) == (2, report.AP, report.AP50)
+    assert first.AP < last.AP
+    assert model.asked == 11
+    plain = evaluate(TwoLayers(), data, workers=0)
+    assert plain.numbers() == report.numbers()
+    assert plain.diagnosis is None
+    tree = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert tree["diagnosis"]["layers"][1]["AP"] == report.AP
+    assert (tmp_path / "report.html").read_text("utf-8").count("<svg") > 5
+
+
+@pytest.mark.parametrize("world", [2, 13])
+def test_several_processes_make_the_same_diagnosis(data: Path, tmp_path: Path, world: int):
+    """Also where some of them have no image; one writes the page, all know the diagnosis."""
+    models = [TwoLayers() for _ in range(world)]
+    page = tmp_path / "report.html"
+
+    def work(rank: int, **others: Any) -> Report:
+        return evaluate(
+            models[rank], data, batch_size=1, workers=0, report=page, rank=rank, **others
+        )
+
+    reports = in_processes(world, work)
+    several = page.read_text("utf-8")
+    alone = evaluate(TwoLayers(), data, batch_size=1, workers=0, report=page)
+    assert reports == [alone] * world
+    assert several == page.read_text("utf-8")
+
+
+def test_a_page_about_nothing_annotated_is_refused_first(data: Path, tmp_path: Path):
+    """Without an object there is nothing to compare with; no image is asked about in vain."""
+    tree = json.loads((data / "annotations/val.json").read_text())
+    tree["annotations"] = []
+    (data / "annotations/val.json").write_text(json.dumps(tree))
+    model = ColourFinder()
+    with pytest.raises(DataError, match=r"none of its 11 images has an annotated object"):
+        evaluate(model, data, report=tmp_path / "report.html")
+    assert model.asked == 0
+    assert not (tmp_path / "report.html").exists()

@@ -1,7 +1,7 @@
 """The worst images, truth beside answer: each picture once in the page, its boxes drawn twice."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ COLOURS = {
     "crowd": "#cfd3d8",
 }
 _LONG_SIDE_PX = 640
+_OPEN = 6  # images that are seen without a click
 _LABELLED = 14  # boxes of a picture; more would hide it
 
 
@@ -39,20 +40,20 @@ class _Box:
     label: str
 
 
-def legend() -> str:
-    """Return what the colours of the boxes mean."""
+def gallery(judged: Judged, worst: Sequence[Mistakes]) -> str:
+    """Return what the colours mean and a figure for each image, the later ones folded away."""
+    if not worst:
+        return "<p>No image has a mistake.</p>"
     named = "".join(
         f'<span><i style="background:{colour}"></i>{name}</span>'
         for name, colour in COLOURS.items()
         if name != "crowd"
     )
-    return f'<div class="legend">{named}</div>'
-
-
-def gallery(judged: Judged, worst: Sequence[Mistakes]) -> Iterator[str]:
-    """Yield a figure for each of the worst images."""
-    for mistakes in worst:
-        yield _figure(judged, mistakes)
+    figures = [_figure(judged, mistakes) for mistakes in worst]
+    more = "".join(figures[_OPEN:])
+    folded = f"<details><summary>{len(figures) - _OPEN} more</summary>{more}</details>"
+    shown = "".join(figures[:_OPEN])
+    return f'<div class="legend">{named}</div>{shown}{folded if more else ""}'
 
 
 def _figure(judged: Judged, mistakes: Mistakes) -> str:
@@ -144,7 +145,8 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
             f'stroke-width="{letters / 4:.1f}">{html.escape(box.label)}</text>'
         )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{what}">{"".join(parts)}</svg>'
+        f'<div><p class="soft">{what}</p><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{what}">{"".join(parts)}</svg></div>'
     )
 
 

@@ -78,6 +78,8 @@ def layer_precision(
     index: Index, answers: Answers, max_detections: int
 ) -> tuple[LayerPrecision, ...]:
     """Return the AP of every decoder layer that was heard, with and without NMS."""
+    if not answers.survivors:
+        return ()
     found = []
     for number, (results, kept) in enumerate(
         zip(answers.layers, answers.survivors, strict=True), start=1

@@ -13,7 +13,7 @@ from setmatch.evaluate.diagnosis.diagnose import (
     ClassDiagnosis,
     Diagnosis,
 )
-from setmatch.evaluate.diagnosis.gallery import gallery, legend
+from setmatch.evaluate.diagnosis.gallery import gallery
 from setmatch.evaluate.diagnosis.judged import Judged
 from setmatch.evaluate.diagnosis.layers import NMS_IOU, LayerPrecision
 from setmatch.evaluate.diagnosis.sentences import sentences
@@ -45,7 +45,6 @@ def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
     assert diagnosis is not None, "a page shows a diagnosis"
     confusion, confusion_note = confusion_table(diagnosis)
     told = "".join(f"<li>{html.escape(each)}</li>" for each in sentences(diagnosis, report.unknown))
-    pictures = "\n".join(gallery(judged, diagnosis.worst))
     parts = {
         "name": html.escape(name),
         "source": html.escape(str(judged.index.source)),
@@ -54,7 +53,7 @@ def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
         "classes": class_table(diagnosis.classes),
         "sizes": size_table(diagnosis.sizes),
         "errors": error_table(diagnosis.errors),
-        "worst": legend() + pictures if pictures else "<p>No image has a mistake.</p>",
+        "worst": gallery(judged, diagnosis.worst),
         "precision": _mean_precision(diagnosis),
         "class_precision": _class_precision(diagnosis.classes),
         "thresholds": threshold_table(diagnosis.classes),
@@ -193,8 +192,8 @@ def _layers(layers: Sequence[LayerPrecision]) -> str:
     return (
         "<h2>Decoder layers</h2>"
         '<p class="lead soft">What each decoder layer would answer, and what suppressing doubles '
-        f"(NMS by class, IoU {NMS_IOU}) would change. Queries of the first layer hardly know of "
-        "each other; the more they do, the less NMS has to give, and what it takes are objects "
-        "close together (arXiv 2005.12872, figure 4).</p>"
+        f"(NMS by class, IoU {NMS_IOU}) would change. In the paper it helps the first layer, whose "
+        "queries hardly know of each other, and slightly hurts the last, where it takes away "
+        "objects that are close together (arXiv 2005.12872, figure 4).</p>"
         f'<div class="charts">{chart}<div class="wide">{layer_table(layers)}</div></div>'
     )

@@ -33,7 +33,7 @@ def class_table(classes: Sequence[ClassDiagnosis]) -> str:
         )
         for each in sorted(classes, key=lambda each: -each.AP)
     ]
-    head = ("", _BAR, "AP", "AP50", "AP75", "small", "medium", "large", "objects")
+    head = ("", _BAR, "AP", "AP50", "AP75", "S", "M", "L", "objects")
     return _table(head, rows)
 
 
