@@ -1,4 +1,4 @@
-"""Lets the tests of training import their tiny detector, which also runs as a script."""
+"""Lets the tests of training import their tiny detectors, one of which also runs as a script."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import coloured
 import tiny
 
 from setmatch.models.presets import MODELS
@@ -15,9 +16,10 @@ from setmatch.models.presets import MODELS
 @pytest.fixture(autouse=True, scope="module")
 def tiny_presets():
     """Let the tiny detectors be named in recipes, here only."""
-    MODELS.update(tiny.PRESETS)
+    presets = {**tiny.PRESETS, "quick": coloured.quick}
+    MODELS.update(presets)
     yield
-    for name in tiny.PRESETS:
+    for name in presets:
         del MODELS[name]
 
 

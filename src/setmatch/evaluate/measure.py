@@ -26,6 +26,7 @@ from setmatch.postprocess import detections as layer_detections
 from setmatch.structures import Categories, Detections, Predictions
 
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
+Listener = Callable[[tuple[int, ...], Predictions], None]  # image ids of a batch, what was said
 
 
 def evaluate(
@@ -45,6 +46,7 @@ def evaluate(
     rank: int = 0,
     world: int = 1,
     gather: Gather | None = None,
+    listen: Listener | None = None,
 ) -> Report:
     """Measure a model on a split of a data set: the twelve COCO numbers, and AP per class.
 
@@ -59,7 +61,8 @@ def evaluate(
     where an image holds more objects than that, as many as the model has slots count, unless
     `max_detections` says otherwise. Of several processes each takes its share of the images:
     process `rank` of `world`, and `gather` returns the values of all; the first writes the files,
-    and all return the same report. The model is left in the mode it was in.
+    and all return the same report. `listen` hears the raw predictions of this process' batches.
+    The model is left in the mode it was in.
     Raises DataError for data that cannot be read, has no class of the model's, or has nothing to
     find for a page to show, ConfigError for outputs that cannot be written, WeightsError when the
     model's answers are not finite.
@@ -80,13 +83,7 @@ def evaluate(
             model,
             index,
             slot_of,
-            batch_size,
-            workers,
-            threshold,
-            rank,
-            world,
-            progress,
-            bool(report),
+            _Questions(batch_size, workers, threshold, rank, world, progress, bool(report), listen),
         )
     except SetmatchError as error:
         share = error
@@ -109,6 +106,20 @@ def evaluate(
 
 
 @dataclass(frozen=True)
+class _Questions:
+    """How a process goes through its share of the images, and what is to be known of each."""
+
+    batch_size: int
+    workers: int
+    threshold: float
+    rank: int
+    world: int
+    progress: bool
+    every_layer: bool
+    listen: Listener | None
+
+
+@dataclass(frozen=True)
 class _Share:
     """What one process found in its images, and how its segments compare, where there are any."""
 
@@ -120,38 +131,36 @@ def _answers(
     model: Detector,
     index: Index,
     slot_of: Int64[NDArray[np.int64], " C"],
-    batch_size: int,
-    workers: int,
-    threshold: float,
-    rank: int,
-    world: int,
-    progress: bool,
-    every_layer: bool,
+    questions: "_Questions",
 ) -> _Share:
     batches = evaluation_batches(
         index,
         model.card.preprocessing,
-        batch_size=batch_size,
-        workers=workers,
-        rank=rank,
-        world=world,
+        batch_size=questions.batch_size,
+        workers=questions.workers,
+        rank=questions.rank,
+        world=questions.world,
     )
     parts: list[Answers] = []
     tallies: list[Tally] = []
     place = {image_id: image for image, image_id in enumerate(index.image_ids.tolist())}
-    visible = progress and rank == 0
+    visible = questions.progress and questions.rank == 0
     with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
             predictions = ask(model, batch.batch)
             found = boxes_of(model, predictions, batch.sizes_px)
+            if questions.listen is not None:
+                questions.listen(batch.image_ids, predictions)
             layers = [found]
-            if every_layer:
+            if questions.every_layer:
                 layers = [*_earlier_layers(model, predictions, batch.sizes_px), found]
             results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
-            survivors = tuple(map(survives_nms, results)) if every_layer else ()
+            survivors = tuple(map(survives_nms, results)) if questions.every_layer else ()
             parts.append(Answers(results, survivors))
             if predictions.masks is not None and index.panoptic is not None:
-                segments = segments_of(model, predictions, batch.batch, batch.sizes_px, threshold)
+                segments = segments_of(
+                    model, predictions, batch.batch, batch.sizes_px, questions.threshold
+                )
                 for image_id, each in zip(batch.image_ids, segments, strict=True):
                     tallies.append(tally(*annotated(index, place[image_id]), each, slot_of))
             advance(len(found))

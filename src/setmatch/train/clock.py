@@ -1,4 +1,4 @@
-"""The time a run has spent, over all its interruptions."""
+"""The time a run has spent, over all its interruptions, and the time it will still take."""
 
 import time
 
@@ -20,3 +20,17 @@ class Clock:
         if self._started_s is None:
             return self._before_s
         return self._before_s + time.monotonic() - self._started_s
+
+
+class Forecast:
+    """Tells the time that is left from the pace since it was first asked."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def left_s(self, progress: float) -> float | None:
+        """Return the seconds left at `progress`, 0 to 1; None where nothing tells yet."""
+        now = time.monotonic()
+        began_s, first = self._began = self._began or (now, progress)
+        gained = progress - first
+        return (now - began_s) * (1 - progress) / gained if gained > 0 else None

@@ -12,6 +12,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from setmatch.train.clock import Forecast
 from setmatch.train.log import Row
 from setmatch.train.plan import Plan
 
@@ -31,7 +32,7 @@ class Display:
         self._progress = 0.0
         self._evaluated = ""
         self._printed_s = float("-inf")
-        self._started: tuple[float, float] | None = None
+        self._forecast = Forecast()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -57,9 +58,9 @@ class Display:
     ) -> None:
         self._bar.stop()
 
-    def say(self, sentence: str) -> None:
-        """Print a sentence above the bar."""
-        self.console.print(sentence, markup=False)
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence above the bar, in a style of rich's where the output is a terminal."""
+        self.console.print(sentence, markup=False, style=style)
 
     def advance(self, done: int, spent_s: float) -> None:
         """Show that `done` steps are done, after `spent_s` seconds."""
@@ -68,6 +69,9 @@ class Display:
 
     def show(self, row: Row) -> None:
         """Show a row of the log."""
+        if row["kind"] == "watch":
+            self.say(f"watch: {row['says']}", "yellow")
+            return
         if row["kind"] == "val":
             self._evaluated = f"AP {_number(row['AP'])}"
             self.say(f"epoch {row['epoch']}: {self._evaluated}, AP50 {_number(row['AP50'])}")
@@ -76,13 +80,11 @@ class Display:
         numbers = " ".join([*shown, f"{_number(row['images_per_s'])} images/s", self._evaluated])
         self._bar.update(self._task, numbers=numbers)
         now = time.monotonic()
-        started_s, first = self._started = self._started or (now, self._progress)
+        left_s = self._forecast.left_s(self._progress)
         due = now - self._printed_s >= PLAIN_EVERY_S or self._progress >= 1
         if due and not self.console.is_terminal:
             self._printed_s = now
-            gained = self._progress - first
-            left = (now - started_s) * (1 - self._progress) / gained / 60 if gained > 0 else None
-            words = "" if left is None else f"{left:.1f} min left"
+            words = "" if left_s is None else f"{left_s / 60:.1f} min left"
             done = self._steps(int(row["step"] or 0))
             self.say(f"step {done} epoch {row['epoch']} {numbers} {words}".rstrip())
 

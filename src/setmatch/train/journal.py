@@ -1,17 +1,20 @@
 """What is told about a run: lines in the log, sentences and numbers on the screen."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from setmatch.data.index import Index
+from setmatch.train.curves.live import LivePage
 from setmatch.train.display import Display
+from setmatch.train.faults import Origin
 from setmatch.train.learner import Learned
 from setmatch.train.log import CommaSeparated, JsonLines, Logger, Row, read_rows
 from setmatch.train.meter import Meter, Skips, listed, refuse_to_go_on
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime
+from setmatch.train.watch import WATCH, Remark, Watch
 
 LOG = "log.jsonl"
 TABLE = "log.csv"
@@ -24,20 +27,30 @@ class Journal:
     """
 
     def __init__(
-        self, run: Path, plan: Plan, runtime: Runtime, images: Index, first: int, skips: Skips
+        self,
+        run: Path,
+        plan: Plan,
+        runtime: Runtime,
+        images: Index,
+        first: int,
+        skips: Skips,
+        origin: Origin,
     ) -> None:
         place = {id_: number for number, id_ in enumerate(images.image_ids.tolist())}
         self.meter = Meter(runtime, lambda image_id: images.name(place[image_id]), skips)
         self.display = Display(plan, quiet=not runtime.is_first)
         self._plan = plan
         self._rows = read_rows(run / LOG, first)
+        self._watch = Watch(origin, self._rows)
         self._loggers: list[Logger] = []
+        self._live: LivePage | None = None
         if runtime.is_first:
             self._loggers = [
                 JsonLines(run / LOG, self._rows),
                 CommaSeparated(run / TABLE, self._rows),
             ]
-        self._lr_factor = 1.0
+            self._live = LivePage(run, plan, self._rows)
+        self._lr_factor, self._spent_s = 1.0, 0.0
         self.resume_clock(first)
 
     def has_evaluation(self, steps: int) -> bool:
@@ -48,6 +61,11 @@ class Journal:
         """Print a sentence."""
         self.display.say(sentence)
 
+    def end(self, words: str) -> None:
+        """Say on the page of the run how it ends."""
+        if self._live:
+            self._live.end(words)
+
     def resume_clock(self, steps: int) -> None:
         """Measure images/s from here: saving and evaluating are no training."""
         self._clock_s, self._clock_step = time.monotonic(), steps
@@ -55,7 +73,7 @@ class Journal:
     def note(self, step: int, spent_s: float, lr_factor: float, learned: Learned) -> None:
         """Take note of a step, without waiting for the device."""
         self.meter.add(learned)
-        self._lr_factor = lr_factor
+        self._lr_factor, self._spent_s = lr_factor, spent_s
         self.display.advance(step + 1, spent_s)
 
     def write_line(self, step: int) -> None:
@@ -68,18 +86,18 @@ class Journal:
         reading, settings = self.meter.read(), self._plan.settings
         factor = self._lr_factor
         images = (step + 1 - self._clock_step) * settings.batch_size
-        self._write(
-            {
-                "kind": "train",
-                "step": step + 1,
-                "epoch": self._plan.epoch(step) + 1,
-                "lr": settings.lr * factor,
-                "backbone_lr": settings.backbone_lr * factor,
-                **reading.numbers,
-                "images_per_s": images / (time.monotonic() - self._clock_s),
-                "nonfinite": reading.skips.total,
-            }
-        )
+        row: Row = {
+            "kind": "train",
+            "step": step + 1,
+            "epoch": self._plan.epoch(step) + 1,
+            "lr": settings.lr * factor,
+            "backbone_lr": settings.backbone_lr * factor,
+            **reading.numbers,
+            "images_per_s": images / (time.monotonic() - self._clock_s),
+            "nonfinite": reading.skips.total,
+        }
+        self._write(row)
+        self._remark(step + 1, self._watch.hear(row, self._spent_s))
         self.resume_clock(step + 1)
         if reading.skipped:
             self.say(
@@ -88,14 +106,30 @@ class Journal:
             )
         refuse_to_go_on(reading, settings.nonfinite_limit)
 
-    def write_evaluation(self, steps: int, metrics: Mapping[str, Any]) -> None:
-        """Write the numbers of an evaluation; AP per class is left to metrics.json."""
+    def write_evaluation(
+        self, steps: int, metrics: Mapping[str, Any], probed: Mapping[str, float]
+    ) -> None:
+        """Write the numbers of an evaluation and its probe; metrics.json has those of classes."""
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         ended = self._plan.ended(steps - 1)
-        self._write({"kind": "val", "step": steps, "epoch": ended, **numbers})
+        row: Row = {"kind": "val", "step": steps, "epoch": ended, **numbers, **probed}
+        self._write(row)
+        self._remark(steps, self._watch.hear(row, self._spent_s, metrics["per_class"]))
         self.resume_clock(steps)
+
+    def begin(self) -> None:
+        """Say what is wrong with the run before its first step."""
+        self._remark(0, self._watch.begin())
+
+    def _remark(self, steps: int, remarks: Sequence[Remark]) -> None:
+        for remark in remarks:
+            self._write(
+                {"kind": WATCH, "step": steps, "fault": remark.fault, "says": remark.sentence}
+            )
 
     def _write(self, row: Row) -> None:
         self.display.show(row)
         for logger in self._loggers:
             logger.write(row)
+        if self._live:
+            self._live.write(row, self._spent_s)

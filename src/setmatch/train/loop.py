@@ -1,7 +1,7 @@
 """Training, from a folder of annotated images to a folder with a trained model.
 
 RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/best the best weights
-by validation AP, RUN/log.jsonl and RUN/log.csv what happened.
+by validation AP, RUN/log.jsonl and RUN/log.csv what happened, RUN/live.html a page to watch it by.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
 from setmatch.train.optim import set_learning_rates
 from setmatch.train.plan import Plan
+from setmatch.train.probe import Probe
 from setmatch.train.runtime import Runtime, processes
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal, stop_requests
 from setmatch.train.stages import boxes_run, jointly, lasting, needs_boxes, of_boxes
@@ -38,6 +39,7 @@ from setmatch.train.start import (
     kept_recipe,
     open_run,
     open_training,
+    origin_of,
 )
 from setmatch.train.state import Progress, restore_state, save_state
 
@@ -138,9 +140,16 @@ class Training:
         self.spent_s, self.due = progress.spent_s, progress.evaluation_due
         self.evaluating_s, self.evaluated = 0.0, -1
         runtime.first(lambda: open_run(run, start))
-        self.journal = Journal(run, self.plan, runtime, start.training, self.first, progress.skips)
+        origin = origin_of(start, self.plan)
+        self.journal = Journal(
+            run, self.plan, runtime, start.training, self.first, progress.skips, origin
+        )
         for sentence in introduction(start, self.plan, self.learner):
             self.journal.say(sentence)
+        self.journal.begin()
+        self.probe: Probe | None = None
+        if start.validation is not None and runtime.is_first:
+            self.probe = Probe(run, start.detector, start.validation, start.recipe.matching)
 
     def go_on(self) -> None:
         """Take the steps that are left, in the order of the plan."""
@@ -179,6 +188,7 @@ class Training:
             self.save(step)
         if self.evaluated != step and not self.journal.has_evaluation(step):
             self.evaluate(step)
+        self.journal.end("done")
         self.journal.say(f"done: {step} steps; the run is in {self.run}")
 
     def batches(self) -> TrainingBatches:
@@ -214,6 +224,7 @@ class Training:
             self.journal.write_line(step - 1)
             if self.saved != step:
                 self.save(step)
+            self.journal.end(f"stopped after step {step}")
             raise Stopped(number, f"after step {step}, which is saved in {self.run}")
         return Normaliser(total)
 
@@ -249,9 +260,10 @@ class Training:
                 rank=self.runtime.rank,
                 world=self.runtime.world,
                 gather=self.runtime.gather,
+                listen=self.probe.hear if self.probe else None,
             )
         self.evaluated = steps
         metrics = report.to_json()
         self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))
         # Last, because the line tells a resumed run that nothing of this is left to do.
-        self.journal.write_evaluation(steps, metrics)
+        self.journal.write_evaluation(steps, metrics, self.probe.read(steps) if self.probe else {})

@@ -86,8 +86,12 @@ class Plan:
         )
 
     def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
-        """Say whether a log line is due after `step`; every checkpoint has one, to resume from."""
-        return (step + 1) % self.settings.log_every == 0 or self.saves(step, before_s, after_s)
+        """Say whether a log line is due after `step`: every n steps and with every checkpoint.
+
+        Also after the very first, whose losses are those of the weights that training begins with.
+        """
+        due = step == 0 or (step + 1) % self.settings.log_every == 0
+        return due or self.saves(step, before_s, after_s)
 
     def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
         """Return what the learning rates are multiplied by at `step`.

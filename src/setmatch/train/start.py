@@ -27,7 +27,7 @@ from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models import weights
-from setmatch.models.detector import Detector
+from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.models.start import starting_point
 from setmatch.structures import Card, Preprocessing
 from setmatch.train.checkpoint import (
@@ -39,6 +39,7 @@ from setmatch.train.checkpoint import (
     set_aside_newer,
 )
 from setmatch.train.ema import Average
+from setmatch.train.faults import Origin
 from setmatch.train.learner import Learner
 from setmatch.train.manifest import clean_up
 from setmatch.train.meter import listed
@@ -63,6 +64,7 @@ class Start:
     checkpoint: Checkpoint | None
     facts: Mapping[str, Any]
     weights: str  # what the detector starts from, in words
+    loaded: str | None = None  # the detector's weights it starts from; None also for a checkpoint
 
 
 def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
@@ -169,7 +171,8 @@ def begin(
     if validation is not None and recipe.data.things_only:
         validation = things_only(validation)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
-    return Start(recipe, training, validation, check, detector, checkpoint, facts, words)
+    loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
+    return Start(recipe, training, validation, check, detector, checkpoint, facts, words, loaded)
 
 
 def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
@@ -272,6 +275,18 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
     if settings.part == "masks":
         sentences.append("the mask head alone is trained; the detector stays as it is")
     return [*sentences, *start.check.sentences()]
+
+
+def origin_of(start: Start, plan: Plan) -> Origin:
+    """Return what the watch must know of a run before its first step."""
+    names, learnt = start.training.categories, ~start.training.crowd
+    objects = np.bincount(start.training.slots[learnt], minlength=len(names)).tolist()
+    return Origin(
+        plan,
+        published=isinstance(start.detector, GlobalDetector),
+        loaded=start.loaded,
+        objects={names.name(slot): count for slot, count in enumerate(objects)},
+    )
 
 
 def _length(plan: Plan) -> str:

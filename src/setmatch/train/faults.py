@@ -1,0 +1,195 @@
+"""What can go wrong in a training, each fault told from the log in a sentence with its evidence.
+
+A rule returns None where nothing is wrong or nothing can be told yet. The limits are chosen so that
+they are far from what a run that learns was seen to do; LOG.md has the runs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+
+from setmatch.train.log import Row, Value
+from setmatch.train.plan import Plan
+
+# Steps below which nothing was ever learnt: by what the weights begin with and how queries are
+# made. The published method needs many (its own training took 500,000).
+_FEWEST_STEPS = {"published": 2000, "fast": 60, "loaded": 40}
+_ALL_ALIKE, _OBJECTS_DIFFER = 0.9, 0.5
+_RESTLESS = 0.6  # of the objects change their query from one evaluation to the next
+_SETTLING = 0.85  # of their mean: flips grow rarer
+_NOTHING_AP50 = 0.01
+_OTHERS_AP50 = 0.2
+_EARLY_STEPS, _EARLY_ROUNDS = 500, 10  # while a class that has objects may still come
+_WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
+_ROWS = 5  # of the log, whose median is compared
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a run before its first step."""
+
+    plan: Plan
+    published: bool  # True for learned queries, as DETR has them: they need many more steps
+    loaded: str | None  # a detector's weights that the run began with; None also where unknown
+    objects: Mapping[str, int]  # training objects of each class
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run has shown so far: its first training row, the newest, and all evaluations."""
+
+    origin: Origin
+    first: Row
+    recent: Sequence[Row]
+    evaluations: Sequence[Row]
+    per_class: Mapping[str, float]  # AP50 of the newest evaluation, of classes that can be found
+    progress: float  # of the run, 0 to 1
+    steps_expected: float
+
+
+Rule = Callable[[Evidence], str | None]
+
+
+def one_box(seen: Evidence) -> str | None:
+    """Tell that queries collapsed: what answers for different objects is one and the same box."""
+    last = seen.evaluations[-2:]
+    alike, objects = _column(last, "probe/alike"), _column(last, "probe/objects_alike")
+    if len(alike) < 2 or min(alike) < _ALL_ALIKE or objects[-1] > _OBJECTS_DIFFER:
+        return None
+    if seen.progress < 0.2:  # every model begins so
+        return None
+    return (
+        f"the queries have collapsed to one box: of the boxes that answer for the objects of the "
+        f"validation images, {alike[-1]:.0%} are the same, of the objects {objects[-1]:.0%}; try a "
+        f"tenth of train.lr (now {_lr(seen)}) or a longer train.warmup_steps, or start from "
+        "a detector's --weights"
+    )
+
+
+def restless(seen: Evidence) -> str | None:
+    """Tell that the same objects are answered for by other queries at every evaluation."""
+    flips = _column(seen.evaluations[-3:], "probe/flips")
+    if len(flips) < 3 or mean(flips) < _RESTLESS or seen.progress < 0.4:
+        return None
+    if flips[-1] < _SETTLING * mean(flips):
+        return None
+    told = ", ".join(f"{share:.0%}" for share in flips)
+    return (
+        f"matching does not settle: {told} of the objects of the same images changed their query "
+        f"from one evaluation to the next; try a lower train.lr (now {_lr(seen)}) or many "
+        "more epochs, or a model with denoising (--model setmatch_n)"
+    )
+
+
+def class_unfound(seen: Evidence) -> str | None:
+    """Tell that a class is never found while the others are."""
+    found = [ap50 for ap50 in seen.per_class.values() if ap50 > 0]
+    never = [name for name, ap50 in seen.per_class.items() if ap50 == 0]
+    objects, images = seen.origin.objects, seen.origin.plan.images
+    if not never or not found or median(found) < _OTHERS_AP50 or seen.progress < 0.5:
+        return None
+    steps = int(seen.evaluations[-1]["step"] or 0)
+    rounds = steps * seen.origin.plan.settings.batch_size / images
+    if steps < _EARLY_STEPS and rounds < _EARLY_ROUNDS and all(objects.get(n) for n in never):
+        return None
+    scarcest = sorted(never, key=lambda name: objects.get(name, 0))
+    told = ", ".join(f"{name} ({objects.get(name, 0):,} training objects)" for name in scarcest[:5])
+    more = f" and {len(never) - 5} more" if len(never) > 5 else ""
+    return (
+        f"a class is never found: AP50 is 0 for {told}{more}, where {median(found):.2f} is the "
+        "median of the others; add images of it, or see with `setmatch survey DATA --html` whether "
+        "it is annotated alike in both splits"
+    )
+
+
+def blind(seen: Evidence) -> str | None:
+    """Tell that the loss falls and yet nothing is found in the validation images."""
+    ap50 = _column(seen.evaluations, "AP50")
+    start, losses = _number(seen.first.get("loss")), _column(seen.recent, "loss")
+    if len(ap50) < 3 or max(ap50) > _NOTHING_AP50 or seen.progress < 0.5:
+        return None
+    if start is None or len(losses) < _ROWS or median(losses) > 0.9 * start:
+        return None
+    last = seen.evaluations[-1]
+    iou, named = _number(last.get("probe/iou")), _number(last.get("probe/named"))
+    evidence = (
+        f"the loss fell from {start:.3g} to {median(losses):.3g}, but after {len(ap50)} "
+        f"evaluations AP50 is {ap50[-1]:.4f}"
+    )
+    if iou is None or named is None:
+        return f"{evidence}; compare the annotations of both splits with `setmatch survey`"
+    evidence += (
+        f" (on validation images the boxes nearest to the objects overlap them by {iou:.2f}, "
+        f"{named:.0%} name the right class)"
+    )
+    if iou >= 0.5 and named < 0.5:
+        return (
+            f"{evidence}: boxes are learnt, classes are not; train longer, and make sure that both "
+            "splits name their classes alike"
+        )
+    longer = "train many more epochs or use --model setmatch_n" * seen.origin.published
+    return (
+        f"{evidence}: see with `setmatch survey DATA --html` whether the boxes of both splits lie "
+        f"on the objects; if they do, {longer or 'train longer'}"
+    )
+
+
+def too_hot(seen: Evidence) -> str | None:
+    """Tell that the boxes have become worse than they were before the first step."""
+    start, giou = _number(seen.first.get("giou")), _column(seen.recent, "giou")
+    if start is None or seen.first["step"] != 1 or len(giou) < _ROWS:
+        return None
+    now = median(giou)
+    if now < _WORSE * start or now < start + _WORSE_BY:
+        return None
+    origin = seen.origin
+    of_what = f" for the loaded weights ({origin.loaded})" if origin.loaded else ""
+    return (
+        f"the learning rate is too high{of_what}: the GIoU loss of the boxes was {start:.2f} "
+        f"before the first step and is {now:.2f} now; stop, and begin again with a tenth of "
+        f"train.lr (now {_lr(seen)}) and a longer train.warmup_steps"
+    )
+
+
+def too_short(seen: Evidence) -> str | None:
+    """Tell that the run will end before anything can be learnt; before the first step if it can."""
+    origin, settings = seen.origin, seen.origin.plan.settings
+    kind = "loaded" if origin.loaded else "published" if origin.published else "fast"
+    steps, fewest = seen.steps_expected, _FEWEST_STEPS[kind]
+    warmup = 0 if origin.plan.by_clock else settings.warmup_steps
+    if steps >= max(fewest, 2 * warmup):
+        return None
+    length = "train.minutes" if origin.plan.by_clock else "train.epochs"
+    about = "about " if origin.plan.by_clock else ""
+    what = (
+        f"too few steps: {about}{steps:.0f} of {settings.batch_size} images, each image "
+        f"{steps * settings.batch_size / origin.plan.images:.1f} times"
+    )
+    if steps < fewest:
+        needs = {
+            "published": "from random weights the published model needs some thousands",
+            "fast": "from random weights this model needs some hundreds",
+            "loaded": "fine-tuning needs some hundreds",
+        }
+        instead = " or choose --model setmatch_n" * (kind == "published")
+        return f"{what}; {needs[kind]}: raise {length}, lower train.batch_size{instead}"
+    return f"{what}, {warmup} of them warm-up: raise {length}, or lower train.warmup_steps"
+
+
+FAULTS: dict[str, Rule] = {
+    rule.__name__: rule for rule in (too_short, too_hot, one_box, restless, class_unfound, blind)
+}
+
+
+def _lr(seen: Evidence) -> str:
+    return f"{seen.origin.plan.settings.lr:g}"
+
+
+def _number(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    """Return the numbers of a column, without the rows that have none."""
+    numbers = (_number(row.get(name)) for row in rows)
+    return [number for number in numbers if number is not None]

@@ -1,0 +1,170 @@
+"""The watch says what goes wrong, in runs made to have a fault, and is silent in one that has none.
+
+The runs that learn take about ten seconds together: nothing smaller reaches an AP.
+"""
+
+import json
+
+import pytest
+from coloured import Split, run_quick, write
+from tiny import log_rows
+
+from setmatch.config import TrainSettings
+from setmatch.train.faults import Origin
+from setmatch.train.plan import Plan
+from setmatch.train.watch import Watch
+
+# For the published method with few weights, which collapses and wavers more readily.
+PUBLISHED = ("model.preset=tiny", "train.muon_lr=0", "train.ema_decay=0", "train.epochs=12")
+WILD = "train.schedule=drop"  # at epoch 200: the learning rate never falls
+
+
+def rate(lr):
+    return f"train.lr={lr}", f"train.backbone_lr={lr}"
+
+
+SHORT = ("train.epochs=6", "train.batch_size=8", "train.micro_batch=8", "train.warmup_steps=0")
+GENTLE = (*rate(1e-5), "train.muon_lr=1e-5", *SHORT)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data"), train=Split(64), val=Split(24))
+
+
+@pytest.fixture(scope="module")
+def healthy(data, tmp_path_factory):
+    return run_quick(data, tmp_path_factory.mktemp("healthy") / "run")
+
+
+def remarks(run):
+    """Return what the watch said in a run, by fault."""
+    return {row["fault"]: row["says"] for row in log_rows(run.folder) if row["kind"] == "watch"}
+
+
+def test_a_healthy_run_is_left_in_peace(healthy):
+    """A run that learns hears nothing from the watch."""
+    assert healthy.best["AP50"] > 0.3
+    assert remarks(healthy) == {}
+
+
+def test_too_few_steps_are_said_before_the_first(data, tmp_path, capsys):
+    """Eight steps are too few; it is said on the screen at once, and once, with what to do."""
+    run = run_quick(data, tmp_path / "run", "train.epochs=2")
+    said = remarks(run)["too_short"]
+    assert "8 of 16 images" in said
+    assert "raise train.epochs" in said
+    assert log_rows(run.folder)[0]["fault"] == "too_short"
+    screen = capsys.readouterr().err
+    assert screen.count(f"watch: {said}") == 1
+    assert screen.index(said) < screen.index("step 1/8")
+
+
+def test_a_long_warm_up_is_too_few_steps():
+    """A warm-up that takes more than half of the steps leaves too few."""
+    plan = Plan(64, TrainSettings(epochs=20, batch_size=16, warmup_steps=41))
+    (remark,) = Watch(Origin(plan, False, None, {})).begin()
+    assert "80 of 16 images" in remark.sentence
+    assert "41 of them warm-up" in remark.sentence
+
+
+def test_too_few_steps_are_said_when_the_pace_of_the_clock_is_known(data, tmp_path):
+    """By the clock the number of steps is estimated from those that were taken."""
+    run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
+    assert "too few steps: about" in remarks(run)["too_short"]
+
+
+def test_collapsed_queries_are_noticed(data, tmp_path):
+    """With a learning rate far too high every query gives one box, whatever the object."""
+    run = run_quick(data, tmp_path / "run", *PUBLISHED, *rate(0.1), "train.evaluate_every=2")
+    said = remarks(run)["one_box"]
+    assert "of the objects 0%" in said
+    assert "a tenth of train.lr (now 0.1)" in said
+
+
+def test_matching_that_does_not_settle_is_noticed(data, tmp_path):
+    """A learning rate that never falls moves the queries from object to object."""
+    run = run_quick(data, tmp_path / "run", *PUBLISHED, *rate(0.05), WILD, "train.evaluate_every=1")
+    assert "changed their query" in remarks(run)["restless"]
+    assert "one_box" not in remarks(run)
+
+
+def test_loss_that_falls_while_nothing_is_found_is_noticed(tmp_path):
+    """Validation pictures were enlarged, their boxes were not: training well finds none of them."""
+    data = write(tmp_path / "data", train=Split(64), val=Split(24, outgrown=True))
+    run = run_quick(data, tmp_path / "run", "train.epochs=12", "train.evaluate_every=3")
+    said = remarks(run)["blind"]
+    assert "the loss fell from" in said
+    assert "survey" in said
+
+
+def test_a_class_that_is_never_found_is_named(healthy, tmp_path):
+    """Blue is in the validation images alone; the others are found."""
+    blue = Split(24, colours=("red", "green", "blue"))
+    data = write(tmp_path / "data", train=Split(64), val=blue)
+    run = run_quick(data, tmp_path / "run", *GENTLE, weights=healthy.folder)
+    assert set(remarks(run)) == {"class_unfound"}
+    assert "blue (0 training objects)" in remarks(run)["class_unfound"]
+
+
+def test_a_learning_rate_that_spoils_loaded_weights_is_noticed(data, healthy, tmp_path):
+    """The boxes were good before the first step; a gentle rate on the same weights is fine."""
+    hot = ("train.lr=0.05", "train.muon_lr=0.5")
+    spoilt = run_quick(data, tmp_path / "hot", *SHORT, *hot, weights=healthy.folder)
+    said = remarks(spoilt)["too_hot"]
+    assert f"for the loaded weights ({healthy.folder})" in said
+    assert "a tenth of train.lr (now 0.05)" in said
+    assert remarks(run_quick(data, tmp_path / "fine", *GENTLE, weights=healthy.folder)) == {}
+
+
+def test_a_resumed_run_says_nothing_twice(data, tmp_path):
+    """What stands in the log has been said; the log of the whole run has each sentence once."""
+    run_quick(data, tmp_path / "run", "train.epochs=2")
+    resumed = run_quick_on(data, tmp_path / "run")
+    faults = [row["fault"] for row in log_rows(resumed.folder) if row["kind"] == "watch"]
+    assert faults.count("too_short") == 1
+
+
+def run_quick_on(data, out):
+    from setmatch.train.loop import train
+
+    return train(data, out=out, overrides=["train.epochs=4"], resume=True, allow_changes=True)
+
+
+def test_the_matching_before_an_interruption_is_compared_with(data, tmp_path):
+    """Flips are told at the first evaluation after a resume too."""
+    few = (*PUBLISHED, "train.epochs=2", "train.evaluate_every=1")
+    run = run_quick(data, tmp_path / "run", *few)
+    before = [row for row in log_rows(run.folder) if row["kind"] == "val"]
+    assert ["probe/flips" in row for row in before] == [False, True]
+    resumed = run_quick_on(data, tmp_path / "run")
+    after = [row for row in log_rows(resumed.folder) if row["kind"] == "val"]
+    assert ["probe/flips" in row for row in after] == [False, True, True, True]
+    assert json.loads((run.folder / "probe.json").read_text())["step"] == after[-1]["step"]
+
+
+def heard(per_class, step, epochs=20):
+    """Return what is said at one evaluation, of 200 images, each class having five objects."""
+    plan = Plan(200, TrainSettings(epochs=epochs, batch_size=16))
+    watch = Watch(Origin(plan, False, None, dict.fromkeys(per_class, 5)))
+    row = {"kind": "val", "step": step, "epoch": 1, "AP": 0.2, "AP50": 0.3}
+    numbers = {name: {"AP50": ap50} for name, ap50 in per_class.items()}
+    return [remark.fault for remark in watch.hear(row, 0.0, numbers)]
+
+
+def test_a_class_is_given_time():
+    """A class that has objects is not given up early, nor while others are hardly found."""
+    assert heard({"a": 0.5, "b": 0.0}, step=240) == ["class_unfound"]
+    assert heard({"a": 0.5, "b": 0.0}, step=100, epochs=10) == []
+    assert heard({"a": 0.1, "b": 0.0}, step=240) == []
+    assert heard({"a": 0.5, "b": -1.0}, step=240) == []
+
+
+def test_losses_that_were_not_finite_are_no_evidence():
+    """A row without numbers, of steps that were all skipped, stops nothing."""
+    watch = Watch(Origin(Plan(200, TrainSettings(epochs=20, batch_size=16)), True, None, {}))
+    for step in (1, 50, 100, 150, 200, 240):
+        row = {"kind": "train", "step": step, "loss": None, "giou": None}
+        assert watch.hear(row, 0.0) == []
+        row = {"kind": "val", "step": step, "AP": None, "AP50": None}
+        assert watch.hear(row, 0.0, {}) == []
