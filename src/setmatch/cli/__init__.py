@@ -18,6 +18,7 @@ import setmatch
 from setmatch.cli.data import convert_data, survey
 from setmatch.cli.explain import explain, queries
 from setmatch.cli.models import convert, demo, evaluate, models, predict, train
+from setmatch.cli.runs import curves
 from setmatch.errors import SetmatchError
 
 app = App(
@@ -39,6 +40,7 @@ for verb in (
     convert_data,
     explain,
     queries,
+    curves,
 ):
     app.command(verb)
 

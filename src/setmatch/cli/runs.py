@@ -1,0 +1,31 @@
+"""The verbs that are about runs of training; the package says how verbs are written."""
+
+from pathlib import Path
+
+from setmatch.errors import ConfigError
+
+
+def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
+    """Draw the losses and the AP of one or several runs.
+
+    Parameters
+    ----------
+    runs
+        Folders of runs.
+    out
+        The page (.html) or picture (.png) to write.
+    """
+    from setmatch.train.curves.history import read_histories
+    from setmatch.train.curves.page import write_page
+    from setmatch.train.curves.picture import write_picture
+
+    writers = {".html": write_page, ".png": write_picture}
+    if out.suffix.lower() not in writers:
+        raise ConfigError(f"--out {out}: can be a page (.html) or a picture (.png)")
+    histories = read_histories(runs)
+    writers[out.suffix.lower()](histories, out)
+    for history in histories:
+        print(history.summary())
+        for step, says in history.remarks:
+            print(f"  watch, step {step:,}: {says}")
+    print(f"written to {out}")
