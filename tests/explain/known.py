@@ -93,7 +93,7 @@ def sampling(score: float = 2.0) -> MultiScaleDetector:
     the levels, each a quarter box higher and heavier than the one before. Boxes move a little.
     """
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 6, "denoising_queries": 4}
-    torch.manual_seed(0)
+    torch.manual_seed(3)  # whose first query looks at the middle of the picture
     model = build(Card("setmatch_n", {**shape, "points": 2}, NAMES, SEEN))
     assert isinstance(model, MultiScaleDetector)
     for layer in _layers(model.decoder):

@@ -49,7 +49,7 @@ LANDSCAPE = Categories(
 _FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
 _MOST_OBJECTS = 8
 _TRIES = 12  # places looked for before an object is given up
-_RADIUS = (0.05, 0.27)  # of the picture's side; each octave alike, so that many are small
+_RADIUS = (0.055, 0.27)  # of the picture's side; each octave alike, so that many are small
 _LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
 _LEAST_PX = 24
 

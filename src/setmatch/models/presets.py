@@ -163,7 +163,7 @@ def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> 
 
 def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     """The smallest of the fast-converging family, with a mask for every query."""
-    return _panoptic_multi_scale(SmallTrunk((32, 64, 128, 256), levels=4), num_classes, shape)
+    return _panoptic_multi_scale(SmallTrunk((32, 64, 128, 128), levels=4), num_classes, shape)
 
 
 def setmatch_s_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
