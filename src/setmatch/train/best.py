@@ -22,7 +22,7 @@ class Run:
 
     @property
     def model(self) -> Detector:
-        """The best detector by validation AP, or the newest where nothing was evaluated."""
+        """The best model by PQ, or by AP where that is not measured; the newest if neither is."""
         return weights.load(self.folder)
 
     @property
@@ -44,13 +44,14 @@ class Run:
 
 
 def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
-    """Replace RUN/best whole by this detector, unless the AP there is higher.
+    """Replace RUN/best whole by this detector, unless what is there scored higher.
 
-    Of equals the newest is kept: while a mask head is trained, the boxes stay as they are.
+    Panoptic quality counts where it was measured, else AP. Of equals the newest is kept: while a
+    mask head is trained, the boxes stay as they are.
     Raises TrainingError when it cannot be written.
     """
     best = Run(run).best
-    if best is not None and metrics["AP"] < best["AP"]:
+    if best is not None and _score(metrics) < _score(best):
         return
 
     def fill(folder: Path) -> None:
@@ -59,3 +60,8 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
         (folder / METRICS).write_text(text, encoding="utf-8")
 
     write_whole(run / "best", fill, {"step": steps})
+
+
+def _score(metrics: Mapping[str, Any]) -> float:
+    score: float = metrics["panoptic"]["all"]["PQ"] if "panoptic" in metrics else metrics["AP"]
+    return score

@@ -73,7 +73,8 @@ class Display:
             self.say(f"watch: {row['says']}", "yellow")
             return
         if row["kind"] == "val":
-            self._evaluated = f"AP {_number(row['AP'])}"
+            quality = f"PQ {_number(row['PQ'])}, " if "PQ" in row else ""
+            self._evaluated = f"{quality}AP {_number(row['AP'])}"
             self.say(f"epoch {row['epoch']}: {self._evaluated}, AP50 {_number(row['AP50'])}")
             return
         shown = [f"{name} {_number(row[name])}" for name in SHOWN if name in row]

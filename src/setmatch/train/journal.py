@@ -109,8 +109,12 @@ class Journal:
     def write_evaluation(
         self, steps: int, metrics: Mapping[str, Any], probed: Mapping[str, float]
     ) -> None:
-        """Write the numbers of an evaluation and its probe; metrics.json has those of classes."""
+        """Write the numbers of an evaluation and its probe; classes are left to metrics.json."""
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        if "panoptic" in metrics:
+            quality = metrics["panoptic"]
+            numbers |= {"PQ": quality["all"]["PQ"], "PQ_things": quality["things"]["PQ"]}
+            numbers["PQ_stuff"] = quality["stuff"]["PQ"]
         ended = self._plan.ended(steps - 1)
         row: Row = {"kind": "val", "step": steps, "epoch": ended, **numbers, **probed}
         self._write(row)

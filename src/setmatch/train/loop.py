@@ -1,7 +1,8 @@
 """Training, from a folder of annotated images to a folder with a trained model.
 
 RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/best the best weights
-by validation AP, RUN/log.jsonl and RUN/log.csv what happened, RUN/live.html a page to watch it by.
+by validation PQ or AP, RUN/log.jsonl and RUN/log.csv what happened, RUN/live.html a page to watch
+it by.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
