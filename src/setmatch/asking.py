@@ -8,7 +8,7 @@ from torch import nn
 
 from setmatch.errors import WeightsError
 from setmatch.models.detector import Detector
-from setmatch.panoptic import THRESHOLD, panoptic_segments
+from setmatch.panoptic import panoptic_segments
 from setmatch.postprocess import detections, instances
 from setmatch.segments import Segments
 from setmatch.structures import Batch, Detections, Predictions
@@ -60,7 +60,7 @@ def instances_of(
     predictions: Predictions,
     batch: Batch,
     sizes_px: Sequence[tuple[int, int]],
-    threshold: float,
+    threshold: float = 0.0,
 ) -> list[Detections]:
     """Return the detections that score more than `threshold`, with masks, of an unpadded batch.
 
@@ -76,7 +76,7 @@ def segments_of(
     predictions: Predictions,
     batch: Batch,
     sizes_px: Sequence[tuple[int, int]],
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> list[Segments]:
     """Return the segments of every image of an unpadded batch.
 

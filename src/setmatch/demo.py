@@ -7,18 +7,22 @@ import string
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
+from jaxtyping import Int32
 from PIL import Image
+from torch import Tensor
 
 import setmatch as sm
 from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
-from setmatch.draw import draw
+from setmatch.draw import draw, draw_segments
 from setmatch.evaluate import Report
 from setmatch.files import whole_file
+from setmatch.predict import Found
 
 SIZE_PX = 160
 # What suits pictures this small, whichever model is shown.
@@ -30,6 +34,9 @@ SETTINGS = (
     "train.batch_size=16",
     "train.micro_batch=16",
 )
+Task = Literal["boxes", "panoptic"]
+PRESETS: dict[Task, str] = {"boxes": "setmatch_n", "panoptic": "setmatch_n_panoptic"}
+FORMATS: dict[Task, str] = {"boxes": "coco", "panoptic": "panoptic"}
 ENLARGE = 2  # pictures on the page, so that boxes and names are legible
 SHOWN = 12
 THRESHOLD = 0.5
@@ -51,15 +58,15 @@ PAGE = string.Template("""<!doctype html>
   figure img { width: 49%; }
   figcaption { color: #5b6068; font-size: .9rem; }
 </style>
-<h1>Detection as set prediction, learnt in $minutes minutes</h1>
+<h1>$task as set prediction, learnt in $minutes minutes</h1>
 <p>The model <code>$preset</code> learnt from $scenes generated pictures, starting from
 random weights. $verdict</p>
 <table>
-<tr><th>on $unseen pictures it never saw</th><th>AP</th></tr>
+<tr><th>on $unseen pictures it never saw</th><th>$measure</th></tr>
 $numbers
 </table>
 <h2>What it finds</h2>
-<p>Left: what the model answers with a score over $threshold. Right: what is there.</p>
+<p>Left: $answers. Right: what is there.</p>
 <div class="scenes">
 $figures
 </div>
@@ -74,54 +81,65 @@ def demo(
     *,
     scenes: int = 2000,
     minutes: float = 3.0,
-    model: str = "setmatch_n",
+    model: str | None = None,
+    task: Task = "boxes",
     device: str = "auto",
 ) -> Path:
     """Run the demonstration in folder `out` and return its page, out/index.html.
 
     `scenes` training pictures, and a tenth as many for validation, are drawn from a fixed seed;
-    `model` learns from them for so many minutes. metrics.json holds what `evaluate --json` writes,
+    `model` (default: one that suits the task) learns from them for so many minutes. The scenes of
+    the task "panoptic" lie in a landscape. metrics.json holds what `evaluate --json` writes,
     and the seconds all took. An interrupted demonstration goes on where it was. Raises what its
     steps raise.
     """
     data, folder = out / "data", out / "run"
+    preset, format = model or PRESETS[task], FORMATS[task]
     began = time.monotonic()
-    write_scenes(data, scenes, max(SHOWN, scenes // 10), SIZE_PX, SEED, workers=2)
+    panoptic = task == "panoptic"
+    write_scenes(
+        data, scenes, max(SHOWN, scenes // 10), SIZE_PX, SEED, workers=2, panoptic=panoptic
+    )
     run = sm.train(
         data,
-        model,
+        preset,
         out=folder,
-        overrides=[*SETTINGS, f"train.minutes={minutes}"],
+        overrides=SETTINGS,
+        minutes=minutes,
         resume=folder.exists(),
         device=device,
+        format=format,
     )
     trained = run.model
-    report = sm.evaluate(trained, data, split="val")
+    index = open_dataset(data, "val", format)
+    report = sm.evaluate(trained, index)
     seconds = time.monotonic() - began
     with whole_file(out / "metrics.json") as aside:
         metrics = {**report.to_json(), "seconds": round(seconds, 1)}
         aside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
-    index = open_dataset(data, "val")
     paths = [index.path(image) for image in range(SHOWN)]
     found = sm.predict(trained, paths, threshold=THRESHOLD)
     assert isinstance(found, list), "many pictures have many answers"
     pictures = out / "pictures"
     pictures.mkdir(exist_ok=True)
-    for image, detections in enumerate(found):
+    for image, answer in enumerate(found):
         with Image.open(paths[image]) as picture:
-            _enlarged(picture, detections).save(pictures / f"{image:02d}_found.png")
-            _enlarged(picture, truth(index, image)).save(pictures / f"{image:02d}_truth.png")
+            both = _pair(picture, answer, index, image)
+        for name, drawn in zip(("found", "truth"), both, strict=True):
+            drawn.save(pictures / f"{image:02d}_{name}.png")
     page = out / "index.html"
     text = PAGE.substitute(
-        preset=model,
+        preset=preset,
+        task="Panoptic segmentation" if panoptic else "Detection",
+        measure="AP" if report.panoptic is None else "PQ",
         scenes=scenes,
         minutes=f"{minutes:g}",
         unseen=len(index),
         verdict=_verdict(report),
         numbers="\n".join(_rows(report)),
         figures="\n".join(_figures(index, found)),
-        threshold=THRESHOLD,
+        answers="the model's segments" if panoptic else f"what scores over {THRESHOLD}",
     )
     page.write_text(text, encoding="utf-8")
     return page
@@ -148,7 +166,29 @@ def _enlarged(picture: Image.Image, detections: sm.Detections) -> Image.Image:
     return draw(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), larger)
 
 
+def _pair(
+    picture: Image.Image, answer: Found, index: Index, image: int
+) -> tuple[Image.Image, Image.Image]:
+    """Draw what was found in a picture, and what is there."""
+    if answer.segments is None:
+        return _enlarged(picture, answer), _enlarged(picture, truth(index, image))
+    large = picture.convert("RGB").resize(
+        (ENLARGE * picture.width, ENLARGE * picture.height), Image.Resampling.LANCZOS
+    )
+    found, there = (
+        draw_segments(large, dataclasses.replace(each, ids=_repeated(each.ids)))
+        for each in (answer.segments, index.segments(image))
+    )
+    return found, there
+
+
+def _repeated(ids: Int32[Tensor, "H W"]) -> Int32[Tensor, "h w"]:
+    return ids.repeat_interleave(ENLARGE, dim=0).repeat_interleave(ENLARGE, dim=1)
+
+
 def _verdict(report: Report) -> str:
+    if report.panoptic is not None:
+        return "Panoptic quality says how many segments are right, and how well they fit."
     if report.AP < 0.1:
         return (
             "That is far too little for a transformer without pretrained weights: the numbers are "
@@ -158,20 +198,27 @@ def _verdict(report: Report) -> str:
 
 
 def _rows(report: Report) -> Iterator[str]:
-    numbers = {
-        "all classes": report.AP,
-        "all classes, half an overlap being enough": report.AP50,
-    }
-    numbers |= {name: of_class.AP for name, of_class in report.per_class.items()}
+    quality = report.panoptic
+    if quality is None:
+        numbers = {
+            "all classes": report.AP,
+            "all classes, half an overlap being enough": report.AP50,
+        }
+        numbers |= {name: of_class.AP for name, of_class in report.per_class.items()}
+    else:
+        groups = {"all classes": quality.all, "things": quality.things, "stuff": quality.stuff}
+        numbers = {name: group.PQ for name, group in groups.items()}
+        numbers |= {name: of_class.PQ for name, of_class in quality.per_class.items()}
     for name, value in numbers.items():
         yield f"<tr><td>{html.escape(name)}</td><td>{100 * value:.1f}</td></tr>"
 
 
-def _figures(index: Index, found: Sequence[sm.Detections]) -> Iterator[str]:
+def _figures(index: Index, found: Sequence[Found]) -> Iterator[str]:
     for image, detections in enumerate(found):
         there = len(index.target(image))
+        answers = len(detections if detections.segments is None else detections.segments)
         yield (
             f'<figure><img src="pictures/{image:02d}_found.png" alt="found"> '
             f'<img src="pictures/{image:02d}_truth.png" alt="truth">'
-            f"<figcaption>{len(detections)} answers, {there} objects</figcaption></figure>"
+            f"<figcaption>{answers} answers, {there} there</figcaption></figure>"
         )

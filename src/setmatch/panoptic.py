@@ -11,7 +11,6 @@ from setmatch.scoring import Scoring
 from setmatch.segments import Segments
 from setmatch.structures import Categories, Predictions
 
-THRESHOLD = 0.85
 _LEAST_PX = 5  # of a segment
 _NEAR = 3e-7  # logits nearer than this may have equal probabilities in float32
 
@@ -23,11 +22,12 @@ def panoptic_segments(
     categories: Categories,
     seen_px: tuple[int, int],
     sizes_px: Sequence[tuple[int, int]],
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
 ) -> list[Segments]:
     """Merge the masks of the last layer, one `Segments` per image, on the CPU.
 
-    Of the slots that score more than `threshold` and are no "no object", each pixel takes the one
+    Of the slots that score more than `threshold` (default: the scoring's own, 0.85 as published for
+    a softmax) and are no "no object", each pixel takes the one
     with the greatest logit; pieces of the same stuff become one; segments of fewer than five pixels
     are dropped and the pixels given anew to what is left, until nothing more is dropped. That is
     the published merge, pixel for pixel, in which dropping anything drops also all pieces of stuff
@@ -38,7 +38,8 @@ def panoptic_segments(
     assert predictions.masks is not None, "only a model with a mask head has segments"
     assert len(sizes_px) == len(predictions.masks), "one original size for every image of the batch"
     read = scoring.read(predictions.logits[-1].float())
-    kept = (read.score > threshold) & (read.score >= read.nothing)
+    least = scoring.sure if threshold is None else threshold
+    kept = (read.score > least) & (read.score >= read.nothing)
     answers = []
     for image, size_px in enumerate(sizes_px):
         keep = kept[image]

@@ -33,12 +33,12 @@ from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models.detector import Detector
-from setmatch.panoptic import THRESHOLD
 from setmatch.segments import Segments
 from setmatch.structures import Batch, Detections, Preprocessing
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
+Thresholds = tuple[float, float | None]  # of boxes and of segments
 
 _READERS = 2  # threads; decoding releases the interpreter
 _WAITING_BATCHES = 4
@@ -103,7 +103,7 @@ def predict(
     images: Picture | Sequence[Picture],
     *,
     threshold: float = 0.0,
-    segment_threshold: float = THRESHOLD,
+    segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> Found | list[Found]:
     """Find objects: one `Found` for one picture; a list for a list, a folder or a glob.
@@ -111,13 +111,14 @@ def predict(
     Pictures are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB.
     Detections that score more than `threshold` come back, in pixels of the upright original; from
     a model with a mask head with their masks, and with segments merged from what scores more than
-    `segment_threshold`.
+    `segment_threshold` (default: 0.85, as published, where "no object" is an answer, else 0.4).
     Batches hold pictures of one shape, so that no answer depends on a picture's company.
     Raises DataError for a picture that cannot be read or a pattern that matches nothing, and
     WeightsError when the model's answers are not finite.
     """
     _check(threshold, batch_size)
-    _check(segment_threshold, batch_size)
+    if segment_threshold is not None:
+        _check(segment_threshold, batch_size)
     pictures, single = _listed(images)
     found: dict[int, Found] = {}
     with answering(model):
@@ -152,7 +153,7 @@ def predict_folder(
     out: str | Path,
     threshold: float = 0.7,
     *,
-    segment_threshold: float = THRESHOLD,
+    segment_threshold: float | None = None,
     batch_size: int = 4,
     progress: bool = True,
 ) -> Summary:
@@ -168,7 +169,8 @@ def predict_folder(
     answers are not finite.
     """
     _check(threshold, batch_size)
-    _check(segment_threshold, batch_size)
+    if segment_threshold is not None:
+        _check(segment_threshold, batch_size)
     out = _absolute(Path(out))
     # What an earlier run has drawn into a folder of pictures is not a picture to be read.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
@@ -209,7 +211,11 @@ def predict_folder(
 
 
 def _answers(
-    model: Detector, count: int, read: Reader, batch_size: int, thresholds: tuple[float, float]
+    model: Detector,
+    count: int,
+    read: Reader,
+    batch_size: int,
+    thresholds: Thresholds,
 ) -> Iterator[_Answer | _Unreadable]:
     """Answer pictures 0 to `count` as soon as a batch of one shape is full, in any order.
 
@@ -230,7 +236,7 @@ def _answers(
 
 
 def _answer(
-    model: Detector, pictures: Sequence[_Prepared], thresholds: tuple[float, float]
+    model: Detector, pictures: Sequence[_Prepared], thresholds: Thresholds
 ) -> list[_Answer]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
     batch = Batch.from_images([each.pixels for each in pictures])

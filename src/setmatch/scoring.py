@@ -44,7 +44,14 @@ class Counts(NamedTuple):
 
 @runtime_checkable
 class Scoring(Protocol):
-    """What matching, criterion and postprocess ask of a way to score classes."""
+    """What matching, criterion and postprocess ask of a way to score classes.
+
+    What scores more than `sure` becomes a segment of a panoptic answer.
+    """
+
+    @property
+    def sure(self) -> float:
+        """The score above which an answer is believed, unless a user says otherwise."""
 
     def num_logits(self, num_classes: int) -> int:
         """Return how many logits a class head needs for `num_classes` class slots."""
@@ -68,6 +75,7 @@ class Softmax:
     """One of C classes or "no object", the last logit (arXiv 2005.12872, section 3.1)."""
 
     no_object_weight: float = 0.1
+    sure: float = 0.85  # as published
 
     def num_logits(self, num_classes: int) -> int:
         """Return one logit more than there are classes, for "no object"."""
@@ -111,6 +119,7 @@ class Focal:
 
     alpha: float = 0.25
     gamma: float = 2.0
+    sure: float = 0.4  # a sigmoid hardly ever comes near 1 where others are near 0
 
     def num_logits(self, num_classes: int) -> int:
         """Return one logit per class."""

@@ -93,12 +93,13 @@ def evaluate(
     json: Path | None = None,
     detections: Path | None = None,
     report: Path | None = None,
+    threshold: float | None = None,
     batch_size: int = 4,
     workers: int = 2,
     device: str = "auto",
     format: DataFormat | None = None,
 ) -> None:
-    """Measure a model on annotated images: the 12 COCO numbers, AP per class, and what is behind.
+    """Measure a model on annotated images: the COCO numbers, panoptic quality, and what is behind.
 
     Parameters
     ----------
@@ -114,6 +115,8 @@ def evaluate(
         Write every detection to this file, as COCO results.
     report
         Write a page to this file: errors and what they cost, curves, thresholds, worst images.
+    threshold
+        Merge segments from what scores more; the model has a default.
     batch_size
         Images at once; the answers do not depend on it.
     workers
@@ -143,6 +146,7 @@ def evaluate(
             split=split,
             batch_size=batch_size,
             workers=workers,
+            threshold=threshold,
             json=json,
             detections=detections,
             report=report,
@@ -161,9 +165,12 @@ def predict(
     model: str,
     out: Path,
     threshold: float = 0.7,
+    segment_threshold: float | None = None,
     device: str = "auto",
 ) -> None:
     """Find objects in pictures: annotated pictures, detections.json and detections.csv.
+
+    A model with a mask head also writes COCO panoptic results: panoptic.json and panoptic/.
 
     Parameters
     ----------
@@ -175,6 +182,8 @@ def predict(
         Folder for the results.
     threshold
         Leave out what scores less.
+    segment_threshold
+        Merge segments from what scores more; the model has a default.
     device
         "auto", "cpu", "cuda" or "cuda:1".
     """
@@ -183,7 +192,13 @@ def predict(
     from setmatch.train.runtime import processes
 
     with processes(device) as runtime:
-        summary = predict_folder(load(model).to(runtime.device), images, out, threshold)
+        summary = predict_folder(
+            load(model).to(runtime.device),
+            images,
+            out,
+            threshold,
+            segment_threshold=segment_threshold,
+        )
     for _, why in summary.failed:
         print(f"setmatch: {why}", file=sys.stderr)
     if not summary.images:
@@ -223,7 +238,8 @@ def demo(
     out: Path = Path("demo"),
     scenes: int = 2000,
     minutes: float = 3.0,
-    model: str = "setmatch_n",
+    model: str | None = None,
+    task: Literal["boxes", "panoptic"] = "boxes",
     device: str = "auto",
 ) -> None:
     """Make a small data set, train on it, evaluate, predict, and write a page to look at.
@@ -238,12 +254,14 @@ def demo(
         How long to train.
     model
         Preset to train; `detr_r18_tiny` shows the published method on the same pictures.
+    task
+        "panoptic" finds things and stuff, pixel by pixel, in scenes that lie in a landscape.
     device
         "auto", "cpu", "cuda" or "cuda:1".
     """
     from setmatch.demo import demo
 
-    print(demo(out, scenes=scenes, minutes=minutes, model=model, device=device))
+    print(demo(out, scenes=scenes, minutes=minutes, model=model, task=task, device=device))
 
 
 def models() -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,6 +160,14 @@ class Index:
             return outline_masks(self.outlines, annotations.tolist(), self.size_px(image))
         except DataError as error:
             raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
+
+    def run_lengths(self, image: int) -> list[dict[str, Any]]:
+        """Return COCO's run lengths of every annotation of image number `image`, crowds too.
+
+        Raises DataError as `masks` does.
+        """
+        rows = np.arange(self.offsets[image], self.offsets[image + 1])
+        return PackedMasks.pack(torch.from_numpy(self.masks(image, rows))).to_coco()
 
     def segments(self, image: int) -> Segments:
         """Return the annotated segments of image number `image`, in the order of its annotations.

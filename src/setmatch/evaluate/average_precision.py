@@ -19,12 +19,16 @@ _RECALL_AT = (1, 10, 100)
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Detections of many images in flat arrays, classes as slots of the data set."""
+    """Detections of many images in flat arrays, classes as slots of the data set.
+
+    `runs` are COCO's run lengths of their masks, where they have any.
+    """
 
     image_ids: Int64[NDArray[np.int64], " D"]
     slots: Int64[NDArray[np.int64], " D"]
     xywh_px: Float64[NDArray[np.float64], "D 4"]
     scores: Float64[NDArray[np.float64], " D"]
+    runs: tuple[Mapping[str, Any], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -46,11 +50,13 @@ class Results:
         slots = slot_of[_stacked([each.classes.numpy() for each in found]).astype(np.int64)]
         xyxy = _stacked([each.xyxy_px.numpy() for each in found]).reshape(-1, 4).astype(np.float64)
         known = slots >= 0
+        runs = [run for each in found if each.masks is not None for run in each.masks.to_coco()]
         return cls(
             np.repeat(np.array(image_ids, dtype=np.int64), counts)[known],
             slots[known],
             np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)[known],
             _stacked([each.scores.numpy() for each in found]).astype(np.float64)[known],
+            tuple(runs[row] for row in np.flatnonzero(known)) if runs else None,
         )
 
     @classmethod
@@ -58,11 +64,13 @@ class Results:
         """Put the results of several batches or processes together, in order of image ids."""
         image_ids = _stacked([part.image_ids for part in parts]).astype(np.int64)
         order = image_ids.argsort(kind="stable")
+        runs = [run for part in parts for run in part.runs or ()]
         return cls(
             image_ids[order],
             _stacked([part.slots for part in parts]).astype(np.int64)[order],
             _stacked([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
             _stacked([part.scores for part in parts]).astype(np.float64)[order],
+            tuple(runs[row] for row in order) if runs else None,
         )
 
     def only(self, chosen: Bool[NDArray[np.bool_], " D"]) -> "Results":
@@ -75,10 +83,13 @@ class Results:
         """Return COCO results; all digits are kept, so that others compute the same numbers."""
         ids = np.array(categories.ids, dtype=np.int64)[self.slots].tolist()
         columns = (self.image_ids.tolist(), ids, self.xywh_px.tolist(), self.scores.tolist())
-        return [
+        rows = [
             {"image_id": image, "category_id": category, "bbox": box, "score": score}
             for image, category, box, score in zip(*columns, strict=True)
         ]
+        if self.runs is None:
+            return rows
+        return [row | {"segmentation": run} for row, run in zip(rows, self.runs, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -118,21 +129,22 @@ class AveragePrecision:
 
 
 def average_precision(
-    index: Index, results: Results, max_detections: int = 100
+    index: Index, results: Results, max_detections: int = 100, masks: bool = False
 ) -> AveragePrecision:
     """Compare results with all images and boxes of `index`, as pycocotools would.
 
-    At most `max_detections` per image and class count, best first; AR1, AR10 and AR100 have their
-    own limit. The protocol is COCO's (cocodataset.org/#detection-eval), through hotcoco. Intended
-    differences: an annotation with id 0 counts (pycocotools takes its match for none), and another
-    limit than 100 changes the limit alone (there AP becomes -1, cocoapi #558).
+    `masks` compares masks instead of boxes. At most `max_detections` per image and class count,
+    best first; AR1, AR10 and AR100 have their own limit. The protocol is COCO's
+    (cocodataset.org/#detection-eval), through hotcoco. Intended differences: an annotation with id
+    0 counts (pycocotools takes its match for none), and another limit than 100 changes the limit
+    alone (there AP becomes -1, cocoapi #558).
     Raises DataError for an image id or a slot that `index` does not have, and for a score or box
     that is not finite; ConfigError for a limit below 1.
     """
     if max_detections < 1:
         raise ConfigError(f"max_detections = {max_detections}: at least 1 must count per image")
     limits = sorted({*_RECALL_AT, max_detections})
-    counted = run_protocol(index, results, limits).eval
+    counted = run_protocol(index, results, limits, masks).eval
     assert counted is not None, "the protocol has been run"
     precision: NDArray[np.float64] = counted["precision"]  # IoU, recall, class, area, limit
     recall: NDArray[np.float64] = counted["recall"]  # IoU, class, area, limit
@@ -162,13 +174,17 @@ def average_precision(
     )
 
 
-def run_protocol(index: Index, results: Results, limits: list[int]) -> hotcoco.COCOeval:
+def run_protocol(
+    index: Index, results: Results, limits: list[int], masks: bool = False
+) -> hotcoco.COCOeval:
     """Count matches at every IoU, recall, class and area, for each limit of detections, ascending.
 
-    hotcoco's ids are ranks from 1 on, exact in any type of number: images in order of their ids,
-    class slots, annotations and detections in order of their rows. Raises DataError as
-    `average_precision` does.
+    `masks` compares masks instead of boxes. hotcoco's ids are ranks from 1 on, exact in any type of
+    number: images in order of their ids, class slots, annotations and detections in order of their
+    rows. Raises DataError as `average_precision` does.
     """
+    drawn = _mask_runs(index) if masks else None
+    found: list[Any] | None = list(results.runs or ()) if masks else None
     order = index.image_ids.argsort()
     truth = hotcoco.COCO.from_arrays(
         [{"id": rank} for rank in range(1, len(index) + 1)],
@@ -179,6 +195,7 @@ def run_protocol(index: Index, results: Results, limits: list[int]) -> hotcoco.C
         ids=np.arange(1, len(index.slots) + 1),
         area=index.area_px,
         iscrowd=index.crowd,
+        segmentation=drawn,
     )
     table = np.column_stack(
         [
@@ -189,11 +206,17 @@ def run_protocol(index: Index, results: Results, limits: list[int]) -> hotcoco.C
         ]
     )
     _check(table, len(index.categories), index)
-    evaluation = hotcoco.COCOeval(truth, truth.load_res(table), "bbox")
+    evaluation = hotcoco.COCOeval(
+        truth, truth.load_res(table, segmentation=found), "segm" if masks else "bbox"
+    )
     evaluation.params.max_dets = limits
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation
+
+
+def _mask_runs(index: Index) -> list[Any]:
+    return [run for image in range(len(index)) for run in index.run_lengths(image)]
 
 
 def _ranks(

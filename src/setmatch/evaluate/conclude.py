@@ -47,6 +47,9 @@ def conclude(
         unknown=unknown,
         max_detections=limit,
         diagnosis=diagnosis,
+        masks=None
+        if results.runs is None
+        else average_precision(index, results, limit, masks=True),
         panoptic=panoptic,
     )
     if writes:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from setmatch.asking import answering, ask, boxes_of, progress_bar, segments_of
+from setmatch.asking import answering, ask, boxes_of, instances_of, progress_bar, segments_of
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
@@ -21,7 +21,6 @@ from setmatch.evaluate.outputs import Outputs
 from setmatch.evaluate.panoptic_quality import Tally, added, annotated, panoptic_quality, tally
 from setmatch.evaluate.report import Report
 from setmatch.models.detector import Detector
-from setmatch.panoptic import THRESHOLD
 from setmatch.postprocess import detections as layer_detections
 from setmatch.structures import Categories, Detections, Predictions
 
@@ -37,7 +36,7 @@ def evaluate(
     batch_size: int = 4,
     workers: int = 2,
     max_detections: int | None = None,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
     report: str | Path | None = None,
@@ -50,8 +49,9 @@ def evaluate(
 ) -> Report:
     """Measure a model on a split of a data set: the twelve COCO numbers, and AP per class.
 
-    A model with masks on panoptic data is measured by panoptic quality as well; its segments are
-    merged from slots that score above `threshold`.
+    A model with masks on panoptic data is measured by panoptic quality as well, its segments merged
+    from what scores above `threshold` (default: the model's own); on data of things alone also by
+    the COCO numbers of its masks.
     `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
     so that `batch_size` changes no answer. `json` gets the numbers, `detections` every detection as
@@ -111,7 +111,7 @@ class _Questions:
 
     batch_size: int
     workers: int
-    threshold: float
+    threshold: float | None
     rank: int
     world: int
     progress: bool
@@ -151,6 +151,8 @@ def _answers(
             found = boxes_of(model, predictions, batch.sizes_px)
             if questions.listen is not None:
                 questions.listen(batch.image_ids, predictions)
+            if predictions.masks is not None and _compares_masks(index):
+                found = instances_of(model, predictions, batch.batch, batch.sizes_px)
             layers = [found]
             if questions.every_layer:
                 layers = [*_earlier_layers(model, predictions, batch.sizes_px), found]
@@ -176,6 +178,11 @@ def _earlier_layers(
         layer_detections(predictions, model.scoring, model.card.categories, sizes_px, layer)
         for layer in range(len(predictions.logits) - 1)
     ]
+
+
+def _compares_masks(index: Index) -> bool:
+    """Return whether objects have masks one by one: pieces of stuff are compared as segments."""
+    return index.outlines is not None or (index.panoptic is not None and not index.categories.stuff)
 
 
 def _limit(model: Detector, index: Index) -> int:

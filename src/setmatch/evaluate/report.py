@@ -18,7 +18,7 @@ class Report(AveragePrecision):
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
     At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
     numbers, where that was asked for; `panoptic` is there where the model has masks and the data
-    set has segments.
+    set has segments, `masks` where masks were compared as boxes are.
     """
 
     images: int
@@ -27,17 +27,23 @@ class Report(AveragePrecision):
     max_detections: int = 100
     diagnosis: Diagnosis | None = None
     panoptic: PanopticQuality | None = None
+    masks: AveragePrecision | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
 
-        Where there is a diagnosis, it stands under that key; where there are segments, `panoptic`
-        has PQ, SQ and RQ of all, things, stuff and each class.
+        Where there are segments, `panoptic` has PQ, SQ and RQ of all, things, stuff and each class;
+        where there are masks, `masks` has their numbers as those of the boxes. A diagnosis stands
+        under that key.
         """
-        per_class = {name: asdict(numbers) for name, numbers in self.per_class.items()}
-        diagnosis = {"diagnosis": self.diagnosis.to_json()} if self.diagnosis else {}
-        panoptic = {"panoptic": asdict(self.panoptic)} if self.panoptic else {}
-        return {**self.numbers(), "per_class": per_class, **panoptic, **diagnosis}
+        tree = _tree(self)
+        if self.masks is not None:
+            tree["masks"] = _tree(self.masks)
+        if self.panoptic is not None:
+            tree["panoptic"] = asdict(self.panoptic)
+        if self.diagnosis is not None:
+            tree["diagnosis"] = self.diagnosis.to_json()
+        return tree
 
     def table(self) -> "RenderableType":
         """Return a table for a rich console, in per cent; – means nothing to find."""
@@ -50,25 +56,12 @@ class Report(AveragePrecision):
             notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
         if self.unknown:
             notes.append(f"the model does not know: {', '.join(self.unknown)}")
-        parts = [self._summary(), self._classes(), Text("\n".join(notes), style="dim")]
+        parts = [_summary(self), self._classes(), Text("\n".join(notes), style="dim")]
+        if self.masks is not None:
+            parts = [Text("boxes"), parts[0], Text("masks"), _summary(self.masks), *parts[1:]]
         if self.panoptic is not None:
             parts = [quality_table(self.panoptic), *parts]
         return Group(*parts)
-
-    def _summary(self) -> "RenderableType":
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Group
-        from rich.table import Table
-
-        numbers = list(self.numbers().items())
-        rows = []
-        for part in (numbers[:6], numbers[6:]):  # precision, then recall
-            table = Table(box=SIMPLE_HEAD)
-            for name, _ in part:
-                table.add_column(name, justify="right", min_width=5)
-            table.add_row(*(_per_cent(value) for _, value in part))
-            rows.append(table)
-        return Group(*rows)
 
     def _classes(self) -> "RenderableType":
         from rich.box import SIMPLE_HEAD
@@ -83,6 +76,27 @@ class Report(AveragePrecision):
             row = (_per_cent(numbers.AP), _per_cent(numbers.AP50), str(numbers.boxes))
             table.add_row(Text(name), *row)  # a Text, because brackets in a name are no markup
         return table
+
+
+def _summary(measured: AveragePrecision) -> "RenderableType":
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
+    from rich.table import Table
+
+    numbers = list(measured.numbers().items())
+    rows = []
+    for part in (numbers[:6], numbers[6:]):  # precision, then recall
+        table = Table(box=SIMPLE_HEAD)
+        for name, _ in part:
+            table.add_column(name, justify="right", min_width=5)
+        table.add_row(*(_per_cent(value) for _, value in part))
+        rows.append(table)
+    return Group(*rows)
+
+
+def _tree(measured: AveragePrecision) -> dict[str, Any]:
+    per_class = {name: asdict(numbers) for name, numbers in measured.per_class.items()}
+    return {**measured.numbers(), "per_class": per_class}
 
 
 def quality_table(quality: PanopticQuality) -> "RenderableType":
