@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.files import whole_file
 from setmatch.train.clock import Forecast
 from setmatch.train.curves.history import History
-from setmatch.train.curves.page import page_of
+from setmatch.train.curves.page import write_curves
 from setmatch.train.log import Row
 from setmatch.train.plan import Plan
 
@@ -75,9 +74,7 @@ class LivePage:
         history = History(self._name, (*self._rows, *self._events))
         head = _head({**numbers, **_newest(history)}, progress)
         at = time.strftime("%Y-%m-%d %H:%M:%S")
-        page = page_of([history], self._name, head, f"Written {at} by the run.", refresh)
-        with whole_file(self._path, lasting=False) as aside:
-            aside.write_text(page, encoding="utf-8")
+        write_curves([history], self._path, self._name, head, f"Written {at} by the run.", refresh)
 
 
 def _newest(history: History) -> dict[str, str]:
@@ -97,7 +94,11 @@ def _head(numbers: dict[str, str], progress: float | None) -> str:
         for name, value in numbers.items()
         if value
     )
-    bar = "" if progress is None else f'<div class="bar"><i style="width:{progress:.1%}"></i></div>'
+    bar = (
+        ""
+        if progress is None
+        else f'<div class="progress"><i style="width:{progress:.1%}"></i></div>'
+    )
     return f'<p id="old" class="soft"></p><div class="numbers">{boxes}</div>{bar}'
 
 
