@@ -136,13 +136,17 @@ def evaluate(
 
     if holds_detections(model):
         index = open_dataset(data, split, format)
+        _say_notes(index.notes)
         found = evaluate_saved(model, index, json=json, detections=detections, report=report)
         Console().print(found.table())
         return
     with processes(device) as runtime:
+        detector = load(model).to(runtime.device)
+        index = open_dataset(data, split, format)
+        _say_notes(index.notes if runtime.is_first else ())
         found = evaluate(
-            load(model).to(runtime.device),
-            open_dataset(data, split, format),
+            detector,
+            index,
             split=split,
             batch_size=batch_size,
             workers=workers,
@@ -158,6 +162,11 @@ def evaluate(
         )
         if runtime.is_first:
             Console().print(found.table())
+
+
+def _say_notes(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"setmatch: {note}", file=sys.stderr)
 
 
 def predict(
