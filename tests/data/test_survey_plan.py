@@ -90,6 +90,17 @@ def test_without_a_gpu_a_small_model_is_planned():
     assert "no GPU" in plan.reasons[0]
 
 
+def test_from_scratch_the_fast_converging_family_is_planned():
+    """What learns from nothing in a thousand steps, by the recipe of its own, with its queries."""
+    plan = planned(has_gpu=False, images=205, objects=14)
+    own = load_recipe("setmatch_n")
+    assert plan.recipe.model.preset == "setmatch_n"
+    assert plan.recipe.matching == own.matching
+    assert plan.recipe.train.muon_lr == own.train.muon_lr > 0
+    assert plan.num_queries == 50
+    assert 1000 <= plan.steps < 1100
+
+
 def test_small_objects_ask_for_more_resolution():
     """With a GPU, mostly small objects choose the dilated model."""
     assert planned(has_gpu=True, side_px=12).recipe.model.preset == FINE_TUNED_DENSE
