@@ -143,7 +143,8 @@ def _areas_px(
     areas_px = records.numbers("area")
     wrong = ~np.isfinite(areas_px) | (areas_px < 0)
     if wrong.any():
-        areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
+        with np.errstate(over="ignore"):  # of boxes that are refused or clipped later
+            areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
         count = f"area of {wrong.sum()} annotations"
         repairs.append(file_wide(count, "absent or no number: width × height"))
     return areas_px
