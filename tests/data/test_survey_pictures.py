@@ -139,6 +139,26 @@ def test_copies_look_alike(change):
     assert (pair.first, pair.second) == (0, 7)
 
 
+def test_a_picture_in_a_mirror_is_found(tmp_path: Path):
+    """A mirrored copy in another split is named as such; the same picture is no mirror image."""
+    for split in "tv":
+        (tmp_path / split).mkdir()
+    for seed in range(6):
+        photograph(seed).save(tmp_path / "t" / f"{seed}.png")
+    photograph(3).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "v" / "0.png")
+    photograph(4).resize((48, 32)).save(tmp_path / "v" / "1.png")
+    splits = {
+        "t": index_over(tmp_path / "t", {f"{seed}.png": (96, 64) for seed in range(6)}),
+        "v": index_over(tmp_path / "v", {"0.png": (96, 64), "1.png": (48, 32)}),
+    }
+    found = alike(splits, {name: opened(index, name) for name, index in splits.items()})
+    assert [(twins.image, twins.other, twins.mirrored) for twins in found] == [
+        (0, 3, True),
+        (1, 4, False),
+    ]
+    assert "like 3.png of t, mirrored; " in found[0].finding(splits).value
+
+
 def test_different_pictures_do_not_look_alike():
     """Among 200 unrelated pictures there is no pair."""
     looks = [look_of(pixels(photograph(seed))) for seed in range(200)]

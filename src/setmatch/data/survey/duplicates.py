@@ -34,7 +34,12 @@ class Pair:
 
 
 def look_of(pixels: UInt8[Tensor, "3 H W"]) -> Look:
-    """Return how an RGB picture looks, whatever its size and compression.
+    """Return how an RGB picture looks, whatever its size and compression."""
+    return looks_of(pixels)[0]
+
+
+def looks_of(pixels: UInt8[Tensor, "3 H W"]) -> tuple[Look, Look]:
+    """Return how an RGB picture looks as it is, and how it looks in a mirror.
 
     A bit of the hash says whether one of 8 by 8 places is brighter than its right neighbour
     (difference hash: N. Krawetz, "Kind of Like That", 2013).
@@ -43,6 +48,10 @@ def look_of(pixels: UInt8[Tensor, "3 H W"]) -> Look:
     # Reducing first, by whole factors, makes large photographs cheap.
     factor = max(min(grey.size) // (4 * _GREY_SIDE), 1)
     grey = grey.reduce(factor)
+    return _look(grey), _look(grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+
+
+def _look(grey: Image.Image) -> Look:
     steps = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
     bits = np.packbits(steps[:, :-1] > steps[:, 1:])
     small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BOX)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from setmatch.data.images import read_image
 from setmatch.data.index import Index
-from setmatch.data.survey.duplicates import Look, look_of, near_pairs
+from setmatch.data.survey.duplicates import Look, Pair, looks_of, near_pairs
 from setmatch.data.survey.findings import Finding
 from setmatch.errors import DataError
 
@@ -37,22 +37,27 @@ _MODES = {  # of Pillow: what it is, and what becomes of it
 
 @dataclass(frozen=True)
 class Picture:
-    """What opening image number `image` told; `look` is None when it cannot be used."""
+    """What opening image number `image` told; without a `look` it cannot be used."""
 
     image: int
     findings: tuple[Finding, ...]
     look: Look | None
+    mirrored: Look | None = None  # how it looks in a mirror
 
 
 @dataclass(frozen=True)
 class Twins:
-    """Two pictures of different splits that look alike, and how many of 64 hash bits differ."""
+    """Two pictures of different splits that look alike, and how many of 64 hash bits differ.
+
+    `mirrored` says that the second shows the first as a mirror would.
+    """
 
     split: str
     image: int
     other_split: str
     other: int
     bits: int
+    mirrored: bool = False
 
     def finding(self, splits: Mapping[str, Index]) -> Finding:
         """Return what there is to know about them."""
@@ -63,7 +68,8 @@ class Twins:
             "if it shows the same, delete one, or the AP is too good to be true",
             self.split,
             splits[self.split].name(self.image),
-            value=f"like {name} of {self.other_split}; {self.bits} of 64 bits differ",
+            value=f"like {name} of {self.other_split}{', mirrored' * self.mirrored}; "
+            f"{self.bits} of 64 bits differ",
         )
 
 
@@ -92,19 +98,22 @@ def open_pictures(
 def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Twins]:
     """Return every opened picture that looks like one of an earlier split, with the closest one.
 
+    Pictures in a mirror are alike too; pictures that were cropped are not found by their look.
     Such pictures leak what is to be measured into what is learnt. The same file is no news here.
     """
     found = []
     for first, second in combinations(opened, 2):
-        looks = [
-            [(picture.image, picture.look) for picture in opened[split] if picture.look]
-            for split in (first, second)
-        ]
-        pairs = near_pairs(*([look for _, look in each] for each in looks))
-        closest = {pair.second: pair for pair in reversed(pairs)}
+        here, there = ([each for each in opened[split] if each.look] for split in (first, second))
+        looks = [each.look for each in here if each.look]
+        closest: dict[int, tuple[Pair, bool]] = {}
+        for mirrored in (True, False):  # the last to come is kept: pictures as they are
+            others = [each.mirrored if mirrored else each.look for each in there]
+            pairs = near_pairs(looks, [look for look in others if look])
+            closest |= {pair.second: (pair, mirrored) for pair in reversed(pairs)}
         for position in sorted(closest):
-            pair = closest[position]
-            twins = Twins(second, looks[1][position][0], first, looks[0][pair.first][0], pair.bits)
+            pair, mirrored = closest[position]
+            image, other = there[position].image, here[pair.first].image
+            twins = Twins(second, image, first, other, pair.bits, mirrored)
             paths = (
                 splits[second].path(twins.image).resolve(),
                 splits[first].path(twins.other).resolve(),
@@ -129,7 +138,7 @@ def _open(index: Index, split: str, image: int) -> Picture:
     size_px = (pixels.shape[1], pixels.shape[2])
     odd = _oddities(path, size_px, index.size_px(image))
     findings = (replace(blank, what=what, done=done, value=value) for what, done, value in odd)
-    return Picture(image, tuple(findings), look_of(pixels))
+    return Picture(image, tuple(findings), *looks_of(pixels))
 
 
 def _oddities(
