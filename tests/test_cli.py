@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from setmatch.cli import app, main
+from setmatch.models.baselines import BASELINES
 from setmatch.models.presets import MODELS
 
 
@@ -79,7 +80,7 @@ def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str])
     """What --model takes can be asked for."""
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(MODELS)
+    assert [line.split()[0] for line in lines] == [*MODELS, *BASELINES]
     assert all(len(line.split()) > 3 for line in lines)
 
 

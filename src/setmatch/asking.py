@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -10,8 +11,9 @@ from setmatch.errors import WeightsError
 from setmatch.models.detector import Detector
 from setmatch.panoptic import panoptic_segments
 from setmatch.postprocess import detections, instances
+from setmatch.scoring import Scoring
 from setmatch.segments import Segments
-from setmatch.structures import Batch, Detections, Predictions
+from setmatch.structures import Batch, Categories, Detections, Predictions
 
 
 @contextmanager
@@ -28,31 +30,38 @@ def answering(model: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def answer_batch(
-    model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]
-) -> list[Detections]:
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about a batch: detections of every image, best first.
+
+    `predictions` are the raw ones they were read from, where the model makes a set of predictions.
+    """
+
+    found: list[Detections]
+    predictions: Predictions | None
+
+
+def ask(model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> Answer:
     """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
 
     Raises WeightsError when a score or box is not finite.
     """
-    return boxes_of(model, ask(model, batch), sizes_px)
-
-
-def ask(model: Detector, batch: Batch) -> Predictions:
-    """Return what the model believes about a batch, on the device that the model is on."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    answer: Predictions = model(batch.to(device))[0].predictions
-    return answer
+    read: list[Predictions] = []
 
+    def reading(
+        predictions: Predictions,
+        scoring: Scoring,
+        categories: Categories,
+        sizes_px: Sequence[tuple[int, int]],
+    ) -> list[Detections]:
+        read.append(predictions)
+        return detections(predictions, scoring, categories, sizes_px)
 
-def boxes_of(
-    model: Detector, predictions: Predictions, sizes_px: Sequence[tuple[int, int]]
-) -> list[Detections]:
-    """Return the detections of every image of a batch; raises WeightsError as `answer_batch`."""
-    found = detections(predictions, model.scoring, model.card.categories, sizes_px)
+    found = model.answers(batch.to(device), sizes_px, reading)
     if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
         raise _diverged("scores or boxes")
-    return found
+    return Answer(found, read[0] if read else None)
 
 
 def instances_of(

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from setmatch.asking import answer_batch as answer_batch
 from setmatch.asking import answering as answering
-from setmatch.asking import ask, boxes_of, instances_of, segments_of
+from setmatch.asking import ask, instances_of, segments_of
 from setmatch.asking import progress_bar as progress_bar
 from setmatch.data.formats.write_panoptic import (
     panoptic_record,
@@ -240,10 +239,11 @@ def _answer(
 ) -> list[_Answer]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
     batch = Batch.from_images([each.pixels for each in pictures])
-    predictions = ask(model, batch)
-    found = [each.above(thresholds[0]) for each in boxes_of(model, predictions, sizes_px)]
+    answer = ask(model, batch, sizes_px)
+    predictions = answer.predictions
+    found = [each.above(thresholds[0]) for each in answer.found]
     segments: Sequence[Segments | None] = [None] * len(pictures)
-    if predictions.masks is not None:
+    if predictions is not None and predictions.masks is not None:
         found = instances_of(model, predictions, batch, sizes_px, thresholds[0])
         segments = segments_of(model, predictions, batch, sizes_px, thresholds[1])
     return [

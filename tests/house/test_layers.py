@@ -14,7 +14,7 @@ PACKAGE = Path(setmatch.__file__).parent
 # before it; the rooms of a set never meet.
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("errors", "files", "boxes", "masks", "structures", "segments", "page"),
-    ("config", "scoring"),
+    ("config", "scoring", "objective"),
     frozenset({"models", "data", "matching"}),
     ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
     ("draw", "asking", "predict"),

@@ -13,10 +13,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import MultiScaleRoIAlign
 
 from setmatch.errors import SetmatchError
 from setmatch.models.attention import PostNorm
 from setmatch.models.backbone import Backbone
+from setmatch.models.baselines import BaselineShape, TorchvisionDetector
 from setmatch.models.decoder import Decoder
 from setmatch.models.detector import GlobalDetector
 from setmatch.models.encoder import Encoder
@@ -89,7 +94,34 @@ def tiny_fragile(num_classes, shape=SHAPE):
     return _tiny(FragileTrunk(norm=True), num_classes, shape)
 
 
-PRESETS = {"tiny": tiny, "tiny_norm": tiny_norm, "tiny_fragile": tiny_fragile}
+SIX_BOXES = BaselineShape(6)
+
+
+def tiny_baseline(num_classes, shape=SIX_BOXES):
+    """A Faster R-CNN of 40,000 parameters with two levels of anchors on one map of stride 8."""
+    trunk = nn.Sequential(nn.Conv2d(3, 16, 8, stride=8), nn.BatchNorm2d(16), nn.ReLU())
+    trunk.out_channels = 16
+    with torch.device("cpu"):
+        anchors = AnchorGenerator(((16, 24),), ((1.0,),))
+    network = FasterRCNN(
+        trunk,
+        rpn_anchor_generator=anchors,
+        box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
+        box_head=TwoMLPHead(16 * 25, 64),
+        box_predictor=FastRCNNPredictor(64, num_classes + 1),
+        rpn_post_nms_top_n_train=50,
+        rpn_post_nms_top_n_test=50,
+        box_detections_per_img=shape.num_detections,
+    )
+    return TorchvisionDetector(network, shape.num_detections, 8)
+
+
+PRESETS = {
+    "tiny": tiny,
+    "tiny_norm": tiny_norm,
+    "tiny_fragile": tiny_fragile,
+    "tiny_baseline": tiny_baseline,
+}
 
 RECIPE = {
     "model": {"preset": "tiny", "arguments": {"dropout": 0.1}},

@@ -275,7 +275,8 @@ def demo(
 
 def models() -> None:
     """List the models that can be built, with a line each."""
+    from setmatch.models.baselines import BASELINES
     from setmatch.models.presets import MODELS
 
-    for name, preset in MODELS.items():
-        print(f"{name:15} {inspect.getdoc(preset)}")
+    for name, preset in {**MODELS, **BASELINES}.items():
+        print(f"{name:21} {inspect.getdoc(preset)}")

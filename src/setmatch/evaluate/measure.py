@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from setmatch.asking import answering, ask, boxes_of, instances_of, progress_bar, segments_of
+from setmatch.asking import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
@@ -147,21 +147,22 @@ def _answers(
     visible = questions.progress and questions.rank == 0
     with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
-            predictions = ask(model, batch.batch)
-            found = boxes_of(model, predictions, batch.sizes_px)
-            if questions.listen is not None:
+            answer = ask(model, batch.batch, batch.sizes_px)
+            found, predictions = answer.found, answer.predictions
+            masked = predictions if predictions and predictions.masks is not None else None
+            if questions.listen is not None and predictions is not None:
                 questions.listen(batch.image_ids, predictions)
-            if predictions.masks is not None and _compares_masks(index):
-                found = instances_of(model, predictions, batch.batch, batch.sizes_px)
+            if masked and _compares_masks(index):
+                found = instances_of(model, masked, batch.batch, batch.sizes_px)
             layers = [found]
-            if questions.every_layer:
+            if questions.every_layer and predictions is not None:
                 layers = [*_earlier_layers(model, predictions, batch.sizes_px), found]
             results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
             survivors = tuple(map(survives_nms, results)) if questions.every_layer else ()
             parts.append(Answers(results, survivors))
-            if predictions.masks is not None and index.panoptic is not None:
+            if masked and index.panoptic is not None:
                 segments = segments_of(
-                    model, predictions, batch.batch, batch.sizes_px, questions.threshold
+                    model, masked, batch.batch, batch.sizes_px, questions.threshold
                 )
                 for image_id, each in zip(batch.image_ids, segments, strict=True):
                     tallies.append(tally(*annotated(index, place[image_id]), each, slot_of))

@@ -1,6 +1,7 @@
 """The trunk: torchvision's ResNet, its batch norms frozen into the convolutions they follow."""
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -8,6 +9,14 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A trunk whose `body` is torchvision's network called `name`, so that its weights fit."""
+
+    name: str
+    body: nn.Module
 
 
 class FrozenNorm(nn.Module):
@@ -90,7 +99,7 @@ def frozen_resnet(
     """Return the trunk of the published models: frozen norms, stem and layer1 not trained.
 
     `name` is torchvision's ("resnet50"); `dilate_last` keeps the last stage at stride 16 by
-    dilation (DC5). Weights are random: `imagenet.fill_trunk` fills them.
+    dilation (DC5). Weights are random: `start.fill_trunk` fills them.
     """
     body = getattr(resnet, name)(
         norm_layer=nn.Identity, replace_stride_with_dilation=[False, False, dilate_last]

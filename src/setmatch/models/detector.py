@@ -1,6 +1,6 @@
 """The detectors: the whole model on one screen, once as published and once multi-scale."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,8 +15,21 @@ from setmatch.models.masks import AttentionMaskHead, every_mask
 from setmatch.models.pixel_masks import PixelMaskHead
 from setmatch.models.queries import TopKQueries
 from setmatch.models.refine import RefiningDecoder
+from setmatch.objective import Objective
 from setmatch.scoring import Scoring
-from setmatch.structures import Batch, Card, MasksOf, Predictions, Stream, Target
+from setmatch.structures import (
+    Batch,
+    Card,
+    Categories,
+    Detections,
+    MasksOf,
+    Predictions,
+    Stream,
+    Target,
+)
+
+SizesPx = Sequence[tuple[int, int]]  # height, width
+Reading = Callable[[Predictions, Scoring, Categories, SizesPx], list[Detections]]
 
 NOWHERE = -20.0  # a logit so low that neither loss nor gradient comes of it
 
@@ -40,6 +53,18 @@ class Detector(nn.Module):
         A model in training may make further streams from `targets`, to learn from.
         """
         raise TypeError("a detector is one of the compositions below")
+
+    def objective(self, set_loss: Callable[[Scoring], Objective]) -> Objective:
+        """Return what training minimises: `set_loss`, unless a model brings its own losses."""
+        return set_loss(self.scoring)
+
+    def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
+        """Return what is found in each image, best first, in pixels of `sizes_px`.
+
+        `reading` reads a set of predictions, unless a model reads its answers itself.
+        """
+        main = self(batch)[0]
+        return reading(main.predictions, self.scoring, self.card.categories, sizes_px)
 
     def _with_masks(self, predictions: Predictions, masks_of: MasksOf) -> Stream:
         """Return the stream "main": with all masks, or in training with what makes them."""

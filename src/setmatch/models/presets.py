@@ -1,4 +1,4 @@
-"""Named models: a function each, composed from parts; MODELS lists them all."""
+"""Named models: a function each, composed from parts; MODELS lists them, BASELINES the peers."""
 
 import dataclasses
 import difflib
@@ -12,6 +12,7 @@ from torch import nn
 from setmatch.errors import ConfigError
 from setmatch.models.attention import PostNorm, PreNorm, Residual
 from setmatch.models.backbone import STAGES, Backbone, frozen_resnet, live_resnet
+from setmatch.models.baselines import BASELINES, NORMS
 from setmatch.models.decoder import Decoder, DecoderLayer, LastLayerDecoder
 from setmatch.models.denoising import Denoising
 from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
@@ -35,7 +36,7 @@ from setmatch.structures import Card
 POSITIONS = {"sine": SinePosition, "learned": LearnedPosition}
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
-CHOICES = {"position": tuple(POSITIONS), "norm": tuple(RESIDUALS)}
+CHOICES = {"position": tuple(POSITIONS), "norm": tuple(RESIDUALS), "batch_norm": tuple(NORMS)}
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class TransformerShape:
     decoder_layers: int = 6
     ffn_dim: int = 2048
     dropout: float = 0.1
+
+    def complaint(self) -> str:
+        """Return what does not fit together, or nothing."""
+        return _uneven(self.dim, self.heads)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,10 @@ class MultiScaleShape:
     ffn_dim: int = 1024
     points: int = 4
     denoising_queries: int = 100
+
+    def complaint(self) -> str:
+        """Return what does not fit together, or nothing."""
+        return _uneven(self.dim, self.heads)
 
 
 NANO = MultiScaleShape(
@@ -211,11 +220,12 @@ def build(card: Card) -> Detector:
 
 def find_preset(name: str) -> Preset:
     """Return the preset called `name`; raises ConfigError with the nearest name there is."""
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(MODELS)}"
+    known = {**MODELS, **BASELINES}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise ConfigError(f"model {name}: no such model; {hint}")
-    return MODELS[name]
+    return known[name]
 
 
 def box_preset(name: str) -> str:
@@ -233,12 +243,15 @@ def _shape(preset: Preset, card: Card) -> Any:
             raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
         _check(card.preset, key, value, fields[key])
     shape = dataclasses.replace(default, **card.arguments)
-    if shape.dim % shape.heads or shape.dim % 4:
-        raise ConfigError(
-            f"model {card.preset}: dim = {shape.dim} must be a multiple of heads = {shape.heads}, "
-            "and of 4 for the positions"
-        )
+    if shape.complaint():
+        raise ConfigError(f"model {card.preset}: {shape.complaint()}")
     return shape
+
+
+def _uneven(dim: int, heads: int) -> str:
+    if dim % heads == 0 and dim % 4 == 0:
+        return ""
+    return f"dim = {dim} must be a multiple of heads = {heads}, and of 4 for the positions"
 
 
 def _check(preset: str, key: str, value: object, default: object) -> None:

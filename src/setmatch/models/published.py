@@ -3,7 +3,10 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
+
+from torch import Tensor
 
 from setmatch.errors import WeightsError
 from setmatch.files import cache_folder
@@ -105,6 +108,25 @@ def fetch(name: str) -> Path:
             "delete the file, so that it is downloaded again"
         )
     return path
+
+
+def fetch_torchvision(weights: Any, what: str, instead: str) -> dict[str, Tensor]:
+    """Return the tensors of a member of torchvision's weights enums, downloaded once and checked.
+
+    Raises WeightsError that says what to fetch and where to put it, or what to do `instead`, when
+    there is no network.
+    """
+    from torch.hub import get_dir
+
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        file = weights.url.rsplit("/", 1)[1]
+        raise WeightsError(
+            f"{what}: cannot download {weights.url} ({error}); fetch it elsewhere and put it at "
+            f"{get_dir()}/checkpoints/{file}, {instead}"
+        ) from None
+    return state
 
 
 def sha256_of(path: Path) -> str:

@@ -1,19 +1,23 @@
 """Where training starts: from a detector's weights, from a trunk that saw ImageNet, or nothing."""
 
+import dataclasses
 import logging
-from dataclasses import replace
-from urllib.error import URLError
 
 import torch
 from torchvision.models import get_model_weights
+from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import WeightsError
-from setmatch.models.backbone import Backbone, FrozenNormConv2d
+from setmatch.models.backbone import FrozenNormConv2d, Named
 from setmatch.models.detector import Detector
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
 from setmatch.models.presets import box_preset, build
-from setmatch.models.weights import load
+from setmatch.models.published import fetch_torchvision
+from setmatch.models.weights import assemble, load
 from setmatch.structures import Card
+
+FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)
+FREE = ("dropout", "num_detections")  # arguments that no weight depends on
 
 log = logging.getLogger("setmatch")
 MASK_HEAD = "mask_head."
@@ -30,12 +34,12 @@ def starting_point(card: Card, weights: str | None) -> Detector:
     """
     detector = build(card)
     trunk = detector.backbone
-    frozen = any(isinstance(module, FrozenNormConv2d) for module in trunk.modules())
+    frozen = any(isinstance(module, FROZEN) for module in trunk.modules())
     match weights or ("imagenet" if frozen else "none"):
-        case "imagenet" if isinstance(trunk, Backbone):
+        case "imagenet" if isinstance(trunk, Named):
             fill_trunk(trunk)
         case "imagenet":
-            raise WeightsError(f"{card.preset}: its trunk is our own, nobody has trained it so")
+            raise WeightsError(f"{card.preset}: there are no ImageNet weights for its trunk")
         case "none" if frozen:
             log.warning("%s: random trunk under frozen norms; it will hardly learn", card.preset)
         case "none":
@@ -56,37 +60,37 @@ def _from_detector(card: Card, name: str) -> Detector:
     differing = [
         f"{key} is {detector.card.arguments[key]!r} there, {value!r} here"
         for key, value in card.arguments.items()
-        if detector.card.arguments[key] != value and key != "dropout"
+        if detector.card.arguments[key] != value and key not in FREE
     ]
     if differing:
         raise WeightsError(f"{name}: another shape than the recipe's: {'; '.join(differing)}")
-    return detector if detector.card.preset == card.preset else _beheaded(detector, card)
+    if detector.card.preset != card.preset:
+        return _beheaded(detector, card)
+    arguments = {**detector.card.arguments, **card.arguments}
+    wanted = dataclasses.replace(detector.card, arguments=arguments)
+    return assemble(wanted, detector.state_dict(), name)
 
 
 def _beheaded(detector: Detector, card: Card) -> Detector:
     """Return the same detector with a fresh mask head where `card` has one, or without its own."""
-    other = build(replace(card, arguments=detector.card.arguments))
+    other = build(dataclasses.replace(card, arguments=detector.card.arguments))
     body = {k: v for k, v in detector.state_dict().items() if not k.startswith(MASK_HEAD)}
     head = {k: v for k, v in other.state_dict().items() if k.startswith(MASK_HEAD)}
     other.load_state_dict(body | head, strict=True)
     return other
 
 
-def fill_trunk(backbone: Backbone) -> None:
+def fill_trunk(backbone: Named) -> None:
     """Load torchvision's ImageNet weights (the first published set, as DETR did) into the trunk.
 
     Raises WeightsError that says what to fetch and where to put it when there is no network.
     """
     weights = get_model_weights(backbone.name)["IMAGENET1K_V1"]
-    try:
-        state = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        file = weights.url.rsplit("/", 1)[1]
-        raise WeightsError(
-            f"ImageNet weights of {backbone.name}: cannot download {weights.url} ({error}); fetch "
-            f"it elsewhere and put it at {torch.hub.get_dir()}/checkpoints/{file}, or start from "
-            "a detector's weights (--weights), or from nothing (--weights none)"
-        ) from None
+    state = fetch_torchvision(
+        weights,
+        f"ImageNet weights of {backbone.name}",
+        "or start from a detector's weights (--weights), or from nothing (--weights none)",
+    )
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     if isinstance(backbone.body.conv1, FrozenNormConv2d):
         ours = from_layout(state, TORCHVISION_TRUNK)

@@ -21,6 +21,7 @@ from setmatch.models.layouts import State
 from setmatch.models.original import read_original, write_original
 from setmatch.models.presets import build
 from setmatch.models.published import PUBLISHED, fetch, sha256_of
+from setmatch.models.published_baselines import BASELINE_WEIGHTS, read_baseline
 from setmatch.models.transfer import for_categories, for_queries
 from setmatch.structures import Card, Categories
 
@@ -75,11 +76,13 @@ def read(source: str | Path, preset: str | None = None) -> Loaded:
         return _read_file(path, preset)
     if name in PUBLISHED:
         return Loaded(*_frozen(read_original(fetch(name), None)))
+    if name in BASELINE_WEIGHTS:
+        return Loaded(*_frozen(read_baseline(name)))
     if name.count("/") == 1 and not path.suffix:
         return Loaded(*_frozen(read_transformers(fetch_hub(name), name)))
     raise WeightsError(
         f"{name}: no such file or folder, and no published name "
-        f"({', '.join(PUBLISHED)}) or hub repository (owner/name)"
+        f"({', '.join([*PUBLISHED, *BASELINE_WEIGHTS])}) or hub repository (owner/name)"
     )
 
 

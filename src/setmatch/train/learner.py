@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.criterion import Criterion, Normaliser
+from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch
 from setmatch.models.detector import Detector
+from setmatch.objective import Objective
 from setmatch.train.ema import Average
 from setmatch.train.optim import NormStatistics, Together, apply_gradients
 from setmatch.train.runtime import Runtime, without_exchange
@@ -38,7 +39,7 @@ class Learner:
     runtime: Runtime
     detector: Detector
     wrapped: nn.Module  # the detector as the processes share it
-    criterion: Criterion
+    objective: Objective
     optimizer: Together
     norms: NormStatistics
     average: Average | None
@@ -79,8 +80,8 @@ class Learner:
         """Add a micro-batch's share to the gradients and return its loss terms."""
         kind, precision = self.runtime.device.type, self.precision
         with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
-            streams = self.wrapped(minibatch.batch, minibatch.targets)
-        losses = self.criterion(streams, minibatch.targets, normaliser)
+            outputs = self.wrapped(minibatch.batch, minibatch.targets)
+        losses = self.objective(outputs, minibatch.targets, normaliser)
         # DDP averages over processes where the loss is a sum. A loss that is not finite spoils all
         # gradients, so that they tell every process, even where the maths would have hidden it.
         finite = losses.total.detach().isfinite()

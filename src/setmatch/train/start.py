@@ -212,7 +212,7 @@ def open_validation(data: str | Path, training: Index, format: str | None = None
 
 def build_learner(start: Start, runtime: Runtime) -> Learner:
     """Put the detector on its device and everything that trains it around it."""
-    settings, loss = start.recipe.train, start.recipe.loss
+    recipe, settings, loss = start.recipe, start.recipe.train, start.recipe.loss
     detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device)
     set_to_learn(detector)
     if settings.part == "masks":  # of which the last layer alone has any
@@ -221,7 +221,7 @@ def build_learner(start: Start, runtime: Runtime) -> Learner:
         runtime,
         detector,
         runtime.wrap(detector),
-        Criterion(detector.scoring, start.recipe.matching, loss),
+        detector.objective(lambda scoring: Criterion(scoring, recipe.matching, loss)),
         build_optimizer(detector.parameter_groups(), settings),
         NormStatistics(detector),
         Average(detector, settings.ema_decay) if settings.ema_decay else None,

@@ -1,0 +1,233 @@
+"""Baselines: torchvision's detectors, trained and asked through the same calls as ours.
+
+They bring their own losses and read their own answers, doubles suppressed; what they share with a
+set predictor is images in, boxes out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import detection
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import FrozenBatchNorm2d
+
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.models.detector import Detector, Reading, SizesPx
+from setmatch.objective import Objective, Window
+from setmatch.scoring import Scoring
+from setmatch.structures import Batch, Detections, Target
+
+LEVELS = 5  # of torchvision's feature pyramid
+RATIOS = (0.5, 1.0, 2.0)
+STEP_PX = 32  # the coarsest stride of a ResNet
+LEAST_PX = 0.01  # torchvision ends the run at a box without area
+
+NORMS = {"frozen": FrozenBatchNorm2d, "live": nn.BatchNorm2d}
+TRAINED_STAGES = {"frozen": 3, "live": 5}  # as torchvision chooses with and without weights
+
+
+@dataclass(frozen=True)
+class BaselineShape:
+    """How many boxes answer for an image at most."""
+
+    num_detections: int = 100
+
+    def complaint(self) -> str:
+        """Return what does not fit together; nothing can."""
+        return ""
+
+
+@dataclass(frozen=True)
+class PyramidShape(BaselineShape):
+    """What may differ between pyramids; anchors double from level to level."""
+
+    smallest_anchor_px: int = 32
+
+
+@dataclass(frozen=True)
+class FrozenPyramidShape(PyramidShape):
+    """The trunk's norms are frozen, as torchvision has them with weights, or live, as without."""
+
+    batch_norm: Literal["frozen", "live"] = "frozen"
+
+
+@dataclass(frozen=True)
+class OwnLosses:
+    """A micro-batch's share of the losses that a model brings itself."""
+
+    total: Float[Tensor, ""]
+    terms: dict[str, Tensor]
+
+
+class TorchvisionDetector(Detector):
+    """A detector of torchvision, given batches that are resized and normalised already.
+
+    Its label 0 is the background, label i + 1 our class slot i.
+    """
+
+    def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
+        super().__init__()
+        self.network = network
+        self.network.transform = Prepared(multiple_px)
+        self.num_queries = num_detections
+
+    @property
+    def backbone(self) -> nn.Module:  # type: ignore[override]  # registered once, in the network
+        """The trunk, with the pyramid or whatever else torchvision has put on it."""
+        return self.network.backbone
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> Any:
+        """Return losses by name in training, else boxes, scores and labels of each image."""
+        sizes_px = sizes_of(batch)
+        images = [
+            pixels[:, :height, :width]
+            for pixels, (height, width) in zip(batch.pixels, sizes_px, strict=True)
+        ]
+        if not self.training:
+            return self.network(images)
+        pairs = zip(targets, sizes_px, strict=True)
+        return self.network(images, [_in_pixels(target, size_px) for target, size_px in pairs])
+
+    def objective(self, set_loss: Callable[[Scoring], Objective]) -> Objective:
+        """Return the sum of the losses that the network returns."""
+        return own_losses
+
+    def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
+        """Return what the network finds in each image, its doubles suppressed."""
+        results = zip(self(batch), sizes_of(batch), sizes_px, strict=True)
+        return [self._answer(found, seen_px, size_px) for found, seen_px, size_px in results]
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the pretrained part of the trunk apart, where there is one: `body`."""
+        body = getattr(self.backbone, "body", self.backbone)
+        pretrained = {id(parameter) for parameter in body.parameters()}
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return {
+            "backbone": [p for p in trained if id(p) in pretrained],
+            "rest": [p for p in trained if id(p) not in pretrained],
+        }
+
+    def _answer(
+        self, found: Mapping[str, Tensor], seen_px: tuple[int, int], size_px: tuple[int, int]
+    ) -> Detections:
+        height, width = (size / seen for size, seen in zip(size_px, seen_px, strict=True))
+        boxes = found["boxes"].float().cpu() * torch.tensor([width, height, width, height])
+        slots = found["labels"].cpu() - 1
+        return Detections(
+            boxes, found["scores"].float().cpu(), slots, self.card.categories, size_px
+        )
+
+
+class Prepared(nn.Module):
+    """Stands where torchvision resizes and normalises, which has been done: it only pads."""
+
+    def __init__(self, multiple_px: int) -> None:
+        super().__init__()
+        self.multiple_px = multiple_px
+
+    def forward(
+        self, images: list[Tensor], targets: list[dict[str, Tensor]] | None
+    ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
+        """Put images into one tensor whose sides are multiples of `multiple_px`."""
+        pixels = Batch.from_images(images).pixels
+        height, width = pixels.shape[-2:]
+        pixels = F.pad(pixels, (0, -width % self.multiple_px, 0, -height % self.multiple_px))
+        return ImageList(pixels, [(image.shape[1], image.shape[2]) for image in images]), targets
+
+    def postprocess(
+        self, found: list[dict[str, Tensor]], seen_px: SizesPx, given_px: SizesPx
+    ) -> list[dict[str, Tensor]]:
+        """Leave boxes in the pixels that the network saw: both sizes are the same."""
+        return found
+
+
+def own_losses(
+    outputs: Mapping[str, Tensor], targets: Sequence[Target], normaliser: Window, /
+) -> OwnLosses:
+    """Add up losses that are means over a micro-batch, weighed by its share of the images."""
+    share = len(targets) / normaliser.times(1).images
+    parts = {name.removeprefix("loss_"): loss.float() * share for name, loss in outputs.items()}
+    total = torch.stack(list(parts.values())).sum()
+    shown = {name: part.detach() for name, part in parts.items()}
+    return OwnLosses(total, {"loss": total.detach(), **shown})
+
+
+def fasterrcnn_r50_fpn(
+    num_classes: int, shape: FrozenPyramidShape = FrozenPyramidShape()
+) -> Detector:
+    """Baseline: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid."""
+    trunk = resnet_fpn_backbone(
+        backbone_name="resnet50",
+        weights=None,
+        norm_layer=NORMS[shape.batch_norm],
+        trainable_layers=TRAINED_STAGES[shape.batch_norm],
+    )
+    network = detection.FasterRCNN(
+        trunk, num_classes + 1, box_detections_per_img=shape.num_detections
+    )
+    return _on_pyramid(network, shape)
+
+
+def fasterrcnn_r50_fpn_v2(num_classes: int, shape: PyramidShape = PyramidShape()) -> Detector:
+    """Baseline: torchvision's improved Faster R-CNN (arXiv 2111.11429), every layer trained."""
+    network = detection.fasterrcnn_resnet50_fpn_v2(
+        weights=None,
+        weights_backbone=None,
+        num_classes=num_classes + 1,
+        box_detections_per_img=shape.num_detections,
+    )
+    return _on_pyramid(network, shape)
+
+
+def ssdlite_mobilenet_v3(num_classes: int, shape: BaselineShape = BaselineShape(300)) -> Detector:
+    """Baseline: torchvision's SSDLite on MobileNetV3, for pictures of any shape."""
+    network = detection.ssdlite320_mobilenet_v3_large(
+        weights=None,
+        weights_backbone=None,
+        num_classes=num_classes + 1,
+        detections_per_img=shape.num_detections,
+    )
+    with torch.device("cpu"):  # its tensors are no buffers, and would stay where they are made
+        network.anchor_generator = DefaultBoxGenerator(
+            [[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95
+        )
+    return TorchvisionDetector(network, shape.num_detections, multiple_px=1)
+
+
+def _on_pyramid(network: Any, shape: PyramidShape) -> Detector:
+    network.backbone.name = "resnet50"
+    sides = tuple((shape.smallest_anchor_px * 2**level,) for level in range(LEVELS))
+    with torch.device("cpu"):  # its tensors are no buffers, and would stay where they are made
+        network.rpn.anchor_generator = AnchorGenerator(sides, (RATIOS,) * LEVELS)
+    return TorchvisionDetector(network, shape.num_detections, STEP_PX)
+
+
+BASELINES: dict[str, Callable[..., Detector]] = {
+    "fasterrcnn_r50_fpn": fasterrcnn_r50_fpn,
+    "fasterrcnn_r50_fpn_v2": fasterrcnn_r50_fpn_v2,
+    "ssdlite_mobilenet_v3": ssdlite_mobilenet_v3,
+}
+
+
+def sizes_of(batch: Batch) -> list[tuple[int, int]]:
+    """Return the (height, width) of each image without its padding."""
+    if not batch.padded:
+        height, width = batch.pixels.shape[-2:]
+        return [(height, width)] * len(batch.pixels)
+    sides = torch.stack([batch.valid[:, :, 0].sum(1), batch.valid[:, 0].sum(1)], dim=1)
+    return [(height, width) for height, width in sides.tolist()]
+
+
+def _in_pixels(target: Target, size_px: tuple[int, int]) -> dict[str, Tensor]:
+    height, width = size_px
+    cxcywh = target.cxcywh * target.cxcywh.new_tensor([width, height, width, height])
+    sides = cxcywh[:, 2:].clamp(min=LEAST_PX)
+    boxes = cxcywh_to_xyxy(torch.cat([cxcywh[:, :2], sides], dim=1))
+    return {"boxes": boxes, "labels": target.classes + 1}

@@ -1,0 +1,173 @@
+"""The baselines: torchvision's own answers and losses, behind the calls of our detectors."""
+
+import logging
+
+import pytest
+import torch
+from torchvision.models import detection
+from torchvision.ops import FrozenBatchNorm2d
+
+from setmatch.asking import ask
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.baselines import PyramidShape
+from setmatch.models.detector import Detector
+from setmatch.models.presets import build
+from setmatch.models.published_baselines import BASELINE_WEIGHTS
+from setmatch.models.start import starting_point
+from setmatch.models.weights import load, save
+from setmatch.structures import Batch, Card, Categories
+
+PETS = Categories((3, 7), ("cat", "dog"))
+CPU = torch.device("cpu")
+
+
+def model_of(preset: str, **arguments: object) -> Detector:
+    """A baseline with random weights, which answers with something: no score is too low."""
+    torch.manual_seed(0)
+    return build(Card(preset, arguments, PETS)).eval()
+
+
+def pictures() -> list[torch.Tensor]:
+    """Two pictures in 0..1 of different sizes, neither a multiple of 32."""
+    torch.manual_seed(1)
+    return [torch.rand(3, 70, 100), torch.rand(3, 90, 80)]
+
+
+@pytest.fixture(scope="module")
+def ours() -> Detector:
+    """Faster R-CNN with live norms, as torchvision builds it without weights."""
+    return model_of("fasterrcnn_r50_fpn", batch_norm="live", smallest_anchor_px=32)
+
+
+@pytest.fixture(scope="module")
+def theirs(ours: Detector) -> torch.nn.Module:
+    """torchvision's own model with the same weights, in a size that needs no resizing."""
+    peer = detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3, min_size=1, max_size=100
+    )
+    peer.load_state_dict(ours.network.state_dict())
+    peer.transform.min_size = (70,)
+    return peer.eval()
+
+
+def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
+    """Same weights, same picture: the same boxes, scores and labels, our slots being one less."""
+    image = pictures()[0]
+    mean = torch.tensor(theirs.transform.image_mean)[:, None, None]
+    std = torch.tensor(theirs.transform.image_std)[:, None, None]
+    batch = Batch.from_images([(image - mean) / std])
+    (found,) = ask(ours, batch, [(70, 100)]).found
+    with torch.inference_mode():
+        (expected,) = theirs([image])
+    assert len(found) == len(expected["boxes"]) > 10
+    assert torch.allclose(found.xyxy_px, expected["boxes"], atol=1e-3)
+    assert torch.allclose(found.scores, expected["scores"], atol=1e-5)
+    assert torch.equal(found.classes, expected["labels"] - 1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "peer"),
+    [
+        ("fasterrcnn_r50_fpn_v2", detection.fasterrcnn_resnet50_fpn_v2),
+        ("ssdlite_mobilenet_v3", detection.ssdlite320_mobilenet_v3_large),
+    ],
+)
+def test_the_other_baselines_are_torchvision_s_networks(preset: str, peer):
+    """Every tensor has torchvision's name and shape, so that its weights fit."""
+    with torch.device("meta"):
+        ours = build(Card(preset, {}, PETS)).network.state_dict()
+        theirs = peer(weights=None, weights_backbone=None, num_classes=3).state_dict()
+    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
+
+
+def test_boxes_come_back_in_the_original_s_pixels(ours: Detector):
+    """A picture that was seen at half its size gets boxes twice as large."""
+    batch = Batch.from_images(pictures()[:1])
+    (seen,) = ask(ours, batch, [(70, 100)]).found
+    (twice,) = ask(ours, batch, [(140, 300)]).found
+    assert torch.allclose(seen.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
+
+
+def test_a_saved_baseline_is_the_same_model(tmp_path, ours: Detector):
+    """Weights and card bring it back, anchors included, though it is built without memory."""
+    save(ours, tmp_path)
+    again = load(tmp_path)
+    batch = Batch.from_images(pictures()[:1])
+    mine, theirs = (ask(m, batch, [(70, 100)]).found[0] for m in (ours, again))
+    assert torch.allclose(mine.xyxy_px, theirs.xyxy_px, atol=1e-3)  # in another memory format
+    assert again.card.arguments["batch_norm"] == "live"
+
+
+def test_classes_that_are_known_keep_their_rows(tmp_path, ours: Detector, caplog):
+    """Fine-tuning on other classes keeps the background and what both name (detr #552)."""
+    save(ours, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        tuned = load(tmp_path, categories=Categories((1, 2, 3), ("bird", "dog", "fish")))
+    assert "kept 1 (dog); new 2 (bird, fish)" in caplog.text
+    old, new = (m.network.roi_heads.box_predictor for m in (ours, tuned))
+    assert torch.equal(new.cls_score.weight[[0, 2]], old.cls_score.weight[[0, 2]])
+    assert torch.equal(new.bbox_pred.bias[8:12], old.bbox_pred.bias[8:12])
+    assert len(new.cls_score.weight) == 4
+    assert len(new.bbox_pred.weight) == 16
+
+
+def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
+    """COCO's and ImageNet's are downloaded by torchvision; without a network the file is named."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for name in BASELINE_WEIGHTS:
+        with pytest.raises(WeightsError, match=r"put it at .*fasterrcnn_resnet50_fpn"):
+            load(name)
+    with pytest.raises(WeightsError, match=r"resnet50-\w+\.pth"):
+        starting_point(Card("fasterrcnn_r50_fpn", {}, PETS), None)
+    with pytest.raises(WeightsError, match="no ImageNet weights"):
+        starting_point(Card("ssdlite_mobilenet_v3", {}, PETS), "imagenet")
+
+
+def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
+    """A file made here stands for the published one: frozen norms without their small constant."""
+    torch.manual_seed(0)
+    peer = detection.FasterRCNN(
+        detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet50", weights=None),
+        91,
+        min_size=64,
+        max_size=96,
+    ).eval()
+    for module in peer.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            module.eps = 0.0
+            module.running_var.uniform_(1e-4, 2)
+            module.bias.normal_(0, 0.1)
+    stand_in = type(
+        "Published", (), {"url": "x", "get_state_dict": lambda self, **_: peer.state_dict()}
+    )()
+    monkeypatch.setitem(BASELINE_WEIGHTS, "fasterrcnn_r50_fpn", stand_in)
+    model = load("fasterrcnn_r50_fpn")
+    assert model.card.categories.name(0) == "person"
+    image = torch.rand(3, 64, 96)
+    mean, std = (
+        torch.tensor(v)[:, None, None]
+        for v in (peer.transform.image_mean, peer.transform.image_std)
+    )
+    (found,) = ask(model, Batch.from_images([(image - mean) / std]), [(64, 96)]).found
+    with torch.inference_mode():
+        (expected,) = peer([image])
+    assert len(found) == len(expected["boxes"])
+    assert torch.allclose(found.xyxy_px, expected["boxes"], atol=1e-2)
+    assert torch.allclose(found.scores, expected["scores"], atol=1e-4)
+
+
+def test_arguments_that_do_not_exist_are_refused():
+    """With the nearest that does, as for every model."""
+    with pytest.raises(ConfigError, match="did you mean smallest_anchor_px"):
+        model_of("fasterrcnn_r50_fpn", smallest_anchor=16)
+    with pytest.raises(ConfigError, match="frozen or live"):
+        model_of("fasterrcnn_r50_fpn", batch_norm="thawed")
+    with pytest.raises(ConfigError, match="did you mean fasterrcnn_r50_fpn"):
+        model_of("fasterrcnn_r50_fpm")
+
+
+def test_anchors_follow_the_smallest():
+    """Each level's are twice the one below, so that small pictures can have small anchors."""
+    model = model_of("fasterrcnn_r50_fpn", smallest_anchor_px=8)
+    assert model.network.rpn.anchor_generator.sizes == ((8,), (16,), (32,), (64,), (128,))
+    assert PyramidShape().smallest_anchor_px == 32
