@@ -1,0 +1,263 @@
+"""The comparison itself: every contestant is timed and asked, the table is what came out."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from setmatch.data.images import read_image
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
+from setmatch.data.transforms import prepare
+from setmatch.errors import ConfigError
+from setmatch.evaluate.average_precision import AveragePrecision, average_precision
+from setmatch.evaluate.compare.contestants import (
+    Contestant,
+    find_contestants,
+    read_detections,
+)
+from setmatch.evaluate.compare.cost import Cost, costs
+from setmatch.evaluate.conclude import COCO_LIMIT
+from setmatch.evaluate.measure import evaluate
+from setmatch.files import whole_file
+from setmatch.structures import Batch, Preprocessing
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PICTURES = 8  # that are timed
+NOISE_PX = (800, 1066)  # of the picture where there are no data, as the paper's example
+Grid = tuple[tuple[str, ...], list[tuple[str, ...]]]  # heads, then a line for each contestant
+PRECISIONS: tuple[str, ...] = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contestant with what it costs and what it finds; None where that cannot be had."""
+
+    name: str
+    note: str
+    cost: Cost | None
+    precision: AveragePrecision | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows in the order they were asked for, and what they were measured on."""
+
+    rows: tuple[Row, ...]
+    measured_on: str
+    timed_on: str
+    batch_size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; precisions lie in 0..1, -1 means nothing to find."""
+        return {
+            "measured_on": self.measured_on,
+            "timed_on": self.timed_on,
+            "batch_size": self.batch_size,
+            "rows": [
+                {
+                    "name": row.name,
+                    "note": row.note,
+                    "cost": row.cost and asdict(row.cost),
+                    "precision": row.precision and row.precision.numbers(),
+                }
+                for row in self.rows
+            ],
+        }
+
+    def write_json(self, path: Path) -> None:
+        """Write `to_json` to a file."""
+        with whole_file(path) as aside:
+            text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+            aside.write_text(text + "\n", encoding="utf-8")
+
+    def tables(self) -> list[Grid]:
+        """Return costs and precisions, each as heads and a row of text for each contestant.
+
+        – stands where there is nothing to say; a table of nothing else is left out.
+        """
+        many = "images/s" if self.batch_size == 1 else f"images/s by {self.batch_size}"
+        costs = ("params", "GFLOPs", "latency", many, "speed", "memory")
+        found: list[Grid] = []
+        if any(row.cost for row in self.rows):
+            found.append((costs, [_cost_cells(row.cost) for row in self.rows]))
+        if any(row.precision for row in self.rows):
+            found.append((PRECISIONS, [_precision_cells(row.precision) for row in self.rows]))
+        return found
+
+    def notes(self) -> list[str]:
+        """Return the sentences below the table."""
+        notes = [f"{row.name}: {row.note}" for row in self.rows if row.note]
+        if any(row.precision for row in self.rows):
+            notes.append(f"AP in per cent, on {self.measured_on}")
+        if any(row.cost for row in self.rows):
+            notes += [
+                f"timed on {self.timed_on}, in turns; median over rounds, without reading pictures",
+                "GFLOPs count a multiply-add once, as the paper does; elementwise arithmetic and "
+                "the suppression of doubles are not in them",
+                "speed is the first row's latency over this one's; memory is weights and what is "
+                "alive at once for one picture",
+            ]
+        return notes
+
+    def table(self) -> "RenderableType":
+        """Return both tables and the notes for a rich console."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        shown: list[RenderableType] = []
+        for heads, rows in self.tables():
+            table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for head in heads:
+                table.add_column(head, justify="right")
+            for row, cells in zip(self.rows, rows, strict=True):
+                table.add_row(Text(row.name), *cells)
+            shown.append(table)
+        return Group(*shown, Text("\n".join(self.notes()), style="dim"))
+
+
+def compare(
+    sources: Sequence[str],
+    data: str | Path | Index | None = None,
+    *,
+    split: str = "val",
+    format: str | None = None,
+    rounds: int = 10,
+    batch_size: int = 4,
+    workers: int = 2,
+    short_side_px: int = 800,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> Comparison:
+    """Compare models and detections files by cost and, on a split of `data`, by precision.
+
+    `sources` are what `find_contestants` takes. Models with random weights see pictures with a
+    short side of `short_side_px`, the others as their cards say. Without data nothing but cost is
+    measured, on noise of the size of the paper's example. Of several contestants with many classes
+    each is measured on the classes it shares with the data by name.
+    Raises what finding, reading and evaluating them raise; ConfigError for a detections file
+    without data, and for counts below 1.
+    """
+    if not sources:
+        raise ConfigError("nothing to compare: name at least one run, model or detections file")
+    if rounds < 1 or batch_size < 1:
+        raise ConfigError(f"rounds = {rounds}, batch_size = {batch_size}: at least 1 of each")
+    index = data if isinstance(data, Index) or data is None else open_dataset(data, split, format)
+    side = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
+    categories = None if index is None else index.categories
+    contestants = find_contestants(sources, categories, side)
+    if index is None and any(each.detections for each in contestants):
+        raise ConfigError(
+            "a detections file says nothing without the data that it is about: --data"
+        )
+    # Precision first, so that a file or model that does not fit is refused before all the timing.
+    precisions = [
+        None if index is None else _precision(each, index, workers, device, progress)
+        for each in contestants
+    ]
+    measured = iter(_costs(contestants, index, batch_size, rounds, device))
+    rows = tuple(
+        Row(each.name, each.note, next(measured) if each.model else None, precision)
+        for each, precision in zip(contestants, precisions, strict=True)
+    )
+    return Comparison(rows, _measured_on(index), _timed_on(index, device), batch_size)
+
+
+def _precision(
+    contestant: Contestant,
+    index: Index,
+    workers: int,
+    device: torch.device | str,
+    progress: bool,
+) -> AveragePrecision | None:
+    if contestant.detections is not None:
+        results = read_detections(contestant.detections, index)
+        crowded = int(np.diff(index.offsets).max(initial=0))
+        return average_precision(index, results, max(COCO_LIMIT, crowded))
+    assert contestant.model is not None, "a contestant is a model or a file"
+    if not contestant.trained:
+        return None
+    return evaluate(contestant.model.to(device), index, workers=workers, progress=progress)
+
+
+def _costs(
+    contestants: Sequence[Contestant],
+    index: Index | None,
+    batch_size: int,
+    rounds: int,
+    device: torch.device | str,
+) -> list[Cost]:
+    models = [each.model.to(device).eval() for each in contestants if each.model is not None]
+    if not models:
+        return []
+    pictures = [_pictures(index, model.card.preprocessing, device) for model in models]
+    return costs(models, pictures, batch_size, rounds)
+
+
+def _pictures(
+    index: Index | None, preprocessing: Preprocessing, device: torch.device | str
+) -> list[Batch]:
+    """Return some pictures of a data set, evenly spaced, each a batch of its own."""
+    if index is None:
+        noise = torch.randint(256, (3, *NOISE_PX), dtype=torch.uint8)
+        return [Batch.from_images([prepare(noise, preprocessing)]).to(device)]
+    chosen = np.linspace(0, len(index) - 1, num=min(PICTURES, len(index))).round().astype(int)
+    return [
+        Batch.from_images(
+            [prepare(read_image(index.path(image), index.size_px(image)), preprocessing)]
+        ).to(device)
+        for image in chosen.tolist()
+    ]
+
+
+def _measured_on(index: Index | None) -> str:
+    if index is None:
+        return ""
+    boxes = int((~index.crowd).sum())
+    return f"{len(index)} images with {boxes} boxes of {index.source.name}"
+
+
+def _timed_on(index: Index | None, device: torch.device | str) -> str:
+    pictures = "noise" if index is None else f"{min(PICTURES, len(index))} of the pictures"
+    if torch.device(device).type == "cuda":
+        return f"{pictures}, {torch.cuda.get_device_name(device)}"
+    return f"{pictures}, {_processor()}, {torch.get_num_threads()} thread(s)"
+
+
+def _processor() -> str:
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
+    if cost is None:
+        return ("–",) * 6
+    return (
+        f"{cost.parameters / 1e6:.1f}M",
+        f"{cost.gflops:.3g}" if cost.gflops < 100 else f"{cost.gflops:.0f}",
+        f"{1000 * cost.latency_s:.3g} ms" if cost.latency_s < 1 else f"{cost.latency_s:.2f} s",
+        f"{cost.images_per_s:.3g}",
+        f"{cost.times_as_fast:.2f}×",
+        f"{cost.peak_bytes / 1e6:.0f} MB",
+    )
+
+
+def _precision_cells(found: AveragePrecision | None) -> tuple[str, ...]:
+    if found is None:
+        return ("–",) * len(PRECISIONS)
+    return tuple(_per_cent(getattr(found, name)) for name in PRECISIONS)
+
+
+def _per_cent(value: float) -> str:
+    return "–" if value < 0 else f"{100 * value:.1f}"

@@ -1,0 +1,153 @@
+"""What can be compared: a trained model, a preset with random weights, or saved detections."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+
+from setmatch.data.index import Index
+from setmatch.errors import ConfigError, DataError
+from setmatch.evaluate.average_precision import Results
+from setmatch.models.baselines import BASELINES
+from setmatch.models.detector import Detector
+from setmatch.models.presets import MODELS, build
+from setmatch.models.published import COCO_SLOTS, PUBLISHED
+from setmatch.models.published_baselines import BASELINE_WEIGHTS
+from setmatch.models.weights import load
+from setmatch.structures import Card, Categories, Preprocessing
+
+RANDOM = "random:"
+UNTRAINED = "random weights: speed only"
+SAVED = "saved detections: no model to time"
+UNFINISHED = "newest checkpoint of a run without an evaluation"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row to be: a model, or the file that another program has written; `note` says which."""
+
+    name: str
+    model: Detector | None
+    detections: Path | None
+    note: str = ""
+
+    @property
+    def trained(self) -> bool:
+        """True when its answers mean something."""
+        return self.note != UNTRAINED
+
+
+def find_contestants(
+    sources: Sequence[str], categories: Categories | None, preprocessing: Preprocessing
+) -> list[Contestant]:
+    """Say what each source is, and load it.
+
+    A source is a run folder, a file or folder of weights, a published name or hub repository; a
+    JSON file of COCO results; or a preset, which gets random weights: always when it is written
+    random:NAME, else when nothing is published under its name. `categories` and `preprocessing`
+    are what a preset is built for.
+    Raises ConfigError for a name that nothing has, with the nearest; WeightsError for weights that
+    cannot be read.
+    """
+    names = _short_names(sources)
+    found = []
+    for source, name in zip(sources, names, strict=True):
+        if Path(source).is_file() and Path(source).suffix == ".json":
+            found.append(Contestant(name, None, Path(source), SAVED))
+        elif _is_preset(source):
+            model = _untrained(source.removeprefix(RANDOM), categories, preprocessing)
+            found.append(Contestant(name, model, None, UNTRAINED))
+        else:
+            _require_known(source)
+            found.append(Contestant(name, load(source), None, _note(Path(source))))
+    return found
+
+
+class _Entry(msgspec.Struct):
+    """One detection of COCO results; whatever else stands there is not read."""
+
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+def read_detections(path: Path, index: Index) -> Results:
+    """Read COCO results of the images of `index`.
+
+    Raises DataError that says which entry is not one, or which category the data set lacks.
+    """
+    try:
+        entries = msgspec.json.decode(path.read_bytes(), type=list[_Entry])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except msgspec.MsgspecError as error:
+        raise DataError(
+            f"{path}: not COCO results, a list of image_id, category_id, bbox and score ({error}); "
+            "`setmatch evaluate --detections` writes such a file"
+        ) from None
+    ids = np.array([entry.category_id for entry in entries], dtype=np.int64)
+    return Results(
+        np.array([entry.image_id for entry in entries], dtype=np.int64),
+        _slots(ids, index, path),
+        np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
+        np.array([entry.score for entry in entries], dtype=np.float64),
+    )
+
+
+def _slots(
+    ids: Int64[NDArray[np.int64], " D"], index: Index, path: Path
+) -> Int64[NDArray[np.int64], " D"]:
+    known = np.array(index.categories.ids, dtype=np.int64)
+    order = known.argsort()
+    places = np.searchsorted(known[order], ids).clip(max=len(known) - 1)
+    slots = order[places]
+    strange = ids[known[slots] != ids]
+    if strange.size:
+        raise DataError(
+            f"{path}: category id {strange[0]} of {strange.size} detections is not among those of "
+            f"{index.source} ({', '.join(map(str, index.categories.ids[:10]))}, ...)"
+        )
+    return np.asarray(slots, dtype=np.int64)
+
+
+def _is_preset(source: str) -> bool:
+    if source.startswith(RANDOM):
+        return True
+    published = source in PUBLISHED or source in BASELINE_WEIGHTS
+    return source in {**MODELS, **BASELINES} and not published and not Path(source).exists()
+
+
+def _untrained(
+    preset: str, categories: Categories | None, preprocessing: Preprocessing
+) -> Detector:
+    return build(Card(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
+
+
+def _require_known(source: str) -> None:
+    if Path(source).exists() or source.count("/") or source in PUBLISHED:
+        return
+    if source in BASELINE_WEIGHTS:
+        return
+    known = [*MODELS, *BASELINES]
+    near = difflib.get_close_matches(source, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"models by name: {', '.join(known)}"
+    raise ConfigError(f"{source}: no such run, file or model; {hint}")
+
+
+def _note(path: Path) -> str:
+    return UNFINISHED if (path / "checkpoints").is_dir() and not (path / "best").is_dir() else ""
+
+
+def _short_names(sources: Sequence[str]) -> list[str]:
+    """Return the last part of each path, or all of it where that would say the same twice."""
+    short = [Path(s).stem if Path(s).is_file() else Path(s).name for s in sources]
+    return [
+        source if short.count(name) > 1 else name
+        for source, name in zip(sources, short, strict=True)
+    ]
