@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from setmatch.models.presets import MultiScaleShape, _multi_scale
+from setmatch.models.presets import _multi_scale
+from setmatch.models.shapes import MultiScaleShape
 from setmatch.models.trunk import SmallTrunk
 from setmatch.train.loop import train
 

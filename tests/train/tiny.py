@@ -29,11 +29,11 @@ from setmatch.models.heads import BoxHead
 from setmatch.models.position import PositionAtAttention, SinePosition
 from setmatch.models.presets import (
     MODELS,
-    DetrShape,
     _decoder_layers,
     _encoder_layers,
 )
 from setmatch.models.queries import LearnedQueries
+from setmatch.models.shapes import DetrShape
 from setmatch.scoring import Softmax
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.learner import Learner

@@ -74,6 +74,7 @@ class TorchvisionDetector(Detector):
 
     def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
         super().__init__()
+        self.mask_head = None
         self.network = network
         self.network.transform = Prepared(multiple_px)
         self.num_queries = num_detections

@@ -1,0 +1,108 @@
+"""What may differ between models of one preset: depth, width, queries; and what fits together."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from setmatch.errors import ConfigError
+from setmatch.models.baselines import NORMS
+from setmatch.structures import Card
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "position": ("sine", "learned"),
+    "norm": ("post", "pre"),
+    "batch_norm": tuple(NORMS),
+}
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Depth, width and queries of a transformer; the defaults are the published ones."""
+
+    num_queries: int = 100
+    dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    ffn_dim: int = 2048
+    dropout: float = 0.1
+
+    def complaint(self) -> str:
+        """Return what does not fit together, or nothing."""
+        return _uneven(self.dim, self.heads)
+
+
+@dataclass(frozen=True)
+class DetrShape(TransformerShape):
+    """What may differ between DETR models of one trunk."""
+
+    position: Literal["sine", "learned"] = "sine"
+    norm: Literal["post", "pre"] = "post"
+
+
+TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)
+
+
+@dataclass(frozen=True)
+class MultiScaleShape:
+    """Depth, width and queries of the fast-converging family."""
+
+    num_queries: int = 100
+    dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 1
+    decoder_layers: int = 3
+    ffn_dim: int = 1024
+    points: int = 4
+    denoising_queries: int = 100
+
+    def complaint(self) -> str:
+        """Return what does not fit together, or nothing."""
+        return _uneven(self.dim, self.heads)
+
+
+NANO = MultiScaleShape(
+    dim=64, heads=4, decoder_layers=2, ffn_dim=256, num_queries=60, denoising_queries=48
+)
+
+
+def fitted(default: Any, card: Card) -> Any:
+    """Return the shape `default` with the arguments of `card`.
+
+    Raises ConfigError for an argument that does not exist, with the nearest that does, or whose
+    value cannot be.
+    """
+    fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
+    for key, value in card.arguments.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+            raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
+        _check(card.preset, key, value, fields[key])
+    shape = dataclasses.replace(default, **card.arguments)
+    if shape.complaint():
+        raise ConfigError(f"model {card.preset}: {shape.complaint()}")
+    return shape
+
+
+def _uneven(dim: int, heads: int) -> str:
+    if dim % heads == 0 and dim % 4 == 0:
+        return ""
+    return f"dim = {dim} must be a multiple of heads = {heads}, and of 4 for the positions"
+
+
+def _check(preset: str, key: str, value: object, default: object) -> None:
+    """Refuse an argument of another kind than its default, or out of its range."""
+    what = f"model {preset}: {key} = {value!r}"
+    if key in CHOICES:
+        if value not in CHOICES[key]:
+            raise ConfigError(f"{what}; it can be {' or '.join(CHOICES[key])}")
+        return
+    kinds = (int, float) if isinstance(default, float) else (int,)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ConfigError(f"{what} must be of type {type(default).__name__}")
+    if value < (0 if key in ("dropout", "encoder_layers") else 1):
+        raise ConfigError(f"{what} is too small")
+    if key == "dropout" and value >= 1:
+        raise ConfigError(f"{what} must be below 1")
