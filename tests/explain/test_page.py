@@ -242,7 +242,10 @@ def test_names_cannot_run(open_page: OpenPage, tmp_path: Path):
 
 
 def test_a_page_of_the_largest_model_is_small(tmp_path: Path):
-    """Six layers of eight heads and a hundred queries over a large picture: below 8 MB."""
+    """Six layers of eight heads and a hundred queries over a large picture: below 8 MB.
+
+    It takes some seconds, because nothing smaller would come near the limit.
+    """
     torch.manual_seed(0)
     shape = {"dim": 64, "ffn_dim": 8, "encoder_layers": 6, "decoder_layers": 6, "num_queries": 100}
     model = build(Card("detr_r18_tiny", shape, Categories((1,), ("a",)), Preprocessing(800, 1333)))

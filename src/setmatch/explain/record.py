@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -173,7 +173,7 @@ def _recording(
     cells = encoder_grid[0] * encoder_grid[1]
     maps = [_averaged(each, heard) for each in encoder]
     return Recording(
-        predictions,
+        replace(predictions, logits=predictions.logits.cpu(), cxcywh=predictions.cxcywh.cpu()),
         start,
         (*[None] * (len(decoder) - len(answered)), *answered),
         looks,

@@ -8,7 +8,8 @@ const nameOf = (slot) => facts.classes[slot].name;
 const foundNow = () => facts.found.filter((each) => each.score > state.threshold);
 
 function rectangle([cx, cy, w, h]) {
-  return { x: (cx - w / 2) * WIDTH, y: (cy - h / 2) * HEIGHT, width: w * WIDTH, height: h * HEIGHT };
+  const [width, height] = [w * WIDTH, h * HEIGHT];
+  return { x: cx * WIDTH - width / 2, y: cy * HEIGHT - height / 2, width, height };
 }
 
 function visibleQueries() {
@@ -107,7 +108,8 @@ function showLabels(layer, queries) {
 }
 
 function inkOn(colour) {
-  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  const channel = (at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2;
+  const [red, green, blue] = [1, 3, 5].map(channel);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.36 ? "#141418" : "#fff";
 }
 
@@ -145,8 +147,9 @@ function showPoint(layer) {
   const [x, y] = [state.point[0] * WIDTH, state.point[1] * HEIGHT];
   const [rows, columns] = places.grid;
   const [wide, high] = [WIDTH / columns, HEIGHT / rows];
-  svg("rect", { class: "extra cell", width: wide, height: high,
-    x: wide * Math.floor(state.point[0] * columns), y: high * Math.floor(state.point[1] * rows) }, layer);
+  const left = wide * Math.floor(state.point[0] * columns);
+  const top = high * Math.floor(state.point[1] * rows);
+  svg("rect", { class: "extra cell", width: wide, height: high, x: left, y: top }, layer);
   const ring = { class: "extra point", cx: x, cy: y, fill: "none" };
   svg("circle", { ...ring, r: 6 * unit(), stroke: "#000", "stroke-width": 5 * unit() }, layer);
   svg("circle", { ...ring, r: 6 * unit(), stroke: "#fff", "stroke-width": 2.5 * unit() }, layer);

@@ -12,8 +12,9 @@ function queryAt([x, y]) {
     const [cx, cy, w, h] = answerAt(state.step).boxes[query];
     return Math.abs(x - cx) <= w / 2 && Math.abs(y - cy) <= h / 2;
   });
-  const area = (query) => answerAt(state.step).boxes[query][2] * answerAt(state.step).boxes[query][3];
-  return around.sort((a, b) => area(a) - area(b))[0] ?? null;
+  const area = ([, , w, h]) => w * h;
+  const { boxes } = answerAt(state.step);
+  return around.sort((a, b) => area(boxes[a]) - area(boxes[b]))[0] ?? null;
 }
 
 function listen() {

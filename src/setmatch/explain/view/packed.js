@@ -21,7 +21,7 @@ const html = (name, attributes, parent, text = "") => {
   made.textContent = text;
   return parent.appendChild(made);
 };
-const percent = (share) => `${share < 0.095 && share > 0 ? (100 * share).toFixed(1) : Math.round(100 * share)}%`;
+const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)}%`;
 
 const indexOf = new Map(facts.slots.map((slot, index) => [slot, index]));
 for (const each of facts.found) each.query = indexOf.get(each.query);
@@ -99,9 +99,11 @@ function lookSpots(layer, head, query) {
   return found.sort((a, b) => b.weight - a.weight);
 }
 
-function placeMap(layer, [x, y]) {
+function cellOf([x, y]) {
   const [rows, columns] = places.grid;
   const row = Math.min(rows - 1, Math.floor(y * rows));
-  const column = Math.min(columns - 1, Math.floor(x * columns));
-  return places.row((layer * rows + row) * columns + column);
+  return row * columns + Math.min(columns - 1, Math.floor(x * columns));
 }
+
+const placeMap = (layer, point) =>
+  places.row(layer * places.grid[0] * places.grid[1] + cellOf(point));

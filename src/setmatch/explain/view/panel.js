@@ -40,17 +40,15 @@ function showMaps() {
       if (looks) paintSmall(canvas, lookMap(look, head, current()), looks.grid);
       else {
         [canvas.width, canvas.height] = [96, Math.max(1, Math.round((96 * HEIGHT) / WIDTH))];
-        const [cx, cy, w, h] = answerAt(step).boxes[current()];
-        const brush = canvas.getContext("2d");
-        brush.strokeStyle = "#fff9";
-        brush.strokeRect((cx - w / 2) * 96, (cy - h / 2) * canvas.height, w * 96, h * canvas.height);
-        paintSpots(canvas, lookSpots(look, head, current()), 9, 1);
+        outline(canvas, answerAt(step).boxes[current()]);
+        paintSpots(canvas, lookSpots(look, head, current()), spotSize(canvas, 7), 0.5);
       }
     }
   });
   const note = $("maps-note");
   if (looks) {
-    note.textContent = `Rows are layers, columns heads; ${looks.grid[1]} × ${looks.grid[0]} cells.` +
+    const [rows, columns] = looks.grid;
+    note.textContent = `Rows are layers, columns heads; ${columns} × ${rows} cells.` +
       pooledNote(looks);
   } else {
     note.textContent = "Rows are layers, columns heads. Points are as large as their weight; " +
@@ -58,10 +56,18 @@ function showMaps() {
     const levels = Math.max(...facts.looks.level) + 1;
     for (let level = 0; level < levels; level++) {
       const name = level === 0 ? "finest " : level === levels - 1 ? "coarsest" : "middle ";
-      html("i", { class: "dot", style: `background:${LEVELS[level]};margin:0 .25rem 0 .3rem` }, note);
+      const style = `background:${LEVELS[level]};margin:0 .25rem 0 .3rem`;
+      html("i", { class: "dot", style }, note);
       note.append(name);
     }
   }
+}
+
+function outline(canvas, [cx, cy, w, h]) {
+  const [wide, high] = [w * canvas.width, h * canvas.height];
+  const brush = canvas.getContext("2d");
+  brush.strokeStyle = "#fff9";
+  brush.strokeRect(cx * canvas.width - wide / 2, cy * canvas.height - high / 2, wide, high);
 }
 
 const pooledNote = (maps) =>
@@ -75,9 +81,7 @@ function showChosen() {
     html("h2", {}, card, "A place of the picture");
     const [x, y] = [Math.round(state.point[0] * WIDTH), Math.round(state.point[1] * HEIGHT)];
     const map = placeMap(state.layer, state.point);
-    const [, columns] = places.grid;
-    const here = Math.min(places.grid[0] - 1, Math.floor(state.point[1] * places.grid[0])) * columns +
-      Math.min(columns - 1, Math.floor(state.point[0] * columns));
+    const here = cellOf(state.point);
     html("p", {}, card, `x ${x} px, y ${y} px, in encoder layer ${state.layer + 1}`);
     html("p", { class: "soft" }, card, `${percent(map[here])} of its attention stays in its own ` +
       `cell; the cell it looks at most gets ${percent(Math.max(...map))}.`);
@@ -108,10 +112,13 @@ function showChosen() {
     const row = html("tr", { "data-step": step, class: step === state.step ? "now" : "" }, table);
     html("td", {}, row, name);
     row.onclick = () => change({ step });
-    if (answer === null) return html("td", { colspan: 2, class: "soft" }, row, "not trained to answer");
+    if (answer === null) {
+      html("td", { colspan: 2, class: "soft" }, row, "not trained to answer");
+      return;
+    }
     const { slots, scores } = facts.answers[answer];
     bar(row, scores[query], colourOf(slots[query]));
-    return html("td", {}, row, `${nameOf(slots[query])} ${percent(scores[query])}`);
+    html("td", {}, row, `${nameOf(slots[query])} ${percent(scores[query])}`);
   });
 }
 
@@ -135,14 +142,14 @@ function showList() {
   if (count) return;
   const best = facts.found[0];
   html("p", { class: "soft" }, list, "Nothing was found that scores so high. " +
-    `The best guess is ${nameOf(best.slot)} with ${percent(best.score)}: lower the score, or look ` +
-    "at every query.");
+    `The best guess is ${nameOf(best.slot)} with ${percent(best.score)}: lower the score, or ` +
+    "look at every query.");
 }
 
 function hint() {
   if (state.view === "places") {
-    return "Click any point of the picture: what stays bright is what that place looked at in the " +
-      `encoder${looks ? "" : ", on its coarsest feature map"}. Framed: the cell it lies in.`;
+    return "Click any point of the picture: what stays bright is what that place looked at in " +
+      `the encoder${looks ? "" : ", on its coarsest feature map"}. Framed: the cell it lies in.`;
   }
   const start = lookOf(state.step) === null;
   if (start) return "Before the decoder no query has looked at anything: this is where it starts.";
@@ -160,9 +167,10 @@ function hint() {
 function show() {
   const count = foundNow().length;
   $("title").textContent = `Why? ${facts.name}`;
+  const gives = count ? `gives ${count} answer${count === 1 ? "" : "s"}` : "finds nothing";
+  const score = count > 1 ? "score" : "scores";
   $("verdict").textContent =
-    `${facts.model} ${count ? `gives ${count} answer${count === 1 ? "" : "s"}` : "finds nothing"} ` +
-    `that score${count === 1 ? "s" : count ? "" : "s"} above ${percent(state.threshold)}.` +
+    `${facts.model} ${gives} that ${score} above ${percent(state.threshold)}.` +
     (facts.encoderLayers ? "" : " The model has no encoder: no place looked at another.") +
     (facts.slots.length < facts.ofQueries
       ? ` Of its ${facts.ofQueries} queries the best ${facts.slots.length} are here.` : "");

@@ -49,6 +49,13 @@ function paintSpots(canvas, found, largest, line) {
   }
 }
 
+// The radius of the heaviest point: small in small boxes, so that points stay apart.
+function spotSize(canvas, most) {
+  const [, , w, h] = answerAt(state.step).boxes[current()];
+  const side = Math.sqrt(w * canvas.width * h * canvas.height);
+  return Math.min(most, Math.max(0.12 * side, most / 3));
+}
+
 function showVeil() {
   const veil = $("veil");
   const scale = VEIL / Math.max(WIDTH, HEIGHT);
@@ -65,6 +72,7 @@ function showVeil() {
   else if (looks) paintMap(veil, lookMap(look, state.head, current()), looks.grid);
   else {
     flat(0.5);
-    paintSpots(veil, lookSpots(look, state.head, current()), VEIL / 60, VEIL / 600);
+    const seen = lookSpots(look, state.head, current());
+    paintSpots(veil, seen, spotSize(veil, VEIL / 60), VEIL / 600);
   }
 }
