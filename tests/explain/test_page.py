@@ -155,6 +155,15 @@ def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict
     page.wait_for_function("document.getElementById('step').value === '2'")
 
 
+def test_a_hand_on_the_slider_stops_the_play(open_page: OpenPage, pages: dict[str, Path]):
+    """Whoever moves the slider while it plays finds it where it was put."""
+    page = ready(open_page, pages["sampling"])
+    page.locator("#play").click()
+    page.locator("#step").fill("0")
+    page.wait_for_timeout(2200)
+    assert page.input_value("#step") == "0"
+
+
 def test_a_query_names_whom_it_listened_to(open_page: OpenPage, pages: dict[str, Path]):
     """Every query listens to the next one, wholly; a line leads there."""
     page = ready(open_page, pages["seeing"])

@@ -17,6 +17,16 @@ function queryAt([x, y]) {
   return around.sort((a, b) => area(boxes[a]) - area(boxes[b]))[0] ?? null;
 }
 
+let playing = []; // what is still to come
+const stop = () => playing.forEach(clearTimeout);
+
+function play() {
+  stop();
+  const from = state.step === LAST ? 0 : state.step;
+  const steps = [...facts.steps.keys()].slice(from);
+  playing = steps.map((step) => setTimeout(() => change({ step }), 900 * (step - from)));
+}
+
 function listen() {
   const stage = $("stage");
   stage.onpointermove = (event) => {
@@ -35,15 +45,13 @@ function listen() {
     button.onclick = () => change({ view: button.dataset.view, hover: null });
   }
   $("step").max = LAST;
-  $("step").oninput = () => change({ step: Number($("step").value) });
+  $("step").oninput = () => {
+    stop();
+    change({ step: Number($("step").value) });
+  };
   $("threshold").oninput = () => change({ threshold: Number($("threshold").value) / 100 });
   $("every").onchange = () => change({ every: $("every").checked });
-  $("play").onclick = () => {
-    const from = state.step === LAST ? 0 : state.step;
-    for (let step = from; step <= LAST; step++) {
-      setTimeout(() => change({ step }), 900 * (step - from));
-    }
-  };
+  $("play").onclick = play;
   new ResizeObserver(() => showBoxes()).observe(stage);
 }
 
