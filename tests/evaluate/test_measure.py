@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import nn
 
+from setmatch.cli import main
 from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate import Report, evaluate
@@ -290,3 +291,17 @@ def test_a_page_about_nothing_annotated_is_refused_first(data: Path, tmp_path: P
         evaluate(model, data, report=tmp_path / "report.html")
     assert model.asked == 0
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_takes_saved_detections(data: Path, tmp_path: Path, capsys):
+    """A JSON file in the place of a model: table and page; broken, one line and exit code 2."""
+    file, page = tmp_path / "found.json", tmp_path / "report.html"
+    evaluate(ColourFinder(), data, workers=0, detections=file)
+    assert main(["evaluate", str(file), str(data), "--report", str(page)]) == 0
+    assert "22 detections" in capsys.readouterr().out
+    assert "Kinds of error" in page.read_text("utf-8")
+    file.write_text("[{}]")
+    assert main(["evaluate", str(file), str(data)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"setmatch: {file}: detections[0]: has no")
+    assert said.count("\n") == 1

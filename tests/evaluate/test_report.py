@@ -19,6 +19,7 @@ REPORT = Report(
     images=7,
     detections=700,
     unknown=("none",),
+    notes=("7 of 7 images are [upside] down",),
 )
 
 
@@ -37,6 +38,7 @@ def test_the_table_says_everything_in_per_cent():
     assert "54.2" in shown
     assert "7 images, 20 boxes, 700 detections" in shown
     assert "does not know: none" in shown
+    assert "7 of 7 images are [upside] down" in shown
 
 
 def test_the_table_shows_the_best_class_first_and_brackets_as_they_are():

@@ -86,6 +86,16 @@ def test_a_broken_file_is_named_with_place_and_value(tmp_path: Path, content: An
     assert str(caught.value).startswith(str(path))
 
 
+def test_what_lowers_the_numbers_is_said(tmp_path: Path):
+    """Detections of some images, or above a threshold, look like a bad model; a note tells."""
+    report = evaluate_saved(saved(tmp_path, [GOOD]), small())
+    assert report.notes[0] == "1 of 2 images have no detection at all"
+    assert report.notes[1].startswith("No detection scores below 0.50: was there a threshold?")
+    whole = [{**GOOD, "score": 0.05}, {**GOOD, "image_id": 6}]
+    assert evaluate_saved(saved(tmp_path, whole), small()).notes == ()
+    assert len(evaluate_saved(saved(tmp_path, []), small()).notes) == 1
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     """A missing file is no traceback."""
     with pytest.raises(DataError, match=r"none.json: cannot be read"):

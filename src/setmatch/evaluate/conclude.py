@@ -27,12 +27,13 @@ def conclude(
     unknown: tuple[str, ...],
     name: str,
     panoptic: PanopticQuality | None = None,
+    notes: tuple[str, ...] = (),
     writes: bool = True,
 ) -> Report:
     """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
 
     `unknown` are the classes that the answers cannot hold, `name` is what gave them, `panoptic` how
-    good its segments are, where there are any.
+    good its segments are, where there are any, and `notes` say what to bear in mind about them.
     """
     results = answers.results
     judged: Judged | None = None
@@ -51,6 +52,7 @@ def conclude(
         if results.runs is None
         else average_precision(index, results, limit, masks=True),
         panoptic=panoptic,
+        notes=notes,
     )
     if writes:
         outputs.write_numbers(report, results, index)

@@ -18,7 +18,8 @@ class Report(AveragePrecision):
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
     At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
     numbers, where that was asked for; `panoptic` is there where the model has masks and the data
-    set has segments, `masks` where masks were compared as boxes are.
+    set has segments, `masks` where masks were compared as boxes are. `notes` say what
+    to bear in mind when reading the numbers.
     """
 
     images: int
@@ -28,6 +29,7 @@ class Report(AveragePrecision):
     diagnosis: Diagnosis | None = None
     panoptic: PanopticQuality | None = None
     masks: AveragePrecision | None = None
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
@@ -56,6 +58,7 @@ class Report(AveragePrecision):
             notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
         if self.unknown:
             notes.append(f"the model does not know: {', '.join(self.unknown)}")
+        notes += self.notes
         parts = [_summary(self), self._classes(), Text("\n".join(notes), style="dim")]
         if self.masks is not None:
             parts = [Text("boxes"), parts[0], Text("masks"), _summary(self.masks), *parts[1:]]

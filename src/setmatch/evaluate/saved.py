@@ -2,6 +2,7 @@
 
 import json as json_format
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +21,8 @@ from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_o
 from setmatch.evaluate.diagnosis.layers import Answers
 from setmatch.evaluate.outputs import Outputs
 from setmatch.evaluate.report import Report
+
+_LOW = 0.1  # detections above a threshold for display alone have none that score so little
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -69,8 +72,19 @@ def evaluate_saved(
         outputs,
         limit=limit if max_detections is None else max_detections,
         unknown=(),
-        name=Path(found).name,
+        name=str(found),
+        notes=tuple(_notes(results, index)),
     )
+
+
+def _notes(results: Results, index: Index) -> Iterator[str]:
+    """Say what makes the numbers lower than the model that gave the detections deserves."""
+    without = len(index) - int(np.isin(index.image_ids, results.image_ids).sum())
+    if without:
+        yield f"{without} of {len(index)} images have no detection at all"
+    least = float(results.scores.min(initial=1))
+    if len(results) and least > _LOW:
+        yield f"No detection scores below {least:.2f}: was there a threshold? AP counts low scores"
 
 
 def read_detections(path: Path, index: Index) -> Results:

@@ -44,12 +44,12 @@ def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
     diagnosis = report.diagnosis
     assert diagnosis is not None, "a page shows a diagnosis"
     confusion, confusion_note = confusion_table(diagnosis)
-    told = "".join(f"<li>{html.escape(each)}</li>" for each in sentences(diagnosis, report.unknown))
+    told = (*(f"{note}." for note in report.notes), *sentences(diagnosis, report.unknown))
     parts = {
         "name": html.escape(name),
         "source": html.escape(str(judged.index.source)),
         "numbers": _numbers(report, diagnosis),
-        "short": told,
+        "short": "".join(f"<li>{html.escape(each)}</li>" for each in told),
         "classes": class_table(diagnosis.classes),
         "sizes": size_table(diagnosis.sizes),
         "errors": error_table(diagnosis.errors),
