@@ -1,7 +1,9 @@
 """Pascal VOC: a folder of XML files into an Index.
 
-Boxes are read as edges, width = xmax - xmin, as nearly every tool writes them today. Objects that
-are marked difficult become crowds: VOC, too, neither trains on them nor counts them. Corners that
+Boxes are read as edges, width = xmax - xmin, as nearly every tool writes them today; only where the
+file says that its <source><annotation> is PASCAL VOC, as the challenge's own files do, as the first
+and last pixel counted from 1: x = xmin - 1, width = xmax - xmin + 1. Objects that are marked
+difficult become crowds: VOC, too, neither trains on them nor counts them. Corners that
 are swapped are put in order; the size of an image comes from its file where the XML's is absent
 or does not fit. Class slots are the names in alphabetical order, over all splits, unless a
 classes.txt gives another.
@@ -55,6 +57,10 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
         sizes_px.append(_size_px(file, path, repairs))
         for each in file.objects:
             _add(labels, image, slots[_name(file, each)], file, each, repairs)
+    original = sum(file.counts_from_one for file in files)
+    if original:
+        done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
+        repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
     difficult = sum(labels.crowds)
     if difficult:
         done = "as crowds: neither trained on nor counted"
@@ -190,7 +196,8 @@ def _add(
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
         repairs.append(Repair(file.path.name, None, difficult[:40], done, each.line))
-    xywh = (values[0], values[1], width, height)
+    first = float(file.counts_from_one)  # the number of the first pixel
+    xywh = (values[0] - first, values[1] - first, width + first, height + first)
     labels.add(image, slot, xywh, each.line, crowd=difficult == "1")
     for polygon in each.polygons:
         _outline(labels, polygon, file, each, repairs)

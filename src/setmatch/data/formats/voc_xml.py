@@ -28,11 +28,20 @@ class VocObject:
 
 @dataclass
 class VocFile:
-    """What an annotation file says: `values` are the filename, width and height."""
+    """What an annotation file says: `values` are the filename, width and height, and its source."""
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
     objects: list[VocObject] = field(default_factory=list)
+
+    @property
+    def counts_from_one(self) -> bool:
+        """True for the challenge's own files: the pixels of a box from the first to the last.
+
+        They count from 1 (VOC2007 development kit, section "Annotation"); tools that write the
+        format today give edges, counted from 0.
+        """
+        return self.values.get("source", "").upper().startswith("PASCAL VOC")
 
 
 def parse_voc(path: Path) -> VocFile:
@@ -81,6 +90,8 @@ class _Events:
         match self._tags[1:]:
             case ["filename"] | ["size", "width" | "height"]:
                 self._file.values[tag] = text
+            case ["source", "annotation"]:
+                self._file.values["source"] = text
             case ["object", "name" | "difficult"]:
                 self._file.objects[-1].values[tag] = text
             case ["object", "bndbox", side] if side in SIDES:

@@ -1,0 +1,47 @@
+"""From which number VOC files count pixels: the challenge's own from 1, other tools' from 0."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
+
+BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+CORNERS = ((6, 4, 36, 24), (1, 1, 60, 40))
+EDGES = [[6, 4, 30, 20], [1, 1, 59, 39]]
+PIXELS = [[5, 3, 31, 21], [0, 0, 60, 40]]
+SOURCES = {
+    "nothing": ("", EDGES),
+    "labelImg": ("<database>Unknown</database>", EDGES),
+    "Roboflow": ("<database>roboflow.ai</database>", EDGES),
+    "VOC2007": (
+        "<database>The VOC2007 Database</database><annotation>PASCAL VOC2007</annotation>",
+        PIXELS,
+    ),
+}
+
+
+def opened(root: Path, source: str) -> Index:
+    """A picture of 60 × 40 with two objects, of which the last fills it in the challenge's way."""
+    (root / "Annotations").mkdir()
+    (root / "images").mkdir()
+    Image.new("RGB", (60, 40)).save(root / "images" / "a.png")
+    objects = "".join(
+        f"<object><name>dog</name><bndbox>{BOX.format(*each)}</bndbox></object>" for each in CORNERS
+    )
+    (root / "Annotations" / "a.xml").write_text(
+        f"<annotation><filename>a.png</filename><source>{source}</source>"
+        f"<size><width>60</width><height>40</height></size>{objects}</annotation>"
+    )
+    return open_dataset(root, "train")
+
+
+@pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES)
+def test_only_the_challenges_own_files_count_pixels_from_one(tmp_path: Path, source, expected):
+    """What a file says of its source decides, never what its numbers look like; and it is said."""
+    index = opened(tmp_path, source)
+    assert index.xywh_px.tolist() == expected
+    said = [done for done in index.repair_counts if "count pixels from 1" in done]
+    assert len(said) == (expected == PIXELS)
