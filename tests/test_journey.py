@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -85,6 +86,16 @@ def test_what_cannot_be_trained_leaves_nothing(
     assert main(["train", str(data), *SMALL, *arguments, "--out", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_held_out_by_a_hash_are_said_to_be_so(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Who evaluates where there is no validation split hears once what is evaluated instead."""
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "annotations" / "val.json").unlink()
+    assert main(["evaluate", str(run), str(tmp_path / "data"), "--workers", "0"]) == 0
+    assert capsys.readouterr().err.count("held out") == 1
 
 
 def test_a_run_is_evaluated(run: Path, data: Path, tmp_path: Path):

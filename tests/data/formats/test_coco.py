@@ -298,3 +298,12 @@ def test_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObje
         cxcywh = index.target(image).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
     assert len(np.unique(index.annotation_ids)) == len(index.annotation_ids)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_of_ten_thousand_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObject):
+    """The same claim, in the number of cases that is promised."""
+    test_no_json_raises_anything_but_data_errors.hypothesis.inner_test(folder, data)

@@ -204,3 +204,12 @@ def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject
     except DataError:
         return
     assert len(index.panoptic.segment_ids) == len(index.slots)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_of_ten_thousand_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject):
+    """The same claim, in the number of cases that is promised."""
+    test_no_json_raises_anything_but_data_errors.hypothesis.inner_test(root, data)

@@ -320,6 +320,19 @@ def test_no_xml_raises_anything_but_data_errors(tmp_path_factory, nodes, cut, no
     assert np.isfinite(index.xywh_px).all()
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000)
+@given(st.lists(XML, max_size=4), st.integers(0, 400), st.binary(max_size=3))
+def test_of_ten_thousand_no_xml_raises_anything_but_data_errors(
+    tmp_path_factory, nodes, cut, noise
+):
+    """The same claim, in the number of cases that is promised."""
+    test_no_xml_raises_anything_but_data_errors.hypothesis.inner_test(
+        tmp_path_factory, nodes, cut, noise
+    )
+
+
 def test_the_line_of_an_object_is_where_it_begins(tmp_path: Path):
     """So that an editor leads to it."""
     (tmp_path / "a.xml").write_text(xml(DOG, "\n\n", DOG))

@@ -229,6 +229,17 @@ def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: b
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000)
+@given(TEXT.map(str.encode) | st.binary(max_size=40))
+def test_of_ten_thousand_no_label_file_raises_anything_but_data_errors(
+    tmp_path_factory, text: bytes
+):
+    """The same claim, in the number of cases that is promised."""
+    test_no_label_file_raises_anything_but_data_errors.hypothesis.inner_test(tmp_path_factory, text)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab {:\x001", max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
@@ -245,3 +256,12 @@ def test_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
     root = tmp_path_factory.getbasetemp() / "yolo yaml"
     with suppress(DataError):
         one(root, BOX, yaml.safe_dump({"names": ["cat", "dog"], "train": "images"} | tree))
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000)
+@given(st.dictionaries(st.sampled_from(["names", "train", "val", "path", "nc"]), VALUES))
+def test_of_ten_thousand_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
+    """The same claim, in the number of cases that is promised."""
+    test_no_data_yaml_raises_anything_but_data_errors.hypothesis.inner_test(tmp_path_factory, tree)
