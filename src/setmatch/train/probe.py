@@ -45,7 +45,7 @@ class Probe:
 
     def __init__(self, run: Path, detector: Detector, validation: Index, costs: MatchCosts) -> None:
         self._path = run / ANSWERS
-        self._scoring, self._costs = detector.scoring, costs
+        self._detector, self._costs = detector, costs
         # Queries that the image chooses have no name that lasts from one evaluation to the next.
         self._lasting = isinstance(detector, GlobalDetector)
         images = np.flatnonzero(np.diff(validation.offsets) > 0)
@@ -65,7 +65,7 @@ class Probe:
         targets = [self._targets[image_ids[row]] for row in rows]
         device = logits.device
         (pairs,) = match(
-            logits, cxcywh, [t.to(device) for t in targets], self._scoring, self._costs
+            logits, cxcywh, [t.to(device) for t in targets], self._detector.scoring, self._costs
         )
         image, query, target = pairs.image.cpu(), pairs.query.cpu(), pairs.target.cpu()
         slots, owed = (
