@@ -8,21 +8,19 @@ import torch
 from PIL import Image
 from tiny import (
     RECIPE,
-    SHAPE,
     CrashError,
-    TinyTrunk,
+    Processes,
     assert_bit_equal,
     crash_before,
+    final_state,
     log_rows,
-    tiny,
+    tiny_panoptic,
     write_data,
 )
-from torch.nn import functional as F
 
 import setmatch
 from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.models.masks import AttentionMaskHead
 from setmatch.models.presets import MODELS, box_preset
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.loop import train
@@ -33,26 +31,6 @@ STAGES = RECIPE | {
     "boxes": RECIPE["train"] | {"epochs": 1, "checkpoint_every": 1},
     "train": RECIPE["train"] | {"part": "masks", "epochs": 2, "lr": 1e-2},
 }
-
-
-class LevelTrunk(TinyTrunk):
-    """The tiny trunk, whose finer levels are the picture made smaller: they learn nothing."""
-
-    def forward(self, pixels):
-        finer = [F.avg_pool2d(pixels, stride) for stride in (2, 4, 8)]
-        return (*finer, *super().forward(pixels))
-
-
-def tiny_panoptic(num_classes, shape=SHAPE):
-    model = tiny(num_classes, shape)
-    model.backbone = LevelTrunk(norm=False)
-    model.mask_head = AttentionMaskHead(shape.dim, shape.heads, (3, 3, 3))
-    return model
-
-
-@pytest.fixture(autouse=True)
-def _preset(monkeypatch):
-    monkeypatch.setitem(MODELS, "tiny_panoptic", tiny_panoptic)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +82,7 @@ def run_stages(data, out, *overrides, recipe=STAGES, weights="none", **options):
 
 @pytest.fixture(scope="module")
 def whole(scenes, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny_panoptic", tiny_panoptic)
-        return run_stages(scenes, tmp_path_factory.mktemp("whole") / "run").folder
+    return run_stages(scenes, tmp_path_factory.mktemp("whole") / "run").folder
 
 
 def _weights(folder):
@@ -178,6 +154,30 @@ def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_
     with pytest.raises(ConfigError, match="give a detector's --weights"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)
     assert not (tmp_path / "refused").exists()
+
+
+def test_masks_learn_over_two_processes_what_they_learn_in_one(scenes, tmp_path):
+    """A mask head works after the forward pass, when the criterion asks; its gradients are
+    exchanged all the same, and divided by the boxes of all processes.
+    """
+    # No dropout, which differs between processes, and a rate at which AdamW keeps still where a
+    # gradient is rounding alone.
+    still = (
+        "model.preset=tiny_panoptic",
+        "model.arguments.dropout=0.0",
+        "train.epochs=1",
+        "train.lr=1e-5",
+        "train.backbone_lr=1e-5",
+    )
+    run_stages(scenes, tmp_path / "one", *still, recipe=RECIPE)
+    codes, said = Processes(tmp_path / "two", scenes, *still, world=2).wait()
+    assert codes == [0, 0], said
+    mine, theirs = final_state(tmp_path / "one"), final_state(tmp_path / "two")
+    for name in [name for name in mine if name.startswith("trainer.model")]:
+        assert (mine[name] - theirs[name]).abs().max() < 1e-6, name
+    rows = [log_rows(tmp_path / run)[-1] for run in ("one", "two")]
+    for name in ("loss", "mask", "dice", "grad_norm"):
+        assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-4), name
 
 
 def test_of_panoptic_data_the_things_alone_can_be_learnt(scenes, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -26,6 +27,7 @@ from setmatch.models.decoder import Decoder
 from setmatch.models.detector import GlobalDetector
 from setmatch.models.encoder import Encoder
 from setmatch.models.heads import BoxHead
+from setmatch.models.masks import AttentionMaskHead
 from setmatch.models.position import PositionAtAttention, SinePosition
 from setmatch.models.presets import (
     MODELS,
@@ -116,11 +118,27 @@ def tiny_baseline(num_classes, shape=SIX_BOXES):
     return TorchvisionDetector(network, shape.num_detections, 8)
 
 
+class LevelTrunk(TinyTrunk):
+    """The tiny trunk, whose finer levels are the picture made smaller: they learn nothing."""
+
+    def forward(self, pixels):
+        finer = [F.avg_pool2d(pixels, stride) for stride in (2, 4, 8)]
+        return (*finer, *super().forward(pixels))
+
+
+def tiny_panoptic(num_classes, shape=SHAPE):
+    model = tiny(num_classes, shape)
+    model.backbone = LevelTrunk(norm=False)
+    model.mask_head = AttentionMaskHead(shape.dim, shape.heads, (3, 3, 3))
+    return model
+
+
 PRESETS = {
     "tiny": tiny,
     "tiny_norm": tiny_norm,
     "tiny_fragile": tiny_fragile,
     "tiny_baseline": tiny_baseline,
+    "tiny_panoptic": tiny_panoptic,
 }
 
 RECIPE = {
