@@ -73,8 +73,8 @@ class Display:
             self.say(f"watch: {row['says']}", "yellow")
             return
         if row["kind"] == "val":
-            quality = f"PQ {_number(row['PQ'])}, " if "PQ" in row else ""
-            self._evaluated = f"{quality}AP {_number(row['AP'])}"
+            names = [name for name in ("PQ", "mask_AP", "AP") if name in row]
+            self._evaluated = ", ".join(f"{name} {_number(row[name])}" for name in names)
             self.say(f"epoch {row['epoch']}: {self._evaluated}, AP50 {_number(row['AP50'])}")
             return
         shown = [f"{name} {_number(row[name])}" for name in SHOWN if name in row]

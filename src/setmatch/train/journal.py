@@ -111,6 +111,8 @@ class Journal:
     ) -> None:
         """Write the numbers of an evaluation and its probe; classes are left to metrics.json."""
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        if "masks" in metrics:
+            numbers["mask_AP"] = metrics["masks"]["AP"]
         if "panoptic" in metrics:
             quality = metrics["panoptic"]
             numbers |= {"PQ": quality["all"]["PQ"], "PQ_things": quality["things"]["PQ"]}
