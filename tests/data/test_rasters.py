@@ -134,13 +134,17 @@ def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
 @pytest.mark.parametrize(
     ("runs", "problem"),
     [
-        ({"counts": [1, 2], "size": [HEIGHT, WIDTH + 1]}, "run lengths of 40×61 pixels"),
-        ({"counts": "not runs", "size": [HEIGHT, WIDTH]}, "cannot be read"),
-        ({"counts": [1, 2**40], "size": [HEIGHT, WIDTH]}, "cannot be read"),
-        ({"counts": [1, -2], "size": [HEIGHT, WIDTH]}, "cannot be read"),
+        ({"counts": [1, 2], "size": [HEIGHT, WIDTH + 1]}, "of another size than the image"),
+        ({"counts": "not runs", "size": [HEIGHT, WIDTH]}, "that cannot be read"),
+        ({"counts": [1, 2**40], "size": [HEIGHT, WIDTH]}, "that cannot be read"),
+        ({"counts": [1, -2], "size": [HEIGHT, WIDTH]}, "that cannot be read"),
+        ({"counts": [1, "2"], "size": [HEIGHT, WIDTH]}, "that cannot be read"),
     ],
 )
-def test_run_lengths_that_cannot_be_read_are_named(tmp_path: Path, runs, problem):
-    """With the annotation file and the image."""
-    with pytest.raises(DataError, match=rf"set\.json: a\.png: .*{problem}"):
-        instances(tmp_path, runs).target(0, masks=True)
+def test_run_lengths_that_cannot_be_read_are_left_out_by_name(tmp_path: Path, runs, problem):
+    """When the file is read, not after an hour of training; the box stays."""
+    index = instances(tmp_path, [TRIANGLE], runs)
+    (repair,) = index.repairs
+    assert (repair.annotation, repair.done) == (2, f"run lengths {problem}: left out")
+    assert len(index.target(0)) == 2
+    assert len(index.target(0, masks=True)) == 1

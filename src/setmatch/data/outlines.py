@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import hotcoco
 import msgspec
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt8
@@ -15,6 +16,7 @@ from setmatch.data.ragged import offsets_of, take_rows
 
 _NOTHING = (b"null", b'""', b"{}")
 _POLYGONS = msgspec.json.Decoder(list[list[float]])
+SizeOf = Callable[[int], tuple[int, int] | None]  # of the image of an annotation
 Note = Callable[[int, str, str], None]  # annotation, value, what was done
 
 
@@ -62,10 +64,13 @@ def from_rings(
     return _outlines(points_px, sides, rings, b"", [0] * len(rings))
 
 
-def read_outlines(texts: Sequence[msgspec.Raw], note: Note) -> Outlines | None:
+def read_outlines(
+    texts: Sequence[msgspec.Raw], note: Note, size_px_of: SizeOf | None = None
+) -> Outlines | None:
     """Read COCO's segmentations: lists of polygons, or objects with run lengths.
 
-    What is neither is left out, and `note` is told. None where no annotation has an outline.
+    What is neither is left out, and `note` is told, as are run lengths that cannot be read or are
+    not in the size that `size_px_of` gives. None where no annotation has an outline.
     """
     coordinates = array("f")
     sides: list[int] = []
@@ -76,6 +81,10 @@ def read_outlines(texts: Sequence[msgspec.Raw], note: Note) -> Outlines | None:
             polygons = decode(text) if text else []
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             kept = _run_lengths(bytes(text))
+            flaw = _flaw(kept, size_px_of and size_px_of(number)) if kept else ""
+            if flaw:
+                note(number, _short(text), flaw)
+                continue
             runs += kept
             run_sizes[number] = len(kept)
             if not kept and bytes(text) not in _NOTHING:
@@ -144,6 +153,18 @@ def _run_lengths(text: bytes) -> bytes:
     if not whole or not isinstance(tree.get("counts"), str | list):
         return b""
     return json.dumps({"counts": tree["counts"], "size": tree["size"]}).encode()
+
+
+def _flaw(runs: bytes, size_px: tuple[int, int] | None) -> str:
+    """Say what keeps run lengths from being the pixels of an image; nothing when nothing does."""
+    tree = json.loads(runs)
+    if size_px is not None and tree["size"] != list(size_px):
+        return "run lengths of another size than the image: left out"
+    try:
+        hotcoco.mask.area(tree)
+    except (TypeError, ValueError, OverflowError):
+        return "run lengths that cannot be read: left out"
+    return ""
 
 
 def _is_size(size: object) -> bool:

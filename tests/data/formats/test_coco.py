@@ -170,7 +170,7 @@ FINE = {
     "negative ids": lambda t: t["annotations"][0].update(id=-7),
     "no annotations": lambda t: t["annotations"].clear(),
     "polygons": lambda t: t["annotations"][0].update(segmentation=[[0, 0, 1, 1, 2, 0]]),
-    "RLE": lambda t: t["annotations"][2].update(segmentation={"counts": [0, 9], "size": [3, 3]}),
+    "RLE": lambda t: t["annotations"][2].update(segmentation={"counts": [0, 9], "size": [40, 60]}),
     "no info": lambda t: t.pop("info", None),
     "iscrowd as boolean": lambda t: t["annotations"][2].update(iscrowd=True),
     "crowd only": lambda t: t.update(annotations=t["annotations"][2:]),

@@ -128,6 +128,14 @@ REFUSED = {
         lambda t: t["annotations"][0]["segments_info"][0].pop("bbox"),
         r"annotations\[0\]\.segments_info\[0\] \(id 7\): has no 'bbox'",
     ),
+    "the id of nothing": (
+        lambda t: t["annotations"][0]["segments_info"][0].update(id=0),
+        r"annotations\[0\]\.segments_info\[0\].*no colour",
+    ),
+    "an id twice": (
+        lambda t: t["annotations"][1]["segments_info"][1].update(id=7),
+        r"annotations\[1\]\.segments_info\[1\] \(id 7\): has the 'id' of another segment",
+    ),
     "neither thing nor stuff": (
         lambda t: t["categories"][1].update(isthing="no"),
         r"categories\[1\] \(id 184\): 'isthing' is 'no', not 0 or 1",

@@ -193,4 +193,11 @@ def _outlines(
             id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
             repairs.append(Repair(photos.names[rows.image[row]], id_, value, done))
 
-    return read_outlines(records.values("segmentation"), note)
+    def size_px_of(record: int) -> tuple[int, int] | None:
+        row = int(np.searchsorted(rows.origin, record))
+        if row == len(rows.origin) or rows.origin[row] != record:
+            return None
+        height, width = photos.sizes_px[rows.image[row]].tolist()
+        return height, width
+
+    return read_outlines(records.values("segmentation"), note, size_px_of)

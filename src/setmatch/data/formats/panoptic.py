@@ -3,10 +3,13 @@
 Images and their segments are paired by image id, whatever the order of the lists.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Int64
+from numpy.typing import NDArray
 
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
 from setmatch.data.formats.coco import read_categories, read_photos, read_rows
@@ -41,6 +44,9 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     if (segment_ids == NO_ID).any():
         culprit = int(rows.origin[np.flatnonzero(segment_ids == NO_ID)[0]])
         raise segments.error(culprit, "has no 'id'; it should be the segment's colour in the PNG")
+    for flaw, wrong in _ambiguous(rows.image, segment_ids):
+        if wrong.any():
+            raise segments.error(int(rows.origin[wrong.argmax()]), flaw)
     origin, rows = rows.origin, replace(rows, ids=np.arange(1, len(rows.ids) + 1))
     index = assemble(source, photos, categories, rows, None, repairs)
     kept = np.searchsorted(origin, origin[index.annotation_ids - 1])
@@ -105,6 +111,16 @@ def _segments(pictures: Records) -> Records:
         return f"annotations[{picture}].segments_info[{row - first[picture]}]"
 
     return Records(pictures.file, "segments", rows, place)
+
+
+def _ambiguous(
+    image: Int64[NDArray[np.int64], " A"], ids: Int64[NDArray[np.int64], " A"]
+) -> Iterator[tuple[str, Bool[NDArray[np.bool_], " A"]]]:
+    """Yield what ids of segments cannot be, and which are so."""
+    yield "has an 'id' that is no colour: 1 to 16777215", (ids < 1) | (ids >= 256**3)
+    again = np.ones(len(ids), dtype=bool)
+    again[np.unique(np.stack([image, ids], axis=1), axis=0, return_index=True)[1]] = False
+    yield "has the 'id' of another segment of its image", again
 
 
 def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> frozenset[int]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from setmatch.data.images import read_image
 from setmatch.data.index import Index
+from setmatch.data.survey.drawn import drawn_findings
 from setmatch.data.survey.duplicates import Look, Pair, looks_of, near_pairs
 from setmatch.data.survey.findings import Finding
 from setmatch.errors import DataError
@@ -137,7 +138,8 @@ def _open(index: Index, split: str, image: int) -> Picture:
         return Picture(image, (unusable,), None)
     size_px = (pixels.shape[1], pixels.shape[2])
     odd = _oddities(path, size_px, index.size_px(image))
-    findings = (replace(blank, what=what, done=done, value=value) for what, done, value in odd)
+    findings = [replace(blank, what=what, done=done, value=value) for what, done, value in odd]
+    findings += drawn_findings(index, split, image)
     return Picture(image, tuple(findings), *looks_of(pixels))
 
 
