@@ -1,5 +1,7 @@
 """Generated scenes: the same from a seed, with tight boxes, as ordinary COCO on disk."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenery import CLASSES, STUFF, clutter, ground, outlines
-from setmatch.data.scenes import landscape_scene, scene, write_scenes
+from setmatch.data.scenes import EASY, USUAL, landscape_scene, scene, write_scenes
 from setmatch.errors import ConfigError, DataError
 
 
@@ -107,12 +109,11 @@ def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
 
 def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch):
     """The pixels an object changes reach its box on every side, and no further by its own paint."""
-    monkeypatch.setattr("setmatch.data.scenes._MOST_OBJECTS", 1)
     monkeypatch.setattr("setmatch.data.scenes.ground", black)
     monkeypatch.setattr("setmatch.data.scenes.clutter", lambda rng, canvas: canvas)
     checked = 0
     for number in range(30):
-        painted = scene((2, number), 160)
+        painted = scene((2, number), 160, replace(USUAL, most_objects=1))
         for x, y, width, height in painted.xywh_px:
             bright = painted.pixels.max(axis=2) > 30
             rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
@@ -181,3 +182,19 @@ def test_an_unwritable_place_is_named(tmp_path: Path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(DataError, match="taken: cannot be written"):
         write_scenes(tmp_path / "taken", 1, 1, 64, 0, 0)
+
+
+def test_difficulty_bounds_what_is_in_a_scene():
+    """Easy scenes hold few, large objects of the classes that are asked for."""
+    scenes = [scene((7, number), 96, EASY) for number in range(40)]
+    assert {len(each.classes) for each in scenes} == {1, 2, 3}
+    assert {slot for each in scenes for slot in each.classes} == {0, 1, 2}
+    sides = [max(box[2:]) for each in scenes for box in each.xywh_px]
+    assert min(sides) > 10
+
+
+def test_easy_scenes_name_only_their_classes(tmp_path):
+    """The annotation file has the classes that can be there."""
+    write_scenes(tmp_path, 1, 1, 64, 0, 0, EASY)
+    tree = json.loads((tmp_path / "annotations" / "train.json").read_text())
+    assert [each["name"] for each in tree["categories"]] == ["circle", "square", "triangle"]

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
     ("draw", "asking", "predict"),
     ("evaluate", "export", "explain"),
-    ("train",),
+    ("train", "ablate"),
     ("__init__",),
     ("demo", "web", "cli", "__main__"),
 )

@@ -15,7 +15,7 @@ from typing import TextIO
 from cyclopts import App, CycloptsError
 
 import setmatch
-from setmatch.cli.compare import compare
+from setmatch.cli.compare import ablate, compare
 from setmatch.cli.data import convert_data, survey
 from setmatch.cli.explain import explain, queries
 from setmatch.cli.models import convert, demo, evaluate, models, predict, train
@@ -43,6 +43,7 @@ for verb in (
     queries,
     curves,
     compare,
+    ablate,
 ):
     app.command(verb)
 

@@ -1,6 +1,9 @@
 """The verbs that set models beside one another; the package says how verbs are written."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from setmatch.cli.data import DataFormat
 
@@ -73,3 +76,68 @@ def compare(
         found.write_json(json)
     if html is not None:
         write_page(found, html)
+
+
+def ablate(
+    *studies: str,
+    out: Path,
+    data: str | None = None,
+    recipe: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    epochs: int | None = None,
+    seeds: int = 1,
+    scenes: int = 8000,
+    only_tell: Annotated[bool, Parameter(negative="")] = False,
+    device: str = "auto",
+    format: DataFormat | None = None,
+) -> None:
+    """Repeat the paper's ablations: train each arm of a study, and set it beside the paper.
+
+    A campaign that was killed goes on with the same command; torchrun spreads its runs.
+
+    Parameters
+    ----------
+    studies
+        encoder, decoder, position, losses, ffn, auxiliary, no_object, or all.
+    out
+        Folder of the campaign: runs, ablation.json and a plot for each study.
+    data
+        Folder of a data set; without it, small easy scenes are generated.
+    recipe
+        What all arms have in common: a YAML file, or the name of a recipe.
+    set_
+        Change one setting of that recipe, as in --set train.lr=1e-4. May be repeated.
+    epochs
+        Train every arm for so many rounds through the images.
+    seeds
+        Runs of each arm; what differs by less than their spread says nothing.
+    scenes
+        Pictures to generate for training.
+    only_tell
+        Train nothing: tell what has come out so far.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    format
+        What the annotations are, where they could be several.
+    """
+    from rich.console import Console
+
+    from setmatch.ablate import ablate
+    from setmatch.ablate.studies import STUDIES
+
+    length = () if epochs is None else (f"train.epochs={epochs}",)
+    campaign = ablate(
+        [*STUDIES] if studies == ("all",) else studies,
+        out=out,
+        data=data,
+        recipe=recipe,
+        overrides=(*set_, *length),
+        seeds=seeds,
+        scenes=scenes,
+        device=device,
+        format=format,
+        only_tell=only_tell,
+    )
+    for table in campaign.tables():
+        Console().print(table.shown())
+    print(f"written to {campaign.out}")

@@ -47,11 +47,27 @@ LANDSCAPE = Categories(
 )
 
 _FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
-_MOST_OBJECTS = 8
 _TRIES = 12  # places looked for before an object is given up
-_RADIUS = (0.055, 0.27)  # of the picture's side; each octave alike, so that many are small
 _LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
 _LEAST_PX = 24
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard scenes are to read.
+
+    `radius` is of an object, as a fraction of the picture's side; each octave comes alike often, so
+    that many objects are small.
+    """
+
+    most_objects: int = 8
+    radius: tuple[float, float] = (0.055, 0.27)
+    classes: tuple[str, ...] = CLASSES
+    cluttered: bool = True
+
+
+USUAL = Difficulty()
+EASY = Difficulty(3, (0.14, 0.3), ("circle", "square", "triangle"), cluttered=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,14 @@ class Scene:
 
 
 def write_scenes(
-    out: Path, train: int, val: int, size_px: int, seed: int, workers: int, panoptic: bool = False
+    out: Path,
+    train: int,
+    val: int,
+    size_px: int,
+    seed: int,
+    workers: int,
+    difficulty: Difficulty = USUAL,
+    panoptic: bool = False,
 ) -> None:
     """Write scenes of `size_px` × `size_px` pixels as COCO: annotations/{train,val}.json, images/.
 
@@ -85,31 +108,36 @@ def write_scenes(
             (out / folder).mkdir(parents=True, exist_ok=True)
         for number, (split, count) in enumerate((("train", train), ("val", val))):
             write = _write_landscape if panoptic else _write
-            scenes = _painted(partial(write, out, split, size_px, (seed, number)), count, workers)
+            paint = partial(write, out, split, size_px, (seed, number), difficulty)
+            scenes = _painted(paint, count, workers)
             if panoptic:
                 path = out / "annotations" / f"panoptic_{split}.json"
                 segments = [record.segments for record in scenes]
                 write_panoptic_json(path, _listed(size_px, scenes), segments, LANDSCAPE)
             # Last, so that a data set cut short is not taken for a whole one.
-            (out / "annotations" / f"{split}.json").write_text(json.dumps(_coco(size_px, scenes)))
+            (out / "annotations" / f"{split}.json").write_text(
+                json.dumps(_coco(size_px, scenes, difficulty))
+            )
     except OSError as error:
         raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
 
 
-def scene(seed: tuple[int, ...], size_px: int) -> Scene:
+def scene(seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL) -> Scene:
     """Paint the scene that belongs to `seed`."""
     rng = np.random.default_rng(seed)
-    return _with_objects(rng, clutter(rng, ground(rng, size_px)))
+    return _with_objects(rng, ground(rng, size_px), difficulty)
 
 
-def landscape_scene(seed: tuple[int, ...], size_px: int) -> tuple[Scene, Segments]:
+def landscape_scene(
+    seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL
+) -> tuple[Scene, Segments]:
     """Paint the landscape that belongs to `seed`, with objects in it; return all its segments.
 
     Objects come first, in their order, then what is visible of the landscape.
     """
     rng = np.random.default_rng(seed)
     canvas, kinds = landscape(rng, size_px)
-    painted = _with_objects(rng, clutter(rng, canvas))
+    painted = _with_objects(rng, canvas, difficulty)
     bare = np.where(painted.owner < 0, kinds, -1)
     seen = np.unique(bare[bare >= 0])
     count = len(painted.classes)
@@ -124,15 +152,17 @@ def landscape_scene(seed: tuple[int, ...], size_px: int) -> tuple[Scene, Segment
     return painted, segments
 
 
-def _with_objects(rng: np.random.Generator, canvas: Canvas) -> Scene:
+def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficulty) -> Scene:
+    if difficulty.cluttered:
+        canvas = clutter(rng, canvas)
     size_px = len(canvas)
     owner = np.full((size_px, size_px), -1, dtype=np.int16)
     classes: list[int] = []
     drawn_px: list[int] = []
-    for _ in range(int(rng.integers(1, _MOST_OBJECTS + 1))):
+    for _ in range(int(rng.integers(1, difficulty.most_objects + 1))):
         for _ in range(_TRIES):
-            slot = int(rng.integers(len(CLASSES)))
-            sticker = _cut_out(rng, CLASSES[slot], size_px)
+            slot = int(rng.integers(len(difficulty.classes)))
+            sticker = _cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
             area = int(sticker.covered.sum())
             if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
                 _stick(rng, canvas, sticker)
@@ -161,8 +191,10 @@ class _Sticker:
         return np.asarray(self.alpha > 0.5)
 
 
-def _cut_out(rng: np.random.Generator, name: str, side: int) -> _Sticker:
-    radius = side * math.exp(rng.uniform(*np.log(_RADIUS)))
+def _cut_out(
+    rng: np.random.Generator, name: str, side: int, radii: tuple[float, float]
+) -> _Sticker:
+    radius = side * math.exp(rng.uniform(*np.log(radii)))
     centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
     angle, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.78, 1)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
@@ -262,17 +294,19 @@ class _Record:
     segments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _write(out: Path, split: str, size_px: int, seed: tuple[int, int], number: int) -> _Record:
+def _write(
+    out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
+) -> _Record:
     """Paint and save a picture; return its name and objects, without the pixels."""
-    painted = scene((*seed, number), size_px)
+    painted = scene((*seed, number), size_px, difficulty)
     return _Record(_save(out, split, number, painted), tuple(_objects(painted)))
 
 
 def _write_landscape(
-    out: Path, split: str, size_px: int, seed: tuple[int, int], number: int
+    out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
 ) -> _Record:
     """Paint and save a picture and its PNG of segments; objects have their run lengths."""
-    painted, segments = landscape_scene((*seed, number), size_px)
+    painted, segments = landscape_scene((*seed, number), size_px, difficulty)
     name = _save(out, split, number, painted)
     png = f"{Path(name).stem}.png"
     write_png(out / "annotations" / f"panoptic_{split}" / png, segments)
@@ -295,7 +329,7 @@ def _objects(painted: Scene) -> Iterator[dict[str, Any]]:
         yield {"category_id": slot + 1, "bbox": list(box), "area": area, "iscrowd": 0}
 
 
-def _coco(size_px: int, records: list[_Record]) -> dict[str, Any]:
+def _coco(size_px: int, records: list[_Record], difficulty: Difficulty) -> dict[str, Any]:
     annotations = [
         {"image_id": number} | each
         for number, record in enumerate(records, 1)
@@ -303,7 +337,9 @@ def _coco(size_px: int, records: list[_Record]) -> dict[str, Any]:
     ]
     return {
         "images": _listed(size_px, records),
-        "categories": [{"id": slot, "name": name} for slot, name in enumerate(CLASSES, 1)],
+        "categories": [
+            {"id": slot, "name": name} for slot, name in enumerate(difficulty.classes, 1)
+        ],
         "annotations": [{"id": number} | row for number, row in enumerate(annotations, 1)],
     }
 

@@ -106,6 +106,14 @@ class PreNorm(nn.Module):
         return nn.LayerNorm(dim)
 
 
+class PassedBy(nn.Module):
+    """A residual around nothing: tokens go on as they are (an ablation of the paper)."""
+
+    def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return x; the branch is not asked."""
+        return x
+
+
 Residual = type[PostNorm] | type[PreNorm]
 
 

@@ -129,6 +129,15 @@ class GlobalDetector(Detector):
         return (self._with_masks(predictions, masks_of),)
 
 
+class ScratchDetector(GlobalDetector):
+    """The same, to be learnt from nothing: matrices are told apart, so that Muon can have them."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return weight matrices that lie between hidden features, and all the rest."""
+        last = (self.class_head, *list(self.box_head.modules())[-1:])
+        return _matrices_apart(self, last)
+
+
 class MultiScaleDetector(Detector):
     """Trunk, hybrid encoder, queries chosen by the image, a decoder that refines their boxes.
 
@@ -206,16 +215,26 @@ class MultiScaleDetector(Detector):
         The first are what Muon is for; first convolution, heads, embeddings and what places
         sampling points are not (see train/muon.py).
         """
-        special: set[int] = set()
-        for name, module in self.named_modules():
-            last = name.rsplit(".", 1)[-1]
-            if isinstance(module, nn.Embedding | ClassHead) or last in ("last", "offsets"):
-                special |= {id(parameter) for parameter in module.parameters()}
-        first = next(self.backbone.parameters())
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        hidden = [p for p in trained if p.ndim >= 2 and p is not first and id(p) not in special]
-        chosen = {id(parameter) for parameter in hidden}
-        return {"matrices": hidden, "rest": [p for p in trained if id(p) not in chosen]}
+        placing = [
+            module
+            for name, module in self.named_modules()
+            if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
+        ]
+        return _matrices_apart(self, placing)
+
+
+def _matrices_apart(model: Detector, special: Sequence[nn.Module]) -> dict[str, list[nn.Parameter]]:
+    """Return the matrices between hidden features, and all the rest.
+
+    First convolution, embeddings and what belongs to `special` modules are of the rest.
+    """
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    kept = {id(p) for module in (*special, *embeddings) for p in module.parameters()}
+    kept.add(id(next(model.backbone.parameters())))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    hidden = [p for p in trained if p.ndim >= 2 and id(p) not in kept]
+    chosen = {id(parameter) for parameter in hidden}
+    return {"matrices": hidden, "rest": [p for p in trained if id(p) not in chosen]}
 
 
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:

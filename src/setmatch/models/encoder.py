@@ -51,3 +51,16 @@ class Encoder(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, position, allowed)
         return self.norm(tokens)
+
+
+class UnplacedEncoder(Encoder):
+    """An encoder whose tokens compare contents alone; the decoder still gets their positions."""
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N D"],
+        position: Float[Tensor, "#B N D"] | None,
+        allowed: Bool[Tensor, "B 1 1 N"] | None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return the memory that the decoder reads, made without positions."""
+        return super().forward(tokens, None, allowed)

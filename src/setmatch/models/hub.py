@@ -20,6 +20,7 @@ from setmatch.models.layouts import (
     to_layout,
     with_masks,
 )
+from setmatch.models.original import require_published_parts
 from setmatch.models.published import COCO_PANOPTIC_SLOTS
 from setmatch.structures import Card, Categories, Preprocessing
 
@@ -100,6 +101,7 @@ def write_transformers(card: Card, state: State, folder: Path) -> None:
     masks = has_masks(state)
     if card.preset not in {with_masks(t + d, state) for t in TRUNKS.values() for d in ("", "_dc5")}:
         raise WeightsError(f"{card.preset}: transformers has no counterpart of this model")
+    require_published_parts(card)
     if card.arguments.get("norm", "post") != "post":
         raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
     names = {slot: card.categories.names[slot] or "N/A" for slot in range(len(card.categories))}

@@ -64,8 +64,22 @@ def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str
     return Card(name, arguments, categories, source=path.name), ours, notes
 
 
+def require_published_parts(card: Card) -> None:
+    """Raise WeightsError for an ablated model, of which the published code has no counterpart."""
+    position, ffn = card.arguments.get("position", "sine"), card.arguments.get("ffn", "relu")
+    if position not in ("sine", "learned") or ffn != "relu":
+        raise WeightsError(
+            f"{card.preset} with position={position}, ffn={ffn}: the layout has no such model; "
+            "keep it as setmatch's"
+        )
+
+
 def write_original(card: Card, state: State, path: Path) -> None:
-    """Write {"model": tensors, "args": plain values} that the published code loads strictly."""
+    """Write {"model": tensors, "args": plain values} that the published code loads strictly.
+
+    Raises WeightsError for a model that the published code cannot build.
+    """
+    require_published_parts(card)
     masks = has_masks(state)
     table = DEMO if card.preset == "detr_demo" else ORIGINAL_PANOPTIC if masks else ORIGINAL
     settings = {

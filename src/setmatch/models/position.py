@@ -1,4 +1,4 @@
-"""Where a token stands: position encodings, and the two places where a model adds them."""
+"""Where a token stands: position encodings, and the places where a model adds them, if any."""
 
 import math
 
@@ -88,6 +88,20 @@ class PositionAtInput(nn.Module):
         """Return tokens; no position is left for the attentions to add."""
         tokens = self.feature_scale * _tokens(self.projection(features))
         return tokens + _tokens(self.position(valid)), None
+
+
+class NoPosition(nn.Module):
+    """Tokens that do not know where they stand (an ablation of the paper)."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(channels, dim, kernel_size=1)
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
+    ) -> tuple[Float[Tensor, "B N D"], None]:
+        """Return tokens alone; `valid` says nothing that they could use."""
+        return _tokens(self.projection(features)), None
 
 
 def _interleave(angle: Float[Tensor, "*n F"]) -> Float[Tensor, "*n F"]:

@@ -8,31 +8,39 @@ from collections.abc import Callable
 from torch import nn
 
 from setmatch.errors import ConfigError
+from setmatch.models.ablated import FFNS, POSITIONS
 from setmatch.models.attention import PostNorm, PreNorm, Residual
 from setmatch.models.backbone import STAGES, Backbone, frozen_resnet, live_resnet
 from setmatch.models.baselines import BASELINES
 from setmatch.models.decoder import Decoder, DecoderLayer, LastLayerDecoder
 from setmatch.models.denoising import Denoising
-from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
+from setmatch.models.detector import (
+    Detector,
+    GlobalDetector,
+    MultiScaleDetector,
+    ScratchDetector,
+)
 from setmatch.models.encoder import Encoder, EncoderLayer
 from setmatch.models.heads import BoxHead
 from setmatch.models.hybrid import HybridEncoder
 from setmatch.models.masks import AttentionMaskHead
 from setmatch.models.pixel_masks import PixelMaskHead
-from setmatch.models.position import (
-    LearnedPosition,
-    PositionAtAttention,
-    PositionAtInput,
-    SinePosition,
-)
-from setmatch.models.queries import LearnedContent, LearnedQueries, TopKQueries
+from setmatch.models.position import LearnedPosition, PositionAtInput
+from setmatch.models.queries import LearnedContent, TopKQueries
 from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
-from setmatch.models.shapes import NANO, TINY, DetrShape, MultiScaleShape, TransformerShape, fitted
-from setmatch.models.trunk import SmallTrunk
+from setmatch.models.shapes import (
+    NANO,
+    SMALLEST,
+    TINY,
+    DetrShape,
+    MultiScaleShape,
+    TransformerShape,
+    fitted,
+)
+from setmatch.models.trunk import NanoTrunk, SmallTrunk
 from setmatch.scoring import Softmax, Varifocal
 from setmatch.structures import Card
 
-POSITIONS = {"sine": SinePosition, "learned": LearnedPosition}
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
 
@@ -81,6 +89,11 @@ def detr_r18_tiny(num_classes: int, shape: DetrShape = TINY) -> Detector:
 def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detector:
     """The published method made small, with a mask for every query."""
     return _panoptic(live_resnet("resnet18", stages=STAGES), num_classes, shape)
+
+
+def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
+    """The published method for pictures of about 100 pixels, on a trunk of its own."""
+    return _detr(NanoTrunk((16, 32, 64)), num_classes, shape, composition=ScratchDetector)
 
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
@@ -143,6 +156,7 @@ MODELS: dict[str, Preset] = {
     "detr_r101_panoptic": detr_r101_panoptic,
     "detr_r18_tiny": detr_r18_tiny,
     "detr_r18_tiny_panoptic": detr_r18_tiny_panoptic,
+    "detr_nano": detr_nano,
     "detr_demo": detr_demo,
     "setmatch_n": setmatch_n,
     "setmatch_s": setmatch_s,
@@ -186,19 +200,21 @@ def _panoptic(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detecto
 
 
 def _detr(
-    backbone: Backbone,
+    backbone: Backbone | NanoTrunk,
     num_classes: int,
     shape: DetrShape,
     mask_head: AttentionMaskHead | None = None,
+    composition: type[GlobalDetector] = GlobalDetector,
 ) -> Detector:
-    residual = RESIDUALS[shape.norm]
-    scoring = Softmax()
-    return GlobalDetector(
+    residual, placing = RESIDUALS[shape.norm], POSITIONS[shape.position]
+    scoring = Softmax(shape.no_object_weight)
+    trim = FFNS[shape.ffn]
+    return composition(
         backbone,
-        PositionAtAttention(backbone.channels[-1], shape.dim, POSITIONS[shape.position](shape.dim)),
-        Encoder(_encoder_layers(shape, residual), residual.final_norm(shape.dim)),
-        LearnedQueries(shape.num_queries, shape.dim),
-        Decoder(_decoder_layers(shape, residual), shape.dim),
+        placing.tokens(backbone.channels[-1], shape.dim),
+        placing.encoder(trim(_encoder_layers(shape, residual)), residual.final_norm(shape.dim)),
+        placing.queries(shape.num_queries, shape.dim),
+        Decoder(trim(_decoder_layers(shape, residual)), shape.dim),
         nn.Linear(shape.dim, scoring.num_logits(num_classes)),
         BoxHead(shape.dim, shape.dim, shape.dim, 4),
         scoring,

@@ -2,18 +2,21 @@
 
 import dataclasses
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from setmatch.errors import ConfigError
+from setmatch.models.ablated import FFNS, POSITIONS
 from setmatch.models.baselines import NORMS
 from setmatch.structures import Card
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "position": ("sine", "learned"),
+    "position": tuple(POSITIONS),
     "norm": ("post", "pre"),
+    "ffn": tuple(FFNS),
     "batch_norm": tuple(NORMS),
 }
+MAY_BE_0 = ("dropout", "encoder_layers", "no_object_weight")
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,14 @@ class TransformerShape:
 class DetrShape(TransformerShape):
     """What may differ between DETR models of one trunk."""
 
-    position: Literal["sine", "learned"] = "sine"
+    position: Literal["none", "sine_at_input", "learned", "sine_in_decoder", "sine"] = "sine"
     norm: Literal["post", "pre"] = "post"
+    ffn: Literal["relu", "none"] = "relu"
+    no_object_weight: float = 0.1
 
 
 TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)
+SMALLEST = replace(TINY, num_queries=12, dim=64, heads=4, ffn_dim=128, dropout=0.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def _check(preset: str, key: str, value: object, default: object) -> None:
     kinds = (int, float) if isinstance(default, float) else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise ConfigError(f"{what} must be of type {type(default).__name__}")
-    if value < (0 if key in ("dropout", "encoder_layers") else 1):
+    if value < (0 if key in MAY_BE_0 else 1):
         raise ConfigError(f"{what} is too small")
     if key == "dropout" and value >= 1:
         raise ConfigError(f"{what} must be below 1")

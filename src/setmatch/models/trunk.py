@@ -59,6 +59,27 @@ class SmallTrunk(nn.Module):
         return tuple(levels[-len(self.channels) :])
 
 
+class NanoTrunk(nn.Module):
+    """A stem of stride 4 and two stages: one map of stride 16, for pictures of about 100 pixels."""
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        first, second, last = widths
+        self.layers = nn.Sequential(
+            ConvNorm(3, first, stride=2),
+            nn.ReLU(),
+            ConvNorm(first, first, stride=2),
+            nn.ReLU(),
+            ResidualBlock(first, second, stride=2),
+            ResidualBlock(second, last, stride=2),
+        )
+        self.channels = (last,)
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the one feature map."""
+        return (self.layers(pixels.contiguous(memory_format=torch.channels_last)),)
+
+
 def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     first = ResidualBlock(channels, width, stride)
     return nn.Sequential(first, *(ResidualBlock(width, width, 1) for _ in range(blocks - 1)))

@@ -31,6 +31,7 @@ HOST_PATIENCE = timedelta(minutes=30)
 DEVICE_PATIENCE = timedelta(seconds=50)
 ATTENDED_PATIENCE = timedelta(minutes=5)
 UNATTENDED_PATIENCE = timedelta(seconds=25)
+JOINING = ("RANK", "WORLD_SIZE")  # what makes a process one of several
 LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
 
 
@@ -148,6 +149,19 @@ def processes(device: str = "auto") -> Iterator[Runtime]:
         yield Runtime(place, rank, world, host)
     # Only here, not after an error: saying goodbye to a lost process could wait for ever.
     dist.destroy_process_group()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let what runs inside be a run of one process, whatever torchrun has started beside it.
+
+    Each process keeps the device that torchrun's LOCAL_RANK gives it.
+    """
+    kept = {name: os.environ.pop(name) for name in JOINING if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _meet(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | None:

@@ -1,0 +1,121 @@
+"""The studies: named sets of arms, each arm a few changes to one recipe, beside the paper's AP.
+
+Published numbers are those of arXiv 2005.12872, DETR with ResNet-50 on COCO val 2017.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from setmatch.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One experiment: what it changes in the recipe, and what the paper reports of it."""
+
+    name: str
+    overrides: tuple[str, ...] = ()
+    published: float | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Arms that differ in one thing; `reference` names the one that the others are held against."""
+
+    name: str
+    about: str
+    arms: tuple[Arm, ...]
+    reference: str
+    source: str = ""
+
+
+def _argument(key: str, value: object) -> tuple[str, ...]:
+    return (f"model.arguments.{key}={value}",)
+
+
+# Table 4 turns terms off in the matching cost and in the loss alike.
+_NO_GIOU = ("loss.giou=0", "matching.giou=0")
+_NO_L1 = ("loss.l1=0", "matching.l1=0")
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study(
+            "encoder",
+            "layers of the encoder",
+            tuple(
+                Arm(str(layers), _argument("encoder_layers", layers), published)
+                for layers, published in ((0, 36.7), (3, 40.1), (6, 40.6), (12, 41.6))
+            ),
+            "6",
+            "table 2",
+        ),
+        Study(
+            "decoder",
+            "layers of the decoder",
+            tuple(Arm(str(layers), _argument("decoder_layers", layers)) for layers in (1, 2, 3, 6)),
+            "6",
+        ),
+        Study(
+            "position",
+            "where positions enter",
+            tuple(
+                Arm(name, _argument("position", choice), published)
+                for name, choice, published in (
+                    ("none", "none", 32.8),
+                    ("sine at input", "sine_at_input", 39.2),
+                    ("learned at attention", "learned", 39.6),
+                    ("sine in decoder only", "sine_in_decoder", 39.3),
+                    ("sine at attention", "sine", 40.6),
+                )
+            ),
+            "sine at attention",
+            "table 3",
+        ),
+        Study(
+            "losses",
+            "terms of the box loss and of the matching cost",
+            (
+                Arm("class + L1", _NO_GIOU, 35.8),
+                Arm("class + GIoU", _NO_L1, 39.9),
+                Arm("class + L1 + GIoU", (), 40.6),
+            ),
+            "class + L1 + GIoU",
+            "table 4",
+        ),
+        Study(
+            "ffn",
+            "feed-forward networks in the transformer",
+            (
+                Arm("without", _argument("ffn", "none"), 38.3),  # 2.3 less, says section 4.2
+                Arm("with", _argument("ffn", "relu"), 40.6),
+            ),
+            "with",
+            "section 4.2",
+        ),
+        Study(
+            "auxiliary",
+            "losses after every decoder layer, or after the last alone",
+            (Arm("last layer alone", ("loss.auxiliary=false",)), Arm("every layer")),
+            "every layer",
+        ),
+        Study(
+            "no_object",
+            "weight of the class no object",
+            tuple(
+                Arm(str(weight), _argument("no_object_weight", weight))
+                for weight in (0.05, 0.1, 0.4, 1.0)
+            ),
+            "0.1",
+        ),
+    )
+}
+
+
+def find_study(name: str) -> Study:
+    """Return the study called `name`; raises ConfigError with the nearest name there is."""
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STUDIES)}"
+        raise ConfigError(f"study {name}: no such study; {hint}")
+    return STUDIES[name]

@@ -1,0 +1,115 @@
+"""Ablated models differ from the published one in what they are named after, in nothing else."""
+
+import pytest
+import torch
+
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.detector import Detector
+from setmatch.models.presets import build
+from setmatch.models.weights import convert, save
+from setmatch.structures import Batch, Card, Categories
+
+PETS = Categories((3, 7), ("cat", "dog"))
+
+
+def nano(**arguments: object) -> Detector:
+    """The smallest model, with random weights from one seed."""
+    torch.manual_seed(0)
+    return build(Card("detr_nano", arguments, PETS)).eval()
+
+
+def boxes(model: Detector, image: torch.Tensor) -> torch.Tensor:
+    """Where the model says that objects are."""
+    with torch.no_grad():
+        return model(Batch.from_images([image]))[0].predictions.cxcywh[-1, 0]
+
+
+def mirrored_tokens(model: Detector) -> tuple[torch.Tensor, torch.Tensor]:
+    """The memory of a map, and that of its mirror image mirrored back."""
+    torch.manual_seed(1)
+    features = torch.randn(1, 64, 4, 6)
+    cells = torch.ones(1, 4, 6, dtype=torch.bool)
+    memories = []
+    with torch.no_grad():
+        for seen in (features, features.flip(-1)):
+            memory = model.encoder(*model.embed(seen, cells), None)
+            memories.append(memory.transpose(1, 2).view(1, -1, 4, 6))
+    return memories[0], memories[1].flip(-1)
+
+
+@pytest.mark.parametrize(
+    ("position", "blind"),
+    [
+        ("none", True),
+        ("sine_in_decoder", True),
+        ("sine_at_input", False),
+        ("learned", False),
+        ("sine", False),
+    ],
+)
+def test_an_encoder_without_positions_cannot_tell_left_from_right(position: str, blind: bool):
+    """Mirroring the picture mirrors its memory exactly where no position enters the encoder."""
+    memory, mirrored = mirrored_tokens(nano(position=position))
+    assert torch.allclose(memory, mirrored, atol=1e-5) == blind
+
+
+def test_only_the_model_without_any_position_answers_a_mirror_image_alike():
+    """With sine in the decoder alone, the decoder still sees where things are."""
+    torch.manual_seed(1)
+    features = torch.randn(1, 64, 4, 6)
+    cells = torch.ones(1, 4, 6, dtype=torch.bool)
+    same = {}
+    for position in ("none", "sine_in_decoder", "sine_at_input"):
+        model = nano(position=position)
+        answers = []
+        with torch.no_grad():
+            for seen in (features, features.flip(-1)):
+                tokens, place = model.embed(seen, cells)
+                memory = model.encoder(tokens, place, None)
+                answers.append(model.decoder(*model.queries(memory), memory, place, None))
+        same[position] = torch.allclose(answers[0], answers[1], atol=1e-5)
+    assert same == {"none": True, "sine_in_decoder": False, "sine_at_input": False}
+
+
+def test_without_feed_forward_networks_attention_alone_is_left():
+    """Their weights are gone, not idle, and every parameter that is left learns."""
+    whole, bare = nano(), nano(ffn="none")
+    lost = {name for name, _ in whole.named_parameters()} - dict(bare.named_parameters()).keys()
+    assert lost
+    assert all(".ffn." in name or ".around_ffn." in name for name in lost)
+    assert not any("ffn" in name for name in bare.state_dict())
+    predictions = bare.train()(Batch.from_images([torch.randn(3, 64, 64)]))[0].predictions
+    (predictions.logits.sum() + predictions.cxcywh.sum()).backward()
+    assert all(parameter.grad is not None for parameter in bare.parameters())
+
+
+def test_the_weight_of_no_object_is_the_scoring_s():
+    """It changes the loss, and no weight of the model."""
+    assert nano(no_object_weight=0.4).scoring.no_object_weight == 0.4
+    image = torch.randn(3, 64, 64)
+    assert torch.equal(boxes(nano(no_object_weight=0.4), image), boxes(nano(), image))
+
+
+def test_matrices_between_hidden_features_are_told_apart():
+    """First convolution, embeddings and last layers of the heads are none of Muon's."""
+    model = nano()
+    groups = model.parameter_groups()
+    assert groups.keys() == {"matrices", "rest"}
+    assert all(parameter.ndim >= 2 for parameter in groups["matrices"])
+    rest = {id(parameter) for parameter in groups["rest"]}
+    first = model.backbone.layers[0][0].weight
+    last = (model.class_head.weight, model.box_head.layers[-1].weight)
+    assert {id(p) for p in (first, *last, model.queries.embedding.weight)} <= rest
+    assert len(rest) + len(groups["matrices"]) == len(list(model.parameters()))
+
+
+def test_ablated_models_are_kept_but_not_published(tmp_path):
+    """Our own layout takes every model; layouts that have no counterpart refuse."""
+    for arguments in ({"position": "none"}, {"ffn": "none"}):
+        folder = tmp_path / "_".join(map(str, arguments))
+        save(nano(**arguments), folder)
+        with pytest.raises(WeightsError, match="keep it as setmatch's"):
+            convert(folder, tmp_path / "model.pth", "original")
+        convert(folder, tmp_path / f"again_{folder.name}", "setmatch")
+    with pytest.raises(ConfigError, match="sine_in_decoder"):
+        nano(position="sine in decoder")
