@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -104,6 +106,27 @@ def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):
     started = counting(monkeypatch)
     quick(data, tmp_path, "auxiliary")
     assert started == [seen[1].name]
+
+
+def test_processes_share_the_runs_and_train_them_alone(data, tmp_path, monkeypatch):
+    """Each of two takes every other run; the one that ends last tells the whole table."""
+    shares = []
+    for rank in (0, 1):
+
+        @contextmanager
+        def joined(device, rank=rank):
+            yield SimpleNamespace(rank=rank, world=2, first=lambda work: work())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(campaign, "processes", joined)
+            patch.setenv("RANK", str(rank))
+            patch.setenv("WORLD_SIZE", "2")
+            started = counting(patch)
+            done = quick(data, tmp_path, "auxiliary")
+        shares.append(started)
+    assert [len(share) for share in shares] == [1, 1]
+    assert shares[0] != shares[1]
+    assert [len(found) for found in done.tables()[0].outcomes] == [1, 1]
 
 
 def test_other_settings_are_refused(data, tmp_path):
