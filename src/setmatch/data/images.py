@@ -1,5 +1,6 @@
 """Image files to uint8 RGB tensors, upright; a file that cannot be read is an error by name."""
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -160,5 +161,7 @@ def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) ->
 
 
 def _unreadable(path: str | Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).replace(f" {str(path)!r}", "").split()) or type(error).__name__
+    # Pillow names the bytes it was given, which tells a user nothing.
+    text = re.sub(r" (<_io\.BytesIO[^>]*>|'[^']*')$", "", str(error))
+    reason = " ".join(text.split()) or type(error).__name__
     return DataError(f"{path}: cannot be read as an image ({reason}); replace or remove the file")

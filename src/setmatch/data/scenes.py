@@ -4,7 +4,6 @@ Nothing is downloaded, and the same seed gives the same pictures on any number o
 """
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Int16, UInt8
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
 from setmatch.data.formats.write_panoptic import (
     panoptic_record,
@@ -27,15 +26,11 @@ from setmatch.data.scenery import (
     CLASSES,
     STUFF,
     Canvas,
-    Mask,
-    Polygon,
     clutter,
-    contrasting,
-    filling,
     ground,
     landscape,
-    outlines,
 )
+from setmatch.data.stickers import Sticker, cut_out, stick
 from setmatch.errors import ConfigError, DataError
 from setmatch.segments import Segments
 from setmatch.structures import Categories
@@ -46,7 +41,6 @@ LANDSCAPE = Categories(
     frozenset(range(len(CLASSES), len(CLASSES) + len(STUFF))),
 )
 
-_FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
 _TRIES = 12  # places looked for before an object is given up
 _LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
 _LEAST_PX = 24
@@ -162,10 +156,10 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     for _ in range(int(rng.integers(1, difficulty.most_objects + 1))):
         for _ in range(_TRIES):
             slot = int(rng.integers(len(difficulty.classes)))
-            sticker = _cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
+            sticker = cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
             area = int(sticker.covered.sum())
             if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
-                _stick(rng, canvas, sticker)
+                stick(rng, canvas, sticker)
                 owner[sticker.window][sticker.covered] = len(classes)
                 classes.append(slot)
                 drawn_px.append(area)
@@ -177,62 +171,8 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     return Scene(pixels, tuple(classes), boxes, visible, owner)
 
 
-@dataclass(frozen=True)
-class _Sticker:
-    """A shape cut out for a place: `alpha` fills the `window` of the canvas."""
-
-    window: tuple[slice, slice]
-    alpha: Mask
-    polygons: list[Polygon]  # in the window's pixels
-    radius: float
-
-    @property
-    def covered(self) -> NDArray[np.bool_]:
-        return np.asarray(self.alpha > 0.5)
-
-
-def _cut_out(
-    rng: np.random.Generator, name: str, side: int, radii: tuple[float, float]
-) -> _Sticker:
-    radius = side * math.exp(rng.uniform(*np.log(radii)))
-    centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
-    angle, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.78, 1)
-    turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    polygons = [radius * ((line * [1, squeeze]) @ turn) + centre for line in outlines(name)]
-    margin = 1.3 * radius + 2  # for the shadow
-    x0, y0 = (max(math.floor(middle - margin), 0) for middle in centre)
-    x1, y1 = (min(math.ceil(middle + margin), side) for middle in centre)
-    local = [polygon - [x0, y0] for polygon in polygons]
-    image = Image.new("L", ((x1 - x0) * _FINER, (y1 - y0) * _FINER))
-    draw = ImageDraw.Draw(image)
-    for polygon, ink in zip(local, (255, 0), strict=False):
-        draw.polygon(_finer(polygon), fill=ink)
-    return _Sticker((slice(y0, y1), slice(x0, x1)), _averaged(image), local, radius)
-
-
-def _edge(sticker: _Sticker) -> Mask:
-    """Return the line along the inside of a shape's outlines."""
-    height, width = sticker.alpha.shape
-    image = Image.new("L", (width * _FINER, height * _FINER))
-    draw = ImageDraw.Draw(image)
-    # Twice as thick as it looks, because only the inner half is seen.
-    thickness = round(2 * _FINER * max(0.09 * sticker.radius, 1.2))
-    for polygon in sticker.polygons:
-        joint = "curve" if len(polygon) < 20 else None  # circles look round without, and sooner
-        draw.line(_finer(np.concatenate([polygon, polygon[:2]])), 255, thickness, joint)
-    return np.minimum(_averaged(image), sticker.alpha)
-
-
-def _finer(polygon: Polygon) -> list[tuple[float, ...]]:
-    return [tuple(point) for point in (polygon * _FINER).tolist()]
-
-
-def _averaged(image: Image.Image) -> Mask:
-    return np.asarray(image.reduce(_FINER), dtype=np.float32) / np.float32(255)
-
-
 def _leaves_others_visible(
-    owner: Int16[NDArray[np.int16], "H W"], sticker: _Sticker, drawn_px: list[int]
+    owner: Int16[NDArray[np.int16], "H W"], sticker: Sticker, drawn_px: list[int]
 ) -> bool:
     if not drawn_px:
         return True
@@ -240,33 +180,6 @@ def _leaves_others_visible(
     hidden[sticker.window][sticker.covered] = -1
     visible = np.bincount(hidden[hidden >= 0], minlength=len(drawn_px))
     return bool((visible >= np.maximum(_LEAST_VISIBLE * np.array(drawn_px), _LEAST_PX)).all())
-
-
-def _stick(rng: np.random.Generator, canvas: Canvas, sticker: _Sticker) -> None:
-    """Paint a shape onto the canvas: a shadow under it, a line around it, or neither."""
-    patch = canvas[sticker.window]
-    style = rng.integers(3)
-    if style == 0:
-        patch *= 1 - 0.5 * _shadow(rng, sticker)[..., None]
-    colour = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64))
-    paint = filling(rng, colour, *sticker.alpha.shape)
-    if style == 1:
-        line = colour * rng.uniform(0.3, 0.5) if rng.random() < 0.7 else 255 - 0.2 * (255 - colour)
-        paint += (line.astype(np.float32) - paint) * _edge(sticker)[..., None]
-    patch += (paint - patch) * sticker.alpha[..., None]
-
-
-def _shadow(rng: np.random.Generator, sticker: _Sticker) -> Mask:
-    angle = rng.uniform(0, 2 * math.pi)
-    shift = 0.16 * sticker.radius
-    image = Image.fromarray((255 * sticker.alpha).astype(np.uint8))
-    moved = image.transform(
-        image.size,
-        Image.Transform.AFFINE,
-        (1, 0, shift * math.cos(angle), 0, 1, shift * math.sin(angle)),
-    )
-    blurred = moved.filter(ImageFilter.GaussianBlur(0.09 * sticker.radius))
-    return np.asarray(blurred, dtype=np.float32) / np.float32(255)
 
 
 def _box(visible: NDArray[np.bool_]) -> tuple[int, int, int, int]:
