@@ -165,8 +165,8 @@ def test_by_the_clock_everything_follows_the_time():
 
 
 def test_evaluations_that_take_long_become_rare():
-    """By the clock a twentieth of the time goes to evaluations; the first is always due."""
+    """By the clock three hundredths of the time go to evaluations; the first is always due."""
     plan = Plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.evaluates(5, 5.5, 6.5)
     assert not plan.evaluates(5, 11.5, 12.5, evaluating_s=1.0)
-    assert plan.evaluates(5, 23.5, 24.5, evaluating_s=1.0)
+    assert plan.evaluates(5, 35.5, 36.5, evaluating_s=1.0)

@@ -14,7 +14,7 @@ import numpy as np
 from setmatch.config import TrainSettings
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
-CLOCK_EVALUATING = 0.05  # of its time at most, as far as can be known before
+CLOCK_EVALUATING = 0.03  # of its time at most, as far as can be known before
 CLOCK_WARMUP = 0.02  # of its time
 ENDLESS = 10**12
 
