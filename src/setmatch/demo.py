@@ -71,7 +71,7 @@ $numbers
 $figures
 </div>
 <p>Pictures and annotations are in <code>data/</code> (ordinary COCO JSON), the model, its recipe
-and its log in <code>run/</code>.</p>
+and its log in <code>run/</code>: <a href="run/live.html">how it learnt</a>.</p>
 </html>
 """)
 
