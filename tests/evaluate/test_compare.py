@@ -142,7 +142,7 @@ def test_every_kind_of_contestant_has_its_row(comparison, saved):
 def test_a_file_scores_what_its_model_scored(comparison, data, saved):
     """COCO results written by one and read by the other give the same numbers."""
     from setmatch.evaluate.average_precision import average_precision
-    from setmatch.evaluate.compare.contestants import read_detections
+    from setmatch.evaluate.saved import read_detections
 
     index = open_dataset(data, "val")
     results = read_detections(saved[1], index)
@@ -181,12 +181,21 @@ def test_without_data_only_costs_are_told():
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
-        ("[{]", "not COCO results"),
-        ('{"annotations": []}', "not COCO results"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]', r"`score`.*\[0\]"),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]', r"\[0\]\.bbox"),
+        ("[{]", "not valid JSON.*column 3"),
+        ('{"annotations": []}', "not a list of detections.*COCO results"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]',
+            r"detections\[0\]: has no 'score'",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]',
+            r"detections\[0\]: 'bbox' is \[1, 2, 3\]",
+        ),
         ('[{"image_id": 1, "category_id": 99, "bbox": [1, 2, 3, 4], "score": 1}]', "id 99"),
-        ('[{"image_id": 77, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "image id 77"),
+        (
+            '[{"image_id": 77, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detections\[0\]: image_id 77",
+        ),
     ],
 )
 def test_a_broken_detections_file_is_refused_with_the_place(data, tmp_path, entry, complaint):

@@ -186,11 +186,12 @@ def test_of_panoptic_data_the_things_alone_can_be_learnt(scenes, tmp_path):
     assert setmatch.load(run.folder).card.categories.names == ("square",)
 
 
-def test_data_without_masks_are_refused_before_anything_is_written(tmp_path):
-    """A mask head would learn nothing from boxes."""
+@pytest.mark.parametrize("joint", [True, False])
+def test_data_without_masks_are_refused_before_anything_is_written(tmp_path, joint):
+    """A mask head would learn nothing from boxes; nor are boxes learnt first, for days."""
     boxes = write_data(tmp_path / "data") / "annotations/train.json"
     with pytest.raises(DataError, match="boxes but no masks"):
-        run_stages(boxes, tmp_path / "run", joint=True)
+        run_stages(boxes, tmp_path / "run", joint=joint)
     assert not (tmp_path / "run").exists()
 
 

@@ -98,6 +98,8 @@ def train(
             )
             first = None
             if before:
+                # Now, rather than when the boxes have been learnt, which may take days.
+                open_training(data, chosen, format).require_masks()
                 first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
                 if first is None or allow_changes:
                     runtime.first(lambda: keep_recipe(run, chosen))

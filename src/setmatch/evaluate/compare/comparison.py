@@ -19,11 +19,11 @@ from setmatch.evaluate.average_precision import AveragePrecision, average_precis
 from setmatch.evaluate.compare.contestants import (
     Contestant,
     find_contestants,
-    read_detections,
 )
 from setmatch.evaluate.compare.cost import Cost, costs
 from setmatch.evaluate.conclude import COCO_LIMIT
 from setmatch.evaluate.measure import evaluate
+from setmatch.evaluate.saved import read_detections
 from setmatch.files import whole_file
 from setmatch.structures import Batch, Preprocessing
 

@@ -5,14 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import numpy as np
-from jaxtyping import Int64
-from numpy.typing import NDArray
-
-from setmatch.data.index import Index
-from setmatch.errors import ConfigError, DataError
-from setmatch.evaluate.average_precision import Results
+from setmatch.errors import ConfigError
 from setmatch.models.baselines import BASELINES
 from setmatch.models.detector import Detector
 from setmatch.models.presets import MODELS, build
@@ -66,54 +59,6 @@ def find_contestants(
             _require_known(source)
             found.append(Contestant(name, load(source), None, _note(Path(source))))
     return found
-
-
-class _Entry(msgspec.Struct):
-    """One detection of COCO results; whatever else stands there is not read."""
-
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    score: float
-
-
-def read_detections(path: Path, index: Index) -> Results:
-    """Read COCO results of the images of `index`.
-
-    Raises DataError that says which entry is not one, or which category the data set lacks.
-    """
-    try:
-        entries = msgspec.json.decode(path.read_bytes(), type=list[_Entry])
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except msgspec.MsgspecError as error:
-        raise DataError(
-            f"{path}: not COCO results, a list of image_id, category_id, bbox and score ({error}); "
-            "`setmatch evaluate --detections` writes such a file"
-        ) from None
-    ids = np.array([entry.category_id for entry in entries], dtype=np.int64)
-    return Results(
-        np.array([entry.image_id for entry in entries], dtype=np.int64),
-        _slots(ids, index, path),
-        np.array([entry.bbox for entry in entries], dtype=np.float64).reshape(-1, 4),
-        np.array([entry.score for entry in entries], dtype=np.float64),
-    )
-
-
-def _slots(
-    ids: Int64[NDArray[np.int64], " D"], index: Index, path: Path
-) -> Int64[NDArray[np.int64], " D"]:
-    known = np.array(index.categories.ids, dtype=np.int64)
-    order = known.argsort()
-    places = np.searchsorted(known[order], ids).clip(max=len(known) - 1)
-    slots = order[places]
-    strange = ids[known[slots] != ids]
-    if strange.size:
-        raise DataError(
-            f"{path}: category id {strange[0]} of {strange.size} detections is not among those of "
-            f"{index.source} ({', '.join(map(str, index.categories.ids[:10]))}, ...)"
-        )
-    return np.asarray(slots, dtype=np.int64)
 
 
 def _is_preset(source: str) -> bool:
