@@ -93,7 +93,8 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
     processor = time.process_time() - processor
     grown = private_mb() - before
     workers = [Walker(index) for _ in range(4)]
-    epochs = [round(sum(worker.walk() for worker in workers), 1) for _ in range(3)]
+    epochs = [np.sum([worker.walk() for worker in workers], axis=0).tolist() for _ in range(3)]
+    shares, private = zip(*epochs, strict=True)
     for worker in workers:
         worker.stop()
     return {
@@ -104,7 +105,11 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
         "index_mb": round(index.nbytes / 1e6, 1),
         "resident_growth_mb": round(grown, 1),
         "peak_mb": round(status_mb("VmHWM"), 1),
-        "four_workers_private_mb_by_epoch": epochs,
+        # What four workers add to this machine's load: their part of what is shared, and their own.
+        # The latter grows a little while pages that were shared since the fork are written to.
+        "four_workers_mb_by_epoch": [round(mb, 1) for mb in shares],
+        "four_workers_growth": round(shares[-1] / shares[0] - 1, 4),
+        "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private],
     }
 
 
@@ -117,10 +122,11 @@ class Walker:
         self._process = context.Process(target=self._serve, args=(index, end), daemon=True)
         self._process.start()
 
-    def walk(self) -> float:
-        """Read every target; return the MB that this worker shares with nobody."""
+    def walk(self) -> tuple[float, float]:
+        """Read every target; return this worker's MB with its part of what is shared, and alone."""
         self._pipe.send("walk")
-        return float(self._pipe.recv())
+        proportional, private = self._pipe.recv()
+        return proportional, private
 
     def stop(self) -> None:
         """End the process."""
@@ -132,13 +138,18 @@ class Walker:
         while pipe.recv() == "walk":
             for image in range(len(index)):
                 index.target(image)
-            pipe.send(private_mb())
+            pipe.send((rollup_mb("Pss:"), private_mb()))
 
 
 def private_mb() -> float:
     """Return the MB of this process that no other shares (Linux)."""
+    return rollup_mb("Private_")
+
+
+def rollup_mb(key: str) -> float:
+    """Return the MB in the lines of this process' memory map that begin with a key (Linux)."""
     text = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text()
-    lines = [line for line in text.splitlines() if line.startswith("Private_")]
+    lines = [line for line in text.splitlines() if line.startswith(key)]
     return sum(int(line.split()[1]) for line in lines) / 1e3
 
 

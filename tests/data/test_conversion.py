@@ -138,6 +138,14 @@ def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
     assert len((tmp_path / "b/labels/train/train 2.txt").read_text().split()) == 1 + 2 * 9
 
 
+def test_yolo_places_are_beside_the_file_that_names_them(tmp_path: Path):
+    """A "path" would count from where others are started; without one they find the images."""
+    source = write_coco(tmp_path / "coco", {"train": [], "val": []})
+    convert_dataset(source, tmp_path / "yolo", "yolo")
+    lines = (tmp_path / "yolo" / "data.yaml").read_text().splitlines()
+    assert lines[:2] == ["train: images/train", "val: images/val"]
+
+
 def test_images_of_one_name_stay_apart(tmp_path: Path):
     """a.png and a.jpg, or x/a.png and y/a.png, would share a label file."""
     root = write_coco(tmp_path / "a", {"train": [annotation(1, 0, 0, [1, 2, 3, 4])]})

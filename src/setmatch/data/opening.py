@@ -104,6 +104,13 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     _divided(cached(source), canonical(split) == "val")
 
 
+def names_split(path: Path, split: str, format: str | None = None) -> bool:
+    """Return whether a data set has a split, or images to make it from; none of them is read."""
+    parts = find_parts(path, format)
+    divided = None if path.is_file() else _to_divide(parts, split)
+    return divided is not None or any(word in parts for word in words_for(split))
+
+
 def _out(index: Index) -> Bool[NDArray[np.bool_], " N"]:
     return held_out(unpack(index.names, index.name_offsets))
 

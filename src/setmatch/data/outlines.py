@@ -2,9 +2,10 @@
 
 import json
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 import hotcoco
 import msgspec
@@ -24,44 +25,60 @@ Note = Callable[[int, str, str], None]  # annotation, value, what was done
 class Outlines:
     """Polygons of A annotations; R rings with P points (x, y) in pixels; ends are one more.
 
-    Annotation i has the rings `offsets[i]` to `offsets[i + 1]`, ring j the points
+    Annotation i is number `rows[i]` of those that were read: choosing some, or another order, moves
+    no point, and what was not chosen stays, for a cached file is mapped and costs no memory. Of
+    those read, k has the rings `offsets[k]` to `offsets[k + 1]`, ring j the points
     `ring_offsets[j]` to `ring_offsets[j + 1]`. Where a file has COCO's run lengths instead, they
-    are kept as its JSON text: bytes `run_offsets[i]` to `run_offsets[i + 1]` of `runs`.
+    are kept as its JSON text: bytes `run_offsets[k]` to `run_offsets[k + 1]` of `runs`.
     """
 
+    rows: Int64[NDArray[np.int64], " A"]
     points_px: Float32[NDArray[np.float32], "P 2"]
     ring_offsets: Int64[NDArray[np.int64], " ring_ends"]
-    offsets: Int64[NDArray[np.int64], " annotation_ends"]
+    offsets: Int64[NDArray[np.int64], " ends"]
     runs: UInt8[NDArray[np.uint8], " T"]
-    run_offsets: Int64[NDArray[np.int64], " annotation_ends"]
+    run_offsets: Int64[NDArray[np.int64], " ends"]
 
     def rings(self, annotation: int) -> list[Float32[NDArray[np.float32], "_ 2"]]:
         """Return the polygons of an annotation; none where there are none, or run lengths."""
-        first, last = self.offsets[annotation], self.offsets[annotation + 1]
+        row = self.rows[annotation]
+        first, last = self.offsets[row], self.offsets[row + 1]
         ends = self.ring_offsets[first : last + 1].tolist()
         return [self.points_px[a:b] for a, b in pairwise(ends)]
 
     def run_lengths(self, annotation: int) -> str:
         """Return the run lengths of an annotation as JSON; empty where there are none."""
-        start, stop = self.run_offsets[annotation], self.run_offsets[annotation + 1]
+        row = self.rows[annotation]
+        start, stop = self.run_offsets[row], self.run_offsets[row + 1]
         return self.runs[start:stop].tobytes().decode()
 
     def take(self, rows: Int[NDArray[np.integer], " M"]) -> "Outlines":
         """Return the outlines of the chosen annotations, in their order."""
-        rings, offsets = take_rows(self.offsets, rows)
-        points, ring_offsets = take_rows(self.ring_offsets, rings)
-        runs, run_offsets = take_rows(self.run_offsets, rows)
-        return Outlines(self.points_px[points], ring_offsets, offsets, self.runs[runs], run_offsets)
+        return replace(self, rows=self.rows[rows])
 
 
 def from_rings(
-    points_px: Float32[NDArray[np.float32], "P 2"], sides: Sequence[int], rings: Sequence[int]
+    points_px: Float32[NDArray[np.float32], "P 2"],
+    sides: Sequence[int] | Int64[NDArray[np.int64], " R"],
+    rings: Sequence[int] | Int64[NDArray[np.int64], " S"],
+    runs: Mapping[int, bytes] = MappingProxyType({}),
 ) -> Outlines | None:
     """Return outlines whose rings have `sides` points each, each annotation `rings` of them.
 
-    None where there is no ring at all.
+    `runs` are run lengths as JSON, by annotation. None where there is no outline at all.
     """
-    return _outlines(points_px, sides, rings, b"", [0] * len(rings))
+    if not len(sides) and not runs:
+        return None
+    sizes = np.zeros(len(rings), dtype=np.int64)
+    sizes[list(runs)] = [len(text) for text in runs.values()]
+    return Outlines(
+        np.arange(len(rings)),
+        points_px,
+        offsets_of(np.array(sides, dtype=np.int64)),
+        offsets_of(np.array(rings, dtype=np.int64)),
+        np.frombuffer(b"".join(runs[row] for row in sorted(runs)), dtype=np.uint8),
+        offsets_of(sizes),
+    )
 
 
 def read_outlines(
@@ -74,20 +91,19 @@ def read_outlines(
     """
     coordinates = array("f")
     sides: list[int] = []
-    rings, runs, run_sizes = [0] * len(texts), bytearray(), [0] * len(texts)
+    rings, runs = [0] * len(texts), dict[int, bytes]()
     decode = _POLYGONS.decode
     for number, text in enumerate(texts):
         try:
             polygons = decode(text) if text else []
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             kept = _run_lengths(bytes(text))
-            flaw = _flaw(kept, size_px_of and size_px_of(number)) if kept else ""
+            flaw = flaw_of_runs(kept, size_px_of and size_px_of(number)) if kept else ""
             if flaw:
                 note(number, _short(text), flaw)
-                continue
-            runs += kept
-            run_sizes[number] = len(kept)
-            if not kept and bytes(text) not in _NOTHING:
+            elif kept:
+                runs[number] = kept
+            elif bytes(text) not in _NOTHING:
                 note(number, _short(text), "outline neither polygons nor run lengths: left out")
             continue
         for polygon in polygons:
@@ -99,7 +115,7 @@ def read_outlines(
             sides.append(len(polygon) // 2)
             rings[number] += 1
     points_px = np.frombuffer(coordinates, dtype=np.float32).reshape(-1, 2)
-    outlines = _outlines(points_px, sides, rings, bytes(runs), run_sizes)
+    outlines = from_rings(points_px, sides, rings, runs)
     return outlines and _finite(outlines, note)
 
 
@@ -116,30 +132,11 @@ def _finite(outlines: Outlines, note: Note) -> Outlines:
     counts[guilty] = 0
     kept, _ = take_rows(outlines.offsets, np.flatnonzero(counts))
     points, ring_offsets = take_rows(outlines.ring_offsets, kept)
-    return Outlines(
-        outlines.points_px[points],
-        ring_offsets,
-        offsets_of(counts),
-        outlines.runs,
-        outlines.run_offsets,
-    )
-
-
-def _outlines(
-    points_px: Float32[NDArray[np.float32], "P 2"],
-    sides: Sequence[int],
-    rings: Sequence[int],
-    runs: bytes,
-    run_sizes: Sequence[int],
-) -> Outlines | None:
-    if not sides and not runs:
-        return None
-    return Outlines(
-        points_px,
-        offsets_of(np.array(sides, dtype=np.int64)),
-        offsets_of(np.array(rings, dtype=np.int64)),
-        np.frombuffer(runs, dtype=np.uint8),
-        offsets_of(np.array(run_sizes, dtype=np.int64)),
+    return replace(
+        outlines,
+        points_px=outlines.points_px[points],
+        ring_offsets=ring_offsets,
+        offsets=offsets_of(counts),
     )
 
 
@@ -155,7 +152,7 @@ def _run_lengths(text: bytes) -> bytes:
     return json.dumps({"counts": tree["counts"], "size": tree["size"]}).encode()
 
 
-def _flaw(runs: bytes, size_px: tuple[int, int] | None) -> str:
+def flaw_of_runs(runs: bytes, size_px: Sequence[int] | None) -> str:
     """Say what keeps run lengths from being the pixels of an image; nothing when nothing does."""
     tree = json.loads(runs)
     if size_px is not None and tree["size"] != list(size_px):

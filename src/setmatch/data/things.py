@@ -3,11 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.data.ragged import offsets_of
 from setmatch.errors import DataError
 from setmatch.structures import Categories
+
+
+def slots_of_things(categories: Categories) -> Int64[NDArray[np.int64], " C"]:
+    """Return for every slot the one that it has where things alone have slots; -1 for stuff."""
+    things = np.array([slot not in categories.stuff for slot in range(len(categories))], dtype=bool)
+    return np.where(things, things.cumsum() - 1, -1)
 
 
 def things_only(index: Index) -> Index:
@@ -18,13 +26,12 @@ def things_only(index: Index) -> Index:
     known = index.categories
     if not known.stuff:
         return index
-    kept = [slot for slot in range(len(known)) if slot not in known.stuff]
+    slots = slots_of_things(known)
+    kept = np.flatnonzero(slots >= 0).tolist()
     if not kept:
         raise DataError(f"{index.source}: every class is stuff; there are no things to find")
-    rows = np.flatnonzero(np.isin(index.slots, kept))
+    rows = np.flatnonzero(slots[index.slots] >= 0)
     image = np.repeat(np.arange(len(index)), np.diff(index.offsets))[rows]
-    slots = np.full(len(known), -1, dtype=index.slots.dtype)
-    slots[kept] = np.arange(len(kept))
     return replace(
         index,
         categories=Categories(
@@ -33,7 +40,7 @@ def things_only(index: Index) -> Index:
         offsets=offsets_of(np.bincount(image, minlength=len(index))),
         xywh_px=index.xywh_px[rows],
         area_px=index.area_px[rows],
-        slots=slots[index.slots[rows]],
+        slots=slots[index.slots[rows]].astype(index.slots.dtype),
         crowd=index.crowd[rows],
         annotation_ids=index.annotation_ids[rows],
         outlines=index.outlines and index.outlines.take(rows),

@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
+from setmatch.data.formats.coco_flawless import parse_flawless
 from setmatch.data.formats.coco_json import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.formats.layout import image_root, require_files
 from setmatch.data.images import read_size_px
 from setmatch.data.index import Index, Repair
-from setmatch.data.outlines import Outlines, read_outlines
+from setmatch.data.outlines import Outlines, flaw_of_runs, from_rings, read_outlines
 from setmatch.data.repair import NO_ID, NO_LINE, Rows
 from setmatch.errors import DataError
 from setmatch.structures import Categories
@@ -31,15 +32,56 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
     read, is ambiguous, or image files are missing. What was repaired is in `index.repairs`.
     """
     source = Path(annotations)
-    repairs: list[Repair] = []
     with collector_paused():
-        lists = parse(source, InstancesFile)
-        categories = read_categories(lists["categories"], repairs)
-        photos = read_photos(lists["images"], images, repairs)
-        records = lists["annotations"]
-        rows = read_rows(records, photos, categories, repairs)
-        outlines = _outlines(records, rows, photos, repairs)
-        return assemble(source, photos, categories, rows, outlines, repairs)
+        index = _flawless(source, images)
+        return _carefully(source, images) if index is None else index
+
+
+def _flawless(source: Path, images: str | Path | None) -> Index | None:
+    """Read a file of which every annotation is as COCO has it; None for any other.
+
+    Boxes may still be odd: whatever is about numbers alone is looked at afterwards.
+    """
+    parsed = parse_flawless(source)
+    if parsed is None:
+        return None
+    repairs: list[Repair] = []
+    classes, pictures, columns = parsed
+    categories = read_categories(classes, repairs)
+    photos = read_photos(pictures, images, repairs)
+    image = _positions(columns.image_ids, photos.ids)
+    slot = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
+    sizes_px = {row: photos.sizes_px[image[row]].tolist() for row in columns.runs}
+    if (slot < 0).any() or any(
+        flaw_of_runs(runs, sizes_px[row]) for row, runs in columns.runs.items() if image[row] >= 0
+    ):
+        return None
+    count = len(columns.ids)
+    rows = Rows(
+        columns.ids,
+        image,
+        slot,
+        columns.xywh_px,
+        columns.area_px,
+        columns.crowd,
+        np.full(count, NO_LINE, dtype=np.int64),
+        np.arange(count),
+    )
+    rows = _of_listed_images(rows, columns.image_ids, repairs)
+    outlines = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
+    return assemble(source, photos, categories, rows, outlines, repairs)
+
+
+def _carefully(source: Path, images: str | Path | None) -> Index:
+    """Read any file, and name what is wrong with it."""
+    repairs: list[Repair] = []
+    lists = parse(source, InstancesFile)
+    categories = read_categories(lists["categories"], repairs)
+    photos = read_photos(lists["images"], images, repairs)
+    records = lists["annotations"]
+    rows = read_rows(records, photos, categories, repairs)
+    outlines = _outlines(records, rows, photos, repairs)
+    return assemble(source, photos, categories, rows, outlines, repairs)
 
 
 def read_categories(records: Records, repairs: list[Repair]) -> Categories:
@@ -130,11 +172,17 @@ def read_rows(
     origin = np.arange(len(ids))
     crowd = _crowd(records, repairs)
     rows = Rows(ids, image, slot, xywh_px, area_px, crowd, lines, origin)
-    for position in np.flatnonzero(image < 0).tolist():
-        id_ = None if ids[position] == NO_ID else int(ids[position])
+    return _of_listed_images(rows, image_ids, repairs)
+
+
+def _of_listed_images(
+    rows: Rows, image_ids: Int64[NDArray[np.int64], " A"], repairs: list[Repair]
+) -> Rows:
+    for position in np.flatnonzero(rows.image < 0).tolist():
+        id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
         done = "of an image that is not listed: left out"
         repairs.append(Repair("", id_, f"image_id {image_ids[position]}", done))
-    return rows.take(image >= 0)
+    return rows.take(rows.image >= 0)
 
 
 def _areas_px(

@@ -48,7 +48,8 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8")
     places = {split.name: f"images/{split.name}" for split in splits}
-    tree = {"path": ".", **places, "nc": len(names), "names": dict(enumerate(names))}
+    # Without a "path" places are beside this file; others take "." for where they were started.
+    tree = {**places, "nc": len(names), "names": dict(enumerate(names))}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return [

@@ -1,0 +1,93 @@
+"""A folder of VOC files as people have them: every usual fault at once, named, and in no way.
+
+Public VOC sets were found to have these faults, such as the blood cells of BCCD when they were new.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from setmatch.cli import main
+from setmatch.data.opening import open_dataset
+from setmatch.errors import DataError
+
+SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+
+
+def box(*corners: float, name: str = "RBC") -> str:
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners)
+    inner = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+    return f"<object><name>{name}</name><bndbox>{inner}</bndbox></object>\n"
+
+
+SOUND = box(6, 4, 36, 24)
+# By the image's file: its XML file, what that says, and what is reported about it.
+DIRTY = {
+    "plain.jpg": ("plain.xml", SIZE, SOUND, ""),
+    "upper.JPG": ("upper.xml", SIZE, SOUND, ""),
+    "mixed.Jpeg": ("mixed.XML", SIZE, SOUND, ""),
+    "swapped.jpg": ("swapped.xml", SIZE, box(36, 24, 6, 4), "corners swapped"),
+    "flat.jpg": ("flat.xml", SIZE, SOUND + box(9, 4, 9, 24), "without area"),
+    "nothing.jpg": ("nothing.xml", SIZE, SOUND + box(0, 0, 0, 0), "without area"),
+    "outside.jpg": ("outside.xml", SIZE, SOUND + box(90, 4, 99, 24), "outside the image"),
+    "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "passes the image's edge"),
+    "sizeless.jpg": ("sizeless.xml", "", SOUND, "size read from the image"),
+    "zerosize.jpg": ("zerosize.xml", SIZE.replace("60", "0"), SOUND, "size read from the image"),
+    "otherwise.jpg": ("otherwise.xml", SIZE, SOUND, ""),  # its XML names another file
+    "empty.jpg": ("empty.xml", SIZE, "", ""),
+}
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir()
+    for number, (image, (xml, size, objects, _)) in enumerate(DIRTY.items()):
+        colours = (20 * number, 255 - 20 * number, 7 * number)
+        Image.new("RGB", (60, 40), colours).save(tmp_path / "JPEGImages" / image, "JPEG")
+        name = "D:\\cells\\BloodImage_00001.jpg" if image == "otherwise.jpg" else image
+        text = f"<annotation><filename>{name}</filename>\n{size}\n{objects}</annotation>"
+        (tmp_path / "Annotations" / xml).write_text(text)
+    return tmp_path
+
+
+def both(root: Path):
+    return [open_dataset(root, split) for split in ("train", "val")]
+
+
+def test_every_fault_is_named_and_every_image_is_there(dirty: Path):
+    """Each with its file; the targets of all images are inside them."""
+    indexes = both(dirty)
+    names = sorted(index.name(image) for index in indexes for image in range(len(index)))
+    assert names == sorted(DIRTY)
+    told = {(repair.file, repair.done) for index in indexes for repair in index.repairs}
+    for xml, _, _, done in DIRTY.values():
+        assert any(file == xml and done in said for file, said in told) == bool(done)
+    for index in indexes:
+        for image in range(len(index)):
+            cxcywh = index.target(image).cxcywh
+            assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
+            assert len(cxcywh) == (index.name(image) != "empty.jpg")
+
+
+def test_the_survey_names_them_and_lets_it_pass(dirty: Path, capsys: pytest.CaptureFixture[str]):
+    """Nothing of this must be mended by hand, and the mended copy needs no repair."""
+    assert main(["survey", str(dirty), "--fix", str(dirty / "mended")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for _, _, _, done in DIRTY.values():
+        assert done in shown
+    shutil.copytree(dirty / "mended", dirty, dirs_exist_ok=True)
+    for split in ("train", "val"):
+        assert open_dataset(dirty, split, "coco").repairs == ()
+
+
+def test_a_file_that_is_no_xml_is_named(dirty: Path, capsys: pytest.CaptureFixture[str]):
+    """What it said cannot be guessed: training refuses, and the survey says what to mend."""
+    (dirty / "Annotations" / "torn.xml").write_text(f"<annotation>{SIZE}{SOUND}"[:70])
+    Image.new("RGB", (60, 40)).save(dirty / "JPEGImages" / "torn.jpg")
+    with pytest.raises(DataError, match=r"torn\.xml: not valid XML, perhaps cut short"):
+        open_dataset(dirty, "train")
+    assert main(["survey", str(dirty)]) == 1
+    assert "torn.xml" in "".join(capsys.readouterr().out.split())
