@@ -102,7 +102,7 @@ def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], se
         preprocessing.short_side_px, preprocessing.long_side_px, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     )
     masks = PackedMasks.pack(image[:1] == 255)
-    return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh, masks))
+    return training_transform(augment, plain)(image, Target(torch.tensor([5]), cxcywh, masks))[:2]
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
@@ -150,7 +150,7 @@ def test_masks_change_nothing_else(augment: str):
     for each in (None, masks):
         torch.manual_seed(3)
         transform = training_transform(augment, SMALL)
-        answers.append(transform(image, Target(torch.tensor([1, 2]), boxes, each)))
+        answers.append(transform(image, Target(torch.tensor([1, 2]), boxes, each))[:2])
     (plain, without), (pixels, with_masks) = answers
     assert torch.equal(plain, pixels)
     assert torch.equal(without.cxcywh, with_masks.cxcywh)
@@ -170,7 +170,7 @@ def test_an_object_whose_pixels_are_cut_away_goes_with_its_box():
     kept = []
     for seed in range(40):
         torch.manual_seed(seed)
-        _, after = training_transform("detr", SMALL)(image, target)
+        _, after, _ = training_transform("detr", SMALL)(image, target)
         assert len(after.masks) == len(after.cxcywh) == len(after)
         assert after.masks.unpack().flatten(1).any(dim=1).all()
         kept.append(len(after))
@@ -182,7 +182,7 @@ def test_masks_annotated_on_a_larger_copy_fit_the_stored_image():
     masks = PackedMasks.pack(torch.ones(1, 80, 120, dtype=torch.bool))
     whole = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1.0, 1.0]]), masks)
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
-    seen, after = training_transform("none", SMALL)(image, whole)
+    seen, after, _ = training_transform("none", SMALL)(image, whole)
     assert after.masks.unpack().shape == (1, *seen.shape[1:])
 
 
@@ -200,7 +200,7 @@ def test_boxes_stay_inside_and_keep_an_area(augment, size_px, seed, corners):
     target = Target(torch.arange(len(xyxy)), torch.cat([(low + high) / 2, high - low], dim=1))
     torch.manual_seed(seed)
     image = torch.zeros(3, *size_px, dtype=torch.uint8)
-    seen, after = training_transform(augment, SMALL)(image, target)
+    seen, after, _ = training_transform(augment, SMALL)(image, target)
     assert seen.ndim == 3
     assert max(seen.shape) <= 2 * 267
     assert len(after.classes) == len(after.cxcywh)
@@ -266,3 +266,23 @@ def test_an_unknown_augmentation_is_refused():
 def test_spawned_workers_can_be_given_the_augmentation(augment: str):
     """Where processes are not forked (macOS, Windows, Python 3.14) it travels as a pickle."""
     ForkingPickler.dumps(training_transform(augment, Preprocessing(64, 96)))
+
+
+@pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
+def test_what_a_window_cuts_is_counted(augment: str):
+    """Each object is seen whole, is clipped, or is dropped; nothing is lost without a number."""
+    image = torch.zeros(3, 60, 90, dtype=torch.uint8)
+    corners = torch.tensor([[0.05, 0.05], [0.95, 0.05], [0.05, 0.95], [0.95, 0.95], [0.5, 0.5]])
+    boxes = torch.cat([corners, torch.full((5, 2), 0.1)], dim=1)
+    transform = training_transform(augment, SMALL)
+    counts = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        _, after, clipped = transform(image, Target(torch.arange(5), boxes))
+        low, high = (after.cxcywh[:, :2] + side * after.cxcywh[:, 2:] / 2 for side in (-1, 1))
+        at_edge = ((low < 1e-5) | (high > 1 - 1e-5)).any(dim=1)
+        assert clipped <= at_edge.sum()
+        # The box in the middle keeps its shape unless it was cut; so does each of the others.
+        counts.append((len(after), clipped))
+    lost = any(kept < 5 for kept, _ in counts), any(clipped for _, clipped in counts)
+    assert lost == ((augment in ("detr", "small"),) * 2)

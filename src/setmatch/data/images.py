@@ -14,6 +14,7 @@ from torch import Tensor
 
 from setmatch.errors import DataError
 
+UNREADABLE_AT_MOST = 0.01  # of the images to learn from may be left out because of that
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 # What Pillow's decoders raise on damaged files; PIL.UnidentifiedImageError is an OSError.

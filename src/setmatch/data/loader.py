@@ -8,22 +8,40 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
-from setmatch.data.images import read_image
+from setmatch.data.images import UNREADABLE_AT_MOST, read_image
 from setmatch.data.index import Index
 from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
 from setmatch.data.transforms import evaluation_px, prepare, training_transform
+from setmatch.data.workers import workers_for
 from setmatch.errors import DataError
 from setmatch.structures import Batch, Preprocessing, Target
 
-_SKIPPED_AT_MOST = 0.01  # of the images
 _GRACE_S = 30  # as long as cluster managers wait between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of annotated objects on the way into training: how many, and of them how many
+    were clipped at the edge of what is seen, or dropped because nothing of them was in it.
+    """
+
+    objects: int = 0
+    clipped: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: "Seen") -> "Seen":
+        return Seen(
+            self.objects + other.objects,
+            self.clipped + other.clipped,
+            self.dropped + other.dropped,
+        )
 
 
 @dataclass(frozen=True)
@@ -63,12 +81,16 @@ class EvaluationBatch:
 
 
 class TrainingBatches:
-    """The minibatches of one process, in order; `unreadable` lists the images left out so far."""
+    """The minibatches of one process, in order.
+
+    So far, `unreadable` lists the images left out, and `seen` counts what was cut off the others.
+    """
 
     def __init__(
         self, samples: "_TrainingSamples", order: TrainingOrder, workers: int, limit: int
     ) -> None:
         self.unreadable: list[str] = []
+        self.seen = Seen()
         self._samples = samples
         self._order = order
         self._workers = workers
@@ -80,6 +102,7 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Minibatch]:
         for loaded in _load(self._samples, self._order, self._workers):
             self._judge(loaded.problems)
+            self.seen += loaded.seen
             assert loaded.batch is not None, "problems within the limit leave a batch"
             yield loaded.batch
 
@@ -89,8 +112,8 @@ class TrainingBatches:
             return
         if self._samples.skip:
             raise DataError(
-                f"{len(self.unreadable)} unreadable images are more than {_SKIPPED_AT_MOST:.0%} of "
-                f"{len(self._samples.index)}; the last: {self.unreadable[-1]}"
+                f"{len(self.unreadable)} unreadable of {len(self._samples.index)} images; at most "
+                f"{UNREADABLE_AT_MOST:.0%} may be left out; the last: {self.unreadable[-1]}"
             )
         raise DataError(self.unreadable[0])
 
@@ -130,7 +153,6 @@ def training_batches(
     first_step: int,
     steps: int,
     seed: int,
-    on_bad_image: Literal["stop", "skip"] = "stop",
     masks: bool = False,
 ) -> TrainingBatches:
     """Return the minibatches that process `rank` of `world` takes from `first_step` on.
@@ -139,7 +161,7 @@ def training_batches(
     that changes nothing else, but leaves out objects without a pixel. The random numbers of a
     sample come from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be
     dealt out, DataError when there are no masks to ask for, and while iterating DataError for an
-    image that cannot be read: at once, or with "skip" when more than 1% of the images cannot.
+    image that cannot be read: with "skip" only when more than 1% of the images cannot.
     Skipped images are missing from their minibatch; one that would be empty takes the next
     readable image of the index.
     """
@@ -148,9 +170,10 @@ def training_batches(
     order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
     if masks:
         index.require_masks()
-    skip = on_bad_image == "skip"
-    samples = _TrainingSamples(index, data.augment, sized, seed, skip, masks)
-    return TrainingBatches(samples, order, data.workers, int(_SKIPPED_AT_MOST * len(index)))
+    samples = _TrainingSamples(index, data.augment, sized, seed, data.on_bad_image == "skip", masks)
+    return TrainingBatches(
+        samples, order, workers_for(data.workers, world), int(UNREADABLE_AT_MOST * len(index))
+    )
 
 
 def evaluation_batches(
@@ -187,9 +210,10 @@ class _Loaded(Generic[Kind]):
 
     batch: Kind | None
     problems: tuple[str, ...]
+    seen: Seen = Seen()
 
     def pin_memory(self) -> "_Loaded[Kind]":
-        return _Loaded(self.batch and self.batch.pin_memory(), self.problems)
+        return replace(self, batch=self.batch and self.batch.pin_memory())
 
 
 class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
@@ -221,10 +245,13 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         found = [sample for sample in samples if sample is not None]
         if not found or (problems and not self.skip):
             return _Loaded(None, tuple(problems))
-        images, targets, image_ids = zip(*found, strict=True)
-        return _Loaded(Minibatch(Batch.from_images(images), targets, image_ids), tuple(problems))
+        images, targets, image_ids, seen = zip(*found, strict=True)
+        minibatch = Minibatch(Batch.from_images(images), targets, image_ids)
+        return _Loaded(minibatch, tuple(problems), sum(seen, Seen()))
 
-    def _sample(self, place: Place, problems: list[str]) -> tuple[torch.Tensor, Target, int] | None:
+    def _sample(
+        self, place: Place, problems: list[str]
+    ) -> tuple[torch.Tensor, Target, int, Seen] | None:
         epoch, image = place
         try:
             pixels = read_image(self.index.path(image), self.index.size_px(image))
@@ -236,8 +263,9 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         # generator, because seeding a GPU's from a worker is impossible.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-            seen, target = self._transform(pixels, target)
-        return seen, target, int(self.index.image_ids[image])
+            pixels, after, clipped = self._transform(pixels, target)
+        seen = Seen(len(target), clipped, len(target) - len(after))
+        return pixels, after, int(self.index.image_ids[image]), seen
 
 
 class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):

@@ -21,12 +21,13 @@ from setmatch.structures import Preprocessing, Target
 Objects: TypeAlias = BoundingBoxes | Mask
 Scene = tuple[Image | Objects, ...]
 Step = Callable[..., Scene]
-Transform = Callable[[UInt8[Tensor, "3 H W"], Target], tuple[Float[Tensor, "3 h w"], Target]]
+Transform = Callable[[UInt8[Tensor, "3 H W"], Target], tuple[Float[Tensor, "3 h w"], Target, int]]
 
 _PUBLISHED = Preprocessing()
 _SHORT_SIDES_PX = tuple(range(480, 801, 32))
 _SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
 _CROP_SIDES_PX = (384, 600)
+_ROUNDING = 1e-5  # of a side, by which a box may pass the edge without being clipped
 _GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
 
 
@@ -174,20 +175,23 @@ class Augmentation:
 
     def __call__(
         self, image: UInt8[Tensor, "3 H W"], target: Target
-    ) -> tuple[Float[Tensor, "3 h w"], Target]:
-        """Return what one training step sees of an image and its target."""
+    ) -> tuple[Float[Tensor, "3 h w"], Target, int]:
+        """Return what one training step sees of an image and its target, and how many were clipped.
+
+        Clipped are boxes that pass the edge of what is seen; those that keep nothing are dropped.
+        """
         height, width = image.shape[1:]
         scale = torch.tensor([width, height, width, height])
         boxes = BoundingBoxes(
             cxcywh_to_xyxy(target.cxcywh) * scale,
             format=BoundingBoxFormat.XYXY,
             canvas_size=(height, width),
+            clamping_mode=None,  # only in the end, so that what is clipped can be counted
         )
         masks = [] if target.masks is None else [_masks(target.masks, (height, width))]
         seen, boxes, *masks = self.pipeline(Image(image), boxes, *masks)
-        return normalise(seen.as_subclass(Tensor), self.preprocessing), _target(
-            target.classes, boxes, *masks
-        )
+        seen_target, clipped = _target(target.classes, boxes, *masks)
+        return normalise(seen.as_subclass(Tensor), self.preprocessing), seen_target, clipped
 
 
 def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
@@ -269,14 +273,20 @@ def _masks(masks: PackedMasks, size_px: tuple[int, int]) -> Mask:
     return planes if planes.shape[1:] == size_px else F.resize(planes, list(size_px))
 
 
-def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) -> Target:
-    """Return the objects that still have an area, with their boxes as fractions of the canvas."""
+def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) -> tuple[Target, int]:
+    """Return the objects that still have an area, their boxes clipped to the canvas, and how many.
+
+    Boxes are fractions of the canvas.
+    """
     height, width = boxes.canvas_size
-    xyxy = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    whole = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    xyxy = whole.clamp(0, 1)
     keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
     packed = None
     if masks is not None:
         packed = PackedMasks.from_planes(masks.as_subclass(Tensor), len(classes))
         keep &= packed.any()
         packed = packed[keep]
-    return Target(classes[keep], xyxy_to_cxcywh(xyxy[keep].clamp(0, 1)), packed)
+    past_edge = (whole - xyxy).abs().amax(dim=1) > _ROUNDING
+    target = Target(classes[keep], xyxy_to_cxcywh(xyxy[keep]), packed)
+    return target, int((past_edge & keep).sum())

@@ -1,0 +1,208 @@
+"""More than 200 odd image files: each is read as what it shows, or refused by its name."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from setmatch.data.images import read_image
+from setmatch.errors import DataError
+
+# Four quarters of different colours, so that no turn or mirror shows the same.
+PICTURE = np.zeros((32, 48, 3), dtype=np.uint8)
+PICTURE[:16, :24] = (220, 30, 30)
+PICTURE[:16, 24:] = (30, 200, 30)
+PICTURE[16:, :24] = (30, 30, 210)
+PICTURE[16:, 24:] = (240, 240, 240)
+GREY = np.asarray(Image.fromarray(PICTURE).convert("L"))
+GREYS = np.stack([GREY] * 3, axis=-1)
+
+FORMATS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"} | {
+    "WEBP": ".webp"
+}
+EXACT: dict[str, dict[str, object]] = {"JPEG": {"quality": 95, "subsampling": 0}} | {
+    "WEBP": {"lossless": True}
+}
+# How an upright picture is stored so that the tag turns it back.
+STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+def content(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, form, **(EXACT.get(form, {}) | options))
+    return buffer.getvalue()
+
+
+def picture(form: str = "PNG", **options: object) -> bytes:
+    return content(Image.fromarray(PICTURE), form, **options)
+
+
+def turned(form: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](PICTURE)))
+    return content(stored, form, exif=exif)
+
+
+def frames(form: str) -> bytes:
+    later = [Image.fromarray(255 - PICTURE)] * 2
+    return picture(form, save_all=True, append_images=later)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A file of some bytes whose header promises many pixels."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def cut(form: str, share: float) -> bytes:
+    whole = picture(form)
+    return whole[: int(share * len(whole))]
+
+
+def bmp_that_claims(side: int) -> bytes:
+    header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 24, 0, 0, 1, 1, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
+
+
+# By file name: what is in the file, and what it shows.
+SHOWN: dict[str, tuple[bytes, np.ndarray]] = {}
+for form, way in product(("JPEG", "PNG", "WEBP", "TIFF"), STORED):
+    SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), PICTURE)
+for form, suffix in product(FORMATS, (*FORMATS.values(), ".JPG", "")):
+    SHOWN[f"{form} called{suffix}"] = (picture(form), PICTURE)
+for mode, form in (
+    *product(("RGBA", "P", "RGB"), ("PNG", "TIFF")),
+    *product(("P", "RGB"), ("GIF", "BMP")),
+    *product(("CMYK", "YCbCr"), ("TIFF",)),
+    *(("RGBA", "WEBP"), ("CMYK", "JPEG")),
+):
+    whole = Image.fromarray(PICTURE)
+    image = whole.quantize(8) if mode == "P" else whole.convert(mode)
+    SHOWN[f"{mode}{FORMATS[form]}"] = (content(image, form), PICTURE)
+for mode, form in (
+    *product(("L", "LA"), ("PNG", "TIFF")),
+    *product(("L",), ("JPEG", "BMP", "GIF")),
+):
+    SHOWN[f"{mode}{FORMATS[form]}"] = (content(Image.fromarray(GREY).convert(mode), form), GREYS)
+for form in ("PNG", "TIFF"):
+    wide = Image.fromarray(GREY.astype(np.uint16) * 257)
+    SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GREYS)
+for form in ("GIF", "PNG", "TIFF", "WEBP"):
+    SHOWN[f"animated{FORMATS[form]}"] = (frames(form), PICTURE)
+for (height, width), form in product(
+    [(1, 1), (1, 2), (3, 1), (1, 20000), (20000, 1)], ("PNG", "BMP", "TIFF")
+):
+    flat = np.full((height, width, 3), 7, dtype=np.uint8)
+    SHOWN[f"{height}x{width}{FORMATS[form]}"] = (content(Image.fromarray(flat), form), flat)
+for name, options in {
+    "progressive": {"progressive": True},
+    "optimised": {"optimize": True},
+    "a comment": {"comment": b"\xff\xfe not text"},
+    "restarts": {"restart_marker_blocks": 1},
+    "a broken profile": {"icc_profile": b"\0" * 50},
+    "broken EXIF": {"exif": b"Exif\0\0II*\0\x08\0\0\0\xff\xff\xff\xff"},
+    "half of EXIF": {"exif": b"Exif\0\0MM\0*"},
+    "EXIF of noise": {"exif": b"Exif\0\0" + bytes(range(200))},
+}.items():
+    SHOWN[f"{name}.jpg"] = (picture("JPEG", **options), PICTURE)
+for name in ("mit Leerzeichen", "ünïcödé", "50%", "#1", "a;b", "日本", "x" * 200):
+    SHOWN[f"{name}.png"] = (picture(), PICTURE)
+SHOWN["trailing noise.jpg"] = (picture("JPEG") + b"\0noise" * 99, PICTURE)
+
+REFUSED: dict[str, bytes] = {
+    "empty.jpg": b"",
+    "a byte.jpg": b"\xff",
+    "text.jpg": b"not an image",
+    "a page.jpg": b"<!doctype html><title>404</title>",
+    "a document.jpg": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+    "an archive.jpg": b"PK\x03\x04" + b"\0" * 60,
+    "a pointer.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+    "zeros.png": b"\0" * 4096,
+    "a head alone.jpg": b"\xff\xd8\xff\xe0" + b"\0" * 50,
+    "a drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "a film.jpg": b"\0\0\0 ftypisom" + b"\0" * 60,
+    "no pixels.png": png_that_claims(0, 0),
+    "a bomb.png": png_that_claims(60_000, 60_000),
+    "a wide bomb.png": png_that_claims(2**31 - 1, 1),
+    "a bomb.bmp": bmp_that_claims(50_000),
+    "a lie.png": png_that_claims(600, 400),
+    "floating point.tif": content(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
+}
+CUT = {
+    f"{form} cut at {share:.0%}{suffix}": cut(form, share)
+    for (form, suffix), share in product(FORMATS.items(), np.linspace(0.02, 0.98, 13).tolist())
+}
+
+
+def test_there_are_more_than_two_hundred():
+    """As many as were promised, no two alike in name."""
+    assert len({*SHOWN, *REFUSED, *CUT}) == len(SHOWN) + len(REFUSED) + len(CUT) >= 200
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
+    """Upright, in colour, the first frame, whatever the file is called; JPEG within its losses."""
+    data, shown = SHOWN[name]
+    (tmp_path / name).write_bytes(data)
+    pixels = read_image(tmp_path / name).permute(1, 2, 0).numpy().astype(int)
+    assert pixels.shape == shown.shape
+    assert np.abs(pixels - shown).mean() < 3
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str):
+    """In one line, before pixels that are not there take memory."""
+    (tmp_path / name).write_bytes(REFUSED[name])
+    with pytest.raises(DataError, match="cannot be read as an image") as caught:
+        read_image(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_was_cut_short_is_whole_or_refused(tmp_path: Path, name: str):
+    """Where only an ending is gone that no pixel needs; never half a picture."""
+    (tmp_path / name).write_bytes(CUT[name])
+    pixels, problem = None, ""
+    try:
+        pixels = read_image(tmp_path / name).permute(1, 2, 0).numpy().astype(int)
+    except DataError as error:
+        problem = str(error)
+    if pixels is None:
+        assert problem.startswith(f"{tmp_path / name}: ")
+    else:
+        assert np.abs(pixels - PICTURE).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "missing", "link to nothing", "link to itself"])
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str):
+    """Whatever stands where a file should."""
+    path = tmp_path / "a.jpg"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.symlink_to(path if kind == "link to itself" else tmp_path / "nothing.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg: cannot be read"):
+        read_image(path)

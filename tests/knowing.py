@@ -1,0 +1,45 @@
+"""A model that has nothing to learn: it knows the annotations of every picture."""
+
+import torch
+from torch import nn
+
+from setmatch.data.images import read_image
+from setmatch.data.transforms import prepare
+from setmatch.models.detector import Detector
+from setmatch.scoring import Softmax
+from setmatch.structures import Batch, Card, Predictions, Preprocessing, Stream
+
+SIDE = 64
+
+
+class Knowing(Detector):
+    """Knows every picture by its mean, and answers with its annotated masks, at a quarter."""
+
+    def __init__(self, index, wrong: float = 0.0) -> None:
+        nn.Module.__init__(self)
+        self.scoring, self.num_queries = Softmax(), 12
+        self.card = Card("stub", {}, index.categories, Preprocessing(SIDE, SIDE))
+        self.index, self.wrong = index, wrong
+        self.known: dict[tuple, int] = {}
+        for image in range(len(index)):
+            pixels = prepare(read_image(index.path(image)), self.card.preprocessing)
+            self.known[tuple(pixels[:, 0, :4].flatten().tolist())] = image
+
+    def forward(self, batch: Batch, targets=()) -> tuple[Stream, ...]:
+        classes = len(self.index.categories)
+        logits = torch.full((1, len(batch.pixels), 12, classes + 1), -9.0)
+        logits[..., -1] = 3
+        boxes = torch.full((1, len(batch.pixels), 12, 4), 0.5)
+        masks = torch.full((len(batch.pixels), 12, SIDE, SIDE), -9.0)
+        for place, pixels in enumerate(batch.pixels):
+            image = self.known[tuple(pixels[:, 0, :4].flatten().tolist())]
+            generator = torch.Generator().manual_seed(image)
+            target = self.index.target(image, masks=True)
+            for query in range(len(target)):
+                lies = torch.rand((), generator=generator) < self.wrong
+                slot = int(target.classes[query]) if not lies else 0
+                logits[0, place, query, slot] = 9 + query / 10
+                logits[0, place, query, -1] = -9
+            boxes[0, place, : len(target)] = target.cxcywh
+            masks[place, : len(target)] = target.masks.unpack() * 18.0 - 9
+        return (Stream("main", Predictions(logits, boxes, masks)),)
