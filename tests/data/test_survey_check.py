@@ -60,6 +60,15 @@ def test_every_repair_and_drop_is_counted_and_listed(folder: Path, tmp_path: Pat
     assert listed["train.png", 14]["what"] == "box outside the image"
 
 
+def test_the_report_has_room_for_what_augmentation_cut_off(folder: Path, tmp_path: Path):
+    """Counts of a training stand beside what was found before it."""
+    counts = {"since_step": 0, "objects": 9, "clipped": 2, "dropped": 1}
+    check_data(*splits(folder), 5, Preprocessing()).write(tmp_path / "report.json", counts)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["while_training"] == counts
+    assert report["findings"]
+
+
 def test_more_objects_than_queries_are_warned_of(folder: Path):
     """The warning says how many objects, of which image, and what can be done."""
     (said,) = (

@@ -95,6 +95,19 @@ def test_odd_files_are_named(tmp_path: Path, name, write, annotated, what: str |
     assert (picture.look is None) == (what == "cannot be used")
 
 
+@pytest.mark.parametrize(("split", "severity"), [("train", "repaired"), ("val", "mend")])
+def test_few_files_that_cannot_be_used_are_named_and_stop_no_training(
+    tmp_path: Path, split: str, severity: str
+):
+    """One of a hundred is left out of training by name; an evaluation needs every image."""
+    for number in range(100):
+        photograph(number).save(tmp_path / f"{number}.jpg")
+    cut_short(tmp_path / "7.jpg")
+    pictures = opened(index_over(tmp_path, {f"{k}.jpg": (96, 64) for k in range(100)}), split)
+    (found,) = (f for each in pictures for f in each.findings if "cannot be used" in f.what)
+    assert (found.severity, found.file) == (severity, "7.jpg")
+
+
 @pytest.mark.parametrize(
     ("orientation", "annotated", "done"),
     [

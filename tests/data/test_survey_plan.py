@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from setmatch.config import load_recipe
 from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
+from setmatch.data.scenes import write_scenes
 from setmatch.data.survey.plan import (
     FINE_TUNED,
     FINE_TUNED_DENSE,
@@ -50,8 +52,10 @@ def planned(has_gpu: bool, images: int = 500, objects: int = 5, side_px: float =
 
 def test_only_models_that_exist_are_planned():
     """Every name a plan can hold is a model, and what is fine-tuned has published weights."""
-    assert {FINE_TUNED, FINE_TUNED_DENSE, FROM_SCRATCH} <= {*MODELS}
-    assert {FINE_TUNED, FINE_TUNED_DENSE} <= {*PUBLISHED}
+    for suffix in ("", "_panoptic"):
+        plans = {f"{name}{suffix}" for name in (FINE_TUNED, FINE_TUNED_DENSE)}
+        assert plans <= {*PUBLISHED}
+        assert {*plans, f"{FROM_SCRATCH}{suffix}"} <= {*MODELS}
 
 
 @given(
@@ -99,6 +103,20 @@ def test_from_scratch_the_fast_converging_family_is_planned():
     assert plan.recipe.train.muon_lr == own.train.muon_lr > 0
     assert plan.num_queries == 50
     assert 1000 <= plan.steps < 1100
+
+
+def test_where_every_pixel_is_annotated_the_model_has_masks(tmp_path: Path):
+    """With a GPU and without, and the plan is one that can be built and read back."""
+    write_scenes(tmp_path, 2, 1, 64, 0, 0, panoptic=True)
+    plans = [make_plan(open_dataset(tmp_path, "train", "panoptic"), gpu) for gpu in (True, False)]
+    for plan, plain in zip(plans, (FINE_TUNED, FROM_SCRATCH), strict=True):
+        preset = plan.recipe.model.preset
+        assert preset.removesuffix("_panoptic") in (plain, FINE_TUNED_DENSE)
+        assert preset in MODELS
+        assert preset.endswith("_panoptic")
+        assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
+    assert plans[0].weights == plans[0].recipe.model.preset in PUBLISHED
+    assert plans[1].recipe.loss == load_recipe("setmatch_n_panoptic").loss
 
 
 def test_small_objects_ask_for_more_resolution():

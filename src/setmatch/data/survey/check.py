@@ -33,8 +33,11 @@ class DataCheck:
         """Say every kind of finding in a line, the gravest first."""
         return [_sentence(group) for group in grouped(self.findings)]
 
-    def write(self, path: Path) -> None:
-        """Write the counts, and every single repair, drop and finding, as JSON."""
+    def write(self, path: Path, while_training: Mapping[str, object] | None = None) -> None:
+        """Write the counts, and every single repair, drop and finding, as JSON.
+
+        `while_training` counts what augmentation has clipped and dropped since.
+        """
         report = {
             "splits": {
                 facts.name: {
@@ -51,6 +54,8 @@ class DataCheck:
             "counts": dict(Counter(_kind(finding) for finding in self.findings)),
             "findings": [asdict(finding) for finding in self.findings],
         }
+        if while_training is not None:
+            report["while_training"] = while_training
         with whole_file(path) as aside:
             aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
 

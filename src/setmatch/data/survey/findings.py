@@ -21,6 +21,7 @@ SEVERITIES: Mapping[Severity, str] = {
     "note": "worth knowing",
 }
 TINY_PX = 8
+CELL_PX = 32  # the coarsest stride of the models
 FEW_OBJECTS = 10
 _ODD = np.array([0x9E3779B97F4A7C15 * (2 * k + 1) % 2**63 | 1 for k in range(6)], dtype=np.int64)
 
@@ -78,6 +79,7 @@ def findings_of(
         found += _contradictory(split, index, objects)
         found += _crowded(split, index, objects, num_queries)
         found += _tiny(split, index, objects, preprocessing)
+        found += _narrow(split, index, preprocessing)
         found += _classes(split, index, objects, splits.get("train"))
     return found
 
@@ -167,7 +169,8 @@ def _crowded(split: str, index: Index, objects: Objects, num_queries: int) -> It
         yield Finding(
             "note",
             "image with more objects than queries",
-            f"the model answers with {num_queries} boxes; raise num_queries or cut the image",
+            f"the model answers with {num_queries} boxes; raise num_queries "
+            "(--set model.arguments.num_queries=N) or cut the image",
             split,
             index.name(image),
             value=f"{per_image[image]} objects",
@@ -193,6 +196,22 @@ def _tiny(
             objects,
             least,
             f"{tiny} objects ({share:.1%}); the smallest has {side_px[least]:.1f} px, {{box}}",
+        )
+
+
+def _narrow(split: str, index: Index, preprocessing: Preprocessing) -> Iterator[Finding]:
+    """Yield the images that the longest side allowed leaves narrower than a cell of features."""
+    seen_px = index.sizes_px * scales(index.sizes_px, preprocessing)[:, None]
+    for image in np.flatnonzero(seen_px.min(axis=1) < CELL_PX).tolist():
+        height, width = np.maximum(seen_px[image].round().astype(int), 1).tolist()
+        yield Finding(
+            "note",
+            f"image narrower than {CELL_PX} px after resizing",
+            f"the coarsest features have one cell for {CELL_PX} px, so that little of it is seen; "
+            "raise data.long_side_px, or cut the image into pieces",
+            split,
+            index.name(image),
+            value=f"seen in {width}x{height} pixels",
         )
 
 

@@ -196,7 +196,7 @@ def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[st
     count = f"{len(names)} object{'' if len(names) == 1 else 's'}"
     caption = f"{split}/{index.name(image)}: {count}" + (f" ({why})" if why else "")
     return (
-        f'<figure><div class="frame"><img alt="" loading="lazy" src="{_embedded(index, image)}">'
+        f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}">'
         f"{drawn}</div><figcaption>{html.escape(caption)}</figcaption></figure>"
     )
 

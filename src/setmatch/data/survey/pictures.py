@@ -12,7 +12,8 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from PIL import Image
 
-from setmatch.data.images import read_image
+from setmatch.data.folders import canonical
+from setmatch.data.images import UNREADABLE_AT_MOST, read_image
 from setmatch.data.index import Index
 from setmatch.data.survey.drawn import drawn_findings
 from setmatch.data.survey.duplicates import Look, Pair, looks_of, near_pairs
@@ -93,7 +94,17 @@ def open_pictures(
         for picture in readers.map(partial(_open, index, split), images):
             opened.append(picture)
             on_picture()
+    unusable = sum(picture.look is None for picture in opened)
+    if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * len(opened):
+        return [_left_out(picture) if picture.look is None else picture for picture in opened]
     return opened
+
+
+def _left_out(picture: Picture) -> Picture:
+    """Return a picture that cannot be used, of so few that training goes on without them."""
+    done = "left out of training, which takes that for up to 1% of its images"
+    (finding,) = picture.findings
+    return replace(picture, findings=(replace(finding, severity="repaired", done=done),))
 
 
 def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Twins]:
@@ -131,7 +142,8 @@ def _open(index: Index, split: str, image: int) -> Picture:
         pixels = read_image(path, index.size_px(image))
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        done = "training would stop at it"
+        evaluated = canonical(split) in ("val", "test")
+        done = f"{'evaluation' if evaluated else 'training'} would stop at it"
         unusable = replace(
             blank, severity="mend", what="image that cannot be used", done=done, value=reason
         )

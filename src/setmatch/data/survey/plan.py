@@ -90,6 +90,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
     """Choose a model and its recipe for a training split, from its index alone.
 
     With a GPU published weights are fine-tuned; without one a small model learns from nothing.
+    Where every pixel is annotated, the model has masks.
     """
     objects = objects_of(training)
     per_image = np.bincount(objects.image, minlength=len(training))
@@ -109,7 +110,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
     }
     recipe = load_recipe(
-        "finetune" if has_gpu else FROM_SCRATCH,  # which has a recipe of its name
+        "finetune" if has_gpu else _fit(FROM_SCRATCH, training),  # which has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
     plan = Plan(recipe, weights, (), len(training))
@@ -131,7 +132,7 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     seen = Preprocessing() if large else Preprocessing(480, 800)
     sides_px = _sides_px(training, seen)
     small = (sides_px < SMALL_PX).sum() / max(len(sides_px), 1)
-    preset = FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED
+    preset = _fit(FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED, training)
     why = f"{small:.0%} of the objects are small at this resolution"
     reasons = [
         f"{preset}, fine-tuned from its published weights: {why}",
@@ -152,20 +153,27 @@ def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     allowed = [side for side in _SCRATCH_SIDES_PX if side <= limit] or [_SCRATCH_SIDES_PX[0]]
     quarter = {side: _lower_quarter_px(training, _seen(side)) for side in allowed}
     short_px = next((side for side in allowed if quarter[side] >= _LEGIBLE_PX), allowed[-1])
+    preset = _fit(FROM_SCRATCH, training)
     reasons = [
-        f"{FROM_SCRATCH} from random weights, because there is no GPU here; on a machine with one "
-        f"the plan is to fine-tune {FINE_TUNED}, which has learnt from COCO's photographs",
+        f"{preset} from random weights, because there is no GPU here; on a machine with one "
+        f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learnt from COCO's "
+        "photographs",
         f"short side {short_px} px: three quarters of the objects are then larger than "
         f"{quarter[short_px]:.0f} px",
     ]
     settings = {
-        "model.preset": FROM_SCRATCH,
+        "model.preset": preset,
         "data.short_side_px": short_px,
         "data.long_side_px": _seen(short_px).long_side_px,
         "train.batch_size": 16,
         "train.micro_batch": 16 if short_px <= 224 else 8,
     }
     return settings, "none", reasons
+
+
+def _fit(preset: str, training: Index) -> str:
+    """Return the preset, or the same with masks where the data show what every pixel is."""
+    return preset if training.panoptic is None else f"{preset}_panoptic"
 
 
 def _seen(short_px: int) -> Preprocessing:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from setmatch.config import Recipe
 from setmatch.data.folders import canonical
 from setmatch.data.index import Index
-from setmatch.data.opening import find_parts, open_dataset, require_split
+from setmatch.data.opening import find_parts, names_split, open_dataset, require_split
 from setmatch.data.parts import WHOLE
 from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
@@ -156,10 +156,13 @@ def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list
     unreadable = []
     others = sorted(name for name in parts if name != WHOLE and canonical(name) is None)
     for split in (*_SPLITS, *others):
+        if not names_split(data, split, format):
+            continue
         try:
-            require_split(data, split, format)
+            if split != "train" and "train" in splits:
+                require_split(data, split, format)
         except DataError:
-            continue  # it has no such split
+            continue  # too few images were read to hold some out
         try:
             splits[split] = open_dataset(data, split, format)
         except DataError as error:

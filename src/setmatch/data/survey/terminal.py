@@ -157,10 +157,10 @@ def _indented(markup: str, columns: int) -> RenderableType:
     """Return a line whose continuation hangs two columns further in."""
     hanging = Table.grid()
     hanging.add_column(width=columns)
-    hanging.add_column()
+    hanging.add_column(overflow="fold")  # a long path would lose its end, which is the file's name
     first, _, rest = markup.partition(" ")
     if first.endswith("•[/]"):
-        hanging.add_column()
+        hanging.add_column(overflow="fold")
         hanging.add_row("", f"{first} ", rest)
     else:
         hanging.add_row("", markup)
