@@ -193,6 +193,15 @@ def test_difficulty_bounds_what_is_in_a_scene():
     assert min(sides) > 10
 
 
+def test_a_colour_may_tell_the_class():
+    """In easy scenes circles are red, squares green and triangles blue, wherever they are seen."""
+    for number in range(20):
+        painted = scene((8, number), 64, EASY)
+        for place, slot in enumerate(painted.classes):
+            seen = painted.pixels[painted.owner == place].mean(axis=0)
+            assert seen.argmax() == slot
+
+
 def test_easy_scenes_name_only_their_classes(tmp_path):
     """The annotation file has the classes that can be there."""
     write_scenes(tmp_path, 1, 1, 64, 0, 0, EASY)

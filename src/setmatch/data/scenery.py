@@ -89,9 +89,12 @@ def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
     return np.asarray(canvas * (1 - alpha) + marks[..., :3] * alpha, dtype=np.float32)
 
 
-def contrasting(rng: np.random.Generator, against: Colour) -> Colour:
-    """Return a colour that stands out from another: the better of three."""
-    colours = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
+def contrasting(rng: np.random.Generator, against: Colour, hue: float | None = None) -> Colour:
+    """Return a colour that stands out from another, the best of three; a clear one of `hue`."""
+    if hue is None:
+        colours = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
+    else:
+        colours = [_vivid(rng, hue, (0.6, 1.0), (0.5, 1.0)) for _ in range(3)]
     return max(colours, key=lambda colour: float(np.abs(colour - against).sum()))
 
 

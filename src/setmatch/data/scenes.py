@@ -58,10 +58,11 @@ class Difficulty:
     radius: tuple[float, float] = (0.055, 0.27)
     classes: tuple[str, ...] = CLASSES
     cluttered: bool = True
+    coloured: bool = False  # each class has a hue of its own
 
 
 USUAL = Difficulty()
-EASY = Difficulty(3, (0.14, 0.3), ("circle", "square", "triangle"), cluttered=False)
+EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=False, coloured=True)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
             sticker = cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
             area = int(sticker.covered.sum())
             if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
-                stick(rng, canvas, sticker)
+                stick(rng, canvas, sticker, _hue(slot, difficulty))
                 owner[sticker.window][sticker.covered] = len(classes)
                 classes.append(slot)
                 drawn_px.append(area)
@@ -169,6 +170,10 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     boxes = tuple(_box(owner == number) for number in range(len(classes)))
     visible = tuple(np.bincount(owner[owner >= 0], minlength=len(classes)).tolist())
     return Scene(pixels, tuple(classes), boxes, visible, owner)
+
+
+def _hue(slot: int, difficulty: Difficulty) -> float | None:
+    return slot / len(difficulty.classes) if difficulty.coloured else None
 
 
 def _leaves_others_visible(

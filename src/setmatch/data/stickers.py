@@ -66,13 +66,15 @@ def _averaged(image: Image.Image) -> Mask:
     return np.asarray(image.reduce(_FINER), dtype=np.float32) / np.float32(255)
 
 
-def stick(rng: np.random.Generator, canvas: Canvas, sticker: Sticker) -> None:
-    """Paint a shape onto the canvas: a shadow under it, a line around it, or neither."""
+def stick(
+    rng: np.random.Generator, canvas: Canvas, sticker: Sticker, hue: float | None = None
+) -> None:
+    """Paint a shape of a hue, or of any: a shadow under it, a line around it, or neither."""
     patch = canvas[sticker.window]
     style = rng.integers(3)
     if style == 0:
         patch *= 1 - 0.5 * _shadow(rng, sticker)[..., None]
-    colour = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64))
+    colour = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64), hue)
     paint = filling(rng, colour, *sticker.alpha.shape)
     if style == 1:
         line = colour * rng.uniform(0.3, 0.5) if rng.random() < 0.7 else 255 - 0.2 * (255 - colour)
