@@ -12,7 +12,7 @@ import torch
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models import published
-from setmatch.models.presets import build
+from setmatch.models.presets import MODELS, build
 from setmatch.models.start import starting_point
 from setmatch.models.weights import convert, save
 from setmatch.structures import Batch, Card, Categories, Preprocessing
@@ -229,9 +229,13 @@ def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monke
 
 
 def test_unknown_sources_are_refused(tmp_path: Path):
-    """Neither a file, nor a folder, nor a name; and a folder without weights."""
-    with pytest.raises(WeightsError, match="no such file or folder"):
+    """Neither a file, nor a folder, nor a name, with the nearest; and what has no weights."""
+    with pytest.raises(WeightsError, match=r"no such file or folder.*did you mean detr_r50"):
         setmatch.load("detr_r5O")
+    with pytest.raises(WeightsError, match=r"published are .*detr_r50"):
+        setmatch.load("what_is_this")
+    with pytest.raises(WeightsError, match="setmatch_n: no weights are published"):
+        setmatch.load("setmatch_n")
     with pytest.raises(WeightsError, match="neither a run folder"):
         setmatch.load(tmp_path)
 
@@ -266,6 +270,41 @@ def test_convert_overwrites_nothing_and_leaves_no_half(tmp_path: Path):
         with pytest.raises(WeightsError):
             convert(tmp_path / "ours", tmp_path / "new", layout)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "there"]
+
+
+def test_weights_of_a_model_that_has_changed_since_say_so(tmp_path: Path, monkeypatch):
+    """A preset with other widths, or without an argument that the card has, is named as such."""
+    save(_detector(), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setitem(MODELS, "detr_r18_tiny", MODELS["detr_r50"])
+        with pytest.raises(WeightsError, match="has changed since they were saved: load them with"):
+            setmatch.load(tmp_path)
+    card = (tmp_path / "model.json").read_text()
+    (tmp_path / "model.json").write_text(card.replace('"heads"', '"heds"'))
+    with pytest.raises(WeightsError, match=r"no argument heds.*has changed since"):
+        setmatch.load(tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["setmatch_n", "setmatch_n_panoptic"])
+def test_the_family_starts_from_weights_of_other_classes_and_queries(tmp_path: Path, preset: str):
+    """Rows of known names are kept in every head and in denoising; all else is as it was."""
+    shape = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 9}
+    torch.manual_seed(0)
+    old = build(Card(preset, shape, PETS))
+    save(old, tmp_path)
+    wanted = Categories((1, 2), ("horse", "Cat"))
+    new = starting_point(Card(preset, {**shape, "num_queries": 30}, wanted), str(tmp_path))
+    assert new.num_queries == new.card.arguments["num_queries"] == 30
+    (stream, *_) = new.eval()(Batch.from_images([torch.randn(3, 128, 128)]))
+    assert stream.predictions.logits.shape[-2:] == (30, 2)
+    before, after = old.state_dict(), new.state_dict()
+    of_classes = [key for key in before if "class_head" in key or key.startswith("denoising")]
+    assert len(of_classes) == 2 * (1 + old.card.arguments["decoder_layers"]) + 1
+    for key, value in before.items():
+        same = (after[key][1], value[0]) if key in of_classes else (after[key], value)
+        assert torch.equal(*same), key
+    nothing = "denoising.embedding.weight"  # its last row: no target at all
+    assert torch.equal(after[nothing][-1], before[nothing][-1])
 
 
 def test_training_starts_where_it_was_told(tmp_path: Path):

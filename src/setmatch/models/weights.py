@@ -1,6 +1,7 @@
 """Weights in and out: published names, hub repositories, files and run folders become detectors."""
 
 import dataclasses
+import difflib
 import logging
 import os
 import shutil
@@ -14,12 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.baselines import BASELINES
 from setmatch.models.card import card_from_json, card_to_json
+from setmatch.models.compact import compact, expand
 from setmatch.models.detector import Detector
 from setmatch.models.hub import fetch_hub, read_transformers, write_transformers
 from setmatch.models.layouts import State
 from setmatch.models.original import read_original, write_original
-from setmatch.models.presets import build
+from setmatch.models.presets import MODELS, build
 from setmatch.models.published import PUBLISHED, fetch, sha256_of
 from setmatch.models.published_baselines import BASELINE_WEIGHTS, read_baseline
 from setmatch.models.transfer import for_categories, for_queries
@@ -27,6 +30,11 @@ from setmatch.structures import Card, Categories
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
+BUNDLED = Path(__file__).parents[1] / "weights"
+OTHER_VERSION = (
+    "where the weights are whole, this model has changed since they were saved: load them with the "
+    "setmatch that saved them, or train again"
+)
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,10 @@ def load(
 ) -> Detector:
     """Return a detector with trained weights, in eval mode.
 
-    `source` is a published name ("detr_r50": downloaded, checked, cached), a hub repository or
-    folder in transformers' layout, a .pth of the published code (read safely; `preset` says which
-    model it is where the file cannot), a run folder, or a folder or file that `save` wrote.
+    `source` is the name of weights that come along ("scenes_n"), a published name ("detr_r50":
+    downloaded, checked, cached), a hub repository or folder in transformers' layout, a .pth of the
+    published code (read safely; `preset` says which model it is where the file cannot), a run
+    folder, or a folder or file that `save` wrote.
     `categories` gives the model other classes (rows of names it knows are kept) and `num_queries`
     more or fewer queries; what was kept, new or assumed is logged as a warning of "setmatch".
     Raises WeightsError for what is missing, damaged, or does not fit.
@@ -74,42 +83,63 @@ def read(source: str | Path, preset: str | None = None) -> Loaded:
         return _read_folder(path)
     if path.is_file():
         return _read_file(path, preset)
+    if name in bundled():
+        return _read_folder(BUNDLED / name)
     if name in PUBLISHED:
         return Loaded(*_frozen(read_original(fetch(name), None)))
     if name in BASELINE_WEIGHTS:
         return Loaded(*_frozen(read_baseline(name)))
     if name.count("/") == 1 and not path.suffix:
         return Loaded(*_frozen(read_transformers(fetch_hub(name), name)))
-    raise WeightsError(
-        f"{name}: no such file or folder, and no published name "
-        f"({', '.join([*PUBLISHED, *BASELINE_WEIGHTS])}) or hub repository (owner/name)"
-    )
+    raise WeightsError(_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    presets, published = {**MODELS, **BASELINES}, [*bundled(), *PUBLISHED, *BASELINE_WEIGHTS]
+    if name in presets:
+        return f"{name}: no weights are published under this name; train it, and name the run"
+    near = difflib.get_close_matches(name, [*published, *presets], n=1)
+    known = f"published are {', '.join(published)}; a hub repository is owner/name"
+    hint = f"did you mean {near[0]}?" if near else known
+    return f"{name}: no such file or folder, and no published name; {hint}"
+
+
+def bundled() -> list[str]:
+    """Return the names of the example weights that come with setmatch: no download is needed."""
+    return sorted(card.parent.name for card in BUNDLED.glob(f"*/{CARD}"))
 
 
 def assemble(card: Card, state: State, source: str) -> Detector:
     """Build the model of `card` around `state`, in eval mode; never with a tensor left to chance.
 
-    Raises WeightsError that lists what is missing, left over, or of another shape.
+    Raises WeightsError that lists what is missing, left over, of another shape, or no longer known.
     """
-    with torch.device("meta"):
-        detector = build(card)
+    try:
+        with torch.device("meta"):
+            detector = build(card)
+    except ConfigError as error:
+        raise WeightsError(f"{source}: {error}; {OTHER_VERSION}") from None
     expected = {key: tuple(value.shape) for key, value in detector.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if expected != found:
-        raise WeightsError(f"{source}: does not fit {card.preset}: {_differences(expected, found)}")
+        differences = _differences(expected, found)
+        raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
     detector.load_state_dict(state, strict=True, assign=True)
     return detector.to(memory_format=torch.channels_last).eval()
 
 
-def save(detector: Detector, folder: str | Path) -> None:
+def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None:
     """Write the weights and their card, model.safetensors and model.json, into `folder`.
 
+    `small` spends one byte on a weight instead of four (see compact.py); loading undoes it.
     Each file is written aside and renamed; a card that does not belong to the weights beside it is
     found by the SHA-256 in it when they are loaded.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().contiguous() for key, value in detector.state_dict().items()}
+    if small:
+        state = compact(state)
     aside = folder / f".{WEIGHTS}.{os.getpid()}"
     try:
         save_file(state, aside)
@@ -137,7 +167,8 @@ def convert(
     """Write the weights of `source` in another layout; returns what was read.
 
     "original" writes a .pth file that the published code loads strictly; "setmatch" and
-    "transformers" write a folder. Nothing is half-written, and nothing there is overwritten.
+    "transformers" write a folder, as does "setmatch-small", with a byte for a weight. Nothing is
+    half-written, and nothing there is overwritten.
     """
     destination = Path(destination)
     if destination.exists():
@@ -160,6 +191,10 @@ def _to_setmatch(loaded: Loaded, destination: Path) -> None:
     save(assemble(loaded.card, loaded.state, loaded.card.source), destination)
 
 
+def _to_small(loaded: Loaded, destination: Path) -> None:
+    save(assemble(loaded.card, loaded.state, loaded.card.source), destination, small=True)
+
+
 def _to_original(loaded: Loaded, destination: Path) -> None:
     write_original(loaded.card, loaded.state, destination)
 
@@ -171,6 +206,7 @@ def _to_transformers(loaded: Loaded, destination: Path) -> None:
 
 WRITERS: dict[str, Callable[[Loaded, Path], None]] = {
     "setmatch": _to_setmatch,
+    "setmatch-small": _to_small,
     "original": _to_original,
     "transformers": _to_transformers,
 }
@@ -211,7 +247,7 @@ def _read_ours(path: Path) -> Loaded:
     if sha256_of(path) != digest:
         raise WeightsError(f"{path}: damaged, or not the weights that its card belongs to")
     try:
-        return Loaded(card, load_file(path), ())
+        return Loaded(card, expand(load_file(path)), ())
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from None
 

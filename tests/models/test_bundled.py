@@ -1,0 +1,43 @@
+"""The example weights that come along: small, documented, and of use offline."""
+
+import hashlib
+import json
+from importlib.resources import files
+
+import pytest
+
+import setmatch as sm
+from setmatch.data.opening import open_dataset
+from setmatch.data.scenes import write_scenes
+from setmatch.models.weights import BUNDLED, bundled
+
+MOST_BYTES = 2 * 2**20
+
+
+@pytest.mark.parametrize("name", ["bloodcells_n", "scenes_n"])
+def test_example_weights_are_small_and_say_where_they_come_from(name: str):
+    """At most 2 MB; licence, data and hash are on the card, recipe and AP in words beside it."""
+    assert name in bundled()
+    folder = BUNDLED / name
+    assert sum(each.stat().st_size for each in folder.iterdir()) < MOST_BYTES
+    card = json.loads((folder / "model.json").read_text())
+    assert card["licence"] == "Apache-2.0"
+    assert "trained by setmatch on" in card["source"]
+    found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert found == card["sha256"]
+    words = (folder / "README.md").read_text()
+    assert all(told in words for told in ("data", "recipe", "commit", "AP ", "licence"))
+
+
+def test_example_weights_are_part_of_the_package():
+    """What is not listed as package data would be missing after an ordinary installation."""
+    listed = (BUNDLED.parents[2] / "pyproject.toml").read_text()
+    assert '"weights/*/*"' in listed
+    assert files("setmatch").joinpath("weights/scenes_n/model.safetensors").is_file()
+
+
+def test_the_example_finds_the_shapes_of_scenes_it_never_saw(tmp_path):
+    """By name and without a network, well enough to be of use; no folder of that name is needed."""
+    write_scenes(tmp_path, 1, 24, 160, seed=99, workers=1)
+    report = sm.evaluate(sm.load("scenes_n"), open_dataset(tmp_path, "val"))
+    assert report.AP50 > 0.75
