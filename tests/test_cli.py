@@ -12,6 +12,7 @@ import pytest
 from setmatch.cli import app, main
 from setmatch.models.baselines import BASELINES
 from setmatch.models.presets import MODELS
+from setmatch.models.weights import bundled
 
 
 def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -80,7 +81,7 @@ def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str])
     """What --model takes can be asked for."""
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*MODELS, *BASELINES]
+    assert [line.split()[0] for line in lines] == [*MODELS, *BASELINES, *bundled()]
     assert all(len(line.split()) > 3 for line in lines)
 
 

@@ -90,6 +90,7 @@ def test_overrides_leave_the_given_mapping_alone():
         ("train: {lr: -1e-4}", ["train.lr = '-1e-4'", "greater than 0"]),
         ("train: {schedule: step}", ["train.schedule = 'step'", "'drop' or 'cosine'"]),
         ("train: {keep_checkpoints: 1}", ["train.keep_checkpoints = 1"]),
+        ("data: {short_side_px: 63}", ["data.short_side_px = 63", "take 64 or more"]),
         ("train: 3", ["train = 3"]),
         ("train: {epochs: 3}\ntrain: {seed: 3}", ["'train' stands twice", "line 2"]),
         (

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 
 from setmatch.errors import ConfigError
 
 RECIPES = Path(__file__).parent / "recipes"
+LEAST_SIDE_PX = 64  # of the pictures that a model learns from
 
 
 def _number(value: object) -> object:
@@ -34,10 +43,21 @@ def _argument(value: object) -> object:
     return value
 
 
+def _legible(side_px: int) -> int:
+    """Let the side of a picture through that is more than one cell of the coarsest features."""
+    if side_px < LEAST_SIDE_PX:
+        raise ValueError(
+            f"the coarsest features have a cell for 32 pixels, and one cell shows nothing; take "
+            f"{LEAST_SIDE_PX} or more (smaller pictures are enlarged to it)"
+        )
+    return side_px
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+SidePx = Annotated[int, AfterValidator(_legible)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
@@ -54,16 +74,19 @@ class ModelSettings(Section):
     preset: str = "detr_r50"
     arguments: dict[str, Argument] = {}
     queries_by_data: bool = False  # as many as the fullest image asks for, unless `arguments` says
+    start: str | None = None  # weights to start from where --weights names none
 
 
 class DataSettings(Section):
     """How images become batches."""
 
     augment: Literal["detr", "small", "flip", "none"] = "detr"
-    short_side_px: Count = 800
-    long_side_px: Count = 1333
+    short_side_px: SidePx = 800
+    long_side_px: SidePx = 1333
     things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"  # processes that read images
+    # Training images that cannot be read: left out, named and counted, up to 1% of all; or the end.
+    on_bad_image: Literal["skip", "stop"] = "skip"
 
 
 class MatchCosts(Section):

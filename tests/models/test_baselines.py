@@ -111,6 +111,22 @@ def test_classes_that_are_known_keep_their_rows(tmp_path, ours: Detector, caplog
     assert len(new.bbox_pred.weight) == 16
 
 
+def test_every_anchor_keeps_its_rows(tmp_path):
+    """SSDLite has a row of each class for each of six anchors: known names keep all of theirs."""
+    torch.manual_seed(0)
+    old = build(Card("ssdlite_mobilenet_v3", {}, PETS))
+    save(old, tmp_path)
+    new = load(tmp_path, categories=Categories((1, 2, 3), ("bird", PETS.name(1), "fish")))
+    for mine, theirs in zip(
+        new.network.head.classification_head.module_list,
+        old.network.head.classification_head.module_list,
+        strict=True,
+    ):
+        rows, known = (m[1].weight.view(6, count, -1) for m, count in ((mine, 4), (theirs, 3)))
+        assert torch.equal(rows[:, [0, 2]], known[:, [0, 2]])
+        assert not torch.equal(rows[:, 1], known[:, 1])
+
+
 def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
     """COCO's and ImageNet's are downloaded by torchvision; without a network the file is named."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

@@ -95,6 +95,44 @@ def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tupl
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("place", "seen"),
+    [
+        ((0.25, 0.25), 1.0),  # the middle of the first cell
+        ((0.5, 0.25), 1.5),  # half-way to its neighbour
+        ((0.0, 0.0), 0.25),  # a corner of the canvas: three of four neighbours are beyond
+        ((1.0, 1.0), 1.0),
+        ((1.0, 0.5), 1.5),  # half of the mean of two cells
+        ((-0.25, 0.25), 0.0),  # a cell's width beyond
+        ((7.0, -3.0), 0.0),
+    ],
+)
+def test_a_point_sees_what_lies_around_it_and_zero_beyond(place: tuple[float, float], seen: float):
+    """Middles of cells, borders and corners of the canvas, and far outside, exactly."""
+    attention = DeformableAttention(4, 1, 1, 1)
+    for part in (attention.value, attention.out):
+        torch.nn.init.eye_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    torch.nn.init.zeros_(attention.offsets.bias)
+    cells = torch.tensor([[1.0, 2.0, 3.0, 4.0]])[..., None].expand(1, 4, 4).contiguous()
+    memory = Memory(cells, None, ((2, 2),), torch.ones(1, 2))
+    box = torch.tensor([[[*place, 0.1, 0.1]]])
+    assert torch.equal(attention(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), seen))
+
+
+def test_a_level_of_one_cell_is_that_cell_around_its_middle():
+    """It fades to half at the border and to nothing half a canvas beyond."""
+    attention = DeformableAttention(4, 1, 1, 1)
+    for part in (attention.value, attention.out):
+        torch.nn.init.eye_(part.weight)
+        torch.nn.init.zeros_(part.bias)
+    torch.nn.init.zeros_(attention.offsets.bias)
+    memory = Memory(torch.full((1, 1, 4), 8.0), None, ((1, 1),), torch.ones(1, 2))
+    boxes = torch.tensor([[[0.5, 0.5, 1, 1], [1.0, 0.5, 1, 1], [1.5, 0.5, 1, 1]]])
+    found = attention(torch.zeros(1, 3, 4), boxes, memory)
+    assert found[0, :, 0].tolist() == [8.0, 4.0, 0.0]
+
+
 def test_attention_weights_of_a_query_sum_to_one():
     """Over all levels and points of a head together."""
     attention = DeformableAttention(8, 2, 2, 3)
@@ -155,24 +193,30 @@ def test_denoising_spoils_boxes_within_its_bounds(counts: tuple[int, int]):
 
 
 def test_targets_never_leak_into_the_answers():
-    """The main stream is the same whatever the denoising queries hold."""
+    """The main stream is the same, bit for bit, whatever the denoising queries hold.
+
+    Another number of them, or none, makes matrices of another size, whose products round otherwise.
+    """
     model = _model().train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
     batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
     outputs = []
-    for targets in (_targets(3, 1), _targets(1, 3)[::-1], _targets(0, 3)):
+    for targets in (_targets(3, 1), _targets(1, 3)[::-1], _targets(0, 3), _targets(5, 0)):
         torch.manual_seed(7)
         main, encoder, denoising = model(batch, targets)
         assert (main.name, encoder.name, denoising.name) == ("main", "encoder", "denoising")
         outputs.append(main.predictions)
-    for other in outputs[1:]:
-        assert torch.equal(outputs[0].logits, other.logits)
-        assert torch.equal(outputs[0].cxcywh, other.cxcywh)
+    first, *others, more = outputs
+    for other in others:
+        assert torch.equal(first.logits, other.logits)
+        assert torch.equal(first.cxcywh, other.cxcywh)
     model.eval()
     (alone,) = model(batch)
-    assert torch.allclose(alone.predictions.logits, outputs[0].logits, atol=1e-4)
+    for other in (more, alone.predictions):
+        assert torch.allclose(first.logits, other.logits, atol=1e-5)
+        assert torch.allclose(first.cxcywh, other.cxcywh, atol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (9, 2)])

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models import resnet
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -66,7 +67,24 @@ class FrozenNormConv2d(nn.Conv2d):
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
         """Convolve and normalise."""
         scale, shift = self.norm.scale_and_shift()
-        return self._conv_forward(features, self.weight * scale[:, None, None, None], shift)
+        weight = self.weight * scale[:, None, None, None]
+        return F.conv2d(
+            features,
+            weight,
+            shift,
+            self.stride,
+            self.padding,
+            self._dilation(features),
+            self.groups,
+        )
+
+    def _dilation(self, features: Tensor) -> tuple[int, ...]:
+        # A kernel of one cell has nothing to dilate. But on a single thread torch keeps plain 1×1
+        # convolutions from oneDNN, which does them a third faster, and dilated ones it does not.
+        pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1)
+        if pointwise and features.device.type == "cpu" and not torch.compiler.is_exporting():
+            return (2, 2)
+        return self.dilation
 
 
 class Backbone(nn.Module):

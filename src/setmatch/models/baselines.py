@@ -72,6 +72,8 @@ class TorchvisionDetector(Detector):
     Its label 0 is the background, label i + 1 our class slot i.
     """
 
+    shown = 0.5  # it has no scoring of ours to ask
+
     def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
         super().__init__()
         self.mask_head = None

@@ -54,6 +54,11 @@ class Detector(nn.Module):
         """
         raise TypeError("a detector is one of the compositions below")
 
+    @property
+    def shown(self) -> float:
+        """The score above which an answer is shown, unless a user says otherwise."""
+        return self.scoring.shown
+
     def objective(self, set_loss: Callable[[Scoring], Objective]) -> Objective:
         """Return what training minimises: `set_loss`, unless a model brings its own losses."""
         return set_loss(self.scoring)
@@ -221,6 +226,18 @@ class MultiScaleDetector(Detector):
             if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
         ]
         return _matrices_apart(self, placing)
+
+
+class PretrainedMultiScaleDetector(MultiScaleDetector):
+    """The same on a trunk that may have learnt already, which Muon's large steps would undo."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trunk's parameters, and of the others matrices and the rest."""
+        trunk = {id(parameter) for parameter in self.backbone.parameters()}
+        apart = super().parameter_groups()
+        groups = {name: [p for p in group if id(p) not in trunk] for name, group in apart.items()}
+        backbone = [p for p in self.backbone.parameters() if p.requires_grad]
+        return {"backbone": backbone, **groups}
 
 
 def _matrices_apart(model: Detector, special: Sequence[nn.Module]) -> dict[str, list[nn.Parameter]]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from setmatch.structures import MasksOf
 
-AT_ONCE = 20  # queries whose masks are made together where all are wanted
+AT_ONCE = 10  # queries of every image whose masks are made together where all are wanted
 
 
 class AttentionMap(nn.Module):
@@ -105,7 +105,7 @@ class AttentionMaskHead(nn.Module):
         first, second, *growing = cast("list[MaskLayer]", list(self.layers))
         dim = tokens.shape[-1]
         for_tokens, for_looks = first.conv.weight[:, :dim], first.conv.weight[:, dim:]
-        grid = tokens.transpose(1, 2).reshape(len(tokens), dim, *size)
+        grid = tokens.transpose(1, 2).reshape(tokens.shape[0], dim, *size)
         ground = F.conv2d(grid, for_tokens, first.conv.bias, padding=1)
         details = [
             layer.conv(adapter(level))
@@ -140,13 +140,12 @@ def every_mask(
     """Make the masks of all queries, some at a time: the steps on the way take several times more
     memory than the masks.
     """
-    pair = torch.arange(images * queries, device=device)
-    parts = [
-        masks_of(pair[start : start + AT_ONCE] // queries, pair[start : start + AT_ONCE] % queries)
-        for start in range(0, len(pair), AT_ONCE)
-    ]
-    masks = torch.cat(parts)
-    return masks.view(images, queries, *masks.shape[1:])
+    image = torch.arange(images, device=device)[:, None]
+    parts = []
+    for some in torch.split(torch.arange(queries, device=device), AT_ONCE):
+        masks = masks_of(image.expand(-1, len(some)).flatten(), some.repeat(images))
+        parts.append(masks.view(images, len(some), *masks.shape[1:]))
+    return torch.cat(parts, dim=1)
 
 
 def convolve_grown(
@@ -158,6 +157,8 @@ def convolve_grown(
     stands four times, sixteen products do what thirty-six would: a transposed convolution. Of odd
     sizes the last row and column, whose neighbours are not there, are done again.
     """
+    if torch.compiler.is_exporting():  # to a graph that serves even and odd sizes alike
+        return F.conv2d(F.interpolate(x, size=size), weight, padding=1)
     height, width = x.shape[-2:]
     if size == (height, width):
         return F.conv2d(x, weight, padding=1)

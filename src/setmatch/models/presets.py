@@ -18,6 +18,7 @@ from setmatch.models.detector import (
     Detector,
     GlobalDetector,
     MultiScaleDetector,
+    PretrainedMultiScaleDetector,
     ScratchDetector,
 )
 from setmatch.models.encoder import Encoder, EncoderLayer
@@ -34,9 +35,11 @@ from setmatch.models.shapes import (
     TINY,
     DetrShape,
     MultiScaleShape,
+    TimmShape,
     TransformerShape,
     fitted,
 )
+from setmatch.models.timm_trunk import TimmTrunk
 from setmatch.models.trunk import NanoTrunk, SmallTrunk
 from setmatch.scoring import Softmax, Varifocal
 from setmatch.structures import Card
@@ -92,7 +95,7 @@ def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detecto
 
 
 def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
-    """The published method for pictures of about 100 pixels, on a trunk of its own."""
+    """The published method for pictures of 64 to 100 pixels, on a trunk of its own."""
     return _detr(NanoTrunk((16, 32, 64)), num_classes, shape, composition=ScratchDetector)
 
 
@@ -122,12 +125,19 @@ def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
 
 def setmatch_s(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-18."""
-    return _multi_scale(live_resnet("resnet18", stages=LEVELS), num_classes, shape)
+    backbone = live_resnet("resnet18", stages=LEVELS)
+    return _multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
 
 
 def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-50."""
-    return _multi_scale(live_resnet("resnet50", stages=LEVELS), num_classes, shape)
+    backbone = live_resnet("resnet50", stages=LEVELS)
+    return _multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
+
+
+def setmatch_timm(num_classes: int, shape: TimmShape = TimmShape()) -> Detector:
+    """The fast-converging family on any trunk of timm, by name: model.arguments.trunk."""
+    return _multi_scale(TimmTrunk(shape.trunk), num_classes, shape, PretrainedMultiScaleDetector)
 
 
 def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
@@ -137,12 +147,14 @@ def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Dete
 
 def setmatch_s_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-18, with a mask for every query."""
-    return _panoptic_multi_scale(live_resnet("resnet18", stages=STAGES), num_classes, shape)
+    backbone = live_resnet("resnet18", stages=STAGES)
+    return _panoptic_multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
 
 
 def setmatch_m_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-50, with a mask for every query."""
-    return _panoptic_multi_scale(live_resnet("resnet50", stages=STAGES), num_classes, shape)
+    backbone = live_resnet("resnet50", stages=STAGES)
+    return _panoptic_multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
 
 
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
@@ -161,6 +173,7 @@ MODELS: dict[str, Preset] = {
     "setmatch_n": setmatch_n,
     "setmatch_s": setmatch_s,
     "setmatch_m": setmatch_m,
+    "setmatch_timm": setmatch_timm,
     "setmatch_n_panoptic": setmatch_n_panoptic,
     "setmatch_s_panoptic": setmatch_s_panoptic,
     "setmatch_m_panoptic": setmatch_m_panoptic,
@@ -224,22 +237,26 @@ def _detr(
 
 
 def _panoptic_multi_scale(
-    backbone: Backbone | SmallTrunk, num_classes: int, shape: MultiScaleShape
-) -> Detector:
-    mask_head = PixelMaskHead(shape.dim, backbone.channels[0])
-    return _multi_scale(backbone, num_classes, shape, mask_head)
-
-
-def _multi_scale(
     backbone: Backbone | SmallTrunk,
     num_classes: int,
     shape: MultiScaleShape,
+    composition: type[MultiScaleDetector] = MultiScaleDetector,
+) -> Detector:
+    mask_head = PixelMaskHead(shape.dim, backbone.channels[0])
+    return _multi_scale(backbone, num_classes, shape, composition, mask_head)
+
+
+def _multi_scale(
+    backbone: Backbone | SmallTrunk | TimmTrunk,
+    num_classes: int,
+    shape: MultiScaleShape,
+    composition: type[MultiScaleDetector] = MultiScaleDetector,
     mask_head: PixelMaskHead | None = None,
 ) -> Detector:
     scoring = Varifocal()
     logits = scoring.num_logits(num_classes)
     levels = len(LEVELS)
-    return MultiScaleDetector(
+    return composition(
         backbone,
         HybridEncoder(
             backbone.channels[-levels:],

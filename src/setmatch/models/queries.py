@@ -78,7 +78,7 @@ class TopKQueries(nn.Module):
         count = min(self.num_queries, confidence.shape[1])
         best = confidence.topk(count, dim=1).indices[..., None]
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
-        start = self.anchors(memory).expand(len(best), -1, -1).gather(1, best.expand(-1, -1, 4))
+        start = self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
         return Proposals(
             content.detach(),
             logits.gather(1, best.expand(-1, -1, logits.shape[-1])),

@@ -20,20 +20,31 @@ MAY_BE_0 = ("dropout", "encoder_layers", "no_object_weight")
 
 
 @dataclass(frozen=True)
-class TransformerShape:
-    """Depth, width and queries of a transformer; the defaults are the published ones."""
+class Width:
+    """Queries and width of any model, and what must fit together in them."""
 
     num_queries: int = 100
     dim: int = 256
     heads: int = 8
+
+    def complaint(self) -> str:
+        """Return what does not fit together, or nothing."""
+        if self.dim % self.heads == 0 and self.dim % 4 == 0:
+            return ""
+        return (
+            f"dim = {self.dim} must be a multiple of heads = {self.heads}, and of 4 for the "
+            "positions"
+        )
+
+
+@dataclass(frozen=True)
+class TransformerShape(Width):
+    """Depth, width and queries of a transformer; the defaults are the published ones."""
+
     encoder_layers: int = 6
     decoder_layers: int = 6
     ffn_dim: int = 2048
     dropout: float = 0.1
-
-    def complaint(self) -> str:
-        """Return what does not fit together, or nothing."""
-        return _uneven(self.dim, self.heads)
 
 
 @dataclass(frozen=True)
@@ -47,25 +58,25 @@ class DetrShape(TransformerShape):
 
 
 TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)
-SMALLEST = replace(TINY, num_queries=12, dim=64, heads=4, ffn_dim=128, dropout=0.0)
+SMALLEST = replace(TINY, num_queries=8, dim=64, heads=4, ffn_dim=128, dropout=0.0)
 
 
 @dataclass(frozen=True)
-class MultiScaleShape:
+class MultiScaleShape(Width):
     """Depth, width and queries of the fast-converging family."""
 
-    num_queries: int = 100
-    dim: int = 256
-    heads: int = 8
     encoder_layers: int = 1
     decoder_layers: int = 3
     ffn_dim: int = 1024
     points: int = 4
     denoising_queries: int = 100
 
-    def complaint(self) -> str:
-        """Return what does not fit together, or nothing."""
-        return _uneven(self.dim, self.heads)
+
+@dataclass(frozen=True)
+class TimmShape(MultiScaleShape):
+    """The same, on a trunk that timm knows by name."""
+
+    trunk: str = "resnet18"
 
 
 NANO = MultiScaleShape(
@@ -92,18 +103,16 @@ def fitted(default: Any, card: Card) -> Any:
     return shape
 
 
-def _uneven(dim: int, heads: int) -> str:
-    if dim % heads == 0 and dim % 4 == 0:
-        return ""
-    return f"dim = {dim} must be a multiple of heads = {heads}, and of 4 for the positions"
-
-
 def _check(preset: str, key: str, value: object, default: object) -> None:
     """Refuse an argument of another kind than its default, or out of its range."""
     what = f"model {preset}: {key} = {value!r}"
     if key in CHOICES:
         if value not in CHOICES[key]:
             raise ConfigError(f"{what}; it can be {' or '.join(CHOICES[key])}")
+        return
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise ConfigError(f"{what} must be a name")
         return
     kinds = (int, float) if isinstance(default, float) else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds):

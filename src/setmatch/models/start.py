@@ -13,6 +13,7 @@ from setmatch.models.detector import Detector
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
 from setmatch.models.presets import box_preset, build
 from setmatch.models.published import fetch_torchvision
+from setmatch.models.timm_trunk import TimmTrunk
 from setmatch.models.weights import assemble, load
 from setmatch.structures import Card
 
@@ -36,6 +37,8 @@ def starting_point(card: Card, weights: str | None) -> Detector:
     trunk = detector.backbone
     frozen = any(isinstance(module, FROZEN) for module in trunk.modules())
     match weights or ("imagenet" if frozen else "none"):
+        case "imagenet" if isinstance(trunk, TimmTrunk):
+            trunk.fill()
         case "imagenet" if isinstance(trunk, Named):
             fill_trunk(trunk)
         case "imagenet":
@@ -89,7 +92,8 @@ def fill_trunk(backbone: Named) -> None:
     state = fetch_torchvision(
         weights,
         f"ImageNet weights of {backbone.name}",
-        "or start from a detector's weights (--weights), or from nothing (--weights none)",
+        "or start from a detector's weights (--weights), or from random ones (--weights none, with "
+        "train.backbone_lr as high as train.lr)",
     )
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     if isinstance(backbone.body.conv1, FrozenNormConv2d):

@@ -2,8 +2,10 @@
 
 import dataclasses
 import re
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.errors import WeightsError
@@ -11,12 +13,34 @@ from setmatch.models.layouts import State
 from setmatch.models.presets import build
 from setmatch.structures import Card, Categories
 
-# Tensors with rows for each class: which, rows a class, and rows of no class before all others.
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Tensors with rows for each class: `each` a class, after `before` for what is no class.
+
+    With several `anchors` all that comes once for each of them.
+    """
+
+    names: re.Pattern[str]
+    each: int = 1
+    before: int = 0
+    anchors: int = 1
+
+    def by_class(self, tensor: Tensor) -> Float[Tensor, "classes anchors each *n"]:
+        """Return a view in which a row is all there is of a class."""
+        return tensor.view(self.anchors, -1, self.each, *tensor.shape[1:]).transpose(0, 1)
+
+
 CLASS_ROWS = (
-    (re.compile(r"(class_head|queries\.class_head|decoder\.class_heads\.\d+)\.\w+"), 1, 0),
-    (re.compile(r"denoising\.embedding\.weight"), 1, 0),
-    (re.compile(r"network\.roi_heads\.box_predictor\.cls_score\.\w+"), 1, 1),
-    (re.compile(r"network\.roi_heads\.box_predictor\.bbox_pred\.\w+"), 4, 1),
+    ClassRows(re.compile(r"(class_head|queries\.class_head|decoder\.class_heads\.\d+)\.\w+")),
+    ClassRows(re.compile(r"denoising\.embedding\.weight")),
+    ClassRows(re.compile(r"network\.roi_heads\.box_predictor\.cls_score\.\w+"), before=1),
+    ClassRows(re.compile(r"network\.roi_heads\.box_predictor\.bbox_pred\.\w+"), 4, before=1),
+    ClassRows(
+        re.compile(r"network\.head\.classification_head\.module_list\.\d+\.1\.\w+"),
+        before=1,
+        anchors=6,
+    ),
 )
 
 
@@ -45,8 +69,8 @@ def for_categories(
     ]
     fresh = build(renamed).state_dict()
     adapted = dict(state)
-    for key, each, before in _class_rows(state):
-        adapted[key] = _choose_rows(state[key], fresh[key], rows, len(old), each, before)
+    for key, kind in _class_rows(state):
+        adapted[key] = _choose_rows(state[key], fresh[key], rows, len(old), kind)
     if any(adapted[key].shape != value.shape for key, value in fresh.items()):
         raise WeightsError(f"{card.preset}: its weights cannot be given other classes")
     note = f"class head: kept {_listed(kept)}; new {_listed(new)}; left behind {_listed(left)}"
@@ -73,30 +97,22 @@ def for_queries(card: Card, state: State, num_queries: int) -> tuple[Card, State
     return dataclasses.replace(card, arguments=arguments), adapted, [note]
 
 
-def _class_rows(state: State) -> list[tuple[str, int, int]]:
-    return [
-        (key, each, before)
-        for key in state
-        for pattern, each, before in CLASS_ROWS
-        if pattern.fullmatch(key)
-    ]
+def _class_rows(state: State) -> list[tuple[str, ClassRows]]:
+    return [(key, kind) for key in state for kind in CLASS_ROWS if kind.names.fullmatch(key)]
 
 
 def _choose_rows(
-    tensor: Tensor, fresh: Tensor, rows: list[int | None], classes: int, each: int, before: int
+    tensor: Tensor, fresh: Tensor, rows: list[int | None], classes: int, kind: ClassRows
 ) -> Tensor:
     """Fill a copy of `fresh` with the rows of `tensor` that stand for the same."""
-    old, chosen = _by_class(tensor, each), _by_class(fresh.clone(), each)
+    filled = fresh.clone()
+    old, chosen, before = kind.by_class(tensor), kind.by_class(filled), kind.before
     for slot, row in enumerate(rows):
         if row is not None:
             chosen[before + slot] = old[before + row]
     chosen[:before] = old[:before]
     chosen[before + len(rows) :] = old[before + classes :]
-    return chosen.flatten(0, 1)
-
-
-def _by_class(tensor: Tensor, each: int) -> Tensor:
-    return tensor.view(-1, each, *tensor.shape[1:])
+    return filled
 
 
 def _listed(names: list[str]) -> str:

@@ -60,7 +60,7 @@ class SmallTrunk(nn.Module):
 
 
 class NanoTrunk(nn.Module):
-    """A stem of stride 4 and two stages: one map of stride 16, for pictures of about 100 pixels."""
+    """A stem of stride 4 and two stages: one map of stride 16, for small pictures."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()

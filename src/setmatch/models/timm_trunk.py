@@ -1,0 +1,86 @@
+"""Any network of timm as a trunk: its feature maps of strides 8, 16 and 32."""
+
+import difflib
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
+
+STRIDES = (8, 16, 32)
+
+
+class TimmTrunk(nn.Module):
+    """The network that timm calls `name`, every layer trained, its classifier left out.
+
+    Raises ConfigError for a name that timm does not know or a network without the three strides,
+    ExtraMissingError without timm.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.network = _features(name, pretrained=False)
+        self.channels = tuple(self.network.feature_info.channels())
+
+    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps of strides 8, 16 and 32."""
+        return tuple(self.network(pixels.contiguous(memory_format=torch.channels_last)))
+
+    def fill(self) -> None:
+        """Take the weights that timm's authors publish under its name.
+
+        Raises WeightsError that says what to fetch, or what to do instead, without a network.
+        """
+        try:
+            pretrained = _features(self.name, pretrained=True)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(
+                f"pretrained weights of {self.name}: not to be had ({reason}); fetch them into the "
+                f"hub's cache where there is a network (hf download {_repository(self.name)}), or "
+                "start from random weights (--weights none, with train.backbone_lr as high as "
+                "train.lr)"
+            ) from None
+        self.network.load_state_dict(pretrained.state_dict(), strict=True)
+
+
+def _features(name: str, pretrained: bool) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise ExtraMissingError("trunks of timm need it: pip install 'setmatch[timm]'") from None
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() has them all"
+        raise ConfigError(f"model.arguments.trunk = {name}: timm has no such network; {hint}")
+    # Some of timm's networks read numbers off tensors while they are built, which meta has none of.
+    with torch.device("cpu"):
+        try:
+            whole: Any = timm.create_model(name, features_only=True)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise _unfit(name, f"it has no feature maps ({error})") from None
+        strides = list(whole.feature_info.reduction())
+        if not set(STRIDES) <= set(strides):
+            raise _unfit(name, f"its feature maps have strides {', '.join(map(str, strides))}")
+        levels = tuple(strides.index(stride) for stride in STRIDES)
+        return timm.create_model(
+            name, features_only=True, out_indices=levels, pretrained=pretrained
+        )
+
+
+def _repository(name: str) -> str:
+    import timm
+
+    published = timm.get_pretrained_cfg(name)
+    return (published and published.hf_hub_id) or f"timm/{name}"
+
+
+def _unfit(name: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"model.arguments.trunk = {name}: {why}, and strides 8, 16 and 32 are needed; take a "
+        "convolutional network, such as resnet18 or mobilenetv3_small_100"
+    )
