@@ -141,6 +141,31 @@ def test_sigmoid_scores_merge_too():
     assert segments.ids[7].tolist() == [1] * 8
 
 
+def test_of_two_sigmoid_answers_for_one_thing_the_better_is_left_whole():
+    """A double, even with sharper logits, takes no pixel of it; a piece of stuff may lose most."""
+    logits = torch.full((1, 1, 3, CLASSES), -9.0)
+    logits[..., 0, 3], logits[..., 1, 2], logits[..., 2, 6] = 2, 0.5, 3
+    masks = torch.full((1, 3, 8, 8), -9.0)
+    masks[0, 0, 2:6, 2:6] = 3  # a thing, of score 0.88
+    masks[0, 1, 2:6, 2:7] = 6  # the same, of score 0.62
+    masks[0, 2, 2:6, 2:7] = 4  # stuff, whose pixels outside the thing are a fifth
+    (segments,) = panoptic_segments(
+        Predictions(logits, torch.rand(1, 1, 3, 4), masks), Focal(), CATEGORIES, (32, 32), [(8, 8)]
+    )
+    assert 2 not in segments.classes.tolist()
+    assert segments.classes.tolist().count(6) == 1
+    alone = torch.full((1, 1, 2, CLASSES), -9.0)
+    alone[..., 0, 3], alone[..., 1, 2] = 2, 0.5
+    (segments,) = panoptic_segments(
+        Predictions(alone, torch.rand(1, 1, 2, 4), masks[:, :2]),
+        Focal(),
+        CATEGORIES,
+        (32, 32),
+        [(8, 8)],
+    )
+    assert segments.classes.tolist() == [3]
+
+
 def test_segments_say_what_coco_asks_for():
     """Ids, classes, areas and tight boxes; a segment without a pixel has an empty box."""
     ids = torch.zeros(4, 6, dtype=torch.int32)

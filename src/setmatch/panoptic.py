@@ -1,6 +1,7 @@
 """From masks that overlap to one answer for every pixel, as the published code merges them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
@@ -31,7 +32,9 @@ def panoptic_segments(
     with the greatest logit; pieces of the same stuff become one; segments of fewer than five pixels
     are dropped and the pixels given anew to what is left, until nothing more is dropped. That is
     the published merge, pixel for pixel, in which dropping anything drops also all pieces of stuff
-    but the first (arXiv 2005.12872, section 4.5, and its code).
+    but the first (arXiv 2005.12872, section 4.5, and its code). Where the scoring has a
+    `kept_share`, each pixel takes the one with the greatest score times probability of its mask,
+    and things that keep less of their mask than that are dropped (as arXiv 2112.01527 merges).
     `seen_px` is the (height, width) in which the model saw all images of the batch, nothing padded,
     `sizes_px` those of the originals.
     """
@@ -45,7 +48,11 @@ def panoptic_segments(
         keep = kept[image]
         slots, scores = read.slot[image][keep], read.score[image][keep]
         masks = predictions.masks[image][read.query[image][keep]]
-        number, left = _merged(masks, slots, categories, seen_px, size_px)
+        if scoring.kept_share > 0:
+            claims = _Claims(masks, slots, scores, seen_px, size_px)
+            number, left = _claimed(claims, categories, scoring.kept_share)
+        else:
+            number, left = _merged(masks, slots, categories, seen_px, size_px)
         answers.append(
             Segments(number.int().cpu(), slots[left].cpu(), scores[left].cpu(), categories)
         )
@@ -72,6 +79,51 @@ def _merged(
         if not len(left):
             return left.new_zeros(size_px), left
         winner = _winners(masks[left], seen_px, size_px)
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """The masks of one image that ask for its pixels."""
+
+    masks: Float[Tensor, "K h w"]
+    slots: Int64[Tensor, " K"]
+    scores: Float[Tensor, " K"]
+    seen_px: tuple[int, int]
+    size_px: tuple[int, int]
+
+
+def _claimed(
+    claims: _Claims, categories: Categories, kept_share: float
+) -> tuple[Int64[Tensor, "H W"], Int64[Tensor, " S"]]:
+    """Return as `_merged` does, but pixels go to the likeliest, and doubles of a thing vanish."""
+    slots = claims.slots
+    stuff = torch.isin(slots, slots.new_tensor(sorted(categories.stuff)))
+    left = torch.arange(len(slots), device=slots.device)
+    while len(left):
+        winner, whole, kept = _likeliest(claims, left)
+        area = winner.flatten().bincount(minlength=len(left))
+        enough = (area >= _LEAST_PX) & (stuff[left] | (kept >= kept_share * whole))
+        if enough.all():
+            first = _first_of_a_kind(slots[left], categories)
+            used, number = torch.unique(first[winner], return_inverse=True)
+            return number + 1, left[used]
+        left = left[enough]
+    return left.new_zeros(claims.size_px), left
+
+
+def _likeliest(
+    claims: _Claims, left: Int64[Tensor, " S"]
+) -> tuple[Int64[Tensor, "H W"], Int64[Tensor, " S"], Int64[Tensor, " S"]]:
+    """Return whose every pixel is, how many pixels each mask has, and how many of them it gets."""
+    numbers = torch.arange(len(left), device=left.device)[:, None, None]
+    winner = left.new_empty(claims.size_px)
+    whole, kept = left.new_zeros(2, len(left))
+    for rows, logits in enlarged(claims.masks[left], claims.seen_px, claims.size_px, "pillow"):
+        winner[rows] = (logits.sigmoid() * claims.scores[left, None, None]).argmax(dim=0)
+        inside = logits > 0
+        whole += inside.sum((1, 2))
+        kept += (inside & (winner[rows] == numbers)).sum((1, 2))
+    return winner, whole, kept
 
 
 def _winners(

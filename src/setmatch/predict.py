@@ -115,9 +115,7 @@ def predict(
     Raises DataError for a picture that cannot be read or a pattern that matches nothing, and
     WeightsError when the model's answers are not finite.
     """
-    _check(threshold, batch_size)
-    if segment_threshold is not None:
-        _check(segment_threshold, batch_size)
+    _check(batch_size, threshold, segment_threshold)
     pictures, single = _listed(images)
     found: dict[int, Found] = {}
     with answering(model):
@@ -150,7 +148,7 @@ def predict_folder(
     model: Detector,
     sources: Sequence[str | Path],
     out: str | Path,
-    threshold: float = 0.7,
+    threshold: float | None = None,
     *,
     segment_threshold: float | None = None,
     batch_size: int = 4,
@@ -160,16 +158,16 @@ def predict_folder(
 
     `out` then holds pictures/ (annotated, in the sources' own folders), detections.json (COCO
     results, image ids counted from 1, with category_name and file_name) and detections.csv (boxes
-    in pixels), all with what scores more than `threshold`. From a model with a mask head there are
+    in pixels), all with what scores more than `threshold` (default: 0.7, as published, where "no
+    object" is an answer, else 0.5). From a model with a mask head there are
     masks in detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and, in
     panoptic/, a PNG for each picture, merged from what scores more than `segment_threshold`.
     Every file appears whole or not at all. A picture that cannot be read is named in the summary
     and stops no other. Raises DataError when a source holds no image, WeightsError when the model's
     answers are not finite.
     """
-    _check(threshold, batch_size)
-    if segment_threshold is not None:
-        _check(segment_threshold, batch_size)
+    threshold = model.shown if threshold is None else threshold
+    _check(batch_size, threshold, segment_threshold)
     out = _absolute(Path(out))
     # What an earlier run has drawn into a folder of pictures is not a picture to be read.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
@@ -300,9 +298,10 @@ def _pixels(picture: Picture) -> UInt8[Tensor, "3 H W"]:
     return tensor.cpu()
 
 
-def _check(threshold: float, batch_size: int) -> None:
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
+def _check(batch_size: int, *thresholds: float | None) -> None:
+    for threshold in thresholds:
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one picture")
 

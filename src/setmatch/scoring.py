@@ -46,12 +46,22 @@ class Counts(NamedTuple):
 class Scoring(Protocol):
     """What matching, criterion and postprocess ask of a way to score classes.
 
-    What scores more than `sure` becomes a segment of a panoptic answer.
+    What scores more than `shown` is shown to a user, and what scores more than `sure` becomes a
+    segment of a panoptic answer, unless the user says otherwise. Where `kept_share` is above
+    0, pixels go to the highest score times mask; a thing that keeps less of its mask is dropped.
     """
 
     @property
+    def shown(self) -> float:
+        """The score above which an answer is shown."""
+
+    @property
     def sure(self) -> float:
-        """The score above which an answer is believed, unless a user says otherwise."""
+        """The score above which an answer is believed enough to hide others."""
+
+    @property
+    def kept_share(self) -> float:
+        """The least share of its own mask that a segment of a thing keeps; 0: any."""
 
     def num_logits(self, num_classes: int) -> int:
         """Return how many logits a class head needs for `num_classes` class slots."""
@@ -75,7 +85,9 @@ class Softmax:
     """One of C classes or "no object", the last logit (arXiv 2005.12872, section 3.1)."""
 
     no_object_weight: float = 0.1
-    sure: float = 0.85  # as published
+    shown: float = 0.7  # both as published
+    sure: float = 0.85
+    kept_share: float = 0.0
 
     def num_logits(self, num_classes: int) -> int:
         """Return one logit more than there are classes, for "no object"."""
@@ -119,7 +131,9 @@ class Focal:
 
     alpha: float = 0.25
     gamma: float = 2.0
+    shown: float = 0.5
     sure: float = 0.4  # a sigmoid hardly ever comes near 1 where others are near 0
+    kept_share: float = 0.5  # where each class is for itself, answers may double each other
 
     def num_logits(self, num_classes: int) -> int:
         """Return one logit per class."""
