@@ -8,10 +8,12 @@ from setmatch.structures import Card, Categories
 from setmatch.train.best import Run, keep_if_best
 
 
-def _metrics(ap: float, pq: float | None = None, mask_ap: float | None = None) -> dict:
+def _metrics(
+    ap: float, pq: float | None = None, mask_ap: float | None = None, stuff: int = 0
+) -> dict:
     metrics: dict = {"AP": ap}
     if pq is not None:
-        metrics["panoptic"] = {"all": {"PQ": pq}}
+        metrics["panoptic"] = {"all": {"PQ": pq}, "stuff": {"classes": stuff}}
     if mask_ap is not None:
         metrics["masks"] = {"AP": mask_ap}
     return metrics
@@ -23,9 +25,10 @@ def _metrics(ap: float, pq: float | None = None, mask_ap: float | None = None) -
         ([_metrics(0.1), _metrics(0.3), _metrics(0.2)], 1),
         ([_metrics(0.3, pq=0.1), _metrics(0.1, pq=0.3), _metrics(0.9, pq=0.2)], 1),
         ([_metrics(0.3, 0.5, mask_ap=0.1), _metrics(0.1, 0.4, mask_ap=0.3)], 1),
+        ([_metrics(0.3, 0.5, 0.1, stuff=2), _metrics(0.1, 0.4, 0.3, stuff=2)], 0),
         ([_metrics(0.3), _metrics(0.3), _metrics(0.3)], 2),
     ],
-    ids=["boxes", "panoptic", "instance", "equals"],
+    ids=["boxes", "panoptic", "instance", "both", "equals"],
 )
 def test_the_best_is_kept_and_of_equals_the_newest(tmp_path, evaluations, best):
     """By AP, by PQ or by mask AP; a frozen detector's AP never changes."""

@@ -5,10 +5,12 @@ import time
 import pytest
 import torch
 
+from setmatch.train import loop
+from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
 from setmatch.train.signals import Stopped
 
-from .tiny import log_rows, run_tiny, write_data
+from .tiny import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,15 @@ def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
     assert rows[-1]["step"] == evaluations[-1] == max(row["step"] for row in rows)
     run_tiny(data, tmp_path / "run", "train.minutes=0.06", resume=True)
     assert log_rows(run.folder) == rows  # nothing was left to do
+
+
+def test_the_log_says_when(data, tmp_path):
+    """Every reading and every evaluation has the seconds of training before it, never fewer."""
+    rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
+    seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
+    assert len(seconds) > 2
+    assert seconds == sorted(seconds)
+    assert 0 <= seconds[0] < seconds[-1] < 30
 
 
 def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
@@ -48,3 +59,70 @@ def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
     started = time.monotonic()
     run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1", resume=True)
     assert time.monotonic() - started < 30
+
+
+class SteadyClock(Clock):
+    """A clock on which every step, with whatever came before it, takes a quarter of a second."""
+
+    def __init__(self, spent_s):
+        super().__init__(spent_s)
+        self.now_s = spent_s
+
+    @property
+    def spent_s(self):
+        self.now_s += 0.25
+        return self.now_s
+
+
+BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    """Give a run of 48 steps, as many as twelve seconds have on the steady clock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Clock", SteadyClock)
+        return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
+
+
+@pytest.mark.parametrize("step", [7, 36])
+def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
+    data, uninterrupted, tmp_path, monkeypatch, step
+):
+    """Weights, moments, average, losses, evaluations and the best are equal, all but the time."""
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    with monkeypatch.context() as patch:
+        crash_before(step, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *BUDGET)
+    run_tiny(data, tmp_path / "run", *BUDGET, resume=True)
+    assert_bit_equal(tmp_path / "run", uninterrupted)
+    rows, theirs = (
+        [{**row, "images_per_s": 0} for row in log_rows(run)]
+        for run in (tmp_path / "run", uninterrupted)
+    )
+    assert rows == theirs
+    # The first evaluation takes a step's time, so that the next can be afforded after 8.3 seconds.
+    assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 48]
+    best = "best/model.safetensors"
+    assert (tmp_path / "run" / best).read_bytes() == (uninterrupted / best).read_bytes()
+
+
+@pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
+def test_only_a_run_by_the_clock_chooses_its_threads(data, tmp_path, monkeypatch, length, chosen):
+    """One counted in epochs keeps torch's number, so that it repeats to the last bit."""
+    used, note = set(), Journal.note
+
+    def noted(self, *arguments):
+        used.add(torch.get_num_threads())
+        note(self, *arguments)
+
+    monkeypatch.setattr(Journal, "note", noted)
+    monkeypatch.setattr(loop, "fastest_threads", lambda most: 1)
+    torch.set_num_threads(2)
+    try:
+        run_tiny(data, tmp_path / "run", length)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert used == {chosen}

@@ -44,6 +44,29 @@ def test_the_page_shows_what_the_log_says(runs, tmp_path, capsys):
     assert "http" not in page
 
 
+def test_masks_have_curves_of_their_own(tmp_path):
+    """Quality and losses of masks beside those of boxes, on the page, in words and live."""
+    found = {"PQ": 0.5, "mask_AP": 0.25, "AP": 0.375, "AP50": 0.75}
+    rows = [
+        train_row(10, mask=0.5, dice=0.7),
+        {"kind": "val", "step": 10, **found},
+        {"kind": "val", "step": 20, **found, "PQ": 0.625},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    history = read_history(tmp_path)
+    assert "PQ 0.625, the best 0.625 after step 20; mask AP 0.250" in history.summary()
+    titles = [panel.title for panel in panels([history])]
+    assert titles[:2] == [
+        "panoptic quality on the validation images",
+        "mask AP on the validation images",
+    ]
+    assert {"focal loss of the masks", "DICE loss of the masks"} <= {*titles}
+    LivePage(tmp_path, PLAN, rows).end("done")
+    live = (tmp_path / "live.html").read_text()
+    assert "<b>0.625</b>PQ, the last" in live
+    assert "<b>0.250</b>mask AP, the best" in live
+
+
 def test_the_picture_is_a_png(runs, tmp_path):
     """--out curves.png writes a picture, large enough to read."""
     assert main(["curves", str(runs[0]), "--out", str(tmp_path / "c.png")]) == 0

@@ -9,6 +9,7 @@ import torch
 from tiny import RECIPE, CrashError, final_state, log_rows, run_tiny
 
 from setmatch.config import ModelSettings, load_recipe
+from setmatch.data.survey.check import DataCheck
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
 from setmatch.train.loop import train
@@ -160,3 +161,35 @@ def test_the_data_say_how_many_queries_they_need(fullest, arguments, queries):
     asked = ModelSettings(arguments=arguments, queries_by_data=True)
     assert arguments_of(asked, fullest)["num_queries"] == queries
     assert arguments_of(ModelSettings(arguments=arguments), fullest) == arguments
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):
+    """One in a hundred stops no training: it is named once, and stands in the data's report."""
+    monkeypatch.setattr("setmatch.data.loader.UNREADABLE_AT_MOST", 0.3)
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+    picture = sorted(data.rglob("train*.png"))[0]
+    picture.write_bytes(picture.read_bytes()[:100])
+    run_tiny(data, tmp_path / "run")
+    assert capsys.readouterr().err.count(picture.name) == 1
+    report = json.loads((tmp_path / "run/data_report.json").read_text())
+    (finding,) = [found for found in report["findings"] if picture.name in found["value"]]
+    assert finding["done"] == "left out of training"
+    with pytest.raises(DataError, match=picture.name):
+        run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
+
+
+def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monkeypatch):
+    """On a full disk the checkpoint that came before it is whole, and the run goes on from it."""
+    write = DataCheck.write
+
+    def full(self, path, while_training=None):
+        if while_training is not None:
+            raise OSError(28, "No space left on device")
+        write(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataCheck, "write", full)
+        with pytest.raises(TrainingError, match=r"data_report\.json: cannot be written \(No space"):
+            run_tiny(data, tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert "while_training" in json.loads((tmp_path / "run/data_report.json").read_text())

@@ -142,10 +142,10 @@ def test_cosine_warms_up_and_ends_near_zero():
     assert 0 < factors[-1] < 1e-3
 
 
-def test_every_step_and_process_has_its_own_seed():
-    """Seeds are distinct and a pure function of the recipe's seed, the step and the process."""
+def test_every_micro_batch_has_its_own_seed():
+    """Seeds are distinct and a pure function of the recipe's seed, the step and the place in it."""
     plan = Plan(10, TrainSettings(seed=3))
-    seeds = {plan.seed(step, rank) for step in range(50) for rank in range(4)}
+    seeds = {plan.seed(step, part) for step in range(50) for part in range(4)}
     assert len(seeds) == 200
     assert plan.seed(7, 1) == Plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
 

@@ -63,6 +63,29 @@ def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batc
     assert said[1] == ""
 
 
+FAMILY = (
+    "model.preset=setmatch_n",
+    "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
+    *("train.muon_lr=0.01", "train.epochs=2", "train.micro_batch=2"),
+)
+
+
+def test_two_processes_learn_what_one_does_of_the_family(data, tmp_path):
+    """Denoising draws the same noise for the same images, and norms see the same micro-batches.
+
+    Running statistics are the first process' own: each sees every other micro-batch.
+    """
+    run_tiny(data, tmp_path / "one", *FAMILY)
+    codes, said = Processes(tmp_path / "two", data, *FAMILY, world=2).wait()
+    assert codes == [0, 0], said
+    one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
+    for name, value in one.items():
+        if name.startswith("trainer.model") and "running" not in name and "batches" not in name:
+            assert (value - two[name]).abs().max() < 1e-5, name
+    losses = [logged(tmp_path / run, "denoising/giou") for run in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_a_run_goes_on_with_another_number_of_processes(data, one_batch, tmp_path, monkeypatch):
     """Begun by one process, ended by two: the same images, the same weights within 1e-6."""
     with monkeypatch.context() as patch:
@@ -113,12 +136,12 @@ def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, 
         import tiny
         from setmatch.train.learner import Learner
         learn, steps = Learner.learn, []
-        def dying(self, window, normaliser):
+        def dying(self, *given):
             steps.append(1)
             first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
             if first and os.environ["RANK"] == "1" and len(steps) == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return learn(self, window, normaliser)
+            return learn(self, *given)
         Learner.learn = dying
         said = "said" + os.environ["RANK"] + os.environ["TORCHELASTIC_RESTART_COUNT"]
         here = Path({str(tmp_path)!r})

@@ -68,6 +68,31 @@ def test_a_long_warm_up_is_too_few_steps():
     assert "41 of them warm-up" in remark.sentence
 
 
+def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
+    """Before the first step by epochs; by the clock as soon as the pace is known."""
+    plan = Plan(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
+    (remark,) = Watch(Origin(plan, False, None, {})).begin()
+    assert "40 of 16 images" in remark.sentence
+    assert "the warm-up of 50 does not end" in remark.sentence
+    assert "raise train.epochs" in remark.sentence
+    clock = Watch(Origin(Plan(64, TrainSettings(minutes=1.0)), False, None, {}))
+    assert clock.begin() == []
+    (remark,) = clock.hear({"kind": "train", "step": 3, "loss": 9.0}, spent_s=12.0)
+    assert "about 15 of 16 images" in remark.sentence
+    assert "not even the warm-up" in remark.sentence
+    assert "raise train.minutes" in remark.sentence
+
+
+def test_muon_needs_fewer_steps():
+    """Learned queries under Muon found most objects after 750 steps, which AdamW had not begun."""
+    plan = Plan(4000, TrainSettings(epochs=3, batch_size=16, muon_lr=0.01))
+    assert Watch(Origin(plan, True, None, {})).begin() == []
+    plan = Plan(4000, TrainSettings(epochs=1, batch_size=16, muon_lr=0.01))
+    (remark,) = Watch(Origin(plan, True, None, {})).begin()
+    assert "250 of 16 images" in remark.sentence
+    assert "some hundreds" in remark.sentence
+
+
 def test_too_few_steps_are_said_when_the_pace_of_the_clock_is_known(data, tmp_path):
     """By the clock the number of steps is estimated from those that were taken."""
     run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
@@ -156,6 +181,7 @@ def test_a_class_is_given_time():
     """A class that has objects is not given up early, nor while others are hardly found."""
     assert heard({"a": 0.5, "b": 0.0}, step=240) == ["class_unfound"]
     assert heard({"a": 0.5, "b": 0.0}, step=100, epochs=10) == []
+    assert heard({"a": 0.5, "b": 0.0}, step=150) == [], "twelve rounds, but of few steps"
     assert heard({"a": 0.1, "b": 0.0}, step=240) == []
     assert heard({"a": 0.5, "b": -1.0}, step=240) == []
 

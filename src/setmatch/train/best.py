@@ -22,7 +22,7 @@ class Run:
 
     @property
     def model(self) -> Detector:
-        """The best model by mask AP or PQ, by AP where it has no masks; else the newest."""
+        """The best model by PQ or mask AP, by AP where it has no masks; else the newest."""
         return weights.load(self.folder)
 
     @property
@@ -46,8 +46,8 @@ class Run:
 def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
     """Replace RUN/best whole by this detector, unless what is there scored higher.
 
-    Mask AP or panoptic quality counts where it was measured, else AP. Of equals the newest is kept:
-    while a mask head is trained, the boxes stay as they are.
+    Panoptic quality counts where there is stuff, mask AP where there are things alone, else AP. Of
+    equals the newest is kept: while a mask head is trained, the boxes stay as they are.
     Raises TrainingError when it cannot be written.
     """
     best = Run(run).best
@@ -63,7 +63,9 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
 
 
 def _score(metrics: Mapping[str, Any]) -> float:
-    """Return mask AP, which is measured where all are things, or PQ, or the AP of boxes."""
-    if "masks" in metrics:
-        return float(metrics["masks"]["AP"])
-    return float(metrics["panoptic"]["all"]["PQ"] if "panoptic" in metrics else metrics["AP"])
+    """Return PQ where there is stuff, else mask AP, else the AP of boxes."""
+    if "panoptic" in metrics and (
+        metrics["panoptic"]["stuff"]["classes"] or "masks" not in metrics
+    ):
+        return float(metrics["panoptic"]["all"]["PQ"])
+    return float(metrics["masks"]["AP"] if "masks" in metrics else metrics["AP"])

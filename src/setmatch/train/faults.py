@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from setmatch.train.log import Row, Value
-from setmatch.train.plan import Plan
+from setmatch.train.plan import CLOCK_WARMUP, Plan
 
 # Steps below which nothing was ever learnt: by what the weights begin with and how queries are
-# made. The published method needs many (its own training took 500,000).
-_FEWEST_STEPS = {"published": 2000, "fast": 60, "loaded": 40}
+# made. The published method needs many (its own training took 500,000), fewer by Muon.
+_FEWEST_STEPS = {"published": 2000, "published, by Muon": 300, "fast": 60, "loaded": 40}
 _ALL_ALIKE, _OBJECTS_DIFFER = 0.9, 0.5
 _RESTLESS = 0.6  # of the objects change their query from one evaluation to the next
 _SETTLING = 0.85  # of their mean: flips grow rarer
 _NOTHING_AP50 = 0.01
 _OTHERS_AP50 = 0.2
-_EARLY_STEPS, _EARLY_ROUNDS = 500, 10  # while a class that has objects may still come
+# Before so many steps, or so many that are few rounds, a class that has objects may still come:
+# the platelets of 205 photographs took more than 154 steps, or 12 rounds.
+_FIRST_STEPS, _EARLY_STEPS, _EARLY_ROUNDS = 200, 500, 10
 _WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
 _ROWS = 5  # of the log, whose median is compared
 
@@ -90,15 +92,16 @@ def class_unfound(seen: Evidence) -> str | None:
         return None
     steps = int(seen.evaluations[-1]["step"] or 0)
     rounds = steps * seen.origin.plan.settings.batch_size / images
-    if steps < _EARLY_STEPS and rounds < _EARLY_ROUNDS and all(objects.get(n) for n in never):
+    early = steps < _FIRST_STEPS or (steps < _EARLY_STEPS and rounds < _EARLY_ROUNDS)
+    if early and all(objects.get(name) for name in never):
         return None
     scarcest = sorted(never, key=lambda name: objects.get(name, 0))
     told = ", ".join(f"{name} ({objects.get(name, 0):,} training objects)" for name in scarcest[:5])
     more = f" and {len(never) - 5} more" if len(never) > 5 else ""
     return (
         f"a class is never found: AP50 is 0 for {told}{more}, where {median(found):.2f} is the "
-        "median of the others; add images of it, or see with `setmatch survey DATA --html` whether "
-        "it is annotated alike in both splits"
+        "median of the others; train longer or add images of it, or see with `setmatch survey DATA "
+        "--html` whether it is annotated alike in both splits"
     )
 
 
@@ -154,26 +157,34 @@ def too_hot(seen: Evidence) -> str | None:
 def too_short(seen: Evidence) -> str | None:
     """Tell that the run will end before anything can be learnt; before the first step if it can."""
     origin, settings = seen.origin, seen.origin.plan.settings
-    kind = "loaded" if origin.loaded else "published" if origin.published else "fast"
+    published = "published, by Muon" if settings.muon_lr else "published"
+    kind = "loaded" if origin.loaded else published if origin.published else "fast"
     steps, fewest = seen.steps_expected, _FEWEST_STEPS[kind]
-    warmup = 0 if origin.plan.by_clock else settings.warmup_steps
+    by_clock = origin.plan.by_clock
+    warmup = 0 if by_clock else settings.warmup_steps
     if steps >= max(fewest, 2 * warmup):
         return None
-    length = "train.minutes" if origin.plan.by_clock else "train.epochs"
-    about = "about " if origin.plan.by_clock else ""
+    length = "train.minutes" if by_clock else "train.epochs"
     what = (
-        f"too few steps: {about}{steps:.0f} of {settings.batch_size} images, each image "
-        f"{steps * settings.batch_size / origin.plan.images:.1f} times"
+        f"too few steps: {'about ' * by_clock}{steps:.0f} of {settings.batch_size} images, each "
+        f"image {steps * settings.batch_size / origin.plan.images:.1f} times"
     )
-    if steps < fewest:
-        needs = {
-            "published": "from random weights the published model needs some thousands",
-            "fast": "from random weights this model needs some hundreds",
-            "loaded": "fine-tuning needs some hundreds",
-        }
-        instead = " or choose --model setmatch_n" * (kind == "published")
-        return f"{what}; {needs[kind]}: raise {length}, lower train.batch_size{instead}"
-    return f"{what}, {warmup} of them warm-up: raise {length}, or lower train.warmup_steps"
+    if by_clock and steps * CLOCK_WARMUP < 1:
+        what += "; not even the warm-up, the first fiftieth of the time, is as long as a step"
+    elif steps <= warmup:
+        what += f"; the warm-up of {warmup} does not end, so that train.lr is never reached"
+    elif steps < 2 * warmup:
+        what += f", {warmup} of them warm-up"
+    if steps >= fewest:
+        return f"{what}: raise {length}, or lower train.warmup_steps"
+    needs = {
+        "published": "from random weights the published model needs some thousands",
+        "published, by Muon": "from random weights this model needs some hundreds",
+        "fast": "from random weights this model needs some hundreds",
+        "loaded": "fine-tuning needs some hundreds",
+    }
+    instead = " or choose --model setmatch_n" * (kind == "published")
+    return f"{what}; {needs[kind]}: raise {length}, lower train.batch_size{instead}"
 
 
 FAULTS: dict[str, Rule] = {

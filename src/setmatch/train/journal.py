@@ -94,6 +94,7 @@ class Journal:
             "backbone_lr": settings.backbone_lr * factor,
             **reading.numbers,
             "images_per_s": images / (time.monotonic() - self._clock_s),
+            "seconds": round(self._spent_s, 2),
             "nonfinite": reading.skips.total,
         }
         self._write(row)
@@ -118,7 +119,14 @@ class Journal:
             numbers |= {"PQ": quality["all"]["PQ"], "PQ_things": quality["things"]["PQ"]}
             numbers["PQ_stuff"] = quality["stuff"]["PQ"]
         ended = self._plan.ended(steps - 1)
-        row: Row = {"kind": "val", "step": steps, "epoch": ended, **numbers, **probed}
+        row: Row = {
+            "kind": "val",
+            "step": steps,
+            "epoch": ended,
+            **numbers,
+            **probed,
+            "seconds": round(self._spent_s, 2),
+        }
         self._write(row)
         self._remark(steps, self._watch.hear(row, self._spent_s, metrics["per_class"]))
         self.resume_clock(steps)

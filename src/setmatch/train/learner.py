@@ -54,18 +54,21 @@ class Learner:
         assert isinstance(self.average.model, Detector), "the average is a copy of the detector"
         return self.average.model
 
-    def learn(self, window: Sequence[Minibatch], normaliser: Normaliser) -> Learned:
+    def learn(
+        self, window: Sequence[Minibatch], normaliser: Normaliser, seeds: Sequence[int]
+    ) -> Learned:
         """Take one step on the window's micro-batches; `normaliser` counts those of all processes.
 
-        A loss or gradient that is not finite changes nothing: no weight, moment, statistic or
-        average.
+        `seeds` are those of all that is random in the model, one for each micro-batch. A loss or
+        gradient that is not finite changes nothing: no weight, moment, statistic or average.
         """
         self.norms.keep()
         device = self.runtime.device
         normaliser = Normaliser(normaliser.counts.to(device, non_blocking=True))
         shares: list[dict[str, Tensor]] = []
-        for place, minibatch in enumerate(window):
+        for place, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
             last = place == len(window) - 1
+            torch.manual_seed(seed)
             with without_exchange(self.wrapped, skip=not last):
                 shares.append(self._share(minibatch.to(device), normaliser))
         norm, finite = apply_gradients(self.optimizer, self.clip_norm)

@@ -7,6 +7,7 @@ it by.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import torch
 
 from setmatch.config import Recipe
 from setmatch.criterion import Normaliser
-from setmatch.data.loader import Minibatch, TrainingBatches, training_batches
+from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
 from setmatch.data.order import accumulation
+from setmatch.data.survey.findings import Finding
+from setmatch.data.workers import workers_for
 from setmatch.errors import TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
@@ -30,6 +33,7 @@ from setmatch.train.runtime import Runtime, processes
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal, stop_requests
 from setmatch.train.stages import boxes_run, jointly, lasting, needs_boxes, of_boxes
 from setmatch.train.start import (
+    REPORT,
     Start,
     begin,
     build_learner,
@@ -43,6 +47,7 @@ from setmatch.train.start import (
     origin_of,
 )
 from setmatch.train.state import Progress, restore_state, save_state
+from setmatch.train.threads import fastest_threads, threads_kept
 
 
 def train(
@@ -63,7 +68,7 @@ def train(
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
-    `model` is a preset (default: the recipe's), `weights` what to start from, `recipe` and
+    `model` is a preset and `weights` what to start from (default: the recipe's), `recipe` and
     `overrides` as in `load_recipe`, `epochs` or `minutes` how long. A recipe of two stages trains
     the detector without its mask head in OUT/boxes before, unless `weights` know every class or
     both are to be trained at once (`joint`).
@@ -85,7 +90,7 @@ def train(
             accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
             start = begin(data, chosen, source, checkpoint, allow_changes, format)
             training = Training(folder, start, runtime, stop)
-        with training.journal.display, lost_workers_named():
+        with training.journal.display, lost_workers_named(), threads_kept():
             training.go_on()
 
     with processes(device) as runtime, stop_requests() as stop:
@@ -93,6 +98,7 @@ def train(
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(model, recipe, overrides, checkpoint, kept_recipe(run, resume))
             chosen = lasting(jointly(chosen) if joint else chosen, epochs, minutes)
+            weights = chosen.model.start if weights is None else weights
             before = checkpoint is None and needs_boxes(
                 chosen, weights, lambda: open_training(data, chosen, format).categories
             )
@@ -130,6 +136,8 @@ class Training:
 
     def __init__(self, run: Path, start: Start, runtime: Runtime, stop: StopRequest) -> None:
         self.run, self.start, self.runtime, self.stop = run, start, runtime, stop
+        self.check = start.check
+        self.most = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
         self.settings = start.recipe.train
         self.plan = Plan(len(start.training), self.settings)
         self.learner = build_learner(start, runtime)
@@ -141,7 +149,7 @@ class Training:
         self.clock = Clock(progress.spent_s)
         # Seconds that all processes agree on, and whether the last step asks for an evaluation.
         self.spent_s, self.due = progress.spent_s, progress.evaluation_due
-        self.evaluating_s, self.evaluated = 0.0, -1
+        self.evaluating_s, self.evaluated = progress.evaluating_s, -1
         runtime.first(lambda: open_run(run, start))
         origin = origin_of(start, self.plan)
         self.journal = Journal(
@@ -150,6 +158,7 @@ class Training:
         for sentence in introduction(start, self.plan, self.learner):
             self.journal.say(sentence)
         self.journal.begin()
+        self.loader = self.batches()
         self.probe: Probe | None = None
         if start.validation is not None and runtime.is_first:
             self.probe = Probe(run, start.detector, start.validation, start.recipe.matching)
@@ -161,21 +170,23 @@ class Training:
         parts = accumulation(
             self.settings.batch_size, self.settings.micro_batch, self.runtime.world
         )
-        batches = iter(self.batches())
+        self.choose_threads()
+        batches = iter(self.loader)
         self.clock.start()
         step = self.first
         while not self.plan.over(step, self.spent_s):
             window = list(islice(batches, parts))
             before_s = self.spent_s
             normaliser = self.agree(window, step)
-            # Seeded anew for every step, so that nothing in between, such as an evaluation or a
-            # resume, changes what dropout leaves out.
-            torch.manual_seed(self.plan.seed(step, self.runtime.rank))
+            places = range(self.runtime.rank, parts * self.runtime.world, self.runtime.world)
+            seeds = [self.plan.seed(step, place) for place in places]
             factor = self.plan.lr_factor(step, self.spent_s)
             set_learning_rates(self.learner.optimizer, factor)
-            self.journal.note(step, self.spent_s, factor, self.learner.learn(window, normaliser))
+            learned = self.learner.learn(window, normaliser, seeds)
+            self.journal.note(step, self.spent_s, factor, learned)
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
+                self.report_unreadable()
             if self.due:  # until now an evaluation took most of the time
                 self.evaluating_s += self.spent_s - before_s
             self.due = self.plan.evaluates(step, before_s, self.spent_s, self.evaluating_s)
@@ -184,9 +195,11 @@ class Training:
                 self.save(step)
             if self.due:
                 self.evaluate(step)
+                self.choose_threads()
         # The clock may end a run anywhere between two checkpoints or evaluations.
         if self.saved != step:
             self.journal.write_line(step - 1)
+            self.report_unreadable()
             self.due = True
             self.save(step)
         if self.evaluated != step and not self.journal.has_evaluation(step):
@@ -209,6 +222,53 @@ class Training:
             seed=self.settings.seed,
             masks=self.learner.detector.mask_head is not None,
         )
+
+    def choose_threads(self) -> None:
+        """Take as many threads as help at the moment, where the clock ends the run.
+
+        Runs that are counted in epochs keep torch's number, so that repeating one repeats its
+        last digits; a run by the clock depends on the machine anyway.
+        """
+        if not self.plan.by_clock or self.runtime.device.type != "cpu" or self.most == 1:
+            return
+        before, chosen = torch.get_num_threads(), fastest_threads(self.most)
+        torch.set_num_threads(chosen)
+        if chosen != before:
+            self.journal.say(f"computing with {chosen} of {self.most} threads: now the fastest way")
+
+    def report_unreadable(self) -> None:
+        """Say which images any process has left out since, and add them to the data's report."""
+        fresh = [
+            Finding("mend", "image that cannot be read", "left out of training", value=problem)
+            for found in self.runtime.gather(self.loader.unreadable)
+            for problem in found
+        ]
+        known = self.check.findings
+        fresh = [finding for finding in dict.fromkeys(fresh) if finding not in known]
+        for finding in fresh:
+            self.journal.say(f"warning: left out: {finding.value}")
+        if fresh:
+            self.check = replace(self.check, findings=(*known, *fresh))
+            self.write_report()
+
+    def write_report(self) -> None:
+        """Write the data's report, with what augmentation has cut off in this process and others.
+
+        Raises TrainingError when it cannot be written.
+        """
+        seen = sum(self.runtime.gather(self.loader.seen), Seen())
+        counts = {"since_step": self.first, **asdict(seen)}
+
+        def write() -> None:
+            try:
+                self.check.write(self.run / REPORT, counts)
+            except OSError as error:
+                raise TrainingError(
+                    f"{self.run / REPORT}: cannot be written ({error.strerror}); "
+                    "make room, and go on with --resume"
+                ) from error
+
+        self.runtime.first(write)
 
     def agree(self, window: Sequence[Minibatch], step: int) -> Normaliser:
         """Return what the losses of `step` are divided by, unless a process was told to stop.
@@ -240,12 +300,13 @@ class Training:
                 self.run,
                 self.learner,
                 steps,
-                Progress(skips, self.spent_s, self.due),
+                Progress(skips, self.spent_s, self.due, self.evaluating_s),
                 self.start.facts,
                 keep,
             )
         )
         self.saved = steps
+        self.write_report()
         self.journal.resume_clock(steps)
 
     def evaluate(self, steps: int) -> None:
@@ -259,7 +320,7 @@ class Training:
                 answers,
                 self.start.validation,
                 batch_size=self.settings.micro_batch,
-                workers=self.start.recipe.data.workers,
+                workers=workers_for(self.start.recipe.data.workers, self.runtime.world),
                 rank=self.runtime.rank,
                 world=self.runtime.world,
                 gather=self.runtime.gather,

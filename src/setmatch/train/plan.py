@@ -113,10 +113,11 @@ class Plan:
             progress = min(1.0, max(0, step - settings.warmup_steps) / span)
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def seed(self, step: int, rank: int) -> int:
-        """Return the seed of everything random in the model (dropout) at `step` in process `rank`.
+    def seed(self, step: int, part: int) -> int:
+        """Return the seed of everything random in the model (dropout, denoising) at `step`.
 
-        A function of the step, so that neither an evaluation nor a resume in between changes it.
+        `part` numbers the micro-batches of the step over all processes. So neither an evaluation,
+        nor a resume, nor another number of processes changes what is drawn for an image.
         """
-        sequence = np.random.SeedSequence([self.settings.seed, step, rank])
+        sequence = np.random.SeedSequence([self.settings.seed, step, part])
         return int(sequence.generate_state(1, np.uint64)[0])

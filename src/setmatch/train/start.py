@@ -50,6 +50,7 @@ from setmatch.train.stages import boxes_run, freeze_all_but_masks, set_to_learn
 from setmatch.train.state import facts_of, refuse_changes
 
 RECIPE = "recipe.yaml"
+REPORT = "data_report.json"
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def open_run(run: Path, start: Start) -> None:
     """
     keep_recipe(run, start.recipe)
     try:
-        start.check.write(run / "data_report.json")
+        start.check.write(run / REPORT)
         set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
         remove_old(run, start.recipe.train.keep_checkpoints)
     except OSError as error:

@@ -31,6 +31,7 @@ class Progress:
     skips: Skips = field(default_factory=Skips)
     spent_s: float = 0.0
     evaluation_due: bool = False  # after the last step
+    evaluating_s: float = 0.0  # of the time spent, by the clock
 
 
 def save_state(

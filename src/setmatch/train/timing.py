@@ -52,7 +52,8 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
                 islice(batches, accumulation(settings.batch_size, settings.micro_batch, 1))
             )
             counts = [Normaliser.of(each.targets, detector.num_queries).counts for each in window]
-            learner.learn(window, Normaliser(torch.stack(counts).sum(0)))
+            normaliser = Normaliser(torch.stack(counts).sum(0))
+            learner.learn(window, normaliser, range(len(window)))
             if runtime.device.type == "cuda":
                 torch.cuda.synchronize(runtime.device)
             began = time.perf_counter() if step == 0 else began

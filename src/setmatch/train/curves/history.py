@@ -30,6 +30,12 @@ class History:
                 found.append((float(step), float(value)))
         return found
 
+    def measures(self) -> dict[str, Points]:
+        """Return what evaluations found, by name, the most telling first; AP is always of boxes."""
+        columns = {"PQ": "PQ", "mask AP": "mask_AP", "AP": "AP"}
+        measured = {name: self.points("val", column) for name, column in columns.items()}
+        return {name: points for name, points in measured.items() if points}
+
     @property
     def remarks(self) -> list[tuple[int, str]]:
         """What the watch said, and after which step."""
@@ -46,14 +52,15 @@ class History:
 
     def summary(self) -> str:
         """Say in a sentence how the run went."""
-        losses, precision = self.points("train", "loss"), self.points("val", "AP")
+        losses = self.points("train", "loss")
         told = [f"{self.name}: {self.steps:,} steps"]
         if losses:
             told.append(f"loss {losses[0][1]:.3g} to {losses[-1][1]:.3g}")
-        if precision:
-            step, best = max(precision, key=lambda point: point[1])
-            told.append(f"AP {precision[-1][1]:.3f}, the best {best:.3f} after step {step:,.0f}")
-        else:
+        measures = self.measures()
+        for name, points in measures.items():
+            step, best = max(points, key=lambda point: point[1])
+            told.append(f"{name} {points[-1][1]:.3f}, the best {best:.3f} after step {step:,.0f}")
+        if not measures:
             told.append("not evaluated yet")
         if self.broken:
             lines = ", ".join(map(str, self.broken[:5])) + ", …" * (len(self.broken) > 5)

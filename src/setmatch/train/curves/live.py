@@ -78,11 +78,11 @@ class LivePage:
 
 
 def _newest(history: History) -> dict[str, str]:
-    precision, pace = history.points("val", "AP"), history.points("train", "images_per_s")
+    pace = history.points("train", "images_per_s")
     numbers: dict[str, str] = {}
-    if precision:
-        best = max(value for _, value in precision)
-        numbers = {"AP, the last": f"{precision[-1][1]:.3f}", "AP, the best": f"{best:.3f}"}
+    for name, points in history.measures().items():
+        best = max(value for _, value in points)
+        numbers |= {f"{name}, the last": f"{points[-1][1]:.3f}", f"{name}, the best": f"{best:.3f}"}
     if pace:
         numbers["images a second"] = f"{pace[-1][1]:.3g}"
     return numbers

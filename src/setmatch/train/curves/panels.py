@@ -10,11 +10,15 @@ COLOURS = (
     *("#2f7ed8", "#e07b1a", "#2f9e44", "#d6336c", "#7950f2", "#1098ad", "#a0622d", "#868e96"),
 )
 _COLUMNS = (  # kind of row, column, title, whether the axis begins at 0
+    ("val", "PQ", "panoptic quality on the validation images", True),
+    ("val", "mask_AP", "mask AP on the validation images", True),
     ("val", "AP", "AP on the validation images", True),
     ("train", "loss", "loss, all terms and decoder layers", False),
     ("train", "class", "class loss of the last layer", False),
     ("train", "l1", "L1 of the boxes", False),
     ("train", "giou", "1 − GIoU of the boxes", False),
+    ("train", "mask", "focal loss of the masks", False),
+    ("train", "dice", "DICE loss of the masks", False),
     ("train", "lr", "learning rate", True),
 )
 _MOST_POINTS = 400
