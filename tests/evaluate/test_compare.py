@@ -2,17 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from rich.console import Console
 from torch.nn import functional as F
 
+from knowing import SIDE, Knowing
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.evaluate import evaluate
 from setmatch.evaluate.compare import compare
+from setmatch.evaluate.compare.comparison import MASKS, Comparison, Row
 from setmatch.evaluate.compare.cost import multiply_adds, peak_bytes, side_by_side
 from setmatch.evaluate.compare.page import write_page
 from setmatch.models.detector import Detector
@@ -151,6 +154,15 @@ def test_a_file_scores_what_its_model_scored(comparison, data, saved):
     assert again.numbers() == comparison.rows[2].precision.numbers()
 
 
+def test_long_names_are_not_cut_alike(comparison, tmp_path):
+    """Of two names that begin alike the ends are on the screen too."""
+    names = [f"random:fasterrcnn_resnet50_fpn_{number}" for number in range(len(comparison.rows))]
+    rows = [replace(row, name=name) for row, name in zip(comparison.rows, names, strict=True)]
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    console.print(replace(comparison, rows=tuple(rows)).table())
+    assert "…" not in console.export_text()
+
+
 def test_the_numbers_come_as_text_json_and_page(comparison, tmp_path):
     """All three say the same; the page asks nothing of a network."""
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
@@ -207,7 +219,7 @@ def test_a_broken_detections_file_is_refused_with_the_place(data, tmp_path, entr
 
 def test_what_cannot_be_compared_is_refused(data, saved, tmp_path):
     """Unknown names with the nearest, runs without weights, splits that are not there."""
-    with pytest.raises(ConfigError, match="did you mean setmatch_n"):
+    with pytest.raises(WeightsError, match="did you mean setmatch_n"):
         compare(["setmatch_nn"], data, **QUICK)
     with pytest.raises(ConfigError, match="did you mean setmatch_n"):
         compare(["random:setmatch_nn"], data, **QUICK)
@@ -220,3 +232,20 @@ def test_what_cannot_be_compared_is_refused(data, saved, tmp_path):
         compare([str(saved[1])], None, **QUICK)
     with pytest.raises(ConfigError, match="nothing to compare"):
         compare([], data)
+
+
+def test_masks_are_compared_where_there_are_any(tmp_path):
+    """PQ, its parts and mask AP have a table of their own; boxes alone have a dash in it."""
+    write_scenes(tmp_path, 1, 3, SIDE, 2, 0, panoptic=True)
+    index = open_dataset(tmp_path, "val", "panoptic")
+    knowing = evaluate(Knowing(index), index, workers=0)
+    boxes = replace(knowing, panoptic=None, masks=None)
+    rows = (Row("knowing", "", None, knowing), Row("boxes", "", None, boxes))
+    found = Comparison(rows, "scenes", "", 1)
+    assert found.tables()[-1] == (MASKS, [("100.0",) * len(MASKS), ("–",) * len(MASKS)])
+    assert found.to_json()["rows"][0]["masks"]["mask AP"] == 1
+    assert found.to_json()["rows"][1]["masks"] is None
+    write_page(found, tmp_path / "c.html")
+    assert "PQ things" in (tmp_path / "c.html").read_text()
+    assert "AP of boxes, PQ and mask AP in per cent" in found.notes()[0]
+    assert len(Comparison(rows[1:], "scenes", "", 1).tables()) == 1

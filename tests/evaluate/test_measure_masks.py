@@ -12,54 +12,13 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
-from torch import nn
 
+from knowing import SIDE, Knowing
 from setmatch.data.formats.coco import read_coco
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluate import evaluate
-from setmatch.models.detector import Detector
 from setmatch.predict import predict, predict_folder
-from setmatch.scoring import Softmax
-from setmatch.structures import Batch, Card, Predictions, Preprocessing, Stream
-
-SIDE = 64
-
-
-class Knowing(Detector):
-    """Knows every picture by its mean, and answers with its annotated masks, at a quarter."""
-
-    def __init__(self, index, wrong: float = 0.0) -> None:
-        nn.Module.__init__(self)
-        self.scoring, self.num_queries = Softmax(), 12
-        self.card = Card("stub", {}, index.categories, Preprocessing(SIDE, SIDE))
-        self.index, self.wrong = index, wrong
-        self.known: dict[tuple, int] = {}
-        from setmatch.data.images import read_image
-        from setmatch.data.transforms import prepare
-
-        for image in range(len(index)):
-            pixels = prepare(read_image(index.path(image)), self.card.preprocessing)
-            self.known[tuple(pixels[:, 0, :4].flatten().tolist())] = image
-
-    def forward(self, batch: Batch, targets=()) -> tuple[Stream, ...]:
-        classes = len(self.index.categories)
-        logits = torch.full((1, len(batch.pixels), 12, classes + 1), -9.0)
-        logits[..., -1] = 3
-        boxes = torch.full((1, len(batch.pixels), 12, 4), 0.5)
-        masks = torch.full((len(batch.pixels), 12, SIDE, SIDE), -9.0)
-        for place, pixels in enumerate(batch.pixels):
-            image = self.known[tuple(pixels[:, 0, :4].flatten().tolist())]
-            generator = torch.Generator().manual_seed(image)
-            target = self.index.target(image, masks=True)
-            for query in range(len(target)):
-                lies = torch.rand((), generator=generator) < self.wrong
-                slot = int(target.classes[query]) if not lies else 0
-                logits[0, place, query, slot] = 9 + query / 10
-                logits[0, place, query, -1] = -9
-            boxes[0, place, : len(target)] = target.cxcywh
-            masks[place, : len(target)] = target.masks.unpack() * 18.0 - 9
-        return (Stream("main", Predictions(logits, boxes, masks)),)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +34,10 @@ def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_pa
     report = evaluate(Knowing(index), index, workers=0, json=tmp_path / "r.json")
     quality = report.panoptic
     assert (quality.all.PQ, quality.things.PQ, quality.stuff.PQ) == (1, 1, 1)
-    assert report.masks is None
+    assert report.masks.AP == 1
+    assert set(report.masks.per_class) == {
+        name for slot, name in enumerate(LANDSCAPE.names) if slot not in LANDSCAPE.stuff
+    }
     tree = json.loads((tmp_path / "r.json").read_text())
     assert tree["panoptic"]["all"] == {"PQ": 1, "SQ": 1, "RQ": 1, "classes": quality.all.classes}
     assert set(tree["panoptic"]["per_class"]) == set(LANDSCAPE.names)
@@ -129,6 +91,18 @@ def test_mask_ap_is_that_of_pycocotools(scenes: Path, tmp_path: Path):
     assert np.allclose(ours, oracle.stats, atol=1e-12)
     assert 0 < report.masks.AP < 1
     assert set(report.to_json()["masks"]) >= {"AP", "AP50", "per_class"}
+
+
+def test_mask_ap_of_panoptic_data_is_that_of_its_things(scenes: Path):
+    """Stuff is not counted one by one: as COCO's instances, whose file holds the same objects."""
+    panoptic = open_dataset(scenes, "val", "panoptic")
+    report = evaluate(Knowing(panoptic, wrong=0.4), panoptic, workers=0)
+    instances = read_coco(scenes / "annotations/val.json", scenes / "images")
+    alone = evaluate(Knowing(panoptic, wrong=0.4), instances, workers=0)
+    assert 0 < report.masks.AP < 1
+    assert report.masks.numbers() == alone.masks.numbers()
+    assert report.masks.per_class == alone.masks.per_class
+    assert set(report.per_class) == set(LANDSCAPE.names)  # boxes are those of stuff too
 
 
 def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp_path: Path):

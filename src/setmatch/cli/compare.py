@@ -86,7 +86,7 @@ def ablate(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     epochs: int | None = None,
     seeds: int = 1,
-    scenes: int = 8000,
+    scenes: int = 4000,
     only_tell: Annotated[bool, Parameter(negative="")] = False,
     device: str = "auto",
     format: DataFormat | None = None,

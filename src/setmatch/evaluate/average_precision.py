@@ -75,8 +75,13 @@ class Results:
 
     def only(self, chosen: Bool[NDArray[np.bool_], " D"]) -> "Results":
         """Return the chosen detections, in their order."""
+        runs = self.runs
         return Results(
-            self.image_ids[chosen], self.slots[chosen], self.xywh_px[chosen], self.scores[chosen]
+            self.image_ids[chosen],
+            self.slots[chosen],
+            self.xywh_px[chosen],
+            self.scores[chosen],
+            None if runs is None else tuple(runs[row] for row in np.flatnonzero(chosen)),
         )
 
     def to_coco(self, categories: Categories) -> list[dict[str, Any]]:

@@ -1,16 +1,20 @@
 """From answers to a report, and to the files that are wanted of it, whoever gave the answers."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from setmatch.data.index import Index
+from setmatch.data.things import slots_of_things, things_only
 from setmatch.errors import DataError
-from setmatch.evaluate.average_precision import average_precision
+from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
 from setmatch.evaluate.diagnosis.diagnose import diagnose
 from setmatch.evaluate.diagnosis.judged import Judged, judge
 from setmatch.evaluate.diagnosis.layers import Answers, layer_precision
 from setmatch.evaluate.diagnosis.page import write_page
+from setmatch.evaluate.diagnosis.worst_segments import Mistaken
 from setmatch.evaluate.outputs import Outputs
 from setmatch.evaluate.panoptic_quality import PanopticQuality
 from setmatch.evaluate.report import Report
@@ -27,13 +31,15 @@ def conclude(
     unknown: tuple[str, ...],
     name: str,
     panoptic: PanopticQuality | None = None,
+    worst: Sequence[Mistaken] = (),
     notes: tuple[str, ...] = (),
     writes: bool = True,
 ) -> Report:
     """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
 
     `unknown` are the classes that the answers cannot hold, `name` is what gave them, `panoptic` how
-    good its segments are, where there are any, and `notes` say what to bear in mind about them.
+    good its segments are, where there are any, `worst` the images whose segments are the worst, and
+    `notes` say what to bear in mind about them.
     """
     results = answers.results
     judged: Judged | None = None
@@ -48,17 +54,23 @@ def conclude(
         unknown=unknown,
         max_detections=limit,
         diagnosis=diagnosis,
-        masks=None
-        if results.runs is None
-        else average_precision(index, results, limit, masks=True),
+        masks=None if results.runs is None else _of_masks(index, results, limit),
         panoptic=panoptic,
         notes=notes,
     )
     if writes:
         outputs.write_numbers(report, results, index)
         if judged is not None and outputs.report:
-            write_page(report, judged, name, Path(outputs.report))
+            write_page(report, judged, worst, name, Path(outputs.report))
     return report
+
+
+def _of_masks(index: Index, results: Results, limit: int) -> AveragePrecision:
+    """Measure the masks of things: what is not counted, COCO does not compare one by one."""
+    things = slots_of_things(index.categories)
+    counted = results.only(things[results.slots] >= 0)
+    of_things = replace(counted, slots=things[counted.slots])
+    return average_precision(things_only(index), of_things, limit, masks=True)
 
 
 def overfull(index: Index) -> bool:

@@ -17,6 +17,7 @@ from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
 from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
+from setmatch.evaluate.diagnosis.worst_segments import Mistaken, in_slots_of, worst_segments
 from setmatch.evaluate.outputs import Outputs
 from setmatch.evaluate.panoptic_quality import Tally, added, annotated, panoptic_quality, tally
 from setmatch.evaluate.report import Report
@@ -49,9 +50,9 @@ def evaluate(
 ) -> Report:
     """Measure a model on a split of a data set: the twelve COCO numbers, and AP per class.
 
-    A model with masks on panoptic data is measured by panoptic quality as well, its segments merged
-    from what scores above `threshold` (default: the model's own); on data of things alone also by
-    the COCO numbers of its masks.
+    A model with masks is measured by the COCO numbers of the masks of things as well, and on
+    panoptic data by panoptic quality, its segments merged from what scores above `threshold`
+    (default: the model's own).
     `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
     so that `batch_size` changes no answer. `json` gets the numbers, `detections` every detection as
@@ -101,6 +102,7 @@ def evaluate(
         unknown=_unknown(slot_of, index),
         name=name or model.card.preset,
         panoptic=panoptic_quality(added(tallies, len(classes)), classes) if tallies else None,
+        worst=worst_segments([mistaken for each in shares for mistaken in each.worst]),
         writes=rank == 0,
     )
 
@@ -121,10 +123,13 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Share:
-    """What one process found in its images, and how its segments compare, where there are any."""
+    """What one process found in its images, how its segments compare, where there are any, and
+    the images where they do worst, if a page is to show them.
+    """
 
     answers: Answers
     segments: Tally | None
+    worst: list[Mistaken]
 
 
 def _answers(
@@ -143,6 +148,7 @@ def _answers(
     )
     parts: list[Answers] = []
     tallies: list[Tally] = []
+    worst: list[Mistaken] = []
     place = {image_id: image for image, image_id in enumerate(index.image_ids.tolist())}
     visible = questions.progress and questions.rank == 0
     with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
@@ -165,10 +171,14 @@ def _answers(
                     model, masked, batch.batch, batch.sizes_px, questions.threshold
                 )
                 for image_id, each in zip(batch.image_ids, segments, strict=True):
-                    tallies.append(tally(*annotated(index, place[image_id]), each, slot_of))
+                    image = place[image_id]
+                    tallies.append(tally(*annotated(index, image), each, slot_of))
+                    if questions.every_layer:
+                        shown = in_slots_of(each, slot_of, index.categories)
+                        worst = worst_segments([*worst, Mistaken(image, shown, tallies[-1])])
             advance(len(found))
     total = added(tallies, len(index.categories)) if tallies else None
-    return _Share(Answers.joined(parts), total)
+    return _Share(Answers.joined(parts), total, worst)
 
 
 def _earlier_layers(
@@ -182,8 +192,9 @@ def _earlier_layers(
 
 
 def _compares_masks(index: Index) -> bool:
-    """Return whether objects have masks one by one: pieces of stuff are compared as segments."""
-    return index.outlines is not None or (index.panoptic is not None and not index.categories.stuff)
+    """Return whether there are things with masks; stuff is compared as segments alone."""
+    things = len(index.categories) > len(index.categories.stuff)
+    return index.outlines is not None or (index.panoptic is not None and things)
 
 
 def _limit(model: Detector, index: Index) -> int:

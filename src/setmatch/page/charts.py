@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _WIDTH, _HEIGHT, _FOOT = 320, 120, 18
 _LABELS = 6
 _FEWEST_BARS = 8
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 32  # around curves
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # around curves
 _TALL = 220
 _GOLDEN_ANGLE = 137.508
 

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from setmatch.evaluate.compare.contestants import (
 from setmatch.evaluate.compare.cost import Cost, costs
 from setmatch.evaluate.conclude import COCO_LIMIT
 from setmatch.evaluate.measure import evaluate
+from setmatch.evaluate.report import Report
 from setmatch.evaluate.saved import read_detections
 from setmatch.files import whole_file
 from setmatch.structures import Batch, Preprocessing
@@ -34,6 +35,7 @@ PICTURES = 8  # that are timed
 NOISE_PX = (800, 1066)  # of the picture where there are no data, as the paper's example
 Grid = tuple[tuple[str, ...], list[tuple[str, ...]]]  # heads, then a line for each contestant
 PRECISIONS: tuple[str, ...] = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+MASKS: tuple[str, ...] = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mask AP", "mask AP50")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,27 @@ class Row:
     note: str
     cost: Cost | None
     precision: AveragePrecision | None
+
+    @property
+    def masks(self) -> dict[str, float]:
+        """What was measured of its masks, by the names of `MASKS`."""
+        found = self.precision
+        if not isinstance(found, Report):
+            return {}
+        numbers: dict[str, float] = {}
+        if found.panoptic is not None:
+            quality = found.panoptic
+            numbers = {"PQ": quality.all.PQ, "SQ": quality.all.SQ, "RQ": quality.all.RQ}
+            groups = {"PQ things": quality.things, "PQ stuff": quality.stuff}
+            numbers |= {name: group.PQ for name, group in groups.items() if group.classes}
+        if found.masks is not None:
+            numbers |= {"mask AP": found.masks.AP, "mask AP50": found.masks.AP50}
+        return numbers
+
+    @property
+    def found(self) -> dict[str, float]:
+        """All that was measured of its answers, by the heads of the tables; -1: nothing there."""
+        return {**(self.precision.numbers() if self.precision else {}), **self.masks}
 
 
 @dataclass(frozen=True)
@@ -67,6 +90,7 @@ class Comparison:
                     "note": row.note,
                     "cost": row.cost and asdict(row.cost),
                     "precision": row.precision and row.precision.numbers(),
+                    "masks": row.masks or None,
                 }
                 for row in self.rows
             ],
@@ -79,7 +103,7 @@ class Comparison:
             aside.write_text(text + "\n", encoding="utf-8")
 
     def tables(self) -> list[Grid]:
-        """Return costs and precisions, each as heads and a row of text for each contestant.
+        """Return costs, precisions and what masks are worth: heads, and a row of text for each.
 
         – stands where there is nothing to say; a table of nothing else is left out.
         """
@@ -89,14 +113,17 @@ class Comparison:
         if any(row.cost for row in self.rows):
             found.append((costs, [_cost_cells(row.cost) for row in self.rows]))
         if any(row.precision for row in self.rows):
-            found.append((PRECISIONS, [_precision_cells(row.precision) for row in self.rows]))
+            found.append((PRECISIONS, [_per_cents(row.found, PRECISIONS) for row in self.rows]))
+        if any(row.masks for row in self.rows):
+            found.append((MASKS, [_per_cents(row.masks, MASKS) for row in self.rows]))
         return found
 
     def notes(self) -> list[str]:
         """Return the sentences below the table."""
         notes = [f"{row.name}: {row.note}" for row in self.rows if row.note]
+        of_masks = " of boxes, PQ and mask AP" if any(row.masks for row in self.rows) else ""
         if any(row.precision for row in self.rows):
-            notes.append(f"AP in per cent, on {self.measured_on}")
+            notes.append(f"AP{of_masks} in per cent, on {self.measured_on}")
         if any(row.cost for row in self.rows):
             notes += [
                 f"timed on {self.timed_on}, in turns; median over rounds, without reading pictures",
@@ -111,12 +138,14 @@ class Comparison:
         """Return both tables and the notes for a rich console."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         shown: list[RenderableType] = []
         for heads, rows in self.tables():
-            table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            # A name cut short could be that of another model.
+            names = Column("", overflow="fold")
+            table = Table(names, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for head in heads:
                 table.add_column(head, justify="right")
             for row, cells in zip(self.rows, rows, strict=True):
@@ -253,11 +282,5 @@ def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
     )
 
 
-def _precision_cells(found: AveragePrecision | None) -> tuple[str, ...]:
-    if found is None:
-        return ("–",) * len(PRECISIONS)
-    return tuple(_per_cent(getattr(found, name)) for name in PRECISIONS)
-
-
-def _per_cent(value: float) -> str:
-    return "–" if value < 0 else f"{100 * value:.1f}"
+def _per_cents(found: Mapping[str, float], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple("–" if found.get(name, -1) < 0 else f"{100 * found[name]:.1f}" for name in names)

@@ -1,11 +1,9 @@
 """What can be compared: a trained model, a preset with random weights, or saved detections."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.errors import ConfigError
 from setmatch.models.baselines import BASELINES
 from setmatch.models.detector import Detector
 from setmatch.models.presets import MODELS, build
@@ -44,8 +42,7 @@ def find_contestants(
     JSON file of COCO results; or a preset, which gets random weights: always when it is written
     random:NAME, else when nothing is published under its name. `categories` and `preprocessing`
     are what a preset is built for.
-    Raises ConfigError for a name that nothing has, with the nearest; WeightsError for weights that
-    cannot be read.
+    Raises ConfigError for random:NAME of no preset, and what `load` raises.
     """
     names = _short_names(sources)
     found = []
@@ -56,7 +53,6 @@ def find_contestants(
             model = _untrained(source.removeprefix(RANDOM), categories, preprocessing)
             found.append(Contestant(name, model, None, UNTRAINED))
         else:
-            _require_known(source)
             found.append(Contestant(name, load(source), None, _note(Path(source))))
     return found
 
@@ -72,17 +68,6 @@ def _untrained(
     preset: str, categories: Categories | None, preprocessing: Preprocessing
 ) -> Detector:
     return build(Card(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
-
-
-def _require_known(source: str) -> None:
-    if Path(source).exists() or source.count("/") or source in PUBLISHED:
-        return
-    if source in BASELINE_WEIGHTS:
-        return
-    known = [*MODELS, *BASELINES]
-    near = difflib.get_close_matches(source, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"models by name: {', '.join(known)}"
-    raise ConfigError(f"{source}: no such run, file or model; {hint}")
 
 
 def _note(path: Path) -> str:

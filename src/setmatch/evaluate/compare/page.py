@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator
 from pathlib import Path
 
-from setmatch.evaluate.compare.comparison import PRECISIONS, Comparison, Row
+from setmatch.evaluate.compare.comparison import MASKS, PRECISIONS, Comparison, Row
 from setmatch.files import whole_file
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -31,7 +31,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
 
 
 def _tables(comparison: Comparison) -> Iterator[str]:
-    best = {name: _best(comparison, name) for name in PRECISIONS}
+    best = {name: _best(comparison, name) for name in (*PRECISIONS, *MASKS)}
     for heads, rows in comparison.tables():
         lines = []
         for row, cells in zip(comparison.rows, rows, strict=True):
@@ -45,10 +45,8 @@ def _tables(comparison: Comparison) -> Iterator[str]:
 
 
 def _best(comparison: Comparison, name: str) -> list[Row]:
-    """Return the rows with the highest precision, where there is something to choose from."""
-    measured = [
-        (getattr(row.precision, name), row) for row in comparison.rows if row.precision is not None
-    ]
+    """Return the rows where it is highest, where there is something to choose from."""
+    measured = [(row.found[name], row) for row in comparison.rows if name in row.found]
     most = max((value for value, _ in measured), default=-1)
     return [row for value, row in measured if value == most >= 0] if len(measured) > 1 else []
 

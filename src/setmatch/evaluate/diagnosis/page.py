@@ -16,6 +16,7 @@ from setmatch.evaluate.diagnosis.diagnose import (
 from setmatch.evaluate.diagnosis.gallery import gallery
 from setmatch.evaluate.diagnosis.judged import Judged
 from setmatch.evaluate.diagnosis.layers import NMS_IOU, LayerPrecision
+from setmatch.evaluate.diagnosis.mask_section import mask_section
 from setmatch.evaluate.diagnosis.sentences import sentences
 from setmatch.evaluate.diagnosis.tables import (
     class_table,
@@ -26,6 +27,7 @@ from setmatch.evaluate.diagnosis.tables import (
     size_table,
     threshold_table,
 )
+from setmatch.evaluate.diagnosis.worst_segments import Mistaken
 from setmatch.page.charts import Axis, Curve, bars, colour_of, curves, round_ticks
 from setmatch.page.sheet import write_sheet
 
@@ -39,8 +41,13 @@ _IN_ONE_CHART = 12  # curves that can be told apart
 _OPEN = 12  # classes with a chart of their own that is there without a click
 
 
-def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
-    """Write the page of a report with a diagnosis; `name` is what gave the answers."""
+def write_page(
+    report: "Report", judged: Judged, worst: Sequence[Mistaken], name: str, path: Path
+) -> None:
+    """Write the page of a report with a diagnosis; `name` is what gave the answers.
+
+    `worst` are the images whose segments are the worst, where there are segments.
+    """
     diagnosis = report.diagnosis
     assert diagnosis is not None, "a page shows a diagnosis"
     confusion, confusion_note = confusion_table(diagnosis)
@@ -50,6 +57,7 @@ def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
         "source": html.escape(str(judged.index.source)),
         "numbers": _numbers(report, diagnosis),
         "short": "".join(f"<li>{html.escape(each)}</li>" for each in told),
+        "masks": mask_section(report, judged.index, worst),
         "classes": class_table(diagnosis.classes),
         "sizes": size_table(diagnosis.sizes),
         "errors": error_table(diagnosis.errors),
@@ -71,10 +79,16 @@ def write_page(report: "Report", judged: Judged, name: str, path: Path) -> None:
 
 
 def _numbers(report: "Report", diagnosis: Diagnosis) -> str:
-    numbers = {
-        "AP": per_cent(report.AP),
-        "AP50": per_cent(report.AP50),
-        "AP75": per_cent(report.AP75),
+    numbers: dict[str, str] = {}
+    if report.panoptic is not None:
+        of_all = report.panoptic.all
+        numbers = {name: per_cent(getattr(of_all, name)) for name in ("PQ", "SQ", "RQ")}
+    if report.masks is not None:
+        numbers["mask AP"] = per_cent(report.masks.AP)
+    numbers["box AP" if numbers else "AP"] = per_cent(report.AP)
+    if report.panoptic is None:  # which has enough numbers of its own
+        numbers |= {"AP50": per_cent(report.AP50), "AP75": per_cent(report.AP75)}
+    numbers |= {
         "images": f"{report.images:,}",
         "objects": f"{diagnosis.objects:,}",
         "detections": f"{report.detections:,}",

@@ -27,23 +27,23 @@ def class_table(classes: Sequence[ClassDiagnosis]) -> str:
     rows = [
         (
             html.escape(each.name),
-            _bar(each.AP),
+            bar(each.AP),
             *map(per_cent, (each.AP, each.AP50, each.AP75, each.APs, each.APm, each.APl)),
             f"{each.boxes:,}",
         )
         for each in sorted(classes, key=lambda each: -each.AP)
     ]
-    head = ("", _BAR, "AP", "AP50", "AP75", "S", "M", "L", "objects")
-    return _table(head, rows)
+    head = ("", BAR, "AP", "AP50", "AP75", "S", "M", "L", "objects")
+    return table(head, rows)
 
 
 def size_table(sizes: Mapping[str, SizePrecision]) -> str:
     """Return AP and AR by size of the objects."""
     rows = [
-        (size, _bar(each.AP), per_cent(each.AP), per_cent(each.AR), f"{each.boxes:,}")
+        (size, bar(each.AP), per_cent(each.AP), per_cent(each.AR), f"{each.boxes:,}")
         for size, each in sizes.items()
     ]
-    return _table(("", _BAR, "AP", "AR", "objects"), rows)
+    return table(("", BAR, "AP", "AR", "objects"), rows)
 
 
 def error_table(errors: Mapping[str, ErrorKind]) -> str:
@@ -52,15 +52,15 @@ def error_table(errors: Mapping[str, ErrorKind]) -> str:
     rows = [
         (
             f"{kind}<small>{MEANING[kind]}</small>",
-            _bar(error.lost_AP50 / most),
+            bar(error.lost_AP50 / most),
             f"{100 * error.lost_AP50:.1f}",
             f"{error.shown:,}",
             f"{error.count:,}",
         )
         for kind, error in sorted(errors.items(), key=lambda item: -item[1].lost_AP50)
     ]
-    head = ("", _BAR, "AP50 lost", "above<br>thresholds", "of all<br>detections")
-    return _table(head, rows)
+    head = ("", BAR, "AP50 lost", "above<br>thresholds", "of all<br>detections")
+    return table(head, rows)
 
 
 def threshold_table(classes: Sequence[ClassDiagnosis]) -> str:
@@ -74,7 +74,7 @@ def threshold_table(classes: Sequence[ClassDiagnosis]) -> str:
             cells = (f"{best.score:.2f}", *map(per_cent, shares))
         if each.boxes:
             rows.append((html.escape(each.name), *cells))
-    return _table(("", "threshold", "precision", "recall", "F1"), rows)
+    return table(("", "threshold", "precision", "recall", "F1"), rows)
 
 
 def layer_table(layers: Sequence[LayerPrecision]) -> str:
@@ -89,7 +89,7 @@ def layer_table(layers: Sequence[LayerPrecision]) -> str:
         )
         for each in layers
     ]
-    return _table(("", "AP", "with NMS", "AP50", "with NMS"), rows)
+    return table(("", "AP", "with NMS", "AP50", "with NMS"), rows)
 
 
 def confusion_table(diagnosis: Diagnosis) -> tuple[str, str]:
@@ -139,17 +139,18 @@ def _cell(count: int, share: float) -> str:
     )
 
 
-_BAR = "bar"  # a column of bars, which has no name
+BAR = "bar"  # a column of bars, which has no name
 
 
-def _bar(share: float) -> str:
+def bar(share: float) -> str:
+    """Return a bar for a share of 1, for a column headed `BAR`."""
     return f'<i style="width:{100 * max(share, 0):.1f}%"></i>'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of cells that are markup."""
-    kinds = [' class="bar"' if name == _BAR else "" for name in head]
-    names = ("" if name == _BAR else name for name in head)
+    kinds = [' class="bar"' if name == BAR else "" for name in head]
+    names = ("" if name == BAR else name for name in head)
     top = "".join(f"<th{kind}>{name}</th>" for kind, name in zip(kinds, names, strict=True))
     body = []
     for row in rows:

@@ -103,8 +103,9 @@ function showChosen() {
       html("td", {}, row, percent(weight));
       row.onclick = () => change({ query: other });
     }
-    html("p", { class: "soft" }, card, `It listens to itself with ${percent(self)}, and to the ` +
-      `${facts.slots.length - 1 - told.length} queries not listed with the rest. ` +
+    const others = facts.slots.length - 1 - told.length;
+    html("p", { class: "soft" }, card, `It listens to itself with ${percent(self)}` +
+      (others ? `, and to the ${others} queries not listed with the rest. ` : ". ") +
       "Average over the heads.");
     return;
   }
