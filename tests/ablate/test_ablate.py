@@ -85,6 +85,25 @@ def test_a_campaign_ends_with_a_table_and_a_plot(data, tmp_path, monkeypatch):
     assert again.tables() == done.tables()
 
 
+def test_a_study_of_ones_own_is_run_like_ours(data, tmp_path):
+    """It needs no name that the package knows."""
+    mine = Study("mine", "steps", (Arm("a"), Arm("b", ("train.clip_norm=1",))), "a")
+    (told,) = quick(data, tmp_path, mine).tables()
+    assert told.study is mine
+    assert [len(found) for found in told.outcomes] == [1, 1]
+
+
+def test_queries_that_follow_the_data_do_so_in_every_arm(tmp_path):
+    """Spelling out a preset's arguments must not settle their number."""
+    study = Study("s", "of a part", (Arm("a"), Arm("b", ("model.queries_by_data=false",))), "a")
+    following, settled = (
+        Campaign(tmp_path, (study,), load_recipe("setmatch_n"), 1).jobs(arm)[0].recipe.model
+        for arm in study.arms
+    )
+    assert "num_queries" not in following.arguments
+    assert settled.arguments["num_queries"] > 0
+
+
 def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):
     """Finished arms stay, the one that was cut short resumes, the rest follows."""
     train = campaign.train

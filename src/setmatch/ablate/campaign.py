@@ -31,7 +31,7 @@ from setmatch.train.runtime import alone, processes
 
 RECIPE = "ablation"
 RESULT = "result.json"
-SCENES, UNSEEN, SCENES_PX, SCENES_SEED = 8000, 500, 96, 0
+SCENES, UNSEEN, SCENES_PX, SCENES_SEED = 4000, 300, 64, 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Campaign:
 
 
 def ablate(
-    studies: Sequence[str],
+    studies: Sequence[str | Study],
     *,
     out: str | Path,
     data: str | Path | None = None,
@@ -114,6 +114,7 @@ def ablate(
 ) -> Campaign:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
+    A study is one of ours, by name, or your own.
     Each arm is an ordinary run that goes on where it was killed; finished ones are left alone.
     Without `data` the scenes of `write_scenes`, the easy ones, are made in OUT/scenes. Of several
     processes started by torchrun each takes its share of the runs and trains it by itself. With
@@ -125,7 +126,8 @@ def ablate(
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: at least one run of each arm")
     folder = Path(out)
-    chosen = tuple(find_study(name) for name in dict.fromkeys(studies))
+    asked = dict.fromkeys(studies)
+    chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in asked)
     if not chosen:
         raise ConfigError("nothing to ablate: name at least one study, or all")
     campaign = Campaign(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
@@ -174,11 +176,17 @@ def _run(job: Job, data: Path, device: str, format: str | None) -> None:
 
 
 def _complete(recipe: Recipe) -> Recipe:
-    """Spell out the preset's arguments, so that equal models are one; refuse those it has not."""
+    """Spell out the preset's arguments, so that equal models are one; refuse those it has not.
+
+    The number of queries stays open where the data is to say it.
+    """
     model = recipe.model
     with torch.device("meta"):
         card = build(Card(model.preset, model.arguments, Categories((1,), ("one",)))).card
-    complete = model.model_copy(update={"arguments": dict(card.arguments)})
+    arguments = dict(card.arguments)
+    if model.queries_by_data and "num_queries" not in model.arguments:
+        del arguments["num_queries"]
+    complete = model.model_copy(update={"arguments": arguments})
     return recipe.model_copy(update={"model": complete})
 
 
