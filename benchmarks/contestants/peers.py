@@ -1,0 +1,277 @@
+"""RT-DETR and D-FINE of transformers, from their configurations, with random weights.
+
+A straightforward loop with their own loss: AdamW, warm-up and cosine by the clock, flips, squares
+as published, pictures resized and held in memory beforehand, and their kind of average.
+benchmarks/peer.py trains one of them; evaluations on the way stop the clock.
+"""
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as F
+
+from contestants.track import Finish, Track, best_of, marked, scored, write_json
+from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.data.images import read_image
+from setmatch.data.index import Index
+from setmatch.data.opening import open_dataset
+from setmatch.errors import DataError
+from setmatch.structures import Detections, Target
+from setmatch.train.runtime import choose_precision
+
+PROGRAM = Path(__file__).parents[1] / "peer.py"
+BATCH, CLIP, DECAY, WARMUP = 8, 0.1, 1e-4, 0.02
+EMA, EMA_STEPS = 0.9999, 2000  # of both, published; the average forgets its start by these steps
+ROUNDS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the budget, when the average is evaluated
+BEST = 100  # answers of an image, as COCO counts
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A model of transformers, a rate and a size: squares as large as the track's pictures."""
+
+    model: str
+    rate: str
+
+    @property
+    def name(self) -> str:
+        """Return the model's name with its learning rate."""
+        return f"{self.model}@{self.rate}"
+
+    def command(self, track: Track, folder: Path) -> list[str]:
+        """Return this file as a program."""
+        given = [self.model, str(track.data), str(folder), "--rate", self.rate]
+        given += ["--side", str(track.side_px), "--minutes", f"{track.minutes:g}"]
+        given += ["--seed", str(track.seed), *(["--test"] if track.test else [])]
+        return track.clocked(Path(sys.executable), [str(PROGRAM), *given])
+
+    def finish(self, track: Track, folder: Path) -> Finish:
+        """Measure what the loop has saved."""
+        tree = json.loads((folder / "marks.json").read_text())
+        marks = tuple(
+            marked(minutes, folder / f"val_{number}.json", track)
+            for number, minutes in enumerate(tree["minutes"])
+        )
+        best = folder / f"test_{best_of(marks)}.json"
+        test = scored(best, track, "test") if track.test else {}
+        return Finish(marks, test, tree["steps"], tree["about"])
+
+
+def rtdetr_r18(classes: int) -> nn.Module:
+    """RT-DETR on ResNet-18, as published (arXiv 2304.08069), its norms trained."""
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+
+    trunk = RTDetrResNetConfig(
+        hidden_sizes=[64, 128, 256, 512],
+        depths=[2, 2, 2, 2],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = RTDetrConfig(
+        backbone_config=trunk,
+        encoder_in_channels=[128, 256, 512],
+        hidden_expansion=0.5,
+        decoder_layers=3,
+        freeze_backbone_batch_norms=False,
+        num_labels=classes,
+    )
+    return RTDetrForObjectDetection(config)
+
+
+def dfine_n(classes: int) -> nn.Module:
+    """D-FINE-N, as published (arXiv 2410.13842), its norms trained."""
+    from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
+
+    trunk = HGNetV2Config(
+        stem_channels=[3, 16, 16],
+        stage_in_channels=[16, 64, 256, 512],
+        stage_mid_channels=[16, 32, 64, 128],
+        stage_out_channels=[64, 256, 512, 1024],
+        hidden_sizes=[128, 256, 512, 1024],
+        stage_num_blocks=[1, 1, 2, 1],
+        stage_numb_of_layers=[3, 3, 3, 3],
+        use_learnable_affine_block=True,
+        out_indices=[3, 4],
+    )
+    config = DFineConfig(
+        backbone_config=trunk,
+        num_feature_levels=2,
+        encoder_in_channels=[512, 1024],
+        encoder_hidden_dim=128,
+        encoder_ffn_dim=512,
+        encode_proj_layers=[1],
+        feat_strides=[16, 32],
+        d_model=128,
+        decoder_in_channels=[128, 128],
+        decoder_ffn_dim=512,
+        decoder_n_points=[6, 6],
+        decoder_layers=3,
+        depth_mult=0.5,
+        hidden_expansion=0.34,
+        freeze_backbone_batch_norms=False,
+        num_labels=classes,
+    )
+    return DFineForObjectDetection(config)
+
+
+MODELS = {"rtdetr_r18": rtdetr_r18, "dfine_n": dfine_n}
+PEERS = tuple(Peer(model, rate) for model in MODELS for rate in ("2e-4", "8e-4"))
+
+
+class Pictures:
+    """The pictures of a split that can be read, as squares in memory, with their targets."""
+
+    def __init__(self, index: Index, side_px: int) -> None:
+        self.index, self.places, squares = index, [], []
+        for place in range(len(index)):
+            try:
+                pixels = read_image(index.path(place), index.size_px(place))
+            except DataError as error:
+                print(f"left out: {error}")
+                continue
+            squares.append(F.resize(pixels, [side_px, side_px], antialias=True))
+            self.places.append(place)
+        self.squares = torch.stack(squares)
+        self.targets = [index.target(place) for place in self.places]
+
+    def batches(self, seed: int) -> Iterator[tuple[Tensor, list[dict[str, Tensor]]]]:
+        """Return batches without end, every picture once an epoch, every other one mirrored."""
+        random = torch.Generator().manual_seed(seed)
+        order: list[int] = []
+        while True:
+            while len(order) < BATCH:
+                order += torch.randperm(len(self.places), generator=random).tolist()
+            chosen, order = order[:BATCH], order[BATCH:]
+            mirrored = torch.rand(BATCH, generator=random) < 0.5
+            pixels = self.squares[chosen].float() / 255
+            pixels[mirrored] = pixels[mirrored].flip(-1)
+            pairs = zip(chosen, mirrored.tolist(), strict=True)
+            yield pixels, [_label(self.targets[place], flip) for place, flip in pairs]
+
+
+def _label(target: Target, flip: bool) -> dict[str, Tensor]:
+    boxes = target.cxcywh.clone()
+    if flip:
+        boxes[:, 0] = 1 - boxes[:, 0]
+    return {"class_labels": target.classes, "boxes": boxes}
+
+
+@torch.no_grad()
+def answer(model: nn.Module, pictures: Pictures, path: Path) -> None:
+    """Write the best answers of every picture as COCO results."""
+    rows: list[dict[str, Any]] = []
+    index = pictures.index
+    for first in range(0, len(pictures.places), BATCH):
+        found = model(pixel_values=pictures.squares[first : first + BATCH].float() / 255)
+        scores = found.logits.float().sigmoid().flatten(1)
+        best = scores.topk(min(BEST, scores.shape[1]))
+        for number, place in enumerate(pictures.places[first : first + BATCH]):
+            height, width = index.size_px(place)
+            classes = found.logits.shape[-1]
+            boxes = found.pred_boxes[number].float()[best.indices[number] // classes]
+            detections = Detections(
+                cxcywh_to_xyxy(boxes) * torch.tensor([width, height, width, height]),
+                best.values[number],
+                best.indices[number] % classes,
+                index.categories,
+                (height, width),
+            )
+            image = {"image_id": int(index.image_ids[place])}
+            rows += [image | row for row in detections.to_dicts()]
+    write_json(path, rows)
+
+
+class Average:
+    """The published average: its weight grows with the steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.steps = copy.deepcopy(model).eval().requires_grad_(False), 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move towards the weights of `model`."""
+        self.steps += 1
+        keep = EMA * (1 - math.exp(-self.steps / EMA_STEPS))
+        for mine, theirs in zip(
+            self.model.state_dict().values(), model.state_dict().values(), strict=True
+        ):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - keep)
+            else:
+                mine.copy_(theirs)
+
+
+def factor(progress: float) -> float:
+    """Return what the learning rate is multiplied by."""
+    return min(1.0, (progress + 1e-3) / WARMUP) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def run(options: argparse.Namespace) -> None:
+    torch.manual_seed(options.seed)
+    training = Pictures(open_dataset(options.data, "train"), options.side)
+    asked = {
+        split: Pictures(open_dataset(options.data, split), options.side)
+        for split in ("val", *(["test"] if options.test else []))
+    }
+    model = MODELS[options.model](len(training.index.categories)).train()
+    model = model.to(memory_format=torch.channels_last)
+    average = Average(model)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": rest, "weight_decay": 0.0}],
+        lr=options.rate,
+        weight_decay=DECAY,
+        fused=True,
+    )
+    precision = choose_precision("auto", torch.device("cpu"))  # as ours
+    batches, due = training.batches(options.seed), list(ROUNDS)
+    clock_s, steps, minutes = 0.0, 0, []
+    while due:
+        began = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * factor(clock_s / (60 * options.minutes))
+        pixels, labels = next(batches)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            loss = model(pixel_values=pixels, labels=labels).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(model)
+        steps += 1
+        clock_s += time.perf_counter() - began
+        if steps % 10 == 1:
+            print(f"step {steps}, {clock_s:.0f} s, loss {loss.item():.3f}", flush=True)
+        if clock_s >= 60 * options.minutes * due[0]:
+            due = [each for each in due if clock_s < 60 * options.minutes * each]
+            for split, pictures in asked.items():
+                answer(average.model, pictures, options.out / f"{split}_{len(minutes)}.json")
+            minutes.append(clock_s / 60)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    about = {"lr": options.rate, "square_px": options.side, "batch": BATCH, "parameters": count}
+    write_json(options.out / "marks.json", {"minutes": minutes, "steps": steps, "about": about})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--side", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test", action="store_true")
+    run(parser.parse_args())

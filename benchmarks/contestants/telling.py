@@ -1,0 +1,132 @@
+"""The race as a table in Markdown and as pictures: AP against minutes."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from setmatch.files import whole_file
+
+Result = Mapping[str, Any]
+COLOURS = {
+    "setmatch_n": "#d9480f",
+    "yolo11n": "#1971c2",
+    "dfine_n": "#2f9e44",
+    "rtdetr_r18": "#7048e8",
+    "fasterrcnn_r50_fpn": "#0c8599",
+    "ssdlite_mobilenet_v3": "#a61e4d",
+    "detr_r18_tiny": "#868e96",
+}
+INK, SOFT = "#1d1f24", "#5b6068"
+HEAD = (
+    "| contestant | AP | AP50 | at the end | test AP | test AP50 | steps | minutes | CPU minutes |"
+)
+
+
+def best(result: Result) -> Mapping[str, float]:
+    """Return the best mark of a run."""
+    return max(result["marks"], key=lambda mark: mark["AP"])
+
+
+def table(found: Sequence[Result]) -> str:
+    """Return Markdown, a table for each track and budget, best first."""
+
+    def kind(result: Result) -> tuple[Any, ...]:
+        return result["track"], result["minutes"], result["clock"], result["seed"]
+
+    lines = ["# Time to AP, from random weights", ""]
+    for (track, minutes, clock, seed), group in groupby(sorted(found, key=kind), kind):
+        lines += [f"## {track}, {minutes:g} minute(s) ({clock}), seed {seed}", ""]
+        lines += [HEAD, "|---" * 9 + "|"]
+        rows = sorted(group, key=lambda result: -best(result)["AP"])
+        lines += [*map(_row, rows), ""]
+    lines += [
+        "AP and AP50 in per cent on the validation split, at the best of the points on the way;",
+        "test at the weights of that point. Steps are epochs for YOLO. Minutes are those of the",
+        "whole training command, start and what it evaluates included; CPU minutes are what it was",
+        "given of the machine, which others used too.",
+    ]
+    commits = sorted({each["commit"] for each in found if "commit" in each})
+    machines = sorted({each["machine"] for each in found if "machine" in each})
+    lines += ["", f"Commits: {', '.join(commits)}. Machine: {', '.join(machines)}, one thread.", ""]
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> str:
+    top, test = best(result), result["test"]
+    cells = [
+        result["name"],
+        f"{100 * top['AP']:.1f}",
+        f"{100 * top['AP50']:.1f}",
+        f"{100 * result['marks'][-1]['AP']:.1f}",
+        f"{100 * test['AP']:.1f}" if test else "",
+        f"{100 * test['AP50']:.1f}" if test else "",
+        str(result["steps"]),
+        f"{result['wall_s'] / 60:.1f}",
+        f"{result['cpu_s'] / 60:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def draw(found: Sequence[Result], path: Path) -> None:
+    """Write the curves of a track as PNG: of each contestant the best rate, one for each budget."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    ends: list[tuple[float, float, str]] = []
+    for minutes in sorted({each["minutes"] for each in found}):
+        chosen: dict[str, Result] = {}
+        for result in sorted(found, key=lambda each: best(each)["AP"]):
+            if result["minutes"] == minutes:
+                chosen[_family(result)] = result
+        for family, result in chosen.items():
+            x = [mark["minutes"] for mark in result["marks"]]
+            y = [100 * mark["AP"] for mark in result["marks"]]
+            ours = family == "setmatch_n"
+            axes.plot(
+                [0, *x],
+                [0, *y],
+                color=COLOURS[family],
+                linewidth=2.6 if ours else 1.6,
+                marker="o",
+                markersize=4,
+                zorder=3 if ours else 2,
+            )
+            ends.append((x[-1], y[-1], family))
+    last = max(x for x, _, _ in ends)
+    _name(axes, [each for each in ends if each[0] > 0.9 * last], last)
+    axes.set_xlim(0, 1.02 * last)
+    axes.set_ylim(bottom=0)
+    clocks = " and ".join(sorted({each["clock"] for each in found}))
+    axes.set_xlabel(f"minutes of training on one thread ({clocks})", color=SOFT)
+    axes.set_title(
+        f"AP on {found[0]['track']}, from random weights", loc="left", color=INK, fontsize=13
+    )
+    axes.grid(axis="y", color="#e2e4e8")
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    with whole_file(path) as aside:
+        figure.savefig(aside, format="png")
+
+
+def _family(result: Result) -> str:
+    return result["name"].partition("@")[0].partition("x1.")[0]
+
+
+def _name(axes: Any, ends: Sequence[tuple[float, float, str]], last: float) -> None:
+    """Write names to the right of the curves, none upon another."""
+    gap = 0.055 * max(axes.get_ylim()[1], 1)
+    height = float("-inf")
+    for _, y, family in sorted(ends, key=lambda each: each[1]):
+        height = max(y, height + gap)
+        axes.annotate(
+            f"{family}  {y:.1f}",
+            (1.03 * last, height),
+            color=COLOURS[family],
+            va="center",
+            fontsize=9.5,
+            fontweight="bold" if family == "setmatch_n" else "normal",
+            annotation_clip=False,
+        )

@@ -1,0 +1,96 @@
+"""The fast-converging family against detr_r50: size, work, latency and training, at 640×640.
+
+Times are ratios within one run, models taking turns, so that whatever else the machine does hits
+all alike. A training step is forward, matching, losses, backward, clipping and the optimiser, on
+random pictures with ten objects each.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from setmatch.asking import answering
+from setmatch.config import LossWeights, MatchCosts, TrainSettings
+from setmatch.criterion import Criterion
+from setmatch.evaluate.compare.cost import multiply_adds
+from setmatch.models.detector import Detector
+from setmatch.models.presets import build
+from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.train.optim import apply_gradients, build_optimizer
+from timing import publish, side_by_side
+
+PEER = "detr_r50"
+FAMILY = ("setmatch_n", "setmatch_s", "setmatch_m")
+SIDE_PX, BOXES, CLASSES, IMAGES = 640, 10, 80, 2
+
+
+def asking(model: Detector, batch: Batch) -> Callable[[], object]:
+    def ask() -> None:
+        with answering(model):
+            model(batch)
+
+    return ask
+
+
+def learning(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[], object]:
+    model.train()
+    criterion = Criterion(model.scoring, MatchCosts(), LossWeights())
+    optimizer = build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4))
+
+    def step() -> None:
+        criterion(model(batch, targets), targets).total.backward()
+        apply_gradients(optimizer, clip_norm=0.1)
+
+    return step
+
+
+def targets_of(images: int) -> list[Target]:
+    random = torch.Generator().manual_seed(1)
+    size = 0.05 + 0.3 * torch.rand(images, BOXES, 2, generator=random)
+    centre = size / 2 + (1 - size) * torch.rand(images, BOXES, 2, generator=random)
+    slots = torch.randint(0, CLASSES, (images, BOXES), generator=random)
+    boxes = torch.cat([centre, size], -1)
+    return [Target(*pair) for pair in zip(slots, boxes, strict=True)]
+
+
+def times_as_fast(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    seconds = side_by_side(contestants, rounds)
+    return {name: round(seconds[PEER] / taken, 2) for name, taken in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=[1, 2], nargs="+")
+    parser.add_argument("--beside", default="nothing", help="what else the machine did")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
+    models = {
+        name: build(Card(name, {}, names)).to(memory_format=torch.channels_last)
+        for name in (PEER, *FAMILY)
+    }
+    pictures = torch.randn(IMAGES, 3, SIDE_PX, SIDE_PX)
+    one, some = Batch.from_images([pictures[0]]), Batch.from_images(list(pictures))
+    targets = targets_of(IMAGES)
+    results: dict[str, object] = {
+        "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
+    }
+    gflops = {name: multiply_adds(model.eval(), one) / 1e9 for name, model in models.items()}
+    results["gflops"] = {name: round(count, 2) for name, count in gflops.items()}
+    for threads in options.threads:
+        torch.set_num_threads(threads)
+        asked = {name: asking(model, one) for name, model in models.items()}
+        results[f"answers_times_as_fast_{threads}_threads"] = times_as_fast(asked, options.rounds)
+    torch.set_num_threads(1)
+    taught = {name: learning(model, some, targets) for name, model in models.items()}
+    results["learns_times_as_fast_1_threads"] = times_as_fast(taught, max(options.rounds // 2, 1))
+    results["beside"] = options.beside
+    publish(f"the family against {PEER} at {SIDE_PX}x{SIDE_PX}", results, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Which ingredient of setmatch_n earns its place: take one away at a time, in equal time.
+
+Every arm is the recipe of `setmatch_n` with a change or two, trained for the same minutes by the
+clock from several seeds; a campaign that was killed goes on with the same command. Parts that no
+setting reaches are exchanged in without.py. On a machine that others use too, give every arm the
+same CPU time instead:
+
+    python benchmarks/contestants/cpu_clock.py benchmarks/ingredients.py OUT --data FOLDER
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from setmatch.ablate import ablate
+from setmatch.ablate.studies import Arm, Study
+from without import register
+
+AS_IT_IS = "setmatch_n as it is"
+
+
+def _preset(name: str, part: str) -> Arm:
+    return Arm(name, (f"model.preset=setmatch_n_{part}",))
+
+
+def _adamw(rate: str) -> Arm:
+    rates = (f"train.lr={rate}", f"train.backbone_lr={rate}")
+    return Arm(f"AdamW {rate} instead of Muon", ("train.muon_lr=0", *rates))
+
+
+INGREDIENTS = Study(
+    "ingredients",
+    "setmatch_n without one of its ingredients",
+    (
+        Arm(AS_IT_IS),
+        _preset("no denoising", "no_denoising"),
+        _preset("boxes not refined", "unmoved"),
+        _preset("learned queries instead of top-k", "learned_queries"),
+        _preset("levels not fused", "unfused"),
+        Arm("no attention in the encoder", ("model.arguments.encoder_layers=0",)),
+        _preset("focal instead of varifocal", "focal"),
+        Arm("no average of the weights", ("train.ema_decay=0",)),
+        Arm("loss after the last layer alone", ("loss.auxiliary=false",)),
+        Arm("no GIoU", ("loss.giou=0", "matching.giou=0")),
+        Arm("no L1", ("loss.l1=0", "matching.l1=0")),
+        *map(_adamw, ("5e-4", "1e-3", "2e-3")),
+        Arm("float32", ("train.precision=float32",)),
+        Arm("drop instead of cosine", ("train.schedule=drop",)),
+        Arm("no augmentation", ("data.augment=none",)),
+        Arm("mirrored alone", ("data.augment=flip",)),
+        Arm("as many queries for any data", ("model.queries_by_data=false",)),
+    ),
+    AS_IT_IS,
+)
+LEVELS = Study(
+    "amounts",
+    "setmatch_n with more or less of an ingredient",
+    (
+        Arm(AS_IT_IS),
+        *(Arm(f"{n} decoder layer(s)", (f"model.arguments.decoder_layers={n}",)) for n in (1, 3)),
+        *(Arm(f"{n} points", (f"model.arguments.points={n}",)) for n in (2, 8)),
+        *(
+            Arm(f"{n} denoising queries", (f"model.arguments.denoising_queries={n}",))
+            for n in (24, 96)
+        ),
+        *(Arm(f"Muon {rate}", (f"train.muon_lr={rate}",)) for rate in (0.01, 0.02, 0.05)),
+        *(Arm(f"average of {decay}", (f"train.ema_decay={decay}",)) for decay in (0.99, 0.9995)),
+        *(Arm(f"batches of {n}", (f"train.batch_size={n}",)) for n in (8, 32)),
+    ),
+    AS_IT_IS,
+)
+STUDIES = {study.name: study for study in (INGREDIENTS, LEVELS)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the campaign")
+    parser.add_argument("--data", type=Path, help="default: easy generated scenes")
+    parser.add_argument("--study", nargs="*", choices=STUDIES, default=["ingredients"])
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], help="settings that all arms share")
+    parser.add_argument("--tell", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    register()
+    # All arms by one seed before any by two, so that a campaign cut short can be read.
+    for seeds in range(1, options.seeds + 1):
+        campaign = ablate(
+            [STUDIES[name] for name in options.study],
+            out=options.out,
+            data=options.data,
+            recipe="setmatch_n",
+            overrides=[f"train.minutes={options.minutes:g}", "data.workers=0", *options.set],
+            seeds=options.seeds if options.tell else seeds,
+            only_tell=options.tell,
+        )
+    for table in campaign.tables():
+        Console().print(table.shown())
+
+
+if __name__ == "__main__":
+    main()
