@@ -43,9 +43,10 @@ def generalized_iou(
 
 def _areas(xyxy: Tensor, other_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the areas of intersection, union and smallest enclosing box."""
-    x0, y0, x1, y1 = xyxy.unbind(-1)
-    u0, v0, u1, v1 = other_xyxy.unbind(-1)
-    # Axis by axis, because (…, 2) temporaries would double the bytes moved.
+    # Axis by axis, because (…, 2) temporaries would double the bytes moved; each axis in memory of
+    # its own, because four numbers apart they are compared one by one.
+    x0, y0, x1, y1 = xyxy.movedim(-1, 0).contiguous()
+    u0, v0, u1, v1 = other_xyxy.movedim(-1, 0).contiguous()
     overlap = _extent(torch.maximum(x0, u0), torch.minimum(x1, u1)) * _extent(
         torch.maximum(y0, v0), torch.minimum(y1, v1)
     )

@@ -208,5 +208,5 @@ def _cardinality_error(
     logits: Float[Tensor, "L B Q C"], targets: Sequence[Target], images: Float[Tensor, ""]
 ) -> Float[Tensor, " L"]:
     counts = torch.tensor([len(target) for target in targets], device=logits.device)
-    answering = (logits.argmax(-1) != logits.shape[-1] - 1).sum(-1)
+    answering = (logits.amax(-1) > logits[..., -1]).sum(-1)
     return (answering - counts).abs().float().sum(1) / images

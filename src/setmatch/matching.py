@@ -72,8 +72,7 @@ def pairwise_cost(
         cost = costs.class_ * scoring.cost(logits.float(), slots)
         ours, theirs = cxcywh.float()[:, :, :, None], boxes[None, :, None]
         # One coordinate after the other: an (L, B, Q, T, 4) temporary would cost four times more.
-        for coordinate in range(4):
-            distance = (ours[..., coordinate] - theirs[..., coordinate]).abs_()
-            cost.add_(distance, alpha=costs.l1)
+        for our, their in zip(ours.unbind(-1), theirs.movedim(-1, 0).contiguous(), strict=True):
+            cost.add_((our - their).abs_(), alpha=costs.l1)
         overlap = generalized_iou(cxcywh_to_xyxy(ours), cxcywh_to_xyxy(theirs))
         return cost.sub_(overlap, alpha=costs.giou)
