@@ -13,7 +13,7 @@ from setmatch.data.survey.check import DataCheck
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
 from setmatch.train.loop import train
-from setmatch.train.start import arguments_of
+from setmatch.train.start import arguments_of, choose_recipe
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +193,19 @@ def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monk
             run_tiny(data, tmp_path / "run")
     run_tiny(data, tmp_path / "run", resume=True)
     assert "while_training" in json.loads((tmp_path / "run/data_report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("asked", "preset"),
+    [
+        ({}, "setmatch_n"),
+        ({"weights": "detr_r50"}, "detr_r50"),
+        ({"model": "detr_r50_dc5"}, "detr_r50_dc5"),
+        ({"overrides": ["model.preset=detr_nano"]}, "detr_nano"),
+        ({"recipe": "finetune"}, "detr_r50"),
+    ],
+)
+def test_a_run_that_names_nothing_needs_no_download(asked, preset):
+    """Without model, weights and recipe a run is of the family's smallest, from random weights."""
+    settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
+    assert choose_recipe(**settings, checkpoint=None).model.preset == preset

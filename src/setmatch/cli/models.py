@@ -39,6 +39,7 @@ def train(
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
         Preset to train; `setmatch models` lists them. It brings the recipe called like it.
+        Without model, weights and recipe it is setmatch_n, which needs no download.
     weights
         Where to start from: a published name, a file, a run, "imagenet" (trunk only) or "none".
     recipe

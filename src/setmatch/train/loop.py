@@ -68,10 +68,11 @@ def train(
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
-    `model` is a preset and `weights` what to start from (default: the recipe's), `recipe` and
-    `overrides` as in `load_recipe`, `epochs` or `minutes` how long. A recipe of two stages trains
-    the detector without its mask head in OUT/boxes before, unless `weights` know every class or
-    both are to be trained at once (`joint`).
+    `model` is a preset (default: setmatch_n, unless `weights` or `recipe` say what) and `weights`
+    what to start from (default: the recipe's), `recipe` and `overrides` as in `load_recipe`,
+    `epochs` or `minutes` how long. A recipe of two stages trains the detector without its mask head
+    in OUT/boxes before, unless `weights` know every class or both are to be trained at once
+    (`joint`).
 
     With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
     recipe; settings and data must be the same unless `allow_changes`. Without a checkpoint it
@@ -96,7 +97,9 @@ def train(
     with processes(device) as runtime, stop_requests() as stop:
         with stop.nothing_to_lose():
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
-            chosen = choose_recipe(model, recipe, overrides, checkpoint, kept_recipe(run, resume))
+            chosen = choose_recipe(
+                model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume)
+            )
             chosen = lasting(jointly(chosen) if joint else chosen, epochs, minutes)
             weights = chosen.model.start if weights is None else weights
             before = checkpoint is None and needs_boxes(

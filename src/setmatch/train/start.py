@@ -51,6 +51,7 @@ from setmatch.train.state import facts_of, refuse_changes
 
 RECIPE = "recipe.yaml"
 REPORT = "data_report.json"
+USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
 
 def choose_recipe(
     model: str | None,
+    weights: str | Path | None,
     recipe: str | Path | Mapping[str, Any] | None,
     overrides: Sequence[str],
     checkpoint: Checkpoint | None,
@@ -95,11 +97,15 @@ def choose_recipe(
     That is the checkpoint's, or `kept`, which a run in its first stage leaves in its folder.
 
     `model` is the preset, unless an override names another; where neither recipe nor run is named
-    it brings the recipe called like it, if there is one. Raises ConfigError.
+    it brings the recipe called like it, if there is one, and where nothing at all is named it is
+    the one that needs no download. Raises ConfigError.
     """
     base = recipe
     if recipe is None:
         base = kept if checkpoint is None else checkpoint.facts["recipe"]
+    names_preset = any(override.startswith("model.preset=") for override in overrides)
+    if base is None and model is None and weights is None and not names_preset:
+        model = USUAL
     if base is None and model in recipe_names():
         base = model
     preset = [] if model is None else [f"model.preset={model}"]
