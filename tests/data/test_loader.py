@@ -220,17 +220,31 @@ def broken(folder: Path, copy: Path, *names: str) -> Index:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unreadable_image_stops_by_name(folder: Path, tmp_path: Path, workers: int):
-    """One line that names the file, from a worker as well, in training and evaluation."""
+    """One line that names the file, from a worker as well."""
     index = broken(folder, tmp_path, "3.png")
     with pytest.raises(DataError, match=r"3\.png: cannot be read") as caught:
         batches(index, workers=workers)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=r"3\.png"):
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_evaluation_goes_on_without_one_and_not_without_two(folder, tmp_path, workers: int):
+    """The image is missing from its batch, and named; batches of nothing are left out."""
+    index = broken(folder, tmp_path / "one", "3.png")
+    for batch_size in (1, 4):
+        loader = evaluation_batches(index, PREPROCESSING, batch_size=batch_size, workers=workers)
+        found = {id_: size for each in loader for id_, size in zip(each.image_ids, each.sizes_px)}
+        assert found == {100 + i: index.size_px(i) for i in range(IMAGES) if i != 3}
+        ((image, problem),) = loader.unreadable.items()
+        assert image == 3
+        assert "3.png: cannot be read" in problem
+    index = broken(folder, tmp_path / "two", "3.png", "8.png")
+    with pytest.raises(DataError, match="2 unreadable of 11 images to evaluate on"):
         list(evaluation_batches(index, PREPROCESSING, batch_size=2, workers=workers))
 
 
 def skipping(index: Index, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float):
-    monkeypatch.setattr("setmatch.data.loader.UNREADABLE_AT_MOST", share)
+    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", share)
     return training_batches(
         index,
         data(on_bad_image="skip"),
@@ -268,7 +282,7 @@ def test_many_unreadable_images_cannot_be_skipped(folder, tmp_path, monkeypatch)
 
 def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkeypatch):
     """Whoever wants none to be left out says so."""
-    monkeypatch.setattr("setmatch.data.loader.UNREADABLE_AT_MOST", 0.5)
+    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", 0.5)
     index = broken(folder, tmp_path, "3.png")
     settings = {"batch_size": 2, "micro_batch": 2, "rank": 0, "world": 1, "seed": 5}
     strict = data().model_copy(update={"on_bad_image": "stop"})

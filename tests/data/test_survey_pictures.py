@@ -13,8 +13,9 @@ from PIL import Image
 
 from setmatch.data.formats.coco import read_coco
 from setmatch.data.index import Index
+from setmatch.data.readable import sample
 from setmatch.data.survey.duplicates import Look, look_of, near_pairs
-from setmatch.data.survey.pictures import Picture, alike, open_pictures, sample
+from setmatch.data.survey.pictures import Picture, alike, open_pictures
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:

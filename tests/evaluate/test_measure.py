@@ -19,6 +19,7 @@ from setmatch.cli import main
 from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate import Report, evaluate
+from setmatch.evaluate.saved import evaluate_saved
 from setmatch.models.detector import Detector
 from setmatch.scoring import Softmax
 from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
@@ -177,16 +178,51 @@ def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: in
     assert all(model.asked for model in models)
 
 
+def damage(picture: Path) -> None:
+    """Spoil the middle of a PNG, which shows only when it is decoded."""
+    content = picture.read_bytes()
+    picture.write_bytes(content[:60] + b"????" + content[64:])
+
+
+@pytest.mark.parametrize("spoil", [damage, lambda picture: picture.write_bytes(b"no picture")])
+@pytest.mark.parametrize("world", [1, 2])
+def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path, spoil, world):
+    """Its objects count as missed: as many as before, and the numbers of a model blind to it."""
+
+    def work(**processes: Any) -> Report:
+        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **processes)
+
+    file = tmp_path / "found.json"
+    before = evaluate(ColourFinder(), data, workers=0, detections=file)
+    spoil(data / "images/05.png")
+    reports = in_processes(world, work)
+    assert reports == [reports[0]] * world
+    (said,) = reports[0].unanswered
+    assert "count as missed (2)" in said
+    assert "05.png: cannot be read" in said
+    assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
+    kept = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
+    file.write_text(json.dumps(kept))
+    blind = evaluate_saved(file, open_dataset(data, "val"))
+    assert reports[0].numbers() == blind.numbers()
+    assert reports[0].AP < before.AP
+    assert reports[0].to_json()["unanswered"] == [said]
+    page = tmp_path / "report.html"
+    evaluate(ColourFinder(), data, workers=0, report=page)
+    assert "count as missed" in page.read_text()
+
+
 def test_the_failure_of_one_process_is_told_in_all(data: Path):
-    """An unreadable image ends the evaluation everywhere; nobody waits for the one that failed."""
-    (data / "images/05.png").write_bytes(b"no picture")
+    """Too many unreadable images end the evaluation everywhere; nobody waits for who failed."""
+    damage(data / "images/05.png")
+    damage(data / "images/06.png")
 
     def work(**processes: Any) -> Report:
         return evaluate(ColourFinder(), data, batch_size=2, workers=0, **processes)
 
     outcomes = in_processes(2, work)
     assert all(isinstance(outcome, DataError) for outcome in outcomes)
-    assert all("05.png" in str(outcome) for outcome in outcomes)
+    assert all("2 unreadable of 11" in str(outcome) for outcome in outcomes)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

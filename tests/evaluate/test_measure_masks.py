@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_pa
     Console(file=shown, width=100).print(report.table())
     for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "invented"):
         assert word in shown.getvalue()
+
+
+def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path):
+    """Who knows everything else has every segment of that one image missed, and none invented."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    truth = list(map(index.segments, range(len(index))))
+    knowing = Knowing(index)
+    index.path(2).write_bytes(b"")
+    report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
+    counts = report.panoptic.per_class.values()
+    assert sum(each.missed for each in counts) == len(truth[2].classes)
+    assert sum(each.invented for each in counts) == 0
+    assert sum(each.matched for each in counts) == sum(len(each.classes) for each in truth) - len(
+        truth[2].classes
+    )
 
 
 def test_several_processes_measure_what_one_does(scenes: Path):

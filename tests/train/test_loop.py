@@ -12,6 +12,7 @@ from setmatch.config import ModelSettings, load_recipe
 from setmatch.data.survey.check import DataCheck
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
+from setmatch.train.checkpoint import newest_good
 from setmatch.train.loop import train
 from setmatch.train.start import arguments_of, choose_recipe
 
@@ -165,7 +166,7 @@ def test_the_data_say_how_many_queries_they_need(fullest, arguments, queries):
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):
     """One in a hundred stops no training: it is named once, and stands in the data's report."""
-    monkeypatch.setattr("setmatch.data.loader.UNREADABLE_AT_MOST", 0.3)
+    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", 0.3)
     data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
     picture = sorted(data.rglob("train*.png"))[0]
     picture.write_bytes(picture.read_bytes()[:100])
@@ -176,6 +177,56 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys
     assert finding["done"] == "left out of training"
     with pytest.raises(DataError, match=picture.name):
         run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
+
+
+def reported(run, name):
+    """Return the findings of a run's report about a file."""
+    report = json.loads((run / "data_report.json").read_text())
+    return [found for found in report["findings"] if name in found["value"]]
+
+
+def test_a_validation_picture_that_cannot_be_read_is_unanswered(tmp_path, capsys):
+    """It is said before the first step, once, and every evaluation goes on; two are refused then.
+
+    Damage in the middle of a file shows only when it is decoded, and is said at that time.
+    """
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+    first, second = sorted(data.rglob("val*.png"))[:2]
+    whole = first.read_bytes()
+    for run, damaged in (("early", whole[:100]), ("late", whole[:60] + b"??" + whole[62:])):
+        first.write_bytes(damaged)
+        run_tiny(data, tmp_path / run)
+        assert capsys.readouterr().err.count(first.name) == 1
+        (finding,) = reported(tmp_path / run, first.name)
+        assert finding["value"].startswith("unanswered, so that its objects count as missed")
+        assert "AP" in log_rows(tmp_path / run)[-1]
+    first.write_bytes(b"")
+    with pytest.raises(DataError, match=first.name):
+        run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
+    second.write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 unreadable of \d+ images to evaluate on"):
+        run_tiny(data, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
+    """What was learnt until then is saved, and the run goes on with that evaluation."""
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+
+    def fail(*given, **wanted):
+        raise DataError("val: damaged in the meantime")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", fail)
+        with pytest.raises(DataError, match="in the meantime"):
+            run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000")
+    said = capsys.readouterr().err
+    step = newest_good(tmp_path / "run").step
+    assert step > 0
+    assert f"step {step} is saved: mend the data, and go on with --resume" in said
+    run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
+    rows = log_rows(tmp_path / "run")
+    assert next(row["step"] for row in rows if row["kind"] == "val") == step
 
 
 def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import re
 import struct
 import zlib
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from setmatch.errors import DataError
 
-UNREADABLE_AT_MOST = 0.01  # of the images to learn from may be left out because of that
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
+_LAST = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
+_LAST_BYTES = 64
 # What Pillow's decoders raise on damaged files; PIL.UnidentifiedImageError is an OSError.
 _DECODING_ERRORS = (
     OSError,
@@ -84,6 +85,21 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
             return (width, height) if _sideways(image) else (height, width)
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
+
+
+def looks_whole(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
+    """Return whether a file begins and ends like an image of the annotated size; it is quick.
+
+    Where not, `read_image` may still be able to read it. Only the ends of JPEG and PNG are known.
+    """
+    try:
+        with Path(path).open("rb") as file, Image.open(file) as image:
+            _refuse_bomb(image)
+            stored_px, last = (image.height, image.width), _LAST.get(image.format or "", b"")
+            file.seek(max(file.seek(0, SEEK_END) - _LAST_BYTES, 0))
+            return stored_px in (annotated_size_px, annotated_size_px[::-1]) and last in file.read()
+    except _DECODING_ERRORS:
+        return False
 
 
 def size_for_annotations(

@@ -5,8 +5,8 @@ report it in one line, or go on without the image.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -15,9 +15,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
-from setmatch.data.images import UNREADABLE_AT_MOST, read_image
+from setmatch.data.images import read_image
 from setmatch.data.index import Index
 from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
+from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
 from setmatch.data.transforms import evaluation_px, prepare, training_transform
 from setmatch.data.workers import workers_for
 from setmatch.errors import DataError
@@ -86,15 +87,12 @@ class TrainingBatches:
     So far, `unreadable` lists the images left out, and `seen` counts what was cut off the others.
     """
 
-    def __init__(
-        self, samples: "_TrainingSamples", order: TrainingOrder, workers: int, limit: int
-    ) -> None:
+    def __init__(self, samples: "_TrainingSamples", order: TrainingOrder, workers: int) -> None:
         self.unreadable: list[str] = []
         self.seen = Seen()
         self._samples = samples
         self._order = order
         self._workers = workers
-        self._limit = limit
 
     def __len__(self) -> int:
         return len(self._order)
@@ -108,20 +106,18 @@ class TrainingBatches:
 
     def _judge(self, problems: Sequence[str]) -> None:
         self.unreadable += [problem for problem in problems if problem not in self.unreadable]
-        if not self.unreadable or (self._samples.skip and len(self.unreadable) <= self._limit):
-            return
-        if self._samples.skip:
-            raise DataError(
-                f"{len(self.unreadable)} unreadable of {len(self._samples.index)} images; at most "
-                f"{UNREADABLE_AT_MOST:.0%} may be left out; the last: {self.unreadable[-1]}"
-            )
-        raise DataError(self.unreadable[0])
+        refuse_to_leave_out(self._samples.index, self.unreadable, self._samples.skip)
 
 
 class EvaluationBatches:
-    """The evaluation batches of one process; the lengths are known before reading any image."""
+    """The evaluation batches of one process; the lengths are known before reading any image.
+
+    So far, `unreadable` says what is wrong with the images that are missing from their batches, by
+    their numbers in the index.
+    """
 
     def __init__(self, samples: "_EvaluationSamples", order: list[list[int]], workers: int) -> None:
+        self.unreadable: dict[int, str] = {}
         self._samples = samples
         self._order = order
         self._workers = workers
@@ -136,9 +132,10 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         for loaded in _load(self._samples, self._order, self._workers):
-            if loaded.batch is None:
-                raise DataError(loaded.problems[0])
-            yield loaded.batch
+            self.unreadable |= loaded.unreadable
+            refuse_to_evaluate(self._samples.index, self.unreadable)
+            if loaded.batch is not None:
+                yield loaded.batch
 
 
 def training_batches(
@@ -171,9 +168,7 @@ def training_batches(
     if masks:
         index.require_masks()
     samples = _TrainingSamples(index, data.augment, sized, seed, data.on_bad_image == "skip", masks)
-    return TrainingBatches(
-        samples, order, workers_for(data.workers, world), int(UNREADABLE_AT_MOST * len(index))
-    )
+    return TrainingBatches(samples, order, workers_for(data.workers, world))
 
 
 def evaluation_batches(
@@ -187,8 +182,9 @@ def evaluation_batches(
 ) -> EvaluationBatches:
     """Return batches of equal shape in which each image comes once, over all `world` processes.
 
-    Largest shapes come first, so that memory that does not suffice shows at once. Raises
-    DataError while iterating for an image that cannot be read.
+    Largest shapes come first, so that memory that does not suffice shows at once. An image that
+    cannot be read is missing from its batch; so many of them that `refuse_to_evaluate` does raise
+    DataError while iterating.
     """
     sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
     shapes = np.array([evaluation_px((h, w), preprocessing) for h, w in sizes_px.tolist()])
@@ -209,8 +205,9 @@ class _Loaded(Generic[Kind]):
     """What a worker hands over: a batch, and what was wrong with images that are not in it."""
 
     batch: Kind | None
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     seen: Seen = Seen()
+    unreadable: Mapping[int, str] = field(default_factory=dict)  # by number in the index
 
     def pin_memory(self) -> "_Loaded[Kind]":
         return replace(self, batch=self.batch and self.batch.pin_memory())
@@ -272,22 +269,28 @@ class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
     """Evaluation batches by the numbers of their images."""
 
     def __init__(self, index: Index, preprocessing: Preprocessing) -> None:
-        self._index = index
+        self.index = index
         self._preprocessing = preprocessing
 
     def __getitem__(self, images: list[int]) -> _Loaded[EvaluationBatch]:
-        sizes_px = tuple(self._index.size_px(image) for image in images)
         # The annotated size decides, so that a file stored smaller still fits into its batch.
-        shape = evaluation_px(sizes_px[0], self._preprocessing)
-        try:
-            pixels = [
-                prepare(read_image(self._index.path(image), size_px), self._preprocessing, shape)
-                for image, size_px in zip(images, sizes_px, strict=True)
-            ]
-        except DataError as error:
-            return _Loaded(None, (str(error),))
-        image_ids = tuple(self._index.image_ids[images].tolist())
-        return _Loaded(EvaluationBatch(Batch.from_images(pixels), image_ids, sizes_px), ())
+        shape = evaluation_px(self.index.size_px(images[0]), self._preprocessing)
+        pixels, unreadable = {}, {}
+        for image in images:
+            try:
+                read = read_image(self.index.path(image), self.index.size_px(image))
+            except DataError as error:
+                unreadable[image] = str(error)
+            else:
+                pixels[image] = prepare(read, self._preprocessing, shape)
+        if not pixels:
+            return _Loaded(None, unreadable=unreadable)
+        batch = EvaluationBatch(
+            Batch.from_images(list(pixels.values())),
+            tuple(self.index.image_ids[list(pixels)].tolist()),
+            tuple(map(self.index.size_px, pixels)),
+        )
+        return _Loaded(batch, unreadable=unreadable)
 
 
 def _load(samples: Dataset[_Loaded[Kind]], order: Any, workers: int) -> Iterator[_Loaded[Kind]]:

@@ -33,13 +33,14 @@ def conclude(
     panoptic: PanopticQuality | None = None,
     worst: Sequence[Mistaken] = (),
     notes: tuple[str, ...] = (),
+    unanswered: tuple[str, ...] = (),
     writes: bool = True,
 ) -> Report:
     """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
 
     `unknown` are the classes that the answers cannot hold, `name` is what gave them, `panoptic` how
     good its segments are, where there are any, `worst` the images whose segments are the worst, and
-    `notes` say what to bear in mind about them.
+    `notes` say what to bear in mind about them, and `unanswered` which images could not be read.
     """
     results = answers.results
     judged: Judged | None = None
@@ -57,6 +58,7 @@ def conclude(
         masks=None if results.runs is None else _of_masks(index, results, limit),
         panoptic=panoptic,
         notes=notes,
+        unanswered=unanswered,
     )
     if writes:
         outputs.write_numbers(report, results, index)

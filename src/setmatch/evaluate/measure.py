@@ -1,6 +1,6 @@
 """A model against annotated images: ask about each image once, compare, report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,21 @@ from setmatch.asking import answering, ask, instances_of, progress_bar, segments
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
+from setmatch.data.readable import find_unreadable, refuse_to_evaluate, unanswered
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
 from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
 from setmatch.evaluate.diagnosis.worst_segments import Mistaken, in_slots_of, worst_segments
 from setmatch.evaluate.outputs import Outputs
-from setmatch.evaluate.panoptic_quality import Tally, added, annotated, panoptic_quality, tally
+from setmatch.evaluate.panoptic_quality import (
+    Tally,
+    added,
+    all_missed,
+    annotated,
+    panoptic_quality,
+    tally,
+)
 from setmatch.evaluate.report import Report
 from setmatch.models.detector import Detector
 from setmatch.postprocess import detections as layer_detections
@@ -63,7 +71,8 @@ def evaluate(
     `max_detections` says otherwise. Of several processes each takes its share of the images:
     process `rank` of `world`, and `gather` returns the values of all; the first writes the files,
     and all return the same report. `listen` hears the raw predictions of this process' batches.
-    The model is left in the mode it was in.
+    The model is left in the mode it was in. Images that cannot be read are unanswered, so that
+    their objects count as missed, and named in the report; more than 1% of them are refused.
     Raises DataError for data that cannot be read, has no class of the model's, or has nothing to
     find for a page to show, ConfigError for outputs that cannot be written, WeightsError when the
     model's answers are not finite.
@@ -76,6 +85,7 @@ def evaluate(
     index = data if isinstance(data, Index) else open_dataset(data, split)
     if report:
         require_objects(index)
+    refuse_to_evaluate(index, find_unreadable(index))  # now, and not after the last image but one
     slot_of = _slots_by_name(model.card.categories, index)
     # The others wait for this process' share, so that its failure has to be told as one.
     share: _Share | SetmatchError
@@ -92,6 +102,8 @@ def evaluate(
     for each in shares:
         if isinstance(each, SetmatchError):
             raise each
+    unreadable = {image: text for each in shares for image, text in each.unreadable.items()}
+    refuse_to_evaluate(index, unreadable)
     tallies = [each.segments for each in shares if each.segments is not None]
     classes = index.categories
     return conclude(
@@ -103,6 +115,7 @@ def evaluate(
         name=name or model.card.preset,
         panoptic=panoptic_quality(added(tallies, len(classes)), classes) if tallies else None,
         worst=worst_segments([mistaken for each in shares for mistaken in each.worst]),
+        unanswered=unanswered(index, unreadable),
         writes=rank == 0,
     )
 
@@ -123,13 +136,14 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Share:
-    """What one process found in its images, how its segments compare, where there are any, and
-    the images where they do worst, if a page is to show them.
+    """What one process found in its images, how its segments compare, where there are any, the
+    images where they do worst, if a page is to show them, and the images that it could not read.
     """
 
     answers: Answers
     segments: Tally | None
     worst: list[Mistaken]
+    unreadable: Mapping[int, str]
 
 
 def _answers(
@@ -177,8 +191,10 @@ def _answers(
                         shown = in_slots_of(each, slot_of, index.categories)
                         worst = worst_segments([*worst, Mistaken(image, shown, tallies[-1])])
             advance(len(found))
+    if tallies:
+        tallies += [all_missed(*annotated(index, image)) for image in batches.unreadable]
     total = added(tallies, len(index.categories)) if tallies else None
-    return _Share(Answers.joined(parts), total, worst)
+    return _Share(Answers.joined(parts), total, worst, batches.unreadable)
 
 
 def _earlier_layers(

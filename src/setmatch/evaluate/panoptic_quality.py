@@ -1,7 +1,7 @@
 """Panoptic quality: panopticapi's numbers, counted image by image in one pass over the pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
@@ -102,6 +102,13 @@ def tally(
         np.bincount(truths[missed], minlength=classes),
         np.bincount(founds[invented], minlength=classes),
     )
+
+
+def all_missed(truth: Segments, crowd: Bool[NDArray[np.bool_], " G"]) -> Tally:
+    """Return the tally of an image about which nothing was said."""
+    missed = truth.classes.numpy()[~crowd]
+    nothing = Tally.nothing(len(truth.categories))
+    return replace(nothing, missed=np.bincount(missed, minlength=len(truth.categories)))
 
 
 def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1"]:

@@ -18,8 +18,9 @@ class Report(AveragePrecision):
     `unknown` names the data set's classes that the model does not know: their boxes were missed.
     At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
     numbers, where that was asked for; `panoptic` is there where the model has masks and the data
-    set has segments, `masks` where masks were compared as boxes are. `notes` say what
-    to bear in mind when reading the numbers.
+    set has segments, `masks` where masks were compared as boxes are. `unanswered` names the images
+    that could not be read: their objects count as missed. `notes` say what to bear in mind when
+    reading the numbers.
     """
 
     images: int
@@ -30,19 +31,22 @@ class Report(AveragePrecision):
     panoptic: PanopticQuality | None = None
     masks: AveragePrecision | None = None
     notes: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
 
         Where there are segments, `panoptic` has PQ, SQ and RQ of all, things, stuff and each class;
         where there are masks, `masks` has their numbers as those of the boxes. A diagnosis stands
-        under that key.
+        under that key, images that could not be read under `unanswered`.
         """
         tree = _tree(self)
         if self.masks is not None:
             tree["masks"] = _tree(self.masks)
         if self.panoptic is not None:
             tree["panoptic"] = asdict(self.panoptic)
+        if self.unanswered:
+            tree["unanswered"] = list(self.unanswered)
         if self.diagnosis is not None:
             tree["diagnosis"] = self.diagnosis.to_json()
         return tree
@@ -58,7 +62,7 @@ class Report(AveragePrecision):
             notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
         if self.unknown:
             notes.append(f"the model does not know: {', '.join(self.unknown)}")
-        notes += self.notes
+        notes += [*self.notes, *self.unanswered]
         parts = [_summary(self), self._classes(), Text("\n".join(notes), style="dim")]
         if self.masks is not None:
             parts = [Text("boxes"), parts[0], Text("masks"), _summary(self.masks), *parts[1:]]

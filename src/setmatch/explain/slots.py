@@ -144,8 +144,9 @@ def study_queries(
 ) -> QueryStudy:
     """Ask a model about every image of a data set, and keep what each of its queries predicted.
 
-    Annotations are not looked at. Raises ConfigError for a threshold that is none, DataError for an
-    image that cannot be read, WeightsError when the answers are not finite.
+    Annotations are not looked at. Few images that cannot be read are left out; more raise
+    DataError. Raises ConfigError for a threshold that is none, WeightsError when the answers are
+    not finite.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
@@ -169,7 +170,8 @@ def study_queries(
             advance(len(batch.image_ids))
     ranked = isinstance(model, MultiScaleDetector)
     source = index.source.name
-    return QueryStudy(model.card, source, threshold, ranked, cxcywh, score, slot)
+    seen = slice(done)  # all, but for images that could not be read
+    return QueryStudy(model.card, source, threshold, ranked, cxcywh[seen], score[seen], slot[seen])
 
 
 def _asked(model: Detector, batch: Any) -> list[Beliefs]:

@@ -18,9 +18,10 @@ from setmatch.config import Recipe
 from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
 from setmatch.data.order import accumulation
+from setmatch.data.survey.check import left_out, not_answered
 from setmatch.data.survey.findings import Finding
 from setmatch.data.workers import workers_for
-from setmatch.errors import TrainingError
+from setmatch.errors import DataError, TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
 from setmatch.train.checkpoint import Checkpoint
@@ -241,15 +242,15 @@ class Training:
 
     def report_unreadable(self) -> None:
         """Say which images any process has left out since, and add them to the data's report."""
-        fresh = [
-            Finding("mend", "image that cannot be read", "left out of training", value=problem)
-            for found in self.runtime.gather(self.loader.unreadable)
-            for problem in found
-        ]
+        gathered = self.runtime.gather(self.loader.unreadable)
+        self.report([left_out(problem) for found in gathered for problem in found])
+
+    def report(self, findings: Sequence[Finding]) -> None:
+        """Say what has been found since about the data, and add it to their report."""
         known = self.check.findings
-        fresh = [finding for finding in dict.fromkeys(fresh) if finding not in known]
+        fresh = [finding for finding in dict.fromkeys(findings) if finding not in known]
         for finding in fresh:
-            self.journal.say(f"warning: left out: {finding.value}")
+            self.journal.say(f"warning: {finding.done}: {finding.value}")
         if fresh:
             self.check = replace(self.check, findings=(*known, *fresh))
             self.write_report()
@@ -318,17 +319,25 @@ class Training:
             return
         answers = self.learner.answers
         self.runtime.equalise(list(answers.buffers()))
-        with self.stop.nothing_to_lose():
-            report = evaluate(
-                answers,
-                self.start.validation,
-                batch_size=self.settings.micro_batch,
-                workers=workers_for(self.start.recipe.data.workers, self.runtime.world),
-                rank=self.runtime.rank,
-                world=self.runtime.world,
-                gather=self.runtime.gather,
-                listen=self.probe.hear if self.probe else None,
-            )
+        try:
+            with self.stop.nothing_to_lose():
+                report = evaluate(
+                    answers,
+                    self.start.validation,
+                    batch_size=self.settings.micro_batch,
+                    workers=workers_for(self.start.recipe.data.workers, self.runtime.world),
+                    rank=self.runtime.rank,
+                    world=self.runtime.world,
+                    gather=self.runtime.gather,
+                    listen=self.probe.hear if self.probe else None,
+                )
+        except DataError:  # in every process alike; what was learnt until now must not be lost
+            if self.saved != steps:
+                self.due = True
+                self.save(steps)
+            self.journal.say(f"step {steps} is saved: mend the data, and go on with --resume")
+            raise
+        self.report([not_answered(problem) for problem in report.unanswered])
         self.evaluated = steps
         metrics = report.to_json()
         self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))

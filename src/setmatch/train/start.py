@@ -21,7 +21,7 @@ from setmatch.criterion import Criterion
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.order import accumulation
-from setmatch.data.survey.check import DataCheck, check_data
+from setmatch.data.survey.check import DataCheck, check_data, check_files
 from setmatch.data.survey.findings import require_trainable
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
@@ -178,6 +178,8 @@ def begin(
     if validation is not None and recipe.data.things_only:
         validation = things_only(validation)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
+    files = check_files(training, validation, recipe.data.on_bad_image == "skip")
+    check = replace(check, findings=(*check.findings, *files))
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words, loaded)
 

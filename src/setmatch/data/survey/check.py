@@ -7,6 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from setmatch.data.index import Index
+from setmatch.data.readable import (
+    PROBED,
+    find_unreadable,
+    refuse_to_evaluate,
+    refuse_to_leave_out,
+    unanswered,
+)
 from setmatch.data.survey.facts import Facts, facts_of
 from setmatch.data.survey.findings import (
     Finding,
@@ -73,6 +80,35 @@ def check_data(
         tuple(facts_of(split, [index], preprocessing) for split, index in splits.items()),
         tuple(findings_of(splits, num_queries, preprocessing)),
     )
+
+
+def check_files(training: Index, validation: Index | None, skip: bool) -> list[Finding]:
+    """Look for image files that cannot be read, in seconds: all to evaluate on, some to learn from.
+
+    Raises DataError where they are too many to go on, or without `skip` at the first: at once, and
+    not at the first evaluation.
+    """
+    bad = find_unreadable(training, PROBED)
+    refuse_to_leave_out(training, bad.values(), skip)
+    findings = [left_out(problem) for problem in bad.values()]
+    if validation is not None:
+        bad = find_unreadable(validation)
+        refuse_to_evaluate(validation, bad)
+        if not skip:
+            refuse_to_leave_out(validation, bad.values(), skip)
+        findings += [not_answered(problem) for problem in unanswered(validation, bad)]
+    return findings
+
+
+def left_out(problem: str) -> Finding:
+    """Return what there is to say of an unreadable image to learn from."""
+    return Finding("mend", "image that cannot be read", "left out of training", value=problem)
+
+
+def not_answered(problem: str) -> Finding:
+    """Return what there is to say of an unreadable image to evaluate on."""
+    what, done = "validation image that cannot be read", "it costs AP in every evaluation"
+    return Finding("mend", what, done, value=problem)
 
 
 def _kind(finding: Finding) -> str:

@@ -7,14 +7,12 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Int64
-from numpy.typing import NDArray
 from PIL import Image
 
 from setmatch.data.folders import canonical
-from setmatch.data.images import UNREADABLE_AT_MOST, read_image
+from setmatch.data.images import read_image
 from setmatch.data.index import Index
+from setmatch.data.readable import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.survey.drawn import drawn_findings
 from setmatch.data.survey.duplicates import Look, Pair, looks_of, near_pairs
 from setmatch.data.survey.findings import Finding
@@ -75,13 +73,6 @@ class Twins:
         )
 
 
-def sample(index: Index, most: int | None) -> Int64[NDArray[np.int64], " S"]:
-    """Choose `most` images of an index, always the same ones, in order; None chooses all."""
-    if most is None or most >= len(index):
-        return np.arange(len(index))
-    return np.sort(np.random.default_rng(0).permutation(len(index))[:most])
-
-
 def open_pictures(
     index: Index, images: Sequence[int], split: str, on_picture: Callable[[], object]
 ) -> list[Picture]:
@@ -95,7 +86,8 @@ def open_pictures(
             opened.append(picture)
             on_picture()
     unusable = sum(picture.look is None for picture in opened)
-    if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * len(opened):
+    looked_at = max(len(opened), min(len(index), PROBED))
+    if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * looked_at:
         return [_left_out(picture) if picture.look is None else picture for picture in opened]
     return opened
 
@@ -143,7 +135,7 @@ def _open(index: Index, split: str, image: int) -> Picture:
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         evaluated = canonical(split) in ("val", "test")
-        done = f"{'evaluation' if evaluated else 'training'} would stop at it"
+        done = "evaluated as unanswered" if evaluated else "training would stop at it"
         unusable = replace(
             blank, severity="mend", what="image that cannot be used", done=done, value=reason
         )

@@ -16,9 +16,10 @@ from setmatch.data.folders import canonical
 from setmatch.data.index import Index
 from setmatch.data.opening import find_parts, names_split, open_dataset, require_split
 from setmatch.data.parts import WHOLE
+from setmatch.data.readable import PROBED, find_unreadable, sample
 from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
-from setmatch.data.survey.pictures import SAMPLE, Picture, Twins, alike, open_pictures, sample
+from setmatch.data.survey.pictures import SAMPLE, Picture, Twins, alike, open_pictures
 from setmatch.data.survey.plan import Plan, make_plan
 from setmatch.errors import DataError
 from setmatch.structures import Preprocessing
@@ -187,10 +188,17 @@ def _untrainable(training: Index) -> list[Finding]:
     return []
 
 
+def _to_open(index: Index, split: str, most: int | None) -> list[int]:
+    """Return the images to open: a sample, and whichever look as if they could not be read."""
+    probed = None if canonical(split) in ("val", "test") else PROBED
+    suspects = {} if most is None else find_unreadable(index, probed)
+    return sorted({*sample(index, most).tolist(), *suspects})
+
+
 def _open_pictures(
     splits: Mapping[str, Index], most: int | None, progress: bool
 ) -> dict[str, list[Picture]]:
-    chosen = {split: sample(index, most).tolist() for split, index in splits.items()}
+    chosen = {split: _to_open(index, split, most) for split, index in splits.items()}
     console = Console(stderr=True)
     shown = progress and console.is_terminal
     with Progress(console=console, transient=True, disable=not shown) as bar:

@@ -13,6 +13,7 @@ import torch
 from setmatch.data.images import read_image
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
+from setmatch.data.readable import find_unreadable
 from setmatch.data.transforms import prepare
 from setmatch.errors import ConfigError
 from setmatch.evaluate.average_precision import AveragePrecision, average_precision
@@ -239,12 +240,13 @@ def _pictures(
     if index is None:
         noise = torch.randint(256, (3, *NOISE_PX), dtype=torch.uint8)
         return [Batch.from_images([prepare(noise, preprocessing)]).to(device)]
-    chosen = np.linspace(0, len(index) - 1, num=min(PICTURES, len(index))).round().astype(int)
+    readable = np.delete(np.arange(len(index)), list(find_unreadable(index)))
+    chosen = np.linspace(0, len(readable) - 1, num=min(PICTURES, len(readable))).round().astype(int)
     return [
         Batch.from_images(
             [prepare(read_image(index.path(image), index.size_px(image)), preprocessing)]
         ).to(device)
-        for image in chosen.tolist()
+        for image in readable[chosen].tolist()
     ]
 
 

@@ -51,7 +51,8 @@ def write_page(
     diagnosis = report.diagnosis
     assert diagnosis is not None, "a page shows a diagnosis"
     confusion, confusion_note = confusion_table(diagnosis)
-    told = (*(f"{note}." for note in report.notes), *sentences(diagnosis, report.unknown))
+    notes = (f"{note}." for note in (*report.notes, *report.unanswered))
+    told = (*notes, *sentences(diagnosis, report.unknown))
     parts = {
         "name": html.escape(name),
         "source": html.escape(str(judged.index.source)),

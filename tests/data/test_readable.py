@@ -1,0 +1,107 @@
+"""Files that cannot be read are found beforehand, and quickly; sound ones are never suspected."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from setmatch.data.formats.coco import read_coco
+from setmatch.data.index import Index
+from setmatch.data.readable import (
+    find_unreadable,
+    refuse_to_evaluate,
+    refuse_to_leave_out,
+    unanswered,
+)
+from setmatch.errors import DataError
+
+
+def photograph(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
+    Image.effect_noise(size, 60).convert("RGB").save(path, **how)
+    return path.read_bytes()
+
+
+def index_over(folder: Path) -> Index:
+    """Return an index of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
+    names = sorted(path.name for path in folder.iterdir())
+    tree = {
+        "images": [
+            {"id": i, "file_name": n, "width": 96, "height": 64} for i, n in enumerate(names)
+        ],
+        "categories": [{"id": 1, "name": "thing"}],
+        "annotations": [
+            {"id": 3 * i + k, "image_id": i, "category_id": 1, "bbox": [2, 2, 9 + k, 9]}
+            | {"iscrowd": int(k == 2)}
+            for i in range(len(names))
+            for k in range(3)
+        ],
+    }
+    file = folder.parent / "set.json"
+    file.write_text(json.dumps(tree))
+    return read_coco(file, folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
+
+
+def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
+    """Cut short, empty, another kind of file, no file at all, and other sides than annotated."""
+    for suffix in ("jpg", "png"):
+        whole = photograph(folder / f"whole.{suffix}")
+        (folder / f"cut.{suffix}").write_bytes(whole[:-70])
+        (folder / f"page.{suffix}").write_bytes(b"<html>404</html>")
+        (folder / f"empty.{suffix}").write_bytes(b"")
+        photograph(folder / f"gone.{suffix}")
+        photograph(folder / f"turned.{suffix}", (64, 64))
+        (folder / f"after.{suffix}").write_bytes(whole + bytes(500))
+    photograph(folder / "other.webp")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    photograph(folder / "exif.jpg", (64, 96), exif=turned)
+    photograph(folder / "smaller.jpg", (48, 32))
+    index = index_over(folder)
+    for suffix in ("jpg", "png"):
+        (folder / f"gone.{suffix}").unlink()
+    found = {index.name(image): problem for image, problem in find_unreadable(index).items()}
+    kinds = ("cut", "page", "empty", "gone", "turned")
+    assert set(found) == {f"{kind}.{suffix}" for kind in kinds for suffix in ("jpg", "png")}
+    assert all(name in problem and "\n" not in problem for name, problem in found.items())
+
+
+def test_thousands_of_files_take_seconds(folder: Path):
+    """The beginning and the end of a file are enough."""
+    whole = photograph(folder / "0.jpg", (96, 64))
+    for number in range(1, 2000):
+        (folder / f"{number}.jpg").write_bytes(whole)
+    index = index_over(folder)
+    began = time.process_time()
+    assert not find_unreadable(index)
+    assert time.process_time() - began < 4
+    assert len(find_unreadable(index, 10)) == 0
+
+
+def test_how_many_are_too_many(folder: Path):
+    """1% of the images, or none for whoever wants that; one never ends an evaluation."""
+    for number in range(100):
+        (folder / f"{number:02d}.jpg").write_bytes(b"x")
+    index = index_over(folder)
+    for few in ({}, {7: "07.jpg: x"}):
+        refuse_to_leave_out(index, few.values(), True)
+        refuse_to_evaluate(index, few)
+    many = {7: "07.jpg: x", 8: "08.jpg: y"}
+    with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1% .* 08\.jpg"):
+        refuse_to_leave_out(index, many.values(), True)
+    with pytest.raises(DataError, match=r"^07\.jpg: x$"):
+        refuse_to_leave_out(index, ["07.jpg: x"], False)
+    with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
+        refuse_to_evaluate(index, many)
+    few_images = index.choose(np.arange(10), "ten of them")
+    refuse_to_evaluate(few_images, {7: "07.jpg: x"})
+    (said,) = unanswered(index, {7: "07.jpg: x"})
+    assert said == "unanswered, so that its objects count as missed (2): 07.jpg: x"
