@@ -127,6 +127,7 @@ class TrainSettings(Section):
     schedule: Literal["drop", "cosine"] = "drop"
     drop_epoch: Count = 200
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    grown: Fraction = 0.0  # pictures begin at half their sides and have all at this part of the run
     ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 42

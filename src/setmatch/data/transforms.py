@@ -198,9 +198,10 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     """Return what turns a uint8 image and its target into what one training step sees.
 
     "detr" is the published augmentation (arXiv 2005.12872, appendix A.4), its numbers scaled with
-    `preprocessing`'s sides from 800 and 1333; "small" suits some hundred images: flip, zoom, shift,
-    light; "flip" mirrors every other image, which is enough where few epochs are to come; "none"
-    only resizes. All draw from torch's generator. Raises ConfigError for other names.
+    `preprocessing`'s sides from 800 and 1333; "small" suits some hundred images: flip, and for
+    every other image zoom, shift and light; "flip" mirrors every other image, which is enough where
+    few epochs are to come; "none" only resizes. All draw from torch's generator. Raises ConfigError
+    for other names.
     """
     pipelines: dict[str, Callable[[Preprocessing], list[Step]]] = {
         "detr": published,
@@ -230,10 +231,12 @@ def published(preprocessing: Preprocessing) -> list[Step]:
 
 def _few_images(preprocessing: Preprocessing) -> list[Step]:
     grey = tuple(round(255 * mean) for mean in preprocessing.mean)
+    changed = v2.Compose([RandomView(0.35, grey, preprocessing), Light(0.3)])
+    # Half of them as they are: where a hundred photographs are all there is, a model that sees each
+    # changed every time is slow to learn anything.
     return [
         v2.RandomHorizontalFlip(0.5),
-        RandomView(0.35, grey, preprocessing),
-        Light(0.3),
+        v2.RandomChoice([changed, v2.Compose(_nothing(preprocessing))]),
     ]
 
 

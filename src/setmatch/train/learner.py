@@ -12,6 +12,7 @@ from setmatch.data.loader import Minibatch
 from setmatch.models.detector import Detector
 from setmatch.objective import Objective
 from setmatch.train.ema import Average
+from setmatch.train.growing import shrunk
 from setmatch.train.optim import NormStatistics, Together, apply_gradients
 from setmatch.train.runtime import Runtime, without_exchange
 
@@ -55,12 +56,17 @@ class Learner:
         return self.average.model
 
     def learn(
-        self, window: Sequence[Minibatch], normaliser: Normaliser, seeds: Sequence[int]
+        self,
+        window: Sequence[Minibatch],
+        normaliser: Normaliser,
+        seeds: Sequence[int],
+        share_of_sides: float = 1.0,
     ) -> Learned:
         """Take one step on the window's micro-batches; `normaliser` counts those of all processes.
 
-        `seeds` are those of all that is random in the model, one for each micro-batch. A loss or
-        gradient that is not finite changes nothing: no weight, moment, statistic or average.
+        `seeds` are those of all that is random in the model, one for each micro-batch; pictures
+        are shrunk to `share_of_sides`. A loss or gradient that is not finite changes nothing: no
+        weight, moment, statistic or average.
         """
         self.norms.keep()
         device = self.runtime.device
@@ -70,7 +76,8 @@ class Learner:
             last = place == len(window) - 1
             torch.manual_seed(seed)
             with without_exchange(self.wrapped, skip=not last):
-                shares.append(self._share(minibatch.to(device), normaliser))
+                seen = shrunk(minibatch.to(device), share_of_sides)
+                shares.append(self._share(seen, normaliser))
         norm, finite = apply_gradients(self.optimizer, self.clip_norm)
         self.norms.settle(finite)
         if self.average is not None:

@@ -186,7 +186,8 @@ class Training:
             seeds = [self.plan.seed(step, place) for place in places]
             factor = self.plan.lr_factor(step, self.spent_s)
             set_learning_rates(self.learner.optimizer, factor)
-            learned = self.learner.learn(window, normaliser, seeds)
+            share = self.plan.share_of_sides(step, self.spent_s)
+            learned = self.learner.learn(window, normaliser, seeds, share)
             self.journal.note(step, self.spent_s, factor, learned)
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from setmatch.config import TrainSettings
+from setmatch.train.growing import share_of_sides
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
 CLOCK_EVALUATING = 0.03  # of its time at most, as far as can be known before
@@ -112,6 +113,10 @@ class Plan:
             span = max(1, self.steps - settings.warmup_steps)
             progress = min(1.0, max(0, step - settings.warmup_steps) / span)
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def share_of_sides(self, step: int, spent_s: float = 0.0) -> float:
+        """Return the share of their full sides that pictures have at `step`."""
+        return share_of_sides(self.progress(step, spent_s), self.settings.grown)
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.
