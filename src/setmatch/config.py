@@ -43,9 +43,16 @@ def _argument(value: object) -> object:
     return value
 
 
-def _legible(side_px: int) -> int:
+def _whole_or_auto(value: object) -> int | str:
+    """Let a whole number through, or the word that leaves it to the data or the machine."""
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError("expected a whole number, or auto")
+    return value
+
+
+def _legible(side_px: int | str) -> int | str:
     """Let the side of a picture through that is more than one cell of the coarsest features."""
-    if side_px < LEAST_SIDE_PX:
+    if isinstance(side_px, int) and side_px < LEAST_SIDE_PX:
         raise ValueError(
             f"the coarsest features have a cell for 32 pixels, and one cell shows nothing; take "
             f"{LEAST_SIDE_PX} or more (smaller pictures are enlarged to it)"
@@ -53,11 +60,19 @@ def _legible(side_px: int) -> int:
     return side_px
 
 
+def _not_negative(count: int | str) -> int | str:
+    if isinstance(count, int) and count < 0:
+        raise ValueError("expected 0 or more, or auto")
+    return count
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-SidePx = Annotated[int, AfterValidator(_legible)]
+WholeOrAuto = Annotated[int | Literal["auto"], PlainValidator(_whole_or_auto)]
+SidePx = Annotated[WholeOrAuto, AfterValidator(_legible)]
+Workers = Annotated[WholeOrAuto, AfterValidator(_not_negative)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
@@ -81,10 +96,10 @@ class DataSettings(Section):
     """How images become batches."""
 
     augment: Literal["detr", "small", "flip", "none"] = "detr"
-    short_side_px: SidePx = 800
+    short_side_px: SidePx = 800  # "auto": as large as the objects of the training split ask for
     long_side_px: SidePx = 1333
     things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"  # processes that read images
+    workers: Workers = "auto"  # processes that read images
     # Training images that cannot be read: left out, named and counted, up to 1% of all; or the end.
     on_bad_image: Literal["skip", "stop"] = "skip"
 

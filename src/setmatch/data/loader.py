@@ -154,8 +154,8 @@ def training_batches(
 ) -> TrainingBatches:
     """Return the minibatches that process `rank` of `world` takes from `first_step` on.
 
-    Sizes follow `data`, mean and deviation `preprocessing`; `masks` asks for those of the objects;
-    that changes nothing else, but leaves out objects without a pixel. The random numbers of a
+    Pictures are seen as `preprocessing` says; `masks` asks for those of the objects; that changes
+    nothing else, but leaves out objects without a pixel. The random numbers of a
     sample come from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be
     dealt out, DataError when there are no masks to ask for, and while iterating DataError for an
     image that cannot be read: with "skip" only when more than 1% of the images cannot.
@@ -163,11 +163,12 @@ def training_batches(
     readable image of the index.
     """
     accumulation(batch_size, micro_batch, world)
-    sized = replace(preprocessing, short_side_px=data.short_side_px, long_side_px=data.long_side_px)
     order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
     if masks:
         index.require_masks()
-    samples = _TrainingSamples(index, data.augment, sized, seed, data.on_bad_image == "skip", masks)
+    samples = _TrainingSamples(
+        index, data.augment, preprocessing, seed, data.on_bad_image == "skip", masks
+    )
     return TrainingBatches(samples, order, workers_for(data.workers, world))
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from setmatch.config import (
-    DataSettings,
     ModelSettings,
     Recipe,
     dump_recipe,
@@ -23,13 +22,14 @@ from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import DataCheck, check_data, check_files
 from setmatch.data.survey.findings import require_trainable
+from setmatch.data.survey.sides import preprocessing_of, settled
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
 from setmatch.models import weights
 from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.models.start import starting_point
-from setmatch.structures import Card, Preprocessing
+from setmatch.structures import Card
 from setmatch.train.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
@@ -150,6 +150,7 @@ def begin(
     """
     training = open_training(data, recipe, format)
     require_trainable(training)
+    recipe = recipe.model_copy(update={"data": settled(recipe.data, training)})
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         if not allow_changes:
@@ -194,11 +195,6 @@ def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
     if model.queries_by_data and "num_queries" not in arguments:
         arguments["num_queries"] = min(max(10 * math.ceil(0.15 * fullest), 30), 300)
     return arguments
-
-
-def preprocessing_of(data: DataSettings) -> Preprocessing:
-    """Return the preprocessing that a recipe asks for."""
-    return Preprocessing(data.short_side_px, data.long_side_px)
 
 
 def open_validation(data: str | Path, training: Index, format: str | None = None) -> Index | None:

@@ -11,10 +11,11 @@ from setmatch.data.index import Index
 from setmatch.data.loader import training_batches
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import check_data
+from setmatch.data.survey.sides import preprocessing_of
 from setmatch.models.presets import build
 from setmatch.structures import Card
 from setmatch.train.runtime import processes
-from setmatch.train.start import Start, build_learner, preprocessing_of
+from setmatch.train.start import Start, build_learner
 
 _STEPS = 3
 

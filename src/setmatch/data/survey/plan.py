@@ -15,6 +15,13 @@ import yaml
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
 from setmatch.data.survey.facts import SMALL_PX, objects_of, scales
+from setmatch.data.survey.sides import (
+    LONG_TO_SHORT,
+    SIDES_PX,
+    legible_side_px,
+    preprocessing_of,
+    smallest_px,
+)
 from setmatch.structures import Preprocessing
 
 # Presets by name: models are none of this layer's business.
@@ -22,9 +29,7 @@ FINE_TUNED, FINE_TUNED_DENSE, FROM_SCRATCH = "detr_r50", "detr_r50_dc5", "setmat
 QUERIES = (50, 100, 200, 300, 500, 900)
 _PUBLISHED_QUERIES = 100
 _NEARLY_ALL = 0.999  # of the images have no more objects than there are queries
-_SCRATCH_SIDES_PX = (160, 224, 320, 480)
-_LONG_TO_SHORT = 5 / 3  # as in the published 1333 and 800
-_LEGIBLE_PX = 32  # the step of the features that the models see
+_SCRATCH_SIDES_PX = (*SIDES_PX, 480)
 _MANY_SMALL = 1 / 3
 # Fine-tuning the published method, and the fast-converging family from nothing: LOG.md has runs of
 # the latter that reached most of their AP within 500.
@@ -55,7 +60,7 @@ class Plan:
     @property
     def preprocessing(self) -> Preprocessing:
         """Return how large the planned model sees pictures."""
-        return Preprocessing(self.recipe.data.short_side_px, self.recipe.data.long_side_px)
+        return preprocessing_of(self.recipe.data)
 
     @property
     def steps(self) -> int:
@@ -149,22 +154,19 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
 
 
 def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
-    limit = float(np.median(training.sizes_px.min(axis=1)))
-    allowed = [side for side in _SCRATCH_SIDES_PX if side <= limit] or [_SCRATCH_SIDES_PX[0]]
-    quarter = {side: _lower_quarter_px(training, _seen(side)) for side in allowed}
-    short_px = next((side for side in allowed if quarter[side] >= _LEGIBLE_PX), allowed[-1])
+    short_px = legible_side_px(training, _SCRATCH_SIDES_PX)
     preset = _fit(FROM_SCRATCH, training)
     reasons = [
         f"{preset} from random weights, because there is no GPU here; on a machine with one "
         f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learnt from COCO's "
         "photographs",
-        f"short side {short_px} px: three quarters of the objects are then larger than "
-        f"{quarter[short_px]:.0f} px",
+        f"short side {short_px} px: nine of ten objects are then larger than "
+        f"{smallest_px(training, short_px):.0f} px",
     ]
     settings = {
         "model.preset": preset,
         "data.short_side_px": short_px,
-        "data.long_side_px": _seen(short_px).long_side_px,
+        "data.long_side_px": LONG_TO_SHORT * short_px,
         "train.batch_size": 16,
         "train.micro_batch": 16 if short_px <= 224 else 8,
     }
@@ -176,18 +178,9 @@ def _fit(preset: str, training: Index) -> str:
     return preset if training.panoptic is None else f"{preset}_panoptic"
 
 
-def _seen(short_px: int) -> Preprocessing:
-    return Preprocessing(short_px, round(short_px * _LONG_TO_SHORT))
-
-
 def _sides_px(index: Index, preprocessing: Preprocessing) -> np.ndarray[Any, np.dtype[np.float64]]:
     objects = objects_of(index)
     return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]
-
-
-def _lower_quarter_px(index: Index, preprocessing: Preprocessing) -> float:
-    sides_px = _sides_px(index, preprocessing)
-    return float(np.quantile(sides_px, 0.25)) if len(sides_px) else 0.0
 
 
 def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

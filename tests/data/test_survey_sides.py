@@ -1,0 +1,75 @@
+"""Sides of pictures that follow from the data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from setmatch.config import DataSettings, load_recipe
+from setmatch.data.index import Index
+from setmatch.data.survey.sides import SIDES_PX, legible_side_px, preprocessing_of, settled
+from setmatch.errors import ConfigError
+from setmatch.structures import Categories
+
+AUTO = DataSettings(short_side_px="auto", long_side_px="auto")
+
+
+def index_of(size_px: tuple[int, int], sides_px: list[float]) -> Index:
+    """One image of square objects."""
+    count = len(sides_px)
+    return Index(
+        source=Path("set.json"),
+        images=Path("images"),
+        categories=Categories((1,), ("cat",)),
+        image_ids=np.arange(1),
+        sizes_px=np.array([size_px], dtype=np.int32),
+        names=b"x",
+        name_offsets=np.arange(2),
+        offsets=np.array([0, count]),
+        xywh_px=np.array([[0.0, 0.0, side, side] for side in sides_px]).reshape(count, 4),
+        area_px=np.square(np.array(sides_px, dtype=float)),
+        slots=np.zeros(count, dtype=np.int32),
+        crowd=np.zeros(count, dtype=bool),
+        annotation_ids=np.arange(count),
+    )
+
+
+@pytest.mark.parametrize(
+    ("object_px", "short_px"), [(400.0, 160), (130.0, 192), (80.0, 320), (9.0, 320)]
+)
+def test_large_objects_are_seen_in_small_pictures(object_px: float, short_px: int) -> None:
+    """The side at which objects have 48 pixels, and the largest where none is enough."""
+    assert legible_side_px(index_of((480, 640), [object_px] * 20), SIDES_PX) == short_px
+
+
+def test_nine_of_ten_objects_decide() -> None:
+    """One object that is smaller than all others changes nothing; a tenth of them does."""
+    assert legible_side_px(index_of((480, 640), [400.0] * 29 + [10.0]), SIDES_PX) == 160
+    assert legible_side_px(index_of((480, 640), [400.0] * 16 + [10.0] * 4), SIDES_PX) == 320
+
+
+def test_no_picture_is_enlarged_for_it() -> None:
+    """Small pictures are seen as they are: more pixels would show nothing new."""
+    assert legible_side_px(index_of((200, 300), [10.0]), SIDES_PX) == 192
+    assert legible_side_px(index_of((64, 64), [10.0]), SIDES_PX) == SIDES_PX[0]
+    assert legible_side_px(index_of((480, 640), []), SIDES_PX) == SIDES_PX[-1]
+
+
+def test_settled_sides_stay() -> None:
+    """What is asked for is taken; what was settled once is not settled again."""
+    training = index_of((480, 640), [130.0] * 20)
+    once = settled(AUTO, training)
+    assert (once.short_side_px, once.long_side_px) == (192, 384)
+    assert settled(once, index_of((480, 640), [9.0])) == once
+    assert preprocessing_of(once).short_side_px == 192
+    asked = DataSettings(short_side_px=640, long_side_px="auto")
+    assert settled(asked, training).long_side_px == 1280
+
+
+def test_a_side_is_a_number_or_auto() -> None:
+    """Anything else is refused by what may stand there."""
+    recipe = load_recipe("setmatch_n", ["data.short_side_px=auto", "data.long_side_px=500"])
+    assert (recipe.data.short_side_px, recipe.data.long_side_px) == ("auto", 500)
+    for wrong in ("large", "12.5", "true", "[1]"):
+        with pytest.raises(ConfigError, match=r"short_side_px = .*a whole number, or auto"):
+            load_recipe(None, [f"data.short_side_px={wrong}"])
