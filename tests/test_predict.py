@@ -276,6 +276,13 @@ def test_one_broken_picture_stops_no_other(folder: Path):
     }
 
 
+def test_no_picture_that_can_be_read_leaves_no_results(folder: Path):
+    """An empty list of detections would say that the pictures were looked at."""
+    summary = predict_folder(RedFinder(), [folder / "in/b.jpg"], folder / "out", progress=False)
+    assert (summary.images, len(summary.failed)) == (0, 1)
+    assert not [path for path in folder.glob("out/**/*") if path.is_file()]
+
+
 def test_results_are_coco_results_with_names(folder: Path):
     """detections.json opens with COCO tools, and says which file and class it speaks of."""
     predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)

@@ -163,8 +163,8 @@ def predict_folder(
     masks in detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and, in
     panoptic/, a PNG for each picture, merged from what scores more than `segment_threshold`.
     Every file appears whole or not at all. A picture that cannot be read is named in the summary
-    and stops no other. Raises DataError when a source holds no image, WeightsError when the model's
-    answers are not finite.
+    and stops no other; where none can be, no file is written. Raises DataError when a source holds
+    no image, WeightsError when the model's answers are not finite.
     """
     threshold = model.shown if threshold is None else threshold
     _check(batch_size, threshold, segment_threshold)
@@ -201,8 +201,9 @@ def predict_folder(
     if panoptic:
         write_panoptic_json(out / "panoptic.json", pictures, panoptic, model.card.categories)
     table = [row for number in sorted(rows) for row in rows[number]]
-    _write_json(out / "detections.json", table)
-    _write_csv(out / "detections.csv", table)
+    if rows:  # no picture was looked at: an empty list would say that nothing was found
+        _write_json(out / "detections.json", table)
+        _write_csv(out / "detections.csv", table)
     named = tuple((paths[number], failed[number]) for number in sorted(failed))
     return Summary(out, len(rows), len(table), named)
 

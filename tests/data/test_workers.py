@@ -1,11 +1,17 @@
 """How many processes read images follows the machine, unless somebody says a number."""
 
+import inspect
 import os
 
 import pytest
 import torch
 
+from setmatch.cli import app
 from setmatch.data.workers import workers_for
+from setmatch.errors import ConfigError
+from setmatch.evaluate import evaluate
+from setmatch.evaluate.compare import compare
+from setmatch.explain import study_queries
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,19 @@ def test_a_number_stays_what_it_is():
     """Also one that no machine has cores for."""
     assert workers_for(0, 1) == 0
     assert workers_for(100, 8) == 100
+
+
+def test_less_than_none_is_refused():
+    """A negative number is named, and not left to PyTorch."""
+    with pytest.raises(ConfigError, match="workers = -1"):
+        workers_for(-1, 1)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [evaluate, compare, study_queries]
+    + [app[verb].default_command for verb in ("evaluate", "compare", "queries")],
+)
+def test_one_rule_for_whoever_reads_a_data_set(reader):
+    """Measuring, comparing and looking into a model follow the machine, as training does."""
+    assert inspect.signature(reader).parameters["workers"].default == "auto"

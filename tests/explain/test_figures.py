@@ -102,6 +102,15 @@ def test_nothing_found_still_gives_figures(tmp_path: Path):
     assert len(paths) == 3
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
+def test_a_picture_of_any_shape_has_figures(tmp_path: Path, size: tuple[int, int]):
+    """Tiles of a picture three pixels high have a pixel at least."""
+    explanation = explain(seeing(), picture().resize(size))
+    for path in explanation.save_figures(tmp_path, [(size[0] / 2, size[1] / 2)] * 9):
+        with Image.open(path) as figure:
+            figure.load()
+
+
 def test_no_encoder_gives_no_encoder_figure(tmp_path: Path):
     """And points that were asked for are an error that says why."""
     explanation = explain(seeing(encoder_layers=0), picture())

@@ -1,25 +1,22 @@
 """The verbs that set models beside one another; the package says how verbs are written."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from setmatch.cli.data import DataFormat
+from setmatch.cli.options import Device, Format, Settings, Split, Switch, Workers
 
 
 def compare(
     *models: str,
     data: str | None = None,
-    split: str = "val",
+    split: Split = "val",
     json: Path | None = None,
     html: Path | None = None,
     rounds: int = 10,
     batch_size: int = 4,
     short_side_px: int = 800,
-    workers: int = 2,
-    device: str = "auto",
-    format: DataFormat | None = None,
+    workers: Workers = "auto",
+    device: Device = "auto",
+    format: Format = None,
 ) -> None:
     """Set models side by side: parameters, GFLOPs, latency, memory, average precision.
 
@@ -30,8 +27,6 @@ def compare(
         only timed (always so as random:NAME); COCO results (JSON), of which only AP is told.
     data
         Folder of a data set or an annotation file; without it there is no AP.
-    split
-        Which part of the data set.
     json
         Write the numbers to this file.
     html
@@ -42,12 +37,6 @@ def compare(
         Pictures at once for images/s; latency is that of one.
     short_side_px
         How large models with random weights see pictures; the others know.
-    workers
-        Processes that read images.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    format
-        What the annotations are, where they could be several.
     """
     from rich.console import Console
 
@@ -83,13 +72,13 @@ def ablate(
     out: Path,
     data: str | None = None,
     recipe: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Settings = (),
     epochs: int | None = None,
     seeds: int = 1,
     scenes: int = 4000,
-    only_tell: Annotated[bool, Parameter(negative="")] = False,
-    device: str = "auto",
-    format: DataFormat | None = None,
+    only_tell: Switch = False,
+    device: Device = "auto",
+    format: Format = None,
 ) -> None:
     """Repeat the paper's ablations: train each arm of a study, and set it beside the paper.
 
@@ -105,8 +94,6 @@ def ablate(
         Folder of a data set; without it, small easy scenes are generated.
     recipe
         What all arms have in common: a YAML file, or the name of a recipe.
-    set_
-        Change one setting of that recipe, as in --set train.lr=1e-4. May be repeated.
     epochs
         Train every arm for so many rounds through the images.
     seeds
@@ -115,10 +102,6 @@ def ablate(
         Pictures to generate for training.
     only_tell
         Train nothing: tell what has come out so far.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    format
-        What the annotations are, where they could be several.
     """
     from rich.console import Console
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-DataFormat = Literal["coco", "panoptic", "voc", "yolo"]
+from setmatch.cli.options import Format, Switch
 
 
 def survey(
@@ -16,9 +16,9 @@ def survey(
     html: Path | None = None,
     recipe: Path | None = None,
     fix: Path | None = None,
-    all_images: Annotated[bool, Parameter(negative="")] = False,
-    time: Annotated[bool, Parameter(negative="")] = False,
-    format: DataFormat | None = None,
+    all_images: Switch = False,
+    time: Switch = False,
+    format: Format = None,
 ) -> None:
     """Say what is in a data set, what is wrong with it, and how to train on it.
 
@@ -40,8 +40,6 @@ def survey(
         Open every picture, not only some hundred of each split.
     time
         Take a few steps of the planned training, to tell how long it would take.
-    format
-        What the annotations are, where looking is not enough.
     """
     from rich.console import Console
 
@@ -70,8 +68,8 @@ def convert_data(
     *,
     to: Literal["coco", "voc", "yolo"],
     split: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    format: DataFormat | None = None,
-    link: Annotated[bool, Parameter(negative="")] = False,
+    format: Format = None,
+    link: Switch = False,
 ) -> None:
     """Write a data set in another format; boxes stay what they are.
 
@@ -85,8 +83,6 @@ def convert_data(
         The format to write.
     split
         Only this split. May be repeated.
-    format
-        What the source is, where it could be several.
     link
         Link to the images instead of copying them.
     """

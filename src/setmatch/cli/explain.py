@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from setmatch.cli.data import DataFormat
+from setmatch.cli.options import BatchSize, Data, Device, Format, Model, Split, Workers
 from setmatch.errors import ConfigError
 
 
@@ -13,12 +13,12 @@ def explain(
     image: Path,
     /,
     *,
-    model: str,
+    model: Model,
     out: Path | None = None,
     png: Path | None = None,
     point: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     threshold: float = 0.5,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Show why a model answers as it does for a picture: what it looked at, on a page to click on.
 
@@ -26,8 +26,6 @@ def explain(
     ----------
     image
         Picture to answer for.
-    model
-        Published name, hub id, run folder or file.
     out
         HTML page to write; it needs no network.
     png
@@ -37,8 +35,6 @@ def explain(
         picture). May be repeated; without, it shows the middles of the best answers.
     threshold
         Show what scores more; the page can change it.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
     """
     from setmatch.explain import explain
     from setmatch.models.weights import load
@@ -68,43 +64,29 @@ def _point(text: str) -> tuple[float, float]:
 
 
 def queries(
-    model: str,
-    data: str,
+    model: Model,
+    data: Data,
     /,
     *,
     out: Path,
-    split: str = "val",
+    split: Split = "val",
     query: Annotated[tuple[int, ...], Parameter(negative="")] = (),
     threshold: float = 0.5,
-    batch_size: int = 4,
-    workers: int = 2,
-    device: str = "auto",
-    format: DataFormat | None = None,
+    batch_size: BatchSize = 4,
+    workers: Workers = "auto",
+    device: Device = "auto",
+    format: Format = None,
 ) -> None:
     """Show what the query slots of a model are for, over all images of a data set.
 
     Parameters
     ----------
-    model
-        Published name, hub id, run folder or file.
-    data
-        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
     out
         Folder for queries.png (every box of a query as a dot) and queries.json (their use).
-    split
-        Which part of the data set.
     query
         Show this query. May be repeated; without, the picture shows the twenty that answer most.
     threshold
         A query is used where it scores more.
-    batch_size
-        Images at once; the answers do not depend on it.
-    workers
-        Processes that read images.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    format
-        What the annotations are, where they could be several.
     """
     from setmatch.data.opening import open_dataset
     from setmatch.explain import study_queries

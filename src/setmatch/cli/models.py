@@ -3,38 +3,44 @@
 import inspect
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
-from setmatch.cli.data import DataFormat
+from setmatch.cli.options import (
+    BatchSize,
+    Data,
+    Device,
+    Format,
+    Model,
+    Settings,
+    Split,
+    Switch,
+    Workers,
+)
 from setmatch.errors import ConfigError, DataError
 
 
 def train(
-    data: str,
+    data: Data,
     /,
     *,
     out: Path,
     model: str | None = None,
     weights: str | None = None,
     recipe: str | None = None,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    set_: Settings = (),
     epochs: int | None = None,
     minutes: float | None = None,
-    joint: Annotated[bool, Parameter(negative="")] = False,
+    joint: Switch = False,
     task: Literal["panoptic", "instance"] | None = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    allow_changes: Annotated[bool, Parameter(negative="")] = False,
-    device: str = "auto",
-    format: DataFormat | None = None,
+    resume: Switch = False,
+    allow_changes: Switch = False,
+    device: Device = "auto",
+    format: Format = None,
 ) -> None:
     """Train a model on annotated images.
 
     Parameters
     ----------
-    data
-        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
     out
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
@@ -44,8 +50,6 @@ def train(
         Where to start from: a published name, a file, a run, "imagenet" (trunk only) or "none".
     recipe
         YAML file, or the name of a recipe that comes with setmatch.
-    set_
-        Change one setting of the recipe, as in --set train.lr=1e-4. May be repeated.
     epochs
         Train for so many rounds through the images.
     minutes
@@ -58,10 +62,6 @@ def train(
         Go on from the newest good checkpoint in the folder of the run.
     allow_changes
         Resume even if settings or data are no longer what the run began with.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    format
-        What the annotations are, where they could be several.
     """
     from setmatch.train.loop import train
 
@@ -87,18 +87,18 @@ def train(
 
 def evaluate(
     model: str,
-    data: str,
+    data: Data,
     /,
     *,
-    split: str = "val",
+    split: Split = "val",
     json: Path | None = None,
     detections: Path | None = None,
     report: Path | None = None,
     threshold: float | None = None,
-    batch_size: int = 4,
-    workers: int = 2,
-    device: str = "auto",
-    format: DataFormat | None = None,
+    batch_size: BatchSize = 4,
+    workers: Workers = "auto",
+    device: Device = "auto",
+    format: Format = None,
 ) -> None:
     """Measure a model on annotated images: the COCO numbers, panoptic quality, and what is behind.
 
@@ -106,10 +106,6 @@ def evaluate(
     ----------
     model
         Run folder, file, published name or hub id; or a .json file of saved detections.
-    data
-        Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file.
-    split
-        Which part of the data set.
     json
         Write the numbers to this file.
     detections
@@ -118,14 +114,6 @@ def evaluate(
         Write a page to this file: errors and what they cost, curves, thresholds, worst images.
     threshold
         Merge segments from what scores more; the model has a default.
-    batch_size
-        Images at once; the answers do not depend on it.
-    workers
-        Processes that read images.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    format
-        What the annotations are, where they could be several.
     """
     from rich.console import Console
 
@@ -172,11 +160,11 @@ def _say_notes(notes: tuple[str, ...]) -> None:
 
 def predict(
     *images: str,
-    model: str,
+    model: Model,
     out: Path,
     threshold: float | None = None,
     segment_threshold: float | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Find objects in pictures: annotated pictures, detections.json and detections.csv.
 
@@ -186,16 +174,12 @@ def predict(
     ----------
     images
         Files, folders or globs.
-    model
-        Published name, hub id, run folder or file.
     out
         Folder for the results.
     threshold
         Leave out what scores less (default: 0.7 for detr_*, 0.5 for setmatch_*).
     segment_threshold
         Merge segments from what scores more; the model has a default.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
     """
     from setmatch.models.weights import load
     from setmatch.predict import predict_folder
@@ -217,7 +201,7 @@ def predict(
 
 
 def convert(
-    source: str,
+    source: Model,
     destination: Path,
     /,
     *,
@@ -228,8 +212,6 @@ def convert(
 
     Parameters
     ----------
-    source
-        Published name, hub id, run folder or file.
     destination
         File (original) or folder (setmatch, transformers) to write.
     to
@@ -250,7 +232,7 @@ def demo(
     minutes: float | None = None,
     model: str | None = None,
     task: Literal["boxes", "panoptic"] = "boxes",
-    device: str = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make a small data set, train on it, evaluate, predict, and write a page to look at.
 
@@ -266,8 +248,6 @@ def demo(
         Preset to train; `detr_r18_tiny` shows the published method on the same pictures.
     task
         "panoptic" finds things and stuff, pixel by pixel, in scenes that lie in a landscape.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
     """
     from setmatch.demo import demo
 

@@ -20,7 +20,7 @@ from setmatch.data.index import Index
 from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
 from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
 from setmatch.data.transforms import evaluation_px, prepare, training_transform
-from setmatch.data.workers import workers_for
+from setmatch.data.workers import Workers, workers_for
 from setmatch.errors import DataError
 from setmatch.structures import Batch, Preprocessing, Target
 
@@ -177,7 +177,7 @@ def evaluation_batches(
     preprocessing: Preprocessing,
     *,
     batch_size: int,
-    workers: int,
+    workers: Workers,
     rank: int = 0,
     world: int = 1,
 ) -> EvaluationBatches:
@@ -185,7 +185,7 @@ def evaluation_batches(
 
     Largest shapes come first, so that memory that does not suffice shows at once. An image that
     cannot be read is missing from its batch; so many of them that `refuse_to_evaluate` does raise
-    DataError while iterating.
+    DataError while iterating. Raises ConfigError for `workers` below 0.
     """
     sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
     shapes = np.array([evaluation_px((h, w), preprocessing) for h, w in sizes_px.tolist()])
@@ -195,7 +195,8 @@ def evaluation_batches(
     for shape in np.argsort(-shapes.prod(axis=1), kind="stable"):
         images = np.flatnonzero(image_shape == shape).tolist()
         order += [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    return EvaluationBatches(_EvaluationSamples(index, preprocessing), order[rank::world], workers)
+    samples = _EvaluationSamples(index, preprocessing)
+    return EvaluationBatches(samples, order[rank::world], workers_for(workers, world))
 
 
 Kind = TypeVar("Kind", Minibatch, EvaluationBatch)

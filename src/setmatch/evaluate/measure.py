@@ -14,6 +14,7 @@ from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.opening import open_dataset
 from setmatch.data.readable import find_unreadable, refuse_to_evaluate, unanswered
+from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
@@ -43,7 +44,7 @@ def evaluate(
     *,
     split: str = "val",
     batch_size: int = 4,
-    workers: int = 2,
+    workers: Workers = "auto",
     max_detections: int | None = None,
     threshold: float | None = None,
     json: str | Path | None = None,
@@ -125,7 +126,7 @@ class _Questions:
     """How a process goes through its share of the images, and what is to be known of each."""
 
     batch_size: int
-    workers: int
+    workers: Workers
     threshold: float | None
     rank: int
     world: int

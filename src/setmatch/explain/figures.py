@@ -75,7 +75,7 @@ def encoder_figure(explanation: Explanation, points: Sequence[Point]) -> Image.I
     columns = math.ceil(math.sqrt(len(points)))
     # Tiles and the gaps between them are together as wide and as high as the picture.
     wide, high = (width + _GAP_PX) / columns, (height + _GAP_PX * height / width) / columns
-    tile_px = (round(wide - _GAP_PX), round(high - _GAP_PX * height / width))
+    tile_px = (max(1, round(wide - _GAP_PX)), max(1, round(high - _GAP_PX * height / width)))
     canvas = Image.new("RGB", (2 * width + _GAP_PX, height), _PAPER)
     canvas.paste(picture, (0, 0))
     for number, (x, y) in enumerate(points):
@@ -87,7 +87,7 @@ def encoder_figure(explanation: Explanation, points: Sequence[Point]) -> Image.I
         ImageDraw.Draw(canvas).rectangle(frame, outline=colour_of(number), width=5)
         smaller = scale * tile_px[0] / width
         for at in ((x * scale, y * scale), (left + x * smaller, top + y * smaller)):
-            _mark(canvas, at, width / 60, colour_of(number), str(number + 1))
+            _mark(canvas, at, max(width, height) / 60, colour_of(number), str(number + 1))
     return canvas
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
+from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_divergence
 from setmatch.files import whole_file
@@ -139,7 +140,7 @@ def study_queries(
     *,
     threshold: float = 0.5,
     batch_size: int = 4,
-    workers: int = 2,
+    workers: Workers = "auto",
     progress: bool = False,
 ) -> QueryStudy:
     """Ask a model about every image of a data set, and keep what each of its queries predicted.

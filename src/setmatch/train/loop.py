@@ -20,7 +20,6 @@ from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batc
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import left_out, not_answered
 from setmatch.data.survey.findings import Finding
-from setmatch.data.workers import workers_for
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import Run, keep_if_best
@@ -326,7 +325,7 @@ class Training:
                     answers,
                     self.start.validation,
                     batch_size=self.settings.micro_batch,
-                    workers=workers_for(self.start.recipe.data.workers, self.runtime.world),
+                    workers=self.start.recipe.data.workers,
                     rank=self.runtime.rank,
                     world=self.runtime.world,
                     gather=self.runtime.gather,

@@ -15,6 +15,7 @@ from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.readable import find_unreadable
 from setmatch.data.transforms import prepare
+from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.evaluate.average_precision import AveragePrecision, average_precision
 from setmatch.evaluate.compare.contestants import (
@@ -163,7 +164,7 @@ def compare(
     format: str | None = None,
     rounds: int = 10,
     batch_size: int = 4,
-    workers: int = 2,
+    workers: Workers = "auto",
     short_side_px: int = 800,
     device: torch.device | str = "cpu",
     progress: bool = False,
@@ -205,7 +206,7 @@ def compare(
 def _precision(
     contestant: Contestant,
     index: Index,
-    workers: int,
+    workers: Workers,
     device: torch.device | str,
     progress: bool,
 ) -> AveragePrecision | None:

@@ -55,10 +55,12 @@ function showMaps() {
       "colours say how fine a feature map they read: ";
     const levels = Math.max(...facts.looks.level) + 1;
     for (let level = 0; level < levels; level++) {
-      const name = level === 0 ? "finest " : level === levels - 1 ? "coarsest" : "middle ";
+      const name = level === 0 ? "finest" : level === levels - 1 ? "coarsest" : "middle";
       const style = `background:${LEVELS[level]};margin:0 .25rem 0 .3rem`;
-      html("i", { class: "dot", style }, note);
-      note.append(name);
+      const whole = html("span", { class: "whole" }, note);
+      html("i", { class: "dot", style }, whole);
+      whole.append(name);
+      note.append(" ");
     }
   }
 }
