@@ -1,12 +1,13 @@
 """Charts that are right where they are drawn, and safe whatever users call their classes."""
 
+import math
 import re
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from setmatch.page.charts import Axis, Curve, bars, curves
+from setmatch.page.charts import Axis, Curve, FactorAxis, bars, curves, round_factors
 
 UNIT = Axis("recall", (0.0, 0.5, 1.0))
 
@@ -51,3 +52,21 @@ def test_names_cannot_smuggle_in_markup():
     assert not figure.findall(".//script")
     assert [title.text for title in figure.findall(".//title")] == [name] * 4
     assert figure.findall(".//span")[0].find("i").tail == name
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (17.8, 1740.0, [10, 20, 50, 100, 200, 500, 1000, 2000]),
+        (17.8, 85.0, [10, 20, 50, 100]),
+        (20.0, 20.0, [20, 50]),
+        (0.01, 1000.0, [0.01, 0.1, 1, 10, 100, 1000]),
+    ],
+)
+def test_factors_enclose_what_they_measure(low: float, high: float, ticks: list[float]):
+    """From milliseconds to seconds there are a few round numbers, the ends included."""
+    found = round_factors(low, high, most=8)
+    assert found == ticks
+    axis = FactorAxis("latency", found)
+    assert 0 <= axis.place(low) <= axis.place(high) <= 1
+    assert axis.place(math.sqrt(found[0] * found[-1])) == pytest.approx(0.5)

@@ -37,6 +37,15 @@ class Axis:
         return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
 
 
+@dataclass(frozen=True)
+class FactorAxis(Axis):
+    """An axis on which what is twice as much lies one step further, wherever it begins."""
+
+    def place(self, value: float) -> float:
+        """Return where a value above 0 lies: 0 at the first tick, 1 at the last."""
+        return math.log(value / self.ticks[0]) / math.log(self.ticks[-1] / self.ticks[0])
+
+
 def bars(
     counts: Sequence[int],
     edges: Sequence[float],
@@ -109,6 +118,22 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
         if max(last, first + 1) - first < most:
             break
     return [round(number * step, 10) for number in range(first, max(last, first + 1) + 1)]
+
+
+def round_factors(low: float, high: float, most: int = 7) -> list[float]:
+    """Return round numbers about equal factors apart that enclose `low` to `high`, both above 0.
+
+    They are at most `most` unless powers of ten alone are more.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        numbers = [digit * 10.0**power for power in powers for digit in digits]
+        first = max(at for at, number in enumerate(numbers) if number <= low * (1 + 1e-9))
+        last = min(at for at, number in enumerate(numbers) if number >= high * (1 - 1e-9))
+        ticks = numbers[first : max(last, first + 1) + 1]
+        if len(ticks) <= most:
+            break
+    return [float(f"{tick:.1g}") for tick in ticks]
 
 
 def colour_of(number: int) -> str:

@@ -1,33 +1,35 @@
 """A comparison as one page of HTML that needs nothing beside it."""
 
 import html
-import math
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
 from setmatch.evaluate.compare.comparison import MASKS, PRECISIONS, Comparison, Row
-from setmatch.files import whole_file
+from setmatch.page.charts import (
+    Axis,
+    Curve,
+    FactorAxis,
+    colour_of,
+    curves,
+    round_factors,
+    round_ticks,
+)
+from setmatch.page.sheet import write_sheet
 
 _TEMPLATE = Path(__file__).with_name("page.html")
-_WIDTH, _HEIGHT, _LEFT, _FOOT, _RIGHT, _TOP = 520, 320, 36, 44, 120, 12
-_GRID = 5
-_CROWDED = 16  # names closer than this to one another are set apart, in the chart's units
 
 
 def write_page(comparison: Comparison, path: Path) -> None:
     """Write the comparison as one self-contained HTML page."""
-    template = string.Template(_TEMPLATE.read_text(encoding="utf-8"))
     count = len(comparison.rows)
-    text = template.substitute(
-        count=f"{count} detector{'' if count == 1 else 's'}",
-        measured_on=html.escape(comparison.measured_on),
-        tables="".join(_tables(comparison)),
-        chart=_chart(comparison),
-        notes="".join(f"<li>{html.escape(note)}</li>" for note in comparison.notes()),
-    )
-    with whole_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    parts = {
+        "count": f"{count} detector{'' if count == 1 else 's'}",
+        "measured_on": html.escape(comparison.measured_on),
+        "tables": "".join(_tables(comparison)),
+        "chart": _chart(comparison),
+        "notes": "".join(f"<li>{html.escape(note)}</li>" for note in comparison.notes()),
+    }
+    write_sheet(_TEMPLATE, parts, path)
 
 
 def _tables(comparison: Comparison) -> Iterator[str]:
@@ -60,57 +62,12 @@ def _chart(comparison: Comparison) -> str:
     ]
     if len(points) < 2:
         return ""
-    most_ms = _round_up(max(ms for _, ms, _ in points))
-    most_ap = _round_up(max(ap for _, _, ap in points))
-    parts = [*_grid(most_ms, most_ap)]
-    taken: list[tuple[float, float]] = []
-    for name, ms, ap in sorted(points, key=lambda point: -point[2]):
-        x, y = _x(ms / most_ms), _y(ap / most_ap)
-        parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5">'
-            f"<title>{html.escape(name)}: {ms:.3g} ms, AP {ap:.1f}</title></circle>"
-        )
-        # Names run over 100 units; below another one that is near, a name moves down.
-        beside = [v for u, v in taken if abs(u - x) < 100 and abs(v - y) < _CROWDED]
-        label = max(beside, default=y - _CROWDED) + _CROWDED
-        taken.append((x, label))
-        parts.append(
-            f'<text class="name" x="{x + 9:.1f}" y="{label + 4:.1f}">{html.escape(name)}</text>'
-        )
-    return (
-        "<h2>Precision against time</h2><figure>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="AP against latency">'
-        f"{''.join(parts)}</svg></figure>"
-    )
-
-
-def _grid(most_ms: float, most_ap: float) -> list[str]:
-    parts = []
-    for number in range(_GRID + 1):
-        part = number / _GRID
-        x, y = _x(part), _y(part)
-        parts += [
-            f'<line x1="{_x(0)}" x2="{_x(1)}" y1="{y:.1f}" y2="{y:.1f}"/>',
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{most_ap * part:g}</text>',
-            f'<text x="{x:.1f}" y="{_HEIGHT - _FOOT + 18}" text-anchor="middle">'
-            f"{most_ms * part:g}</text>",
-        ]
-    return [
-        *parts,
-        f'<text x="{_x(0.5)}" y="{_HEIGHT - 4}" text-anchor="middle">latency, ms a picture</text>',
-        f'<text x="{_LEFT + 4}" y="{_TOP + 12}">AP</text>',
+    latencies, precisions = [ms for _, ms, _ in points], [ap for _, _, ap in points]
+    dots = [
+        Curve(name, (), colour_of(number), marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")])
+        for number, (name, ms, ap) in enumerate(points)
     ]
-
-
-def _x(part: float) -> float:
-    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * part
-
-
-def _y(part: float) -> float:
-    return _HEIGHT - _FOOT - (_HEIGHT - _FOOT - _TOP) * part
-
-
-def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20 ... whose fifths are round."""
-    power = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
-    return next(power * step for step in (1, 2, 5, 10) if power * step >= value)
+    x = FactorAxis("latency, ms a picture", round_factors(min(latencies), max(latencies)))
+    y = Axis("AP", round_ticks(min(precisions), max(precisions)))
+    drawn = curves(dots, "AP against latency; what is further to the left is faster", x, y)
+    return f'<h2>Precision against time</h2><div class="charts">{drawn}</div>'

@@ -28,6 +28,7 @@ COLOURS = {
 _LONG_SIDE_PX = 640
 _OPEN = 6  # images that are seen without a click
 _LABELLED = 14  # boxes of a picture; more would hide it
+_LETTER = 0.62  # of the height of letters is their mean width
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
     labelled = [box for box in boxes if box.label]
     for box in labelled[:_LABELLED]:
         x, y = max(box.xywh_px[0], 0) + letters / 4, max(box.xywh_px[1], 0) + letters
+        x = max(0.0, min(x, width - _LETTER * letters * len(box.label)))  # not cut by the edge
         parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" font-size="{letters:.1f}" '
             f'stroke-width="{letters / 4:.1f}">{html.escape(box.label)}</text>'
