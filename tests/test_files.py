@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.files import whole_file
+from setmatch.errors import ConfigError
+from setmatch.files import require_file, require_folder, whole_file
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path):
@@ -34,3 +35,28 @@ def test_a_failed_write_after_bytes_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError), whole_file(path) as aside:
         aside.open("w").writelines(["half", 0])  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_written_is_named_before_the_work(tmp_path: Path):
+    """A folder in a file's place, a file in a folder's; folders that are missing can be made."""
+    (tmp_path / "file").write_text("here")
+    require_file(tmp_path / "file")
+    require_file(tmp_path / "new/deep/page.html")
+    require_folder(tmp_path / "new/deep")
+    require_folder(tmp_path)
+    with pytest.raises(ConfigError, match="a folder; name the file to write"):
+        require_file(tmp_path)
+    for refused in (
+        lambda: require_file(tmp_path / "file/page.html"),
+        lambda: require_folder(tmp_path / "file"),
+        lambda: require_folder(tmp_path / "file/deep"),
+    ):
+        with pytest.raises(ConfigError, match="/file is no folder"):
+            refused()
+
+
+def test_a_folder_that_is_not_ours_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where the system would refuse, it is said first."""
+    monkeypatch.setattr("os.access", lambda path, how: False)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        require_folder(tmp_path)

@@ -6,6 +6,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from setmatch.errors import ConfigError
+
+
+def require_file(path: str | Path) -> None:
+    """Raise ConfigError unless a file can be written at `path`: now, not after hours of work."""
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; name the file to write, as in {path / 'file.html'}")
+    _require_reachable(path)
+
+
+def require_folder(path: str | Path) -> None:
+    """Raise ConfigError unless files can be written into a folder `path`."""
+    _require_reachable(Path(path) / "file")
+
+
+def _require_reachable(path: Path) -> None:
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{path}: cannot be written, since {above} is no folder; name another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: cannot be written, since nobody lets you write in {above}")
+
 
 @contextmanager
 def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:

@@ -30,7 +30,7 @@ from setmatch.data.pictures import find_images as find_images
 from setmatch.data.transforms import prepare
 from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError, DataError
-from setmatch.files import whole_file
+from setmatch.files import require_folder, whole_file
 from setmatch.models.detector import Detector
 from setmatch.segments import Segments
 from setmatch.structures import Batch, Detections, Preprocessing
@@ -159,15 +159,16 @@ def predict_folder(
     `out` then holds pictures/ (annotated, in the sources' own folders), detections.json (COCO
     results, image ids counted from 1, with category_name and file_name) and detections.csv (boxes
     in pixels), all with what scores more than `threshold` (default: 0.7, as published, where "no
-    object" is an answer, else 0.5). From a model with a mask head there are
-    masks in detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and, in
-    panoptic/, a PNG for each picture, merged from what scores more than `segment_threshold`.
+    object" is an answer, else 0.5). From a model with a mask head there are masks in
+    detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and panoptic/, a
+    PNG for each picture, merged from what scores more than `segment_threshold`.
     Every file appears whole or not at all. A picture that cannot be read is named in the summary
     and stops no other; where none can be, no file is written. Raises DataError when a source holds
     no image, WeightsError when the model's answers are not finite.
     """
     threshold = model.shown if threshold is None else threshold
     _check(batch_size, threshold, segment_threshold)
+    require_folder(out)
     out = _absolute(Path(out))
     # What an earlier run has drawn into a folder of pictures is not a picture to be read.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
@@ -201,11 +202,10 @@ def predict_folder(
     if panoptic:
         write_panoptic_json(out / "panoptic.json", pictures, panoptic, model.card.categories)
     table = [row for number in sorted(rows) for row in rows[number]]
-    if rows:  # no picture was looked at: an empty list would say that nothing was found
+    if rows:  # else an empty list would say that pictures were looked at
         _write_json(out / "detections.json", table)
         _write_csv(out / "detections.csv", table)
-    named = tuple((paths[number], failed[number]) for number in sorted(failed))
-    return Summary(out, len(rows), len(table), named)
+    return Summary(out, len(rows), len(table), tuple((paths[n], failed[n]) for n in sorted(failed)))
 
 
 def _answers(
@@ -274,7 +274,7 @@ def _read_ahead(
 
 
 def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
-    """Return the pictures, patterns spelt out as files, and whether just one was asked about."""
+    """Return the pictures, patterns spelt out as files, and whether just one was given."""
     if isinstance(images, str | Path):
         return list(find_images([images])), Path(images).is_file()
     if isinstance(images, Image.Image | Tensor | np.ndarray):

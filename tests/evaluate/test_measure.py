@@ -244,12 +244,13 @@ def test_the_model_is_left_in_the_mode_it_was_in(data: Path):
 def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path: Path):
     """A typing error in a path does not cost an evaluation."""
     model = ColourFinder()
-    for output in (tmp_path, tmp_path / "none/report.json"):
-        with pytest.raises(ConfigError, match="existing folder"):
+    (tmp_path / "file").touch()
+    for output in (tmp_path, tmp_path / "file/report.json"):
+        with pytest.raises(ConfigError, match="folder; name"):
             evaluate(model, data, json=output)
-        with pytest.raises(ConfigError, match="existing folder"):
+        with pytest.raises(ConfigError, match="folder; name"):
             evaluate(model, data, detections=output)
-        with pytest.raises(ConfigError, match="existing folder"):
+        with pytest.raises(ConfigError, match="folder; name"):
             evaluate(model, data, report=output)
     with pytest.raises(ConfigError, match="batch_size = 0"):
         evaluate(model, data, batch_size=0)

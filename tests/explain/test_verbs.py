@@ -9,6 +9,8 @@ from PIL import Image
 
 import setmatch as sm
 from setmatch.cli import main
+from setmatch.models.presets import build
+from setmatch.structures import Card, Categories
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,40 @@ def test_explain_names_a_picture_that_is_not_there(
     assert main([*map(str, ask)]) == 2
     assert "none.png: no such picture" in capsys.readouterr().err
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("explain", "{}/street.png", "--model", "none", "--out", "{}/street.png/why.html"),
+        ("explain", "{}/street.png", "--model", "none", "--png", "{}/street.png"),
+        ("queries", "none", "{}/all.json", "--out", "{}/street.png"),
+        ("compare", "none", "--html", "{}/street.png/c.html"),
+        ("compare", "none", "--json", "{}"),
+        ("curves", "none", "--out", "{}/street.png/c.png"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    saved: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+):
+    """One line that names the path; the model, which is not there either, is not looked for."""
+    assert main([part.replace("{}", str(saved)) for part in command]) == 2
+    said = capsys.readouterr()
+    assert "folder; name" in said.err
+    assert said.out == ""
+
+
+def test_queries_of_a_baseline_are_refused(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """torchvision's detectors have none; that is said, and nothing is written."""
+    card = Card("ssdlite_mobilenet_v3", {}, Categories((1,), ("cat",)))
+    sm.save(build(card), tmp_path / "model")
+    out = tmp_path / "slots"
+    ask = ("queries", tmp_path / "model", saved / "all.json", "--out", out)
+    assert main([*map(str, ask)]) == 2
+    assert "no queries to show" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_queries_writes_a_picture_and_numbers(

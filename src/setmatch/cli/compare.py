@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setmatch.cli.options import Device, Format, Settings, Split, Switch, Workers
+from setmatch.files import require_file
 
 
 def compare(
@@ -45,6 +46,9 @@ def compare(
     from setmatch.evaluate.compare.page import write_page
     from setmatch.train.runtime import processes
 
+    for path in (json, html):
+        if path is not None:
+            require_file(path)
     with processes(device) as runtime:
         if runtime.world > 1:
             raise ConfigError("compare times models one after the other: start it as one process")

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from setmatch.cli.options import BatchSize, Data, Device, Format, Model, Split, Workers
 from setmatch.errors import ConfigError
+from setmatch.files import require_file, require_folder
 
 
 def explain(
@@ -45,6 +46,10 @@ def explain(
     if point and png is None:
         raise ConfigError("--point says what a plain picture shows: give --png DIR too")
     points = [_point(text) for text in point]
+    if out is not None:
+        require_file(out)
+    if png is not None:
+        require_folder(png)
     with processes(device) as runtime:
         explanation = explain(load(model).to(runtime.device), image, threshold=threshold)
     if png is not None:
@@ -93,6 +98,7 @@ def queries(
     from setmatch.models.weights import load
     from setmatch.train.runtime import processes
 
+    require_folder(out)
     with processes(device) as runtime:
         study = study_queries(
             load(model).to(runtime.device),

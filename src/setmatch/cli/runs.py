@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setmatch.errors import ConfigError
+from setmatch.files import require_file
 
 
 def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
@@ -22,6 +23,7 @@ def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     writers = {".html": write_page, ".png": write_picture}
     if out.suffix.lower() not in writers:
         raise ConfigError(f"--out {out}: can be a page (.html) or a picture (.png)")
+    require_file(out)
     histories = read_histories(runs)
     writers[out.suffix.lower()](histories, out)
     for history in histories:

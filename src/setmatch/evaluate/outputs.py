@@ -5,10 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from setmatch.data.index import Index
-from setmatch.errors import ConfigError
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.report import Report
-from setmatch.files import whole_file
+from setmatch.files import require_file, whole_file
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,8 @@ class Outputs:
         """Raise ConfigError now rather than after the last image."""
         for field in fields(self):
             path = getattr(self, field.name)
-            if path is None:
-                continue
-            if Path(path).is_dir() or not Path(path).absolute().parent.is_dir():
-                raise ConfigError(
-                    f"{path}: not a file in an existing folder; make the folder first"
-                )
+            if path is not None:
+                require_file(path)
 
     def write_numbers(self, report: Report, results: Results, index: Index) -> None:
         """Write the JSON files that are wanted; the page has a writer of its own."""

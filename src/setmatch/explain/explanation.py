@@ -12,6 +12,7 @@ from setmatch.data.images import from_pillow, read_image
 from setmatch.data.transforms import prepare
 from setmatch.errors import ConfigError, DataError
 from setmatch.explain.record import Recording, record
+from setmatch.files import require_file, require_folder
 from setmatch.models.detector import Detector
 from setmatch.postprocess import detections
 from setmatch.structures import Batch, Card, Detections
@@ -35,16 +36,12 @@ class Explanation:
     def save(self, path: str | Path) -> None:
         """Write one HTML page that needs nothing beside it, below 8 MB.
 
-        Raises ConfigError when `path` is a folder.
+        Raises ConfigError when `path` cannot be written.
         """
         from setmatch.explain.page import write_page
 
-        path = Path(path)
-        if path.is_dir():
-            raise ConfigError(
-                f"{path}: a folder; name the page to write, as in {path / 'why.html'}"
-            )
-        write_page(self, path)
+        require_file(path)
+        write_page(self, Path(path))
 
     def save_figures(
         self, folder: str | Path, points: Sequence[tuple[float, float]] = ()
@@ -58,6 +55,7 @@ class Explanation:
         """
         from setmatch.explain.figures import write_figures
 
+        require_folder(folder)
         return write_figures(self, Path(folder), points)
 
 

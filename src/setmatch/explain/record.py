@@ -76,16 +76,14 @@ def record(model: Detector, batch: Batch) -> Recording:
     our detection transformers, WeightsError when its answers are not finite.
     """
     assert batch.pixels.shape[0] == 1, "a recording is of one image"
+    refuse_baselines(model)
     with answering(model):
         match model:
             case GlobalDetector():
                 return _record_global(model, batch)
             case MultiScaleDetector():
                 return _record_multi_scale(model, batch)
-    raise ConfigError(
-        f"model {model.card.preset}: not one of our detection transformers, so that there is no "
-        "attention to show"
-    )
+    raise AssertionError("what is none of these was refused")
 
 
 @contextmanager
@@ -107,6 +105,15 @@ def beliefs(
     # Each query read as an image of its own has nobody to compete with.
     best = scoring.read(logits[:, None].float())
     return Beliefs(best.slot[:, 0].cpu(), best.score[:, 0].cpu(), cxcywh.float().cpu())
+
+
+def refuse_baselines(model: Detector) -> None:
+    """Raise ConfigError for a model that is none of our detection transformers."""
+    if not isinstance(model, GlobalDetector | MultiScaleDetector):
+        raise ConfigError(
+            f"model {model.card.preset}: not one of our detection transformers, so that it has no "
+            "attention and no queries to show"
+        )
 
 
 def refuse_divergence(predictions: Predictions) -> None:

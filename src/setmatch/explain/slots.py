@@ -18,8 +18,8 @@ from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError
-from setmatch.explain.record import Beliefs, beliefs, refuse_divergence
-from setmatch.files import whole_file
+from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
+from setmatch.files import require_folder, whole_file
 from setmatch.models.detector import Detector, MultiScaleDetector
 from setmatch.predict import answering, progress_bar
 from setmatch.structures import Card
@@ -90,6 +90,7 @@ class QueryStudy:
         """
         from setmatch.explain.slot_figure import slot_figure
 
+        require_folder(folder)
         folder, count = Path(folder), self.score.shape[1]
         for query in queries:
             if not 0 <= query < count:
@@ -146,13 +147,14 @@ def study_queries(
     """Ask a model about every image of a data set, and keep what each of its queries predicted.
 
     Annotations are not looked at. Few images that cannot be read are left out; more raise
-    DataError. Raises ConfigError for a threshold that is none, WeightsError when the answers are
-    not finite.
+    DataError. Raises ConfigError for a threshold that is none and for a model without queries,
+    WeightsError when the answers are not finite.
     """
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
+    refuse_baselines(model)
     batches = evaluation_batches(
         index, model.card.preprocessing, batch_size=batch_size, workers=workers
     )

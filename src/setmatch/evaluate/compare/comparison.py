@@ -280,7 +280,7 @@ def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
         f"{cost.gflops:.3g}" if cost.gflops < 100 else f"{cost.gflops:.0f}",
         f"{1000 * cost.latency_s:.3g} ms" if cost.latency_s < 1 else f"{cost.latency_s:.2f} s",
         f"{cost.images_per_s:.3g}",
-        f"{cost.times_as_fast:.2f}×",
+        f"{cost.times_as_fast:.2f}×" if cost.times_as_fast >= 0.1 else f"{cost.times_as_fast:.2g}×",
         f"{cost.peak_bytes / 1e6:.0f} MB",
     )
 
