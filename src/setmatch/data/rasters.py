@@ -8,7 +8,7 @@ from typing import Any
 import hotcoco
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Int32
+from jaxtyping import Bool, Int, Int32, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.images import read_image
@@ -83,10 +83,19 @@ def numbered(
         return np.zeros_like(drawn)
     # Looked up once for a run of equal pixels, which are twenty times fewer than the pixels.
     flat = drawn.ravel()
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[:1] - 1))
-    lengths = np.diff(starts, append=len(flat))
+    starts = run_starts(flat)
+    colours = flat[starts]
     order = segment_ids.argsort()
-    place = np.searchsorted(segment_ids, flat[starts], sorter=order).clip(max=len(order) - 1)
+    place = np.searchsorted(segment_ids, colours, sorter=order).clip(max=len(order) - 1)
     number = order[place]
-    known = np.where(segment_ids[number] == flat[starts], number + 1, 0).astype(np.int32)
-    return np.repeat(known, lengths).reshape(drawn.shape)
+    known = np.where(segment_ids[number] == colours, number + 1, 0).astype(np.int32)
+    return np.repeat(known, np.diff(starts, append=len(flat))).reshape(drawn.shape)
+
+
+def run_starts(*pictures: Int32[NDArray[np.int32], " P"]) -> Int64[NDArray[np.int64], " R"]:
+    """Return where runs begin: pixels in a row, in each picture all of one segment."""
+    begins = np.ones(len(pictures[0]), dtype=bool)
+    begins[1:] = False
+    for picture in pictures:
+        begins[1:] |= picture[1:] != picture[:-1]
+    return np.flatnonzero(begins)

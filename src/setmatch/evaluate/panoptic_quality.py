@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float64, Int, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.index import Index
+from setmatch.data.rasters import run_starts
 from setmatch.segments import Segments
 from setmatch.structures import Categories
 
@@ -113,9 +114,13 @@ def all_missed(truth: Segments, crowd: Bool[NDArray[np.bool_], " G"]) -> Tally:
 
 def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1"]:
     """Return how many pixels each segment of `truth` shares with each found one; 0 is nothing."""
-    both = truth.ids.numpy().astype(np.int64) * (len(found) + 1) + found.ids.numpy()
-    counts = np.bincount(both.ravel(), minlength=(len(truth) + 1) * (len(found) + 1))
-    return counts.reshape(len(truth) + 1, len(found) + 1)
+    there, answer = truth.ids.numpy().ravel(), found.ids.numpy().ravel()
+    # Counted run by run: a picture has twenty times as many pixels.
+    starts = run_starts(there, answer)
+    rows, columns = len(truth) + 1, len(found) + 1
+    both = there[starts].astype(np.int64) * columns + answer[starts]
+    lengths = np.diff(starts, append=len(there))
+    return np.bincount(both, lengths, rows * columns).astype(np.int64).reshape(rows, columns)
 
 
 def _on_crowd(
