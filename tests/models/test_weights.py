@@ -95,8 +95,6 @@ def test_a_broken_card_is_named(tmp_path: Path, damage: str):
         ("detr_r50", {}),
         ("detr_r50_dc5", {"position": "learned"}),
         ("detr_r101", {"norm": "pre"}),
-        ("detr_r50_panoptic", {}),
-        ("detr_r50_dc5_panoptic", {}),
         ("detr_demo", {}),
     ],
 )

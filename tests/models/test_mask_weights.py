@@ -1,0 +1,66 @@
+"""Models with masks in every layout: the detector below a name of its own, the head beside it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import setmatch
+from setmatch.models.presets import build
+from setmatch.models.weights import convert, save
+from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing
+
+SMALL = {
+    "dim": 32,
+    "heads": 8,
+    "ffn_dim": 48,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "num_queries": 9,
+}
+PLACES = Categories((3, 7, 20), ("cat", "dog", "grass"), stuff=frozenset({2}))
+VARIANTS = ["detr_r50_panoptic", "detr_r50_dc5_panoptic", "detr_r101_panoptic"]
+
+
+def _answers(model) -> Predictions:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        return model(Batch.from_images([torch.randn(3, 64, 96)]))[0].predictions
+
+
+@pytest.fixture(params=VARIANTS)
+def model(request):
+    """Small, of random weights, and of a trunk whose size the preset says."""
+    torch.manual_seed(0)
+    return build(Card(request.param, SMALL, PLACES, Preprocessing(64, 96), "MIT", "a test")).eval()
+
+
+def _is(again, model) -> None:
+    assert again.card.preset == model.card.preset
+    assert again.card.arguments == model.card.arguments
+    left, right = model.state_dict(), again.state_dict()
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    before, after = _answers(model), _answers(again)
+    for part in ("logits", "cxcywh", "masks"):
+        assert torch.allclose(getattr(before, part), getattr(after, part), atol=1e-5)
+
+
+def test_the_original_layout_holds_all_that_is_needed(model, tmp_path: Path):
+    """A .pth made here comes back as the same model, from its args alone, dilation too."""
+    save(model, tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "model.pth", "original")
+    _is(setmatch.load(tmp_path / "model.pth"), model)
+
+
+def test_one_published_layout_becomes_the_other_and_comes_home(model, tmp_path: Path):
+    """From ours to the original's, to transformers', back to the original's, and to ours."""
+    save(model, tmp_path / "ours")
+    for source, made, layout in (
+        ("ours", "first.pth", "original"),
+        ("first.pth", "theirs", "transformers"),
+        ("theirs", "second.pth", "original"),
+        ("second.pth", "home", "setmatch"),
+    ):
+        convert(tmp_path / source, tmp_path / made, layout)
+    _is(setmatch.load(tmp_path / "home"), model)
