@@ -64,6 +64,14 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     )
 
 
+def test_of_a_folder_that_has_both_every_pixel_is_measured_where_stuff_is_known(scenes: Path):
+    """COCO's own folder has objects as well, in files that stand first."""
+    index = open_dataset(scenes, "val", "panoptic")
+    assert evaluate(Knowing(index), scenes, workers=0).panoptic.all.PQ == 1
+    things = read_coco(scenes / "annotations/val.json", scenes / "images")
+    assert evaluate(Knowing(things), scenes, workers=0).panoptic is None
+
+
 def test_several_processes_measure_what_one_does(scenes: Path):
     """Tallies of shares add up to the tally of all."""
     index = open_dataset(scenes, "val", "panoptic")

@@ -254,6 +254,8 @@ def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monk
         ({"model": "detr_r50_dc5"}, "detr_r50_dc5"),
         ({"overrides": ["model.preset=detr_nano"]}, "detr_nano"),
         ({"recipe": "finetune"}, "detr_r50"),
+        ({"task": "instance"}, "setmatch_n_panoptic"),
+        ({"task": "panoptic", "model": "detr_r101_panoptic"}, "detr_r101_panoptic"),
     ],
 )
 def test_a_run_that_names_nothing_needs_no_download(asked, preset):

@@ -134,6 +134,9 @@ def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_
     assert not (alone / "boxes").exists()
     before, after = _weights(whole / "boxes"), _weights(alone)
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+    longer = run_stages(scenes, tmp_path / "longer", weights=whole / "boxes", epochs=3).folder
+    assert load_recipe(longer / "recipe.yaml").train.epochs == 3  # those of the only stage
+    run_stages(scenes, longer, recipe=None, weights=None, epochs=3, resume=True)  # nothing changed
 
     others = write_data(tmp_path / "others") / "annotations/train.json"
     short = ("train.epochs=1",)

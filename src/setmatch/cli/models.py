@@ -57,7 +57,7 @@ def train(
     joint
         Train boxes and masks at once, where the recipe has a stage for each.
     task
-        "instance" leaves out stuff; "panoptic" keeps it.
+        Learn masks: "panoptic" of things and stuff, "instance" of things alone.
     resume
         Go on from the newest good checkpoint in the folder of the run.
     allow_changes
@@ -67,14 +67,13 @@ def train(
 
     if epochs is not None and minutes is not None:
         raise ConfigError("--epochs and --minutes: give the one that is to end the run")
-    asked = () if task is None else (f"data.things_only={str(task == 'instance').lower()}",)
     train(
         data,
         model,
         out=out,
         weights=weights,
         recipe=recipe,
-        overrides=(*set_, *asked),
+        overrides=set_,
         epochs=epochs,
         minutes=minutes,
         joint=joint,
@@ -82,6 +81,7 @@ def train(
         allow_changes=allow_changes,
         device=device,
         format=format,
+        task=task,
     )
 
 
@@ -117,7 +117,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from setmatch.data.opening import open_dataset
+    from setmatch.data.opening import format_with_stuff, open_dataset
     from setmatch.evaluate import evaluate
     from setmatch.evaluate.saved import evaluate_saved, holds_detections
     from setmatch.models.weights import load
@@ -131,7 +131,9 @@ def evaluate(
         return
     with processes(device) as runtime:
         detector = load(model).to(runtime.device)
-        index = open_dataset(data, split, format)
+        stuff = detector.card.categories.stuff
+        read_as = format_with_stuff(data, split, format) if stuff else format
+        index = open_dataset(data, split, read_as)
         _say_notes(index.notes if runtime.is_first else ())
         found = evaluate(
             detector,

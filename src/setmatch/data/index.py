@@ -190,8 +190,8 @@ class Index:
         """Raise DataError when the data set is not a panoptic one."""
         if self.panoptic is None:
             raise DataError(
-                f"{self.source}: has no segments; panoptic quality is measured on COCO panoptic "
-                "data (a JSON file with segments_info, and its PNG files)"
+                f"{self.source}: has no segments; panoptic segmentation is learnt and measured on "
+                "COCO panoptic data (a JSON file with segments_info, and its PNG files)"
             )
 
     def require_masks(self) -> None:

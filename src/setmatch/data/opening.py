@@ -104,6 +104,19 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     _divided(cached(source), canonical(split) == "val")
 
 
+def format_with_stuff(data: str | Path, split: str, format: str | None) -> str | None:
+    """Return `format`; where none is named, "panoptic" if a folder has such annotations of `split`.
+
+    A folder as COCO's own has those of objects as well, which `open_dataset` takes first.
+    """
+    folder = Path(data)
+    if format is not None or not folder.is_dir():
+        return format
+    parts = find_panoptic(folder)
+    there = any(word in parts for word in words_for(split)) or _to_divide(parts, split) is not None
+    return "panoptic" if there else None
+
+
 def names_split(path: Path, split: str, format: str | None = None) -> bool:
     """Return whether a data set has a split, or images to make it from; none of them is read."""
     parts = find_parts(path, format)

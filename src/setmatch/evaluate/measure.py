@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from setmatch.asking import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
-from setmatch.data.opening import open_dataset
+from setmatch.data.opening import format_with_stuff, open_dataset
 from setmatch.data.readable import find_unreadable, refuse_to_evaluate, unanswered
 from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError, DataError, SetmatchError
@@ -83,7 +83,11 @@ def evaluate(
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
     outputs = Outputs(json, detections, report)
     outputs.require_writable()
-    index = data if isinstance(data, Index) else open_dataset(data, split)
+    if isinstance(data, Index):
+        index = data
+    else:
+        stuff = model.card.categories.stuff
+        index = open_dataset(data, split, format_with_stuff(data, split, None) if stuff else None)
     if report:
         require_objects(index)
     refuse_to_evaluate(index, find_unreadable(index))  # now, and not after the last image but one

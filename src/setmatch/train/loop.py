@@ -31,7 +31,7 @@ from setmatch.train.plan import Plan
 from setmatch.train.probe import Probe
 from setmatch.train.runtime import Runtime, processes
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal, stop_requests
-from setmatch.train.stages import boxes_run, jointly, lasting, needs_boxes, of_boxes
+from setmatch.train.stages import boxes_run, in_one_stage, jointly, lasting, needs_boxes, of_boxes
 from setmatch.train.start import (
     REPORT,
     Start,
@@ -47,6 +47,7 @@ from setmatch.train.start import (
     origin_of,
 )
 from setmatch.train.state import Progress, restore_state, save_state
+from setmatch.train.task import Task, format_for
 from setmatch.train.threads import fastest_threads, threads_kept
 
 
@@ -65,19 +66,19 @@ def train(
     allow_changes: bool = False,
     device: str = "auto",
     format: str | None = None,
+    task: Task | None = None,
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
     `model` is a preset (default: setmatch_n, unless `weights` or `recipe` say what) and `weights`
     what to start from (default: the recipe's), `recipe` and `overrides` as in `load_recipe`,
-    `epochs` or `minutes` how long. A recipe of two stages trains the detector without its mask head
-    in OUT/boxes before, unless `weights` know every class or both are to be trained at once
-    (`joint`).
+    `epochs` or `minutes` how long. `task` asks for masks (default: setmatch_n_panoptic's). A recipe
+    of two stages trains the detector without its mask head in OUT/boxes before, unless `weights`
+    know every class or both are trained at once (`joint`).
 
     With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
     recipe; settings and data must be the same unless `allow_changes`. Without a checkpoint it
-    begins, so that a job that restarts needs one command. Several processes started by torchrun
-    train together.
+    begins, so that a job that restarts needs one command. Processes of torchrun train together.
 
     Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
     or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
@@ -98,13 +99,16 @@ def train(
         with stop.nothing_to_lose():
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(
-                model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume)
+                model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume), task
             )
-            chosen = lasting(jointly(chosen) if joint else chosen, epochs, minutes)
+            format = format_for(data, chosen, format, task)
+            chosen = jointly(chosen) if joint else chosen
             weights = chosen.model.start if weights is None else weights
             before = checkpoint is None and needs_boxes(
                 chosen, weights, lambda: open_training(data, chosen, format).categories
             )
+            begun = before or checkpoint is not None  # a run goes on as it began
+            chosen = lasting(chosen if begun else in_one_stage(chosen), epochs, minutes)
             first = None
             if before:
                 # Now, rather than when the boxes have been learnt, which may take days.

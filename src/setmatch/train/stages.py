@@ -40,6 +40,11 @@ def jointly(recipe: Recipe) -> Recipe:
     )
 
 
+def in_one_stage(recipe: Recipe) -> Recipe:
+    """Return the recipe without the stage before: all of its length is that of its last."""
+    return recipe.model_copy(update={"boxes": None})
+
+
 def lasting(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> Recipe:
     """Return the recipe with another length, where one is given.
 

@@ -48,10 +48,12 @@ from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime, choose_precision
 from setmatch.train.stages import boxes_run, freeze_all_but_masks, set_to_learn
 from setmatch.train.state import facts_of, refuse_changes
+from setmatch.train.task import Task, require_mask_head, settings_of
 
 RECIPE = "recipe.yaml"
 REPORT = "data_report.json"
 USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
+USUAL_WITH_MASKS = "setmatch_n_panoptic"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def choose_recipe(
     overrides: Sequence[str],
     checkpoint: Checkpoint | None,
     kept: Path | None = None,
+    task: Task | None = None,
 ) -> Recipe:
     """Return the recipe asked for; where none is named, a resumed run's own is the base.
 
@@ -98,18 +101,20 @@ def choose_recipe(
 
     `model` is the preset, unless an override names another; where neither recipe nor run is named
     it brings the recipe called like it, if there is one, and where nothing at all is named it is
-    the one that needs no download. Raises ConfigError.
+    one that needs no download, with masks if there is a `task`. Raises ConfigError.
     """
     base = recipe
     if recipe is None:
         base = kept if checkpoint is None else checkpoint.facts["recipe"]
     names_preset = any(override.startswith("model.preset=") for override in overrides)
     if base is None and model is None and weights is None and not names_preset:
-        model = USUAL
+        model = USUAL if task is None else USUAL_WITH_MASKS
     if base is None and model in recipe_names():
         base = model
     preset = [] if model is None else [f"model.preset={model}"]
-    return load_recipe(base, [*preset, *overrides])
+    chosen = load_recipe(base, [*preset, *overrides, *settings_of(task)])
+    require_mask_head(task, chosen.model.preset)
+    return chosen
 
 
 def kept_recipe(run: Path, resume: bool) -> Path | None:
