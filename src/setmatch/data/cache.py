@@ -21,7 +21,7 @@ from setmatch.data.parts import Part
 from setmatch.files import cache_folder
 from setmatch.structures import Categories
 
-_FORMAT = 4  # of the kept files; to be raised with any change to what readers make of a data set
+_FORMAT = 5  # of the kept files; to be raised with any change to what readers make of a data set
 _WORTH_S = 0.5  # what is read quicker is not kept
 _SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its size and time
 

@@ -215,7 +215,10 @@ REFUSED = {
     "absolute path": (lambda t: t["images"][1].update(file_name="/etc/passwd"), "leads out"),
     "drive": (lambda t: t["images"][1].update(file_name="C:\\b.png"), "leads out"),
     "windows parent": (lambda t: t["images"][1].update(file_name="..\\b.png"), "leads out"),
-    "missing file": (lambda t: t["images"][1].update(file_name="z.png"), r"1 of 3 .*z\.png"),
+    "missing files": (
+        lambda t: [i.update(file_name=f"{i['id']}.z") for i in t["images"][1:]],
+        r"2 of 3 .*20\.z, 30\.z",
+    ),
     "odd iscrowd": (lambda t: t["annotations"][0].update(iscrowd=2), r"annotations\[0\].* 0 or 1"),
     "no images": (lambda t: t["images"].clear(), "lists no images"),
     "no categories": (lambda t: t["categories"].clear(), "lists no categories"),

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from numpy.typing import NDArray
 
+from setmatch.data.formats.absent import note_of
 from setmatch.data.index import Index, Repair
 from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import offsets_of, pack
@@ -20,12 +21,16 @@ _PLACES = re.compile(r"[/\\:\0]|\.\.")
 
 @dataclass(frozen=True)
 class Photos:
-    """The images of a data set: where, with which ids, names and annotated (height, width)."""
+    """The images of a data set: where, with which ids, names and annotated (height, width).
+
+    `absent` are the ids of images that are listed too, but have no file.
+    """
 
     root: Path
     ids: Int64[NDArray[np.int64], " N"]
     names: list[str]
     sizes_px: Int32[NDArray[np.int32], "N 2"]
+    absent: frozenset[int] = frozenset()
 
 
 def assemble(
@@ -61,6 +66,7 @@ def assemble(
         annotation_ids=rows.ids,
         repairs=(*repairs, *odd),
         outlines=outlines and outlines.take(rows.origin),
+        notes=note_of(repairs, len(photos.names)),
     )
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
+from setmatch.data.formats.absent import MISSING, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
 from setmatch.data.formats.coco_flawless import parse_flawless
 from setmatch.data.formats.coco_json import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records, short
-from setmatch.data.formats.layout import image_root, require_files
+from setmatch.data.formats.layout import image_root, missing_files
 from setmatch.data.images import read_size_px
 from setmatch.data.index import Index, Repair
 from setmatch.data.outlines import Outlines, flaw_of_runs, from_rings, read_outlines
@@ -29,7 +30,7 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
 
     `images` is the folder of the image files; when None, the usual places beside the annotations
     are tried. Raises DataError with file, place, value and problem when the file cannot be
-    read, is ambiguous, or image files are missing. What was repaired is in `index.repairs`.
+    read, is ambiguous, or many image files are missing. What was repaired is in `index.repairs`.
     """
     source = Path(annotations)
     with collector_paused():
@@ -67,7 +68,7 @@ def _flawless(source: Path, images: str | Path | None) -> Index | None:
         np.full(count, NO_LINE, dtype=np.int64),
         np.arange(count),
     )
-    rows = _of_listed_images(rows, columns.image_ids, repairs)
+    rows = _of_listed_images(rows, columns.image_ids, photos, repairs)
     outlines = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
     return assemble(source, photos, categories, rows, outlines, repairs)
 
@@ -115,7 +116,10 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def read_photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> Photos:
-    """Return the images of a COCO file; raises DataError where two share an id, or files lack."""
+    """Return the images of a COCO file that are there.
+
+    Raises DataError where two share an id, or many have no file.
+    """
     if not len(records):
         raise DataError(f"{records.file}: lists no images; nothing to train on or to evaluate")
     ids = _numbered(records, "id", repairs)
@@ -133,9 +137,13 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
     root = image_root(records.file, names) if images is None else Path(images)
-    require_files(root, names)
-    sizes_px = _sizes_px(records.only(kept.tolist()), root, names, repairs)
-    return Photos(root, ids[kept], names, sizes_px)
+    missing = set(missing_files(root, names))
+    absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
+    leave_out(root, absent, len(names), repairs)
+    there = np.array([name not in missing for name in names], dtype=bool)
+    names = [name for name in names if name not in missing]
+    sizes_px = _sizes_px(records.only(kept[there].tolist()), root, names, repairs)
+    return Photos(root, ids[kept][there], names, sizes_px, frozenset(ids[kept][~there].tolist()))
 
 
 def _sizes_px(
@@ -172,16 +180,17 @@ def read_rows(
     origin = np.arange(len(ids))
     crowd = _crowd(records, repairs)
     rows = Rows(ids, image, slot, xywh_px, area_px, crowd, lines, origin)
-    return _of_listed_images(rows, image_ids, repairs)
+    return _of_listed_images(rows, image_ids, photos, repairs)
 
 
 def _of_listed_images(
-    rows: Rows, image_ids: Int64[NDArray[np.int64], " A"], repairs: list[Repair]
+    rows: Rows, image_ids: Int64[NDArray[np.int64], " A"], photos: Photos, repairs: list[Repair]
 ) -> Rows:
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
-        done = "of an image that is not listed: left out"
-        repairs.append(Repair("", id_, f"image_id {image_ids[position]}", done))
+        absent = int(image_ids[position]) in photos.absent
+        why = "of an image whose file is missing" if absent else "of an image that is not listed"
+        repairs.append(Repair("", id_, f"image_id {image_ids[position]}", f"{why}: left out"))
     return rows.take(rows.image >= 0)
 
 

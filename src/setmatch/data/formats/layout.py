@@ -22,10 +22,21 @@ def image_root(annotations: Path, names: Sequence[str]) -> Path:
 
 
 def require_files(root: Path, names: Sequence[str]) -> None:
-    """Make sure that all files `names` are under `root`, by listing folders, not file by file.
+    """Make sure that all files `names` are under `root`.
 
     Raises DataError with how many are missing, and the first of them.
     """
+    missing = missing_files(root, names)
+    if missing:
+        more = ", ..." if len(missing) > 3 else ""
+        raise DataError(
+            f"{root}: {len(missing)} of {len(names)} files are missing: "
+            f"{', '.join(missing[:3])}{more}; complete the folder, or name the right one"
+        )
+
+
+def missing_files(root: Path, names: Sequence[str]) -> list[str]:
+    """Return which of the files `names` are not under `root`, by listing folders."""
     folders: dict[str, set[str]] = {}
     missing = []
     for name in names:
@@ -34,12 +45,7 @@ def require_files(root: Path, names: Sequence[str]) -> None:
             folders[folder] = _entries(root / folder)
         if base not in folders[folder]:
             missing.append(name)
-    if missing:
-        more = ", ..." if len(missing) > 3 else ""
-        raise DataError(
-            f"{root}: {len(missing)} of {len(names)} image files are missing: "
-            f"{', '.join(missing[:3])}{more}; complete the folder, or name the right one"
-        )
+    return missing
 
 
 def image_folders(annotations: Path) -> list[Path]:

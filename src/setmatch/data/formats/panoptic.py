@@ -79,11 +79,11 @@ def _paired(photos: Photos, pictures: Records, repairs: list[Repair]) -> tuple[P
         done = "no segments listed: image left out"
         repairs.append(Repair(photos.names[position], None, f"image {photos.ids[position]}", done))
     kept = np.flatnonzero(has)
-    left = Photos(
-        photos.root,
-        photos.ids[kept],
-        [photos.names[position] for position in kept.tolist()],
-        photos.sizes_px[kept],
+    left = replace(
+        photos,
+        ids=photos.ids[kept],
+        names=[photos.names[position] for position in kept.tolist()],
+        sizes_px=photos.sizes_px[kept],
     )
     return left, [png[image_id] for image_id in left.ids.tolist()]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.folders import files_in
+from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, common_folder, file_wide
 from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.labels import Labels
@@ -38,7 +39,8 @@ class VocSplit:
 def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> Index:
     """Read a split; `others` are looked through for further class names, `root` has a classes.txt.
 
-    Images without an XML file are left out, and counted. Raises DataError with file and line for
+    Images without an XML file are left out, and counted, as are few XML files without an image.
+    Raises DataError with file and line for
     XML that is malformed, declares a DOCTYPE, or has an object without name or box.
     """
     repairs: list[Repair] = []
@@ -50,11 +52,9 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
     found.update(*(_class_names(other) for other in others if other != split))
     categories = categories_of(listed, sorted(found), root, repairs, first_id=1)
     slots = {name: slot for slot, name in enumerate(categories.names)}
-    paths = [_image(file, split, repairs) for file in files]
+    files, paths, sizes_px = _with_images(files, split, repairs)
     labels = Labels()
-    sizes_px = []
-    for image, (file, path) in enumerate(zip(files, paths, strict=True)):
-        sizes_px.append(_size_px(file, path, repairs))
+    for image, file in enumerate(files):
         for each in file.objects:
             _add(labels, image, slots[_name(file, each)], file, each, repairs)
     original = sum(file.counts_from_one for file in files)
@@ -134,8 +134,30 @@ def _name(file: VocFile, each: VocObject) -> str:
     return name
 
 
-def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path:
-    """Return the image with the XML's own name; only where there is none, the <filename>."""
+def _with_images(
+    files: Sequence[VocFile], split: VocSplit, repairs: list[Repair]
+) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
+    """Return the files that have an image of known size, with that; the others are left out."""
+    there: list[tuple[VocFile, Path, tuple[int, int]]] = []
+    absent = []
+    for file in files:
+        path = _image(file, split, repairs)
+        image = path and path.name
+        try:
+            if path is not None:
+                there.append((file, path, _size_px(file, path, repairs)))
+        except DataError:
+            path = None
+        if path is None:
+            value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
+            done = UNREADABLE if image else MISSING
+            absent.append(Repair(file.path.name, None, value, done))
+    leave_out(", ".join(map(str, split.images)), absent, len(files), repairs)
+    return [each[0] for each in there], [each[1] for each in there], [each[2] for each in there]
+
+
+def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path | None:
+    """Return the image with the XML's own name, or else the <filename>; None for neither."""
     given = Path(file.values.get("filename", "").replace("\\", "/")).name
     stem = file.path.stem
     names = [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
@@ -149,8 +171,7 @@ def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path:
         if (folder / given).is_file():
             repairs.append(Repair(file.path.name, None, given, "image found by its <filename>"))
             return folder / given
-    places = ", ".join(map(str, split.images))
-    raise DataError(f"{file.path}: no image {stem}.* or {given or '<filename>'} in {places}")
+    return None
 
 
 def _size_px(file: VocFile, path: Path, repairs: list[Repair]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from jaxtyping import Float64
 from numpy.typing import NDArray
 
 from setmatch.data.folders import files_in
+from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, common_folder, file_wide
 from setmatch.data.formats.class_names import categories_of
 from setmatch.data.formats.labels import Labels
@@ -53,11 +54,13 @@ def read_yolo(
         found = f"no data.yaml and no classes.txt: {len(names)} classes"
         repairs.append(file_wide(found, "named by their numbers"))
     categories = categories_of(names, (), source, repairs, first_id=0)
+    sizes_px = _sizes_px(source, images, repairs)
+    there = [position for position, image in enumerate(images) if image in sizes_px]
+    images, labels = [images[position] for position in there], [labels[p] for p in there]
+    lines = [lines[position] for position in there]
     collected = Labels()
-    sizes_px = []
     for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
-        height, width = size_for_annotations(image, None)
-        sizes_px.append((height, width))
+        height, width = sizes_px[image]
         for line in of_image or ():
             if line.slot >= len(names):
                 raise DataError(
@@ -70,11 +73,29 @@ def read_yolo(
         root,
         np.arange(1, len(images) + 1),
         [image.relative_to(root).as_posix() for image in images],
-        np.array(sizes_px, dtype=np.int32),
+        np.array([sizes_px[image] for image in images], dtype=np.int32),
     )
     rows, outlines = collected.rows(), collected.outlines()
     files = [path.name for path in labels]
     return assemble(source, photos, categories, rows, outlines, repairs, files)
+
+
+def _sizes_px(
+    source: Path, images: Sequence[Path], repairs: list[Repair]
+) -> dict[Path, tuple[int, int]]:
+    """Return the size of every image that has a header; the others are left out, if they are few.
+
+    Labels are fractions, so that without it nobody knows where the boxes are.
+    """
+    sizes_px, absent = {}, []
+    for image in images:
+        try:
+            sizes_px[image] = size_for_annotations(image, None)
+        except DataError:
+            done = UNREADABLE if image.is_file() else MISSING
+            absent.append(Repair(image.name, None, image.name, done))
+    leave_out(source, absent, len(images), repairs)
+    return sizes_px
 
 
 def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:

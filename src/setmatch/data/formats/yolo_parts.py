@@ -116,11 +116,7 @@ def _images(source: Path) -> list[Path]:
         lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}: cannot be read as a list of images ({error})") from None
-    images = [source.parent / line.strip() for line in lines if line.strip() and "\0" not in line]
-    missing = [image for image in images if not image.is_file()]
-    if missing:
-        raise DataError(f"{source}: {len(missing)} of its images are missing, first {missing[0]}")
-    return images
+    return [source.parent / line.strip() for line in lines if line.strip() and "\0" not in line]
 
 
 def _below(folder: Path) -> list[Path]:
