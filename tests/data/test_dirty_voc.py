@@ -35,7 +35,7 @@ DIRTY = {
     "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "passes the image's edge"),
     "sizeless.jpg": ("sizeless.xml", "", SOUND, "size read from the image"),
     "zerosize.jpg": ("zerosize.xml", SIZE.replace("60", "0"), SOUND, "size read from the image"),
-    "otherwise.jpg": ("otherwise.xml", SIZE, SOUND, ""),  # its XML names another file
+    "otherwise.jpg": ("otherwise.xml", SIZE, SOUND, "<filename> of another image"),
     "empty.jpg": ("empty.xml", SIZE, "", ""),
 }
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_the_command_writes_everything_and_ends_with_1(dirty: Path, tmp_path: Pa
     assert "changes: 1, listed in" in said.out
     assert said.err.count("\n") == 1
     tree = json.loads((tmp_path / "s.json").read_text())
+    assert said.out.count(f"--recipe {tmp_path / 'plan.yaml'} --weights none") == 1
     assert tree["needs_mending"] is True
     assert tree["facts"]["all"]["images"] == 16
     assert {"severity", "what", "file", "annotation", "value", "done"} <= {*tree["findings"][0]}
@@ -128,6 +130,17 @@ def test_the_command_writes_everything_and_ends_with_1(dirty: Path, tmp_path: Pa
     assert recipe.model_dump(by_alias=True) == tree["plan"]["recipe"]
     assert (tmp_path / "mended" / "annotations" / "train.json").exists()
     assert (tmp_path / "s.html").exists()
+
+
+def test_the_commands_of_a_plan_can_be_followed_as_printed(tmp_path: Path, monkeypatch):
+    """One writes the recipe, the next trains by it, for a folder with a space in its name too."""
+    monkeypatch.chdir(tmp_path)
+    write_scenes(tmp_path / "my data", 16, 4, 64, 2, 0)
+    found = survey("my data", has_gpu=False, format="coco")
+    first, second = map(shlex.split, found.commands)
+    assert main(first[1:]) == 0
+    assert main([*second[1:], "--epochs", "1", "--set", "train.evaluate_every=1"]) == 0
+    assert (tmp_path / "runs/first/best").is_dir()
 
 
 def test_the_command_ends_with_0_when_nothing_must_be_mended(sound: Path, capsys):

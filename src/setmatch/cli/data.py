@@ -41,6 +41,8 @@ def survey(
     time
         Take a few steps of the planned training, to tell how long it would take.
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
     from setmatch.data.survey.mend import write_mended
@@ -52,7 +54,9 @@ def survey(
 
     timer = seconds_per_step if time else None
     found = survey(data, format=format, all_images=all_images, timer=timer, progress=True)
+    found = replace(found, recipe=recipe)
     Console().print(shown(found))
+    print(*found.commands, sep="\n")
     for path, write in ((json, write_json), (html, write_page), (recipe, write_recipe)):
         if path is not None:
             write(found, path)

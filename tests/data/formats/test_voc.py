@@ -51,7 +51,7 @@ def one(root: Path, text: str | bytes):
 LAYOUTS = {
     "ImageSets": {
         "Annotations/a.xml": xml(DOG),
-        "Annotations/b.xml": xml(),
+        "Annotations/b.xml": xml(filename="b.png"),
         "JPEGImages/a.png": "",
         "JPEGImages/b.png": "",
         "ImageSets/Main/train.txt": "a\n",
@@ -60,7 +60,7 @@ LAYOUTS = {
     },
     "a devkit": {
         "VOCdevkit/VOC2012/Annotations/a.xml": xml(DOG),
-        "VOCdevkit/VOC2012/Annotations/b.xml": xml(),
+        "VOCdevkit/VOC2012/Annotations/b.xml": xml(filename="b.png"),
         "VOCdevkit/VOC2012/JPEGImages/a.png": "",
         "VOCdevkit/VOC2012/JPEGImages/b.png": "",
         "VOCdevkit/VOC2012/ImageSets/Main/train.txt": "a 1\nb -1\n",
@@ -69,19 +69,19 @@ LAYOUTS = {
     "XML beside images": {
         "train/a.xml": xml(DOG),
         "train/a.png": "",
-        "valid/b.xml": xml(),
+        "valid/b.xml": xml(filename="b.png"),
         "valid/b.png": "",
     },
     "folders in split folders": {
         "train/Annotations/a.xml": xml(DOG),
         "train/JPEGImages/a.png": "",
-        "val/annotations/b.xml": xml(),
+        "val/annotations/b.xml": xml(filename="b.png"),
         "val/images/b.png": "",
     },
     "split folders in folders": {
         "annotations/train/a.xml": xml(DOG),
         "images/train/a.png": "",
-        "annotations/validation/b.xml": xml(),
+        "annotations/validation/b.xml": xml(filename="b.png"),
         "images/validation/b.png": "",
     },
 }
@@ -147,7 +147,11 @@ REPAIRED = {
         "polygon without",
         4,
     ),
-    "other filename": (xml(DOG, filename="../elsewhere/z.png"), None, None),
+    "other filename": (
+        xml(DOG, filename="../elsewhere/z.png"),
+        "<filename> of another image: the XML's own name counts",
+        None,
+    ),
     "no filename": (xml(DOG, filename=""), None, None),
     "fractions": (xml(box("6.0", " 4.0 ", "36", "24.")), None, None),
     "Latin-1": (
@@ -177,7 +181,7 @@ def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, done
     (repair,) = index.repairs
     assert done in repair.done
     assert repair.line == line
-    assert repair.file == ("a.xml" if line or "size" in done else "")
+    assert repair.file == ("a.xml" if line or "size" in done or "<filename>" in done else "")
     cxcywh = index.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 

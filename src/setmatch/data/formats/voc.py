@@ -166,6 +166,9 @@ def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path | None
     for folder in split.images:
         for name in names:
             if (folder / name).is_file():
+                if given and Path(given).stem != stem:
+                    done = "<filename> of another image: the XML's own name counts"
+                    repairs.append(Repair(file.path.name, None, given[:60], done))
                 return folder / name
     for folder in split.images if given else ():
         if (folder / given).is_file():

@@ -213,6 +213,5 @@ def _plan(survey: Survey, plan: Plan) -> str:
     return (
         f"<h2>A plan to train on it</h2><ul>{reasons}</ul>"
         f"<pre>{html.escape(plan.to_yaml())}</pre>"
-        f"<p>Write the recipe with <code>--recipe plan.yaml</code>, then:</p>"
-        f"<pre>{html.escape(plan.command(survey.data))}</pre>"
+        f"<pre>{html.escape(chr(10).join(survey.commands))}</pre>"
     )

@@ -4,6 +4,7 @@ The rules are rules of thumb, said with the fact they follow from; nothing here 
 """
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,9 +87,11 @@ class Plan:
         head = f"# Planned by setmatch survey; start from --weights {self.weights}."
         return f"{head}\n{yaml.safe_dump(tree, sort_keys=False)}"
 
-    def command(self, data: str | Path, recipe: str | Path = "plan.yaml") -> str:
-        """Return the command line that follows the plan."""
-        return f"setmatch train {data} --recipe {recipe} --weights {self.weights} --out runs/first"
+    def command(self, data: str | Path, recipe: str | Path, format: str | None = None) -> str:
+        """Return the command line that follows the plan, once its recipe is in a file."""
+        words = ["setmatch", "train", str(data), "--recipe", str(recipe)]
+        words += ["--weights", self.weights, "--out", "runs/first"]
+        return shlex.join(words if format is None else [*words, "--format", format])
 
 
 def make_plan(training: Index, has_gpu: bool) -> Plan:

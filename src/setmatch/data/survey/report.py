@@ -1,5 +1,6 @@
 """The survey as a whole: open what is there, count it, look for what is wrong, make a plan."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from setmatch.structures import Preprocessing
 
 _SPLITS = ("train", "val", "test")
 _PUBLISHED_QUERIES = 100
+_RECIPE = "plan.yaml"
 Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
 
 
@@ -40,7 +42,8 @@ class Survey:
     """What is in a data set, what is wrong with it, and how to train on it.
 
     `facts` are those of every split, then those of all together where there are several. `opened`
-    are the pictures that were looked at. There is no plan without a split to train on.
+    are the pictures that were looked at. There is no plan without a split to train on. `format` is
+    the one that was asked for, `recipe` the file that has the plan's, if it was written.
     """
 
     data: Path
@@ -51,6 +54,20 @@ class Survey:
     twins: tuple[Twins, ...]
     plan: Plan | None
     seconds: float
+    format: str | None = None
+    recipe: Path | None = None
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Return the command lines that follow the plan, to be copied as they are."""
+        if self.plan is None:
+            return ()
+        train = self.plan.command(self.data, self.recipe or _RECIPE, self.format)
+        if self.recipe is not None:
+            return (train,)
+        words = ["setmatch", "survey", str(self.data), "--recipe", _RECIPE]
+        words += [] if self.format is None else ["--format", self.format]
+        return shlex.join(words), train
 
     def require_sound(self) -> None:
         """Raise NeedsMending when something must be mended by hand."""
@@ -72,7 +89,7 @@ class Survey:
             "reasons": list(self.plan.reasons),
             "steps": self.plan.steps,
             "hours": self.plan.hours,
-            "command": self.plan.command(self.data),
+            "commands": list(self.commands),
         }
         return {
             "data": str(self.data),
@@ -134,6 +151,7 @@ def survey(
         tuple(twins),
         plan,
         time.monotonic() - began,
+        format,
     )
 
 

@@ -22,13 +22,16 @@ _BAR = 24  # letters
 
 
 def shown(survey: Survey) -> RenderableType:
-    """Return what rich prints about a survey."""
+    """Return what rich prints about a survey; its commands are not among it.
+
+    Those are to be copied, and rich would break them into lines.
+    """
     parts: list[RenderableType] = [Text(str(survey.data), style="bold"), _facts(survey)]
     if survey.facts:
         parts += [Text(), _classes(survey.facts)]
     parts += [Text(), *_findings(survey)]
     if survey.plan is not None:
-        parts += [Text(), *_plan(survey, survey.plan)]
+        parts += [Text(), *_plan(survey.plan)]
     return Lines(*parts)
 
 
@@ -142,7 +145,7 @@ def _group(group: Group) -> Iterator[RenderableType]:
         yield _indented(f"[dim]… {count - _EXAMPLES:,} more[/dim]", 6)
 
 
-def _plan(survey: Survey, plan: Plan) -> Iterator[RenderableType]:
+def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield Text("Plan", style="bold")
     for reason in (*plan.reasons, f"time: {expected_time(plan)}"):
         yield _indented(f"[cyan]•[/] {escape(reason)}", 2)
@@ -150,7 +153,6 @@ def _plan(survey: Survey, plan: Plan) -> Iterator[RenderableType]:
         Syntax(plan.to_yaml().rstrip(), "yaml", background_color="default", word_wrap=True),
         (1, 0, 1, 4),
     )
-    yield _indented(f"[bold]{escape(plan.command(survey.data))}[/bold]", 2)
 
 
 def _indented(markup: str, columns: int) -> RenderableType:
