@@ -67,17 +67,17 @@ def test_without_the_setting_nothing_is_shrunk():
 
 def test_pictures_padding_and_masks_shrink_together():
     """Whole cells of the canvas; what is padding stays so; a mask covers the same part."""
-    small = shrunk(minibatch((128, 192), (64, 192), masks=True), 0.5)
-    assert small.batch.pixels.shape == (2, 3, 64, 96)
-    assert small.batch.valid.flatten(1).sum(1).tolist() == [64 * 96, 32 * 96]
-    for target, (height, width) in zip(small.targets, [(64, 96), (32, 96)], strict=True):
+    small = shrunk(minibatch((256, 384), (128, 384), masks=True), 0.5)
+    assert small.batch.pixels.shape == (2, 3, 128, 192)
+    assert small.batch.valid.flatten(1).sum(1).tolist() == [128 * 192, 64 * 192]
+    for target, (height, width) in zip(small.targets, [(128, 192), (64, 192)], strict=True):
         assert torch.equal(target.masks.unpack(), _middle(height, width))
 
 
 def test_nothing_gets_too_small_to_be_seen():
-    """A picture of few cells keeps 64 pixels, or what it has."""
-    small = shrunk(minibatch((80, 320), (48, 300)), 0.5)
-    assert small.batch.pixels.shape == (2, 3, 64, 160)
+    """A side keeps 128 pixels, or what it has."""
+    small = shrunk(minibatch((160, 320), (48, 300)), 0.5)
+    assert small.batch.pixels.shape == (2, 3, 128, 160)
     thin = shrunk(minibatch((40, 320)), 0.5)
     assert thin.batch.pixels.shape == (1, 3, 40, 160)
 
@@ -85,7 +85,7 @@ def test_nothing_gets_too_small_to_be_seen():
 def test_a_resumed_run_sees_what_its_twin_sees(tmp_path, monkeypatch):
     """The size follows from the step, so that an interruption changes no digit."""
     data = write_data(tmp_path / "data")
-    settings = ("train.grown=0.75", "data.short_side_px=96", "data.long_side_px=128")
+    settings = ("train.grown=0.75", "data.short_side_px=160", "data.long_side_px=256")
     whole = run_tiny(data, tmp_path / "whole", *settings)
     constant = run_tiny(data, tmp_path / "constant", *settings, "train.grown=0")
     with monkeypatch.context() as patch:

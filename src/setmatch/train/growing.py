@@ -11,7 +11,7 @@ from setmatch.structures import Batch, Target
 
 FIRST = 0.5  # of their sides, which pictures begin with
 CELL_PX = 32  # sides grow by whole cells of the coarsest features
-LEAST_PX = 64  # smaller, there is nothing to be seen
+LEAST_PX = 128  # of a side: smaller pictures taught worse than they were fast (LOG.md)
 
 
 def share_of_sides(progress: float, grown: float) -> float:
