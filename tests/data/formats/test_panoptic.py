@@ -110,8 +110,11 @@ def test_segments_left_out_stay_out_of_step_with_nothing(root: Path):
 REFUSED = {
     "no such PNG": (lambda t: t["annotations"][0].update(file_name="z.png"), r"missing: z\.png"),
     "a PNG elsewhere": (lambda t: t["annotations"][0].update(file_name="../z.png"), "leads out"),
-    "two PNG files": (lambda t: t["annotations"][0].update(image_id=5), "too"),
-    "listed twice": (lambda t: t["annotations"].append(t["annotations"][0]), "listed twice"),
+    "two PNG files": (lambda t: t["annotations"][0].update(image_id=5), "too; keep one"),
+    "listed twice": (
+        lambda t: t["annotations"].append(t["annotations"][0]),
+        r"annotations\[2\].*image 9 is listed twice; keep one",
+    ),
     "no segments": (
         lambda t: t["annotations"][1].pop("segments_info"),
         r"annotations\[1\]: 'segments_info' is None",
@@ -146,7 +149,7 @@ REFUSED = {
     ),
     "other images": (
         lambda t: [a.update(image_id=i) for i, a in enumerate(t["annotations"])],
-        "no annotation belongs to any",
+        "no annotation belongs to any.*image_id is 0, the first image's id 5",
     ),
 }
 

@@ -68,13 +68,17 @@ def _paired(photos: Photos, pictures: Records, repairs: list[Repair]) -> tuple[P
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
         if escapes(name):
             raise pictures.error(position, f"file name {name!r} leads out of its folder")
-        if png.setdefault(image_id, name) != name:
-            raise pictures.error(position, f"image {image_id} has the PNG {png[image_id]!r} too")
-    if len(png) < len(names):
-        raise DataError(f"{pictures.file}: annotations: an image is listed twice; keep one of each")
+        if image_id in png:
+            before = "" if png[image_id] == name else f", with the PNG {png[image_id]!r} too"
+            raise pictures.error(position, f"image {image_id} is listed twice{before}; keep one")
+        png[image_id] = name
     has = np.array([image_id in png for image_id in photos.ids.tolist()], dtype=bool)
     if not has.any():
-        raise DataError(f"{pictures.file}: no annotation belongs to any of the listed images")
+        asked, listed = (str(next(iter(ids), "none")) for ids in (png, photos.ids.tolist()))
+        raise DataError(
+            f"{pictures.file}: no annotation belongs to any of the listed images; the first "
+            f"annotation's image_id is {asked}, the first image's id {listed}"
+        )
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
         repairs.append(Repair(photos.names[position], None, f"image {photos.ids[position]}", done))
