@@ -286,3 +286,13 @@ def test_what_cannot_be_explained_is_an_error(tmp_path: Path):
         explain(seeing(), picture(), threshold=1.5)
     with pytest.raises(ConfigError, match="a folder"):
         explain(seeing(), picture()).save(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(3, 2000), (2000, 3)])
+def test_a_picture_of_any_shape_fits_a_page(
+    open_page: OpenPage, tmp_path: Path, size: tuple[int, int]
+):
+    """A strip three pixels wide does not make a page of eighty thousand."""
+    explain(seeing(), picture().resize(size)).save(tmp_path / "why.html")
+    page = ready(open_page, tmp_path / "why.html")
+    assert page.evaluate("document.documentElement.scrollHeight") < 4000
