@@ -151,6 +151,8 @@ def test_a_run_that_was_never_evaluated_has_losses_alone(tmp_path):
     history = read_history(tmp_path)
     assert "not evaluated yet" in history.summary()
     assert [panel.title for panel in panels([history])] == ["loss, all terms and decoder layers"]
+    assert main(["curves", str(tmp_path), "--out", str(tmp_path / "c.html")]) == 0
+    assert "AP50" not in (tmp_path / "c.html").read_text()
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, -2.0, 1e-8, 123456.0])

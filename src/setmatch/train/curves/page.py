@@ -36,13 +36,15 @@ def write_curves(
         f"{html.escape(history.name)}</span>"
         for number, history in enumerate(histories)
     )
+    drawn = panels(histories)
+    companions = any(line.light for panel in drawn for line in panel.lines)
     parts = {
         "name": html.escape(name),
         "refresh": refresh,
         "head": head,
         "remarks": remarks,
-        "legend": f"{'' if alone else names}<span>dashed: AP50</span>",
-        "charts": "".join(map(chart, panels(histories))),
+        "legend": f"{'' if alone else names}{'<span>dashed: AP50</span>' * companions}",
+        "charts": "".join(map(chart, drawn)),
         "foot": foot,
     }
     write_sheet(_TEMPLATE, parts, path)
