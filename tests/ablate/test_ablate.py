@@ -121,6 +121,11 @@ def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):
     assert (seen[0] / RESULT).exists()
     told = quick(data, tmp_path, "auxiliary", only_tell=True)
     assert [len(found) for found in told.tables()[0].outcomes] == [1, 0]
+    kept = (tmp_path / "ablation.json").read_text()
+    others = (*SMALL, "train.lr=0.5")
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        ablate(["auxiliary"], out=tmp_path, data=data, overrides=others, only_tell=True)
+    assert (tmp_path / "ablation.json").read_text() == kept, "nothing is written over"
     monkeypatch.setattr(campaign, "train", train)
     started = counting(monkeypatch)
     quick(data, tmp_path, "auxiliary")

@@ -31,6 +31,7 @@ from setmatch.train.runtime import alone, processes
 
 RECIPE = "ablation"
 RESULT = "result.json"
+BEGUN = "recipe.yaml"
 SCENES, UNSEEN, SCENES_PX, SCENES_SEED = 4000, 300, 64, 0
 
 
@@ -133,7 +134,9 @@ def ablate(
     campaign = Campaign(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
     figure_kind()  # like the recipes, there before the first hour is spent
     jobs = campaign.all_jobs()
-    if not only_tell:
+    if only_tell:
+        _refuse_other_settings(campaign)
+    else:
         with processes(device) as runtime:
             source = runtime.first(lambda: _prepare(campaign, data, scenes, format))
             mine = jobs[runtime.rank :: runtime.world]
@@ -151,16 +154,24 @@ def _prepare(campaign: Campaign, data: str | Path | None, scenes: int, format: s
     if data is None and not (path / "annotations" / "val.json").exists():
         write_scenes(path, scenes, UNSEEN, SCENES_PX, SCENES_SEED, 2, EASY)
     require_split(path, "val", format)
-    begun = campaign.out / "recipe.yaml"
-    text = f"# setmatch ablate on {path.resolve().name}\n{dump_recipe(campaign.base)}"
-    if begun.exists() and begun.read_text(encoding="utf-8") != text:
-        raise ConfigError(
-            f"{begun}: this campaign was begun with other settings or data, so that its arms could "
-            "not be compared; use the same, or another folder"
-        )
-    with whole_file(begun) as aside:
-        aside.write_text(text, encoding="utf-8")
+    head = f"# setmatch ablate on {path.resolve().name}\n"
+    _refuse_other_settings(campaign, head)
+    with whole_file(campaign.out / BEGUN) as aside:
+        aside.write_text(head + dump_recipe(campaign.base), encoding="utf-8")
     return path
+
+
+def _refuse_other_settings(campaign: Campaign, head: str | None = None) -> None:
+    """Raise ConfigError where the folder was begun otherwise; without a `head` data may differ."""
+    begun = campaign.out / BEGUN
+    if not begun.exists():
+        return
+    text = begun.read_text(encoding="utf-8")
+    if text != (head or text.partition("\n")[0] + "\n") + dump_recipe(campaign.base):
+        raise ConfigError(
+            f"{begun}: this campaign was begun with other settings or data, or by another version "
+            "of setmatch, so that its arms could not be compared; use the same, or another folder"
+        )
 
 
 def _run(job: Job, data: Path, device: str, format: str | None) -> None:
