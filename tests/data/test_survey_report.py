@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from setmatch.cli import main
 from setmatch.config import load_recipe
+from setmatch.data.conversion import convert_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.data.survey.page import write_page
 from setmatch.data.survey.report import NeedsMending, Survey, survey
@@ -111,6 +113,23 @@ def test_the_page_needs_nothing_beside_it(dirty: Path, tmp_path: Path):
     assert not re.search(r"url\(|@import|\bon\w+=", text)
     assert links.opened.count("img") == 11 + 4 + 2  # one cannot be read, two are alike
     assert links.opened.count("figure") == links.opened.count("img") + 4
+
+
+def test_no_table_is_cut_on_a_phone(tmp_path: Path, open_page):
+    """Three splits and their sum fit; classes without a box take a line and not a screen."""
+    write_scenes(tmp_path / "train", 6, 4, 64, 2, 0)
+    convert_dataset(tmp_path / "train", tmp_path / "set", "coco")
+    tree = json.loads((tmp_path / "set/annotations/val.json").read_text())
+    tree["categories"] += [{"id": 100 + k, "name": f"absent {k}"} for k in range(40)]
+    (tmp_path / "set/annotations/val.json").write_text(json.dumps(tree))
+    (tmp_path / "set/annotations/test.json").write_text(json.dumps(tree))
+    shutil.copytree(tmp_path / "set/images/val", tmp_path / "set/images/test")
+    write_page(survey(tmp_path / "set", has_gpu=False), tmp_path / "page.html")
+    page = open_page(tmp_path / "page.html", width=390, height=844)
+    right = "[...document.querySelectorAll('td')].map(cell => cell.getBoundingClientRect().right)"
+    assert max(page.evaluate(right)) <= 390
+    text = page.inner_text("body")
+    assert "40 without a box: absent 0, absent 1" in text
 
 
 def test_the_command_writes_everything_and_ends_with_1(dirty: Path, tmp_path: Path, capsys):

@@ -123,12 +123,19 @@ def _classes(survey: Survey, colours: Mapping[str, str]) -> str:
     counts = sorted(survey.facts[-1].class_objects.items(), key=lambda item: -item[1])
     most = max((count for _, count in counts), default=0) or 1
     head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
-    rows = []
+    rows, boxless = [], []
     for name, count in counts:
+        if not count:
+            boxless.append(name)
+            continue
         cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in survey.facts)
         bar = f'<i style="width:{100 * count / most:.1f}%;background:{colours[name]}"></i>'
         rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
-    return f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
+    table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
+    if not boxless:
+        return table
+    listed = html.escape(", ".join(boxless))
+    return f'{table}<p class="soft">{len(boxless):,} without a box: {listed}</p>'
 
 
 def _chosen(survey: Survey) -> Iterator[tuple[str, Index, int, str]]:
