@@ -262,3 +262,14 @@ def test_a_run_that_names_nothing_needs_no_download(asked, preset):
     """Without model, weights and recipe a run is of the family's smallest, from random weights."""
     settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
     assert choose_recipe(**settings, checkpoint=None).model.preset == preset
+
+
+def test_weights_that_know_another_size_are_said(data, whole, tmp_path, capsys):
+    """Published rates on pictures of twice the size undo what was learnt; nobody would see why."""
+    again = {"model": None, "recipe": RECIPE, "weights": whole, "device": "cpu"}
+    train(data, **again, out=tmp_path / "same", overrides=["train.epochs=1"])
+    assert "learnt from short sides" not in capsys.readouterr().err
+    larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
+    train(data, **again, out=tmp_path / "larger", overrides=larger)
+    said = capsys.readouterr().err
+    assert "learnt from short sides of 64 px and are now shown 128" in said

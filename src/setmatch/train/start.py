@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from setmatch.config import (
+    DataSettings,
     ModelSettings,
     Recipe,
     dump_recipe,
@@ -29,7 +30,7 @@ from setmatch.files import whole_file
 from setmatch.models import weights
 from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.models.start import starting_point
-from setmatch.structures import Card
+from setmatch.structures import Card, Preprocessing
 from setmatch.train.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
@@ -52,6 +53,7 @@ from setmatch.train.task import Task, require_mask_head, settings_of
 
 RECIPE = "recipe.yaml"
 REPORT = "data_report.json"
+SAME_SIZE = 1.25  # times, that loaded weights take without a word
 USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
 USUAL_WITH_MASKS = "setmatch_n_panoptic"
 
@@ -173,7 +175,9 @@ def begin(
         )
         detector = starting_point(card, None if source is None else str(source))
         words = (
-            f"weights {source}" if source else f"the preset's own start, seed {recipe.train.seed}"
+            f"weights {source}{_other_size(detector.card.preprocessing, recipe.data)}"
+            if source
+            else f"the preset's own start, seed {recipe.train.seed}"
         )
     detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
     if detector.mask_head is not None:
@@ -200,6 +204,17 @@ def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
     if model.queries_by_data and "num_queries" not in arguments:
         arguments["num_queries"] = min(max(10 * math.ceil(0.15 * fullest), 30), 300)
     return arguments
+
+
+def _other_size(learnt: Preprocessing, data: DataSettings) -> str:
+    """Return a warning where loaded weights know pictures of quite another size, or nothing."""
+    old_px, new_px = learnt.short_side_px, preprocessing_of(data).short_side_px
+    if max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px):
+        return ""
+    return (
+        f", which learnt from short sides of {old_px} px and are now shown {new_px} "
+        f"(--set data.short_side_px={old_px} keeps theirs)"
+    )
 
 
 def open_validation(data: str | Path, training: Index, format: str | None = None) -> Index | None:
