@@ -1,0 +1,116 @@
+"""The published mask head on setmatch_n beside the light one: what each costs, what each gives.
+
+Both are trained together with the boxes from one seed on the demo's landscapes, with the demo's
+settings, for the same minutes. On a machine that others use too, minutes of CPU time:
+
+    python benchmarks/contestants/cpu_clock.py benchmarks/family_heads.py OUT --json FILE
+
+A benchmark that was killed goes on with the same command.
+"""
+
+import argparse
+import json
+from collections import OrderedDict
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+import setmatch as sm
+from setmatch.data.scenes import write_scenes
+from setmatch.demo.journey import SEED, SETTINGS, SIZE_PX
+from setmatch.models.detector import Detector, MultiScaleDetector
+from setmatch.models.hybrid import Memory
+from setmatch.models.masks import AttentionMaskHead
+from setmatch.models.presets import MODELS, setmatch_n_panoptic
+from setmatch.models.shapes import NANO, MultiScaleShape
+from setmatch.structures import MasksOf
+from timing import publish
+
+LIGHT, PUBLISHED = "setmatch_n_panoptic", "setmatch_n_panoptic_attention"
+
+
+class AttentionOnMemory(nn.Module):
+    """The published head, asked as the family asks: it grows through the levels of the memory.
+
+    Its finest level is the trunk's, at stride 4, as for the light head. Convolutions and attention
+    read the same cells, for what lies before the encoder is not at hand.
+    """
+
+    def __init__(self, dim: int, heads: int, finest_channels: int) -> None:
+        super().__init__()
+        self.head = AttentionMaskHead(dim, heads, (finest_channels, dim, dim))
+        # By this name Muon leaves alone what gives the logits, as it does in the light head.
+        self.head.add_module("out", nn.Sequential(OrderedDict(last=self.head.out)))
+
+    def forward(
+        self,
+        content: Float[Tensor, "B Q D"],
+        cxcywh: Float[Tensor, "B Q 4"],
+        memory: Memory,
+        finest: Float[Tensor, "B C h w"],
+    ) -> MasksOf:
+        """Return what makes masks; the boxes do not count."""
+        counts = [height * width for height, width in memory.shapes]
+        levels = [
+            tokens.transpose(1, 2).unflatten(2, size)
+            for tokens, size in zip(memory.tokens.split(counts, 1), memory.shapes, strict=True)
+        ]
+        cells = memory.tokens[:, -counts[-1] :]
+        valid = None if memory.valid is None else memory.valid[:, None, None, -counts[-1] :]
+        return self.head(content, cells, cells, (finest, *levels), valid)
+
+
+def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
+    detector = setmatch_n_panoptic(num_classes, shape)
+    assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
+    detector.mask_head = AttentionOnMemory(shape.dim, shape.heads, detector.backbone.channels[0])
+    return detector
+
+
+def trained(preset: str, options: argparse.Namespace) -> dict[str, object]:
+    data, folder = options.out / "data", options.out / preset
+    run = sm.train(
+        data,
+        recipe=LIGHT,
+        out=folder,
+        overrides=[*SETTINGS, f"model.preset={preset}", f"train.seed={options.seed}"],
+        minutes=options.minutes,
+        resume=True,
+        device="cpu",
+        format="panoptic",
+    )
+    report = sm.evaluate(run.model, data, workers=0)
+    assert report.panoptic is not None, "the scenes have segments"
+    assert report.masks is not None, "the scenes have outlines"
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    quality = report.panoptic
+    return {
+        "head_parameters": sum(p.numel() for p in run.model.mask_head.parameters()),
+        "steps": max(row["step"] for row in rows),
+        "PQ": {name: getattr(quality, name).PQ for name in ("all", "things", "stuff")},
+        "mask_AP": report.masks.AP,
+        "box_AP": report.AP,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder of the scenes and the two runs")
+    parser.add_argument("--scenes", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--beside", default="nothing", help="what else the machine did")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    MODELS[PUBLISHED] = attention_preset
+    data = options.out / "data"
+    if not (data / "annotations" / "val.json").exists():  # it is written last
+        write_scenes(data, options.scenes, options.scenes // 10, SIZE_PX, SEED, 0, panoptic=True)
+    results: dict[str, object] = {name: trained(name, options) for name in (LIGHT, PUBLISHED)}
+    results["beside"] = options.beside
+    publish("two mask heads on setmatch_n, in equal time", results, options.json)
+
+
+if __name__ == "__main__":
+    main()
