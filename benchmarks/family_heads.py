@@ -28,6 +28,7 @@ from setmatch.structures import MasksOf
 from timing import publish
 
 LIGHT, PUBLISHED = "setmatch_n_panoptic", "setmatch_n_panoptic_attention"
+APART = f"{PUBLISHED}_apart"  # whose attention learns by AdamW, not by Muon
 
 
 class AttentionOnMemory(nn.Module):
@@ -68,6 +69,14 @@ def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detecto
     return detector
 
 
+def attention_apart(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
+    detector = attention_preset(num_classes, shape)
+    looks = detector.mask_head.head.attention
+    for name in ("query", "key"):
+        looks.add_module(name, nn.Sequential(OrderedDict(last=getattr(looks, name))))
+    return detector
+
+
 def trained(preset: str, options: argparse.Namespace) -> dict[str, object]:
     data, folder = options.out / "data", options.out / preset
     run = sm.train(
@@ -103,11 +112,11 @@ def main() -> None:
     parser.add_argument("--beside", default="nothing", help="what else the machine did")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    MODELS[PUBLISHED] = attention_preset
+    MODELS.update({PUBLISHED: attention_preset, APART: attention_apart})
     data = options.out / "data"
     if not (data / "annotations" / "val.json").exists():  # it is written last
         write_scenes(data, options.scenes, options.scenes // 10, SIZE_PX, SEED, 0, panoptic=True)
-    results: dict[str, object] = {name: trained(name, options) for name in (LIGHT, PUBLISHED)}
+    results: dict[str, object] = {n: trained(n, options) for n in (LIGHT, PUBLISHED, APART)}
     results["beside"] = options.beside
     publish("two mask heads on setmatch_n, in equal time", results, options.json)
 
