@@ -28,6 +28,7 @@ from setmatch.errors import DataError
 from timing import circumstances
 
 FOLDERS = re.compile(r"(?<![^\s=])/\S*/")  # of a path, all but its last name
+RUN = ("track", "minutes", "clock", "name", "seed")  # what tells one run from another
 SCENES, UNSEEN, SCENES_PX, SIDE_PX = 2000, 200, 160, 320
 
 
@@ -91,8 +92,15 @@ def results(out: Path) -> list[dict[str, Any]]:
     return [each | {"command": FOLDERS.sub("", each["command"])} for each in found]
 
 
+def kept(found: Sequence[dict[str, Any]], earlier: Path) -> list[dict[str, Any]]:
+    """Return what has been found, and of `earlier` results all that was not run again."""
+    told = json.loads(earlier.read_text()) if earlier.exists() else []
+    return list({tuple(each[key] for key in RUN): each for each in (*told, *found)}.values())
+
+
 def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write race.json, race.md and a plot for each track."""
+    found = kept(found, folder / "race.json")
     write_json(folder / "race.json", list(found))
     (folder / "race.md").write_text(table(found), encoding="utf-8")
     for name in sorted({each["track"] for each in found}):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from setmatch.files import whole_file
@@ -18,9 +19,7 @@ COLOURS = {
     "detr_r18_tiny": "#868e96",
 }
 INK, SOFT = "#1d1f24", "#5b6068"
-HEAD = (
-    "| contestant | AP | AP50 | at the end | test AP | test AP50 | steps | minutes | CPU minutes |"
-)
+HEAD = "| contestant | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes |"
 
 
 def best(result: Result) -> Mapping[str, float]:
@@ -28,23 +27,30 @@ def best(result: Result) -> Mapping[str, float]:
     return max(result["marks"], key=lambda mark: mark["AP"])
 
 
+def entries(found: Sequence[Result]) -> list[list[Result]]:
+    """Return the runs of each contestant, one a seed, the best contestant first."""
+    kept: dict[str, list[Result]] = {}
+    for result in sorted(found, key=lambda each: each["seed"]):
+        kept.setdefault(result["name"], []).append(result)
+    return sorted(kept.values(), key=lambda runs: -fmean(best(run)["AP"] for run in runs))
+
+
 def table(found: Sequence[Result]) -> str:
     """Return Markdown, a table for each track and budget, best first."""
 
     def kind(result: Result) -> tuple[Any, ...]:
-        return result["track"], result["minutes"], result["clock"], result["seed"]
+        return result["track"], result["minutes"], result["clock"]
 
     lines = ["# Time to AP, from random weights", ""]
-    for (track, minutes, clock, seed), group in groupby(sorted(found, key=kind), kind):
-        lines += [f"## {track}, {minutes:g} minute(s) ({clock}), seed {seed}", ""]
+    for (track, minutes, clock), group in groupby(sorted(found, key=kind), kind):
+        lines += [f"## {track}, {minutes:g} minute(s) ({clock})", ""]
         lines += [HEAD, "|---" * 9 + "|"]
-        rows = sorted(group, key=lambda result: -best(result)["AP"])
-        lines += [*map(_row, rows), ""]
+        lines += [*map(_row, entries(list(group))), ""]
     lines += [
         "AP and AP50 in per cent on the validation split, at the best of the points on the way;",
-        "test at the weights of that point. Steps are epochs for YOLO. Minutes are those of the",
-        "whole training command, start and what it evaluates included; CPU minutes are what it was",
-        "given of the machine, which others used too.",
+        "test at the weights of that point; of several seeds the mean ± the standard deviation.",
+        "Steps are epochs for YOLO. CPU minutes are those of the whole training command, start and",
+        "what it evaluates included.",
     ]
     commits = sorted({each["commit"] for each in found if "commit" in each})
     machines = sorted({each["machine"] for each in found if "machine" in each})
@@ -52,48 +58,54 @@ def table(found: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def _row(result: Result) -> str:
-    top, test = best(result), result["test"]
+def _row(runs: Sequence[Result]) -> str:
+    tops, tests = [best(run) for run in runs], [run["test"] for run in runs if run["test"]]
     cells = [
-        result["name"],
-        f"{100 * top['AP']:.1f}",
-        f"{100 * top['AP50']:.1f}",
-        f"{100 * result['marks'][-1]['AP']:.1f}",
-        f"{100 * test['AP']:.1f}" if test else "",
-        f"{100 * test['AP50']:.1f}" if test else "",
-        str(result["steps"]),
-        f"{result['wall_s'] / 60:.1f}",
-        f"{result['cpu_s'] / 60:.1f}",
+        runs[0]["name"],
+        ", ".join(str(run["seed"]) for run in runs),
+        _spread([top["AP"] for top in tops]),
+        _spread([top["AP50"] for top in tops]),
+        _spread([run["marks"][-1]["AP"] for run in runs]),
+        _spread([test["AP"] for test in tests]),
+        _spread([test["AP50"] for test in tests]),
+        f"{fmean(run['steps'] for run in runs):.0f}",
+        f"{fmean(run['cpu_s'] for run in runs) / 60:.1f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
+def _spread(values: Sequence[float]) -> str:
+    """Return the mean in per cent, with the deviation where there are several."""
+    if not values:
+        return ""
+    mean = f"{100 * fmean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * stdev(values):.1f}"
+
+
 def draw(found: Sequence[Result], path: Path) -> None:
-    """Write the curves of a track as PNG: of each contestant the best rate, one for each budget."""
+    """Write the curves of a track as PNG: each contestant at its best rate, a line a seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     ends: list[tuple[float, float, str]] = []
     for minutes in sorted({each["minutes"] for each in found}):
-        chosen: dict[str, Result] = {}
-        for result in sorted(found, key=lambda each: best(each)["AP"]):
-            if result["minutes"] == minutes:
-                chosen[_family(result)] = result
-        for family, result in chosen.items():
-            x = [mark["minutes"] for mark in result["marks"]]
-            y = [100 * mark["AP"] for mark in result["marks"]]
+        ranked = entries([each for each in found if each["minutes"] == minutes])
+        chosen = {_family(runs[0]): runs for runs in reversed(ranked)}
+        for family, runs in chosen.items():
             ours = family == "setmatch_n"
-            axes.plot(
-                [0, *x],
-                [0, *y],
-                color=COLOURS[family],
-                linewidth=2.6 if ours else 1.6,
-                marker="o",
-                markersize=4,
-                zorder=3 if ours else 2,
-            )
-            ends.append((x[-1], y[-1], family))
+            for run in runs:
+                axes.plot(
+                    [0, *(mark["minutes"] for mark in run["marks"])],
+                    [0, *(100 * mark["AP"] for mark in run["marks"])],
+                    color=COLOURS[family],
+                    linewidth=2.6 if ours else 1.6,
+                    marker="o",
+                    markersize=4,
+                    zorder=3 if ours else 2,
+                )
+            x = max(run["marks"][-1]["minutes"] for run in runs)
+            ends.append((x, 100 * fmean(run["marks"][-1]["AP"] for run in runs), family))
     last = max(x for x, _, _ in ends)
     _name(axes, [each for each in ends if each[0] > 0.9 * last], last)
     axes.set_xlim(0, 1.02 * last)
