@@ -12,22 +12,11 @@ from PIL import Image
 from setmatch.data.images import read_image, read_size_px
 from setmatch.errors import DataError
 
+from .orientations import STORED
+
 RED_GREEN = np.zeros((4, 6, 3), dtype=np.uint8)
 RED_GREEN[:, :3, 0] = 255
 RED_GREEN[:, 3:, 1] = 255
-
-# Position of the stored first row and first column for each EXIF orientation, as operations that
-# store an upright picture so that the tag turns it back.
-STORE = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, 1),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, -1),
-}
 
 
 def saved(path: Path, pixels: np.ndarray, orientation: int = 1) -> Path:
@@ -41,17 +30,17 @@ def as_array(image: torch.Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).numpy()
 
 
-@pytest.mark.parametrize("orientation", STORE)
+@pytest.mark.parametrize("orientation", STORED)
 def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int):
     """Whatever way up a camera stored the picture, the pixels come as people see them."""
-    path = saved(tmp_path / "a.png", STORE[orientation](RED_GREEN), orientation)
+    path = saved(tmp_path / "a.png", STORED[orientation](RED_GREEN), orientation)
     assert np.array_equal(as_array(read_image(path)), RED_GREEN)
     assert read_size_px(path) == (4, 6)
 
 
 def test_exif_is_ignored_where_annotations_fit_only_the_stored_file(tmp_path: Path):
     """Annotations made on the unturned picture stay right."""
-    path = saved(tmp_path / "a.png", STORE[6](RED_GREEN), 6)
+    path = saved(tmp_path / "a.png", STORED[6](RED_GREEN), 6)
     assert read_image(path, (6, 4)).shape == (3, 6, 4)
     assert read_image(path, (4, 6)).shape == (3, 4, 6)
 
@@ -59,7 +48,7 @@ def test_exif_is_ignored_where_annotations_fit_only_the_stored_file(tmp_path: Pa
 def test_a_square_image_is_turned_whatever_the_annotation(tmp_path: Path):
     """Where both fit, the picture is turned as EXIF says."""
     square = RED_GREEN[:, 1:5]
-    path = saved(tmp_path / "a.png", STORE[3](square), 3)
+    path = saved(tmp_path / "a.png", STORED[3](square), 3)
     assert np.array_equal(as_array(read_image(path, (4, 4))), square)
 
 

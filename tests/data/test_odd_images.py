@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from itertools import product
 from pathlib import Path
@@ -13,6 +12,8 @@ from PIL import Image
 
 from setmatch.data.images import read_image
 from setmatch.errors import DataError
+
+from .orientations import STORED
 
 # Four quarters of different colours, so that no turn or mirror shows the same.
 PICTURE = np.zeros((32, 48, 3), dtype=np.uint8)
@@ -28,17 +29,6 @@ FORMATS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": 
 }
 EXACT: dict[str, dict[str, object]] = {"JPEG": {"quality": 95, "subsampling": 0}} | {
     "WEBP": {"lossless": True}
-}
-# How an upright picture is stored so that the tag turns it back.
-STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, 1),
-    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda a: np.rot90(a, -1),
 }
 
 
