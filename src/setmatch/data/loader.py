@@ -155,8 +155,8 @@ def training_batches(
     """Return the minibatches that process `rank` of `world` takes from `first_step` on.
 
     Pictures are seen as `preprocessing` says; `masks` asks for those of the objects; that changes
-    nothing else, but leaves out objects without a pixel. The random numbers of a
-    sample come from (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be
+    nothing else, but leaves out objects without a pixel. The random numbers of a sample come from
+    (seed, epoch, image) alone. Raises ConfigError when `batch_size` cannot be
     dealt out, DataError when there are no masks to ask for, and while iterating DataError for an
     image that cannot be read: with "skip" only when more than 1% of the images cannot.
     Skipped images are missing from their minibatch; one that would be empty takes the next

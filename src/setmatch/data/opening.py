@@ -112,16 +112,20 @@ def format_with_stuff(data: str | Path, split: str, format: str | None) -> str |
     folder = Path(data)
     if format is not None or not folder.is_dir():
         return format
-    parts = find_panoptic(folder)
-    there = any(word in parts for word in words_for(split)) or _to_divide(parts, split) is not None
-    return "panoptic" if there else None
+    return "panoptic" if _names(find_panoptic(folder), split) else None
 
 
 def names_split(path: Path, split: str, format: str | None = None) -> bool:
     """Return whether a data set has a split, or images to make it from; none of them is read."""
     parts = find_parts(path, format)
-    divided = None if path.is_file() else _to_divide(parts, split)
-    return divided is not None or any(word in parts for word in words_for(split))
+    if path.is_file():
+        return any(word in parts for word in words_for(split))
+    return _names(parts, split)
+
+
+def _names(parts: dict[str, Part], split: str) -> bool:
+    named = any(word in parts for word in words_for(split))
+    return named or _to_divide(parts, split) is not None
 
 
 def _out(index: Index) -> Bool[NDArray[np.bool_], " N"]:

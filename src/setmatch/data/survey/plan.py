@@ -15,12 +15,13 @@ import yaml
 
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
-from setmatch.data.survey.facts import SMALL_PX, objects_of, scales
+from setmatch.data.survey.facts import SMALL_PX, objects_of
 from setmatch.data.survey.sides import (
     LONG_TO_SHORT,
     SIDES_PX,
     legible_side_px,
     preprocessing_of,
+    seen_px,
     smallest_px,
 )
 from setmatch.structures import Preprocessing
@@ -138,7 +139,7 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     short_px = float(np.median(training.sizes_px.min(axis=1)))
     large = short_px >= 400
     seen = Preprocessing() if large else Preprocessing(480, 800)
-    sides_px = _sides_px(training, seen)
+    sides_px = seen_px(training, seen)
     small = (sides_px < SMALL_PX).sum() / max(len(sides_px), 1)
     preset = _fit(FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED, training)
     why = f"{small:.0%} of the objects are small at this resolution"
@@ -179,11 +180,6 @@ def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
 def _fit(preset: str, training: Index) -> str:
     """Return the preset, or the same with masks where the data show what every pixel is."""
     return preset if training.panoptic is None else f"{preset}_panoptic"
-
-
-def _sides_px(index: Index, preprocessing: Preprocessing) -> np.ndarray[Any, np.dtype[np.float64]]:
-    objects = objects_of(index)
-    return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]
 
 
 def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

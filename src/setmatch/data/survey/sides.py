@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
+from numpy.typing import NDArray
 
 from setmatch.config import DataSettings
 from setmatch.data.index import Index
@@ -43,14 +45,17 @@ def legible_side_px(training: Index, sides_px: Sequence[int]) -> int:
     native_px = float(np.median(training.sizes_px.min(axis=1)))
     first, *larger = sides_px
     allowed = [first, *(side for side in larger if side <= native_px)]
-    enough = (side for side in allowed if smallest_px(training, side) >= LEGIBLE_PX)
-    return next(enough, allowed[-1])
+    of_one = smallest_px(training, 1)  # all grows with the side
+    return next((side for side in allowed if side * of_one >= LEGIBLE_PX), allowed[-1])
 
 
 def smallest_px(training: Index, short_px: int) -> float:
     """Return the size, √area, than which nine of ten objects are larger; 0 without objects."""
-    objects = objects_of(training)
-    if not len(objects.area_px):
-        return 0.0
-    scale = scales(training.sizes_px, Preprocessing(short_px, LONG_TO_SHORT * short_px))
-    return float(np.quantile(np.sqrt(objects.area_px) * scale[objects.image], SMALLEST))
+    seen = seen_px(training, Preprocessing(short_px, LONG_TO_SHORT * short_px))
+    return float(np.quantile(seen, SMALLEST)) if len(seen) else 0.0
+
+
+def seen_px(index: Index, preprocessing: Preprocessing) -> Float64[NDArray[np.float64], " A"]:
+    """Return the size, √area, in which the model sees each object."""
+    objects = objects_of(index)
+    return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]
