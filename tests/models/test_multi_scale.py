@@ -154,18 +154,35 @@ def test_what_is_not_valid_is_never_seen():
     assert torch.equal(before, after)
 
 
-def test_top_k_takes_the_largest_logits_and_ties_do_no_harm():
+def test_top_k_takes_peaks_first_and_ties_do_no_harm():
     """Each token at most once; fewer tokens than queries give fewer queries."""
-    memory = _memory(((2, 3), (1, 1)), 8)
+    memory = _memory(((2, 5), (1, 1)), 8)
     queries = TopKQueries(4, 8, 3)
-    chosen = queries(memory)
-    every = queries.class_head(queries.prepare(memory.tokens)).amax(-1).sort(1, True).values
-    assert torch.allclose(chosen.logits.amax(-1), every[:, :4])
+    logits = queries.class_head(queries.prepare(memory.tokens)).amax(-1)
+    for image in range(2):
+        level = logits[image, :10].view(2, 5)
+        is_peak = [
+            level[row, column] >= level[:, max(column - 1, 0) : column + 2].max()
+            for row in range(2)
+            for column in range(5)
+        ]
+        peaks = torch.tensor([*is_peak, True])
+        owed = torch.cat([logits[image][kind].sort().values.flip(0) for kind in (peaks, ~peaks)])
+        chosen = queries(memory)
+        assert torch.allclose(chosen.logits[image].amax(-1), owed[:4])
     assert chosen.content.requires_grad is False
-    tied = Memory(torch.ones(2, 7, 8), None, memory.shapes, memory.extent)
+    tied = Memory(torch.ones(2, 11, 8), None, memory.shapes, memory.extent)
     boxes = queries(tied).cxcywh
     assert all(len(image.unique(dim=0)) == 4 for image in boxes)
-    assert TopKQueries(50, 8, 3)(memory).cxcywh.shape == (2, 7, 4)
+    assert TopKQueries(50, 8, 3)(memory).cxcywh.shape == (2, 11, 4)
+
+
+def test_what_is_not_on_an_image_is_chosen_last():
+    """A peak in the padding comes after every token of the image, peak or not."""
+    memory = _memory(((1, 6),), 8)
+    valid = torch.tensor([[True] * 4 + [False] * 2] * 2)
+    chosen = TopKQueries(4, 8, 3)(Memory(memory.tokens, valid, memory.shapes, memory.extent))
+    assert (chosen.cxcywh[..., 0] < 4 / 6).all()
 
 
 def test_an_untrained_step_leaves_boxes_where_they_are():

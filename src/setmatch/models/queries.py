@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
@@ -39,6 +40,9 @@ class LearnedContent(nn.Module):
         return self.embedding.weight.expand(memory.shape[0], -1, -1), None
 
 
+LATER = 1e3  # taken from a logit, puts it behind all others, in their order
+
+
 @dataclass(frozen=True)
 class Proposals:
     """The places of the image that look most like an object, best first.
@@ -54,6 +58,9 @@ class Proposals:
 
 class TopKQueries(nn.Module):
     """Queries chosen by the image: the tokens with the largest class logit (arXiv 2304.08069).
+
+    Neighbours see the same object: the largest of each 3×3 cells of a level come before all others
+    (peaks, as in arXiv 1904.07850, section 4), so that queries begin apart.
 
     Every token of a level begins with a square box around its centre, twice as large from each
     level to the next coarser one, and moves it.
@@ -75,6 +82,7 @@ class TopKQueries(nn.Module):
         confidence = logits.detach().amax(-1)
         if memory.valid is not None:
             confidence = confidence.masked_fill(~memory.valid, float("-inf"))
+        confidence = torch.where(_peaks(confidence, memory.shapes), confidence, confidence - LATER)
         count = min(self.num_queries, confidence.shape[1])
         best = confidence.topk(count, dim=1).indices[..., None]
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
@@ -95,3 +103,15 @@ class TopKQueries(nn.Module):
             side = torch.full_like(row, self.smallest * 2**level)
             levels.append(torch.stack([column, row, side, side], dim=-1).flatten(0, 1))
         return torch.cat(levels)[None]
+
+
+def _peaks(
+    confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
+) -> Bool[Tensor, "B N"]:
+    """Say which tokens no neighbour of their own level surpasses."""
+    levels = torch.split(confidence, [height * width for height, width in shapes], dim=1)
+    best = [
+        F.max_pool2d(level.view(-1, *shape), kernel_size=3, stride=1, padding=1).flatten(1)
+        for level, shape in zip(levels, shapes, strict=True)
+    ]
+    return confidence >= torch.cat(best, dim=1)
