@@ -33,11 +33,12 @@ class Attention(nn.Module):
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
         value: Float[Tensor, "B K D"],
-        allowed: Bool[Tensor, "#B 1 #Q K"] | None = None,
+        allowed: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the mix of values whose keys it asks for.
 
-        `allowed` says which query may look at which key; None, all at all, is the fast path.
+        `allowed` says which query may look at which key, or, of floats, what is added to their
+        affinity before the softmax; None, all at all, is the fast path.
         """
         q, k, v = self.query(query), self.key(key), self.value(value)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
@@ -48,7 +49,7 @@ class Attention(nn.Module):
                 self._split(q),
                 self._split(k),
                 self._split(v),
-                attn_mask=allowed,
+                attn_mask=_of_kind(allowed, q),
                 dropout_p=self.dropout if self.training else 0.0,
             )
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -57,17 +58,26 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
-        allowed: Bool[Tensor, "#B 1 #Q K"] | None = None,
+        allowed: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """Return how much each query looks at each key, per head: what forward keeps hidden."""
         q, k = self._split(self.query(query)), self._split(self.key(key))
         affinity = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if allowed is not None:
-            affinity = affinity.masked_fill(~allowed, float("-inf"))
-        return affinity.softmax(-1)
+        if allowed is None:
+            return affinity.softmax(-1)
+        if allowed.is_floating_point():
+            return (affinity + allowed).softmax(-1)
+        return affinity.masked_fill(~allowed, float("-inf")).softmax(-1)
 
     def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _of_kind(allowed: Tensor | None, query: Tensor) -> Tensor | None:
+    """Return floats in the precision of the queries, as the fused kernels want them."""
+    if allowed is None or not allowed.is_floating_point():
+        return allowed
+    return allowed.to(query.dtype)
 
 
 class PostNorm(nn.Module):

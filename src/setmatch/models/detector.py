@@ -15,6 +15,7 @@ from setmatch.models.masks import AttentionMaskHead, every_mask
 from setmatch.models.pixel_masks import PixelMaskHead
 from setmatch.models.queries import TopKQueries
 from setmatch.models.refine import RefiningDecoder
+from setmatch.models.relations import Peers
 from setmatch.objective import Objective
 from setmatch.scoring import Scoring
 from setmatch.structures import (
@@ -176,14 +177,14 @@ class MultiScaleDetector(Detector):
         chosen = self.queries(memory)
         content, cxcywh = chosen.content, chosen.cxcywh.detach()
         if not self.training:
-            logits, boxes, content = self.decoder(content, cxcywh, memory, None)
+            logits, boxes, content = self.decoder(content, cxcywh, memory, Peers.in_order(content))
             return (self._main(logits, boxes, content, memory, levels[0]),)
         noisy = self.denoising(targets, memory.extent)
         logits, boxes, content = self.decoder(
             torch.cat([noisy.content.to(content.dtype), content], dim=1),
             torch.cat([noisy.cxcywh, cxcywh], dim=1),
             memory,
-            _allowed(noisy, content.shape[1]),
+            _beside(noisy, Peers.in_order(content)),
         )
         spoilt = noisy.real.shape[1]
         mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], NOWHERE)
@@ -267,10 +268,10 @@ def _unpadded(cxcywh: Float[Tensor, "*n B Q 4"], extent: Float[Tensor, "B 2"]) -
     return cxcywh / extent.repeat(1, 2)[:, None]
 
 
-def _allowed(noisy: Noisy, queries: int) -> Bool[Tensor, "1 1 Q Q"]:
+def _beside(noisy: Noisy, peers: Peers) -> Peers:
     """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
-    spoilt = len(noisy.apart)
+    spoilt, queries = len(noisy.apart), len(peers.before)
     allowed = noisy.apart.new_ones(spoilt + queries, spoilt + queries)
     allowed[:spoilt, :spoilt] = noisy.apart
     allowed[spoilt:, :spoilt] = False
-    return allowed[None, None]
+    return Peers(allowed, F.pad(peers.before, (spoilt, 0, spoilt, 0)))

@@ -1,13 +1,14 @@
 """Boxes that are refined: every decoder layer moves the boxes of the one before."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.models.attention import Attention, FeedForward, PostNorm, located
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
+from setmatch.models.relations import Peers, Relations
 
 
 class DeformableDecoderLayer(nn.Module):
@@ -15,6 +16,7 @@ class DeformableDecoderLayer(nn.Module):
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, levels: int, points: int) -> None:
         super().__init__()
+        self.relations = Relations(heads)
         self.self_attention = Attention(dim, heads, dropout=0.0)
         self.cross_attention = DeformableAttention(dim, heads, levels, points)
         self.ffn = FeedForward(dim, ffn_dim, dropout=0.0)
@@ -28,13 +30,14 @@ class DeformableDecoderLayer(nn.Module):
         position: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        allowed: Bool[Tensor, "1 1 Q Q"] | None,
+        peers: Peers,
     ) -> Float[Tensor, "B Q D"]:
         """Return the content of every query after one look at the others and at the image."""
+        affinity = self.relations(cxcywh, peers)
 
         def look_at_others(x: Tensor) -> Tensor:
             at = located(x, position)
-            return self.self_attention(at, at, x, allowed)
+            return self.self_attention(at, at, x, affinity)
 
         def look_at_image(x: Tensor) -> Tensor:
             return self.cross_attention(located(x, position), cxcywh, memory)
@@ -63,17 +66,17 @@ class RefiningDecoder(nn.Module):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        allowed: Bool[Tensor, "1 1 Q Q"] | None,
+        peers: Peers,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, in fractions of the canvas, and the last content.
 
-        `allowed` says which query may look at which; None, all of them, is the fast path.
+        `peers` says which query may look at which, and which comes first.
         """
         logits, boxes = [], []
         for layer, class_head, box_step in zip(
             self.layers, self.class_heads, self.box_steps, strict=True
         ):
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, allowed)
+            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, peers)
             moved = box_step(content, cxcywh)
             logits.append(class_head(content).float())
             boxes.append(moved)

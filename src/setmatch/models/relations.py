@@ -1,0 +1,64 @@
+"""How boxes lie to each other: what queries must know of each other so as not to repeat."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union
+
+HIDDEN = 16
+SMALLEST = 1e-3  # of the canvas: a side that others are measured by is no smaller
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Of each query (row), which others it may listen to, and which the image puts before it.
+
+    `allowed` None means all of them. Queries made of spoilt targets have no order.
+    """
+
+    allowed: Bool[Tensor, "Q Q"] | None
+    before: Bool[Tensor, "Q Q"]
+
+    @classmethod
+    def in_order(cls, like: Float[Tensor, "B Q D"]) -> "Peers":
+        """Return those of queries that are sorted, best first, and may all listen to each other."""
+        queries = like.shape[1]
+        return cls(None, torch.ones(queries, queries, device=like.device).tril(-1) > 0)
+
+
+class Relations(nn.Module):
+    """Adds to how much a query listens to another, for each head, what their boxes are.
+
+    Overlap, distance and ratio of sides (after arXiv 2407.11699, section 3.2), and whether the
+    encoder found the other likelier: of two queries at one object that tells which is to be
+    silent, which their contents, being alike, cannot. It begins by adding nothing.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(7, HIDDEN)
+        self.last = nn.Linear(HIDDEN, heads)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, cxcywh: Float[Tensor, "B Q 4"], peers: Peers) -> Float[Tensor, "B H Q Q"]:
+        """Return what is added to the affinity of each query (row) for each; -inf forbids it."""
+        features = _features(cxcywh.detach().float(), peers.before.float())
+        bias = self.last(F.relu(self.first(features))).float().permute(0, 3, 1, 2)
+        return bias if peers.allowed is None else bias.masked_fill(~peers.allowed, float("-inf"))
+
+
+def _features(
+    cxcywh: Float[Tensor, "B Q 4"], before: Float[Tensor, "Q Q"]
+) -> Float[Tensor, "B Q Q 7"]:
+    xyxy = cxcywh_to_xyxy(cxcywh)
+    overlap = intersection_over_union(xyxy[:, :, None], xyxy[:, None])
+    centre, sides = cxcywh[..., :2], cxcywh[..., 2:].clamp(min=SMALLEST)
+    distance = (centre[:, :, None] - centre[:, None]).abs() / sides[:, :, None]
+    ratio = sides.log()[:, :, None] - sides.log()[:, None]
+    order = torch.stack([overlap, overlap * before, before.expand_as(overlap)], dim=-1)
+    return torch.cat([order, distance.log1p(), ratio], dim=-1)
