@@ -1,8 +1,8 @@
-"""Which ingredient of setmatch_n earns its place: take one away at a time, in equal time.
+"""Which ingredient of setmatch_n earns its place: take one away or add one, in equal time.
 
 Every arm is the recipe of `setmatch_n` with a change or two, trained for the same minutes by the
 clock from several seeds; a campaign that was killed goes on with the same command. Parts that no
-setting reaches are exchanged in without.py. On a machine that others use too, give every arm the
+setting reaches are exchanged in exchanged.py. On a machine that others use too, give every arm the
 same CPU time instead:
 
     python benchmarks/contestants/cpu_clock.py benchmarks/ingredients.py OUT --data FOLDER
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from exchanged import register
 from setmatch.ablate import ablate
 from setmatch.ablate.studies import Arm, Study
-from without import register
 
 AS_IT_IS = "setmatch_n as it is"
 
@@ -53,6 +53,23 @@ INGREDIENTS = Study(
     ),
     AS_IT_IS,
 )
+ADDITIONS = Study(
+    "additions",
+    "setmatch_n with an ingredient that others have",
+    (
+        Arm(AS_IT_IS),
+        _preset("boxes from distributions", "distributions"),
+        _preset("boxes from distributions that have a loss", "fine_grained"),
+        _preset("one to many in the encoder", "many_in_encoder"),
+        _preset("one to many beside the queries", "many_beside"),
+        _preset("mosaic every other time", "mosaic"),
+        Arm(
+            "mosaic, 120 queries",
+            ("model.preset=setmatch_n_mosaic", "model.arguments.num_queries=120"),
+        ),
+    ),
+    AS_IT_IS,
+)
 LEVELS = Study(
     "amounts",
     "setmatch_n with more or less of an ingredient",
@@ -70,7 +87,7 @@ LEVELS = Study(
     ),
     AS_IT_IS,
 )
-STUDIES = {study.name: study for study in (INGREDIENTS, LEVELS)}
+STUDIES = {study.name: study for study in (INGREDIENTS, ADDITIONS, LEVELS)}
 
 
 def main() -> None:

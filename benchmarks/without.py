@@ -1,20 +1,16 @@
-"""setmatch_n with one of its parts exchanged: what an ablation needs and the library does not.
+"""setmatch_n without one of its parts: what an ablation needs and the library does not."""
 
-Each is a composition of its own beside the presets; `register` lets recipes name them.
-"""
-
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.models.denoising import Noisy
-from setmatch.models.detector import Detector, MultiScaleDetector
+from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
-from setmatch.models.presets import MODELS, setmatch_n
 from setmatch.models.queries import Proposals
 from setmatch.models.refine import RefiningDecoder
 from setmatch.models.shapes import MultiScaleShape
@@ -94,55 +90,52 @@ class Half(nn.Module):
         return both.chunk(2, dim=1)[self.place]
 
 
-def _focal(detector: MultiScaleDetector, shape: MultiScaleShape) -> None:
+Composition = TypeVar("Composition", bound=MultiScaleDetector)
+
+
+def recomposed(detector: MultiScaleDetector, composition: type[Composition]) -> Composition:
+    """Return the parts of `detector` in another composition."""
+    return composition(
+        detector.backbone,
+        detector.encoder,
+        detector.queries,
+        detector.denoising,
+        detector.decoder,
+        detector.scoring,
+    )
+
+
+def focal(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Score every class by focal loss."""
     detector.scoring = Focal()
+    return detector
 
 
-def _no_denoising(detector: MultiScaleDetector, shape: MultiScaleShape) -> None:
+def no_denoising(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Spoil no target."""
     detector.denoising = NoDenoising(shape.dim)
+    return detector
 
 
-def _unmoved(detector: MultiScaleDetector, shape: MultiScaleShape) -> None:
+def unmoved(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Let no layer move the boxes of the one before."""
     logits = detector.decoder.class_heads[0].out_features
     detector.decoder = UnmovedDecoder(list(detector.decoder.layers), shape.dim, logits)
+    return detector
 
 
-def _learned(detector: MultiScaleDetector, shape: MultiScaleShape) -> None:
+def learned_queries(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Ask every image the same."""
     logits = detector.decoder.class_heads[0].out_features
     detector.queries = LearnedProposals(shape.num_queries, shape.dim, logits)
+    return detector
 
 
-def _unfused(detector: MultiScaleDetector, shape: MultiScaleShape) -> None:
+def unfused(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Leave every level to itself."""
     encoder = detector.encoder
     steps = range(len(encoder.down))
     encoder.down = nn.ModuleList(Half(0) for _ in steps)
     encoder.shrink = nn.ModuleList(nn.MaxPool2d(3, stride=2, padding=1) for _ in steps)
     encoder.up = nn.ModuleList(Half(1) for _ in steps)
-
-
-EXCHANGES: dict[str, Callable[[MultiScaleDetector, MultiScaleShape], None]] = {
-    "setmatch_n_focal": _focal,
-    "setmatch_n_no_denoising": _no_denoising,
-    "setmatch_n_unmoved": _unmoved,
-    "setmatch_n_learned_queries": _learned,
-    "setmatch_n_unfused": _unfused,
-}
-
-
-def register() -> None:
-    """Let recipes name what is here as presets."""
-    default = inspect.signature(setmatch_n).parameters["shape"].default
-    for name, exchange in EXCHANGES.items():
-        MODELS[name] = _preset(exchange, default)
-
-
-def _preset(
-    exchange: Callable[[MultiScaleDetector, MultiScaleShape], None], default: MultiScaleShape
-) -> Callable[..., Detector]:
-    def preset(num_classes: int, shape: MultiScaleShape = default) -> Detector:
-        detector = setmatch_n(num_classes, shape)
-        assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
-        exchange(detector, shape)
-        return detector
-
-    return preset
+    return detector

@@ -1,0 +1,40 @@
+"""setmatch_n with one of its parts exchanged, as presets that recipes can name.
+
+What is taken away is in without.py; what others have and we have not, in a file for each idea.
+"""
+
+import inspect
+from collections.abc import Callable
+
+from distribution import distributions, fine_grained
+from mosaic import mosaic
+from one_to_many import many_beside, many_in_encoder
+from setmatch.models.detector import Detector, MultiScaleDetector
+from setmatch.models.presets import MODELS, setmatch_n
+from setmatch.models.shapes import MultiScaleShape
+from without import focal, learned_queries, no_denoising, unfused, unmoved
+
+Exchange = Callable[[MultiScaleDetector, MultiScaleShape], MultiScaleDetector]
+EXCHANGES: dict[str, Exchange] = {
+    f"setmatch_n_{exchange.__name__}": exchange
+    for exchange in (
+        *(focal, no_denoising, unmoved, learned_queries, unfused),
+        *(distributions, fine_grained, many_in_encoder, many_beside, mosaic),
+    )
+}
+
+
+def register() -> None:
+    """Let recipes name what is here as presets."""
+    default = inspect.signature(setmatch_n).parameters["shape"].default
+    for name, exchange in EXCHANGES.items():
+        MODELS[name] = _preset(exchange, default)
+
+
+def _preset(exchange: Exchange, default: MultiScaleShape) -> Callable[..., Detector]:
+    def preset(num_classes: int, shape: MultiScaleShape = default) -> Detector:
+        detector = setmatch_n(num_classes, shape)
+        assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
+        return exchange(detector, shape)
+
+    return preset
