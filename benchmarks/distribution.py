@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,6 +20,7 @@ from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep
 from setmatch.models.hybrid import Memory
 from setmatch.models.refine import RefiningDecoder
+from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.structures import Assignment, Stream, Target
 from without import recomposed
@@ -98,14 +99,14 @@ class DistributionDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        allowed: Bool[Tensor, "1 1 Q Q"] | None,
+        peers: Peers,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return all logits and boxes, in fractions of the canvas, and the last content."""
         logits, boxes, said = [], [], []
         heads = zip(self.layers, self.class_heads, self.sides, strict=True)
         for layer, class_head, correct in heads:
             before = content.detach()
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, allowed)
+            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, peers)
             logits.append(class_head(content).float())
             if not said:
                 boxes.append(self.box_steps[0](content, cxcywh))

@@ -12,13 +12,21 @@ from one_to_many import many_beside, many_in_encoder
 from setmatch.models.detector import Detector, MultiScaleDetector
 from setmatch.models.presets import MODELS, setmatch_n
 from setmatch.models.shapes import MultiScaleShape
-from without import focal, learned_queries, no_denoising, unfused, unmoved
+from without import (
+    crowded,
+    focal,
+    learned_queries,
+    no_denoising,
+    unfused,
+    unmoved,
+    unrelated,
+)
 
 Exchange = Callable[[MultiScaleDetector, MultiScaleShape], MultiScaleDetector]
 EXCHANGES: dict[str, Exchange] = {
     f"setmatch_n_{exchange.__name__}": exchange
     for exchange in (
-        *(focal, no_denoising, unmoved, learned_queries, unfused),
+        *(focal, no_denoising, unmoved, learned_queries, crowded, unrelated, unfused),
         *(distributions, fine_grained, many_in_encoder, many_beside, mosaic),
     )
 }

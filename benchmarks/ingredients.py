@@ -37,6 +37,8 @@ INGREDIENTS = Study(
         _preset("no denoising", "no_denoising"),
         _preset("boxes not refined", "unmoved"),
         _preset("learned queries instead of top-k", "learned_queries"),
+        _preset("queries beside each other", "crowded"),
+        _preset("queries that know nothing of others' boxes", "unrelated"),
         _preset("levels not fused", "unfused"),
         Arm("no attention in the encoder", ("model.arguments.encoder_layers=0",)),
         _preset("focal instead of varifocal", "focal"),

@@ -5,11 +5,11 @@ out of answers (H-DETR, arXiv 2207.13080, section 3.2).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.criterion import Criterion, Losses, Normaliser
@@ -18,6 +18,7 @@ from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.hybrid import Memory
 from setmatch.models.queries import Proposals, TopKQueries
 from setmatch.models.refine import RefiningDecoder
+from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.structures import Assignment, Predictions, Stream, Target
 from without import recomposed
@@ -111,15 +112,16 @@ class ApartDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        allowed: Bool[Tensor, "1 1 Q Q"] | None,
+        peers: Peers,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
-        if allowed is not None:
+        if peers.allowed is not None:
             chosen = min((1 + BESIDE) * self.queries, memory.tokens.shape[1])
             place = torch.arange(content.shape[1], device=content.device)
             beside = place >= content.shape[1] - chosen + self.queries
-            allowed = allowed & (beside[:, None] == beside[None])
-        return super().forward(content, cxcywh, memory, allowed)
+            apart = peers.allowed & (beside[:, None] == beside[None])
+            peers = replace(peers, allowed=apart)
+        return super().forward(content, cxcywh, memory, peers)
 
 
 class EncoderMany(MultiScaleDetector):

@@ -11,8 +11,9 @@ from setmatch.models.denoising import Noisy
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
-from setmatch.models.queries import Proposals
+from setmatch.models.queries import Proposals, TopKQueries
 from setmatch.models.refine import RefiningDecoder
+from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.scoring import Focal
 from setmatch.structures import Assignment, Target
@@ -47,14 +48,14 @@ class UnmovedDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        allowed: Bool[Tensor, "1 1 Q Q"] | None,
+        peers: Peers,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
         logits, boxes = [], []
         position = self.position(2 * cxcywh - 1)
         heads = zip(self.layers, self.class_heads, self.box_steps, strict=True)
         for layer, class_head, box_step in heads:
-            content = layer(content, position, cxcywh, memory, allowed)
+            content = layer(content, position, cxcywh, memory, peers)
             logits.append(class_head(content).float())
             boxes.append(box_step(content, cxcywh))
         return torch.stack(logits), torch.stack(boxes), content
@@ -76,6 +77,26 @@ class LearnedProposals(nn.Module):
         content = self.content.weight.expand(len(memory.tokens), -1, -1)
         middle = content.new_full((1, self.num_queries, 4), 0.5)
         return Proposals(content, self.class_head(content).float(), self.box_step(content, middle))
+
+
+class CrowdedQueries(TopKQueries):
+    """The tokens with the largest class logit, neighbours of each other or not."""
+
+    def priority(
+        self, confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
+    ) -> Float[Tensor, "B N"]:
+        """Return the class logit alone."""
+        return confidence
+
+
+class Unrelated(nn.Module):
+    """Tells queries nothing of each other's boxes, only whom they may listen to."""
+
+    def forward(
+        self, cxcywh: Float[Tensor, "B Q 4"], peers: Peers
+    ) -> Bool[Tensor, "1 1 Q Q"] | None:
+        """Return what is allowed."""
+        return None if peers.allowed is None else peers.allowed[None, None]
 
 
 class Half(nn.Module):
@@ -128,6 +149,20 @@ def learned_queries(detector: MultiScaleDetector, shape: MultiScaleShape) -> Mul
     """Ask every image the same."""
     logits = detector.decoder.class_heads[0].out_features
     detector.queries = LearnedProposals(shape.num_queries, shape.dim, logits)
+    return detector
+
+
+def crowded(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Let queries begin beside each other."""
+    logits = detector.queries.class_head.out_features
+    detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits)
+    return detector
+
+
+def unrelated(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+    """Tell queries nothing of each other's boxes."""
+    for layer in detector.decoder.layers:
+        layer.relations = Unrelated()
     return detector
 
 

@@ -8,6 +8,7 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
 from setmatch.models.hybrid import Memory
 from setmatch.models.presets import setmatch_n
+from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.scoring import Varifocal
 from setmatch.structures import Assignment, Batch, Predictions, Stream, Target
@@ -104,11 +105,11 @@ def test_queries_beside_change_nothing_of_the_real_ones(benchmarks):
     memory = Memory(torch.randn(1, 26, 32), None, shapes, torch.ones(1, 2))
     decoder = many_beside(setmatch_n(3, MultiScaleShape(dim=32, heads=4, num_queries=5)), SMALL)
     content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 spoilt, 5 real, 10 beside
-    everywhere = torch.ones(1, 1, 19, 19, dtype=torch.bool)
+    peers = Peers(torch.ones(19, 19, dtype=torch.bool), torch.ones(19, 19).tril(-1) > 0)
     decoder = decoder.decoder
-    before = decoder(content, boxes, memory, everywhere)[0]
+    before = decoder(content, boxes, memory, peers)[0]
     content[:, 9:] += 1
-    after = decoder(content, boxes, memory, everywhere)[0]
+    after = decoder(content, boxes, memory, peers)[0]
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert not torch.equal(before[:, :, 9:], after[:, :, 9:])
 

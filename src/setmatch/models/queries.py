@@ -82,9 +82,8 @@ class TopKQueries(nn.Module):
         confidence = logits.detach().amax(-1)
         if memory.valid is not None:
             confidence = confidence.masked_fill(~memory.valid, float("-inf"))
-        confidence = torch.where(_peaks(confidence, memory.shapes), confidence, confidence - LATER)
         count = min(self.num_queries, confidence.shape[1])
-        best = confidence.topk(count, dim=1).indices[..., None]
+        best = self.priority(confidence, memory.shapes).topk(count, dim=1).indices[..., None]
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
         start = self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
         return Proposals(
@@ -92,6 +91,12 @@ class TopKQueries(nn.Module):
             logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
             self.box_step(content, start),
         )
+
+    def priority(
+        self, confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
+    ) -> Float[Tensor, "B N"]:
+        """Return what the best tokens are the largest of: class logits, those of peaks before."""
+        return torch.where(_peaks(confidence, shapes), confidence, confidence - LATER)
 
     def anchors(self, memory: Memory) -> Float[Tensor, "1 N 4"]:
         """Return the box that each token begins with, in fractions of the canvas."""
