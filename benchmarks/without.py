@@ -83,10 +83,10 @@ class CrowdedQueries(TopKQueries):
     """The tokens with the largest class logit, neighbours of each other or not."""
 
     def priority(
-        self, confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
+        self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
     ) -> Float[Tensor, "B N"]:
-        """Return the class logit alone."""
-        return confidence
+        """Return the largest class logit alone."""
+        return logits.amax(-1)
 
 
 class Unrelated(nn.Module):

@@ -158,18 +158,19 @@ def test_top_k_takes_peaks_first_and_ties_do_no_harm():
     """Each token at most once; fewer tokens than queries give fewer queries."""
     memory = _memory(((2, 5), (1, 1)), 8)
     queries = TopKQueries(4, 8, 3)
-    logits = queries.class_head(queries.prepare(memory.tokens)).amax(-1)
-    for image in range(2):
-        level = logits[image, :10].view(2, 5)
-        is_peak = [
-            level[row, column] >= level[:, max(column - 1, 0) : column + 2].max()
-            for row in range(2)
-            for column in range(5)
-        ]
-        peaks = torch.tensor([*is_peak, True])
-        owed = torch.cat([logits[image][kind].sort().values.flip(0) for kind in (peaks, ~peaks)])
-        chosen = queries(memory)
-        assert torch.allclose(chosen.logits[image].amax(-1), owed[:4])
+    chosen = queries(memory)
+    for image, logits in enumerate(queries.class_head(queries.prepare(memory.tokens))):
+        level = logits[:10].view(2, 5, 3)
+        surpassed = torch.ones(11, 3, dtype=torch.bool)
+        for row in range(2):
+            for column in range(5):
+                around = level[:, max(column - 1, 0) : column + 2].amax((0, 1))
+                surpassed[5 * row + column] = level[row, column] < around
+        surpassed[10] = False  # alone on its level
+        assert surpassed[:10].any()
+        assert not surpassed[:10].all()
+        owed = (logits - 1000 * surpassed).amax(1).topk(4).indices
+        assert torch.equal(chosen.logits[image], logits[owed])
     assert chosen.content.requires_grad is False
     tied = Memory(torch.ones(2, 11, 8), None, memory.shapes, memory.extent)
     boxes = queries(tied).cxcywh
@@ -177,12 +178,18 @@ def test_top_k_takes_peaks_first_and_ties_do_no_harm():
     assert TopKQueries(50, 8, 3)(memory).cxcywh.shape == (2, 11, 4)
 
 
-def test_what_is_not_on_an_image_is_chosen_last():
-    """A peak in the padding comes after every token of the image, peak or not."""
+def test_what_lies_off_the_image_is_chosen_last_and_surpasses_nothing():
+    """The padding takes no part, however likely it looks."""
     memory = _memory(((1, 6),), 8)
     valid = torch.tensor([[True] * 4 + [False] * 2] * 2)
-    chosen = TopKQueries(4, 8, 3)(Memory(memory.tokens, valid, memory.shapes, memory.extent))
-    assert (chosen.cxcywh[..., 0] < 4 / 6).all()
+    queries = TopKQueries(4, 8, 3)
+    chosen = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        tokens = torch.where(valid[..., None], memory.tokens, torch.randn(2, 6, 8))
+        chosen.append(queries(Memory(tokens, valid, memory.shapes, memory.extent)))
+    assert (chosen[0].cxcywh[..., 0] < 4 / 6).all()
+    assert torch.equal(chosen[0].logits, chosen[1].logits)
 
 
 def test_an_untrained_step_leaves_boxes_where_they_are():

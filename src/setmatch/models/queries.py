@@ -59,8 +59,8 @@ class Proposals:
 class TopKQueries(nn.Module):
     """Queries chosen by the image: the tokens with the largest class logit (arXiv 2304.08069).
 
-    Neighbours see the same object: the largest of each 3×3 cells of a level come before all others
-    (peaks, as in arXiv 1904.07850, section 4), so that queries begin apart.
+    Neighbours see the same object: what is the largest of its 3×3 cells in some class comes before
+    all else (peaks, as in arXiv 1904.07850, section 4), so that queries begin apart.
 
     Every token of a level begins with a square box around its centre, twice as large from each
     level to the next coarser one, and moves it.
@@ -79,11 +79,12 @@ class TopKQueries(nn.Module):
         """Return the best tokens; as many as there are where that is fewer than the queries."""
         tokens = self.prepare(memory.tokens)
         logits = self.class_head(tokens).float()
-        confidence = logits.detach().amax(-1)
+        shown = logits.detach()
         if memory.valid is not None:
-            confidence = confidence.masked_fill(~memory.valid, float("-inf"))
-        count = min(self.num_queries, confidence.shape[1])
-        best = self.priority(confidence, memory.shapes).topk(count, dim=1).indices[..., None]
+            shown = shown.masked_fill(~memory.valid[..., None], float("-inf"))
+        priority = self.priority(shown, memory.shapes)
+        count = min(self.num_queries, priority.shape[1])
+        best = priority.topk(count, dim=1).indices[..., None]
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
         start = self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
         return Proposals(
@@ -93,10 +94,10 @@ class TopKQueries(nn.Module):
         )
 
     def priority(
-        self, confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
+        self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
     ) -> Float[Tensor, "B N"]:
-        """Return what the best tokens are the largest of: class logits, those of peaks before."""
-        return torch.where(_peaks(confidence, shapes), confidence, confidence - LATER)
+        """Return what the best tokens are the largest of: the largest logit, peaks before all."""
+        return torch.where(_peaks(logits, shapes), logits, logits - LATER).amax(-1)
 
     def anchors(self, memory: Memory) -> Float[Tensor, "1 N 4"]:
         """Return the box that each token begins with, in fractions of the canvas."""
@@ -111,12 +112,14 @@ class TopKQueries(nn.Module):
 
 
 def _peaks(
-    confidence: Float[Tensor, "B N"], shapes: tuple[tuple[int, int], ...]
-) -> Bool[Tensor, "B N"]:
-    """Say which tokens no neighbour of their own level surpasses."""
-    levels = torch.split(confidence, [height * width for height, width in shapes], dim=1)
+    logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
+) -> Bool[Tensor, "B N C"]:
+    """Say for each class which tokens no neighbour of their own level surpasses in it."""
+    levels = torch.split(logits, [height * width for height, width in shapes], dim=1)
     best = [
-        F.max_pool2d(level.view(-1, *shape), kernel_size=3, stride=1, padding=1).flatten(1)
+        F.max_pool2d(
+            level.mT.reshape(*level.mT.shape[:2], *shape), kernel_size=3, stride=1, padding=1
+        ).flatten(2)
         for level, shape in zip(levels, shapes, strict=True)
     ]
-    return confidence >= torch.cat(best, dim=1)
+    return logits >= torch.cat(best, dim=2).mT
