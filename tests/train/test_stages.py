@@ -215,8 +215,22 @@ def test_a_length_is_divided_between_the_stages():
     alone = load_recipe("detr")
     assert lasting(alone, 7, None).train.epochs == 7
     assert lasting(alone, None, 2.5).train.minutes == 2.5
-    with pytest.raises(ConfigError, match="--epochs 0"):
-        lasting(alone, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "minutes", "said"),
+    [
+        (0, None, "--epochs 0: expected a number above 0"),
+        (None, 0, "--minutes 0: expected a number above 0"),
+        (None, -2.5, "--minutes -2.5: expected"),
+        (None, float("nan"), "--minutes nan: expected"),
+        (None, float("inf"), "--minutes inf: expected"),
+    ],
+)
+def test_a_length_is_a_number_above_nothing(epochs, minutes, said):
+    """No minutes at all are refused: they would be taken for the recipe's epochs."""
+    with pytest.raises(ConfigError, match=said):
+        lasting(load_recipe("setmatch_n"), epochs, minutes)
 
 
 def test_frozen_parts_answer_as_they_will_be_used():

@@ -49,9 +49,11 @@ def lasting(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> 
     """Return the recipe with another length, where one is given.
 
     Of two stages `epochs` are those of the boxes, and the masks' change in proportion; of `minutes`
-    the boxes take two thirds.
+    the boxes take two thirds. Raises ConfigError for a length that is no number above 0.
     """
     last, first = recipe.train, recipe.boxes
+    if minutes is not None and not minutes > 0:  # in a recipe 0 says that epochs count
+        raise _no_length("minutes", minutes)
     if minutes is not None:
         share = BOXES_SHARE if first else 0.0
         last = _changed(last, {"minutes": (1 - share) * minutes})
@@ -67,8 +69,11 @@ def _changed(settings: TrainSettings, changes: Mapping[str, float | int]) -> Tra
     try:
         return TrainSettings.model_validate({**settings.model_dump(), **changes})
     except ValueError:
-        name, value = next(iter(changes.items()))
-        raise ConfigError(f"--{name} {value:g}: expected a number above 0") from None
+        raise _no_length(*next(iter(changes.items()))) from None
+
+
+def _no_length(name: str, value: float | int) -> ConfigError:
+    return ConfigError(f"--{name} {value:g}: expected a number above 0")
 
 
 def needs_boxes(
