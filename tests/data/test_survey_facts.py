@@ -173,16 +173,19 @@ def test_tiny_objects_are_counted_once():
 
 
 def test_images_narrower_than_a_cell_of_features_are_named():
-    """Strips that the longest side allowed makes as thin as that; small pictures are enlarged."""
+    """Strips that the longest side makes as thin as that, and pictures that are enlarged."""
     sizes_px = np.array([[40, 4000], [20, 20], [3000, 70]], dtype=np.int32)
     index = replace(index_of([[(0, 0, 9, 9)]] * 3), sizes_px=sizes_px)
     found = findings_of({"train": index}, 100, Preprocessing())
-    strips = [each for each in found if "narrower than 32 px" in each.what]
+    strips = [each for each in found if "32 px after" in each.what]
     assert [(each.file, each.value) for each in strips] == [
         ("0.png", "seen in 1333x13 pixels"),
         ("2.png", "seen in 31x1333 pixels"),
     ]
     assert "raise data.long_side_px" in strips[0].done
+    (small,) = (each for each in found if each.what == "image narrower than 32 px")
+    assert (small.file, small.value) == ("1.png", "20x20 pixels, seen in 800x800 pixels")
+    assert "take larger pictures" in small.done
 
 
 def test_classes_that_cannot_be_learnt_or_measured_are_named():

@@ -200,18 +200,33 @@ def _tiny(
 
 
 def _narrow(split: str, index: Index, preprocessing: Preprocessing) -> Iterator[Finding]:
-    """Yield the images that the longest side allowed leaves narrower than a cell of features."""
-    seen_px = index.sizes_px * scales(index.sizes_px, preprocessing)[:, None]
-    for image in np.flatnonzero(seen_px.min(axis=1) < CELL_PX).tolist():
-        height, width = np.maximum(seen_px[image].round().astype(int), 1).tolist()
+    """Yield images narrower than a cell of features: as they are seen, or before being enlarged."""
+    scale = scales(index.sizes_px, preprocessing)[:, None]
+    seen_px = np.maximum((index.sizes_px * scale).round().astype(int), 1)
+    narrow = (index.sizes_px * scale).min(axis=1) < CELL_PX
+    small = ~narrow & (index.sizes_px.min(axis=1) < CELL_PX)
+    for image in np.flatnonzero(narrow | small).tolist():
+        height, width = seen_px[image].tolist()
+        seen = f"seen in {width}x{height} pixels"
+        if narrow[image]:
+            yield Finding(
+                "note",
+                f"image narrower than {CELL_PX} px after resizing",
+                f"the coarsest features have one cell for {CELL_PX} px, so that little of it is "
+                "seen; raise data.long_side_px, or cut the image into pieces",
+                split,
+                index.name(image),
+                value=seen,
+            )
+            continue
+        height, width = index.sizes_px[image].tolist()
         yield Finding(
             "note",
-            f"image narrower than {CELL_PX} px after resizing",
-            f"the coarsest features have one cell for {CELL_PX} px, so that little of it is seen; "
-            "raise data.long_side_px, or cut the image into pieces",
+            f"image narrower than {CELL_PX} px",
+            "it is enlarged, which shows nothing new; take larger pictures where there are any",
             split,
             index.name(image),
-            value=f"seen in {width}x{height} pixels",
+            value=f"{width}x{height} pixels, {seen}",
         )
 
 
