@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 import setmatch
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
 from setmatch.models.presets import build
 from setmatch.models.start import starting_point
+from setmatch.models.timm_trunk import HalvedByMean, TimmTrunk
 from setmatch.models.weights import save
 from setmatch.structures import Batch, Card, Categories, Target
 
@@ -38,6 +40,22 @@ def test_a_trunk_of_timm_answers_learns_and_comes_back(tmp_path: Path):
     with torch.no_grad():
         ours, theirs = (each.eval()(batch)[0].predictions for each in (model, again))
     assert torch.equal(ours.logits, theirs.logits)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (67, 99)])
+def test_the_levels_are_what_timm_s_own_network_gives(size: tuple[int, int]):
+    """Pools that round sizes up are exchanged for what a graph can be made of, to the same."""
+    torch.manual_seed(0)
+    trunk = TimmTrunk("resnet10t").eval()
+    own = timm.create_model("resnet10t", features_only=True, out_indices=(2, 3, 4)).eval()
+    own.load_state_dict(trunk.network.state_dict())
+    pixels = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        for ours, theirs in zip(trunk(pixels), own(pixels), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-5)
+    exchanged = sum(isinstance(module, HalvedByMean) for module in trunk.modules())
+    kept = sum(isinstance(module, torch.nn.AvgPool2d) for module in trunk.modules())
+    assert (exchanged, kept) == (3, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
 
@@ -23,6 +24,10 @@ class TimmTrunk(nn.Module):
         super().__init__()
         self.name = name
         self.network = _features(name, pretrained=False)
+        for parent in list(self.network.modules()):
+            for child, module in parent.named_children():
+                if isinstance(module, nn.AvgPool2d) and _rounds_up(module):
+                    setattr(parent, child, HalvedByMean())
         self.channels = tuple(self.network.feature_info.channels())
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
@@ -45,6 +50,24 @@ class TimmTrunk(nn.Module):
                 "train.lr)"
             ) from None
         self.network.load_state_dict(pretrained.state_dict(), strict=True)
+
+
+class HalvedByMean(nn.Module):
+    """The mean of 2×2 cells, at an odd end of what there is: the pool of timm's residual networks.
+
+    That pool rounds sizes up by a rule that holds for almost every size, so that a graph of unknown
+    sizes cannot be made of it. A repeated end says the same.
+    """
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C _ _"]:
+        """Return half of the sides, rounded up."""
+        return F.avg_pool2d(F.pad(features, (0, 1, 0, 1), mode="replicate"), 2)
+
+
+def _rounds_up(pool: nn.AvgPool2d) -> bool:
+    sizes = (pool.kernel_size, pool.stride, pool.padding)
+    plain = sizes == (2, 2, 0) and pool.divisor_override is None
+    return plain and pool.ceil_mode and not pool.count_include_pad
 
 
 def _features(name: str, pretrained: bool) -> Any:
