@@ -12,9 +12,8 @@ from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion, Normaliser
 from setmatch.masks import PackedMasks
-from setmatch.models.presets import build
 from setmatch.scoring import Softmax
-from setmatch.structures import Assignment, Batch, Card, Categories, Predictions, Stream, Target
+from setmatch.structures import Assignment, Predictions, Stream, Target
 
 CLASSES = 4
 CRITERION = Criterion(Softmax(), MatchCosts(), LossWeights())
@@ -125,18 +124,6 @@ def test_empty_and_crowded_images_give_finite_losses(counts: list[int]):
     losses = CRITERION([_stream(2, 2, 5)], _targets(counts))
     assert torch.isfinite(losses.total)
     assert all(torch.isfinite(value) for value in losses.terms.values())
-
-
-def test_every_parameter_has_a_gradient_on_an_all_empty_batch():
-    """mmdet #2153: no find_unused_parameters is ever needed."""
-    shape = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
-    names = Categories(tuple(range(CLASSES)), tuple("abcd"))
-    model = build(Card("detr_r18_tiny", shape | {"num_queries": 7}, names))
-    nothing = Target(torch.zeros(0, dtype=torch.long), torch.zeros(0, 4))
-    batch = Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 32, 64)])
-    CRITERION(model(batch), [nothing, nothing]).total.backward()
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert without == []
 
 
 def _with_masks(target: Target, seed: int, size_px: tuple[int, int] = (20, 28)) -> Target:

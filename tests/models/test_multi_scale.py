@@ -1,6 +1,7 @@
 """The fast-converging family: its parts against direct loops, its streams against each other."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ NAMES = Categories((0, 1, 2), ("a", "b", "c"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 7, "denoising_queries": 20}
 
 
-def _model():
+def _model(preset: str = "setmatch_n"):
     torch.manual_seed(0)
-    return build(Card("setmatch_n", SMALL, NAMES))
+    return build(Card(preset, SMALL, NAMES))
 
 
 def _targets(*counts: int) -> list[Target]:
@@ -216,31 +217,37 @@ def test_denoising_spoils_boxes_within_its_bounds(counts: tuple[int, int]):
     assert ((found[:, :2] - owed[:, :2]).abs() <= limit).all()
 
 
-def test_targets_never_leak_into_the_answers():
+@pytest.mark.parametrize("preset", ["setmatch_n", "setmatch_n_panoptic"])
+def test_targets_never_leak_into_the_answers(preset: str):
     """The main stream is the same, bit for bit, whatever the denoising queries hold.
 
     Another number of them, or none, makes matrices of another size, whose products round otherwise.
     """
-    model = _model().train()
+    model = _model(preset).train()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
     batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
+    every = torch.arange(2).repeat_interleave(7), torch.arange(7).repeat(2)
     outputs = []
     for targets in (_targets(3, 1), _targets(1, 3)[::-1], _targets(0, 3), _targets(5, 0)):
         torch.manual_seed(7)
         main, encoder, denoising = model(batch, targets)
         assert (main.name, encoder.name, denoising.name) == ("main", "encoder", "denoising")
-        outputs.append(main.predictions)
+        masks = None if main.masks_of is None else main.masks_of(*every).unflatten(0, (2, 7))
+        outputs.append(replace(main.predictions, masks=masks))
     first, *others, more = outputs
+    assert (first.masks is None) == (preset == "setmatch_n")
     for other in others:
         assert torch.equal(first.logits, other.logits)
         assert torch.equal(first.cxcywh, other.cxcywh)
+        assert first.masks is None or torch.equal(first.masks, other.masks)
     model.eval()
     (alone,) = model(batch)
     for other in (more, alone.predictions):
         assert torch.allclose(first.logits, other.logits, atol=1e-5)
         assert torch.allclose(first.cxcywh, other.cxcywh, atol=1e-5)
+        assert first.masks is None or torch.allclose(first.masks, other.masks, atol=1e-4)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (9, 2)])
@@ -294,3 +301,11 @@ def test_the_best_pairs_are_read_across_queries_and_classes():
     assert scores.slot.tolist() == [[0, 1]]
     assert scores.query.tolist() == [[0, 0]]
     assert torch.allclose(scores.score, torch.tensor([[3.0, 2.0]]).sigmoid())
+
+
+def test_answers_that_tie_are_each_read_once():
+    """Every pair of query and class at most once, as many as there are queries."""
+    scores = Focal().read(torch.zeros(2, 5, 3))
+    pairs = scores.query * 3 + scores.slot
+    assert pairs.shape == (2, 5)
+    assert all(len(image.unique()) == 5 for image in pairs)

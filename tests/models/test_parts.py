@@ -8,13 +8,15 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.criterion import Criterion
 from setmatch.errors import ConfigError
 from setmatch.models.attention import Attention
 from setmatch.models.backbone import FrozenNormConv2d, frozen_resnet
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
 from setmatch.models.position import LearnedPosition, SinePosition
 from setmatch.models.presets import MODELS, build
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures import Batch, Card, Categories, Target
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
@@ -142,6 +144,21 @@ def test_every_preset_answers_with_all_its_slots(preset: str):
     assert stream.predictions.logits.shape == (layers, 2, 6, model.scoring.num_logits(2))
     assert stream.predictions.cxcywh.shape == (layers, 2, 6, 4)
     assert 0 <= stream.predictions.cxcywh.min() <= stream.predictions.cxcywh.max() <= 1
+
+
+@pytest.mark.parametrize("preset", MODELS)
+def test_every_parameter_has_a_gradient_on_an_all_empty_batch(preset: str):
+    """mmdet #2153: no find_unused_parameters is ever needed, not even where nothing is to be found.
+
+    Pictures of two sizes, so that the masked paths are those that learn.
+    """
+    model = _small(preset, decoder_layers=2).train()
+    nothing = [Target(torch.empty(0, dtype=torch.long), torch.empty(0, 4))] * 2
+    streams = model(Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 40, 64)]), nothing)
+    losses = Criterion(model.scoring, MatchCosts(), LossWeights())(streams, nothing)
+    losses.total.backward()
+    assert losses.total.isfinite()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])

@@ -108,6 +108,31 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
     assert (tmp_path / "run" / best).read_bytes() == (uninterrupted / best).read_bytes()
 
 
+FAMILY = (
+    "model.preset=setmatch_n",
+    "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
+    *("data.short_side_px=160", "data.long_side_px=160", "data.augment=small"),
+    *("train.minutes=0.033", "train.checkpoint_every=2", "train.schedule=cosine"),
+    *("train.muon_lr=0.01", "train.grown=0.6", "train.weight_decay=0.1", "train.ema_decay=0.9"),
+)
+
+
+def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path, monkeypatch):
+    """Denoising, Muon's moments, pictures that grow and the ramp of the average go on by the clock.
+
+    Eight steps; it ends before the fifth, which is the first to see pictures of full size.
+    """
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
+    with monkeypatch.context() as patch:
+        crash_before(4, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *FAMILY)
+    run_tiny(data, tmp_path / "run", *FAMILY, resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+    assert log_rows(whole)[-1]["step"] == 8
+
+
 @pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
 def test_only_a_run_by_the_clock_chooses_its_threads(data, tmp_path, monkeypatch, length, chosen):
     """One counted in epochs keeps torch's number, so that it repeats to the last bit."""
