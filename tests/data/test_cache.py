@@ -14,7 +14,8 @@ from PIL import Image
 
 import setmatch.data.cache as cache
 from setmatch.data.index import Index
-from setmatch.data.opening import find_parts, open_dataset
+from setmatch.data.looking import find_parts
+from setmatch.data.opening import open_dataset
 
 RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
 

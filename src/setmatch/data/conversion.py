@@ -12,7 +12,7 @@ from setmatch.data.formats.write_voc import write_voc
 from setmatch.data.formats.write_yolo import write_yolo
 from setmatch.data.formats.written import SplitToWrite, distinct_names
 from setmatch.data.index import Repair
-from setmatch.data.opening import find_parts
+from setmatch.data.looking import find_parts
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.ragged import unpack
 from setmatch.errors import ConfigError, DataError

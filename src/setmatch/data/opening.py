@@ -1,6 +1,5 @@
 """Which split of which format a folder or file holds, and its Index."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,53 +8,14 @@ from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from setmatch.data.cache import cached
-from setmatch.data.folders import canonical, entries, words_for
-from setmatch.data.formats.coco_parts import coco_part, find_coco, find_panoptic, kind_of
-from setmatch.data.formats.voc_parts import find_voc
-from setmatch.data.formats.yolo_parts import find_yolo, yolo_parts
+from setmatch.data.folders import canonical, words_for
+from setmatch.data.formats.coco_parts import find_panoptic
 from setmatch.data.holdout import held_out
 from setmatch.data.index import Index
+from setmatch.data.looking import find_parts, look
 from setmatch.data.parts import WHOLE, Part
-from setmatch.data.pictures import SUFFIXES
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-
-# Looked for in this order.
-FORMATS: dict[str, Callable[[Path], dict[str, Part]]] = {
-    "coco": find_coco,
-    "panoptic": find_panoptic,
-    "yolo": find_yolo,
-    "voc": find_voc,
-}
-_LOOKS = {
-    "coco": "COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
-    "panoptic": "COCO panoptic JSON",
-    "yolo": "YOLO (data.yaml, or images/ beside labels/)",
-    "voc": "Pascal VOC (Annotations/*.xml)",
-}
-
-
-def find_parts(path: Path, format: str | None = None) -> dict[str, Part]:
-    """Return the splits that a data set has on disk: "train", "val", "test", or others by name.
-
-    A folder is looked through for every known format, or for `format` alone; of a file, the suffix
-    says what it is, and its only split is "all". Raises DataError with what was looked for and
-    what was found.
-    """
-    if format is not None and format not in FORMATS:
-        raise DataError(f"{path}: unknown format {format!r}; known are {', '.join(FORMATS)}")
-    if path.is_file():
-        return _parts_of_file(path, format)
-    if not path.is_dir():
-        raise DataError(
-            f"{path}: no such file or folder; give a data set's folder or its COCO JSON"
-        )
-    for name in FORMATS if format is None else (format,):
-        parts = FORMATS[name](path)
-        if parts:
-            return parts
-    looks = "; ".join(_LOOKS.values() if format is None else [_LOOKS[format]])
-    raise DataError(f"{path}: no annotations found; looked for {looks}; found {_found(path)}")
 
 
 def open_dataset(data: str | Path, split: str, format: str | None = None) -> Index:
@@ -65,7 +25,12 @@ def open_dataset(data: str | Path, split: str, format: str | None = None) -> Ind
     and the index' notes say so. Raises DataError with what was looked for and found.
     """
     path = Path(data)
-    parts = find_parts(path, format)
+    found = look(path, format)
+    index = _opened(path, split, found.parts)
+    return replace(index, notes=(*found.notes, *index.notes))
+
+
+def _opened(path: Path, split: str, parts: dict[str, Part]) -> Index:
     if path.is_file() and WHOLE in parts:
         return cached(parts[WHOLE])
     source = _to_divide(parts, split)
@@ -112,7 +77,8 @@ def format_with_stuff(data: str | Path, split: str, format: str | None) -> str |
     folder = Path(data)
     if format is not None or not folder.is_dir():
         return format
-    return "panoptic" if _names(find_panoptic(folder), split) else None
+    parts = find_panoptic(folder) or find_panoptic(look(folder).folder)
+    return "panoptic" if _names(parts, split) else None
 
 
 def names_split(path: Path, split: str, format: str | None = None) -> bool:
@@ -147,21 +113,3 @@ def _divided(index: Index, validation: bool) -> Index:
         "chosen by a hash of their file names"
     )
     return index.choose(np.flatnonzero(out if validation else ~out), note)
-
-
-def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
-    if path.suffix.lower() in (".yaml", ".yml") and format in (None, "yolo"):
-        return yolo_parts(path)
-    if format in ("yolo", "voc"):
-        raise DataError(f"{path}: a file; give the data set's folder to read it as {format}")
-    panoptic = format == "panoptic" or (format is None and kind_of(path) == "panoptic")
-    return {WHOLE: coco_part(path, WHOLE, "panoptic" if panoptic else "coco")}
-
-
-def _found(folder: Path) -> str:
-    """Say in words what a folder holds."""
-    listed = entries(folder)
-    pictures = sum(name.lower().endswith(SUFFIXES) for name, _ in listed)
-    names = [f"{name}/" if is_folder else name for name, is_folder in listed]
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "nothing"
-    return f"{shown} ({pictures} pictures)" if pictures else shown

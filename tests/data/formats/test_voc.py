@@ -78,6 +78,13 @@ LAYOUTS = {
         "val/annotations/b.xml": xml(filename="b.png"),
         "val/images/b.png": "",
     },
+    "XML beside images in images": {
+        "images/train/a.xml": xml(DOG),
+        "images/train/a.png": "",
+        "images/train_labels.csv": "filename,class\n",
+        "images/val/b.xml": xml(filename="b.png"),
+        "images/val/b.png": "",
+    },
     "split folders in folders": {
         "annotations/train/a.xml": xml(DOG),
         "images/train/a.png": "",
@@ -260,7 +267,7 @@ def one_without_image(root: Path, text: str):
 def test_several_years_are_not_mixed(tmp_path: Path):
     """A devkit of two years asks which is meant."""
     write(tmp_path, {f"VOC20{year}/Annotations/a.xml": xml(DOG) for year in ("07", "12")})
-    with pytest.raises(DataError, match="holds VOC2007, VOC2012; name the folder of one year"):
+    with pytest.raises(DataError, match=r"several data sets \(VOC2007, VOC2012\)"):
         open_dataset(tmp_path, "train")
 
 

@@ -3,11 +3,10 @@
 from functools import partial
 from pathlib import Path
 
-from setmatch.data.folders import canonical, entries, files_in, split_folders, subfolders
+from setmatch.data.folders import canonical, entries, files_in, split_folders
 from setmatch.data.formats.class_names import NAME_FILES
 from setmatch.data.formats.voc import VocSplit, read_voc
 from setmatch.data.parts import WHOLE, Part
-from setmatch.errors import DataError
 
 _ANNOTATIONS = ("annotations", "annots", "xmls", "xml", "labels")
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -18,35 +17,23 @@ def find_voc(folder: Path) -> dict[str, Part]:
 
     Known are Annotations/ with JPEGImages/ or images/, divided by ImageSets/Main/train.txt or by
     folders, train/ and val/ with either of these inside or XML files beside the images, and XML
-    files beside the images alone. Of a devkit, the only year is taken. Raises DataError where a
-    devkit has several.
+    files beside the images alone.
     """
-    root = _year(folder)
-    splits = _splits(root)
+    splits = _splits(folder)
     everywhere = tuple(dict.fromkeys(VocSplit(s.annotations, s.images) for s in splits.values()))
     listings = {place for each in everywhere for place in (each.annotations, *each.images)}
-    files = [root / name for name in NAME_FILES]
+    files = [folder / name for name in NAME_FILES]
     return {
         name: Part(
             "voc",
             name,
-            root,
-            partial(read_voc, split, root, everywhere),
+            folder,
+            partial(read_voc, split, folder, everywhere),
             (*files, *([] if split.names is None else [split.names])),
             tuple(sorted(listings)),
         )
         for name, split in splits.items()
     }
-
-
-def _year(folder: Path) -> Path:
-    devkit = folder / "VOCdevkit"
-    places = [devkit if devkit.is_dir() else folder]
-    years = [path for path in subfolders(places[0]) if path.name.startswith("VOC20")]
-    if len(years) > 1:
-        names = ", ".join(path.name for path in years)
-        raise DataError(f"{places[0]}: holds {names}; name the folder of one year")
-    return years[0] if years else folder
 
 
 def _splits(root: Path) -> dict[str, VocSplit]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from setmatch.data.formats.write_coco import coco_tree
 from setmatch.data.index import Index, Repair
-from setmatch.data.opening import find_parts
+from setmatch.data.looking import find_parts
 from setmatch.data.ragged import unpack
 from setmatch.data.survey.facts import images_of
 from setmatch.errors import DataError

@@ -15,7 +15,8 @@ from rich.progress import Progress
 from setmatch.config import Recipe
 from setmatch.data.folders import canonical
 from setmatch.data.index import Index
-from setmatch.data.opening import find_parts, names_split, open_dataset, require_split
+from setmatch.data.looking import find_parts
+from setmatch.data.opening import names_split, open_dataset, require_split
 from setmatch.data.parts import WHOLE
 from setmatch.data.readable import PROBED, find_unreadable, sample
 from setmatch.data.survey.facts import Facts, facts_of, objects_of

@@ -1,0 +1,134 @@
+"""Where in a folder a data set lies, and in which format."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from setmatch.data.folders import entries, subfolders
+from setmatch.data.formats.coco_parts import coco_part, find_coco, find_panoptic, kind_of
+from setmatch.data.formats.voc_parts import find_voc
+from setmatch.data.formats.yolo_parts import find_yolo, yolo_parts
+from setmatch.data.parts import WHOLE, Part
+from setmatch.data.pictures import SUFFIXES
+from setmatch.errors import DataError
+
+# Looked for in this order.
+FORMATS: dict[str, Callable[[Path], dict[str, Part]]] = {
+    "coco": find_coco,
+    "panoptic": find_panoptic,
+    "yolo": find_yolo,
+    "voc": find_voc,
+}
+_LOOKS = {
+    "coco": "COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
+    "panoptic": "COCO panoptic JSON",
+    "yolo": "YOLO (data.yaml, or images/ beside labels/)",
+    "voc": "Pascal VOC (Annotations/*.xml, or XML files beside images)",
+}
+_OF_ONE_KIND = {"coco", "panoptic"}  # COCO's own folder has both, and models take what they need
+_DEEPEST = 2  # folders inside folders, as in VOCdevkit/VOC2007
+_SHOWN = 8  # names in an error
+
+
+@dataclass(frozen=True)
+class Found:
+    """The splits of a data set, by name; `notes` say what a user should know of where they lie."""
+
+    folder: Path
+    parts: dict[str, Part]
+    notes: tuple[str, ...] = ()
+
+
+def find_parts(path: Path, format: str | None = None) -> dict[str, Part]:
+    """Return the splits that a data set has on disk, as `look` finds them."""
+    return look(path, format).parts
+
+
+def look(path: Path, format: str | None = None) -> Found:
+    """Find the splits of a data set: "train", "val", "test", or others by name.
+
+    A folder is looked through for every known format, or for `format` alone; where it holds
+    nothing itself, the only folder inside that does is taken, as when an archive was unpacked. Of
+    a file, the suffix says what it is, and its only split is "all". Raises DataError with what was
+    looked for and what was found, also where several folders inside are data sets.
+    """
+    if format is not None and format not in FORMATS:
+        raise DataError(f"{path}: unknown format {format!r}; known are {', '.join(FORMATS)}")
+    if path.is_file():
+        return Found(path, _parts_of_file(path, format))
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: no such file or folder; give a data set's folder or its COCO JSON"
+        )
+    parts = _parts(path, format)
+    found = _inside(path, format) if parts is None else Found(path, parts)
+    return found if format is not None else replace(found, notes=(*found.notes, *_beside(found)))
+
+
+def _parts(folder: Path, format: str | None) -> dict[str, Part] | None:
+    names = FORMATS if format is None else (format,)
+    return next((parts for name in names if (parts := FORMATS[name](folder))), None)
+
+
+def _inside(folder: Path, format: str | None) -> Found:
+    """Find the only data set in the folders of `folder`, those nearest to it first."""
+    level = [folder]
+    for _ in range(_DEEPEST):
+        level = [inner for place in level for inner in subfolders(place) if inner.name[0] != "."]
+        found: dict[Path, dict[str, Part]] = {}
+        problems = []
+        for place in level:
+            try:
+                parts = _parts(place, format)
+            except DataError as error:
+                problems.append(error)
+                continue
+            if parts is not None:
+                found[place] = parts
+        if len(found) > 1:
+            names = ", ".join([str(place.relative_to(folder)) for place in found][:_SHOWN])
+            names += ", ..." * (len(found) > _SHOWN)
+            raise DataError(f"{folder}: holds several data sets ({names}); name the folder of one")
+        for place, parts in found.items():
+            note = f"no annotations in {folder} itself, but in {place.relative_to(folder)} inside"
+            return Found(place, parts, (note,))
+        if problems:
+            raise problems[0]
+    looks = "; ".join(_LOOKS.values() if format is None else [_LOOKS[format]])
+    raise DataError(
+        f"{folder}: no annotations found, here or up to {_DEEPEST} folders deep; looked for "
+        f"{looks}; found {_listing(folder)}"
+    )
+
+
+def _beside(found: Found) -> tuple[str, ...]:
+    """Say which further formats a folder holds: who knows which annotations are the good ones."""
+    taken = next(iter(found.parts.values())).format
+    alike = _OF_ONE_KIND if taken in _OF_ONE_KIND else {taken}
+    others = []
+    for name in FORMATS.keys() - alike:
+        with suppress(DataError):  # what is not read need not be whole
+            others += [name] if FORMATS[name](found.folder) else []
+    if not others:
+        return ()
+    there = " and ".join(sorted(others))
+    return (f"read as {taken}, but {found.folder} holds {there} annotations too: --format chooses",)
+
+
+def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
+    if path.suffix.lower() in (".yaml", ".yml", ".data") and format in (None, "yolo"):
+        return yolo_parts(path)
+    if format in ("yolo", "voc"):
+        raise DataError(f"{path}: a file; give the data set's folder to read it as {format}")
+    panoptic = format == "panoptic" or (format is None and kind_of(path) == "panoptic")
+    return {WHOLE: coco_part(path, WHOLE, "panoptic" if panoptic else "coco")}
+
+
+def _listing(folder: Path) -> str:
+    """Say in words what a folder holds."""
+    listed = entries(folder)
+    pictures = sum(name.lower().endswith(SUFFIXES) for name, _ in listed)
+    names = [f"{name}/" if is_folder else name for name, is_folder in listed]
+    shown = ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN) if names else "nothing"
+    return f"{shown} ({pictures} pictures)" if pictures else shown

@@ -1,0 +1,123 @@
+"""Where in a folder a data set lies: in it, or in the only folder inside that is one."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from setmatch.cli import main
+from setmatch.data.conversion import convert_dataset
+from setmatch.data.looking import FORMATS, find_parts
+from setmatch.data.opening import format_with_stuff, open_dataset
+from setmatch.data.scenes import write_scenes
+from setmatch.errors import DataError
+
+LABEL = "0 0.5 0.5 0.5 0.5\n"
+XML = (
+    "<annotation><object><name>dog</name><bndbox><xmin>6</xmin><ymin>4</ymin><xmax>36</xmax>"
+    "<ymax>24</ymax></bndbox></object></annotation>"
+)
+
+
+def write(root: Path, *names: str, pictures: int = 12) -> Path:
+    """Write pictures into a folder, and beside each the annotations of the formats named."""
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(pictures):
+        Image.new("RGB", (60, 40)).save(root / f"{number}.png")
+        for suffix, text in ((".txt", LABEL), (".xml", XML)):
+            if suffix[1:] in names:
+                (root / f"{number}{suffix}").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same generated scenes in every format."""
+    root = tmp_path_factory.mktemp("scenes")
+    write_scenes(root / "coco", 8, 4, 64, 0, workers=1, panoptic=True)
+    for format in ("voc", "yolo"):
+        convert_dataset(root / "coco", root / format, format, format="coco")
+    return {format: root / format for format in ("coco", "voc", "yolo")} | {
+        "panoptic": root / "coco"
+    }
+
+
+@pytest.mark.parametrize("inside", ["images", "set", "my set/größe"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_only_data_set_inside_is_meant(
+    tmp_path: Path, scenes: dict[str, Path], format: str, inside: str
+):
+    """An archive unpacked into a folder of its own is read as it is, and it is said where."""
+    (tmp_path / inside).parent.mkdir(exist_ok=True)
+    (tmp_path / inside).symlink_to(scenes[format])
+    asked = format if format == "panoptic" else None
+    within, itself = (open_dataset(place, "val", asked) for place in (tmp_path, scenes[format]))
+    assert (within.names, within.xywh_px.tolist()) == (itself.names, itself.xywh_px.tolist())
+    assert set(within.notes) - set(itself.notes) == {
+        f"no annotations in {tmp_path} itself, but in {inside} inside"
+    }
+
+
+def test_segments_are_found_inside_too(tmp_path: Path, scenes: dict[str, Path]):
+    """A model with masks learns from the panoptic annotations of a folder inside."""
+    (tmp_path / "set").symlink_to(scenes["panoptic"])
+    assert format_with_stuff(tmp_path, "train", None) == "panoptic"
+
+
+def test_several_data_sets_are_not_mixed(tmp_path: Path):
+    """The nearest count; where there are several, the user says which."""
+    write(tmp_path / "a", "xml")
+    write(tmp_path / "b" / "deeper", "txt")
+    assert {part.format for part in find_parts(tmp_path).values()} == {"voc"}
+    write(tmp_path / "c", "txt")
+    with pytest.raises(DataError, match=re.escape("several data sets (a, c); name the folder")):
+        find_parts(tmp_path)
+    assert {part.format for part in find_parts(tmp_path, "voc").values()} == {"voc"}
+
+
+def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
+    """What is wrong inside is said only where nothing else is there to be read."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "x.yaml").write_text("names: [")
+    with pytest.raises(DataError, match=r"x\.yaml: cannot be read as YAML"):
+        find_parts(tmp_path)
+    write(tmp_path / "set", "txt")
+    assert {part.format for part in find_parts(tmp_path).values()} == {"yolo"}
+
+
+def test_what_lies_too_deep_is_not_looked_for(tmp_path: Path):
+    """A wrong folder is refused with what was looked for, not searched for ever."""
+    write(tmp_path / "a" / "b" / "c", "xml")
+    write(tmp_path / ".hidden", "xml")
+    with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found \.hid"):
+        find_parts(tmp_path)
+
+
+def test_two_formats_in_one_folder_are_said(tmp_path: Path):
+    """One of them is read, the user is told of the other, and --format takes it."""
+    write(tmp_path, "txt", "xml")
+    read = open_dataset(tmp_path, "train")
+    assert f"read as yolo, but {tmp_path} holds voc annotations too" in read.notes[0]
+    asked = open_dataset(tmp_path, "train", "voc")
+    assert asked.categories.names == ("dog",)
+    assert not any("annotations too" in note for note in open_dataset(tmp_path, "val", "voc").notes)
+
+
+def test_what_belongs_together_is_no_second_format(scenes: dict[str, Path]):
+    """Panoptic annotations beside those of objects are as COCO's own."""
+    assert not open_dataset(scenes["coco"], "val").notes
+
+
+def test_the_printed_commands_take_the_folder_as_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Survey, conversion and reading agree on what a folder holds."""
+    write(tmp_path / "with space" / "images", "xml")
+    data = str(tmp_path / "with space")
+    assert main(["survey", data]) == 0
+    assert f"setmatch train '{data}' --recipe" in capsys.readouterr().out
+    assert main(["convert-data", data, str(tmp_path / "out"), "--to", "coco"]) == 0
+    assert len(open_dataset(tmp_path / "out", "train")) + len(
+        open_dataset(tmp_path / "out", "val")
+    ) == len(list((tmp_path / "with space" / "images").glob("*.png")))
