@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from setmatch.errors import DataError
 from setmatch.structures import Preprocessing
 
 _SPLITS = ("train", "val", "test")
+_UNION = "trainval"  # of train and val, by the definition of VOC, so that sharing images is no leak
 _PUBLISHED_QUERIES = 100
 _RECIPE = "plan.yaml"
 Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
@@ -173,7 +174,7 @@ def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list
     if data.is_file():
         return {data.stem: open_dataset(data, "train", format)}, []
     splits: dict[str, Index] = {}
-    unreadable = []
+    found: list[Finding] = []
     others = sorted(name for name in parts if name != WHOLE and canonical(name) is None)
     for split in (*_SPLITS, *others):
         if not names_split(data, split, format):
@@ -188,8 +189,28 @@ def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list
         except DataError as error:
             done = "the whole split is unusable until this is mended"
             what = "split that cannot be read"
-            unreadable.append(Finding("mend", what, done, split, value=str(error)))
-    return splits, unreadable
+            if all(finding.value != str(error) for finding in found):  # val may be cut out of train
+                found.append(Finding("mend", what, done, split, value=str(error)))
+    return splits, [*found, *_count_once(splits)]
+
+
+def _count_once(splits: dict[str, Index]) -> Iterator[Finding]:
+    """Leave in trainval only what neither train nor val has, and say what it shares with them."""
+    union = splits.pop(_UNION, None)
+    if union is None:
+        return
+    counted = {
+        splits[split].path(image)
+        for split in ("train", "val")
+        if split in splits
+        for image in range(len(splits[split]))
+    }
+    further = [image for image in range(len(union)) if union.path(image) not in counted]
+    if further:
+        splits[_UNION] = union.choose(np.array(further, dtype=np.int64))
+    value = f"{len(union) - len(further)} of its {len(union)} images"
+    what, done = "trainval repeats train and val", "as VOC defines it; counted once"
+    yield Finding("note", what, done, _UNION, value=value)
 
 
 def _training(splits: Mapping[str, Index]) -> Index | None:
