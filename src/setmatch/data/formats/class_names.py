@@ -14,21 +14,25 @@ NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
 def read_names(folder: Path) -> list[str] | None:
     """Return the names in a folder's classes.txt, one a line; None where there is no such file.
 
+    Raises DataError as `names_in` does.
+    """
+    return next((names_in(folder / name) for name in NAME_FILES if (folder / name).is_file()), None)
+
+
+def names_in(path: Path) -> list[str] | None:
+    """Return the names in a text file, one a line; None where it is empty.
+
     Raises DataError when it cannot be read or a line in the middle is empty.
     """
-    for name in NAME_FILES:
-        path = folder / name
-        if path.is_file():
-            try:
-                lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-            names = [line.strip() for line in lines]
-            if not all(names):
-                empty = names.index("") + 1
-                raise DataError(f"{path}:{empty}: empty line; it would shift the classes after it")
-            return names or None
-    return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    names = [line.strip() for line in lines]
+    if not all(names):
+        empty = names.index("") + 1
+        raise DataError(f"{path}:{empty}: empty line; it would shift the classes after it")
+    return names or None
 
 
 def categories_of(

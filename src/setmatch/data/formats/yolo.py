@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import Float64
 from numpy.typing import NDArray
 
-from setmatch.data.folders import files_in
+from setmatch.data.folders import canonical, files_in
 from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, common_folder, file_wide
-from setmatch.data.formats.class_names import categories_of
+from setmatch.data.formats.class_names import NAME_FILES, categories_of
 from setmatch.data.formats.labels import Labels
 from setmatch.data.images import size_for_annotations
 from setmatch.data.index import Index, Repair
+from setmatch.data.pictures import SUFFIXES
 from setmatch.errors import DataError
 
 _BOX = 5  # numbers on a line with a box
@@ -47,17 +48,17 @@ def read_yolo(
     if not images:
         raise DataError(f"{source}: no image in this split")
     repairs: list[Repair] = []
+    sizes_px = _sizes_px(source, images, repairs)
+    listed = list(zip(images, labels, strict=True))
+    images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
     lines = [_lines(path, repairs) for path in labels]
-    _note_files(labels, lines, repairs)
+    _note_absent(labels, lines, repairs)
+    _note_further(listed, repairs)
     if names is None:
         names = [str(slot) for slot in range(_highest(labels) + 1)]
         found = f"no data.yaml and no classes.txt: {len(names)} classes"
         repairs.append(file_wide(found, "named by their numbers"))
     categories = categories_of(names, (), source, repairs, first_id=0)
-    sizes_px = _sizes_px(source, images, repairs)
-    there = [position for position, image in enumerate(images) if image in sizes_px]
-    images, labels = [images[position] for position in there], [labels[p] for p in there]
-    lines = [lines[position] for position in there]
     collected = Labels()
     for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
         height, width = sizes_px[image]
@@ -160,10 +161,10 @@ def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> Non
         labels.add_ring(points.ravel().tolist())
 
 
-def _note_files(
+def _note_absent(
     labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[Repair]
 ) -> None:
-    """Note images without label files, and label files without images."""
+    """Note images without label files; raises DataError where none has any."""
     absent = sum(of_image is None for of_image in lines)
     if absent:
         done = "without a label file: taken to show no object"
@@ -171,15 +172,20 @@ def _note_files(
     if absent == len(lines):
         folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
         raise DataError(f"{folders}: no label file for any of {len(lines)} images")
-    known = set(labels)
-    others = [
-        folder / name
-        for folder in sorted({path.parent for path in labels})
-        for name in files_in(folder, [".txt"])
-        if folder / name not in known and name != "classes.txt"
-    ]
-    done = "without an image: left out"
-    repairs.extend(Repair(path.name, None, "label file", done) for path in others)
+
+
+def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[Repair]) -> None:
+    """Note label files of which no image is known, in this split or beside it."""
+    images: dict[Path, set[str]] = {}
+    for image, label in listed:
+        images.setdefault(label.parent, set()).add(image.stem)
+    for place, beside in dict.fromkeys((image.parent, label.parent) for image, label in listed):
+        images[beside] |= {Path(name).stem for name in files_in(place, SUFFIXES)}
+    for folder in sorted(images):
+        for name in files_in(folder, [".txt"]):
+            stem = Path(name).stem
+            if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
+                repairs.append(Repair(name, None, "label file", "without an image: left out"))
 
 
 def _highest(labels: Sequence[Path]) -> int:

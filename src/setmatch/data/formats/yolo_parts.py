@@ -1,15 +1,16 @@
-"""Which folders hold YOLO labels, and of which split; what a data.yaml says about it."""
+"""Which folders hold YOLO labels, and of which split; what a data.yaml or obj.data says of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from setmatch.data.folders import canonical, files_in, split_folders, subfolders
-from setmatch.data.formats.class_names import NAME_FILES, read_names
+from setmatch.data.formats.class_names import NAME_FILES, names_in, read_names
 from setmatch.data.formats.columns import short
+from setmatch.data.formats.elsewhere import now_at
 from setmatch.data.formats.yolo import read_yolo
 from setmatch.data.index import Index
 from setmatch.data.parts import WHOLE, Part
@@ -17,39 +18,39 @@ from setmatch.data.pictures import SUFFIXES
 from setmatch.errors import DataError
 
 
-@dataclass(frozen=True)
-class YoloSplit:
-    """Where a split's images are: folders, with all below them, or text files that list them."""
-
-    sources: tuple[Path, ...]
-
-
 def find_yolo(folder: Path) -> dict[str, Part]:
     """Return the splits of YOLO labels in a folder.
 
-    Known are a data.yaml (or another YAML file with `names` and `train`), images/train with
-    labels/train, train/images with train/labels, images/ with labels/, and text files beside the
-    images. Raises DataError for a YAML file that is none, or leads to no images.
+    Known are a data.yaml (or another YAML file with `names` and `train`), darknet's obj.data,
+    images/train with labels/train, train/images with train/labels, text files beside the images,
+    and images/ with labels/; the last two may be divided by lists of images, train.txt and val.txt.
+    Raises DataError for a YAML file that is none.
     """
-    for name in files_in(folder, [".yaml", ".yml"]):
+    for name in files_in(folder, [".yaml", ".yml", ".data"]):
         tree = _tree(folder / name)
         if isinstance(tree, dict) and "names" in tree and ({"train", "val"} & set(tree)):
             return yolo_parts(folder / name)
-    names = [folder / name for name in NAME_FILES]
     splits = _bare(folder)
+    places = _places_of_names(folder, splits.values())
+    names = [place / name for place in places for name in NAME_FILES]
     return {
-        split: _part(folder, split, sources, names, partial(_names_beside, folder))
-        for split, sources in splits.items()
+        split: _part(folder, split, (source,), names, partial(_names_beside, places))
+        for split, source in splits.items()
     }
 
 
 def yolo_parts(config: Path) -> dict[str, Part]:
-    """Return the splits that a data.yaml names; raises DataError where it leads to no images."""
+    """Return the splits that a data.yaml or obj.data names.
+
+    One that leads nowhere is found, but cannot be read: a lost test split keeps nobody from
+    training. Raises DataError for a file that is none, or that leads from two splits to one place.
+    """
     tree = _tree(config)
     if not isinstance(tree, dict) or "names" not in tree:
         raise DataError(f"{config}: no 'names' of classes, so this is no YOLO data.yaml")
     names = _names(config, tree)
-    parts = {}
+    parts: dict[str, Part] = {}
+    given: dict[tuple[Path, ...], tuple[str, list[str]]] = {}
     for key, value in tree.items():
         split = canonical(key) if isinstance(key, str) else None
         if split is None or not value:
@@ -57,9 +58,24 @@ def yolo_parts(config: Path) -> dict[str, Part]:
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str) for each in values):
             raise DataError(f"{config}: '{key}' is {short(value)}, not a folder or a list of them")
-        sources = tuple(_place(config, tree, key, each) for each in values)
+        try:
+            sources = tuple(_place(config, tree, key, each) for each in values)
+        except DataError as error:
+            parts[split] = Part("yolo", split, config.parent, partial(_refuse, error), (config,))
+            continue
+        other, named = given.setdefault(sources, (key, values))
+        if named != values:
+            places = ", ".join(map(str, sources))
+            raise DataError(
+                f"{config}: '{other}' is {short(named)} and '{key}' is {short(values)}, but both "
+                f"lead to {places}; correct the paths"
+            )
         parts[split] = _part(config.parent, split, sources, [config], partial(list, names))
     return parts
+
+
+def _refuse(error: DataError) -> NoReturn:
+    raise error
 
 
 def _part(root: Path, split: str, sources: tuple[Path, ...], names: list[Path], known: Any) -> Part:
@@ -78,29 +94,58 @@ def _read(root: Path, sources: tuple[Path, ...], known: Any) -> Index:
     return read_yolo(root, images, labels, known())
 
 
-def _names_beside(folder: Path) -> list[str] | None:
-    places = (folder, folder / "labels", *split_folders(folder).values())
-    return next((names for place in places if (names := read_names(place))), None)
+def _places_of_names(folder: Path, sources: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the folders in which a classes.txt may be: those of the labels, and those above."""
+    labels = [_label_folder(source) for source in sources if source.is_dir()]
+    usual = (folder, folder / "labels", folder / "images")
+    return tuple(dict.fromkeys((*usual, *(label.parent for label in labels), *labels)))
 
 
-def _bare(folder: Path) -> dict[str, tuple[Path, ...]]:
+def _names_beside(places: Sequence[Path]) -> list[str] | None:
+    """Return the names of a classes.txt; of several, of which one goes on, the longest.
+
+    Raises DataError where two number the classes differently: LabelImg writes one in each folder.
+    """
+    found = [(place, names) for place in places if (names := read_names(place))]
+    if not found:
+        return None
+    longest, most = max(found, key=lambda each: len(each[1]))
+    for place, names in found:
+        if names != most[: len(names)]:
+            raise DataError(
+                f"{place}: its list of classes is {short(names)}, that of {longest} is "
+                f"{short(most)}; number the classes alike, or remove the list that is wrong"
+            )
+    return most
+
+
+def _bare(folder: Path) -> dict[str, Path]:
     """Return where the images of each split are, for a folder without a data.yaml."""
     images, labels = folder / "images", folder / "labels"
-    splits: dict[str, tuple[Path, ...]] = {}
+    splits: dict[str, Path] = {}
     if images.is_dir() and labels.is_dir():
-        for split, place in split_folders(images).items():
-            if files_in(labels / place.name, [".txt"]):
-                splits[split] = (place,)
-        if not splits and files_in(labels, [".txt"]):
-            return {WHOLE: (images,)}
+        inside = split_folders(images).items()
+        splits = {split: at for split, at in inside if files_in(labels / at.name, [".txt"])}
     for split, place in split_folders(folder).items():
         if split not in splits and files_in(place / "labels", [".txt"]):
-            splits[split] = (place / "images",)
+            splits[split] = place / "images"
         elif split not in splits and _has_pairs(place):
-            splits[split] = (place,)
-    if not splits and _has_pairs(folder):
-        return {WHOLE: (folder,)}
-    return splits
+            splits[split] = place
+    if splits:
+        return splits
+    if images.is_dir() and files_in(labels, [".txt"]):
+        return _lists(folder) or {WHOLE: images}
+    return _lists(folder) or {WHOLE: folder} if _has_pairs(folder) else {}
+
+
+def _lists(folder: Path) -> dict[str, Path]:
+    """Return the text files that are named like splits and list images."""
+    found: dict[str, Path] = {}
+    for name in files_in(folder, [".txt"]):
+        split = canonical(Path(name).stem)
+        if split is not None and any(path.is_file() for path in _images(folder / name)[:1]):
+            found[split] = folder / name
+    return found
 
 
 def _has_pairs(folder: Path) -> bool:
@@ -116,7 +161,13 @@ def _images(source: Path) -> list[Path]:
         lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{source}: cannot be read as a list of images ({error})") from None
-    return [source.parent / line.strip() for line in lines if line.strip() and "\0" not in line]
+    listed = [line.strip() for line in lines if line.strip() and "\0" not in line]
+    return [_now(source.parent, line, Path.is_file) for line in listed]
+
+
+def _now(folder: Path, given: str, there: Callable[[Path], bool]) -> Path:
+    """Return where a given path is now, or would be, were it anywhere."""
+    return next(filter(there, now_at(folder, given)), folder / given)
 
 
 def _below(folder: Path) -> list[Path]:
@@ -139,19 +190,24 @@ def _place(config: Path, tree: dict[Any, Any], key: str, value: str) -> Path:
     base = tree.get("path") or "."
     if not isinstance(base, str) or "\0" in base + value:
         raise DataError(f"{config}: 'path' is {short(base)}, not a folder")
-    here = config.parent
-    # Roboflow writes ../train/images for train/images beside the file.
-    inner = value.lstrip("./")
-    tried = [here / base / value, here / value, here / inner]
-    for place in tried:
-        if place.exists():
-            return place
-    shown = ", ".join(map(str, dict.fromkeys(tried)))
-    raise DataError(f"{config}: '{key}' is {value!r}, but none of {shown} exists; correct the path")
+    place = next(filter(Path.exists, _tried(config.parent, base, value)), None)
+    if place is None:
+        shown = ", ".join(dict.fromkeys(map(str, _tried(config.parent, base, value))))
+        raise DataError(
+            f"{config}: '{key}' is {value!r}, but none of {shown} exists; correct the path"
+        )
+    return place
+
+
+def _tried(here: Path, base: str, value: str) -> Iterator[Path]:
+    yield here / base / value
+    yield from now_at(here, value)
 
 
 def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
     names = tree["names"]
+    if config.suffix == ".data":
+        names = names_in(_place(config, tree, "names", str(names)))
     if isinstance(names, dict):
         keys = list(names)
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
@@ -170,7 +226,11 @@ def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
 
 def _tree(config: Path) -> Any:
     try:
-        return yaml.safe_load(config.read_text(encoding="utf-8-sig"))
+        text = config.read_text(encoding="utf-8-sig")
+        if config.suffix == ".data":
+            pairs = (line.partition("=") for line in text.splitlines())
+            return {key.strip(): value.strip() for key, _, value in pairs}
+        return yaml.safe_load(text)
     except OSError as error:
         raise DataError(f"{config}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:

@@ -42,7 +42,8 @@ def place(finding: Finding) -> str:
         where += f", annotation {finding.annotation}"
     if finding.line is not None:
         where += f", line {finding.line}"
-    return ": ".join(part for part in (where, finding.value) if part)
+    value = "" if finding.value == finding.file else finding.value
+    return ": ".join(part for part in (where, value) if part)
 
 
 def expected_time(plan: Plan) -> str:

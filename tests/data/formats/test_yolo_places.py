@@ -1,0 +1,163 @@
+"""YOLO: where images, labels and class names are, whoever wrote the paths, and wherever."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from setmatch.data.formats.elsewhere import now_at
+from setmatch.data.opening import open_dataset
+from setmatch.data.survey.report import survey
+from setmatch.errors import DataError
+
+BOX = "1 0.5 0.5 0.5 0.5\n"
+NAMES = "names: [cat, dog]\n"
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    """Write texts, and pictures for names that end in png."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            Image.new("RGB", (60, 40)).save(path)
+        else:
+            path.write_bytes(content.encode())
+    return root
+
+
+def pairs(*names: str, images: str = "{}/images", labels: str = "{}/labels") -> dict[str, str]:
+    """Return a picture and its labels for every name "split/stem"."""
+    files = {}
+    for split, stem in (name.split("/") for name in names):
+        files[f"{images.format(split)}/{stem}.png"] = ""
+        files[f"{labels.format(split)}/{stem}.txt"] = BOX
+    return files
+
+
+def check(root: Path) -> None:
+    """The picture a is for training, b for validation, each with its object."""
+    for split, stem in (("train", "a"), ("val", "b")):
+        index = open_dataset(root, split)
+        assert [index.path(image).stem for image in range(len(index))] == [stem]
+        assert index.categories.names == ("cat", "dog")
+        assert index.slots.tolist() == [1]
+        assert index.repairs == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "../{}/images",
+        "../../{}/images",
+        "/content/datasets/set/{}/images",
+        r"C:\Users\me\set\{}\images",
+        r"..\{}\images",
+        "set/{}/images/",
+        "./{}/images",
+    ],
+)
+@pytest.mark.parametrize("names", [NAMES, "names: {0: cat, 1: dog}\n", "names:\n- cat\n- dog\n"])
+def test_folders_of_another_machine_are_found_here(tmp_path: Path, given: str, names: str):
+    """Paths that Roboflow, notebooks and Windows wrote lead to what lies beside the file."""
+    config = f"nc: 2\n{names}train: {given.format('train')}\nval: {given.format('valid')}\n"
+    check(write(tmp_path / "mine", pairs("train/a", "valid/b") | {"data.yaml": config}))
+
+
+def test_the_path_as_given_comes_first(tmp_path: Path):
+    """A folder that is where the file says it is, is meant."""
+    assert list(now_at(tmp_path, "../x/images")) == [
+        tmp_path / "../x/images",
+        tmp_path / "x/images",
+        tmp_path / "images",
+    ]
+
+
+def test_two_splits_are_not_led_to_the_same_images(tmp_path: Path):
+    """Where the folders of splits are lost, neither is taken from the images that are left."""
+    config = NAMES + "train: ../train/images\nval: ../valid/images\n"
+    write(tmp_path, {"data.yaml": config, "images/a.png": "", "labels/a.txt": BOX})
+    with pytest.raises(DataError, match=r"'train' is .*'val' is .*but both lead to .*images"):
+        open_dataset(tmp_path, "train")
+
+
+def test_a_lost_test_split_keeps_nobody_from_training(tmp_path: Path):
+    """It is named by whoever asks for it, and by the survey."""
+    config = NAMES + "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    check(write(tmp_path, pairs("train/a", "valid/b") | {"data.yaml": config}))
+    with pytest.raises(DataError, match=r"'test' is '\.\./test/images', but none of"):
+        open_dataset(tmp_path, "test")
+    found = survey(tmp_path, has_gpu=False)
+    assert [(each.what, each.split) for each in found.findings if each.severity == "mend"] == [
+        ("split that cannot be read", "test")
+    ]
+
+
+DARKNET = "classes = 2\ntrain = data/train.txt\nvalid = data/val.txt\nnames = data/obj.names\n"
+
+
+@pytest.mark.parametrize("folder", ["obj_train_data", "img"])
+@pytest.mark.parametrize("before", ["data/", "/home/me/darknet/data/", "", "x64\\data\\"])
+@pytest.mark.parametrize("named", [True, False])
+def test_darknets_files_are_read(tmp_path: Path, folder: str, before: str, named: bool):
+    """obj.data, or the lists alone: as Yolo_mark and CVAT leave them."""
+    files = pairs(f"{folder}/a", f"{folder}/b", images="{}", labels="{}")
+    lists = {
+        f"{split}.txt": f"{before}{folder}/{stem}.png\r\n"
+        for split, stem in (("train", "a"), ("val", "b"))
+    }
+    write(tmp_path, files | lists | {"obj.names": "cat\ndog\n"})
+    if named:
+        write(tmp_path, {"obj.data": DARKNET})
+    check(tmp_path)
+
+
+def test_lists_divide_one_folder(tmp_path: Path):
+    """train.txt and val.txt count, and a label of the other split is no label without an image."""
+    files = pairs("x/a", "x/b", images="images", labels="labels")
+    lists = {"train.txt": "images/a.png\n", "val.txt": "./images/b.png\n"}
+    check(write(tmp_path, files | lists | {"classes.txt": "cat\ndog\n"}))
+    # Some other text file called like a split divides nothing.
+    write(tmp_path, {"train.txt": "epoch 1\n", "val.txt": ""})
+    assert sum(len(open_dataset(tmp_path, split)) for split in ("train", "val")) == 2
+
+
+def test_a_label_without_an_image_is_named(tmp_path: Path):
+    """Unless it is that of an image which is named already, or no label file at all."""
+    files = pairs("train/a", "valid/b") | {"train/labels/c.txt": BOX, "classes.txt": "cat\ndog\n"}
+    write(tmp_path, files | {"train/labels/classes.txt": "cat\ndog\n"})
+    (tmp_path / "train/images/d.png").write_bytes(b"")
+    write(tmp_path, {"train/labels/d.txt": BOX})
+    repairs = open_dataset(tmp_path, "train").repairs
+    assert [(repair.file, repair.done.split(":")[0]) for repair in repairs] == [
+        ("d.png", "image file that cannot be read"),
+        ("c.txt", "without an image"),
+    ]
+
+
+def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
+    """An export of annotations alone asks for the pictures."""
+    labels = {"obj_train_data/a.txt": BOX, "train.txt": "data/obj_train_data/a.png\n"}
+    write(tmp_path, labels | {"obj.data": DARKNET.replace("val.txt", "train.txt")})
+    write(tmp_path, {"obj.names": "cat\ndog\n"})
+    with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; complete"):
+        open_dataset(tmp_path, "train")
+    found = survey(tmp_path, has_gpu=False)
+    assert [each.what for each in found.findings] == ["split that cannot be read"]
+
+
+@pytest.mark.parametrize(
+    "place", [".", "labels", "images", "train", "train/labels", "valid/labels"]
+)
+def test_a_list_of_classes_is_found_wherever_tools_put_it(tmp_path: Path, place: str):
+    """LabelImg and Label Studio leave it with the labels, or above them."""
+    check(write(tmp_path, pairs("train/a", "valid/b") | {f"{place}/classes.txt": "cat\ndog\n"}))
+
+
+def test_lists_of_classes_that_differ_are_refused(tmp_path: Path):
+    """LabelImg numbers classes by folder: one that goes on is the same, another order is not."""
+    write(tmp_path, pairs("train/a", "valid/b") | {"train/labels/classes.txt": "cat\n"})
+    check(write(tmp_path, {"valid/labels/classes.txt": "cat\ndog\n"}))
+    write(tmp_path, {"train/labels/classes.txt": "dog\ncat\nant\n"})
+    with pytest.raises(DataError, match=r"\['cat', 'dog'\].*\['dog', 'cat', 'ant'\].*alike"):
+        open_dataset(tmp_path, "train")
