@@ -121,3 +121,34 @@ def test_the_printed_commands_take_the_folder_as_given(
     assert len(open_dataset(tmp_path / "out", "train")) + len(
         open_dataset(tmp_path / "out", "val")
     ) == len(list((tmp_path / "with space" / "images").glob("*.png")))
+
+
+@pytest.mark.parametrize("wrong", ["set1", "set1/images", "ste", "set/imgaes"])
+def test_a_slip_in_a_path_is_answered_with_what_was_meant(tmp_path: Path, wrong: str):
+    """The nearest name in the last folder that there is."""
+    write(tmp_path / "set" / "images", "xml")
+    meant = tmp_path / ("set/images" if wrong == "set/imgaes" else "set")
+    with pytest.raises(
+        DataError, match=re.escape(f"no such file or folder; did you mean {meant}?")
+    ):
+        find_parts(tmp_path / wrong)
+    with pytest.raises(DataError, match="no such file or folder; give a data set's folder"):
+        find_parts(tmp_path / "quite" / "other")
+
+
+def test_the_wrong_format_is_answered_with_the_right_one(tmp_path: Path):
+    """Whoever asks for YOLO where there is VOC is told so."""
+    write(tmp_path, "xml", pictures=1)
+    with pytest.raises(
+        DataError, match=r"looked for YOLO .*; found voc annotations, 0\.png, 0\.xml"
+    ):
+        find_parts(tmp_path, "yolo")
+
+
+@pytest.mark.parametrize("name", ["0.xml", "0.png", "0.txt", "labels.csv"])
+def test_a_file_that_is_no_data_set_is_refused_as_such(tmp_path: Path, name: str):
+    """One annotation file, picture or table is not called broken JSON."""
+    write(tmp_path, "xml", "txt", pictures=1)
+    (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
+    with pytest.raises(DataError, match=r"no COCO JSON and no data\.yaml; give one of these"):
+        find_parts(tmp_path / name)

@@ -1,5 +1,6 @@
 """Where in a folder a data set lies, and in which format."""
 
+import difflib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -58,9 +59,7 @@ def look(path: Path, format: str | None = None) -> Found:
     if path.is_file():
         return Found(path, _parts_of_file(path, format))
     if not path.is_dir():
-        raise DataError(
-            f"{path}: no such file or folder; give a data set's folder or its COCO JSON"
-        )
+        raise DataError(f"{path}: no such file or folder; {_meant(path)}")
     parts = _parts(path, format)
     found = _inside(path, format) if parts is None else Found(path, parts)
     return found if format is not None else replace(found, notes=(*found.notes, *_beside(found)))
@@ -98,8 +97,28 @@ def _inside(folder: Path, format: str | None) -> Found:
     looks = "; ".join(_LOOKS.values() if format is None else [_LOOKS[format]])
     raise DataError(
         f"{folder}: no annotations found, here or up to {_DEEPEST} folders deep; looked for "
-        f"{looks}; found {_listing(folder)}"
+        f"{looks}; found {_without(folder, format)}{_listing(folder)}"
     )
+
+
+def _without(folder: Path, format: str | None) -> str:
+    """Say what a folder is found to hold where no format is asked for, if anything."""
+    if format is not None:
+        with suppress(DataError):
+            return f"{next(iter(look(folder).parts.values())).format} annotations, "
+    return ""
+
+
+def _meant(path: Path) -> str:
+    """Say which file or folder was perhaps meant by a path that leads nowhere."""
+    missing = path
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    names = [name for name, _ in entries(missing.parent)]
+    alike = difflib.get_close_matches(missing.name, names, 1)
+    if alike:
+        return f"did you mean {missing.with_name(alike[0])}?"
+    return "give a data set's folder or its COCO JSON"
 
 
 def _beside(found: Found) -> tuple[str, ...]:
@@ -121,7 +140,12 @@ def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
         return yolo_parts(path)
     if format in ("yolo", "voc"):
         raise DataError(f"{path}: a file; give the data set's folder to read it as {format}")
-    panoptic = format == "panoptic" or (format is None and kind_of(path) == "panoptic")
+    kind = kind_of(path)
+    if kind is None and path.suffix.lower() != ".json":
+        raise DataError(
+            f"{path}: no COCO JSON and no data.yaml; give one of these, or the data set's folder"
+        )
+    panoptic = format == "panoptic" or (format is None and kind == "panoptic")
     return {WHOLE: coco_part(path, WHOLE, "panoptic" if panoptic else "coco")}
 
 
