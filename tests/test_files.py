@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,31 @@ def test_a_failed_write_after_bytes_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError), whole_file(path) as aside:
         aside.open("w").writelines(["half", 0])  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The one that was asked for: the system names none, or the one that is written beside it."""
+    path = tmp_path / "file.txt"
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as raised, whole_file(path) as to:
+        to.write_text("whole")
+    assert raised.value.filename == str(path)
+    monkeypatch.undo()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as raised, whole_file(path) as to:
+        to.write_text("whole")
+    assert raised.value.filename == str(path)
+
+
+def test_another_files_error_keeps_its_name(tmp_path: Path):
+    """What cannot be read while writing is not what cannot be written."""
+    with pytest.raises(FileNotFoundError) as raised, whole_file(tmp_path / "file.txt"):
+        (tmp_path / "source.txt").read_text()
+    assert raised.value.filename == str(tmp_path / "source.txt")
 
 
 def test_what_cannot_be_written_is_named_before_the_work(tmp_path: Path):

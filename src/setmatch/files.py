@@ -36,6 +36,7 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
 
     When the block fails or the process is killed, `path` is what it was. Missing folders are made.
     A file that need not be `lasting` may be damaged when the power fails, but is there sooner.
+    Raises OSError that names `path`, whatever it was called while it was written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
@@ -45,6 +46,11 @@ def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
             with aside.open("rb") as written:
                 os.fsync(written.fileno())
         aside.replace(path)
+    except OSError as error:
+        # A full disk names no file at all.
+        if error.filename not in (None, str(aside)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
 

@@ -157,7 +157,7 @@ def test_the_copy_lies_as_the_original(folder: Path, tmp_path: Path):
 
 def test_other_formats_become_coco(tmp_path: Path):
     """Of a YOLO folder the copy is COCO JSON; what reading it changed is listed with its line."""
-    data, out = tmp_path / "data", tmp_path / "out"
+    data, out = tmp_path / "set" / "data", tmp_path / "out"
     for kind in ("images", "labels"):
         (data / kind / "train").mkdir(parents=True)
     Image.new("RGB", (60, 40)).save(data / "images" / "train" / "a.png")
@@ -167,3 +167,7 @@ def test_other_formats_become_coco(tmp_path: Path):
     (kept,) = json.loads((out / "annotations" / "train.json").read_text())["annotations"]
     assert kept["bbox"] == pytest.approx([24, 16, 12, 8])
     assert any(change.entry == "line 2" for change in changes)
+    with pytest.raises(DataError, match="or be read instead of them"):
+        write_mended(data, data)
+    with pytest.raises(DataError, match="or be read instead of them"):
+        write_mended(data.parent, data)

@@ -168,6 +168,18 @@ def test_the_command_ends_with_0_when_nothing_must_be_mended(sound: Path, capsys
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("option", ["--json", "--html", "--recipe", "--fix"])
+def test_where_it_cannot_write_is_said_before_the_work(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+):
+    """No picture is opened for a page that nobody will get."""
+    (tmp_path / "file").write_text("")
+    assert main(["survey", str(sound), option, str(tmp_path / "file" / "out")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "file is no folder; name another" in said.err
+
+
 def test_a_split_that_cannot_be_read_is_a_finding(sound: Path, tmp_path: Path):
     """The other splits are surveyed all the same."""
     for path in sound.rglob("*"):

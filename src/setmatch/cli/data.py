@@ -50,8 +50,14 @@ def survey(
     from setmatch.data.survey.report import survey
     from setmatch.data.survey.terminal import shown
     from setmatch.data.survey.write import write_json, write_recipe
+    from setmatch.files import require_file, require_folder
     from setmatch.train.timing import seconds_per_step
 
+    for path in (json, html, recipe):
+        if path is not None:
+            require_file(path)
+    if fix is not None:
+        require_folder(fix)
     timer = seconds_per_step if time else None
     found = survey(data, format=format, all_images=all_images, timer=timer, progress=True)
     found = replace(found, recipe=recipe)

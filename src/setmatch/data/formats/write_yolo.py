@@ -54,7 +54,9 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return [
         *counted(crowds, "crowds", "left out, YOLO has none"),
-        *counted(boxes, "objects", "written as boxes, because their outline has another hull"),
+        *counted(
+            boxes, "objects", "written as boxes: their outline has another hull, or is no polygon"
+        ),
         *counted(turned, "images", "annotated on the unturned file; YOLO will turn it (EXIF)"),
     ]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from setmatch.data.formats.write_coco import coco_tree
 from setmatch.data.index import Index, Repair
-from setmatch.data.looking import find_parts
+from setmatch.data.looking import look
 from setmatch.data.ragged import unpack
 from setmatch.data.survey.facts import images_of
 from setmatch.errors import DataError
@@ -47,17 +47,23 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
     where the index found them. out/changes.json lists every change. Raises DataError for files
     that cannot be read, and where a copy would replace its original.
     """
+    found = look(data, format)
+    places = (data if data.is_dir() else data.parent, found.folder)
+    if out.resolve() in [place.resolve() for place in places]:
+        raise DataError(
+            f"{out}: the copies would replace the originals, or be read instead of them; name "
+            "another folder"
+        )
     changes: list[Change] = []
     done: set[Path] = set()
-    for part in find_parts(data, format).values():
+    for part in found.parts.values():
         copied = part.format == "coco"
         if copied and part.source in done:
             continue
         done.add(part.source)
         place = part.source.name if data.is_file() else part.source.relative_to(data)
         name = Path(place) if copied else Path("annotations", f"{part.split}.json")
-        if (out / name).resolve() == part.source.resolve():
-            raise DataError(f"{out}: the copies would replace the originals; name another folder")
+
         index = part.read()
         if copied:
             tree = json.loads(part.source.read_bytes())
