@@ -161,3 +161,11 @@ def test_lists_of_classes_that_differ_are_refused(tmp_path: Path):
     write(tmp_path, {"train/labels/classes.txt": "dog\ncat\nant\n"})
     with pytest.raises(DataError, match=r"\['cat', 'dog'\].*\['dog', 'cat', 'ant'\].*alike"):
         open_dataset(tmp_path, "train")
+
+
+def test_upper_case_suffixes_are_read(tmp_path: Path):
+    """Cameras and old tools write them, for pictures and labels alike."""
+    write(tmp_path, pairs("train/a", "valid/b") | {"classes.txt": "cat\ndog\n"})
+    for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("?.txt")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    check(tmp_path)

@@ -89,8 +89,16 @@ def _part(root: Path, split: str, sources: tuple[Path, ...], names: list[Path], 
 
 def _read(root: Path, sources: tuple[Path, ...], known: Any) -> Index:
     images = [image for source in sources for image in _images(source)]
-    folders = {folder: _label_folder(folder) for folder in {image.parent for image in images}}
-    labels = [folders[image.parent] / f"{image.stem}.txt" for image in images]
+    beside = {folder: _label_folder(folder) for folder in {image.parent for image in images}}
+    # As they are spelt: a.TXT is no other file than a.txt for whoever wrote it.
+    there = {
+        folder: {Path(name).stem: name for name in files_in(folder, [".txt"])}
+        for folder in set(beside.values())
+    }
+    labels = []
+    for image in images:
+        folder = beside[image.parent]
+        labels.append(folder / there[folder].get(image.stem, f"{image.stem}.txt"))
     return read_yolo(root, images, labels, known())
 
 
