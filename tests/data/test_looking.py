@@ -152,3 +152,10 @@ def test_a_file_that_is_no_data_set_is_refused_as_such(tmp_path: Path, name: str
     (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
     with pytest.raises(DataError, match=r"no COCO JSON and no data\.yaml; give one of these"):
         find_parts(tmp_path / name)
+
+
+def test_an_undivided_set_has_no_test_split_and_says_why(tmp_path: Path):
+    """Validation images can be held out of it; what to test on is the user's to say."""
+    write(tmp_path, "xml")
+    with pytest.raises(DataError, match="no split 'test', since nothing divides its voc annot"):
+        open_dataset(tmp_path, "test")

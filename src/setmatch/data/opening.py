@@ -51,6 +51,10 @@ def _to_divide(parts: dict[str, Part], split: str) -> Part | None:
 
 def _no_split(path: Path, split: str, parts: dict[str, Part]) -> DataError:
     kind = next(iter(parts.values())).format
+    if WHOLE in parts:
+        return DataError(
+            f"{path}: no split {split!r}, since nothing divides its {kind} annotations"
+        )
     found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
     return DataError(f"{path}: no split {split!r} among its {kind} annotations; found {found}")
 
