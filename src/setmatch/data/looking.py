@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.folders import entries, subfolders
@@ -61,8 +61,7 @@ def look(path: Path, format: str | None = None) -> Found:
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; {_meant(path)}")
     parts = _parts(path, format)
-    found = _inside(path, format) if parts is None else Found(path, parts)
-    return found if format is not None else replace(found, notes=(*found.notes, *_beside(found)))
+    return _inside(path, format) if parts is None else Found(path, parts)
 
 
 def _parts(folder: Path, format: str | None) -> dict[str, Part] | None:
@@ -121,8 +120,13 @@ def _meant(path: Path) -> str:
     return "give a data set's folder or its COCO JSON"
 
 
-def _beside(found: Found) -> tuple[str, ...]:
-    """Say which further formats a folder holds: who knows which annotations are the good ones."""
+def further_formats(found: Found) -> tuple[str, ...]:
+    """Say which further formats a folder holds: who knows which annotations are the good ones.
+
+    Lists every folder of pictures some times, which takes a second for a hundred thousand.
+    """
+    if found.folder.is_file():
+        return ()
     taken = next(iter(found.parts.values())).format
     alike = _OF_ONE_KIND if taken in _OF_ONE_KIND else {taken}
     others = []

@@ -12,7 +12,7 @@ from setmatch.data.folders import canonical, words_for
 from setmatch.data.formats.coco_parts import find_panoptic
 from setmatch.data.holdout import held_out
 from setmatch.data.index import Index
-from setmatch.data.looking import find_parts, look
+from setmatch.data.looking import find_parts, further_formats, look
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
@@ -27,7 +27,9 @@ def open_dataset(data: str | Path, split: str, format: str | None = None) -> Ind
     path = Path(data)
     found = look(path, format)
     index = _opened(path, split, found.parts)
-    return replace(index, notes=(*found.notes, *index.notes))
+    # Asked only by who learns: it takes longer than opening what is in the cache.
+    others = further_formats(found) if format is None and canonical(split) == "train" else ()
+    return replace(index, notes=(*found.notes, *others, *index.notes))
 
 
 def _opened(path: Path, split: str, parts: dict[str, Part]) -> Index:

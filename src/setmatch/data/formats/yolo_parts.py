@@ -157,8 +157,9 @@ def _lists(folder: Path) -> dict[str, Path]:
 
 
 def _has_pairs(folder: Path) -> bool:
-    stems = {Path(name).stem for name in files_in(folder, SUFFIXES)}
-    return any(Path(name).stem in stems for name in files_in(folder, [".txt"]))
+    labels = files_in(folder, [".txt"])  # first, since most folders have none
+    stems = {Path(name).stem for name in files_in(folder, SUFFIXES)} if labels else set()
+    return any(Path(name).stem in stems for name in labels)
 
 
 def _images(source: Path) -> list[Path]:
