@@ -159,3 +159,10 @@ def test_an_undivided_set_has_no_test_split_and_says_why(tmp_path: Path):
     write(tmp_path, "xml")
     with pytest.raises(DataError, match="no split 'test', since nothing divides its voc annot"):
         open_dataset(tmp_path, "test")
+
+
+def test_a_data_yaml_is_of_one_format_only(tmp_path: Path):
+    """To ask for another is refused as that, not as a broken file."""
+    (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
+    with pytest.raises(DataError, match="such a file is YOLO's; leave out --format coco"):
+        find_parts(tmp_path / "data.yaml", "coco")

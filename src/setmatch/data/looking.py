@@ -140,7 +140,9 @@ def further_formats(found: Found) -> tuple[str, ...]:
 
 
 def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
-    if path.suffix.lower() in (".yaml", ".yml", ".data") and format in (None, "yolo"):
+    if path.suffix.lower() in (".yaml", ".yml", ".data"):
+        if format not in (None, "yolo"):
+            raise DataError(f"{path}: such a file is YOLO's; leave out --format {format}")
         return yolo_parts(path)
     if format in ("yolo", "voc"):
         raise DataError(f"{path}: a file; give the data set's folder to read it as {format}")

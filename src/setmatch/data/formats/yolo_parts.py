@@ -229,7 +229,10 @@ def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
         if type(name) not in (str, int) or not str(name).strip():
             raise DataError(f"{config}: 'names' has {short(name)}; write class names in quotes")
     if "nc" in tree and tree["nc"] != len(names):
-        raise DataError(f"{config}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}")
+        raise DataError(
+            f"{config}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; correct the one "
+            "that is wrong"
+        )
     return [str(name) for name in names]
 
 
