@@ -13,6 +13,7 @@ from setmatch.cli import main
 from setmatch.data.conversion import WRITERS, convert_dataset
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
+from setmatch.data.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
 
 TRIANGLE = [3.25, 2.0, 30.1, 2.5, 10.0, 20.75]
@@ -127,7 +128,7 @@ def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
 
 def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
     """Boxes go before polygons, and crowds would be taken for objects: both are said."""
-    done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo")
+    done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", splits=["train"])
     assert done.notes == (
         "1 crowds: left out, YOLO has none",
         "1 objects: written as boxes: their outline has another hull, or is no polygon",
@@ -144,6 +145,21 @@ def test_yolo_places_are_beside_the_file_that_names_them(tmp_path: Path):
     convert_dataset(source, tmp_path / "yolo", "yolo")
     lines = (tmp_path / "yolo" / "data.yaml").read_text().splitlines()
     assert lines[:2] == ["train: images/train", "val: images/val"]
+
+
+def test_yolo_gets_the_validation_split_that_training_would_hold_out(tmp_path: Path):
+    """Software for YOLO refuses a data.yaml without one; the divided set is learnt from alike."""
+    source = tmp_path / "scenes"
+    write_scenes(source, 24, 1, 64, 0, workers=0)
+    (source / "annotations" / "val.json").unlink()
+    made = convert_dataset(source, tmp_path / "yolo", "yolo")
+    assert any("held out" in note for note in made.notes)
+    for split in ("train", "val"):
+        ours, theirs = (open_dataset(place, split) for place in (source, tmp_path / "yolo"))
+        assert_same(ours, theirs, within_px=1e-6)
+    assert convert_dataset(source, tmp_path / "coco", "coco").images == {"train": 24}
+    whole = convert_dataset(source / "annotations" / "train.json", tmp_path / "whole", "yolo")
+    assert whole.images == {"train": 24}  # a single file is one split
 
 
 def test_images_of_one_name_stay_apart(tmp_path: Path):
@@ -217,6 +233,8 @@ def test_the_command_line_converts(tmp_path: Path, capsys):
     root = rich(tmp_path / "a")
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "yolo"]) == 0
     out = capsys.readouterr().out
-    assert "train: 3 images, 4 annotations\ntest: 3 images, 0 annotations\n1 crowds" in out
+    assert "train: 2 images, 3 annotations\ntest: 3 images, 0 annotations\nval: 1 image" in out
+    assert "held out" in out
+    assert "1 crowds: left out, YOLO has none" in out
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "voc"]) == 2
     assert "is there already" in capsys.readouterr().err

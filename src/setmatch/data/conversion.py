@@ -11,8 +11,9 @@ from setmatch.data.formats.write_coco import write_coco
 from setmatch.data.formats.write_voc import write_voc
 from setmatch.data.formats.write_yolo import write_yolo
 from setmatch.data.formats.written import SplitToWrite, distinct_names
-from setmatch.data.index import Repair
+from setmatch.data.index import Index, Repair
 from setmatch.data.looking import find_parts
+from setmatch.data.opening import open_dataset
 from setmatch.data.parts import WHOLE, Part
 from setmatch.data.ragged import unpack
 from setmatch.errors import ConfigError, DataError
@@ -48,7 +49,8 @@ def convert_dataset(
     """Write a data set in the format `to`: its train, val and test splits, or those of `splits`.
 
     Boxes stay exact in COCO and VOC, and within a millionth of a pixel in YOLO. Images are copied,
-    or with `link` linked. What nothing divides becomes the split "train". Raises ConfigError for
+    or with `link` linked. What nothing divides becomes the split "train"; for YOLO, whose software
+    asks for a validation split, what training would hold out becomes that. Raises ConfigError for
     a `destination` that is not empty or an unknown format, DataError for what cannot be read.
     """
     destination = Path(destination)
@@ -56,11 +58,12 @@ def convert_dataset(
         raise ConfigError(f"--to {to}: unknown format; known are {', '.join(WRITERS)}")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: is there already; name a folder that is new or empty")
-    parts = _chosen(Path(source), find_parts(Path(source), format), splits)
+    indexes = _chosen(Path(source), format, splits)
+    if to == "yolo" and not splits:
+        indexes = _with_validation(Path(source), format, indexes)
     taken: set[str] = set()
     written = []
-    for name, part in parts.items():
-        index = cached(part)
+    for name, index in indexes.items():
         if to != "voc":
             taken = set()
         names = unpack(index.names, index.name_offsets)
@@ -78,11 +81,28 @@ def convert_dataset(
         {split.name: len(split.index) for split in written},
         {split.name: len(split.index.slots) for split in written},
         tuple(repair for split in written for repair in split.index.repairs),
-        tuple(notes),
+        tuple(dict.fromkeys([*(note for each in written for note in each.index.notes), *notes])),
     )
 
 
-def _chosen(source: Path, parts: dict[str, Part], splits: Sequence[str]) -> dict[str, Part]:
+def _chosen(source: Path, format: str | None, splits: Sequence[str]) -> dict[str, Index]:
+    parts = _parts(source, find_parts(source, format), splits)
+    return {name: cached(part) for name, part in parts.items()}
+
+
+def _with_validation(
+    source: Path, format: str | None, indexes: dict[str, Index]
+) -> dict[str, Index]:
+    """Return the splits with one for validation, where training images can be held out for it."""
+    if source.is_file() or "train" not in indexes or "val" in indexes:
+        return indexes
+    training = open_dataset(source, "train", format)
+    if len(training) == len(indexes["train"]):  # too few, as its notes say
+        return indexes | {"train": training}
+    return {**indexes, "train": training, "val": open_dataset(source, "val", format)}
+
+
+def _parts(source: Path, parts: dict[str, Part], splits: Sequence[str]) -> dict[str, Part]:
     if not splits:
         if WHOLE in parts:
             return {"train": parts[WHOLE]}
