@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setmatch.data.flatfile import read_arrays, write_arrays
+from setmatch.data.formats.absent import UNREADABLE
 from setmatch.data.index import Index, PanopticFiles, Repair
 from setmatch.data.outlines import Outlines
 from setmatch.data.parts import Part
 from setmatch.files import cache_folder
 from setmatch.structures import Categories
 
-_FORMAT = 5  # of the kept files; to be raised with any change to what readers make of a data set
+_FORMAT = 6  # of the kept files; to be raised with any change to what readers make of a data set
 _WORTH_S = 0.5  # what is read quicker is not kept
 _SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its size and time
 
@@ -44,7 +45,10 @@ def cached(part: Part) -> Index:
     index = part.read()
     if time.perf_counter() - start < _WORTH_S:
         return index
-    stamps = {folder: _stamp(folder, deep=False) for folder in _image_folders(index)} | stamps
+    # An image that could not be read may be mended in place, which no folder notices.
+    damaged = {index.images / each.file for each in index.repairs if each.done == UNREADABLE}
+    places = {*_image_folders(index), *damaged}
+    stamps = {place: _stamp(place, deep=False) for place in places} | stamps
     header = _header(index, {str(place.absolute()): stamp for place, stamp in stamps.items()})
     try:
         write_arrays(path, header, _arrays(index))

@@ -1,11 +1,10 @@
-"""Annotated images without a file: few are left out by name in every format, many are refused."""
+"""Annotated images without a usable file: few are left out by name, many are refused."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.conversion import convert_dataset
@@ -87,7 +86,71 @@ def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
     damaged.write_bytes(b"")
     xml = data / "Annotations" / f"{damaged.stem}.xml"
     xml.write_text(xml.read_text().replace("<width>64</width>", "<width>0</width>"))
-    Image.open(pictures(data)[4]).close()
     index = open_dataset(data, "train")
     (repair,) = (each for each in index.repairs if "cannot be read: left out" in each.done)
     assert (repair.file, repair.value) == (xml.name, damaged.name)
+
+
+@pytest.mark.parametrize("kind", ["coco", "panoptic"])
+@pytest.mark.parametrize("damaged", [1, 3])
+def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: int):
+    """Its objects are left out one by one; of 24 images three are too many, and named."""
+    data = shutil.copytree(scenes[kind], tmp_path / kind)
+    source = data / "annotations" / ("panoptic_train.json" if kind == "panoptic" else "train.json")
+    tree = json.loads(source.read_text())
+    del tree["images"][3]["width"], tree["images"][7]["height"], tree["images"][11]["width"]
+    source.write_text(json.dumps(tree))
+    for path in pictures(data)[3 : 3 + 4 * damaged : 4]:
+        path.write_bytes(b"<html>404</html>")
+    if damaged == 3:
+        with pytest.raises(DataError, match=r"3 of 24 image files are unreadable: .*; complete"):
+            open_dataset(source, "train", kind)
+        return
+    index = open_dataset(source, "train", kind)
+    name = tree["images"][3]["file_name"]
+    assert len(index) == IMAGES - 1
+    assert name not in {index.name(image) for image in range(len(index))}
+    assert index.repair_counts["size read from the image file"] == 2
+    (repair,) = (each for each in index.repairs if "cannot be read: left out" in each.done)
+    assert (repair.file, repair.value) == (name, name)
+    if kind == "panoptic":
+        lost = len(tree["annotations"][3]["segments_info"])
+    else:
+        lost = sum(each["image_id"] == tree["images"][3]["id"] for each in tree["annotations"])
+    assert index.repair_counts["of an image without a usable file: left out"] == lost > 0
+
+
+@pytest.mark.parametrize("missing", [1, 3])
+def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
+    """Without it nobody knows which pixels are what; the picture goes with it."""
+    data = shutil.copytree(scenes["panoptic"], tmp_path / "set")
+    pngs = sorted((data / "annotations/panoptic_train").iterdir())
+    for png in pngs[:missing]:
+        png.unlink()
+    source = data / "annotations/panoptic_train.json"
+    if missing == 3:
+        with pytest.raises(DataError, match=r"3 of 24 PNG files of segments are missing: .*\.png"):
+            open_dataset(source, "train", "panoptic")
+        return
+    index = open_dataset(source, "train", "panoptic")
+    assert len(index) == IMAGES - 1
+    (repair,) = (each for each in index.repairs if "PNG file is missing: left out" in each.done)
+    assert (repair.file, repair.value) == (f"{pngs[0].stem}.jpg", pngs[0].name)
+    assert f"1 of {IMAGES} images is left out" in " ".join(index.notes)
+    assert all(index.segments(image) for image in range(len(index)))
+
+
+def test_a_picture_that_was_mended_in_place_is_back(scenes, tmp_path: Path, monkeypatch):
+    """What was left out of an index that is kept is looked for again."""
+    monkeypatch.setattr("setmatch.data.cache._WORTH_S", 0.0)
+    data = shutil.copytree(scenes["coco"], tmp_path / "set")
+    source = data / "annotations/train.json"
+    tree = json.loads(source.read_text())
+    del tree["images"][3]["width"]
+    source.write_text(json.dumps(tree))
+    picture = pictures(data)[3]
+    whole = picture.read_bytes()
+    picture.write_bytes(b"")
+    assert len(open_dataset(source, "train")) == IMAGES - 1
+    picture.write_bytes(whole)
+    assert len(open_dataset(source, "train")) == IMAGES

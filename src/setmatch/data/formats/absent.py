@@ -1,4 +1,4 @@
-"""Images that are annotated and not there, or of which nobody knows the size.
+"""Images that are annotated and not there, or of which nobody knows the size or the segments.
 
 They are left out by name where they are few. Many of them mean that the folder is the wrong one, or
 was copied in part, which no training should begin with.
@@ -11,6 +11,12 @@ from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
 UNREADABLE = "image file that cannot be read: left out"
+UNDRAWN = "image whose segments' PNG file is missing: left out"
+_SAID = {
+    MISSING: "image files are missing",
+    UNREADABLE: "image files are unreadable",
+    UNDRAWN: "PNG files of segments are missing",
+}
 _ONE_IN = 20
 
 
@@ -21,9 +27,10 @@ def leave_out(place: object, absent: Sequence[Repair], images: int, repairs: lis
     """
     if len(absent) > min(-(-images // _ONE_IN), images - 1):
         files = ", ".join(map(_named, absent[:3])) + ", ..." * (len(absent) > 3)
-        are = "missing" if all(repair.done == MISSING for repair in absent) else "unreadable"
+        kinds = dict.fromkeys(repair.done for repair in absent)
+        said = _SAID[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
         raise DataError(
-            f"{place}: {len(absent)} of {images} image files are {are}: {files}; complete the "
+            f"{place}: {len(absent)} of {images} {said}: {files}; complete the "
             "folder, name the right one, or take them out of the annotations"
         )
     repairs += absent
@@ -35,7 +42,7 @@ def _named(repair: Repair) -> str:
 
 def note_of(repairs: Sequence[Repair], images: int) -> tuple[str, ...]:
     """Say in a sentence how many images were left out beside the `images` that are there."""
-    absent = sum(repair.done in (MISSING, UNREADABLE) for repair in repairs)
+    absent = sum(repair.done in _SAID for repair in repairs)
     if not absent:
         return ()
     are = "is" if absent == 1 else "are"

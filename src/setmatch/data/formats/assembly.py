@@ -23,7 +23,7 @@ _PLACES = re.compile(r"[/\\:\0]|\.\.")
 class Photos:
     """The images of a data set: where, with which ids, names and annotated (height, width).
 
-    `absent` are the ids of images that are listed too, but have no file.
+    `absent` are the ids of images that are listed too, but have no file that can be used.
     """
 
     root: Path

@@ -8,10 +8,10 @@ Refused: whatever could teach the wrong thing, such as a category that is not li
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.formats.absent import MISSING, leave_out
+from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
 from setmatch.data.formats.coco_flawless import parse_flawless
 from setmatch.data.formats.coco_json import InstancesFile, collector_paused, parse
@@ -118,12 +118,14 @@ def _free_name(name: str, taken: set[str]) -> str:
 def read_photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> Photos:
     """Return the images of a COCO file that are there.
 
-    Raises DataError where two share an id, or many have no file.
+    Few without a file are left out, as are few of which neither the list nor the file tells the
+    size. Raises DataError where they are many, or two share an id.
     """
     if not len(records):
         raise DataError(f"{records.file}: lists no images; nothing to train on or to evaluate")
     ids = _numbered(records, "id", repairs)
     names = records.texts("file_name")
+    sides_px = [records.whole(key, missing=0).values for key in ("height", "width")]
     for position, name in enumerate(names):
         if escapes(name):
             raise records.error(position, f"file name {name!r} leads out of the image folder")
@@ -137,26 +139,34 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
     root = image_root(records.file, names) if images is None else Path(images)
-    missing = set(missing_files(root, names))
-    absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
+    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], repairs)
     leave_out(root, absent, len(names), repairs)
-    there = np.array([name not in missing for name in names], dtype=bool)
-    names = [name for name in names if name not in missing]
-    sizes_px = _sizes_px(records.only(kept[there].tolist()), root, names, repairs)
-    return Photos(root, ids[kept][there], names, sizes_px, frozenset(ids[kept][~there].tolist()))
+    left = {repair.file for repair in absent}
+    there = np.array([name not in left for name in names], dtype=bool)
+    names = [name for name in names if name not in left]
+    left_ids = frozenset(ids[kept][~there].tolist())
+    return Photos(root, ids[kept][there], names, sizes_px[there].astype(np.int32), left_ids)
 
 
 def _sizes_px(
-    records: Records, root: Path, names: list[str], repairs: list[Repair]
-) -> Int32[NDArray[np.int32], "N 2"]:
-    sides = [records.whole(key, missing=0).values for key in ("height", "width")]
-    sizes_px = np.stack(sides, axis=1)
+    root: Path, names: list[str], sizes_px: Int64[NDArray[np.int64], "N 2"], repairs: list[Repair]
+) -> tuple[Int64[NDArray[np.int64], "N 2"], list[Repair]]:
+    """Return every image's size, from its file where none is annotated, and whom to leave out."""
+    missing = set(missing_files(root, names))
+    absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
     for position in np.flatnonzero(wrong).tolist():
+        name = names[position]
+        if name in missing:
+            continue
         given = "height {}, width {}".format(*sizes_px[position].tolist())
-        sizes_px[position] = read_size_px(root / names[position])
-        repairs.append(Repair(names[position], None, given, "size read from the image file"))
-    return sizes_px.astype(np.int32)
+        try:
+            sizes_px[position] = read_size_px(root / name)
+        except DataError:
+            absent.append(Repair(name, None, name, UNREADABLE))
+        else:
+            repairs.append(Repair(name, None, given, "size read from the image file"))
+    return sizes_px, absent
 
 
 def read_rows(
@@ -189,7 +199,7 @@ def _of_listed_images(
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
         absent = int(image_ids[position]) in photos.absent
-        why = "of an image whose file is missing" if absent else "of an image that is not listed"
+        why = "of an image without a usable file" if absent else "of an image that is not listed"
         repairs.append(Repair("", id_, f"image_id {image_ids[position]}", f"{why}: left out"))
     return rows.take(rows.image >= 0)
 

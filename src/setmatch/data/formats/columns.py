@@ -67,10 +67,6 @@ class Records:
         """Return what stands under a key, as it is; None where it is absent."""
         return [getattr(row, key) for row in self.rows]
 
-    def only(self, positions: Sequence[int]) -> "Records":
-        """Return the objects at `positions`; places in errors then count only these."""
-        return Records(self.file, self.key, [self.rows[position] for position in positions])
-
     def whole(self, key: str, missing: int | None = None) -> Column:
         """Return a key's whole numbers; text of digits and floats such as 3.0 are understood.
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.folders import subfolders
-from setmatch.errors import DataError
 
 
 def image_root(annotations: Path, names: Sequence[str]) -> Path:
@@ -19,20 +18,6 @@ def image_root(annotations: Path, names: Sequence[str]) -> Path:
             return folder
     # The annotations' own folder always exists, so there is always a first one.
     return next(folder for folder in usual if folder.is_dir())
-
-
-def require_files(root: Path, names: Sequence[str]) -> None:
-    """Make sure that all files `names` are under `root`.
-
-    Raises DataError with how many are missing, and the first of them.
-    """
-    missing = missing_files(root, names)
-    if missing:
-        more = ", ..." if len(missing) > 3 else ""
-        raise DataError(
-            f"{root}: {len(missing)} of {len(names)} files are missing: "
-            f"{', '.join(missing[:3])}{more}; complete the folder, or name the right one"
-        )
 
 
 def missing_files(root: Path, names: Sequence[str]) -> list[str]:

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numpy.typing import NDArray
 
+from setmatch.data.formats.absent import UNDRAWN, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
 from setmatch.data.formats.coco import read_categories, read_photos, read_rows
 from setmatch.data.formats.coco_json import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records, short
-from setmatch.data.formats.layout import require_files
+from setmatch.data.formats.layout import missing_files
 from setmatch.data.index import Index, PanopticFiles, Repair
 from setmatch.data.ragged import pack
 from setmatch.data.repair import NO_ID
@@ -27,7 +28,8 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
 
     `index.panoptic` has the PNG file of each image and the segment id of each annotation, whose
     own ids count from 1, because segment ids say something only within their image. Images
-    without a PNG are left out. Raises DataError as `read_coco` does, and for missing PNG files.
+    without one are left out: few whose file is missing, and all for which none is listed. Raises
+    DataError as `read_coco` does, and where many PNG files are missing.
     """
     source = Path(annotations)
     lists = parse(source, PanopticFile)
@@ -37,7 +39,7 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     categories = replace(categories, stuff=stuff)
     photos = read_photos(lists["images"], images, repairs)
     pictures = lists["annotations"]
-    photos, pngs = _paired(photos, pictures, repairs)
+    folder, photos, pngs = _paired(source, photos, pictures, repairs)
     segments = _segments(pictures)
     rows = read_rows(segments, photos, categories, repairs)
     segment_ids = rows.ids
@@ -52,7 +54,7 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     kept = np.searchsorted(origin, origin[index.annotation_ids - 1])
     names, name_offsets = pack(pngs)
     files = PanopticFiles(
-        folder=_png_folder(source, pngs),
+        folder=folder,
         names=names,
         name_offsets=name_offsets,
         segment_ids=segment_ids[kept],
@@ -60,8 +62,10 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     return replace(index, panoptic=files)
 
 
-def _paired(photos: Photos, pictures: Records, repairs: list[Repair]) -> tuple[Photos, list[str]]:
-    """Return the photos that have segments, and the PNG of each."""
+def _paired(
+    source: Path, photos: Photos, pictures: Records, repairs: list[Repair]
+) -> tuple[Path, Photos, list[str]]:
+    """Return the folder of the PNG files, the photos that have one, and the name of each."""
     image_ids = pictures.whole("image_id").values.tolist()
     names = pictures.texts("file_name")
     png: dict[int, str] = {}
@@ -82,14 +86,28 @@ def _paired(photos: Photos, pictures: Records, repairs: list[Repair]) -> tuple[P
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
         repairs.append(Repair(photos.names[position], None, f"image {photos.ids[position]}", done))
-    kept = np.flatnonzero(has)
-    left = replace(
+    photos = _only(photos, has)
+    folder, missing = _png_folder(source, [png[image_id] for image_id in photos.ids.tolist()])
+    there = np.array([png[image_id] not in missing for image_id in photos.ids.tolist()], dtype=bool)
+    absent = [
+        Repair(photos.names[position], None, png[int(photos.ids[position])], UNDRAWN)
+        for position in np.flatnonzero(~there).tolist()
+    ]
+    leave_out(folder, absent, len(there), repairs)
+    photos = _only(photos, there)
+    return folder, photos, [png[image_id] for image_id in photos.ids.tolist()]
+
+
+def _only(photos: Photos, chosen: Bool[NDArray[np.bool_], " N"]) -> Photos:
+    """Return the chosen photos; the others count as images that cannot be used."""
+    kept = np.flatnonzero(chosen).tolist()
+    return replace(
         photos,
-        ids=photos.ids[kept],
-        names=[photos.names[position] for position in kept.tolist()],
-        sizes_px=photos.sizes_px[kept],
+        ids=photos.ids[chosen],
+        names=[photos.names[position] for position in kept],
+        sizes_px=photos.sizes_px[chosen],
+        absent=photos.absent | set(photos.ids[~chosen].tolist()),
     )
-    return left, [png[image_id] for image_id in left.ids.tolist()]
 
 
 def _segments(pictures: Records) -> Records:
@@ -143,8 +161,10 @@ def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> fro
     return frozenset(slot for slot, id_ in enumerate(ids) if called[id_] in (0, False))
 
 
-def _png_folder(source: Path, pngs: list[str]) -> Path:
+def _png_folder(source: Path, pngs: list[str]) -> tuple[Path, set[str]]:
+    """Return where the PNG files are, and which of them are not there."""
     beside = [source.with_suffix(""), source.parent / "panoptic", source.parent]
-    folder = next((each for each in beside if (each / pngs[0]).is_file()), beside[0])
-    require_files(folder, pngs)
-    return folder
+    some = pngs[:20]
+    found = (each for each in beside if any((each / png).is_file() for png in some))
+    folder = next(found, beside[0])
+    return folder, set(missing_files(folder, pngs))
