@@ -18,6 +18,7 @@ class Knowing(Detector):
     def __init__(self, index, wrong: float = 0.0) -> None:
         nn.Module.__init__(self)
         self.scoring, self.num_queries = Softmax(), 12
+        self.mask_head = nn.Identity()  # there is one, and it need not be asked
         self.card = Card("stub", {}, index.categories, Preprocessing(SIDE, SIDE))
         self.index, self.wrong = index, wrong
         self.known: dict[tuple, int] = {}

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from setmatch.data.formats.coco import read_coco
+from setmatch.data.formats.panoptic import read_panoptic
 from setmatch.data.index import Index
 from setmatch.data.readable import (
     find_unreadable,
@@ -16,6 +17,7 @@ from setmatch.data.readable import (
     refuse_to_leave_out,
     unanswered,
 )
+from setmatch.data.scenes import write_scenes
 from setmatch.errors import DataError
 
 
@@ -72,6 +74,33 @@ def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
     kinds = ("cut", "page", "empty", "gone", "turned")
     assert set(found) == {f"{kind}.{suffix}" for kind in kinds for suffix in ("jpg", "png")}
     assert all(name in problem and "\n" not in problem for name, problem in found.items())
+
+
+def test_png_files_of_segments_are_looked_at_where_masks_are_wanted(tmp_path: Path):
+    """Cut short, no picture, turned on its side: found as damaged pictures are, and named."""
+    write_scenes(tmp_path, 6, 1, 64, 1, 0, panoptic=True)
+    wide = [tmp_path / "images" / f"train_00000{image}.jpg" for image in range(6)]
+    pngs = [tmp_path / "annotations/panoptic_train" / f"{path.stem}.png" for path in wide]
+    source = tmp_path / "annotations/panoptic_train.json"
+    tree = json.loads(source.read_text())
+    for image, path, png in zip(tree["images"], wide, pngs, strict=True):
+        image["height"] = 32
+        Image.open(path).crop((0, 0, 64, 32)).save(path)
+        Image.open(png).crop((0, 0, 64, 32)).save(png)
+    source.write_text(json.dumps(tree))
+    index = read_panoptic(source)
+    assert find_unreadable(index, masks=True) == {}
+    pngs[0].write_bytes(pngs[0].read_bytes()[:-90])
+    pngs[1].write_bytes(b"<html>404</html>")
+    Image.open(pngs[2]).rotate(90, expand=True).save(pngs[2])
+    Image.open(pngs[3]).resize((32, 16)).save(pngs[3])
+    pngs[4].unlink()
+    found = find_unreadable(index, masks=True)
+    assert list(found) == [0, 1, 2, 3, 4]
+    for image, problem in found.items():
+        assert str(pngs[image]) in problem
+        assert "\n" not in problem
+    assert find_unreadable(index) == {}
 
 
 def test_thousands_of_files_take_seconds(folder: Path):

@@ -58,6 +58,20 @@ def test_what_is_listed_but_not_drawn_is_named(scenes: Path):
     assert (missing.what, missing.annotation) == ("segment that is listed but not drawn", 77)
 
 
+def test_few_png_files_that_cannot_be_used_stop_no_training(tmp_path: Path, monkeypatch):
+    """One of a hundred (here of six) is left out by name; an evaluation takes it for missed."""
+    monkeypatch.setattr("setmatch.data.survey.pictures.UNREADABLE_AT_MOST", 0.2)
+    write_scenes(tmp_path, 6, 1, 64, 0, 0, panoptic=True)
+    for split, severity in (("train", "repaired"), ("val", "mend")):
+        damaged = sorted((tmp_path / f"annotations/panoptic_{split}").iterdir())[0]
+        damaged.write_bytes(b"no picture")
+        report = survey(tmp_path, format="panoptic")
+        (found,) = (f for f in report.findings if f.split == split and damaged.name in f.value)
+        assert (found.severity, found.what) == (severity, "masks that cannot be used")
+        assert found.done.startswith("with masks, ")
+        assert report.needs_mending == (split == "val")
+
+
 @pytest.mark.parametrize("damage", ["size", "file"])
 def test_png_files_that_cannot_be_used_must_be_mended(scenes: Path, damage: str):
     """Of another size than their image, or no picture at all; the whole survey says so."""

@@ -3,8 +3,6 @@
 import contextlib
 import io
 import json
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from setmatch.evaluate.saved import evaluate_saved
 from setmatch.models.detector import Detector
 from setmatch.scoring import Softmax
 from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
+from together import in_processes
 
 KNOWN = Categories((1, 5, 6), ("blue", None, "red"))
 SIZES_PX = [(64, 96), (96, 64), (64, 64)]
@@ -33,7 +32,7 @@ class ColourFinder(Detector):
 
     def __init__(self, categories: Categories = KNOWN) -> None:
         nn.Module.__init__(self)
-        self.scoring = Softmax()
+        self.scoring, self.mask_head = Softmax(), None
         self.card = Card("stub", {}, categories, Preprocessing(64, 96))
         self.asked = 0
 
@@ -79,31 +78,6 @@ def data(tmp_path: Path) -> Path:
     tree = {"images": images, "annotations": annotations, "categories": categories}
     (tmp_path / "annotations/val.json").write_text(json.dumps(tree))
     return tmp_path
-
-
-def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
-    """Do `work(rank=, world=, gather=)` in threads that hear of each other as processes would."""
-    values: list[Any] = [None] * world
-    outcomes: list[Any] = [None] * world
-    barrier = threading.Barrier(world, timeout=20)
-
-    def run(rank: int) -> None:
-        def gather(value: Any) -> list[Any]:
-            values[rank] = value
-            barrier.wait()
-            return list(values)
-
-        try:
-            outcomes[rank] = work(rank=rank, world=world, gather=gather)
-        except (DataError, threading.BrokenBarrierError) as error:
-            outcomes[rank] = error
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
 
 
 def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp_path: Path):

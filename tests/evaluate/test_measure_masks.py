@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import shutil
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ from knowing import SIDE, Knowing
 from setmatch.data.formats.coco import read_coco
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import LANDSCAPE, write_scenes
-from setmatch.evaluate import evaluate
+from setmatch.errors import DataError
+from setmatch.evaluate import evaluate, evaluate_saved
 from setmatch.predict import predict, predict_folder
+from together import in_processes
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,68 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     )
 
 
+class Boxes(Knowing):
+    """Knows the boxes alone."""
+
+    def __init__(self, index) -> None:
+        super().__init__(index)
+        self.mask_head = None
+
+    def forward(self, batch, targets=()):
+        (stream,) = super().forward(batch)
+        return (replace(stream, predictions=replace(stream.predictions, masks=None)),)
+
+
+def spoil_middle(png: Path) -> None:
+    """Damage that shows only when the file is decoded: checksums of PNG chunks do not fit."""
+    content = png.read_bytes()
+    png.write_bytes(content[:60] + b"????" + content[64:])
+
+
+@pytest.mark.parametrize("spoil", [spoil_middle, lambda png: png.write_bytes(b"no picture")])
+@pytest.mark.parametrize("world", [1, 2])
+def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, spoil, world: int):
+    """A damaged PNG counts as a damaged picture does: unanswered, named, and no better number."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    segments, file = int(np.diff(index.offsets)[2]), tmp_path / "found.json"
+    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
+    whole = evaluate(knowing, index, workers=0, detections=file)
+    spoil(index.panoptic.path(2))
+    reports = in_processes(world, lambda **which: evaluate(knowing, index, workers=0, **which))
+    assert reports == [reports[0]] * world
+    (said,) = reports[0].unanswered
+    assert f"count as missed ({segments})" in said
+    assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
+    counts = reports[0].panoptic.per_class.values()
+    assert sum(each.missed for each in counts) == segments
+    assert sum(each.invented for each in counts) == 0
+    assert reports[0].panoptic.all.PQ < whole.panoptic.all.PQ
+    assert reports[0].masks.AP < whole.masks.AP
+    boxes = [each.boxes for each in whole.masks.per_class.values()]
+    assert [each.boxes for each in reports[0].masks.per_class.values()] == boxes
+    kept = [e for e in json.loads(file.read_text()) if e["image_id"] != index.image_ids[2]]
+    file.write_text(json.dumps(kept))
+    assert reports[0].numbers() == evaluate_saved(file, index).numbers()
+
+
+def test_two_of_seven_that_cannot_be_read_are_too_many(scenes: Path, tmp_path: Path):
+    """Of what kind they are does not matter; a model without masks needs no PNG."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
+    index.panoptic.path(2).write_bytes(b"")
+    index.path(5).write_bytes(b"")
+    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+        evaluate(knowing, index, workers=0)
+    spoil_middle(index.panoptic.path(3))
+    index.path(5).write_bytes((scenes / "images" / index.name(5)).read_bytes())
+    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+        evaluate(knowing, index, workers=0)
+    boxes_alone = Boxes(knowing.index)
+    assert evaluate(boxes_alone, index, workers=0).unanswered == ()
+
+
 def test_of_a_folder_that_has_both_every_pixel_is_measured_where_stuff_is_known(scenes: Path):
     """COCO's own folder has objects as well, in files that stand first."""
     index = open_dataset(scenes, "val", "panoptic")
@@ -77,22 +141,8 @@ def test_several_processes_measure_what_one_does(scenes: Path):
     index = open_dataset(scenes, "val", "panoptic")
     alone = evaluate(Knowing(index, wrong=0.3), index, workers=0)
     assert 0 < alone.panoptic.all.PQ < 1
-    barrier, heard, reports = threading.Barrier(2), [None, None], [None, None]
-
-    def process(rank: int) -> None:
-        def gather(value):
-            heard[rank] = value
-            barrier.wait(30)
-            return list(heard)
-
-        model = Knowing(index, wrong=0.3)
-        reports[rank] = evaluate(model, index, workers=0, rank=rank, world=2, gather=gather)
-
-    threads = [threading.Thread(target=process, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    model = Knowing(index, wrong=0.3)
+    reports = in_processes(2, lambda **which: evaluate(model, index, workers=0, **which))
     for report in reports:
         for group in ("all", "things", "stuff"):
             ours, theirs = getattr(report.panoptic, group), getattr(alone.panoptic, group)

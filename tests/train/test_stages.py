@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 from tiny import (
     RECIPE,
+    STAGES,
     CrashError,
     Processes,
     assert_bit_equal,
     crash_before,
     final_state,
     log_rows,
+    run_stages,
     tiny_panoptic,
     write_data,
 )
@@ -25,12 +27,6 @@ from setmatch.models.presets import MODELS, box_preset
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.loop import train
 from setmatch.train.stages import lasting, set_to_learn
-
-STAGES = RECIPE | {
-    "model": {"preset": "tiny_panoptic", "arguments": {"dropout": 0.1}},
-    "boxes": RECIPE["train"] | {"epochs": 1, "checkpoint_every": 1},
-    "train": RECIPE["train"] | {"part": "masks", "epochs": 2, "lr": 1e-2},
-}
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +68,6 @@ def scenes(tmp_path_factory):
     path = folder / "annotations/panoptic_train2017.json"
     path.write_text(json.dumps(tree))
     return path
-
-
-def run_stages(data, out, *overrides, recipe=STAGES, weights="none", **options):
-    return train(
-        data, out=out, weights=weights, recipe=recipe, overrides=overrides, device="cpu", **options
-    )
 
 
 @pytest.fixture(scope="module")

@@ -198,6 +198,13 @@ def write_data(folder, images=10, splits=("train",), size=64, white=()):
     return folder
 
 
+STAGES = RECIPE | {
+    "model": {"preset": "tiny_panoptic", "arguments": {"dropout": 0.1}},
+    "boxes": RECIPE["train"] | {"epochs": 1, "checkpoint_every": 1},
+    "train": RECIPE["train"] | {"part": "masks", "epochs": 2, "lr": 1e-2},
+}
+
+
 def run_tiny(data, out, *overrides, resume=False, **options):
     """Train the tiny detector on `data` in this process."""
     return train(
@@ -209,6 +216,12 @@ def run_tiny(data, out, *overrides, resume=False, **options):
         resume=resume,
         device="cpu",
         **options,
+    )
+
+
+def run_stages(data, out, *overrides, recipe=STAGES, weights="none", **options):
+    return train(
+        data, out=out, weights=weights, recipe=recipe, overrides=overrides, device="cpu", **options
     )
 
 

@@ -22,6 +22,7 @@ from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
 from setmatch.data.transforms import evaluation_px, prepare, training_transform
 from setmatch.data.workers import Workers, workers_for
 from setmatch.errors import DataError
+from setmatch.segments import Segments
 from setmatch.structures import Batch, Preprocessing, Target
 
 _GRACE_S = 30  # as long as cluster managers wait between SIGTERM and SIGKILL
@@ -66,19 +67,23 @@ class Minibatch:
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Images of one shape, nothing padded, with the (height, width) their answers refer to."""
+    """Images of one shape, nothing padded, with the (height, width) their answers refer to.
+
+    `segments` are what is annotated in each of them, if that was asked for.
+    """
 
     batch: Batch
     image_ids: tuple[int, ...]
     sizes_px: tuple[tuple[int, int], ...]
+    segments: tuple[Segments, ...] = ()
 
     def to(self, device: torch.device | str) -> "EvaluationBatch":
         """Return the same on `device`, without waiting for the copy."""
-        return EvaluationBatch(self.batch.to(device), self.image_ids, self.sizes_px)
+        return replace(self, batch=self.batch.to(device))
 
     def pin_memory(self) -> "EvaluationBatch":
         """Return the same in page-locked memory."""
-        return EvaluationBatch(self.batch.pin_memory(), self.image_ids, self.sizes_px)
+        return replace(self, batch=self.batch.pin_memory())
 
 
 class TrainingBatches:
@@ -180,12 +185,14 @@ def evaluation_batches(
     workers: Workers,
     rank: int = 0,
     world: int = 1,
+    segments: bool = False,
 ) -> EvaluationBatches:
     """Return batches of equal shape in which each image comes once, over all `world` processes.
 
-    Largest shapes come first, so that memory that does not suffice shows at once. An image that
-    cannot be read is missing from its batch; so many of them that `refuse_to_evaluate` does raise
-    DataError while iterating. Raises ConfigError for `workers` below 0.
+    Largest shapes come first, so that memory that does not suffice shows at once. `segments` asks
+    for the annotated ones of panoptic data as well. An image of which either cannot be read is
+    missing from its batch; so many of them that `refuse_to_evaluate` does raise DataError while
+    iterating. Raises ConfigError for `workers` below 0, DataError where there are no segments.
     """
     sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
     shapes = np.array([evaluation_px((h, w), preprocessing) for h, w in sizes_px.tolist()])
@@ -195,7 +202,9 @@ def evaluation_batches(
     for shape in np.argsort(-shapes.prod(axis=1), kind="stable"):
         images = np.flatnonzero(image_shape == shape).tolist()
         order += [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    samples = _EvaluationSamples(index, preprocessing)
+    if segments:
+        index.require_segments()
+    samples = _EvaluationSamples(index, preprocessing, segments)
     return EvaluationBatches(samples, order[rank::world], workers_for(workers, world))
 
 
@@ -270,17 +279,19 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
 class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
     """Evaluation batches by the numbers of their images."""
 
-    def __init__(self, index: Index, preprocessing: Preprocessing) -> None:
+    def __init__(self, index: Index, preprocessing: Preprocessing, segments: bool) -> None:
         self.index = index
         self._preprocessing = preprocessing
+        self._segments = segments
 
     def __getitem__(self, images: list[int]) -> _Loaded[EvaluationBatch]:
         # The annotated size decides, so that a file stored smaller still fits into its batch.
         shape = evaluation_px(self.index.size_px(images[0]), self._preprocessing)
-        pixels, unreadable = {}, {}
+        pixels, unreadable, segments = {}, {}, []
         for image in images:
             try:
                 read = read_image(self.index.path(image), self.index.size_px(image))
+                segments += [self.index.segments(image)] if self._segments else []
             except DataError as error:
                 unreadable[image] = str(error)
             else:
@@ -291,6 +302,7 @@ class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
             Batch.from_images(list(pixels.values())),
             tuple(self.index.image_ids[list(pixels)].tolist()),
             tuple(map(self.index.size_px, pixels)),
+            tuple(segments),
         )
         return _Loaded(batch, unreadable=unreadable)
 

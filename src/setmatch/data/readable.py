@@ -1,7 +1,9 @@
 """Image files that cannot be read: found before hours are spent; how many are too many.
 
 In training up to 1% of the images are left out. In an evaluation they stay, unanswered, so that
-their objects count as missed: no number is better for a picture that is damaged.
+their objects count as missed: no number is better for a picture that is damaged. Where masks are
+learnt or measured, the PNG of an image's segments is as much needed as the image, and one rule
+holds for both.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,8 +13,9 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from setmatch.data.images import looks_whole, read_image
+from setmatch.data.images import looks_whole, read_image, read_size_px
 from setmatch.data.index import Index
+from setmatch.data.rasters import read_segment_ids
 from setmatch.errors import DataError
 
 UNREADABLE_AT_MOST = 0.01  # of the images; in an evaluation one is never too many
@@ -27,15 +30,16 @@ def sample(index: Index, most: int | None) -> Int64[NDArray[np.int64], " S"]:
     return np.sort(np.random.default_rng(0).permutation(len(index))[:most])
 
 
-def find_unreadable(index: Index, most: int | None = None) -> dict[int, str]:
+def find_unreadable(index: Index, most: int | None = None, masks: bool = False) -> dict[int, str]:
     """Return what is wrong with image files, by the images' numbers, of all or a sample of `most`.
 
-    Of each file only beginning and end are read, of those that look wrong all: some thousand files
-    a second. Damage in the middle of a file is left for whoever decodes it.
+    `masks` asks for the PNG files of segments too, where there are any. Of each file only beginning
+    and end are read, of those that look wrong all: some thousand files a second. Damage in the
+    middle of a file is left for whoever decodes it.
     """
     images = sample(index, most).tolist()
     with ThreadPoolExecutor(_READERS) as readers:
-        problems = readers.map(lambda image: _problem(index, image), images)
+        problems = readers.map(lambda image: _problem(index, image, masks), images)
         return {image: text for image, text in zip(images, problems, strict=True) if text}
 
 
@@ -78,12 +82,15 @@ def _objects(index: Index, image: int) -> int:
     return int((~index.crowd[index.offsets[image] : index.offsets[image + 1]]).sum())
 
 
-def _problem(index: Index, image: int) -> str:
+def _problem(index: Index, image: int, masks: bool) -> str:
     path, size_px = index.path(image), index.size_px(image)
-    if looks_whole(path, size_px):
-        return ""
     try:
-        read_image(path, size_px)
+        if not looks_whole(path, size_px):
+            read_image(path, size_px)
+        if masks and index.panoptic is not None:
+            png = index.panoptic.path(image)
+            if not looks_whole(png, size_px) or read_size_px(png) != size_px:
+                read_segment_ids(png, size_px)
     except DataError as error:
         return str(error)
     return ""

@@ -1,6 +1,6 @@
 """COCO average precision and recall: pycocotools' numbers to the last digit, but soon."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -188,7 +188,7 @@ def run_protocol(
     number: images in order of their ids, class slots, annotations and detections in order of their
     rows. Raises DataError as `average_precision` does.
     """
-    drawn = _mask_runs(index) if masks else None
+    drawn = _mask_runs(index, set(results.image_ids.tolist())) if masks else None
     found: list[Any] | None = list(results.runs or ()) if masks else None
     order = index.image_ids.argsort()
     truth = hotcoco.COCO.from_arrays(
@@ -220,8 +220,20 @@ def run_protocol(
     return evaluation
 
 
-def _mask_runs(index: Index) -> list[Any]:
-    return [run for image in range(len(index)) for run in index.run_lengths(image)]
+def _mask_runs(index: Index, answered: Set[int]) -> list[Any]:
+    """Return the run lengths of all annotations; of images without an answer, those of nothing.
+
+    There every object is missed, wherever its pixels are, and the image or its PNG may be damaged.
+    """
+    runs: list[Any] = []
+    for image, image_id in enumerate(index.image_ids.tolist()):
+        if image_id in answered:
+            runs += index.run_lengths(image)
+        else:
+            height, width = index.size_px(image)
+            nothing = {"size": [height, width], "counts": [height * width]}
+            runs += [nothing] * int(index.offsets[image + 1] - index.offsets[image])
+    return runs
 
 
 def _ranks(

@@ -25,7 +25,6 @@ from setmatch.evaluate.panoptic_quality import (
     Tally,
     added,
     all_missed,
-    annotated,
     panoptic_quality,
     tally,
 )
@@ -73,7 +72,8 @@ def evaluate(
     process `rank` of `world`, and `gather` returns the values of all; the first writes the files,
     and all return the same report. `listen` hears the raw predictions of this process' batches.
     The model is left in the mode it was in. Images that cannot be read are unanswered, so that
-    their objects count as missed, and named in the report; more than 1% of them are refused.
+    their objects count as missed, and named in the report; more than 1% of them are refused. For a
+    model with masks, so are images whose PNG of segments cannot be read.
     Raises DataError for data that cannot be read, has no class of the model's, or has nothing to
     find for a page to show, ConfigError for outputs that cannot be written, WeightsError when the
     model's answers are not finite.
@@ -90,7 +90,9 @@ def evaluate(
         index = open_dataset(data, split, format_with_stuff(data, split, None) if stuff else None)
     if report:
         require_objects(index)
-    refuse_to_evaluate(index, find_unreadable(index))  # now, and not after the last image but one
+    masks = model.mask_head is not None
+    # Now, and not after the last image but one.
+    refuse_to_evaluate(index, find_unreadable(index, masks=masks))
     slot_of = _slots_by_name(model.card.categories, index)
     # The others wait for this process' share, so that its failure has to be told as one.
     share: _Share | SetmatchError
@@ -164,6 +166,7 @@ def _answers(
         workers=questions.workers,
         rank=questions.rank,
         world=questions.world,
+        segments=model.mask_head is not None and index.panoptic is not None,
     )
     parts: list[Answers] = []
     tallies: list[Tally] = []
@@ -185,19 +188,21 @@ def _answers(
             results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
             survivors = tuple(map(survives_nms, results)) if questions.every_layer else ()
             parts.append(Answers(results, survivors))
-            if masked and index.panoptic is not None:
+            if masked and batch.segments:
                 segments = segments_of(
                     model, masked, batch.batch, batch.sizes_px, questions.threshold
                 )
-                for image_id, each in zip(batch.image_ids, segments, strict=True):
+                pairs = zip(batch.image_ids, batch.segments, segments, strict=True)
+                for image_id, truth, each in pairs:
                     image = place[image_id]
-                    tallies.append(tally(*annotated(index, image), each, slot_of))
+                    crowd = index.crowd[index.offsets[image] : index.offsets[image + 1]]
+                    tallies.append(tally(truth, crowd, each, slot_of))
                     if questions.every_layer:
                         shown = in_slots_of(each, slot_of, index.categories)
                         worst = worst_segments([*worst, Mistaken(image, shown, tallies[-1])])
             advance(len(found))
     if tallies:
-        tallies += [all_missed(*annotated(index, image)) for image in batches.unreadable]
+        tallies += [all_missed(index, image) for image in batches.unreadable]
     total = added(tallies, len(index.categories)) if tallies else None
     return _Share(Answers.joined(parts), total, worst, batches.unreadable)
 

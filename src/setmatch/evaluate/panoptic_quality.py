@@ -105,11 +105,12 @@ def tally(
     )
 
 
-def all_missed(truth: Segments, crowd: Bool[NDArray[np.bool_], " G"]) -> Tally:
-    """Return the tally of an image about which nothing was said."""
-    missed = truth.classes.numpy()[~crowd]
-    nothing = Tally.nothing(len(truth.categories))
-    return replace(nothing, missed=np.bincount(missed, minlength=len(truth.categories)))
+def all_missed(index: Index, image: int) -> Tally:
+    """Return the tally of image number `image`, about which nothing was said; no PNG is read."""
+    rows = slice(index.offsets[image], index.offsets[image + 1])
+    missed = index.slots[rows][~index.crowd[rows]]
+    nothing = Tally.nothing(len(index.categories))
+    return replace(nothing, missed=np.bincount(missed, minlength=len(index.categories)))
 
 
 def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1"]:
@@ -161,15 +162,6 @@ def panoptic_quality(total: Tally, categories: Categories) -> PanopticQuality:
         mean(there & stuff),
         {categories.name(slot): ClassQuality(*row) for slot, row in enumerate(rows)},
     )
-
-
-def annotated(index: Index, image: int) -> tuple[Segments, Bool[NDArray[np.bool_], " G"]]:
-    """Return the annotated segments of image number `image`, and which of them are crowds.
-
-    Raises DataError as `Index.segments` does.
-    """
-    rows = slice(index.offsets[image], index.offsets[image + 1])
-    return index.segments(image), index.crowd[rows]
 
 
 def added(tallies: Sequence[Tally], classes: int) -> Tally:

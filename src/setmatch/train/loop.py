@@ -45,6 +45,7 @@ from setmatch.train.start import (
     open_run,
     open_training,
     origin_of,
+    require_masks,
 )
 from setmatch.train.state import Progress, restore_state, save_state
 from setmatch.train.task import Task, format_for
@@ -112,7 +113,7 @@ def train(
             first = None
             if before:
                 # Now, rather than when the boxes have been learnt, which may take days.
-                open_training(data, chosen, format).require_masks()
+                require_masks(data, chosen, format)
                 first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
                 if first is None or allow_changes:
                     runtime.first(lambda: keep_recipe(run, chosen))

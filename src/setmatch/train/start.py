@@ -143,6 +143,17 @@ def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -
     return things_only(training) if recipe.data.things_only else training
 
 
+def require_masks(data: str | Path, recipe: Recipe, format: str | None = None) -> None:
+    """Make sure that masks can be learnt from the data and measured on it, before boxes are.
+
+    Raises DataError where there are none, or too many PNG files of segments cannot be read.
+    """
+    training = open_training(data, recipe, format)
+    training.require_masks()
+    validation = open_validation(data, training, format)
+    check_files(training, validation, recipe.data.on_bad_image == "skip", masks=True)
+
+
 def begin(
     data: str | Path,
     recipe: Recipe,
@@ -188,7 +199,8 @@ def begin(
     if validation is not None and recipe.data.things_only:
         validation = things_only(validation)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
-    files = check_files(training, validation, recipe.data.on_bad_image == "skip")
+    masks = detector.mask_head is not None
+    files = check_files(training, validation, recipe.data.on_bad_image == "skip", masks)
     check = replace(check, findings=(*check.findings, *files))
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words, loaded)

@@ -82,17 +82,19 @@ def check_data(
     )
 
 
-def check_files(training: Index, validation: Index | None, skip: bool) -> list[Finding]:
+def check_files(
+    training: Index, validation: Index | None, skip: bool, masks: bool = False
+) -> list[Finding]:
     """Look for image files that cannot be read, in seconds: all to evaluate on, some to learn from.
 
-    Raises DataError where they are too many to go on, or without `skip` at the first: at once, and
-    not at the first evaluation.
+    With `masks`, the PNG files of segments are among them. Raises DataError where they are too many
+    to go on, or without `skip` at the first: at once, and not at the first evaluation.
     """
-    bad = find_unreadable(training, PROBED)
+    bad = find_unreadable(training, PROBED, masks)
     refuse_to_leave_out(training, bad.values(), skip)
     findings = [left_out(problem) for problem in bad.values()]
     if validation is not None:
-        bad = find_unreadable(validation)
+        bad = find_unreadable(validation, masks=masks)
         refuse_to_evaluate(validation, bad)
         if not skip:
             refuse_to_leave_out(validation, bad.values(), skip)

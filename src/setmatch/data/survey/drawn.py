@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from setmatch.data.folders import canonical
 from setmatch.data.index import Index
 from setmatch.data.rasters import read_segment_ids
 from setmatch.data.survey.findings import Finding
@@ -21,7 +22,9 @@ def drawn_findings(index: Index, split: str, image: int) -> Iterator[Finding]:
         elif index.outlines is not None:
             yield from _outlines(index, split, image)
     except DataError as error:
-        done = "training with masks would stop at it"
+        evaluated = canonical(split) in ("val", "test")
+        with_masks = "evaluated as unanswered" if evaluated else "training would stop at it"
+        done = f"with masks, {with_masks}"
         what = "masks that cannot be used"
         yield Finding("mend", what, done, split, index.name(image), value=str(error))
 

@@ -44,6 +44,11 @@ class Picture:
     look: Look | None
     mirrored: Look | None = None  # how it looks in a mirror
 
+    @property
+    def needs_mending(self) -> bool:
+        """Say whether training, with masks or without, cannot use it."""
+        return any(finding.severity == "mend" for finding in self.findings)
+
 
 @dataclass(frozen=True)
 class Twins:
@@ -85,18 +90,20 @@ def open_pictures(
         for picture in readers.map(partial(_open, index, split), images):
             opened.append(picture)
             on_picture()
-    unusable = sum(picture.look is None for picture in opened)
+    unusable = sum(picture.needs_mending for picture in opened)
     looked_at = max(len(opened), min(len(index), PROBED))
     if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * looked_at:
-        return [_left_out(picture) if picture.look is None else picture for picture in opened]
+        return [replace(each, findings=tuple(map(_left_out, each.findings))) for each in opened]
     return opened
 
 
-def _left_out(picture: Picture) -> Picture:
-    """Return a picture that cannot be used, of so few that training goes on without them."""
+def _left_out(finding: Finding) -> Finding:
+    """Return a finding about one of so few pictures that training goes on without them."""
+    if finding.severity != "mend":
+        return finding
     done = "left out of training, which takes that for up to 1% of its images"
-    (finding,) = picture.findings
-    return replace(picture, findings=(replace(finding, severity="repaired", done=done),))
+    with_masks = "with masks, " * finding.done.startswith("with masks")
+    return replace(finding, severity="repaired", done=with_masks + done)
 
 
 def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Twins]:

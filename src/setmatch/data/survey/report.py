@@ -231,7 +231,7 @@ def _untrainable(training: Index) -> list[Finding]:
 def _to_open(index: Index, split: str, most: int | None) -> list[int]:
     """Return the images to open: a sample, and whichever look as if they could not be read."""
     probed = None if canonical(split) in ("val", "test") else PROBED
-    suspects = {} if most is None else find_unreadable(index, probed)
+    suspects = {} if most is None else find_unreadable(index, probed, masks=True)
     return sorted({*sample(index, most).tolist(), *suspects})
 
 
