@@ -144,11 +144,11 @@ REFUSED = {
     ),
     "neither thing nor stuff": (
         lambda t: t["categories"][1].update(isthing="no"),
-        r"categories\[1\] \(id 184\): 'isthing' is 'no', not 0 or 1",
+        r"categories\[1\] \(id 184\): 'isthing' is 'no'; it should be 0 or 1",
     ),
     "thing and stuff": (
         lambda t: t["categories"].append(t["categories"][1] | {"isthing": 1}),
-        "both as thing and as stuff",
+        r"categories\[2\] \(id 184\): is listed both as thing and as stuff; keep one",
     ),
     "other images": (
         lambda t: [a.update(image_id=i) for i, a in enumerate(t["annotations"])],
@@ -159,12 +159,13 @@ REFUSED = {
 
 @pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
 def test_ambiguous_files_are_refused_with_their_place(root: Path, change, message: str):
-    """One line names the file, the annotation, the segment and its id."""
+    """One line names the file, the annotation, the segment and its id, and what to do."""
     tree = sound()
     change(tree)
     with pytest.raises(DataError, match=message) as caught:
         read_panoptic(save(root, tree))
     assert str(root) in str(caught.value)
+    assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -186,7 +187,7 @@ def test_categories_without_isthing_are_things_by_name(root: Path):
     index = read_panoptic(save(root, tree))
     assert index.categories.stuff == frozenset()
     assert [(r.value, r.done) for r in index.repairs] == [
-        ("isthing of 1 categories", "absent: read as things")
+        ("isthing of 1 categories, the first categories[1] (id 184)", "absent: read as things")
     ]
 
 

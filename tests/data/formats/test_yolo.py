@@ -108,36 +108,75 @@ def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
 
 
 REPAIRED = {
-    "an empty file": ("", None, None),
-    "blank lines": ("\n\n" + BOX + "\n\n", None, None),
-    "Windows lines": (BOX.replace("\n", "\r\n"), None, None),
-    "tabs": (BOX.replace(" ", "\t"), None, None),
-    "byte order mark": (b"\xef\xbb\xbf" + BOX.encode(), None, None),
-    "exponents": ("1 5e-1 .5 0.5 0.50000000000", None, None),
-    "class 1.0": ("1.0 .5 .5 .5 .5", "read as whole number", 1),
-    "no width": ("1 .5 .5 0 .5", "without area", 1),
-    "negative height": (BOX + "1 .5 .5 .5 -.5", "negative width or height", 2),
-    "outside": ("1 1.5 .5 .2 .2", "outside the image", 1),
-    "over the edge": ("1 .9 .5 .4 .2", "passes the image's edge", 1),
-    "not a number": (BOX + "\n1 nan .5 .2 .2", "not finite: left out", 3),
-    "infinite": ("1 inf .5 .2 .2", "not finite: left out", 1),
-    "an infinite polygon": ("1 0 0 1 inf 1 1", "not finite: left out", 1),
-    "twice": (BOX + BOX, "same box and class again: kept", 2),
-    "a flat polygon": ("1 .1 .1 .5 .1 .3 .1", "without area", 1),
+    "an empty file": ("", None, None, None),
+    "blank lines": ("\n\n" + BOX + "\n\n", None, None, None),
+    "Windows lines": (BOX.replace("\n", "\r\n"), None, None, None),
+    "tabs": (BOX.replace(" ", "\t"), None, None, None),
+    "byte order mark": (b"\xef\xbb\xbf" + BOX.encode(), None, None, None),
+    "exponents": ("1 5e-1 .5 0.5 0.50000000000", None, None, None),
+    "class 1.0": (
+        "1.0 .5 .5 .5 .5",
+        "class 1.0",
+        "class written as fraction: read as whole number",
+        1,
+    ),
+    "no width": (
+        "1 .5 .5 0 .5",
+        "bbox [30, 10, 0, 20]",
+        "box without area: left out of training",
+        1,
+    ),
+    "negative height": (
+        BOX + "1 .5 .5 .5 -.5",
+        "bbox [15, 30, 30, -20]",
+        "box of negative width or height: left out",
+        2,
+    ),
+    "outside": (
+        "1 1.5 .5 .2 .2",
+        "bbox [84, 16, 12, 8]",
+        "box outside the image: left out of training",
+        1,
+    ),
+    "over the edge": (
+        "1 .9 .5 .4 .2",
+        "bbox [42, 16, 24, 8]",
+        "box passes the image's edge: clipped in training",
+        1,
+    ),
+    "not a number": (
+        BOX + "\n1 nan .5 .2 .2",
+        "bbox [nan, 16, 12, 8]",
+        "box not finite: left out",
+        3,
+    ),
+    "infinite": ("1 inf .5 .2 .2", "bbox [inf, 16, 12, 8]", "box not finite: left out", 1),
+    "an infinite polygon": (
+        "1 0 0 1 inf 1 1",
+        "bbox [0, 0, 60, inf]",
+        "box not finite: left out",
+        1,
+    ),
+    "twice": (BOX + BOX, "bbox [15, 10, 30, 20]", "the same box and class again: kept", 2),
+    "a flat polygon": (
+        "1 .1 .1 .5 .1 .3 .1",
+        "bbox [6, 4, 24, 0]",
+        "box without area: left out of training",
+        1,
+    ),
 }
 
 
-@pytest.mark.parametrize(("text", "done", "line"), REPAIRED.values(), ids=REPAIRED)
-def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, done, line):
-    """What was done is listed with file and line; where nothing was odd, nothing is listed."""
+@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
+def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
+    """File, line, value and what was done are listed; where nothing was odd, nothing is."""
     index = one(tmp_path, text)
     if done is None:
         assert index.repairs == ()
         assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
         return
     (repair,) = index.repairs
-    assert done in repair.done
-    assert (repair.file, repair.line) == ("a.txt", line)
+    assert (repair.file, repair.line, repair.value, repair.done) == ("a.txt", line, value, done)
     assert ((index.target(0).cxcywh >= 0) & (index.target(0).cxcywh <= 1)).all()
 
 
@@ -153,11 +192,11 @@ def test_files_without_a_partner_are_noted(tmp_path: Path):
 
 
 REFUSED = {
-    "four numbers": ("1 .5 .5 .5", r"a\.txt:1: 4 numbers"),
-    "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: 6 numbers"),
-    "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: 8 numbers"),
+    "four numbers": ("1 .5 .5 .5", r"a\.txt:1: '1 \.5 \.5 \.5' has 4 numbers; write 5"),
+    "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: '1 .* \.9' has 6 numbers"),
+    "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
     "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' are not numbers"),
-    "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: 1 numbers"),
+    "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
     "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
     "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
     "Arabic digits": ("١ .5 .5 .5 .5", "not numbers"),
@@ -173,37 +212,48 @@ REFUSED = {
 CONFIGS = {
     "no YAML": ("names: [", "cannot be read as YAML"),
     "code": ("names: !!python/object/apply:os.getcwd []\ntrain: images", "cannot be read as YAML"),
-    "no names": ("names:\ntrain: images", "'names' is None, not a list"),
+    "no names": ("names:\ntrain: images", "'names' is None; it should be a list"),
     "names as text": ("names: cat\ntrain: images", "'names' is 'cat'"),
     "a name that is no text": ("names: [cat, no]\ntrain: images", "'names' has False; write"),
     "an empty name": ("names: [cat, '']\ntrain: images", "'names' has ''"),
-    "a hole": ("names: {0: cat, 2: dog}\ntrain: images", r"keys \[0, 2\], not 0, 1, 2"),
+    "a hole": ("names: {0: cat, 2: dog}\ntrain: images", r"keys \[0, 2\]; they should be 0, 1, 2"),
     "another count": (NAMES + "nc: 3\ntrain: images", "'nc' is 3, but 'names' has 2"),
     "no such folder": (NAMES + "train: pictures", "'train' is 'pictures', but none of"),
-    "a number": (NAMES + "train: 7", "'train' is 7, not a folder"),
-    "twice the same name": ("names: [cat, cat]\ntrain: images", "'cat' is listed twice"),
+    "a number": (NAMES + "train: 7", "'train' is 7; it should be a folder"),
+    "twice the same name": (
+        "names: [cat, cat]\ntrain: images",
+        r"data\.yaml: 'names' has 'cat' twice",
+    ),
     "a mapping": (NAMES + "train: {a: b}", "'train' is"),
     "a path that is none": (NAMES + "path: 3\ntrain: images", "'path' is 3"),
-    "a zero byte": (NAMES + 'train: "a\\0b"', "'path' is"),
+    "a zero byte": (NAMES + 'train: "a\\0b"', r"'train' is 'a\\x00b'"),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_could_teach_the_wrong_thing_is_refused_with_its_line(tmp_path, text, message):
-    """One line names the file, the line and the value."""
+    """One line names the file, the line, the value, and what to do."""
     with pytest.raises(DataError, match=message) as caught:
         one(tmp_path, text)
     assert str(tmp_path) in str(caught.value)
+    assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("config", "message"), CONFIGS.values(), ids=CONFIGS)
 def test_a_data_yaml_that_is_wrong_is_refused_with_its_key(tmp_path, config, message):
-    """One line names the file, the key and the value."""
+    """One line names the file, the key, the value, and what to do."""
     with pytest.raises(DataError, match=message) as caught:
         one(tmp_path, BOX, config)
     assert str(tmp_path) in str(caught.value)
+    assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_there_are_forty_kinds():
+    """As many as of COCO: of label files and of data.yaml."""
+    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+    assert len(odd) + len(REFUSED) + len(CONFIGS) >= 40
 
 
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):

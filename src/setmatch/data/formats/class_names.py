@@ -22,16 +22,21 @@ def read_names(folder: Path) -> list[str] | None:
 def names_in(path: Path) -> list[str] | None:
     """Return the names in a text file, one a line; None where it is empty.
 
-    Raises DataError when it cannot be read or a line in the middle is empty.
+    Raises DataError when it cannot be read, a line in the middle is empty, or one comes twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+        raise DataError(
+            f"{path}: cannot be read as UTF-8 text ({error}); save it as such"
+        ) from None
     names = [line.strip() for line in lines]
     if not all(names):
         empty = names.index("") + 1
-        raise DataError(f"{path}:{empty}: empty line; it would shift the classes after it")
+        raise DataError(f"{path}:{empty}: empty line; remove it, or name the class")
+    for line, each in enumerate(names, start=1):
+        if each in names[: line - 1]:
+            raise DataError(f"{path}:{line}: {each!r} is listed twice; name classes apart")
     return names or None
 
 
@@ -44,16 +49,15 @@ def categories_of(
 ) -> Categories:
     """Return classes with ids from `first_id`: as listed, then those found besides, as noted.
 
-    Raises DataError when there is no class at all, or one is listed twice.
+    Raises DataError when there is no class at all.
     """
     names = list(listed or ())
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{source}: class {name!r} is listed twice; name classes apart")
     further = [name for name in found if name not in names]
     if listed is not None and further:
         repairs.append(file_wide(", ".join(further)[:60], "classes not listed: added at the end"))
     if not names and not further:
-        raise DataError(f"{source}: no object and so no class in any of its annotations")
+        raise DataError(
+            f"{source}: no object and so no class in any of its annotations; annotate at least one"
+        )
     names += further
     return Categories(tuple(range(first_id, first_id + len(names))), tuple(names))

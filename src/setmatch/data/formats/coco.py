@@ -93,9 +93,11 @@ def read_categories(records: Records, repairs: list[Repair]) -> Categories:
     names: dict[int, str] = {}
     for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
         if names.setdefault(id_, name) != name:
-            raise records.error(position, f"{name!r} has the category id of {names[id_]!r}")
-    if len(names) < len(ids):
-        repairs.append(file_wide(f"{len(ids) - len(names)} categories", "listed twice: once"))
+            problem = f"{name!r} has the category id of {names[id_]!r}; give each its own"
+            raise records.error(position, problem)
+    for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
+        value = f"{records.named(position)} {names[ids[position]]!r}"
+        repairs.append(file_wide(value, "listed twice: read once"))
     used: set[str] = set()
     for id_ in sorted(names):
         name = names[id_]
@@ -122,19 +124,21 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
     size. Raises DataError where they are many, or two share an id.
     """
     if not len(records):
-        raise DataError(f"{records.file}: lists no images; nothing to train on or to evaluate")
+        raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
     ids = _numbered(records, "id", repairs)
     names = records.texts("file_name")
-    sides_px = [records.whole(key, missing=0).values for key in ("height", "width")]
+    sides_px = [_numbered(records, key, repairs, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
         if escapes(name):
-            raise records.error(position, f"file name {name!r} leads out of the image folder")
+            problem = f"file name {name!r} leads out of the image folder; name a file inside it"
+            raise records.error(position, problem)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse]
     for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
         other = names[original[position]]
         if names[position] != other:
-            raise records.error(position, f"{names[position]!r} has the image id of {other!r}")
+            problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
+            raise records.error(position, problem)
         repairs.append(Repair(other, None, f"image {ids[position]}", "listed twice: read once"))
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
@@ -182,7 +186,9 @@ def read_rows(
     for position in np.flatnonzero(slot < 0).tolist():
         unknown = records.rows[position].category_id
         raise records.error(
-            position, f"category_id {unknown} is none of the {len(categories)} categories"
+            position,
+            f"category_id {unknown} is none of the {len(categories)} categories; list the "
+            "category, or correct or remove the annotation",
         )
     xywh_px = records.quadruples("bbox")
     area_px = _areas_px(records, xywh_px, repairs)
@@ -200,7 +206,10 @@ def _of_listed_images(
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
         absent = int(image_ids[position]) in photos.absent
         why = "of an image without a usable file" if absent else "of an image that is not listed"
-        repairs.append(Repair("", id_, f"image_id {image_ids[position]}", f"{why}: left out"))
+        value = f"image_id {image_ids[position]}"
+        if id_ is None:  # no other name leads to it
+            value += f" of annotations[{rows.origin[position]}]"
+        repairs.append(Repair("", id_, value, f"{why}: left out"))
     return rows.take(rows.image >= 0)
 
 
@@ -212,8 +221,8 @@ def _areas_px(
     if wrong.any():
         with np.errstate(over="ignore"):  # of boxes that are refused or clipped later
             areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
-        count = f"area of {wrong.sum()} annotations"
-        repairs.append(file_wide(count, "absent or no number: width × height"))
+        value = records.some("area", np.flatnonzero(wrong).tolist())
+        repairs.append(file_wide(value, "absent or no number: width × height"))
     return areas_px
 
 
@@ -222,10 +231,10 @@ def _crowd(records: Records, repairs: list[Repair]) -> Bool[NDArray[np.bool_], "
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
         for position, value in enumerate(values):
             if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
-                raise records.error(position, f"'iscrowd' is {short(value)}, not 0 or 1")
-    absent = values.count(None)
+                raise records.error(position, f"'iscrowd' is {short(value)}; it should be 0 or 1")
+    absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(f"iscrowd of {absent} annotations", "absent: read as 0"))
+        repairs.append(file_wide(records.some("iscrowd", absent), "absent: read as 0"))
     return np.array(values, dtype=bool)
 
 
@@ -234,7 +243,7 @@ def _numbered(
 ) -> Int64[NDArray[np.int64], " R"]:
     column = records.whole(key, missing)
     if column.rewritten:
-        value = f"{key} of {column.rewritten} {records.key}"
+        value = records.some(key, column.rewritten)
         repairs.append(file_wide(value, "written as text or fraction: read as whole number"))
     return column.values
 

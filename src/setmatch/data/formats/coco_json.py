@@ -95,7 +95,9 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
     try:
         text = source.read_bytes()
     except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror or error})") from None
+        raise DataError(
+            f"{source}: cannot be read ({error.strerror or error}); name a file that can be"
+        ) from None
     try:
         tree = msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -120,9 +122,14 @@ def _carefully(source: Path, text: bytes, kind: type) -> dict[str, Records]:
         tree = json.loads(text, object_hook=_with_raw_outline)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{source}: not valid JSON, perhaps cut short ({reason})") from None
+        raise DataError(
+            f"{source}: not valid JSON, perhaps cut short ({reason}); copy or export it again"
+        ) from None
     if not isinstance(tree, dict):
-        raise DataError(f"{source}: holds a {type(tree).__name__}, not COCO's object of lists")
+        raise DataError(
+            f"{source}: holds a {type(tree).__name__}; it should be COCO's object with the lists "
+            "'images', 'annotations' and 'categories'"
+        )
     return {key: Records.of(source, tree, key, record) for key, record in _RECORDS[kind].items()}
 
 

@@ -16,10 +16,10 @@ from setmatch.errors import DataError
 
 @dataclass(frozen=True)
 class Column:
-    """Whole numbers of one key, and how many of them were written as text or with a fraction .0."""
+    """Whole numbers of one key, and which of them were written as text or with a fraction .0."""
 
     values: Int64[NDArray[np.int64], " R"]
-    rewritten: int
+    rewritten: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,16 @@ class Records:
         rows = tree.get(key)
         if rows is None:
             found = ", ".join(repr(name) for name in list(tree)[:8]) or "nothing"
-            raise DataError(f"{file}: no list {key!r} as COCO's instances have; found {found}")
+            raise DataError(
+                f"{file}: no list {key!r} as COCO's files have, but {found}; add it, or name the "
+                "file that has it"
+            )
         if not isinstance(rows, list):
-            raise DataError(f"{file}: {key!r} is {short(rows)}, not a list")
+            raise DataError(f"{file}: {key!r} is {short(rows)}; it should be a list")
         if set(map(type, rows)) - {dict}:
             culprit = next(i for i, row in enumerate(rows) if type(row) is not dict)
-            raise DataError(f"{file}: {key}[{culprit}] is {short(rows[culprit])}, not an object")
+            value = short(rows[culprit])
+            raise DataError(f"{file}: {key}[{culprit}] is {value}; it should be an object")
         known = record.__struct_fields__
         kept = [{name: row[name] for name in known if name in row} for row in rows]
         return cls(file, key, [record(**fields) for fields in kept])
@@ -58,10 +62,17 @@ class Records:
 
     def error(self, position: int, problem: str) -> DataError:
         """Return the error that names the object at `position` by place and id."""
+        return DataError(f"{self.file}: {self.named(position)}: {problem}")
+
+    def named(self, position: int) -> str:
+        """Return the place and the id of the object at `position`."""
         id_ = getattr(self.rows[position], "id", None)
-        named = "" if id_ is None else f" (id {short(id_)})"
         place = f"{self.key}[{position}]" if self.place is None else self.place(position)
-        return DataError(f"{self.file}: {place}{named}: {problem}")
+        return place if id_ is None else f"{place} (id {short(id_)})"
+
+    def some(self, key: str, positions: Sequence[int]) -> str:
+        """Return how many objects a repair of `key` is about, and the first of them."""
+        return f"{key} of {len(positions)} {self.key}, the first {self.named(positions[0])}"
 
     def values(self, key: str) -> list[Any]:
         """Return what stands under a key, as it is; None where it is absent."""
@@ -74,11 +85,11 @@ class Records:
         for anything else, and for numbers beyond 64 bits.
         """
         values: list[Any] = self.values(key)
-        rewritten = 0
+        rewritten: list[int] = []
         if set(map(type, values)) - {int}:
             plain = [_whole(value, missing) for value in values]
             self._refuse(plain, key, values, "a whole number")
-            rewritten = sum(type(value) in (str, float) for value in values)
+            rewritten = [i for i, value in enumerate(values) if type(value) in (str, float)]
             values = plain
         try:
             return Column(np.array(values, dtype=np.int64), rewritten)
@@ -120,7 +131,7 @@ class Records:
             return
         if values[culprit] is None:
             raise self.error(culprit, f"has no {key!r}; it should be {what}")
-        raise self.error(culprit, f"{key!r} is {short(values[culprit])}, not {what}")
+        raise self.error(culprit, f"{key!r} is {short(values[culprit])}; it should be {what}")
 
 
 def _whole(value: object, missing: int | None) -> int | None:

@@ -71,7 +71,8 @@ def _paired(
     png: dict[int, str] = {}
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
         if escapes(name):
-            raise pictures.error(position, f"file name {name!r} leads out of its folder")
+            problem = f"file name {name!r} leads out of its folder; name a file inside it"
+            raise pictures.error(position, problem)
         if image_id in png:
             before = "" if png[image_id] == name else f", with the PNG {png[image_id]!r} too"
             raise pictures.error(position, f"image {image_id} is listed twice{before}; keep one")
@@ -81,7 +82,7 @@ def _paired(
         asked, listed = (str(next(iter(ids), "none")) for ids in (png, photos.ids.tolist()))
         raise DataError(
             f"{pictures.file}: no annotation belongs to any of the listed images; the first "
-            f"annotation's image_id is {asked}, the first image's id {listed}"
+            f"annotation's image_id is {asked}, the first image's id {listed}; make them agree"
         )
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
@@ -115,7 +116,7 @@ def _segments(pictures: Records) -> Records:
     lists = pictures.values("segments_info")
     for position, segments in enumerate(lists):
         if not isinstance(segments, list) or any(type(each) is not dict for each in segments):
-            problem = f"'segments_info' is {short(segments)}, not a list of objects"
+            problem = f"'segments_info' is {short(segments)}; it should be a list of objects"
             raise pictures.error(position, problem)
     known = ("id", "category_id", "bbox", "area", "iscrowd")
     rows = [
@@ -139,10 +140,11 @@ def _ambiguous(
     image: Int64[NDArray[np.int64], " A"], ids: Int64[NDArray[np.int64], " A"]
 ) -> Iterator[tuple[str, Bool[NDArray[np.bool_], " A"]]]:
     """Yield what ids of segments cannot be, and which are so."""
-    yield "has an 'id' that is no colour: 1 to 16777215", (ids < 1) | (ids >= 256**3)
+    no_colour = "has an 'id' that is no colour; it should be a number from 1 to 16777215"
+    yield no_colour, (ids < 1) | (ids >= 256**3)
     again = np.ones(len(ids), dtype=bool)
     again[np.unique(np.stack([image, ids], axis=1), axis=0, return_index=True)[1]] = False
-    yield "has the 'id' of another segment of its image", again
+    yield "has the 'id' of another segment of its image; give each its own, as in the PNG", again
 
 
 def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> frozenset[int]:
@@ -150,14 +152,15 @@ def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> fro
     values = records.values("isthing")
     for position, value in enumerate(values):
         if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
-            raise records.error(position, f"'isthing' is {short(value)}, not 0 or 1")
-    absent = values.count(None)
+            raise records.error(position, f"'isthing' is {short(value)}; it should be 0 or 1")
+    absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(f"isthing of {absent} categories", "absent: read as things"))
+        repairs.append(file_wide(records.some("isthing", absent), "absent: read as things"))
     listed = records.whole("id").values.tolist()
-    called = dict(zip(listed, values, strict=True))
-    if any(called[id_] != value for id_, value in zip(listed, values, strict=True)):
-        raise DataError(f"{records.file}: categories: one is listed both as thing and as stuff")
+    called: dict[int, object] = {}
+    for position, (id_, value) in enumerate(zip(listed, values, strict=True)):
+        if called.setdefault(id_, value) != value:
+            raise records.error(position, "is listed both as thing and as stuff; keep one")
     return frozenset(slot for slot, id_ in enumerate(ids) if called[id_] in (0, False))
 
 

@@ -46,7 +46,9 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
     repairs: list[Repair] = []
     files = _files(split, repairs)
     if not files:
-        raise DataError(f"{split.names or split.annotations}: no annotation of any image")
+        raise DataError(
+            f"{split.names or split.annotations}: no annotation of any image; name one at least"
+        )
     listed = read_names(root)
     found = {_name(file, each) for file in files for each in file.objects}
     found.update(*(_class_names(other) for other in others if other != split))
@@ -61,10 +63,6 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
     if original:
         done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
         repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
-    difficult = sum(labels.crowds)
-    if difficult:
-        done = "as crowds: neither trained on nor counted"
-        repairs.append(file_wide(f"{difficult} objects marked difficult", done))
     base = common_folder(paths)
     photos = Photos(
         base,
@@ -82,12 +80,11 @@ def _files(split: VocSplit, repairs: list[Repair]) -> list[VocFile]:
     if split.names is None:
         chosen = list(stems.values())
         pictures = {
-            Path(name).stem for folder in split.images for name in files_in(folder, SUFFIXES)
+            Path(name).stem: name for folder in split.images for name in files_in(folder, SUFFIXES)
         }
-        bare = len(pictures - set(stems))
-        if bare:
-            done = "without an XML file: left out, for nobody said that they are empty"
-            repairs.append(file_wide(f"{bare} pictures", done))
+        done = "without an XML file: left out, for nobody said that it is empty"
+        bare = sorted(pictures.keys() - stems.keys())
+        repairs += [Repair(pictures[stem], None, "picture", done) for stem in bare]
     else:
         wanted = dict.fromkeys(_listed(split.names, stems))
         missing = [stem for stem in wanted if stem not in stems]
@@ -116,7 +113,8 @@ def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
     try:
         lines = names.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
-        raise DataError(f"{names}: cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None
     except UnicodeDecodeError:
         raise DataError(f"{names}: not UTF-8 text; save it as UTF-8") from None
     for line in map(str.strip, lines):
@@ -202,7 +200,7 @@ def _add(
         number(
             text,
             lambda side=side, text=text: DataError(  # type: ignore[misc]
-                f"{place}: <{side}> is {text[:40]!r}, not a number"
+                f"{place}: <{side}> is {text[:40]!r}; it should be a number"
             ),
         )
         for side, text in zip(SIDES, texts, strict=True)
@@ -220,6 +218,10 @@ def _add(
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
         repairs.append(Repair(file.path.name, None, difficult[:40], done, each.line))
+    if difficult == "1":
+        value = f"object {each.values['name']!r}"
+        done = "marked difficult: a crowd, neither trained on nor counted"
+        repairs.append(Repair(file.path.name, None, value, done, each.line))
     first = float(file.counts_from_one)  # the number of the first pixel
     xywh = (values[0] - first, values[1] - first, width + first, height + first)
     labels.add(image, slot, xywh, each.line, crowd=difficult == "1")

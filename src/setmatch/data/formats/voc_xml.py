@@ -56,9 +56,12 @@ def parse_voc(path: Path) -> VocFile:
     try:
         parser.Parse(path.read_bytes(), True)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot be read ({reason}); replace or remove the file") from None
     except (expat.ExpatError, LookupError, ValueError) as error:
-        raise DataError(f"{path}: not valid XML, perhaps cut short ({error})") from None
+        raise DataError(
+            f"{path}: not valid XML, perhaps cut short ({error}); export it again or remove it"
+        ) from None
     return file
 
 
@@ -73,7 +76,7 @@ class _Events:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._tags and tag != "annotation":
-            raise DataError(f"{self._file.path}: holds a <{tag}>, not VOC's <annotation>")
+            raise DataError(f"{self._file.path}: holds a <{tag}>; it should be VOC's <annotation>")
         self._tags.append(tag)
         self._texts.clear()
         if self._tags[1:] == ["object"]:
@@ -93,13 +96,21 @@ class _Events:
             case ["source", "annotation"]:
                 self._file.values["source"] = text
             case ["object", "name" | "difficult"]:
-                self._file.objects[-1].values[tag] = text
+                self._keep(self._file.objects[-1].values, tag, text)
             case ["object", "bndbox", side] if side in SIDES:
-                self._file.objects[-1].box[side] = text
+                self._keep(self._file.objects[-1].box, side, text)
             case ["object", "polygon", _]:
                 self._file.objects[-1].polygons[-1][tag] = text
         self._tags.pop()
         self._texts.clear()
+
+    def _keep(self, values: dict[str, str], tag: str, text: str) -> None:
+        """Keep what an object says; raise DataError where it says it twice."""
+        if tag in values:
+            place = f"{self._file.path}:{self._file.objects[-1].line}"
+            both = f"{values[tag][:40]!r} and {text[:40]!r}"
+            raise DataError(f"{place}: an object has <{tag}> twice, {both}; keep one")
+        values[tag] = text
 
     def doctype(self, name: str, system: str | None, public: str | None, internal: int) -> None:
         line = self._parser.CurrentLineNumber

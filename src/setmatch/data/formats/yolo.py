@@ -46,7 +46,7 @@ def read_yolo(
     for a class without a name, and for coordinates that are pixels rather than fractions.
     """
     if not images:
-        raise DataError(f"{source}: no image in this split")
+        raise DataError(f"{source}: no image in this split; add images, or name another folder")
     repairs: list[Repair] = []
     sizes_px = _sizes_px(source, images, repairs)
     listed = list(zip(images, labels, strict=True))
@@ -106,7 +106,8 @@ def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot be read ({reason}); replace or remove the file") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text, or not in UTF-8; replace or remove the file") from None
     lines = []
@@ -118,10 +119,12 @@ def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
 
 
 def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> Line:
+    shown = repr(" ".join(words)[:60])
     if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
         raise DataError(
-            f"{path}:{number}: {len(words)} numbers; a box has 5 (class, x, y, width, height), a "
-            "polygon 7 or a larger odd number (class, then x and y of each point)"
+            f"{path}:{number}: {shown} has {len(words)} numbers; write 5 for a box (class, x, y, "
+            "width, height), 7 or a larger odd number for a polygon (class, then x and y of each "
+            "point)"
         )
     try:
         # float() would take "1_0", and "١" too.
@@ -129,8 +132,7 @@ def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> L
             raise ValueError
         values = [float(word) for word in words]
     except ValueError:
-        shown = " ".join(words)[:60]
-        raise DataError(f"{path}:{number}: {shown!r} are not numbers; correct the line") from None
+        raise DataError(f"{path}:{number}: {shown} are not numbers; correct the line") from None
     class_, fractions = values[0], values[1:]
     if not 0 <= class_ < 2**31 or class_ != int(class_):
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
@@ -171,7 +173,10 @@ def _note_absent(
         repairs.append(file_wide(f"{absent} of {len(lines)} images", done))
     if absent == len(lines):
         folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
-        raise DataError(f"{folders}: no label file for any of {len(lines)} images")
+        raise DataError(
+            f"{folders}: no label file for any of {len(lines)} images; put one beside each image "
+            "with an object, or into labels/ beside images/"
+        )
 
 
 def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[Repair]) -> None:

@@ -47,7 +47,7 @@ def yolo_parts(config: Path) -> dict[str, Part]:
     """
     tree = _tree(config)
     if not isinstance(tree, dict) or "names" not in tree:
-        raise DataError(f"{config}: no 'names' of classes, so this is no YOLO data.yaml")
+        raise DataError(f"{config}: no 'names' of classes; a YOLO data.yaml should list them")
     names = _names(config, tree)
     parts: dict[str, Part] = {}
     given: dict[tuple[Path, ...], tuple[str, list[str]]] = {}
@@ -57,7 +57,9 @@ def yolo_parts(config: Path) -> dict[str, Part]:
             continue
         values = value if isinstance(value, list) else [value]
         if not all(isinstance(each, str) for each in values):
-            raise DataError(f"{config}: '{key}' is {short(value)}, not a folder or a list of them")
+            raise DataError(
+                f"{config}: '{key}' is {short(value)}; it should be a folder or a list of them"
+            )
         try:
             sources = tuple(_place(config, tree, key, each) for each in values)
         except DataError as error:
@@ -169,7 +171,10 @@ def _images(source: Path) -> list[Path]:
     try:
         lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: cannot be read as a list of images ({error})") from None
+        raise DataError(
+            f"{source}: cannot be read as a list of images ({error}); name a text file, saved as "
+            "UTF-8"
+        ) from None
     listed = [line.strip() for line in lines if line.strip() and "\0" not in line]
     return [_now(source.parent, line, Path.is_file) for line in listed]
 
@@ -197,8 +202,10 @@ def _label_folder(folder: Path) -> Path:
 def _place(config: Path, tree: dict[Any, Any], key: str, value: str) -> Path:
     """Return the folder or list that a data.yaml means, where files are rather than were."""
     base = tree.get("path") or "."
-    if not isinstance(base, str) or "\0" in base + value:
-        raise DataError(f"{config}: 'path' is {short(base)}, not a folder")
+    if not isinstance(base, str):
+        raise DataError(f"{config}: 'path' is {short(base)}; it should be a folder")
+    if "\0" in base + value:
+        raise DataError(f"{config}: '{key}' is {short(value)}; a path should have no zero byte")
     place = next(filter(Path.exists, _tried(config.parent, base, value)), None)
     if place is None:
         shown = ", ".join(dict.fromkeys(map(str, _tried(config.parent, base, value))))
@@ -220,18 +227,22 @@ def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
     if isinstance(names, dict):
         keys = list(names)
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
-            raise DataError(f"{config}: 'names' has the keys {short(keys)}, not 0, 1, 2, ...")
+            raise DataError(
+                f"{config}: 'names' has the keys {short(keys)}; they should be 0, 1, 2, ..."
+            )
         names = [names[slot] for slot in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise DataError(f"{config}: 'names' is {short(names)}, not a list of class names")
+        raise DataError(f"{config}: 'names' is {short(names)}; it should be a list of class names")
     # YAML reads the class name 7 as a number, which is no harm, and the name no as False.
     for name in names:
         if type(name) not in (str, int) or not str(name).strip():
             raise DataError(f"{config}: 'names' has {short(name)}; write class names in quotes")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(f"{config}: 'names' has {short(repeated)} twice; name classes apart")
     if "nc" in tree and tree["nc"] != len(names):
         raise DataError(
-            f"{config}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; correct the one "
-            "that is wrong"
+            f"{config}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; make them agree"
         )
     return [str(name) for name in names]
 
@@ -244,7 +255,8 @@ def _tree(config: Path) -> Any:
             return {key.strip(): value.strip() for key, _, value in pairs}
         return yaml.safe_load(text)
     except OSError as error:
-        raise DataError(f"{config}: cannot be read ({error.strerror or error})") from None
+        reason = error.strerror or error
+        raise DataError(f"{config}: cannot be read ({reason}); name a file that can be") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{config}: cannot be read as YAML ({reason})") from None
+        raise DataError(f"{config}: cannot be read as YAML ({reason}); correct it") from None

@@ -1,0 +1,210 @@
+"""Malformed COCO that is refused, kind by kind: where, which value, and what to do about it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from setmatch.data.formats.coco import read_coco
+from setmatch.errors import DataError
+from small_coco import (
+    Change,
+    category,
+    edited,
+    image,
+    object_,
+    photographed,
+    read,
+    sound,
+    without,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photographed(tmp_path_factory.mktemp("photos"))
+
+
+WHOLE, TEXT = "it should be a whole number", "it should be a text"
+FOUR, OWN = "it should be a list of four numbers", "give each its own"
+INSIDE = "leads out of the image folder; name a file inside it"
+ADD = "add it, or name the file that has it"
+# Where, which value, and what to do.
+REFUSED: Mapping[str, tuple[Change, str, str, str]] = {
+    "unknown category": (
+        object_(1, category_id=4),
+        *("annotations[1] (id 2)", "category_id 4 is none of the 2 categories"),
+        "list the category, or correct or remove the annotation",
+    ),
+    "no category": (
+        without("annotations", 1, "category_id"),
+        *("annotations[1] (id 2)", "has no 'category_id'", WHOLE),
+    ),
+    "category by name": (
+        object_(1, category_id="dog"),
+        *("annotations[1] (id 2)", "'category_id' is 'dog'", WHOLE),
+    ),
+    "no image": (
+        without("annotations", 1, "image_id"),
+        *("annotations[1] (id 2)", "has no 'image_id'", WHOLE),
+    ),
+    "no box": (
+        without("annotations", 1, "bbox"),
+        *("annotations[1] (id 2)", "has no 'bbox'", FOUR),
+    ),
+    **{
+        f"box {kind}": (object_(1, bbox=box), "annotations[1] (id 2)", f"'bbox' is {box}", FOUR)
+        for kind, box in {
+            "of three": [1, 2, 3],
+            "of texts": ["1", "2", "3", "4"],
+            "of points": [[1, 2], [3, 4]],
+            "of booleans": [True, 2, 3, 4],
+            "an object": {"x": 1},
+        }.items()
+    },
+    "annotation id a list": (object_(1, id=[2]), "annotations[1] (id [2])", "'id' is [2]", WHOLE),
+    "annotation id halved": (object_(1, id=2.5), "annotations[1] (id 2.5)", "'id' is 2.5", WHOLE),
+    "image id a name": (image(1, id="b"), "images[1] (id 'b')", "'id' is 'b'", WHOLE),
+    "image id a boolean": (image(1, id=True), "images[1] (id True)", "'id' is True", WHOLE),
+    "no image id": (without("images", 1, "id"), "images[1]", "has no 'id'", WHOLE),
+    "image id beyond 64 bits": (
+        image(1, id=2**63),
+        *(f"images[1] (id {2**63})", f"'id' is {2**63}"),
+        "it should be a number of at most 64 bits",
+    ),
+    "image id twice": (
+        image(1, id=10),
+        *("images[1] (id 10)", "'b.png' has the image id of 'a.png'", OWN),
+    ),
+    "category id twice": (
+        category(1, id=18),
+        *("categories[1] (id 18)", "'car' has the category id of 'dog'", OWN),
+    ),
+    "no class name": (
+        without("categories", 1, "name"),
+        *("categories[1] (id 3)", "has no 'name'", TEXT),
+    ),
+    "class name a number": (category(1, name=7), "categories[1] (id 3)", "'name' is 7", TEXT),
+    "class name empty": (category(1, name=""), "categories[1] (id 3)", "'name' is ''", TEXT),
+    "no file name": (
+        without("images", 1, "file_name"),
+        *("images[1] (id 20)", "has no 'file_name'", TEXT),
+    ),
+    "half a surrogate": (
+        image(1, file_name="\ud800"),
+        *("images[1] (id 20)", r"'file_name' is '\ud800'", TEXT),
+    ),
+    **{
+        f"file name {kind}": (
+            image(1, file_name=name),
+            *("images[1] (id 20)", f"file name {name!r}", INSIDE),
+        )
+        for kind, name in {
+            "of a parent": "../b.png",
+            "of a hidden parent": "x/../../b.png",
+            "absolute": "/etc/passwd",
+            "with a drive": "C:\\b.png",
+            "of a parent, by Windows": "..\\b.png",
+            "with a zero byte": "b\0.png",
+        }.items()
+    },
+    "height a word": (image(1, height="x"), "images[1] (id 20)", "'height' is 'x'", WHOLE),
+    "height halved": (image(1, height=4.5), "images[1] (id 20)", "'height' is 4.5", WHOLE),
+    "iscrowd 2": (
+        object_(0, iscrowd=2),
+        *("annotations[0] (id 1)", "'iscrowd' is 2", "it should be 0 or 1"),
+    ),
+    "iscrowd a word": (
+        object_(0, iscrowd="no"),
+        *("annotations[0] (id 1)", "'iscrowd' is 'no'", "it should be 0 or 1"),
+    ),
+    "no images": (
+        lambda tree: tree["images"].clear(),
+        *("lists no images", "no images", "list at least one, or name another file"),
+    ),
+    "no categories": (
+        lambda tree: tree["categories"].clear(),
+        *("lists no categories", "no categories", "name at least one class"),
+    ),
+    **{
+        f"no list of {key}": (
+            lambda tree, key=key: tree.pop(key),
+            *(f"no list {key!r}", "have, but 'images'" if key != "images" else "have, but", ADD),
+        )
+        for key in ("images", "categories", "annotations")
+    },
+    "images as an object": (
+        lambda tree: tree.update(images={"a": 1}),
+        *("'images' is {'a': 1}", "{'a': 1}", "it should be a list"),
+    ),
+    "image a number": (
+        lambda tree: tree["images"].append(3),
+        *("images[3] is 3", "3", "it should be an object"),
+    ),
+    "annotation null": (
+        lambda tree: tree["annotations"].insert(1, None),
+        *("annotations[1] is None", "None", "it should be an object"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "place", "value", "mend"), REFUSED.values(), ids=REFUSED)
+def test_what_could_teach_the_wrong_thing_is_refused(
+    folder: Path, change: Change, place: str, value: str, mend: str
+):
+    """In one line: the file, the place in it, the value, and what to do."""
+    with pytest.raises(DataError) as caught:
+        read(folder, edited(change))
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'set.json'}: {place}")
+    assert value in said
+    assert said.endswith(mend)
+    assert "\n" not in said
+
+
+def test_places_count_every_image_of_the_file(folder: Path):
+    """Whatever is left out before it: an image listed twice, and one without a file."""
+    tree = sound()
+    tree["images"].insert(0, tree["images"][0])
+    tree["images"].insert(0, tree["images"][0] | {"id": 7, "file_name": "gone.png"})
+    tree["images"][4]["width"] = "x"
+    with pytest.raises(DataError, match=r"images\[4\] \(id 30\): 'width' is 'x'"):
+        read(folder, tree)
+
+
+def test_there_are_more_than_forty_kinds():
+    """As many as were promised, without those that are repaired."""
+    assert len(REFUSED) > 40
+
+
+def test_a_file_cut_short_anywhere_is_refused_by_name(folder: Path):
+    """After any byte but the last."""
+    text = json.dumps(sound())
+    cut = folder / "cut.json"
+    for length in range(len(text)):
+        cut.write_text(text[:length])
+        with pytest.raises(DataError, match=r"cut\.json: not valid JSON, .*; copy or export"):
+            read_coco(cut)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"null",
+        b"7",
+        b'{"images": \xff}',
+        b"[" * 100_000,
+        b'{"images": [{"id": ' + b"9" * 5000 + b"}]}",
+        b"\x89PNG\r\n\x1a\n",
+        b"\0" * 100,
+    ],
+    ids=["list", "null", "number", "not UTF-8", "deep", "huge number", "picture", "zeros"],
+)
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes):
+    """A damaged file is named, in one line, with what to do."""
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.json: .*; ") as caught:
+        read_coco(tmp_path / "bad.json")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,264 @@
+"""Malformed COCO that is repaired, kind by kind: what the file says, what is told and done."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from small_coco import (
+    PHOTOS,
+    Change,
+    again,
+    category,
+    edited,
+    image,
+    object_,
+    photographed,
+    read,
+    without,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return photographed(tmp_path_factory.mktemp("photos"))
+
+
+NOT_FINITE, NEGATIVE = "box not finite: left out", "box of negative width or height: left out"
+FLAT = "box without area: left out of training"
+OUTSIDE = "box outside the image: left out of training"
+OVER = "box passes the image's edge: clipped in training"
+REWRITTEN = "written as text or fraction: read as whole number"
+NO_AREA = "absent or no number: width × height"
+NO_OUTLINE = "outline neither polygons nor run lengths: left out"
+FREE_ID = "id absent or taken: given a free one"
+SIZE = "size read from the image file"
+RUNS = {"counts": [0, 9, 2391], "size": [40, 60]}
+BIG = 10**400  # beyond every float
+
+# (file, annotation id, value, what was done): all of a repair.
+Told = tuple[str, int | None, str, str]
+BOXES: Mapping[str, tuple[list[Any], str, str]] = {
+    "NaN": ([float("nan"), 0, 5, 5], "nan, 0, 5, 5", NOT_FINITE),
+    "infinite": ([0, 0, float("inf"), 5], "0, 0, inf, 5", NOT_FINITE),
+    "null in it": ([1, None, 2, 2], "1, nan, 2, 2", NOT_FINITE),
+    "beyond every float": ([BIG, 0, 5, 5], "inf, 0, 5, 5", NOT_FINITE),
+    "of infinite area": ([0, 0, 1e200, 1e200], "0, 0, 1e+200, 1e+200", NOT_FINITE),
+    "negative width": ([10, 10, -5, 5], "10, 10, -5, 5", NEGATIVE),
+    "negative height": ([10, 10, 5, -5], "10, 10, 5, -5", NEGATIVE),
+    "no width": ([10, 10, 0, 5], "10, 10, 0, 5", FLAT),
+    "no height": ([10, 10, 5, 0], "10, 10, 5, 0", FLAT),
+    "nothing": ([0, 0, 0, 0], "0, 0, 0, 0", FLAT),
+    "right of it": ([60, 0, 5, 5], "60, 0, 5, 5", OUTSIDE),
+    "left of it": ([-9, 0, 9, 5], "-9, 0, 9, 5", OUTSIDE),
+    "far away": ([500, 500, 5, 5], "500, 500, 5, 5", OUTSIDE),
+    "out of sight": ([1e300, 0, 1e300, 5], "1e+300, 0, 1e+300, 5", OUTSIDE),
+    "over the left": ([-5, 0, 20, 10], "-5, 0, 20, 10", OVER),
+    "over the corner": ([50, 30, 20, 20], "50, 30, 20, 20", OVER),
+    "around it": ([-9, -9, 900, 900], "-9, -9, 900, 900", OVER),
+}
+REPAIRED: Mapping[str, tuple[Change, Told]] = {
+    **{
+        f"box {kind}": (object_(1, bbox=box), ("a.png", 2, f"bbox [{value}]", done))
+        for kind, (box, value, done) in BOXES.items()
+    },
+    "no annotation id": (
+        without("annotations", 0, "id"),
+        ("a.png", None, "bbox [6, 4, 30, 20]", FREE_ID),
+    ),
+    "null annotation id": (object_(0, id=None), ("a.png", None, "bbox [6, 4, 30, 20]", FREE_ID)),
+    "taken annotation id": (object_(0, id=2), ("a.png", 2, "bbox [0, 0, 60, 40]", FREE_ID)),
+    "annotation twice": (
+        again("annotations", 0),
+        ("a.png", 1, "bbox [6, 4, 30, 20]", "listed twice: read once"),
+    ),
+    "object twice": (
+        again("annotations", 0, id=9),
+        ("a.png", 9, "bbox [6, 4, 30, 20]", "the same box and class again: kept"),
+    ),
+    "image twice": (again("images", 0), ("a.png", None, "image 10", "listed twice: read once")),
+    "category twice": (
+        again("categories", 0),
+        ("", None, "categories[2] (id 18) 'dog'", "listed twice: read once"),
+    ),
+    "class name twice": (
+        category(0, name="car"),
+        (
+            *("", None, "category 18 'car' -> 'car (2)'"),
+            "name of another category: given a new one",
+        ),
+    ),
+    "unknown image": (
+        object_(0, image_id=99),
+        ("", 1, "image_id 99", "of an image that is not listed: left out"),
+    ),
+    "unknown image and no id": (
+        lambda tree: (object_(0, image_id=99)(tree), without("annotations", 0, "id")(tree)),
+        (
+            *("", None, "image_id 99 of annotations[0]"),
+            "of an image that is not listed: left out",
+        ),
+    ),
+    "no iscrowd": (
+        without("annotations", 1, "iscrowd"),
+        (
+            "",
+            None,
+            "iscrowd of 1 annotations, the first annotations[1] (id 2)",
+            "absent: read as 0",
+        ),
+    ),
+    **{
+        f"area {kind}": (
+            change,
+            ("", None, "area of 1 annotations, the first annotations[1] (id 2)", NO_AREA),
+        )
+        for kind, change in {
+            "absent": without("annotations", 1, "area"),
+            "NaN": object_(1, area=float("nan")),
+            "a text": object_(1, area="big"),
+            "negative": object_(1, area=-4),
+            "beyond every float": object_(1, area=BIG),
+        }.items()
+    },
+    "no height": (without("images", 1, "height"), ("b.png", None, "height 0, width 60", SIZE)),
+    "no size": (
+        without("images", 1, "height", "width"),
+        ("b.png", None, "height 0, width 0", SIZE),
+    ),
+    "zero width": (image(1, width=0), ("b.png", None, "height 40, width 0", SIZE)),
+    "negative width": (image(1, width=-60), ("b.png", None, "height 40, width -60", SIZE)),
+    "absurd width": (image(1, width=2**40), ("b.png", None, f"height 40, width {2**40}", SIZE)),
+    **{
+        f"{kind} as text": (change, ("", None, f"{value} (id {id_})", REWRITTEN))
+        for kind, (change, value, id_) in {
+            "image id": (image(0, id="10"), "id of 1 images, the first images[0]", "'10'"),
+            "height": (image(1, height="40"), "height of 1 images, the first images[1]", 20),
+            "category id": (
+                *(category(1, id="3"), "id of 1 categories, the first categories[1]"),
+                "'3'",
+            ),
+            "annotation id": (
+                *(object_(1, id="2"), "id of 1 annotations, the first annotations[1]"),
+                "'2'",
+            ),
+            "image_id": (
+                *(object_(1, image_id="10"), "image_id of 1 annotations, the first annotations[1]"),
+                2,
+            ),
+            "category_id": (
+                object_(1, category_id="3"),
+                *("category_id of 1 annotations, the first annotations[1]", 2),
+            ),
+        }.items()
+    },
+    "annotation ids as fractions": (
+        lambda tree: [each.update(id=float(each["id"])) for each in tree["annotations"]],
+        ("", None, "id of 3 annotations, the first annotations[0] (id 1.0)", REWRITTEN),
+    ),
+    **{
+        f"outline {kind}": (object_(1, segmentation=outline), ("a.png", 2, value, done))
+        for kind, (outline, value, done) in {
+            "a list of run lengths": ([RUNS], json.dumps([RUNS]), NO_OUTLINE),
+            "a flat list": ([1, 2, 3, 4, 5, 6], "[1, 2, 3, 4, 5, 6]", NO_OUTLINE),
+            "a number": (7, "7", NO_OUTLINE),
+            "without a size": ({"counts": [0, 9]}, '{"counts": [0, 9]}', NO_OUTLINE),
+            "of two points": (
+                *([[1, 2, 3, 4]], "polygon of 4 numbers"),
+                "polygon without three whole points: left out",
+            ),
+            "not finite": (
+                *([[1e300] * 6], "polygon not finite"),
+                "outline with such points: left out",
+            ),
+            "of another size": (
+                *(RUNS | {"size": [4, 6]}, '{"counts": [0, 9, 2391], "size": [4, 6]}'),
+                "run lengths of another size than the image: left out",
+            ),
+            "that is no run lengths": (
+                *(RUNS | {"counts": "not runs"}, '{"counts": "not runs", "size": [40, 60]}'),
+                "run lengths that cannot be read: left out",
+            ),
+            "that runs on": (
+                *(RUNS | {"counts": [0, 5000]}, '{"counts": [0, 5000], "size": [40, 60]}'),
+                "run lengths that cannot be read: left out",
+            ),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize(("change", "told"), REPAIRED.values(), ids=REPAIRED)
+def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, told: Told):
+    """Once, with image or place, annotation id, value, and what was done; the rest is as it was."""
+    index = read(folder, edited(change))
+    (repair,) = index.repairs
+    assert (repair.file, repair.annotation, repair.value, repair.done) == told
+    assert index.repair_counts == {repair.done: 1}
+    assert len(np.unique(index.annotation_ids)) == len(index.annotation_ids)
+    gone = told[3] in (NOT_FINITE, NEGATIVE) or told[3].startswith("of an image")
+    assert len(index.annotation_ids) == 3 - gone + (told[3].endswith("kept"))
+    assert [index.name(number) for number in range(3)] == list(PHOTOS)
+    assert len(set(index.categories.names)) == 2
+    assert index.sizes_px.tolist() == [[40, 60]] * 3
+    unlearnt = gone or told[3] in (FLAT, OUTSIDE)
+    assert len(index.target(0)) == 2 - unlearnt + told[3].endswith("kept")
+    for number in range(3):
+        cxcywh = index.target(number).cxcywh
+        assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
+
+
+def test_there_are_more_than_forty_kinds():
+    """As many as were promised, without those that are refused."""
+    assert len(REPAIRED) > 40
+
+
+FINE: Mapping[str, Change] = {
+    "annotation id 0": object_(0, id=0),
+    "image id 0": image(2, id=0),
+    "category id 0": lambda tree: (category(0, id=0)(tree), object_(0, category_id=0)(tree)),
+    "annotation ids beyond 2^53": lambda tree: (
+        object_(0, id=2**53 + 1)(tree),
+        object_(1, id=2**53)(tree),
+    ),
+    "image ids beyond 2^53": lambda tree: (
+        image(2, id=2**53)(tree),
+        image(0, id=2**53 + 1)(tree),
+        *(object_(row, image_id=2**53 + 1)(tree) for row in (0, 1)),
+    ),
+    "category ids beyond 2^53": lambda tree: (
+        category(0, id=2**53 + 1)(tree),
+        object_(0, category_id=2**53 + 1)(tree),
+        category(1, id=2**53)(tree),
+        *(object_(row, category_id=2**53)(tree) for row in (1, 2)),
+    ),
+    "negative ids": object_(0, id=-7),
+    "no annotations": lambda tree: tree["annotations"].clear(),
+    "crowd only": lambda tree: tree.update(annotations=tree["annotations"][2:]),
+    "iscrowd as boolean": object_(2, iscrowd=True),
+    "polygons": object_(0, segmentation=[[0, 0, 1, 1, 2, 0]]),
+    "run lengths as list": object_(0, segmentation=RUNS),
+    "no outline": object_(0, segmentation=[]),
+    "info": lambda tree: tree.update(info={"year": 2026}, licenses=[]),  # else there is none
+    "keys nobody knows": lambda tree: [
+        each.update(extra={"bbox": 1}) for rows in tree.values() for each in rows
+    ],
+}
+
+
+@pytest.mark.parametrize("change", FINE.values(), ids=FINE)
+def test_unusual_but_sound_files_need_no_repair(folder: Path, change: Change):
+    """What is merely rare is read as it is, to the last bit of every id."""
+    tree = edited(change)
+    index = read(folder, tree)
+    assert index.repairs == ()
+    assert index.annotation_ids.tolist() == [row["id"] for row in tree["annotations"]]
+    assert index.image_ids.tolist() == [row["id"] for row in tree["images"]]
+    assert index.categories.ids == tuple(sorted(row["id"] for row in tree["categories"]))
+    images = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
+    assert images == [row["image_id"] for row in tree["annotations"]]
+    ids = [index.categories.ids[slot] for slot in index.slots.tolist()]
+    assert ids == [row["category_id"] for row in tree["annotations"]]

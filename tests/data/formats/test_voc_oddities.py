@@ -1,0 +1,219 @@
+"""Malformed Pascal VOC, kind by kind: mended by name, or refused with file, line and what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from setmatch.errors import DataError
+from small_voc import DOG, SIZE, box, one, xml
+
+REPAIRED = {
+    "swapped corners": (
+        xml(box(36, 24, 6, 4)),
+        "corners [36, 24, 6, 4]",
+        "corners swapped: put in order",
+        4,
+    ),
+    "one side swapped": (
+        xml(box(36, 4, 6, 24)),
+        "corners [36, 4, 6, 24]",
+        "corners swapped: put in order",
+        4,
+    ),
+    "zero width": (
+        xml(box(6, 4, 6, 24)),
+        "bbox [6, 4, 0, 20]",
+        "box without area: left out of training",
+        4,
+    ),
+    "outside": (
+        xml(box(70, 4, 90, 24)),
+        "bbox [70, 4, 20, 20]",
+        "box outside the image: left out of training",
+        4,
+    ),
+    "over the edge": (
+        xml(box(6, 4, 90, 24)),
+        "bbox [6, 4, 84, 20]",
+        "box passes the image's edge: clipped in training",
+        4,
+    ),
+    "negative": (
+        xml(box(-9, 4, 30, 24)),
+        "bbox [-9, 4, 39, 20]",
+        "box passes the image's edge: clipped in training",
+        4,
+    ),
+    "not a number": (
+        xml(DOG, box("nan", 4, 30, 24)),
+        "bbox [nan, 4, nan, 20]",
+        "box not finite: left out",
+        6,
+    ),
+    "infinite": (
+        xml(DOG, box(0, 4, "inf", 24)),
+        "bbox [0, 4, inf, 20]",
+        "box not finite: left out",
+        6,
+    ),
+    "twice": (xml(DOG, DOG), "bbox [6, 4, 30, 20]", "the same box and class again: kept", 6),
+    "difficult": (
+        xml(box(6, 4, 36, 24, more="<difficult>1</difficult>")),
+        "object 'dog'",
+        "marked difficult: a crowd, neither trained on nor counted",
+        4,
+    ),
+    "odd difficult": (
+        xml(box(6, 4, 36, 24, more="<difficult>x</difficult>")),
+        "x",
+        "<difficult> neither 0 nor 1: read as 0",
+        4,
+    ),
+    "no size": (
+        xml(DOG, size=""),
+        "height absent, width absent",
+        "size read from the image file",
+        None,
+    ),
+    "zero size": (
+        xml(DOG, size=SIZE.replace("60", "0")),
+        "height 40, width 0",
+        "size read from the image file",
+        None,
+    ),
+    "size as text": (
+        xml(DOG, size=SIZE.replace("60", "wide")),
+        "height 40, width wide",
+        "size read from the image file",
+        None,
+    ),
+    "swapped size": (
+        xml(DOG, size="<size><width>40</width><height>60</height></size>"),
+        "height 60, width 40",
+        "size read from the image file",
+        None,
+    ),
+    "short polygon": (
+        xml(box(6, 4, 36, 24, more="<polygon><x1>1</x1><y1>2</y1></polygon>")),
+        "x1 1, y1 2",
+        "polygon without three whole points: left out",
+        4,
+    ),
+    "polygon of words": (
+        xml(box(6, 4, 36, 24, more="<polygon><x1>a</x1><y1>b</y1></polygon>")),
+        "x1 a, y1 b",
+        "polygon without three whole points: left out",
+        4,
+    ),
+    "other filename": (
+        xml(DOG, filename="../elsewhere/z.png"),
+        "z.png",
+        "<filename> of another image: the XML's own name counts",
+        None,
+    ),
+    "no filename": (xml(DOG, filename=""), None, None, None),
+    "fractions": (xml(box("6.0", " 4.0 ", "36", "24.")), None, None, None),
+    "Latin-1": (
+        xml(DOG, head='<?xml version="1.0" encoding="latin-1"?>\n').encode("latin-1"),
+        None,
+        None,
+        None,
+    ),
+    "UTF-16": (xml(DOG).encode("utf-16"), None, None, None),
+    "byte order mark": (b"\xef\xbb\xbf" + xml(DOG).encode(), None, None, None),
+    "CDATA": (xml(DOG.replace("dog", "<![CDATA[dog]]>")), None, None, None),
+    "escaped characters": (xml(DOG.replace("dog", "d&#111;g")), None, None, None),
+    "comments": (xml("<!-- nothing -->", DOG), None, None, None),
+    "unknown elements": (xml("<owner><name>me</name></owner>", DOG), None, None, None),
+}
+
+
+@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
+def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
+    """File, line, value and what was done are listed; where nothing was odd, nothing is."""
+    index = one(tmp_path, text)
+    assert index.categories.names == ("dog",)
+    assert index.sizes_px.tolist() == [[40, 60]]
+    if done is None:
+        assert index.repairs == ()
+        assert index.xywh_px.tolist() == [[6, 4, 30, 20]]
+        return
+    (repair,) = index.repairs
+    assert (repair.file, repair.line, repair.value, repair.done) == ("a.xml", line, value, done)
+    cxcywh = index.target(0).cxcywh
+    assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
+
+
+ENTITY = '<!DOCTYPE a [<!ENTITY lol "lol">]>\n'
+EXTERNAL = '<!DOCTYPE a [<!ENTITY x SYSTEM "secret.txt">]>\n'
+PARAMETER = '<!DOCTYPE a [<!ENTITY % x SYSTEM "secret.dtd"> %x;]>\n'
+BOMB = '<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;"><!ENTITY c "&b;&b;">]>\n'
+REFUSED = {
+    "an entity": (xml(DOG, head=ENTITY), r"a\.xml:1: declares a DOCTYPE"),
+    "an external entity": (xml(DOG, head=EXTERNAL), "DOCTYPE"),
+    "a bomb": (xml(DOG.replace("dog", "&c;"), head=BOMB), "DOCTYPE"),
+    "a parameter entity": (xml(DOG, head=PARAMETER), "DOCTYPE"),
+    "a foreign DOCTYPE": (xml(DOG, head='<!DOCTYPE a SYSTEM "a.dtd">'), "DOCTYPE"),
+    "an unknown entity": (xml(DOG.replace("dog", "&lol;")), r"a\.xml: not valid XML.*line 5"),
+    "nothing": ("", "not valid XML"),
+    "cut short": (xml(DOG)[:90], "not valid XML, perhaps cut short"),
+    "no XML": ("a,b,c", "not valid XML"),
+    "bytes": (b"\xff\x00\xfe", "not valid XML"),
+    "unknown encoding": (xml(DOG, head='<?xml version="1.0" encoding="x"?>'), "not valid XML"),
+    "something else": ("<html></html>", "holds a <html>; it should be VOC"),
+    "two roots": (xml(DOG) + xml(DOG), "not valid XML"),
+    "crossed tags": (xml("<object><name>dog</object></name>"), r"a\.xml: not valid XML.*line 4"),
+    "a zero byte": (xml(DOG).replace("dog", "d\0g"), r"a\.xml: not valid XML.*line 5"),
+    "two names": (
+        xml(DOG.replace("</name>", "</name><name>cat</name>")),
+        r"a\.xml:4: an object has <name> twice, 'dog' and 'cat'; keep one",
+    ),
+    "two boxes": (
+        xml(DOG.replace("</bndbox>", "</bndbox><bndbox><xmin>9</xmin></bndbox>")),
+        r"a\.xml:4: an object has <xmin> twice, '6' and '9'; keep one",
+    ),
+    "no name": (xml(DOG.replace("<name>dog</name>", "")), r"a\.xml:4: an object has no <name>"),
+    "an empty name": (xml(DOG.replace("dog", " ")), r"a\.xml:4: an object has no <name>"),
+    "no box": (xml("<object><name>dog</name></object>"), r"a\.xml:4: object 'dog' has no <xmin>"),
+    "no side": (xml(box(1, 2, 3)), r"a\.xml:4: object 'dog' has no <ymax>"),
+    "a word": (xml(box(1, 2, 3, "x")), r"a\.xml:4: .*<ymax> is 'x'; it should be a number"),
+    "a comma": (xml(box("1,5", 2, 3, 4)), r"<xmin> is '1,5'"),
+    "an underscore": (xml(box("1_5", 2, 3, 4)), r"<xmin> is '1_5'"),
+    "nothing in a side": (xml(box("", 2, 3, 4)), r"<xmin> is ''"),
+    "no object anywhere": (xml(), "no object and so no class"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_could_teach_the_wrong_thing_is_refused_with_its_place(tmp_path, text, message):
+    """One line names the file, the line where there is one, the value, and what to do."""
+    with pytest.raises(DataError, match=message) as caught:
+        one(tmp_path, text)
+    assert str(tmp_path) in str(caught.value)
+    assert "; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_costs_nothing(tmp_path: Path):
+    """Ten levels of tenfold entities are refused at once, in little memory."""
+    levels = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 11))
+    (tmp_path / "a.xml").write_text(
+        f'<!DOCTYPE a [<!ENTITY l0 "lol">{levels}]><annotation>&l10;</annotation>'
+    )
+    code = (
+        "import resource, sys, pathlib\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "from setmatch.data.formats.voc_xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.xml"], capture_output=True, text=True, timeout=60
+    )
+    assert "DOCTYPE" in done.stderr
+
+
+def test_there_are_forty_kinds():
+    """As many as of COCO."""
+    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+    assert len(odd) + len(REFUSED) >= 40
