@@ -55,7 +55,7 @@ def test_a_known_assignment_is_used_as_it_is():
 
 
 def test_shares_of_a_window_add_up_to_its_loss():
-    """Four images at once, or two and two, or one by one: the same loss and gradient."""
+    """rf-detr #1503: four images at once, in twos, or one by one: the same loss and gradient."""
     targets = _targets([3, 0, 1, 2])
     losses, gradients = [], []
     for size in (4, 2, 1):

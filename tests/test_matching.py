@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from setmatch.config import MatchCosts
 from setmatch.matching import match, pairwise_cost
-from setmatch.scoring import Softmax
+from setmatch.scoring import Focal, Scoring, Softmax, Varifocal
 from setmatch.structures import Target
 
 SCORING, COSTS = Softmax(), MatchCosts()
@@ -91,20 +91,23 @@ def test_any_number_of_targets_is_matched(count: int):
         assert len(taken.unique()) == len(taken)
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_never_raise(bad: float):
+def test_values_that_are_not_finite_never_raise(bad: float, everywhere: bool):
     """detr #101, rf-detr #431: the other image of the batch is matched as if alone."""
     logits, boxes = _predictions(1, 2, 6)
     targets = _targets([3, 2])
     expected = match(logits[:, 1:], boxes[:, 1:], targets[1:], SCORING, COSTS)[0]
     logits[0, 0, 2], boxes[0, 0, 4] = bad, bad
+    if everywhere:
+        logits[0, 0], boxes[0, 0] = bad, bad
     (assignment,) = match(logits, boxes, targets, SCORING, COSTS)
     assert torch.equal(assignment.query[assignment.image == 1], expected.query)
     assert (assignment.image == 0).sum() == 3
 
 
 def test_costs_are_float32_under_autocast():
-    """Half precision would change assignments: D-FINE #199."""
+    """D-FINE #199: half precision would change assignments."""
     logits, boxes = _predictions(1, 1, 6)
     targets = _targets([3])
     plain = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
@@ -112,3 +115,18 @@ def test_costs_are_float32_under_autocast():
         cast = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
     assert cast.dtype == torch.float32
     assert torch.equal(plain, cast)
+
+
+@pytest.mark.parametrize("scoring", [Softmax(), Focal(), Varifocal()], ids=str)
+def test_half_precision_never_overflows(scoring: Scoring):
+    """D-FINE #199, detr #101: logits at float16's limit are matched, and cost, as in float32."""
+    logits, boxes = _predictions(2, 2, 6)
+    logits = (logits.sign() * torch.finfo(torch.float16).max).half()
+    logits = logits[..., : scoring.num_logits(5)]
+    targets = _targets([3, 2])
+    cost = pairwise_cost(logits, boxes.half(), targets, scoring, COSTS)
+    assert cost.dtype == torch.float32
+    assert cost.isfinite().all()
+    assert torch.equal(
+        cost, pairwise_cost(logits.float(), boxes.half().float(), targets, scoring, COSTS)
+    )

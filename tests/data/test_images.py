@@ -32,7 +32,7 @@ def as_array(image: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int):
-    """Whatever way up a camera stored the picture, the pixels come as people see them."""
+    """rf-detr #189: whatever way up a camera stored it, a picture comes as people see it."""
     path = saved(tmp_path / "a.png", STORED[orientation](RED_GREEN), orientation)
     assert np.array_equal(as_array(read_image(path)), RED_GREEN)
     assert read_size_px(path) == (4, 6)

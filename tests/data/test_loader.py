@@ -191,7 +191,7 @@ def test_what_cannot_be_dealt_out_is_refused(index: Index, batch: int, micro: in
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_counts_each_image_once_without_padding(index: Index, world: int, workers: int):
-    """Over all processes each image comes once, in batches of one shape."""
+    """rf-detr #1507: over all processes each image comes once, in batches of one shape."""
     ids = []
     for rank in range(world):
         loader = evaluation_batches(

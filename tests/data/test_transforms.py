@@ -194,7 +194,7 @@ def test_masks_annotated_on_a_larger_copy_fit_the_stored_image():
     corners=st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 4), max_size=5),
 )
 def test_boxes_stay_inside_and_keep_an_area(augment, size_px, seed, corners):
-    """Whatever the shape and the objects: no box outside the image, none without area."""
+    """transformers #25592: whatever the shape and the objects, no box leaves the image."""
     xyxy = torch.tensor(corners).reshape(-1, 4)
     low, high = torch.minimum(xyxy[:, :2], xyxy[:, 2:]), torch.maximum(xyxy[:, :2], xyxy[:, 2:])
     target = Target(torch.arange(len(xyxy)), torch.cat([(low + high) / 2, high - low], dim=1))

@@ -101,7 +101,7 @@ def test_an_annotation_with_id_zero_counts():
 
 @pytest.mark.parametrize("limit", [1, 20, 300])
 def test_another_limit_changes_the_limit_alone(limit: int):
-    """Intended difference 2: AP is -1 there (cocoapi #558), and here what the protocol says."""
+    """Intended difference 2, cocoapi #558: AP is -1 there, and here what the protocol says."""
     for seed in range(40):
         index, results = random_set(seed)
         ours = average_precision(index, results, max_detections=limit)

@@ -134,7 +134,7 @@ def test_nothing_in_common_is_an_error_that_names_both(data: Path):
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: int):
-    """Each image is asked about once over all processes; every process has the same report."""
+    """rf-detr #1507: each image is asked about once; every process has the same report."""
     models = [ColourFinder() for _ in range(world)]
     file = tmp_path / "found.json"
 

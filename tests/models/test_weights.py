@@ -169,7 +169,7 @@ def test_a_truncated_file_is_named(tmp_path: Path):
 
 
 def test_classes_known_by_name_keep_their_rows(tmp_path: Path, caplog):
-    """Other order, other ids, other case, one new class: rows follow names, and that is said."""
+    """rf-detr #258: in any order, by any ids, with a new class: rows follow names, as is said."""
     model = _detector()
     save(model, tmp_path)
     wanted = Categories((1, 2, 3, 4), ("parrot", "horse", "cat", "mouse"))
@@ -245,7 +245,7 @@ def test_the_hub_offline_says_what_to_fetch():
 
 
 def test_a_missing_tensor_is_never_initialised_silently(tmp_path: Path):
-    """The error lists the tensor instead."""
+    """rf-detr #258: the error lists the tensor instead."""
     model = _detector("detr_r50")
     save(model, tmp_path / "ours")
     convert(tmp_path / "ours", tmp_path / "whole.pth", "original")

@@ -21,7 +21,7 @@ def whole(data, tmp_path_factory):
     "step", [0, 2, 4, 7, *(pytest.param(step, marks=pytest.mark.campaign) for step in (1, 3, 5, 6))]
 )
 def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch, step):
-    """Weights, moments, average and counters are bit-equal after a resume, in mid-epoch too."""
+    """yolov5 #409: weights, moments, average and counters are bit-equal after a resume."""
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures import Assignment, Target
+
+MOST = 300  # targets of an image that are spoilt: each costs two queries that all look at all
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,16 @@ class Denoising(nn.Module):
     def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
         """Return about `queries` spoilt queries per image, or one positive and negative each.
 
-        Boxes come back as fractions of the canvas, of which each image covers `extent`.
+        Of more than MOST targets in an image, so many are chosen by chance. Boxes come back as
+        fractions of the canvas, of which each image covers `extent`.
         """
-        counts = [len(target) for target in targets]
+        rows = [_some(len(target), extent.device) for target in targets]
+        counts = [len(chosen) for chosen in rows]
         most = max(max(counts), 1)
         groups = max(1, self.queries // (2 * most))
-        slots = pad_sequence([t.classes for t in targets], True, self.num_classes)
-        boxes = pad_sequence([t.cxcywh for t in targets], True, 0.5)
+        pairs = list(zip(targets, rows, strict=True))
+        slots = pad_sequence([t.classes[chosen] for t, chosen in pairs], True, self.num_classes)
+        boxes = pad_sequence([t.cxcywh[chosen] for t, chosen in pairs], True, 0.5)
         if slots.shape[1] == 0:  # no target anywhere: one slot of nothing, so that all have grads
             slots = slots.new_full((len(targets), 1), self.num_classes)
             boxes = boxes.new_full((len(targets), 1, 4), 0.5)
@@ -75,7 +80,7 @@ class Denoising(nn.Module):
             real,
             group[:, None] == group[None],
             groups,
-            _assignment(counts, groups, most, slots.device),
+            _assignment(rows, [len(target) for target in targets], groups, most),
         )
 
     def _lie(self, slots: Tensor, real: Tensor) -> Tensor:
@@ -96,16 +101,22 @@ class Denoising(nn.Module):
         return torch.cat([spoilt[..., :2], spoilt[..., 2:].clamp(min=0.01)], dim=-1)
 
 
-def _assignment(counts: Sequence[int], groups: int, most: int, device: torch.device) -> Assignment:
-    """Pair each positive with its target, group by group."""
-    sizes = torch.tensor(counts)
-    image = torch.arange(len(counts)).repeat_interleave(sizes)
-    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-    target = torch.arange(int(sizes.sum()))
-    within = target - first
-    start = torch.arange(groups)[:, None] * 2 * most
-    return Assignment(
-        image.repeat(groups).to(device),
-        (start + within).flatten().to(device),
-        target.repeat(groups).to(device),
-    )
+def _some(count: int, device: torch.device) -> Int[Tensor, " M"]:
+    """Return which of an image's `count` targets are spoilt: all, or MOST of them in order."""
+    if count <= MOST:
+        return torch.arange(count, device=device)
+    return torch.randperm(count, device=device)[:MOST].sort().values
+
+
+def _assignment(
+    rows: Sequence[Int[Tensor, " _"]], counts: Sequence[int], groups: int, most: int
+) -> Assignment:
+    """Pair each positive with its target, group by group; `counts` are those of all targets."""
+    device = rows[0].device
+    first = [sum(counts[:image]) for image in range(len(counts))]
+    target = torch.cat([start + chosen for start, chosen in zip(first, rows, strict=True)])
+    within = torch.cat([torch.arange(len(chosen), device=device) for chosen in rows])
+    sizes = torch.tensor([len(chosen) for chosen in rows], device=device)
+    image = torch.arange(len(rows), device=device).repeat_interleave(sizes)
+    start = torch.arange(groups, device=device)[:, None] * 2 * most
+    return Assignment(image.repeat(groups), (start + within).flatten(), target.repeat(groups))

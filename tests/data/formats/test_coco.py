@@ -19,12 +19,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_classes_come_from_the_file_in_order_of_their_ids(folder: Path):
-    """Ids with holes become contiguous slots, and come back as names."""
+    """rf-detr #85: ids with holes become contiguous slots, and come back as names."""
     index = read(folder, sound())
     assert index.categories.ids == (3, 18)
     assert index.categories.names == ("car", "dog")
     assert index.target(0).classes.tolist() == [1, 0]
     assert index.repairs == ()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ids=st.lists(st.integers(-5, 2**40), min_size=1, max_size=5, unique=True), data=st.data())
+def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObject):
+    """D-FINE #125: whatever the ids, labels count classes from 0; what is not listed is refused.
+
+    A model takes its number of classes from the same place, so that the two cannot differ.
+    """
+    tree = sound() | {"categories": [{"id": id_, "name": f"class {id_}"} for id_ in ids]}
+    given_ids = data.draw(st.lists(st.sampled_from(ids), min_size=3, max_size=3))
+    for row, id_ in zip(tree["annotations"], given_ids):
+        row["category_id"] = id_
+    index = read(folder, tree)
+    assert [sorted(ids)[slot] for slot in index.slots] == given_ids
+    assert index.categories.ids == tuple(sorted(ids))
+    tree["annotations"][1]["category_id"] = max(ids) + 1
+    with pytest.raises(DataError, match=r"annotations\[1\] \(id 2\): category_id .* is none of"):
+        read(folder, tree)
 
 
 def test_targets_are_fractions_without_crowds(folder: Path):

@@ -1,0 +1,65 @@
+"""Any number of objects in an image can be learnt from: none, one, more than slots, thousands."""
+
+import pytest
+import torch
+
+from setmatch.config import load_recipe
+from setmatch.criterion import Criterion
+from setmatch.masks import PackedMasks
+from setmatch.models.denoising import MOST, Denoising
+from setmatch.models.presets import build
+from setmatch.structures import Batch, Card, Categories, Target
+
+NAMES = Categories((1, 2, 3), ("a", "b", "c"))
+QUERIES = 7
+SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": QUERIES}
+
+
+def targets(count: int, masks: bool = False) -> Target:
+    random = torch.Generator().manual_seed(count)
+    return Target(
+        torch.randint(0, 3, (count,), generator=random),
+        torch.rand(count, 4, generator=random) * 0.2 + torch.tensor([0.4, 0.4, 0.1, 0.1]),
+        PackedMasks.pack(torch.ones(count, 64, 64, dtype=torch.bool)) if masks else None,
+    )
+
+
+@pytest.mark.parametrize("preset", ["detr_r18_tiny", "setmatch_n", "setmatch_n_panoptic"])
+@pytest.mark.parametrize("count", [0, 1, QUERIES, QUERIES + 1, 2000])
+def test_any_number_of_objects_can_be_learnt_from(preset: str, count: int):
+    """rf-detr #1297: beside an image with one object; the loss and all gradients are finite."""
+    torch.manual_seed(0)
+    recipe = load_recipe("setmatch_n" if preset.startswith("setmatch") else None)
+    model = build(Card(preset, SMALL, NAMES)).train()
+    criterion = model.objective(lambda scoring: Criterion(scoring, recipe.matching, recipe.loss))
+    masks = preset.endswith("panoptic")
+    wanted = [targets(count, masks), targets(1, masks)]
+    batch = Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 64, 64)])
+    streams = model(batch, wanted)
+    total = criterion(streams, wanted).total
+    total.backward()
+    assert total.isfinite()
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert all(parameter.grad.isfinite().all() for parameter in learning)
+    slots = sum(stream.predictions.logits.shape[2] for stream in streams)
+    assert slots <= 2 * QUERIES + 2 * MOST
+
+
+@pytest.mark.parametrize("count", [MOST, MOST + 1, 2000])
+def test_of_very_many_objects_some_are_spoilt(count: int):
+    """Memory grows with the square of the queries; those chosen differ, and keep their numbers."""
+    denoising = Denoising(3, 8, label_noise=0.0, box_noise=0.0)
+    wanted = [targets(2), targets(count), targets(1)]
+    torch.manual_seed(0)
+    first, second = (denoising(wanted, torch.ones(3, 2)) for _ in range(2))
+    assert first.content.shape[1] == 2 * MOST
+    image, query, target = first.assignment.image, first.assignment.query, first.assignment.target
+    assert image.bincount().tolist() == [2, MOST, 1]
+    assert target[image == 0].tolist() == [0, 1]
+    assert target[image == 2].tolist() == [2 + count]
+    chosen = target[image == 1]
+    assert len(chosen.unique()) == MOST
+    assert ((chosen >= 2) & (chosen < 2 + count)).all()
+    everything = torch.cat([each.cxcywh for each in wanted])
+    assert torch.allclose(first.cxcywh[image, query], everything[target], atol=1e-5)
+    assert torch.equal(chosen, second.assignment.target[image == 1]) == (count == MOST)
