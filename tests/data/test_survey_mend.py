@@ -64,6 +64,7 @@ def test_each_change_is_listed(folder: Path):
             annotation(2, [1, 1, 5, 5], area=None),
             annotation("4", [1, 1, 7, 7], segmentation=[[1, 2], [1, 2, 3, 4, 5, 6]]),
             annotation(5, [9, 9, -5, 5]),
+            annotation(6, [-20, 0, 40, 30], area=84),
         ]
     )
     result, changes = mended(folder, tree)
@@ -71,6 +72,7 @@ def test_each_change_is_listed(folder: Path):
         [50, 30, 10, 10],
         [1, 1, 5, 5],
         [1, 1, 7, 7],
+        [0, 0, 20, 30],
     ]
     assert ("annotations[0]", 1, "", tree["annotations"][0], None) in changes
     assert ("annotations[1]", 2, "bbox", [50, 30, 20, 20], [50, 30, 10, 10]) in changes
@@ -80,8 +82,9 @@ def test_each_change_is_listed(folder: Path):
     assert any(
         change[2] == "segmentation" and change[4] == [[1, 2, 3, 4, 5, 6]] for change in changes
     )
+    assert [change[2] for change in changes if change[1] == 6] == ["bbox"]
     ids = [row["id"] for row in result["annotations"]]
-    assert len(set(ids)) == 3
+    assert len(set(ids)) == 4
     assert {2, 4} < set(ids)
 
 

@@ -112,10 +112,10 @@ def _repairs(splits: Mapping[str, Index]) -> Iterator[Finding]:
     for split, index in splits.items():
         # Splits that were divided from one file have its repairs in common.
         alone = sources.count(index.source) == 1
-        for repair in index.repairs:
-            if (index.source, repair) in told:
-                continue
-            told.add((index.source, repair))
+        # Told by another split, that is: two entries of a file may well be odd in the same words.
+        fresh = [repair for repair in index.repairs if (index.source, repair) not in told]
+        told |= {(index.source, repair) for repair in fresh}
+        for repair in fresh:
             what, _, done = repair.done.partition(": ")
             yield Finding(
                 "note" if done == "kept" else "repaired",

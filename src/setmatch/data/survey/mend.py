@@ -200,7 +200,8 @@ def _annotation(record: Record, index: Index, row: int) -> Record | None:
     if min(x, y) < -_ROUNDING_PX or x + w > width + _ROUNDING_PX or y + h > height + _ROUNDING_PX:
         x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
         sound["bbox"] = [x0, y0, x1 - x0, y1 - y0]
-        sound["area"] = min(area, (x1 - x0) * (y1 - y0))
+        if (x1 - x0) * (y1 - y0) < area:
+            sound["area"] = (x1 - x0) * (y1 - y0)
     if "segmentation" in record:
         outline = _outline(record["segmentation"])
         if outline != record["segmentation"]:
