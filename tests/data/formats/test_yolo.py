@@ -157,6 +157,12 @@ REPAIRED = {
         "box not finite: left out",
         1,
     ),
+    "a polygon at infinity": (
+        "1 inf 0 inf 1 inf .5",
+        "bbox [inf, 0, nan, 40]",
+        "box not finite: left out",
+        1,
+    ),
     "twice": (BOX + BOX, "bbox [15, 10, 30, 20]", "the same box and class again: kept", 2),
     "a flat polygon": (
         "1 .1 .1 .5 .1 .3 .1",
@@ -167,6 +173,7 @@ REPAIRED = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
 def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
     """File, line, value and what was done are listed; where nothing was odd, nothing is."""

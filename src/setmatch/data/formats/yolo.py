@@ -157,7 +157,8 @@ def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> Non
         return
     points: Float64[NDArray[np.float64], "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
     low, high = points.min(axis=0), points.max(axis=0)
-    (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
+    with np.errstate(invalid="ignore"):  # a box that is not finite is left out by name later
+        (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
     labels.add(image, line.slot, (x0, y0, w, h), line.number)
     if np.isfinite(points).all():
         labels.add_ring(points.ravel().tolist())
