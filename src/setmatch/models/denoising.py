@@ -58,13 +58,13 @@ class Denoising(nn.Module):
         Of more than MOST targets in an image, so many are chosen by chance. Boxes come back as
         fractions of the canvas, of which each image covers `extent`.
         """
-        rows = [_some(len(target), extent.device) for target in targets]
+        rows = [_some(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]
         most = max(max(counts), 1)
         groups = max(1, self.queries // (2 * most))
-        pairs = list(zip(targets, rows, strict=True))
-        slots = pad_sequence([t.classes[chosen] for t, chosen in pairs], True, self.num_classes)
-        boxes = pad_sequence([t.cxcywh[chosen] for t, chosen in pairs], True, 0.5)
+        kept = [_only(target, chosen) for target, chosen in zip(targets, rows, strict=True)]
+        slots = pad_sequence([target.classes for target in kept], True, self.num_classes)
+        boxes = pad_sequence([target.cxcywh for target in kept], True, 0.5)
         if slots.shape[1] == 0:  # no target anywhere: one slot of nothing, so that all have grads
             slots = slots.new_full((len(targets), 1), self.num_classes)
             boxes = boxes.new_full((len(targets), 1, 4), 0.5)
@@ -80,7 +80,7 @@ class Denoising(nn.Module):
             real,
             group[:, None] == group[None],
             groups,
-            _assignment(rows, [len(target) for target in targets], groups, most),
+            _assignment(rows, [len(target) for target in targets], groups, most, slots.device),
         )
 
     def _lie(self, slots: Tensor, real: Tensor) -> Tensor:
@@ -101,22 +101,39 @@ class Denoising(nn.Module):
         return torch.cat([spoilt[..., :2], spoilt[..., 2:].clamp(min=0.01)], dim=-1)
 
 
-def _some(count: int, device: torch.device) -> Int[Tensor, " M"]:
+def _some(count: int) -> Int[Tensor, " M"]:
     """Return which of an image's `count` targets are spoilt: all, or MOST of them in order."""
     if count <= MOST:
-        return torch.arange(count, device=device)
-    return torch.randperm(count, device=device)[:MOST].sort().values
+        return torch.arange(count)
+    return torch.randperm(count)[:MOST].sort().values
+
+
+def _only(target: Target, chosen: Int[Tensor, " M"]) -> Target:
+    if len(chosen) == len(target):  # nearly always, and without a transfer
+        return target
+    chosen = chosen.to(target.classes.device)
+    return Target(target.classes[chosen], target.cxcywh[chosen])
 
 
 def _assignment(
-    rows: Sequence[Int[Tensor, " _"]], counts: Sequence[int], groups: int, most: int
+    rows: Sequence[Int[Tensor, " _"]],
+    counts: Sequence[int],
+    groups: int,
+    most: int,
+    device: torch.device,
 ) -> Assignment:
-    """Pair each positive with its target, group by group; `counts` are those of all targets."""
-    device = rows[0].device
+    """Pair each positive with its target, group by group; `counts` are those of all targets.
+
+    All is known on the host, so that no accelerator has to be waited for.
+    """
     first = [sum(counts[:image]) for image in range(len(counts))]
     target = torch.cat([start + chosen for start, chosen in zip(first, rows, strict=True)])
-    within = torch.cat([torch.arange(len(chosen), device=device) for chosen in rows])
-    sizes = torch.tensor([len(chosen) for chosen in rows], device=device)
-    image = torch.arange(len(rows), device=device).repeat_interleave(sizes)
-    start = torch.arange(groups, device=device)[:, None] * 2 * most
-    return Assignment(image.repeat(groups), (start + within).flatten(), target.repeat(groups))
+    within = torch.cat([torch.arange(len(chosen)) for chosen in rows])
+    sizes = torch.tensor([len(chosen) for chosen in rows])
+    image = torch.arange(len(rows)).repeat_interleave(sizes)
+    start = torch.arange(groups)[:, None] * 2 * most
+    return Assignment(
+        image.repeat(groups).to(device),
+        (start + within).flatten().to(device),
+        target.repeat(groups).to(device),
+    )
