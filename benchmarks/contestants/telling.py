@@ -19,7 +19,10 @@ COLOURS = {
     "detr_r18_tiny": "#868e96",
 }
 INK, SOFT = "#1d1f24", "#5b6068"
-HEAD = "| contestant | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes |"
+HEAD = (
+    "| contestant | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes "
+    "| commit |"
+)
 
 
 def best(result: Result) -> Mapping[str, float]:
@@ -44,17 +47,17 @@ def table(found: Sequence[Result]) -> str:
     lines = ["# Time to AP, from random weights", ""]
     for (track, minutes, clock), group in groupby(sorted(found, key=kind), kind):
         lines += [f"## {track}, {minutes:g} minute(s) ({clock})", ""]
-        lines += [HEAD, "|---" * 9 + "|"]
+        lines += [HEAD, "|---" * 10 + "|"]
         lines += [*map(_row, entries(list(group))), ""]
     lines += [
         "AP and AP50 in per cent on the validation split, at the best of the points on the way;",
         "test at the weights of that point; of several seeds the mean ± the standard deviation.",
         "Steps are epochs for YOLO. CPU minutes are those of the whole training command, start and",
-        "what it evaluates included.",
+        "what it evaluates included; runs of one commit were made side by side. A core whose other",
+        "thread is busy takes half as many steps in them.",
     ]
-    commits = sorted({each["commit"] for each in found if "commit" in each})
-    machines = sorted({each["machine"] for each in found if "machine" in each})
-    lines += ["", f"Commits: {', '.join(commits)}. Machine: {', '.join(machines)}, one thread.", ""]
+    machines = sorted({each["machine"] for each in found})
+    lines += ["", f"Machine: {', '.join(machines)}, one thread.", ""]
     return "\n".join(lines)
 
 
@@ -70,6 +73,7 @@ def _row(runs: Sequence[Result]) -> str:
         _spread([test["AP50"] for test in tests]),
         f"{fmean(run['steps'] for run in runs):.0f}",
         f"{fmean(run['cpu_s'] for run in runs) / 60:.1f}",
+        ", ".join(dict.fromkeys(run["commit"][:7] for run in runs)),
     ]
     return f"| {' | '.join(cells)} |"
 
