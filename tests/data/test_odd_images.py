@@ -54,15 +54,26 @@ def frames(form: str) -> bytes:
     return picture(form, save_all=True, append_images=later)
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """A file of some bytes whose header promises many pixels."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
+def png_of(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    """A file with a header and rows of its own, which Pillow would not write so."""
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     packed = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A file of some bytes whose header promises many pixels."""
+    return png_of(width, height, 8, 0, b"\0" * 100)
+
+
+def png_of_16_bits() -> bytes:
+    """The picture in colour with two bytes a channel."""
+    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in PICTURE)
+    return png_of(48, 32, 16, 2, rows)
 
 
 def cut(form: str, share: float) -> bytes:
@@ -98,6 +109,7 @@ for mode, form in (
 for form in ("PNG", "TIFF"):
     wide = Image.fromarray(GREY.astype(np.uint16) * 257)
     SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GREYS)
+SHOWN["16 bits in colour.png"] = (png_of_16_bits(), PICTURE)
 for form in ("GIF", "PNG", "TIFF", "WEBP"):
     SHOWN[f"animated{FORMATS[form]}"] = (frames(form), PICTURE)
 for (height, width), form in product(
