@@ -112,6 +112,11 @@ def draw(found: Sequence[Result], path: Path) -> None:
             ends.append((x, 100 * fmean(run["marks"][-1]["AP"] for run in runs), family))
     last = max(x for x, _, _ in ends)
     _name(axes, [each for each in ends if each[0] > 0.9 * last], last)
+    named = {family for x, _, family in ends if x > 0.9 * last}
+    for x, y, family in ends:
+        if family not in named:
+            place = (x + 0.01 * last, y)
+            axes.annotate(f"{family}  {y:.1f}", place, color=COLOURS[family], va="center")
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
     clocks = " and ".join(sorted({each["clock"] for each in found}))
