@@ -63,7 +63,6 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
         done.add(part.source)
         place = part.source.name if data.is_file() else part.source.relative_to(data)
         name = Path(place) if copied else Path("annotations", f"{part.split}.json")
-
         index = part.read()
         if copied:
             tree = json.loads(part.source.read_bytes())
