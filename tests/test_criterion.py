@@ -1,10 +1,12 @@
 """The set loss: its terms, what they are divided by, and what they may never do."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
@@ -12,7 +14,8 @@ from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion, Normaliser
 from setmatch.masks import PackedMasks
-from setmatch.scoring import Softmax
+from setmatch.matching import Matching, begin_match
+from setmatch.scoring import Counts, Matches, Softmax
 from setmatch.structures import Assignment, Predictions, Stream, Target
 
 CLASSES = 4
@@ -52,6 +55,36 @@ def test_a_known_assignment_is_used_as_it_is():
     assert terms.classification[0].item() == pytest.approx(entropy.item(), rel=1e-5)
     assert terms.l1[0].item() == pytest.approx((found - wanted).abs().sum().item() / 2, rel=1e-5)
     assert terms.giou[0].item() == pytest.approx(overlap.sum().item() / 2, rel=1e-4)
+
+
+def test_no_cost_is_waited_for_before_all_are_on_their_way(monkeypatch: pytest.MonkeyPatch):
+    """On a GPU the way is then covered: costs leave first, what is known is worked out next."""
+    events = []
+
+    def begin(logits: Tensor, *others: Any) -> Matching:
+        events.append("leaves")
+        under_way = begin_match(logits, *others)
+
+        class Arriving:
+            def assignments(self) -> list[Assignment]:
+                events.append("arrives")
+                return under_way.assignments()
+
+        return Arriving()
+
+    def classify(logits: Tensor, matches: Matches, counts: Counts) -> Tensor:
+        events.append(len(matches.query))
+        return Softmax().loss(logits, matches, counts)
+
+    scoring = Softmax()
+    object.__setattr__(scoring, "loss", classify)
+    monkeypatch.setattr("setmatch.criterion.begin_match", begin)
+    main, first, known = _stream(2, 2, 5), _stream(1, 2, 5, 1), _stream(1, 2, 5, 2)
+    pair = Assignment(*torch.tensor([[0], [0], [0]]))
+    streams = [main, replace(first, name="encoder"), Stream("known", known.predictions, pair)]
+    losses = Criterion(scoring, MatchCosts(), LossWeights())(streams, _targets([1, 2]))
+    assert events == ["leaves", "leaves", 1, "arrives", 6, "arrives", 3]
+    assert [terms.stream for terms in losses.streams] == ["main", "encoder", "known"]
 
 
 def test_shares_of_a_window_add_up_to_its_loss():

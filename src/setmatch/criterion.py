@@ -1,6 +1,6 @@
 """The set loss: class and box terms, summed over streams and decoder layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_un
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.mask_loss import focal_and_dice
 from setmatch.masks import on_one_canvas
-from setmatch.matching import match
+from setmatch.matching import begin_match
 from setmatch.scoring import Counts, Matches, Scoring
 from setmatch.structures import Assignment, MasksOf, Predictions, Stream, Target
 
@@ -112,9 +112,25 @@ class Criterion:
             num_queries = streams[0].predictions.logits.shape[2]
             normaliser = Normaliser.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
-            terms = tuple(self._terms(stream, targets, normaliser) for stream in streams)
+            asked = [self._assigning(stream, targets) for stream in streams]
+            # Known assignments first: what they give a GPU to do covers the way of the costs.
+            known_first = sorted(range(len(streams)), key=lambda at: not streams[at].assignment)
+            done = {
+                at: self._terms(streams[at], asked[at](), targets, normaliser) for at in known_first
+            }
+            terms = tuple(done[at] for at in range(len(streams)))
             total = torch.stack([self._weighted(part) for part in terms]).sum()
         return Losses(total, terms)
+
+    def _assigning(
+        self, stream: Stream, targets: Sequence[Target]
+    ) -> Callable[[], list[Assignment]]:
+        """Begin to match a stream; return what waits for its assignments, one of each layer."""
+        logits, cxcywh = self._trained_layers(stream.predictions)
+        known = stream.assignment
+        if known is not None:
+            return lambda: [known] * logits.shape[0]
+        return begin_match(logits, cxcywh, targets, self.scoring, self.costs).assignments
 
     def _weighted(self, terms: Terms) -> Float[Tensor, ""]:
         weights = self.weights
@@ -125,14 +141,15 @@ class Criterion:
         mask, dice = terms.masks
         return total + weights.mask * mask + weights.dice * dice
 
-    def _terms(self, stream: Stream, targets: Sequence[Target], normaliser: Normaliser) -> Terms:
+    def _terms(
+        self,
+        stream: Stream,
+        assignments: Sequence[Assignment],
+        targets: Sequence[Target],
+        normaliser: Normaliser,
+    ) -> Terms:
         logits, cxcywh = self._trained_layers(stream.predictions)
         layers = logits.shape[0]
-        assignments = (
-            [stream.assignment] * layers
-            if stream.assignment is not None
-            else match(logits, cxcywh, targets, self.scoring, self.costs)
-        )
         owed_slots = torch.cat([target.classes for target in targets])
         owed_boxes = torch.cat([target.cxcywh for target in targets])
         target = torch.cat([assignment.target for assignment in assignments])
@@ -207,6 +224,7 @@ def _class_error(
 def _cardinality_error(
     logits: Float[Tensor, "L B Q C"], targets: Sequence[Target], images: Float[Tensor, ""]
 ) -> Float[Tensor, " L"]:
-    counts = torch.tensor([len(target) for target in targets], device=logits.device)
+    counts = torch.tensor([len(target) for target in targets])
+    counts = counts.to(logits.device, non_blocking=True)
     answering = (logits.amax(-1) > logits[..., -1]).sum(-1)
     return (answering - counts).abs().float().sum(1) / images

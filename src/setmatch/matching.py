@@ -1,6 +1,7 @@
 """Hungarian matching: every target gets the one query that answers for it most cheaply."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,28 +32,67 @@ def match(
     queries leaves the dearest targets unmatched. Values that are not finite are matched last
     instead of raising, so that one broken image cannot end a run (arXiv 2005.12872, eq. 1).
     """
-    layers = logits.shape[0]
-    counts = [len(target) for target in targets]
+    return begin_match(logits, cxcywh, targets, scoring, costs).assignments()
+
+
+@torch.no_grad()
+def begin_match(
+    logits: Float[Tensor, "L B Q C"],
+    cxcywh: Float[Tensor, "L B Q 4"],
+    targets: Sequence[Target],
+    scoring: Scoring,
+    costs: MatchCosts,
+) -> "Matching":
+    """Send the costs on their way to the CPU; until its assignments are asked for, none waits."""
+    counts = tuple(len(target) for target in targets)
     if sum(counts) == 0:
-        nothing = torch.empty(0, dtype=torch.long, device=logits.device)
-        return [Assignment(nothing, nothing, nothing)] * layers
+        return Matching(torch.empty(logits.shape[0], 0, 0, 0), counts, logits.device, None)
     pairs = pairwise_cost(logits, cxcywh, targets, scoring, costs)
-    cost = pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER).cpu().numpy()
-    first = np.cumsum([0, *counts[:-1]])
-    image: list[np.ndarray] = []
-    query: list[np.ndarray] = []
-    target: list[np.ndarray] = []
-    for layer in range(layers):
-        for index, count in enumerate(counts):
-            row, column = linear_sum_assignment(cost[layer, index, :, :count])
-            image.append(np.full_like(row, index))
-            query.append(row)
-            target.append(column + first[index])
-    flat = torch.from_numpy(
-        np.stack([np.concatenate(part) for part in (image, query, target)]).astype(np.int64)
-    )
-    per_layer = flat.to(logits.device, non_blocking=True).view(3, layers, -1)
-    return [Assignment(*per_layer[:, layer]) for layer in range(layers)]
+    pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER)
+    on_host = pairs.to("cpu", non_blocking=True)
+    arrived = None
+    if pairs.is_cuda:
+        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(pairs.device))
+    return Matching(on_host, counts, logits.device, arrived)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A matching under way: `cost` is on the CPU as soon as it has `arrived` (None: it is there).
+
+    What the device is given to do in the meantime costs no time.
+    """
+
+    cost: Float[Tensor, "L B Q T"]
+    counts: tuple[int, ...]  # of every image's targets
+    device: torch.device
+    arrived: torch.cuda.Event | None
+
+    def assignments(self) -> list[Assignment]:
+        """Return one Assignment per layer, on the device; see `match`."""
+        layers = self.cost.shape[0]
+        if sum(self.counts) == 0:
+            nothing = torch.empty(0, dtype=torch.long, device=self.device)
+            return [Assignment(nothing, nothing, nothing)] * layers
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        cost = self.cost.numpy()
+        first = np.cumsum([0, *self.counts[:-1]])
+        image: list[np.ndarray] = []
+        query: list[np.ndarray] = []
+        target: list[np.ndarray] = []
+        for layer in range(layers):
+            for index, count in enumerate(self.counts):
+                row, column = linear_sum_assignment(cost[layer, index, :, :count])
+                image.append(np.full_like(row, index))
+                query.append(row)
+                target.append(column + first[index])
+        flat = torch.from_numpy(
+            np.stack([np.concatenate(part) for part in (image, query, target)]).astype(np.int64)
+        )
+        per_layer = flat.to(self.device, non_blocking=True).view(3, layers, -1)
+        return [Assignment(*per_layer[:, layer]) for layer in range(layers)]
 
 
 def pairwise_cost(

@@ -51,6 +51,21 @@ def test_a_skipped_step_changes_nothing():
     assert all(torch.equal(m, optimizer.state[p]["momentum"]) for m, p in zip(momentum, matrices))
 
 
+def test_how_weights_lie_in_memory_changes_nothing():
+    """Convolutions in channels_last learn to the bit what plain ones learn."""
+    torch.manual_seed(0)
+    plain = [nn.Parameter(torch.randn(8, 4, 3, 3)) for _ in range(2)]
+    last = [nn.Parameter(p.detach().clone().to(memory_format=torch.channels_last)) for p in plain]
+    gradients = torch.randn(3, 2, 8, 4, 3, 3)
+    for weights in (plain, last):
+        optimizer = Muon([{"params": weights}], weight_decay=0.1)
+        for step in gradients:
+            for weight, gradient in zip(weights, step):
+                weight.grad = torch.empty_like(weight).copy_(gradient)
+            optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(plain, last))
+
+
 def test_muon_learns_a_linear_map():
     """The loss of a small regression falls by two orders of magnitude."""
     torch.manual_seed(0)

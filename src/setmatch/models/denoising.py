@@ -132,8 +132,5 @@ def _assignment(
     sizes = torch.tensor([len(chosen) for chosen in rows])
     image = torch.arange(len(rows)).repeat_interleave(sizes)
     start = torch.arange(groups)[:, None] * 2 * most
-    return Assignment(
-        image.repeat(groups).to(device),
-        (start + within).flatten().to(device),
-        target.repeat(groups).to(device),
-    )
+    flat = torch.stack([image.repeat(groups), (start + within).flatten(), target.repeat(groups)])
+    return Assignment(*flat.to(device, non_blocking=True))

@@ -25,7 +25,8 @@ class Average:
         self._averaged = [mine[name].detach() for name in moving]
         self._sources = [theirs[name].detach() for name in moving]
         fixed = [name for name in mine if name not in set(moving)]
-        self._copied = [(mine[name], theirs[name]) for name in fixed]
+        self._copies = [mine[name] for name in fixed]
+        self._originals = [theirs[name] for name in fixed]
 
     @torch.no_grad()
     def update(self, finite: Bool[Tensor, ""]) -> None:
@@ -36,6 +37,6 @@ class Average:
         change = torch._foreach_sub(self._sources, self._averaged)
         torch._foreach_mul_(change, weight)
         torch._foreach_add_(self._averaged, change)
-        for mine, theirs in self._copied:
-            mine.copy_(theirs)
+        if self._copies:
+            torch._foreach_copy_(self._copies, self._originals)
         self.updates += finite

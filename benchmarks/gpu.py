@@ -1,0 +1,174 @@
+"""The family on a GPU: images a second in answers and in training, and what matching costs there.
+
+A training step is the library's own: forward, matching, losses, backward, clipping, optimiser,
+average, in bfloat16, pictures of 640×640 with ten objects already on the GPU. It is timed three
+ways: as it is, its costs on their way while the rest of the loss is worked out; with the matching
+waited for at once; and with every assignment known beforehand, which no way of matching can beat.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from family import SIDE_PX, asking, targets_of
+from setmatch.config import LossWeights, MatchCosts, TrainSettings
+from setmatch.criterion import Criterion, Losses, Normaliser
+from setmatch.data.loader import Minibatch
+from setmatch.matching import match
+from setmatch.models.detector import Detector
+from setmatch.models.presets import build
+from setmatch.structures import Assignment, Batch, Card, Categories, Stream, Target
+from setmatch.train.ema import Average
+from setmatch.train.learner import Learner
+from setmatch.train.optim import NormStatistics, build_optimizer
+from setmatch.train.runtime import Runtime
+from timing import publish, side_by_side
+
+MODELS = ("setmatch_n", "setmatch_s", "setmatch_m", "detr_r50")
+CLASSES = 80
+
+
+@dataclass(frozen=True)
+class Waiting(Criterion):
+    """Matches every stream before it works out any loss."""
+
+    def __call__(
+        self,
+        streams: Sequence[Stream],
+        targets: Sequence[Target],
+        normaliser: Normaliser | None = None,
+    ) -> Losses:
+        """Return the losses as told, matched for nothing."""
+        for stream in streams:
+            if stream.assignment is None:
+                logits, cxcywh = self._trained_layers(stream.predictions)
+                match(logits, cxcywh, targets, self.scoring, self.costs)
+        return Known(self.scoring, self.costs, self.weights)(streams, targets, normaliser)
+
+
+@dataclass(frozen=True)
+class Known(Criterion):
+    """Is told that the first queries answer for the targets, whatever they say."""
+
+    def __call__(
+        self,
+        streams: Sequence[Stream],
+        targets: Sequence[Target],
+        normaliser: Normaliser | None = None,
+    ) -> Losses:
+        """Return the losses as told."""
+        known = _in_order(tuple(len(target) for target in targets))
+        told = [
+            stream if stream.assignment else replace(stream, assignment=known) for stream in streams
+        ]
+        return super().__call__(told, targets, normaliser)
+
+
+WAYS = {"as it is": Criterion, "waiting for the matching": Waiting, "no matching": Known}
+_ORDERS: dict[tuple[int, ...], Assignment] = {}
+
+
+def _in_order(counts: tuple[int, ...]) -> Assignment:
+    if counts not in _ORDERS:
+        sizes = torch.tensor(counts)
+        _ORDERS[counts] = Assignment(
+            torch.arange(len(counts)).repeat_interleave(sizes).cuda(),
+            torch.cat([torch.arange(count) for count in counts]).cuda(),
+            torch.arange(sum(counts)).cuda(),
+        )
+    return _ORDERS[counts]
+
+
+def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> Callable[[], None]:
+    """Return a step on `window`, of micro-batches that are on the GPU."""
+    model.train()
+    learner = Learner(
+        Runtime(torch.device("cuda")),
+        model,
+        model,
+        way(model.scoring, MatchCosts(), LossWeights()),
+        build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4)),
+        NormStatistics(model),
+        Average(model, 0.998),
+        torch.bfloat16,
+        0.1,
+    )
+    counts = [Normaliser.of(each.targets, model.num_queries) for each in window]
+    normaliser = sum(counts[1:], counts[0])
+    seeds = list(range(len(window)))
+
+    def step() -> None:
+        learner.learn(window, normaliser, seeds)
+
+    return step
+
+
+def syncs(step: Callable[[], None]) -> int:
+    """Return how often the host waits for the GPU in a step, as torch counts; events are none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        step()
+        torch.cuda.set_sync_debug_mode("default")
+    return len([each for each in caught if "synchroniz" in str(each.message)])
+
+
+def minibatches(images: int, parts: int) -> list[Minibatch]:
+    """Return `parts` micro-batches of `images` in all, on the GPU."""
+    share = images // parts
+    found = []
+    for _ in range(parts):
+        batch = Batch.from_images(list(torch.randn(share, 3, SIDE_PX, SIDE_PX)))
+        found.append(Minibatch(batch, tuple(targets_of(share)), tuple(range(share))).to("cuda"))
+    return found
+
+
+def measured(name: str, rounds: int, images: int) -> dict[str, object]:
+    """Return what is asked of one model."""
+    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
+    model = build(Card(name, {}, names)).to(memory_format=torch.channels_last).cuda().eval()
+    found: dict[str, object] = {}
+    for count in (1, images):
+        batch = Batch.from_images(list(torch.randn(count, 3, SIDE_PX, SIDE_PX))).to("cuda")
+        ask = asking(model, batch)
+
+        def ask_in_half(ask: Callable[[], object] = ask) -> None:
+            with torch.autocast("cuda", torch.bfloat16):
+                ask()
+
+        ways = {"float32": ask, "bfloat16": ask_in_half}
+        for way, seconds in side_by_side(ways, rounds, warmup=3).items():
+            found[f"answers, {count} at once, {way}: images/s"] = round(count / seconds, 1)
+    for parts in (1, 2):
+        window = minibatches(images, parts)
+        ways = {way: learning(model, window, criterion) for way, criterion in WAYS.items()}
+        for way, seconds in side_by_side(ways, rounds, warmup=3).items():
+            found[f"learns, {parts} micro-batch(es), {way}: images/s"] = round(images / seconds, 1)
+        found[f"learns, {parts} micro-batch(es): waits a step"] = syncs(ways["as it is"])
+    found["GiB at most"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    torch.cuda.reset_peak_memory_stats()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--images", type=int, default=16, help="of a step, and of a large batch")
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    results: dict[str, object] = {}
+    for name in options.models:
+        results[name] = measured(name, options.rounds, options.images)
+        print(name, results[name], flush=True)
+    title = f"the family on a GPU at {SIDE_PX}x{SIDE_PX}, steps of {options.images} images"
+    publish(title, results, options.json)
+
+
+if __name__ == "__main__":
+    main()
