@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
@@ -117,7 +116,7 @@ def _turned(colour: Colour, number: int) -> Colour:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _depth_px(ids: Int32[NDArray[np.int32], "H W"]) -> Float64[NDArray[np.float64], "H W"]:
+def _depth_px(ids: Int32[np.ndarray, "H W"]) -> Float64[np.ndarray, "H W"]:
     """Return how far every pixel is from the next segment, 1 at the border between two."""
     height, width = ids.shape
     padded = np.pad(ids, 1, mode="edge")
@@ -129,7 +128,7 @@ def _depth_px(ids: Int32[NDArray[np.int32], "H W"]) -> Float64[NDArray[np.float6
     return np.asarray(ndimage.distance_transform_edt(same) + 1)
 
 
-def _from_the_frame_px(size_px: tuple[int, int]) -> Int64[NDArray[np.int64], "H W"]:
+def _from_the_frame_px(size_px: tuple[int, int]) -> Int64[np.ndarray, "H W"]:
     rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) + 1 for n in size_px)
     return np.asarray(np.minimum(rows[:, None], columns))
 
@@ -137,7 +136,7 @@ def _from_the_frame_px(size_px: tuple[int, int]) -> Int64[NDArray[np.int64], "H 
 def _name_segments(
     picture: Image.Image,
     segments: Segments,
-    inner: Float64[NDArray[np.float64], "H W"],
+    inner: Float64[np.ndarray, "H W"],
     shades: list[Colour],
 ) -> None:
     canvas = ImageDraw.Draw(picture, "RGBA")

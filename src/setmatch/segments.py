@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64, UInt8
-from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
@@ -73,12 +72,12 @@ class Segments:
             for number, (slot, score, thing, area, box) in enumerate(rows, 1)
         ]
 
-    def to_pixels(self) -> UInt8[NDArray[np.uint8], "H W 3"]:
+    def to_pixels(self) -> UInt8[np.ndarray, "H W 3"]:
         """Return the colours of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
         return colours_of(self.ids.cpu().numpy())
 
 
-def colours_of(ids: Int32[NDArray[np.int32], "H W"]) -> UInt8[NDArray[np.uint8], "H W 3"]:
+def colours_of(ids: Int32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """Return segment ids as COCO's panoptic PNGs have them: red + 256 green + 256² blue."""
     bytes_of = np.ascontiguousarray(ids, dtype="<i4").view(np.uint8)
     return np.ascontiguousarray(bytes_of.reshape(*ids.shape, 4)[..., :3])

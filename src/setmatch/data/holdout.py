@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
-from numpy.typing import NDArray
 
 SHARE = 6  # one image in so many is held out
 
 
-def held_out(names: Sequence[str]) -> Bool[NDArray[np.bool_], " N"]:
+def held_out(names: Sequence[str]) -> Bool[np.ndarray, " N"]:
     """Return which images are held out: about one in six, and of two or more at least one.
 
     Folders do not count. Copies that Roboflow made of one photograph ("x.rf.1f2e.jpg") have the

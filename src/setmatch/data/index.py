@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import take_rows
@@ -40,17 +39,15 @@ class PanopticFiles:
 
     folder: Path
     names: bytes  # of the PNG of each image, UTF-8
-    name_offsets: Int64[NDArray[np.int64], " image_ends"]
-    segment_ids: Int64[NDArray[np.int64], " A"]
+    name_offsets: Int64[np.ndarray, " image_ends"]
+    segment_ids: Int64[np.ndarray, " A"]
 
     def path(self, image: int) -> Path:
         """Return the PNG of image number `image`."""
         start, stop = self.name_offsets[image], self.name_offsets[image + 1]
         return self.folder / self.names[start:stop].decode()
 
-    def take(
-        self, images: Int[NDArray[np.integer], " M"], rows: Int64[NDArray[np.int64], " K"]
-    ) -> "PanopticFiles":
+    def take(self, images: Int[np.ndarray, " M"], rows: Int64[np.ndarray, " K"]) -> "PanopticFiles":
         """Return what belongs to the chosen images and annotations, in their order."""
         letters, name_offsets = take_rows(self.name_offsets, images)
         names = np.frombuffer(self.names, dtype=np.uint8)[letters].tobytes()
@@ -72,16 +69,16 @@ class Index:
     source: Path
     images: Path
     categories: Categories
-    image_ids: Int64[NDArray[np.int64], " N"]
-    sizes_px: Int32[NDArray[np.int32], "N 2"]  # height, width
+    image_ids: Int64[np.ndarray, " N"]
+    sizes_px: Int32[np.ndarray, "N 2"]  # height, width
     names: bytes  # all file names, UTF-8
-    name_offsets: Int64[NDArray[np.int64], " N+1"]
-    offsets: Int64[NDArray[np.int64], " N+1"]
-    xywh_px: Float64[NDArray[np.float64], "A 4"]
-    area_px: Float64[NDArray[np.float64], " A"]
-    slots: Int32[NDArray[np.int32], " A"]
-    crowd: Bool[NDArray[np.bool_], " A"]
-    annotation_ids: Int64[NDArray[np.int64], " A"]
+    name_offsets: Int64[np.ndarray, " N+1"]
+    offsets: Int64[np.ndarray, " N+1"]
+    xywh_px: Float64[np.ndarray, "A 4"]
+    area_px: Float64[np.ndarray, " A"]
+    slots: Int32[np.ndarray, " A"]
+    crowd: Bool[np.ndarray, " A"]
+    annotation_ids: Int64[np.ndarray, " A"]
     repairs: tuple[Repair, ...] = ()
     outlines: Outlines | None = None
     panoptic: PanopticFiles | None = None
@@ -143,9 +140,7 @@ class Index:
         seen = packed.any()
         return Target(target.classes[seen], target.cxcywh[seen], packed[seen])
 
-    def masks(
-        self, image: int, annotations: Int[NDArray[np.integer], " M"]
-    ) -> Bool[NDArray[np.bool_], "M H W"]:
+    def masks(self, image: int, annotations: Int[np.ndarray, " M"]) -> Bool[np.ndarray, "M H W"]:
         """Return the pixels of some annotations of image number `image`, in the annotated size.
 
         An annotation of which nothing is drawn has none. Raises DataError when the data set has
@@ -202,7 +197,7 @@ class Index:
                 "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
             )
 
-    def choose(self, images: Int[NDArray[np.integer], " M"], *notes: str) -> "Index":
+    def choose(self, images: Int[np.ndarray, " M"], *notes: str) -> "Index":
         """Return the index of the chosen images, in their order, with further notes."""
         rows, offsets = take_rows(self.offsets, images)
         letters, name_offsets = take_rows(self.name_offsets, images)

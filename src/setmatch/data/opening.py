@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
-from numpy.typing import NDArray
 
 from setmatch.data.cache import cached
 from setmatch.data.folders import canonical, words_for
@@ -100,7 +99,7 @@ def _names(parts: dict[str, Part], split: str) -> bool:
     return named or _to_divide(parts, split) is not None
 
 
-def _out(index: Index) -> Bool[NDArray[np.bool_], " N"]:
+def _out(index: Index) -> Bool[np.ndarray, " N"]:
     return held_out(unpack(index.names, index.name_offsets))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.errors import ConfigError
 
@@ -33,7 +32,7 @@ def accumulation(batch_size: int, micro_batch: int, world: int) -> int:
     return count
 
 
-def permutation(seed: int, epoch: int, images: int) -> Int64[NDArray[np.int64], " N"]:
+def permutation(seed: int, epoch: int, images: int) -> Int64[np.ndarray, " N"]:
     """Return the order of all images in an epoch."""
     return np.random.default_rng([seed, epoch]).permutation(images)
 

@@ -11,7 +11,6 @@ import hotcoco
 import msgspec
 import numpy as np
 from jaxtyping import Float32, Int, Int64, UInt8
-from numpy.typing import NDArray
 
 from setmatch.data.ragged import offsets_of, take_rows
 
@@ -32,14 +31,14 @@ class Outlines:
     are kept as its JSON text: bytes `run_offsets[k]` to `run_offsets[k + 1]` of `runs`.
     """
 
-    rows: Int64[NDArray[np.int64], " A"]
-    points_px: Float32[NDArray[np.float32], "P 2"]
-    ring_offsets: Int64[NDArray[np.int64], " ring_ends"]
-    offsets: Int64[NDArray[np.int64], " ends"]
-    runs: UInt8[NDArray[np.uint8], " T"]
-    run_offsets: Int64[NDArray[np.int64], " ends"]
+    rows: Int64[np.ndarray, " A"]
+    points_px: Float32[np.ndarray, "P 2"]
+    ring_offsets: Int64[np.ndarray, " ring_ends"]
+    offsets: Int64[np.ndarray, " ends"]
+    runs: UInt8[np.ndarray, " T"]
+    run_offsets: Int64[np.ndarray, " ends"]
 
-    def rings(self, annotation: int) -> list[Float32[NDArray[np.float32], "_ 2"]]:
+    def rings(self, annotation: int) -> list[Float32[np.ndarray, "_ 2"]]:
         """Return the polygons of an annotation; none where there are none, or run lengths."""
         row = self.rows[annotation]
         first, last = self.offsets[row], self.offsets[row + 1]
@@ -52,15 +51,15 @@ class Outlines:
         start, stop = self.run_offsets[row], self.run_offsets[row + 1]
         return self.runs[start:stop].tobytes().decode()
 
-    def take(self, rows: Int[NDArray[np.integer], " M"]) -> "Outlines":
+    def take(self, rows: Int[np.ndarray, " M"]) -> "Outlines":
         """Return the outlines of the chosen annotations, in their order."""
         return replace(self, rows=self.rows[rows])
 
 
 def from_rings(
-    points_px: Float32[NDArray[np.float32], "P 2"],
-    sides: Sequence[int] | Int64[NDArray[np.int64], " R"],
-    rings: Sequence[int] | Int64[NDArray[np.int64], " S"],
+    points_px: Float32[np.ndarray, "P 2"],
+    sides: Sequence[int] | Int64[np.ndarray, " R"],
+    rings: Sequence[int] | Int64[np.ndarray, " S"],
     runs: Mapping[int, bytes] = MappingProxyType({}),
 ) -> Outlines | None:
     """Return outlines whose rings have `sides` points each, each annotation `rings` of them.

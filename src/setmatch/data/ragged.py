@@ -5,17 +5,16 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int, Int64
-from numpy.typing import NDArray
 
 
-def offsets_of(counts: Int[NDArray[np.integer], " N"]) -> Int64[NDArray[np.int64], " N+1"]:
+def offsets_of(counts: Int[np.ndarray, " N"]) -> Int64[np.ndarray, " N+1"]:
     """Return where rows of these lengths begin, and after the last one where it ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def take_rows(
-    offsets: Int64[NDArray[np.int64], " _"], rows: Int[NDArray[np.integer], " M"]
-) -> tuple[Int64[NDArray[np.int64], " K"], Int64[NDArray[np.int64], " M+1"]]:
+    offsets: Int64[np.ndarray, " _"], rows: Int[np.ndarray, " M"]
+) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " M+1"]]:
     """Return which flat elements the chosen rows consist of, in order, and the rows' offsets."""
     counts = np.diff(offsets)[rows]
     chosen = offsets_of(counts)
@@ -23,13 +22,13 @@ def take_rows(
     return start + np.arange(chosen[-1]), chosen
 
 
-def pack(texts: Sequence[str]) -> tuple[bytes, Int64[NDArray[np.int64], " _"]]:
+def pack(texts: Sequence[str]) -> tuple[bytes, Int64[np.ndarray, " _"]]:
     """Return texts as one UTF-8 buffer and their offsets in it."""
     encoded = [text.encode() for text in texts]
     return b"".join(encoded), offsets_of(np.array([len(text) for text in encoded], dtype=np.int64))
 
 
-def unpack(buffer: bytes, offsets: Int64[NDArray[np.int64], " _"]) -> list[str]:
+def unpack(buffer: bytes, offsets: Int64[np.ndarray, " _"]) -> list[str]:
     """Return the texts that `pack` packed."""
     ends = offsets.tolist()
     return [buffer[a:b].decode() for a, b in pairwise(ends)]

@@ -9,7 +9,6 @@ import hotcoco
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Int32, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.images import read_image
 from setmatch.data.outlines import Outlines
@@ -18,7 +17,7 @@ from setmatch.errors import DataError
 
 def outline_masks(
     outlines: Outlines, annotations: Sequence[int], size_px: tuple[int, int]
-) -> Bool[NDArray[np.bool_], "M H W"]:
+) -> Bool[np.ndarray, "M H W"]:
     """Fill the outlines of some annotations of an image of (height, width) `size_px`.
 
     An annotation without an outline has no pixels. Polygons are filled as COCO's own tools do.
@@ -50,8 +49,8 @@ def _runs(outlines: Outlines, annotation: int, size_px: tuple[int, int]) -> dict
 
 
 def segment_masks(
-    png: Path, segment_ids: Int[NDArray[np.integer], " M"], size_px: tuple[int, int]
-) -> Bool[NDArray[np.bool_], "M H W"]:
+    png: Path, segment_ids: Int[np.ndarray, " M"], size_px: tuple[int, int]
+) -> Bool[np.ndarray, "M H W"]:
     """Return the pixels of some segments of a panoptic PNG; one that it lacks has none.
 
     Raises DataError as `read_segment_ids` does.
@@ -60,7 +59,7 @@ def segment_masks(
     return np.asarray(drawn == segment_ids.astype(np.int32)[:, None, None])
 
 
-def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[NDArray[np.int32], "H W"]:
+def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[np.ndarray, "H W"]:
     """Read a panoptic PNG: every pixel's segment id, red + 256 green + 256² blue; 0 is nothing.
 
     Raises DataError with the file's name when it cannot be read, or is not of `size_px`.
@@ -76,8 +75,8 @@ def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[NDArray[np.in
 
 
 def numbered(
-    drawn: Int32[NDArray[np.int32], "H W"], segment_ids: Int[NDArray[np.integer], " S"]
-) -> Int32[NDArray[np.int32], "H W"]:
+    drawn: Int32[np.ndarray, "H W"], segment_ids: Int[np.ndarray, " S"]
+) -> Int32[np.ndarray, "H W"]:
     """Return every pixel's segment by its place in `segment_ids`, from 1; 0 for all others."""
     if not len(segment_ids):
         return np.zeros_like(drawn)
@@ -92,7 +91,7 @@ def numbered(
     return np.repeat(known, np.diff(starts, append=len(flat))).reshape(drawn.shape)
 
 
-def run_starts(*pictures: Int32[NDArray[np.int32], " P"]) -> Int64[NDArray[np.int64], " R"]:
+def run_starts(*pictures: Int32[np.ndarray, " P"]) -> Int64[np.ndarray, " R"]:
     """Return where runs begin: pixels in a row, in each picture all of one segment."""
     begins = np.ones(len(pictures[0]), dtype=bool)
     begins[1:] = False

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.data.images import looks_whole, read_image, read_size_px
 from setmatch.data.index import Index
@@ -23,7 +22,7 @@ PROBED = 1000  # images of a training split that are looked at beforehand; of ot
 _READERS = 4  # threads, which mostly wait for the disk
 
 
-def sample(index: Index, most: int | None) -> Int64[NDArray[np.int64], " S"]:
+def sample(index: Index, most: int | None) -> Int64[np.ndarray, " S"]:
     """Choose `most` images of an index, always the same ones, in order; None chooses all."""
     if most is None or most >= len(index):
         return np.arange(len(index))

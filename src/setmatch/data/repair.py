@@ -18,14 +18,14 @@ _ROUNDING_PX = 0.5  # boxes may pass the edge by this much without being called 
 class Rows:
     """Annotations as a file has them; `image` and `slot` are positions in the data set."""
 
-    ids: Int64[NDArray[np.int64], " A"]  # NO_ID where there is none
-    image: Int64[NDArray[np.int64], " A"]
-    slot: Int64[NDArray[np.int64], " A"]
-    xywh_px: Float64[NDArray[np.float64], "A 4"]
-    area_px: Float64[NDArray[np.float64], " A"]
-    crowd: Bool[NDArray[np.bool_], " A"]
-    line: Int64[NDArray[np.int64], " A"]  # NO_LINE where the file does not count lines
-    origin: Int64[NDArray[np.int64], " A"]  # position among all that were read
+    ids: Int64[np.ndarray, " A"]  # NO_ID where there is none
+    image: Int64[np.ndarray, " A"]
+    slot: Int64[np.ndarray, " A"]
+    xywh_px: Float64[np.ndarray, "A 4"]
+    area_px: Float64[np.ndarray, " A"]
+    crowd: Bool[np.ndarray, " A"]
+    line: Int64[np.ndarray, " A"]  # NO_LINE where the file does not count lines
+    origin: Int64[np.ndarray, " A"]  # position among all that were read
 
     def take(self, chosen: NDArray[Any]) -> "Rows":
         """Return the rows that a boolean or position array chooses."""
@@ -33,7 +33,7 @@ class Rows:
 
 
 def repair(
-    rows: Rows, names: list[str], sizes_px: Int32[NDArray[np.int32], "N 2"]
+    rows: Rows, names: list[str], sizes_px: Int32[np.ndarray, "N 2"]
 ) -> tuple[Rows, list[Repair]]:
     """Return the rows that training and evaluation can use, and a Repair for each odd one.
 
@@ -44,7 +44,7 @@ def repair(
     """
     repairs: list[Repair] = []
 
-    def note(wrong: Bool[NDArray[np.bool_], " A"], done: str) -> None:
+    def note(wrong: Bool[np.ndarray, " A"], done: str) -> None:
         repairs.extend(_repair(rows, row, names, done) for row in np.flatnonzero(wrong).tolist())
 
     for flaw, done in (
@@ -76,18 +76,18 @@ def _repair(rows: Rows, row: int, names: list[str], done: str) -> Repair:
     return Repair(names[rows.image[row]], known, f"bbox [{box}]", done, place)
 
 
-def _not_finite(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
+def _not_finite(rows: Rows) -> Bool[np.ndarray, " A"]:
     x, y, width, height = rows.xywh_px.T
     with np.errstate(over="ignore", invalid="ignore"):
         # Corners and area as well: 1e300 is finite, but its square is not.
         return ~np.isfinite((x + width) + (y + height) + width * height)
 
 
-def _negative(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
+def _negative(rows: Rows) -> Bool[np.ndarray, " A"]:
     return np.asarray((rows.xywh_px[:, 2:] < 0).any(axis=1))
 
 
-def _copy(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
+def _copy(rows: Rows) -> Bool[np.ndarray, " A"]:
     """Return which rows say again what a row before them said, id included."""
     copies = np.zeros(len(rows.ids), dtype=bool)
     _, inverse, counts = np.unique(rows.ids, return_inverse=True, return_counts=True)
@@ -100,7 +100,7 @@ def _copy(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
     return copies
 
 
-def _again(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
+def _again(rows: Rows) -> Bool[np.ndarray, " A"]:
     """Return which rows have the image, class and box of a row before them."""
     # Sorting one number a row is quick; only rows whose numbers meet are compared in full.
     columns = [rows.image, rows.slot, rows.crowd, *rows.xywh_px.T]
@@ -118,15 +118,15 @@ def _again(rows: Rows) -> Bool[NDArray[np.bool_], " A"]:
     return again
 
 
-def _nameless(ids: Int64[NDArray[np.int64], " A"]) -> Bool[NDArray[np.bool_], " A"]:
+def _nameless(ids: Int64[np.ndarray, " A"]) -> Bool[np.ndarray, " A"]:
     nameless = np.ones(len(ids), dtype=bool)
     nameless[np.unique(ids, return_index=True)[1]] = False
     return nameless | (ids == NO_ID)
 
 
 def _with_free_ids(
-    ids: Int64[NDArray[np.int64], " A"], nameless: Bool[NDArray[np.bool_], " A"]
-) -> Int64[NDArray[np.int64], " A"]:
+    ids: Int64[np.ndarray, " A"], nameless: Bool[np.ndarray, " A"]
+) -> Int64[np.ndarray, " A"]:
     if not nameless.any():
         return ids
     free = np.setdiff1d(np.arange(1, len(ids) + 1 + nameless.sum()), ids)
@@ -136,8 +136,8 @@ def _with_free_ids(
 
 
 def _edges(
-    rows: Rows, sizes_px: Int32[NDArray[np.int32], "N 2"]
-) -> tuple[Bool[NDArray[np.bool_], " A"], Bool[NDArray[np.bool_], " A"]]:
+    rows: Rows, sizes_px: Int32[np.ndarray, "N 2"]
+) -> tuple[Bool[np.ndarray, " A"], Bool[np.ndarray, " A"]]:
     """Return which boxes lie outside their image, and which pass its edge."""
     size = sizes_px[rows.image][:, ::-1]
     low, high = rows.xywh_px[:, :2], rows.xywh_px[:, :2] + rows.xywh_px[:, 2:]

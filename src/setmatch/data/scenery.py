@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw
 CLASSES = ("circle", "square", "triangle", "star", "cross", "ring")
 STUFF = ("sky", "ground", "water")
 
-Canvas = Float32[NDArray[np.float32], "h w 3"]  # 0..255
-Kinds = Int16[NDArray[np.int16], "h w"]
-Mask = Float32[NDArray[np.float32], "h w"]  # 0..1
-Colour = Float64[NDArray[np.float64], "3"]
-Polygon = Float64[NDArray[np.float64], "P 2"]  # x, y
+Canvas = Float32[np.ndarray, "h w 3"]  # 0..255
+Kinds = Int16[np.ndarray, "h w"]
+Mask = Float32[np.ndarray, "h w"]  # 0..1
+Colour = Float64[np.ndarray, "3"]
+Polygon = Float64[np.ndarray, "P 2"]  # x, y
 
 _ROUND = np.linspace(0, 2 * math.pi, 64, endpoint=False)
 _ARM = 0.34  # half the width of a cross' arms
@@ -148,7 +148,7 @@ def _water(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _towards(
-    colour: NDArray[np.float64], other: float, share: Float32[NDArray[np.float32], "h w 1"]
+    colour: NDArray[np.float64], other: float, share: Float32[np.ndarray, "h w 1"]
 ) -> Canvas:
     """Return a colour, or one for each row, mixed with so much of a grey."""
     return np.asarray(colour + (other - colour) * share, dtype=np.float32)
@@ -187,7 +187,8 @@ def _enlarged(grid: NDArray[np.float64], height: int, width: int) -> Mask:
 
 def _clouds(rng: np.random.Generator, height: int, width: int) -> Mask:
     octaves = [rng.uniform(-1, 1, (cells, cells)) / k for k, cells in enumerate((4, 9, 20), 1)]
-    return np.sum([_enlarged(grid, height, width) for grid in octaves], axis=0, dtype=np.float32)
+    enlarged = np.stack([_enlarged(grid, height, width) for grid in octaves])
+    return enlarged.sum(axis=0, dtype=np.float32)
 
 
 def _cloth(rng: np.random.Generator, height: int, width: int) -> Mask:

@@ -69,11 +69,11 @@ EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=Fa
 class Scene:
     """A picture and what is in it: class slots, and tight boxes of what can be seen."""
 
-    pixels: UInt8[NDArray[np.uint8], "H W 3"]
+    pixels: UInt8[np.ndarray, "H W 3"]
     classes: tuple[int, ...]
     xywh_px: tuple[tuple[int, int, int, int], ...]
     visible_px: tuple[int, ...]
-    owner: Int16[NDArray[np.int16], "H W"]  # which object a pixel is of; -1 for the ground
+    owner: Int16[np.ndarray, "H W"]  # which object a pixel is of; -1 for the ground
 
 
 def write_scenes(
@@ -177,7 +177,7 @@ def _hue(slot: int, difficulty: Difficulty) -> float | None:
 
 
 def _leaves_others_visible(
-    owner: Int16[NDArray[np.int16], "H W"], sticker: Sticker, drawn_px: list[int]
+    owner: Int16[np.ndarray, "H W"], sticker: Sticker, drawn_px: list[int]
 ) -> bool:
     if not drawn_px:
         return True

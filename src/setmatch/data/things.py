@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.data.ragged import offsets_of
@@ -12,7 +11,7 @@ from setmatch.errors import DataError
 from setmatch.structures import Categories
 
 
-def slots_of_things(categories: Categories) -> Int64[NDArray[np.int64], " C"]:
+def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:
     """Return for every slot the one that it has where things alone have slots; -1 for stuff."""
     things = np.array([slot not in categories.stuff for slot in range(len(categories))], dtype=bool)
     return np.where(things, things.cumsum() - 1, -1)

@@ -24,10 +24,10 @@ class Results:
     `runs` are COCO's run lengths of their masks, where they have any.
     """
 
-    image_ids: Int64[NDArray[np.int64], " D"]
-    slots: Int64[NDArray[np.int64], " D"]
-    xywh_px: Float64[NDArray[np.float64], "D 4"]
-    scores: Float64[NDArray[np.float64], " D"]
+    image_ids: Int64[np.ndarray, " D"]
+    slots: Int64[np.ndarray, " D"]
+    xywh_px: Float64[np.ndarray, "D 4"]
+    scores: Float64[np.ndarray, " D"]
     runs: tuple[Mapping[str, Any], ...] | None = None
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Results:
         cls,
         found: Sequence[Detections],
         image_ids: Sequence[int],
-        slot_of: Int64[NDArray[np.int64], " C"],
+        slot_of: Int64[np.ndarray, " C"],
     ) -> "Results":
         """Gather the detections of some images.
 
@@ -73,7 +73,7 @@ class Results:
             tuple(runs[row] for row in order) if runs else None,
         )
 
-    def only(self, chosen: Bool[NDArray[np.bool_], " D"]) -> "Results":
+    def only(self, chosen: Bool[np.ndarray, " D"]) -> "Results":
         """Return the chosen detections, in their order."""
         runs = self.runs
         return Results(
@@ -237,8 +237,8 @@ def _mask_runs(index: Index, answered: Set[int]) -> list[Any]:
 
 
 def _ranks(
-    ids: Int64[NDArray[np.int64], " D"], ordered: Int64[NDArray[np.int64], " N"]
-) -> Int64[NDArray[np.int64], " D"]:
+    ids: Int64[np.ndarray, " D"], ordered: Int64[np.ndarray, " N"]
+) -> Int64[np.ndarray, " D"]:
     ranks = np.searchsorted(ordered, ids).clip(max=len(ordered) - 1)
     strange: NDArray[np.int64] = ids[ordered[ranks] != ids]
     if strange.size:
@@ -249,7 +249,7 @@ def _ranks(
     return ranks
 
 
-def _check(table: Float64[NDArray[np.float64], "D 7"], classes: int, index: Index) -> None:
+def _check(table: Float64[np.ndarray, "D 7"], classes: int, index: Index) -> None:
     slots = table[:, 6]
     if ((slots < 1) | (slots > classes)).any():
         raise DataError(f"{index.source}: detections of a class that its categories do not have")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.asking import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.data.index import Index
@@ -156,7 +155,7 @@ class _Share:
 def _answers(
     model: Detector,
     index: Index,
-    slot_of: Int64[NDArray[np.int64], " C"],
+    slot_of: Int64[np.ndarray, " C"],
     questions: "_Questions",
 ) -> _Share:
     batches = evaluation_batches(
@@ -228,7 +227,7 @@ def _limit(model: Detector, index: Index) -> int:
     return max(COCO_LIMIT, model.num_queries) if overfull(index) else COCO_LIMIT
 
 
-def _slots_by_name(known: Categories, index: Index) -> Int64[NDArray[np.int64], " C"]:
+def _slots_by_name(known: Categories, index: Index) -> Int64[np.ndarray, " C"]:
     """Return the data set's slot of every class slot of the model; -1 where it has none."""
     slot_of = {name: slot for slot, name in enumerate(index.categories.names)}
     slots = np.array([-1 if name is None else slot_of.get(name, -1) for name in known.names])
@@ -240,7 +239,7 @@ def _slots_by_name(known: Categories, index: Index) -> Int64[NDArray[np.int64], 
     return slots.astype(np.int64)
 
 
-def _unknown(slot_of: Int64[NDArray[np.int64], " C"], index: Index) -> tuple[str, ...]:
+def _unknown(slot_of: Int64[np.ndarray, " C"], index: Index) -> tuple[str, ...]:
     known = set(slot_of.tolist())
     slots = range(len(index.categories))
     return tuple(index.categories.name(slot) for slot in slots if slot not in known)

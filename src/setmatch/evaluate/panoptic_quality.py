@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.data.rasters import run_starts
@@ -17,10 +16,10 @@ from setmatch.structures import Categories
 class Tally:
     """What was matched and missed, by class slot of the data set; tallies add up over images."""
 
-    overlap: Float64[NDArray[np.float64], " C"]  # IoU of the matched segments, summed
-    matched: Int64[NDArray[np.int64], " C"]
-    missed: Int64[NDArray[np.int64], " C"]
-    invented: Int64[NDArray[np.int64], " C"]
+    overlap: Float64[np.ndarray, " C"]  # IoU of the matched segments, summed
+    matched: Int64[np.ndarray, " C"]
+    missed: Int64[np.ndarray, " C"]
+    invented: Int64[np.ndarray, " C"]
 
     @classmethod
     def nothing(cls, classes: int) -> "Tally":
@@ -71,9 +70,9 @@ class PanopticQuality:
 
 def tally(
     truth: Segments,
-    crowd: Bool[NDArray[np.bool_], " G"],
+    crowd: Bool[np.ndarray, " G"],
     found: Segments,
-    slot_of: Int64[NDArray[np.int64], " C"],
+    slot_of: Int64[np.ndarray, " C"],
 ) -> Tally:
     """Compare what was found in one image with what is there.
 
@@ -113,7 +112,7 @@ def all_missed(index: Index, image: int) -> Tally:
     return replace(nothing, missed=np.bincount(missed, minlength=len(index.categories)))
 
 
-def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1"]:
+def _shared(truth: Segments, found: Segments) -> Int64[np.ndarray, "G1 S1"]:
     """Return how many pixels each segment of `truth` shares with each found one; 0 is nothing."""
     there, answer = truth.ids.numpy().ravel(), found.ids.numpy().ravel()
     # Counted run by run: a picture has twenty times as many pixels.
@@ -125,12 +124,12 @@ def _shared(truth: Segments, found: Segments) -> Int64[NDArray[np.int64], "G1 S1
 
 
 def _on_crowd(
-    shared: Int64[NDArray[np.int64], "G S"],
-    truths: Int[NDArray[np.integer], " G"],
-    founds: Int[NDArray[np.integer], " S"],
-    crowd: Bool[NDArray[np.bool_], " G"],
+    shared: Int64[np.ndarray, "G S"],
+    truths: Int[np.ndarray, " G"],
+    founds: Int[np.ndarray, " S"],
+    crowd: Bool[np.ndarray, " G"],
     classes: int,
-) -> Int64[NDArray[np.int64], " S"]:
+) -> Int64[np.ndarray, " S"]:
     """Return how many pixels of each found segment lie on the last crowd of its class."""
     last = np.full(classes + 1, -1)  # the last place is of classes that the data set lacks
     last[truths[crowd]] = np.flatnonzero(crowd)
@@ -148,7 +147,7 @@ def panoptic_quality(total: Tally, categories: Categories) -> PanopticQuality:
     rq = total.matched / np.where(there, owed, 1)
     stuff = np.isin(np.arange(len(categories)), sorted(categories.stuff))
 
-    def mean(chosen: Bool[NDArray[np.bool_], " C"]) -> Quality:
+    def mean(chosen: Bool[np.ndarray, " C"]) -> Quality:
         if not chosen.any():
             return Quality(0.0, 0.0, 0.0, 0)
         PQ, SQ, RQ = (float(each[chosen].mean()) for each in (pq, sq, rq))

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.index import Index
@@ -133,7 +132,7 @@ def _parsed(path: Path) -> Records:
     return Records.of(path, {"detections": tree}, "detections", _Row)
 
 
-def _image_ids(rows: Records, index: Index) -> Int64[NDArray[np.int64], " D"]:
+def _image_ids(rows: Records, index: Index) -> Int64[np.ndarray, " D"]:
     if not _named(rows, "file_name"):
         ids = rows.whole("image_id").values
         for position in np.flatnonzero(~np.isin(ids, index.image_ids))[:1].tolist():
@@ -156,7 +155,7 @@ def _image_ids(rows: Records, index: Index) -> Int64[NDArray[np.int64], " D"]:
     return index.image_ids[np.array(images, dtype=np.int64)]
 
 
-def _slots(rows: Records, index: Index) -> Int64[NDArray[np.int64], " D"]:
+def _slots(rows: Records, index: Index) -> Int64[np.ndarray, " D"]:
     """Return the slot of every detection's class, -1 for a name that the data set does not have."""
     if not _named(rows, "category_name"):
         slot_of = {category: slot for slot, category in enumerate(index.categories.ids)}

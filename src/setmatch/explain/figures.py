@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +21,7 @@ from setmatch.files import whole_file
 from setmatch.structures import Categories, Detections
 
 Point = tuple[float, float]  # x, y in pixels of the picture
-Share = Float32[NDArray[np.float32], "H W"]  # of the attention's peak, 0..1
+Share = Float32[np.ndarray, "H W"]  # of the attention's peak, 0..1
 
 _LONG_SIDE_PX = 1000
 _MOST_OBJECTS = 12

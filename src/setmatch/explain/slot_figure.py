@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from setmatch.explain.slots import QueryStudy, QueryUse
@@ -64,7 +63,7 @@ class _Canvas:
         return x + font.getlength(text) / _FINER
 
     def dots(
-        self, centres: Float32[NDArray[np.float32], "M 2"], radius: Pixels, colours: list[list[int]]
+        self, centres: Float32[np.ndarray, "M 2"], radius: Pixels, colours: list[list[int]]
     ) -> None:
         for (x, y), colour in zip((centres * _FINER).tolist(), colours, strict=True):
             around = radius * _FINER
@@ -75,8 +74,8 @@ class _Canvas:
 
 
 def dot_colours(
-    cxcywh: Float32[NDArray[np.float32], "M 4"],
-) -> UInt8[NDArray[np.uint8], "M 3"]:
+    cxcywh: Float32[np.ndarray, "M 4"],
+) -> UInt8[np.ndarray, "M 3"]:
     """Return the colour of each box: green if small; if large, from red (wide) to blue (tall)."""
     width, height = np.maximum(cxcywh[:, 2], 1e-6), np.maximum(cxcywh[:, 3], 1e-6)
     side = np.sqrt(width * height)

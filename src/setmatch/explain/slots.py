@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
@@ -60,9 +59,9 @@ class QueryStudy:
     source: str
     threshold: float
     ranked: bool
-    cxcywh: Float32[NDArray[np.float32], "N Q 4"]
-    score: Float32[NDArray[np.float32], "N Q"]
-    slot: Int64[NDArray[np.int64], "N Q"]
+    cxcywh: Float32[np.ndarray, "N Q 4"]
+    score: Float32[np.ndarray, "N Q"]
+    slot: Int64[np.ndarray, "N Q"]
 
     @property
     def uses(self) -> list[QueryUse]:
@@ -119,7 +118,7 @@ class QueryStudy:
         return QueryUse(query, count, names, x, y, spread, side, habits)
 
     def _habits(
-        self, boxes: Float32[NDArray[np.float32], "M 4"], slots: Int64[NDArray[np.int64], " C"]
+        self, boxes: Float32[np.ndarray, "M 4"], slots: Int64[np.ndarray, " C"]
     ) -> tuple[str, ...]:
         """Say in what one query's answers are narrower than all queries' together."""
         every = self.score > self.threshold
@@ -185,10 +184,10 @@ def _asked(model: Detector, batch: Any) -> list[Beliefs]:
     return [beliefs(logits, cxcywh, model.scoring) for logits, cxcywh in last]
 
 
-def _log_side(boxes: Float32[NDArray[np.float32], "M 4"]) -> Float32[NDArray[np.float32], " M"]:
+def _log_side(boxes: Float32[np.ndarray, "M 4"]) -> Float32[np.ndarray, " M"]:
     return np.log(np.maximum(boxes[:, 2] * boxes[:, 3], 1e-12)) / 2
 
 
-def _spread(boxes: Float32[NDArray[np.float32], "M 4"]) -> float:
+def _spread(boxes: Float32[np.ndarray, "M 4"]) -> float:
     """Return how far the middles lie from their mean, root mean square."""
     return float(np.sqrt(boxes[:, :2].var(0).sum()))

@@ -7,7 +7,6 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from jaxtyping import Int32, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.formats.absent import note_of
 from setmatch.data.index import Index, Repair
@@ -27,9 +26,9 @@ class Photos:
     """
 
     root: Path
-    ids: Int64[NDArray[np.int64], " N"]
+    ids: Int64[np.ndarray, " N"]
     names: list[str]
-    sizes_px: Int32[NDArray[np.int32], "N 2"]
+    sizes_px: Int32[np.ndarray, "N 2"]
     absent: frozenset[int] = frozenset()
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
@@ -153,8 +152,8 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
 
 
 def _sizes_px(
-    root: Path, names: list[str], sizes_px: Int64[NDArray[np.int64], "N 2"], repairs: list[Repair]
-) -> tuple[Int64[NDArray[np.int64], "N 2"], list[Repair]]:
+    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[Repair]
+) -> tuple[Int64[np.ndarray, "N 2"], list[Repair]]:
     """Return every image's size, from its file where none is annotated, and whom to leave out."""
     missing = set(missing_files(root, names))
     absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
@@ -200,7 +199,7 @@ def read_rows(
 
 
 def _of_listed_images(
-    rows: Rows, image_ids: Int64[NDArray[np.int64], " A"], photos: Photos, repairs: list[Repair]
+    rows: Rows, image_ids: Int64[np.ndarray, " A"], photos: Photos, repairs: list[Repair]
 ) -> Rows:
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
@@ -214,8 +213,8 @@ def _of_listed_images(
 
 
 def _areas_px(
-    records: Records, xywh_px: Float64[NDArray[np.float64], "A 4"], repairs: list[Repair]
-) -> Float64[NDArray[np.float64], " A"]:
+    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[Repair]
+) -> Float64[np.ndarray, " A"]:
     areas_px = records.numbers("area")
     wrong = ~np.isfinite(areas_px) | (areas_px < 0)
     if wrong.any():
@@ -226,7 +225,7 @@ def _areas_px(
     return areas_px
 
 
-def _crowd(records: Records, repairs: list[Repair]) -> Bool[NDArray[np.bool_], " A"]:
+def _crowd(records: Records, repairs: list[Repair]) -> Bool[np.ndarray, " A"]:
     values = records.values("iscrowd")
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
         for position, value in enumerate(values):
@@ -240,7 +239,7 @@ def _crowd(records: Records, repairs: list[Repair]) -> Bool[NDArray[np.bool_], "
 
 def _numbered(
     records: Records, key: str, repairs: list[Repair], missing: int | None = None
-) -> Int64[NDArray[np.int64], " R"]:
+) -> Int64[np.ndarray, " R"]:
     column = records.whole(key, missing)
     if column.rewritten:
         value = records.some(key, column.rewritten)
@@ -249,8 +248,8 @@ def _numbered(
 
 
 def _positions(
-    ids: Int64[NDArray[np.int64], " A"], known: Int64[NDArray[np.int64], " K"]
-) -> Int64[NDArray[np.int64], " A"]:
+    ids: Int64[np.ndarray, " A"], known: Int64[np.ndarray, " K"]
+) -> Int64[np.ndarray, " A"]:
     """Return where each id stands among the known ones; -1 where it does not."""
     order = np.argsort(known)
     rank = np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)

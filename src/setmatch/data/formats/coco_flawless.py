@@ -15,7 +15,6 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.formats.coco_json import CategoryRecord, ImageRecord
 from setmatch.data.formats.columns import Records
@@ -49,15 +48,15 @@ class _File(msgspec.Struct):
 class Columns:
     """The annotations of a file, a row each: ids as the file has them, outlines as flat arrays."""
 
-    ids: Int64[NDArray[np.int64], " R"]
-    image_ids: Int64[NDArray[np.int64], " R"]
-    category_ids: Int64[NDArray[np.int64], " R"]
-    xywh_px: Float64[NDArray[np.float64], "R 4"]
-    area_px: Float64[NDArray[np.float64], " R"]
-    crowd: Bool[NDArray[np.bool_], " R"]
-    points_px: Float32[NDArray[np.float32], "P 2"]
-    sides: Int64[NDArray[np.int64], " polygons"]  # how many points each polygon has
-    rings: Int64[NDArray[np.int64], " R"]  # how many polygons each annotation has
+    ids: Int64[np.ndarray, " R"]
+    image_ids: Int64[np.ndarray, " R"]
+    category_ids: Int64[np.ndarray, " R"]
+    xywh_px: Float64[np.ndarray, "R 4"]
+    area_px: Float64[np.ndarray, " R"]
+    crowd: Bool[np.ndarray, " R"]
+    points_px: Float32[np.ndarray, "P 2"]
+    sides: Int64[np.ndarray, " polygons"]  # how many points each polygon has
+    rings: Int64[np.ndarray, " R"]  # how many polygons each annotation has
     runs: Mapping[int, bytes]  # run lengths as JSON, by row
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import NDArray
 
 from setmatch.errors import DataError
 
@@ -18,7 +17,7 @@ from setmatch.errors import DataError
 class Column:
     """Whole numbers of one key, and which of them were written as text or with a fraction .0."""
 
-    values: Int64[NDArray[np.int64], " R"]
+    values: Int64[np.ndarray, " R"]
     rewritten: Sequence[int]
 
 
@@ -105,14 +104,14 @@ class Records:
         self._refuse(plain, key, values, "a text")
         return [text for text in plain if text is not None]
 
-    def numbers(self, key: str) -> Float64[NDArray[np.float64], " R"]:
+    def numbers(self, key: str) -> Float64[np.ndarray, " R"]:
         """Return a key's numbers; NaN where there is none."""
         values: list[Any] = self.values(key)
         if set(map(type, values)) - {float}:
             values = [_number(value) for value in values]
         return np.array(values, dtype=np.float64)
 
-    def quadruples(self, key: str) -> Float64[NDArray[np.float64], "R 4"]:
+    def quadruples(self, key: str) -> Float64[np.ndarray, "R 4"]:
         """Return a key's lists of four numbers, null read as NaN; DataError for anything else."""
         values: list[Any] = self.values(key)
         shaped = not set(map(type, values)) - {list} and not set(map(len, values)) - {4}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.formats.absent import UNDRAWN, leave_out
 from setmatch.data.formats.assembly import Photos, assemble, escapes, file_wide
@@ -99,7 +98,7 @@ def _paired(
     return folder, photos, [png[image_id] for image_id in photos.ids.tolist()]
 
 
-def _only(photos: Photos, chosen: Bool[NDArray[np.bool_], " N"]) -> Photos:
+def _only(photos: Photos, chosen: Bool[np.ndarray, " N"]) -> Photos:
     """Return the chosen photos; the others count as images that cannot be used."""
     kept = np.flatnonzero(chosen).tolist()
     return replace(
@@ -137,8 +136,8 @@ def _segments(pictures: Records) -> Records:
 
 
 def _ambiguous(
-    image: Int64[NDArray[np.int64], " A"], ids: Int64[NDArray[np.int64], " A"]
-) -> Iterator[tuple[str, Bool[NDArray[np.bool_], " A"]]]:
+    image: Int64[np.ndarray, " A"], ids: Int64[np.ndarray, " A"]
+) -> Iterator[tuple[str, Bool[np.ndarray, " A"]]]:
     """Yield what ids of segments cannot be, and which are so."""
     no_colour = "has an 'id' that is no colour; it should be a number from 1 to 16777215"
     yield no_colour, (ids < 1) | (ids >= 256**3)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from setmatch.data.formats.written import SplitToWrite, counted
 from setmatch.data.images import size_for_annotations
@@ -77,7 +76,7 @@ def _fractions(index: Index, row: int, width: int, height: int) -> tuple[list[fl
     return (points / (width, height)).ravel().tolist(), False
 
 
-def _joined(rings: list[Float[NDArray[np.float32], "_ 2"]]) -> Float[NDArray[np.float64], "P 2"]:
+def _joined(rings: list[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "P 2"]:
     """Return rings as one: each is closed, and left and entered by the same way."""
     if len(rings) == 1:
         return rings[0].astype(np.float64)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
 from setmatch.data.folders import canonical, files_in
 from setmatch.data.formats.absent import MISSING, UNREADABLE, leave_out
@@ -155,7 +154,7 @@ def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> Non
         box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
         labels.add(image, line.slot, box, line.number)
         return
-    points: Float64[NDArray[np.float64], "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
+    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
     low, high = points.min(axis=0), points.max(axis=0)
     with np.errstate(invalid="ignore"):  # a box that is not finite is left out by name later
         (x0, y0), (w, h) = low.tolist(), (high - low).tolist()

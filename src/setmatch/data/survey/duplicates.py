@@ -80,13 +80,11 @@ def near_pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (pair.bits, pair.first, pair.second))
 
 
-_Found = tuple[
-    Int64[NDArray[np.int64], " R"], Int64[NDArray[np.int64], " R"], Int64[NDArray[np.int64], " R"]
-]
+_Found = tuple[Int64[np.ndarray, " R"], Int64[np.ndarray, " R"], Int64[np.ndarray, " R"]]
 
 
 def _close(
-    first: UInt64[NDArray[np.uint64], " N"], second: UInt64[NDArray[np.uint64], " M"]
+    first: UInt64[np.ndarray, " N"], second: UInt64[np.ndarray, " M"]
 ) -> Iterator[tuple[int, _Found]]:
     """Yield (start, (row, column, bits)) of pairs that few bits apart, by blocks of rows."""
     height = max(_BLOCK // max(len(second), 1), 1)
@@ -96,7 +94,7 @@ def _close(
         yield start, (rows, columns, bits[rows, columns].astype(np.int64))
 
 
-def _ones(words: UInt64[NDArray[np.uint64], "N M"]) -> UInt8[NDArray[np.uint8], "N M"]:
+def _ones(words: UInt64[np.ndarray, "N M"]) -> UInt8[np.ndarray, "N M"]:
     """Count the bits that are 1: in pairs, in fours, in bytes, then all (NumPy 1 cannot)."""
     pairs, fours, bytes_, all_ = (
         np.uint64(mask)

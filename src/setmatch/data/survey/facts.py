@@ -59,7 +59,7 @@ class Histogram:
         return cls._of(np.clip(values, least, most), edges)
 
     @classmethod
-    def _of(cls, values: NDArray[Any], edges: Float64[NDArray[np.float64], " E"]) -> "Histogram":
+    def _of(cls, values: NDArray[Any], edges: Float64[np.ndarray, " E"]) -> "Histogram":
         counts, _ = np.histogram(values, edges)
         return cls(tuple(round(edge, 4) for edge in edges.tolist()), tuple(counts.tolist()))
 
@@ -75,7 +75,7 @@ class Sizes:
     histogram: Histogram
 
     @classmethod
-    def of(cls, area_px: Float64[NDArray[np.float64], " M"]) -> "Sizes":
+    def of(cls, area_px: Float64[np.ndarray, " M"]) -> "Sizes":
         """Return the sizes of objects of these areas, in square pixels."""
         small = int((area_px < SMALL_PX**2).sum())
         large = int((area_px > MEDIUM_PX**2).sum())
@@ -121,13 +121,13 @@ class Facts:
 class Objects:
     """The objects to learn, a row each: where they stand in the index, their image, their size."""
 
-    row: Int64[NDArray[np.int64], " M"]
-    image: Int64[NDArray[np.int64], " M"]
-    xywh_px: Float64[NDArray[np.float64], "M 4"]  # clipped to the image
-    area_px: Float64[NDArray[np.float64], " M"]  # by which the evaluation tells small from large
+    row: Int64[np.ndarray, " M"]
+    image: Int64[np.ndarray, " M"]
+    xywh_px: Float64[np.ndarray, "M 4"]  # clipped to the image
+    area_px: Float64[np.ndarray, " M"]  # by which the evaluation tells small from large
 
 
-def images_of(index: Index) -> Int64[NDArray[np.int64], " A"]:
+def images_of(index: Index) -> Int64[np.ndarray, " A"]:
     """Return the number of the image to which each annotation belongs."""
     return np.repeat(np.arange(len(index)), np.diff(index.offsets))
 
@@ -139,7 +139,7 @@ def objects_of(index: Index) -> Objects:
     # In fractions, exactly as the target is computed.
     low = np.clip(index.xywh_px[:, :2] / size_px, 0, 1)
     high = np.clip((index.xywh_px[:, :2] + index.xywh_px[:, 2:]) / size_px, 0, 1)
-    learnt: Bool[NDArray[np.bool_], " A"] = ~index.crowd & (high > low).all(axis=1)
+    learnt: Bool[np.ndarray, " A"] = ~index.crowd & (high > low).all(axis=1)
     row = np.flatnonzero(learnt)
     xywh_px = np.concatenate([low, high - low], axis=1)[row] * np.tile(size_px[row], 2)
     # A file may say any area; none is larger than the image.
@@ -147,9 +147,7 @@ def objects_of(index: Index) -> Objects:
     return Objects(row, image[row], xywh_px, area_px)
 
 
-def scales(
-    sizes_px: NDArray[np.int32], preprocessing: Preprocessing
-) -> Float64[NDArray[np.float64], " N"]:
+def scales(sizes_px: NDArray[np.int32], preprocessing: Preprocessing) -> Float64[np.ndarray, " N"]:
     """Return by how much each image (height, width) is enlarged before the model sees it."""
     return np.minimum(
         preprocessing.short_side_px / sizes_px.min(axis=1),

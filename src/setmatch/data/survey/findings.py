@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.data.index import Index, Repair
 from setmatch.data.survey.facts import Objects, objects_of, scales
@@ -286,7 +285,7 @@ def _of_object(
     )
 
 
-def _repeats(rows: Int64[NDArray[np.int64], "M K"]) -> Int64[NDArray[np.int64], " R"]:
+def _repeats(rows: Int64[np.ndarray, "M K"]) -> Int64[np.ndarray, " R"]:
     """Return the positions of rows that say what a row before them says."""
     # Sums of wrapped products tell nearly all rows apart; only the suspects are compared in full.
     codes = (rows * _ODD[: rows.shape[1]]).sum(axis=1)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
 from setmatch.config import DataSettings
 from setmatch.data.index import Index
@@ -55,7 +54,7 @@ def smallest_px(training: Index, short_px: int) -> float:
     return float(np.quantile(seen, SMALLEST)) if len(seen) else 0.0
 
 
-def seen_px(index: Index, preprocessing: Preprocessing) -> Float64[NDArray[np.float64], " A"]:
+def seen_px(index: Index, preprocessing: Preprocessing) -> Float64[np.ndarray, " A"]:
     """Return the size, √area, in which the model sees each object."""
     objects = objects_of(index)
     return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]

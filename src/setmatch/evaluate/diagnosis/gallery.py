@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from numpy.typing import NDArray
 
 from setmatch.data.images import read_image
 from setmatch.errors import DataError
@@ -152,6 +151,6 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
     )
 
 
-def _rounded(xywh_px: Float64[NDArray[np.float64], " 4"]) -> list[float]:
+def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:
     rounded: list[float] = xywh_px.round(1).tolist()
     return rounded

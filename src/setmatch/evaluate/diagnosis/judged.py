@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import hotcoco
 import numpy as np
 from jaxtyping import Bool, Int64
-from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.evaluate.average_precision import Results, run_protocol
@@ -28,13 +27,13 @@ class Judged:
     results: Results
     max_detections: int
     protocol: hotcoco.COCOeval
-    counted: Bool[NDArray[np.bool_], " D"]
-    truth: Int64[NDArray[np.int64], " D"]
+    counted: Bool[np.ndarray, " D"]
+    truth: Int64[np.ndarray, " D"]
     thresholds: tuple[Threshold | None, ...]
-    shown: Bool[NDArray[np.bool_], " D"]
+    shown: Bool[np.ndarray, " D"]
 
     @property
-    def right(self) -> Bool[NDArray[np.bool_], " D"]:
+    def right(self) -> Bool[np.ndarray, " D"]:
         """Say which detections found an object of their class."""
         return self.truth >= 0
 
@@ -61,14 +60,14 @@ def judge(index: Index, results: Results, max_detections: int) -> Judged:
     return Judged(index, results, max_detections, protocol, counted, truth, thresholds, shown)
 
 
-def _rows(by_id: dict[int, object]) -> Int64[NDArray[np.int64], " R"]:
+def _rows(by_id: dict[int, object]) -> Int64[np.ndarray, " R"]:
     """Return the rows of the detections, whose ids hotcoco counts from 1."""
     return np.fromiter(by_id, np.int64, len(by_id)) - 1
 
 
 def _by_class(
-    results: Results, counted: Bool[NDArray[np.bool_], " D"], classes: int
-) -> Sequence[Int64[NDArray[np.int64], " _"]]:
+    results: Results, counted: Bool[np.ndarray, " D"], classes: int
+) -> Sequence[Int64[np.ndarray, " _"]]:
     """Return the rows of every class' detections that count."""
     rows = np.flatnonzero(counted)
     order = results.slots[rows].argsort(kind="stable")

@@ -23,10 +23,10 @@ NEAR_IOU = 0.1  # with less overlap than this a detection is about nothing
 
 
 def kinds_of(
-    xywh_px: Float64[NDArray[np.float64], "D 4"],
-    slots: Int64[NDArray[np.int64], " D"],
-    truth_xywh_px: Float64[NDArray[np.float64], "T 4"],
-    truth_slots: Int64[NDArray[np.int64], " T"],
+    xywh_px: Float64[np.ndarray, "D 4"],
+    slots: Int64[np.ndarray, " D"],
+    truth_xywh_px: Float64[np.ndarray, "T 4"],
+    truth_slots: Int64[np.ndarray, " T"],
     right_iou: float = 0.5,
 ) -> list[str]:
     """Name the error of every wrong detection of an image, whose objects are `truth_*`.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool
-from numpy.typing import NDArray
 from torchvision.ops import batched_nms
 
 from setmatch.data.index import Index
@@ -38,7 +37,7 @@ class Answers:
     """
 
     layers: tuple[Results, ...]
-    survivors: tuple[Bool[NDArray[np.bool_], " _"], ...] = ()
+    survivors: tuple[Bool[np.ndarray, " _"], ...] = ()
 
     @property
     def results(self) -> Results:
@@ -60,7 +59,7 @@ class Answers:
         return cls(layers, tuple(survivors))
 
 
-def survives_nms(results: Results) -> Bool[NDArray[np.bool_], " D"]:
+def survives_nms(results: Results) -> Bool[np.ndarray, " D"]:
     """Say which detections are left when each class of each image is rid of its doubles."""
     low, extent = results.xywh_px[:, :2], results.xywh_px[:, 2:]
     boxes = torch.from_numpy(np.concatenate([low, low + extent], axis=1))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Threshold:
 
 
 def best_threshold(
-    scores: Float64[NDArray[np.float64], " D"], right: Bool[NDArray[np.bool_], " D"], objects: int
+    scores: Float64[np.ndarray, " D"], right: Bool[np.ndarray, " D"], objects: int
 ) -> Threshold | None:
     """Return the threshold of the highest F1, the highest such; None where nothing is right.
 
@@ -46,8 +45,8 @@ def best_threshold(
 
 def f1_at(
     thresholds: Sequence[float],
-    scores: Float64[NDArray[np.float64], " D"],
-    right: Bool[NDArray[np.bool_], " D"],
+    scores: Float64[np.ndarray, " D"],
+    right: Bool[np.ndarray, " D"],
     objects: int,
 ) -> tuple[float, ...]:
     """Return the F1 of the detections that score at least so much, for each of the thresholds."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Int64
-from numpy.typing import NDArray
 
 from setmatch.evaluate.panoptic_quality import Tally
 from setmatch.segments import Segments
@@ -46,7 +45,7 @@ def worst_segments(mistaken: Sequence[Mistaken]) -> list[Mistaken]:
 
 
 def in_slots_of(
-    found: Segments, slot_of: Int64[NDArray[np.int64], " C"], categories: Categories
+    found: Segments, slot_of: Int64[np.ndarray, " C"], categories: Categories
 ) -> Segments:
     """Return what a model found with the classes of a data set; of others is nothing.
 
