@@ -28,7 +28,7 @@ from setmatch.errors import DataError
 from timing import circumstances
 
 FOLDERS = re.compile(r"(?<![^\s=])/\S*/")  # of a path, all but its last name
-RUN = ("track", "minutes", "clock", "name", "seed")  # what tells one run from another
+RUN = ("machine", "track", "minutes", "clock", "name", "seed")  # what tells one run from another
 SCENES, UNSEEN, SCENES_PX, SIDE_PX = 2000, 200, 160, 320
 
 
@@ -70,8 +70,9 @@ def compete(contestant: Contestant, track: Track, out: Path) -> None:
     print(f"{track.name}, {track.minutes:g} minutes: {contestant.name}", flush=True)
     try:
         if not (place / "train.json").exists():
+            where = circumstances()  # before the hours that would be lost if it could not be told
             seconds = spent(contestant.command(track, place), place / "train.log")
-            write_json(place / "train.json", {**seconds, **circumstances()})
+            write_json(place / "train.json", {**seconds, **where})
         finish = contestant.finish(track, place)
     except RuntimeError as error:
         print(f"  {error}")
@@ -103,8 +104,10 @@ def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
     found = kept(found, folder / "race.json")
     write_json(folder / "race.json", list(found))
     (folder / "race.md").write_text(table(found), encoding="utf-8")
-    for name in sorted({each["track"] for each in found}):
-        draw([each for each in found if each["track"] == name], folder / f"race_{name}.png")
+    for name, machine in sorted({(each["track"], each["machine"]) for each in found}):
+        shown = [each for each in found if (each["track"], each["machine"]) == (name, machine)]
+        matrices = "_amx" if "(AMX)" in machine else ""  # a unit that makes other runs of the same
+        draw(shown, folder / f"race_{name}{matrices}.png")
 
 
 def main() -> None:

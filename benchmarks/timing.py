@@ -30,7 +30,8 @@ def side_by_side(
 
 def circumstances() -> dict[str, str]:
     """Return commit, machine, versions and command: a number without them says nothing."""
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    here = str(Path(__file__).parent)  # whatever folder it is called from
+    git = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=10"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
