@@ -4,10 +4,12 @@ import os
 import signal
 
 import pytest
+import tiny
 import torch
 from tiny import CrashError, assert_bit_equal, crash_before, final_state, log_rows, run_tiny
 
 from setmatch.train.journal import Journal
+from setmatch.train.log import JsonLines
 from setmatch.train.signals import Stopped
 
 
@@ -33,6 +35,28 @@ def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch,
         for run in (tmp_path / "run", whole)
     ]
     assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("kind", ["val", "watch"])
+def test_a_crash_between_an_evaluation_and_its_remark_loses_neither(tmp_path, monkeypatch, kind):
+    """Whichever row of the log was the last to be written whole, the other one follows."""
+    data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
+    write = JsonLines.write
+
+    def cut(self, row):
+        if row["kind"] == kind and row["step"] > 0:
+            raise CrashError
+        write(self, row)
+
+    run_tiny(data, tmp_path / "whole", "train.epochs=5")
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "write", cut)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", "train.epochs=5")
+    run_tiny(data, tmp_path / "run", "train.epochs=5", resume=True)
+    rows = [[(r["kind"], r["step"]) for r in log_rows(tmp_path / n)] for n in ("whole", "run")]
+    assert ("watch", 5) in rows[0]
+    assert rows[0] == rows[1]
 
 
 def test_workers_change_nothing_and_may_change_on_resume(data, whole, tmp_path, monkeypatch):

@@ -127,8 +127,10 @@ class Journal:
             **probed,
             "seconds": round(self._spent_s, 2),
         }
-        self._write(row)
+        # The row comes last, as it says that the evaluation is done: a run that is killed between
+        # them evaluates again, and loses no remark.
         self._remark(steps, self._watch.hear(row, self._spent_s, metrics["per_class"]))
+        self._write(row)
         self.resume_clock(steps)
 
     def begin(self) -> None:
