@@ -66,6 +66,12 @@ def _not_negative(count: int | str) -> int | str:
     return count
 
 
+def _positive(count: int | str) -> int | str:
+    if isinstance(count, int) and count < 1:
+        raise ValueError("expected 1 or more, or auto")
+    return count
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
@@ -73,6 +79,7 @@ Count = Annotated[int, Field(ge=1)]
 WholeOrAuto = Annotated[int | Literal["auto"], PlainValidator(_whole_or_auto)]
 SidePx = Annotated[WholeOrAuto, AfterValidator(_legible)]
 Workers = Annotated[WholeOrAuto, AfterValidator(_not_negative)]
+AtOnce = Annotated[WholeOrAuto, AfterValidator(_positive)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
@@ -133,7 +140,7 @@ class TrainSettings(Section):
     epochs: Count = 300
     minutes: NotNegative = 0.0  # above 0 the clock ends the run, whatever `epochs` says
     batch_size: Count = 16
-    micro_batch: Count = 2  # images a process takes through the model at once
+    micro_batch: AtOnce = 2  # images a process takes through the model; auto: as the device likes
     lr: Positive = 1e-4
     backbone_lr: NotNegative = 1e-5
     muon_lr: NotNegative = 0.0  # of hidden matrices, where a model tells them apart; 0: AdamW

@@ -26,6 +26,7 @@ from setmatch.train.best import Run, keep_if_best
 from setmatch.train.checkpoint import Checkpoint
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
+from setmatch.train.micro_batch import at_once, memory_named
 from setmatch.train.optim import set_learning_rates
 from setmatch.train.plan import Plan
 from setmatch.train.probe import Probe
@@ -90,10 +91,11 @@ def train(
         folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
     ) -> None:
         with stop.nothing_to_lose():
-            accumulation(chosen.train.batch_size, chosen.train.micro_batch, runtime.world)
+            accumulation(chosen.train.batch_size, at_once(chosen.train, runtime), runtime.world)
             start = begin(data, chosen, source, checkpoint, allow_changes, format)
             training = Training(folder, start, runtime, stop)
-        with training.journal.display, lost_workers_named(), threads_kept():
+        display = training.journal.display
+        with display, lost_workers_named(), memory_named(training.at_once), threads_kept():
             training.go_on()
 
     with processes(device) as runtime, stop_requests() as stop:
@@ -147,6 +149,7 @@ class Training:
         self.check = start.check
         self.most = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
         self.settings = start.recipe.train
+        self.at_once = at_once(self.settings, runtime)
         self.plan = Plan(len(start.training), self.settings)
         self.learner = build_learner(start, runtime)
         self.first, self.saved = 0, -1  # steps done when this began, and when last saved
@@ -175,9 +178,7 @@ class Training:
         """Take the steps that are left, in the order of the plan."""
         if self.due and not self.journal.has_evaluation(self.first):
             self.evaluate(self.first)  # the run ended between checkpoint and evaluation
-        parts = accumulation(
-            self.settings.batch_size, self.settings.micro_batch, self.runtime.world
-        )
+        parts = accumulation(self.settings.batch_size, self.at_once, self.runtime.world)
         self.choose_threads()
         batches = iter(self.loader)
         self.clock.start()
@@ -223,7 +224,7 @@ class Training:
             self.start.recipe.data,
             self.start.detector.card.preprocessing,
             batch_size=self.settings.batch_size,
-            micro_batch=self.settings.micro_batch,
+            micro_batch=self.at_once,
             rank=self.runtime.rank,
             world=self.runtime.world,
             first_step=self.first,
@@ -303,7 +304,6 @@ class Training:
     def save(self, steps: int) -> None:
         """Write the checkpoint after `steps` steps."""
         skips = self.journal.meter.skips
-        keep = self.settings.keep_checkpoints
         self.runtime.first(
             lambda: save_state(
                 self.run,
@@ -311,7 +311,7 @@ class Training:
                 steps,
                 Progress(skips, self.spent_s, self.due, self.evaluating_s),
                 self.start.facts,
-                keep,
+                self.settings.keep_checkpoints,
             )
         )
         self.saved = steps
@@ -329,7 +329,7 @@ class Training:
                 report = evaluate(
                     answers,
                     self.start.validation,
-                    batch_size=self.settings.micro_batch,
+                    batch_size=self.at_once,
                     workers=self.start.recipe.data.workers,
                     rank=self.runtime.rank,
                     world=self.runtime.world,

@@ -44,6 +44,7 @@ from setmatch.train.faults import Origin
 from setmatch.train.learner import Learner
 from setmatch.train.manifest import clean_up
 from setmatch.train.meter import listed
+from setmatch.train.micro_batch import at_once
 from setmatch.train.optim import NormStatistics, build_optimizer
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime, choose_precision
@@ -296,7 +297,8 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
     )
     trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
-    parts = accumulation(settings.batch_size, settings.micro_batch, world)
+    images = at_once(settings, learner.runtime)
+    parts = accumulation(settings.batch_size, images, world)
     precision = str(learner.precision).removeprefix("torch.")
     sentences = [
         f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
@@ -305,7 +307,7 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
         f"model: {detector.card.preset}, {detector.num_queries} queries, {trained:,} parameters to "
         f"train; from {start.weights}",
         f"plan: {_length(plan)} of {settings.batch_size} images "
-        f"({world} process(es) x {parts} micro-batch(es) of {settings.micro_batch})",
+        f"({world} process(es) x {parts} micro-batch(es) of {images})",
         f"computing on {learner.runtime.device} in {precision}",
         *training.notes,
     ]

@@ -14,6 +14,7 @@ from setmatch.data.survey.check import check_data
 from setmatch.data.survey.sides import preprocessing_of
 from setmatch.models.presets import build
 from setmatch.structures import Card
+from setmatch.train.micro_batch import at_once
 from setmatch.train.runtime import processes
 from setmatch.train.start import Start, build_learner
 
@@ -33,13 +34,14 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
     start = Start(recipe, training, None, check, detector, None, {}, "random weights")
     with processes() as runtime:
         learner = build_learner(start, runtime)
+        images = at_once(settings, runtime)
         batches = iter(
             training_batches(
                 training,
                 recipe.data,
                 preprocessing,
                 batch_size=settings.batch_size,
-                micro_batch=settings.micro_batch,
+                micro_batch=images,
                 rank=0,
                 world=1,
                 first_step=0,
@@ -49,9 +51,7 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
         )
         began = time.perf_counter()
         for step in range(1 + _STEPS):
-            window = list(
-                islice(batches, accumulation(settings.batch_size, settings.micro_batch, 1))
-            )
+            window = list(islice(batches, accumulation(settings.batch_size, images, 1)))
             counts = [Normaliser.of(each.targets, detector.num_queries).counts for each in window]
             normaliser = Normaliser(torch.stack(counts).sum(0))
             learner.learn(window, normaliser, range(len(window)))
