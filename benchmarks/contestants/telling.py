@@ -111,12 +111,13 @@ def draw(found: Sequence[Result], path: Path) -> None:
             x = max(run["marks"][-1]["minutes"] for run in runs)
             ends.append((x, 100 * fmean(run["marks"][-1]["AP"] for run in runs), family))
     last = max(x for x, _, _ in ends)
-    _name(axes, [each for each in ends if each[0] > 0.9 * last], last)
-    named = {family for x, _, family in ends if x > 0.9 * last}
-    for x, y, family in ends:
-        if family not in named:
-            place = (x + 0.01 * last, y)
-            axes.annotate(f"{family}  {y:.1f}", place, color=COLOURS[family], va="center")
+    late = [each for each in ends if each[0] > 0.9 * last]
+    _name(axes, late, 1.03 * last)
+    named = {family for _, _, family in late}
+    early = sorted(each for each in ends if each[2] not in named)
+    for _, group in groupby(early, lambda each: round(each[0])):
+        together = list(group)
+        _name(axes, together, together[-1][0] + 0.01 * last)
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
     clocks = " and ".join(sorted({each["clock"] for each in found}))
@@ -135,15 +136,16 @@ def _family(result: Result) -> str:
     return result["name"].partition("@")[0].partition("x1.")[0]
 
 
-def _name(axes: Any, ends: Sequence[tuple[float, float, str]], last: float) -> None:
-    """Write names to the right of the curves, none upon another."""
-    gap = 0.055 * max(axes.get_ylim()[1], 1)
-    height = float("-inf")
+def _name(axes: Any, ends: Sequence[tuple[float, float, str]], x: float) -> None:
+    """Write names from `x` on to the right of where curves end, none upon another."""
+    top = max(axes.get_ylim()[1], 1)
+    gap = 0.055 * top
+    height = 0.03 * top - gap  # the lowest clears the axis
     for _, y, family in sorted(ends, key=lambda each: each[1]):
         height = max(y, height + gap)
         axes.annotate(
             f"{family}  {y:.1f}",
-            (1.03 * last, height),
+            (x, height),
             color=COLOURS[family],
             va="center",
             fontsize=9.5,
