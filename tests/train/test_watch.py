@@ -206,6 +206,29 @@ def test_a_class_is_given_time():
     assert heard({"a": 0.5, "b": -1.0}, step=240) == []
 
 
+@pytest.mark.parametrize(
+    ("marks", "at"),
+    [  # AP and loss of evaluations: setmatch_s, setmatch_n and two made of them, on blood cells
+        ([(0.625, 7.8), (0.623, 6.5), (0.614, 5.8), (0.605, 4.9), (0.605, 4.3), (0.595, 3.3)], 6),
+        ([(0.558, 4.4), (0.614, 3.7), (0.615, 3.3), (0.615, 2.9), (0.612, 2.8)], None),
+        ([(0.625, 7.8), (0.603, 6.5), (0.602, 5.8), (0.612, 4.9), (0.601, 4.3)], None),
+        ([(0.625, 7.8), (0.603, 7.8), (0.602, 7.7), (0.601, 7.9)], None),
+    ],
+)
+def test_learning_by_heart_is_noticed(marks, at):
+    """AP falls for three evaluations while the loss does; less is no fault."""
+    watch = Watch(Origin(Plan(200, TrainSettings(epochs=200, batch_size=16)), False, None, {}))
+    said = []
+    for number, (ap, loss) in enumerate(marks, 1):
+        watch.hear({"kind": "train", "step": 200 * number, "loss": loss, "giou": 0.2}, 0.0)
+        row = {"kind": "val", "step": 200 * number, "AP": ap, "AP50": 0.9}
+        said += [(number, each) for each in watch.hear(row, 0.0, {})]
+    assert [number for number, _ in said] == ([at] if at else [])
+    if at:
+        assert "AP was 0.625 after step 200 and is 0.595 now" in said[0][1].sentence
+        assert "the loss fell from" in said[0][1].sentence
+
+
 def test_losses_that_were_not_finite_are_no_evidence():
     """A row without numbers, of steps that were all skipped, stops nothing."""
     watch = Watch(Origin(Plan(200, TrainSettings(epochs=20, batch_size=16)), True, None, {}))

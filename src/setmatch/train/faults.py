@@ -24,6 +24,8 @@ _OTHERS_AP50 = 0.2
 _FIRST_STEPS, _EARLY_STEPS, _EARLY_ROUNDS = 200, 500, 10
 _WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
 _ROWS = 5  # of the log, whose median is compared
+_SINCE, _FALLEN, _LEARNT = 3, 0.02, 0.9  # evaluations, of AP, of the loss when AP was best
+LOSS = "train/loss"  # in the row of an evaluation: of the steps before it
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Evidence:
     origin: Origin
     first: Row
     recent: Sequence[Row]
-    evaluations: Sequence[Row]
+    evaluations: Sequence[Row]  # and the loss of training before each, as LOSS
     per_class: Mapping[str, float]  # AP50 of the newest evaluation, of classes that can be found
     progress: float  # of the run, 0 to 1
     steps_expected: float
@@ -108,13 +110,13 @@ def class_unfound(seen: Evidence) -> str | None:
 def blind(seen: Evidence) -> str | None:
     """Tell that the loss falls and yet nothing is found in the validation images."""
     ap50 = _column(seen.evaluations, "AP50")
-    start, losses = _number(seen.first.get("loss")), _column(seen.recent, "loss")
+    start, losses = number(seen.first.get("loss")), _column(seen.recent, "loss")
     if len(ap50) < 3 or max(ap50) > _NOTHING_AP50 or seen.progress < 0.5:
         return None
     if start is None or len(losses) < _ROWS or median(losses) > 0.9 * start:
         return None
     last = seen.evaluations[-1]
-    iou, named = _number(last.get("probe/iou")), _number(last.get("probe/named"))
+    iou, named = number(last.get("probe/iou")), number(last.get("probe/named"))
     evidence = (
         f"the loss fell from {start:.3g} to {median(losses):.3g}, but after {len(ap50)} "
         f"evaluations AP50 is {ap50[-1]:.4f}"
@@ -137,9 +139,29 @@ def blind(seen: Evidence) -> str | None:
     )
 
 
+def by_heart(seen: Evidence) -> str | None:
+    """Tell that the training pictures are learnt ever better and others ever worse."""
+    marks = [
+        (ap, loss, int(row["step"] or 0))
+        for row in seen.evaluations
+        if (ap := number(row.get("AP"))) is not None and (loss := number(row.get(LOSS))) is not None
+    ]
+    if len(marks) <= _SINCE:
+        return None
+    (best, before, step), (now, loss, _) = max(marks[:-_SINCE]), marks[-1]
+    if max(marks[-_SINCE:])[0] > best - _FALLEN or loss > _LEARNT * before:
+        return None
+    return (
+        f"the pictures are learnt by heart: AP was {best:.3f} after step {step} and is {now:.3f} "
+        f"now, while the loss fell from {before:.3g} to {loss:.3g}; the best weights are kept in "
+        "the run's best/, so that it can be stopped; more pictures help most, then a smaller "
+        "--model or a larger train.weight_decay"
+    )
+
+
 def too_hot(seen: Evidence) -> str | None:
     """Tell that the boxes have become worse than they were before the first step."""
-    start, giou = _number(seen.first.get("giou")), _column(seen.recent, "giou")
+    start, giou = number(seen.first.get("giou")), _column(seen.recent, "giou")
     if start is None or seen.first["step"] != 1 or len(giou) < _ROWS:
         return None
     now = median(giou)
@@ -188,7 +210,8 @@ def too_short(seen: Evidence) -> str | None:
 
 
 FAULTS: dict[str, Rule] = {
-    rule.__name__: rule for rule in (too_short, too_hot, one_box, restless, class_unfound, blind)
+    rule.__name__: rule
+    for rule in (too_short, too_hot, one_box, restless, class_unfound, blind, by_heart)
 }
 
 
@@ -196,11 +219,12 @@ def _lr(seen: Evidence) -> str:
     return f"{seen.origin.plan.settings.lr:g}"
 
 
-def _number(value: Value) -> float | None:
+def number(value: Value) -> float | None:
+    """Return what a row of the log holds, if it is a number."""
     return float(value) if isinstance(value, int | float) else None
 
 
 def _column(rows: Sequence[Row], name: str) -> list[float]:
     """Return the numbers of a column, without the rows that have none."""
-    numbers = (_number(row.get(name)) for row in rows)
+    numbers = (number(row.get(name)) for row in rows)
     return [number for number in numbers if number is not None]

@@ -7,9 +7,10 @@ what has been said already.
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from setmatch.train.faults import FAULTS, Evidence, Origin, too_short
+from setmatch.train.faults import FAULTS, LOSS, Evidence, Origin, number, too_short
 from setmatch.train.log import Row
 
 WATCH = "watch"  # the kind of its rows in the log
@@ -68,7 +69,8 @@ class Watch:
                 self._first = self._first or row
                 self._recent.append(row)
             case "val":
-                self._evaluations.append(row)
+                losses = [loss for each in self._recent if (loss := number(each.get("loss")))]
+                self._evaluations.append({**row, LOSS: median(losses) if losses else None})
             case "watch":
                 self._said.add(str(row["fault"]))
 
