@@ -149,8 +149,6 @@ def measured(name: str, rounds: int, images: int) -> dict[str, object]:
         for way, seconds in side_by_side(ways, rounds, warmup=3).items():
             found[f"learns, {parts} micro-batch(es), {way}: images/s"] = round(images / seconds, 1)
         found[f"learns, {parts} micro-batch(es): waits a step"] = syncs(ways["as it is"])
-    found["GiB at most"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
-    torch.cuda.reset_peak_memory_stats()
     return found
 
 

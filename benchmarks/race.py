@@ -106,7 +106,7 @@ def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
     (folder / "race.md").write_text(table(found), encoding="utf-8")
     for name, machine in sorted({(each["track"], each["machine"]) for each in found}):
         shown = [each for each in found if (each["track"], each["machine"]) == (name, machine)]
-        matrices = "_amx" if "(AMX)" in machine else ""  # a unit that makes other runs of the same
+        matrices = "_amx" if "(AMX)" in machine else ""  # a unit that takes more steps in the time
         draw(shown, folder / f"race_{name}{matrices}.png")
 
 

@@ -72,10 +72,16 @@ def _row(runs: Sequence[Result]) -> str:
         _spread([test["AP"] for test in tests]),
         _spread([test["AP50"] for test in tests]),
         f"{fmean(run['steps'] for run in runs):.0f}",
-        f"{fmean(run['cpu_s'] for run in runs) / 60:.1f}",
+        _minutes([run["cpu_s"] for run in runs]),
         ", ".join(dict.fromkeys(run["commit"][:7] for run in runs)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _minutes(seconds: Sequence[float | None]) -> str:
+    """Return the mean in minutes; nothing where it was not measured."""
+    known = [each for each in seconds if each is not None]
+    return f"{fmean(known) / 60:.1f}" if known else ""
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -114,7 +114,7 @@ class Criterion:
         with torch.autocast(device.type, enabled=False):
             asked = [self._assigning(stream, targets) for stream in streams]
             # Known assignments first: what they give a GPU to do covers the way of the costs.
-            known_first = sorted(range(len(streams)), key=lambda at: not streams[at].assignment)
+            known_first = sorted(range(len(streams)), key=lambda at: streams[at].assignment is None)
             done = {
                 at: self._terms(streams[at], asked[at](), targets, normaliser) for at in known_first
             }

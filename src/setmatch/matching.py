@@ -49,7 +49,7 @@ def begin_match(
         return Matching(torch.empty(logits.shape[0], 0, 0, 0), counts, logits.device, None)
     pairs = pairwise_cost(logits, cxcywh, targets, scoring, costs)
     pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER)
-    on_host = pairs.to("cpu", non_blocking=True)
+    on_host = pairs.to("cpu", non_blocking=pairs.is_cuda)
     arrived = None
     if pairs.is_cuda:
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]

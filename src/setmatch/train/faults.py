@@ -6,6 +6,7 @@ they are far from what a run that learns was seen to do; LOG.md has the runs.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean, median
 
 from setmatch.train.log import Row, Value
@@ -25,6 +26,7 @@ _FIRST_STEPS, _EARLY_STEPS, _EARLY_ROUNDS = 200, 500, 10
 _WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
 _ROWS = 5  # of the log, whose median is compared
 _SINCE, _FALLEN, _LEARNT = 3, 0.02, 0.9  # evaluations, of AP, of the loss when AP was best
+_STANDS_OUT = 6  # times as much as AP changes between two evaluations
 LOSS = "train/loss"  # in the row of an evaluation: of the steps before it
 
 
@@ -57,7 +59,7 @@ Rule = Callable[[Evidence], str | None]
 def one_box(seen: Evidence) -> str | None:
     """Tell that queries collapsed: what answers for different objects is one and the same box."""
     last = seen.evaluations[-2:]
-    alike, objects = _column(last, "probe/alike"), _column(last, "probe/objects_alike")
+    alike, objects = column(last, "probe/alike"), column(last, "probe/objects_alike")
     if len(alike) < 2 or min(alike) < _ALL_ALIKE or objects[-1] > _OBJECTS_DIFFER:
         return None
     if seen.progress < 0.2:  # every model begins so
@@ -72,7 +74,7 @@ def one_box(seen: Evidence) -> str | None:
 
 def restless(seen: Evidence) -> str | None:
     """Tell that the same objects are answered for by other queries at every evaluation."""
-    flips = _column(seen.evaluations[-3:], "probe/flips")
+    flips = column(seen.evaluations[-3:], "probe/flips")
     if len(flips) < 3 or mean(flips) < _RESTLESS or seen.progress < 0.4:
         return None
     if flips[-1] < _SETTLING * mean(flips):
@@ -109,8 +111,8 @@ def class_unfound(seen: Evidence) -> str | None:
 
 def blind(seen: Evidence) -> str | None:
     """Tell that the loss falls and yet nothing is found in the validation images."""
-    ap50 = _column(seen.evaluations, "AP50")
-    start, losses = number(seen.first.get("loss")), _column(seen.recent, "loss")
+    ap50 = column(seen.evaluations, "AP50")
+    start, losses = number(seen.first.get("loss")), column(seen.recent, "loss")
     if len(ap50) < 3 or max(ap50) > _NOTHING_AP50 or seen.progress < 0.5:
         return None
     if start is None or len(losses) < _ROWS or median(losses) > 0.9 * start:
@@ -140,28 +142,32 @@ def blind(seen: Evidence) -> str | None:
 
 
 def by_heart(seen: Evidence) -> str | None:
-    """Tell that the training pictures are learnt ever better and others ever worse."""
-    marks = [
-        (ap, loss, int(row["step"] or 0))
-        for row in seen.evaluations
-        if (ap := number(row.get("AP"))) is not None and (loss := number(row.get(LOSS))) is not None
-    ]
-    if len(marks) <= _SINCE:
+    """Tell that the training pictures are learnt ever better and others ever worse.
+
+    Medians of three evaluations are compared, and a fall must stand out of how AP wavers from one
+    to the next. Of a model with masks another number says what is best; it is left in peace.
+    """
+    rows = [row for row in seen.evaluations if number(row.get(LOSS)) is not None]
+    aps, losses, steps = (column(rows, name) for name in ("AP", LOSS, "step"))
+    if len(aps) < 2 * _SINCE or len(aps) != len(rows) or "mask_AP" in rows[-1] or "PQ" in rows[-1]:
         return None
-    (best, before, step), (now, loss, _) = max(marks[:-_SINCE]), marks[-1]
-    if max(marks[-_SINCE:])[0] > best - _FALLEN or loss > _LEARNT * before:
+    middles = [median(aps[at : at + _SINCE]) for at in range(len(aps) - _SINCE + 1)]
+    best = max(range(len(middles) - _SINCE), key=middles.__getitem__)
+    wavers = median(abs(later - earlier) for earlier, later in pairwise(aps))
+    fallen, before = middles[best] - middles[-1], median(losses[best : best + _SINCE])
+    if fallen < max(_FALLEN, _STANDS_OUT * wavers) or losses[-1] > _LEARNT * before:
         return None
     return (
-        f"the pictures are learnt by heart: AP was {best:.3f} after step {step} and is {now:.3f} "
-        f"now, while the loss fell from {before:.3g} to {loss:.3g}; the best weights are kept in "
-        "the run's best/, so that it can be stopped; more pictures help most, then a smaller "
-        "--model or a larger train.weight_decay"
+        f"the pictures are learnt by heart: AP was {middles[best]:.3f} around step "
+        f"{steps[best + 1]:.0f} and is {middles[-1]:.3f} now, while the loss fell from "
+        f"{before:.3g} to {losses[-1]:.3g}; the run's best/ keeps the best weights, so that it "
+        "can be stopped; more pictures help most"
     )
 
 
 def too_hot(seen: Evidence) -> str | None:
     """Tell that the boxes have become worse than they were before the first step."""
-    start, giou = number(seen.first.get("giou")), _column(seen.recent, "giou")
+    start, giou = number(seen.first.get("giou")), column(seen.recent, "giou")
     if start is None or seen.first["step"] != 1 or len(giou) < _ROWS:
         return None
     now = median(giou)
@@ -224,7 +230,6 @@ def number(value: Value) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _column(rows: Sequence[Row], name: str) -> list[float]:
+def column(rows: Sequence[Row], name: str) -> list[float]:
     """Return the numbers of a column, without the rows that have none."""
-    numbers = (number(row.get(name)) for row in rows)
-    return [number for number in numbers if number is not None]
+    return [found for row in rows if (found := number(row.get(name))) is not None]

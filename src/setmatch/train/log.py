@@ -1,7 +1,7 @@
 """The log of a run: RUN/log.jsonl and RUN/log.csv, a line each log interval and each evaluation.
 
-A row is flat: "kind" ("train" or "val"), "step", then numbers by name. A logger is anything with
-`write(row)`, so that other trackers are adapters beside these two.
+A row is flat: "kind" ("train", "val" or "watch"), "step", then numbers by name. A logger is
+anything with `write(row)`, so that other trackers are adapters beside these two.
 """
 
 import csv

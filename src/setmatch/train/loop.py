@@ -26,7 +26,7 @@ from setmatch.train.best import Run, keep_if_best
 from setmatch.train.checkpoint import Checkpoint
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
-from setmatch.train.micro_batch import at_once, memory_named
+from setmatch.train.micro_batch import at_once, dealt_out, memory_named
 from setmatch.train.optim import set_learning_rates
 from setmatch.train.plan import Plan
 from setmatch.train.probe import Probe
@@ -90,13 +90,14 @@ def train(
     def stage(
         folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
     ) -> None:
-        with stop.nothing_to_lose():
-            accumulation(chosen.train.batch_size, at_once(chosen.train, runtime), runtime.world)
-            start = begin(data, chosen, source, checkpoint, allow_changes, format)
-            training = Training(folder, start, runtime, stop)
-        display = training.journal.display
-        with display, lost_workers_named(), memory_named(training.at_once), threads_kept():
-            training.go_on()
+        images = at_once(chosen.train, runtime)
+        with memory_named(images):
+            with stop.nothing_to_lose():
+                accumulation(chosen.train.batch_size, images, runtime.world)
+                start = begin(data, chosen, source, checkpoint, allow_changes, format)
+                training = Training(folder, start, runtime, stop)
+            with training.journal.display, lost_workers_named(), threads_kept():
+                training.go_on()
 
     with processes(device) as runtime, stop_requests() as stop:
         with stop.nothing_to_lose():
@@ -112,6 +113,7 @@ def train(
             )
             begun = before or checkpoint is not None  # a run goes on as it began
             chosen = lasting(chosen if begun else in_one_stage(chosen), epochs, minutes)
+            chosen = dealt_out(chosen, runtime)
             first = None
             if before:
                 # Now, rather than when the boxes have been learnt, which may take days.
@@ -180,9 +182,8 @@ class Training:
             self.evaluate(self.first)  # the run ended between checkpoint and evaluation
         parts = accumulation(self.settings.batch_size, self.at_once, self.runtime.world)
         self.choose_threads()
-        batches = iter(self.loader)
         self.clock.start()
-        step = self.first
+        batches, step = iter(self.loader), self.first
         while not self.plan.over(step, self.spent_s):
             window = list(islice(batches, parts))
             before_s = self.spent_s
@@ -253,12 +254,11 @@ class Training:
 
     def report(self, findings: Sequence[Finding]) -> None:
         """Say what has been found since about the data, and add it to their report."""
-        known = self.check.findings
-        fresh = [finding for finding in dict.fromkeys(findings) if finding not in known]
+        fresh = [each for each in dict.fromkeys(findings) if each not in self.check.findings]
         for finding in fresh:
             self.journal.say(f"warning: {finding.done}: {finding.value}")
         if fresh:
-            self.check = replace(self.check, findings=(*known, *fresh))
+            self.check = replace(self.check, findings=(*self.check.findings, *fresh))
             self.write_report()
 
     def write_report(self) -> None:

@@ -5,11 +5,21 @@ from contextlib import contextmanager
 
 import torch
 
-from setmatch.config import TrainSettings
+from setmatch.config import Recipe, TrainSettings
 from setmatch.errors import TrainingError
 from setmatch.train.runtime import Runtime
 
-MOST_ON_CPU = 8  # with so many the recipes of the family were tried
+LEAST_ON_CPU, MOST_ON_CPU = 4, 8  # fewer are too few for batch norms; 8 is what was tried
+
+
+def dealt_out(recipe: Recipe, runtime: Runtime) -> Recipe:
+    """Return the recipe with a number for "auto", by which a run goes on wherever it is resumed."""
+    stages = {"train": recipe.train, "boxes": recipe.boxes}
+    numbers = {
+        name: settings and settings.model_copy(update={"micro_batch": at_once(settings, runtime)})
+        for name, settings in stages.items()
+    }
+    return recipe.model_copy(update=numbers)
 
 
 def at_once(settings: TrainSettings, runtime: Runtime) -> int:
@@ -17,12 +27,13 @@ def at_once(settings: TrainSettings, runtime: Runtime) -> int:
 
     "auto" is on a GPU the whole share of a process: a small model's step costs there what its
     launches cost, however many images they are for (benchmarks/gpu.json). On a CPU it is the
-    largest part of the share that is no more than 8.
+    largest part of the share up to 8, or all of it where such parts would be tiny.
     """
     if settings.micro_batch != "auto":
         return settings.micro_batch
     share = max(settings.batch_size // runtime.world, 1)
-    return share if runtime.device.type == "cuda" else _largest_part(share, MOST_ON_CPU)
+    part = _largest_part(share, MOST_ON_CPU)
+    return share if runtime.device.type == "cuda" or part < LEAST_ON_CPU else part
 
 
 @contextmanager
@@ -31,17 +42,13 @@ def memory_named(images: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        fewer = _largest_part(images, images // 2)
         smaller = "take smaller pictures (--set data.short_side_px=...) or a smaller --model"
-        advice = (
-            f"set train.micro_batch={fewer}, which learns alike and takes fewer images at once, or "
-            f"{smaller}"
-            if images > 1
-            else smaller
+        fewer = (
+            f"set train.micro_batch={_largest_part(images, images // 2)}, or " if images > 1 else ""
         )
         raise TrainingError(
-            f"the GPU's memory does not hold {images} image(s) at once: {advice}; where there is a "
-            "checkpoint already, go on from it with --resume --allow-changes"
+            f"the GPU's memory does not hold {images} image(s) at once: {fewer}{smaller}; where "
+            "there is a checkpoint already, go on from it with --resume --allow-changes"
         ) from error
 
 

@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             new = torch.where(skip, old, new)
             change = change.masked_fill(skip, 0.0)
             decay = decay * (1 - self.found_inf)
-        # All of a stack by one call: on a GPU, small steps cost what their launches cost.
+        # By few calls: on a GPU, small steps cost what their launches cost.
         shape = (len(weights), *weights[0].shape)
         torch._foreach_copy_(momenta, new.view(shape).unbind())
         torch._foreach_mul_(weights, 1 - decay)

@@ -115,8 +115,13 @@ class Plan:
         return warmup * 0.5 * (1 + math.cos(math.pi * progress))
 
     def share_of_sides(self, step: int, spent_s: float = 0.0) -> float:
-        """Return the share of their full sides that pictures have at `step`."""
-        return share_of_sides(self.progress(step, spent_s), self.settings.grown)
+        """Return the share of their full sides that pictures have at `step`.
+
+        All at the very first, so that memory that does not suffice shows at once.
+        """
+        return (
+            1.0 if step == 0 else share_of_sides(self.progress(step, spent_s), self.settings.grown)
+        )
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.

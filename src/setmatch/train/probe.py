@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,22 +108,34 @@ class Probe:
         }
         if self._lasting:
             answers = {image_id: each.queries for image_id, each in heard.items()}
-            flips = _flips(self._answers_before(steps), answers)
+            before = self._kept_before(steps)
+            flips = _flips(_answers(before), answers)
             numbers |= {} if flips is None else {"probe/flips": flips}
-            kept = {"step": steps, "queries": {str(i): list(q) for i, q in answers.items()}}
+            queries = {str(image_id): list(each) for image_id, each in answers.items()}
+            kept = {"step": steps, "queries": queries, "before": {**before, "before": None}}
             with whole_file(self._path) as aside:
                 aside.write_text(json.dumps(kept), encoding="utf-8")
         return numbers
 
-    def _answers_before(self, steps: int) -> dict[int, tuple[int, ...]]:
-        """Return who answered at the evaluation before; nothing where that cannot be read."""
+    def _kept_before(self, steps: int) -> dict[str, Any]:
+        """Return what was kept of the evaluation before; nothing where that cannot be read.
+
+        A run that was killed may have kept this very evaluation already, or gone further.
+        """
         try:
             kept = json.loads(self._path.read_text(encoding="utf-8"))
-            if kept["step"] >= steps:  # of a run that went further before it was resumed
-                return {}
-            return {int(image_id): tuple(each) for image_id, each in kept["queries"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            while kept["step"] >= steps:
+                kept = kept["before"]
+            return dict(kept)
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
+
+
+def _answers(kept: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+    try:
+        return {int(image_id): tuple(each) for image_id, each in kept["queries"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _known(target: Target, index: Index, detector: Detector) -> Target:

@@ -14,7 +14,7 @@ from setmatch.data.survey.check import check_data
 from setmatch.data.survey.sides import preprocessing_of
 from setmatch.models.presets import build
 from setmatch.structures import Card
-from setmatch.train.micro_batch import at_once
+from setmatch.train.micro_batch import at_once, memory_named
 from setmatch.train.runtime import processes
 from setmatch.train.start import Start, build_learner
 
@@ -32,7 +32,7 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
     detector = build(card)
     check = check_data(training, None, detector.num_queries, preprocessing)
     start = Start(recipe, training, None, check, detector, None, {}, "random weights")
-    with processes() as runtime:
+    with processes() as runtime, memory_named(at_once(settings, runtime)):
         learner = build_learner(start, runtime)
         images = at_once(settings, runtime)
         batches = iter(

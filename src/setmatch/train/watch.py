@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from setmatch.train.faults import FAULTS, LOSS, Evidence, Origin, number, too_short
+from setmatch.train.faults import FAULTS, LOSS, Evidence, Origin, column, too_short
 from setmatch.train.log import Row
 
 WATCH = "watch"  # the kind of its rows in the log
@@ -69,7 +69,7 @@ class Watch:
                 self._first = self._first or row
                 self._recent.append(row)
             case "val":
-                losses = [loss for each in self._recent if (loss := number(each.get("loss")))]
+                losses = column(self._recent, "loss")
                 self._evaluations.append({**row, LOSS: median(losses) if losses else None})
             case "watch":
                 self._said.add(str(row["fault"]))
