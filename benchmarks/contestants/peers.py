@@ -67,7 +67,7 @@ class Peer:
         return Finish(marks, test, tree["steps"], tree["about"])
 
 
-def rtdetr_r18(classes: int) -> nn.Module:
+def rtdetr_r18(classes: int, side_px: int) -> nn.Module:
     """RT-DETR on ResNet-18, as published (arXiv 2304.08069), its norms trained."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
@@ -83,12 +83,13 @@ def rtdetr_r18(classes: int) -> nn.Module:
         hidden_expansion=0.5,
         decoder_layers=3,
         freeze_backbone_batch_norms=False,
+        num_queries=_queries(side_px, (8, 16, 32)),
         num_labels=classes,
     )
     return RTDetrForObjectDetection(config)
 
 
-def dfine_n(classes: int) -> nn.Module:
+def dfine_n(classes: int, side_px: int) -> nn.Module:
     """D-FINE-N, as published (arXiv 2410.13842), its norms trained."""
     from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
 
@@ -119,9 +120,15 @@ def dfine_n(classes: int) -> nn.Module:
         depth_mult=0.5,
         hidden_expansion=0.34,
         freeze_backbone_batch_norms=False,
+        num_queries=_queries(side_px, (16, 32)),
         num_labels=classes,
     )
     return DFineForObjectDetection(config)
+
+
+def _queries(side_px: int, strides: tuple[int, ...]) -> int:
+    """Return the published 300, or as many as the features of a small picture have places."""
+    return min(300, sum((side_px // stride) ** 2 for stride in strides))
 
 
 MODELS = {"rtdetr_r18": rtdetr_r18, "dfine_n": dfine_n}
@@ -223,7 +230,7 @@ def run(options: argparse.Namespace) -> None:
         split: Pictures(open_dataset(options.data, split), options.side)
         for split in ("val", *(["test"] if options.test else []))
     }
-    model = MODELS[options.model](len(training.index.categories)).train()
+    model = MODELS[options.model](len(training.index.categories), options.side).train()
     model = model.to(memory_format=torch.channels_last)
     average = Average(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
