@@ -46,7 +46,7 @@ def begin_match(
     """Send the costs on their way to the CPU; until its assignments are asked for, none waits."""
     counts = tuple(len(target) for target in targets)
     if sum(counts) == 0:
-        return Matching(torch.empty(logits.shape[0], 0, 0, 0), counts, logits.device, None)
+        return Matching(torch.empty(*logits.shape[:3], 0), counts, logits.device, None)
     pairs = pairwise_cost(logits, cxcywh, targets, scoring, costs)
     pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER)
     on_host = pairs.to("cpu", non_blocking=pairs.is_cuda)
@@ -72,9 +72,6 @@ class Matching:
     def assignments(self) -> list[Assignment]:
         """Return one Assignment per layer, on the device; see `match`."""
         layers = self.cost.shape[0]
-        if sum(self.counts) == 0:
-            nothing = torch.empty(0, dtype=torch.long, device=self.device)
-            return [Assignment(nothing, nothing, nothing)] * layers
         if self.arrived is not None:
             self.arrived.synchronize()
         cost = self.cost.numpy()

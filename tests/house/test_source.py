@@ -92,6 +92,18 @@ def undocumented(source: str) -> list[str]:
     return bare if ast.get_docstring(tree) else ["1: the module", *bare]
 
 
+def shaped_aliases(source: str) -> list[str]:
+    """Return the shapes that are of `NDArray[...]`, which is no class in every NumPy."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Tuple)
+        and isinstance(node.slice.elts[-1], ast.Constant)
+        and ast.unparse(node.slice.elts[0]).startswith("NDArray")
+    ]
+
+
 def _public(
     parent: ast.AST,
 ) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
@@ -121,6 +133,12 @@ def test_nothing_runs_its_input_or_swallows_errors(name: str):
 def test_heavy_libraries_wait_until_they_are_needed(name: str):
     """What is optional or slow to import is imported by the function that needs it."""
     assert eager_imports(PRODUCT[name], HEAVY) == []
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_shapes_are_of_types_that_any_numpy_has(name: str):
+    """NumPy 2.5 made NDArray an alias that jaxtyping cannot take: nothing could be imported."""
+    assert shaped_aliases(PRODUCT[name]) == []
 
 
 @pytest.mark.parametrize("name", PRODUCT)
@@ -183,6 +201,12 @@ def test_unsafe_code_is_noticed(source: str):
 def test_safe_code_is_left_alone(source: str):
     """The rule about safety does not cry wolf."""
     assert unsafe(source) == []
+
+
+def test_a_shaped_alias_is_noticed():
+    """The rule above can fail."""
+    assert shaped_aliases('x: Int64[NDArray[np.int64], " N"]\ny: dict[str, NDArray[Any]]') != []
+    assert shaped_aliases('x: Int64[np.ndarray, " N"]\ny: dict[str, NDArray[Any]]') == []
 
 
 def test_an_eager_import_is_noticed():

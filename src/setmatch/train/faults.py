@@ -26,7 +26,7 @@ _FIRST_STEPS, _EARLY_STEPS, _EARLY_ROUNDS = 200, 500, 10
 _WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
 _ROWS = 5  # of the log, whose median is compared
 _SINCE, _FALLEN, _LEARNT = 3, 0.02, 0.9  # evaluations, of AP, of the loss when AP was best
-_STANDS_OUT = 6  # times as much as AP changes between two evaluations
+_STANDS_OUT = 6  # times as much as AP wavers between two evaluations
 LOSS = "train/loss"  # in the row of an evaluation: of the steps before it
 
 
@@ -153,7 +153,8 @@ def by_heart(seen: Evidence) -> str | None:
         return None
     middles = [median(aps[at : at + _SINCE]) for at in range(len(aps) - _SINCE + 1)]
     best = max(range(len(middles) - _SINCE), key=middles.__getitem__)
-    wavers = median(abs(later - earlier) for earlier, later in pairwise(aps))
+    changes = [later - earlier for earlier, later in pairwise(aps)]
+    wavers = median(abs(change - median(changes)) for change in changes)  # about any trend
     fallen, before = middles[best] - middles[-1], median(losses[best : best + _SINCE])
     if fallen < max(_FALLEN, _STANDS_OUT * wavers) or losses[-1] > _LEARNT * before:
         return None

@@ -119,9 +119,9 @@ class Plan:
 
         All at the very first, so that memory that does not suffice shows at once.
         """
-        return (
-            1.0 if step == 0 else share_of_sides(self.progress(step, spent_s), self.settings.grown)
-        )
+        if step == 0:
+            return 1.0
+        return share_of_sides(self.progress(step, spent_s), self.settings.grown)
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.
