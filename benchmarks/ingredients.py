@@ -9,6 +9,8 @@ same CPU time instead:
 """
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -92,21 +94,33 @@ LEVELS = Study(
 STUDIES = {study.name: study for study in (INGREDIENTS, ADDITIONS, LEVELS)}
 
 
+def _only(names: Sequence[str] | None, study: Study) -> Study:
+    """Return the study with the arms that are named and the one all others are compared with."""
+    if names is None:
+        return study
+    if unknown := set(names) - {arm.name for arm in study.arms}:
+        raise SystemExit(f"{study.name} has no {', '.join(sorted(unknown))}")
+    arms = tuple(arm for arm in study.arms if arm.name in {study.reference, *names})
+    return replace(study, arms=arms)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the campaign")
     parser.add_argument("--data", type=Path, help="default: easy generated scenes")
     parser.add_argument("--study", nargs="*", choices=STUDIES, default=["ingredients"])
+    parser.add_argument("--arms", nargs="*", help="of the studies these alone")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="settings that all arms share")
     parser.add_argument("--tell", action="store_true", help="train nothing")
     options = parser.parse_args()
     register()
+    studies = [_only(options.arms, STUDIES[name]) for name in options.study]
     # All arms by one seed before any by two, so that a campaign cut short can be read.
     for seeds in range(1, options.seeds + 1):
         campaign = ablate(
-            [STUDIES[name] for name in options.study],
+            studies,
             out=options.out,
             data=options.data,
             recipe="setmatch_n",
