@@ -44,7 +44,7 @@ def table(found: Sequence[Result]) -> str:
     def kind(result: Result) -> tuple[Any, ...]:
         return result["track"], result["minutes"], result["clock"], result["machine"]
 
-    lines = ["# Time to AP, from random weights", ""]
+    lines = ["# Time to AP, from random weights", "", *_overviews(found)]
     for (track, minutes, clock, machine), group in groupby(sorted(found, key=kind), kind):
         lines += [f"## {track}, {minutes:g} minute(s) ({clock}), {machine}", ""]
         lines += [HEAD, "|---" * 10 + "|"]
@@ -59,6 +59,39 @@ def table(found: Sequence[Result]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _overviews(found: Sequence[Result]) -> list[str]:
+    """Return a table for each track and machine: contestants by budget, each at its best rate."""
+
+    def kind(result: Result) -> tuple[str, str]:
+        return result["track"], result["machine"]
+
+    lines = []
+    for (track, machine), group in groupby(sorted(found, key=kind), kind):
+        runs = list(group)
+        budgets = sorted({run["minutes"] for run in runs})
+        split = "test" if any(run["test"] for run in runs) else "validation"
+        lines += [f"## {track}: AP / AP50 on the {split} split, by minutes; {machine}", ""]
+        lines += [f"| | {' | '.join(f'{each:g}' for each in budgets)} |"]
+        lines += ["|---" * (len(budgets) + 1) + "|"]
+        for family in COLOURS:
+            cells = [_reached(of_budget(runs, each).get(family, ())) for each in budgets]
+            lines += [f"| {family} | {' | '.join(cells)} |"] if any(cells) else []
+        lines += [""]
+    return lines
+
+
+def of_budget(found: Sequence[Result], minutes: float) -> dict[str, list[Result]]:
+    """Return who had so many minutes, worst first, by name, each at its best rate, a run a seed."""
+    ranked = entries([each for each in found if each["minutes"] == minutes])
+    return {_family(runs[0]): runs for runs in reversed(ranked)}
+
+
+def _reached(runs: Sequence[Result]) -> str:
+    tops = [run["test"] or best(run) for run in runs]
+    found = [_spread([top[key] for top in tops]) for key in ("AP", "AP50")]
+    return " / ".join(found) if runs else ""
 
 
 def _row(runs: Sequence[Result]) -> str:
@@ -93,42 +126,47 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def draw(found: Sequence[Result], path: Path) -> None:
-    """Write the curves of a track as PNG: each contestant at its best rate, a line a seed."""
+    """Write as PNG what each contestant reached with each budget, and faintly the way to it.
+
+    Each is shown at its best rate for the budget, a faint line a seed. What is reached is at the
+    best of the points on the way, as in the tables.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    ends: list[tuple[float, float, str]] = []
+    reached: dict[str, list[tuple[float, float]]] = {}
     for minutes in sorted({each["minutes"] for each in found}):
-        ranked = entries([each for each in found if each["minutes"] == minutes])
-        chosen = {_family(runs[0]): runs for runs in reversed(ranked)}
-        for family, runs in chosen.items():
-            ours = family == "setmatch_n"
+        for family, runs in of_budget(found, minutes).items():
             for run in runs:
                 axes.plot(
                     [0, *(mark["minutes"] for mark in run["marks"])],
                     [0, *(100 * mark["AP"] for mark in run["marks"])],
                     color=COLOURS[family],
-                    linewidth=2.6 if ours else 1.6,
-                    marker="o",
-                    markersize=4,
-                    zorder=3 if ours else 2,
+                    linewidth=1,
+                    alpha=0.35,
                 )
-            x = max(run["marks"][-1]["minutes"] for run in runs)
-            ends.append((x, 100 * fmean(run["marks"][-1]["AP"] for run in runs), family))
-    last = max(x for x, _, _ in ends)
-    late = [each for each in ends if each[0] > 0.9 * last]
-    _name(axes, late, 1.03 * last)
-    named = {family for _, _, family in late}
-    early = sorted(each for each in ends if each[2] not in named)
-    for _, group in groupby(early, lambda each: round(each[0])):
-        together = list(group)
-        _name(axes, together, together[-1][0] + 0.01 * last)
+            mean = 100 * fmean(best(run)["AP"] for run in runs)
+            reached.setdefault(family, []).append((minutes, mean))
+    for family, points in reached.items():
+        ours = family == "setmatch_n"
+        axes.plot(
+            *zip(*points, strict=True),
+            color=COLOURS[family],
+            linewidth=2.6 if ours else 1.6,
+            marker="o",
+            markersize=7 if ours else 5,
+            zorder=3 if ours else 2,
+        )
+    last = max(points[-1][0] for points in reached.values())
+    ends = [(*points[-1], family) for family, points in reached.items()]
+    for minutes, group in groupby(sorted(ends), lambda end: end[0]):
+        _name(axes, list(group), minutes + 0.03 * last)
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
     clocks = " and ".join(sorted({each["clock"] for each in found}))
-    axes.set_xlabel(f"minutes of training on one thread ({clocks})", color=SOFT)
-    title = f"AP on {found[0]['track']}, from random weights, {found[0]['machine']}"
+    axes.set_xlabel(f"budget: minutes of training on one thread ({clocks})", color=SOFT)
+    title = f"Validation AP on {found[0]['track']}, random weights, {found[0]['machine']}"
     axes.set_title(title, loc="left", color=INK, fontsize=12)
     axes.grid(axis="y", color="#e2e4e8")
     axes.set_axisbelow(True)
