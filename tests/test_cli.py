@@ -3,7 +3,6 @@
 import inspect
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,15 +43,17 @@ def test_help_is_quick_and_needs_no_torch():
     """Asking what there is costs a moment, not an import of PyTorch."""
     code = (
         "import sys\nfrom setmatch.cli import main\nassert main(['--help']) == 0\n"
-        "print('loaded:', {'torch', 'numpy', 'scipy', 'PIL', 'pydantic'} & {*sys.modules})"
+        "import time\n"
+        "print('loaded:', {'torch', 'numpy', 'scipy', 'PIL', 'pydantic'} & {*sys.modules})\n"
+        "print(time.process_time())"
     )
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - began)
-        assert "loaded: set()" in done.stdout
-    assert min(seconds) < 1.0  # 0.2 s on an idle core; the machine may be busy
+        *_, loaded, used = done.stdout.splitlines()
+        assert loaded == "loaded: set()"
+        seconds.append(float(used))
+    assert min(seconds) < 0.8  # of the processor's; 0.2 s on an idle core, others wear its caches
 
 
 def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
