@@ -100,14 +100,20 @@ def kept(found: Sequence[dict[str, Any]], earlier: Path) -> list[dict[str, Any]]
 
 
 def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write race.json, race.md and a plot for each track."""
+    """Write race.json, race.md and a plot for each track and machine where several ran."""
     found = kept(found, folder / "race.json")
     write_json(folder / "race.json", list(found))
     (folder / "race.md").write_text(table(found), encoding="utf-8")
     for name, machine in sorted({(each["track"], each["machine"]) for each in found}):
         shown = [each for each in found if (each["track"], each["machine"]) == (name, machine)]
-        matrices = "_amx" if "(AMX)" in machine else ""  # a unit that takes more steps in the time
-        draw(shown, folder / f"race_{name}{matrices}.png")
+        if len({each["name"] for each in shown}) > 1:
+            draw(shown, folder / f"race_{name}_{_slug(machine)}.png")
+
+
+def _slug(machine: str) -> str:
+    """Return a machine's name as part of a file's: "Intel(R) Xeon(R) (AMX)" is intel_xeon_amx."""
+    plain = re.sub(r"\(R\)|Processor|\(no AMX\)", "", machine)
+    return "_".join(re.findall(r"[a-z0-9]+", plain.lower()))
 
 
 def main() -> None:
