@@ -6,10 +6,13 @@ a full GIoU matrix in the box loss.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_convert, generalized_box_iou
 
@@ -24,7 +27,9 @@ LAYERS, IMAGES, QUERIES, CLASSES, TARGETS = 6, 16, 100, 91, 330
 
 
 @torch.no_grad()
-def reference_match(logits, cxcywh, targets):
+def reference_match(
+    logits: Tensor, cxcywh: Tensor, targets: Sequence[Target]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     probability = logits.flatten(0, 1).softmax(-1)
     boxes = cxcywh.flatten(0, 1)
     labels = torch.cat([t.classes for t in targets])
@@ -38,7 +43,7 @@ def reference_match(logits, cxcywh, targets):
     return [linear_sum_assignment(part[index]) for index, part in enumerate(parts)]
 
 
-def reference_loss(logits, cxcywh, targets):
+def reference_loss(logits: Tensor, cxcywh: Tensor, targets: Sequence[Target]) -> Tensor:
     pairs = reference_match(logits, cxcywh, targets)
     image = torch.cat([torch.full((len(q),), i) for i, (q, _) in enumerate(pairs)])
     query = torch.cat([torch.as_tensor(q) for q, _ in pairs])
@@ -78,13 +83,14 @@ def main() -> None:
     ]
     criterion = Criterion(Softmax(), MatchCosts(), LossWeights())
 
-    def ours() -> torch.Tensor:
+    def ours() -> Tensor:
         stream = Stream("main", Predictions(logits, raw.sigmoid()))
         return criterion([stream], targets).total
 
-    def published() -> torch.Tensor:
+    def published() -> Tensor:
         boxes = raw.sigmoid()
-        return sum(reference_loss(logits[i], boxes[i], targets) for i in range(LAYERS))
+        layers = [reference_loss(logits[i], boxes[i], targets) for i in range(LAYERS)]
+        return torch.stack(layers).sum()
 
     same = all(
         assignment.query[assignment.image == image].tolist() == query.tolist()

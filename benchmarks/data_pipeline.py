@@ -9,20 +9,25 @@ say, with PIL all the way to the tensor.
 
 import argparse
 import random
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.Image import Image as Picture
+from torch import Tensor
 from torchvision.transforms import functional as F
 
 from setmatch.data.images import read_image
 from setmatch.data.pictures import find_images
-from setmatch.data.transforms import training_transform
+from setmatch.data.transforms import Transform, training_transform
 from setmatch.structures import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocessing, Target
 from timing import publish, side_by_side
 
 SIZES = range(480, 801, 32)
 BATCH = 2
+Augment = Callable[[Picture, Tensor], tuple[Picture, Tensor]]
 
 
 def main() -> None:
@@ -38,19 +43,17 @@ def main() -> None:
     results: dict[str, object] = {"photographs": len(paths)}
     for augment, theirs in (("detr", published), ("none", plain)):
         transform = training_transform(augment, Preprocessing())
-        seconds = side_by_side(
-            {
-                "setmatch": lambda transform=transform: ours(paths, boxes, transform),
-                "published": lambda theirs=theirs: reference(paths, boxes, theirs),
-            },
-            options.rounds,
-        )
+        ways = {
+            "setmatch": partial(ours, paths, boxes, transform),
+            "published": partial(reference, paths, boxes, theirs),
+        }
+        seconds = side_by_side(ways, options.rounds)
         ratio = round(seconds["published"] / seconds["setmatch"], 2)
         results[augment] = {"ratio": ratio}
     publish("Training data pipeline, images a second on one core", results, options.json)
 
 
-def ours(paths, xyxy_px, transform) -> None:
+def ours(paths: Sequence[Path], xyxy_px: Tensor, transform: Transform) -> None:
     """Run the pipeline of setmatch as its loader does, in this process."""
     random.seed(0)
     torch.manual_seed(0)
@@ -67,7 +70,7 @@ def ours(paths, xyxy_px, transform) -> None:
         Batch.from_images(images)
 
 
-def reference(paths, xyxy_px, augment) -> None:
+def reference(paths: Sequence[Path], xyxy_px: Tensor, augment: Augment) -> None:
     """Run the published pipeline: PIL until the tensor, then float arithmetic, then padding."""
     random.seed(0)
     for start in range(0, len(paths), BATCH):
@@ -78,7 +81,7 @@ def reference(paths, xyxy_px, augment) -> None:
         collate(images)
 
 
-def published(image, boxes):
+def published(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
     """Return a flip, then either a resize, or a resize, a crop and a resize."""
     if random.random() < 0.5:
         width = image.width
@@ -93,11 +96,13 @@ def published(image, boxes):
     return resize(image, boxes, random.choice(SIZES), 1333)
 
 
-def plain(image, boxes):
+def plain(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
     return resize(image, boxes, 800, 1333)
 
 
-def resize(image, boxes, short, longest):
+def resize(
+    image: Picture, boxes: Tensor, short: int, longest: int | None
+) -> tuple[Picture, Tensor]:
     width, height = image.size
     low, high = sorted((width, height))
     if longest is not None and high / low * short > longest:
@@ -116,7 +121,7 @@ def resize(image, boxes, short, longest):
     return resized, boxes * torch.tensor(scale)
 
 
-def crop(image, boxes):
+def crop(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
     w = random.randint(384, min(image.width, 600))
     h = random.randint(384, min(image.height, 600))
     x, y = random.randint(0, image.width - w), random.randint(0, image.height - h)
@@ -126,14 +131,14 @@ def crop(image, boxes):
     return image.crop((x, y, x + w, y + h)), boxes[keep].reshape(-1, 4)
 
 
-def to_tensor(image, boxes):
+def to_tensor(image: Picture, boxes: Tensor) -> tuple[Tensor, Tensor]:
     pixels = F.normalize(F.to_tensor(image), IMAGENET_MEAN, IMAGENET_STD)
     low, high = boxes[:, :2], boxes[:, 2:]
     cxcywh = torch.cat([(low + high) / 2, high - low], dim=1)
     return pixels, cxcywh / torch.tensor([image.width, image.height] * 2)
 
 
-def collate(samples) -> None:
+def collate(samples: Sequence[tuple[Tensor, Tensor]]) -> None:
     images = [pixels for pixels, _ in samples]
     height, width = (max(image.shape[side] for image in images) for side in (1, 2))
     pixels = torch.zeros(len(images), 3, height, width)

@@ -6,7 +6,7 @@ Left out: self-distillation from the last layer, and the estimate of a box's qua
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.structures import Assignment, Stream, Target
-from without import recomposed
+from without import layers_of, logits_of, recomposed
 
 INNER = 15  # offsets on either side of zero, dense around it, up to half a box
 SMALLEST = 1e-3  # of a side, as a fraction of the canvas: sides may pass each other
@@ -102,7 +102,9 @@ class DistributionDecoder(RefiningDecoder):
         peers: Peers,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return all logits and boxes, in fractions of the canvas, and the last content."""
-        logits, boxes, said = [], [], []
+        logits: list[Tensor] = []
+        boxes: list[Tensor] = []
+        said: list[Tensor] = []
         heads = zip(self.layers, self.class_heads, self.sides, strict=True)
         for layer, class_head, correct in heads:
             before = content.detach()
@@ -199,13 +201,12 @@ class FineGrainedDetector(MultiScaleDetector):
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss with the loss of the distributions."""
-        return FineGrained(set_loss(self.scoring), self.decoder)
+        return FineGrained(set_loss(self.scoring), cast(DistributionDecoder, self.decoder))
 
 
 def distributions(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Let a detector read its boxes from distributions."""
-    logits = detector.decoder.class_heads[0].out_features
-    detector.decoder = DistributionDecoder(list(detector.decoder.layers), shape.dim, logits)
+    detector.decoder = DistributionDecoder(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 

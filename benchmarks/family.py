@@ -40,7 +40,7 @@ def learning(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[
     optimizer = build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4))
 
     def step() -> None:
-        criterion(model(batch, targets), targets).total.backward()
+        criterion(model(batch, targets), targets).total.backward()  # type: ignore[no-untyped-call]
         apply_gradients(optimizer, clip_norm=0.1)
 
     return step

@@ -12,7 +12,9 @@ import argparse
 import json
 from collections import OrderedDict
 from pathlib import Path
+from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -54,8 +56,10 @@ class AttentionOnMemory(nn.Module):
         """Return what makes masks; the boxes do not count."""
         counts = [height * width for height, width in memory.shapes]
         levels = [
-            tokens.transpose(1, 2).unflatten(2, size)
-            for tokens, size in zip(memory.tokens.split(counts, 1), memory.shapes, strict=True)
+            torch.unflatten(tokens.transpose(1, 2), 2, size)
+            for tokens, size in zip(
+                torch.split(memory.tokens, counts, 1), memory.shapes, strict=True
+            )
         ]
         cells = memory.tokens[:, -counts[-1] :]
         valid = None if memory.valid is None else memory.valid[:, None, None, -counts[-1] :]
@@ -65,13 +69,14 @@ class AttentionOnMemory(nn.Module):
 def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     detector = setmatch_n_panoptic(num_classes, shape)
     assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
-    detector.mask_head = AttentionOnMemory(shape.dim, shape.heads, detector.backbone.channels[0])
+    channels = cast(tuple[int, ...], detector.backbone.channels)
+    detector.mask_head = AttentionOnMemory(shape.dim, shape.heads, channels[0])
     return detector
 
 
 def attention_apart(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     detector = attention_preset(num_classes, shape)
-    looks = detector.mask_head.head.attention
+    looks = cast(AttentionOnMemory, detector.mask_head).head.attention
     for name in ("query", "key"):
         looks.add_module(name, nn.Sequential(OrderedDict(last=getattr(looks, name))))
     return detector
@@ -89,6 +94,7 @@ def trained(preset: str, options: argparse.Namespace) -> dict[str, object]:
         device="cpu",
         format="panoptic",
     )
+    assert isinstance(run.model.mask_head, nn.Module), "the presets have one"
     report = sm.evaluate(run.model, data, workers=0)
     assert report.panoptic is not None, "the scenes have segments"
     assert report.masks is not None, "the scenes have outlines"

@@ -107,7 +107,7 @@ def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
     return step
 
 
-def syncs(step: Callable[[], None]) -> int:
+def syncs(step: Callable[[], object]) -> int:
     """Return how often the host waits for the GPU in a step, as torch counts; events are none."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -24,7 +24,8 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     names = Categories(tuple(range(91)), tuple(f"c{slot}" for slot in range(91)))
     preset = "detr_r50_dc5" if options.dilated else "detr_r50"
-    ours = build(Card(preset, {}, names)).eval().to(device, memory_format=torch.channels_last)
+    ours = build(Card(preset, {}, names)).eval().to(device)
+    ours = ours.to(memory_format=torch.channels_last)
     config = DetrConfig(num_labels=91, dilation=options.dilated, attn_implementation="sdpa")
     peer = DetrForObjectDetection(config).eval().to(device)
     image = torch.randn(3, *SIZE, device=device)

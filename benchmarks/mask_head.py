@@ -146,7 +146,7 @@ def detector() -> Callable[[], object]:
 
 def _learnt(head: AttentionMaskHead, total: Tensor) -> float:
     head.zero_grad()
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     return total.item()
 
 
@@ -177,12 +177,13 @@ def main() -> None:
     # Before anything is made here: a process begins with the peak of the one that started it.
     idle = _peak_mib("nothing")
     peaks = {name: round(_peak_mib(name) - idle) for name in CONTESTANTS}
-    makers = {name: make() for name, make in CONTESTANTS.items()}
-    difference = abs(makers["ours"]() - makers["published"]())
-    apart = (makers["ours_answers"]() - makers["published_answers"]()).abs().max().item()
+    steps = {name: make() for name, make in STEPS.items()}
+    answers = {name: make() for name, make in ANSWERS.items()}
+    difference = abs(steps["ours"]() - steps["published"]())
+    apart = (answers["ours_answers"]() - answers["published_answers"]()).abs().max().item()
     assert max(difference, apart) < 1e-3, (difference, apart)
     results: dict[str, object] = {}
-    seconds = side_by_side({**makers, "detector": detector()}, options.rounds, 0)
+    seconds = side_by_side({**steps, **answers, "detector": detector()}, options.rounds, 0)
     for name in ("", "_answers"):
         ours_s, theirs_s, rest_s = (
             seconds[who] for who in (f"ours{name}", f"published{name}", "detector")

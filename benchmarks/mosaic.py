@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.criterion import Losses, Normaliser
+from setmatch.criterion import Normaliser
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.objective import Objective
+from setmatch.objective import Lesson, Objective
 from setmatch.structures import Batch, Stream, Target
 from without import recomposed
 
@@ -87,7 +87,7 @@ class OfSeen:
 
     set_loss: Objective
 
-    def __call__(self, seen: Seen, targets: Sequence[Target], normaliser: Normaliser) -> Losses:
+    def __call__(self, seen: Seen, targets: Sequence[Target], normaliser: Normaliser) -> Lesson:
         """Return the losses; every target counts as often as it was seen."""
         boxes, matched, slots, images = normaliser.counts.unbind()
         counts = torch.stack([boxes * seen.times, matched * seen.times, slots, images])

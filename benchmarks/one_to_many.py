@@ -21,7 +21,7 @@ from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.structures import Assignment, Predictions, Stream, Target
-from without import recomposed
+from without import layers_of, logits_of, recomposed
 
 REPEATS = 4  # of every target
 BESIDE = 2  # times as many queries beside the real ones
@@ -34,7 +34,7 @@ def repeated(
     logits, cxcywh = stream.predictions.logits.float(), stream.predictions.cxcywh.float()
     copies = [Target(t.classes.repeat(repeats), t.cxcywh.repeat(repeats, 1)) for t in targets]
     counts = [len(target) for target in targets]
-    numbers = torch.arange(sum(counts), device=logits.device).split(counts)
+    numbers = torch.split(torch.arange(sum(counts), device=logits.device), counts)
     original = torch.cat([number.repeat(repeats) for number in numbers])
     matched = match(logits, cxcywh, copies, criterion.scoring, criterion.costs)
     return [
@@ -148,8 +148,7 @@ def many_in_encoder(detector: MultiScaleDetector, shape: MultiScaleShape) -> Mul
 def many_beside(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Let further queries learn one to many."""
     changed = recomposed(detector, BesideMany)
-    logits, queries = detector.decoder.class_heads[0].out_features, shape.num_queries
+    logits, queries = logits_of(detector), shape.num_queries
     changed.queries = MoreQueries((1 + BESIDE) * queries, shape.dim, logits)
-    layers = list(detector.decoder.layers)
-    changed.decoder = ApartDecoder(layers, shape.dim, logits, queries)
+    changed.decoder = ApartDecoder(layers_of(detector), shape.dim, logits, queries)
     return changed

@@ -6,8 +6,9 @@ what a PNG holds: the ids of 480×640 pixels.
 """
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,19 @@ CATEGORIES = Categories(
 )
 
 
-def made(seed: int = 0) -> list[tuple[np.ndarray, ...]]:
+class Scene(NamedTuple):
+    """A truth and an answer about it."""
+
+    drawn: np.ndarray
+    ids: np.ndarray
+    slots: np.ndarray
+    crowd: np.ndarray
+    areas: list[int]
+    found: np.ndarray
+    guess: np.ndarray
+
+
+def made(seed: int = 0) -> list[Scene]:
     """Truths of blocks with ids as colours, and answers that are partly right."""
     random = np.random.default_rng(seed)
     images = []
@@ -45,12 +58,15 @@ def made(seed: int = 0) -> list[tuple[np.ndarray, ...]]:
             continue  # the merge answers with no segment that has no pixel
         areas = [int((drawn == id_).sum()) for id_ in ids]  # which the JSON file has
         crowd = random.random(len(ids)) < 0.05
-        images.append((drawn, ids, slots, crowd, areas, found, guess))
+        images.append(Scene(drawn, ids, slots, crowd, areas, found, guess))
     return images
 
 
-def panopticapi(images: list[tuple[np.ndarray, ...]]) -> float:
-    overlap, matched, missed, invented = Counter(), Counter(), Counter(), Counter()
+def panopticapi(images: list[Scene]) -> float:
+    overlap: defaultdict[int, float] = defaultdict(float)
+    matched: Counter[int] = Counter()
+    missed: Counter[int] = Counter()
+    invented: Counter[int] = Counter()
     for drawn, ids, slots, crowd, areas, found, guess in images:
         truth = {
             int(i): (int(s), bool(c), area)
@@ -92,7 +108,7 @@ def panopticapi(images: list[tuple[np.ndarray, ...]]) -> float:
     return float(np.mean([overlap[slot] / owed[slot] for slot in owed if owed[slot]]))
 
 
-def ours(images: list[tuple[np.ndarray, ...]]) -> float:
+def ours(images: list[Scene]) -> float:
     slot_of = np.arange(CLASSES)
     tallies = []
     for drawn, ids, slots, crowd, _, found, guess in images:

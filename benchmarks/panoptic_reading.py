@@ -6,6 +6,7 @@ mask is dropped any more. The masks are smooth random fields, so that each has s
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,11 @@ def made(kept: int, seed: int = 0) -> Predictions:
 
 @torch.no_grad()
 def published(predictions: Predictions) -> tuple[np.ndarray, list[int]]:
+    assert predictions.masks is not None, "made with masks"
     logits, masks = predictions.logits[-1, 0], predictions.masks[0]
-    scores, slots = logits.softmax(-1).max(-1)
-    keep = (slots != CLASSES) & (scores > 0.85)
-    slots = slots[keep].tolist()
+    scores, likeliest = logits.softmax(-1).max(-1)
+    keep = (likeliest != CLASSES) & (scores > 0.85)
+    slots = likeliest[keep].tolist()
     large = F.interpolate(masks[keep][:, None], size=SEEN_PX, mode="bilinear").flatten(1)
     number, areas = numbered(large, slots, merge=True)
     while min(areas, default=5) <= 4:
@@ -76,15 +78,10 @@ def main() -> None:
     results: dict[str, object] = {}
     for kept in (15, 40, 100):
         predictions = made(kept)
-
-        def ours(predictions: Predictions = predictions) -> object:
-            return panoptic_segments(predictions, Softmax(), CATEGORIES, SEEN_PX, [SIZE_PX])[0]
-
-        def theirs(predictions: Predictions = predictions) -> object:
-            return published(predictions)
-
-        number, slots = published(predictions)
-        segments = ours()
+        ours = partial(panoptic_segments, predictions, Softmax(), CATEGORIES, SEEN_PX, [SIZE_PX])
+        theirs = partial(published, predictions)
+        number, slots = theirs()
+        segments = ours()[0]
         same = segments.classes.tolist() == slots
         differing = int((segments.ids.numpy() != number + 1).sum()) if same else number.size
         seconds = side_by_side({"ours": ours, "published": theirs}, options.rounds)

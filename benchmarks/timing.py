@@ -6,14 +6,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 
 def side_by_side(
-    contestants: dict[str, Callable[[], object]], rounds: int, warmup: int = 1
+    contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, float]:
     """Return median seconds of each contestant, timed in turns so that noise hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in contestants}

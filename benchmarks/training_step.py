@@ -30,7 +30,7 @@ def ours(precision: str) -> Callable[[], object]:
     device = _device()
     names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
     model = build(Card("detr_r50", {}, names)).train()
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     criterion = Criterion(model.scoring, MatchCosts(), LossWeights())
     optimizer = build_optimizer(model.parameter_groups(), TrainSettings())
     batch = Batch.from_images(list(_images().to(device)))
@@ -39,7 +39,7 @@ def ours(precision: str) -> Callable[[], object]:
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             streams = model(batch)
-        criterion(streams, targets).total.backward()
+        criterion(streams, targets).total.backward()  # type: ignore[no-untyped-call]
         apply_gradients(optimizer, clip_norm=0.1)
 
     return step

@@ -1,18 +1,18 @@
 """setmatch_n without one of its parts: what an ablation needs and the library does not."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.models.denoising import Noisy
+from setmatch.models.denoising import Denoising, Noisy
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
 from setmatch.models.queries import Proposals, TopKQueries
-from setmatch.models.refine import RefiningDecoder
+from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.scoring import Focal
@@ -126,6 +126,16 @@ def recomposed(detector: MultiScaleDetector, composition: type[Composition]) -> 
     )
 
 
+def logits_of(detector: MultiScaleDetector) -> int:
+    """Return how many logits every query has."""
+    return detector.queries.class_head.out_features
+
+
+def layers_of(detector: MultiScaleDetector) -> list[DeformableDecoderLayer]:
+    """Return the decoder's layers, for another decoder."""
+    return cast(list[DeformableDecoderLayer], list(detector.decoder.layers))
+
+
 def focal(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Score every class by focal loss."""
     detector.scoring = Focal()
@@ -134,28 +144,26 @@ def focal(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDet
 
 def no_denoising(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Spoil no target."""
-    detector.denoising = NoDenoising(shape.dim)
+    detector.denoising = cast(Denoising, NoDenoising(shape.dim))
     return detector
 
 
 def unmoved(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Let no layer move the boxes of the one before."""
-    logits = detector.decoder.class_heads[0].out_features
-    detector.decoder = UnmovedDecoder(list(detector.decoder.layers), shape.dim, logits)
+    detector.decoder = UnmovedDecoder(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 
 def learned_queries(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Ask every image the same."""
-    logits = detector.decoder.class_heads[0].out_features
-    detector.queries = LearnedProposals(shape.num_queries, shape.dim, logits)
+    learned = LearnedProposals(shape.num_queries, shape.dim, logits_of(detector))
+    detector.queries = cast(TopKQueries, learned)
     return detector
 
 
 def crowded(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
     """Let queries begin beside each other."""
-    logits = detector.queries.class_head.out_features
-    detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits)
+    detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits_of(detector))
     return detector
 
 

@@ -235,15 +235,12 @@ def run(options: argparse.Namespace) -> None:
     average = Average(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": rest, "weight_decay": 0.0}],
-        lr=options.rate,
-        weight_decay=DECAY,
-        fused=True,
-    )
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=DECAY, fused=True)
     precision = choose_precision("auto", torch.device("cpu"))  # as ours
     batches, due = training.batches(options.seed), list(ROUNDS)
-    clock_s, steps, minutes = 0.0, 0, []
+    clock_s, steps = 0.0, 0
+    minutes: list[float] = []
     while due:
         began = time.perf_counter()
         for group in optimizer.param_groups:
