@@ -103,6 +103,7 @@ class DataSettings(Section):
     """How images become batches."""
 
     augment: Literal["detr", "small", "flip", "none"] = "detr"
+    augment_after: int = Field(default=0, ge=0)  # epochs in which pictures are mirrored at most
     short_side_px: SidePx = 800  # "auto": as large as the objects of the training split ask for
     long_side_px: SidePx = 1333
     things_only: bool = False  # leave out stuff: instance segmentation of panoptic data

@@ -24,13 +24,8 @@ PREPROCESSING = Preprocessing(64, 108)
 
 
 def data(workers: int = 0, augment: str = "detr", on_bad_image: str = "stop") -> DataSettings:
-    return DataSettings(
-        augment=augment,
-        short_side_px=64,
-        long_side_px=108,
-        workers=workers,
-        on_bad_image=on_bad_image,
-    )
+    sides = {"short_side_px": 64, "long_side_px": 108}
+    return DataSettings(augment=augment, workers=workers, on_bad_image=on_bad_image, **sides)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +59,10 @@ def index(folder: Path) -> Index:
     return open_dataset(folder / "annotations/train.json", "train")
 
 
-def batches(index: Index, workers: int = 0, **changes: int) -> list[Minibatch]:
-    settings = {
+def batches(
+    index: Index, workers: int = 0, settings: DataSettings | None = None, **changes: int
+) -> list[Minibatch]:
+    numbers = {
         "batch_size": 4,
         "micro_batch": 2,
         "rank": 0,
@@ -74,7 +71,9 @@ def batches(index: Index, workers: int = 0, **changes: int) -> list[Minibatch]:
         "steps": 7,
         "seed": 5,
     }
-    return list(training_batches(index, data(workers), PREPROCESSING, **(settings | changes)))
+    return list(
+        training_batches(index, settings or data(workers), PREPROCESSING, **(numbers | changes))
+    )
 
 
 def test_masks_are_read_only_when_they_are_asked_for(folder: Path, index: Index, tmp_path: Path):
@@ -149,6 +148,22 @@ def test_each_epoch_augments_anew_and_each_seed_differs(index: Index):
     for first, *others in by_epoch.values():  # two of them may be alike by chance
         assert any(first.shape != x.shape or not torch.equal(first, x) for x in others)
     assert not same(batches(index)[0], batches(index, seed=6)[0])
+
+
+@pytest.mark.parametrize(
+    ("augment", "before"), [("small", "flip"), ("detr", "flip"), ("none", "none")]
+)
+def test_pictures_are_mirrored_at_most_in_the_first_epochs(index: Index, augment, before):
+    """What a picture looks like in an epoch depends on the epoch alone, not on where one began."""
+
+    def seen(augment: str, after: int = 0) -> list[Minibatch]:
+        settings = data(augment=augment).model_copy(update={"augment_after": after})
+        return batches(index, settings=settings, batch_size=IMAGES, micro_batch=IMAGES, steps=4)
+
+    later = seen(augment, after=2)  # a step is an epoch
+    assert all(map(same, later[:2], seen(before)[:2]))
+    assert all(map(same, later[2:], seen(augment)[2:]))
+    assert (augment == before) == all(map(same, later, seen(before)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -19,7 +19,7 @@ from setmatch.data.images import read_image
 from setmatch.data.index import Index
 from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
 from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
-from setmatch.data.transforms import evaluation_px, prepare, training_transform
+from setmatch.data.transforms import at_first, evaluation_px, prepare, training_transform
 from setmatch.data.workers import Workers, workers_for
 from setmatch.errors import DataError
 from setmatch.segments import Segments
@@ -171,9 +171,7 @@ def training_batches(
     order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
     if masks:
         index.require_masks()
-    samples = _TrainingSamples(
-        index, data.augment, preprocessing, seed, data.on_bad_image == "skip", masks
-    )
+    samples = _TrainingSamples(index, data, preprocessing, seed, masks)
     return TrainingBatches(samples, order, workers_for(data.workers, world))
 
 
@@ -230,16 +228,17 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     def __init__(
         self,
         index: Index,
-        augment: str,
+        data: DataSettings,
         preprocessing: Preprocessing,
         seed: int,
-        skip: bool,
         masks: bool,
     ) -> None:
         self.index = index
-        self.skip = skip
+        self.skip = data.on_bad_image == "skip"
         self._masks = masks
-        self._transform = training_transform(augment, preprocessing)
+        self._transform = training_transform(data.augment, preprocessing)
+        self._at_first = training_transform(at_first(data.augment), preprocessing)
+        self._epochs_at_first = data.augment_after
         self._seed = seed
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
@@ -271,7 +270,8 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         # generator, because seeding a GPU's from a worker is impossible.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-            pixels, after, clipped = self._transform(pixels, target)
+            transform = self._at_first if epoch < self._epochs_at_first else self._transform
+            pixels, after, clipped = transform(pixels, target)
         seen = Seen(len(target), clipped, len(target) - len(after))
         return pixels, after, int(self.index.image_ids[image]), seen
 

@@ -214,6 +214,11 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     return Augmentation(v2.Compose(pipelines[augment](preprocessing)), preprocessing)
 
 
+def at_first(augment: str) -> str:
+    """Return the augmentation for pictures that are still new to the model: the mirror alone."""
+    return "none" if augment == "none" else "flip"
+
+
 def published(preprocessing: Preprocessing) -> list[Step]:
     """Return the steps of the published augmentation, scaled to `preprocessing`'s sides."""
     short = preprocessing.short_side_px / _PUBLISHED.short_side_px
