@@ -172,7 +172,6 @@ def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
         "data.short_side_px": short_px,
         "data.long_side_px": LONG_TO_SHORT * short_px,
         "train.batch_size": 16,
-        "train.micro_batch": 16 if short_px <= 224 else 8,
     }
     return settings, "none", reasons
 
