@@ -14,9 +14,11 @@ from PIL import Image
 from torch import nn
 
 from setmatch.errors import ConfigError, DataError, SetmatchError, WeightsError
+from setmatch.finding import Found
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
-from setmatch.predict import Found, predict, predict_folder
+from setmatch.predict import predict
+from setmatch.predict_folder import predict_folder
 from setmatch.scoring import Softmax
 from setmatch.structures import (
     Batch,

@@ -73,7 +73,7 @@ class _Package(ModuleType):
     """The package itself, whose functions keep their names.
 
     Importing the module setmatch.predict would put it over the function of that name; here the
-    function stays, and the module is reached as in `from setmatch.predict import find_images`.
+    function stays, and the module is reached as in `from setmatch.predict import Picture`.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("config", "scoring", "objective"),
     frozenset({"models", "data", "matching"}),
     ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
-    ("draw", "asking", "predict"),
+    ("draw", "asking", "finding", "predict", "predict_folder"),
     ("evaluate", "export", "explain"),
     ("train", "ablate"),
     ("__init__",),

@@ -80,7 +80,7 @@ def test_a_function_keeps_its_name_when_its_module_is_imported():
     code = (
         "import setmatch.predict, setmatch.train.loop, setmatch.evaluate\n"
         "import setmatch as sm\n"
-        "from setmatch.predict import find_images\n"
+        "from setmatch.predict import Picture\n"
         "print(all(callable(f) for f in (sm.predict, sm.train, sm.evaluate)))"
     )
     assert run(code) == "True"

@@ -184,7 +184,7 @@ def predict(
         Merge segments from what scores more; the model has a default.
     """
     from setmatch.models.weights import load
-    from setmatch.predict import predict_folder
+    from setmatch.predict_folder import predict_folder
     from setmatch.train.runtime import processes
 
     with processes(device) as runtime:

@@ -19,7 +19,7 @@ from setmatch.data.scenes import write_scenes
 from setmatch.demo.page import Outcome, write_page
 from setmatch.draw import draw, draw_segments
 from setmatch.files import whole_file
-from setmatch.predict import Found
+from setmatch.finding import Found
 
 SIZE_PX = 160
 # What suits pictures this small, whichever model is shown.

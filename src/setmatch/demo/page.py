@@ -7,9 +7,9 @@ from pathlib import Path
 
 from setmatch.data.index import Index
 from setmatch.evaluate import Report
+from setmatch.finding import Found
 from setmatch.page.charts import colour_of
 from setmatch.page.sheet import write_sheet
-from setmatch.predict import Found
 from setmatch.train.curves.charts import chart
 from setmatch.train.curves.history import read_history
 from setmatch.train.curves.panels import panels

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from setmatch.asking import answering
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.attention import Attention
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
-from setmatch.predict import answering
 from setmatch.scoring import Scoring
 from setmatch.structures import Batch, Predictions
 

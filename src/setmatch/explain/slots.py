@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
+from setmatch.asking import answering, progress_bar
 from setmatch.data.index import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.workers import Workers
@@ -20,7 +21,6 @@ from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file
 from setmatch.models.detector import Detector, MultiScaleDetector
-from setmatch.predict import answering, progress_bar
 from setmatch.structures import Card
 
 _FEWEST = 10  # answers from which a habit can be told
