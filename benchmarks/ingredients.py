@@ -20,6 +20,7 @@ from setmatch.ablate import ablate
 from setmatch.ablate.studies import Arm, Study
 
 AS_IT_IS = "setmatch_n as it is"
+ALIKE = ("data.workers=0", "model.start=none")  # trained weights fit no part that is exchanged
 
 
 def _preset(name: str, part: str) -> Arm:
@@ -124,7 +125,7 @@ def main() -> None:
             out=options.out,
             data=options.data,
             recipe="setmatch_n",
-            overrides=[f"train.minutes={options.minutes:g}", "data.workers=0", *options.set],
+            overrides=[f"train.minutes={options.minutes:g}", *ALIKE, *options.set],
             seeds=options.seeds if options.tell else seeds,
             only_tell=options.tell,
         )

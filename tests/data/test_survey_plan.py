@@ -15,8 +15,8 @@ from setmatch.data.scenes import write_scenes
 from setmatch.data.survey.plan import (
     FINE_TUNED,
     FINE_TUNED_DENSE,
-    FROM_SCRATCH,
     QUERIES,
+    SMALL,
     Plan,
     make_plan,
 )
@@ -55,7 +55,7 @@ def test_only_models_that_exist_are_planned():
     for suffix in ("", "_panoptic"):
         plans = {f"{name}{suffix}" for name in (FINE_TUNED, FINE_TUNED_DENSE)}
         assert plans <= {*PUBLISHED}
-        assert {*plans, f"{FROM_SCRATCH}{suffix}"} <= {*MODELS}
+        assert {*plans, f"{SMALL}{suffix}"} <= {*MODELS}
 
 
 @given(
@@ -87,8 +87,8 @@ def test_queries_follow_the_fullest_images(objects: int, queries: int):
 def test_without_a_gpu_a_small_model_is_planned():
     """A model that a processor can train, at a resolution that shows the objects."""
     plan = planned(has_gpu=False)
-    assert plan.recipe.model.preset == FROM_SCRATCH
-    assert plan.weights == "none"
+    assert plan.recipe.model.preset == SMALL
+    assert plan.weights == plan.recipe.model.start == "scenes_n"
     small = planned(has_gpu=False, side_px=20)
     assert small.recipe.data.short_side_px > plan.recipe.data.short_side_px
     assert "no GPU" in plan.reasons[0]
@@ -109,7 +109,7 @@ def test_where_every_pixel_is_annotated_the_model_has_masks(tmp_path: Path):
     """With a GPU and without, and the plan is one that can be built and read back."""
     write_scenes(tmp_path, 2, 1, 64, 0, 0, panoptic=True)
     plans = [make_plan(open_dataset(tmp_path, "train", "panoptic"), gpu) for gpu in (True, False)]
-    for plan, plain in zip(plans, (FINE_TUNED, FROM_SCRATCH), strict=True):
+    for plan, plain in zip(plans, (FINE_TUNED, SMALL), strict=True):
         preset = plan.recipe.model.preset
         assert preset.removesuffix("_panoptic") in (plain, FINE_TUNED_DENSE)
         assert preset in MODELS

@@ -141,7 +141,7 @@ def test_the_command_writes_everything_and_ends_with_1(dirty: Path, tmp_path: Pa
     assert "changes: 1, listed in" in said.out
     assert said.err.count("\n") == 1
     tree = json.loads((tmp_path / "s.json").read_text())
-    assert said.out.count(f"--recipe {tmp_path / 'plan.yaml'} --weights none") == 1
+    assert said.out.count(f"--recipe {tmp_path / 'plan.yaml'} --weights scenes_n") == 1
     assert tree["needs_mending"] is True
     assert tree["facts"]["all"]["images"] == 16
     assert {"severity", "what", "file", "annotation", "value", "done"} <= {*tree["findings"][0]}

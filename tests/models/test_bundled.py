@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 
 import setmatch as sm
+from setmatch.config import load_recipe
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
+from setmatch.errors import WeightsError
+from setmatch.models.start import starting_point
 from setmatch.models.weights import BUNDLED, bundled
+from setmatch.structures import Card, Categories
 
 MOST_BYTES = 2 * 2**20
 
@@ -41,3 +46,20 @@ def test_the_example_finds_the_shapes_of_scenes_it_never_saw(tmp_path):
     write_scenes(tmp_path, 1, 24, 160, seed=99, workers=1)
     report = sm.evaluate(sm.load("scenes_n"), open_dataset(tmp_path, "val"))
     assert report.AP50 > 0.75
+
+
+def test_the_family_starts_from_what_comes_along():
+    """All but what names classes is that of the example; other shapes are refused, with advice."""
+    model = load_recipe("setmatch_n").model
+    card = Card(model.preset, {"num_queries": 50}, Categories((1,), ("heron",)))
+    assert model.start in bundled()
+    start, example = starting_point(card, model.start), sm.load(model.start)
+    assert start.training
+    assert start.num_queries == 50
+    own = example.state_dict()
+    named = {key for key, value in start.state_dict().items() if not value.equal(own[key])}
+    assert named
+    assert all("class_head" in key or "denoising.embedding" in key for key in named)
+    wider = replace(card, arguments={"dim": 96})
+    with pytest.raises(WeightsError, match=r"dim is 64 there, 96 here.*--weights none"):
+        starting_point(wider, model.start)

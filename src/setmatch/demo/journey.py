@@ -69,6 +69,7 @@ def demo(
         data,
         preset,
         out=folder,
+        weights="none",  # or it would know these shapes before
         overrides=SETTINGS,
         minutes=minutes,
         resume=folder.exists(),

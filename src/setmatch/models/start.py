@@ -58,7 +58,7 @@ def _from_detector(card: Card, name: str) -> Detector:
     if box_preset(detector.card.preset) != box_preset(card.preset):
         raise WeightsError(
             f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "
-            f"use --model {detector.card.preset}"
+            f"use --model {detector.card.preset}, or start from nothing (--weights none)"
         )
     differing = [
         f"{key} is {detector.card.arguments[key]!r} there, {value!r} here"
@@ -66,7 +66,10 @@ def _from_detector(card: Card, name: str) -> Detector:
         if detector.card.arguments[key] != value and key not in FREE
     ]
     if differing:
-        raise WeightsError(f"{name}: another shape than the recipe's: {'; '.join(differing)}")
+        raise WeightsError(
+            f"{name}: another shape than the recipe's: {'; '.join(differing)}; leave the shape as "
+            "it is, or start from nothing (--weights none)"
+        )
     if detector.card.preset != card.preset:
         return _beheaded(detector, card)
     arguments = {**detector.card.arguments, **card.arguments}

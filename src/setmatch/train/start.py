@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from setmatch.config import (
-    DataSettings,
     ModelSettings,
     Recipe,
     dump_recipe,
@@ -187,7 +186,7 @@ def begin(
         )
         detector = starting_point(card, None if source is None else str(source))
         words = (
-            f"weights {source}{_other_size(detector.card.preprocessing, recipe.data)}"
+            f"weights {source}{_other_size(detector.card.preprocessing, recipe, str(source))}"
             if source
             else f"the preset's own start, seed {recipe.train.seed}"
         )
@@ -219,10 +218,14 @@ def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
     return arguments
 
 
-def _other_size(learnt: Preprocessing, data: DataSettings) -> str:
-    """Return a warning where loaded weights know pictures of quite another size, or nothing."""
-    old_px, new_px = learnt.short_side_px, preprocessing_of(data).short_side_px
-    if max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px):
+def _other_size(learnt: Preprocessing, recipe: Recipe, source: str) -> str:
+    """Return a warning where loaded weights know pictures of quite another size, or nothing.
+
+    A recipe that brings its weights suits them as it is.
+    """
+    old_px, new_px = learnt.short_side_px, preprocessing_of(recipe.data).short_side_px
+    alike = max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px)
+    if alike or source == recipe.model.start:
         return ""
     return (
         f", which learnt from short sides of {old_px} px and are now shown {new_px} "

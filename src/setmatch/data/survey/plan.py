@@ -27,15 +27,15 @@ from setmatch.data.survey.sides import (
 from setmatch.structures import Preprocessing
 
 # Presets by name: models are none of this layer's business.
-FINE_TUNED, FINE_TUNED_DENSE, FROM_SCRATCH = "detr_r50", "detr_r50_dc5", "setmatch_n"
+FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
 QUERIES = (50, 100, 200, 300, 500, 900)
 _PUBLISHED_QUERIES = 100
 _NEARLY_ALL = 0.999  # of the images have no more objects than there are queries
-_SCRATCH_SIDES_PX = (*SIDES_PX, 480)
+_SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)
 _MANY_SMALL = 1 / 3
-# Fine-tuning the published method, and the fast-converging family from nothing: LOG.md has runs of
-# the latter that reached most of their AP within 500.
-_STEPS, _STEPS_FROM_SCRATCH = 4000, 1000
+# Fine-tuning the published method, and the fast-converging family, even from nothing: LOG.md has
+# runs of the latter that reached most of their AP within 500.
+_STEPS, _STEPS_OF_SMALL = 4000, 1000
 _EPOCHS = (12, 300)
 _EVALUATIONS = 30
 _ALWAYS_SAID = (  # in a written plan, even where they are the defaults
@@ -98,17 +98,17 @@ class Plan:
 def make_plan(training: Index, has_gpu: bool) -> Plan:
     """Choose a model and its recipe for a training split, from its index alone.
 
-    With a GPU published weights are fine-tuned; without one a small model learns from nothing.
+    With a GPU published weights are fine-tuned; without one a small model learns by its own recipe.
     Where every pixel is annotated, the model has masks.
     """
     objects = objects_of(training)
     per_image = np.bincount(objects.image, minlength=len(training))
     usual = int(np.quantile(per_image, _NEARLY_ALL, method="higher")) if len(per_image) else 0
-    overrides, weights, reasons = (_fine_tuning if has_gpu else _from_scratch)(training)
+    overrides, weights, reasons = (_fine_tuning if has_gpu else _learning)(training)
     least = _PUBLISHED_QUERIES if has_gpu else QUERIES[0]
     queries = next((q for q in QUERIES if q >= max(usual, least)), QUERIES[-1])
     batch = overrides["train.batch_size"]
-    wanted = _STEPS if has_gpu else _STEPS_FROM_SCRATCH
+    wanted = _STEPS if has_gpu else _STEPS_OF_SMALL
     epochs = min(max(math.ceil(wanted * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])
     drop = {"train.drop_epoch": round(0.8 * epochs)} if has_gpu else {}
     settings = {
@@ -119,7 +119,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
     }
     recipe = load_recipe(
-        "finetune" if has_gpu else _fit(FROM_SCRATCH, training),  # which has a recipe of its name
+        "finetune" if has_gpu else _fit(SMALL, training),  # which has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
     plan = Plan(recipe, weights, (), len(training))
@@ -157,11 +157,13 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     return settings, preset, reasons
 
 
-def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
-    short_px = legible_side_px(training, _SCRATCH_SIDES_PX)
-    preset = _fit(FROM_SCRATCH, training)
+def _learning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
+    short_px = legible_side_px(training, _SMALL_MODEL_SIDES_PX)
+    preset = _fit(SMALL, training)
+    weights = load_recipe(preset).model.start or "none"
+    start = "random weights" if weights == "none" else f"{weights}, weights that come along"
     reasons = [
-        f"{preset} from random weights, because there is no GPU here; on a machine with one "
+        f"{preset} from {start}, because there is no GPU here; on a machine with one "
         f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learnt from COCO's "
         "photographs",
         f"short side {short_px} px: nine of ten objects are then larger than "
@@ -173,7 +175,7 @@ def _from_scratch(training: Index) -> tuple[dict[str, Any], str, list[str]]:
         "data.long_side_px": LONG_TO_SHORT * short_px,
         "train.batch_size": 16,
     }
-    return settings, "none", reasons
+    return settings, weights, reasons
 
 
 def _fit(preset: str, training: Index) -> str:

@@ -1,0 +1,78 @@
+"""Train what setmatch_n starts from: shapes in generated pictures, half of them in landscapes.
+
+    python benchmarks/contestants/cpu_clock.py benchmarks/starting_point.py OUT --minutes 25
+
+Pictures are generated for this alone and differ from the demo's, from plain ground to landscapes
+and from small shapes to those that fill most of a picture. Weights are in OUT/run then;
+`setmatch convert OUT/run --to setmatch-small` makes the file that comes along.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import setmatch as sm
+from setmatch.data.scenes import Difficulty, write_scenes
+
+SIDE_PX, SEED = 160, 1000  # the demo's seeds begin at 0
+WIDE = Difficulty(radius=(0.055, 0.42))
+KINDS = {"ground": False, "landscape": True}
+
+
+def pictures(out: Path, train: int, val: int) -> Path:
+    """Return a data set of both kinds, made unless it is there."""
+    merged = out / "data"
+    if (merged / "val.json").exists():
+        return merged
+    for number, (kind, panoptic) in enumerate(KINDS.items()):
+        folder = merged / kind
+        write_scenes(folder, train, val, SIDE_PX, SEED + number, 1, WIDE, panoptic)
+    for split in ("train", "val"):
+        (merged / f"{split}.json").write_text(json.dumps(_merged(merged, split)))
+    return merged
+
+
+def _merged(folder: Path, split: str) -> dict[str, Any]:
+    trees = {
+        kind: json.loads((folder / kind / "annotations" / f"{split}.json").read_text())
+        for kind in KINDS
+    }
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for kind, tree in trees.items():
+        first, further = len(images), len(annotations)
+        number = {image["id"]: first + row for row, image in enumerate(tree["images"])}
+        for image in tree["images"]:
+            name = f"{kind}/images/{image['file_name']}"
+            images.append(image | {"id": number[image["id"]], "file_name": name})
+        for row, each in enumerate(tree["annotations"]):
+            each.pop("segmentation", None)
+            annotations.append(
+                each | {"id": further + row + 1, "image_id": number[each["image_id"]]}
+            )
+    categories = trees["ground"]["categories"]
+    assert all(tree["categories"][: len(categories)] == categories for tree in trees.values())
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--train", type=int, default=10_000, help="pictures of each kind")
+    parser.add_argument("--val", type=int, default=100)
+    options = parser.parse_args()
+    sm.train(
+        pictures(options.out, options.train, options.val),
+        "setmatch_n",
+        out=options.out / "run",
+        weights="none",
+        overrides=["data.workers=0"],
+        minutes=options.minutes,
+        resume=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
