@@ -47,7 +47,8 @@ def train(
         Preset to train; `setmatch models` lists them. It brings the recipe called like it.
         Without model, weights and recipe it is setmatch_n, which needs no download.
     weights
-        Where to start from: a published name, a file, a run, "imagenet" (trunk only) or "none".
+        Where to start from: a published name, one that comes along, a file, a run, "imagenet"
+        (trunk only) or "none". By default what the recipe says.
     recipe
         YAML file, or the name of a recipe that comes with setmatch.
     epochs
