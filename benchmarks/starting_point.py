@@ -1,6 +1,6 @@
 """Train what setmatch_n starts from: shapes in generated pictures, half of them in landscapes.
 
-    python benchmarks/contestants/cpu_clock.py benchmarks/starting_point.py OUT --minutes 25
+    python benchmarks/contestants/cpu_clock.py benchmarks/starting_point.py OUT --minutes 20
 
 Pictures are generated for this alone and differ from the demo's, from plain ground to landscapes
 and from small shapes to those that fill most of a picture. Weights are in OUT/run then;
@@ -59,7 +59,7 @@ def _merged(folder: Path, split: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--train", type=int, default=10_000, help="pictures of each kind")
     parser.add_argument("--val", type=int, default=100)
     options = parser.parse_args()
