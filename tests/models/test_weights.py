@@ -182,6 +182,13 @@ def test_classes_known_by_name_keep_their_rows(tmp_path: Path, caplog):
     assert "kept 2 (parrot, cat); new 2 (horse, mouse); left behind 1 (dog)" in caplog.text
 
 
+def test_a_start_of_other_classes_is_no_loss(caplog):
+    """Nothing that anybody asked for is left behind where a run starts from other pictures."""
+    with caplog.at_level(logging.WARNING, "setmatch"):
+        setmatch.load("scenes_n", categories=Categories((7,), ("kangaroo",)))
+    assert "class head: new for 1 (kangaroo); the weights know others, 6 (" in caplog.text
+
+
 @pytest.mark.parametrize("num_queries", [4, 9, 30])
 def test_queries_can_be_fewer_or_more(tmp_path: Path, num_queries: int):
     """Those that are kept do not change."""

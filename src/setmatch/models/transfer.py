@@ -73,8 +73,11 @@ def for_categories(
         adapted[key] = _choose_rows(state[key], fresh[key], rows, len(old), kind)
     if any(adapted[key].shape != value.shape for key, value in fresh.items()):
         raise WeightsError(f"{card.preset}: its weights cannot be given other classes")
-    note = f"class head: kept {_listed(kept)}; new {_listed(new)}; left behind {_listed(left)}"
-    return renamed, adapted, [note]
+    if kept:
+        note = f"kept {_listed(kept)}; new {_listed(new)}; left behind {_listed(left)}"
+    else:
+        note = f"new for {_listed(new)}; the weights know others, {_listed(left)}"
+    return renamed, adapted, [f"class head: {note}"]
 
 
 def for_queries(card: Card, state: State, num_queries: int) -> tuple[Card, State, list[str]]:
