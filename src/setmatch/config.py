@@ -151,7 +151,6 @@ class TrainSettings(Section):
     drop_epoch: Count = 200
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     grown: Fraction = 0.0  # pictures begin at half their sides and have all at this part of the run
-    grown_epochs: Annotated[int, Field(ge=0)] = 0  # or, unless 0, after so many epochs if sooner
     ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 42

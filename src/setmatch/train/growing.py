@@ -14,12 +14,12 @@ CELL_PX = 32  # sides grow by whole cells of the coarsest features
 LEAST_PX = 128  # of a side: smaller pictures taught worse than they were fast (LOG.md)
 
 
-def share_of_sides(growth: float) -> float:
-    """Return the share of their sides that pictures have when so much of their `growth` is over.
+def share_of_sides(progress: float, grown: float) -> float:
+    """Return the share of their sides that pictures have at `progress`: all of it from `grown` on.
 
-    It grows evenly from a half, and is all of them from 1 on.
+    It grows evenly from a half. Both are parts of the run, 0 to 1.
     """
-    return FIRST + (1 - FIRST) * min(growth, 1.0)
+    return FIRST + (1 - FIRST) * progress / grown if progress < grown else 1.0
 
 
 def shrunk(minibatch: Minibatch, share: float) -> Minibatch:

@@ -119,13 +119,9 @@ class Plan:
 
         All at the very first, so that memory that does not suffice shows at once.
         """
-        if step == 0 or self.settings.grown == 0:
+        if step == 0:
             return 1.0
-        growth = self.progress(step, spent_s) / self.settings.grown
-        if self.settings.grown_epochs:
-            seen = step * self.settings.batch_size / self.images
-            growth = max(growth, seen / self.settings.grown_epochs)
-        return share_of_sides(growth)
+        return share_of_sides(self.progress(step, spent_s), self.settings.grown)
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.
