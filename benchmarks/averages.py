@@ -14,6 +14,8 @@ import torch
 
 import setmatch as sm
 from setmatch.models.detector import Detector
+from setmatch.train.checkpoint import PREFIX
+from setmatch.train.state import TRAINER
 from timing import publish
 
 
@@ -26,9 +28,10 @@ def compared(checkpoint: Path, data: Path) -> dict[str, object]:
     """Return what the average and the weights themselves score after the same step."""
     model = sm.load(checkpoint)
     average = asked(model, data)
-    trainer = torch.load(checkpoint / "trainer.pt", weights_only=True)
+    trainer = torch.load(checkpoint / TRAINER, weights_only=True)
     model.load_state_dict(trainer["model"])
-    return {"step": int(checkpoint.name[5:]), "average": average, "itself": asked(model, data)}
+    step = int(checkpoint.name.removeprefix(PREFIX))
+    return {"step": step, "average": average, "itself": asked(model, data)}
 
 
 def main() -> None:

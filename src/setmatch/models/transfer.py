@@ -76,7 +76,7 @@ def for_categories(
     if kept:
         note = f"kept {_listed(kept)}; new {_listed(new)}; left behind {_listed(left)}"
     else:
-        note = f"new for {_listed(new)}; the weights know others, {_listed(left)}"
+        note = f"new for {_listed(new)}; the weights know {_listed(left)}"
     return renamed, adapted, [f"class head: {note}"]
 
 
