@@ -39,6 +39,14 @@ def test_the_log_says_when(data, tmp_path):
     assert 0 <= seconds[0] < seconds[-1] < 30
 
 
+def test_a_clock_goes_on_from_what_was_spent():
+    """A resumed run has what is left of its budget, not all of it again."""
+    clock = Clock(5.0)
+    assert clock.spent_s == 5.0
+    clock.start()
+    assert 5.0 <= clock.spent_s < 10.0
+
+
 def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
     """Time spent before an interruption counts; the learning rate goes on where it was."""
     note, spent = Journal.note, []
