@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from setmatch.cli import main
-from setmatch.train.growing import FIRST, share_of_sides
+from setmatch.train.growing import share_of_sides
 from setmatch.train.plan import Plan
 
 Rule = Callable[[float, float, float], float]
@@ -28,17 +28,7 @@ def between(progress: float, grown: float, drawn: float) -> float:
     return least + (1 - least) * drawn
 
 
-def either(progress: float, grown: float, drawn: float) -> float:
-    """Return the growing share three times of four, and the whole the fourth."""
-    return 1.0 if drawn < 0.25 else share_of_sides(progress, grown)
-
-
-def any_size(progress: float, grown: float, drawn: float) -> float:
-    """Return a share between a half and the whole; the whole from `grown` on."""
-    return FIRST + (1 - FIRST) * drawn if progress < grown else 1.0
-
-
-RULES: dict[str, Rule] = {rule.__name__: rule for rule in (growing, between, either, any_size)}
+RULES: dict[str, Rule] = {rule.__name__: rule for rule in (growing, between)}
 
 
 def follow(rule: Rule) -> None:
