@@ -1,0 +1,26 @@
+"""Train as setmatch does, with sizes of pictures drawn between the growing one and the whole.
+
+    python benchmarks/drawn_sizes.py train DATA --model setmatch_n --weights none --minutes 30
+
+The arguments are those of `setmatch`; every step draws anew.
+"""
+
+import sys
+
+import numpy as np
+
+from setmatch.cli import main
+from setmatch.train.plan import Plan
+
+growing = Plan.share_of_sides
+
+
+def drawn(self: Plan, step: int, spent_s: float = 0.0) -> float:
+    """Return a share of sides between the growing one and 1."""
+    least = growing(self, step, spent_s)
+    return least + (1 - least) * np.random.default_rng([self.settings.seed, step]).random()
+
+
+if __name__ == "__main__":
+    Plan.share_of_sides = drawn  # type: ignore[method-assign]
+    sys.exit(main())
