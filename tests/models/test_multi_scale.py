@@ -28,6 +28,18 @@ def _model(preset: str = "setmatch_n"):
     return build(Card(preset, SMALL, NAMES))
 
 
+def _moved(preset: str):
+    """A model in float64 all of whose weights do something: many begin at zero."""
+    model = _model(preset).double().train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) / 10)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    return model
+
+
 def _targets(*counts: int) -> list[Target]:
     random = torch.Generator().manual_seed(4)
     return [
@@ -68,32 +80,38 @@ def _bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
 def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tuple[int, int], ...]):
     """Every head, level and point by hand, boxes at corners and beyond, levels of one cell."""
     torch.manual_seed(seed)
-    attention = DeformableAttention(8, 2, len(shapes), 3)
+    attention = DeformableAttention(8, 2, len(shapes), 3).double()
     with torch.no_grad():
         attention.offsets.weight.normal_(0, 0.5)
         attention.attention.weight.normal_(0, 0.5)
     memory = _memory(shapes, 8, seed)
-    query, boxes = torch.randn(2, 4, 8), torch.rand(2, 4, 4)
+    memory = replace(memory, tokens=memory.tokens.double())
+    query, boxes = torch.randn(2, 4, 8).double(), torch.rand(2, 4, 4).double()
     boxes[0, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0])
     boxes[0, 1] = torch.tensor([1.0, 1.0, 0.3, 2.0])
     with torch.no_grad():
-        places, weights = attention.look(query, boxes)
-        value = attention.value(memory.tokens).double()
+        spread = (2, len(shapes), 3)
+        offsets = attention.offsets(query).view(2, 4, *spread, 2)
+        weights = attention.attention(query).view(2, 4, 2, -1).softmax(-1).view(2, 4, *spread)
+        value = attention.value(memory.tokens)
         expected = torch.zeros(2, 4, 8, dtype=torch.float64)
         for image in range(2):
             levels = value[image].split([h * w for h, w in shapes])
             for q in range(4):
+                cx, cy, width, height = boxes[image, q].tolist()
                 for head in range(2):
                     mine = slice(4 * head, 4 * head + 4)
-                    for index, (height, width) in enumerate(shapes):
-                        level = levels[index].view(height, width, 8)[..., mine]
+                    for index, shape in enumerate(shapes):
+                        level = levels[index].view(*shape, 8)[..., mine]
                         for point in range(3):
-                            x, y = places[image, q, head, index, point].tolist()
-                            share = weights[image, q, head, index, point].item()
-                            expected[image, q, mine] += share * _bilinear(level, x, y)
+                            at = (image, q, head, index, point)
+                            right, down = offsets[at].tolist()
+                            x, y = cx + right * width / 2, cy + down * height / 2
+                            seen = _bilinear(level, x, y)
+                            expected[image, q, mine] += weights[at].item() * seen
         ours = attention(query, boxes, memory)
-        theirs = attention.out(expected.float())
-    assert torch.allclose(ours, theirs, atol=1e-5)
+        theirs = attention.out(expected)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +225,7 @@ def test_denoising_spoils_boxes_within_its_bounds(counts: tuple[int, int]):
     noisy = Denoising(3, 8, queries=24)(targets, torch.ones(2, 2))
     most = max(*counts, 1)
     assert noisy.groups == max(1, 24 // (2 * most))
-    assert noisy.content.shape[1] == 2 * most * noisy.groups
+    assert noisy.content.shape[1] == 2 * max(counts) * noisy.groups
     assert noisy.real.sum(1).tolist() == [2 * noisy.groups * count for count in counts]
     owed = torch.cat([target.cxcywh for target in targets])[noisy.assignment.target]
     found = noisy.cxcywh[noisy.assignment.image, noisy.assignment.query]
@@ -223,11 +241,8 @@ def test_targets_never_leak_into_the_answers(preset: str):
 
     Another number of them, or none, makes matrices of another size, whose products round otherwise.
     """
-    model = _model(preset).train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.eval()
-    batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
+    model = _moved(preset)
+    batch = Batch.from_images([torch.randn(3, 64, 96).double()] * 2)
     every = torch.arange(2).repeat_interleave(7), torch.arange(7).repeat(2)
     outputs = []
     for targets in (_targets(3, 1), _targets(1, 3)[::-1], _targets(0, 3), _targets(5, 0)):
@@ -238,6 +253,7 @@ def test_targets_never_leak_into_the_answers(preset: str):
         outputs.append(replace(main.predictions, masks=masks))
     first, *others, more = outputs
     assert (first.masks is None) == (preset == "setmatch_n")
+    assert (first.cxcywh[0] - first.cxcywh[-1]).abs().amax() > 0.01, "layers move boxes"
     for other in others:
         assert torch.equal(first.logits, other.logits)
         assert torch.equal(first.cxcywh, other.cxcywh)
@@ -245,9 +261,9 @@ def test_targets_never_leak_into_the_answers(preset: str):
     model.eval()
     (alone,) = model(batch)
     for other in (more, alone.predictions):
-        assert torch.allclose(first.logits, other.logits, atol=1e-5)
-        assert torch.allclose(first.cxcywh, other.cxcywh, atol=1e-5)
-        assert first.masks is None or torch.allclose(first.masks, other.masks, atol=1e-4)
+        assert torch.allclose(first.logits, other.logits, rtol=0, atol=1e-11)
+        assert torch.allclose(first.cxcywh, other.cxcywh, rtol=0, atol=1e-12)
+        assert first.masks is None or torch.allclose(first.masks, other.masks, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (9, 2)])

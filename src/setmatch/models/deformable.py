@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.hybrid import Memory
+from setmatch.models.precision import at_least_single
 
 
 class DeformableAttention(nn.Module):
@@ -36,13 +37,13 @@ class DeformableAttention(nn.Module):
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the mix of what lies at its points; off the canvas lies zero."""
         places, weights = self.look(query, cxcywh)
-        value = self.value(memory.tokens).float()
+        value = at_least_single(self.value(memory.tokens))
         if memory.valid is not None:
             value = value.masked_fill(~memory.valid[..., None], 0.0)
         batch, queries, dim = query.shape
         grid = (2 * places - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # level, B·H, Q, P, xy
         share = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)[:, :, None]
-        mixed = query.new_zeros(batch * self.heads, dim // self.heads, queries, dtype=torch.float32)
+        mixed = value.new_zeros(batch * self.heads, dim // self.heads, queries)
         sizes = [height * width for height, width in memory.shapes]
         for level, tokens in enumerate(value.split(sizes, dim=1)):
             picture = tokens.transpose(1, 2).reshape(
@@ -57,11 +58,11 @@ class DeformableAttention(nn.Module):
     ) -> tuple[Float[Tensor, "B Q H L P 2"], Float[Tensor, "B Q H L P"]]:
         """Return where each query looks (x, y as fractions of the canvas), and how much there."""
         spread = (self.heads, self.levels, self.points)
-        offsets = self.offsets(query).float().unflatten(-1, (*spread, 2))
-        box = cxcywh.float()[:, :, None, None, None]
+        offsets = at_least_single(self.offsets(query)).unflatten(-1, (*spread, 2))
+        box = at_least_single(cxcywh)[:, :, None, None, None]
         places = box[..., :2] + offsets * box[..., 2:] / 2
-        weights = self.attention(query).float().unflatten(-1, (self.heads, -1)).softmax(-1)
-        return places, weights.unflatten(-1, spread[1:])
+        affinity = at_least_single(self.attention(query)).unflatten(-1, (self.heads, -1))
+        return places, affinity.softmax(-1).unflatten(-1, spread[1:])
 
     def _star(self) -> Float[Tensor, "H L P 2"]:
         """Start with each head looking its own way, each point a step further, up to the border."""

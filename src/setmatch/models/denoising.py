@@ -55,8 +55,8 @@ class Denoising(nn.Module):
     def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
         """Return about `queries` spoilt queries per image, or one positive and negative each.
 
-        Of more than MOST targets in an image, so many are chosen by chance. Boxes come back as
-        fractions of the canvas, of which each image covers `extent`.
+        None where no image has a target. Of more than MOST targets in an image, so many are chosen
+        by chance. Boxes come back as fractions of the canvas, of which each image covers `extent`.
         """
         rows = [_some(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]
@@ -65,9 +65,6 @@ class Denoising(nn.Module):
         kept = [_only(target, chosen) for target, chosen in zip(targets, rows, strict=True)]
         slots = pad_sequence([target.classes for target in kept], True, self.num_classes)
         boxes = pad_sequence([target.cxcywh for target in kept], True, 0.5)
-        if slots.shape[1] == 0:  # no target anywhere: one slot of nothing, so that all have grads
-            slots = slots.new_full((len(targets), 1), self.num_classes)
-            boxes = boxes.new_full((len(targets), 1, 4), 0.5)
         real = (slots < self.num_classes).repeat(1, 2 * groups)
         slots, boxes = slots.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
         place = torch.arange(slots.shape[1], device=slots.device)

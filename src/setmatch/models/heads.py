@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.precision import at_least_single
 RARE = (
     0.01  # how probable any class is of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
 )
@@ -51,8 +52,8 @@ class BoxStep(nn.Module):
         self, content: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "#B Q 4"]
     ) -> Float[Tensor, "B Q 4"]:
         """Return the moved boxes, in float32 even under autocast."""
-        step = self.last(F.relu(self.second(F.relu(self.first(content))))).float()
-        return (step + inverse_sigmoid(cxcywh.float())).sigmoid()
+        step = self.last(F.relu(self.second(F.relu(self.first(content)))))
+        return (at_least_single(step) + inverse_sigmoid(at_least_single(cxcywh))).sigmoid()
 
 
 def inverse_sigmoid(x: Float[Tensor, "*n"], margin: float = 1e-3) -> Float[Tensor, "*n"]:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from setmatch.models.hybrid import Memory
 from setmatch.models.masks import in_this_precision
+from setmatch.models.precision import at_least_single
 from setmatch.models.trunk import ConvNorm
 from setmatch.structures import MasksOf
 
@@ -55,12 +56,12 @@ class PixelMaskHead(nn.Module):
         pixels = self.pixel(F.relu(self.mix(F.relu(self.fine(finest) + grown))))
         queries = self.query(content)
         agreement = torch.einsum("bqe,behw->bqhw", queries / math.sqrt(queries.shape[-1]), pixels)
-        boxes, count = cxcywh.detach().float(), content.shape[1]
+        boxes, count = at_least_single(cxcywh.detach()), content.shape[1]
 
         def masks_of(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
-            chosen = agreement.flatten(0, 1).index_select(0, image * count + query).float()
+            chosen = agreement.flatten(0, 1).index_select(0, image * count + query)
             beyond = sides_beyond(boxes[image, query], (finest.shape[-2], finest.shape[-1]))
-            return chosen + self.bias - self.steepness * beyond
+            return at_least_single(chosen) + self.bias - self.steepness * beyond
 
         return in_this_precision(masks_of, finest.device.type)
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
+from setmatch.models.precision import at_least_single
 
 
 class LearnedQueries(nn.Module):
@@ -78,7 +79,7 @@ class TopKQueries(nn.Module):
     def forward(self, memory: Memory) -> Proposals:
         """Return the best tokens; as many as there are where that is fewer than the queries."""
         tokens = self.prepare(memory.tokens)
-        logits = self.class_head(tokens).float()
+        logits = at_least_single(self.class_head(tokens))
         shown = logits.detach()
         if memory.valid is not None:
             shown = shown.masked_fill(~memory.valid[..., None], float("-inf"))

@@ -8,6 +8,7 @@ from setmatch.models.attention import Attention, FeedForward, PostNorm, located
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
+from setmatch.models.precision import at_least_single
 from setmatch.models.relations import Peers, Relations
 
 
@@ -78,7 +79,7 @@ class RefiningDecoder(nn.Module):
         ):
             content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, peers)
             moved = box_step(content, cxcywh)
-            logits.append(class_head(content).float())
+            logits.append(at_least_single(class_head(content)))
             boxes.append(moved)
             cxcywh = moved.detach()
         return torch.stack(logits), torch.stack(boxes), content

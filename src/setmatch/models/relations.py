@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union
+from setmatch.models.precision import at_least_single
 
 HIDDEN = 16
 SMALLEST = 1e-3  # of the canvas: a side that others are measured by is no smaller
@@ -47,8 +48,9 @@ class Relations(nn.Module):
 
     def forward(self, cxcywh: Float[Tensor, "B Q 4"], peers: Peers) -> Float[Tensor, "B H Q Q"]:
         """Return what is added to the affinity of each query (row) for each; -inf forbids it."""
-        features = _features(cxcywh.detach().float(), peers.before.float())
-        bias = self.last(F.relu(self.first(features))).float().permute(0, 3, 1, 2)
+        boxes = at_least_single(cxcywh.detach())
+        features = _features(boxes, peers.before.to(boxes.dtype))
+        bias = at_least_single(self.last(F.relu(self.first(features)))).permute(0, 3, 1, 2)
         return bias if peers.allowed is None else bias.masked_fill(~peers.allowed, float("-inf"))
 
 
