@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from steady import SteadyClock, main_on_a_steady_clock
 from tiny import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
+from setmatch.train import loop
 from setmatch.train.checkpoint import newest_good
 
 # Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
@@ -66,21 +68,28 @@ def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batc
 FAMILY = (
     "model.preset=setmatch_n",
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
-    *("train.muon_lr=0.01", "train.epochs=2", "train.micro_batch=2"),
+    *("train.muon_lr=0.01", "train.minutes=0.025", "train.micro_batch=2"),
+    *("train.grown=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
 )
 
 
-def test_two_processes_learn_what_one_does_of_the_family(data, tmp_path):
+def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
-    Running statistics are the first process' own: each sees every other micro-batch.
+    The first process' clock is everybody's. Running statistics are its own: each process sees
+    every other micro-batch.
     """
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
     run_tiny(data, tmp_path / "one", *FAMILY)
-    codes, said = Processes(tmp_path / "two", data, *FAMILY, world=2).wait()
+    codes, said = Processes(
+        tmp_path / "two", data, *FAMILY, world=2, main=main_on_a_steady_clock
+    ).wait()
     assert codes == [0, 0], said
+    assert newest_good(tmp_path / "two").step == newest_good(tmp_path / "one").step == 6
     one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name, value in one.items():
-        if name.startswith("trainer.model") and "running" not in name and "batches" not in name:
+        learnt = name.startswith(("trainer.model", "answers"))
+        if learnt and "running" not in name and "batches" not in name:
             assert (value - two[name]).abs().max() < 1e-5, name
     losses = [logged(tmp_path / run, "denoising/giou") for run in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

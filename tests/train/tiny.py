@@ -303,7 +303,7 @@ class Processes:
     They are forked from a server that has torch imported already, but never used it.
     """
 
-    def __init__(self, out, data, *overrides, world=1):
+    def __init__(self, out, data, *overrides, world=1, main=main):
         self.out = out
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))

@@ -45,7 +45,7 @@ class DeformableAttention(nn.Module):
         share = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)[:, :, None]
         mixed = value.new_zeros(batch * self.heads, dim // self.heads, queries)
         sizes = [height * width for height, width in memory.shapes]
-        for level, tokens in enumerate(value.split(sizes, dim=1)):
+        for level, tokens in enumerate(torch.split(value, sizes, dim=1)):
             picture = tokens.transpose(1, 2).reshape(
                 batch * self.heads, dim // self.heads, *memory.shapes[level]
             )
@@ -58,11 +58,11 @@ class DeformableAttention(nn.Module):
     ) -> tuple[Float[Tensor, "B Q H L P 2"], Float[Tensor, "B Q H L P"]]:
         """Return where each query looks (x, y as fractions of the canvas), and how much there."""
         spread = (self.heads, self.levels, self.points)
-        offsets = at_least_single(self.offsets(query)).unflatten(-1, (*spread, 2))
+        offsets = at_least_single(self.offsets(query).unflatten(-1, (*spread, 2)))
         box = at_least_single(cxcywh)[:, :, None, None, None]
         places = box[..., :2] + offsets * box[..., 2:] / 2
-        affinity = at_least_single(self.attention(query)).unflatten(-1, (self.heads, -1))
-        return places, affinity.softmax(-1).unflatten(-1, spread[1:])
+        affinity = at_least_single(self.attention(query).unflatten(-1, (self.heads, -1)))
+        return places, affinity.softmax(-1).view(*query.shape[:2], *spread)
 
     def _star(self) -> Float[Tensor, "H L P 2"]:
         """Start with each head looking its own way, each point a step further, up to the border."""
