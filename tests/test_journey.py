@@ -186,15 +186,22 @@ def test_a_stopped_training_says_how_to_go_on(data: Path, tmp_path: Path):
     assert "Traceback" not in said
 
 
-def test_the_demo_ends_with_a_page(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [((), "setmatch_n"), (("--model", "detr_r18_tiny"), "detr_r18_tiny")],
+    ids=["family", "original"],
+)
+def test_the_demo_ends_with_a_page(tmp_path: Path, chosen: tuple[str, ...], shown: str):
     """From nothing to a page whose pictures are all there; the folder may be a relative one."""
     out = tmp_path / "demo"
-    done = setmatch("demo", "--out", os.path.relpath(out), "--scenes", "4", "--minutes", "0.05")
+    brief = ("--scenes", "4", "--minutes", "0.05")
+    done = setmatch("demo", "--out", os.path.relpath(out), *brief, *chosen)
     page = out / "index.html"
     assert os.path.relpath(page) in done.stdout
     pictures = {path.name for path in (out / "pictures").iterdir()}
     assert len(pictures) == 24
     assert all(f"pictures/{name}" in page.read_text() for name in pictures)
+    assert shown in page.read_text()
     assert "near zero" in page.read_text()
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["seconds"] > 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from importlib.resources import files
 
@@ -21,7 +22,7 @@ MOST_BYTES = 2 * 2**20
 
 @pytest.mark.parametrize("name", ["bloodcells_n", "scenes_n"])
 def test_example_weights_are_small_and_say_where_they_come_from(name: str):
-    """At most 2 MB; licence, data and hash are on the card, recipe and AP in words beside it."""
+    """At most 2 MB; licence, data and hash are on the card, the rest in words beside it."""
     assert name in bundled()
     folder = BUNDLED / name
     assert sum(each.stat().st_size for each in folder.iterdir()) < MOST_BYTES
@@ -31,7 +32,11 @@ def test_example_weights_are_small_and_say_where_they_come_from(name: str):
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert found == card["sha256"]
     words = (folder / "README.md").read_text()
-    assert all(told in words for told in ("data", "recipe", "commit", "AP ", "licence"))
+    rows = dict(re.findall(r"^\| (\w+) \| (.+) \|$", words, re.MULTILINE))
+    assert {"model", "data", "recipe", "measured", "licence"} <= rows.keys()
+    assert re.search(r"`.*--minutes \d+`.*; commit [0-9a-f]{7}$", rows["recipe"])
+    assert re.search(r"AP 0\.\d{3}, AP50 0\.\d{3}", rows["measured"])
+    assert rows["licence"] == card["licence"]
 
 
 def test_example_weights_are_part_of_the_package():
