@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class Average:
     """Averages all parameters and floating buffers of a model, in float32.
 
-    The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step, so that the random start is
-    soon forgotten (as in torchvision's and timm's averages).
+    The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step (as in torchvision's and
+    timm's averages), so that the random start is soon forgotten, and a run of any length answers
+    with about the last ninth of its steps until `decay` holds that back: 0.998 after 4,490 steps.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
