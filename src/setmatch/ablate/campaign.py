@@ -25,9 +25,9 @@ from setmatch.models.presets import build
 from setmatch.structures import Card, Categories
 from setmatch.train.journal import LOG
 from setmatch.train.log import read_rows
-from setmatch.train.loop import train
 from setmatch.train.plan import ENDLESS
 from setmatch.train.runtime import alone, processes
+from setmatch.train.train import train
 
 RECIPE = "ablation"
 RESULT = "result.json"

@@ -1,0 +1,123 @@
+"""Training, from a folder of annotated images to a folder with a trained model.
+
+RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/best the best weights
+by validation PQ or AP, RUN/log.jsonl and RUN/log.csv what happened, RUN/live.html a page to watch
+it by.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from setmatch.config import Recipe
+from setmatch.data.order import accumulation
+from setmatch.errors import TrainingError
+from setmatch.train.best import Run
+from setmatch.train.checkpoint import Checkpoint
+from setmatch.train.loop import Training
+from setmatch.train.micro_batch import at_once, dealt_out, memory_named
+from setmatch.train.runtime import processes
+from setmatch.train.signals import stop_requests
+from setmatch.train.stages import boxes_run, in_one_stage, jointly, lasting, needs_boxes, of_boxes
+from setmatch.train.start import (
+    begin,
+    choose_recipe,
+    find_checkpoint,
+    keep_recipe,
+    kept_recipe,
+    open_training,
+    require_masks,
+)
+from setmatch.train.task import Task, format_for
+from setmatch.train.threads import threads_kept
+
+
+def train(
+    data: str | Path,
+    model: str | None = None,
+    *,
+    out: str | Path,
+    weights: str | Path | None = None,
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    epochs: int | None = None,
+    minutes: float | int | None = None,
+    joint: bool = False,
+    resume: bool = False,
+    allow_changes: bool = False,
+    device: str = "auto",
+    format: str | None = None,
+    task: Task | None = None,
+) -> Run:
+    """Train a detector on the training split of `data` and return the run in folder `out`.
+
+    `model` is a preset (default: setmatch_n, unless `weights` or `recipe` say what) and `weights`
+    what to start from (default: the recipe's), `recipe` and `overrides` as in `load_recipe`,
+    `epochs` or `minutes` how long. `task` asks for masks (default: setmatch_n_panoptic's). A recipe
+    of two stages trains the detector without its mask head in OUT/boxes before, unless `weights`
+    know every class or both are trained at once (`joint`).
+
+    With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
+    recipe; settings and data must be the same unless `allow_changes`. Without a checkpoint it
+    begins, so that a job that restarts needs one command. Processes of torchrun train together.
+
+    Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
+    or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
+    """
+    run = Path(out)
+
+    def stage(
+        folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
+    ) -> None:
+        images = at_once(chosen.train, runtime)
+        with memory_named(images):
+            with stop.nothing_to_lose():
+                accumulation(chosen.train.batch_size, images, runtime.world)
+                start = begin(data, chosen, source, checkpoint, allow_changes, format)
+                training = Training(folder, start, runtime, stop)
+            with training.journal.display, lost_workers_named(), threads_kept():
+                training.go_on()
+
+    with processes(device) as runtime, stop_requests() as stop:
+        with stop.nothing_to_lose():
+            checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
+            chosen = choose_recipe(
+                model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume), task
+            )
+            format = format_for(data, chosen, format, task)
+            chosen = jointly(chosen) if joint else chosen
+            weights = chosen.model.start if weights is None else weights
+            before = checkpoint is None and needs_boxes(
+                chosen, weights, lambda: open_training(data, chosen, format).categories
+            )
+            begun = before or checkpoint is not None  # a run goes on as it began
+            chosen = lasting(chosen if begun else in_one_stage(chosen), epochs, minutes)
+            chosen = dealt_out(chosen, runtime)
+            first = None
+            if before:
+                # Now, rather than when the boxes have been learnt, which may take days.
+                require_masks(data, chosen, format)
+                first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
+                if first is None or allow_changes:
+                    runtime.first(lambda: keep_recipe(run, chosen))
+        if before:
+            stage(boxes_run(run), of_boxes(chosen), weights, first)
+            weights = boxes_run(run)
+        stage(run, chosen, weights, checkpoint)
+    return Run(run)
+
+
+@contextmanager
+def lost_workers_named() -> Iterator[None]:
+    """Turn the death of a process that reads images into a TrainingError that says what to try."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # The last two come from the pipe of a worker that died while it handed over a batch.
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that reads images has died ({' '.join(str(error).split())}), often because "
+            "memory ran out: try fewer data.workers, and go on with --resume"
+        ) from error
