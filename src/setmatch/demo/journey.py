@@ -20,6 +20,7 @@ from setmatch.demo.page import Outcome, write_page
 from setmatch.draw import draw, draw_segments
 from setmatch.files import whole_file
 from setmatch.finding import Found
+from setmatch.models.detector import Detector
 
 SIZE_PX = 160
 # What suits pictures this small, whichever model is shown.
@@ -83,17 +84,7 @@ def demo(
     with whole_file(out / "metrics.json") as aside:
         metrics = {**report.to_json(), "seconds": round(seconds, 1)}
         aside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-
-    paths = [index.path(image) for image in range(SHOWN)]
-    found = sm.predict(trained, paths, threshold=trained.shown)
-    assert isinstance(found, list), "many pictures have many answers"
-    pictures = out / "pictures"
-    pictures.mkdir(exist_ok=True)
-    for image, answer in enumerate(found):
-        with Image.open(paths[image]) as picture:
-            both = _pair(picture, answer, index, image)
-        for name, drawn in zip(("found", "truth"), both, strict=True):
-            drawn.save(pictures / f"{image:02d}_{name}.png")
+    found = _show(trained, index, out / "pictures")
     page = out / "index.html"
     outcome = Outcome(
         preset=preset,
@@ -109,6 +100,20 @@ def demo(
     )
     write_page(outcome, page)
     return page
+
+
+def _show(trained: Detector, index: Index, pictures: Path) -> list[Found]:
+    """Answer the first pictures, draw each beside the truth, and return the answers."""
+    paths = [index.path(image) for image in range(SHOWN)]
+    found = sm.predict(trained, paths, threshold=trained.shown)
+    assert isinstance(found, list), "many pictures have many answers"
+    pictures.mkdir(exist_ok=True)
+    for image, answer in enumerate(found):
+        with Image.open(paths[image]) as picture:
+            both = _pair(picture, answer, index, image)
+        for name, drawn in zip(("found", "truth"), both, strict=True):
+            drawn.save(pictures / f"{image:02d}_{name}.png")
+    return found
 
 
 def truth(index: Index, image: int) -> sm.Detections:
