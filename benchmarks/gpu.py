@@ -33,24 +33,6 @@ CLASSES = 80
 
 
 @dataclass(frozen=True)
-class Waiting(Criterion):
-    """Matches every stream before it works out any loss."""
-
-    def __call__(
-        self,
-        streams: Sequence[Stream],
-        targets: Sequence[Target],
-        normaliser: Normaliser | None = None,
-    ) -> Losses:
-        """Return the losses as told, matched for nothing."""
-        for stream in streams:
-            if stream.assignment is None:
-                logits, cxcywh = self._trained_layers(stream.predictions)
-                match(logits, cxcywh, targets, self.scoring, self.costs)
-        return Known(self.scoring, self.costs, self.weights)(streams, targets, normaliser)
-
-
-@dataclass(frozen=True)
 class Known(Criterion):
     """Is told that the first queries answer for the targets, whatever they say."""
 
@@ -66,6 +48,24 @@ class Known(Criterion):
             stream if stream.assignment else replace(stream, assignment=known) for stream in streams
         ]
         return super().__call__(told, targets, normaliser)
+
+
+@dataclass(frozen=True)
+class Waiting(Known):
+    """Matches every stream before it works out any loss."""
+
+    def __call__(
+        self,
+        streams: Sequence[Stream],
+        targets: Sequence[Target],
+        normaliser: Normaliser | None = None,
+    ) -> Losses:
+        """Return the losses as told, matched for nothing."""
+        for stream in streams:
+            if stream.assignment is None:
+                logits, cxcywh = self._trained_layers(stream.predictions)
+                match(logits, cxcywh, targets, self.scoring, self.costs)
+        return super().__call__(streams, targets, normaliser)
 
 
 WAYS = {"as it is": Criterion, "waiting for the matching": Waiting, "no matching": Known}
@@ -112,8 +112,10 @@ def syncs(step: Callable[[], object]) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
-        step()
-        torch.cuda.set_sync_debug_mode("default")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     return len([each for each in caught if "synchroniz" in str(each.message)])
 
 
