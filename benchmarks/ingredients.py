@@ -88,7 +88,7 @@ LEVELS = Study(
         ),
         *(Arm(f"Muon {rate}", (f"train.muon_lr={rate}",)) for rate in (0.01, 0.02, 0.05)),
         *(Arm(f"average of {decay}", (f"train.ema_decay={decay}",)) for decay in (0.99, 0.9995)),
-        *(Arm(f"batches of {n}", (f"train.batch_size={n}",)) for n in (8, 32)),
+        *(Arm(f"batches of {n}", (f"train.batch_size={n}",)) for n in (8, 32, 64)),
     ),
     AS_IT_IS,
 )
