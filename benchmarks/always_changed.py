@@ -12,7 +12,8 @@ import torch
 from torchvision.transforms import v2
 
 from setmatch.cli import main
-from setmatch.data.loader import Place, Seen, _TrainingSamples
+from setmatch.data.loader import Seen, _TrainingSamples
+from setmatch.data.order import Place
 from setmatch.data.transforms import Augmentation, Light, RandomView
 from setmatch.structures import Target
 
