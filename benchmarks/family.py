@@ -94,6 +94,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         learnt = times_as_fast(taught, max(options.rounds // 2, 1))
         results[f"learns_times_as_fast_{threads}_threads"] = learnt
+    torch.set_num_threads(1)
     results["beside"] = options.beside
     publish(f"the family against {PEER} at {SIDE_PX}x{SIDE_PX}", results, options.json)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from setmatch.structures import Predictions as Predictions
     from setmatch.structures import Stream as Stream
     from setmatch.structures import Target as Target
-    from setmatch.train.train import train as train
+    from setmatch.train.run import train as train
 
     __version__: str
 
@@ -45,7 +45,7 @@ _HOMES = {
     "load_recipe": "setmatch.config",
     "predict": "setmatch.predict",
     "save": "setmatch.models.weights",
-    "train": "setmatch.train.train",
+    "train": "setmatch.train.run",
 }
 
 __all__ = [

@@ -78,7 +78,7 @@ def test_importing_setmatch_loads_nothing_heavy():
 def test_a_function_keeps_its_name_when_its_module_is_imported():
     """setmatch.predict is the function, before and after something imports the module."""
     code = (
-        "import setmatch.predict, setmatch.train.train, setmatch.evaluate\n"
+        "import setmatch.predict, setmatch.train.run, setmatch.evaluate\n"
         "import setmatch as sm\n"
         "from setmatch.predict import Picture\n"
         "print(all(callable(f) for f in (sm.predict, sm.train, sm.evaluate)))"

@@ -9,7 +9,7 @@ from PIL import Image
 from setmatch.models.presets import _multi_scale
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.models.trunk import SmallTrunk
-from setmatch.train.train import train
+from setmatch.train.run import train
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 230, 40), "blue": (40, 60, 230)}
 SHAPE = MultiScaleShape(

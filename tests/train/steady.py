@@ -1,8 +1,8 @@
-"""A clock that makes runs by the clock repeatable."""
+"""A clock that makes runs by the clock repeatable, and the sides that pictures grow by."""
 
 import tiny
 
-from setmatch.train import loop
+from setmatch.train import learner, loop
 from setmatch.train.clock import Clock
 
 
@@ -17,6 +17,19 @@ class SteadyClock(Clock):
     def spent_s(self):
         self.now_s += 0.25
         return self.now_s
+
+
+def sides_seen(monkeypatch):
+    """Return a list to which every step from now on adds the short side of what it sees."""
+    sides, shrunk = [], learner.shrunk
+
+    def noted(minibatch, share):
+        seen = shrunk(minibatch, share)
+        sides.append(min(seen.batch.pixels.shape[-2:]))
+        return seen
+
+    monkeypatch.setattr(learner, "shrunk", noted)
+    return sides
 
 
 def main_on_a_steady_clock(out, data, overrides, environment, said):

@@ -4,14 +4,13 @@ import time
 
 import pytest
 import torch
+from steady import SteadyClock, sides_seen
+from tiny import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.train import loop
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
 from setmatch.train.signals import Stopped
-
-from .steady import SteadyClock
-from .tiny import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +109,9 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
 FAMILY = (
     "model.preset=setmatch_n",
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
-    *("data.short_side_px=160", "data.long_side_px=160"),
+    *("data.short_side_px=256", "data.long_side_px=256", "train.micro_batch=4"),
     *("data.augment=small", "data.augment_after=1"),
-    *("train.minutes=0.033", "train.checkpoint_every=2", "train.schedule=cosine"),
+    *("train.minutes=0.033", "train.checkpoint_every=1", "train.schedule=cosine"),
     *("train.muon_lr=0.01", "train.grown=0.6", "train.weight_decay=0.1", "train.ema_decay=0.9"),
 )
 
@@ -120,13 +119,14 @@ FAMILY = (
 def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path, monkeypatch):
     """Denoising, Muon's moments, pictures that grow and the ramp of the average go on by the clock.
 
-    Eight steps; it ends before the fifth, which is the first to see pictures of full size. All but
-    the first two and a half see augmented ones.
+    Eight steps; it ends before the third, as pictures grow, and before the first augmented one.
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
+    sides = sides_seen(monkeypatch)
     whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
+    assert sides == [256, 192, 224, 224, 256, 256, 256, 256]
     with monkeypatch.context() as patch:
-        crash_before(4, patch)
+        crash_before(2, patch)
         with pytest.raises(CrashError):
             run_tiny(data, tmp_path / "run", *FAMILY)
     run_tiny(data, tmp_path / "run", *FAMILY, resume=True)

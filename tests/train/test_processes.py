@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from steady import SteadyClock, main_on_a_steady_clock
+from steady import SteadyClock, main_on_a_steady_clock, sides_seen
 from tiny import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
 from setmatch.train import loop
@@ -68,7 +68,8 @@ def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batc
 FAMILY = (
     "model.preset=setmatch_n",
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
-    *("train.muon_lr=0.01", "train.minutes=0.025", "train.micro_batch=2"),
+    *("train.muon_lr=0.001", "train.minutes=0.025", "train.micro_batch=1"),
+    *("data.short_side_px=256", "data.long_side_px=256"),
     *("train.grown=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
 )
 
@@ -76,11 +77,13 @@ FAMILY = (
 def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
-    The first process' clock is everybody's. Running statistics are its own: each process sees
-    every other micro-batch.
+    Some of them have no object, for one process or both. The first process' clock is everybody's,
+    by which pictures grow. Running statistics are its own: each sees every other micro-batch.
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
+    sides = sides_seen(monkeypatch)
     run_tiny(data, tmp_path / "one", *FAMILY)
+    assert list(dict.fromkeys(sides)) == [256, 192, 224]  # whole at first, and again at the end
     codes, said = Processes(
         tmp_path / "two", data, *FAMILY, world=2, main=main_on_a_steady_clock
     ).wait()

@@ -172,7 +172,7 @@ def test_a_resumed_run_says_nothing_twice(data, tmp_path):
 
 
 def run_quick_on(data, out):
-    from setmatch.train.train import train
+    from setmatch.train.run import train
 
     return train(data, out=out, overrides=["train.epochs=4"], resume=True, allow_changes=True)
 

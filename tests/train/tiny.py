@@ -40,7 +40,7 @@ from setmatch.scoring import Softmax
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.learner import Learner
 from setmatch.train.log import read_rows
-from setmatch.train.train import train
+from setmatch.train.run import train
 
 SHAPE = DetrShape(
     num_queries=6, dim=16, heads=2, encoder_layers=1, decoder_layers=2, ffn_dim=16, dropout=0.0
@@ -310,7 +310,7 @@ class Processes:
             port = listener.getsockname()[1]
         self._said = [out.with_name(f"{out.name}_said_{rank}") for rank in range(world)]
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["setmatch.train.train"])
+        context.set_forkserver_preload(["setmatch.train.run"])
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
         self.ranks = [
             context.Process(

@@ -26,8 +26,8 @@ from setmatch.structures import Card, Categories
 from setmatch.train.journal import LOG
 from setmatch.train.log import read_rows
 from setmatch.train.plan import ENDLESS
+from setmatch.train.run import train
 from setmatch.train.runtime import alone, processes
-from setmatch.train.train import train
 
 RECIPE = "ablation"
 RESULT = "result.json"

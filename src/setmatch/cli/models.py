@@ -64,7 +64,7 @@ def train(
     allow_changes
         Resume even if settings or data are no longer what the run began with.
     """
-    from setmatch.train.train import train
+    from setmatch.train.run import train
 
     if epochs is not None and minutes is not None:
         raise ConfigError("--epochs and --minutes: give the one that is to end the run")

@@ -55,8 +55,9 @@ class Denoising(nn.Module):
     def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
         """Return about `queries` spoilt queries per image, or one positive and negative each.
 
-        None where no image has a target. Of more than MOST targets in an image, so many are chosen
-        by chance. Boxes come back as fractions of the canvas, of which each image covers `extent`.
+        There is no query at all where no image has a target. Of more than MOST targets in an
+        image, so many are chosen by chance. Boxes come back as fractions of the canvas, of which
+        each image covers `extent`.
         """
         rows = [_some(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]

@@ -52,7 +52,7 @@ class BoxStep(nn.Module):
     def forward(
         self, content: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "#B Q 4"]
     ) -> Float[Tensor, "B Q 4"]:
-        """Return the moved boxes, in float32 even under autocast."""
+        """Return the moved boxes, in float32 or finer even under autocast."""
         step = self.last(F.relu(self.second(F.relu(self.first(content)))))
         return (at_least_single(step) + inverse_sigmoid(at_least_single(cxcywh))).sigmoid()
 

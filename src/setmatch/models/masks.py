@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.precision import at_least_single
 from setmatch.structures import MasksOf
 
 AT_ONCE = 10  # queries of every image whose masks are made together where all are wanted
@@ -118,7 +119,7 @@ class AttentionMaskHead(nn.Module):
             for layer, detail in zip(growing, details, strict=True):
                 own = convolve_grown(x, layer.conv.weight, detail.shape[-2:])
                 x = layer.finish(own + detail.index_select(0, image))
-            return self.out(x)[:, 0].float()
+            return at_least_single(self.out(x)[:, 0])
 
         return in_this_precision(masks_of, coarsest.device.type)
 

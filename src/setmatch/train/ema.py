@@ -11,8 +11,9 @@ class Average:
     """Averages all parameters and floating buffers of a model, in float32.
 
     The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step (as in torchvision's and
-    timm's averages), so that the random start is soon forgotten, and a run of any length answers
-    with about the last ninth of its steps until `decay` holds that back: 0.998 after 4,490 steps.
+    timm's averages), so that the random start is soon forgotten, and weights are on average those
+    of a tenth of the steps ago, however long the run. `decay` ends that: 0.998 holds the average
+    to 500 steps back from the 4,490th on.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
