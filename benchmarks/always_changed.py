@@ -1,8 +1,10 @@
-"""Train as setmatch does, but change every picture that has been seen often, not every other time.
+"""Train as setmatch does, but change every picture that has been seen often, not every other one.
 
-    python benchmarks/always_changed.py train DATA --model setmatch_n --weights none --minutes 30
+    python benchmarks/always_changed.py train DATA --model setmatch_n --weights none --minutes 30 \\
+        --set data.workers=0
 
-The arguments are those of `setmatch`.
+The arguments are those of `setmatch`; `data.augment` must be "small". Pictures are read in this
+process, or in ones that are forked from it.
 """
 
 import sys
@@ -14,7 +16,7 @@ from torchvision.transforms import v2
 from setmatch.cli import main
 from setmatch.data.loader import Seen, _TrainingSamples
 from setmatch.data.order import Place
-from setmatch.data.transforms import Augmentation, Light, RandomView
+from setmatch.data.transforms import Augmentation
 from setmatch.structures import Target
 
 OFTEN = 60  # epochs
@@ -22,11 +24,11 @@ sample = _TrainingSamples._sample
 
 
 def always(usual: Augmentation) -> Augmentation:
-    """Return the steps of "small", of which each is always taken."""
-    grey = tuple(round(255 * mean) for mean in usual.preprocessing.mean)
-    view = RandomView(0.35, grey, usual.preprocessing)
-    steps = [v2.RandomHorizontalFlip(0.5), view, Light(0.3)]
-    return replace(usual, pipeline=v2.Compose(steps))
+    """Return the steps of "small" without the choice to leave a picture as it is."""
+    mirror, choice = usual.pipeline.transforms
+    assert isinstance(choice, v2.RandomChoice), 'data.augment is "small"'
+    changed, _ = choice.transforms
+    return replace(usual, pipeline=v2.Compose([mirror, changed]))
 
 
 def seen_often(
@@ -34,7 +36,7 @@ def seen_often(
 ) -> tuple[torch.Tensor, Target, int, Seen] | None:
     """Return a sample, always changed from the epoch OFTEN on."""
     usual = self._transform
-    assert isinstance(usual, Augmentation), "it is the recipe's"
+    assert isinstance(usual, Augmentation), "every transform for training is one"
     self._transform = always(usual) if place[0] >= OFTEN else usual
     try:
         return sample(self, place, problems)
