@@ -1,7 +1,6 @@
 """Train as setmatch does, but change every picture that has been seen often, not every other one.
 
-    python benchmarks/always_changed.py train DATA --model setmatch_n --weights none --minutes 30 \\
-        --set data.workers=0
+    python benchmarks/always_changed.py train DATA --minutes 30 --set data.workers=0
 
 The arguments are those of `setmatch`; `data.augment` must be "small". Pictures are read in this
 process, or in ones that are forked from it.
