@@ -52,16 +52,19 @@ def unchecked():
     ],
 )
 def test_one_graph_serves_every_size_and_batch(preset: str, unchecked):
-    """torch.export with dynamic batch, height and width equals the model at sizes never traced."""
+    """torch.export with dynamic batch, height and width equals the model at sizes never traced.
+
+    In float64: mask logits of a ResNet-101 differ by 2e-5 in float32, which is rounding alone.
+    """
     torch.manual_seed(0)
     arguments = {**SMALL, **TRUNKS.get(preset, {}), "num_queries": 12}
-    answers = Answers(build(Card(preset, arguments, NAMES))).eval()
+    answers = Answers(build(Card(preset, arguments, NAMES))).eval().double()
     height, width = (Dim(side, min=LEAST_PX, max=MOST_PX) for side in ("height", "width"))
     dynamic = ({0: Dim("batch"), 2: height, 3: width},)
-    traced = torch.randn(2, 3, 96, 128)
+    traced = torch.randn(2, 3, 96, 128).double()
     graph = export(answers, (traced,), dynamic_shapes=dynamic).module()
     for size in [(1, 3, 96, 128), (3, 3, 160, 97), (2, 3, LEAST_PX, 70)]:
-        pixels = torch.randn(size)
+        pixels = torch.randn(size).double()
         with torch.no_grad():
             for ours, theirs in zip(answers(pixels), graph(pixels), strict=True):
-                assert torch.allclose(ours, theirs, atol=1e-5)
+                assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
