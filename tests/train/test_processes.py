@@ -77,7 +77,8 @@ FAMILY = (
 def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
-    Some of them have no object. The first process' clock is everybody's, by which pictures grow. Running statistics are its own: each sees every other micro-batch.
+    Some of them have no object. The first process' clock is everybody's, by which pictures grow.
+    Running statistics are its own: each sees every other micro-batch.
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
     sides = sides_seen(monkeypatch)
