@@ -74,7 +74,7 @@ BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3"
 
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory):
-    """Give a run of 48 steps, as many as twelve seconds have on the steady clock."""
+    """Give a run of 47 steps: as the 48th would begin, its twelve seconds are over."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Clock", SteadyClock)
         return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
@@ -103,7 +103,22 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
     assert_same_run(tmp_path / "run", uninterrupted)
     rows = log_rows(uninterrupted)
     # The first evaluation takes a step's time, so that the next can be afforded after 8.3 seconds.
-    assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 48]
+    assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 47]
+
+
+def test_no_step_begins_when_the_time_is_over(uninterrupted):
+    """What an evaluation or a slow disk took is not followed by one step more, at a rate of 0."""
+    rows = log_rows(uninterrupted)
+    assert max(row["seconds"] for row in rows if row["kind"] == "train") == 11.75
+
+
+def test_a_run_that_has_no_time_still_takes_a_step(data, tmp_path, monkeypatch):
+    """Or there would be nothing to keep."""
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    run = run_tiny(data, tmp_path / "run", "train.minutes=0.001").folder
+    assert log_rows(run)[-1]["step"] == 1
+    run_tiny(data, tmp_path / "run", "train.minutes=0.001", resume=True)
+    assert log_rows(run)[-1]["step"] == 1
 
 
 FAMILY = (
@@ -119,19 +134,19 @@ FAMILY = (
 def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path, monkeypatch):
     """Denoising, Muon's moments, pictures that grow and the ramp of the average go on by the clock.
 
-    Eight steps; it ends before the third, as pictures grow, and before the first augmented one.
+    Seven steps; it ends before the third, as pictures grow, and before the first augmented one.
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
     sides = sides_seen(monkeypatch)
     whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
-    assert sides == [256, 192, 224, 224, 256, 256, 256, 256]
+    assert sides == [256, 192, 224, 224, 256, 256, 256]
     with monkeypatch.context() as patch:
         crash_before(2, patch)
         with pytest.raises(CrashError):
             run_tiny(data, tmp_path / "run", *FAMILY)
     run_tiny(data, tmp_path / "run", *FAMILY, resume=True)
     assert_same_run(tmp_path / "run", whole)
-    assert log_rows(whole)[-1]["step"] == 8
+    assert log_rows(whole)[-1]["step"] == 7
 
 
 @pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])

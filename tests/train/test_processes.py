@@ -68,7 +68,7 @@ def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batc
 FAMILY = (
     "model.preset=setmatch_n",
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
-    *("train.muon_lr=0.001", "train.minutes=0.025", "train.micro_batch=1"),
+    *("train.muon_lr=0.001", "train.minutes=0.027", "train.micro_batch=1"),
     *("data.short_side_px=256", "data.long_side_px=256"),
     *("train.grown=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
 )

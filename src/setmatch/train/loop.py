@@ -80,6 +80,8 @@ class Training:
             window = list(islice(batches, parts))
             before_s = self.spent_s
             normaliser = self.agree(window, step)
+            if step and self.plan.over(step, self.spent_s):
+                break  # waiting for pictures, or an evaluation, took what was left
             places = range(self.runtime.rank, parts * self.runtime.world, self.runtime.world)
             seeds = [self.plan.seed(step, place) for place in places]
             factor = self.plan.lr_factor(step, self.spent_s)
@@ -99,8 +101,9 @@ class Training:
             if self.due:
                 self.evaluate(step)
                 self.choose_threads()
-        # The clock may end a run anywhere between two checkpoints or evaluations.
-        if self.saved != step:
+        # The clock may end a run anywhere between two checkpoints or evaluations; the last
+        # checkpoint has to know that nothing is left of it.
+        if self.saved != step or self.plan.by_clock:
             self.journal.write_line(step - 1)
             self.report_unreadable()
             self.due = True
