@@ -95,7 +95,7 @@ class ModelSettings(Section):
 
     preset: str = "detr_r50"
     arguments: dict[str, Argument] = {}
-    queries_by_data: bool = False  # as many as the fullest image asks for, unless `arguments` says
+    queries_by_data: bool = False  # as many as full images ask for, unless `arguments` says
     start: str | None = None  # weights to start from where --weights names none
 
 

@@ -1,5 +1,6 @@
 """The plan fits the data, exists as a recipe, and promises nothing that was not measured."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from setmatch.data.scenes import write_scenes
 from setmatch.data.survey.plan import (
     FINE_TUNED,
     FINE_TUNED_DENSE,
-    QUERIES,
     SMALL,
     Plan,
     make_plan,
 )
+from setmatch.data.survey.slots import queries_for
 from setmatch.models.presets import MODELS
 from setmatch.models.published import PUBLISHED
 from setmatch.structures import Categories
@@ -71,17 +72,39 @@ def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: flo
     assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
     settings = plan.recipe.train
     assert settings.micro_batch == "auto" or settings.batch_size % settings.micro_batch == 0
-    assert plan.num_queries in QUERIES
+    assert 30 <= plan.num_queries <= 900
     assert plan.num_queries >= objects
     assert plan.steps == Schedule(images, settings).steps
     assert plan.hours is None
     assert len(plan.reasons) == 5
 
 
-@pytest.mark.parametrize(("objects", "queries"), [(5, 100), (100, 100), (101, 200), (2000, 900)])
+@pytest.mark.parametrize(("objects", "queries"), [(5, 100), (60, 100), (101, 160), (2000, 900)])
 def test_queries_follow_the_fullest_images(objects: int, queries: int):
-    """Nearly every image has a query for each object; published weights bring 100 at least."""
+    """Nearly every image has more queries than objects; published weights bring 100 at least."""
     assert planned(has_gpu=True, images=20, objects=objects).num_queries == queries
+
+
+@pytest.mark.parametrize(("objects", "queries"), [(0, 30), (8, 30), (21, 40), (5000, 900)])
+def test_a_small_model_has_half_as_many_queries_again_as_objects(objects: int, queries: int):
+    """Whether a plan says so or a recipe leaves it to the data."""
+    assert queries_for(index_of(20, objects, (480, 640), 8.0)) == queries
+    assert planned(has_gpu=False, images=20, objects=objects).num_queries == queries
+
+
+def test_one_crowded_image_of_thousands_decides_nothing():
+    """Queries for its objects would be silent in all others, and slow."""
+    index = index_of(2000, 1, (480, 640), 8.0)
+    rows = np.zeros(400, dtype=int)  # of the first image's object, so that it has 401
+    crowded = replace(
+        index,
+        offsets=index.offsets + 400 * (np.arange(2001) > 0),
+        **{
+            name: np.concatenate([getattr(index, name)[rows], getattr(index, name)])
+            for name in ("xywh_px", "area_px", "slots", "crowd", "annotation_ids")
+        },
+    )
+    assert queries_for(crowded) == 30
 
 
 def test_without_a_gpu_a_small_model_is_planned():
@@ -101,7 +124,7 @@ def test_from_scratch_the_fast_converging_family_is_planned():
     assert plan.recipe.model.preset == "setmatch_n"
     assert plan.recipe.matching == own.matching
     assert plan.recipe.train.muon_lr == own.train.muon_lr > 0
-    assert plan.num_queries == 50
+    assert plan.num_queries == 30
     assert 1000 <= plan.steps < 1100
 
 

@@ -9,6 +9,7 @@ import torch
 from tiny import RECIPE, CrashError, final_state, log_rows, run_tiny
 
 from setmatch.config import ModelSettings, load_recipe
+from setmatch.data.opening import open_dataset
 from setmatch.data.survey.check import DataCheck
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
@@ -153,15 +154,14 @@ def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
         run_tiny(data, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("fullest", "arguments", "queries"),
-    [(0, {}, 30), (8, {}, 30), (21, {}, 40), (5000, {}, 300), (21, {"num_queries": 7}, 7)],
-)
-def test_the_data_say_how_many_queries_they_need(fullest, arguments, queries):
-    """Half as many again as the fullest image has objects, unless the recipe says otherwise."""
-    asked = ModelSettings(arguments=arguments, queries_by_data=True)
-    assert arguments_of(asked, fullest)["num_queries"] == queries
-    assert arguments_of(ModelSettings(arguments=arguments), fullest) == arguments
+def test_the_data_say_how_many_queries_they_need(tmp_path):
+    """Unless the recipe says it, or does not leave it to them."""
+    training = open_dataset(tiny.write_data(tmp_path / "data"), "train")
+    asked = ModelSettings(queries_by_data=True)
+    assert arguments_of(asked, training) == {"num_queries": 30}
+    told = ModelSettings(arguments={"num_queries": 7}, queries_by_data=True)
+    assert arguments_of(told, training) == {"num_queries": 7}
+    assert arguments_of(ModelSettings(), training) == {}
 
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):

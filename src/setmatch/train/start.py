@@ -1,6 +1,5 @@
 """Where a run begins: its recipe, its data, its detector, and the checkpoint it goes on from."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from setmatch.data.order import accumulation
 from setmatch.data.survey.check import DataCheck, check_data, check_files
 from setmatch.data.survey.findings import require_trainable
 from setmatch.data.survey.sides import preprocessing_of, settled
+from setmatch.data.survey.slots import queries_for
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import whole_file
@@ -179,7 +179,7 @@ def begin(
         torch.manual_seed(recipe.train.seed)
         card = Card(
             recipe.model.preset,
-            arguments_of(recipe.model, int(np.diff(training.offsets).max(initial=0))),
+            arguments_of(recipe.model, training),
             training.categories,
             preprocessing_of(recipe.data),
             source=f"trained by setmatch on {training.source.name}",
@@ -206,15 +206,11 @@ def begin(
     return Start(recipe, training, validation, check, detector, checkpoint, facts, words, loaded)
 
 
-def arguments_of(model: ModelSettings, fullest: int) -> dict[str, Any]:
-    """Return the preset's arguments, with the number of queries where the data is to say it.
-
-    Half as many again as the `fullest` image has objects, from 30 to 300, so that every object
-    finds its slot and the slots that are left learn to stay silent.
-    """
+def arguments_of(model: ModelSettings, training: Index) -> dict[str, Any]:
+    """Return the preset's arguments, with the number of queries where the data is to say it."""
     arguments = dict(model.arguments)
     if model.queries_by_data and "num_queries" not in arguments:
-        arguments["num_queries"] = min(max(10 * math.ceil(0.15 * fullest), 30), 300)
+        arguments["num_queries"] = queries_for(training)
     return arguments
 
 

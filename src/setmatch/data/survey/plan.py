@@ -15,7 +15,7 @@ import yaml
 
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
-from setmatch.data.survey.facts import SMALL_PX, objects_of
+from setmatch.data.survey.facts import SMALL_PX
 from setmatch.data.survey.sides import (
     LONG_TO_SHORT,
     SIDES_PX,
@@ -24,14 +24,13 @@ from setmatch.data.survey.sides import (
     seen_px,
     smallest_px,
 )
+from setmatch.data.survey.slots import queries_for, usual_objects
 from setmatch.structures import Preprocessing
 
 # Presets by name: models are none of this layer's business.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
-QUERIES = (50, 100, 200, 300, 500, 900)
 _PUBLISHED_QUERIES = 100
-_NEARLY_ALL = 0.999  # of the images have no more objects than there are queries
-_SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)
+_SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)  # more than in a run of minutes: epochs end a planned one
 _MANY_SMALL = 1 / 3
 # Fine-tuning the published method, and the fast-converging family, even from nothing: LOG.md has
 # runs of the latter that reached most of their AP within 500.
@@ -101,12 +100,8 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
     With a GPU published weights are fine-tuned; without one a small model learns by its own recipe.
     Where every pixel is annotated, the model has masks.
     """
-    objects = objects_of(training)
-    per_image = np.bincount(objects.image, minlength=len(training))
-    usual = int(np.quantile(per_image, _NEARLY_ALL, method="higher")) if len(per_image) else 0
     overrides, weights, reasons = (_fine_tuning if has_gpu else _learning)(training)
-    least = _PUBLISHED_QUERIES if has_gpu else QUERIES[0]
-    queries = next((q for q in QUERIES if q >= max(usual, least)), QUERIES[-1])
+    queries = max(queries_for(training), _PUBLISHED_QUERIES if has_gpu else 0)
     batch = overrides["train.batch_size"]
     wanted = _STEPS if has_gpu else _STEPS_OF_SMALL
     epochs = min(max(math.ceil(wanted * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])
@@ -127,7 +122,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         epochs == _EPOCHS[1]
     )
     reasons += [
-        f"{queries} queries: 99.9% of the images have at most {usual} objects",
+        f"{queries} queries: 99.9% of the images have at most {usual_objects(training)} objects",
         f"{epochs} epochs in batches of {batch}: {plan.steps:,} steps, where {wanted:,} are usual"
         f"{few}",
         f"learning rate {recipe.train.lr:g}, as in the recipe it is based on",
