@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,27 @@ def test_a_picture_may_come_in_many_forms(folder: Path):
     ]
     boxes = [best_box(predict(RedFinder(), form)) for form in forms]
     assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * len(forms)
+
+
+def test_an_array_may_be_a_view_of_anothers_memory():
+    """Colours turned round, as OpenCV's have to be, mirrored, and what Pillow lends read-only."""
+    rgb = picture(64, 96, BOX).permute(1, 2, 0).numpy()
+    bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
+    lent = np.asarray(Image.fromarray(rgb))
+    assert not lent.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        boxes = [
+            best_box(predict(RedFinder(), a)) for a in (bgr[..., ::-1], mirrored[:, ::-1], lent)
+        ]
+    assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * 3
+
+
+def test_an_array_of_something_else_is_refused():
+    """With what it is and what was expected, also where a tensor could not hold it."""
+    for array in (np.zeros((4, 4, 3)), np.zeros((3, 4, 4), np.uint8), np.empty((4, 4, 3), object)):
+        with pytest.raises(DataError, match=r"ndarray of (float64|uint8|object).*\(H, W, 3\), RGB"):
+            predict(RedFinder(), array)
 
 
 def test_a_picture_lying_on_its_side_is_turned_upright(folder: Path):

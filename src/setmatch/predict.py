@@ -73,10 +73,13 @@ def _pixels(picture: Picture) -> UInt8[Tensor, "3 H W"]:
         return read_image(picture)
     if isinstance(picture, Image.Image):
         return from_pillow(picture)
-    tensor = torch.from_numpy(picture) if isinstance(picture, np.ndarray) else picture
-    given = f"{type(picture).__name__} of {tensor.dtype}, shape {tuple(picture.shape)}"
-    if isinstance(picture, np.ndarray) and tensor.ndim == 3:
-        tensor = tensor.permute(2, 0, 1)
-    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] != 3:
+    is_array = isinstance(picture, np.ndarray)
+    bytes_, channels = (np.uint8, -1) if is_array else (torch.uint8, 0)
+    if picture.dtype != bytes_ or picture.ndim != 3 or picture.shape[channels] != 3:
+        given = f"{type(picture).__name__} of {picture.dtype}, shape {tuple(picture.shape)}"
         raise DataError(f"{given}: expected a uint8 tensor (3, H, W) or array (H, W, 3), RGB")
-    return tensor.cpu()
+    if not isinstance(picture, np.ndarray):
+        return picture.cpu()
+    # Views that run backwards (BGR turned round) or are read-only are none of a tensor's memory.
+    own = np.require(picture, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+    return torch.from_numpy(own).permute(2, 0, 1)

@@ -6,7 +6,10 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
 from setmatch.config import load_recipe
@@ -51,6 +54,30 @@ def test_the_example_finds_the_shapes_of_scenes_it_never_saw(tmp_path):
     write_scenes(tmp_path, 1, 24, 160, seed=99, workers=1)
     report = sm.evaluate(sm.load("scenes_n"), open_dataset(tmp_path, "val"))
     assert report.AP50 > 0.75
+
+
+def test_the_example_tells_drawn_cells_apart():
+    """Discs with a pale middle on a grid, and a dark one among them, are what they look like."""
+    picture = Image.new("RGB", (640, 480), (224, 214, 216))
+    draw = ImageDraw.Draw(picture)
+    reds = [(70 + 125 * column, 70 + 115 * row) for column in range(5) for row in range(4)]
+    white = reds.pop(7)
+
+    def disc(place: tuple[int, int], radius: int, colour: tuple[int, int, int]) -> None:
+        x, y = place
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+
+    for red in reds:
+        disc(red, 46, (205, 150, 160))
+        disc(red, 18, (218, 180, 186))
+    disc(white, 60, (205, 170, 190))
+    disc(white, 46, (110, 60, 150))
+    pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(2)))
+    found = sm.predict(sm.load("bloodcells_n"), pixels, threshold=0.5)
+    names = [found.categories.name(slot) for slot in found.classes.tolist()]
+    assert sorted(names) == ["RBC"] * 19 + ["WBC"]
+    middles = found.xyxy_px.view(-1, 2, 2).mean(1)
+    assert (middles[names.index("WBC")] - torch.tensor(white)).abs().max() < 15
 
 
 @pytest.mark.parametrize("recipe", ["setmatch_n", "setmatch_n_panoptic"])

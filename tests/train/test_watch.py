@@ -108,6 +108,18 @@ def test_collapsed_queries_are_noticed(data, tmp_path):
     assert "a tenth of train.lr (now 0.1)" in said
 
 
+@pytest.mark.parametrize(("length", "advised"), [({"epochs": 10}, True), ({"minutes": 1}, False)])
+def test_a_warm_up_is_advised_only_where_a_setting_says_how_long_it_is(length, advised):
+    """By the clock it is a share of the time, whatever train.warmup_steps says."""
+    plan = Plan(64, TrainSettings(**length, batch_size=16))
+    watch, found = Watch(Origin(plan, True, None, {})), []
+    for step in (16, 20):
+        probe = {"probe/alike": 1.0, "probe/objects_alike": 0.1}
+        found += watch.hear({"kind": "val", "step": step, "AP50": 0.3, **probe}, 30.0, {})
+    (said,) = (remark.sentence for remark in found if remark.fault == "one_box")
+    assert ("warmup_steps" in said) == advised
+
+
 @pytest.mark.parametrize(
     ("flips", "said"),
     [([0.7, 0.8, 0.7], True), ([0.5, 0.6, 0.5], False), ([0.9, 0.8, 0.5], False)],

@@ -67,7 +67,7 @@ def one_box(seen: Evidence) -> str | None:
     return (
         f"the queries have collapsed to one box: of the boxes that answer for the objects of the "
         f"validation images, {alike[-1]:.0%} are the same, of the objects {objects[-1]:.0%}; try a "
-        f"tenth of train.lr (now {_lr(seen)}) or a longer train.warmup_steps, or start from "
+        f"tenth of train.lr (now {_lr(seen)}){_longer_warm_up(seen, ' or')}, or start from "
         "a detector's --weights"
     )
 
@@ -179,7 +179,7 @@ def too_hot(seen: Evidence) -> str | None:
     return (
         f"the learning rate is too high{of_what}: the GIoU loss of the boxes was {start:.2f} "
         f"before the first step and is {now:.2f} now; stop, and begin again with a tenth of "
-        f"train.lr (now {_lr(seen)}) and a longer train.warmup_steps"
+        f"train.lr (now {_lr(seen)}){_longer_warm_up(seen, ' and')}"
     )
 
 
@@ -220,6 +220,11 @@ FAULTS: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (too_short, too_hot, one_box, restless, class_unfound, blind, by_heart)
 }
+
+
+def _longer_warm_up(seen: Evidence, word: str) -> str:
+    """Return advice, unless the clock says how long the warm-up is."""
+    return "" if seen.origin.plan.by_clock else f"{word} a longer train.warmup_steps"
 
 
 def _lr(seen: Evidence) -> str:

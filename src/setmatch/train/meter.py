@@ -89,8 +89,8 @@ def refuse_to_go_on(reading: Reading, limit: int) -> None:
         raise TrainingError(
             f"{reading.skips.in_a_row} steps in a row were not finite, last with "
             f"{listed(reading.blamed)}: try a lower train.lr and train.backbone_lr, "
-            "train.precision=float32, a longer train.warmup_steps, or other weights to start "
-            "from; look at these images and their boxes"
+            "train.precision=float32, a longer train.warmup_steps (in a run by epochs), or other "
+            "weights to start from; look at these images and their boxes"
         )
 
 

@@ -1,0 +1,36 @@
+"""Which weights the optimisers tell apart, by name: to rename a layer must not hand it to Muon."""
+
+import pytest
+
+from setmatch.models.presets import build
+from setmatch.structures import Card, Categories
+
+APART = {
+    "backbone.stem.0.0",
+    "queries.class_head",
+    "queries.box_step.last",
+    "denoising.embedding",
+    *(f"decoder.class_heads.{layer}" for layer in range(2)),
+    *(f"decoder.box_steps.{layer}.last" for layer in range(2)),
+    *(f"decoder.layers.{layer}.relations.last" for layer in range(2)),
+    *(f"decoder.layers.{layer}.cross_attention.offsets" for layer in range(2)),
+}
+
+
+@pytest.mark.parametrize(
+    ("preset", "more"),
+    [
+        ("setmatch_n", set()),
+        ("setmatch_n_panoptic", {"mask_head.pixel.last", "mask_head.query.last"}),
+    ],
+)
+def test_muon_has_the_matrices_between_hidden_features_alone(preset: str, more: set[str]):
+    """First convolution, heads, embeddings and what places points learn by AdamW, biases too."""
+    model = build(Card(preset, {}, Categories((0, 1), ("a", "b"))))
+    groups = model.parameter_groups()
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    rest = {name_of[id(parameter)] for parameter in groups["rest"] if parameter.ndim >= 2}
+    assert rest == {f"{name}.weight" for name in APART | more}
+    assert all(parameter.ndim >= 2 for parameter in groups["matrices"])
+    together = [id(parameter) for group in groups.values() for parameter in group]
+    assert sorted(together) == sorted(name_of)
