@@ -1,8 +1,8 @@
 """Every model becomes one graph for pictures of any size and number: nothing in it looks at data.
 
 Tracing a model with three unknown sizes takes several seconds, so that the campaign alone does so
-for every preset; always traced are the smallest of the family, one on a ResNet, the one whose trunk
-is not ours, and one of DETR with masks.
+for every preset; always traced are the smallest of the family with and without masks, one on a
+ResNet, the one whose trunk is not ours, and one of DETR with masks.
 """
 
 import jaxtyping
@@ -19,7 +19,10 @@ NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
 LEAST_PX = 33  # at the coarsest stride one cell is a size of its own to a graph
 MOST_PX = 1600  # 50 cells, as many as the learned positions of detr_demo
-ALWAYS = ("setmatch_n", "setmatch_s", "setmatch_timm", "detr_r18_tiny_panoptic")
+ALWAYS = (
+    *("setmatch_n", "setmatch_n_panoptic", "setmatch_s", "setmatch_timm"),
+    "detr_r18_tiny_panoptic",
+)
 TRUNKS = {"setmatch_timm": {"trunk": "resnet10t"}}  # which halves maps by pools that round up
 
 

@@ -48,7 +48,7 @@ class HybridEncoder(nn.Module):
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]], batch: Batch) -> Memory:
         """Return the tokens of every level, each aware of the others."""
         maps = [project(level) for project, level in zip(self.project, features, strict=True)]
-        cells = [_valid_cells(batch, level) for level in maps]
+        cells = [_touched_cells(batch, level) for level in maps]
         maps[-1] = self._attend(maps[-1], cells[-1])
         for index in reversed(range(len(maps) - 1)):
             above = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
@@ -76,7 +76,7 @@ class HybridEncoder(nn.Module):
         return tokens.transpose(1, 2).reshape(level.shape)
 
 
-def _valid_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor, "B h w"] | None:
+def _touched_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor, "B h w"] | None:
     """Say which cells touch an image; None when all do."""
     if not batch.padded:
         return None
