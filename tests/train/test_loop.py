@@ -14,8 +14,9 @@ from setmatch.data.survey.check import DataCheck
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
 from setmatch.train.checkpoint import newest_good
+from setmatch.train.recipe import choose_recipe
 from setmatch.train.run import train
-from setmatch.train.start import arguments_of, choose_recipe
+from setmatch.train.start import arguments_of
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from setmatch.errors import DataError, TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.train.best import keep_if_best
 from setmatch.train.clock import Clock
+from setmatch.train.introduction import introduction, origin_of
 from setmatch.train.journal import Journal
 from setmatch.train.micro_batch import at_once
 from setmatch.train.optim import set_learning_rates
@@ -23,14 +24,7 @@ from setmatch.train.plan import Plan
 from setmatch.train.probe import Probe
 from setmatch.train.runtime import Runtime
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal
-from setmatch.train.start import (
-    REPORT,
-    Start,
-    build_learner,
-    introduction,
-    open_run,
-    origin_of,
-)
+from setmatch.train.start import REPORT, Start, build_learner, open_run
 from setmatch.train.state import Progress, restore_state, save_state
 from setmatch.train.threads import fastest_threads
 

@@ -17,18 +17,11 @@ from setmatch.train.best import Run
 from setmatch.train.checkpoint import Checkpoint
 from setmatch.train.loop import Training
 from setmatch.train.micro_batch import at_once, dealt_out, memory_named
+from setmatch.train.recipe import choose_recipe, keep_recipe, kept_recipe
 from setmatch.train.runtime import processes
 from setmatch.train.signals import stop_requests
 from setmatch.train.stages import boxes_run, in_one_stage, jointly, lasting, needs_boxes, of_boxes
-from setmatch.train.start import (
-    begin,
-    choose_recipe,
-    find_checkpoint,
-    keep_recipe,
-    kept_recipe,
-    open_training,
-    require_masks,
-)
+from setmatch.train.start import begin, find_checkpoint, open_training, require_masks
 from setmatch.train.task import Task, format_for
 from setmatch.train.threads import threads_kept
 

@@ -1,33 +1,24 @@
-"""Where a run begins: its recipe, its data, its detector, and the checkpoint it goes on from."""
+"""Where a run begins: its data, its detector, and the checkpoint it goes on from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from setmatch.config import (
-    ModelSettings,
-    Recipe,
-    dump_recipe,
-    load_recipe,
-    recipe_names,
-)
+from setmatch.config import ModelSettings, Recipe
 from setmatch.criterion import Criterion
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset, require_split
-from setmatch.data.order import accumulation
 from setmatch.data.survey.check import DataCheck, check_data, check_files
 from setmatch.data.survey.findings import require_trainable
 from setmatch.data.survey.sides import preprocessing_of, settled
 from setmatch.data.survey.slots import queries_for
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
-from setmatch.files import whole_file
 from setmatch.models import weights
-from setmatch.models.detector import Detector, GlobalDetector
+from setmatch.models.detector import Detector
 from setmatch.models.start import starting_point
 from setmatch.structures import Card, Preprocessing
 from setmatch.train.checkpoint import (
@@ -39,23 +30,16 @@ from setmatch.train.checkpoint import (
     set_aside_newer,
 )
 from setmatch.train.ema import Average
-from setmatch.train.faults import Origin
 from setmatch.train.learner import Learner
 from setmatch.train.manifest import clean_up
-from setmatch.train.meter import listed
-from setmatch.train.micro_batch import at_once
 from setmatch.train.optim import NormStatistics, build_optimizer
-from setmatch.train.plan import Plan
+from setmatch.train.recipe import keep_recipe, unwritable
 from setmatch.train.runtime import Runtime, choose_precision
-from setmatch.train.stages import boxes_run, freeze_all_but_masks, set_to_learn
+from setmatch.train.stages import freeze_all_but_masks, set_to_learn
 from setmatch.train.state import facts_of, refuse_changes
-from setmatch.train.task import Task, require_mask_head, settings_of
 
-RECIPE = "recipe.yaml"
 REPORT = "data_report.json"
 SAME_SIZE = 1.25  # times, that loaded weights take without a word
-USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
-USUAL_WITH_MASKS = "setmatch_n_panoptic"
 
 
 @dataclass(frozen=True)
@@ -86,55 +70,6 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
     clean_up(run)
     clean_up(run / CHECKPOINTS)
     return newest_good(run) if has_checkpoints(run) else None
-
-
-def choose_recipe(
-    model: str | None,
-    weights: str | Path | None,
-    recipe: str | Path | Mapping[str, Any] | None,
-    overrides: Sequence[str],
-    checkpoint: Checkpoint | None,
-    kept: Path | None = None,
-    task: Task | None = None,
-) -> Recipe:
-    """Return the recipe asked for; where none is named, a resumed run's own is the base.
-
-    That is the checkpoint's, or `kept`, which a run in its first stage leaves in its folder.
-
-    `model` is the preset, unless an override names another; where neither recipe nor run is named
-    it brings the recipe called like it, if there is one, and where nothing at all is named it is
-    one that needs no download, with masks if there is a `task`. Raises ConfigError.
-    """
-    base = recipe
-    if recipe is None:
-        base = kept if checkpoint is None else checkpoint.facts["recipe"]
-    names_preset = any(override.startswith("model.preset=") for override in overrides)
-    if base is None and model is None and weights is None and not names_preset:
-        model = USUAL if task is None else USUAL_WITH_MASKS
-    if base is None and model in recipe_names():
-        base = model
-    preset = [] if model is None else [f"model.preset={model}"]
-    chosen = load_recipe(base, [*preset, *overrides, *settings_of(task)])
-    require_mask_head(task, chosen.model.preset)
-    return chosen
-
-
-def kept_recipe(run: Path, resume: bool) -> Path | None:
-    """Return the recipe of a run that was interrupted in its first stage, if it is to go on."""
-    return run / RECIPE if resume and has_checkpoints(boxes_run(run)) else None
-
-
-def keep_recipe(run: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder of the run.
-
-    Raises ConfigError when it cannot be written.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        with whole_file(run / RECIPE) as aside:
-            aside.write_text(dump_recipe(recipe), encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(run, error) from None
 
 
 def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -> Index:
@@ -278,56 +213,4 @@ def open_run(run: Path, start: Start) -> None:
         set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
         remove_old(run, start.recipe.train.keep_checkpoints)
     except OSError as error:
-        raise _unwritable(run, error) from None
-
-
-def _unwritable(run: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"{run}: cannot be written ({error.strerror}); name another folder")
-
-
-def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
-    """Say in plain words what is about to happen."""
-    training, settings, world = start.training, start.recipe.train, learner.runtime.world
-    detector, names = learner.detector, start.training.categories
-    known = listed(tuple(names.name(slot) for slot in range(len(names))))
-    validation = (
-        f"{len(start.validation)} validation images"
-        if start.validation is not None
-        else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
-    )
-    trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
-    images = at_once(settings, learner.runtime)
-    parts = accumulation(settings.batch_size, images, world)
-    precision = str(learner.precision).removeprefix("torch.")
-    sentences = [
-        f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
-        f"{validation}",
-        f"classes: {len(names)} ({known})",
-        f"model: {detector.card.preset}, {detector.num_queries} queries, {trained:,} parameters to "
-        f"train; from {start.weights}",
-        f"plan: {_length(plan)} of {settings.batch_size} images "
-        f"({world} process(es) x {parts} micro-batch(es) of {images})",
-        f"computing on {learner.runtime.device} in {precision}",
-        *training.notes,
-    ]
-    if settings.part == "masks":
-        sentences.append("the mask head alone is trained; the detector stays as it is")
-    return [*sentences, *start.check.sentences()]
-
-
-def origin_of(start: Start, plan: Plan) -> Origin:
-    """Return what the watch must know of a run before its first step."""
-    names, learnt = start.training.categories, ~start.training.crowd
-    objects = np.bincount(start.training.slots[learnt], minlength=len(names)).tolist()
-    return Origin(
-        plan,
-        published=isinstance(start.detector, GlobalDetector),
-        loaded=start.loaded,
-        objects={names.name(slot): count for slot, count in enumerate(objects)},
-    )
-
-
-def _length(plan: Plan) -> str:
-    if plan.by_clock:
-        return f"{plan.settings.minutes:g} minutes of steps"
-    return f"{plan.settings.epochs} epochs are {plan.steps} steps"
+        raise unwritable(run, error) from None

@@ -1,0 +1,70 @@
+"""Which recipe a run follows, and its place in the folder of the run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
+from setmatch.errors import ConfigError
+from setmatch.files import whole_file
+from setmatch.train.checkpoint import Checkpoint, has_checkpoints
+from setmatch.train.stages import boxes_run
+from setmatch.train.task import Task, require_mask_head, settings_of
+
+RECIPE = "recipe.yaml"
+USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
+USUAL_WITH_MASKS = "setmatch_n_panoptic"
+
+
+def choose_recipe(
+    model: str | None,
+    weights: str | Path | None,
+    recipe: str | Path | Mapping[str, Any] | None,
+    overrides: Sequence[str],
+    checkpoint: Checkpoint | None,
+    kept: Path | None = None,
+    task: Task | None = None,
+) -> Recipe:
+    """Return the recipe asked for; where none is named, a resumed run's own is the base.
+
+    That is the checkpoint's, or `kept`, which a run in its first stage leaves in its folder.
+
+    `model` is the preset, unless an override names another; where neither recipe nor run is named
+    it brings the recipe called like it, if there is one, and where nothing at all is named it is
+    one that needs no download, with masks if there is a `task`. Raises ConfigError.
+    """
+    base = recipe
+    if recipe is None:
+        base = kept if checkpoint is None else checkpoint.facts["recipe"]
+    names_preset = any(override.startswith("model.preset=") for override in overrides)
+    if base is None and model is None and weights is None and not names_preset:
+        model = USUAL if task is None else USUAL_WITH_MASKS
+    if base is None and model in recipe_names():
+        base = model
+    preset = [] if model is None else [f"model.preset={model}"]
+    chosen = load_recipe(base, [*preset, *overrides, *settings_of(task)])
+    require_mask_head(task, chosen.model.preset)
+    return chosen
+
+
+def kept_recipe(run: Path, resume: bool) -> Path | None:
+    """Return the recipe of a run that was interrupted in its first stage, if it is to go on."""
+    return run / RECIPE if resume and has_checkpoints(boxes_run(run)) else None
+
+
+def keep_recipe(run: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder of the run.
+
+    Raises ConfigError when it cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with whole_file(run / RECIPE) as aside:
+            aside.write_text(dump_recipe(recipe), encoding="utf-8")
+    except OSError as error:
+        raise unwritable(run, error) from None
+
+
+def unwritable(run: Path, error: OSError) -> ConfigError:
+    """Return what is raised where the folder of a run cannot be written."""
+    return ConfigError(f"{run}: cannot be written ({error.strerror}); name another folder")
