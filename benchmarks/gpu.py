@@ -24,7 +24,8 @@ from setmatch.models.presets import build
 from setmatch.structures import Assignment, Batch, Card, Categories, Stream, Target
 from setmatch.train.ema import Average
 from setmatch.train.learner import Learner
-from setmatch.train.optim import NormStatistics, build_optimizer
+from setmatch.train.norms import NormStatistics
+from setmatch.train.optim import build_optimizer
 from setmatch.train.runtime import Runtime
 from timing import publish, side_by_side
 
@@ -86,13 +87,14 @@ def _in_order(counts: tuple[int, ...]) -> Assignment:
 def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> Callable[[], None]:
     """Return a step on `window`, of micro-batches that are on the GPU."""
     model.train()
+    runtime = Runtime(torch.device("cuda"))
     learner = Learner(
-        Runtime(torch.device("cuda")),
+        runtime,
         model,
         model,
         way(model.scoring, MatchCosts(), LossWeights()),
         build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4)),
-        NormStatistics(model),
+        NormStatistics(model, runtime),
         Average(model, 0.998),
         torch.bfloat16,
         0.1,

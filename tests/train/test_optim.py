@@ -10,13 +10,10 @@ from torch import nn
 
 from setmatch.config import TrainSettings
 from setmatch.train.ema import Average
-from setmatch.train.optim import (
-    NormStatistics,
-    apply_gradients,
-    build_optimizer,
-    set_learning_rates,
-)
+from setmatch.train.norms import NormStatistics
+from setmatch.train.optim import apply_gradients, build_optimizer, set_learning_rates
 from setmatch.train.plan import Plan
+from setmatch.train.runtime import Runtime
 
 
 def model_and_optimizer(seed=0):
@@ -56,7 +53,7 @@ def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
     learn(model, optimizer, first)
     learn(model, optimizer, second)
     other, its_optimizer = model_and_optimizer()
-    norms = NormStatistics(other)
+    norms = NormStatistics(other, Runtime(torch.device("cpu")))
     for pixels in (first, torch.full_like(first, float("nan")), second):
         norms.keep()
         _, finite = learn(other, its_optimizer, pixels)

@@ -78,7 +78,7 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
     Some of them have no object. The first process' clock is everybody's, by which pictures grow.
-    Running statistics are its own: each sees every other micro-batch.
+    Running statistics are those of all micro-batches in their order, so that answers agree, too.
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
     sides = sides_seen(monkeypatch)
@@ -92,8 +92,9 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name, value in one.items():
         learnt = name.startswith(("trainer.model", "answers"))
-        if learnt and "running" not in name and "batches" not in name:
-            assert (value - two[name]).abs().max() < 1e-5, name
+        if learnt:  # statistics are sums over pixels of what weights make of them
+            most = 1e-4 if "running" in name else 1e-5
+            assert (value - two[name]).abs().max() < most, name
     losses = [logged(tmp_path / run, "denoising/giou") for run in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

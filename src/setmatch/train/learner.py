@@ -13,7 +13,8 @@ from setmatch.models.detector import Detector
 from setmatch.objective import Objective
 from setmatch.train.ema import Average
 from setmatch.train.growing import shrunk
-from setmatch.train.optim import NormStatistics, Together, apply_gradients
+from setmatch.train.norms import NormStatistics
+from setmatch.train.optim import Together, apply_gradients
 from setmatch.train.runtime import Runtime, without_exchange
 
 

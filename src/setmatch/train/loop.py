@@ -212,7 +212,6 @@ class Training:
         if self.start.validation is None:
             return
         answers = self.learner.answers
-        self.runtime.equalise(list(answers.buffers()))
         try:
             with self.stop.nothing_to_lose():
                 report = evaluate(

@@ -114,36 +114,3 @@ def apply_gradients(
     optimizer.step()
     optimizer.zero_grad()
     return norm, finite
-
-
-class NormStatistics:
-    """The running statistics of trainable batch norms, which a bad forward spoils before any loss.
-
-    `keep` remembers them before a step, `settle` brings them back if the step was not finite.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        buffers = [buffer for norm in norms for buffer in norm.buffers()]
-        # Numbers of a kind in one piece: on a GPU, small tensors cost what their launches cost.
-        self._kinds = [
-            [buffer for buffer in buffers if buffer.dtype == dtype]
-            for dtype in sorted({buffer.dtype for buffer in buffers}, key=str)
-        ]
-        self._kept: list[Tensor] = []
-
-    def keep(self) -> None:
-        """Remember the statistics as they are."""
-        self._kept = [_in_one_piece(buffers) for buffers in self._kinds]
-
-    def settle(self, finite: Bool[Tensor, ""]) -> None:
-        """Bring back what was kept unless `finite`; the host does not wait to know."""
-        for buffers, kept in zip(self._kinds, self._kept, strict=True):
-            settled = torch.where(finite, _in_one_piece(buffers), kept)
-            parts = settled.split_with_sizes([buffer.numel() for buffer in buffers])
-            shaped = [part.view_as(old) for part, old in zip(parts, buffers, strict=True)]
-            torch._foreach_copy_(buffers, shaped)
-
-
-def _in_one_piece(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])

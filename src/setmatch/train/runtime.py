@@ -4,8 +4,9 @@
 process, and everything here costs nothing.
 """
 
+import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,10 @@ DEVICE_PATIENCE = timedelta(seconds=50)
 ATTENDED_PATIENCE = timedelta(minutes=5)
 UNATTENDED_PATIENCE = timedelta(seconds=25)
 JOINING = ("RANK", "WORLD_SIZE")  # what makes a process one of several
+# A wrapped model is not to take over the first process' buffers; torch 2.14 calls that anew.
+_SIGNATURE = inspect.signature(DistributedDataParallel).parameters
+_NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
+OWN_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SIGNATURE else _OLD: False}
 LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
 
 
@@ -90,12 +95,6 @@ class Runtime:
             raise outcome
         return cast("T", outcome)
 
-    def equalise(self, tensors: Sequence[Tensor]) -> None:
-        """Overwrite `tensors` with the first process' values."""
-        if self.world > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
-
     def wrap(self, model: nn.Module) -> nn.Module:
         """Return `model`, its gradients averaged over the processes at the end of a backward."""
         if self.world == 1:
@@ -104,6 +103,7 @@ class Runtime:
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
+            **OWN_BUFFERS,  # those that change are exchanged in norms.py
         )
 
 

@@ -32,7 +32,8 @@ from setmatch.train.checkpoint import (
 from setmatch.train.ema import Average
 from setmatch.train.learner import Learner
 from setmatch.train.manifest import clean_up
-from setmatch.train.optim import NormStatistics, build_optimizer
+from setmatch.train.norms import NormStatistics
+from setmatch.train.optim import build_optimizer
 from setmatch.train.recipe import keep_recipe, unwritable
 from setmatch.train.runtime import Runtime, choose_precision
 from setmatch.train.stages import freeze_all_but_masks, set_to_learn
@@ -195,7 +196,7 @@ def build_learner(start: Start, runtime: Runtime) -> Learner:
         runtime.wrap(detector),
         detector.objective(lambda scoring: Criterion(scoring, recipe.matching, loss)),
         build_optimizer(detector.parameter_groups(), settings),
-        NormStatistics(detector),
+        NormStatistics(detector, runtime),
         Average(detector, settings.ema_decay) if settings.ema_decay else None,
         choose_precision(settings.precision, runtime.device),
         settings.clip_norm,

@@ -1,0 +1,72 @@
+"""Running statistics of several processes against those of one that sees every micro-batch."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from setmatch.train.norms import NormStatistics
+from setmatch.train.runtime import Runtime
+
+
+class Apart(Runtime):
+    """A process that never meets the others: its sums are its own shares."""
+
+    def sum(self, tensor):
+        return tensor
+
+
+def learner(momentum):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm1d(3, momentum=momentum), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    for norm in (model[0], model[2]):
+        norm.running_mean.normal_()
+    return model.double()
+
+
+def after(model, micro_batches, runtime, finite=True):
+    """Return the statistics after a step on the micro-batches of one process."""
+    model = copy.deepcopy(model)
+    norms = NormStatistics(model, runtime)
+    norms.keep()
+    for pixels in micro_batches:
+        model(pixels)
+    norms.settle(torch.tensor(finite))
+    return dict(model.named_buffers())
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shares_of_the_processes_add_up_to_what_one_has(world: int):
+    """Whatever the momentum of each norm, micro-batches count as if they had come in a row."""
+    model = learner(0.03)
+    before = dict(model.named_buffers())
+    window = [torch.randn(5, 3).double() * (1 + k) for k in range(2 * world)]
+    whole = copy.deepcopy(model)
+    for pixels in window:
+        whole(pixels)
+    total = {name: value.clone() for name, value in before.items()}
+    for rank in range(world):
+        mine = window[rank::world]
+        found = after(model, mine, Apart(torch.device("cpu"), rank, world))
+        for name, value in found.items():
+            total[name] += value - before[name]
+    for name, value in whole.named_buffers():
+        assert torch.allclose(total[name], value, rtol=1e-12, atol=1e-12), name
+
+
+def test_a_norm_that_does_not_learn_stays_as_it_is():
+    """Not a bit moves, in however many processes."""
+    model = learner(0.1).eval()
+    found = after(model, [torch.randn(5, 3).double()] * 2, Apart(torch.device("cpu"), 1, 3))
+    for name, value in model.named_buffers():
+        assert torch.equal(found[name], value), name
+
+
+def test_a_step_that_is_not_finite_moves_no_statistic():
+    """Also where every process shares a number that is none."""
+    model = learner(0.1)
+    spoilt = torch.full((5, 3), torch.nan).double()
+    found = after(model, [spoilt], Apart(torch.device("cpu"), 0, 2), finite=False)
+    for name, value in model.named_buffers():
+        assert torch.equal(found[name], value), name
