@@ -212,8 +212,8 @@ def too_short(seen: Evidence) -> str | None:
         "fast": "from random weights this model needs some hundreds",
         "loaded": "fine-tuning needs some hundreds",
     }
-    instead = " or choose --model setmatch_n" * (kind == "published")
-    return f"{what}; {needs[kind]}: raise {length}, lower train.batch_size{instead}"
+    instead = ", or choose --model setmatch_n" * (kind == "published")
+    return f"{what}; {needs[kind]}: raise {length} or lower train.batch_size{instead}"
 
 
 FAULTS: dict[str, Rule] = {
