@@ -20,7 +20,7 @@ from setmatch.data.survey.plan import (
     Plan,
     make_plan,
 )
-from setmatch.data.survey.slots import queries_for
+from setmatch.data.survey.queries import queries_for
 from setmatch.models.presets import MODELS
 from setmatch.models.published import PUBLISHED
 from setmatch.structures import Categories
@@ -79,7 +79,7 @@ def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: flo
     assert len(plan.reasons) == 5
 
 
-@pytest.mark.parametrize(("objects", "queries"), [(5, 100), (60, 100), (101, 160), (2000, 900)])
+@pytest.mark.parametrize(("objects", "queries"), [(5, 100), (100, 100), (101, 160), (2000, 900)])
 def test_queries_follow_the_fullest_images(objects: int, queries: int):
     """Nearly every image has more queries than objects; published weights bring 100 at least."""
     assert planned(has_gpu=True, images=20, objects=objects).num_queries == queries

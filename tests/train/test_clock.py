@@ -34,7 +34,7 @@ def test_the_log_says_when(data, tmp_path):
     """Every reading and every evaluation has the seconds of training before it, never fewer."""
     rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
     seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
-    assert len(seconds) > 2
+    assert len(seconds) >= 2
     assert seconds == sorted(seconds)
     assert 0 <= seconds[0] < seconds[-1] < 30
 

@@ -74,6 +74,8 @@ class Training:
             window = list(islice(batches, parts))
             before_s = self.spent_s
             normaliser = self.agree(window, step)
+            if self.due:  # until now an evaluation took most of the time
+                self.evaluating_s += self.spent_s - before_s
             if step and self.plan.over(step, self.spent_s):
                 break  # waiting for pictures, or an evaluation, took what was left
             places = range(self.runtime.rank, parts * self.runtime.world, self.runtime.world)
@@ -86,8 +88,6 @@ class Training:
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
                 self.report_unreadable()
-            if self.due:  # until now an evaluation took most of the time
-                self.evaluating_s += self.spent_s - before_s
             self.due = self.plan.evaluates(step, before_s, self.spent_s, self.evaluating_s)
             step += 1
             if self.plan.saves(step - 1, before_s, self.spent_s):
@@ -97,7 +97,7 @@ class Training:
                 self.choose_threads()
         # The clock may end a run anywhere between two checkpoints or evaluations; the last
         # checkpoint has to know that nothing is left of it.
-        if self.saved != step or self.plan.by_clock:
+        if self.saved != step or (self.plan.by_clock and step > self.first):
             self.journal.write_line(step - 1)
             self.report_unreadable()
             self.due = True

@@ -16,24 +16,26 @@ class NormStatistics:
     it makes them what one process would have that saw the micro-batches of all, in their order.
     There a statistic keeps (1 - momentum)^W of itself from one micro-batch of a process to its
     next, so that is what norms keep here, too; and what the processes' own have moved adds up,
-    that of a later one weighing more.
+    that of a later one weighing more. All see as many micro-batches, and every norm each once.
+
+    The model's norms have another momentum from then on, so that there is one of these for a model.
     """
 
     def __init__(self, model: nn.Module, runtime: Runtime) -> None:
         self._runtime = runtime
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        buffers = [
-            (buffer, _share(buffer, norm, runtime)) for norm in norms for buffer in norm.buffers()
-        ]
+        buffers = [(buffer, norm) for norm in norms for buffer in norm.buffers()]
         # Numbers of a kind in one piece: on a GPU, small tensors cost what their launches cost.
         kinds = sorted({buffer.dtype for buffer, _ in buffers}, key=str)
         self._kinds = [[b for b, _ in buffers if b.dtype == kind] for kind in kinds]
-        self._shares = [
-            _in_one_piece([torch.full_like(b, share) for b, share in buffers if b.dtype == kind])
-            for kind in kinds
-        ]
         self._kept: list[Tensor] = []
         if runtime.world > 1:
+            self._shares = [
+                _in_one_piece(
+                    [torch.full_like(b, _share(n, runtime)) for b, n in buffers if b.dtype == kind]
+                )
+                for kind in kinds
+            ]
             for norm in norms:
                 norm.momentum = 1 - _kept_over_a_round(norm, runtime)
 
@@ -43,23 +45,25 @@ class NormStatistics:
 
     def settle(self, finite: Bool[Tensor, ""]) -> None:
         """Share what has moved, or bring back what was kept; the host does not wait to know."""
-        for buffers, shares, kept in zip(self._kinds, self._shares, self._kept, strict=True):
-            moved = _in_one_piece(buffers)
-            if self._runtime.world > 1:
-                moved = kept + self._runtime.sum(shares * (moved - kept))
-            settled = torch.where(finite, moved, kept)
+        moved = [_in_one_piece(buffers) for buffers in self._kinds]
+        if self._runtime.world > 1:
+            moved = list(map(self._of_all, self._kept, moved, self._shares))
+        for buffers, kept, now in zip(self._kinds, self._kept, moved, strict=True):
+            settled = torch.where(finite, now, kept)
             parts = settled.split_with_sizes([buffer.numel() for buffer in buffers])
             shaped = [part.view_as(old) for part, old in zip(parts, buffers, strict=True)]
             torch._foreach_copy_(buffers, shaped)
 
+    def _of_all(self, kept: Tensor, moved: Tensor, shares: Tensor) -> Tensor:
+        if moved.is_floating_point():
+            return kept + self._runtime.sum(shares * (moved - kept))
+        return kept + self._runtime.world * (moved - kept)  # numbers of micro-batches
 
-def _share(buffer: Tensor, norm: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> float:
-    """Return how much of what a process moved in a buffer counts; of batches every one does."""
-    if not buffer.is_floating_point():
-        return 1.0
-    momentum = _momentum(norm)
-    later = (1 - momentum) ** (runtime.world - 1 - runtime.rank)
-    return momentum * later / (1 - _kept_over_a_round(norm, runtime))
+
+def _share(norm: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> float:
+    """Return how much of what a process' own statistic moved counts."""
+    later = (1 - _momentum(norm)) ** (runtime.world - 1 - runtime.rank)
+    return _momentum(norm) * later / (1 - _kept_over_a_round(norm, runtime))
 
 
 def _kept_over_a_round(norm: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> float:

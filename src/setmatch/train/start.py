@@ -13,8 +13,8 @@ from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.survey.check import DataCheck, check_data, check_files
 from setmatch.data.survey.findings import require_trainable
+from setmatch.data.survey.queries import queries_for
 from setmatch.data.survey.sides import preprocessing_of, settled
-from setmatch.data.survey.slots import queries_for
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.models import weights

@@ -16,6 +16,7 @@ import yaml
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
 from setmatch.data.survey.facts import SMALL_PX
+from setmatch.data.survey.queries import queries_for, usual_objects
 from setmatch.data.survey.sides import (
     LONG_TO_SHORT,
     SIDES_PX,
@@ -24,7 +25,6 @@ from setmatch.data.survey.sides import (
     seen_px,
     smallest_px,
 )
-from setmatch.data.survey.slots import queries_for, usual_objects
 from setmatch.structures import Preprocessing
 
 # Presets by name: models are none of this layer's business.
@@ -101,7 +101,10 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
     Where every pixel is annotated, the model has masks.
     """
     overrides, weights, reasons = (_fine_tuning if has_gpu else _learning)(training)
-    queries = max(queries_for(training), _PUBLISHED_QUERIES if has_gpu else 0)
+    usual = usual_objects(training)
+    # Published queries are worth more than a few fresh ones beside them.
+    enough = has_gpu and usual <= _PUBLISHED_QUERIES
+    queries = _PUBLISHED_QUERIES if enough else queries_for(training)
     batch = overrides["train.batch_size"]
     wanted = _STEPS if has_gpu else _STEPS_OF_SMALL
     epochs = min(max(math.ceil(wanted * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])
@@ -122,7 +125,8 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         epochs == _EPOCHS[1]
     )
     reasons += [
-        f"{queries} queries: 99.9% of the images have at most {usual_objects(training)} objects",
+        f"{queries} queries: 99.9% of the images have at most {usual} objects, "
+        "and some slots are to stay silent",
         f"{epochs} epochs in batches of {batch}: {plan.steps:,} steps, where {wanted:,} are usual"
         f"{few}",
         f"learning rate {recipe.train.lr:g}, as in the recipe it is based on",

@@ -20,6 +20,6 @@ def usual_objects(training: Index) -> int:
 def queries_for(training: Index) -> int:
     """Return half as many again as nearly every image has objects, in tens, from 30 to 900.
 
-    So every object finds its slot, and the slots that are left learn to stay silent.
+    So nearly every object finds its slot, and the slots that are left learn to stay silent.
     """
     return min(max(10 * math.ceil(0.15 * usual_objects(training)), FEWEST), MOST)
