@@ -160,8 +160,7 @@ def draw(found: Sequence[Result], path: Path) -> None:
         )
     last = max(points[-1][0] for points in reached.values())
     ends = [(*points[-1], family) for family, points in reached.items()]
-    for minutes, group in groupby(sorted(ends), lambda end: end[0]):
-        _name(axes, list(group), minutes + 0.03 * last)
+    _name(axes, ends, last)
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
     clocks = " and ".join(sorted({each["clock"] for each in found}))
@@ -180,16 +179,17 @@ def _family(result: Result) -> str:
     return result["name"].partition("@")[0].partition("x1.")[0]
 
 
-def _name(axes: Any, ends: Sequence[tuple[float, float, str]], x: float) -> None:
-    """Write names from `x` on to the right of where curves end, none upon another."""
+def _name(axes: Any, ends: Sequence[tuple[float, float, str]], last: float) -> None:
+    """Write names to the right of all curves, none upon another, and where one ended early."""
     top = max(axes.get_ylim()[1], 1)
     gap = 0.055 * top
     height = 0.03 * top - gap  # the lowest clears the axis
-    for _, y, family in sorted(ends, key=lambda each: each[1]):
+    for minutes, y, family in sorted(ends, key=lambda each: each[1]):
         height = max(y, height + gap)
+        early = f" after {minutes:g}" if minutes < last else ""
         axes.annotate(
-            f"{family}  {y:.1f}",
-            (x, height),
+            f"{family}  {y:.1f}{early}",
+            (1.03 * last, height),
             color=COLOURS[family],
             va="center",
             fontsize=9.5,
