@@ -19,24 +19,24 @@ from setmatch.structures import Categories
 IMAGES, BOXES, WORKERS, EPOCHS = 118_000, 860_000, 4, 3
 
 
-def generated() -> Index:
+def generated(images: int = IMAGES, boxes: int = BOXES) -> Index:
     """Return an index of random boxes with names like COCO's."""
     rng = np.random.default_rng(0)
-    image = np.sort(rng.integers(0, IMAGES, BOXES))
+    image = np.sort(rng.integers(0, images, boxes))
     return Index(
         source=Path("generated.json"),
         images=Path("generated"),
         categories=Categories((1,), ("car",)),
-        image_ids=np.arange(IMAGES),
-        sizes_px=np.tile(np.array([[480, 640]], dtype=np.int32), (IMAGES, 1)),
-        names=b"".join(f"{number:012d}.jpg".encode() for number in range(IMAGES)),
-        name_offsets=np.arange(IMAGES + 1) * 16,
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=IMAGES))]),
-        xywh_px=rng.uniform(1, 200, (BOXES, 4)),
-        area_px=np.ones(BOXES),
-        slots=np.zeros(BOXES, dtype=np.int32),
-        crowd=np.zeros(BOXES, dtype=bool),
-        annotation_ids=np.arange(BOXES),
+        image_ids=np.arange(images),
+        sizes_px=np.tile(np.array([[480, 640]], dtype=np.int32), (images, 1)),
+        names=b"".join(f"{number:012d}.jpg".encode() for number in range(images)),
+        name_offsets=np.arange(images + 1) * 16,
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))]),
+        xywh_px=rng.uniform(1, 200, (boxes, 4)),
+        area_px=np.ones(boxes),
+        slots=np.zeros(boxes, dtype=np.int32),
+        crowd=np.zeros(boxes, dtype=bool),
+        annotation_ids=np.arange(boxes),
     )
 
 
@@ -91,9 +91,15 @@ def test_it_opens_in_a_second(opened: tuple[Index, float]):
 
 
 def test_workers_do_not_grow(opened: tuple[Index, float]):
-    """pytorch #13246: four of them stay within 5% of the index over three epochs."""
+    """pytorch #13246: four of them stay within 5% of the index over three epochs.
+
+    Any walk copies some pages on which the tests' own process had freed memory: 0.4 MB where it is
+    young, 2.8 MB once after thousands of tests. So a walk over a hundred images goes before.
+    """
     index, _ = opened
-    assert growth_mb(index.target) < 0.05 * index.nbytes / 1e6
+    few = generated(100, 700)
+    usual_mb = growth_mb(lambda image: few.target(image % 100))
+    assert growth_mb(index.target) - usual_mb < 0.05 * index.nbytes / 1e6
 
 
 def test_a_list_of_objects_is_noticed():
