@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.errors import DataError
-from setmatch.structures import Categories
+
+from .generated import generated
 
 TREE = {
     "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],
@@ -74,28 +73,6 @@ def test_missing_images_are_counted_when_opening(tmp_path: Path):
     lay_out(tmp_path, "annotations/train.json", "images/b.png")
     with pytest.raises(DataError, match=r"images: 1 of 1 image files are missing: a\.png"):
         open_dataset(tmp_path, "train")
-
-
-def generated(images: int, boxes: int) -> Index:
-    """Return an index of random boxes with names like COCO's."""
-    rng = np.random.default_rng(0)
-    names = [f"{i:012d}.jpg".encode() for i in range(images)]
-    image = np.sort(rng.integers(0, images, boxes))
-    return Index(
-        source=Path("generated.json"),
-        images=Path("generated"),
-        categories=Categories((1,), ("car",)),
-        image_ids=np.arange(images),
-        sizes_px=np.tile(np.array([[480, 640]], dtype=np.int32), (images, 1)),
-        names=b"".join(names),
-        name_offsets=np.arange(images + 1) * 16,
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))]),
-        xywh_px=rng.uniform(1, 200, (boxes, 4)),
-        area_px=np.ones(boxes),
-        slots=np.zeros(boxes, dtype=np.int32),
-        crowd=np.zeros(boxes, dtype=bool),
-        annotation_ids=np.arange(boxes),
-    )
 
 
 def test_a_large_index_is_small():

@@ -8,42 +8,25 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from setmatch.data.cache import cached
 from setmatch.data.index import Index
 from setmatch.data.parts import Part
-from setmatch.structures import Categories
+
+from .generated import generated
 
 IMAGES, BOXES, WORKERS, EPOCHS = 118_000, 860_000, 4, 3
 
 
-def generated(images: int = IMAGES, boxes: int = BOXES) -> Index:
-    """Return an index of random boxes with names like COCO's."""
-    rng = np.random.default_rng(0)
-    image = np.sort(rng.integers(0, images, boxes))
-    return Index(
-        source=Path("generated.json"),
-        images=Path("generated"),
-        categories=Categories((1,), ("car",)),
-        image_ids=np.arange(images),
-        sizes_px=np.tile(np.array([[480, 640]], dtype=np.int32), (images, 1)),
-        names=b"".join(f"{number:012d}.jpg".encode() for number in range(images)),
-        name_offsets=np.arange(images + 1) * 16,
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))]),
-        xywh_px=rng.uniform(1, 200, (boxes, 4)),
-        area_px=np.ones(boxes),
-        slots=np.zeros(boxes, dtype=np.int32),
-        crowd=np.zeros(boxes, dtype=bool),
-        annotation_ids=np.arange(boxes),
-    )
+def coco() -> Index:
+    return generated(IMAGES, BOXES)
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory):
     """Give the index from its cache, and the seconds of the processor that opening took."""
-    part = Part("coco", "all", Path("generated.json"), generated)
+    part = Part("coco", "all", Path("generated.json"), coco)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SETMATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("setmatch.data.cache._WORTH_S", 0.0)
