@@ -1,7 +1,5 @@
 """Answers for any pictures: in order, independent of company, and broken ones named."""
 
-import csv
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,86 +10,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
-from setmatch.errors import ConfigError, DataError, SetmatchError, WeightsError
+from red import BOX, RED_OR_NOT, RedFinder, picture, to_pil, write_pictures
+from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.finding import Found
-from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.predict import predict
-from setmatch.predict_folder import predict_folder
-from setmatch.scoring import Softmax
-from setmatch.structures import (
-    Batch,
-    Card,
-    Categories,
-    Detections,
-    Predictions,
-    Preprocessing,
-    Stream,
-)
-
-RED_OR_NOT = Categories((3, 8), ("red", "not red"))
-
-
-class RedFinder(Detector):
-    """Answers with one box on the red pixels, and with one nobody believes in."""
-
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-        self.scoring = Softmax()
-        self.frozen = nn.Dropout()
-        self.card = Card("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
-        self.shapes: list[tuple[int, ...]] = []
-        self.grew: list[bool] = []
-
-    def forward(self, batch: Batch) -> tuple[Stream, ...]:
-        assert not self.training
-        assert not batch.padded
-        self.shapes.append(tuple(batch.pixels.shape))
-        self.grew.append(torch.is_grad_enabled())
-        red = (batch.pixels[:, 0] > 1) & (batch.pixels[:, 1] < 0)
-        height, width = red.shape[1:]
-        x = (torch.arange(width) + 0.5) / width * red
-        y = (torch.arange(height)[:, None] + 0.5) / height * red
-        cxcywh = torch.stack(
-            [
-                x.sum((1, 2)) / red.sum((1, 2)),
-                y.sum((1, 2)) / red.sum((1, 2)),
-                red.any(1).sum(1) / width,
-                red.any(2).sum(1) / height,
-            ],
-            dim=1,
-        )
-        logits = torch.tensor([[0.0, -5.0, 5.0], [5.0, 0.0, 0.0]]).expand(len(red), 2, 3)
-        return (Stream("main", Predictions(logits[None], torch.stack([cxcywh, cxcywh], 1)[None])),)
-
-
-def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
-    """Grey, with a red box (x0, y0, x1, y1)."""
-    image = torch.full((3, height, width), 120, dtype=torch.uint8)
-    x0, y0, x1, y1 = box
-    image[:, y0:y1, x0:x1] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
-    return image
-
-
-def to_pil(image: torch.Tensor) -> Image.Image:
-    return Image.fromarray(image.permute(1, 2, 0).numpy())
-
-
-BOX = (32, 16, 64, 48)
+from setmatch.structures import Card, Detections, Preprocessing
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Pictures of several shapes, in folders, one of them no picture at all."""
-    (tmp_path / "in/deep").mkdir(parents=True)
-    to_pil(picture(64, 96, BOX)).save(tmp_path / "in/a.png")
-    to_pil(picture(128, 128, BOX)).save(tmp_path / "in/deep/a.png")
-    to_pil(picture(64, 96, (0, 0, 32, 32))).save(tmp_path / "in/c.JPG", quality=95)
-    (tmp_path / "in/b.jpg").write_bytes(b"no picture")
-    (tmp_path / "in/notes.txt").write_text("no picture either")
-    return tmp_path
+    return write_pictures(tmp_path)
 
 
 def best_box(found: Found | list[Found]) -> list[float]:
@@ -281,68 +212,3 @@ def test_a_diverged_model_is_an_error_not_an_answer():
     nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its centre is 0 / 0
     with pytest.raises(WeightsError, match="not finite"):
         predict(RedFinder(), nothing_red)
-
-
-def test_one_broken_picture_stops_no_other(folder: Path):
-    """The others are drawn and listed; the broken one is named with the reason."""
-    summary = predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
-    assert (summary.images, summary.detections) == (3, 3)
-    ((path, reason),) = summary.failed
-    assert path == folder / "in/b.jpg"
-    assert "cannot be read" in reason
-    pictures = {str(p.relative_to(folder / "out")) for p in folder.glob("out/**/*") if p.is_file()}
-    assert pictures == {
-        "detections.json",
-        "detections.csv",
-        "pictures/a.png",
-        "pictures/c.JPG",
-        "pictures/deep/a.png",
-    }
-
-
-def test_no_picture_that_can_be_read_leaves_no_results(folder: Path):
-    """An empty list of detections would say that the pictures were looked at."""
-    summary = predict_folder(RedFinder(), [folder / "in/b.jpg"], folder / "out", progress=False)
-    assert (summary.images, len(summary.failed)) == (0, 1)
-    assert not [path for path in folder.glob("out/**/*") if path.is_file()]
-
-
-def test_results_are_coco_results_with_names(folder: Path):
-    """detections.json opens with COCO tools, and says which file and class it speaks of."""
-    predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
-    rows = json.loads((folder / "out/detections.json").read_text("utf-8"))
-    assert [(row["image_id"], row["file_name"]) for row in rows] == [
-        (1, "a.png"),
-        (3, "c.JPG"),
-        (4, "deep/a.png"),
-    ]
-    assert rows[0]["bbox"] == pytest.approx([32, 16, 32, 32], abs=1e-3)
-    assert {(row["category_id"], row["category_name"]) for row in rows} == {(3, "red")}
-    with (folder / "out/detections.csv").open(newline="", encoding="utf-8") as file:
-        table = list(csv.DictReader(file))
-    assert [row["file_name"] for row in table] == ["a.png", "c.JPG", "deep/a.png"]
-    assert [float(table[0][key]) for key in ("x", "y", "width", "height")] == rows[0]["bbox"]
-
-
-def test_a_second_run_does_not_read_what_the_first_has_drawn(folder: Path):
-    """Results inside the folder of pictures are no pictures to look at."""
-    out = folder / "in/out"
-    first = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
-    second = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
-    assert (first.images, second.images) == (3, 3)
-
-
-def test_results_stay_in_their_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """A source above the working folder is not written above the results."""
-    monkeypatch.chdir(folder / "in/deep")
-    predict_folder(RedFinder(), ["../a.png", "a.png"], folder / "out", progress=False)
-    drawn = sorted(str(path.relative_to(folder / "out")) for path in folder.glob("out/**/*.png"))
-    assert drawn == ["pictures/a.png", "pictures/deep/a.png"]
-
-
-def test_a_diverged_model_leaves_no_half_written_results(folder: Path):
-    """When the run ends with an error, there is no detections.json that looks complete."""
-    Image.new("RGB", (64, 64)).save(folder / "in/black.png")
-    with pytest.raises(SetmatchError):
-        predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
-    assert not (folder / "out/detections.json").exists()

@@ -66,6 +66,7 @@ def predict_folder(
         raise DataError(f"no picture to look at: all of {len(sources)} sources lie in {out}")
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
+    drawn = _picture_names(names)
     rows: dict[int, list[dict[str, Any]]] = {}
     pictures: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
@@ -75,7 +76,7 @@ def predict_folder(
             if isinstance(found, DataError):
                 failed[number] = str(found)
             else:
-                _write_picture(out / "pictures" / names[number], found.draw())
+                _write_picture(out / "pictures" / drawn[number], found.draw())
                 which = {"image_id": number + 1, "file_name": names[number].as_posix()}
                 rows[number] = [which | row for row in found.to_dicts()]
                 if found.segments is not None:
@@ -103,9 +104,19 @@ def _listing(image_id: int, name: Path, segments: Segments) -> Mapping[str, Any]
     return {"id": image_id, "file_name": name.as_posix(), "height": height, "width": width}
 
 
+def _picture_names(names: Sequence[Path]) -> list[Path]:
+    """Return where each picture is drawn: under its own name, or as the PNG of no other's name."""
+    taken, chosen = set(names), []
+    for name in names:
+        if name.suffix.lower() not in _FORMATS:
+            name = name.with_name(f"{name.name}.png")
+            while name in taken:
+                name = name.with_name(f"{name.stem}_.png")
+        chosen.append(name)
+    return chosen
+
+
 def _write_picture(path: Path, picture: Image.Image) -> None:
-    if path.suffix.lower() not in _FORMATS:
-        path = path.with_name(f"{path.name}.png")
     with whole_file(path) as aside:
         picture.save(aside, quality=92)
 

@@ -1,0 +1,72 @@
+"""A detector that finds what is red, and pictures for it."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import nn
+
+from setmatch.models.detector import Detector
+from setmatch.scoring import Softmax
+from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
+
+RED_OR_NOT = Categories((3, 8), ("red", "not red"))
+
+
+class RedFinder(Detector):
+    """Answers with one box on the red pixels, and with one nobody believes in."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.scoring = Softmax()
+        self.frozen = nn.Dropout()
+        self.card = Card("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
+        self.shapes: list[tuple[int, ...]] = []
+        self.grew: list[bool] = []
+
+    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+        assert not self.training
+        assert not batch.padded
+        self.shapes.append(tuple(batch.pixels.shape))
+        self.grew.append(torch.is_grad_enabled())
+        red = (batch.pixels[:, 0] > 1) & (batch.pixels[:, 1] < 0)
+        height, width = red.shape[1:]
+        x = (torch.arange(width) + 0.5) / width * red
+        y = (torch.arange(height)[:, None] + 0.5) / height * red
+        cxcywh = torch.stack(
+            [
+                x.sum((1, 2)) / red.sum((1, 2)),
+                y.sum((1, 2)) / red.sum((1, 2)),
+                red.any(1).sum(1) / width,
+                red.any(2).sum(1) / height,
+            ],
+            dim=1,
+        )
+        logits = torch.tensor([[0.0, -5.0, 5.0], [5.0, 0.0, 0.0]]).expand(len(red), 2, 3)
+        return (Stream("main", Predictions(logits[None], torch.stack([cxcywh, cxcywh], 1)[None])),)
+
+
+def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
+    """Grey, with a red box (x0, y0, x1, y1)."""
+    image = torch.full((3, height, width), 120, dtype=torch.uint8)
+    x0, y0, x1, y1 = box
+    image[:, y0:y1, x0:x1] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
+    return image
+
+
+def to_pil(image: torch.Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+BOX = (32, 16, 64, 48)
+
+
+def write_pictures(folder: Path) -> Path:
+    """Write pictures of several shapes, in folders, one of them no picture at all."""
+    (folder / "in/deep").mkdir(parents=True)
+    to_pil(picture(64, 96, BOX)).save(folder / "in/a.png")
+    to_pil(picture(128, 128, BOX)).save(folder / "in/deep/a.png")
+    to_pil(picture(64, 96, (0, 0, 32, 32))).save(folder / "in/c.JPG", quality=95)
+    (folder / "in/b.jpg").write_bytes(b"no picture")
+    (folder / "in/notes.txt").write_text("no picture either")
+    return folder
