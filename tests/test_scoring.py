@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.scoring import Counts, Focal, Matches, Varifocal
+from setmatch.scoring import Counts, Focal, Matches, Softmax, Varifocal
 
 
 @pytest.mark.parametrize("scoring", [Focal(), Varifocal()], ids=["focal", "varifocal"])
@@ -48,6 +48,14 @@ def test_what_varifocal_owes_is_no_way_to_learn():
     Varifocal().loss(logits, matches, Counts(*torch.ones(4))).sum().backward()
     p = torch.tensor(0.3).sigmoid()
     assert torch.allclose(logits.grad.flatten(), 0.75 * p**2 * p)
+
+
+def test_who_answers_is_told_by_what_the_logits_mean():
+    """The last logit is "no object" to a softmax and a class like others to a sigmoid."""
+    logits = torch.tensor([[[[-9.0, -8.0], [1.0, -1.0], [-1.0, 1.0]]]])
+    assert Softmax().answering(logits).tolist() == [[[False, True, False]]]
+    assert Focal().answering(logits).tolist() == [[[False, True, True]]]
+    assert Varifocal().answering(logits).tolist() == [[[False, True, True]]]
 
 
 @given(st.integers(0, 100))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -76,6 +76,9 @@ class Scoring(Protocol):
     ) -> Float[Tensor, " L"]:
         """Return the class loss of each layer, normalised by the counts of the whole window."""
 
+    def answering(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
+        """Say which queries claim an object, by their likeliest answer alone."""
+
     def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
         """Return the answers of one decoder layer."""
 
@@ -116,6 +119,10 @@ class Softmax:
         surprise = F.cross_entropy(logits.flatten(0, 2), owed.flatten(), reduction="none")
         total = counts.matched + self.no_object_weight * (counts.slots - counts.matched)
         return (surprise.view_as(weight) * weight).sum((1, 2)) / total
+
+    def answering(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
+        """Say which queries find some class more probable than "no object"."""
+        return logits.amax(-1) > logits[..., -1]
 
     def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
         """Return for every query its best real class, "no object" left out of the choice."""
@@ -162,6 +169,10 @@ class Focal:
         weight = (self.alpha * owed + (1 - self.alpha) * (1 - owed)) * wrong**self.gamma
         surprise = F.binary_cross_entropy_with_logits(logits, owed, reduction="none")
         return (surprise * weight).sum((1, 2, 3)) / counts.boxes.clamp(min=1)
+
+    def answering(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
+        """Say which queries have a class that scores enough to be shown."""
+        return logits.amax(-1).sigmoid() > self.shown
 
     def read(self, logits: Float[Tensor, "B Q C"]) -> Scores:
         """Return the best pairs of query and class, as many as there are queries."""
