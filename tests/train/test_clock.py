@@ -7,9 +7,11 @@ import torch
 from steady import SteadyClock, sides_seen
 from tiny import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
+from setmatch.config import TrainSettings
 from setmatch.train import loop
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
+from setmatch.train.plan import Plan
 from setmatch.train.signals import Stopped
 
 
@@ -105,6 +107,13 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
     rows = log_rows(uninterrupted)
     # The first evaluation takes a step's time, so that the next can be afforded after 8.3 seconds.
     assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 47]
+
+
+@pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
+def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
+    """Ten of a hundred seconds for 60 images: as long as for the 60 that were learnt from."""
+    plan = Plan(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
+    assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
 
 
 def test_no_step_begins_when_the_time_is_over(uninterrupted):

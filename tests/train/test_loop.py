@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 import tiny
@@ -38,6 +39,36 @@ def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
         run_tiny(data, tmp_path / "run", "train.lr=0.1", resume=True)
     run_tiny(data, tmp_path / "run", "train.epochs=4", resume=True, allow_changes=True)
     assert log_rows(tmp_path / "run")[-1]["step"] == 10
+
+
+@pytest.mark.parametrize("change", ["order", "one more", "model.arguments.dim=8", "model.preset"])
+def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, change):
+    """Slots of the old names would learn the new ones' objects, and the old model go on unseen."""
+    tree = json.loads(data.read_text())
+    tree["categories"] = {
+        "order": [{"id": 3, "name": "other"}, {"id": 7, "name": "square"}],
+        "one more": [*tree["categories"], {"id": 9, "name": "third"}],
+    }.get(change, tree["categories"])
+    other = tmp_path / "annotations/train.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(tree))
+    (tmp_path / "images").symlink_to(data.parents[1] / "images")
+    changes = {"order": (), "one more": (), "model.preset": ("model.preset=tiny_norm",)}
+    overrides = changes.get(change, (change,))
+    before = newest_good(whole)
+    with pytest.raises(ConfigError, match=f"which no run can change.*--weights {whole}"):
+        run_tiny(other, whole, *overrides, resume=True, allow_changes=True)
+    assert newest_good(whole) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_best_of_a_run_without_checkpoints_is_not_taken_for_anothers(data, tmp_path, resume):
+    """Whoever removed them to save room keeps the weights, and is told how to start from them."""
+    run_tiny(data, tmp_path / "run")
+    (tmp_path / "run/best").mkdir(exist_ok=True)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    with pytest.raises(ConfigError, match="no checkpoint to go on from; name another folder"):
+        run_tiny(data, tmp_path / "run", resume=resume)
 
 
 def test_changed_data_is_refused(data, tmp_path):
@@ -252,6 +283,9 @@ def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monk
     [
         ({}, "setmatch_n"),
         ({"weights": "detr_r50"}, "detr_r50"),
+        ({"weights": "bloodcells_n"}, "setmatch_n"),
+        ({"weights": "none"}, "setmatch_n"),
+        ({"weights": "imagenet"}, "detr_r50"),
         ({"model": "detr_r50_dc5"}, "detr_r50_dc5"),
         ({"overrides": ["model.preset=detr_nano"]}, "detr_nano"),
         ({"recipe": "finetune"}, "detr_r50"),
@@ -260,7 +294,7 @@ def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monk
     ],
 )
 def test_a_run_that_names_nothing_needs_no_download(asked, preset):
-    """Without model, weights and recipe a run is of the family's smallest, from random weights."""
+    """A run is of the model that its weights are of; without any, of the family's smallest."""
     settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
     assert choose_recipe(**settings, checkpoint=None).model.preset == preset
 

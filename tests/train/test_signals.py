@@ -38,18 +38,18 @@ def test_a_second_ctrl_c_leaves_at_once():
 
 @pytest.mark.parametrize("early", [True, False])
 def test_with_nothing_to_lose_the_first_signal_ends_it(early):
-    """During an evaluation, or just before it, nothing is gained by waiting."""
+    """Before training, or at an evaluation, nothing is gained by waiting; which it was is said."""
 
     def work():
         with stop_requests() as stop:
             if early:
                 os.kill(os.getpid(), signal.SIGTERM)
-            with stop.nothing_to_lose():
+            with stop.nothing_to_lose("before the first step"):
                 os.kill(os.getpid(), signal.SIGTERM)
                 reached.append(True)
 
     reached = []
-    with pytest.raises(Stopped, match="SIGTERM"):
+    with pytest.raises(Stopped, match="by SIGTERM before the first step; go on"):
         work()
     assert reached == []
 

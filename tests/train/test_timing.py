@@ -3,9 +3,12 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from setmatch.config import load_recipe
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
+from setmatch.train.learner import Learner
 from setmatch.train.timing import seconds_per_step
 
 
@@ -22,3 +25,20 @@ def test_the_time_of_a_step_is_measured(tmp_path: Path):
     began = time.perf_counter()
     seconds = seconds_per_step(recipe, open_dataset(tmp_path, "train"))
     assert 0 < 3 * seconds < time.perf_counter() - began
+
+
+def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
+    """A step of each third of the run, whose pictures begin with half of their sides."""
+    shares = []
+    learn = Learner.learn
+
+    def noted(self, window, normaliser, seeds, share):
+        shares.append(share)
+        return learn(self, window, normaliser, seeds, share)
+
+    monkeypatch.setattr(Learner, "learn", noted)
+    write_scenes(tmp_path, 4, 1, 64, 0, workers=1)
+    settings = ("data.short_side_px=64", "data.long_side_px=64", "train.batch_size=2")
+    recipe = load_recipe("setmatch_n", [*settings, "data.workers=0", "train.grown=0.6"])
+    seconds_per_step(recipe, open_dataset(tmp_path, "train"))
+    assert shares == pytest.approx([1, 0.5 + 0.5 / 3.6, 0.5 + 0.5 / 1.2, 1])

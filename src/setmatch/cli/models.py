@@ -45,7 +45,8 @@ def train(
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
         Preset to train; `setmatch models` lists them. It brings the recipe called like it.
-        Without model, weights and recipe it is setmatch_n, which needs no download.
+        Without it and a recipe it is that of the weights, and without weights too setmatch_n,
+        which needs no download.
     weights
         Where to start from: a published name, one that comes along, a file, a run, "imagenet"
         (trunk only) or "none". By default what the recipe says.
@@ -62,7 +63,8 @@ def train(
     resume
         Go on from the newest good checkpoint in the folder of the run.
     allow_changes
-        Resume even if settings or data are no longer what the run began with.
+        Resume even if settings or data are no longer what the run began with; the model and its
+        classes stay.
     """
     from setmatch.train.run import train
 

@@ -94,6 +94,16 @@ def read(source: str | Path, preset: str | None = None) -> Loaded:
     raise WeightsError(_unknown(name))
 
 
+def preset_of(source: str | Path) -> str:
+    """Return the preset of the weights that `read` would read, without a download if it can.
+
+    Raises WeightsError as `read` does.
+    """
+    name = str(source)
+    called_like_it = name in PUBLISHED or name in BASELINE_WEIGHTS
+    return name if called_like_it and not Path(name).exists() else read(source).card.preset
+
+
 def _unknown(name: str) -> str:
     presets, published = {**MODELS, **BASELINES}, [*bundled(), *PUBLISHED, *BASELINE_WEIGHTS]
     if name in presets:

@@ -11,7 +11,7 @@ from setmatch.models import weights
 from setmatch.models.detector import Detector
 from setmatch.train.manifest import DamagedError, read_manifest, write_whole
 
-METRICS = "metrics.json"
+BEST, METRICS = "best", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Run:
 
         A damaged one counts as none, and is named in a warning.
         """
-        folder = self.folder / "best"
+        folder = self.folder / BEST
         if not folder.exists():
             return None
         try:
@@ -59,7 +59,7 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
         text = json.dumps({**metrics, "step": steps}, indent=1)
         (folder / METRICS).write_text(text, encoding="utf-8")
 
-    write_whole(run / "best", fill, {"step": steps})
+    write_whole(run / BEST, fill, {"step": steps})
 
 
 def _score(metrics: Mapping[str, Any]) -> float:

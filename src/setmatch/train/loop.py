@@ -38,7 +38,8 @@ class Training:
         self.most = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
         self.settings = start.recipe.train
         self.at_once = at_once(self.settings, runtime)
-        self.plan = Plan(len(start.training), self.settings)
+        unseen = 0 if start.validation is None else len(start.validation)
+        self.plan = Plan(len(start.training), self.settings, unseen)
         self.learner = build_learner(start, runtime)
         self.first, self.saved = 0, -1  # steps done when this began, and when last saved
         progress = Progress()
@@ -213,7 +214,7 @@ class Training:
             return
         answers = self.learner.answers
         try:
-            with self.stop.nothing_to_lose():
+            with self.stop.nothing_to_lose("at an evaluation, all training saved"):
                 report = evaluate(
                     answers,
                     self.start.validation,

@@ -15,17 +15,22 @@ from setmatch.config import TrainSettings
 from setmatch.train.growing import share_of_sides
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
-CLOCK_EVALUATING = 0.03  # of its time at most, as far as can be known before
+CLOCK_EVALUATING = 0.03  # of its time so far at most
+CLOCK_FIRST = 0.1  # of all its time, at most the first of them
 CLOCK_WARMUP = 0.02  # of its time
 ENDLESS = 10**12
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run over `images` training images takes, and what happens at each step."""
+    """How long a run over `images` training images takes, and what happens at each step.
+
+    Evaluations answer `unseen` images.
+    """
 
     images: int
     settings: TrainSettings
+    unseen: int = 0
 
     @property
     def by_clock(self) -> bool:
@@ -65,11 +70,16 @@ class Plan:
         """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
 
         By epochs every n of them and after the last step; by the clock at every tenth, as long as
-        the evaluations before, `evaluating_s` in all, took little of its time.
+        the evaluations before, `evaluating_s` in all, took little of its time. Before any did, as
+        long as it will not take much: no image takes longer to answer than to learn from.
         """
         if self.by_clock:
             before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
-            affordable = evaluating_s <= CLOCK_EVALUATING * after_s
+            if evaluating_s:
+                affordable = evaluating_s <= CLOCK_EVALUATING * after_s
+            else:
+                foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
+                affordable = foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
             return affordable and int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
         every = self.settings.evaluate_every
         due = self.ended(step) // every > self.ended(step - 1) // every

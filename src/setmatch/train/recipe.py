@@ -7,6 +7,7 @@ from typing import Any
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
+from setmatch.models.weights import preset_of
 from setmatch.train.checkpoint import Checkpoint, has_checkpoints
 from setmatch.train.stages import boxes_run
 from setmatch.train.task import Task, require_mask_head, settings_of
@@ -30,15 +31,22 @@ def choose_recipe(
     That is the checkpoint's, or `kept`, which a run in its first stage leaves in its folder.
 
     `model` is the preset, unless an override names another; where neither recipe nor run is named
-    it brings the recipe called like it, if there is one, and where nothing at all is named it is
-    one that needs no download, with masks if there is a `task`. Raises ConfigError.
+    it brings the recipe called like it, if there is one. Where no model is named either it is that
+    of the `weights`, and where nothing at all is named one that needs no download, with masks if
+    there is a `task`. Raises ConfigError, and WeightsError for weights that cannot be read.
     """
     base = recipe
     if recipe is None:
         base = kept if checkpoint is None else checkpoint.facts["recipe"]
     names_preset = any(override.startswith("model.preset=") for override in overrides)
-    if base is None and model is None and weights is None and not names_preset:
-        model = USUAL if task is None else USUAL_WITH_MASKS
+    if base is None and model is None and not names_preset:
+        match None if weights is None else str(weights):
+            case None | "none":
+                model = USUAL if task is None else USUAL_WITH_MASKS
+            case "imagenet":
+                pass
+            case source:
+                model = preset_of(source)
     if base is None and model in recipe_names():
         base = model
     preset = [] if model is None else [f"model.preset={model}"]

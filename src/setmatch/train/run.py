@@ -25,6 +25,8 @@ from setmatch.train.start import begin, find_checkpoint, open_training, require_
 from setmatch.train.task import Task, format_for
 from setmatch.train.threads import threads_kept
 
+BEGINNING = "before the first step, with nothing new to save"
+
 
 def train(
     data: str | Path,
@@ -45,15 +47,16 @@ def train(
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
-    `model` is a preset (default: setmatch_n, unless `weights` or `recipe` say what) and `weights`
+    `model` is a preset (default: that of `weights` or `recipe`, else setmatch_n) and `weights`
     what to start from (default: the recipe's), `recipe` and `overrides` as in `load_recipe`,
     `epochs` or `minutes` how long. `task` asks for masks (default: setmatch_n_panoptic's). A recipe
     of two stages trains the detector without its mask head in OUT/boxes before, unless `weights`
     know every class or both are trained at once (`joint`).
 
     With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
-    recipe; settings and data must be the same unless `allow_changes`. Without a checkpoint it
-    begins, so that a job that restarts needs one command. Processes of torchrun train together.
+    recipe; settings and data must be the same unless `allow_changes` (model and classes always).
+    Without a checkpoint it begins, so that a job that restarts needs one command. Processes of
+    torchrun train together.
 
     Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
     or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
@@ -65,7 +68,7 @@ def train(
     ) -> None:
         images = at_once(chosen.train, runtime)
         with memory_named(images):
-            with stop.nothing_to_lose():
+            with stop.nothing_to_lose(BEGINNING):
                 accumulation(chosen.train.batch_size, images, runtime.world)
                 start = begin(data, chosen, source, checkpoint, allow_changes, format)
                 training = Training(folder, start, runtime, stop)
@@ -73,7 +76,7 @@ def train(
                 training.go_on()
 
     with processes(device) as runtime, stop_requests() as stop:
-        with stop.nothing_to_lose():
+        with stop.nothing_to_lose(BEGINNING):
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(
                 model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume), task

@@ -29,7 +29,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._asked: list[int] = []
-        self._nothing_to_lose = False
+        self._nothing_to_lose: str | None = None  # the time when that is so
 
     def flags(self) -> Float[Tensor, "2"]:
         """Return 1 for every signal of STOPPING that came, to be summed over processes."""
@@ -40,19 +40,19 @@ class StopRequest:
         self._asked.append(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._nothing_to_lose:
-            raise Stopped(number, "during an evaluation, all training saved")
+        if self._nothing_to_lose is not None:
+            raise Stopped(number, self._nothing_to_lose)
 
     @contextmanager
-    def nothing_to_lose(self) -> Iterator[None]:
-        """Leave at the first signal inside: a checkpoint has just been written."""
-        self._nothing_to_lose = True
+    def nothing_to_lose(self, when: str) -> Iterator[None]:
+        """Leave at the first signal inside, and say `when` that was: nothing is to be saved."""
+        self._nothing_to_lose = when
         try:
             if self._asked:
-                raise Stopped(self._asked[0], "before an evaluation, all training saved")
+                raise Stopped(self._asked[0], when)
             yield
         finally:
-            self._nothing_to_lose = False
+            self._nothing_to_lose = None
 
 
 def agreed_signal(flags: Float[Tensor, "2"]) -> int | None:

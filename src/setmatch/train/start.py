@@ -21,6 +21,7 @@ from setmatch.models import weights
 from setmatch.models.detector import Detector
 from setmatch.models.start import starting_point
 from setmatch.structures import Card, Preprocessing
+from setmatch.train.best import BEST
 from setmatch.train.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
@@ -62,10 +63,17 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
     """Return the checkpoint to go on from; None for a run that begins.
 
     Also removes what killed writes left there. Raises ConfigError when the folder has a run and
-    `resume` is not wanted, TrainingError when every checkpoint is damaged.
+    `resume` is not wanted, or the best weights of one that lost its checkpoints, TrainingError when
+    every checkpoint is damaged.
     """
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run}: is a file; name a folder for the run")
+    if (run / BEST).exists() and not has_checkpoints(run):
+        # Which would be compared with those of the run that begins, and might outlive them.
+        raise ConfigError(
+            f"{run}: has the best weights of a run, but no checkpoint to go on from; name another "
+            f"folder, and start from them if you like (--weights {run})"
+        )
     if has_checkpoints(run) and not resume:
         raise ConfigError(f"{run}: has a run already; go on with --resume, or name another folder")
     clean_up(run)
@@ -107,8 +115,7 @@ def begin(
     recipe = recipe.model_copy(update={"data": settled(recipe.data, training)})
     facts = facts_of(recipe, training)
     if checkpoint is not None:
-        if not allow_changes:
-            refuse_changes(checkpoint, facts)
+        refuse_changes(checkpoint, facts, allow_changes)
         detector = weights.load(checkpoint.folder)
         words = f"the checkpoint after step {checkpoint.step}"
     else:

@@ -22,6 +22,8 @@ from setmatch.train.meter import Skips
 
 TRAINER = "trainer.pt"
 HARMLESS = ("data.workers",)  # settings that change nothing but speed
+# What the tensors of a checkpoint are of: no run can change it on its way.
+LASTING = ("data.classes", "recipe.model.preset", "recipe.model.arguments.")
 
 
 @dataclass(frozen=True)
@@ -92,22 +94,33 @@ def facts_of(recipe: Recipe, training: Index) -> dict[str, Any]:
     }
 
 
-def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> None:
-    """Raise ConfigError that shows what differs from the run that `checkpoint` belongs to."""
+def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any], allowed: bool) -> None:
+    """Raise ConfigError that shows what differs from the run that `checkpoint` belongs to.
+
+    Where changes are `allowed`, only for another model and for other classes.
+    """
     told = {key: checkpoint.facts.get(key) for key in facts}
     # Settings that an older version did not have were what their defaults are.
     told["recipe"] = load_recipe(told["recipe"]).model_dump(by_alias=True)
     old = _flat(told)
     new = _flat(facts)
-    differences = [
-        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+    differences = {
+        key: f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key) and key.removeprefix("recipe.") not in HARMLESS
-    ]
-    if differences:
+    }
+    lasting = [told for key, told in differences.items() if key.startswith(LASTING)]
+    if lasting:
+        run = checkpoint.folder.parents[1]
         raise ConfigError(
-            f"{checkpoint.folder}: the run went another way: {'; '.join(differences)}; resume with "
-            "the same settings and data, allow the changes, or start in another folder"
+            f"{checkpoint.folder}: of another model or of other classes, which no run can change "
+            f"on its way: {'; '.join(lasting)}; resume with the same, or start in another folder "
+            f"from what this run has learnt (--weights {run})"
+        )
+    if differences and not allowed:
+        raise ConfigError(
+            f"{checkpoint.folder}: the run went another way: {'; '.join(differences.values())}; "
+            "resume with the same settings and data, allow the changes, or start in another folder"
         )
 
 

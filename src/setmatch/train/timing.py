@@ -14,6 +14,7 @@ from setmatch.data.survey.check import check_data
 from setmatch.data.survey.sides import preprocessing_of
 from setmatch.models.presets import build
 from setmatch.structures import Card
+from setmatch.train.growing import share_of_sides
 from setmatch.train.micro_batch import at_once, memory_named
 from setmatch.train.runtime import processes
 from setmatch.train.start import Start, build_learner
@@ -25,7 +26,8 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
     """Return the seconds of one optimiser step, reading images included, in one process.
 
     The model has random weights; the first step, which pays for imports and caches, does not
-    count. Raises ConfigError, and DataError for images that cannot be read.
+    count. Pictures are as large as in the third of the run that each of the others stands for.
+    Raises ConfigError, and DataError for images that cannot be read.
     """
     preprocessing, settings = preprocessing_of(recipe.data), recipe.train
     card = Card(recipe.model.preset, recipe.model.arguments, training.categories, preprocessing)
@@ -54,7 +56,9 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
             window = list(islice(batches, accumulation(settings.batch_size, images, 1)))
             counts = [Normaliser.of(each.targets, detector.num_queries).counts for each in window]
             normaliser = Normaliser(torch.stack(counts).sum(0))
-            learner.learn(window, normaliser, range(len(window)))
+            progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
+            share = share_of_sides(progress, settings.grown) if step else 1.0
+            learner.learn(window, normaliser, range(len(window)), share)
             if runtime.device.type == "cuda":
                 torch.cuda.synchronize(runtime.device)
             began = time.perf_counter() if step == 0 else began

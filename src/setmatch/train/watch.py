@@ -59,9 +59,11 @@ class Watch:
         progress = plan.progress(step, spent_s)
         ap50 = {name: each["AP50"] for name, each in (per_class or {}).items()}
         faults = [fault for fault in FAULTS if fault != LENGTH]
-        if plan.by_clock and not self._resumed and progress >= _PACE_KNOWN:
+        # The last step of a row ends after its time was taken, unless no time was left.
+        timed = step if progress >= 1 else step - 1
+        if plan.by_clock and not self._resumed and progress >= _PACE_KNOWN and timed > 0:
             faults.append(LENGTH)  # only now the pace tells how many steps there will be
-        return self._look(progress, step / progress if progress else 0.0, ap50, faults)
+        return self._look(progress, timed / progress if progress else 0.0, ap50, faults)
 
     def _keep(self, row: Row) -> None:
         match row["kind"]:
