@@ -206,3 +206,14 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, chosen: tuple[str, ...], show
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["seconds"] > 3
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}
+    before = (out / "data/annotations/train.json").read_bytes()
+    other = setmatch("demo", "--out", out, "--scenes", "5", "--minutes", "0.05", *chosen, code=2)
+    assert "on 4 pictures, not of" in other.stderr
+    assert (out / "data/annotations/train.json").read_bytes() == before
+
+
+def test_a_demo_of_no_length_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """It is refused before the pictures are made."""
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--minutes", "nan"]) == 2
+    assert "minutes" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -92,19 +92,29 @@ def test_a_small_model_has_half_as_many_queries_again_as_objects(objects: int, q
     assert planned(has_gpu=False, images=20, objects=objects).num_queries == queries
 
 
-def test_one_crowded_image_of_thousands_decides_nothing():
-    """Queries for its objects would be silent in all others, and slow."""
-    index = index_of(2000, 1, (480, 640), 8.0)
-    rows = np.zeros(400, dtype=int)  # of the first image's object, so that it has 401
-    crowded = replace(
+def with_a_crowd(images: int) -> Index:
+    """Return the index of images with an object each, but for the first, which has 401."""
+    index = index_of(images, 1, (480, 640), 8.0)
+    rows = np.zeros(400, dtype=int)  # of the first image's object
+    return replace(
         index,
-        offsets=index.offsets + 400 * (np.arange(2001) > 0),
+        offsets=index.offsets + 400 * (np.arange(images + 1) > 0),
         **{
             name: np.concatenate([getattr(index, name)[rows], getattr(index, name)])
             for name in ("xywh_px", "area_px", "slots", "crowd", "annotation_ids")
         },
     )
-    assert queries_for(crowded) == 30
+
+
+def test_one_crowded_image_of_thousands_decides_nothing():
+    """Queries for its objects would be silent in all others, and slow."""
+    assert queries_for(with_a_crowd(2000)) == 30
+
+
+@pytest.mark.parametrize(("images", "queries"), [(19, 610), (20, 30), (200, 30)])
+def test_nor_does_one_of_few_that_is_far_fuller_than_any_other(images: int, queries: int):
+    """A twentieth of the images may be; of fewer it is more."""
+    assert queries_for(with_a_crowd(images)) == queries
 
 
 def test_without_a_gpu_a_small_model_is_planned():

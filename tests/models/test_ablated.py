@@ -111,5 +111,8 @@ def test_ablated_models_are_kept_but_not_published(tmp_path):
         with pytest.raises(WeightsError, match="keep it as setmatch's"):
             convert(folder, tmp_path / "model.pth", "original")
         convert(folder, tmp_path / f"again_{folder.name}", "setmatch")
+    for layout in ("original", "transformers"):
+        with pytest.raises(WeightsError, match=r"setmatch_n: .* has no counterpart of this model"):
+            convert("scenes_n", tmp_path / layout, layout)
     with pytest.raises(ConfigError, match="sine_in_decoder"):
         nano(position="sine in decoder")

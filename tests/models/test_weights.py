@@ -319,6 +319,8 @@ def test_training_starts_where_it_was_told(tmp_path: Path):
     started = starting_point(card, str(tmp_path))
     assert started.training
     assert torch.equal(started.class_head.weight[0], _detector().class_head.weight[1])
+    family = Card("setmatch_n", {"denoising_queries": 100}, Categories((1,), ("dog",)))
+    assert starting_point(family, "scenes_n").card.arguments["denoising_queries"] == 100
     other = Card("detr_r18_tiny", SMALL | {"dim": 64}, PETS)
     with pytest.raises(WeightsError, match="dim is 32 there, 64 here"):
         starting_point(other, str(tmp_path))

@@ -13,14 +13,18 @@ from torch import Tensor
 
 import setmatch as sm
 from setmatch.boxes import cxcywh_to_xyxy
+from setmatch.config import load_recipe, recipe_names
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.demo.page import Outcome, write_page
 from setmatch.draw import draw, draw_segments
+from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.finding import Found
 from setmatch.models.detector import Detector
+from setmatch.train.checkpoint import has_checkpoints, newest_good
+from setmatch.train.stages import lasting
 
 SIZE_PX = 160
 # What suits pictures this small, whichever model is shown.
@@ -56,11 +60,14 @@ def demo(
     `model` learns from them for so many minutes; both are by default what suits the task. The
     scenes of the task "panoptic" lie in a landscape. metrics.json holds what `evaluate --json`
     writes, and the seconds all took. An interrupted demonstration goes on where it was. Raises
-    what its steps raise.
+    ConfigError where `out` has another one, and what its steps raise.
     """
     data, folder = out / "data", out / "run"
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
+    recipe = load_recipe(preset if preset in recipe_names() else None, [f"model.preset={preset}"])
+    lasting(recipe, None, minutes)  # refuses what is no length
+    _refuse_another(out, folder, preset, scenes)
     began = time.monotonic()
     panoptic = task == "panoptic"
     write_scenes(
@@ -100,6 +107,19 @@ def demo(
     )
     write_page(outcome, page)
     return page
+
+
+def _refuse_another(out: Path, run: Path, preset: str, scenes: int) -> None:
+    """Raise ConfigError, before any file is written, where `out` has another demonstration."""
+    if not has_checkpoints(run):
+        return
+    facts = newest_good(run).facts
+    told = facts["recipe"]["model"]["preset"], facts["data"]["images"]
+    if told != (preset, scenes):
+        raise ConfigError(
+            f"{out}: has a demonstration of {told[0]} on {told[1]} pictures, not of {preset} on "
+            f"{scenes}; name another folder with --out"
+        )
 
 
 def _show(trained: Detector, index: Index, pictures: Path) -> list[Found]:

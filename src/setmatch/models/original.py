@@ -92,7 +92,13 @@ def write_original(card: Card, state: State, path: Path) -> None:
         "masks": masks,
         "aux_loss": True,
     }
-    torch.save({"model": to_layout(state, table), "args": argparse.Namespace(**settings)}, path)
+    try:
+        tensors = to_layout(state, table)
+    except WeightsError as error:
+        raise WeightsError(
+            f"{card.preset}: the published code has no counterpart of this model ({error})"
+        ) from None
+    torch.save({"model": tensors, "args": argparse.Namespace(**settings)}, path)
 
 
 def _layout(state: State, path: Path) -> Table:

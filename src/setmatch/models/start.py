@@ -18,7 +18,8 @@ from setmatch.models.weights import assemble, load
 from setmatch.structures import Card
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)
-FREE = ("dropout", "no_object_weight", "num_detections")  # arguments that no weight depends on
+# Arguments that no weight depends on.
+FREE = ("dropout", "no_object_weight", "num_detections", "denoising_queries")
 
 log = logging.getLogger("setmatch")
 MASK_HEAD = "mask_head."

@@ -125,7 +125,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         epochs == _EPOCHS[1]
     )
     reasons += [
-        f"{queries} queries: 99.9% of the images have at most {usual} objects, "
+        f"{queries} queries: nearly all images have at most {usual} objects, "
         "and some slots are to stay silent",
         f"{epochs} epochs in batches of {batch}: {plan.steps:,} steps, where {wanted:,} are usual"
         f"{few}",

@@ -7,14 +7,24 @@ import numpy as np
 from setmatch.data.index import Index
 from setmatch.data.survey.facts import objects_of
 
-NEARLY_ALL = 0.999  # of the images: a single one that is fuller than all others decides nothing
+NEARLY_ALL = 0.999  # of the images
+# Of so many a single one that has so many times the objects of any other decides nothing.
+MANY, FAR_OUT = 20, 2
 FEWEST, MOST = 30, 900
 
 
 def usual_objects(training: Index) -> int:
-    """Return how many objects nearly every image has at most."""
-    counts = np.bincount(objects_of(training).image, minlength=len(training))
-    return int(np.quantile(counts, NEARLY_ALL, method="higher")) if len(counts) else 0
+    """Return how many objects nearly every image has at most.
+
+    All but one in a thousand, and but a single one that is far fuller than all others.
+    """
+    counts = np.sort(np.bincount(objects_of(training).image, minlength=len(training)))
+    if not len(counts):
+        return 0
+    usual = int(np.quantile(counts, NEARLY_ALL, method="higher"))
+    if len(counts) >= MANY and usual == counts[-1] > FAR_OUT * counts[-2] > 0:
+        return int(counts[-2])
+    return usual
 
 
 def queries_for(training: Index) -> int:
