@@ -114,6 +114,8 @@ def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded
     """Ten of a hundred seconds for 60 images: as long as for the 60 that were learnt from."""
     plan = Plan(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
     assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
+    # A checkpoint is written all the same: no evaluation begins without one.
+    assert plan.saves(14, before_s=9.5, after_s=10.0)
 
 
 def test_no_step_begins_when_the_time_is_over(uninterrupted):

@@ -74,27 +74,33 @@ class Plan:
         long as it will not take much: no image takes longer to answer than to learn from.
         """
         if self.by_clock:
-            before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
-            if evaluating_s:
-                affordable = evaluating_s <= CLOCK_EVALUATING * after_s
-            else:
-                foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
-                affordable = foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
-            return affordable and int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
+            return self._tenth_ends(step, before_s, after_s) and self._affords(
+                step, after_s, evaluating_s
+            )
         every = self.settings.evaluate_every
         due = self.ended(step) // every > self.ended(step - 1) // every
         return due or step + 1 == self.steps
+
+    def _tenth_ends(self, step: int, before_s: float, after_s: float) -> bool:
+        before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
+        return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
+
+    def _affords(self, step: int, after_s: float, evaluating_s: float) -> bool:
+        if evaluating_s:
+            return evaluating_s <= CLOCK_EVALUATING * after_s
+        foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
+        return foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
 
     def saves(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a checkpoint is due after `step`: every n steps, and with evaluations.
 
         By epochs also when one ends; by the clock they may be shorter than a checkpoint takes.
         """
-        return (
-            (step + 1) % self.settings.checkpoint_every == 0
-            or (not self.by_clock and self.ended(step) > self.ended(step - 1))
-            or self.evaluates(step, before_s, after_s)
-        )
+        if (step + 1) % self.settings.checkpoint_every == 0:
+            return True
+        if self.by_clock:  # at every tenth, whether its evaluation can be afforded or not
+            return self._tenth_ends(step, before_s, after_s)
+        return self.ended(step) > self.ended(step - 1) or self.evaluates(step)
 
     def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a log line is due after `step`: every n steps and with every checkpoint.
