@@ -109,19 +109,20 @@ def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any], allowed: bo
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key) and key.removeprefix("recipe.") not in HARMLESS
     }
-    lasting = [told for key, told in differences.items() if key.startswith(LASTING)]
+    lasting = {key: told for key, told in differences.items() if key.startswith(LASTING)}
+    refused = lasting if allowed else differences
+    if not refused:
+        return
+    advice = "resume with the same settings and data, allow the changes, or start in another folder"
     if lasting:
         run = checkpoint.folder.parents[1]
-        raise ConfigError(
-            f"{checkpoint.folder}: of another model or of other classes, which no run can change "
-            f"on its way: {'; '.join(lasting)}; resume with the same, or start in another folder "
-            f"from what this run has learnt (--weights {run})"
+        advice = (
+            "no run changes its model or its classes on the way: resume with the same, or start in "
+            f"another folder from what this one has learnt (--weights {run})"
         )
-    if differences and not allowed:
-        raise ConfigError(
-            f"{checkpoint.folder}: the run went another way: {'; '.join(differences.values())}; "
-            "resume with the same settings and data, allow the changes, or start in another folder"
-        )
+    raise ConfigError(
+        f"{checkpoint.folder}: the run went another way: {'; '.join(refused.values())}; {advice}"
+    )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
