@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
@@ -168,7 +168,7 @@ class Criterion:
             distance.sum(1) / counts.boxes.clamp(min=1),
             (1 - overlap).sum(1) / counts.boxes.clamp(min=1),
             _class_error(logits, matches, counts.matched.clamp(min=1)),
-            _cardinality_error(self.scoring.answering(logits), targets, counts.images),
+            _cardinality_error(self.scoring, logits, targets, counts.images),
             _mask_terms(stream, assignments[-1], targets, counts.boxes.clamp(min=1)),
         )
 
@@ -222,8 +222,11 @@ def _class_error(
 
 @torch.no_grad()
 def _cardinality_error(
-    answering: Bool[Tensor, "L B Q"], targets: Sequence[Target], images: Float[Tensor, ""]
+    scoring: Scoring,
+    logits: Float[Tensor, "L B Q C"],
+    targets: Sequence[Target],
+    images: Float[Tensor, ""],
 ) -> Float[Tensor, " L"]:
     counts = torch.tensor([len(target) for target in targets])
-    counts = counts.to(answering.device, non_blocking=True)
-    return (answering.sum(-1) - counts).abs().float().sum(1) / images
+    counts = counts.to(logits.device, non_blocking=True)
+    return (scoring.answering(logits).sum(-1) - counts).abs().float().sum(1) / images

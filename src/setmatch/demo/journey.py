@@ -13,7 +13,6 @@ from torch import Tensor
 
 import setmatch as sm
 from setmatch.boxes import cxcywh_to_xyxy
-from setmatch.config import load_recipe, recipe_names
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
@@ -24,6 +23,7 @@ from setmatch.files import whole_file
 from setmatch.finding import Found
 from setmatch.models.detector import Detector
 from setmatch.train.checkpoint import has_checkpoints, newest_good
+from setmatch.train.recipe import choose_recipe
 from setmatch.train.stages import lasting
 
 SIZE_PX = 160
@@ -65,8 +65,7 @@ def demo(
     data, folder = out / "data", out / "run"
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
-    recipe = load_recipe(preset if preset in recipe_names() else None, [f"model.preset={preset}"])
-    lasting(recipe, None, minutes)  # refuses what is no length
+    lasting(choose_recipe(preset, None, None, (), None), None, minutes)  # refuses what is no length
     _refuse_another(out, folder, preset, scenes)
     began = time.monotonic()
     panoptic = task == "panoptic"

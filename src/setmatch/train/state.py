@@ -109,7 +109,7 @@ def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any], allowed: bo
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key) and key.removeprefix("recipe.") not in HARMLESS
     }
-    lasting = {key: told for key, told in differences.items() if key.startswith(LASTING)}
+    lasting = {key: way for key, way in differences.items() if key.startswith(LASTING)}
     refused = lasting if allowed else differences
     if not refused:
         return
