@@ -212,8 +212,15 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, chosen: tuple[str, ...], show
     assert (out / "data/annotations/train.json").read_bytes() == before
 
 
-def test_a_demo_of_no_length_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(("--minutes", "nan"), "minutes"), (("--model", "setmatch_nn"), "did you mean setmatch_n?")],
+    ids=["no length", "no model"],
+)
+def test_a_demo_that_cannot_be_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: tuple[str, str], said: str
+):
     """It is refused before the pictures are made."""
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--minutes", "nan"]) == 2
-    assert "minutes" in capsys.readouterr().err
+    assert main(["demo", "--out", str(tmp_path / "demo"), *asked]) == 2
+    assert said in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()

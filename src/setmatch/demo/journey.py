@@ -22,6 +22,7 @@ from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.finding import Found
 from setmatch.models.detector import Detector
+from setmatch.models.presets import find_preset
 from setmatch.train.checkpoint import has_checkpoints, newest_good
 from setmatch.train.recipe import choose_recipe
 from setmatch.train.stages import lasting
@@ -65,7 +66,8 @@ def demo(
     data, folder = out / "data", out / "run"
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
-    lasting(choose_recipe(preset, None, None, (), None), None, minutes)  # refuses what is no length
+    find_preset(preset)  # refuses what is no model, before anything is drawn
+    lasting(choose_recipe(preset, None, None, (), None), None, minutes)  # and what is no length
     _refuse_another(out, folder, preset, scenes)
     began = time.monotonic()
     panoptic = task == "panoptic"
