@@ -88,6 +88,7 @@ def trained(preset: str, options: argparse.Namespace) -> dict[str, object]:
         data,
         recipe=LIGHT,
         out=folder,
+        weights="none",  # or the light head alone would begin with a trained model around it
         overrides=[*SETTINGS, f"model.preset={preset}", f"train.seed={options.seed}"],
         minutes=options.minutes,
         resume=True,

@@ -99,8 +99,8 @@ def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
         torch.bfloat16,
         0.1,
     )
-    counts = [Normaliser.of(each.targets, model.num_queries) for each in window]
-    normaliser = sum(counts[1:], counts[0])
+    targets = [target for each in window for target in each.targets]
+    normaliser = Normaliser.of(targets, model.num_queries)
     seeds = list(range(len(window)))
 
     def step() -> None:

@@ -30,7 +30,7 @@ class Normaliser:
     def of(
         cls, targets: Sequence[Target], num_queries: int, device: torch.device | str = "cpu"
     ) -> "Normaliser":
-        """Count one micro-batch; sum `counts` over micro-batches and processes for a window."""
+        """Count the images of a window; sum `counts` over processes."""
         sizes = [len(target) for target in targets]
         matched = sum(min(size, num_queries) for size in sizes)
         counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]
@@ -40,9 +40,6 @@ class Normaliser:
         """Return the counts for a stream that holds every target `repeats` times."""
         boxes, matched, slots, images = self.counts.unbind()
         return Counts(boxes * repeats, matched * repeats, slots * repeats, images)
-
-    def __add__(self, other: "Normaliser") -> "Normaliser":
-        return Normaliser(self.counts + other.counts)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The published mask head on the fast-converging family, as benchmarks/family_heads.py has it."""
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
+from setmatch.data.scenes import write_scenes
 from setmatch.masks import PackedMasks
 from setmatch.models.detector import MultiScaleDetector
+from setmatch.models.presets import MODELS
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.structures import Batch, Target
 
@@ -54,3 +57,14 @@ def test_it_learns_beside_boxes_and_its_last_convolution_without_muon(model):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     last = model.mask_head.head.out.last.weight
     assert all(parameter is not last for parameter in model.parameter_groups()["matrices"])
+
+
+def test_the_published_head_is_trained_and_measured(monkeypatch, tmp_path: Path):
+    """From random weights: the recipe's own are of a model that has another head."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import family_heads
+
+    monkeypatch.setitem(MODELS, family_heads.PUBLISHED, family_heads.attention_preset)
+    write_scenes(tmp_path / "data", 16, 1, 64, 0, workers=0, panoptic=True)
+    options = argparse.Namespace(out=tmp_path, minutes=0.02, seed=0)
+    assert family_heads.trained(family_heads.PUBLISHED, options)["steps"] >= 1

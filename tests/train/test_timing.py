@@ -42,3 +42,21 @@ def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
     recipe = load_recipe("setmatch_n", [*settings, "data.workers=0", "train.grown=0.6"])
     seconds_per_step(recipe, open_dataset(tmp_path, "train"))
     assert shares == pytest.approx([1, 0.5 + 0.5 / 3.6, 0.5 + 0.5 / 1.2, 1])
+
+
+def test_masks_are_timed_with_the_boxes_of_a_model_that_has_them(tmp_path: Path, monkeypatch):
+    """Reading and learning them is a part of what a step costs."""
+    seen = []
+    learn = Learner.learn
+
+    def noted(self, window, normaliser, seeds, share):
+        seen.extend(target.masks is not None for each in window for target in each.targets)
+        return learn(self, window, normaliser, seeds, share)
+
+    monkeypatch.setattr(Learner, "learn", noted)
+    write_scenes(tmp_path, 4, 1, 64, 0, workers=1, panoptic=True)
+    settings = ("data.short_side_px=64", "data.long_side_px=64", "train.batch_size=2")
+    recipe = load_recipe("setmatch_n_panoptic", [*settings, "data.workers=0"])
+    seconds_per_step(recipe, open_dataset(tmp_path, "train", "panoptic"))
+    assert len(seen) == 8
+    assert all(seen)

@@ -177,10 +177,11 @@ class Training:
         meet once a step.
         """
         queries = self.learner.detector.num_queries
-        counts = [Normaliser.of(minibatch.targets, queries).counts for minibatch in window]
+        targets = [target for minibatch in window for target in minibatch.targets]
+        counts = Normaliser.of(targets, queries).counts
         flags = self.stop.flags()
         spent_s = torch.tensor([self.clock.spent_s if self.runtime.is_first else 0.0])
-        agreed = self.runtime.sum(torch.cat([torch.stack(counts).sum(0), spent_s, flags]))
+        agreed = self.runtime.sum(torch.cat([counts, spent_s, flags]))
         total, self.spent_s = agreed[:4], agreed[4].item()
         number = agreed_signal(agreed[5:])
         if number is not None:

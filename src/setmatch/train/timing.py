@@ -49,13 +49,14 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
                 first_step=0,
                 steps=1 + _STEPS,
                 seed=settings.seed,
+                masks=detector.mask_head is not None,
             )
         )
         began = time.perf_counter()
         for step in range(1 + _STEPS):
             window = list(islice(batches, accumulation(settings.batch_size, images, 1)))
-            counts = [Normaliser.of(each.targets, detector.num_queries).counts for each in window]
-            normaliser = Normaliser(torch.stack(counts).sum(0))
+            targets = [target for minibatch in window for target in minibatch.targets]
+            normaliser = Normaliser.of(targets, detector.num_queries)
             progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
             share = share_of_sides(progress, settings.grown) if step else 1.0
             learner.learn(window, normaliser, range(len(window)), share)
