@@ -54,8 +54,8 @@ def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
     """Time spent before an interruption counts; the learning rate goes on where it was."""
     note, spent = Journal.note, []
 
-    def interrupted(self, step, spent_s, lr_factor, learned):
-        note(self, step, spent_s, lr_factor, learned)
+    def interrupted(self, step, spent_s, rates, learned):
+        note(self, step, spent_s, rates, learned)
         spent.append(spent_s)
         if spent_s > 2:
             raise Stopped(15, "for the test")

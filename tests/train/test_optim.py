@@ -11,7 +11,12 @@ from torch import nn
 from setmatch.config import TrainSettings
 from setmatch.train.ema import Average
 from setmatch.train.norms import NormStatistics
-from setmatch.train.optim import apply_gradients, build_optimizer, set_learning_rates
+from setmatch.train.optim import (
+    apply_gradients,
+    build_optimizer,
+    learning_rates,
+    set_learning_rates,
+)
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime
 
@@ -79,8 +84,18 @@ def test_the_backbone_learns_at_its_own_rate():
     _, optimizer = model_and_optimizer()
     set_learning_rates(optimizer, 0.5)
     set_learning_rates(optimizer, 0.1)
-    rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
-    assert rates == {"backbone": pytest.approx(1e-6), "rest": pytest.approx(1e-5)}
+    rates = learning_rates(optimizer)
+    assert rates == {"backbone_lr": pytest.approx(1e-6), "lr": pytest.approx(1e-5)}
+
+
+def test_rates_are_those_that_some_parameter_follows():
+    """A model without a trunk of its own has no rate for one, nor one for Muon without Muon."""
+    hidden, rest = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    groups = {"matrices": [hidden], "rest": [rest]}
+    optimizer = build_optimizer(groups, TrainSettings(lr=1e-3, muon_lr=0.02))
+    set_learning_rates(optimizer, 0.5)
+    assert learning_rates(optimizer) == {"lr": 5e-4, "muon_lr": 0.01}
+    assert learning_rates(build_optimizer(groups, TrainSettings(lr=1e-3))) == {"lr": 1e-3}
 
 
 def test_average_follows_the_ramped_decay_and_ignores_bad_steps():

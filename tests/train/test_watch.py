@@ -170,8 +170,9 @@ def test_a_learning_rate_that_spoils_loaded_weights_is_noticed(data, healthy, tm
     hot = ("train.lr=0.05", "train.muon_lr=0.5")
     spoilt = run_quick(data, tmp_path / "hot", *SHORT, *hot, weights=healthy.folder)
     said = remarks(spoilt)["too_hot"]
+    assert {"lr", "muon_lr", "backbone_lr"} & set(log_rows(spoilt.folder)[0]) == {"lr", "muon_lr"}
     assert f"for the loaded weights ({healthy.folder})" in said
-    assert "a tenth of train.lr (now 0.05)" in said
+    assert "a tenth of train.lr (now 0.05) and train.muon_lr (now 0.5)" in said
     assert remarks(run_quick(data, tmp_path / "fine", *GENTLE, weights=healthy.folder)) == {}
 
 

@@ -67,7 +67,7 @@ def one_box(seen: Evidence) -> str | None:
     return (
         f"the queries have collapsed to one box: of the boxes that answer for the objects of the "
         f"validation images, {alike[-1]:.0%} are the same, of the objects {objects[-1]:.0%}; try a "
-        f"tenth of train.lr (now {_lr(seen)}){_longer_warm_up(seen, ' or')}, or start from "
+        f"tenth of {_rates(seen)}{_longer_warm_up(seen, ' or')}, or start from "
         "a detector's --weights"
     )
 
@@ -82,7 +82,7 @@ def restless(seen: Evidence) -> str | None:
     told = ", ".join(f"{share:.0%}" for share in flips)
     return (
         f"matching does not settle: {told} of the objects of the same images changed their query "
-        f"from one evaluation to the next; try a lower train.lr (now {_lr(seen)}) or many "
+        f"from one evaluation to the next; try a lower {_rates(seen)} or many "
         "more epochs, or a model with denoising (--model setmatch_n)"
     )
 
@@ -179,7 +179,7 @@ def too_hot(seen: Evidence) -> str | None:
     return (
         f"the learning rate is too high{of_what}: the GIoU loss of the boxes was {start:.2f} "
         f"before the first step and is {now:.2f} now; stop, and begin again with a tenth of "
-        f"train.lr (now {_lr(seen)}){_longer_warm_up(seen, ' and')}"
+        f"{_rates(seen)}{_longer_warm_up(seen, ' and')}"
     )
 
 
@@ -227,8 +227,11 @@ def _longer_warm_up(seen: Evidence, word: str) -> str:
     return "" if seen.origin.plan.by_clock else f"{word} a longer train.warmup_steps"
 
 
-def _lr(seen: Evidence) -> str:
-    return f"{seen.origin.plan.settings.lr:g}"
+def _rates(seen: Evidence) -> str:
+    """Return what hidden layers learn by: of what Muon moves, AdamW's rate says nothing."""
+    settings = seen.origin.plan.settings
+    muon = f" and train.muon_lr (now {settings.muon_lr:g})" if settings.muon_lr else ""
+    return f"train.lr (now {settings.lr:g}){muon}"
 
 
 def number(value: Value) -> float | None:

@@ -50,7 +50,8 @@ class Journal:
                 CommaSeparated(run / TABLE, self._rows),
             ]
             self._live = LivePage(run, plan, self._rows)
-        self._lr_factor, self._spent_s = 1.0, 0.0
+        self._rates: dict[str, float] = {}  # of the last step, by their settings
+        self._spent_s = 0.0
         self.resume_clock(first)
 
     def has_evaluation(self, steps: int) -> bool:
@@ -70,10 +71,10 @@ class Journal:
         """Measure images/s from here: saving and evaluating are no training."""
         self._clock_s, self._clock_step = time.monotonic(), steps
 
-    def note(self, step: int, spent_s: float, lr_factor: float, learned: Learned) -> None:
+    def note(self, step: int, spent_s: float, rates: Mapping[str, float], learned: Learned) -> None:
         """Take note of a step, without waiting for the device."""
         self.meter.add(learned)
-        self._lr_factor, self._spent_s = lr_factor, spent_s
+        self._rates, self._spent_s = dict(rates), spent_s
         self.display.advance(step + 1, spent_s)
 
     def write_line(self, step: int) -> None:
@@ -84,14 +85,12 @@ class Journal:
         if self.meter.empty:
             return
         reading, settings = self.meter.read(), self._plan.settings
-        factor = self._lr_factor
         images = (step + 1 - self._clock_step) * settings.batch_size
         row: Row = {
             "kind": "train",
             "step": step + 1,
             "epoch": self._plan.epoch(step) + 1,
-            "lr": settings.lr * factor,
-            "backbone_lr": settings.backbone_lr * factor,
+            **self._rates,
             **reading.numbers,
             "images_per_s": images / (time.monotonic() - self._clock_s),
             "seconds": round(self._spent_s, 2),

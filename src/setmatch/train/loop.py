@@ -19,7 +19,7 @@ from setmatch.train.clock import Clock
 from setmatch.train.introduction import introduction, origin_of
 from setmatch.train.journal import Journal
 from setmatch.train.micro_batch import at_once
-from setmatch.train.optim import set_learning_rates
+from setmatch.train.optim import learning_rates, set_learning_rates
 from setmatch.train.plan import Plan
 from setmatch.train.probe import Probe
 from setmatch.train.runtime import Runtime
@@ -81,11 +81,11 @@ class Training:
                 break  # waiting for pictures, or an evaluation, took what was left
             places = range(self.runtime.rank, parts * self.runtime.world, self.runtime.world)
             seeds = [self.plan.seed(step, place) for place in places]
-            factor = self.plan.lr_factor(step, self.spent_s)
-            set_learning_rates(self.learner.optimizer, factor)
+            optimizer = self.learner.optimizer
+            set_learning_rates(optimizer, self.plan.lr_factor(step, self.spent_s))
             share = self.plan.share_of_sides(step, self.spent_s)
             learned = self.learner.learn(window, normaliser, seeds, share)
-            self.journal.note(step, self.spent_s, factor, learned)
+            self.journal.note(step, self.spent_s, learning_rates(optimizer), learned)
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
                 self.report_unreadable()

@@ -88,7 +88,7 @@ def refuse_to_go_on(reading: Reading, limit: int) -> None:
     if reading.skips.in_a_row >= limit:
         raise TrainingError(
             f"{reading.skips.in_a_row} steps in a row were not finite, last with "
-            f"{listed(reading.blamed)}: try a lower train.lr and train.backbone_lr, "
+            f"{listed(reading.blamed)}: try a lower train.lr, train.backbone_lr and train.muon_lr, "
             "train.precision=float32, a longer train.warmup_steps (in a run by epochs), or other "
             "weights to start from; look at these images and their boxes"
         )

@@ -70,17 +70,19 @@ def build_optimizer(
     Each has its own learning rate; with `muon_lr` 0 AdamW trains the matrices like the rest.
     Source: Loshchilov and Hutter (arXiv 1711.05101); rates of arXiv 2005.12872, appendix A.4.
     """
-    rates = {"backbone": settings.backbone_lr, "rest": settings.lr}
-    rates["matrices"] = settings.muon_lr or settings.lr
+    rates = {"backbone": "backbone_lr", "rest": "lr"}  # the setting that is each one's rate
+    rates["matrices"] = "muon_lr" if settings.muon_lr else "lr"
     assert set(groups) <= set(rates), f"the groups of a detector are {', '.join(rates)}"
     by_muon = ["matrices"] if settings.muon_lr else []
 
     def chosen(names: Sequence[str]) -> list[dict[str, Any]]:
-        return [
-            {"params": list(groups[name]), "lr": rates[name], "full_lr": rates[name], "name": name}
-            for name in names
-            if groups.get(name)
-        ]
+        found = []
+        for name in names:
+            if groups.get(name):
+                lr = getattr(settings, rates[name])
+                group = {"name": name, "setting": rates[name], "lr": lr, "full_lr": lr}
+                found.append({"params": list(groups[name]), **group})
+        return found
 
     adamw = chosen([name for name in rates if name not in by_muon])
     muon = chosen(by_muon)
@@ -97,6 +99,11 @@ def set_learning_rates(optimizer: Together, factor: float) -> None:
     """Set every group's learning rate to `factor` times its full one."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["full_lr"]
+
+
+def learning_rates(optimizer: Together) -> dict[str, float]:
+    """Return the learning rate there is at the moment of each setting that a parameter follows."""
+    return {group["setting"]: group["lr"] for group in optimizer.param_groups}
 
 
 def apply_gradients(
