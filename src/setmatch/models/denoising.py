@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures import Assignment, Target
 
-MOST = 300  # targets of an image that are spoilt: each costs two queries that all look at all
+MOST = 100  # targets of an image that are spoilt: each costs two queries that all look at all
 
 
 @dataclass(frozen=True)
