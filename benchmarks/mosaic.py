@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from setmatch.criterion import Normaliser
 from setmatch.models.detector import MultiScaleDetector
+from setmatch.models.hybrid import _extent
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.objective import Lesson, Objective
 from setmatch.structures import Batch, Stream, Target
@@ -37,8 +38,7 @@ def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Targ
         size = pixels[:, :, rows, columns].shape[-2:]
         small = F.interpolate(batch.pixels, size=size, mode="bilinear", antialias=True)
         pixels[:, :, rows, columns] = small.roll(-number, dims=0)
-    covered = batch.valid.float()
-    extents = torch.stack([covered[:, 0].mean(1), covered[:, :, 0].mean(1)], dim=1)
+    extents = _extent(batch)
     found = tuple(
         _joined(
             [

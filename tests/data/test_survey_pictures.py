@@ -14,7 +14,7 @@ from PIL import Image
 from setmatch.data.formats.coco import read_coco
 from setmatch.data.index import Index
 from setmatch.data.readable import sample
-from setmatch.data.survey.duplicates import Look, look_of, near_pairs
+from setmatch.data.survey.duplicates import Look, looks_of, near_pairs
 from setmatch.data.survey.pictures import Picture, alike, open_pictures
 
 
@@ -148,8 +148,8 @@ def test_samples_are_the_same_every_time(tmp_path: Path):
 )
 def test_copies_look_alike(change):
     """A picture is found again when it was resized, recompressed or slightly changed."""
-    others = [look_of(pixels(photograph(seed))) for seed in range(20)]
-    (pair,) = near_pairs([look_of(pixels(change(photograph(7))))], others)
+    others = [looks_of(pixels(photograph(seed)))[0] for seed in range(20)]
+    (pair,) = near_pairs([looks_of(pixels(change(photograph(7))))[0]], others)
     assert (pair.first, pair.second) == (0, 7)
 
 
@@ -175,7 +175,7 @@ def test_a_picture_in_a_mirror_is_found(tmp_path: Path):
 
 def test_different_pictures_do_not_look_alike():
     """Among 200 unrelated pictures there is no pair."""
-    looks = [look_of(pixels(photograph(seed))) for seed in range(200)]
+    looks = [looks_of(pixels(photograph(seed)))[0] for seed in range(200)]
     assert near_pairs(looks[:100], looks[100:]) == []
     assert near_pairs([], looks) == near_pairs(looks, []) == []
 

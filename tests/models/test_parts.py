@@ -192,6 +192,7 @@ def test_a_batch_marks_what_is_valid():
         ({"num_querys": 3}, "did you mean num_queries"),
         ({"dim": "wide"}, "must be of type int"),
         ({"num_queries": 0}, "too small"),
+        ({"no_object_weight": 0.0}, "too small"),  # no image without objects has a loss then
         ({"num_queries": True}, "must be of type int"),
         ({"dropout": 1.0}, "below 1"),
         ({"norm": "batch"}, "post or pre"),

@@ -23,8 +23,7 @@ from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.presets import build
 from setmatch.structures import Card, Categories
-from setmatch.train.journal import LOG
-from setmatch.train.log import read_rows
+from setmatch.train.log import LOG, read_rows
 from setmatch.train.plan import ENDLESS
 from setmatch.train.run import train
 from setmatch.train.runtime import alone, processes

@@ -60,7 +60,7 @@ def demo(
     `scenes` training pictures, and a tenth as many for validation, are drawn from a fixed seed;
     `model` learns from them for so many minutes; both are by default what suits the task. The
     scenes of the task "panoptic" lie in a landscape. metrics.json holds what `evaluate --json`
-    writes, and the seconds all took. An interrupted demonstration goes on where it was. Raises
+    writes, and the seconds of this call. An interrupted demonstration goes on where it was. Raises
     ConfigError where `out` has another one, and what its steps raise.
     """
     data, folder = out / "data", out / "run"

@@ -70,7 +70,7 @@ def _head(outcome: Outcome) -> Mapping[str, str]:
     boxes = {"AP": f"{100 * report.AP:.1f}", "AP50, half an overlap": f"{100 * report.AP50:.1f}"}
     if report.panoptic is not None:
         boxes = {"PQ": f"{100 * report.panoptic.all.PQ:.1f}", "AP of the boxes": boxes["AP"]}
-    return {**boxes, "seconds, all in all": f"{outcome.seconds:.0f}"}
+    return {**boxes, "seconds since it was called": f"{outcome.seconds:.0f}"}
 
 
 def _verdict(report: Report) -> str:

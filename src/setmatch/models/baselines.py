@@ -19,7 +19,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.boxes import cxcywh_to_xyxy
-from setmatch.models.detector import Detector, Reading, SizesPx
+from setmatch.models.detector import Detector, Reading, SizesPx, trained, trunk_apart
 from setmatch.objective import Objective, Window
 from setmatch.scoring import Scoring
 from setmatch.structures import Batch, Detections, Target
@@ -110,12 +110,7 @@ class TorchvisionDetector(Detector):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained part of the trunk apart, where there is one: `body`."""
         body = getattr(self.backbone, "body", self.backbone)
-        pretrained = {id(parameter) for parameter in body.parameters()}
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return {
-            "backbone": [p for p in trained if id(p) in pretrained],
-            "rest": [p for p in trained if id(p) not in pretrained],
-        }
+        return trunk_apart({"rest": trained(self)}, body)
 
     def _answer(
         self, found: Mapping[str, Tensor], seen_px: tuple[int, int], size_px: tuple[int, int]

@@ -25,7 +25,7 @@ class Noisy:
     content: Float[Tensor, "B Q D"]
     cxcywh: Float[Tensor, "B Q 4"]
     real: Bool[Tensor, "B Q"]
-    apart: Bool[Tensor, "Q Q"]  # which of these queries may look at which
+    together: Bool[Tensor, "Q Q"]  # True: of one group, so that they may look at each other
     groups: int
     assignment: Assignment
 

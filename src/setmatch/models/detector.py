@@ -1,6 +1,6 @@
 """The detectors: the whole model on one screen, once as published and once multi-scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -82,12 +82,7 @@ class Detector(nn.Module):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
-        trunk = {id(parameter) for parameter in self.backbone.parameters()}
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return {
-            "backbone": [p for p in trained if id(p) in trunk],
-            "rest": [p for p in trained if id(p) not in trunk],
-        }
+        return trunk_apart({"rest": trained(self)}, self.backbone)
 
 
 class GlobalDetector(Detector):
@@ -218,8 +213,8 @@ class MultiScaleDetector(Detector):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return weight matrices that lie between hidden features, and all the rest.
 
-        The first are what Muon is for; first convolution, heads, embeddings and what places
-        sampling points are not (see train/muon.py).
+        The first are what Muon is for; first convolution, last layers of heads, embeddings and what
+        places sampling points are not (see train/muon.py).
         """
         placing = [
             module
@@ -234,11 +229,21 @@ class PretrainedMultiScaleDetector(MultiScaleDetector):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trunk's parameters, and of the others matrices and the rest."""
-        trunk = {id(parameter) for parameter in self.backbone.parameters()}
-        apart = super().parameter_groups()
-        groups = {name: [p for p in group if id(p) not in trunk] for name, group in apart.items()}
-        backbone = [p for p in self.backbone.parameters() if p.requires_grad]
-        return {"backbone": backbone, **groups}
+        return trunk_apart(super().parameter_groups(), self.backbone)
+
+
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a module that are trained."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def trunk_apart(
+    groups: Mapping[str, Sequence[nn.Parameter]], trunk: nn.Module
+) -> dict[str, list[nn.Parameter]]:
+    """Return the trunk's parameters as a group "backbone", and the groups without them."""
+    own = {id(parameter) for parameter in trunk.parameters()}
+    others = {name: [p for p in group if id(p) not in own] for name, group in groups.items()}
+    return {"backbone": trained(trunk), **others}
 
 
 def _matrices_apart(model: Detector, special: Sequence[nn.Module]) -> dict[str, list[nn.Parameter]]:
@@ -249,10 +254,9 @@ def _matrices_apart(model: Detector, special: Sequence[nn.Module]) -> dict[str, 
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     kept = {id(p) for module in (*special, *embeddings) for p in module.parameters()}
     kept.add(id(next(model.backbone.parameters())))
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    hidden = [p for p in trained if p.ndim >= 2 and id(p) not in kept]
+    hidden = [p for p in trained(model) if p.ndim >= 2 and id(p) not in kept]
     chosen = {id(parameter) for parameter in hidden}
-    return {"matrices": hidden, "rest": [p for p in trained if id(p) not in chosen]}
+    return {"matrices": hidden, "rest": [p for p in trained(model) if id(p) not in chosen]}
 
 
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
@@ -270,8 +274,8 @@ def _unpadded(cxcywh: Float[Tensor, "*n B Q 4"], extent: Float[Tensor, "B 2"]) -
 
 def _beside(noisy: Noisy, peers: Peers) -> Peers:
     """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
-    spoilt, queries = len(noisy.apart), len(peers.before)
-    allowed = noisy.apart.new_ones(spoilt + queries, spoilt + queries)
-    allowed[:spoilt, :spoilt] = noisy.apart
+    spoilt, queries = len(noisy.together), len(peers.before)
+    allowed = noisy.together.new_ones(spoilt + queries, spoilt + queries)
+    allowed[:spoilt, :spoilt] = noisy.together
     allowed[spoilt:, :spoilt] = False
     return Peers(allowed, F.pad(peers.before, (spoilt, 0, spoilt, 0)))

@@ -63,11 +63,12 @@ class TopKQueries(nn.Module):
     Neighbours see the same object: what is the largest of its 3×3 cells in some class comes before
     all else (peaks, as in arXiv 1904.07850, section 4), so that queries begin apart.
 
-    Every token of a level begins with a square box around its centre, twice as large from each
-    level to the next coarser one, and moves it.
+    Every token of a level begins with a box of the canvas' shape around its centre, twice as large
+    from each level to the next coarser one, and moves it. A batch that is padded has a larger
+    canvas than each of its images, and larger boxes.
     """
 
-    smallest = 0.08  # side of a box of the finest level, as a fraction of the canvas
+    smallest = 0.08  # sides of a box of the finest level, as fractions of the canvas
 
     def __init__(self, num_queries: int, dim: int, logits: int) -> None:
         super().__init__()

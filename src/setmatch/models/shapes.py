@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "ffn": tuple(FFNS),
     "batch_norm": tuple(NORMS),
 }
-MAY_BE_0 = ("dropout", "encoder_layers", "no_object_weight")
+MAY_BE_0 = ("dropout", "encoder_layers")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _check(preset: str, key: str, value: object, default: object) -> None:
     kinds = (int, float) if isinstance(default, float) else (int,)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise ConfigError(f"{what} must be of type {type(default).__name__}")
-    if value < (0 if key in MAY_BE_0 else 1):
+    if value < 0 or (value == 0 and key not in MAY_BE_0):
         raise ConfigError(f"{what} is too small")
     if key == "dropout" and value >= 1:
         raise ConfigError(f"{what} must be below 1")

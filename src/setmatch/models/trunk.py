@@ -31,9 +31,12 @@ class ResidualBlock(nn.Module):
 
 
 class SmallTrunk(nn.Module):
-    """A stem of stride 4, then a stage per width; the last `levels` stages are the levels."""
+    """A stem of stride 4, then a stage per width; the last `levels` stages are the levels.
 
-    def __init__(self, widths: tuple[int, int, int, int], blocks: int = 1, levels: int = 3) -> None:
+    A stage is one block, and leaves room in the names of its weights for more.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int], levels: int = 3) -> None:
         super().__init__()
         first = widths[0]
         self.stem = nn.Sequential(
@@ -44,7 +47,7 @@ class SmallTrunk(nn.Module):
         )
         inputs = (first, *widths[:-1])
         self.stages = nn.ModuleList(
-            _stage(channels, width, blocks, stride=1 if index == 0 else 2)
+            nn.Sequential(ResidualBlock(channels, width, stride=1 if index == 0 else 2))
             for index, (channels, width) in enumerate(zip(inputs, widths, strict=True))
         )
         self.channels = widths[-levels:]
@@ -78,8 +81,3 @@ class NanoTrunk(nn.Module):
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Return the one feature map."""
         return (self.layers(pixels.contiguous(memory_format=torch.channels_last)),)
-
-
-def _stage(channels: int, width: int, blocks: int, stride: int) -> nn.Sequential:
-    first = ResidualBlock(channels, width, stride)
-    return nn.Sequential(first, *(ResidualBlock(width, width, 1) for _ in range(blocks - 1)))

@@ -10,13 +10,12 @@ from setmatch.train.curves.live import LivePage
 from setmatch.train.display import Display
 from setmatch.train.faults import Origin
 from setmatch.train.learner import Learned
-from setmatch.train.log import CommaSeparated, JsonLines, Logger, Row, read_rows
+from setmatch.train.log import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
 from setmatch.train.meter import Meter, Skips, listed, refuse_to_go_on
 from setmatch.train.plan import Plan
 from setmatch.train.runtime import Runtime
 from setmatch.train.watch import WATCH, Remark, Watch
 
-LOG = "log.jsonl"
 TABLE = "log.csv"
 
 

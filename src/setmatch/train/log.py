@@ -13,6 +13,7 @@ from typing import Protocol
 
 from setmatch.files import whole_file
 
+LOG = "log.jsonl"
 Value = str | int | float | None
 Row = Mapping[str, Value]
 
@@ -69,22 +70,29 @@ class CommaSeparated:
             aside.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def read_rows(path: Path, last_step: int) -> list[Row]:
-    """Return the rows of a log up to `last_step`: what came later is about to be done again.
+def read_log(path: Path) -> tuple[list[Row], list[int]]:
+    """Return the rows of a log, and the numbers of its lines that cannot be read.
 
-    A line that a killed process left unfinished is dropped; a log that is not there has no rows.
+    A killed process leaves such a line at the end. A log that is not there has no rows.
     """
-    if not path.exists():
-        return []
     rows: list[Row] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    broken: list[int] = []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
             row = json.loads(line)
         except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(step := row.get("step"), int) and step <= last_step:
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and "kind" in row:
             rows.append(row)
-    return rows
+        else:
+            broken.append(number)
+    return rows, broken
+
+
+def read_rows(path: Path, last_step: int) -> list[Row]:
+    """Return the rows of a log up to `last_step`: what came later is about to be done again."""
+    return [row for row in read_log(path)[0] if int(row["step"] or 0) <= last_step]
 
 
 def _line(row: Row) -> str:

@@ -33,16 +33,11 @@ class Pair:
     bits: int
 
 
-def look_of(pixels: UInt8[Tensor, "3 H W"]) -> Look:
-    """Return how an RGB picture looks, whatever its size and compression."""
-    return looks_of(pixels)[0]
-
-
 def looks_of(pixels: UInt8[Tensor, "3 H W"]) -> tuple[Look, Look]:
     """Return how an RGB picture looks as it is, and how it looks in a mirror.
 
-    A bit of the hash says whether one of 8 by 8 places is brighter than its right neighbour
-    (difference hash: N. Krawetz, "Kind of Like That", 2013).
+    Its size and compression hardly matter. A bit of the hash says whether one of 8 by 8 places is
+    brighter than its right neighbour (difference hash: N. Krawetz, "Kind of Like That", 2013).
     """
     grey = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
     # Reducing first, by whole factors, makes large photographs cheap.

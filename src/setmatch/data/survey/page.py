@@ -53,10 +53,8 @@ def write_page(survey: Survey, path: Path) -> None:
 
 
 def _verdict(survey: Survey) -> str:
-    mend = sum(finding.severity == "mend" for finding in survey.findings)
-    if mend:
-        things = "thing" if mend == 1 else "things"
-        return f'<b class="mend">{mend:,} {things} must be mended by hand.</b>'
+    if survey.to_mend:
+        return f'<b class="mend">{survey.to_mend}.</b>'
     return '<b class="good">Nothing must be mended by hand.</b>'
 
 

@@ -29,7 +29,7 @@ from setmatch.structures import Preprocessing
 
 # Presets by name: models are none of this layer's business.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
-_PUBLISHED_QUERIES = 100
+PUBLISHED_QUERIES = 100
 _SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)  # more than in a run of minutes: epochs end a planned one
 _MANY_SMALL = 1 / 3
 # Fine-tuning the published method, and the fast-converging family, even from nothing: LOG.md has
@@ -103,8 +103,8 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
     overrides, weights, reasons = (_fine_tuning if has_gpu else _learning)(training)
     usual = usual_objects(training)
     # Published queries are worth more than a few fresh ones beside them.
-    enough = has_gpu and usual <= _PUBLISHED_QUERIES
-    queries = _PUBLISHED_QUERIES if enough else queries_for(training)
+    enough = has_gpu and usual <= PUBLISHED_QUERIES
+    queries = PUBLISHED_QUERIES if enough else queries_for(training)
     batch = overrides["train.batch_size"]
     wanted = _STEPS if has_gpu else _STEPS_OF_SMALL
     epochs = min(max(math.ceil(wanted * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])

@@ -22,13 +22,12 @@ from setmatch.data.readable import PROBED, find_unreadable, sample
 from setmatch.data.survey.facts import Facts, facts_of, objects_of
 from setmatch.data.survey.findings import Finding, findings_of, grouped, require_trainable
 from setmatch.data.survey.pictures import SAMPLE, Picture, Twins, alike, open_pictures
-from setmatch.data.survey.plan import Plan, make_plan
+from setmatch.data.survey.plan import PUBLISHED_QUERIES, Plan, make_plan
 from setmatch.errors import DataError
 from setmatch.structures import Preprocessing
 
 _SPLITS = ("train", "val", "test")
 _UNION = "trainval"  # of train and val, by the definition of VOC, so that sharing images is no leak
-_PUBLISHED_QUERIES = 100
 _RECIPE = "plan.yaml"
 Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
 
@@ -73,15 +72,19 @@ class Survey:
 
     def require_sound(self) -> None:
         """Raise NeedsMending when something must be mended by hand."""
+        if self.to_mend:
+            raise NeedsMending(f"{self.data}: {self.to_mend}, see above")
+
+    @property
+    def to_mend(self) -> str:
+        """Say how many things must be mended by hand; nothing where none must."""
         count = sum(finding.severity == "mend" for finding in self.findings)
-        if count:
-            things = "thing" if count == 1 else "things"
-            raise NeedsMending(f"{self.data}: {count} {things} must be mended by hand, see above")
+        return f"{count:,} thing{'s' * (count != 1)} must be mended by hand" if count else ""
 
     @property
     def needs_mending(self) -> bool:
         """Say whether something must be mended by hand."""
-        return any(finding.severity == "mend" for finding in self.findings)
+        return bool(self.to_mend)
 
     def to_json(self) -> dict[str, Any]:
         """Return all facts, every single finding and the plan as plain values."""
@@ -133,7 +136,7 @@ def survey(
         findings += _untrainable(training)
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
     findings += findings_of(
-        splits, _PUBLISHED_QUERIES if plan is None else plan.num_queries, preprocessing
+        splits, PUBLISHED_QUERIES if plan is None else plan.num_queries, preprocessing
     )
     opened = _open_pictures(splits, None if all_images else SAMPLE, progress)
     findings += [finding for each in opened.values() for pic in each for finding in pic.findings]

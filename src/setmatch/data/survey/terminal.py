@@ -149,22 +149,18 @@ def _group(group: Group) -> Iterator[RenderableType]:
 def _plan(plan: Plan) -> Iterator[RenderableType]:
     yield Text("Plan", style="bold")
     for reason in (*plan.reasons, f"time: {expected_time(plan)}"):
-        yield _indented(f"[cyan]•[/] {escape(reason)}", 2)
+        yield _indented(escape(reason), 2, "[cyan]•[/] ")
     yield Padding(
         Syntax(plan.to_yaml().rstrip(), "yaml", background_color="default", word_wrap=True),
         (1, 0, 1, 4),
     )
 
 
-def _indented(markup: str, columns: int) -> RenderableType:
-    """Return a line whose continuation hangs two columns further in."""
+def _indented(markup: str, columns: int, bullet: str = "") -> RenderableType:
+    """Return a line whose continuation hangs as far in as its text begins."""
     hanging = Table.grid()
     hanging.add_column(width=columns)
+    hanging.add_column()
     hanging.add_column(overflow="fold")  # a long path would lose its end, which is the file's name
-    first, _, rest = markup.partition(" ")
-    if first.endswith("•[/]"):
-        hanging.add_column(overflow="fold")
-        hanging.add_row("", f"{first} ", rest)
-    else:
-        hanging.add_row("", markup)
+    hanging.add_row("", bullet, markup)
     return hanging

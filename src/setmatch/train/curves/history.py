@@ -1,14 +1,12 @@
 """What the log of a run tells about its course."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.errors import ConfigError
-from setmatch.train.log import Row
+from setmatch.train.log import LOG, Row, read_log
 
-LOG = "log.jsonl"
 RECIPE = "recipe.yaml"
 Points = list[tuple[float, float]]  # step, value
 
@@ -80,18 +78,7 @@ def read_history(run: Path, name: str = "") -> History:
         )
     if not path.exists() and not (run / RECIPE).exists():
         raise ConfigError(f"{run}: no run; a run has a {RECIPE} and a {LOG}, which training writes")
-    rows: list[Row] = []
-    broken: list[int] = []
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and "kind" in row:
-            rows.append(row)
-        else:
-            broken.append(number)
+    rows, broken = read_log(path)
     if not rows:
         what = f"none of its {len(broken)} log lines can be read" if broken else "no log line yet"
         raise ConfigError(f"{run}: {what}; the first is written after the first step of training")
