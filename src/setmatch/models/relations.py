@@ -57,7 +57,7 @@ class Relations(nn.Module):
 
 
 def _linear(layer: nn.Linear, planes: Float[Tensor, "B C N"]) -> Float[Tensor, "B D N"]:
-    """Apply a layer to the planes of all pairs: rows of seven numbers take twice the time."""
+    """Apply a layer to the planes of all pairs: rows of seven numbers take up to twice the time."""
     weight = layer.weight.expand(planes.shape[0], -1, -1)
     return torch.baddbmm(layer.bias[:, None], weight, planes)
 

@@ -75,17 +75,12 @@ def build_optimizer(
     assert set(groups) <= set(rates), f"the groups of a detector are {', '.join(rates)}"
     by_muon = ["matrices"] if settings.muon_lr else []
 
-    def chosen(names: Sequence[str]) -> list[dict[str, Any]]:
-        found = []
-        for name in names:
-            if groups.get(name):
-                lr = getattr(settings, rates[name])
-                group = {"name": name, "setting": rates[name], "lr": lr, "full_lr": lr}
-                found.append({"params": list(groups[name]), **group})
-        return found
+    def group(name: str) -> dict[str, Any]:
+        lr = getattr(settings, rates[name])
+        return {"params": list(groups[name]), "setting": rates[name], "lr": lr, "full_lr": lr}
 
-    adamw = chosen([name for name in rates if name not in by_muon])
-    muon = chosen(by_muon)
+    adamw = [group(name) for name in rates if name not in by_muon and groups.get(name)]
+    muon = [group(name) for name in by_muon if groups.get(name)]
     decay = settings.weight_decay
     optimizers: list[SkippingAdamW | Muon] = []
     if adamw:
