@@ -71,8 +71,8 @@ FAMILY = (
     *("train.muon_lr=0.001", "train.minutes=0.027", "train.micro_batch=1"),
     *("data.short_side_px=256", "data.long_side_px=256"),
     *("train.grown=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
-    # By 0, 2 and 3 losses agree, but rounding makes gradients jump, as beside a kink, and weights are
-    # 2e-5 to 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
+    # By 0, 2 and 3 losses agree, but rounding makes gradients jump, as beside a kink, and weights
+    # are 2e-5 to 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
     "train.seed=1",
 )
 
