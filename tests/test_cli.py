@@ -94,6 +94,8 @@ def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str])
         (["train", "data", "--out", "run", "--weigths", "x"], "Did you mean --weights?"),
         (["train", "data"], "--out"),
         (["train", "--out", "run"], "DATA"),
+        (["predict", "a.jpg"], "predict: --model is missing: Published name"),
+        (["predict", "a.jpg", "--model"], "predict: --model lacks its value: Published name"),
         (["train", "data", "--out", "run", "--epochs", "many"], "many"),
         (["train", "data", "more", "--out", "run"], "more"),
         (["convert", "a", "b", "--to", "pickle"], "pickle"),

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 import setmatch
 from setmatch.cli.compare import ablate, compare
@@ -74,7 +74,20 @@ def _sentence(error: Exception) -> str:
     """Say in one line what an error says."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MissingArgumentError) and error.command_chain:
+        return _what_is_missing(error.command_chain[0], error)
     return " ".join(str(error).split())
+
+
+def _what_is_missing(verb: str, error: MissingArgumentError) -> str:
+    """Say which word a command line lacks, what it would be, and where the others are told."""
+    missing = error.argument
+    assert missing is not None, "cyclopts says which it is"
+    told = app[verb].assemble_argument_collection(parse_docstring=True)
+    meaning = next(each.parameter.help for each in told if each.name == missing.name)
+    given = error.keyword or any(token.keyword for token in missing.tokens)
+    lacks = "lacks its value" if given else "is missing"
+    return f"{verb}: {missing.name} {lacks}: {meaning} (setmatch {verb} --help tells all)"
 
 
 def _warn(
