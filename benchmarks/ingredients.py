@@ -54,6 +54,8 @@ INGREDIENTS = Study(
         Arm("drop instead of cosine", ("train.schedule=drop",)),
         Arm("no augmentation", ("data.augment=none",)),
         Arm("mirrored alone", ("data.augment=flip",)),
+        Arm("pictures in their full size from the start", ("train.grown=0",)),
+        Arm("weight decay of 1e-4", ("train.weight_decay=1e-4",)),
         Arm("as many queries for any data", ("model.queries_by_data=false",)),
     ),
     AS_IT_IS,
