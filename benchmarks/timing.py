@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from setmatch.train.runtime import choose_precision
+
 
 def side_by_side(
     contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
@@ -34,10 +36,11 @@ def circumstances() -> dict[str, str]:
     git = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=10"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else _processor()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "commit": commit,
-        "machine": device,
+        "machine": torch.cuda.get_device_name() if device.type == "cuda" else _processor(),
+        "auto_precision": str(choose_precision("auto", device)).removeprefix("torch."),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -55,7 +55,8 @@ def table(found: Sequence[Result]) -> str:
         "Steps are epochs for YOLO. CPU minutes are those of the whole training command, start and",
         "what it evaluates included; runs of one commit were made side by side. A core whose other",
         "thread is busy takes half as many steps in them. Everyone has one thread; with AMX, a",
-        "unit for matrices, all of them compute in bfloat16 that can.",
+        "unit for matrices, all of them compute in bfloat16 that can. (float32) tells of a core",
+        "without a unit for bfloat16.",
         "",
     ]
     return "\n".join(lines)
@@ -96,8 +97,9 @@ def _reached(runs: Sequence[Result]) -> str:
 
 def _row(runs: Sequence[Result]) -> str:
     tops, tests = [best(run) for run in runs], [run["test"] for run in runs if run["test"]]
+    single = any(run.get("auto_precision") == "float32" for run in runs)
     cells = [
-        runs[0]["name"],
+        runs[0]["name"] + " (float32)" * single,
         ", ".join(str(run["seed"]) for run in runs),
         _spread([top["AP"] for top in tops]),
         _spread([top["AP50"] for top in tops]),

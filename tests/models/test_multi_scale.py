@@ -173,7 +173,7 @@ def test_what_is_not_valid_is_never_seen():
     assert torch.equal(before, after)
 
 
-def test_top_k_takes_peaks_first_and_ties_do_no_harm():
+def test_top_k_takes_peaks_first():
     """Each token at most once; fewer tokens than queries give fewer queries."""
     memory = _memory(((2, 5), (1, 1)), 8)
     queries = TopKQueries(4, 8, 3)
@@ -191,10 +191,19 @@ def test_top_k_takes_peaks_first_and_ties_do_no_harm():
         owed = (logits - 1000 * surpassed).amax(1).topk(4).indices
         assert torch.equal(chosen.logits[image], logits[owed])
     assert chosen.content.requires_grad is False
-    tied = Memory(torch.ones(2, 11, 8), None, memory.shapes, memory.extent)
-    boxes = queries(tied).cxcywh
-    assert all(len(image.unique(dim=0)) == 4 for image in boxes)
     assert TopKQueries(50, 8, 3)(memory).cxcywh.shape == (2, 11, 4)
+
+
+def test_cells_that_tie_surpass_each_other_nowhere():
+    """Of a plateau all cells are peaks but those beside a likelier one; none is chosen twice."""
+    queries = TopKQueries(4, 8, 1)
+    logits = torch.tensor([1.0, 1.0, 3.0, 1.0, 1.0, 1.0])[None, :, None]
+    chosen = queries.priority(logits, ((1, 6),)).topk(4).indices
+    assert sorted(chosen[0].tolist()) == [0, 2, 4, 5]
+    flat = Memory(torch.ones(2, 6, 8), None, ((1, 6),), torch.ones(2, 2))
+    first, second = queries(flat).cxcywh
+    assert len(first.unique(dim=0)) == 4
+    assert torch.equal(first, second)  # alike images, the same choice
 
 
 def test_what_lies_off_the_image_is_chosen_last_and_surpasses_nothing():
@@ -332,8 +341,8 @@ def test_every_parameter_learns_from_any_batch(counts: tuple[int, int]):
     assert without == []
 
 
-def test_padding_changes_answers_only_through_the_trunk():
-    """Boxes of a padded image are fractions of the image, not of the canvas."""
+def test_a_padded_image_covers_its_part_of_the_canvas():
+    """Its extent says which, by which boxes become fractions of the image; padding adds no token."""
     model = _model().eval()
     model.backbone = torch.nn.Identity()
     levels = [torch.randn(1, c, 16 // s, 24 // s) for c, s in zip((64, 128, 128), (2, 4, 8))]

@@ -34,7 +34,7 @@ class Denoising(nn.Module):
     """Contrastive denoising (arXiv 2203.03605, section 3.3, after arXiv 2203.01305).
 
     A positive's corners move by less than half of `box_noise` box sides and it must find back; a
-    negative's move by more and it must answer "nothing". A share of the labels lies.
+    negative's move by more and it must answer "nothing". A share of the labels is drawn by chance.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Denoising(nn.Module):
         boxes = self._move(boxes, negative) * torch.cat([extent, extent], dim=1)[:, None]
         group = place // (2 * most)
         return Noisy(
-            self.embedding(self._lie(slots, real)),
+            self.embedding(self._guessed(slots, real)),
             torch.where(real[..., None], boxes, 0.5),
             real,
             group[:, None] == group[None],
@@ -81,10 +81,9 @@ class Denoising(nn.Module):
             _assignment(rows, [len(target) for target in targets], groups, most, slots.device),
         )
 
-    def _lie(self, slots: Tensor, real: Tensor) -> Tensor:
-        lies = (torch.rand(slots.shape, device=slots.device) < self.label_noise) & real
-        other = torch.randint_like(slots, self.num_classes)
-        return torch.where(lies, other, slots)
+    def _guessed(self, slots: Int[Tensor, "B Q"], real: Bool[Tensor, "B Q"]) -> Int[Tensor, "B Q"]:
+        guessed = (torch.rand(slots.shape, device=slots.device) < self.label_noise) & real
+        return torch.where(guessed, torch.randint_like(slots, self.num_classes), slots)
 
     def _move(
         self, cxcywh: Float[Tensor, "B Q 4"], negative: Bool[Tensor, " Q"]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 class Average:
     """Averages all parameters and floating buffers of a model, in float32.
 
-    The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step (as in torchvision's and
-    timm's averages), so that the random start is soon forgotten, and weights are on average those
-    of a tenth of the steps ago, however long the run. `decay` ends that: 0.998 holds the average
-    to 500 steps back from the 4,490th on.
+    The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step (as in TensorFlow's
+    moving averages with `num_updates`), so that the random start is soon forgotten, and weights are
+    on average those of a tenth of the steps ago, however long the run. `decay` ends that: 0.998
+    holds the average to 500 steps back from the 4,490th on.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
