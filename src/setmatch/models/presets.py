@@ -46,6 +46,7 @@ from setmatch.structures import Card
 
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
+NARROW = (32, 64, 128, 128)  # channels of the trunk of setmatch_n, at strides 4, 8, 16 and 32
 
 
 def detr_r50(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
@@ -120,7 +121,7 @@ def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) ->
 
 def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     """The smallest of the fast-converging family: a trunk of its own, made for a CPU."""
-    return _multi_scale(SmallTrunk((32, 64, 128, 128)), num_classes, shape)
+    return _multi_scale(SmallTrunk(NARROW), num_classes, shape)
 
 
 def setmatch_s(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
@@ -142,7 +143,7 @@ def setmatch_timm(num_classes: int, shape: TimmShape = TimmShape()) -> Detector:
 
 def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     """The smallest of the fast-converging family, with a mask for every query."""
-    return _panoptic_multi_scale(SmallTrunk((32, 64, 128, 128), levels=4), num_classes, shape)
+    return _panoptic_multi_scale(SmallTrunk(NARROW, levels=4), num_classes, shape)
 
 
 def setmatch_s_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
