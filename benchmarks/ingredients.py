@@ -49,7 +49,7 @@ INGREDIENTS = Study(
         Arm("loss after the last layer alone", ("loss.auxiliary=false",)),
         Arm("no GIoU", ("loss.giou=0", "matching.giou=0")),
         Arm("no L1", ("loss.l1=0", "matching.l1=0")),
-        *map(_adamw, ("5e-4", "1e-3", "2e-3", "4e-3")),
+        *map(_adamw, ("5e-4", "1e-3", "2e-3", "4e-3", "8e-3", "1.6e-2")),
         Arm("float32", ("train.precision=float32",)),
         Arm("drop instead of cosine", ("train.schedule=drop",)),
         Arm("no augmentation", ("data.augment=none",)),
