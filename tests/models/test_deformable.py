@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memories import memory_of
 
+from memories import memory_of
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.hybrid import Memory
 

@@ -1,8 +1,8 @@
 """Queries chosen by the image: peaks first, ties apart, padding never before the image."""
 
 import torch
-from memories import memory_of
 
+from memories import memory_of
 from setmatch.models.hybrid import Memory
 from setmatch.models.queries import TopKQueries
 
