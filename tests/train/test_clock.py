@@ -11,7 +11,7 @@ from setmatch.config import TrainSettings
 from setmatch.train import loop
 from setmatch.train.clock import Clock
 from setmatch.train.journal import Journal
-from setmatch.train.plan import Plan
+from setmatch.train.plan import make_plan
 from setmatch.train.signals import Stopped
 
 
@@ -113,7 +113,7 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
 @pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
 def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
     """Ten of a hundred seconds for 60 images: as long as for the 60 that were learnt from."""
-    plan = Plan(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
+    plan = make_plan(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
     assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
     # A checkpoint is written all the same: no evaluation begins without one.
     assert plan.saves(14, before_s=9.5, after_s=10.0)

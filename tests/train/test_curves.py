@@ -14,9 +14,9 @@ from setmatch.train.curves.charts import chart, short
 from setmatch.train.curves.history import read_histories, read_history
 from setmatch.train.curves.live import LivePage
 from setmatch.train.curves.panels import Line, Panel, panels, thinned
-from setmatch.train.plan import Plan
+from setmatch.train.plan import make_plan
 
-PLAN = Plan(100, TrainSettings(epochs=10, batch_size=10))
+PLAN = make_plan(100, TrainSettings(epochs=10, batch_size=10))
 
 
 @pytest.fixture(scope="module")

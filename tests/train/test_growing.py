@@ -8,7 +8,7 @@ from setmatch.data.loader import Minibatch
 from setmatch.masks import PackedMasks
 from setmatch.structures import Batch, Target
 from setmatch.train.growing import share_of_sides, shrunk
-from setmatch.train.plan import Plan
+from setmatch.train.plan import make_plan
 
 from .tiny import (
     CrashError,
@@ -44,20 +44,20 @@ def _middle(height, width):
 )
 def test_sides_grow_evenly_and_then_stay(progress, share):
     """Half the sides at first, all of them from the part of the run that the recipe names."""
-    plan = Plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
     assert share_of_sides(0.0, 0.6) == 0.5
     assert plan.share_of_sides(round(progress * plan.steps)) == pytest.approx(share)
 
 
 def test_the_first_step_shows_what_memory_the_last_will_need():
     """A GPU that cannot hold whole pictures says so at once, not when they have grown."""
-    plan = Plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
     assert plan.share_of_sides(0) == 1.0
 
 
 def test_by_the_clock_sides_grow_with_the_time():
     """What counts is the time that is over, not the steps."""
-    plan = Plan(100, TrainSettings(minutes=1.0, grown=0.5))
+    plan = make_plan(100, TrainSettings(minutes=1.0, grown=0.5))
     assert [plan.share_of_sides(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
         0.5,
         0.75,
@@ -68,7 +68,7 @@ def test_by_the_clock_sides_grow_with_the_time():
 
 def test_without_the_setting_nothing_is_shrunk():
     """The published recipe shows pictures in one size, from the first step on."""
-    plan = Plan(100, TrainSettings())
+    plan = make_plan(100, TrainSettings())
     whole = minibatch((128, 192))
     assert plan.share_of_sides(0) == 1.0
     assert shrunk(whole, plan.share_of_sides(0)) is whole

@@ -17,7 +17,7 @@ from setmatch.train.optim import (
     learning_rates,
     set_learning_rates,
 )
-from setmatch.train.plan import Plan
+from setmatch.train.plan import make_plan
 from setmatch.train.runtime import Runtime
 
 
@@ -138,7 +138,7 @@ def test_the_average_reaches_back_a_tenth_of_its_run_or_500_steps(steps, ago):
 def test_every_epoch_ends_once(images, batch_size, epochs, every):
     """Whatever the sizes, epochs end in order, all of them, and the last step evaluates."""
     settings = TrainSettings(epochs=epochs, batch_size=batch_size, evaluate_every=every)
-    plan = Plan(images, settings)
+    plan = make_plan(images, settings)
     ended = [plan.ended(step) for step in range(plan.steps)]
     assert ended == sorted(ended)
     assert ended[-1] == epochs
@@ -151,14 +151,14 @@ def test_every_epoch_ends_once(images, batch_size, epochs, every):
 
 def test_published_schedule_drops_once():
     """Full rate until the drop epoch, a tenth from then on."""
-    plan = Plan(10, TrainSettings(epochs=6, batch_size=4, drop_epoch=4))
+    plan = make_plan(10, TrainSettings(epochs=6, batch_size=4, drop_epoch=4))
     factors = [plan.lr_factor(step) for step in range(plan.steps)]
     assert factors == [1.0] * 10 + [0.1] * 5
 
 
 def test_cosine_warms_up_and_ends_near_zero():
     """Linear up to 1 over the warm-up, then falling all the way."""
-    plan = Plan(10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10))
+    plan = make_plan(10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10))
     factors = [plan.lr_factor(step) for step in range(plan.steps)]
     assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert factors[9:] == sorted(factors[9:], reverse=True)
@@ -167,15 +167,15 @@ def test_cosine_warms_up_and_ends_near_zero():
 
 def test_every_micro_batch_has_its_own_seed():
     """Seeds are distinct and a pure function of the recipe's seed, the step and the place in it."""
-    plan = Plan(10, TrainSettings(seed=3))
+    plan = make_plan(10, TrainSettings(seed=3))
     seeds = {plan.seed(step, part) for step in range(50) for part in range(4)}
     assert len(seeds) == 200
-    assert plan.seed(7, 1) == Plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
+    assert plan.seed(7, 1) == make_plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
 
 
 def test_by_the_clock_everything_follows_the_time():
     """Warm-up, cosine, ten evaluations and the end depend on the seconds spent, not on steps."""
-    plan = Plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
+    plan = make_plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.by_clock
     factors = [plan.lr_factor(7, spent_s) for spent_s in (0.0, 0.6, 1.2, 30.0, 59.9)]
     assert 0 < factors[0] < factors[1] < factors[2]
@@ -189,7 +189,7 @@ def test_by_the_clock_everything_follows_the_time():
 
 def test_evaluations_that_take_long_become_rare():
     """By the clock three hundredths of the time go to evaluations; the first is always due."""
-    plan = Plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
+    plan = make_plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.evaluates(5, 5.5, 6.5)
     assert not plan.evaluates(5, 11.5, 12.5, evaluating_s=1.0)
     assert plan.evaluates(5, 35.5, 36.5, evaluating_s=1.0)

@@ -20,7 +20,7 @@ from setmatch.train.introduction import introduction, origin_of
 from setmatch.train.journal import Journal
 from setmatch.train.micro_batch import at_once
 from setmatch.train.optim import learning_rates, set_learning_rates
-from setmatch.train.plan import Plan
+from setmatch.train.plan import make_plan
 from setmatch.train.probe import Probe
 from setmatch.train.runtime import Runtime
 from setmatch.train.signals import Stopped, StopRequest, agreed_signal
@@ -39,7 +39,7 @@ class Training:
         self.settings = start.recipe.train
         self.at_once = at_once(self.settings, runtime)
         unseen = 0 if start.validation is None else len(start.validation)
-        self.plan = Plan(len(start.training), self.settings, unseen)
+        self.plan = make_plan(len(start.training), self.settings, unseen)
         self.learner = build_learner(start, runtime)
         self.first, self.saved = 0, -1  # steps done when this began, and when last saved
         progress = Progress()

@@ -7,7 +7,9 @@ alone; by the clock it is one of the step and of `spent_s`, the seconds of train
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,8 +24,8 @@ ENDLESS = 10**12
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long a run over `images` training images takes, and what happens at each step.
+class Plan(ABC):
+    """What happens at each step of a run over `images` training images; see `make_plan`.
 
     Evaluations answer `unseen` images.
     """
@@ -32,23 +34,41 @@ class Plan:
     settings: TrainSettings
     unseen: int = 0
 
-    @property
-    def by_clock(self) -> bool:
-        """True when minutes end the run, not epochs."""
-        return self.settings.minutes > 0
+    by_clock: ClassVar[bool]  # True where minutes end the run, not epochs
 
     @property
+    @abstractmethod
     def steps(self) -> int:
-        """Return the number of optimiser steps at most; the last may reach into one more epoch."""
-        if self.by_clock:
-            return ENDLESS
-        return math.ceil(self.settings.epochs * self.images / self.settings.batch_size)
+        """Return the number of optimiser steps at most."""
 
+    @abstractmethod
     def progress(self, step: int, spent_s: float) -> float:
         """Return how much of the run lies before `step`, 0 to 1."""
-        if self.by_clock:
-            return min(1.0, spent_s / (60 * self.settings.minutes))
-        return step / self.steps
+
+    @abstractmethod
+    def evaluates(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    ) -> bool:
+        """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
+
+        Evaluations before took `evaluating_s` in all.
+        """
+
+    @abstractmethod
+    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+        """Say whether something worth a checkpoint ends with `step`."""
+
+    @abstractmethod
+    def warmup(self, step: int, spent_s: float) -> float:
+        """Return the share of their learning rates that `step` has, 1 after the warm-up."""
+
+    @abstractmethod
+    def dropped(self, step: int, spent_s: float) -> bool:
+        """Say whether `step` comes after the drop of the published schedule."""
+
+    @abstractmethod
+    def along_cosine(self, step: int, spent_s: float) -> float:
+        """Return how much of the half cosine lies before `step`, 0 to 1."""
 
     def over(self, step: int, spent_s: float) -> bool:
         """Say whether the run ends before `step`."""
@@ -60,47 +80,12 @@ class Plan:
 
     def ended(self, step: int) -> int:
         """Return how many epochs have ended after `step`."""
-        if step + 1 >= self.steps:
-            return self.settings.epochs
-        return (step + 1) * self.settings.batch_size // self.images
-
-    def evaluates(
-        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
-    ) -> bool:
-        """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
-
-        By epochs every n of them and after the last step; by the clock at every tenth, as long as
-        the evaluations before, `evaluating_s` in all, took little of its time. Before any did, as
-        long as it will not take much: no image takes longer to answer than to learn from.
-        """
-        if self.by_clock:
-            return self._tenth_ends(step, before_s, after_s) and self._affords(
-                step, after_s, evaluating_s
-            )
-        every = self.settings.evaluate_every
-        due = self.ended(step) // every > self.ended(step - 1) // every
-        return due or step + 1 == self.steps
-
-    def _tenth_ends(self, step: int, before_s: float, after_s: float) -> bool:
-        before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
-        return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
-
-    def _affords(self, step: int, after_s: float, evaluating_s: float) -> bool:
-        if evaluating_s:
-            return evaluating_s <= CLOCK_EVALUATING * after_s
-        foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
-        return foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
+        return self.epoch(step + 1)
 
     def saves(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
-        """Say whether a checkpoint is due after `step`: every n steps, and with evaluations.
-
-        By epochs also when one ends; by the clock they may be shorter than a checkpoint takes.
-        """
-        if (step + 1) % self.settings.checkpoint_every == 0:
-            return True
-        if self.by_clock:  # at every tenth, whether its evaluation can be afforded or not
-            return self._tenth_ends(step, before_s, after_s)
-        return self.ended(step) > self.ended(step - 1) or self.evaluates(step)
+        """Say whether a checkpoint is due after `step`: every n steps, and when a stage ends."""
+        due = (step + 1) % self.settings.checkpoint_every == 0
+        return due or self.stage_ends(step, before_s, after_s)
 
     def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a log line is due after `step`: every n steps and with every checkpoint.
@@ -113,22 +98,13 @@ class Plan:
     def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
         """Return what the learning rates are multiplied by at `step`.
 
-        Linear warm-up, then a drop to a tenth at `drop_epoch` (published; by the clock after two
-        thirds of the time) or a half cosine to 0.
+        Linear warm-up, then a drop to a tenth (published) or a half cosine to 0.
         """
-        settings, progress = self.settings, self.progress(step, spent_s)
-        if self.by_clock:
-            # Not from 0: the first step would be wasted.
-            warmup = min(1.0, (progress + 1e-3) / CLOCK_WARMUP)
+        if self.settings.schedule == "drop":
+            late = 0.1 if self.dropped(step, spent_s) else 1.0
         else:
-            warmup = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
-        if settings.schedule == "drop":
-            late = progress >= 2 / 3 if self.by_clock else self.epoch(step) >= settings.drop_epoch
-            return warmup * (0.1 if late else 1.0)
-        if not self.by_clock:
-            span = max(1, self.steps - settings.warmup_steps)
-            progress = min(1.0, max(0, step - settings.warmup_steps) / span)
-        return warmup * 0.5 * (1 + math.cos(math.pi * progress))
+            late = 0.5 * (1 + math.cos(math.pi * self.along_cosine(step, spent_s)))
+        return self.warmup(step, spent_s) * late
 
     def share_of_sides(self, step: int, spent_s: float = 0.0) -> float:
         """Return the share of their full sides that pictures have at `step`.
@@ -147,3 +123,102 @@ class Plan:
         """
         sequence = np.random.SeedSequence([self.settings.seed, step, part])
         return int(sequence.generate_state(1, np.uint64)[0])
+
+
+@dataclass(frozen=True)
+class ByEpochs(Plan):
+    """A run of a number of epochs, in which the step alone says what is due."""
+
+    by_clock = False
+
+    @property
+    def steps(self) -> int:
+        """Return as many as the images of all epochs fill; the last may reach into one more."""
+        return math.ceil(self.settings.epochs * self.images / self.settings.batch_size)
+
+    def progress(self, step: int, spent_s: float) -> float:
+        """Return the share of the steps that are done."""
+        return step / self.steps
+
+    def ended(self, step: int) -> int:
+        """Return how many epochs have ended after `step`, never more than the run has."""
+        return min(self.settings.epochs, super().ended(step))
+
+    def evaluates(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    ) -> bool:
+        """Say so every n epochs and after the last step."""
+        every = self.settings.evaluate_every
+        due = self.ended(step) // every > self.ended(step - 1) // every
+        return due or step + 1 == self.steps
+
+    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+        """Say so when an epoch ends, and with evaluations."""
+        return self.ended(step) > self.ended(step - 1) or self.evaluates(step)
+
+    def warmup(self, step: int, spent_s: float) -> float:
+        """Return 1 from the start where there are no warm-up steps."""
+        return min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
+
+    def dropped(self, step: int, spent_s: float) -> bool:
+        """Say so from `drop_epoch` on."""
+        return self.epoch(step) >= self.settings.drop_epoch
+
+    def along_cosine(self, step: int, spent_s: float) -> float:
+        """Return how much of it: it begins where the warm-up ends."""
+        warmup = self.settings.warmup_steps
+        return min(1.0, max(0, step - warmup) / max(1, self.steps - warmup))
+
+
+@dataclass(frozen=True)
+class ByClock(Plan):
+    """A run of a number of minutes, in which the time that is spent says what is due."""
+
+    by_clock = True
+
+    @property
+    def steps(self) -> int:
+        """Return more than any run takes: the clock ends it."""
+        return ENDLESS
+
+    def progress(self, step: int, spent_s: float) -> float:
+        """Return the share of the time that is spent."""
+        return min(1.0, spent_s / (60 * self.settings.minutes))
+
+    def evaluates(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    ) -> bool:
+        """Say so at every tenth, as long as the evaluations before took little of its time.
+
+        Before any did, as long as it will not take much: no image takes longer to answer than to
+        learn from.
+        """
+        if not self.stage_ends(step, before_s, after_s):
+            return False
+        if evaluating_s:
+            return evaluating_s <= CLOCK_EVALUATING * after_s
+        foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
+        return foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
+
+    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+        """Say so at every tenth: an epoch may be shorter than a checkpoint takes."""
+        before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
+        return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
+
+    def warmup(self, step: int, spent_s: float) -> float:
+        """Return it not from 0: the first step would be wasted."""
+        return min(1.0, (self.progress(step, spent_s) + 1e-3) / CLOCK_WARMUP)
+
+    def dropped(self, step: int, spent_s: float) -> bool:
+        """Say so after two thirds of the time, as the published 300 epochs drop after 200."""
+        return self.progress(step, spent_s) >= 2 / 3
+
+    def along_cosine(self, step: int, spent_s: float) -> float:
+        """Return how much of it: it is as long as the run."""
+        return self.progress(step, spent_s)
+
+
+def make_plan(images: int, settings: TrainSettings, unseen: int = 0) -> Plan:
+    """Return the plan by the clock where `settings` has minutes, by epochs where not."""
+    kind = ByClock if settings.minutes > 0 else ByEpochs
+    return kind(images, settings, unseen)
