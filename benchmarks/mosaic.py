@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from setmatch.criterion import Normaliser
 from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.hybrid import _extent
+from setmatch.models.hybrid import extent_of
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.objective import Lesson, Objective
 from setmatch.structures import Batch, Stream, Target
@@ -38,7 +38,7 @@ def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Targ
         size = pixels[:, :, rows, columns].shape[-2:]
         small = F.interpolate(batch.pixels, size=size, mode="bilinear", antialias=True)
         pixels[:, :, rows, columns] = small.roll(-number, dims=0)
-    extents = _extent(batch)
+    extents = extent_of(batch)
     found = tuple(
         _joined(
             [

@@ -61,7 +61,7 @@ class HybridEncoder(nn.Module):
             torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
             torch.cat(flat, dim=1) if flat else None,
             tuple((level.shape[-2], level.shape[-1]) for level in maps),
-            _extent(batch),
+            extent_of(batch),
         )
 
     def _attend(
@@ -84,6 +84,7 @@ def _touched_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor
     return cells[:, 0] > 0
 
 
-def _extent(batch: Batch) -> Float[Tensor, "B 2"]:
+def extent_of(batch: Batch) -> Float[Tensor, "B 2"]:
+    """Return the share of the canvas' width and height that each image covers."""
     covered = batch.valid.float()
     return torch.stack([covered[:, 0].mean(1), covered[:, :, 0].mean(1)], dim=1)
