@@ -24,7 +24,7 @@ from setmatch.data.survey.queries import queries_for
 from setmatch.models.presets import MODELS
 from setmatch.models.published import PUBLISHED
 from setmatch.structures import Categories
-from setmatch.train.plan import Plan as Schedule
+from setmatch.train.plan import make_plan as schedule
 
 
 def index_of(images: int, objects: int, size_px: tuple[int, int], side_px: float) -> Index:
@@ -74,7 +74,7 @@ def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: flo
     assert settings.micro_batch == "auto" or settings.batch_size % settings.micro_batch == 0
     assert 30 <= plan.num_queries <= 900
     assert plan.num_queries >= objects
-    assert plan.steps == Schedule(images, settings).steps
+    assert plan.steps == schedule(images, settings).steps
     assert plan.hours is None
     assert len(plan.reasons) == 5
 
