@@ -55,19 +55,19 @@ class Plan(ABC):
         """
 
     @abstractmethod
-    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+    def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
         """Say whether something worth a checkpoint ends with `step`."""
 
     @abstractmethod
-    def warmup(self, step: int, spent_s: float) -> float:
+    def _warmup(self, step: int, spent_s: float) -> float:
         """Return the share of their learning rates that `step` has, 1 after the warm-up."""
 
     @abstractmethod
-    def dropped(self, step: int, spent_s: float) -> bool:
+    def _dropped(self, step: int, spent_s: float) -> bool:
         """Say whether `step` comes after the drop of the published schedule."""
 
     @abstractmethod
-    def along_cosine(self, step: int, spent_s: float) -> float:
+    def _along_cosine(self, step: int, spent_s: float) -> float:
         """Return how much of the half cosine lies before `step`, 0 to 1."""
 
     def over(self, step: int, spent_s: float) -> bool:
@@ -85,7 +85,7 @@ class Plan(ABC):
     def saves(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a checkpoint is due after `step`: every n steps, and when a stage ends."""
         due = (step + 1) % self.settings.checkpoint_every == 0
-        return due or self.stage_ends(step, before_s, after_s)
+        return due or self._stage_ends(step, before_s, after_s)
 
     def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
         """Say whether a log line is due after `step`: every n steps and with every checkpoint.
@@ -101,10 +101,10 @@ class Plan(ABC):
         Linear warm-up, then a drop to a tenth (published) or a half cosine to 0.
         """
         if self.settings.schedule == "drop":
-            late = 0.1 if self.dropped(step, spent_s) else 1.0
+            late = 0.1 if self._dropped(step, spent_s) else 1.0
         else:
-            late = 0.5 * (1 + math.cos(math.pi * self.along_cosine(step, spent_s)))
-        return self.warmup(step, spent_s) * late
+            late = 0.5 * (1 + math.cos(math.pi * self._along_cosine(step, spent_s)))
+        return self._warmup(step, spent_s) * late
 
     def share_of_sides(self, step: int, spent_s: float = 0.0) -> float:
         """Return the share of their full sides that pictures have at `step`.
@@ -152,19 +152,19 @@ class ByEpochs(Plan):
         due = self.ended(step) // every > self.ended(step - 1) // every
         return due or step + 1 == self.steps
 
-    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+    def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
         """Say so when an epoch ends, and with evaluations."""
         return self.ended(step) > self.ended(step - 1) or self.evaluates(step)
 
-    def warmup(self, step: int, spent_s: float) -> float:
+    def _warmup(self, step: int, spent_s: float) -> float:
         """Return 1 from the start where there are no warm-up steps."""
         return min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
 
-    def dropped(self, step: int, spent_s: float) -> bool:
+    def _dropped(self, step: int, spent_s: float) -> bool:
         """Say so from `drop_epoch` on."""
         return self.epoch(step) >= self.settings.drop_epoch
 
-    def along_cosine(self, step: int, spent_s: float) -> float:
+    def _along_cosine(self, step: int, spent_s: float) -> float:
         """Return how much of it: it begins where the warm-up ends."""
         warmup = self.settings.warmup_steps
         return min(1.0, max(0, step - warmup) / max(1, self.steps - warmup))
@@ -193,27 +193,27 @@ class ByClock(Plan):
         Before any did, as long as it will not take much: no image takes longer to answer than to
         learn from.
         """
-        if not self.stage_ends(step, before_s, after_s):
+        if not self._stage_ends(step, before_s, after_s):
             return False
         if evaluating_s:
             return evaluating_s <= CLOCK_EVALUATING * after_s
         foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
         return foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
 
-    def stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
+    def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
         """Say so at every tenth: an epoch may be shorter than a checkpoint takes."""
         before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
         return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
 
-    def warmup(self, step: int, spent_s: float) -> float:
+    def _warmup(self, step: int, spent_s: float) -> float:
         """Return it not from 0: the first step would be wasted."""
         return min(1.0, (self.progress(step, spent_s) + 1e-3) / CLOCK_WARMUP)
 
-    def dropped(self, step: int, spent_s: float) -> bool:
+    def _dropped(self, step: int, spent_s: float) -> bool:
         """Say so after two thirds of the time, as the published 300 epochs drop after 200."""
         return self.progress(step, spent_s) >= 2 / 3
 
-    def along_cosine(self, step: int, spent_s: float) -> float:
+    def _along_cosine(self, step: int, spent_s: float) -> float:
         """Return how much of it: it is as long as the run."""
         return self.progress(step, spent_s)
 
