@@ -16,7 +16,7 @@ from setmatch.cli import main
 from setmatch.data.loader import Seen, _TrainingSamples
 from setmatch.data.order import Place
 from setmatch.data.transforms import Augmentation
-from setmatch.structures import Target
+from setmatch.structures.batch import Target
 
 OFTEN = 60  # epochs
 sample = _TrainingSamples._sample

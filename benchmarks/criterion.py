@@ -20,7 +20,8 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
 from setmatch.matching import match
 from setmatch.scoring import Softmax
-from setmatch.structures import Predictions, Stream, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Predictions, Stream
 from timing import publish, side_by_side
 
 LAYERS, IMAGES, QUERIES, CLASSES, TARGETS = 6, 16, 100, 91, 330

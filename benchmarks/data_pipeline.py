@@ -22,7 +22,8 @@ from torchvision.transforms import functional as F
 from setmatch.data.images import read_image
 from setmatch.data.pictures import find_images
 from setmatch.data.transforms import Transform, training_transform
-from setmatch.structures import IMAGENET_MEAN, IMAGENET_STD, Batch, Preprocessing, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from timing import publish, side_by_side
 
 SIZES = range(480, 801, 32)

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union, xyxy_to_cxcywh
 from setmatch.criterion import Criterion, Losses, Normaliser
 from setmatch.matching import match
 from setmatch.models.detector import MultiScaleDetector
@@ -22,7 +21,9 @@ from setmatch.models.hybrid import Memory
 from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.structures import Assignment, Stream, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union, xyxy_to_cxcywh
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment, Stream
 from without import layers_of, logits_of, recomposed
 
 INNER = 15  # offsets on either side of zero, dense around it, up to half a box

@@ -20,7 +20,7 @@ from pycocotools.cocoeval import COCOeval
 
 from setmatch.data.index import Index
 from setmatch.evaluate.average_precision import Results, average_precision
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 from timing import publish
 
 CLASSES = 80

@@ -18,7 +18,8 @@ from setmatch.criterion import Criterion
 from setmatch.evaluate.compare.cost import multiply_adds
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 from setmatch.train.ema import Average
 from setmatch.train.optim import apply_gradients, build_optimizer
 from timing import publish, side_by_side

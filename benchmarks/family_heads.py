@@ -26,7 +26,7 @@ from setmatch.models.hybrid import Memory
 from setmatch.models.masks import AttentionMaskHead
 from setmatch.models.presets import MODELS, setmatch_n_panoptic
 from setmatch.models.shapes import NANO, MultiScaleShape
-from setmatch.structures import MasksOf
+from setmatch.structures.outputs import MasksOf
 from timing import publish
 
 LIGHT, PUBLISHED = "setmatch_n_panoptic", "setmatch_n_panoptic_attention"

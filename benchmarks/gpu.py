@@ -21,7 +21,9 @@ from setmatch.data.loader import Minibatch
 from setmatch.matching import match
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
-from setmatch.structures import Assignment, Batch, Card, Categories, Stream, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.outputs import Assignment, Stream
 from setmatch.train.ema import Average
 from setmatch.train.learner import Learner
 from setmatch.train.norms import NormStatistics

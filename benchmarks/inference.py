@@ -7,7 +7,8 @@ import torch
 from transformers import DetrConfig, DetrForObjectDetection
 
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
 from timing import publish, side_by_side
 
 SIZE = (800, 1066)

@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.mask_loss import focal_and_dice
-from setmatch.masks import PackedMasks
 from setmatch.models.masks import AttentionMaskHead, every_mask
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.packed_masks import PackedMasks
 from timing import publish, side_by_side
 
 BATCH, SIZE, OBJECTS, QUERIES, DIM, HEADS = 2, (480, 640), 10, 100, 256, 8

@@ -18,7 +18,8 @@ from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.hybrid import extent_of
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.objective import Lesson, Objective
-from setmatch.structures import Batch, Stream, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.outputs import Stream
 from without import recomposed
 
 SHARE = 0.5  # of the micro-batches

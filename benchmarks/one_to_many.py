@@ -20,7 +20,8 @@ from setmatch.models.queries import Proposals, TopKQueries
 from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.structures import Assignment, Predictions, Stream, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment, Predictions, Stream
 from without import layers_of, logits_of, recomposed
 
 REPEATS = 4  # of every target

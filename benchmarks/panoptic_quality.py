@@ -15,8 +15,8 @@ import torch
 
 from setmatch.data.rasters import numbered
 from setmatch.evaluate.panoptic_quality import added, panoptic_quality, tally
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 from timing import publish, side_by_side
 
 CLASSES, IMAGES, SEGMENTS = 133, 20, 12

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from setmatch.panoptic import panoptic_segments
 from setmatch.scoring import Softmax
-from setmatch.structures import Categories, Predictions
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
 from timing import publish, side_by_side
 
 SLOTS, CLASSES, THINGS = 100, 250, 91

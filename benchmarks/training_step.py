@@ -24,7 +24,8 @@ def ours(precision: str) -> Callable[[], object]:
     from setmatch.config import LossWeights, MatchCosts, TrainSettings
     from setmatch.criterion import Criterion
     from setmatch.models.presets import build
-    from setmatch.structures import Batch, Card, Categories, Target
+    from setmatch.structures.batch import Batch, Target
+    from setmatch.structures.metadata import Card, Categories
     from setmatch.train.optim import apply_gradients, build_optimizer
 
     device = _device()

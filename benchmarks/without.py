@@ -16,7 +16,8 @@ from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.scoring import Focal
-from setmatch.structures import Assignment, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment
 
 
 class NoDenoising(nn.Module):

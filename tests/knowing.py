@@ -7,7 +7,9 @@ from setmatch.data.images import read_image
 from setmatch.data.transforms import prepare
 from setmatch.models.detector import Detector
 from setmatch.scoring import Softmax
-from setmatch.structures import Batch, Card, Predictions, Preprocessing, Stream
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Preprocessing
+from setmatch.structures.outputs import Predictions, Stream
 
 SIDE = 64
 

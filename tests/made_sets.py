@@ -7,7 +7,7 @@ import numpy as np
 
 from setmatch.data.index import Index
 from setmatch.evaluate.average_precision import Results
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 def index_of(

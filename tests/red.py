@@ -8,7 +8,9 @@ from torch import nn
 
 from setmatch.models.detector import Detector
 from setmatch.scoring import Softmax
-from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.outputs import Predictions, Stream
 
 RED_OR_NOT = Categories((3, 8), ("red", "not red"))
 

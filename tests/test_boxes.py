@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import generalized_box_iou
 
-from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
+from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 
 
 def _boxes(seed: int, count: int) -> torch.Tensor:

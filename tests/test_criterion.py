@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion, Normaliser
-from setmatch.masks import PackedMasks
 from setmatch.matching import Matching, begin_match
+from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.scoring import Counts, Matches, Softmax
-from setmatch.structures import Assignment, Predictions, Stream, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment, Predictions, Stream
+from setmatch.structures.packed_masks import PackedMasks
 
 CLASSES = 4
 CRITERION = Criterion(Softmax(), MatchCosts(), LossWeights())

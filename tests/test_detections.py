@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.structures import Categories, Detections
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
 
 HOLES = Categories((3, 7, 90), ("cat", None, "dog"))
 SIZE_PX = (480, 640)

@@ -6,8 +6,9 @@ import torch
 from PIL import Image, ImageFont
 
 from setmatch.draw import colour_of, draw, draw_segments
-from setmatch.segments import Segments
-from setmatch.structures import Categories, Detections
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
 

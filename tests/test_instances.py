@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from setmatch.postprocess import detections, instances
 from setmatch.scoring import Focal, Softmax
-from setmatch.structures import Categories, Predictions
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
 
 CATEGORIES = Categories((3, 7), ("cat", "dog"))
 

@@ -7,7 +7,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from setmatch import mask_loss
 from setmatch.mask_loss import focal_and_dice
-from setmatch.masks import PackedMasks
+from setmatch.structures.packed_masks import PackedMasks
 
 
 def _masks(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

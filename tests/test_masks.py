@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.masks import PackedMasks, on_one_canvas
+from setmatch.structures.packed_masks import PackedMasks, on_one_canvas
 
 
 @given(st.integers(0, 4), st.integers(1, 9), st.integers(1, 40), st.integers(0, 9))

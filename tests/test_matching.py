@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from setmatch.config import MatchCosts
 from setmatch.matching import match, pairwise_cost
 from setmatch.scoring import Focal, Scoring, Softmax, Varifocal
-from setmatch.structures import Target
+from setmatch.structures.batch import Target
 
 SCORING, COSTS = Softmax(), MatchCosts()
 

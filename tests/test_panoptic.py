@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from setmatch.panoptic import panoptic_segments
 from setmatch.scoring import Focal, Softmax
-from setmatch.segments import Segments
-from setmatch.structures import Categories, Predictions
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
+from setmatch.structures.segments import Segments
 
 GOLDEN = Path(__file__).parent / "parity" / "golden"
 CLASSES = 12

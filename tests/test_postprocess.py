@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from setmatch.postprocess import detections
 from setmatch.scoring import Softmax
-from setmatch.structures import Categories, Predictions
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
 
 THREE = Categories((1, 2, 7), ("cat", "dog", None))
 SIZES_PX = [(480, 640), (100, 50)]

@@ -16,7 +16,8 @@ from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.finding import Found
 from setmatch.models.presets import build
 from setmatch.predict import predict
-from setmatch.structures import Card, Detections, Preprocessing
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Card, Preprocessing
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 from contestants.track import Finish, Track, best_of, marked, scored, write_json
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.data.images import read_image
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.errors import DataError
-from setmatch.structures import Detections, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.structures.batch import Target
+from setmatch.structures.detections import Detections
 from setmatch.train.runtime import choose_precision
 
 PROGRAM = Path(__file__).parents[1] / "peer.py"

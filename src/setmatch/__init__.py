@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from setmatch.models.weights import load as load
     from setmatch.models.weights import save as save
     from setmatch.predict import predict as predict
-    from setmatch.structures import Batch as Batch
-    from setmatch.structures import Categories as Categories
-    from setmatch.structures import Detections as Detections
-    from setmatch.structures import Predictions as Predictions
-    from setmatch.structures import Stream as Stream
-    from setmatch.structures import Target as Target
+    from setmatch.structures.batch import Batch as Batch
+    from setmatch.structures.batch import Target as Target
+    from setmatch.structures.detections import Detections as Detections
+    from setmatch.structures.metadata import Categories as Categories
+    from setmatch.structures.outputs import Predictions as Predictions
+    from setmatch.structures.outputs import Stream as Stream
     from setmatch.train.run import train as train
 
     __version__: str

@@ -12,8 +12,11 @@ from setmatch.models.detector import Detector
 from setmatch.panoptic import panoptic_segments
 from setmatch.postprocess import detections, instances
 from setmatch.scoring import Scoring
-from setmatch.segments import Segments
-from setmatch.structures import Batch, Categories, Detections, Predictions
+from setmatch.structures.batch import Batch
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
+from setmatch.structures.segments import Segments
 
 
 @contextmanager

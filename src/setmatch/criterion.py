@@ -7,13 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.mask_loss import focal_and_dice
-from setmatch.masks import on_one_canvas
 from setmatch.matching import begin_match
+from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
 from setmatch.scoring import Counts, Matches, Scoring
-from setmatch.structures import Assignment, MasksOf, Predictions, Stream, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment, MasksOf, Predictions, Stream
+from setmatch.structures.packed_masks import on_one_canvas
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int32, Int64
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from setmatch.segments import Segments
-from setmatch.structures import Detections
+from setmatch.structures.detections import Detections
+from setmatch.structures.segments import Segments
 
 Colour = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont

@@ -17,8 +17,10 @@ from setmatch.data.transforms import prepare
 from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError, DataError
 from setmatch.models.detector import Detector
-from setmatch.segments import Segments
-from setmatch.structures import Batch, Detections, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.segments import Segments
 
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.masks import PackedMasks
+from setmatch.structures.packed_masks import PackedMasks
 
 AT_ONCE_PX = 2**16  # of masks in full size at any time: what a processor's cache can hold
 ALPHA = 0.25  # how much a pixel of the object weighs, of 1; gamma is 2

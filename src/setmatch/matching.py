@@ -10,10 +10,11 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from setmatch.boxes import cxcywh_to_xyxy, generalized_iou
 from setmatch.config import MatchCosts
+from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from setmatch.scoring import Scoring
-from setmatch.structures import Assignment, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment
 
 NEVER = 1e6  # the cost of a pair whose cost is not a number: far above any real one, still finite
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.scoring import Counts
-from setmatch.structures import Target
+from setmatch.structures.batch import Target
 
 
 @runtime_checkable

@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from setmatch.enlarge import enlarged
+from setmatch.ops.mask_resize import enlarged
 from setmatch.scoring import Scoring
-from setmatch.segments import Segments
-from setmatch.structures import Categories, Predictions
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
+from setmatch.structures.segments import Segments
 
 _LEAST_PX = 5  # of a segment
 _NEAR = 3e-7  # logits nearer than this may have equal probabilities in float32

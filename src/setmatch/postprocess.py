@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from setmatch.boxes import cxcywh_to_xyxy
-from setmatch.enlarge import enlarged
-from setmatch.masks import PackedMasks
+from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.ops.mask_resize import enlarged
 from setmatch.scoring import Scoring
-from setmatch.structures import Categories, Detections, Predictions
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
+from setmatch.structures.packed_masks import PackedMasks
 
 
 @torch.no_grad()

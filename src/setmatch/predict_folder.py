@@ -18,7 +18,7 @@ from setmatch.errors import DataError
 from setmatch.files import require_folder, whole_file
 from setmatch.finding import Terms, find
 from setmatch.models.detector import Detector
-from setmatch.segments import Segments
+from setmatch.structures.segments import Segments
 
 _FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
 

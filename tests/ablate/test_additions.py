@@ -3,15 +3,16 @@
 import pytest
 import torch
 
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
 from setmatch.models.hybrid import Memory
 from setmatch.models.presets import setmatch_n
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
+from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.scoring import Varifocal
-from setmatch.structures import Assignment, Batch, Predictions, Stream, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.outputs import Assignment, Predictions, Stream
 
 SMALL = MultiScaleShape(dim=32, heads=4, ffn_dim=32, num_queries=5, decoder_layers=2)
 

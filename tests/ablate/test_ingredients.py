@@ -8,7 +8,8 @@ from setmatch.config import LossWeights, MatchCosts, load_recipe
 from setmatch.criterion import Criterion, Normaliser
 from setmatch.models.presets import build
 from setmatch.scoring import Varifocal
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 
 NAMES = Categories((1, 2), ("one", "two"))
 EXCHANGED = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.index import Index
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 def generated(images: int, boxes: int) -> Index:

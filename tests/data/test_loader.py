@@ -17,7 +17,7 @@ from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
 from setmatch.data.opening import open_dataset
 from setmatch.data.order import TrainingOrder, accumulation
 from setmatch.errors import ConfigError, DataError
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 IMAGES = 11
 PREPROCESSING = Preprocessing(64, 108)

@@ -12,7 +12,7 @@ from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.survey.check import check_data
 from setmatch.errors import DataError
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 from setmatch.train.start import begin, open_run
 
 

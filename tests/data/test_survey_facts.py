@@ -14,7 +14,7 @@ from setmatch.data.survey.facts import Histogram, Spread, facts_of, objects_of, 
 from setmatch.data.survey.findings import findings_of, grouped, require_trainable
 from setmatch.data.transforms import evaluation_px
 from setmatch.errors import DataError
-from setmatch.structures import Categories, Preprocessing
+from setmatch.structures.metadata import Categories, Preprocessing
 
 BOXES = st.tuples(*[st.floats(-50, 150)] * 2, *[st.floats(0, 100)] * 2)
 

@@ -23,7 +23,7 @@ from setmatch.data.survey.plan import (
 from setmatch.data.survey.queries import queries_for
 from setmatch.models.presets import MODELS
 from setmatch.models.published import PUBLISHED
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 from setmatch.train.plan import make_plan as schedule
 
 

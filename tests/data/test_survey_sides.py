@@ -9,7 +9,7 @@ from setmatch.config import DataSettings, load_recipe
 from setmatch.data.index import Index
 from setmatch.data.survey.sides import SIDES_PX, legible_side_px, preprocessing_of, settled
 from setmatch.errors import ConfigError
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 AUTO = DataSettings(short_side_px="auto", long_side_px="auto")
 

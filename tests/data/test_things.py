@@ -8,7 +8,7 @@ import pytest
 from setmatch.data.index import Index
 from setmatch.data.things import things_only
 from setmatch.errors import DataError
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 def _index(stuff: frozenset[int]) -> Index:

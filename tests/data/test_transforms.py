@@ -12,7 +12,6 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
 from torchvision.tv_tensors import Image as Picture
 
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.data.transforms import (
     CropSides,
     Light,
@@ -24,8 +23,10 @@ from setmatch.data.transforms import (
     training_transform,
 )
 from setmatch.errors import ConfigError
-from setmatch.masks import PackedMasks
-from setmatch.structures import Preprocessing, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.structures.batch import Target
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.packed_masks import PackedMasks
 
 SMALL = Preprocessing(160, 267)
 

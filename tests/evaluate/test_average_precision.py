@@ -15,7 +15,8 @@ from made_sets import index_of, random_set, results_of
 from setmatch.data.index import Index
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
-from setmatch.structures import Categories, Detections
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
 
 NUMBERS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 

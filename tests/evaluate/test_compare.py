@@ -21,7 +21,8 @@ from setmatch.evaluate.compare.page import write_page
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.models.weights import save
-from setmatch.structures import Batch, Card, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Preprocessing
 
 SMALL = {"dim": 16, "heads": 2, "ffn_dim": 16, "num_queries": 8, "denoising_queries": 4}
 QUICK = {"rounds": 1, "batch_size": 1, "workers": 0, "short_side_px": 64}

@@ -20,7 +20,9 @@ from setmatch.evaluate import Report, evaluate
 from setmatch.evaluate.saved import evaluate_saved
 from setmatch.models.detector import Detector
 from setmatch.scoring import Softmax
-from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing, Stream
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.outputs import Predictions, Stream
 from together import in_processes
 
 KNOWN = Categories((1, 5, 6), ("blue", None, "red"))

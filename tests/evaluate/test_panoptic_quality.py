@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setmatch.evaluate.panoptic_quality import added, panoptic_quality, tally
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 CLASSES = 4
 CATEGORIES = Categories((1, 2, 7, 9), ("cat", "dog", "sky", "sea"), frozenset({2, 3}))

@@ -8,7 +8,7 @@ from torch import nn
 
 from setmatch.models.detector import GlobalDetector, MultiScaleDetector
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 NAMES = Categories((1, 2), ("cat", "dog"))
 ROWS, COLUMNS = 3, 5

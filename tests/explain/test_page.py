@@ -14,7 +14,7 @@ from setmatch.explain import explain
 from setmatch.explain.page import page_facts
 from setmatch.explain.record import Maps
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 LIMIT_BYTES = 8_000_000
 # How much of the picture each cell of the model lets through, read in the middle of the cell.

@@ -13,7 +13,8 @@ from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.models.presets import build
 from setmatch.postprocess import detections
 from setmatch.scoring import Focal, Softmax
-from setmatch.structures import Batch, Card, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Preprocessing
 
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 16, "num_queries": 7}
 

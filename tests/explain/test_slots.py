@@ -12,7 +12,7 @@ from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explain import QueryStudy, study_queries
 from setmatch.explain.slot_figure import dot_colours, slot_figure
-from setmatch.structures import Card
+from setmatch.structures.metadata import Card
 
 IMAGES = 40
 

@@ -10,7 +10,7 @@ from PIL import Image
 import setmatch as sm
 from setmatch.cli import main
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 
 @pytest.fixture(scope="module")

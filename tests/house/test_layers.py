@@ -135,7 +135,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
         ("setmatch.predict", "from setmatch.draw import draw"),
         ("setmatch.cli", "import setmatch"),
         (
-            "setmatch.boxes",
+            "setmatch.ops.boxes",
             "if TYPE_CHECKING:\n    from setmatch.train import loop\nelse:\n    import numpy",
         ),
     ],

@@ -7,7 +7,8 @@ from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.models.weights import convert, save
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
 
 PETS = Categories((3, 7), ("cat", "dog"))
 

@@ -15,7 +15,8 @@ from setmatch.models.presets import build
 from setmatch.models.published_baselines import BASELINE_WEIGHTS
 from setmatch.models.start import starting_point
 from setmatch.models.weights import load, save
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
 
 PETS = Categories((3, 7), ("cat", "dog"))
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from setmatch.data.scenes import write_scenes
 from setmatch.errors import WeightsError
 from setmatch.models.start import starting_point
 from setmatch.models.weights import BUNDLED, bundled
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 MOST_BYTES = 2 * 2**20
 

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from setmatch.models.compact import compact, expand
 from setmatch.models.presets import build
 from setmatch.models.weights import convert, load, save
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(-30, 30), st.integers(0, 99))

@@ -13,7 +13,8 @@ from torch.export import Dim, export
 
 from setmatch.models.detector import Detector
 from setmatch.models.presets import MODELS, build
-from setmatch.structures import Batch, Card, Categories
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}

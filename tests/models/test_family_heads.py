@@ -9,11 +9,11 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
 from setmatch.data.scenes import write_scenes
-from setmatch.masks import PackedMasks
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.presets import MODELS
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.structures import Batch, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.packed_masks import PackedMasks
 
 SHAPE = MultiScaleShape(dim=32, heads=4, ffn_dim=48, num_queries=7, denoising_queries=4)
 

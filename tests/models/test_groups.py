@@ -3,7 +3,7 @@
 import pytest
 
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 APART = {
     "backbone.stem.0.0",

@@ -5,10 +5,11 @@ import torch
 
 from setmatch.config import load_recipe
 from setmatch.criterion import Criterion
-from setmatch.masks import PackedMasks
 from setmatch.models.denoising import MOST, Denoising
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.packed_masks import PackedMasks
 
 NAMES = Categories((1, 2, 3), ("a", "b", "c"))
 QUERIES = 7

@@ -11,7 +11,8 @@ from setmatch.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.masks import AT_ONCE, convolve_grown
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 
 PETS = Categories((3, 7, 20), ("cat", "dog", "parrot"))
 SMALL = {

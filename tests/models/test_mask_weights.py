@@ -8,7 +8,9 @@ import torch
 import setmatch
 from setmatch.models.presets import build
 from setmatch.models.weights import convert, save
-from setmatch.structures import Batch, Card, Categories, Predictions, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.outputs import Predictions
 
 SMALL = {
     "dim": 32,

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
 from setmatch.models.denoising import Denoising
 from setmatch.models.heads import BoxStep
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 
 NAMES = Categories((0, 1, 2), ("a", "b", "c"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 7, "denoising_queries": 20}

@@ -16,7 +16,8 @@ from setmatch.models.backbone import FrozenNormConv2d, frozen_resnet
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
 from setmatch.models.position import LearnedPosition, SinePosition
 from setmatch.models.presets import MODELS, build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}

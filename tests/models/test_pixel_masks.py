@@ -5,11 +5,12 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion
-from setmatch.masks import PackedMasks
 from setmatch.models.detector import Detector
 from setmatch.models.pixel_masks import sides_beyond
 from setmatch.models.presets import build
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.packed_masks import PackedMasks
 
 PETS = Categories((3, 7, 20), ("cat", "dog", "parrot"))
 

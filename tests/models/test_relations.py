@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.models.attention import Attention
 from setmatch.models.relations import SMALLEST, Peers, Relations
+from setmatch.ops.boxes import cxcywh_to_xyxy
 
 BOXES = torch.tensor(
     [[[0.5, 0.5, 0.4, 0.2], [0.5, 0.5, 0.4, 0.2], [0.6, 0.5, 0.1, 0.8], [0.1, 0.1, 1e-4, 0.3]]]

@@ -13,7 +13,8 @@ from setmatch.models.presets import build
 from setmatch.models.start import starting_point
 from setmatch.models.timm_trunk import HalvedByMean, TimmTrunk
 from setmatch.models.weights import save
-from setmatch.structures import Batch, Card, Categories, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 6}

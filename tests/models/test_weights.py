@@ -15,7 +15,8 @@ from setmatch.models import published
 from setmatch.models.presets import MODELS, build
 from setmatch.models.start import starting_point
 from setmatch.models.weights import convert, save
-from setmatch.structures import Batch, Card, Categories, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 SMALL = {
     "dim": 32,

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.models import resnet50
 
 import setmatch
-from setmatch.structures import Batch
+from setmatch.structures.batch import Batch
 
 
 class Reference(nn.Module):

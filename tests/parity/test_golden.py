@@ -10,13 +10,15 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.criterion import Criterion, Losses
-from setmatch.masks import PackedMasks
 from setmatch.matching import match
 from setmatch.models import layouts
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.postprocess import detections
-from setmatch.structures import Batch, Card, Categories, Predictions, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.outputs import Predictions
+from setmatch.structures.packed_masks import PackedMasks
 
 from .formula_weights import formula_images, formula_targets, formula_tensor
 

@@ -9,7 +9,8 @@ from transformers.utils import logging as transformers_logging
 
 import setmatch
 from setmatch.models.weights import convert
-from setmatch.structures import Batch, Predictions
+from setmatch.structures.batch import Batch
+from setmatch.structures.outputs import Predictions
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()

@@ -18,7 +18,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 import setmatch
 from setmatch.criterion import Normaliser
 from setmatch.models.baselines import own_losses, sizes_of
-from setmatch.structures import Batch, Target
+from setmatch.structures.batch import Batch, Target
 
 BASELINE = ("model.preset=tiny_baseline", "model.arguments={}")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 from setmatch.train.best import Run, keep_if_best
 
 

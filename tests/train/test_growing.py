@@ -5,8 +5,8 @@ import torch
 
 from setmatch.config import TrainSettings
 from setmatch.data.loader import Minibatch
-from setmatch.masks import PackedMasks
-from setmatch.structures import Batch, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.packed_masks import PackedMasks
 from setmatch.train.growing import share_of_sides, shrunk
 from setmatch.train.plan import make_plan
 

@@ -20,7 +20,7 @@ from setmatch.data.index import Index, PanopticFiles, Repair
 from setmatch.data.outlines import Outlines
 from setmatch.data.parts import Part
 from setmatch.files import cache_folder
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 _FORMAT = 6  # of the kept files; to be raised with any change to what readers make of a data set
 _WORTH_S = 0.5  # what is read quicker is not kept

@@ -13,9 +13,10 @@ from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import take_rows
 from setmatch.data.rasters import numbered, outline_masks, read_segment_ids, segment_masks
 from setmatch.errors import DataError
-from setmatch.masks import PackedMasks
-from setmatch.segments import Segments
-from setmatch.structures import Categories, Target
+from setmatch.structures.batch import Target
+from setmatch.structures.metadata import Categories
+from setmatch.structures.packed_masks import PackedMasks
+from setmatch.structures.segments import Segments
 
 
 @dataclass(frozen=True)

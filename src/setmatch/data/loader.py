@@ -22,8 +22,9 @@ from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
 from setmatch.data.transforms import at_first, evaluation_px, prepare, training_transform
 from setmatch.data.workers import Workers, workers_for
 from setmatch.errors import DataError
-from setmatch.segments import Segments
-from setmatch.structures import Batch, Preprocessing, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.segments import Segments
 
 _GRACE_S = 30  # as long as cluster managers wait between SIGTERM and SIGKILL
 

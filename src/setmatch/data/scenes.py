@@ -32,8 +32,8 @@ from setmatch.data.scenery import (
 )
 from setmatch.data.stickers import Sticker, cut_out, stick
 from setmatch.errors import ConfigError, DataError
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 LANDSCAPE = Categories(
     tuple(range(1, len(CLASSES) + len(STUFF) + 1)),

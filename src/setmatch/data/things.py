@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from setmatch.data.index import Index
 from setmatch.data.ragged import offsets_of
 from setmatch.errors import DataError
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:

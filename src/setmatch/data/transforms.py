@@ -12,10 +12,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
-from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.errors import ConfigError
-from setmatch.masks import PackedMasks
-from setmatch.structures import Preprocessing, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.structures.batch import Target
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.packed_masks import PackedMasks
 
 # The boxes of an image, then its masks if they are wanted.
 Objects: TypeAlias = BoundingBoxes | Mask

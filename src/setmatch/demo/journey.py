@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 import setmatch as sm
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
@@ -23,6 +22,7 @@ from setmatch.files import whole_file
 from setmatch.finding import Found
 from setmatch.models.detector import Detector
 from setmatch.models.presets import find_preset
+from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.train.checkpoint import has_checkpoints, newest_good
 from setmatch.train.recipe import choose_recipe
 from setmatch.train.stages import lasting

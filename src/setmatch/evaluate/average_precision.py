@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from setmatch.data.index import Index
 from setmatch.errors import ConfigError, DataError
-from setmatch.structures import Categories, Detections
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
 
 AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # where each stands; boundaries at 32² and 96² pixels
 _RECALL_AT = (1, 10, 100)

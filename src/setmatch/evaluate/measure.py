@@ -30,7 +30,9 @@ from setmatch.evaluate.panoptic_quality import (
 from setmatch.evaluate.report import Report
 from setmatch.models.detector import Detector
 from setmatch.postprocess import detections as layer_detections
-from setmatch.structures import Categories, Detections, Predictions
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import Predictions
 
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
 Listener = Callable[[tuple[int, ...], Predictions], None]  # image ids of a batch, what was said

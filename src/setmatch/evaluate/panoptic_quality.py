@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float64, Int, Int64
 
 from setmatch.data.index import Index
 from setmatch.data.rasters import run_starts
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 
 @dataclass(frozen=True, eq=False)

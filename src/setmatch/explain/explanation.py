@@ -15,7 +15,9 @@ from setmatch.explain.record import Recording, record
 from setmatch.files import require_file, require_folder
 from setmatch.models.detector import Detector
 from setmatch.postprocess import detections
-from setmatch.structures import Batch, Card, Detections
+from setmatch.structures.batch import Batch
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Card
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.boxes import cxcywh_to_xyxy
 from setmatch.draw import Colour, colour_of, draw
 from setmatch.errors import ConfigError
 from setmatch.explain.explanation import Explanation
 from setmatch.explain.record import Beliefs, Maps, Points
 from setmatch.files import whole_file
-from setmatch.structures import Categories, Detections
+from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
 
 Point = tuple[float, float]  # x, y in pixels of the picture
 Share = Float32[np.ndarray, "H W"]  # of the attention's peak, 0..1

@@ -15,7 +15,8 @@ from setmatch.models.attention import Attention
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
 from setmatch.scoring import Scoring
-from setmatch.structures import Batch, Predictions
+from setmatch.structures.batch import Batch
+from setmatch.structures.outputs import Predictions
 
 
 @dataclass(frozen=True)

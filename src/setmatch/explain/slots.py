@@ -21,7 +21,7 @@ from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file
 from setmatch.models.detector import Detector, MultiScaleDetector
-from setmatch.structures import Card
+from setmatch.structures.metadata import Card
 
 _FEWEST = 10  # answers from which a habit can be told
 _SHARE = 0.8  # of a query's answers that are of one class

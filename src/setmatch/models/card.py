@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError
-from setmatch.structures import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 FORMAT = "setmatch-1"
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.hybrid import Memory
-from setmatch.models.precision import at_least_single
+from setmatch.ops.precision import at_least_single
 
 
 class DeformableAttention(nn.Module):

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from setmatch.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
-from setmatch.structures import Assignment, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Assignment
 
 MOST = 100  # targets of an image that are spoilt: each costs two queries that all look at all
 

@@ -18,16 +18,10 @@ from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.objective import Objective
 from setmatch.scoring import Scoring
-from setmatch.structures import (
-    Batch,
-    Card,
-    Categories,
-    Detections,
-    MasksOf,
-    Predictions,
-    Stream,
-    Target,
-)
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.outputs import MasksOf, Predictions, Stream
 
 SizesPx = Sequence[tuple[int, int]]  # height, width
 Reading = Callable[[Predictions, Scoring, Categories, SizesPx], list[Detections]]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.precision import at_least_single
+from setmatch.ops.precision import at_least_single
 
 RARE = (
     0.01  # how probable any class is of an untrained sigmoid head (arXiv 1708.02002, section 4.1)

@@ -22,7 +22,7 @@ from setmatch.models.layouts import (
 )
 from setmatch.models.original import require_published_parts
 from setmatch.models.published import COCO_PANOPTIC_SLOTS
-from setmatch.structures import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 ARGUMENTS = {
     "num_queries": "num_queries",

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from setmatch.models.encoder import EncoderLayer
 from setmatch.models.position import SinePosition
 from setmatch.models.trunk import ConvNorm
-from setmatch.structures import Batch
+from setmatch.structures.batch import Batch
 
 
 @dataclass(frozen=True)

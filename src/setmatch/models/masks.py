@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.precision import at_least_single
-from setmatch.structures import MasksOf
+from setmatch.ops.precision import at_least_single
+from setmatch.structures.outputs import MasksOf
 
 AT_ONCE = 10  # queries of every image whose masks are made together where all are wanted
 

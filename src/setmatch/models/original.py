@@ -23,7 +23,7 @@ from setmatch.models.layouts import (
     with_masks,
 )
 from setmatch.models.published import COCO_PANOPTIC_SLOTS, COCO_SLOTS, PUBLISHED
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 ARGUMENTS = {
     "num_queries": "num_queries",

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from setmatch.models.hybrid import Memory
 from setmatch.models.masks import in_this_precision
-from setmatch.models.precision import at_least_single
 from setmatch.models.trunk import ConvNorm
-from setmatch.structures import MasksOf
+from setmatch.ops.precision import at_least_single
+from setmatch.structures.outputs import MasksOf
 
 STEEP = 8.0  # logits that an untrained mask loses one box side away from its box
 

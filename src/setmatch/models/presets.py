@@ -42,7 +42,7 @@ from setmatch.models.shapes import (
 from setmatch.models.timm_trunk import TimmTrunk
 from setmatch.models.trunk import NanoTrunk, SmallTrunk
 from setmatch.scoring import Softmax, Varifocal
-from setmatch.structures import Card
+from setmatch.structures.metadata import Card
 
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32

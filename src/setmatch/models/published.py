@@ -10,7 +10,7 @@ from torch import Tensor
 
 from setmatch.errors import WeightsError
 from setmatch.files import cache_folder
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 @dataclass(frozen=True)

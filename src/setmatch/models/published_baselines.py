@@ -10,7 +10,7 @@ from torchvision.models.detection import (
 
 from setmatch.models.layouts import State
 from setmatch.models.published import COCO_NAMES, fetch_torchvision
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 BASELINE_WEIGHTS: dict[str, Any] = {
     "fasterrcnn_r50_fpn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
-from setmatch.models.precision import at_least_single
+from setmatch.ops.precision import at_least_single
 
 
 class LearnedQueries(nn.Module):

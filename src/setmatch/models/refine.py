@@ -8,8 +8,8 @@ from setmatch.models.attention import Attention, FeedForward, PostNorm, located
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.heads import BoxStep, ClassHead
 from setmatch.models.hybrid import Memory
-from setmatch.models.precision import at_least_single
 from setmatch.models.relations import Peers, Relations
+from setmatch.ops.precision import at_least_single
 
 
 class DeformableDecoderLayer(nn.Module):

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union
-from setmatch.models.precision import at_least_single
+from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
+from setmatch.ops.precision import at_least_single
 
 HIDDEN = 16
 SMALLEST = 1e-3  # of the canvas: a side that others are measured by is no smaller

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from setmatch.errors import ConfigError
 from setmatch.models.ablated import FFNS, POSITIONS
 from setmatch.models.baselines import NORMS
-from setmatch.structures import Card
+from setmatch.structures.metadata import Card
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "position": tuple(POSITIONS),

@@ -15,7 +15,7 @@ from setmatch.models.presets import box_preset, build
 from setmatch.models.published import fetch_torchvision
 from setmatch.models.timm_trunk import TimmTrunk
 from setmatch.models.weights import assemble, load
-from setmatch.structures import Card
+from setmatch.structures.metadata import Card
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)
 # Arguments that no weight depends on.

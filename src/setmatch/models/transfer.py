@@ -11,7 +11,7 @@ from torch import Tensor
 from setmatch.errors import WeightsError
 from setmatch.models.layouts import State
 from setmatch.models.presets import build
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from setmatch.models.presets import MODELS, build
 from setmatch.models.published import PUBLISHED, fetch, sha256_of
 from setmatch.models.published_baselines import BASELINE_WEIGHTS, read_baseline
 from setmatch.models.transfer import for_categories, for_queries
-from setmatch.structures import Card, Categories
+from setmatch.structures.metadata import Card, Categories
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as T
 
 from setmatch.data.loader import Minibatch
-from setmatch.masks import PackedMasks
-from setmatch.structures import Batch, Target
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.packed_masks import PackedMasks
 
 FIRST = 0.5  # of their sides, which pictures begin with
 CELL_PX = 32  # sides grow by whole cells of the coarsest features

@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.config import MatchCosts
 from setmatch.data.index import Index
 from setmatch.files import whole_file
 from setmatch.matching import match
 from setmatch.models.detector import Detector, GlobalDetector
-from setmatch.structures import Predictions, Target
+from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
+from setmatch.structures.batch import Target
+from setmatch.structures.outputs import Predictions
 
 ANSWERS = "probe.json"
 IMAGES = 32

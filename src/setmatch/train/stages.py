@@ -14,7 +14,7 @@ from setmatch.errors import ConfigError, WeightsError
 from setmatch.models import weights
 from setmatch.models.detector import Detector
 from setmatch.models.presets import box_preset
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 BOXES = "boxes"
 BOXES_SHARE = 2 / 3  # of the minutes of a run by the clock

@@ -20,7 +20,7 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.models import weights
 from setmatch.models.detector import Detector
 from setmatch.models.start import starting_point
-from setmatch.structures import Card, Preprocessing
+from setmatch.structures.metadata import Card, Preprocessing
 from setmatch.train.best import BEST
 from setmatch.train.checkpoint import (
     CHECKPOINTS,

@@ -19,7 +19,7 @@ from setmatch.evaluate.diagnosis.worst_segments import (
     worst_segments,
 )
 from setmatch.evaluate.panoptic_quality import Tally
-from setmatch.segments import Segments
+from setmatch.structures.segments import Segments
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from setmatch.data.index import Index, Repair
 from setmatch.data.outlines import Outlines
 from setmatch.data.ragged import offsets_of, pack
 from setmatch.data.repair import Rows, repair
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 _PLACES = re.compile(r"[/\\:\0]|\.\.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from setmatch.data.formats.assembly import file_wide
 from setmatch.data.index import Repair
 from setmatch.errors import DataError
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
 

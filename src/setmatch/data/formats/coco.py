@@ -21,7 +21,7 @@ from setmatch.data.index import Index, Repair
 from setmatch.data.outlines import Outlines, flaw_of_runs, from_rings, read_outlines
 from setmatch.data.repair import NO_ID, NO_LINE, Rows
 from setmatch.errors import DataError
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
 
 
 def read_coco(annotations: str | Path, images: str | Path | None = None) -> Index:

@@ -8,8 +8,8 @@ from typing import Any
 from PIL import Image
 
 from setmatch.files import whole_file
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 Record = Mapping[str, Any]
 

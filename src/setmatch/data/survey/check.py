@@ -23,7 +23,7 @@ from setmatch.data.survey.findings import (
     grouped,
 )
 from setmatch.files import whole_file
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 _SAID: Mapping[Severity, str] = {"mend": "mend this", "repaired": "repaired", "note": "note"}
 

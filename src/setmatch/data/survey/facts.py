@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from setmatch.data.index import Index
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 SMALL_PX, MEDIUM_PX = 32, 96  # COCO's limits: the sides of squares of that area
 _COMMON = 5  # image sizes that are listed

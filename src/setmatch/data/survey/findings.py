@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from setmatch.data.index import Index, Repair
 from setmatch.data.survey.facts import Objects, objects_of, scales
 from setmatch.errors import DataError
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 Severity = Literal["mend", "repaired", "note"]
 SEVERITIES: Mapping[Severity, str] = {

@@ -25,7 +25,7 @@ from setmatch.data.survey.sides import (
     seen_px,
     smallest_px,
 )
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: models are none of this layer's business.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"

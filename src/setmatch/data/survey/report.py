@@ -24,7 +24,7 @@ from setmatch.data.survey.findings import Finding, findings_of, grouped, require
 from setmatch.data.survey.pictures import SAMPLE, Picture, Twins, alike, open_pictures
 from setmatch.data.survey.plan import PUBLISHED_QUERIES, Plan, make_plan
 from setmatch.errors import DataError
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 _SPLITS = ("train", "val", "test")
 _UNION = "trainval"  # of train and val, by the definition of VOC, so that sharing images is no leak

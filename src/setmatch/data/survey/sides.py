@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from setmatch.config import DataSettings
 from setmatch.data.index import Index
 from setmatch.data.survey.facts import objects_of, scales
-from setmatch.structures import Preprocessing
+from setmatch.structures.metadata import Preprocessing
 
 SIDES_PX = (160, 192, 256, 320)  # to choose from, where a recipe leaves it to the data
 LEGIBLE_PX = 48  # three cells of the middle features

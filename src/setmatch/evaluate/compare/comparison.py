@@ -28,7 +28,8 @@ from setmatch.evaluate.measure import evaluate
 from setmatch.evaluate.report import Report
 from setmatch.evaluate.saved import read_detections
 from setmatch.files import whole_file
-from setmatch.structures import Batch, Preprocessing
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Preprocessing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ from setmatch.models.presets import MODELS, build
 from setmatch.models.published import COCO_SLOTS, PUBLISHED
 from setmatch.models.published_baselines import BASELINE_WEIGHTS
 from setmatch.models.weights import load
-from setmatch.structures import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 RANDOM = "random:"
 UNTRAINED = "random weights: speed only"

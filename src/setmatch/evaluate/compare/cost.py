@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from setmatch.asking import ask
 from setmatch.models.detector import Detector
-from setmatch.structures import Batch
+from setmatch.structures.batch import Batch
 
 WARM_UP = 1  # rounds that do not count
 CORNERS = 4  # of a cell, which bilinear sampling mixes

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
-from setmatch.boxes import intersection_over_union
+from setmatch.ops.boxes import intersection_over_union
 
 KINDS = {  # of ours: hotcoco's name
     "classification": "Cls",

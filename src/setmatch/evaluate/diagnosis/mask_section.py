@@ -17,8 +17,8 @@ from setmatch.evaluate.diagnosis.tables import BAR, bar, per_cent, table
 from setmatch.evaluate.diagnosis.worst_segments import Mistaken
 from setmatch.evaluate.panoptic_quality import PanopticQuality
 from setmatch.page.pictures import jpeg_uri
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 if TYPE_CHECKING:
     from setmatch.evaluate.report import Report

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int64
 
 from setmatch.evaluate.panoptic_quality import Tally
-from setmatch.segments import Segments
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
 
 MOST = 12  # images that are kept to be shown
 

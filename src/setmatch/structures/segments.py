@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int, Int32, Int64, UInt8
 from scipy import ndimage
 from torch import Tensor
 
-from setmatch.masks import PackedMasks
-from setmatch.structures import Categories
+from setmatch.structures.metadata import Categories
+from setmatch.structures.packed_masks import PackedMasks
 
 
 @dataclass(frozen=True)

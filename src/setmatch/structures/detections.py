@@ -1,0 +1,158 @@
+"""TODO."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from setmatch.structures.metadata import Categories
+from setmatch.structures.packed_masks import PackedMasks
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first, in pixels of the original image.
+
+    `masks` are in the size of that image; None from a model without a mask head.
+    """
+
+    xyxy_px: Float[Tensor, "N 4"]
+    scores: Float[Tensor, " N"]
+    classes: Int[Tensor, " N"]
+    categories: Categories
+    size_px: tuple[int, int]  # height, width of the original image
+    masks: PackedMasks | None = None
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+    def above(self, threshold: float) -> "Detections":
+        """Return only the detections whose score is greater than `threshold`."""
+        keep = self.scores > threshold
+        return replace(
+            self,
+            xyxy_px=self.xyxy_px[keep],
+            scores=self.scores[keep],
+            classes=self.classes[keep],
+            masks=None if self.masks is None else self.masks[keep],
+        )
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return plain dictionaries as in COCO results, with the class name beside its id.
+
+        `bbox` is (x, y, width, height) in pixels, `segmentation`, where there are masks, COCO's
+        compressed run lengths; every number is a Python number.
+        """
+        runs: list[dict[str, Any]] = [{} for _ in self.scores]
+        if self.masks is not None:
+            runs = [{"segmentation": each} for each in self.masks.to_coco()]
+        xyxy = self.xyxy_px.double()
+        xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1).tolist()
+        return [
+            {
+                "bbox": box,
+                "score": score,
+                "category_id": self.categories.ids[slot],
+                "category_name": self.categories.name(slot),
+                **run,
+            }
+            for box, score, slot, run in zip(
+                xywh, self.scores.tolist(), self.classes.tolist(), runs, strict=True
+            )
+        ]
+
+    @classmethod
+    def from_dicts(
+        cls, found: Sequence[Mapping[str, Any]], categories: Categories, size_px: tuple[int, int]
+    ) -> "Detections":
+        """Read what `to_dicts` returns, or COCO results of one image, in any order.
+
+        Raises KeyError for a category id that `categories` does not hold.
+        """
+        slot_of = {category_id: slot for slot, category_id in enumerate(categories.ids)}
+        xywh = torch.tensor([each["bbox"] for each in found], dtype=torch.float64).reshape(-1, 4)
+        return cls._sorted(
+            torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
+            torch.tensor([each["score"] for each in found]),
+            torch.tensor([slot_of[each["category_id"]] for each in found], dtype=torch.int64),
+            categories,
+            size_px,
+        )
+
+    def to_torchvision(self) -> dict[str, Tensor]:
+        """Return what torchvision's detectors return: boxes (xyxy, pixels), scores, labels.
+
+        Labels are category ids, as the annotation file numbers its classes.
+        """
+        ids = torch.tensor(self.categories.ids, dtype=torch.int64)
+        return {
+            "boxes": self.xyxy_px,
+            "scores": self.scores,
+            "labels": ids[self.classes.cpu()].to(self.classes.device),
+        }
+
+    @classmethod
+    def from_torchvision(
+        cls, output: Mapping[str, Tensor], categories: Categories, size_px: tuple[int, int]
+    ) -> "Detections":
+        """Read one image's output of a torchvision detector whose labels are category ids.
+
+        Raises KeyError for a label that `categories` does not hold.
+        """
+        slot_of = {category_id: slot for slot, category_id in enumerate(categories.ids)}
+        slots = [slot_of[label] for label in output["labels"].tolist()]
+        return cls._sorted(
+            output["boxes"].cpu(),
+            output["scores"].cpu(),
+            torch.tensor(slots, dtype=torch.int64),
+            categories,
+            size_px,
+        )
+
+    def to_supervision(self) -> dict[str, Any]:
+        """Return keyword arguments: `supervision.Detections(**found.to_supervision())`.
+
+        Boxes are xyxy in pixels; class_id is the slot, counted from 0 as supervision counts.
+        """
+        names = [self.categories.name(slot) for slot in self.classes.tolist()]
+        return {
+            "xyxy": self.xyxy_px.cpu().numpy(),
+            "confidence": self.scores.cpu().numpy(),
+            "class_id": self.classes.cpu().numpy(),
+            "data": {"class_name": np.array(names, dtype=str)},
+        }
+
+    @classmethod
+    def from_supervision(
+        cls, found: Any, categories: Categories, size_px: tuple[int, int]
+    ) -> "Detections":
+        """Read an object with supervision's attributes xyxy, confidence and class_id (slots)."""
+        slots = torch.as_tensor(np.asarray(found.class_id, dtype=np.int64))
+        assert not len(slots) or 0 <= int(slots.min()) <= int(slots.max()) < len(categories), (
+            "supervision's class_id counts the classes from 0"
+        )
+        return cls._sorted(
+            torch.as_tensor(np.asarray(found.xyxy)).reshape(-1, 4),
+            torch.as_tensor(np.asarray(found.confidence)),
+            slots,
+            categories,
+            size_px,
+        )
+
+    @classmethod
+    def _sorted(
+        cls,
+        xyxy_px: Tensor,
+        scores: Tensor,
+        classes: Tensor,
+        categories: Categories,
+        size_px: tuple[int, int],
+    ) -> "Detections":
+        order = scores.argsort(descending=True, stable=True)
+        return cls(
+            xyxy_px[order].float(), scores[order].float(), classes[order], categories, size_px
+        )
