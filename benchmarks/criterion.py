@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torchvision.ops import box_convert, generalized_box_iou
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
-from setmatch.matching import match
-from setmatch.scoring import Softmax
+from setmatch.losses.classification import Softmax
+from setmatch.losses.criterion import Criterion
+from setmatch.losses.matcher import match
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions, Stream
 from timing import publish, side_by_side

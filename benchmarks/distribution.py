@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.criterion import Criterion, Losses, Normaliser
-from setmatch.matching import match
+from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.matcher import match
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep
 from setmatch.models.hybrid import Memory

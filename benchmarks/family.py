@@ -14,8 +14,8 @@ import torch
 
 from setmatch.asking import answering
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.criterion import Criterion
 from setmatch.evaluate.compare.cost import multiply_adds
+from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.structures.batch import Batch, Target

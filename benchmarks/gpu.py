@@ -16,9 +16,9 @@ import torch
 
 from family import SIDE_PX, asking, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.criterion import Criterion, Losses, Normaliser
 from setmatch.data.loader import Minibatch
-from setmatch.matching import match
+from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build
 from setmatch.structures.batch import Batch, Target

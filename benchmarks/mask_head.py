@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.mask_loss import focal_and_dice
+from setmatch.losses.masks import focal_and_dice
 from setmatch.models.masks import AttentionMaskHead, every_mask
 from setmatch.models.presets import build
 from setmatch.structures.batch import Batch

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.criterion import Normaliser
+from setmatch.losses.base import Lesson, Objective
+from setmatch.losses.criterion import Normaliser
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.hybrid import extent_of
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.objective import Lesson, Objective
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Stream
 from without import recomposed

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.criterion import Criterion, Losses, Normaliser
-from setmatch.matching import match
+from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.matcher import match
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.hybrid import Memory
 from setmatch.models.queries import Proposals, TopKQueries

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from setmatch.losses.classification import Softmax
 from setmatch.panoptic import panoptic_segments
-from setmatch.scoring import Softmax
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 from timing import publish, side_by_side

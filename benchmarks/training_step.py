@@ -22,7 +22,7 @@ BOXES, SIZE, CLASSES = 10, (480, 640), 91
 
 def ours(precision: str) -> Callable[[], object]:
     from setmatch.config import LossWeights, MatchCosts, TrainSettings
-    from setmatch.criterion import Criterion
+    from setmatch.losses.criterion import Criterion
     from setmatch.models.presets import build
     from setmatch.structures.batch import Batch, Target
     from setmatch.structures.metadata import Card, Categories

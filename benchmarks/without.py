@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from setmatch.losses.classification import Focal
 from setmatch.models.denoising import Denoising, Noisy
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.heads import BoxStep, ClassHead
@@ -15,7 +16,6 @@ from setmatch.models.queries import Proposals, TopKQueries
 from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
-from setmatch.scoring import Focal
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 

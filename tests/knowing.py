@@ -5,8 +5,8 @@ from torch import nn
 
 from setmatch.data.images import read_image
 from setmatch.data.transforms import prepare
+from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
-from setmatch.scoring import Softmax
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Preprocessing
 from setmatch.structures.outputs import Predictions, Stream

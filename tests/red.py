@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
-from setmatch.scoring import Softmax
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 from setmatch.structures.outputs import Predictions, Stream

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion, Normaliser
-from setmatch.matching import Matching, begin_match
+from setmatch.losses.classification import Counts, Matches, Softmax
+from setmatch.losses.criterion import Criterion, Normaliser
+from setmatch.losses.matcher import Matching, begin_match
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.scoring import Counts, Matches, Softmax
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment, Predictions, Stream
 from setmatch.structures.packed_masks import PackedMasks
@@ -79,7 +79,7 @@ def test_no_cost_is_waited_for_before_all_are_on_their_way(monkeypatch: pytest.M
 
     scoring = Softmax()
     object.__setattr__(scoring, "loss", classify)
-    monkeypatch.setattr("setmatch.criterion.begin_match", begin)
+    monkeypatch.setattr("setmatch.losses.criterion.begin_match", begin)
     main, first, known = _stream(2, 2, 5), _stream(1, 2, 5, 1), _stream(1, 2, 5, 2)
     pair = Assignment(*torch.tensor([[0], [0], [0]]))
     streams = [main, replace(first, name="encoder"), Stream("known", known.predictions, pair)]

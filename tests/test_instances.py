@@ -8,8 +8,8 @@ import torch
 from pycocotools import mask as oracle
 from torch.nn import functional as F
 
+from setmatch.losses.classification import Focal, Softmax
 from setmatch.postprocess import detections, instances
-from setmatch.scoring import Focal, Softmax
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from setmatch import mask_loss
-from setmatch.mask_loss import focal_and_dice
+from setmatch.losses import masks as mask_loss
+from setmatch.losses.masks import focal_and_dice
 from setmatch.structures.packed_masks import PackedMasks
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setmatch.config import MatchCosts
-from setmatch.matching import match, pairwise_cost
-from setmatch.scoring import Focal, Scoring, Softmax, Varifocal
+from setmatch.losses.classification import Focal, Scoring, Softmax, Varifocal
+from setmatch.losses.matcher import match, pairwise_cost
 from setmatch.structures.batch import Target
 
 SCORING, COSTS = Softmax(), MatchCosts()

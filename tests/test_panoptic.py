@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
+from setmatch.losses.classification import Focal, Softmax
 from setmatch.panoptic import panoptic_segments
-from setmatch.scoring import Focal, Softmax
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 from setmatch.structures.segments import Segments

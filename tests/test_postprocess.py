@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from setmatch.losses.classification import Softmax
 from setmatch.postprocess import detections
-from setmatch.scoring import Softmax
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 

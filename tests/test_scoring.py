@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.scoring import Counts, Focal, Matches, Softmax, Varifocal
+from setmatch.losses.classification import Counts, Focal, Matches, Softmax, Varifocal
 
 
 @pytest.mark.parametrize("scoring", [Focal(), Varifocal()], ids=["focal", "varifocal"])

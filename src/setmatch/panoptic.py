@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from setmatch.losses.classification import Scoring
 from setmatch.ops.mask_resize import enlarged
-from setmatch.scoring import Scoring
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 from setmatch.structures.segments import Segments

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from setmatch.losses.classification import Scoring
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.ops.mask_resize import enlarged
-from setmatch.scoring import Scoring
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions

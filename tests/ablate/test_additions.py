@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
+from setmatch.losses.classification import Varifocal
+from setmatch.losses.criterion import Criterion
 from setmatch.models.hybrid import Memory
 from setmatch.models.presets import setmatch_n
 from setmatch.models.relations import Peers
 from setmatch.models.shapes import MultiScaleShape
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.scoring import Varifocal
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Assignment, Predictions, Stream
 
@@ -150,7 +150,7 @@ def test_a_mosaic_has_every_picture_in_every_quarter(benchmarks, sides: tuple[in
 def test_a_mosaic_counts_what_it_shows_four_times(benchmarks):
     """The loss is per object that was seen, so that a step weighs the same with or without."""
     from mosaic import OfSeen, Seen
-    from setmatch.criterion import Normaliser
+    from setmatch.losses.criterion import Normaliser
 
     asked = []
     target = Target(torch.tensor([0, 1]), _boxes(2))

@@ -5,9 +5,9 @@ import torch
 
 from setmatch.ablate.campaign import Campaign
 from setmatch.config import LossWeights, MatchCosts, load_recipe
-from setmatch.criterion import Criterion, Normaliser
+from setmatch.losses.classification import Varifocal
+from setmatch.losses.criterion import Criterion, Normaliser
 from setmatch.models.presets import build
-from setmatch.scoring import Varifocal
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 

@@ -18,8 +18,8 @@ from setmatch.data.opening import open_dataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate import Report, evaluate
 from setmatch.evaluate.saved import evaluate_saved
+from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
-from setmatch.scoring import Softmax
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 from setmatch.structures.outputs import Predictions, Stream

@@ -9,10 +9,10 @@ from torch import nn
 
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explain.record import Maps, Points, Recording, beliefs, record
+from setmatch.losses.classification import Focal, Softmax
 from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.models.presets import build
 from setmatch.postprocess import detections
-from setmatch.scoring import Focal, Softmax
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Preprocessing
 

@@ -114,7 +114,7 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
     ("module", "source"),
     [
         ("setmatch.models.heads", "import setmatch.data.index"),
-        ("setmatch.matching", "from setmatch.models import detector"),
+        ("setmatch.losses.matcher", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
         ("setmatch.data.formats.coco", "def f():\n    from setmatch.train import loop"),
         ("setmatch.config", "from setmatch import load"),

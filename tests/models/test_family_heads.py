@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
 from setmatch.data.scenes import write_scenes
+from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import MultiScaleDetector
 from setmatch.models.presets import MODELS
 from setmatch.models.shapes import MultiScaleShape

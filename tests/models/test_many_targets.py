@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from setmatch.config import load_recipe
-from setmatch.criterion import Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.models.denoising import MOST, Denoising
 from setmatch.models.presets import build
 from setmatch.structures.batch import Batch, Target

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.masks import AT_ONCE, convolve_grown
 from setmatch.models.presets import build

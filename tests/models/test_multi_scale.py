@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.models.denoising import Denoising
 from setmatch.models.heads import BoxStep
 from setmatch.models.presets import build

@@ -9,8 +9,8 @@ from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
 from setmatch.errors import ConfigError
+from setmatch.losses.criterion import Criterion
 from setmatch.models.attention import Attention
 from setmatch.models.backbone import FrozenNormConv2d, frozen_resnet
 from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion
+from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.pixel_masks import sides_beyond
 from setmatch.models.presets import build

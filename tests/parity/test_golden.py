@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.criterion import Criterion, Losses
-from setmatch.matching import match
+from setmatch.losses.criterion import Criterion, Losses
+from setmatch.losses.matcher import match
 from setmatch.models import layouts
 from setmatch.models.detector import Detector
 from setmatch.models.presets import build

@@ -16,7 +16,7 @@ from tiny import (
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import setmatch
-from setmatch.criterion import Normaliser
+from setmatch.losses.criterion import Normaliser
 from setmatch.models.baselines import own_losses, sizes_of
 from setmatch.structures.batch import Batch, Target
 

@@ -20,6 +20,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.ops import MultiScaleRoIAlign
 
 from setmatch.errors import SetmatchError
+from setmatch.losses.classification import Softmax
 from setmatch.models.attention import PostNorm
 from setmatch.models.backbone import Backbone
 from setmatch.models.baselines import BaselineShape, TorchvisionDetector
@@ -36,7 +37,6 @@ from setmatch.models.presets import (
 )
 from setmatch.models.queries import LearnedQueries
 from setmatch.models.shapes import DetrShape
-from setmatch.scoring import Softmax
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.learner import Learner
 from setmatch.train.log import read_rows

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from setmatch.asking import answering
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.losses.classification import Scoring
 from setmatch.models.attention import Attention
 from setmatch.models.deformable import DeformableAttention
 from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
-from setmatch.scoring import Scoring
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 

@@ -18,10 +18,10 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
+from setmatch.losses.base import Objective, Window
+from setmatch.losses.classification import Scoring
 from setmatch.models.detector import Detector, Reading, SizesPx, trained, trunk_apart
-from setmatch.objective import Objective, Window
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.scoring import Scoring
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
 

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.losses.base import Objective
+from setmatch.losses.classification import Scoring
 from setmatch.models.denoising import Denoising, Noisy
 from setmatch.models.heads import ClassHead
 from setmatch.models.hybrid import HybridEncoder, Memory
@@ -16,8 +18,6 @@ from setmatch.models.pixel_masks import PixelMaskHead
 from setmatch.models.queries import TopKQueries
 from setmatch.models.refine import RefiningDecoder
 from setmatch.models.relations import Peers
-from setmatch.objective import Objective
-from setmatch.scoring import Scoring
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Card, Categories

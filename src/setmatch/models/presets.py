@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from setmatch.errors import ConfigError
+from setmatch.losses.classification import Softmax, Varifocal
 from setmatch.models.ablated import FFNS, POSITIONS
 from setmatch.models.attention import PostNorm, PreNorm, Residual
 from setmatch.models.backbone import STAGES, Backbone, frozen_resnet, live_resnet
@@ -41,7 +42,6 @@ from setmatch.models.shapes import (
 )
 from setmatch.models.timm_trunk import TimmTrunk
 from setmatch.models.trunk import NanoTrunk, SmallTrunk
-from setmatch.scoring import Softmax, Varifocal
 from setmatch.structures.metadata import Card
 
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch
+from setmatch.losses.base import Objective
+from setmatch.losses.criterion import Normaliser
 from setmatch.models.detector import Detector
-from setmatch.objective import Objective
 from setmatch.train.ema import Average
 from setmatch.train.growing import shrunk
 from setmatch.train.norms import NormStatistics

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from setmatch.criterion import Normaliser
 from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import left_out, not_answered
 from setmatch.data.survey.findings import Finding
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluate import evaluate
+from setmatch.losses.criterion import Normaliser
 from setmatch.train.best import keep_if_best
 from setmatch.train.clock import Clock
 from setmatch.train.introduction import introduction, origin_of

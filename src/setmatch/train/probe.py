@@ -18,7 +18,7 @@ from torch import Tensor
 from setmatch.config import MatchCosts
 from setmatch.data.index import Index
 from setmatch.files import whole_file
-from setmatch.matching import match
+from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector, GlobalDetector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from setmatch.config import ModelSettings, Recipe
-from setmatch.criterion import Criterion
 from setmatch.data.index import Index
 from setmatch.data.opening import open_dataset, require_split
 from setmatch.data.survey.check import DataCheck, check_data, check_files
@@ -17,6 +16,7 @@ from setmatch.data.survey.queries import queries_for
 from setmatch.data.survey.sides import preprocessing_of, settled
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
+from setmatch.losses.criterion import Criterion
 from setmatch.models import weights
 from setmatch.models.detector import Detector
 from setmatch.models.start import starting_point

@@ -6,12 +6,12 @@ from itertools import islice
 import torch
 
 from setmatch.config import Recipe
-from setmatch.criterion import Normaliser
 from setmatch.data.index import Index
 from setmatch.data.loader import training_batches
 from setmatch.data.order import accumulation
 from setmatch.data.survey.check import check_data
 from setmatch.data.survey.sides import preprocessing_of
+from setmatch.losses.criterion import Normaliser
 from setmatch.models.presets import build
 from setmatch.structures.metadata import Card
 from setmatch.train.growing import share_of_sides

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.mask_loss import focal_and_dice
-from setmatch.matching import begin_match
+from setmatch.losses.classification import Counts, Matches, Scoring
+from setmatch.losses.masks import focal_and_dice
+from setmatch.losses.matcher import begin_match
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
-from setmatch.scoring import Counts, Matches, Scoring
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment, MasksOf, Predictions, Stream
 from setmatch.structures.packed_masks import on_one_canvas

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from setmatch.config import MatchCosts
+from setmatch.losses.classification import Scoring
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
-from setmatch.scoring import Scoring
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.scoring import Counts
+from setmatch.losses.classification import Counts
 from setmatch.structures.batch import Target
 
 
