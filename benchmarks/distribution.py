@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from setmatch.losses.criterion import Criterion, Losses, Normaliser
 from setmatch.losses.matcher import match
-from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.heads import BoxStep
-from setmatch.models.hybrid import Memory
-from setmatch.models.refine import RefiningDecoder
-from setmatch.models.relations import Peers
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.heads import BoxStep
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment, Stream

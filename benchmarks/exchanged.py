@@ -9,9 +9,11 @@ from collections.abc import Callable
 from distribution import distributions, fine_grained
 from mosaic import mosaic
 from one_to_many import many_beside, many_in_encoder
-from setmatch.models.detector import Detector, MultiScaleDetector
-from setmatch.models.presets import MODELS, setmatch_n
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.detector import Detector
+from setmatch.models.registry import MODELS
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.presets import setmatch_n
 from without import (
     crowded,
     focal,

@@ -17,7 +17,7 @@ from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.evaluate.compare.cost import multiply_adds
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.train.ema import Average

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 import setmatch as sm
 from setmatch.data.scenes import write_scenes
 from setmatch.demo.journey import SEED, SETTINGS, SIZE_PX
-from setmatch.models.detector import Detector, MultiScaleDetector
-from setmatch.models.hybrid import Memory
-from setmatch.models.masks import AttentionMaskHead
-from setmatch.models.presets import MODELS, setmatch_n_panoptic
-from setmatch.models.shapes import NANO, MultiScaleShape
+from setmatch.models.detector import Detector
+from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.registry import MODELS
+from setmatch.models.setmatch.config import NANO, MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.presets import setmatch_n_panoptic
 from setmatch.structures.outputs import MasksOf
 from timing import publish
 

@@ -20,7 +20,7 @@ from setmatch.data.loader import Minibatch
 from setmatch.losses.criterion import Criterion, Losses, Normaliser
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.outputs import Assignment, Stream

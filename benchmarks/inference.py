@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import DetrConfig, DetrForObjectDetection
 
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 from timing import publish, side_by_side

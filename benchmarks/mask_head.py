@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.losses.masks import focal_and_dice
-from setmatch.models.masks import AttentionMaskHead, every_mask
-from setmatch.models.presets import build
+from setmatch.models.layers.detr_mask_head import AttentionMaskHead, every_mask
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.packed_masks import PackedMasks

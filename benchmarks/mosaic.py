@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from setmatch.losses.base import Lesson, Objective
 from setmatch.losses.criterion import Normaliser
-from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.hybrid import extent_of
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.layers.hybrid_encoder import extent_of
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Stream
 from without import recomposed

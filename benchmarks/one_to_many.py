@@ -14,12 +14,12 @@ from torch import Tensor
 
 from setmatch.losses.criterion import Criterion, Losses, Normaliser
 from setmatch.losses.matcher import match
-from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.hybrid import Memory
-from setmatch.models.queries import Proposals, TopKQueries
-from setmatch.models.refine import RefiningDecoder
-from setmatch.models.relations import Peers
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.queries import Proposals, TopKQueries
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment, Predictions, Stream
 from without import layers_of, logits_of, recomposed

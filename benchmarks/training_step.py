@@ -23,7 +23,7 @@ BOXES, SIZE, CLASSES = 10, (480, 640), 91
 def ours(precision: str) -> Callable[[], object]:
     from setmatch.config import LossWeights, MatchCosts, TrainSettings
     from setmatch.losses.criterion import Criterion
-    from setmatch.models.presets import build
+    from setmatch.models.registry import build
     from setmatch.structures.batch import Batch, Target
     from setmatch.structures.metadata import Card, Categories
     from setmatch.train.optim import apply_gradients, build_optimizer

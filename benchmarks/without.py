@@ -8,14 +8,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import Focal
-from setmatch.models.denoising import Denoising, Noisy
-from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.heads import BoxStep, ClassHead
-from setmatch.models.hybrid import Memory
-from setmatch.models.queries import Proposals, TopKQueries
-from setmatch.models.refine import DeformableDecoderLayer, RefiningDecoder
-from setmatch.models.relations import Peers
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
+from setmatch.models.layers.denoising import Denoising, Noisy
+from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.queries import Proposals, TopKQueries
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 

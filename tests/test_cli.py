@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from setmatch.cli import app, main
-from setmatch.models.baselines import BASELINES
-from setmatch.models.presets import MODELS
-from setmatch.models.weights import bundled
+from setmatch.models.load import bundled
+from setmatch.models.registry import MODELS
+from setmatch.models.torchvision.model import BASELINES
 
 
 def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from setmatch.errors import SetmatchError as SetmatchError
     from setmatch.evaluate import evaluate as evaluate
     from setmatch.explain import explain as explain
-    from setmatch.models.weights import convert as convert
-    from setmatch.models.weights import load as load
-    from setmatch.models.weights import save as save
+    from setmatch.models.load import convert as convert
+    from setmatch.models.load import load as load
+    from setmatch.models.load import save as save
     from setmatch.predict import predict as predict
     from setmatch.structures.batch import Batch as Batch
     from setmatch.structures.batch import Target as Target
@@ -38,13 +38,13 @@ _HOMES = {
     "SetmatchError": "setmatch.errors",
     "Stream": "setmatch.structures",
     "Target": "setmatch.structures",
-    "convert": "setmatch.models.weights",
+    "convert": "setmatch.models.load",
     "evaluate": "setmatch.evaluate",
     "explain": "setmatch.explain",
-    "load": "setmatch.models.weights",
+    "load": "setmatch.models.load",
     "load_recipe": "setmatch.config",
     "predict": "setmatch.predict",
-    "save": "setmatch.models.weights",
+    "save": "setmatch.models.load",
     "train": "setmatch.train.run",
 }
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.models.presets import MODELS
+from setmatch.models.registry import MODELS
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion
-from setmatch.models.hybrid import Memory
-from setmatch.models.presets import setmatch_n
-from setmatch.models.relations import Peers
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.presets import setmatch_n
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Assignment, Predictions, Stream

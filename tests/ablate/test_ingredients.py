@@ -7,7 +7,7 @@ from setmatch.ablate.campaign import Campaign
 from setmatch.config import LossWeights, MatchCosts, load_recipe
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion, Normaliser
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 

@@ -21,8 +21,8 @@ from setmatch.data.survey.plan import (
     make_plan,
 )
 from setmatch.data.survey.queries import queries_for
-from setmatch.models.presets import MODELS
-from setmatch.models.published import PUBLISHED
+from setmatch.models.registry import MODELS
+from setmatch.models.weights.download import PUBLISHED
 from setmatch.structures.metadata import Categories
 from setmatch.train.plan import make_plan as schedule
 

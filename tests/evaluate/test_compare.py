@@ -19,8 +19,8 @@ from setmatch.evaluate.compare.comparison import MASKS, Comparison, Row
 from setmatch.evaluate.compare.cost import multiply_adds, peak_bytes, side_by_side
 from setmatch.evaluate.compare.page import write_page
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
-from setmatch.models.weights import save
+from setmatch.models.load import save
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Preprocessing
 

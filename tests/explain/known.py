@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from setmatch.models.detector import GlobalDetector, MultiScaleDetector
-from setmatch.models.presets import build
+from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.registry import build
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 NAMES = Categories((1, 2), ("cat", "dog"))

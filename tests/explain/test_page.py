@@ -13,7 +13,7 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.explain import explain
 from setmatch.explain.page import page_facts
 from setmatch.explain.record import Maps
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 LIMIT_BYTES = 8_000_000

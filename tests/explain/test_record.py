@@ -10,8 +10,9 @@ from torch import nn
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explain.record import Maps, Points, Recording, beliefs, record
 from setmatch.losses.classification import Focal, Softmax
-from setmatch.models.detector import Detector, GlobalDetector
-from setmatch.models.presets import build
+from setmatch.models.detector import Detector
+from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.registry import build
 from setmatch.postprocess import detections
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Preprocessing

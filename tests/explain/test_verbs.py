@@ -9,7 +9,7 @@ from PIL import Image
 
 import setmatch as sm
 from setmatch.cli import main
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
 
 

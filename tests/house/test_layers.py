@@ -113,7 +113,7 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("setmatch.models.heads", "import setmatch.data.index"),
+        ("setmatch.models.layers.heads", "import setmatch.data.index"),
         ("setmatch.losses.matcher", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
         ("setmatch.data.formats.coco", "def f():\n    from setmatch.train import loop"),
@@ -131,7 +131,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("setmatch.models.heads", "from setmatch.models import attention"),
+        ("setmatch.models.layers.heads", "from setmatch.models import attention"),
         ("setmatch.predict", "from setmatch.draw import draw"),
         ("setmatch.cli", "import setmatch"),
         (

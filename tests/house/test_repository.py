@@ -96,7 +96,7 @@ def test_a_recipe_says_only_what_differs(path: Path):
 
 def test_the_readme_knows_every_verb_recipe_and_model():
     """What the command line can do stands in the README."""
-    from setmatch.models.presets import MODELS
+    from setmatch.models.registry import MODELS
 
     readme = (ROOT / "README.md").read_text("utf-8")
     verbs = [name for name in app if not name.startswith("-")]

@@ -5,8 +5,8 @@ import torch
 
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
-from setmatch.models.weights import convert, save
+from setmatch.models.load import convert, save
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 

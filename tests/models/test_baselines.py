@@ -9,12 +9,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.asking import ask
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models.baselines import PyramidShape
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
-from setmatch.models.published_baselines import BASELINE_WEIGHTS
-from setmatch.models.start import starting_point
-from setmatch.models.weights import load, save
+from setmatch.models.initialize import starting_point
+from setmatch.models.load import load, save
+from setmatch.models.registry import build
+from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
+from setmatch.models.torchvision.model import PyramidShape
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 

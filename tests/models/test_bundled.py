@@ -16,8 +16,8 @@ from setmatch.config import load_recipe
 from setmatch.data.opening import open_dataset
 from setmatch.data.scenes import write_scenes
 from setmatch.errors import WeightsError
-from setmatch.models.start import starting_point
-from setmatch.models.weights import BUNDLED, bundled
+from setmatch.models.initialize import starting_point
+from setmatch.models.load import BUNDLED, bundled
 from setmatch.structures.metadata import Card, Categories
 
 MOST_BYTES = 2 * 2**20

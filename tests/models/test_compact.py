@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from setmatch.models.compact import compact, expand
-from setmatch.models.presets import build
-from setmatch.models.weights import convert, load, save
+from setmatch.models.load import convert, load, save
+from setmatch.models.registry import build
+from setmatch.models.weights.int8 import compact, expand
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 

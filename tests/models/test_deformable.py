@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memories import memory_of
-from setmatch.models.deformable import DeformableAttention
-from setmatch.models.hybrid import Memory
+from setmatch.models.layers.deformable_attention import DeformableAttention
+from setmatch.models.layers.hybrid_encoder import Memory
 
 
 def _pixel(level: torch.Tensor, row: int, column: int) -> torch.Tensor:

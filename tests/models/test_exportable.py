@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from setmatch.models.detector import Detector
-from setmatch.models.presets import MODELS, build
+from setmatch.models.registry import MODELS, build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories
 

@@ -9,9 +9,9 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.data.scenes import write_scenes
 from setmatch.losses.criterion import Criterion
-from setmatch.models.detector import MultiScaleDetector
-from setmatch.models.presets import MODELS
-from setmatch.models.shapes import MultiScaleShape
+from setmatch.models.registry import MODELS
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
 

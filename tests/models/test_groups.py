@@ -2,7 +2,7 @@
 
 import pytest
 
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
 
 APART = {

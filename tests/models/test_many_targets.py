@@ -5,8 +5,8 @@ import torch
 
 from setmatch.config import load_recipe
 from setmatch.losses.criterion import Criterion
-from setmatch.models.denoising import MOST, Denoising
-from setmatch.models.presets import build
+from setmatch.models.layers.denoising import MOST, Denoising
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.packed_masks import PackedMasks

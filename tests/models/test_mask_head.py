@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.masks import AT_ONCE, convolve_grown
-from setmatch.models.presets import build
+from setmatch.models.layers.detr_mask_head import AT_ONCE, convolve_grown
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 

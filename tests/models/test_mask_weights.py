@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import setmatch
-from setmatch.models.presets import build
-from setmatch.models.weights import convert, save
+from setmatch.models.load import convert, save
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 from setmatch.structures.outputs import Predictions

@@ -7,9 +7,9 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
-from setmatch.models.denoising import Denoising
-from setmatch.models.heads import BoxStep
-from setmatch.models.presets import build
+from setmatch.models.layers.denoising import Denoising
+from setmatch.models.layers.heads import BoxStep
+from setmatch.models.registry import build
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories

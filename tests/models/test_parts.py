@@ -11,11 +11,11 @@ from torchvision.ops import FrozenBatchNorm2d
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
-from setmatch.models.attention import Attention
-from setmatch.models.backbone import FrozenNormConv2d, frozen_resnet
-from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
-from setmatch.models.position import LearnedPosition, SinePosition
-from setmatch.models.presets import MODELS, build
+from setmatch.models.backbones.resnet import FrozenNormConv2d, frozen_resnet
+from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.position_encoding import LearnedPosition, SinePosition
+from setmatch.models.registry import MODELS, build
+from setmatch.models.weights.key_map import TORCHVISION_TRUNK, from_layout
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 

@@ -6,8 +6,8 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.pixel_masks import sides_beyond
-from setmatch.models.presets import build
+from setmatch.models.layers.dot_product_mask_head import sides_beyond
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.packed_masks import PackedMasks

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from setmatch.models.attention import Attention
-from setmatch.models.relations import SMALLEST, Peers, Relations
+from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.box_relations import SMALLEST, Peers, Relations
 from setmatch.ops.boxes import cxcywh_to_xyxy
 
 BOXES = torch.tensor(

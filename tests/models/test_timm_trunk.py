@@ -9,10 +9,10 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
-from setmatch.models.presets import build
-from setmatch.models.start import starting_point
-from setmatch.models.timm_trunk import HalvedByMean, TimmTrunk
-from setmatch.models.weights import save
+from setmatch.models.backbones.timm import HalvedByMean, TimmTrunk
+from setmatch.models.initialize import starting_point
+from setmatch.models.load import save
+from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 

@@ -3,8 +3,8 @@
 import torch
 
 from memories import memory_of
-from setmatch.models.hybrid import Memory
-from setmatch.models.queries import TopKQueries
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.queries import TopKQueries
 
 
 def test_top_k_takes_peaks_first():

@@ -11,10 +11,10 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models import published
-from setmatch.models.presets import MODELS, build
-from setmatch.models.start import starting_point
-from setmatch.models.weights import convert, save
+from setmatch.models.initialize import starting_point
+from setmatch.models.load import convert, save
+from setmatch.models.registry import MODELS, build
+from setmatch.models.weights import download as published
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 

@@ -11,9 +11,9 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
-from setmatch.models import layouts
 from setmatch.models.detector import Detector
-from setmatch.models.presets import build
+from setmatch.models.registry import build
+from setmatch.models.weights import key_map as layouts
 from setmatch.postprocess import detections
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories

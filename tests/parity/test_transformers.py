@@ -8,7 +8,7 @@ from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 from transformers.utils import logging as transformers_logging
 
 import setmatch
-from setmatch.models.weights import convert
+from setmatch.models.load import convert
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 

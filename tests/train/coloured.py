@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from setmatch.models.presets import _multi_scale
-from setmatch.models.shapes import MultiScaleShape
-from setmatch.models.trunk import SmallTrunk
+from setmatch.models.backbones.small_cnn import SmallTrunk
+from setmatch.models.setmatch.config import MultiScaleShape
+from setmatch.models.setmatch.presets import _multi_scale
 from setmatch.train.run import train
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 230, 40), "blue": (40, 60, 230)}

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import coloured
 import tiny
 
-from setmatch.models.presets import MODELS
+from setmatch.models.registry import MODELS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,7 +17,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import setmatch
 from setmatch.losses.criterion import Normaliser
-from setmatch.models.baselines import own_losses, sizes_of
+from setmatch.models.torchvision.model import own_losses, sizes_of
 from setmatch.structures.batch import Batch, Target
 
 BASELINE = ("model.preset=tiny_baseline", "model.arguments={}")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
 from setmatch.train.best import Run, keep_if_best
 

@@ -23,7 +23,7 @@ from tiny import (
 import setmatch
 from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.models.presets import MODELS, box_preset
+from setmatch.models.registry import MODELS, box_preset
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.run import train
 from setmatch.train.stages import lasting, set_to_learn

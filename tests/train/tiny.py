@@ -21,22 +21,19 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from setmatch.errors import SetmatchError
 from setmatch.losses.classification import Softmax
-from setmatch.models.attention import PostNorm
-from setmatch.models.backbone import Backbone
-from setmatch.models.baselines import BaselineShape, TorchvisionDetector
-from setmatch.models.decoder import Decoder
-from setmatch.models.detector import GlobalDetector
-from setmatch.models.encoder import Encoder
-from setmatch.models.heads import BoxHead
-from setmatch.models.masks import AttentionMaskHead
-from setmatch.models.position import PositionAtAttention, SinePosition
-from setmatch.models.presets import (
-    MODELS,
-    _decoder_layers,
-    _encoder_layers,
-)
-from setmatch.models.queries import LearnedQueries
-from setmatch.models.shapes import DetrShape
+from setmatch.models.backbones.resnet import Backbone
+from setmatch.models.detr.config import DetrShape
+from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.detr.presets import _decoder_layers, _encoder_layers
+from setmatch.models.layers.attention import PostNorm
+from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.heads import BoxHead
+from setmatch.models.layers.position_encoding import PositionAtAttention, SinePosition
+from setmatch.models.layers.queries import LearnedQueries
+from setmatch.models.layers.transformer_decoder import Decoder
+from setmatch.models.layers.transformer_encoder import Encoder
+from setmatch.models.registry import MODELS
+from setmatch.models.torchvision.model import BaselineShape, TorchvisionDetector
 from setmatch.train.checkpoint import newest_good
 from setmatch.train.learner import Learner
 from setmatch.train.log import read_rows

@@ -21,7 +21,7 @@ from setmatch.data.opening import require_split
 from setmatch.data.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
 from setmatch.train.log import LOG, read_rows
 from setmatch.train.plan import ENDLESS

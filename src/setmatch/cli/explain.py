@@ -38,7 +38,7 @@ def explain(
         Show what scores more; the page can change it.
     """
     from setmatch.explain import explain
-    from setmatch.models.weights import load
+    from setmatch.models.load import load
     from setmatch.train.runtime import processes
 
     if out is None and png is None:
@@ -95,7 +95,7 @@ def queries(
     """
     from setmatch.data.opening import open_dataset
     from setmatch.explain import study_queries
-    from setmatch.models.weights import load
+    from setmatch.models.load import load
     from setmatch.train.runtime import processes
 
     require_folder(out)

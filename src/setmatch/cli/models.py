@@ -123,7 +123,7 @@ def evaluate(
     from setmatch.data.opening import format_with_stuff, open_dataset
     from setmatch.evaluate import evaluate
     from setmatch.evaluate.saved import evaluate_saved, holds_detections
-    from setmatch.models.weights import load
+    from setmatch.models.load import load
     from setmatch.train.runtime import processes
 
     if holds_detections(model):
@@ -186,7 +186,7 @@ def predict(
     segment_threshold
         Merge segments from what scores more; the model has a default.
     """
-    from setmatch.models.weights import load
+    from setmatch.models.load import load
     from setmatch.predict_folder import predict_folder
     from setmatch.train.runtime import processes
 
@@ -224,7 +224,7 @@ def convert(
     preset
         Which model a .pth without its arguments holds.
     """
-    from setmatch.models.weights import convert
+    from setmatch.models.load import convert
 
     for note in convert(source, destination, to, preset).notes:
         print(note)
@@ -261,9 +261,9 @@ def demo(
 
 def models() -> None:
     """List the models that can be built, and the trained examples that come along, a line each."""
-    from setmatch.models.baselines import BASELINES
-    from setmatch.models.presets import MODELS
-    from setmatch.models.weights import bundled, read
+    from setmatch.models.load import bundled, read
+    from setmatch.models.registry import MODELS
+    from setmatch.models.torchvision.model import BASELINES
 
     for name, preset in {**MODELS, **BASELINES}.items():
         print(f"{name:22} {inspect.getdoc(preset)}")

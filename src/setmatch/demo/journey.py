@@ -21,7 +21,7 @@ from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.finding import Found
 from setmatch.models.detector import Detector
-from setmatch.models.presets import find_preset
+from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.train.checkpoint import has_checkpoints, newest_good
 from setmatch.train.recipe import choose_recipe

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from setmatch.asking import answering
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.losses.classification import Scoring
-from setmatch.models.attention import Attention
-from setmatch.models.deformable import DeformableAttention
-from setmatch.models.detector import Detector, GlobalDetector, MultiScaleDetector
+from setmatch.models.detector import Detector
+from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.deformable_attention import DeformableAttention
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 

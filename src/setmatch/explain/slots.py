@@ -20,7 +20,8 @@ from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file
-from setmatch.models.detector import Detector, MultiScaleDetector
+from setmatch.models.detector import Detector
+from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.metadata import Card
 
 _FEWEST = 10  # answers from which a habit can be told

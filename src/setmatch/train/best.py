@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setmatch.models import weights
+from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.train.manifest import DamagedError, read_manifest, write_whole
 

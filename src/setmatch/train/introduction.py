@@ -3,7 +3,7 @@
 import numpy as np
 
 from setmatch.data.order import accumulation
-from setmatch.models.detector import GlobalDetector
+from setmatch.models.detr.model import GlobalDetector
 from setmatch.train.faults import Origin
 from setmatch.train.learner import Learner
 from setmatch.train.meter import listed

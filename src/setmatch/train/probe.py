@@ -19,7 +19,8 @@ from setmatch.config import MatchCosts
 from setmatch.data.index import Index
 from setmatch.files import whole_file
 from setmatch.losses.matcher import match
-from setmatch.models.detector import Detector, GlobalDetector
+from setmatch.models.detector import Detector
+from setmatch.models.detr.model import GlobalDetector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions

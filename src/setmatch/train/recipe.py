@@ -7,7 +7,7 @@ from typing import Any
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
-from setmatch.models.weights import preset_of
+from setmatch.models.load import preset_of
 from setmatch.train.checkpoint import Checkpoint, has_checkpoints
 from setmatch.train.stages import boxes_run
 from setmatch.train.task import Task, require_mask_head, settings_of

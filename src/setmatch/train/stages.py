@@ -11,9 +11,9 @@ from torch import nn
 
 from setmatch.config import Recipe, TrainSettings
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models import weights
+from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.models.presets import box_preset
+from setmatch.models.registry import box_preset
 from setmatch.structures.metadata import Categories
 
 BOXES = "boxes"

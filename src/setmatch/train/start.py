@@ -17,9 +17,9 @@ from setmatch.data.survey.sides import preprocessing_of, settled
 from setmatch.data.things import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
-from setmatch.models import weights
+from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.models.start import starting_point
+from setmatch.models.initialize import starting_point
 from setmatch.structures.metadata import Card, Preprocessing
 from setmatch.train.best import BEST
 from setmatch.train.checkpoint import (

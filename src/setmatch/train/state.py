@@ -15,7 +15,7 @@ import torch
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.index import Index
 from setmatch.errors import ConfigError, TrainingError
-from setmatch.models import weights
+from setmatch.models import load as weights
 from setmatch.train.checkpoint import Checkpoint, write_checkpoint
 from setmatch.train.learner import Learner
 from setmatch.train.meter import Skips

@@ -6,7 +6,7 @@ from typing import Literal
 from setmatch.config import Recipe
 from setmatch.data.opening import format_with_stuff, open_dataset
 from setmatch.errors import ConfigError
-from setmatch.models.presets import MODELS, box_preset
+from setmatch.models.registry import MODELS, box_preset
 
 Task = Literal["panoptic", "instance"]
 

@@ -12,7 +12,7 @@ from setmatch.data.order import accumulation
 from setmatch.data.survey.check import check_data
 from setmatch.data.survey.sides import preprocessing_of
 from setmatch.losses.criterion import Normaliser
-from setmatch.models.presets import build
+from setmatch.models.registry import build
 from setmatch.structures.metadata import Card
 from setmatch.train.growing import share_of_sides
 from setmatch.train.micro_batch import at_once, memory_named

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.models.baselines import BASELINES
 from setmatch.models.detector import Detector
-from setmatch.models.presets import MODELS, build
-from setmatch.models.published import COCO_SLOTS, PUBLISHED
-from setmatch.models.published_baselines import BASELINE_WEIGHTS
-from setmatch.models.weights import load
+from setmatch.models.load import load
+from setmatch.models.registry import MODELS, build
+from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
+from setmatch.models.torchvision.model import BASELINES
+from setmatch.models.weights.download import COCO_SLOTS, PUBLISHED
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 RANDOM = "random:"

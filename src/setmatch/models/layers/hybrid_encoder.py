@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.encoder import EncoderLayer
-from setmatch.models.position import SinePosition
-from setmatch.models.trunk import ConvNorm
+from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.layers.position_encoding import SinePosition
+from setmatch.models.layers.transformer_encoder import EncoderLayer
 from setmatch.structures.batch import Batch
 
 

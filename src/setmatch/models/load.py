@@ -15,17 +15,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models.baselines import BASELINES
-from setmatch.models.card import card_from_json, card_to_json
-from setmatch.models.compact import compact, expand
+from setmatch.models.adapt import for_categories, for_queries
 from setmatch.models.detector import Detector
-from setmatch.models.hub import fetch_hub, read_transformers, write_transformers
-from setmatch.models.layouts import State
-from setmatch.models.original import read_original, write_original
-from setmatch.models.presets import MODELS, build
-from setmatch.models.published import PUBLISHED, fetch, sha256_of
-from setmatch.models.published_baselines import BASELINE_WEIGHTS, read_baseline
-from setmatch.models.transfer import for_categories, for_queries
+from setmatch.models.detr.checkpoint import read_original, write_original
+from setmatch.models.detr.transformers_checkpoint import (
+    fetch_hub,
+    read_transformers,
+    write_transformers,
+)
+from setmatch.models.registry import MODELS, build
+from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS, read_baseline
+from setmatch.models.torchvision.model import BASELINES
+from setmatch.models.weights.card import card_from_json, card_to_json
+from setmatch.models.weights.download import PUBLISHED, fetch, sha256_of
+from setmatch.models.weights.int8 import compact, expand
+from setmatch.models.weights.key_map import State
 from setmatch.structures.metadata import Card, Categories
 
 log = logging.getLogger("setmatch")

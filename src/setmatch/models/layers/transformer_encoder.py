@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.models.attention import Attention, FeedForward, Residual, located
+from setmatch.models.layers.attention import Attention, FeedForward, Residual, located
 
 
 class EncoderLayer(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.models.attention import Attention, FeedForward, Residual, located
+from setmatch.models.layers.attention import Attention, FeedForward, Residual, located
 
 
 class DecoderLayer(nn.Module):

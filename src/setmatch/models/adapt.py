@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.models.layouts import State
-from setmatch.models.presets import build
+from setmatch.models.registry import build
+from setmatch.models.weights.key_map import State
 from setmatch.structures.metadata import Card, Categories
 
 

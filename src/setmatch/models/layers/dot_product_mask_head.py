@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.hybrid import Memory
-from setmatch.models.masks import in_this_precision
-from setmatch.models.trunk import ConvNorm
+from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.layers.detr_mask_head import in_this_precision
+from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import MasksOf
 

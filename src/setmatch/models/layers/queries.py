@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.heads import BoxStep, ClassHead
-from setmatch.models.hybrid import Memory
+from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
 

@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from setmatch.models.attention import Attention, FeedForward, PostNorm, located
-from setmatch.models.deformable import DeformableAttention
-from setmatch.models.heads import BoxStep, ClassHead
-from setmatch.models.hybrid import Memory
-from setmatch.models.relations import Peers, Relations
+from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, located
+from setmatch.models.layers.box_relations import Peers, Relations
+from setmatch.models.layers.deformable_attention import DeformableAttention
+from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
 

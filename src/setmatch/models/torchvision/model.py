@@ -20,7 +20,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.losses.base import Objective, Window
 from setmatch.losses.classification import Scoring
-from setmatch.models.detector import Detector, Reading, SizesPx, trained, trunk_apart
+from setmatch.models.detector import Detector, Reading, SizesPx
+from setmatch.models.parameter_groups import trained, trunk_apart
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections

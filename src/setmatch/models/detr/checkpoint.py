@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.models.layouts import (
+from setmatch.models.weights.download import COCO_PANOPTIC_SLOTS, COCO_SLOTS, PUBLISHED
+from setmatch.models.weights.key_map import (
     DEMO,
     ORIGINAL,
     ORIGINAL_PANOPTIC,
@@ -22,7 +23,6 @@ from setmatch.models.layouts import (
     to_layout,
     with_masks,
 )
-from setmatch.models.published import COCO_PANOPTIC_SLOTS, COCO_SLOTS, PUBLISHED
 from setmatch.structures.metadata import Card, Categories
 
 ARGUMENTS = {

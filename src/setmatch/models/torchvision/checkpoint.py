@@ -8,8 +8,8 @@ from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_Weights,
 )
 
-from setmatch.models.layouts import State
-from setmatch.models.published import COCO_NAMES, fetch_torchvision
+from setmatch.models.weights.download import COCO_NAMES, fetch_torchvision
+from setmatch.models.weights.key_map import State
 from setmatch.structures.metadata import Card, Categories
 
 BASELINE_WEIGHTS: dict[str, Any] = {

@@ -8,13 +8,13 @@ from torchvision.models import get_model_weights
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import WeightsError
-from setmatch.models.backbone import FrozenNormConv2d, Named
+from setmatch.models.backbones.resnet import FrozenNormConv2d, Named
+from setmatch.models.backbones.timm import TimmTrunk
 from setmatch.models.detector import Detector
-from setmatch.models.layouts import TORCHVISION_TRUNK, from_layout
-from setmatch.models.presets import box_preset, build
-from setmatch.models.published import fetch_torchvision
-from setmatch.models.timm_trunk import TimmTrunk
-from setmatch.models.weights import assemble, load
+from setmatch.models.load import assemble, load
+from setmatch.models.registry import box_preset, build
+from setmatch.models.weights.download import fetch_torchvision
+from setmatch.models.weights.key_map import TORCHVISION_TRUNK, from_layout
 from setmatch.structures.metadata import Card
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)

@@ -10,7 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from setmatch.errors import WeightsError
-from setmatch.models.layouts import (
+from setmatch.models.detr.checkpoint import require_published_parts
+from setmatch.models.weights.download import COCO_PANOPTIC_SLOTS
+from setmatch.models.weights.key_map import (
     TRANSFORMERS,
     TRANSFORMERS_PANOPTIC,
     State,
@@ -20,8 +22,6 @@ from setmatch.models.layouts import (
     to_layout,
     with_masks,
 )
-from setmatch.models.original import require_published_parts
-from setmatch.models.published import COCO_PANOPTIC_SLOTS
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 
 ARGUMENTS = {

@@ -6,16 +6,16 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from setmatch.models.attention import PassedBy
-from setmatch.models.encoder import Encoder, UnplacedEncoder
-from setmatch.models.position import (
+from setmatch.models.layers.attention import PassedBy
+from setmatch.models.layers.position_encoding import (
     LearnedPosition,
     NoPosition,
     PositionAtAttention,
     PositionAtInput,
     SinePosition,
 )
-from setmatch.models.queries import LearnedContent, LearnedQueries
+from setmatch.models.layers.queries import LearnedContent, LearnedQueries
+from setmatch.models.layers.transformer_encoder import Encoder, UnplacedEncoder
 
 Part = Callable[[int, int], nn.Module]
 Layers = TypeVar("Layers", bound=list[Any])  # of an encoder or a decoder

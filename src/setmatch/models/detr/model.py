@@ -1,0 +1,77 @@
+"""TODO."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.losses.classification import Scoring
+from setmatch.models.detector import Detector
+from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.parameter_groups import _matrices_apart
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.outputs import Predictions, Stream
+
+
+class GlobalDetector(Detector):
+    """DETR: backbone, embedding, encoder, queries, decoder, heads (arXiv 2005.12872)."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        embed: nn.Module,
+        encoder: nn.Module,
+        queries: nn.Module,
+        decoder: nn.Module,
+        class_head: nn.Module,
+        box_head: nn.Module,
+        scoring: Scoring,
+        num_queries: int,
+        mask_head: AttentionMaskHead | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.embed = embed
+        self.encoder = encoder
+        self.queries = queries
+        self.decoder = decoder
+        self.class_head = class_head
+        self.box_head = box_head
+        self.scoring = scoring
+        self.num_queries = num_queries
+        self.mask_head = mask_head
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+        """Return the one stream "main": DETR makes nothing of the targets."""
+        levels = self.backbone(batch.pixels)
+        features = levels[-1]
+        cells = _valid_cells(batch, features)
+        tokens, position = self.embed(features, cells)
+        allowed = cells.flatten(1)[:, None, None] if batch.padded else None
+        memory = self.encoder(tokens, position, allowed)
+        content, query_position = self.queries(memory)
+        decoded = self.decoder(content, query_position, memory, position, allowed)
+        predictions = Predictions(self.class_head(decoded), self.box_head(decoded))
+        if self.mask_head is None:
+            return (Stream("main", predictions),)
+        masks_of = self.mask_head(decoded[-1], memory, tokens, levels, allowed)
+        return (self._with_masks(predictions, masks_of),)
+
+
+class ScratchDetector(GlobalDetector):
+    """The same, to be learnt from nothing: matrices are told apart, so that Muon can have them."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return weight matrices that lie between hidden features, and all the rest."""
+        last = (self.class_head, *list(self.box_head.modules())[-1:])
+        return _matrices_apart(self, last)
+
+
+def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
+    """Say which cells lie on an image; one map stands for all images if none is padded."""
+    size = features.shape[-2:]
+    if not batch.padded:
+        return torch.ones(1, *size, dtype=torch.bool, device=features.device)
+    return F.interpolate(batch.valid[:, None].float(), size=size)[:, 0] > 0

@@ -1,0 +1,130 @@
+"""TODO."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.losses.classification import Scoring
+from setmatch.models.detector import Detector
+from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.deformable_decoder import RefiningDecoder
+from setmatch.models.layers.denoising import Denoising, Noisy
+from setmatch.models.layers.dot_product_mask_head import PixelMaskHead
+from setmatch.models.layers.heads import ClassHead
+from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
+from setmatch.models.layers.queries import TopKQueries
+from setmatch.models.parameter_groups import _matrices_apart, trunk_apart
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.outputs import Predictions, Stream
+
+NOWHERE = -20.0  # a logit so low that neither loss nor gradient comes of it
+
+
+class MultiScaleDetector(Detector):
+    """Trunk, hybrid encoder, queries chosen by the image, a decoder that refines their boxes.
+
+    In training, "encoder" trains the choice of queries, and "denoising" spoilt targets.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        encoder: HybridEncoder,
+        queries: TopKQueries,
+        denoising: Denoising,
+        decoder: RefiningDecoder,
+        scoring: Scoring,
+        mask_head: PixelMaskHead | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.encoder = encoder
+        self.queries = queries
+        self.denoising = denoising
+        self.decoder = decoder
+        self.scoring = scoring
+        self.num_queries = queries.num_queries
+        self.mask_head = mask_head
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+        """Return "main"; in training also "encoder", and "denoising" made from the targets."""
+        levels = self.backbone(batch.pixels)
+        memory = self.encoder(levels[-len(self.encoder.project) :], batch)
+        chosen = self.queries(memory)
+        content, cxcywh = chosen.content, chosen.cxcywh.detach()
+        if not self.training:
+            logits, boxes, content = self.decoder(content, cxcywh, memory, Peers.in_order(content))
+            return (self._main(logits, boxes, content, memory, levels[0]),)
+        noisy = self.denoising(targets, memory.extent)
+        logits, boxes, content = self.decoder(
+            torch.cat([noisy.content.to(content.dtype), content], dim=1),
+            torch.cat([noisy.cxcywh, cxcywh], dim=1),
+            memory,
+            _beside(noisy, Peers.in_order(content)),
+        )
+        spoilt = noisy.real.shape[1]
+        mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], NOWHERE)
+        first = _unpadded(chosen.cxcywh, memory.extent)
+        return (
+            self._main(
+                logits[:, :, spoilt:], boxes[:, :, spoilt:], content[:, spoilt:], memory, levels[0]
+            ),
+            Stream("encoder", Predictions(chosen.logits[None], first[None])),
+            Stream(
+                "denoising",
+                Predictions(mended, _unpadded(boxes[:, :, :spoilt], memory.extent)),
+                noisy.assignment,
+                noisy.groups,
+            ),
+        )
+
+    def _main(
+        self,
+        logits: Float[Tensor, "L B Q C"],
+        boxes: Float[Tensor, "L B Q 4"],
+        content: Float[Tensor, "B Q D"],
+        memory: Memory,
+        finest: Float[Tensor, "B _ h w"],
+    ) -> Stream:
+        predictions = Predictions(logits, _unpadded(boxes, memory.extent))
+        if self.mask_head is None:
+            return Stream("main", predictions)
+        return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return weight matrices that lie between hidden features, and all the rest.
+
+        The first are what Muon is for; first convolution, last layers of heads, embeddings and what
+        places sampling points are not (see train/muon.py).
+        """
+        placing = [
+            module
+            for name, module in self.named_modules()
+            if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
+        ]
+        return _matrices_apart(self, placing)
+
+
+class PretrainedMultiScaleDetector(MultiScaleDetector):
+    """The same on a trunk that may have learnt already, which Muon's large steps would undo."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trunk's parameters, and of the others matrices and the rest."""
+        return trunk_apart(super().parameter_groups(), self.backbone)
+
+
+def _unpadded(cxcywh: Float[Tensor, "*n B Q 4"], extent: Float[Tensor, "B 2"]) -> Tensor:
+    """Turn fractions of the canvas into fractions of each image."""
+    return cxcywh / extent.repeat(1, 2)[:, None]
+
+
+def _beside(noisy: Noisy, peers: Peers) -> Peers:
+    """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
+    spoilt, queries = len(noisy.together), len(peers.before)
+    allowed = noisy.together.new_ones(spoilt + queries, spoilt + queries)
+    allowed[:spoilt, :spoilt] = noisy.together
+    allowed[spoilt:, :spoilt] = False
+    return Peers(allowed, F.pad(peers.before, (spoilt, 0, spoilt, 0)))
