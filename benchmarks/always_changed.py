@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from setmatch.cli import main
 from setmatch.data.loader import Seen, _TrainingSamples
-from setmatch.data.order import Place
+from setmatch.data.sampler import Place
 from setmatch.data.transforms import Augmentation
 from setmatch.structures.batch import Target
 

@@ -19,8 +19,8 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from setmatch.data.images import read_image
-from setmatch.data.pictures import find_images
+from setmatch.data.image_io import read_image
+from setmatch.data.image_paths import find_images
 from setmatch.data.transforms import Transform, training_transform
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing

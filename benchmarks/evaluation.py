@@ -18,7 +18,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results, average_precision
 from setmatch.structures.metadata import Categories
 from timing import publish

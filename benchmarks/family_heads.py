@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import setmatch as sm
-from setmatch.data.scenes import write_scenes
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.journey import SEED, SETTINGS, SIZE_PX
 from setmatch.models.detector import Detector
 from setmatch.models.layers.detr_mask_head import AttentionMaskHead

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from setmatch.data.cache import cached
-from setmatch.data.formats.coco_parts import coco_part
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.find import coco_part
 from timing import publish
 
 

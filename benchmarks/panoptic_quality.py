@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from setmatch.data.rasters import numbered
+from setmatch.data.mask_decoding import numbered
 from setmatch.evaluate.panoptic_quality import added, panoptic_quality, tally
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments

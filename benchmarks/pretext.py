@@ -19,10 +19,10 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
 from setmatch.config import load_recipe
-from setmatch.data.images import read_image
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.sides import settled
+from setmatch.data.audit.image_size import settled
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
+from setmatch.data.open import open_dataset
 from setmatch.data.transforms import resized_px
 from setmatch.errors import DataError
 from setmatch.evaluate import evaluate

@@ -22,8 +22,8 @@ from contestants.outside import Outside
 from contestants.peers import PEERS
 from contestants.telling import draw, table
 from contestants.track import Contestant, Track, spent, write_json
-from setmatch.data.opening import require_split
-from setmatch.data.scenes import write_scenes
+from setmatch.data.open import require_split
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 from timing import circumstances
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import setmatch as sm
-from setmatch.data.scenes import Difficulty, write_scenes
+from setmatch.data.synthetic.scenes import Difficulty, write_scenes
 
 SIDE_PX, SEED = 160, 1000  # the demo's seeds begin at 0
 WIDE = Difficulty(radius=(0.055, 0.42))

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from setmatch.data.images import read_image
+from setmatch.data.image_io import read_image
 from setmatch.data.transforms import prepare
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results
 from setmatch.structures.metadata import Categories
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.read import read_coco
 
 PHOTOS = ("a.png", "b.png", "c.png")  # 40 high, 60 wide
 Change = Callable[[dict[str, Any]], object]

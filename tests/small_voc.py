@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
 DOG = (

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.scenes import write_scenes
+from setmatch.data.synthetic.scenes import write_scenes
 
 SMALL = ("--recipe", "detr_r18_tiny", "--set", "data.workers=0")
 SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")

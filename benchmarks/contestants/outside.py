@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contestants.track import Finish, Mark, Track, best_of, marked, scored, write_json
-from setmatch.data.conversion import convert_dataset
+from setmatch.data.convert import convert_dataset
 
 STEP_PX = 32  # sides must be multiples of it
 MARKS = 6

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 from contestants.track import Finish, Track, best_of, marked, scored, write_json
-from setmatch.data.images import read_image
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target

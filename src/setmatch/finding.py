@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from setmatch.asking import ask, instances_of, segments_of
-from setmatch.data.images import read_image
+from setmatch.data.image_io import read_image
 from setmatch.data.transforms import prepare
 from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError, DataError

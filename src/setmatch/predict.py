@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from setmatch.asking import answering
-from setmatch.data.images import from_pillow, read_image
-from setmatch.data.pictures import find_images
+from setmatch.data.image_io import from_pillow, read_image
+from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.finding import Found, Terms, find
 from setmatch.models.detector import Detector

@@ -11,9 +11,13 @@ from typing import Any
 from PIL import Image
 
 from setmatch.asking import answering, progress_bar
-from setmatch.data.formats.write_panoptic import panoptic_record, write_panoptic_json, write_png
-from setmatch.data.images import read_image
-from setmatch.data.pictures import find_images
+from setmatch.data.formats.coco.write_panoptic import (
+    panoptic_record,
+    write_panoptic_json,
+    write_png,
+)
+from setmatch.data.image_io import read_image
+from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.files import require_folder, whole_file
 from setmatch.finding import Terms, find

@@ -16,7 +16,7 @@ from setmatch.ablate.campaign import RESULT, Campaign
 from setmatch.ablate.studies import STUDIES, Arm, Study
 from setmatch.ablate.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
-from setmatch.data.scenes import EASY, write_scenes
+from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
 from setmatch.train.runtime import alone, processes
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.structures.metadata import Categories
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import setmatch.data.cache as cache
-from setmatch.data.index import Index
-from setmatch.data.looking import find_parts
-from setmatch.data.opening import open_dataset
+from setmatch.data.dataset import Index
+from setmatch.data.discovery import find_parts
+from setmatch.data.open import open_dataset
 
 RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
 

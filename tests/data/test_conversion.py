@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.conversion import WRITERS, convert_dataset
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.convert import WRITERS, convert_dataset
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
 
 TRIANGLE = [3.25, 2.0, 30.1, 2.5, 10.0, 20.75]

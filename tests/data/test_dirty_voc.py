@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.images import read_image
-from setmatch.data.opening import open_dataset
+from setmatch.data.image_io import read_image
+from setmatch.data.open import open_dataset
 from small_voc import DOG, xml
 
 BOX = [6, 4, 30, 20]  # x, y, width, height in 60 × 40 pixels; small_voc's DOG is the same

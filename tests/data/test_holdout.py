@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.holdout import held_out
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
+from setmatch.data.splits import held_out
 from setmatch.errors import DataError
 
 HELD_OUT = [0, 2, 7, 15, 27, 29]

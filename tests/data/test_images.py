@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.images import read_image, read_size_px
+from setmatch.data.image_io import read_image, read_size_px
 from setmatch.errors import DataError
 
 from .orientations import STORED

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 from .generated import generated

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from setmatch.data.cache import cached
-from setmatch.data.index import Index
-from setmatch.data.parts import Part
+from setmatch.data.dataset import Index
+from setmatch.data.formats.base import Part
 
 from .generated import generated
 

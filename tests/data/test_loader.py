@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from setmatch.config import DataSettings
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
-from setmatch.data.opening import open_dataset
-from setmatch.data.order import TrainingOrder, accumulation
+from setmatch.data.open import open_dataset
+from setmatch.data.sampler import TrainingOrder, accumulation
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.metadata import Preprocessing
 
@@ -259,7 +259,7 @@ def test_an_evaluation_goes_on_without_one_and_not_without_two(folder, tmp_path,
 
 
 def skipping(index: Index, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float):
-    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", share)
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", share)
     return training_batches(
         index,
         data(on_bad_image="skip"),
@@ -297,7 +297,7 @@ def test_many_unreadable_images_cannot_be_skipped(folder, tmp_path, monkeypatch)
 
 def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkeypatch):
     """Whoever wants none to be left out says so."""
-    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", 0.5)
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.5)
     index = broken(folder, tmp_path, "3.png")
     settings = {"batch_size": 2, "micro_batch": 2, "rank": 0, "world": 1, "seed": 5}
     strict = data().model_copy(update={"on_bad_image": "stop"})
@@ -338,7 +338,7 @@ def test_batches_move_to_a_device_whole(index: Index):
 def test_workers_run_under_a_plain_script(folder: Path):
     """Worker processes start from a script without a guard for the main module."""
     script = (
-        "import sys; from setmatch.data.opening import open_dataset;"
+        "import sys; from setmatch.data.open import open_dataset;"
         "from setmatch.data.loader import evaluation_batches;"
         "from setmatch.structures import Preprocessing;"
         "index = open_dataset(sys.argv[1], 'train');"

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.conversion import convert_dataset
-from setmatch.data.looking import FORMATS, find_parts
-from setmatch.data.opening import format_with_stuff, open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.convert import convert_dataset
+from setmatch.data.discovery import FORMATS, find_parts
+from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 LABEL = "0 0.5 0.5 0.5 0.5\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.images import read_image
+from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 
 from .orientations import STORED

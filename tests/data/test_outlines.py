@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.outlines import read_outlines
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.segmentations import read_outlines
 
 TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]
 RUNS = {"counts": "0T1", "size": [40, 60]}

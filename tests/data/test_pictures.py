@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.data.pictures import find_images
+from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as oracle
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.formats.panoptic import read_panoptic
-from setmatch.data.index import Index
-from setmatch.data.outlines import from_rings
-from setmatch.data.rasters import outline_masks, read_segment_ids
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from setmatch.data.mask_decoding import outline_masks, read_segment_ids
+from setmatch.data.segmentations import from_rings
 from setmatch.errors import DataError
 
 HEIGHT, WIDTH = 40, 60

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.formats.panoptic import read_panoptic
-from setmatch.data.index import Index
-from setmatch.data.readable import (
+from setmatch.data.corrupt_files import (
     find_unreadable,
     refuse_to_evaluate,
     refuse_to_leave_out,
     unanswered,
 )
-from setmatch.data.scenes import write_scenes
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenery import CLASSES, STUFF, clutter, ground, outlines
-from setmatch.data.scenes import EASY, USUAL, landscape_scene, scene, write_scenes
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import EASY, USUAL, landscape_scene, scene, write_scenes
+from setmatch.data.synthetic.textures import CLASSES, STUFF, clutter, ground, outlines
 from setmatch.errors import ConfigError, DataError
 
 
@@ -109,8 +109,8 @@ def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
 
 def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch):
     """The pixels an object changes reach its box on every side, and no further by its own paint."""
-    monkeypatch.setattr("setmatch.data.scenes.ground", black)
-    monkeypatch.setattr("setmatch.data.scenes.clutter", lambda rng, canvas: canvas)
+    monkeypatch.setattr("setmatch.data.synthetic.scenes.ground", black)
+    monkeypatch.setattr("setmatch.data.synthetic.scenes.clutter", lambda rng, canvas: canvas)
     checked = 0
     for number in range(30):
         painted = scene((2, number), 160, replace(USUAL, most_objects=1))

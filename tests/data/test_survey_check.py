@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from setmatch.config import load_recipe
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.check import check_data
+from setmatch.data.audit.preflight import check_data
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
 from setmatch.train.start import begin, open_run

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.formats.panoptic import read_panoptic
-from setmatch.data.scenes import write_scenes
-from setmatch.data.survey.drawn import drawn_findings
-from setmatch.data.survey.report import survey
+from setmatch.data.audit.audit import survey
+from setmatch.data.audit.mask_checks import drawn_findings
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from setmatch.data.synthetic.scenes import write_scenes
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_is_listed_but_not_drawn_is_named(scenes: Path):
 
 def test_few_png_files_that_cannot_be_used_stop_no_training(tmp_path: Path, monkeypatch):
     """One of a hundred (here of six) is left out by name; an evaluation takes it for missed."""
-    monkeypatch.setattr("setmatch.data.survey.pictures.UNREADABLE_AT_MOST", 0.2)
+    monkeypatch.setattr("setmatch.data.audit.image_checks.UNREADABLE_AT_MOST", 0.2)
     write_scenes(tmp_path, 6, 1, 64, 0, 0, panoptic=True)
     for split, severity in (("train", "repaired"), ("val", "mend")):
         damaged = sorted((tmp_path / f"annotations/panoptic_{split}").iterdir())[0]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.data.index import Index, Repair
-from setmatch.data.survey.facts import Histogram, Spread, facts_of, objects_of, scales
-from setmatch.data.survey.findings import findings_of, grouped, require_trainable
+from setmatch.data.audit.checks import findings_of, grouped, require_trainable
+from setmatch.data.audit.statistics import Histogram, Spread, facts_of, objects_of, scales
+from setmatch.data.dataset import Index, Repair
 from setmatch.data.transforms import evaluation_px
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories, Preprocessing

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.mend import mend, write_mended
+from setmatch.data.audit.fix import mend, write_mended
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 

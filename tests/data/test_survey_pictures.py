@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.index import Index
-from setmatch.data.readable import sample
-from setmatch.data.survey.duplicates import Look, looks_of, near_pairs
-from setmatch.data.survey.pictures import Picture, alike, open_pictures
+from setmatch.data.audit.image_checks import Picture, alike, open_pictures
+from setmatch.data.audit.near_duplicates import Look, looks_of, near_pairs
+from setmatch.data.corrupt_files import sample
+from setmatch.data.dataset import Index
+from setmatch.data.formats.coco.read import read_coco
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:

@@ -10,17 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setmatch.config import load_recipe
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
-from setmatch.data.survey.plan import (
-    FINE_TUNED,
-    FINE_TUNED_DENSE,
-    SMALL,
-    Plan,
-    make_plan,
-)
-from setmatch.data.survey.queries import queries_for
+from setmatch.data.audit.num_queries import queries_for
+from setmatch.data.audit.recommend import FINE_TUNED, FINE_TUNED_DENSE, SMALL, Plan, make_plan
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import MODELS
 from setmatch.models.weights.download import PUBLISHED
 from setmatch.structures.metadata import Categories

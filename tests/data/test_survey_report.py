@@ -14,11 +14,11 @@ from rich.console import Console
 
 from setmatch.cli import main
 from setmatch.config import load_recipe
-from setmatch.data.conversion import convert_dataset
-from setmatch.data.scenes import write_scenes
-from setmatch.data.survey.page import write_page
-from setmatch.data.survey.report import NeedsMending, Survey, survey
-from setmatch.data.survey.terminal import shown
+from setmatch.data.audit.audit import NeedsMending, Survey, survey
+from setmatch.data.audit.console import shown
+from setmatch.data.audit.html import write_page
+from setmatch.data.convert import convert_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 

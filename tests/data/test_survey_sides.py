@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from setmatch.config import DataSettings, load_recipe
-from setmatch.data.index import Index
-from setmatch.data.survey.sides import SIDES_PX, legible_side_px, preprocessing_of, settled
+from setmatch.data.audit.image_size import SIDES_PX, legible_side_px, preprocessing_of, settled
+from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError
 from setmatch.structures.metadata import Categories
 

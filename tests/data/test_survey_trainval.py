@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.report import survey
+from setmatch.data.audit.audit import survey
+from setmatch.data.open import open_dataset
 
 XML = (
     "<annotation><size><width>60</width><height>40</height></size><object><name>dog</name><bndbox>"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setmatch.data.index import Index
-from setmatch.data.things import things_only
+from setmatch.data.dataset import Index
+from setmatch.data.stuff import things_only
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from setmatch.cli import app
-from setmatch.data.workers import workers_for
+from setmatch.data.num_workers import workers_for
 from setmatch.errors import ConfigError
 from setmatch.evaluate import evaluate
 from setmatch.evaluate.compare import compare

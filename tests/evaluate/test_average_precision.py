@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from made_sets import index_of, random_set, results_of
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
 from setmatch.structures.detections import Detections

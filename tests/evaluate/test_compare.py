@@ -10,8 +10,8 @@ from rich.console import Console
 from torch.nn import functional as F
 
 from knowing import SIDE, Knowing
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.evaluate import evaluate
 from setmatch.evaluate.compare import compare

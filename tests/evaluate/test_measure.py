@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from setmatch.cli import main
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluate import Report, evaluate
 from setmatch.evaluate.saved import evaluate_saved

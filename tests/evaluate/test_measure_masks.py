@@ -15,9 +15,9 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
 from knowing import SIDE, Knowing
-from setmatch.data.formats.coco import read_coco
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import LANDSCAPE, write_scenes
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.errors import DataError
 from setmatch.evaluate import evaluate, evaluate_saved
 from setmatch.predict import predict
@@ -186,7 +186,7 @@ def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp
     index = open_dataset(scenes, "val", "panoptic")
     sources = [index.path(image) for image in range(len(index))]
     predict_folder(Knowing(index), sources, tmp_path / "out", progress=False)
-    from setmatch.data.formats.panoptic import read_panoptic
+    from setmatch.data.formats.coco.read_panoptic import read_panoptic
 
     again = read_panoptic(tmp_path / "out/panoptic.json", scenes / "images")
     assert again.repairs == ()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from made_sets import index_of, random_set
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 from setmatch.evaluate.average_precision import average_precision

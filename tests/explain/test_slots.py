@@ -8,7 +8,7 @@ import pytest
 from known import BOXES, NAMES, QUERIES, sampling, seeing
 from PIL import Image
 
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explain import QueryStudy, study_queries
 from setmatch.explain.slot_figure import dot_colours, slot_figure

@@ -34,7 +34,7 @@ SOURCES = {module_of(path): path.read_text("utf-8") for path in sorted(PACKAGE.r
 
 
 def room(module: str) -> str:
-    """The room of setmatch.data.formats.coco is data; the package itself is __init__."""
+    """The room of setmatch.data.formats.coco.read is data; the package itself is __init__."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
 
@@ -113,10 +113,10 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("setmatch.models.layers.heads", "import setmatch.data.index"),
+        ("setmatch.models.layers.heads", "import setmatch.data.dataset"),
         ("setmatch.losses.matcher", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
-        ("setmatch.data.formats.coco", "def f():\n    from setmatch.train import loop"),
+        ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.train import loop"),
         ("setmatch.config", "from setmatch import load"),
         ("setmatch.predict", "from setmatch.evaluate.report import Report"),
         ("setmatch.train.loop", "from setmatch.cli import main"),

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
 from setmatch.config import load_recipe
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import WeightsError
 from setmatch.models.initialize import starting_point
 from setmatch.models.load import BUNDLED, bundled

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.data.scenes import write_scenes
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.losses.criterion import Criterion
 from setmatch.models.registry import MODELS
 from setmatch.models.setmatch.config import MultiScaleShape

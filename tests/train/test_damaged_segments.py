@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import log_rows, run_stages
 
-from setmatch.data.scenes import write_scenes
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 
@@ -79,7 +79,7 @@ def test_many_are_refused_before_anything_is_written(data: Path, tmp_path: Path,
 @pytest.mark.parametrize("spoil", [lambda png: png.write_bytes(b""), spoil_middle])
 def test_to_learn_from_its_image_is_left_out(data: Path, tmp_path: Path, monkeypatch, spoil):
     """One in a hundred; here of six."""
-    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", 0.2)
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.2)
     png = pngs(data, "train")[1]
     spoil(png)
     folder = run(data, tmp_path / "run").folder

@@ -10,8 +10,8 @@ import torch
 from tiny import RECIPE, CrashError, final_state, log_rows, run_tiny
 
 from setmatch.config import ModelSettings, load_recipe
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.check import DataCheck
+from setmatch.data.audit.preflight import DataCheck
+from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.train import loop
 from setmatch.train.checkpoint import newest_good
@@ -198,7 +198,7 @@ def test_the_data_say_how_many_queries_they_need(tmp_path):
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):
     """One in a hundred stops no training: it is named once, and stands in the data's report."""
-    monkeypatch.setattr("setmatch.data.readable.UNREADABLE_AT_MOST", 0.3)
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.3)
     data = tiny.write_data(tmp_path / "data", splits=("train", "val"))
     picture = sorted(data.rglob("train*.png"))[0]
     picture.write_bytes(picture.read_bytes()[:100])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from setmatch.config import load_recipe
-from setmatch.data.opening import format_with_stuff, open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
 from setmatch.train.run import train
 from setmatch.train.task import format_for, require_mask_head

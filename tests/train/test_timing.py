@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from setmatch.config import load_recipe
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.train.learner import Learner
 from setmatch.train.timing import seconds_per_step
 

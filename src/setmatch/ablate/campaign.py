@@ -17,8 +17,8 @@ from setmatch.ablate.plot import draw_study, figure_kind
 from setmatch.ablate.studies import Arm, Study, find_study
 from setmatch.ablate.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
-from setmatch.data.opening import require_split
-from setmatch.data.scenes import EASY, write_scenes
+from setmatch.data.open import require_split
+from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.registry import build

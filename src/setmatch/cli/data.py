@@ -45,11 +45,10 @@ def survey(
 
     from rich.console import Console
 
-    from setmatch.data.survey.mend import write_mended
-    from setmatch.data.survey.page import write_page
-    from setmatch.data.survey.report import survey
-    from setmatch.data.survey.terminal import shown
-    from setmatch.data.survey.write import write_json, write_recipe
+    from setmatch.data.audit.audit import survey, write_json, write_recipe
+    from setmatch.data.audit.console import shown
+    from setmatch.data.audit.fix import write_mended
+    from setmatch.data.audit.html import write_page
     from setmatch.files import require_file, require_folder
     from setmatch.train.timing import seconds_per_step
 
@@ -96,7 +95,7 @@ def convert_data(
     link
         Link to the images instead of copying them.
     """
-    from setmatch.data.conversion import convert_dataset
+    from setmatch.data.convert import convert_dataset
 
     done = convert_dataset(source, destination, to, split, format, link)
     for name, images in done.images.items():

@@ -93,7 +93,7 @@ def queries(
     threshold
         A query is used where it scores more.
     """
-    from setmatch.data.opening import open_dataset
+    from setmatch.data.open import open_dataset
     from setmatch.explain import study_queries
     from setmatch.models.load import load
     from setmatch.train.runtime import processes

@@ -120,7 +120,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from setmatch.data.opening import format_with_stuff, open_dataset
+    from setmatch.data.open import format_with_stuff, open_dataset
     from setmatch.evaluate import evaluate
     from setmatch.evaluate.saved import evaluate_saved, holds_detections
     from setmatch.models.load import load

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setmatch.data.flatfile import read_arrays, write_arrays
-from setmatch.data.formats.absent import UNREADABLE
-from setmatch.data.index import Index, PanopticFiles, Repair
-from setmatch.data.outlines import Outlines
-from setmatch.data.parts import Part
+from setmatch.data.array_file import read_arrays, write_arrays
+from setmatch.data.dataset import Index, PanopticFiles, Repair
+from setmatch.data.formats.base import Part
+from setmatch.data.formats.missing_images import UNREADABLE
+from setmatch.data.segmentations import Outlines
 from setmatch.files import cache_folder
 from setmatch.structures.metadata import Categories
 

@@ -15,12 +15,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
-from setmatch.data.images import read_image
-from setmatch.data.index import Index
-from setmatch.data.order import Place, TrainingOrder, accumulation, sample_seed
-from setmatch.data.readable import refuse_to_evaluate, refuse_to_leave_out
+from setmatch.data.corrupt_files import refuse_to_evaluate, refuse_to_leave_out
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
+from setmatch.data.num_workers import Workers, workers_for
+from setmatch.data.sampler import Place, TrainingOrder, accumulation, sample_seed
 from setmatch.data.transforms import at_first, evaluation_px, prepare, training_transform
-from setmatch.data.workers import Workers, workers_for
 from setmatch.errors import DataError
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing

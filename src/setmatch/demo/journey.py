@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 import setmatch as sm
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.page import Outcome, write_page
 from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError

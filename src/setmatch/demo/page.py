@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate import Report
 from setmatch.finding import Found
 from setmatch.page.charts import colour_of

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.index import Index
-from setmatch.data.things import slots_of_things, things_only
+from setmatch.data.dataset import Index
+from setmatch.data.stuff import slots_of_things, things_only
 from setmatch.errors import DataError
 from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
 from setmatch.evaluate.diagnosis.diagnose import diagnose

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.asking import answering, ask, instances_of, progress_bar, segments_of
-from setmatch.data.index import Index
+from setmatch.data.corrupt_files import find_unreadable, refuse_to_evaluate, unanswered
+from setmatch.data.dataset import Index
 from setmatch.data.loader import evaluation_batches
-from setmatch.data.opening import format_with_stuff, open_dataset
-from setmatch.data.readable import find_unreadable, refuse_to_evaluate, unanswered
-from setmatch.data.workers import Workers
+from setmatch.data.num_workers import Workers
+from setmatch.data.open import format_with_stuff, open_dataset
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects

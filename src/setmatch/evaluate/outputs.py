@@ -4,7 +4,7 @@ import json as json_format
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.report import Report
 from setmatch.files import require_file, whole_file

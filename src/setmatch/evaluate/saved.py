@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from jaxtyping import Int64
 
+from setmatch.data.dataset import Index
 from setmatch.data.formats.columns import Records, short
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.evaluate.average_precision import Results

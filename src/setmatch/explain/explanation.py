@@ -8,7 +8,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from setmatch.data.images import from_pillow, read_image
+from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.transforms import prepare
 from setmatch.errors import ConfigError, DataError
 from setmatch.explain.record import Recording, record

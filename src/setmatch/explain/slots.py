@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float32, Int64
 
 from setmatch.asking import answering, progress_bar
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.data.loader import evaluation_batches
-from setmatch.data.workers import Workers
+from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from setmatch.data.order import accumulation
+from setmatch.data.sampler import accumulation
 from setmatch.models.detr.model import GlobalDetector
 from setmatch.train.faults import Origin
 from setmatch.train.learner import Learner

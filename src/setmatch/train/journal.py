@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.train.curves.live import LivePage
 from setmatch.train.display import Display
 from setmatch.train.faults import Origin

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from setmatch.data.audit.checks import Finding
+from setmatch.data.audit.preflight import left_out, not_answered
 from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
-from setmatch.data.order import accumulation
-from setmatch.data.survey.check import left_out, not_answered
-from setmatch.data.survey.findings import Finding
+from setmatch.data.sampler import accumulation
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluate import evaluate
 from setmatch.losses.criterion import Normaliser

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.config import MatchCosts
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.files import whole_file
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.config import Recipe
-from setmatch.data.order import accumulation
+from setmatch.data.sampler import accumulation
 from setmatch.errors import TrainingError
 from setmatch.train.best import Run
 from setmatch.train.checkpoint import Checkpoint

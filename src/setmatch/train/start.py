@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from setmatch.config import ModelSettings, Recipe
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset, require_split
-from setmatch.data.survey.check import DataCheck, check_data, check_files
-from setmatch.data.survey.findings import require_trainable
-from setmatch.data.survey.queries import queries_for
-from setmatch.data.survey.sides import preprocessing_of, settled
-from setmatch.data.things import things_only
+from setmatch.data.audit.checks import require_trainable
+from setmatch.data.audit.image_size import preprocessing_of, settled
+from setmatch.data.audit.num_queries import queries_for
+from setmatch.data.audit.preflight import DataCheck, check_data, check_files
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset, require_split
+from setmatch.data.stuff import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights

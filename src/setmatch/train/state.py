@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from setmatch.config import Recipe, load_recipe
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.models import load as weights
 from setmatch.train.checkpoint import Checkpoint, write_checkpoint

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from setmatch.config import Recipe
-from setmatch.data.opening import format_with_stuff, open_dataset
+from setmatch.data.open import format_with_stuff, open_dataset
 from setmatch.errors import ConfigError
 from setmatch.models.registry import MODELS, box_preset
 

@@ -6,11 +6,11 @@ from itertools import islice
 import torch
 
 from setmatch.config import Recipe
-from setmatch.data.index import Index
+from setmatch.data.audit.image_size import preprocessing_of
+from setmatch.data.audit.preflight import check_data
+from setmatch.data.dataset import Index
 from setmatch.data.loader import training_batches
-from setmatch.data.order import accumulation
-from setmatch.data.survey.check import check_data
-from setmatch.data.survey.sides import preprocessing_of
+from setmatch.data.sampler import accumulation
 from setmatch.losses.criterion import Normaliser
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Card

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from setmatch.cli import main
-from setmatch.data.conversion import convert_dataset
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import write_scenes
+from setmatch.data.convert import convert_dataset
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 IMAGES = 24

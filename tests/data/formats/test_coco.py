@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from setmatch.data.formats.coco import read_coco
+from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
 from small_coco import PHOTOS, annotation, photographed, read, sound
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from setmatch.data.formats.coco import read_coco
+from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
 from small_coco import (
     Change,

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.formats.panoptic import read_panoptic
-from setmatch.data.opening import open_dataset
+from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 

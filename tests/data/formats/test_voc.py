@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.data.formats.voc_xml import difference, parse_voc, total
-from setmatch.data.opening import open_dataset
+from setmatch.data.formats.voc.xml import difference, parse_voc, total
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from small_voc import DOG, box, one, write, xml
 

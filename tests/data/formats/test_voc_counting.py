@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
+from setmatch.data.dataset import Index
+from setmatch.data.open import open_dataset
 
 BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
 CORNERS = ((6, 4, 36, 24), (1, 1, 60, 40))

@@ -205,7 +205,7 @@ def test_a_bomb_costs_nothing(tmp_path: Path):
     code = (
         "import resource, sys, pathlib\n"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
-        "from setmatch.data.formats.voc_xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
+        "from setmatch.data.formats.voc.xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a.xml"], capture_output=True, text=True, timeout=60

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.opening import open_dataset
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 BOX = "1 0.5 0.5 0.5 0.5\n"  # of 60 × 40 pixels: 15, 10, 30, 20

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.formats.elsewhere import now_at
-from setmatch.data.opening import open_dataset
-from setmatch.data.survey.report import survey
+from setmatch.data.audit.audit import survey
+from setmatch.data.formats.layout import now_at
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 BOX = "1 0.5 0.5 0.5 0.5\n"

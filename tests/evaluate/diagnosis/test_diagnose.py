@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from made_sets import index_of, random_set, results_of
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results, average_precision
 from setmatch.evaluate.diagnosis.diagnose import Diagnosis, diagnose
 from setmatch.evaluate.diagnosis.judged import Judged, judge

@@ -9,8 +9,8 @@ import torch
 
 from browser import OpenPage
 from knowing import SIDE, Knowing
-from setmatch.data.opening import open_dataset
-from setmatch.data.scenes import LANDSCAPE, write_scenes
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluate import evaluate
 from setmatch.evaluate.diagnosis.worst_segments import (
     MOST,

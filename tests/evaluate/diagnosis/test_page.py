@@ -11,7 +11,7 @@ from PIL import Image
 
 from browser import OpenPage
 from made_sets import index_of, results_of
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.data.ragged import pack
 from setmatch.evaluate.average_precision import Results
 from setmatch.evaluate.conclude import conclude

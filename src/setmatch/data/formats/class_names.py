@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.data.formats.assembly import file_wide
-from setmatch.data.index import Repair
+from setmatch.data.dataset import Repair
+from setmatch.data.formats.build import file_wide
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 

@@ -1,10 +1,10 @@
 """Where the images of an annotation file are, and whether all of them are there."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PureWindowsPath
 
-from setmatch.data.folders import subfolders
+from setmatch.data.splits import subfolders
 
 
 def image_root(annotations: Path, names: Sequence[str]) -> Path:
@@ -55,3 +55,17 @@ def _entries(folder: Path) -> set[str]:
             return {entry.name for entry in entries}
     except OSError:
         return set()  # a folder that cannot be listed holds no image; its files count as missing
+
+
+def now_at(folder: Path, given: str) -> Iterator[Path]:
+    """Yield where a path given in a file of `folder` may be today, the likeliest first.
+
+    First as it is given; then inside `folder`, by fewer and fewer of its last parts: what was
+    /content/set/images/train, data/images/train or ../images/train is images/train.
+    """
+    yield folder / given
+    # The Windows flavour knows both kinds of slashes, and drives.
+    path = PureWindowsPath(given)
+    parts = [part for part in path.parts if part not in (path.anchor, "..")]
+    for first in range(len(parts)):
+        yield folder.joinpath(*parts[first:])

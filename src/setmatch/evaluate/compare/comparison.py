@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from setmatch.data.images import read_image
-from setmatch.data.index import Index
-from setmatch.data.opening import open_dataset
-from setmatch.data.readable import find_unreadable
+from setmatch.data.corrupt_files import find_unreadable
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
+from setmatch.data.num_workers import Workers
+from setmatch.data.open import open_dataset
 from setmatch.data.transforms import prepare
-from setmatch.data.workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.evaluate.average_precision import AveragePrecision, average_precision
 from setmatch.evaluate.compare.contestants import (

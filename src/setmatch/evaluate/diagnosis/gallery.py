@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from setmatch.data.images import read_image
+from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluate.diagnosis.judged import Judged
 from setmatch.evaluate.diagnosis.kinds import kinds_of

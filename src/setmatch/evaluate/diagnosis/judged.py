@@ -7,7 +7,7 @@ import hotcoco
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results, run_protocol
 from setmatch.evaluate.diagnosis.thresholds import Threshold, best_threshold
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torchvision.ops import batched_nms
 
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
 from setmatch.evaluate.average_precision import Results, average_precision
 
 NMS_IOU = 0.5  # a box that overlaps a better one of its class by more is dropped

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from setmatch.data.images import read_image
-from setmatch.data.index import Index
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
 from setmatch.draw import draw_segments
 from setmatch.errors import DataError
 from setmatch.evaluate.average_precision import AveragePrecision

@@ -1,0 +1,222 @@
+"""A survey as one page of HTML that needs nothing beside it: pictures and charts are inside."""
+
+import html
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from setmatch.data.audit.audit import Survey
+from setmatch.data.audit.checks import SEVERITIES, Group, grouped
+from setmatch.data.audit.console import expected_time, fact_rows, place
+from setmatch.data.audit.recommend import Plan
+from setmatch.data.audit.statistics import Histogram, objects_of
+from setmatch.data.dataset import Index
+from setmatch.data.image_io import read_image
+from setmatch.page.charts import bars, colour_of
+from setmatch.page.pictures import boxes, jpeg_uri
+from setmatch.page.sheet import write_sheet
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+_PICTURES = {"train": 12}  # of other splits half as many
+_LISTED = 100  # findings of a kind; the JSON has all
+_TWINS = 12
+
+
+def write_page(survey: Survey, path: Path) -> None:
+    """Write the survey as one self-contained HTML page."""
+    facts = survey.facts[-1] if survey.facts else None
+    names = list(facts.class_objects) if facts else []
+    colours = {name: colour_of(number) for number, name in enumerate(names)}
+    chosen = list(_chosen(survey))
+    drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
+    parts = {
+        "name": html.escape(survey.data.resolve().name),
+        "verdict": _verdict(survey),
+        "numbers": _numbers(survey),
+        "findings": "\n".join(map(_group, grouped(survey.findings)))
+        or '<p class="good">Nothing that a survey can see.</p>',
+        "splits": _splits(survey),
+        "charts": "\n".join(_charts(survey)),
+        "classes": _classes(survey, colours),
+        "legend": "".join(
+            f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
+            for name, colour in colours.items()
+            if name in drawn
+        ),
+        "twins": "\n".join(_twins(survey)),
+        "pictures": "\n".join(_picture(*each, colours) for each in chosen),
+        "plan": _plan(survey, survey.plan) if survey.plan is not None else "",
+        "seconds": f"{survey.seconds:.1f}",
+    }
+    write_sheet(_TEMPLATE, parts, path)
+
+
+def _verdict(survey: Survey) -> str:
+    if survey.to_mend:
+        return f'<b class="mend">{survey.to_mend}.</b>'
+    return '<b class="good">Nothing must be mended by hand.</b>'
+
+
+def _numbers(survey: Survey) -> str:
+    if not survey.facts:
+        return ""
+    facts = survey.facts[-1]
+    numbers = {
+        "images": facts.images,
+        "objects to learn": facts.objects,
+        "classes": len(facts.class_objects),
+        "objects in the fullest image": round(facts.objects_per_image.most),
+    }
+    return "".join(f"<div><b>{number:,}</b>{name}</div>" for name, number in numbers.items())
+
+
+def _group(group: Group) -> str:
+    first, count = group.first, len(group.findings)
+    lines = [place(finding) for finding in group.findings[:_LISTED]]
+    listed = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
+    if count > _LISTED:
+        listed += f"<li>… {count - _LISTED:,} more, all of them in the JSON</li>"
+    done = f": {html.escape(first.done)}" if first.done else ""
+    opened = " open" if first.severity == "mend" or count <= 3 else ""
+    return (
+        f'<details class="{first.severity}"{opened}><summary>{count:,} × '
+        f"<b>{html.escape(first.what)}</b>{done} "
+        f'<span class="{first.severity}">({SEVERITIES[first.severity]})</span></summary>'
+        f"<ul>{listed}</ul></details>"
+    )
+
+
+def _splits(survey: Survey) -> str:
+    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
+    rows = (
+        f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for label, cells in fact_rows(survey.facts)
+    )
+    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+
+
+def _charts(survey: Survey) -> Iterator[str]:
+    if not survey.facts:
+        return
+    facts = survey.facts[-1]
+    yield _bars(facts.crowding, "objects in an image", "images", "{:g}".format)
+    original, seen = facts.original.histogram, facts.seen.histogram
+    yield _bars(original, "size of an object: √area, px", "objects", _rounded)
+    yield _bars(seen, "the same as the model sees it, px", "objects", _rounded)
+    yield _bars(facts.aspects, "width / height of an image", "images", "{:.2g}".format)
+
+
+def _bars(histogram: Histogram, caption: str, thing: str, edge: Callable[[float], str]) -> str:
+    return bars(histogram.counts, histogram.edges, caption, thing, edge)
+
+
+def _rounded(edge: float) -> str:
+    return f"{edge:.0f}"
+
+
+def _classes(survey: Survey, colours: Mapping[str, str]) -> str:
+    if not survey.facts:
+        return ""
+    counts = sorted(survey.facts[-1].class_objects.items(), key=lambda item: -item[1])
+    most = max((count for _, count in counts), default=0) or 1
+    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
+    rows, boxless = [], []
+    for name, count in counts:
+        if not count:
+            boxless.append(name)
+            continue
+        cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in survey.facts)
+        bar = f'<i style="width:{100 * count / most:.1f}%;background:{colours[name]}"></i>'
+        rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
+    table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
+    if not boxless:
+        return table
+    listed = html.escape(", ".join(boxless))
+    return f'{table}<p class="soft">{len(boxless):,} without a box: {listed}</p>'
+
+
+def _chosen(survey: Survey) -> Iterator[tuple[str, Index, int, str]]:
+    """Yield the pictures to show: split, index, number, and why where there is a reason."""
+    for split, index in survey.splits.items():
+        readable = [picture.image for picture in survey.opened[split] if picture.look]
+        for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
+            yield split, index, image, why
+
+
+def _names(index: Index, image: int) -> list[str]:
+    return [index.categories.name(slot) for slot in index.target(image).classes.tolist()]
+
+
+def _twins(survey: Survey) -> Iterator[str]:
+    if not survey.twins:
+        return
+    yield "<h2>Alike in different splits</h2><div class='twins'>"
+    for twins in survey.twins[:_TWINS]:
+        sides = ((twins.other_split, twins.other), (twins.split, twins.image))
+        for split, image in sides:
+            index = survey.splits[split]
+            name = html.escape(f"{split}/{index.name(image)}")
+            yield (
+                f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}"></div>'
+                f"<figcaption>{name}</figcaption></figure>"
+            )
+    yield "</div>"
+
+
+def _telling(index: Index, readable: list[int], most: int) -> dict[int, str]:
+    """Choose pictures that tell something, each with the reason, then some evenly spaced ones."""
+    if not readable:
+        return {}
+    objects = objects_of(index)
+    per_image = np.bincount(objects.image, minlength=len(index))
+    side_px = np.full(len(index), np.inf)
+    np.minimum.at(side_px, objects.image, np.sqrt(objects.area_px))
+    candidates = np.array(readable)
+    chosen = {int(candidates[per_image[candidates].argmax()]): "most objects"}
+    if np.isfinite(side_px[candidates]).any():
+        chosen.setdefault(int(candidates[side_px[candidates].argmin()]), "smallest object")
+    empty = candidates[per_image[candidates] == 0]
+    if len(empty):
+        chosen.setdefault(int(empty[0]), "no object")
+    spaced = np.linspace(0, len(candidates) - 1, num=most).round().astype(int)
+    for image in candidates[spaced].tolist():
+        if len(chosen) < most:
+            chosen.setdefault(image, "")
+    return chosen
+
+
+def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[str, str]) -> str:
+    target = index.target(image)
+    height, width = index.size_px(image)
+    centre, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
+    xywh = np.concatenate([(centre - extent / 2).numpy(), extent.numpy()], axis=1)
+    names = _names(index, image)
+    drawn = boxes(
+        (xywh * [width, height, width, height]).round(2).tolist(),
+        names,
+        [colours[name] for name in names],
+        (height, width),
+    )
+    count = f"{len(names)} object{'' if len(names) == 1 else 's'}"
+    caption = f"{split}/{index.name(image)}: {count}" + (f" ({why})" if why else "")
+    return (
+        f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}">'
+        f"{drawn}</div><figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _embedded(index: Index, image: int) -> str:
+    return jpeg_uri(read_image(index.path(image), index.size_px(image)))
+
+
+def _plan(survey: Survey, plan: Plan) -> str:
+    reasons = "".join(
+        f"<li>{html.escape(reason)}</li>"
+        for reason in (*plan.reasons, f"time: {expected_time(plan)}")
+    )
+    return (
+        f"<h2>A plan to train on it</h2><ul>{reasons}</ul>"
+        f"<pre>{html.escape(plan.to_yaml())}</pre>"
+        f"<pre>{html.escape(chr(10).join(survey.commands))}</pre>"
+    )

@@ -1,0 +1,94 @@
+"""What every reader ends in: images, classes and annotations put together as an Index."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from setmatch.data.cleaning import Rows, repair
+from setmatch.data.dataset import Index, Repair
+from setmatch.data.formats.missing_images import note_of
+from setmatch.data.ragged import offsets_of, pack
+from setmatch.data.segmentations import Outlines
+from setmatch.structures.metadata import Categories
+
+_PLACES = re.compile(r"[/\\:\0]|\.\.")
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The images of a data set: where, with which ids, names and annotated (height, width).
+
+    `absent` are the ids of images that are listed too, but have no file that can be used.
+    """
+
+    root: Path
+    ids: Int64[np.ndarray, " N"]
+    names: list[str]
+    sizes_px: Int32[np.ndarray, "N 2"]
+    absent: frozenset[int] = frozenset()
+
+
+def assemble(
+    source: Path,
+    photos: Photos,
+    categories: Categories,
+    rows: Rows,
+    outlines: Outlines | None,
+    repairs: Sequence[Repair],
+    label_files: list[str] | None = None,
+) -> Index:
+    """Mend the rows, group them by image, and return all as an Index.
+
+    `outlines` belong to all rows that were read, by `rows.origin`. `label_files` names the file of
+    each image's annotations, for repairs, where that is not one for all.
+    """
+    rows, odd = repair(rows, photos.names if label_files is None else label_files, photos.sizes_px)
+    rows = rows.take(np.argsort(rows.image, kind="stable"))
+    names, name_offsets = pack(photos.names)
+    return Index(
+        source=source,
+        images=photos.root,
+        categories=categories,
+        image_ids=photos.ids,
+        sizes_px=photos.sizes_px,
+        names=names,
+        name_offsets=name_offsets,
+        offsets=offsets_of(np.bincount(rows.image, minlength=len(photos.names))),
+        xywh_px=rows.xywh_px,
+        area_px=rows.area_px,
+        slots=rows.slot.astype(np.int32),
+        crowd=rows.crowd,
+        annotation_ids=rows.ids,
+        repairs=(*repairs, *odd),
+        outlines=outlines and outlines.take(rows.origin),
+        notes=note_of(repairs, len(photos.names)),
+    )
+
+
+def common_folder(paths: Sequence[Path]) -> Path:
+    """Return the deepest folder that all files are in."""
+    parents = sorted({path.parent for path in paths})
+    first = parents[0]
+    return next(
+        folder
+        for folder in (first, *first.parents)
+        if all(parent.is_relative_to(folder) for parent in parents)
+    )
+
+
+def escapes(name: str) -> bool:
+    """Return whether a file name leads out of the folder that it is in."""
+    if not _PLACES.search(name):
+        return False
+    # The Windows flavour knows both kinds of slashes, and drives.
+    path = PureWindowsPath(name)
+    return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
+
+
+def file_wide(value: str, done: str) -> Repair:
+    """Return a Repair of many things at once, in no image in particular."""
+    return Repair("", None, value, done)

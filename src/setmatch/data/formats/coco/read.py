@@ -1,0 +1,278 @@
+"""COCO JSON into an Index: what is odd is repaired and listed, what is ambiguous is refused.
+
+Repaired besides what repair.py does to boxes: annotations of images that are not listed, absent
+iscrowd, area or image size, numbers written as text, entries listed twice, class names used twice.
+Refused: whatever could teach the wrong thing, such as a category that is not listed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from setmatch.data.cleaning import NO_ID, NO_LINE, Rows
+from setmatch.data.dataset import Index, Repair
+from setmatch.data.formats.build import Photos, assemble, escapes, file_wide
+from setmatch.data.formats.coco.fast_read import parse_flawless
+from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
+from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.layout import image_root, missing_files
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.image_io import read_size_px
+from setmatch.data.segmentations import Outlines, flaw_of_runs, from_rings, read_outlines
+from setmatch.errors import DataError
+from setmatch.structures.metadata import Categories
+
+
+def read_coco(annotations: str | Path, images: str | Path | None = None) -> Index:
+    """Read COCO instances; class slots are the categories in order of their ids.
+
+    `images` is the folder of the image files; when None, the usual places beside the annotations
+    are tried. Raises DataError with file, place, value and problem when the file cannot be
+    read, is ambiguous, or many image files are missing. What was repaired is in `index.repairs`.
+    """
+    source = Path(annotations)
+    with collector_paused():
+        index = _flawless(source, images)
+        return _carefully(source, images) if index is None else index
+
+
+def _flawless(source: Path, images: str | Path | None) -> Index | None:
+    """Read a file of which every annotation is as COCO has it; None for any other.
+
+    Boxes may still be odd: whatever is about numbers alone is looked at afterwards.
+    """
+    parsed = parse_flawless(source)
+    if parsed is None:
+        return None
+    repairs: list[Repair] = []
+    classes, pictures, columns = parsed
+    categories = read_categories(classes, repairs)
+    photos = read_photos(pictures, images, repairs)
+    image = _positions(columns.image_ids, photos.ids)
+    slot = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
+    sizes_px = {row: photos.sizes_px[image[row]].tolist() for row in columns.runs}
+    if (slot < 0).any() or any(
+        flaw_of_runs(runs, sizes_px[row]) for row, runs in columns.runs.items() if image[row] >= 0
+    ):
+        return None
+    count = len(columns.ids)
+    rows = Rows(
+        columns.ids,
+        image,
+        slot,
+        columns.xywh_px,
+        columns.area_px,
+        columns.crowd,
+        np.full(count, NO_LINE, dtype=np.int64),
+        np.arange(count),
+    )
+    rows = _of_listed_images(rows, columns.image_ids, photos, repairs)
+    outlines = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
+    return assemble(source, photos, categories, rows, outlines, repairs)
+
+
+def _carefully(source: Path, images: str | Path | None) -> Index:
+    """Read any file, and name what is wrong with it."""
+    repairs: list[Repair] = []
+    lists = parse(source, InstancesFile)
+    categories = read_categories(lists["categories"], repairs)
+    photos = read_photos(lists["images"], images, repairs)
+    records = lists["annotations"]
+    rows = read_rows(records, photos, categories, repairs)
+    outlines = _outlines(records, rows, photos, repairs)
+    return assemble(source, photos, categories, rows, outlines, repairs)
+
+
+def read_categories(records: Records, repairs: list[Repair]) -> Categories:
+    """Return the classes of a COCO file; raises DataError where two share an id."""
+    if not len(records):
+        raise DataError(f"{records.file}: lists no categories; name at least one class")
+    ids = _numbered(records, "id", repairs).tolist()
+    names: dict[int, str] = {}
+    for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
+        if names.setdefault(id_, name) != name:
+            problem = f"{name!r} has the category id of {names[id_]!r}; give each its own"
+            raise records.error(position, problem)
+    for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
+        value = f"{records.named(position)} {names[ids[position]]!r}"
+        repairs.append(file_wide(value, "listed twice: read once"))
+    used: set[str] = set()
+    for id_ in sorted(names):
+        name = names[id_]
+        if name in used:
+            # Detections come back by name, so that two classes cannot share one.
+            names[id_] = _free_name(name, used | set(names.values()))
+            done = "name of another category: given a new one"
+            repairs.append(file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
+        used.add(names[id_])
+    return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    number = 2
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def read_photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> Photos:
+    """Return the images of a COCO file that are there.
+
+    Few without a file are left out, as are few of which neither the list nor the file tells the
+    size. Raises DataError where they are many, or two share an id.
+    """
+    if not len(records):
+        raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
+    ids = _numbered(records, "id", repairs)
+    names = records.texts("file_name")
+    sides_px = [_numbered(records, key, repairs, missing=0) for key in ("height", "width")]
+    for position, name in enumerate(names):
+        if escapes(name):
+            problem = f"file name {name!r} leads out of the image folder; name a file inside it"
+            raise records.error(position, problem)
+    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
+    original = first[inverse]
+    for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
+        other = names[original[position]]
+        if names[position] != other:
+            problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
+            raise records.error(position, problem)
+        repairs.append(Repair(other, None, f"image {ids[position]}", "listed twice: read once"))
+    kept = np.sort(first)
+    names = [names[position] for position in kept.tolist()]
+    root = image_root(records.file, names) if images is None else Path(images)
+    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], repairs)
+    leave_out(root, absent, len(names), repairs)
+    left = {repair.file for repair in absent}
+    there = np.array([name not in left for name in names], dtype=bool)
+    names = [name for name in names if name not in left]
+    left_ids = frozenset(ids[kept][~there].tolist())
+    return Photos(root, ids[kept][there], names, sizes_px[there].astype(np.int32), left_ids)
+
+
+def _sizes_px(
+    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[Repair]
+) -> tuple[Int64[np.ndarray, "N 2"], list[Repair]]:
+    """Return every image's size, from its file where none is annotated, and whom to leave out."""
+    missing = set(missing_files(root, names))
+    absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
+    wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
+    for position in np.flatnonzero(wrong).tolist():
+        name = names[position]
+        if name in missing:
+            continue
+        given = "height {}, width {}".format(*sizes_px[position].tolist())
+        try:
+            sizes_px[position] = read_size_px(root / name)
+        except DataError:
+            absent.append(Repair(name, None, name, UNREADABLE))
+        else:
+            repairs.append(Repair(name, None, given, "size read from the image file"))
+    return sizes_px, absent
+
+
+def read_rows(
+    records: Records, photos: Photos, categories: Categories, repairs: list[Repair]
+) -> Rows:
+    """Return the objects of images that are listed; raises DataError for unknown classes."""
+    image_ids = _numbered(records, "image_id", repairs)
+    image = _positions(image_ids, photos.ids)
+    ids = _numbered(records, "id", repairs, missing=NO_ID)
+    slot = _positions(
+        _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
+    )
+    for position in np.flatnonzero(slot < 0).tolist():
+        unknown = records.rows[position].category_id
+        raise records.error(
+            position,
+            f"category_id {unknown} is none of the {len(categories)} categories; list the "
+            "category, or correct or remove the annotation",
+        )
+    xywh_px = records.quadruples("bbox")
+    area_px = _areas_px(records, xywh_px, repairs)
+    lines = np.full(len(ids), NO_LINE, dtype=np.int64)
+    origin = np.arange(len(ids))
+    crowd = _crowd(records, repairs)
+    rows = Rows(ids, image, slot, xywh_px, area_px, crowd, lines, origin)
+    return _of_listed_images(rows, image_ids, photos, repairs)
+
+
+def _of_listed_images(
+    rows: Rows, image_ids: Int64[np.ndarray, " A"], photos: Photos, repairs: list[Repair]
+) -> Rows:
+    for position in np.flatnonzero(rows.image < 0).tolist():
+        id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
+        absent = int(image_ids[position]) in photos.absent
+        why = "of an image without a usable file" if absent else "of an image that is not listed"
+        value = f"image_id {image_ids[position]}"
+        if id_ is None:  # no other name leads to it
+            value += f" of annotations[{rows.origin[position]}]"
+        repairs.append(Repair("", id_, value, f"{why}: left out"))
+    return rows.take(rows.image >= 0)
+
+
+def _areas_px(
+    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[Repair]
+) -> Float64[np.ndarray, " A"]:
+    areas_px = records.numbers("area")
+    wrong = ~np.isfinite(areas_px) | (areas_px < 0)
+    if wrong.any():
+        with np.errstate(over="ignore"):  # of boxes that are refused or clipped later
+            areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
+        value = records.some("area", np.flatnonzero(wrong).tolist())
+        repairs.append(file_wide(value, "absent or no number: width × height"))
+    return areas_px
+
+
+def _crowd(records: Records, repairs: list[Repair]) -> Bool[np.ndarray, " A"]:
+    values = records.values("iscrowd")
+    if set(map(type, values)) - {int} or set(values) - {0, 1}:
+        for position, value in enumerate(values):
+            if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
+                raise records.error(position, f"'iscrowd' is {short(value)}; it should be 0 or 1")
+    absent = [position for position, value in enumerate(values) if value is None]
+    if absent:
+        repairs.append(file_wide(records.some("iscrowd", absent), "absent: read as 0"))
+    return np.array(values, dtype=bool)
+
+
+def _numbered(
+    records: Records, key: str, repairs: list[Repair], missing: int | None = None
+) -> Int64[np.ndarray, " R"]:
+    column = records.whole(key, missing)
+    if column.rewritten:
+        value = records.some(key, column.rewritten)
+        repairs.append(file_wide(value, "written as text or fraction: read as whole number"))
+    return column.values
+
+
+def _positions(
+    ids: Int64[np.ndarray, " A"], known: Int64[np.ndarray, " K"]
+) -> Int64[np.ndarray, " A"]:
+    """Return where each id stands among the known ones; -1 where it does not."""
+    order = np.argsort(known)
+    rank = np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)
+    position = order[rank]
+    return np.where(known[position] == ids, position, -1)
+
+
+def _outlines(
+    records: Records, rows: Rows, photos: Photos, repairs: list[Repair]
+) -> Outlines | None:
+    """Return the outlines of all records, those of `rows` noted by name where they are odd."""
+
+    def note(record: int, value: str, done: str) -> None:
+        row = int(np.searchsorted(rows.origin, record))
+        if row < len(rows.origin) and rows.origin[row] == record:
+            id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
+            repairs.append(Repair(photos.names[rows.image[row]], id_, value, done))
+
+    def size_px_of(record: int) -> tuple[int, int] | None:
+        row = int(np.searchsorted(rows.origin, record))
+        if row == len(rows.origin) or rows.origin[row] != record:
+            return None
+        height, width = photos.sizes_px[rows.image[row]].tolist()
+        return height, width
+
+    return read_outlines(records.values("segmentation"), note, size_px_of)

@@ -1,0 +1,65 @@
+"""Write COCO instances: annotations/{split}.json beside images/{split}/."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from setmatch.data.dataset import Index
+from setmatch.data.formats.writing import SplitToWrite
+
+
+def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
+    """Write the annotations of all splits; all that an index holds is kept, to the last bit.
+
+    Returns what was not kept, in sentences: nothing ever is.
+    """
+    (folder / "annotations").mkdir(parents=True)
+    for split in splits:
+        text = msgspec.json.encode(coco_tree(split.index, split.files))
+        (folder / "annotations" / f"{split.name}.json").write_bytes(text)
+    return []
+
+
+def coco_tree(index: Index, files: Sequence[str]) -> dict[str, Any]:
+    """Return an index as COCO's instances; `files` are the names that the images get."""
+    ids, names = index.categories.ids, index.categories.names
+    sizes_px = index.sizes_px.tolist()
+    return {
+        "images": [
+            {"id": id_, "file_name": file, "height": height, "width": width}
+            for id_, file, (height, width) in zip(
+                index.image_ids.tolist(), files, sizes_px, strict=True
+            )
+        ],
+        "categories": [
+            {"id": id_, "name": name} for id_, name in zip(ids, names, strict=True) if name
+        ],
+        "annotations": [
+            _annotation(index, image, row)
+            for image, (start, stop) in enumerate(
+                zip(index.offsets[:-1].tolist(), index.offsets[1:].tolist(), strict=True)
+            )
+            for row in range(start, stop)
+        ],
+    }
+
+
+def _annotation(index: Index, image: int, row: int) -> dict[str, Any]:
+    plain = {
+        "id": int(index.annotation_ids[row]),
+        "image_id": int(index.image_ids[image]),
+        "category_id": index.categories.ids[index.slots[row]],
+        "bbox": index.xywh_px[row].tolist(),
+        "area": float(index.area_px[row]),
+        "iscrowd": int(index.crowd[row]),
+    }
+    if index.outlines is None:
+        return plain
+    runs = index.outlines.run_lengths(row)
+    if runs:
+        return plain | {"segmentation": msgspec.Raw(runs.encode())}
+    # By way of text, because 0.1 in float32 is 0.10000000149 in float64.
+    rings = [ring.ravel().astype(str).astype(float).tolist() for ring in index.outlines.rings(row)]
+    return plain | {"segmentation": rings}

@@ -1,0 +1,52 @@
+"""Images that are annotated and not there, or of which nobody knows the size or the segments.
+
+They are left out by name where they are few. Many of them mean that the folder is the wrong one, or
+was copied in part, which no training should begin with.
+"""
+
+from collections.abc import Sequence
+
+from setmatch.data.dataset import Repair
+from setmatch.errors import DataError
+
+MISSING = "image file missing: left out"
+UNREADABLE = "image file that cannot be read: left out"
+UNDRAWN = "image whose segments' PNG file is missing: left out"
+_SAID = {
+    MISSING: "image files are missing",
+    UNREADABLE: "image files are unreadable",
+    UNDRAWN: "PNG files of segments are missing",
+}
+_ONE_IN = 20
+
+
+def leave_out(place: object, absent: Sequence[Repair], images: int, repairs: list[Repair]) -> None:
+    """Note which of `images` annotated images are left out: at most one in 20, and not all.
+
+    Raises DataError that counts them, names three and says what to do, where they are more.
+    """
+    if len(absent) > min(-(-images // _ONE_IN), images - 1):
+        files = ", ".join(map(_named, absent[:3])) + ", ..." * (len(absent) > 3)
+        kinds = dict.fromkeys(repair.done for repair in absent)
+        said = _SAID[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
+        raise DataError(
+            f"{place}: {len(absent)} of {images} {said}: {files}; complete the "
+            "folder, name the right one, or take them out of the annotations"
+        )
+    repairs += absent
+
+
+def _named(repair: Repair) -> str:
+    return repair.value if repair.value == repair.file else f"{repair.value} of {repair.file}"
+
+
+def note_of(repairs: Sequence[Repair], images: int) -> tuple[str, ...]:
+    """Say in a sentence how many images were left out beside the `images` that are there."""
+    absent = sum(repair.done in _SAID for repair in repairs)
+    if not absent:
+        return ()
+    are = "is" if absent == 1 else "are"
+    return (
+        f"{absent} of {images + absent} images {are} left out: the file is missing or cannot be "
+        "read; `setmatch survey` names them",
+    )

@@ -1,0 +1,251 @@
+"""Pascal VOC: a folder of XML files into an Index.
+
+Boxes are read as edges, width = xmax - xmin, as nearly every tool writes them today; only where the
+file says that its <source><annotation> is PASCAL VOC, as the challenge's own files do, as the first
+and last pixel counted from 1: x = xmin - 1, width = xmax - xmin + 1. Objects that are marked
+difficult become crowds: VOC, too, neither trains on them nor counts them. Corners that
+are swapped are put in order; the size of an image comes from its file where the XML's is absent
+or does not fit. Class slots are the names in alphabetical order, over all splits, unless a
+classes.txt gives another.
+"""
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from setmatch.data.dataset import Index, Repair
+from setmatch.data.formats.build import Photos, assemble, common_folder, file_wide
+from setmatch.data.formats.class_names import categories_of, read_names
+from setmatch.data.formats.label_buffer import Labels
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
+from setmatch.data.image_io import size_for_annotations
+from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.splits import files_in
+from setmatch.errors import DataError
+
+
+@dataclass(frozen=True)
+class VocSplit:
+    """Where a split is: its XML files, its images, and the list of names that belong to it."""
+
+    annotations: Path
+    images: tuple[Path, ...]  # folders, the most likely first
+    names: Path | None = None  # of ImageSets; without, every XML file belongs to it
+
+
+def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> Index:
+    """Read a split; `others` are looked through for further class names, `root` has a classes.txt.
+
+    Images without an XML file are left out, and counted, as are few XML files without an image.
+    Raises DataError with file and line for
+    XML that is malformed, declares a DOCTYPE, or has an object without name or box.
+    """
+    repairs: list[Repair] = []
+    files = _files(split, repairs)
+    if not files:
+        raise DataError(
+            f"{split.names or split.annotations}: no annotation of any image; name one at least"
+        )
+    listed = read_names(root)
+    found = {_name(file, each) for file in files for each in file.objects}
+    found.update(*(_class_names(other) for other in others if other != split))
+    categories = categories_of(listed, sorted(found), root, repairs, first_id=1)
+    slots = {name: slot for slot, name in enumerate(categories.names)}
+    files, paths, sizes_px = _with_images(files, split, repairs)
+    labels = Labels()
+    for image, file in enumerate(files):
+        for each in file.objects:
+            _add(labels, image, slots[_name(file, each)], file, each, repairs)
+    original = sum(file.counts_from_one for file in files)
+    if original:
+        done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
+        repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
+    base = common_folder(paths)
+    photos = Photos(
+        base,
+        np.arange(1, len(files) + 1),
+        [path.relative_to(base).as_posix() for path in paths],
+        np.array(sizes_px, dtype=np.int32),
+    )
+    names = [file.path.name for file in files]
+    rows = labels.rows()
+    return assemble(root, photos, categories, rows, labels.outlines(), repairs, names)
+
+
+def _files(split: VocSplit, repairs: list[Repair]) -> list[VocFile]:
+    stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
+    if split.names is None:
+        chosen = list(stems.values())
+        pictures = {
+            Path(name).stem: name for folder in split.images for name in files_in(folder, SUFFIXES)
+        }
+        done = "without an XML file: left out, for nobody said that it is empty"
+        bare = sorted(pictures.keys() - stems.keys())
+        repairs += [Repair(pictures[stem], None, "picture", done) for stem in bare]
+    else:
+        wanted = dict.fromkeys(_listed(split.names, stems))
+        missing = [stem for stem in wanted if stem not in stems]
+        if missing:
+            raise DataError(
+                f"{split.names}: {len(missing)} of its {len(wanted)} names have no XML file in "
+                f"{split.annotations}: {', '.join(missing[:3])}; add the files or remove the names"
+            )
+        chosen = [stems[stem] for stem in wanted]
+    return [parse_voc(split.annotations / name) for name in chosen]
+
+
+def _class_names(split: VocSplit) -> set[str]:
+    names = set()
+    for path in files_in(split.annotations, [".xml"]):
+        try:
+            file = parse_voc(split.annotations / path)
+        except DataError:
+            continue  # it is named when its own split is opened
+        names |= {each.values["name"] for each in file.objects if each.values.get("name")}
+    return names
+
+
+def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
+    """Yield the names of an ImageSets file, with or without a 1 or -1 behind them."""
+    try:
+        lines = names.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{names}: not UTF-8 text; save it as UTF-8") from None
+    for line in map(str.strip, lines):
+        name, _, flag = line.rpartition(" ")
+        if line in stems or (line and flag not in ("-1", "0", "1")):
+            yield line
+        elif line and flag != "-1":
+            yield name.strip()
+
+
+def _name(file: VocFile, each: VocObject) -> str:
+    name = each.values.get("name", "")
+    if not name:
+        raise DataError(f"{file.path}:{each.line}: an object has no <name>; name its class")
+    return name
+
+
+def _with_images(
+    files: Sequence[VocFile], split: VocSplit, repairs: list[Repair]
+) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
+    """Return the files that have an image of known size, with that; the others are left out."""
+    there: list[tuple[VocFile, Path, tuple[int, int]]] = []
+    absent = []
+    for file in files:
+        path = _image(file, split, repairs)
+        image = path and path.name
+        try:
+            if path is not None:
+                there.append((file, path, _size_px(file, path, repairs)))
+        except DataError:
+            path = None
+        if path is None:
+            value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
+            done = UNREADABLE if image else MISSING
+            absent.append(Repair(file.path.name, None, value, done))
+    leave_out(", ".join(map(str, split.images)), absent, len(files), repairs)
+    return [each[0] for each in there], [each[1] for each in there], [each[2] for each in there]
+
+
+def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path | None:
+    """Return the image with the XML's own name, or else the <filename>; None for neither."""
+    given = Path(file.values.get("filename", "").replace("\\", "/")).name
+    stem = file.path.stem
+    names = [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
+    if Path(given).stem == stem:
+        names.insert(0, given)
+    for folder in split.images:
+        for name in names:
+            if (folder / name).is_file():
+                if given and Path(given).stem != stem:
+                    done = "<filename> of another image: the XML's own name counts"
+                    repairs.append(Repair(file.path.name, None, given[:60], done))
+                return folder / name
+    for folder in split.images if given else ():
+        if (folder / given).is_file():
+            repairs.append(Repair(file.path.name, None, given, "image found by its <filename>"))
+            return folder / given
+    return None
+
+
+def _size_px(file: VocFile, path: Path, repairs: list[Repair]) -> tuple[int, int]:
+    texts = [file.values.get(key, "") for key in ("height", "width")]
+    sane = all(text.isascii() and text.isdigit() and 0 < len(text) < 8 for text in texts)
+    height, width = map(int, texts) if sane else (0, 0)
+    annotated_px = (height, width) if height and width else None
+    size_px = size_for_annotations(path, annotated_px)
+    if size_px != annotated_px:
+        given = "height {}, width {}".format(*(text or "absent" for text in texts))
+        repairs.append(Repair(file.path.name, None, given, "size read from the image file"))
+    return size_px
+
+
+def _add(
+    labels: Labels, image: int, slot: int, file: VocFile, each: VocObject, repairs: list[Repair]
+) -> None:
+    place = f"{file.path}:{each.line}: object {each.values['name']!r}"
+    texts = []
+    for side in SIDES:
+        if side not in each.box:
+            raise DataError(f"{place} has no <{side}> in a <bndbox>; give it or remove the object")
+        texts.append(each.box[side])
+    values = [
+        number(
+            text,
+            lambda side=side, text=text: DataError(  # type: ignore[misc]
+                f"{place}: <{side}> is {text[:40]!r}; it should be a number"
+            ),
+        )
+        for side, text in zip(SIDES, texts, strict=True)
+    ]
+    if values[0] > values[2] or values[1] > values[3]:
+        box = ", ".join(texts)
+        done = "corners swapped: put in order"
+        repairs.append(Repair(file.path.name, None, f"corners [{box}]", done, each.line))
+    for low, high in ((0, 2), (1, 3)):
+        if values[low] > values[high]:
+            texts[low], texts[high] = texts[high], texts[low]
+            values[low], values[high] = values[high], values[low]
+    width, height = difference(texts[2], texts[0]), difference(texts[3], texts[1])
+    difficult = each.values.get("difficult", "0")
+    if difficult not in ("0", "1", "", "Unspecified"):
+        done = "<difficult> neither 0 nor 1: read as 0"
+        repairs.append(Repair(file.path.name, None, difficult[:40], done, each.line))
+    if difficult == "1":
+        value = f"object {each.values['name']!r}"
+        done = "marked difficult: a crowd, neither trained on nor counted"
+        repairs.append(Repair(file.path.name, None, value, done, each.line))
+    first = float(file.counts_from_one)  # the number of the first pixel
+    xywh = (values[0] - first, values[1] - first, width + first, height + first)
+    labels.add(image, slot, xywh, each.line, crowd=difficult == "1")
+    for polygon in each.polygons:
+        _outline(labels, polygon, file, each, repairs)
+
+
+def _outline(
+    labels: Labels,
+    polygon: dict[str, str],
+    file: VocFile,
+    each: VocObject,
+    repairs: list[Repair],
+) -> None:
+    """Add a polygon x1, y1, x2, ... to the last object; what is no polygon is left out by name."""
+    count = len(polygon) // 2
+    keys = [f"{axis}{point}" for point in range(1, count + 1) for axis in "xy"]
+    try:
+        points = [float(polygon[key]) for key in keys]
+    except (KeyError, ValueError):
+        points = []
+    if len(points) < 6 or len(polygon) % 2 or not np.isfinite(np.array(points, np.float32)).all():
+        value = ", ".join(f"{key} {text}" for key, text in list(polygon.items())[:4])
+        done = "polygon without three whole points: left out"
+        repairs.append(Repair(file.path.name, None, value[:60], done, each.line))
+        return
+    labels.add_ring(points)

@@ -1,0 +1,209 @@
+"""YOLO: a text file for each image into an Index.
+
+A line is a class index and a box (centre x, centre y, width, height, as fractions of the image),
+or a class index and a polygon (x, y of three or more points), whose hull is the box. An image
+without a text file, or with an empty one, has no objects. Copies of a line are kept and noted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from setmatch.data.dataset import Index, Repair
+from setmatch.data.formats.build import Photos, assemble, common_folder, file_wide
+from setmatch.data.formats.class_names import NAME_FILES, categories_of
+from setmatch.data.formats.label_buffer import Labels
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.image_io import size_for_annotations
+from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.splits import canonical, files_in
+from setmatch.errors import DataError
+
+_BOX = 5  # numbers on a line with a box
+_FARTHEST = 2.0  # of the image's side; beyond it, numbers are no fractions
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a label file: class index, then fractions of width and height in turn."""
+
+    number: int
+    slot: int
+    fractions: list[float]
+
+
+def read_yolo(
+    source: Path, images: Sequence[Path], labels: Sequence[Path], names: Sequence[str] | None
+) -> Index:
+    """Read the given images; `labels` are their text files, which need not exist.
+
+    Without class `names`, classes are named by their numbers, up to the highest in any text file
+    beside those of `labels`. Raises DataError with file, line and value for what is no label line,
+    for a class without a name, and for coordinates that are pixels rather than fractions.
+    """
+    if not images:
+        raise DataError(f"{source}: no image in this split; add images, or name another folder")
+    repairs: list[Repair] = []
+    sizes_px = _sizes_px(source, images, repairs)
+    listed = list(zip(images, labels, strict=True))
+    images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
+    lines = [_lines(path, repairs) for path in labels]
+    _note_absent(labels, lines, repairs)
+    _note_further(listed, repairs)
+    if names is None:
+        names = [str(slot) for slot in range(_highest(labels) + 1)]
+        found = f"no data.yaml and no classes.txt: {len(names)} classes"
+        repairs.append(file_wide(found, "named by their numbers"))
+    categories = categories_of(names, (), source, repairs, first_id=0)
+    collected = Labels()
+    for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
+        height, width = sizes_px[image]
+        for line in of_image or ():
+            if line.slot >= len(names):
+                raise DataError(
+                    f"{path}:{line.number}: class {line.slot}, but only {len(names)} classes "
+                    f"have names (0 to {len(names) - 1}); name it or correct the line"
+                )
+            _add(collected, number, line, width, height)
+    root = common_folder(images)
+    photos = Photos(
+        root,
+        np.arange(1, len(images) + 1),
+        [image.relative_to(root).as_posix() for image in images],
+        np.array([sizes_px[image] for image in images], dtype=np.int32),
+    )
+    rows, outlines = collected.rows(), collected.outlines()
+    files = [path.name for path in labels]
+    return assemble(source, photos, categories, rows, outlines, repairs, files)
+
+
+def _sizes_px(
+    source: Path, images: Sequence[Path], repairs: list[Repair]
+) -> dict[Path, tuple[int, int]]:
+    """Return the size of every image that has a header; the others are left out, if they are few.
+
+    Labels are fractions, so that without it nobody knows where the boxes are.
+    """
+    sizes_px, absent = {}, []
+    for image in images:
+        try:
+            sizes_px[image] = size_for_annotations(image, None)
+        except DataError:
+            done = UNREADABLE if image.is_file() else MISSING
+            absent.append(Repair(image.name, None, image.name, done))
+    leave_out(source, absent, len(images), repairs)
+    return sizes_px
+
+
+def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
+    """Return the lines of a label file; None where there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path}: cannot be read ({reason}); replace or remove the file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not text, or not in UTF-8; replace or remove the file") from None
+    lines = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = line.split()
+        if words:
+            lines.append(_line(path, number, words, repairs))
+    return lines
+
+
+def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> Line:
+    shown = repr(" ".join(words)[:60])
+    if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
+        raise DataError(
+            f"{path}:{number}: {shown} has {len(words)} numbers; write 5 for a box (class, x, y, "
+            "width, height), 7 or a larger odd number for a polygon (class, then x and y of each "
+            "point)"
+        )
+    try:
+        # float() would take "1_0", and "١" too.
+        if any("_" in word or not word.isascii() for word in words):
+            raise ValueError
+        values = [float(word) for word in words]
+    except ValueError:
+        raise DataError(f"{path}:{number}: {shown} are not numbers; correct the line") from None
+    class_, fractions = values[0], values[1:]
+    if not 0 <= class_ < 2**31 or class_ != int(class_):
+        raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
+    if not words[0].isdigit():
+        done = "class written as fraction: read as whole number"
+        repairs.append(Repair(path.name, None, f"class {words[0][:40]}", done, number))
+    farthest = max(map(abs, fractions), default=0)
+    if np.isfinite(farthest) and farthest > _FARTHEST:
+        raise DataError(
+            f"{path}:{number}: {farthest:g} is no fraction of the image; divide x and width by the "
+            "image's width in pixels, y and height by its height"
+        )
+    return Line(number, int(class_), fractions)
+
+
+def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> None:
+    values = line.fractions
+    if len(values) == _BOX - 1:
+        x, y, w, h = values
+        box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
+        labels.add(image, line.slot, box, line.number)
+        return
+    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
+    low, high = points.min(axis=0), points.max(axis=0)
+    with np.errstate(invalid="ignore"):  # a box that is not finite is left out by name later
+        (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
+    labels.add(image, line.slot, (x0, y0, w, h), line.number)
+    if np.isfinite(points).all():
+        labels.add_ring(points.ravel().tolist())
+
+
+def _note_absent(
+    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[Repair]
+) -> None:
+    """Note images without label files; raises DataError where none has any."""
+    absent = sum(of_image is None for of_image in lines)
+    if absent:
+        done = "without a label file: taken to show no object"
+        repairs.append(file_wide(f"{absent} of {len(lines)} images", done))
+    if absent == len(lines):
+        folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
+        raise DataError(
+            f"{folders}: no label file for any of {len(lines)} images; put one beside each image "
+            "with an object, or into labels/ beside images/"
+        )
+
+
+def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[Repair]) -> None:
+    """Note label files of which no image is known, in this split or beside it."""
+    images: dict[Path, set[str]] = {}
+    for image, label in listed:
+        images.setdefault(label.parent, set()).add(image.stem)
+    for place, beside in dict.fromkeys((image.parent, label.parent) for image, label in listed):
+        images[beside] |= {Path(name).stem for name in files_in(place, SUFFIXES)}
+    for folder in sorted(images):
+        for name in files_in(folder, [".txt"]):
+            stem = Path(name).stem
+            if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
+                repairs.append(Repair(name, None, "label file", "without an image: left out"))
+
+
+def _highest(labels: Sequence[Path]) -> int:
+    """Return the highest class index in all label files of the data set."""
+    # Beside the folders of this split, because classes are the same in all splits.
+    folders = {path.parent for path in labels}
+    folders |= {each for folder in folders for each in folder.parent.iterdir() if each.is_dir()}
+    highest = 0
+    for folder in sorted(folders):
+        for name in files_in(folder, [".txt"]):
+            try:
+                lines = _lines(folder / name, []) or ()
+            except DataError:
+                continue  # no label file, or of another split, which names it when it is opened
+            highest = max([highest, *(line.slot for line in lines)])
+    return highest

@@ -1,0 +1,262 @@
+"""A generated data set: shapes on textured ground, with occlusion and clutter, as COCO on disk.
+
+Nothing is downloaded, and the same seed gives the same pictures on any number of processes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int16, UInt8
+from numpy.typing import NDArray
+from PIL import Image
+
+from setmatch.data.formats.coco.write_panoptic import (
+    panoptic_record,
+    write_panoptic_json,
+    write_png,
+)
+from setmatch.data.synthetic.shapes import Sticker, cut_out, stick
+from setmatch.data.synthetic.textures import CLASSES, STUFF, Canvas, clutter, ground, landscape
+from setmatch.errors import ConfigError, DataError
+from setmatch.structures.metadata import Categories
+from setmatch.structures.segments import Segments
+
+LANDSCAPE = Categories(
+    tuple(range(1, len(CLASSES) + len(STUFF) + 1)),
+    (*CLASSES, *STUFF),
+    frozenset(range(len(CLASSES), len(CLASSES) + len(STUFF))),
+)
+
+_TRIES = 12  # places looked for before an object is given up
+_LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
+_LEAST_PX = 24
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard scenes are to read.
+
+    `radius` is of an object, as a fraction of the picture's side; each octave comes alike often, so
+    that many objects are small.
+    """
+
+    most_objects: int = 8
+    radius: tuple[float, float] = (0.055, 0.27)
+    classes: tuple[str, ...] = CLASSES
+    cluttered: bool = True
+    coloured: bool = False  # each class has a hue of its own
+
+
+USUAL = Difficulty()
+EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=False, coloured=True)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and what is in it: class slots, and tight boxes of what can be seen."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    classes: tuple[int, ...]
+    xywh_px: tuple[tuple[int, int, int, int], ...]
+    visible_px: tuple[int, ...]
+    owner: Int16[np.ndarray, "H W"]  # which object a pixel is of; -1 for the ground
+
+
+def write_scenes(
+    out: Path,
+    train: int,
+    val: int,
+    size_px: int,
+    seed: int,
+    workers: int,
+    difficulty: Difficulty = USUAL,
+    panoptic: bool = False,
+) -> None:
+    """Write scenes of `size_px` × `size_px` pixels as COCO: annotations/{train,val}.json, images/.
+
+    `panoptic` scenes lie in a landscape. Their objects have masks, and every pixel is annotated in
+    annotations/panoptic_{train,val}.json with PNG files in a folder of the same name. `workers`
+    processes paint (0: this one), and change nothing but the time. Raises ConfigError
+    for pictures below 32 pixels or splits without any, DataError when `out` cannot be written.
+    """
+    if size_px < 32 or train < 1 or val < 1:
+        raise ConfigError(
+            f"scenes of {size_px} px, {train} to train and {val} to validate on: take at least "
+            "32 px and one picture of each"
+        )
+    try:
+        for folder in ("annotations", "images"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+        for number, (split, count) in enumerate((("train", train), ("val", val))):
+            write = _write_landscape if panoptic else _write
+            paint = partial(write, out, split, size_px, (seed, number), difficulty)
+            scenes = _painted(paint, count, workers)
+            if panoptic:
+                path = out / "annotations" / f"panoptic_{split}.json"
+                segments = [record.segments for record in scenes]
+                write_panoptic_json(path, _listed(size_px, scenes), segments, LANDSCAPE)
+            # Last, so that a data set cut short is not taken for a whole one.
+            (out / "annotations" / f"{split}.json").write_text(
+                json.dumps(_coco(size_px, scenes, difficulty))
+            )
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error})") from None
+
+
+def scene(seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL) -> Scene:
+    """Paint the scene that belongs to `seed`."""
+    rng = np.random.default_rng(seed)
+    return _with_objects(rng, ground(rng, size_px), difficulty)
+
+
+def landscape_scene(
+    seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL
+) -> tuple[Scene, Segments]:
+    """Paint the landscape that belongs to `seed`, with objects in it; return all its segments.
+
+    Objects come first, in their order, then what is visible of the landscape.
+    """
+    rng = np.random.default_rng(seed)
+    canvas, kinds = landscape(rng, size_px)
+    painted = _with_objects(rng, canvas, difficulty)
+    bare = np.where(painted.owner < 0, kinds, -1)
+    seen = np.unique(bare[bare >= 0])
+    count = len(painted.classes)
+    ids = np.where(bare < 0, painted.owner, count + np.searchsorted(seen, bare)) + 1
+    slots = [*painted.classes, *(len(CLASSES) + kind for kind in seen.tolist())]
+    segments = Segments(
+        torch.from_numpy(ids.astype(np.int32)),
+        torch.tensor(slots, dtype=torch.int64),
+        torch.ones(len(slots)),
+        LANDSCAPE,
+    )
+    return painted, segments
+
+
+def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficulty) -> Scene:
+    if difficulty.cluttered:
+        canvas = clutter(rng, canvas)
+    size_px = len(canvas)
+    owner = np.full((size_px, size_px), -1, dtype=np.int16)
+    classes: list[int] = []
+    drawn_px: list[int] = []
+    for _ in range(int(rng.integers(1, difficulty.most_objects + 1))):
+        for _ in range(_TRIES):
+            slot = int(rng.integers(len(difficulty.classes)))
+            sticker = cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
+            area = int(sticker.covered.sum())
+            if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
+                stick(rng, canvas, sticker, _hue(slot, difficulty))
+                owner[sticker.window][sticker.covered] = len(classes)
+                classes.append(slot)
+                drawn_px.append(area)
+                break
+    noise = rng.normal(0, rng.uniform(1, 6), canvas.shape)
+    pixels = np.clip(canvas + noise, 0, 255).astype(np.uint8)
+    boxes = tuple(_box(owner == number) for number in range(len(classes)))
+    visible = tuple(np.bincount(owner[owner >= 0], minlength=len(classes)).tolist())
+    return Scene(pixels, tuple(classes), boxes, visible, owner)
+
+
+def _hue(slot: int, difficulty: Difficulty) -> float | None:
+    return slot / len(difficulty.classes) if difficulty.coloured else None
+
+
+def _leaves_others_visible(
+    owner: Int16[np.ndarray, "H W"], sticker: Sticker, drawn_px: list[int]
+) -> bool:
+    if not drawn_px:
+        return True
+    hidden = owner.copy()
+    hidden[sticker.window][sticker.covered] = -1
+    visible = np.bincount(hidden[hidden >= 0], minlength=len(drawn_px))
+    return bool((visible >= np.maximum(_LEAST_VISIBLE * np.array(drawn_px), _LEAST_PX)).all())
+
+
+def _box(visible: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Return the tight (x, y, width, height) of a mask's true pixels."""
+    (y0, y1), (x0, x1) = (
+        (int(hits[0]), int(hits[-1]) + 1)
+        for hits in (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
+    )
+    return x0, y0, x1 - x0, y1 - y0
+
+
+def _painted(paint: "partial[_Record]", count: int, workers: int) -> list["_Record"]:
+    if workers < 1:
+        return list(map(paint, range(count)))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(paint, range(count), chunksize=max(count // (8 * workers), 1)))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What the annotations say of a written picture; `segments` only of one with a landscape."""
+
+    name: str
+    objects: tuple[dict[str, Any], ...]
+    segments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _write(
+    out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
+) -> _Record:
+    """Paint and save a picture; return its name and objects, without the pixels."""
+    painted = scene((*seed, number), size_px, difficulty)
+    return _Record(_save(out, split, number, painted), tuple(_objects(painted)))
+
+
+def _write_landscape(
+    out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
+) -> _Record:
+    """Paint and save a picture and its PNG of segments; objects have their run lengths."""
+    painted, segments = landscape_scene((*seed, number), size_px, difficulty)
+    name = _save(out, split, number, painted)
+    png = f"{Path(name).stem}.png"
+    write_png(out / "annotations" / f"panoptic_{split}" / png, segments)
+    runs = segments.masks().to_coco()
+    objects = [
+        each | {"segmentation": run} for each, run in zip(_objects(painted), runs, strict=False)
+    ]
+    return _Record(name, tuple(objects), panoptic_record(number + 1, png, segments))
+
+
+def _save(out: Path, split: str, number: int, painted: Scene) -> str:
+    name = f"{split}_{number:06d}.jpg"
+    Image.fromarray(painted.pixels).save(out / "images" / name, quality=92, subsampling=0)
+    return name
+
+
+def _objects(painted: Scene) -> Iterator[dict[str, Any]]:
+    columns = (painted.classes, painted.xywh_px, painted.visible_px)
+    for slot, box, area in zip(*columns, strict=True):
+        yield {"category_id": slot + 1, "bbox": list(box), "area": area, "iscrowd": 0}
+
+
+def _coco(size_px: int, records: list[_Record], difficulty: Difficulty) -> dict[str, Any]:
+    annotations = [
+        {"image_id": number} | each
+        for number, record in enumerate(records, 1)
+        for each in record.objects
+    ]
+    return {
+        "images": _listed(size_px, records),
+        "categories": [
+            {"id": slot, "name": name} for slot, name in enumerate(difficulty.classes, 1)
+        ],
+        "annotations": [{"id": number} | row for number, row in enumerate(annotations, 1)],
+    }
+
+
+def _listed(size_px: int, records: list[_Record]) -> list[dict[str, Any]]:
+    return [
+        {"id": number, "file_name": record.name, "height": size_px, "width": size_px}
+        for number, record in enumerate(records, 1)
+    ]
