@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from setmatch.asking import answering
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.evaluate.compare.cost import multiply_adds
+from setmatch.inference.engines.eager import answering
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build

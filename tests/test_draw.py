@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from setmatch.draw import colour_of, draw, draw_segments
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
+from setmatch.visualize import colour_of, draw, draw_segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
 

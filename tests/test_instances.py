@@ -9,7 +9,7 @@ from pycocotools import mask as oracle
 from torch.nn import functional as F
 
 from setmatch.losses.classification import Focal, Softmax
-from setmatch.postprocess import detections, instances
+from setmatch.postprocessing.detections import detections, instances
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 

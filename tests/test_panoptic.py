@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from setmatch.losses.classification import Focal, Softmax
-from setmatch.panoptic import panoptic_segments
+from setmatch.postprocessing.panoptic_merge import panoptic_segments
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 from setmatch.structures.segments import Segments

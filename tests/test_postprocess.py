@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setmatch.losses.classification import Softmax
-from setmatch.postprocess import detections
+from setmatch.postprocessing.detections import detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 

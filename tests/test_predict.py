@@ -13,9 +13,9 @@ from PIL import Image
 
 from red import BOX, RED_OR_NOT, RedFinder, picture, to_pil, write_pictures
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.finding import Found
+from setmatch.inference.pipeline import Found
+from setmatch.inference.predict import predict
 from setmatch.models.registry import build
-from setmatch.predict import predict
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Card, Preprocessing
 

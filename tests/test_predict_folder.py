@@ -9,7 +9,7 @@ from PIL import Image
 
 from red import RedFinder, write_pictures
 from setmatch.errors import SetmatchError
-from setmatch.predict_folder import predict_folder
+from setmatch.inference.predict_folder import predict_folder
 
 
 @pytest.fixture

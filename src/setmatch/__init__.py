@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from setmatch.errors import SetmatchError as SetmatchError
     from setmatch.evaluate import evaluate as evaluate
     from setmatch.explain import explain as explain
+    from setmatch.inference.predict import predict as predict
     from setmatch.models.load import convert as convert
     from setmatch.models.load import load as load
     from setmatch.models.load import save as save
-    from setmatch.predict import predict as predict
     from setmatch.structures.batch import Batch as Batch
     from setmatch.structures.batch import Target as Target
     from setmatch.structures.detections import Detections as Detections
@@ -43,7 +43,7 @@ _HOMES = {
     "explain": "setmatch.explain",
     "load": "setmatch.models.load",
     "load_recipe": "setmatch.config",
-    "predict": "setmatch.predict",
+    "predict": "setmatch.inference.predict",
     "save": "setmatch.models.load",
     "train": "setmatch.train.run",
 }
@@ -72,8 +72,8 @@ __all__ = [
 class _Package(ModuleType):
     """The package itself, whose functions keep their names.
 
-    Importing the module setmatch.predict would put it over the function of that name; here the
-    function stays, and the module is reached as in `from setmatch.predict import Picture`.
+    Importing the module setmatch.inference.predict would put it over the function of that name; here the
+    function stays, and the module is reached as in `from setmatch.inference.predict import Picture`.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -20,8 +20,8 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.errors import DataError
 from setmatch.evaluate import evaluate, evaluate_saved
-from setmatch.predict import predict
-from setmatch.predict_folder import predict_folder
+from setmatch.inference.predict import predict
+from setmatch.inference.predict_folder import predict_folder
 from together import in_processes
 
 

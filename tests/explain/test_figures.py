@@ -7,12 +7,12 @@ import pytest
 from known import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, sampling, seeing, unsure
 from PIL import Image
 
-from setmatch.draw import colour_of
 from setmatch.errors import ConfigError
 from setmatch.explain import Explanation, explain
 from setmatch.explain.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.explain.record import Maps, Points
 from setmatch.models.detector import Detector
+from setmatch.visualize import colour_of
 
 SIDE = 1000 / COLUMNS  # of a cell in a figure
 

@@ -13,7 +13,7 @@ from setmatch.losses.classification import Focal, Softmax
 from setmatch.models.detector import Detector
 from setmatch.models.detr.model import GlobalDetector
 from setmatch.models.registry import build
-from setmatch.postprocess import detections
+from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Card, Preprocessing
 

@@ -118,7 +118,7 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
         ("setmatch.errors", "from setmatch.structures import Batch"),
         ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.train import loop"),
         ("setmatch.config", "from setmatch import load"),
-        ("setmatch.predict", "from setmatch.evaluate.report import Report"),
+        ("setmatch.inference.predict", "from setmatch.evaluate.report import Report"),
         ("setmatch.train.loop", "from setmatch.cli import main"),
         ("setmatch.train.loop", "from . import optim"),
     ],
@@ -132,7 +132,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
     ("module", "source"),
     [
         ("setmatch.models.layers.heads", "from setmatch.models import attention"),
-        ("setmatch.predict", "from setmatch.draw import draw"),
+        ("setmatch.inference.predict", "from setmatch.visualize import draw"),
         ("setmatch.cli", "import setmatch"),
         (
             "setmatch.ops.boxes",

@@ -7,8 +7,8 @@ import torch
 from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d
 
-from setmatch.asking import ask
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.inference.engines.eager import ask
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import starting_point
 from setmatch.models.load import load, save

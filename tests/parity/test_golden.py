@@ -14,7 +14,7 @@ from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.models.weights import key_map as layouts
-from setmatch.postprocess import detections
+from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.outputs import Predictions

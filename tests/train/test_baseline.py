@@ -128,6 +128,6 @@ def test_evaluate_and_predict_take_it(tmp_path):
     assert 0 <= run.best["AP"] <= 1
     report = setmatch.evaluate(run.model, folder, workers=0)
     assert pytest.approx(run.best["AP"]) == report.AP
-    found = setmatch.predict(run.model, folder / "images" / "val_1.png")
+    found = setmatch.inference.predict(run.model, folder / "images" / "val_1.png")
     assert len(found) <= 6
     assert found.size_px == (64, 64)

@@ -186,8 +186,8 @@ def predict(
     segment_threshold
         Merge segments from what scores more; the model has a default.
     """
+    from setmatch.inference.predict_folder import predict_folder
     from setmatch.models.load import load
-    from setmatch.predict_folder import predict_folder
     from setmatch.train.runtime import processes
 
     with processes(device) as runtime:

@@ -16,16 +16,16 @@ from setmatch.data.dataset import Index
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.page import Outcome, write_page
-from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
-from setmatch.finding import Found
+from setmatch.inference.pipeline import Found
 from setmatch.models.detector import Detector
 from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.train.checkpoint import has_checkpoints, newest_good
 from setmatch.train.recipe import choose_recipe
 from setmatch.train.stages import lasting
+from setmatch.visualize import draw, draw_segments
 
 SIZE_PX = 160
 # What suits pictures this small, whichever model is shown.

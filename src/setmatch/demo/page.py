@@ -7,7 +7,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import Index
 from setmatch.evaluate import Report
-from setmatch.finding import Found
+from setmatch.inference.pipeline import Found
 from setmatch.page.charts import colour_of
 from setmatch.page.sheet import write_sheet
 from setmatch.train.curves.charts import chart

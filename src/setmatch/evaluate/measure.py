@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.asking import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.data.corrupt_files import find_unreadable, refuse_to_evaluate, unanswered
 from setmatch.data.dataset import Index
 from setmatch.data.loader import evaluation_batches
@@ -28,8 +27,9 @@ from setmatch.evaluate.panoptic_quality import (
     tally,
 )
 from setmatch.evaluate.report import Report
+from setmatch.inference.engines.eager import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.models.detector import Detector
-from setmatch.postprocess import detections as layer_detections
+from setmatch.postprocessing.detections import detections as layer_detections
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions

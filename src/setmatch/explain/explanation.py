@@ -14,7 +14,7 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.explain.record import Recording, record
 from setmatch.files import require_file, require_folder
 from setmatch.models.detector import Detector
-from setmatch.postprocess import detections
+from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Card

@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.draw import Colour, colour_of, draw
 from setmatch.errors import ConfigError
 from setmatch.explain.explanation import Explanation
 from setmatch.explain.record import Beliefs, Maps, Points
@@ -20,6 +19,7 @@ from setmatch.files import whole_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
+from setmatch.visualize import Colour, colour_of, draw
 
 Point = tuple[float, float]  # x, y in pixels of the picture
 Share = Float32[np.ndarray, "H W"]  # of the attention's peak, 0..1

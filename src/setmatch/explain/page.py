@@ -11,11 +11,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from setmatch.draw import colour_of
 from setmatch.explain.explanation import Explanation
 from setmatch.explain.packing import Packed, pack, pack_looks, pack_places, text
 from setmatch.explain.record import Beliefs, Maps, Points
 from setmatch.files import whole_file
+from setmatch.visualize import colour_of
 
 _SCRIPTS = ("packed", "veil", "boxes", "panel", "hands")
 # Together with picture, boxes and self-attention below 8 MB.

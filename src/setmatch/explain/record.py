@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from setmatch.asking import answering
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.inference.engines.eager import answering
 from setmatch.losses.classification import Scoring
 from setmatch.models.detector import Detector
 from setmatch.models.detr.model import GlobalDetector

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from setmatch.asking import answering, progress_bar
 from setmatch.data.dataset import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
 from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file
+from setmatch.inference.engines.eager import answering, progress_bar
 from setmatch.models.detector import Detector
 from setmatch.models.setmatch.model import MultiScaleDetector
 from setmatch.structures.metadata import Card

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from setmatch.asking import ask
+from setmatch.inference.engines.eager import ask
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 

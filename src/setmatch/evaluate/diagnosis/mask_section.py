@@ -10,7 +10,6 @@ from PIL import Image
 
 from setmatch.data.dataset import Index
 from setmatch.data.image_io import read_image
-from setmatch.draw import draw_segments
 from setmatch.errors import DataError
 from setmatch.evaluate.average_precision import AveragePrecision
 from setmatch.evaluate.diagnosis.tables import BAR, bar, per_cent, table
@@ -19,6 +18,7 @@ from setmatch.evaluate.panoptic_quality import PanopticQuality
 from setmatch.page.pictures import jpeg_uri
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
+from setmatch.visualize import draw_segments
 
 if TYPE_CHECKING:
     from setmatch.evaluate.report import Report

@@ -10,7 +10,6 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.asking import answering, progress_bar
 from setmatch.data.formats.coco.write_panoptic import (
     panoptic_record,
     write_panoptic_json,
@@ -20,7 +19,8 @@ from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.files import require_folder, whole_file
-from setmatch.finding import Terms, find
+from setmatch.inference.engines.eager import answering, progress_bar
+from setmatch.inference.pipeline import Terms, find
 from setmatch.models.detector import Detector
 from setmatch.structures.segments import Segments
 

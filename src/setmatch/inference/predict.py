@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from setmatch.asking import answering
 from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
-from setmatch.finding import Found, Terms, find
+from setmatch.inference.engines.eager import answering
+from setmatch.inference.pipeline import Found, Terms, find
 from setmatch.models.detector import Detector
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]

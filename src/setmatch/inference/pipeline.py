@@ -11,16 +11,16 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from setmatch.asking import ask, instances_of, segments_of
 from setmatch.data.image_io import read_image
 from setmatch.data.transforms import prepare
-from setmatch.draw import draw, draw_segments
 from setmatch.errors import ConfigError, DataError
+from setmatch.inference.engines.eager import ask, instances_of, segments_of
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
+from setmatch.visualize import draw, draw_segments
 
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 

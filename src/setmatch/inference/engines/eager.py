@@ -10,8 +10,8 @@ from torch import nn
 from setmatch.errors import WeightsError
 from setmatch.losses.classification import Scoring
 from setmatch.models.detector import Detector
-from setmatch.panoptic import panoptic_segments
-from setmatch.postprocess import detections, instances
+from setmatch.postprocessing.detections import detections, instances
+from setmatch.postprocessing.panoptic_merge import panoptic_segments
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
