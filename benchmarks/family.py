@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.evaluate.compare.cost import multiply_adds
+from setmatch.evaluation.compare.profiling import multiply_adds
 from setmatch.inference.engines.eager import answering
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from setmatch.data.mask_decoding import numbered
-from setmatch.evaluate.panoptic_quality import added, panoptic_quality, tally
+from setmatch.evaluation.metrics.panoptic_quality import added, panoptic_quality, tally
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from timing import publish, side_by_side

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from setmatch.evaluate.saved import evaluate_saved
+from setmatch.evaluation.evaluate_results import evaluate_saved
 from setmatch.files import whole_file
 
 CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from setmatch.config import Recipe as Recipe
     from setmatch.config import load_recipe as load_recipe
     from setmatch.errors import SetmatchError as SetmatchError
-    from setmatch.evaluate import evaluate as evaluate
-    from setmatch.explain import explain as explain
+    from setmatch.evaluation import evaluate as evaluate
+    from setmatch.explanation import explain as explain
     from setmatch.inference.predict import predict as predict
     from setmatch.models.load import convert as convert
     from setmatch.models.load import load as load
@@ -39,8 +39,8 @@ _HOMES = {
     "Stream": "setmatch.structures",
     "Target": "setmatch.structures",
     "convert": "setmatch.models.load",
-    "evaluate": "setmatch.evaluate",
-    "explain": "setmatch.explain",
+    "evaluate": "setmatch.evaluation",
+    "explain": "setmatch.explanation",
     "load": "setmatch.models.load",
     "load_recipe": "setmatch.config",
     "predict": "setmatch.inference.predict",

@@ -9,9 +9,9 @@ import torch
 from setmatch.cli import app
 from setmatch.data.num_workers import workers_for
 from setmatch.errors import ConfigError
-from setmatch.evaluate import evaluate
-from setmatch.evaluate.compare import compare
-from setmatch.explain import study_queries
+from setmatch.evaluation import evaluate
+from setmatch.evaluation.compare import compare
+from setmatch.explanation import study_queries
 
 
 @pytest.mark.parametrize(

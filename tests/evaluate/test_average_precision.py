@@ -14,7 +14,11 @@ from pycocotools.cocoeval import COCOeval
 from made_sets import index_of, random_set, results_of
 from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError, DataError
-from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
+from setmatch.evaluation.metrics.average_precision import (
+    AveragePrecision,
+    Results,
+    average_precision,
+)
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 

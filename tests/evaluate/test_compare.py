@@ -13,11 +13,11 @@ from knowing import SIDE, Knowing
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.evaluate import evaluate
-from setmatch.evaluate.compare import compare
-from setmatch.evaluate.compare.comparison import MASKS, Comparison, Row
-from setmatch.evaluate.compare.cost import multiply_adds, peak_bytes, side_by_side
-from setmatch.evaluate.compare.page import write_page
+from setmatch.evaluation import evaluate
+from setmatch.evaluation.compare import compare
+from setmatch.evaluation.compare.compare import MASKS, Comparison, Row
+from setmatch.evaluation.compare.html import write_page
+from setmatch.evaluation.compare.profiling import multiply_adds, peak_bytes, side_by_side
 from setmatch.models.detector import Detector
 from setmatch.models.load import save
 from setmatch.models.registry import build
@@ -145,8 +145,8 @@ def test_every_kind_of_contestant_has_its_row(comparison, saved):
 
 def test_a_file_scores_what_its_model_scored(comparison, data, saved):
     """COCO results written by one and read by the other give the same numbers."""
-    from setmatch.evaluate.average_precision import average_precision
-    from setmatch.evaluate.saved import read_detections
+    from setmatch.evaluation.evaluate_results import read_detections
+    from setmatch.evaluation.metrics.average_precision import average_precision
 
     index = open_dataset(data, "val")
     results = read_detections(saved[1], index)

@@ -16,8 +16,8 @@ from torch import nn
 from setmatch.cli import main
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError
-from setmatch.evaluate import Report, evaluate
-from setmatch.evaluate.saved import evaluate_saved
+from setmatch.evaluation import Report, evaluate
+from setmatch.evaluation.evaluate_results import evaluate_saved
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch

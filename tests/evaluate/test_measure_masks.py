@@ -19,7 +19,7 @@ from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.errors import DataError
-from setmatch.evaluate import evaluate, evaluate_saved
+from setmatch.evaluation import evaluate, evaluate_saved
 from setmatch.inference.predict import predict
 from setmatch.inference.predict_folder import predict_folder
 from together import in_processes

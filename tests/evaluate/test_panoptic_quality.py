@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.evaluate.panoptic_quality import added, panoptic_quality, tally
+from setmatch.evaluation.metrics.panoptic_quality import added, panoptic_quality, tally
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 

@@ -5,8 +5,8 @@ import json
 
 from rich.console import Console
 
-from setmatch.evaluate.average_precision import ClassPrecision
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.average_precision import ClassPrecision
+from setmatch.evaluation.results import Report
 
 REPORT = Report(
     *(0.421, 0.6, 0.44, 0.2, 0.45, 0.61),

@@ -11,8 +11,8 @@ from made_sets import index_of, random_set
 from setmatch.data.dataset import Index
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
-from setmatch.evaluate.average_precision import average_precision
-from setmatch.evaluate.saved import evaluate_saved, holds_detections, read_detections
+from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections, read_detections
+from setmatch.evaluation.metrics.average_precision import average_precision
 
 A = [10, 10, 50, 50]
 GOOD = {"image_id": 5, "category_id": 3, "bbox": A, "score": 0.5}

@@ -8,9 +8,9 @@ from known import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, sampling, seei
 from PIL import Image
 
 from setmatch.errors import ConfigError
-from setmatch.explain import Explanation, explain
-from setmatch.explain.figures import decoder_figure, encoder_figure, layers_figure
-from setmatch.explain.record import Maps, Points
+from setmatch.explanation import Explanation, explain
+from setmatch.explanation.capture import Maps, Points
+from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.models.detector import Detector
 from setmatch.visualize import colour_of
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.explain.packing import pack, pack_looks, pack_places, pooled
+from setmatch.explanation.compression import pack, pack_looks, pack_places, pooled
 
 ROOMY = 10_000_000
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from browser import OpenPage
 from setmatch.errors import ConfigError, DataError
-from setmatch.explain import explain
-from setmatch.explain.page import page_facts
-from setmatch.explain.record import Maps
+from setmatch.explanation import explain
+from setmatch.explanation.capture import Maps
+from setmatch.explanation.html import page_facts
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories, Preprocessing
 

@@ -8,7 +8,7 @@ from known import BOXES, CELLS, NAMES, QUERIES, SEEN, mirrored, sampling, seeing
 from torch import nn
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.explain.record import Maps, Points, Recording, beliefs, record
+from setmatch.explanation.capture import Maps, Points, Recording, beliefs, record
 from setmatch.losses.classification import Focal, Softmax
 from setmatch.models.detector import Detector
 from setmatch.models.detr.model import GlobalDetector

@@ -10,8 +10,8 @@ from PIL import Image
 
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.explain import QueryStudy, study_queries
-from setmatch.explain.slot_figure import dot_colours, slot_figure
+from setmatch.explanation import QueryStudy, study_queries
+from setmatch.explanation.query_usage_figure import dot_colours, slot_figure
 from setmatch.structures.metadata import Card
 
 IMAGES = 40

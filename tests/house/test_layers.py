@@ -118,7 +118,7 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
         ("setmatch.errors", "from setmatch.structures import Batch"),
         ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.train import loop"),
         ("setmatch.config", "from setmatch import load"),
-        ("setmatch.inference.predict", "from setmatch.evaluate.report import Report"),
+        ("setmatch.inference.predict", "from setmatch.evaluation.results import Report"),
         ("setmatch.train.loop", "from setmatch.cli import main"),
         ("setmatch.train.loop", "from . import optim"),
     ],

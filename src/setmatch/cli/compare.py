@@ -42,8 +42,8 @@ def compare(
     from rich.console import Console
 
     from setmatch.errors import ConfigError
-    from setmatch.evaluate.compare import compare
-    from setmatch.evaluate.compare.page import write_page
+    from setmatch.evaluation.compare import compare
+    from setmatch.evaluation.compare.html import write_page
     from setmatch.train.runtime import processes
 
     for path in (json, html):

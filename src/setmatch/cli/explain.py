@@ -37,7 +37,7 @@ def explain(
     threshold
         Show what scores more; the page can change it.
     """
-    from setmatch.explain import explain
+    from setmatch.explanation import explain
     from setmatch.models.load import load
     from setmatch.train.runtime import processes
 
@@ -94,7 +94,7 @@ def queries(
         A query is used where it scores more.
     """
     from setmatch.data.open import open_dataset
-    from setmatch.explain import study_queries
+    from setmatch.explanation import study_queries
     from setmatch.models.load import load
     from setmatch.train.runtime import processes
 

@@ -121,8 +121,8 @@ def evaluate(
     from rich.console import Console
 
     from setmatch.data.open import format_with_stuff, open_dataset
-    from setmatch.evaluate import evaluate
-    from setmatch.evaluate.saved import evaluate_saved, holds_detections
+    from setmatch.evaluation import evaluate
+    from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
     from setmatch.train.runtime import processes
 

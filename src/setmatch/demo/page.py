@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.dataset import Index
-from setmatch.evaluate import Report
+from setmatch.evaluation import Report
 from setmatch.inference.pipeline import Found
 from setmatch.page.charts import colour_of
 from setmatch.page.sheet import write_sheet

@@ -8,10 +8,10 @@ import pytest
 
 from made_sets import index_of, random_set, results_of
 from setmatch.data.dataset import Index
-from setmatch.evaluate.average_precision import Results, average_precision
-from setmatch.evaluate.diagnosis.diagnose import Diagnosis, diagnose
-from setmatch.evaluate.diagnosis.judged import Judged, judge
-from setmatch.evaluate.diagnosis.kinds import KINDS, kinds_of
+from setmatch.evaluation.metrics.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.diagnosis import Diagnosis, diagnose
+from setmatch.evaluation.metrics.error_types import KINDS, kinds_of
+from setmatch.evaluation.metrics.matched_detections import Judged, judge
 
 A, B, FAR = [10, 10, 50, 50], [200, 10, 40, 40], [300, 300, 30, 30]
 LOOSE_A = [35, 10, 50, 50]  # an IoU of a third

@@ -3,8 +3,8 @@
 import numpy as np
 
 from made_sets import index_of, results_of
-from setmatch.evaluate.average_precision import Results
-from setmatch.evaluate.diagnosis.layers import Answers, layer_precision, survives_nms
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.per_layer import Answers, layer_precision, survives_nms
 
 A, B = [10, 10, 50, 50], [200, 10, 50, 50]
 

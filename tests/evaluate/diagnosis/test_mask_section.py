@@ -11,14 +11,9 @@ from browser import OpenPage
 from knowing import SIDE, Knowing
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
-from setmatch.evaluate import evaluate
-from setmatch.evaluate.diagnosis.worst_segments import (
-    MOST,
-    Mistaken,
-    in_slots_of,
-    worst_segments,
-)
-from setmatch.evaluate.panoptic_quality import Tally
+from setmatch.evaluation import evaluate
+from setmatch.evaluation.metrics.panoptic_quality import Tally
+from setmatch.evaluation.report.segmentation import MOST, Mistaken, in_slots_of, worst_segments
 from setmatch.structures.segments import Segments
 
 

@@ -13,11 +13,11 @@ from browser import OpenPage
 from made_sets import index_of, results_of
 from setmatch.data.dataset import Index
 from setmatch.data.ragged import pack
-from setmatch.evaluate.average_precision import Results
-from setmatch.evaluate.conclude import conclude
-from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
-from setmatch.evaluate.outputs import Outputs
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.per_layer import Answers, survives_nms
+from setmatch.evaluation.outputs import Outputs
+from setmatch.evaluation.results import Report
+from setmatch.evaluation.summarize import conclude
 
 NAUGHTY = "<script>alert(1)</script> & co"
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.evaluate.diagnosis.thresholds import best_threshold, f1_at
+from setmatch.evaluation.metrics.best_threshold import best_threshold, f1_at
 
 judged = st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=30)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.errors import ConfigError
-from setmatch.explain.explanation import Explanation
-from setmatch.explain.record import Beliefs, Maps, Points
+from setmatch.explanation.capture import Beliefs, Maps, Points
+from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.detections import Detections

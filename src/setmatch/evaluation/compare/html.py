@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator
 from pathlib import Path
 
-from setmatch.evaluate.compare.comparison import MASKS, PRECISIONS, Comparison, Row
+from setmatch.evaluation.compare.compare import MASKS, PRECISIONS, Comparison, Row
 from setmatch.page.charts import (
     Axis,
     Curve,

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from torchvision.ops import batched_nms
 
 from setmatch.data.dataset import Index
-from setmatch.evaluate.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.average_precision import Results, average_precision
 
 NMS_IOU = 0.5  # a box that overlaps a better one of its class by more is dropped
 

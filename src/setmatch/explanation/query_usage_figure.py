@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from setmatch.explain.slots import QueryStudy, QueryUse
+from setmatch.explanation.query_usage import QueryStudy, QueryUse
 
 Pixels = int | float
 

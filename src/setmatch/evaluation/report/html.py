@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from setmatch.evaluate.diagnosis.diagnose import (
+from setmatch.evaluation.metrics.diagnosis import (
     BINS,
     SCORES,
     Calibration,
     ClassDiagnosis,
     Diagnosis,
 )
-from setmatch.evaluate.diagnosis.gallery import gallery
-from setmatch.evaluate.diagnosis.judged import Judged
-from setmatch.evaluate.diagnosis.layers import NMS_IOU, LayerPrecision
-from setmatch.evaluate.diagnosis.mask_section import mask_section
-from setmatch.evaluate.diagnosis.sentences import sentences
-from setmatch.evaluate.diagnosis.tables import (
+from setmatch.evaluation.metrics.matched_detections import Judged
+from setmatch.evaluation.metrics.per_layer import NMS_IOU, LayerPrecision
+from setmatch.evaluation.report.segmentation import Mistaken, mask_section
+from setmatch.evaluation.report.summary_text import sentences
+from setmatch.evaluation.report.tables import (
     class_table,
     confusion_table,
     error_table,
@@ -27,12 +26,12 @@ from setmatch.evaluate.diagnosis.tables import (
     size_table,
     threshold_table,
 )
-from setmatch.evaluate.diagnosis.worst_segments import Mistaken
+from setmatch.evaluation.report.worst_images import gallery
 from setmatch.page.charts import Axis, Curve, bars, colour_of, curves, round_ticks
 from setmatch.page.sheet import write_sheet
 
 if TYPE_CHECKING:
-    from setmatch.evaluate.report import Report
+    from setmatch.evaluation.results import Report
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _TENTHS = tuple(step / 100 for step in range(101))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from setmatch.data.dataset import Index
-from setmatch.evaluate.average_precision import Results
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.results import Report
 from setmatch.files import require_file, whole_file
 
 

@@ -2,26 +2,27 @@
 
 import html
 from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from PIL import Image
 
 from setmatch.data.dataset import Index
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
-from setmatch.evaluate.average_precision import AveragePrecision
-from setmatch.evaluate.diagnosis.tables import BAR, bar, per_cent, table
-from setmatch.evaluate.diagnosis.worst_segments import Mistaken
-from setmatch.evaluate.panoptic_quality import PanopticQuality
+from setmatch.evaluation.metrics.average_precision import AveragePrecision
+from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
+from setmatch.evaluation.report.tables import BAR, bar, per_cent, table
 from setmatch.page.pictures import jpeg_uri
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize import draw_segments
 
 if TYPE_CHECKING:
-    from setmatch.evaluate.report import Report
+    from setmatch.evaluation.results import Report
 
 _LONG_SIDE_PX = 640
 _OPEN = 4  # images that are seen without a click
@@ -168,3 +169,55 @@ def _drawn(pixels: np.ndarray, segments: Segments) -> str:
     )
     drawn = np.array(draw_segments(picture, larger))
     return jpeg_uri(torch.from_numpy(drawn).permute(2, 0, 1), _LONG_SIDE_PX)
+
+
+MOST = 12  # images that are kept to be shown
+
+
+@dataclass(frozen=True, eq=False)
+class Mistaken:
+    """An image (its number in the index), what was found there, and how that compares."""
+
+    image: int
+    found: Segments
+    tally: Tally
+
+    @property
+    def owed(self) -> float:
+        """How many segments there are to match, the missed and the invented counting a half."""
+        tally = self.tally
+        return float((tally.matched + (tally.missed + tally.invented) / 2).sum())
+
+    @property
+    def weight(self) -> float:
+        """How bad it is: what its quality lacks, weighed by its share of the image.
+
+        So neither a crowd with a tenth of it missed nor a single segment comes first everywhere.
+        """
+        lacking = self.owed - float(self.tally.overlap.sum())
+        return lacking**2 / max(self.owed, 1)
+
+
+def worst_segments(mistaken: Sequence[Mistaken]) -> list[Mistaken]:
+    """Return those to show, worst first; images without a mistake are left out."""
+    order = sorted(mistaken, key=lambda each: (-each.weight, each.image))
+    return [each for each in order[:MOST] if each.weight > 0]
+
+
+def in_slots_of(
+    found: Segments, slot_of: Int64[np.ndarray, " C"], categories: Categories
+) -> Segments:
+    """Return what a model found with the classes of a data set; of others is nothing.
+
+    `slot_of` holds, for every class slot of the model, the slot of the data set, or -1.
+    """
+    slots = torch.from_numpy(slot_of)[found.classes.long()]
+    known = slots >= 0
+    number = torch.cat([known.new_zeros(1).long(), known.cumsum(0) * known])
+    return replace(
+        found,
+        ids=number[found.ids.long()].int(),
+        classes=slots[known],
+        scores=found.scores[known],
+        categories=categories,
+    )

@@ -9,15 +9,19 @@ import numpy as np
 from setmatch.data.dataset import Index
 from setmatch.data.stuff import slots_of_things, things_only
 from setmatch.errors import DataError
-from setmatch.evaluate.average_precision import AveragePrecision, Results, average_precision
-from setmatch.evaluate.diagnosis.diagnose import diagnose
-from setmatch.evaluate.diagnosis.judged import Judged, judge
-from setmatch.evaluate.diagnosis.layers import Answers, layer_precision
-from setmatch.evaluate.diagnosis.page import write_page
-from setmatch.evaluate.diagnosis.worst_segments import Mistaken
-from setmatch.evaluate.outputs import Outputs
-from setmatch.evaluate.panoptic_quality import PanopticQuality
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.average_precision import (
+    AveragePrecision,
+    Results,
+    average_precision,
+)
+from setmatch.evaluation.metrics.diagnosis import diagnose
+from setmatch.evaluation.metrics.matched_detections import Judged, judge
+from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
+from setmatch.evaluation.metrics.per_layer import Answers, layer_precision
+from setmatch.evaluation.outputs import Outputs
+from setmatch.evaluation.report.html import write_page
+from setmatch.evaluation.report.segmentation import Mistaken
+from setmatch.evaluation.results import Report
 
 COCO_LIMIT = 100  # detections of a class in an image
 

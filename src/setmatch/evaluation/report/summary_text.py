@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from setmatch.evaluate.diagnosis.diagnose import Diagnosis
+from setmatch.evaluation.metrics.diagnosis import Diagnosis
 
 MEANING = {
     "classification": "well placed, but of the wrong class",

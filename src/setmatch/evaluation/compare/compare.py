@@ -17,16 +17,13 @@ from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import prepare
 from setmatch.errors import ConfigError
-from setmatch.evaluate.average_precision import AveragePrecision, average_precision
-from setmatch.evaluate.compare.contestants import (
-    Contestant,
-    find_contestants,
-)
-from setmatch.evaluate.compare.cost import Cost, costs
-from setmatch.evaluate.conclude import COCO_LIMIT
-from setmatch.evaluate.measure import evaluate
-from setmatch.evaluate.report import Report
-from setmatch.evaluate.saved import read_detections
+from setmatch.evaluation.compare.candidates import Contestant, find_contestants
+from setmatch.evaluation.compare.profiling import Cost, costs
+from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.evaluate_results import read_detections
+from setmatch.evaluation.metrics.average_precision import AveragePrecision, average_precision
+from setmatch.evaluation.results import Report
+from setmatch.evaluation.summarize import COCO_LIMIT
 from setmatch.files import whole_file
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from setmatch.evaluate.diagnosis.diagnose import (
+from setmatch.evaluation.metrics.diagnosis import (
     ClassDiagnosis,
     Diagnosis,
     ErrorKind,
     SizePrecision,
 )
-from setmatch.evaluate.diagnosis.layers import LayerPrecision
-from setmatch.evaluate.diagnosis.sentences import MEANING
+from setmatch.evaluation.metrics.per_layer import LayerPrecision
+from setmatch.evaluation.report.summary_text import MEANING
 
 _MATRIX = 16  # classes of a confusion matrix that a screen can show
 

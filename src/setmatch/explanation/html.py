@@ -11,9 +11,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from setmatch.explain.explanation import Explanation
-from setmatch.explain.packing import Packed, pack, pack_looks, pack_places, text
-from setmatch.explain.record import Beliefs, Maps, Points
+from setmatch.explanation.capture import Beliefs, Maps, Points
+from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
+from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
 from setmatch.visualize import colour_of
 

@@ -17,7 +17,7 @@ from setmatch.data.dataset import Index
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
-from setmatch.explain.record import Beliefs, beliefs, refuse_baselines, refuse_divergence
+from setmatch.explanation.capture import Beliefs, beliefs, refuse_baselines, refuse_divergence
 from setmatch.files import require_folder, whole_file
 from setmatch.inference.engines.eager import answering, progress_bar
 from setmatch.models.detector import Detector
@@ -88,7 +88,7 @@ class QueryStudy:
         The picture shows the chosen `queries`, or the twenty that answer most. Raises ConfigError
         for a query that the model does not have.
         """
-        from setmatch.explain.slot_figure import slot_figure
+        from setmatch.explanation.query_usage_figure import slot_figure
 
         require_folder(folder)
         folder, count = Path(folder), self.score.shape[1]

@@ -15,11 +15,11 @@ from setmatch.data.formats.columns import Records, short
 from setmatch.data.open import open_dataset
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.evaluate.average_precision import Results
-from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
-from setmatch.evaluate.diagnosis.layers import Answers
-from setmatch.evaluate.outputs import Outputs
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.per_layer import Answers
+from setmatch.evaluation.outputs import Outputs
+from setmatch.evaluation.results import Report
+from setmatch.evaluation.summarize import COCO_LIMIT, conclude, overfull, require_objects
 
 _LOW = 0.1  # detections above a threshold for display alone have none that score so little
 

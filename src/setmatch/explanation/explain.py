@@ -11,7 +11,7 @@ from torch import Tensor
 from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.transforms import prepare
 from setmatch.errors import ConfigError, DataError
-from setmatch.explain.record import Recording, record
+from setmatch.explanation.capture import Recording, record
 from setmatch.files import require_file, require_folder
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
@@ -40,7 +40,7 @@ class Explanation:
 
         Raises ConfigError when `path` cannot be written.
         """
-        from setmatch.explain.page import write_page
+        from setmatch.explanation.html import write_page
 
         require_file(path)
         write_page(self, Path(path))
@@ -55,7 +55,7 @@ class Explanation:
         looked at, or those in the middle of the best answers. An encoder without layers gives no
         encoder.png; raises ConfigError when points were asked for, or lie off the picture.
         """
-        from setmatch.explain.figures import write_figures
+        from setmatch.explanation.figures import write_figures
 
         require_folder(folder)
         return write_figures(self, Path(folder), points)

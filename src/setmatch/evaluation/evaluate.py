@@ -14,19 +14,19 @@ from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.data.open import format_with_stuff, open_dataset
 from setmatch.errors import ConfigError, DataError, SetmatchError
-from setmatch.evaluate.average_precision import Results
-from setmatch.evaluate.conclude import COCO_LIMIT, conclude, overfull, require_objects
-from setmatch.evaluate.diagnosis.layers import Answers, survives_nms
-from setmatch.evaluate.diagnosis.worst_segments import Mistaken, in_slots_of, worst_segments
-from setmatch.evaluate.outputs import Outputs
-from setmatch.evaluate.panoptic_quality import (
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.panoptic_quality import (
     Tally,
     added,
     all_missed,
     panoptic_quality,
     tally,
 )
-from setmatch.evaluate.report import Report
+from setmatch.evaluation.metrics.per_layer import Answers, survives_nms
+from setmatch.evaluation.outputs import Outputs
+from setmatch.evaluation.report.segmentation import Mistaken, in_slots_of, worst_segments
+from setmatch.evaluation.results import Report
+from setmatch.evaluation.summarize import COCO_LIMIT, conclude, overfull, require_objects
 from setmatch.inference.engines.eager import answering, ask, instances_of, progress_bar, segments_of
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections as layer_detections

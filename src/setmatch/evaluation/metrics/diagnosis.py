@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setmatch.evaluate.average_precision import AREAS, mean, run_protocol
-from setmatch.evaluate.diagnosis.judged import RIGHT_IOU, Judged
-from setmatch.evaluate.diagnosis.kinds import KINDS, NEAR_IOU
-from setmatch.evaluate.diagnosis.layers import LayerPrecision
-from setmatch.evaluate.diagnosis.thresholds import Threshold, f1_at
-from setmatch.evaluate.diagnosis.worst import Mistakes, worst_images
+from setmatch.evaluation.metrics.average_precision import AREAS, mean, run_protocol
+from setmatch.evaluation.metrics.best_threshold import Threshold, f1_at
+from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU
+from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, Judged
+from setmatch.evaluation.metrics.per_layer import LayerPrecision
+from setmatch.evaluation.report.worst_images import Mistakes, worst_images
 
 SCORES = tuple(step / 50 for step in range(51))  # where F1 is told
 BINS = 10

@@ -1,4 +1,0 @@
-"""Models side by side: what each costs, and what each finds (arXiv 2005.12872, table 1)."""
-
-from setmatch.evaluate.compare.comparison import Comparison as Comparison
-from setmatch.evaluate.compare.comparison import compare as compare
