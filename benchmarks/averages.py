@@ -14,8 +14,8 @@ import torch
 
 import setmatch as sm
 from setmatch.models.detector import Detector
-from setmatch.train.checkpoint import PREFIX
-from setmatch.train.state import TRAINER
+from setmatch.training.checkpoints.checkpoint import PREFIX
+from setmatch.training.checkpoints.state import TRAINER
 from timing import publish
 
 

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from setmatch.cli import main
-from setmatch.train.plan import Plan
+from setmatch.training.schedule import Plan
 
 growing = Plan.share_of_sides
 

@@ -20,8 +20,8 @@ from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
-from setmatch.train.ema import Average
-from setmatch.train.optim import apply_gradients, build_optimizer
+from setmatch.training.optim.ema import Average
+from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 from timing import publish, side_by_side
 
 PEER = "detr_r50"

@@ -24,11 +24,11 @@ from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Card, Categories
 from setmatch.structures.outputs import Assignment, Stream
-from setmatch.train.ema import Average
-from setmatch.train.learner import Learner
-from setmatch.train.norms import NormStatistics
-from setmatch.train.optim import build_optimizer
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
+from setmatch.training.optim.batch_norm_stats import NormStatistics
+from setmatch.training.optim.ema import Average
+from setmatch.training.optim.optimizer import build_optimizer
+from setmatch.training.step import Learner
 from timing import publish, side_by_side
 
 MODELS = ("setmatch_n", "setmatch_s", "setmatch_m", "detr_r50")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from setmatch.train.runtime import choose_precision
+from setmatch.training.distributed import choose_precision
 
 
 def side_by_side(

@@ -26,7 +26,7 @@ def ours(precision: str) -> Callable[[], object]:
     from setmatch.models.registry import build
     from setmatch.structures.batch import Batch, Target
     from setmatch.structures.metadata import Card, Categories
-    from setmatch.train.optim import apply_gradients, build_optimizer
+    from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 
     device = _device()
     names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))

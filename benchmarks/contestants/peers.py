@@ -28,7 +28,7 @@ from setmatch.errors import DataError
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
 from setmatch.structures.detections import Detections
-from setmatch.train.runtime import choose_precision
+from setmatch.training.distributed import choose_precision
 
 PROGRAM = Path(__file__).parents[1] / "peer.py"
 BATCH, CLIP, DECAY, WARMUP = 8, 0.1, 1e-4, 0.02

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from setmatch.structures.metadata import Categories as Categories
     from setmatch.structures.outputs import Predictions as Predictions
     from setmatch.structures.outputs import Stream as Stream
-    from setmatch.train.run import train as train
+    from setmatch.training.train import train as train
 
     __version__: str
 
@@ -45,7 +45,7 @@ _HOMES = {
     "load_recipe": "setmatch.config",
     "predict": "setmatch.inference.predict",
     "save": "setmatch.models.load",
-    "train": "setmatch.train.run",
+    "train": "setmatch.training.train",
 }
 
 __all__ = [

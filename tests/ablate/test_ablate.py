@@ -18,7 +18,7 @@ from setmatch.ablate.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
-from setmatch.train.runtime import alone, processes
+from setmatch.training.distributed import alone, processes
 
 SMALL = (
     "model.arguments.dim=16",

@@ -13,7 +13,7 @@ from setmatch.data.dataset import Index
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from setmatch.train.start import begin, open_run
+from setmatch.training.setup import begin, open_run
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:

@@ -18,7 +18,7 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import MODELS
 from setmatch.models.weights.download import PUBLISHED
 from setmatch.structures.metadata import Categories
-from setmatch.train.plan import make_plan as schedule
+from setmatch.training.schedule import make_plan as schedule
 
 
 def index_of(images: int, objects: int, size_px: tuple[int, int], side_px: float) -> Index:

@@ -107,7 +107,7 @@ def test_a_module_imports_only_what_lies_below_it(module: str):
 @pytest.mark.parametrize("module", SOURCES)
 def test_only_the_runtime_talks_to_other_processes(module: str):
     """The number of processes is nobody's business but train/runtime.py's."""
-    assert module == "setmatch.train.runtime" or not talks_to_processes(SOURCES[module])
+    assert module == "setmatch.training.distributed" or not talks_to_processes(SOURCES[module])
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_only_the_runtime_talks_to_other_processes(module: str):
         ("setmatch.models.layers.heads", "import setmatch.data.dataset"),
         ("setmatch.losses.matcher", "from setmatch.models import detector"),
         ("setmatch.errors", "from setmatch.structures import Batch"),
-        ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.train import loop"),
+        ("setmatch.data.formats.coco.read", "def f():\n    from setmatch.training import loop"),
         ("setmatch.config", "from setmatch import load"),
         ("setmatch.inference.predict", "from setmatch.evaluation.results import Report"),
-        ("setmatch.train.loop", "from setmatch.cli import main"),
-        ("setmatch.train.loop", "from . import optim"),
+        ("setmatch.training.trainer", "from setmatch.cli import main"),
+        ("setmatch.training.trainer", "from . import optim"),
     ],
 )
 def test_an_upward_import_is_noticed(module: str, source: str):
@@ -136,7 +136,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
         ("setmatch.cli", "import setmatch"),
         (
             "setmatch.ops.boxes",
-            "if TYPE_CHECKING:\n    from setmatch.train import loop\nelse:\n    import numpy",
+            "if TYPE_CHECKING:\n    from setmatch.training import loop\nelse:\n    import numpy",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_importing_setmatch_loads_nothing_heavy():
 def test_a_function_keeps_its_name_when_its_module_is_imported():
     """setmatch.inference.predict is the function, before and after something imports the module."""
     code = (
-        "import setmatch.inference.predict, setmatch.train.run, setmatch.evaluation\n"
+        "import setmatch.inference.predict, setmatch.training.train, setmatch.evaluation\n"
         "import setmatch as sm\n"
         "from setmatch.inference.predict import Picture\n"
         "print(all(callable(f) for f in (sm.predict, sm.train, sm.evaluate)))"

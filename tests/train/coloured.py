@@ -9,7 +9,7 @@ from PIL import Image
 from setmatch.models.backbones.small_cnn import SmallTrunk
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.presets import _multi_scale
-from setmatch.train.run import train
+from setmatch.training.train import train
 
 COLOURS = {"red": (230, 40, 40), "green": (40, 230, 40), "blue": (40, 60, 230)}
 SHAPE = MultiScaleShape(

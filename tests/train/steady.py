@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import tiny
 
-from setmatch.train import learner, loop, start
-from setmatch.train.clock import Clock
+from setmatch.training import setup as start
+from setmatch.training import step as learner
+from setmatch.training import trainer as loop
+from setmatch.training.logging.clock import Clock
 
 
 class SteadyClock(Clock):

@@ -5,7 +5,7 @@ import torch
 
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
-from setmatch.train.best import Run, keep_if_best
+from setmatch.training.checkpoints.best import Run, keep_if_best
 
 
 def _metrics(

@@ -11,14 +11,19 @@ import pytest
 import torch
 
 from setmatch.errors import TrainingError
-from setmatch.train import manifest
-from setmatch.train.checkpoint import (
+from setmatch.training.checkpoints import manifest
+from setmatch.training.checkpoints.checkpoint import (
     has_checkpoints,
     newest_good,
     set_aside_newer,
     write_checkpoint,
 )
-from setmatch.train.manifest import DamagedError, clean_up, read_manifest, write_whole
+from setmatch.training.checkpoints.manifest import (
+    DamagedError,
+    clean_up,
+    read_manifest,
+    write_whole,
+)
 
 
 def fill(folder):

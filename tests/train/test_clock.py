@@ -8,11 +8,11 @@ from steady import SteadyClock, sides_seen
 from tiny import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings
-from setmatch.train import loop
-from setmatch.train.clock import Clock
-from setmatch.train.journal import Journal
-from setmatch.train.plan import make_plan
-from setmatch.train.signals import Stopped
+from setmatch.training import trainer as loop
+from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.run_logger import Journal
+from setmatch.training.schedule import make_plan
+from setmatch.training.signals import Stopped
 
 
 @pytest.fixture(scope="module")

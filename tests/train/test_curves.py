@@ -10,11 +10,11 @@ from tiny import log_rows, run_tiny, write_data
 from setmatch.cli import main
 from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
-from setmatch.train.curves.charts import chart, short
-from setmatch.train.curves.history import read_histories, read_history
-from setmatch.train.curves.live import LivePage
-from setmatch.train.curves.panels import Line, Panel, panels, thinned
-from setmatch.train.plan import make_plan
+from setmatch.training.logging.curves.history import read_histories, read_history
+from setmatch.training.logging.curves.live_page import LivePage
+from setmatch.training.logging.curves.panels import Line, Panel, panels, thinned
+from setmatch.training.logging.curves.svg import chart, short
+from setmatch.training.schedule import make_plan
 
 PLAN = make_plan(100, TrainSettings(epochs=10, batch_size=10))
 

@@ -7,8 +7,8 @@ from setmatch.config import TrainSettings
 from setmatch.data.loader import Minibatch
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
-from setmatch.train.growing import share_of_sides, shrunk
-from setmatch.train.plan import make_plan
+from setmatch.training.progressive_resizing import share_of_sides, shrunk
+from setmatch.training.schedule import make_plan
 
 from .tiny import (
     CrashError,

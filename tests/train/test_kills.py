@@ -10,8 +10,8 @@ import pytest
 import tiny
 from tiny import Processes, assert_bit_equal, final_state, log_rows
 
-from setmatch.train.checkpoint import newest_good
-from setmatch.train.manifest import read_manifest
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.manifest import read_manifest
 
 SETTINGS = ("train.log_every=1", "train.epochs=5")
 

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from setmatch.config import TrainSettings
-from setmatch.train.display import Display
-from setmatch.train.log import CommaSeparated, JsonLines, read_rows
-from setmatch.train.plan import make_plan
+from setmatch.training.logging.console import Display
+from setmatch.training.logging.writers import CommaSeparated, JsonLines, read_rows
+from setmatch.training.schedule import make_plan
 
 TRAIN = {"kind": "train", "step": 2, "loss": 1.5}
 LATER = {"kind": "train", "step": 4, "loss": float("nan")}

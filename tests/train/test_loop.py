@@ -13,11 +13,11 @@ from setmatch.config import ModelSettings, load_recipe
 from setmatch.data.audit.preflight import DataCheck
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
-from setmatch.train import loop
-from setmatch.train.checkpoint import newest_good
-from setmatch.train.recipe import choose_recipe
-from setmatch.train.run import train
-from setmatch.train.start import arguments_of
+from setmatch.training import trainer as loop
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.resolve_recipe import choose_recipe
+from setmatch.training.setup import arguments_of
+from setmatch.training.train import train
 
 
 @pytest.fixture(scope="module")

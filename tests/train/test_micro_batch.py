@@ -6,9 +6,9 @@ from tiny import log_rows, run_tiny
 
 from setmatch.config import TrainSettings, load_recipe
 from setmatch.errors import TrainingError
-from setmatch.train.learner import Learner
-from setmatch.train.micro_batch import at_once, memory_named
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
+from setmatch.training.micro_batch import at_once, memory_named
+from setmatch.training.step import Learner
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 

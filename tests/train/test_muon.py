@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from setmatch.train.muon import QUINTIC, Muon, orthogonal
+from setmatch.training.optim.muon import QUINTIC, Muon, orthogonal
 
 
 def _plain(matrix: torch.Tensor) -> torch.Tensor:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from setmatch.train.norms import NormStatistics
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
+from setmatch.training.optim.batch_norm_stats import NormStatistics
 
 
 class Apart(Runtime):

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from setmatch.config import TrainSettings
-from setmatch.train.ema import Average
-from setmatch.train.norms import NormStatistics
-from setmatch.train.optim import (
+from setmatch.training.distributed import Runtime
+from setmatch.training.optim.batch_norm_stats import NormStatistics
+from setmatch.training.optim.ema import Average
+from setmatch.training.optim.optimizer import (
     apply_gradients,
     build_optimizer,
     learning_rates,
     set_learning_rates,
 )
-from setmatch.train.plan import make_plan
-from setmatch.train.runtime import Runtime
+from setmatch.training.schedule import make_plan
 
 
 def model_and_optimizer(seed=0):

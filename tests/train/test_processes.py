@@ -14,8 +14,9 @@ import torch
 from steady import SteadyClock, exact_main, float64_from, sides_seen
 from tiny import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
-from setmatch.train import loop, start
-from setmatch.train.checkpoint import newest_good
+from setmatch.training import setup as start
+from setmatch.training import trainer as loop
+from setmatch.training.checkpoints.checkpoint import newest_good
 
 # Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
 # the rate allows even where the gradient is rounding alone, as that of a key's bias is.

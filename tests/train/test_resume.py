@@ -8,9 +8,9 @@ import tiny
 import torch
 from tiny import CrashError, assert_bit_equal, crash_before, final_state, log_rows, run_tiny
 
-from setmatch.train.journal import Journal
-from setmatch.train.log import JsonLines
-from setmatch.train.signals import Stopped
+from setmatch.training.logging.run_logger import Journal
+from setmatch.training.logging.writers import JsonLines
+from setmatch.training.signals import Stopped
 
 
 @pytest.fixture(scope="module")

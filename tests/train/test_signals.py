@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from setmatch.train.signals import Stopped, agreed_signal, stop_requests
+from setmatch.training.signals import Stopped, agreed_signal, stop_requests
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -24,9 +24,9 @@ import setmatch
 from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import MODELS, box_preset
-from setmatch.train.checkpoint import newest_good
-from setmatch.train.run import train
-from setmatch.train.stages import lasting, set_to_learn
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.stages import lasting, set_to_learn
+from setmatch.training.train import train
 
 
 @pytest.fixture(scope="module")

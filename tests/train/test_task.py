@@ -8,8 +8,8 @@ from setmatch.config import load_recipe
 from setmatch.data.open import format_with_stuff, open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
-from setmatch.train.run import train
-from setmatch.train.task import format_for, require_mask_head
+from setmatch.training.resolve_recipe import format_for, require_mask_head
+from setmatch.training.train import train
 
 MASKS, BOXES = load_recipe("setmatch_n_panoptic"), load_recipe("setmatch_n")
 THINGS = load_recipe("setmatch_n_panoptic", ["data.things_only=true"])

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from setmatch.train.threads import fastest_threads, threads_kept
+from setmatch.training.cpu_threads import fastest_threads, threads_kept
 
 
 def costs(seconds: dict[int, float]):

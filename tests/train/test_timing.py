@@ -8,8 +8,8 @@ import pytest
 from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.train.learner import Learner
-from setmatch.train.timing import seconds_per_step
+from setmatch.training.profile_step import seconds_per_step
+from setmatch.training.step import Learner
 
 
 def test_the_time_of_a_step_is_measured(tmp_path: Path):

@@ -11,9 +11,9 @@ from coloured import Split, run_quick, write
 from tiny import log_rows
 
 from setmatch.config import TrainSettings
-from setmatch.train.faults import Origin
-from setmatch.train.plan import make_plan
-from setmatch.train.watch import Watch
+from setmatch.training.monitor.monitor import Watch
+from setmatch.training.monitor.rules import Origin
+from setmatch.training.schedule import make_plan
 
 # For the published method with few weights, which collapses and wavers more readily.
 PUBLISHED = ("model.preset=tiny", "train.muon_lr=0", "train.ema_decay=0", "train.epochs=12")
@@ -185,7 +185,7 @@ def test_a_resumed_run_says_nothing_twice(data, tmp_path):
 
 
 def run_quick_on(data, out):
-    from setmatch.train.run import train
+    from setmatch.training.train import train
 
     return train(data, out=out, overrides=["train.epochs=4"], resume=True, allow_changes=True)
 

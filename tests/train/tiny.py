@@ -34,10 +34,10 @@ from setmatch.models.layers.transformer_decoder import Decoder
 from setmatch.models.layers.transformer_encoder import Encoder
 from setmatch.models.registry import MODELS
 from setmatch.models.torchvision.model import BaselineShape, TorchvisionDetector
-from setmatch.train.checkpoint import newest_good
-from setmatch.train.learner import Learner
-from setmatch.train.log import read_rows
-from setmatch.train.run import train
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.logging.writers import read_rows
+from setmatch.training.step import Learner
+from setmatch.training.train import train
 
 SHAPE = DetrShape(
     num_queries=6, dim=16, heads=2, encoder_layers=1, decoder_layers=2, ffn_dim=16, dropout=0.0
@@ -307,7 +307,7 @@ class Processes:
             port = listener.getsockname()[1]
         self._said = [out.with_name(f"{out.name}_said_{rank}") for rank in range(world)]
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["setmatch.train.run"])
+        context.set_forkserver_preload(["setmatch.training.train"])
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
         self.ranks = [
             context.Process(

@@ -23,10 +23,10 @@ from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Card, Categories
-from setmatch.train.log import LOG, read_rows
-from setmatch.train.plan import ENDLESS
-from setmatch.train.run import train
-from setmatch.train.runtime import alone, processes
+from setmatch.training.distributed import alone, processes
+from setmatch.training.logging.writers import LOG, read_rows
+from setmatch.training.schedule import ENDLESS
+from setmatch.training.train import train
 
 RECIPE = "ablation"
 RESULT = "result.json"

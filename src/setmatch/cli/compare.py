@@ -44,7 +44,7 @@ def compare(
     from setmatch.errors import ConfigError
     from setmatch.evaluation.compare import compare
     from setmatch.evaluation.compare.html import write_page
-    from setmatch.train.runtime import processes
+    from setmatch.training.distributed import processes
 
     for path in (json, html):
         if path is not None:

@@ -50,7 +50,7 @@ def survey(
     from setmatch.data.audit.fix import write_mended
     from setmatch.data.audit.html import write_page
     from setmatch.files import require_file, require_folder
-    from setmatch.train.timing import seconds_per_step
+    from setmatch.training.profile_step import seconds_per_step
 
     for path in (json, html, recipe):
         if path is not None:

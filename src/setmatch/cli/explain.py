@@ -39,7 +39,7 @@ def explain(
     """
     from setmatch.explanation import explain
     from setmatch.models.load import load
-    from setmatch.train.runtime import processes
+    from setmatch.training.distributed import processes
 
     if out is None and png is None:
         raise ConfigError("nothing to write: give --out why.html, --png DIR, or both")
@@ -96,7 +96,7 @@ def queries(
     from setmatch.data.open import open_dataset
     from setmatch.explanation import study_queries
     from setmatch.models.load import load
-    from setmatch.train.runtime import processes
+    from setmatch.training.distributed import processes
 
     require_folder(out)
     with processes(device) as runtime:

@@ -66,7 +66,7 @@ def train(
         Resume even if settings or data are no longer what the run began with; the model and its
         classes stay.
     """
-    from setmatch.train.run import train
+    from setmatch.training.train import train
 
     if epochs is not None and minutes is not None:
         raise ConfigError("--epochs and --minutes: give the one that is to end the run")
@@ -124,7 +124,7 @@ def evaluate(
     from setmatch.evaluation import evaluate
     from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
-    from setmatch.train.runtime import processes
+    from setmatch.training.distributed import processes
 
     if holds_detections(model):
         index = open_dataset(data, split, format)
@@ -188,7 +188,7 @@ def predict(
     """
     from setmatch.inference.predict_folder import predict_folder
     from setmatch.models.load import load
-    from setmatch.train.runtime import processes
+    from setmatch.training.distributed import processes
 
     with processes(device) as runtime:
         summary = predict_folder(

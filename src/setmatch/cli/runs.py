@@ -16,9 +16,9 @@ def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     out
         The page (.html) or picture (.png) to write.
     """
-    from setmatch.train.curves.history import read_histories
-    from setmatch.train.curves.page import write_page
-    from setmatch.train.curves.picture import write_picture
+    from setmatch.training.logging.curves.history import read_histories
+    from setmatch.training.logging.curves.html import write_page
+    from setmatch.training.logging.curves.png import write_picture
 
     writers = {".html": write_page, ".png": write_picture}
     if out.suffix.lower() not in writers:

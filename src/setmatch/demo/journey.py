@@ -22,9 +22,9 @@ from setmatch.inference.pipeline import Found
 from setmatch.models.detector import Detector
 from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.train.checkpoint import has_checkpoints, newest_good
-from setmatch.train.recipe import choose_recipe
-from setmatch.train.stages import lasting
+from setmatch.training.checkpoints.checkpoint import has_checkpoints, newest_good
+from setmatch.training.resolve_recipe import choose_recipe
+from setmatch.training.stages import lasting
 from setmatch.visualize import draw, draw_segments
 
 SIZE_PX = 160

@@ -10,9 +10,9 @@ from setmatch.evaluation import Report
 from setmatch.inference.pipeline import Found
 from setmatch.page.charts import colour_of
 from setmatch.page.sheet import write_sheet
-from setmatch.train.curves.charts import chart
-from setmatch.train.curves.history import read_history
-from setmatch.train.curves.panels import panels
+from setmatch.training.logging.curves.history import read_history
+from setmatch.training.logging.curves.panels import panels
+from setmatch.training.logging.curves.svg import chart
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 

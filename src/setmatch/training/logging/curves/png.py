@@ -5,8 +5,8 @@ from pathlib import Path
 
 from setmatch.errors import ExtraMissingError
 from setmatch.files import whole_file
-from setmatch.train.curves.history import History
-from setmatch.train.curves.panels import COLOURS, Panel, panels
+from setmatch.training.logging.curves.history import History
+from setmatch.training.logging.curves.panels import COLOURS, Panel, panels
 
 _COLUMNS = 3
 _PANEL_INCHES = (4.4, 2.9)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from setmatch.config import ModelSettings, Recipe
@@ -14,15 +15,17 @@ from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
 from setmatch.data.dataset import Index
 from setmatch.data.open import open_dataset, require_split
+from setmatch.data.sampler import accumulation
 from setmatch.data.stuff import things_only
 from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
+from setmatch.models.detr.model import GlobalDetector
 from setmatch.models.initialize import starting_point
 from setmatch.structures.metadata import Card, Preprocessing
-from setmatch.train.best import BEST
-from setmatch.train.checkpoint import (
+from setmatch.training.checkpoints.best import BEST
+from setmatch.training.checkpoints.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
     has_checkpoints,
@@ -30,15 +33,19 @@ from setmatch.train.checkpoint import (
     remove_old,
     set_aside_newer,
 )
-from setmatch.train.ema import Average
-from setmatch.train.learner import Learner
-from setmatch.train.manifest import clean_up
-from setmatch.train.norms import NormStatistics
-from setmatch.train.optim import build_optimizer
-from setmatch.train.recipe import keep_recipe, unwritable
-from setmatch.train.runtime import Runtime, choose_precision
-from setmatch.train.stages import freeze_all_but_masks, set_to_learn
-from setmatch.train.state import facts_of, refuse_changes
+from setmatch.training.checkpoints.manifest import clean_up
+from setmatch.training.checkpoints.state import facts_of, refuse_changes
+from setmatch.training.distributed import Runtime, choose_precision
+from setmatch.training.logging.step_metrics import listed
+from setmatch.training.micro_batch import at_once
+from setmatch.training.monitor.rules import Origin
+from setmatch.training.optim.batch_norm_stats import NormStatistics
+from setmatch.training.optim.ema import Average
+from setmatch.training.optim.optimizer import build_optimizer
+from setmatch.training.resolve_recipe import keep_recipe, unwritable
+from setmatch.training.schedule import Plan
+from setmatch.training.stages import freeze_all_but_masks, set_to_learn
+from setmatch.training.step import Learner
 
 REPORT = "data_report.json"
 SAME_SIZE = 1.25  # times, that loaded weights take without a word
@@ -222,3 +229,51 @@ def open_run(run: Path, start: Start) -> None:
         remove_old(run, start.recipe.train.keep_checkpoints)
     except OSError as error:
         raise unwritable(run, error) from None
+
+
+def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
+    """Say in plain words what is about to happen."""
+    training, settings, world = start.training, start.recipe.train, learner.runtime.world
+    detector, names = learner.detector, start.training.categories
+    known = listed(tuple(names.name(slot) for slot in range(len(names))))
+    validation = (
+        f"{len(start.validation)} validation images"
+        if start.validation is not None
+        else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
+    )
+    trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
+    images = at_once(settings, learner.runtime)
+    parts = accumulation(settings.batch_size, images, world)
+    precision = str(learner.precision).removeprefix("torch.")
+    sentences = [
+        f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
+        f"{validation}",
+        f"classes: {len(names)} ({known})",
+        f"model: {detector.card.preset}, {detector.num_queries} queries, {trained:,} parameters to "
+        f"train; from {start.weights}",
+        f"plan: {_length(plan)} of {settings.batch_size} images "
+        f"({world} process(es) x {parts} micro-batch(es) of {images})",
+        f"computing on {learner.runtime.device} in {precision}",
+        *training.notes,
+    ]
+    if settings.part == "masks":
+        sentences.append("the mask head alone is trained; the detector stays as it is")
+    return [*sentences, *start.check.sentences()]
+
+
+def origin_of(start: Start, plan: Plan) -> Origin:
+    """Return what the watch must know of a run before its first step."""
+    names, learnt = start.training.categories, ~start.training.crowd
+    objects = np.bincount(start.training.slots[learnt], minlength=len(names)).tolist()
+    return Origin(
+        plan,
+        published=isinstance(start.detector, GlobalDetector),
+        loaded=start.loaded,
+        objects={names.name(slot): count for slot, count in enumerate(objects)},
+    )
+
+
+def _length(plan: Plan) -> str:
+    if plan.by_clock:
+        return f"{plan.settings.minutes:g} minutes of steps"
+    return f"{plan.settings.epochs} epochs are {plan.steps} steps"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.errors import ConfigError
-from setmatch.train.log import LOG, Row, read_log
+from setmatch.training.logging.writers import LOG, Row, read_log
 
 RECIPE = "recipe.yaml"
 Points = list[tuple[float, float]]  # step, value

@@ -16,9 +16,9 @@ from setmatch.config import Recipe, load_recipe
 from setmatch.data.dataset import Index
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.models import load as weights
-from setmatch.train.checkpoint import Checkpoint, write_checkpoint
-from setmatch.train.learner import Learner
-from setmatch.train.meter import Skips
+from setmatch.training.checkpoints.checkpoint import Checkpoint, write_checkpoint
+from setmatch.training.logging.step_metrics import Skips
+from setmatch.training.step import Learner
 
 TRAINER = "trainer.pt"
 HARMLESS = ("data.workers",)  # settings that change nothing but speed

@@ -14,19 +14,18 @@ from setmatch.data.sampler import accumulation
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation import evaluate
 from setmatch.losses.criterion import Normaliser
-from setmatch.train.best import keep_if_best
-from setmatch.train.clock import Clock
-from setmatch.train.introduction import introduction, origin_of
-from setmatch.train.journal import Journal
-from setmatch.train.micro_batch import at_once
-from setmatch.train.optim import learning_rates, set_learning_rates
-from setmatch.train.plan import make_plan
-from setmatch.train.probe import Probe
-from setmatch.train.runtime import Runtime
-from setmatch.train.signals import Stopped, StopRequest, agreed_signal
-from setmatch.train.start import REPORT, Start, build_learner, open_run
-from setmatch.train.state import Progress, restore_state, save_state
-from setmatch.train.threads import fastest_threads
+from setmatch.training.checkpoints.best import keep_if_best
+from setmatch.training.checkpoints.state import Progress, restore_state, save_state
+from setmatch.training.cpu_threads import fastest_threads
+from setmatch.training.distributed import Runtime
+from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.run_logger import Journal
+from setmatch.training.micro_batch import at_once
+from setmatch.training.monitor.validation_probe import Probe
+from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
+from setmatch.training.schedule import make_plan
+from setmatch.training.setup import REPORT, Start, build_learner, introduction, open_run, origin_of
+from setmatch.training.signals import Stopped, StopRequest, agreed_signal
 
 
 class Training:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.page.sheet import write_sheet
-from setmatch.train.curves.charts import chart
-from setmatch.train.curves.history import History
-from setmatch.train.curves.panels import COLOURS, panels
+from setmatch.training.logging.curves.history import History
+from setmatch.training.logging.curves.panels import COLOURS, panels
+from setmatch.training.logging.curves.svg import chart
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import TrainingError
-from setmatch.train.manifest import DamagedError, read_manifest, write_whole
+from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
 
 CHECKPOINTS = "checkpoints"
 PREFIX = "step_"

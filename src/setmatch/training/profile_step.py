@@ -14,10 +14,10 @@ from setmatch.data.sampler import accumulation
 from setmatch.losses.criterion import Normaliser
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Card
-from setmatch.train.growing import share_of_sides
-from setmatch.train.micro_batch import at_once, memory_named
-from setmatch.train.runtime import processes
-from setmatch.train.start import Start, build_learner
+from setmatch.training.distributed import processes
+from setmatch.training.micro_batch import at_once, memory_named
+from setmatch.training.progressive_resizing import share_of_sides
+from setmatch.training.setup import Start, build_learner
 
 _STEPS = 3
 

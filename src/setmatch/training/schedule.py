@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from setmatch.config import TrainSettings
-from setmatch.train.growing import share_of_sides
+from setmatch.training.progressive_resizing import share_of_sides
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
 CLOCK_EVALUATING = 0.03  # of its time so far at most

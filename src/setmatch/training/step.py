@@ -11,11 +11,11 @@ from setmatch.data.loader import Minibatch
 from setmatch.losses.base import Objective
 from setmatch.losses.criterion import Normaliser
 from setmatch.models.detector import Detector
-from setmatch.train.ema import Average
-from setmatch.train.growing import shrunk
-from setmatch.train.norms import NormStatistics
-from setmatch.train.optim import Together, apply_gradients
-from setmatch.train.runtime import Runtime, without_exchange
+from setmatch.training.distributed import Runtime, without_exchange
+from setmatch.training.optim.batch_norm_stats import NormStatistics
+from setmatch.training.optim.ema import Average
+from setmatch.training.optim.optimizer import Together, apply_gradients
+from setmatch.training.progressive_resizing import shrunk
 
 
 @dataclass(frozen=True)

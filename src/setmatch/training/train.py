@@ -13,17 +13,29 @@ from typing import Any
 from setmatch.config import Recipe
 from setmatch.data.sampler import accumulation
 from setmatch.errors import TrainingError
-from setmatch.train.best import Run
-from setmatch.train.checkpoint import Checkpoint
-from setmatch.train.loop import Training
-from setmatch.train.micro_batch import at_once, dealt_out, memory_named
-from setmatch.train.recipe import choose_recipe, keep_recipe, kept_recipe
-from setmatch.train.runtime import processes
-from setmatch.train.signals import stop_requests
-from setmatch.train.stages import boxes_run, in_one_stage, jointly, lasting, needs_boxes, of_boxes
-from setmatch.train.start import begin, find_checkpoint, open_training, require_masks
-from setmatch.train.task import Task, format_for
-from setmatch.train.threads import threads_kept
+from setmatch.training.checkpoints.best import Run
+from setmatch.training.checkpoints.checkpoint import Checkpoint
+from setmatch.training.cpu_threads import threads_kept
+from setmatch.training.distributed import processes
+from setmatch.training.micro_batch import at_once, dealt_out, memory_named
+from setmatch.training.resolve_recipe import (
+    Task,
+    choose_recipe,
+    format_for,
+    keep_recipe,
+    kept_recipe,
+)
+from setmatch.training.setup import begin, find_checkpoint, open_training, require_masks
+from setmatch.training.signals import stop_requests
+from setmatch.training.stages import (
+    boxes_run,
+    in_one_stage,
+    jointly,
+    lasting,
+    needs_boxes,
+    of_boxes,
+)
+from setmatch.training.trainer import Training
 
 BEGINNING = "before the first step, with nothing new to save"
 

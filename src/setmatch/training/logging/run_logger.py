@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.data.dataset import Index
-from setmatch.train.curves.live import LivePage
-from setmatch.train.display import Display
-from setmatch.train.faults import Origin
-from setmatch.train.learner import Learned
-from setmatch.train.log import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
-from setmatch.train.meter import Meter, Skips, listed, refuse_to_go_on
-from setmatch.train.plan import Plan
-from setmatch.train.runtime import Runtime
-from setmatch.train.watch import WATCH, Remark, Watch
+from setmatch.training.distributed import Runtime
+from setmatch.training.logging.console import Display
+from setmatch.training.logging.curves.live_page import LivePage
+from setmatch.training.logging.step_metrics import Meter, Skips, listed, refuse_to_go_on
+from setmatch.training.logging.writers import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
+from setmatch.training.monitor.monitor import WATCH, Remark, Watch
+from setmatch.training.monitor.rules import Origin
+from setmatch.training.schedule import Plan
+from setmatch.training.step import Learned
 
 TABLE = "log.csv"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from setmatch.train.faults import FAULTS, LOSS, Evidence, Origin, column, too_short
-from setmatch.train.log import Row
+from setmatch.training.logging.writers import Row
+from setmatch.training.monitor.rules import FAULTS, LOSS, Evidence, Origin, column, too_short
 
 WATCH = "watch"  # the kind of its rows in the log
 LENGTH = too_short.__name__

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.train.clock import Forecast
-from setmatch.train.curves.history import History
-from setmatch.train.curves.page import write_curves
-from setmatch.train.log import Row
-from setmatch.train.plan import Plan
+from setmatch.training.logging.clock import Forecast
+from setmatch.training.logging.curves.history import History
+from setmatch.training.logging.curves.html import write_curves
+from setmatch.training.logging.writers import Row
+from setmatch.training.schedule import Plan
 
 PAGE = "live.html"
 _EVERY_S = 5.0

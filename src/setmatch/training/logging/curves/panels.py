@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from setmatch.train.curves.history import History, Points
+from setmatch.training.logging.curves.history import History, Points
 
 # Told apart by hue and by lightness, on white and on black.
 COLOURS = (

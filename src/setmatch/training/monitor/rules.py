@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
 
-from setmatch.train.log import Row, Value
-from setmatch.train.plan import CLOCK_WARMUP, Plan
+from setmatch.training.logging.writers import Row, Value
+from setmatch.training.schedule import CLOCK_WARMUP, Plan
 
 # Steps below which nothing was ever learnt: by what the weights begin with and how queries are
 # made. The published method needs many (its own training took 500,000), fewer by Muon.

@@ -12,9 +12,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from setmatch.train.clock import Forecast
-from setmatch.train.log import Row
-from setmatch.train.plan import Plan
+from setmatch.training.logging.clock import Forecast
+from setmatch.training.logging.writers import Row
+from setmatch.training.schedule import Plan
 
 SHOWN = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
 PLAIN_EVERY_S = 5.0

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.config import TrainSettings
-from setmatch.train.muon import Muon
+from setmatch.training.optim.muon import Muon
 
 
 class SkippingAdamW(torch.optim.AdamW):

@@ -9,7 +9,7 @@ from typing import Any
 
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.train.manifest import DamagedError, read_manifest, write_whole
+from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
 
 BEST, METRICS = "best", "metrics.json"
 

@@ -7,7 +7,7 @@ import torch
 
 from setmatch.config import Recipe, TrainSettings
 from setmatch.errors import TrainingError
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
 
 LEAST_ON_CPU, MOST_ON_CPU = 4, 8  # fewer are too few for batch norms; 8 is what was tried
 

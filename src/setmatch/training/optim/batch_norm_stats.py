@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
 
 
 class NormStatistics:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from setmatch.errors import TrainingError
-from setmatch.train.learner import Learned
-from setmatch.train.log import Value
-from setmatch.train.runtime import Runtime
+from setmatch.training.distributed import Runtime
+from setmatch.training.logging.writers import Value
+from setmatch.training.step import Learned
 
 
 @dataclass(frozen=True)
