@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import setmatch as sm
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.demo.journey import SEED, SETTINGS, SIZE_PX
+from setmatch.demo.demo import SEED, SETTINGS, SIZE_PX
 from setmatch.models.detector import Detector
 from setmatch.models.layers.detr_mask_head import AttentionMaskHead
 from setmatch.models.layers.hybrid_encoder import Memory

@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 
 from exchanged import register
-from setmatch.ablate import ablate
-from setmatch.ablate.studies import Arm, Study
+from setmatch.ablation import ablate
+from setmatch.ablation.studies import Arm, Study
 
 AS_IT_IS = "setmatch_n as it is"
 ALIKE = ("data.workers=0", "model.start=none")  # trained weights fit no part that is exchanged

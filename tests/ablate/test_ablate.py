@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from setmatch.ablate import ablate, campaign
-from setmatch.ablate.campaign import RESULT, Campaign
-from setmatch.ablate.studies import STUDIES, Arm, Study
-from setmatch.ablate.tables import Outcome, Table, to_json
+from setmatch.ablation import ablate
+from setmatch.ablation import run as campaign
+from setmatch.ablation.run import RESULT, Campaign
+from setmatch.ablation.studies import STUDIES, Arm, Study
+from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
@@ -206,7 +207,7 @@ def test_differences_are_to_the_reference_here_and_there():
 
 def test_what_has_not_ended_is_not_told(tmp_path):
     """No number stands for a run without a result, in the table or in the plot."""
-    from setmatch.ablate.plot import draw_study
+    from setmatch.ablation.plot import draw_study
 
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     half = table(a=[0.25], b=[])

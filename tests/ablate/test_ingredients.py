@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from setmatch.ablate.campaign import Campaign
+from setmatch.ablation.run import Campaign
 from setmatch.config import LossWeights, MatchCosts, load_recipe
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion, Normaliser

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from setmatch.page.charts import Axis, Curve, FactorAxis, bars, curves, round_factors
+from setmatch.html.charts import Axis, Curve, FactorAxis, bars, curves, round_factors
 
 UNIT = Axis("recall", (0.0, 0.5, 1.0))
 

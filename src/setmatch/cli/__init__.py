@@ -15,11 +15,19 @@ from typing import TextIO
 from cyclopts import App, CycloptsError, MissingArgumentError
 
 import setmatch
-from setmatch.cli.compare import ablate, compare
-from setmatch.cli.data import convert_data, survey
-from setmatch.cli.explain import explain, queries
-from setmatch.cli.models import convert, demo, evaluate, models, predict, train
-from setmatch.cli.runs import curves
+from setmatch.cli.ablate import ablate
+from setmatch.cli.audit import survey
+from setmatch.cli.compare import compare
+from setmatch.cli.convert_data import convert_data
+from setmatch.cli.convert_weights import convert
+from setmatch.cli.curves import curves
+from setmatch.cli.demo import demo
+from setmatch.cli.evaluate import evaluate
+from setmatch.cli.explain import explain
+from setmatch.cli.list_models import models
+from setmatch.cli.predict import predict
+from setmatch.cli.queries import queries
+from setmatch.cli.train import train
 from setmatch.errors import SetmatchError
 
 app = App(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import Device, Format, Settings, Split, Switch, Workers
+from setmatch.cli.options import Device, Format, Split, Workers
 from setmatch.files import require_file
 
 
@@ -69,62 +69,3 @@ def compare(
         found.write_json(json)
     if html is not None:
         write_page(found, html)
-
-
-def ablate(
-    *studies: str,
-    out: Path,
-    data: str | None = None,
-    recipe: str | None = None,
-    set_: Settings = (),
-    epochs: int | None = None,
-    seeds: int = 1,
-    scenes: int = 4000,
-    only_tell: Switch = False,
-    device: Device = "auto",
-    format: Format = None,
-) -> None:
-    """Repeat the paper's ablations: train each arm of a study, and set it beside the paper.
-
-    A campaign that was killed goes on with the same command; torchrun spreads its runs.
-
-    Parameters
-    ----------
-    studies
-        encoder, decoder, position, losses, ffn, auxiliary, no_object, or all.
-    out
-        Folder of the campaign: runs, ablation.json and a plot for each study.
-    data
-        Folder of a data set; without it, small easy scenes are generated.
-    recipe
-        What all arms have in common: a YAML file, or the name of a recipe.
-    epochs
-        Train every arm for so many rounds through the images.
-    seeds
-        Runs of each arm; what differs by less than their spread says nothing.
-    scenes
-        Pictures to generate for training.
-    only_tell
-        Train nothing: tell what has come out so far.
-    """
-    from rich.console import Console
-
-    from setmatch.ablate import ablate
-    from setmatch.ablate.studies import STUDIES
-
-    length = () if epochs is None else (f"train.epochs={epochs}",)
-    campaign = ablate(
-        [*STUDIES] if studies == ("all",) else studies,
-        out=out,
-        data=data,
-        recipe=recipe,
-        overrides=(*set_, *length),
-        seeds=seeds,
-        scenes=scenes,
-        device=device,
-        format=format,
-        only_tell=only_tell,
-    )
-    for table in campaign.tables():
-        Console().print(table.shown())
-    print(f"written to {campaign.out}")

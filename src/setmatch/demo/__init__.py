@@ -1,3 +1,3 @@
 """The whole journey on generated pictures, and the page it ends with."""
 
-from setmatch.demo.journey import demo as demo
+from setmatch.demo.demo import demo as demo

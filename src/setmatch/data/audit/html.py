@@ -13,9 +13,9 @@ from setmatch.data.audit.recommend import Plan
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import Index
 from setmatch.data.image_io import read_image
-from setmatch.page.charts import bars, colour_of
-from setmatch.page.pictures import boxes, jpeg_uri
-from setmatch.page.sheet import write_sheet
+from setmatch.html.charts import bars, colour_of
+from setmatch.html.images import boxes, jpeg_uri
+from setmatch.html.page import write_sheet
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _PICTURES = {"train": 12}  # of other splits half as many

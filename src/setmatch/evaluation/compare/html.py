@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from setmatch.evaluation.compare.compare import MASKS, PRECISIONS, Comparison, Row
-from setmatch.page.charts import (
+from setmatch.html.charts import (
     Axis,
     Curve,
     FactorAxis,
@@ -14,7 +14,7 @@ from setmatch.page.charts import (
     round_factors,
     round_ticks,
 )
-from setmatch.page.sheet import write_sheet
+from setmatch.html.page import write_sheet
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -27,8 +27,8 @@ from setmatch.evaluation.report.tables import (
     threshold_table,
 )
 from setmatch.evaluation.report.worst_images import gallery
-from setmatch.page.charts import Axis, Curve, bars, colour_of, curves, round_ticks
-from setmatch.page.sheet import write_sheet
+from setmatch.html.charts import Axis, Curve, bars, colour_of, curves, round_ticks
+from setmatch.html.page import write_sheet
 
 if TYPE_CHECKING:
     from setmatch.evaluation.results import Report

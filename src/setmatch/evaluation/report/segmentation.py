@@ -16,7 +16,7 @@ from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import AveragePrecision
 from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
 from setmatch.evaluation.report.tables import BAR, bar, per_cent, table
-from setmatch.page.pictures import jpeg_uri
+from setmatch.html.images import jpeg_uri
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize import draw_segments

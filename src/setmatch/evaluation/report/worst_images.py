@@ -11,7 +11,7 @@ from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.error_types import kinds_of
 from setmatch.evaluation.metrics.matched_detections import Judged
-from setmatch.page.pictures import jpeg_uri
+from setmatch.html.images import jpeg_uri
 
 COLOURS = {
     "found": "#35d06a",

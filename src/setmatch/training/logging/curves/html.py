@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.page.sheet import write_sheet
+from setmatch.html.page import write_sheet
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.panels import COLOURS, panels
 from setmatch.training.logging.curves.svg import chart

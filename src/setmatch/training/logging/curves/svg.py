@@ -1,6 +1,6 @@
 """The panels as charts of a page."""
 
-from setmatch.page.charts import Axis, Curve, curves, round_ticks
+from setmatch.html.charts import Axis, Curve, curves, round_ticks
 from setmatch.training.logging.curves.panels import Line, Panel
 
 _MARKED = 40  # few points are also shown as such

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from setmatch.ablate.tables import Table
+from setmatch.ablation.tables import Table
 from setmatch.errors import ExtraMissingError
 from setmatch.files import whole_file
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from setmatch.ablate.plot import draw_study, figure_kind
-from setmatch.ablate.studies import Arm, Study, find_study
-from setmatch.ablate.tables import Outcome, Table, to_json
+from setmatch.ablation.plot import draw_study, figure_kind
+from setmatch.ablation.studies import Arm, Study, find_study
+from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from setmatch.data.dataset import Index
 from setmatch.evaluation import Report
+from setmatch.html.charts import colour_of
+from setmatch.html.page import write_sheet
 from setmatch.inference.pipeline import Found
-from setmatch.page.charts import colour_of
-from setmatch.page.sheet import write_sheet
 from setmatch.training.logging.curves.history import read_history
 from setmatch.training.logging.curves.panels import panels
 from setmatch.training.logging.curves.svg import chart

@@ -15,7 +15,7 @@ import setmatch as sm
 from setmatch.data.dataset import Index
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.demo.page import Outcome, write_page
+from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.inference.pipeline import Found

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from setmatch.ablate.studies import Arm, Study
+from setmatch.ablation.studies import Arm, Study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
