@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from exchanged import register
-from setmatch.ablation import ablate
+from setmatch.ablation.run import ablate
 from setmatch.ablation.studies import Arm, Study
 
 AS_IT_IS = "setmatch_n as it is"

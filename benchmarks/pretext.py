@@ -25,7 +25,7 @@ from setmatch.data.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import resized_px
 from setmatch.errors import DataError
-from setmatch.evaluation import evaluate
+from setmatch.evaluation.evaluate import evaluate
 
 PIECES, SIDES = 6, (0.12, 0.6)  # at most in a picture, and fractions of its short side
 COPIES = 8  # of each training picture, each with other pieces

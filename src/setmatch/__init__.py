@@ -4,17 +4,15 @@ The names below are the whole public interface. Each is imported when it is firs
 `import setmatch` costs nothing and `setmatch --help` needs no torch.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from setmatch.config import Recipe as Recipe
     from setmatch.config import load_recipe as load_recipe
     from setmatch.errors import SetmatchError as SetmatchError
-    from setmatch.evaluation import evaluate as evaluate
-    from setmatch.explanation import explain as explain
+    from setmatch.evaluation.evaluate import evaluate as evaluate
+    from setmatch.explanation.explain import explain as explain
     from setmatch.inference.predict import predict as predict
     from setmatch.models.load import convert as convert
     from setmatch.models.load import load as load
@@ -30,17 +28,17 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "Batch": "setmatch.structures",
-    "Categories": "setmatch.structures",
-    "Detections": "setmatch.structures",
-    "Predictions": "setmatch.structures",
+    "Batch": "setmatch.structures.batch",
+    "Categories": "setmatch.structures.metadata",
+    "Detections": "setmatch.structures.detections",
+    "Predictions": "setmatch.structures.outputs",
     "Recipe": "setmatch.config",
     "SetmatchError": "setmatch.errors",
-    "Stream": "setmatch.structures",
-    "Target": "setmatch.structures",
+    "Stream": "setmatch.structures.outputs",
+    "Target": "setmatch.structures.batch",
     "convert": "setmatch.models.load",
-    "evaluate": "setmatch.evaluation",
-    "explain": "setmatch.explanation",
+    "evaluate": "setmatch.evaluation.evaluate",
+    "explain": "setmatch.explanation.explain",
     "load": "setmatch.models.load",
     "load_recipe": "setmatch.config",
     "predict": "setmatch.inference.predict",
@@ -67,21 +65,6 @@ __all__ = [
     "save",
     "train",
 ]
-
-
-class _Package(ModuleType):
-    """The package itself, whose functions keep their names.
-
-    Importing the module setmatch.inference.predict would put it over the function of that name; here the
-    function stays, and the module is reached as in `from setmatch.inference.predict import Picture`.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -13,15 +13,15 @@ PACKAGE = Path(setmatch.__file__).parent
 # From low to high. A room may import the layers below it and, in its own layer, the rooms listed
 # before it; the rooms of a set never meet.
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
-    ("errors", "files", "boxes", "masks", "structures", "segments", "page"),
-    ("config", "scoring", "objective"),
-    frozenset({"models", "data", "matching"}),
-    ("mask_loss", "criterion", "enlarge", "postprocess", "panoptic"),
-    ("draw", "asking", "finding", "predict", "predict_folder"),
-    ("evaluate", "export", "explain"),
-    ("train", "ablate"),
+    ("errors", "files", "structures", "ops", "html"),
+    ("config", "losses"),
+    ("postprocessing",),
+    frozenset({"models", "data"}),
+    ("visualize", "inference"),
+    ("evaluation", "explanation", "deploy"),
+    ("training", "ablation"),
     ("__init__",),
-    ("demo", "web", "cli", "__main__"),
+    ("demo", "cli", "__main__"),
 )
 
 
@@ -106,7 +106,7 @@ def test_a_module_imports_only_what_lies_below_it(module: str):
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_only_the_runtime_talks_to_other_processes(module: str):
-    """The number of processes is nobody's business but train/runtime.py's."""
+    """The number of processes is nobody's business but training/distributed.py's."""
     assert module == "setmatch.training.distributed" or not talks_to_processes(SOURCES[module])
 
 

@@ -15,7 +15,7 @@ PATHS = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
 SOURCES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in PATHS}
 PRODUCT = {name: source for name, source in SOURCES.items() if name.startswith("src")}
 
-LONGEST_FILE = 350
+LONGEST_FILE = 500
 DRAWERS = {"utils", "util", "misc", "common", "helpers", "helper"}
 HEAVY = {
     *("matplotlib", "transformers", "huggingface_hub", "timm", "tensorboard", "wandb", "mlflow"),
@@ -118,7 +118,7 @@ def _public(
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_file_is_read_in_one_sitting(name: str):
-    """No file has more than 350 lines, and none is a drawer or a second version."""
+    """No file has more than 500 lines, and none is a drawer or a second version."""
     assert len(SOURCES[name].splitlines()) <= LONGEST_FILE
     assert not is_drawer(name)
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch ablate`: train each variant of an ablation study."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def ablate(
     """
     from rich.console import Console
 
-    from setmatch.ablation import ablate
+    from setmatch.ablation.run import ablate
     from setmatch.ablation.studies import STUDIES
 
     length = () if epochs is None else (f"train.epochs={epochs}",)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch audit`: what is in a data set, and what is wrong with it."""
 
 from pathlib import Path
 

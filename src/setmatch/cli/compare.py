@@ -42,7 +42,7 @@ def compare(
     from rich.console import Console
 
     from setmatch.errors import ConfigError
-    from setmatch.evaluation.compare import compare
+    from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
     from setmatch.training.distributed import processes
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch convert-data`: write a data set in another format."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch convert-weights`: write weights in another layout."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch demo`: the whole workflow on generated images."""
 
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,6 @@ def demo(
     task
         "panoptic" finds things and stuff, pixel by pixel, in scenes that lie in a landscape.
     """
-    from setmatch.demo import demo
+    from setmatch.demo.demo import demo
 
     print(demo(out, scenes=scenes, minutes=minutes, model=model, task=task, device=device))

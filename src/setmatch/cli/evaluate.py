@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch evaluate`: measure a model on annotated images."""
 
 import sys
 from pathlib import Path
@@ -46,7 +46,7 @@ def evaluate(
     from rich.console import Console
 
     from setmatch.data.open import format_with_stuff, open_dataset
-    from setmatch.evaluation import evaluate
+    from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
     from setmatch.training.distributed import processes

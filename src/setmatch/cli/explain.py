@@ -37,7 +37,7 @@ def explain(
     threshold
         Show what scores more; the page can change it.
     """
-    from setmatch.explanation import explain
+    from setmatch.explanation.explain import explain
     from setmatch.models.load import load
     from setmatch.training.distributed import processes
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch models`: list the presets and the bundled weights."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch predict`: detect objects in images."""
 
 import sys
 from pathlib import Path

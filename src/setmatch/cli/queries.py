@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch queries`: what each object query is used for."""
 
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +35,7 @@ def queries(
         A query is used where it scores more.
     """
     from setmatch.data.open import open_dataset
-    from setmatch.explanation import study_queries
+    from setmatch.explanation.query_usage import study_queries
     from setmatch.models.load import load
     from setmatch.training.distributed import processes
 

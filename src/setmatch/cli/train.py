@@ -1,4 +1,4 @@
-"""TODO."""
+"""`setmatch train`: train a model on annotated images."""
 
 from pathlib import Path
 from typing import Literal

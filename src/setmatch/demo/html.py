@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.dataset import Index
-from setmatch.evaluation import Report
+from setmatch.evaluation.results import Report
 from setmatch.html.charts import colour_of
 from setmatch.html.page import write_sheet
 from setmatch.inference.pipeline import Found

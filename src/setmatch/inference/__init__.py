@@ -1,1 +1,1 @@
-"""TODO."""
+"""Inference: images in, detections out."""

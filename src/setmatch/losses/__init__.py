@@ -1,1 +1,1 @@
-"""TODO."""
+"""Matching and losses: how a set of predictions is trained."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Settings that all model families share."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,8 @@
-"""TODO."""
+"""Parameter groups: which parameters share a learning rate or an optimizer."""
 
 from collections.abc import Mapping, Sequence
 
 from torch import nn
-
-from setmatch.models.detector import Detector
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:
@@ -21,14 +19,16 @@ def trunk_apart(
     return {"backbone": trained(trunk), **others}
 
 
-def _matrices_apart(model: Detector, special: Sequence[nn.Module]) -> dict[str, list[nn.Parameter]]:
+def split_muon_params(
+    model: nn.Module, backbone: nn.Module, special: Sequence[nn.Module]
+) -> dict[str, list[nn.Parameter]]:
     """Return the matrices between hidden features, and all the rest.
 
     First convolution, embeddings and what belongs to `special` modules are of the rest.
     """
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     kept = {id(p) for module in (*special, *embeddings) for p in module.parameters()}
-    kept.add(id(next(model.backbone.parameters())))
+    kept.add(id(next(backbone.parameters())))
     hidden = [p for p in trained(model) if p.ndim >= 2 and id(p) not in kept]
     chosen = {id(parameter) for parameter in hidden}
     return {"matrices": hidden, "rest": [p for p in trained(model) if id(p) not in chosen]}

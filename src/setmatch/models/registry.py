@@ -1,4 +1,4 @@
-"""TODO."""
+"""Every preset by name, and how a model card becomes a model."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,6 @@ from setmatch.models.detr.presets import (
     detr_r101_dc5,
     detr_r101_panoptic,
 )
-from setmatch.models.registry import fitted
 from setmatch.models.setmatch.presets import (
     setmatch_m,
     setmatch_m_panoptic,

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Operations on boxes and masks."""

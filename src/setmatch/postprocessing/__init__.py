@@ -1,1 +1,1 @@
-"""TODO."""
+"""From predictions to detections and segments in pixels of the image."""

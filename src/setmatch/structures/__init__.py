@@ -1,1 +1,1 @@
-"""TODO."""
+"""Structures: what passes between data, models, losses and inference."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A batch of images and its targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Detections of one image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

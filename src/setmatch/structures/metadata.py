@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a model knows beside its weights: classes, preprocessing, model card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a model predicts."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable

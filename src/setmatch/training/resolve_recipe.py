@@ -13,6 +13,9 @@ from setmatch.models.registry import MODELS, box_preset
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
 from setmatch.training.stages import boxes_run
 
+Task = Literal["panoptic", "instance"]
+
+
 RECIPE = "recipe.yaml"
 USUAL = "setmatch_n"  # the preset of a run that names neither preset, weights nor recipe
 USUAL_WITH_MASKS = "setmatch_n_panoptic"
@@ -77,9 +80,6 @@ def keep_recipe(run: Path, recipe: Recipe) -> None:
 def unwritable(run: Path, error: OSError) -> ConfigError:
     """Return what is raised where the folder of a run cannot be written."""
     return ConfigError(f"{run}: cannot be written ({error.strerror}); name another folder")
-
-
-Task = Literal["panoptic", "instance"]
 
 
 def settings_of(task: Task | None) -> tuple[str, ...]:

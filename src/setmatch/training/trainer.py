@@ -12,7 +12,7 @@ from setmatch.data.audit.preflight import left_out, not_answered
 from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
 from setmatch.data.sampler import accumulation
 from setmatch.errors import DataError, TrainingError
-from setmatch.evaluation import evaluate
+from setmatch.evaluation.evaluate import evaluate
 from setmatch.losses.criterion import Normaliser
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.state import Progress, restore_state, save_state

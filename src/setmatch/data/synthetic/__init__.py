@@ -1,1 +1,1 @@
-"""TODO."""
+"""Generated images with known ground truth."""

@@ -1,4 +1,1 @@
 """Models side by side: what each costs, and what each finds (arXiv 2005.12872, table 1)."""
-
-from setmatch.evaluation.compare.compare import Comparison as Comparison
-from setmatch.evaluation.compare.compare import compare as compare

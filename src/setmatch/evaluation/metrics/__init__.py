@@ -1,1 +1,1 @@
-"""TODO."""
+"""Metrics: average precision, panoptic quality, error types."""

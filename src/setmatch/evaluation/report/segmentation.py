@@ -21,6 +21,33 @@ from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize import draw_segments
 
+MOST = 12  # images that are kept to be shown
+
+
+@dataclass(frozen=True, eq=False)
+class Mistaken:
+    """An image (its number in the index), what was found there, and how that compares."""
+
+    image: int
+    found: Segments
+    tally: Tally
+
+    @property
+    def owed(self) -> float:
+        """How many segments there are to match, the missed and the invented counting a half."""
+        tally = self.tally
+        return float((tally.matched + (tally.missed + tally.invented) / 2).sum())
+
+    @property
+    def weight(self) -> float:
+        """How bad it is: what its quality lacks, weighed by its share of the image.
+
+        So neither a crowd with a tenth of it missed nor a single segment comes first everywhere.
+        """
+        lacking = self.owed - float(self.tally.overlap.sum())
+        return lacking**2 / max(self.owed, 1)
+
+
 if TYPE_CHECKING:
     from setmatch.evaluation.results import Report
 
@@ -169,33 +196,6 @@ def _drawn(pixels: np.ndarray, segments: Segments) -> str:
     )
     drawn = np.array(draw_segments(picture, larger))
     return jpeg_uri(torch.from_numpy(drawn).permute(2, 0, 1), _LONG_SIDE_PX)
-
-
-MOST = 12  # images that are kept to be shown
-
-
-@dataclass(frozen=True, eq=False)
-class Mistaken:
-    """An image (its number in the index), what was found there, and how that compares."""
-
-    image: int
-    found: Segments
-    tally: Tally
-
-    @property
-    def owed(self) -> float:
-        """How many segments there are to match, the missed and the invented counting a half."""
-        tally = self.tally
-        return float((tally.matched + (tally.missed + tally.invented) / 2).sum())
-
-    @property
-    def weight(self) -> float:
-        """How bad it is: what its quality lacks, weighed by its share of the image.
-
-        So neither a crowd with a tenth of it missed nor a single segment comes first everywhere.
-        """
-        lacking = self.owed - float(self.tally.overlap.sum())
-        return lacking**2 / max(self.owed, 1)
 
 
 def worst_segments(mistaken: Sequence[Mistaken]) -> list[Mistaken]:

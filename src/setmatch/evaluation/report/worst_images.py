@@ -13,6 +13,18 @@ from setmatch.evaluation.metrics.error_types import kinds_of
 from setmatch.evaluation.metrics.matched_detections import Judged
 from setmatch.html.images import jpeg_uri
 
+
+@dataclass(frozen=True)
+class Mistakes:
+    """An image (its number in the index), and what detections above the thresholds made of it."""
+
+    image: int
+    name: str
+    found: int
+    missed: int
+    false_alarms: int
+
+
 COLOURS = {
     "found": "#35d06a",
     "missed": "#ff5252",
@@ -153,17 +165,6 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
 def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:
     rounded: list[float] = xywh_px.round(1).tolist()
     return rounded
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """An image (its number in the index), and what detections above the thresholds made of it."""
-
-    image: int
-    name: str
-    found: int
-    missed: int
-    false_alarms: int
 
 
 def worst_images(judged: Judged, most: int) -> tuple[Mistakes, ...]:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Engines: what runs a model on a batch."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Backbones: images in, feature maps out."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Settings of the DETR family."""
 
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -1,4 +1,4 @@
-"""TODO."""
+"""DETR: the whole model on one screen (arXiv 2005.12872)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from setmatch.losses.classification import Scoring
 from setmatch.models.detector import Detector
 from setmatch.models.layers.detr_mask_head import AttentionMaskHead
-from setmatch.models.parameter_groups import _matrices_apart
+from setmatch.models.parameter_groups import split_muon_params
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Predictions, Stream
 
@@ -66,7 +66,7 @@ class ScratchDetector(GlobalDetector):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return weight matrices that lie between hidden features, and all the rest."""
         last = (self.class_head, *list(self.box_head.modules())[-1:])
-        return _matrices_apart(self, last)
+        return split_muon_params(self, self.backbone, last)
 
 
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Named DETR models, a function each."""
 
 from torch import nn
 

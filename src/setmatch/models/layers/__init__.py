@@ -1,1 +1,1 @@
-"""TODO."""
+"""Layers that model families are composed of."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The setmatch family: multi-scale, converges fast from random weights."""

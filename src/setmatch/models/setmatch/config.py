@@ -1,4 +1,4 @@
-"""TODO."""
+"""Settings of the setmatch family."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The setmatch detector: the whole model on one screen."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from setmatch.models.layers.dot_product_mask_head import PixelMaskHead
 from setmatch.models.layers.heads import ClassHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
 from setmatch.models.layers.queries import TopKQueries
-from setmatch.models.parameter_groups import _matrices_apart, trunk_apart
+from setmatch.models.parameter_groups import split_muon_params, trunk_apart
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import Predictions, Stream
 
@@ -105,7 +105,7 @@ class MultiScaleDetector(Detector):
             for name, module in self.named_modules()
             if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
         ]
-        return _matrices_apart(self, placing)
+        return split_muon_params(self, self.backbone, placing)
 
 
 class PretrainedMultiScaleDetector(MultiScaleDetector):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Named models of the setmatch family, a function each."""
 
 from setmatch.losses.classification import Varifocal
 from setmatch.models.backbones.resnet import STAGES, Backbone, live_resnet

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Baselines from torchvision: Faster R-CNN and SSDLite."""

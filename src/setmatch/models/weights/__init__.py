@@ -1,1 +1,1 @@
-"""TODO."""
+"""Weight files: model cards, downloads, key maps, int8 storage."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Checkpoints: written whole, verified, resumed exactly."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Logs, console output and curves of a run."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The training monitor: what goes wrong, said in plain words."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Optimizers, EMA and batch norm statistics."""

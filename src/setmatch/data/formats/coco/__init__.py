@@ -1,1 +1,1 @@
-"""TODO."""
+"""COCO: detection, instance segmentation and panoptic segmentation."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pascal VOC."""

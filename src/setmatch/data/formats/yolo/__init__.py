@@ -1,1 +1,1 @@
-"""TODO."""
+"""YOLO: text files of boxes or polygons."""

@@ -1,0 +1,251 @@
+"""Models side by side: counts by construction, a row for each contestant, clear refusals."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+from torch.nn import functional as F
+
+from oracle_detector import SIDE, Knowing
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.errors import ConfigError, DataError, WeightsError
+from setmatch.evaluation.compare.compare import MASKS, Comparison, Row, compare
+from setmatch.evaluation.compare.html import write_page
+from setmatch.evaluation.compare.profiling import multiply_adds, peak_bytes, side_by_side
+from setmatch.evaluation.evaluate import evaluate
+from setmatch.models.detector import Detector
+from setmatch.models.load import save
+from setmatch.models.registry import build
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Card, Preprocessing
+
+SMALL = {"dim": 16, "heads": 2, "ffn_dim": 16, "num_queries": 8, "denoising_queries": 4}
+QUICK = {"rounds": 1, "batch_size": 1, "workers": 0, "short_side_px": 64}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Give three small scenes to measure on."""
+    folder = tmp_path_factory.mktemp("data")
+    write_scenes(folder, 1, 3, 64, 0, 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(data, tmp_path_factory):
+    """Give a model on disk, and the file of what it finds."""
+    folder = tmp_path_factory.mktemp("saved") / "ours"
+    torch.manual_seed(0)
+    index = open_dataset(data, "val")
+    card = Card("setmatch_n", SMALL, index.categories, Preprocessing(64, 128))
+    save(build(card), folder)
+    found = folder.parent / "found.json"
+    evaluate(build(card).eval(), index, workers=0, detections=found)
+    return folder, found
+
+
+class Known(Detector):
+    """Does a little arithmetic whose amount can be counted by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(6, 10, bias=False)
+
+    def answers(self, batch, sizes_px, reading):
+        self.work()
+        return []
+
+    def work(self):
+        """Sixty multiply-adds a row."""
+        self.layer(torch.ones(7, 6))
+
+
+class Attends(Known):
+    """Two heads, five queries, seven keys, width four: twice 5 × 7 × 4 for each head."""
+
+    def work(self):
+        """Attend without and with a mask: the kernels differ, the count does not."""
+        q, k = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 7, 4)
+        F.scaled_dot_product_attention(q, k, k)
+        F.scaled_dot_product_attention(q, k, k, attn_mask=torch.ones(1, 1, 5, 7).bool())
+
+
+class Samples(Known):
+    """Reads 3 × 4 × 5 values of a map, each a mix of four."""
+
+    def work(self):
+        """Sample bilinearly, as deformable attention does."""
+        F.grid_sample(torch.ones(1, 3, 8, 8), torch.zeros(1, 4, 5, 2), align_corners=False)
+
+
+class Grows(Known):
+    """Has at most three pieces of 4000 bytes alive, though it makes five."""
+
+    def work(self):
+        """Make, drop, view and make again."""
+        a = torch.ones(1000)
+        b = a + 1
+        c = b.view(10, 100) + 1
+        del a, b
+        d = c + 1
+        del c
+        assert (d + 1).shape == (10, 100)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [(Known(), 7 * 60), (Attends(), 2 * 2 * 2 * 140), (Samples(), 3 * 4 * 5 * 4)],
+)
+def test_multiply_adds_are_counted_once(model, expected):
+    """Matrix products, attention as a CPU computes it and sampling count; each pair is one."""
+    batch = Batch.from_images([torch.zeros(3, 8, 8)])
+    assert multiply_adds(model.eval(), batch) == expected
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_memory_is_what_is_alive_at_once():
+    """Weights, the picture, and the largest sum of storages; views and what is dropped are none."""
+    batch = Batch.from_images([torch.zeros(3, 8, 8)])
+    assert peak_bytes(Grows().eval(), batch) == 240 + 768 + 3 * 4000
+
+
+def test_contestants_take_turns():
+    """A round asks everybody once, so that noise hits all alike; the first does not count."""
+    order = []
+    taken = side_by_side([[lambda: order.append("a")], [lambda: order.append("b")]], 2)
+    assert order == ["a", "b"] * 3
+    assert [len(seconds) for seconds in taken] == [2, 2]
+
+
+@pytest.fixture(scope="module")
+def comparison(data, saved):
+    """Compare one of each kind."""
+    folder, found = saved
+    return compare([str(folder), "random:setmatch_n", str(found)], data, **QUICK)
+
+
+def test_every_kind_of_contestant_has_its_row(comparison, saved):
+    """A model has all, random weights no precision, a file no cost; file and model agree."""
+    ours, chance, file = comparison.rows
+    assert [row.name for row in comparison.rows] == ["ours", "random:setmatch_n", "found"]
+    assert ours.cost.parameters < chance.cost.parameters
+    assert ours.cost.times_as_fast == 1
+    assert ours.cost.latency_s > 0
+    assert ours.cost.gflops > 0
+    assert chance.precision is None
+    assert "speed only" in chance.note
+    assert file.cost is None
+    assert file.precision.numbers().keys() == ours.precision.numbers().keys()
+
+
+def test_a_file_scores_what_its_model_scored(comparison, data, saved):
+    """COCO results written by one and read by the other give the same numbers."""
+    from setmatch.evaluation.evaluate_results import read_detections
+    from setmatch.evaluation.metrics.average_precision import average_precision
+
+    index = open_dataset(data, "val")
+    results = read_detections(saved[1], index)
+    assert len(results) == len(json.loads(saved[1].read_text()))
+    again = average_precision(index, results)
+    assert again.numbers() == comparison.rows[2].precision.numbers()
+
+
+def test_long_names_are_not_cut_alike(comparison, tmp_path):
+    """Of two names that begin alike the ends are on the screen too."""
+    names = [f"random:fasterrcnn_resnet50_fpn_{number}" for number in range(len(comparison.rows))]
+    rows = [replace(row, name=name) for row, name in zip(comparison.rows, names, strict=True)]
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    console.print(replace(comparison, rows=tuple(rows)).table())
+    assert "…" not in console.export_text()
+
+
+def test_the_numbers_come_as_text_json_and_page(comparison, tmp_path):
+    """All three say the same; the page asks nothing of a network."""
+    console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
+    console.print(comparison.table())
+    text = console.export_text()
+    comparison.write_json(tmp_path / "c.json")
+    tree = json.loads((tmp_path / "c.json").read_text())
+    write_page(comparison, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text()
+    assert [row["name"] for row in tree["rows"]] == [row.name for row in comparison.rows]
+    assert tree["rows"][1]["precision"] is None
+    for row in comparison.rows:
+        assert row.name in text
+        assert row.name in page
+    for _, rows in comparison.tables():
+        assert all(cell in page and cell in text for cells in rows for cell in cells)
+    assert max(map(len, text.splitlines()[:12])) <= 80
+    assert not re.search(r"(src|href)=|https?://", page)
+
+
+def test_without_data_only_costs_are_told():
+    """On noise; a detections file is refused, for there is nothing to compare it with."""
+    alone = compare(["setmatch_n"], rounds=1, batch_size=1, short_side_px=64)
+    assert [heads[0] for heads, _ in alone.tables()] == ["params"]
+    assert alone.rows[0].cost.images_per_s > 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("[{]", "not valid JSON.*column 3"),
+        ('{"annotations": []}', "not a list of detections.*COCO results"),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]',
+            r"detections\[0\]: has no 'score'",
+        ),
+        (
+            '[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3], "score": 1}]',
+            r"detections\[0\]: 'bbox' is \[1, 2, 3\]",
+        ),
+        ('[{"image_id": 1, "category_id": 99, "bbox": [1, 2, 3, 4], "score": 1}]', "id 99"),
+        (
+            '[{"image_id": 77, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]',
+            r"detections\[0\]: image_id 77",
+        ),
+    ],
+)
+def test_a_broken_detections_file_is_refused_with_the_place(data, tmp_path, entry, complaint):
+    """What is wrong is named before anything is timed."""
+    (tmp_path / "found.json").write_text(entry)
+    with pytest.raises(DataError, match=complaint):
+        compare([str(tmp_path / "found.json"), "setmatch_n"], data, **QUICK)
+
+
+def test_what_cannot_be_compared_is_refused(data, saved, tmp_path):
+    """Unknown names with the nearest, runs without weights, splits that are not there."""
+    with pytest.raises(WeightsError, match="did you mean setmatch_n"):
+        compare(["setmatch_nn"], data, **QUICK)
+    with pytest.raises(ConfigError, match="did you mean setmatch_n"):
+        compare(["random:setmatch_nn"], data, **QUICK)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(WeightsError, match="neither a run folder"):
+        compare([str(tmp_path / "run")], data, **QUICK)
+    with pytest.raises(DataError, match="no split 'test'"):
+        compare(["setmatch_n"], data, split="test", **QUICK)
+    with pytest.raises(ConfigError, match="--data"):
+        compare([str(saved[1])], None, **QUICK)
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        compare([], data)
+
+
+def test_masks_are_compared_where_there_are_any(tmp_path):
+    """PQ, its parts and mask AP have a table of their own; boxes alone have a dash in it."""
+    write_scenes(tmp_path, 1, 3, SIDE, 2, 0, panoptic=True)
+    index = open_dataset(tmp_path, "val", "panoptic")
+    knowing = evaluate(Knowing(index), index, workers=0)
+    boxes = replace(knowing, panoptic=None, masks=None)
+    rows = (Row("knowing", "", None, knowing), Row("boxes", "", None, boxes))
+    found = Comparison(rows, "scenes", "", 1)
+    assert found.tables()[-1] == (MASKS, [("100.0",) * len(MASKS), ("–",) * len(MASKS)])
+    assert found.to_json()["rows"][0]["masks"]["mask AP"] == 1
+    assert found.to_json()["rows"][1]["masks"] is None
+    write_page(found, tmp_path / "c.html")
+    assert "PQ things" in (tmp_path / "c.html").read_text()
+    assert "AP of boxes, PQ and mask AP in per cent" in found.notes()[0]
+    assert len(Comparison(rows[1:], "scenes", "", 1).tables()) == 1

@@ -1,0 +1,189 @@
+"""One evaluator, equal to pycocotools; where we mean to differ, a test says so."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from sample_datasets import index_of, random_set, results_of
+from setmatch.data.dataset import Index
+from setmatch.errors import ConfigError, DataError
+from setmatch.evaluation.metrics.average_precision import (
+    AveragePrecision,
+    Results,
+    average_precision,
+)
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Categories
+
+NUMBERS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+
+
+def oracle(index: Index, results: Results, limits: list[int] | None = None) -> COCOeval:
+    """What pycocotools says, from plain dictionaries."""
+    image = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
+    ids = index.categories.ids
+    annotations = [
+        {
+            "id": int(index.annotation_ids[i]),
+            "image_id": image[i],
+            "category_id": ids[index.slots[i]],
+            "bbox": index.xywh_px[i].tolist(),
+            "area": float(index.area_px[i]),
+            "iscrowd": int(index.crowd[i]),
+        }
+        for i in range(len(image))
+    ]
+    frame = {
+        "images": [{"id": i} for i in index.image_ids.tolist()],
+        "categories": [{"id": i, "name": str(i)} for i in ids],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = COCO(), COCO()
+        truth.dataset = frame | {"annotations": annotations}
+        truth.createIndex()
+        if len(results):  # loadRes takes no empty list
+            found = truth.loadRes(results.to_coco(index.categories))
+        else:
+            found.dataset = frame | {"annotations": []}
+            found.createIndex()
+        evaluation = COCOeval(truth, found, "bbox")
+        if limits:
+            evaluation.params.maxDets = limits
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if not limits:
+            evaluation.summarize()
+    return evaluation
+
+
+def assert_equal_to_pycocotools(index: Index, results: Results) -> AveragePrecision:
+    ours, theirs = average_precision(index, results), oracle(index, results)
+    assert list(ours.numbers()) == NUMBERS
+    np.testing.assert_allclose(list(ours.numbers().values()), theirs.stats, rtol=0, atol=1e-12)
+    for slot, name in enumerate(index.categories.names):
+        values = theirs.eval["precision"][:, :, slot, 0, -1]
+        expected = values[values > -1].mean() if (values > -1).any() else -1
+        assert abs(ours.per_class[name].AP - expected) <= 1e-12
+    return ours
+
+
+def test_two_hundred_random_data_sets_agree_with_pycocotools():
+    """All 12 numbers and AP per class within 1e-12, and the sets are not all trivial."""
+    found = [assert_equal_to_pycocotools(*random_set(seed)).AP for seed in range(200)]
+    assert sum(0 < ap < 1 for ap in found) > 80
+    assert sum(ap == -1 for ap in found) > 10
+
+
+@settings(max_examples=30)
+@given(st.integers(1000, 10**9))
+def test_whatever_the_data_set_pycocotools_agrees(seed: int):
+    """Seeds nobody chose give the same 12 numbers too."""
+    assert_equal_to_pycocotools(*random_set(seed))
+
+
+@pytest.mark.campaign
+def test_a_thousand_more_random_data_sets_agree_with_pycocotools():
+    """The campaign: 1,000 sets, 12 numbers each, within 1e-12."""
+    for seed in range(10_000, 11_000):
+        assert_equal_to_pycocotools(*random_set(seed))
+
+
+def test_an_annotation_with_id_zero_counts():
+    """Intended difference 1: pycocotools takes a match with annotation 0 for no match."""
+    boxes = [[10, 10, 50, 50], [100, 100, 50, 50]]
+    index = index_of([1], [1], [0, 0], [0, 0], boxes, annotation_ids=np.array([0, 1]))
+    results = results_of([1, 1], [0, 0], boxes, [0.9, 0.8])
+    assert average_precision(index, results).AP > 1 - 1e-12
+    assert oracle(index, results).stats[0] < 0.6
+
+
+@pytest.mark.parametrize("limit", [1, 20, 300])
+def test_another_limit_changes_the_limit_alone(limit: int):
+    """Intended difference 2, cocoapi #558: AP is -1 there, and here what the protocol says."""
+    for seed in range(40):
+        index, results = random_set(seed)
+        ours = average_precision(index, results, max_detections=limit)
+        limits = sorted({1, 10, 100, limit})
+        theirs = oracle(index, results, limits).eval
+        at = limits.index(limit)
+        for number, values in (
+            (ours.AP, theirs["precision"][..., 0, at]),
+            (ours.AP50, theirs["precision"][0, ..., 0, at]),
+            (ours.APl, theirs["precision"][..., 3, at]),
+            (ours.ARs, theirs["recall"][..., 1, at]),
+            (ours.AR100, theirs["recall"][..., 0, limits.index(100)]),
+        ):
+            expected = values[values > -1].mean() if (values > -1).any() else -1
+            assert abs(number - expected) <= 1e-12
+
+
+def test_nothing_to_find_is_not_nothing_found():
+    """Classes and areas without boxes say -1, missed boxes say 0, and the mean leaves -1 out."""
+    index = index_of([5], [1, 2, 3], [0, 0], [0, 1], [[0, 0, 10, 10], [50, 50, 12, 12]])
+    ours = average_precision(index, results_of([5], [0], [[0, 0, 10, 10]], [0.5]))
+    assert [each.AP for each in ours.per_class.values()] == [pytest.approx(1), 0, -1]
+    assert [each.boxes for each in ours.per_class.values()] == [1, 1, 0]
+    assert (ours.AP, ours.APs) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert (ours.APm, ours.APl, ours.ARl) == (-1, -1, -1)
+
+
+def test_ids_beyond_two_to_the_53_are_kept_apart():
+    """Image ids never pass through a float, where neighbours would become one."""
+    ids = [2**60 + 1, 2**60]
+    index = index_of(ids, [2**60 + 3], [0], [0], [[0, 0, 10, 10]])
+    right = average_precision(index, results_of([ids[0]], [0], [[0, 0, 10, 10]], [1.0]))
+    wrong = average_precision(index, results_of([ids[1]], [0], [[0, 0, 10, 10]], [1.0]))
+    assert right.AP > 1 - 1e-12
+    assert wrong.AP == 0
+
+
+@given(st.integers(0, 200), st.integers(1, 4))
+def test_how_results_were_split_does_not_matter(seed: int, world: int):
+    """Any number of processes gives the same results, in the same order, and the same numbers."""
+    index, results = random_set(seed)
+    shares = [np.isin(results.image_ids, index.image_ids[rank::world]) for rank in range(world)]
+    columns = (results.image_ids, results.slots, results.xywh_px, results.scores)
+    joined = Results.joined([Results(*(c[share] for c in columns)) for share in shares])
+    whole = Results.joined([results])
+    assert joined.to_coco(index.categories) == whole.to_coco(index.categories)
+    assert average_precision(index, joined) == average_precision(index, results)
+
+
+def test_classes_that_the_data_set_does_not_know_are_left_out():
+    """Results are in the data set's slots; the model's other classes give no false alarms."""
+    categories = Categories((1, 2, 3), ("a", "b", "c"))
+    boxes = torch.tensor([[1.0, 2.0, 4.0, 8.0]]).repeat(3, 1)
+    found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.arange(3), categories, (9, 9))
+    results = Results.of([found, found], [4, 2], np.array([1, -1, 0]))
+    assert results.image_ids.tolist() == [4, 4, 2, 2]
+    assert results.slots.tolist() == [1, 0, 1, 0]
+    assert results.xywh_px.tolist() == [[1.0, 2.0, 3.0, 6.0]] * 4
+
+
+@pytest.mark.parametrize(
+    ("results", "what"),
+    [
+        (results_of([9], [0], [[0, 0, 1, 1]], [1]), "image id 9"),
+        (results_of([1], [3], [[0, 0, 1, 1]], [1]), "class"),
+        (results_of([1], [0], [[0, 0, 1, 1]], [np.nan]), "not finite"),
+        (results_of([1], [0], [[0, np.inf, 1, 1]], [1]), "not finite"),
+    ],
+)
+def test_results_that_do_not_belong_are_refused(results: Results, what: str):
+    """Detections of another data set or of a diverged model never become a number."""
+    index = index_of([1], [1], [0], [0], [[0, 0, 1, 1]])
+    with pytest.raises(DataError, match=what):
+        average_precision(index, results)
+
+
+def test_a_limit_that_counts_nothing_is_refused():
+    """The limit is at least one detection per image."""
+    with pytest.raises(ConfigError, match="max_detections = 0"):
+        average_precision(*random_set(0), max_detections=0)

@@ -1,0 +1,258 @@
+"""A diagnosis by construction: errors that were made to be found, and what they cost."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sample_datasets import index_of, random_set, results_of
+from setmatch.data.dataset import Index
+from setmatch.evaluation.metrics.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.diagnosis import Diagnosis, diagnose
+from setmatch.evaluation.metrics.error_types import KINDS, kinds_of
+from setmatch.evaluation.metrics.matched_detections import Judged, judge
+
+A, B, FAR = [10, 10, 50, 50], [200, 10, 40, 40], [300, 300, 30, 30]
+LOOSE_A = [35, 10, 50, 50]  # an IoU of a third
+# What an image of objects A (class 0) and B (class 1) is answered with besides A itself, rightly.
+MADE = {
+    "classification": [(0, B)],
+    "localisation": [(1, [220, 10, 40, 40])],
+    "both": [(0, [220, 10, 40, 40])],
+    "duplicate": [(0, A)],
+    "background": [(0, FAR)],
+    "missed": [],
+}
+
+
+def made(wrong: list[tuple[int, list[int]]]) -> Judged:
+    index = index_of([1], [3, 5], [0, 0], [0, 1], [A, B])
+    detections = [(0, A), *wrong]
+    slots, boxes = zip(*detections, strict=True)
+    scores = np.linspace(0.9, 0.8, len(detections))
+    return judge(index, results_of([1] * len(slots), slots, boxes, scores), 100)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_an_error_is_called_what_it_is(kind: str):
+    """Each kind of TIDE, made once: counted once, and no other kind of wrong detection is."""
+    diagnosis = diagnose(made(MADE[kind]))
+    counts = {name: error.count for name, error in diagnosis.errors.items() if error.count}
+    if kind in ("both", "duplicate", "background"):  # B stays missed, as nothing is near enough
+        assert counts.pop("missed") == 1
+    assert counts == {kind: 1}
+
+
+def costs(judged: Judged) -> dict[str, float]:
+    """What each kind costs, by brute force: mend its errors, and measure AP50 again.
+
+    Mending, as TIDE has it: a box or class is put right on the best detection that could have found
+    an object nobody found, and all else is taken away; missed objects are taken out of the truth.
+    """
+    index, results = judged.index, judged.results
+    before = ap50(index, index, results)
+    rows_of = [np.arange(a, b) for a, b in zip(index.offsets, index.offsets[1:], strict=False)]
+    used = set(judged.truth[judged.right].tolist())
+    kinds: dict[int, str] = {}
+    target: dict[int, int] = {}  # the object that a wrong detection is about
+    for image, truth in enumerate(rows_of):
+        here = np.flatnonzero(results.image_ids == index.image_ids[image])
+        slots = index.slots[truth].astype(np.int64)
+        told = kinds_of(results.xywh_px[here], results.slots[here], index.xywh_px[truth], slots)
+        for row, kind in zip(here.tolist(), told, strict=True):
+            if not judged.right[row]:
+                kinds[row] = kind
+                near = overlaps(results.xywh_px[row], index.xywh_px[truth])
+                same = slots == results.slots[row]
+                near = np.where(same if kind == "localisation" else ~same, near, -1)
+                if len(truth):
+                    target[row] = int(truth[near.argmax()])
+    lost = {}
+    for kind in KINDS:
+        mended = replace(results, xywh_px=results.xywh_px.copy(), slots=results.slots.copy())
+        keep, taken = np.ones(len(results), dtype=bool), set(used)
+        for row in sorted(kinds, key=lambda row: -results.scores[row]):
+            if kinds[row] != kind:
+                continue
+            if kind in ("classification", "localisation") and target[row] not in taken:
+                mended.xywh_px[row] = index.xywh_px[target[row]]
+                mended.slots[row] = index.slots[target[row]]
+                taken.add(target[row])
+            else:
+                keep[row] = False
+        near = {target[row] for row, name in kinds.items() if name in list(KINDS)[:2]}
+        left = index
+        if kind == "missed":
+            missed = sorted(set(range(len(index.slots))) - used - near)
+            left = without(index, missed)
+        lost[kind] = ap50(index, left, mended.only(keep)) - before
+    return lost
+
+
+def ap50(before: Index, index: Index, results: Results) -> float:
+    """The mean over the classes that had objects before: what has none left counts as nothing."""
+    per_class = average_precision(index, results, 1000).per_class
+    counted = {before.categories.name(slot) for slot in before.slots.tolist()}
+    return float(np.mean([max(per_class[name].AP50, 0) for name in counted]))
+
+
+def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    both = (high - low).clip(0).prod(axis=1)
+    return both / np.maximum(box[2:].prod() + others[:, 2:].prod(axis=1) - both, 1e-9)
+
+
+def without(index: Index, rows: list[int]) -> Index:
+    """The same data set, but some annotations are a crowd that nothing overlaps."""
+    crowd = index.crowd.copy()
+    crowd[rows] = True
+    boxes = index.xywh_px.copy()
+    boxes[rows] = [9000, 9000, 1, 1]
+    return replace(index, crowd=crowd, xywh_px=boxes)
+
+
+def plain_set(seed: int) -> tuple[Index, Results]:
+    """A random set without crowds, boxes without area, equal scores and classes without objects.
+
+    Detections of a class without objects are errors that cost nothing with hotcoco.
+    """
+    index, results = random_set(seed)
+    results = results.only(np.isin(results.slots, index.slots))
+    boxes = index.xywh_px.copy()
+    boxes[:, 2:] = boxes[:, 2:].clip(min=4)
+    found = results.xywh_px.copy()
+    found[:, 2:] = found[:, 2:].clip(min=4)
+    scores = np.random.default_rng(seed).permutation(len(results)) / max(len(results), 1)
+    index = replace(index, crowd=np.zeros(len(index.slots), bool), xywh_px=boxes)
+    return index, Results(results.image_ids, results.slots, found, scores)
+
+
+def test_what_an_error_costs_is_what_mending_it_brings():
+    """TIDE's cost of every kind against brute force, on random sets that hold all kinds.
+
+    Where a recall equals one of the 101 but for the last digit, a point of the curve may differ.
+    """
+    seen: Counter[str] = Counter()
+    off = 0
+    for seed in range(30):
+        index, results = plain_set(seed)
+        if not len(index.slots):
+            continue
+        judged = judge(index, results, 1000)
+        told, expected = diagnose(judged).errors, costs(judged)
+        for kind in KINDS:
+            difference = abs(told[kind].lost_AP50 - expected[kind])
+            assert difference < 1 / 101, (seed, kind)
+            off += difference > 1e-9
+            seen[kind] += told[kind].lost_AP50 > 1e-6
+    assert off <= 4  # of some two hundred
+    assert all(seen[kind] for kind in KINDS), seen
+
+
+def test_kinds_in_the_pictures_are_kinds_in_the_table():
+    """What single detections are called adds up to the counts.
+
+    Crowds are left out: hotcoco lets a detection be ill-placed on one.
+    """
+    for seed in range(25):
+        index, results = random_set(seed)
+        index = replace(index, crowd=np.zeros(len(index.slots), bool))
+        judged = judge(index, results, 100)
+        counts: Counter[str] = Counter()
+        for image in range(len(index)):
+            here = judged.counted & (results.image_ids == index.image_ids[image])
+            here = np.flatnonzero(here & ~judged.right)
+            rows = np.arange(index.offsets[image], index.offsets[image + 1])
+            slots = index.slots[rows].astype(np.int64)
+            counts.update(
+                kinds_of(results.xywh_px[here], results.slots[here], index.xywh_px[rows], slots)
+            )
+        told = {kind: error.count for kind, error in diagnose(judged).errors.items()}
+        assert {kind: counts[kind] for kind in KINDS if kind != "missed"} == {
+            kind: count for kind, count in told.items() if kind != "missed"
+        }
+
+
+def test_scores_of_known_frequency():
+    """Of 40 detections that score 0.7, 30 are right: the bin says so, and the error follows."""
+    boxes = [[10 * k, 0, 8, 8] for k in range(40)]
+    found = [*boxes[:30], *([x, 400, 8, 8] for x in range(0, 100, 10))]
+    index = index_of([1], [1], [0] * 40, [0] * 40, boxes)
+    results = results_of([1] * 50, [0] * 50, [*found, *found[30:]], [0.7] * 40 + [0.25] * 10)
+    calibration = diagnose(judge(index, results, 100)).calibration
+    filled = {round(each.low, 1): each for each in calibration.bins if each.count}
+    assert {low: each.count for low, each in filled.items()} == {0.2: 10, 0.7: 40}
+    assert filled[0.7].right == pytest.approx(0.75)
+    assert filled[0.7].score == pytest.approx(0.7)
+    assert filled[0.2].right == 0
+    assert calibration.error == pytest.approx((40 * 0.05 + 10 * 0.25) / 50)
+
+
+def test_confusion_counts_who_was_taken_for_whom():
+    """Rows are the truth: one found, one taken for the other, one missed, one invented."""
+    boxes = [[0, 0, 20, 20], [100, 0, 20, 20], [200, 0, 20, 20], [300, 0, 20, 20]]
+    index = index_of([1], [4, 9], [0] * 4, [0, 0, 0, 1], boxes)
+    # The wrong ones score highest, so that they are above any threshold that shows the right ones.
+    found = [(0, boxes[0], 0.5), (1, boxes[1], 0.9), (0, [400, 0, 20, 20], 0.8), (1, boxes[3], 0.4)]
+    slots, places, scores = zip(*found, strict=True)
+    diagnosis = diagnose(judge(index, results_of([1] * 4, slots, places, scores), 100))
+    assert diagnosis.confusion == ((1, 1, 1), (0, 1, 0), (1, 0, 0))
+    assert (diagnosis.objects, diagnosis.found, diagnosis.false_alarms) == (4, 2, 2)
+
+
+def test_what_lies_on_a_crowd_is_no_mistake():
+    """Crowds count neither as objects nor as places where nothing is."""
+    index = index_of([1], [1], [0, 0], [0, 0], [A, [200, 200, 200, 200]], crowd=[False, True])
+    results = results_of([1, 1], [0, 0], [A, [220, 220, 30, 30]], [0.5, 0.9])
+    diagnosis = diagnose(judge(index, results, 100))
+    assert diagnosis.confusion == ((1, 0), (0, 0))
+    assert (diagnosis.objects, diagnosis.false_alarms) == (1, 0)
+    assert diagnosis.worst == ()
+    assert sum(error.count for error in diagnosis.errors.values()) == 0
+
+
+def test_sizes_and_curves_agree_with_the_evaluation():
+    """The curves of all IoUs average to AP, and the sizes are the report's."""
+    for seed in range(25):
+        index, results = random_set(seed)
+        if index.crowd.all():
+            continue
+        diagnosis, report = diagnose(judge(index, results, 100)), average_precision(index, results)
+        sizes = [diagnosis.sizes[size].AP for size in ("small", "medium", "large")]
+        assert sizes == [report.APs, report.APm, report.APl]
+        assert np.mean(list(diagnosis.precision.values())) == pytest.approx(report.AP, abs=1e-4)
+        for each in diagnosis.classes:
+            assert each.AP == report.per_class[each.name].AP
+            assert each.boxes == report.per_class[each.name].boxes
+            assert bool(each.precision["0.5"]) == (each.boxes > 0)
+
+
+def test_thresholds_and_worst_images_follow_from_each_other():
+    """Found, missed and false alarms of all images are those of the whole."""
+    for seed in range(25):
+        index, results = random_set(seed)
+        judged = judge(index, results, 100)
+        diagnosis: Diagnosis = diagnose(judged)
+        assert diagnosis.found <= diagnosis.objects == (~index.crowd).sum()
+        assert len(diagnosis.worst) <= 12
+        assert sum(each.false_alarms for each in diagnosis.worst) == diagnosis.false_alarms
+        missed = sum(each.missed for each in diagnosis.worst)
+        assert missed == diagnosis.objects - diagnosis.found
+
+
+def test_the_worst_image_has_many_mistakes_and_little_else():
+    """Half of ten objects missed is worse than one of ten, and than the only one."""
+    boxes = [[20 * k, 0, 15, 15] for k in range(10)]
+    image = [0] * 10 + [1] * 10 + [2]
+    index = index_of([7, 8, 9], [1], image, [0] * 21, [*boxes, *boxes, boxes[0]])
+    found = [(7, box) for box in boxes[:9]] + [(8, box) for box in boxes[:5]]
+    ids, places = zip(*found, strict=True)
+    judged = judge(index, results_of(ids, [0] * 14, places, np.linspace(0.9, 0.8, 14)), 100)
+    worst = diagnose(judged).worst
+    assert [(each.image, each.found, each.missed) for each in worst] == [
+        (1, 5, 5),
+        (2, 0, 1),
+        (0, 9, 1),
+    ]

@@ -1,0 +1,209 @@
+"""Masks and segments are measured beside boxes, in one process and in several."""
+
+import contextlib
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+
+from fake_processes import in_processes
+from oracle_detector import SIDE, Knowing
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
+from setmatch.errors import DataError
+from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.evaluate_results import evaluate_saved
+from setmatch.inference.predict import predict
+from setmatch.inference.predict_folder import predict_folder
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, 1, 7, SIDE, 2, 0, panoptic=True)
+    return folder
+
+
+def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_path: Path):
+    """From pictures on disk to the report, its table and its JSON."""
+    index = open_dataset(scenes, "val", "panoptic")
+    report = evaluate(Knowing(index), index, workers=0, json=tmp_path / "r.json")
+    quality = report.panoptic
+    assert (quality.all.PQ, quality.things.PQ, quality.stuff.PQ) == (1, 1, 1)
+    assert report.masks.AP == 1
+    assert set(report.masks.per_class) == {
+        name for slot, name in enumerate(LANDSCAPE.names) if slot not in LANDSCAPE.stuff
+    }
+    tree = json.loads((tmp_path / "r.json").read_text())
+    assert tree["panoptic"]["all"] == {"PQ": 1, "SQ": 1, "RQ": 1, "classes": quality.all.classes}
+    assert set(tree["panoptic"]["per_class"]) == set(LANDSCAPE.names)
+    shown = io.StringIO()
+    Console(file=shown, width=100).print(report.table())
+    for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "invented"):
+        assert word in shown.getvalue()
+
+
+def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path):
+    """Who knows everything else has every segment of that one image missed, and none invented."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    truth = list(map(index.segments, range(len(index))))
+    knowing = Knowing(index)
+    index.path(2).write_bytes(b"")
+    report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
+    counts = report.panoptic.per_class.values()
+    assert sum(each.missed for each in counts) == len(truth[2].classes)
+    assert sum(each.invented for each in counts) == 0
+    assert sum(each.matched for each in counts) == sum(len(each.classes) for each in truth) - len(
+        truth[2].classes
+    )
+
+
+class Boxes(Knowing):
+    """Knows the boxes alone."""
+
+    def __init__(self, index) -> None:
+        super().__init__(index)
+        self.mask_head = None
+
+    def forward(self, batch, targets=()):
+        (stream,) = super().forward(batch)
+        return (replace(stream, predictions=replace(stream.predictions, masks=None)),)
+
+
+def spoil_middle(png: Path) -> None:
+    """Damage that shows only when the file is decoded: checksums of PNG chunks do not fit."""
+    content = png.read_bytes()
+    png.write_bytes(content[:60] + b"????" + content[64:])
+
+
+@pytest.mark.parametrize("spoil", [spoil_middle, lambda png: png.write_bytes(b"no picture")])
+@pytest.mark.parametrize("world", [1, 2])
+def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, spoil, world: int):
+    """A damaged PNG counts as a damaged picture does: unanswered, named, and no better number."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    segments, file = int(np.diff(index.offsets)[2]), tmp_path / "found.json"
+    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
+    whole = evaluate(knowing, index, workers=0, detections=file)
+    spoil(index.panoptic.path(2))
+    reports = in_processes(world, lambda **which: evaluate(knowing, index, workers=0, **which))
+    assert reports == [reports[0]] * world
+    (said,) = reports[0].unanswered
+    assert f"count as missed ({segments})" in said
+    assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
+    counts = reports[0].panoptic.per_class.values()
+    assert sum(each.missed for each in counts) == segments
+    assert sum(each.invented for each in counts) == 0
+    assert reports[0].panoptic.all.PQ < whole.panoptic.all.PQ
+    assert reports[0].masks.AP < whole.masks.AP
+    boxes = [each.boxes for each in whole.masks.per_class.values()]
+    assert [each.boxes for each in reports[0].masks.per_class.values()] == boxes
+    kept = [e for e in json.loads(file.read_text()) if e["image_id"] != index.image_ids[2]]
+    file.write_text(json.dumps(kept))
+    assert reports[0].numbers() == evaluate_saved(file, index).numbers()
+
+
+def test_two_of_seven_that_cannot_be_read_are_too_many(scenes: Path, tmp_path: Path):
+    """Of what kind they are does not matter; a model without masks needs no PNG."""
+    shutil.copytree(scenes, tmp_path / "set")
+    index = open_dataset(tmp_path / "set", "val", "panoptic")
+    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
+    index.panoptic.path(2).write_bytes(b"")
+    index.path(5).write_bytes(b"")
+    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+        evaluate(knowing, index, workers=0)
+    spoil_middle(index.panoptic.path(3))
+    index.path(5).write_bytes((scenes / "images" / index.name(5)).read_bytes())
+    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+        evaluate(knowing, index, workers=0)
+    boxes_alone = Boxes(knowing.index)
+    assert evaluate(boxes_alone, index, workers=0).unanswered == ()
+
+
+def test_of_a_folder_that_has_both_every_pixel_is_measured_where_stuff_is_known(scenes: Path):
+    """COCO's own folder has objects as well, in files that stand first."""
+    index = open_dataset(scenes, "val", "panoptic")
+    assert evaluate(Knowing(index), scenes, workers=0).panoptic.all.PQ == 1
+    things = read_coco(scenes / "annotations/val.json", scenes / "images")
+    assert evaluate(Knowing(things), scenes, workers=0).panoptic is None
+
+
+def test_several_processes_measure_what_one_does(scenes: Path):
+    """Tallies of shares add up to the tally of all."""
+    index = open_dataset(scenes, "val", "panoptic")
+    alone = evaluate(Knowing(index, wrong=0.3), index, workers=0)
+    assert 0 < alone.panoptic.all.PQ < 1
+    model = Knowing(index, wrong=0.3)
+    reports = in_processes(2, lambda **which: evaluate(model, index, workers=0, **which))
+    for report in reports:
+        for group in ("all", "things", "stuff"):
+            ours, theirs = getattr(report.panoptic, group), getattr(alone.panoptic, group)
+            assert pytest.approx(theirs.PQ, abs=1e-12) == ours.PQ
+            assert ours.classes == theirs.classes
+
+
+def test_mask_ap_is_that_of_pycocotools(scenes: Path, tmp_path: Path):
+    """All twelve numbers, on objects one by one, from the results that are written."""
+    index = read_coco(scenes / "annotations/val.json", scenes / "images")
+    found = tmp_path / "found.json"
+    report = evaluate(Knowing(index, wrong=0.4), index, workers=0, detections=found)
+    assert report.panoptic is None
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(scenes / "annotations/val.json"))
+        oracle = COCOeval(truth, truth.loadRes(str(found)), "segm")
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    ours = list(report.masks.numbers().values())
+    assert np.allclose(ours, oracle.stats, atol=1e-12)
+    assert 0 < report.masks.AP < 1
+    assert set(report.to_json()["masks"]) >= {"AP", "AP50", "per_class"}
+
+
+def test_mask_ap_of_panoptic_data_is_that_of_its_things(scenes: Path):
+    """Stuff is not counted one by one: as COCO's instances, whose file holds the same objects."""
+    panoptic = open_dataset(scenes, "val", "panoptic")
+    report = evaluate(Knowing(panoptic, wrong=0.4), panoptic, workers=0)
+    instances = read_coco(scenes / "annotations/val.json", scenes / "images")
+    alone = evaluate(Knowing(panoptic, wrong=0.4), instances, workers=0)
+    assert 0 < report.masks.AP < 1
+    assert report.masks.numbers() == alone.masks.numbers()
+    assert report.masks.per_class == alone.masks.per_class
+    assert set(report.per_class) == set(LANDSCAPE.names)  # boxes are those of stuff too
+
+
+def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp_path: Path):
+    """COCO panoptic JSON and PNG files, by which the model scores itself perfect."""
+    index = open_dataset(scenes, "val", "panoptic")
+    sources = [index.path(image) for image in range(len(index))]
+    predict_folder(Knowing(index), sources, tmp_path / "out", progress=False)
+    from setmatch.data.formats.coco.read_panoptic import read_panoptic
+
+    again = read_panoptic(tmp_path / "out/panoptic.json", scenes / "images")
+    assert again.repairs == ()
+    assert again.categories == index.categories
+    assert evaluate(Knowing(index), again, workers=0).panoptic.all.PQ == 1
+    rows = json.loads((tmp_path / "out/detections.json").read_text())
+    assert all(row["segmentation"]["size"] == [SIDE, SIDE] for row in rows)
+    assert len(list((tmp_path / "out/pictures").iterdir())) == len(index)
+
+
+def test_a_found_picture_has_segments_and_draws_them(scenes: Path):
+    """One answer: boxes with masks, and what is at every pixel."""
+    index = open_dataset(scenes, "val", "panoptic")
+    answer = predict(Knowing(index), index.path(0), threshold=0.5)
+    assert torch.equal(answer.segments.ids > 0, torch.ones(SIDE, SIDE, dtype=torch.bool))
+    assert len(answer.masks) == len(answer)
+    assert answer.draw().size == (SIDE, SIDE)
+    few = predict(Knowing(index), index.path(0), segment_threshold=1.0)
+    assert len(few.segments) == 0

@@ -1,0 +1,133 @@
+"""Plain figures: what was looked at is where the light and the colours are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_models import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, sampling, seeing, unsure
+from PIL import Image
+
+from setmatch.errors import ConfigError
+from setmatch.explanation.capture import Maps, Points
+from setmatch.explanation.explain import Explanation, explain
+from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
+from setmatch.models.detector import Detector
+from setmatch.visualize import colour_of
+
+SIDE = 1000 / COLUMNS  # of a cell in a figure
+
+
+def middle_px(cell: int) -> tuple[float, float]:
+    """The middle of a cell in pixels of the picture."""
+    return (cell % COLUMNS + 0.5) * 32, (cell // COLUMNS + 0.5) * 32
+
+
+def colour(figure: Image.Image, x: float, y: float) -> np.ndarray:
+    pixel = figure.getpixel((int(x), int(y)))
+    return np.array(pixel, dtype=float)
+
+
+def first_layer(model: Detector) -> Explanation:
+    """The explanation as if the first decoder layer, whose attention is known, were the last."""
+    explanation = explain(model, picture())
+    looks = explanation.recording.looks
+    assert isinstance(looks, Maps)
+    object.__setattr__(looks, "weights", looks.weights[:1])
+    return explanation
+
+
+def test_an_object_colours_the_cell_it_looked_at():
+    """Query q looks at cell c: there is the colour of its object, and elsewhere there is none."""
+    explanation = first_layer(seeing())
+    figure = decoder_figure(explanation)
+    order = explanation.queries.tolist()
+    for cell in range(ROWS * COLUMNS):
+        column, row = cell % COLUMNS, cell // COLUMNS
+        # Off the middle, where a box or label might lie.
+        seen = colour(figure, (column + 0.52) * SIDE, (row + 0.52) * SIDE)
+        if cell in CELLS:
+            own = np.array(colour_of(order.index(CELLS.index(cell))), dtype=float)
+            assert np.abs(seen - own).max() < 80
+        else:
+            assert np.ptp(seen) < 60 or _on_a_label(explanation, column, row)
+
+
+def _on_a_label(explanation: Explanation, column: int, row: int) -> bool:
+    """Whether lines or labels of a box may cross the middle of a cell."""
+    x, y = (column + 0.52) / COLUMNS, (row + 0.52) / ROWS
+    edges = [(cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2) for cx, cy, w, h in BOXES[1].tolist()]
+    return any(
+        x0 - 0.02 < x < max(x1, x0 + 0.12) and min(abs(y - y0), abs(y - y1)) < 0.1
+        for x0, y0, x1, y1 in edges
+    )
+
+
+def test_a_point_lights_the_place_it_looked_at():
+    """Every place looks at its mirror image, which alone is left bright in its tile."""
+    explanation = explain(seeing(), picture())
+    figure = encoder_figure(explanation, [middle_px(1)])
+    assert figure.size == (2 * 1000 + 16, 600)
+    for cell in set(range(ROWS * COLUMNS)) - {1}:
+        x, y = 1016 + (cell % COLUMNS + 0.5) * SIDE, (cell // COLUMNS + 0.5) * SIDE
+        bright = colour(figure, x, y).mean()
+        assert bright > 140 if cell == mirrored(1) else bright < 60
+
+
+def test_sampling_points_lie_on_the_figure():
+    """At the heaviest point of the best answer is its colour."""
+    explanation = explain(sampling(), picture())
+    looks, query = explanation.recording.looks, int(explanation.queries[0])
+    assert isinstance(looks, Points)
+    x, y = looks.places[-1, 1, query, -1].tolist()
+    seen = colour(decoder_figure(explanation), x * 1000, y * 600)
+    assert np.abs(seen - np.array(colour_of(0))).max() < 60
+
+
+def test_every_step_has_its_tile():
+    """Two layers side by side; with the proposals before them, three."""
+    assert layers_figure(explain(seeing(), picture())).size == (2 * 600 + 16, 360 + 36)
+    assert layers_figure(explain(sampling(), picture())).size == (3 * 600 + 2 * 16, 360 + 36)
+
+
+def test_all_figures_are_written(tmp_path: Path):
+    """Three files, and the paths of just these."""
+    paths = explain(seeing(), picture()).save_figures(tmp_path / "new", [(1.0, 2.0), (100.0, 60.0)])
+    assert [path.name for path in paths] == ["decoder.png", "layers.png", "encoder.png"]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
+
+
+def test_nothing_found_still_gives_figures(tmp_path: Path):
+    """Without an answer the encoder is asked at four places, and the other figures show none."""
+    paths = explain(unsure(), picture()).save_figures(tmp_path)
+    assert len(paths) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
+def test_a_picture_of_any_shape_has_figures(tmp_path: Path, size: tuple[int, int]):
+    """Tiles of a picture three pixels high have a pixel at least."""
+    explanation = explain(seeing(), picture().resize(size))
+    for path in explanation.save_figures(tmp_path, [(size[0] / 2, size[1] / 2)] * 9):
+        with Image.open(path) as figure:
+            figure.load()
+
+
+def test_no_encoder_gives_no_encoder_figure(tmp_path: Path):
+    """And points that were asked for are an error that says why."""
+    explanation = explain(seeing(encoder_layers=0), picture())
+    assert len(explanation.save_figures(tmp_path)) == 2
+    with pytest.raises(ConfigError, match="encoder has no layers"):
+        explanation.save_figures(tmp_path, [(1.0, 2.0)])
+
+
+@pytest.mark.parametrize("point", [(-1.0, 5.0), (160.0, 5.0), (5.0, 96.0), (float("nan"), 5.0)])
+def test_a_point_off_the_picture_is_named(tmp_path: Path, point: tuple[float, float]):
+    """It is refused before anything is written."""
+    with pytest.raises(ConfigError, match="off the picture of 160×96 pixels"):
+        explain(seeing(), picture()).save_figures(tmp_path, [point])
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_points_than_fit_are_refused(tmp_path: Path):
+    """Ten tiles would be too small to see anything."""
+    with pytest.raises(ConfigError, match="at most 9"):
+        explain(seeing(), picture()).save_figures(tmp_path, [(1.0, 1.0)] * 10)

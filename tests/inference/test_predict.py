@@ -1,0 +1,215 @@
+"""Answers for any pictures: in order, independent of company, and broken ones named."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from fake_detectors import BOX, RED_OR_NOT, RedFinder, picture, to_pil, write_pictures
+from setmatch.errors import ConfigError, DataError, WeightsError
+from setmatch.inference.pipeline import Found
+from setmatch.inference.predict import predict
+from setmatch.models.registry import build
+from setmatch.structures.detections import Detections
+from setmatch.structures.metadata import Card, Preprocessing
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of several shapes, in folders, one of them no picture at all."""
+    return write_pictures(tmp_path)
+
+
+def best_box(found: Found | list[Found]) -> list[float]:
+    assert isinstance(found, Found)
+    return found.xyxy_px[0].tolist()
+
+
+def test_one_picture_gives_one_answer():
+    """A single picture is answered by a Found, best first, in pixels of the original."""
+    found = predict(RedFinder(), picture(128, 192, (64, 32, 128, 96)))
+    assert isinstance(found, Found)
+    assert best_box(found) == pytest.approx([64, 32, 128, 96], abs=3)
+    assert (found.size_px, len(found)) == ((128, 192), 2)
+    assert found.scores[0] > 0.9 > found.scores[1]
+
+
+def test_a_picture_may_come_in_many_forms(folder: Path):
+    """File, name, Pillow image, tensor and array of one picture have the same answer."""
+    image = picture(64, 96, BOX)
+    forms: list[Any] = [
+        folder / "in/a.png",
+        str(folder / "in/a.png"),
+        to_pil(image),
+        image,
+        image.permute(1, 2, 0).numpy(),
+    ]
+    boxes = [best_box(predict(RedFinder(), form)) for form in forms]
+    assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * len(forms)
+
+
+def test_an_array_may_be_a_view_of_anothers_memory():
+    """Colours turned round, as OpenCV's have to be, mirrored, and what Pillow lends read-only."""
+    rgb = picture(64, 96, BOX).permute(1, 2, 0).numpy()
+    bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
+    lent = np.asarray(Image.fromarray(rgb))
+    assert not lent.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        boxes = [
+            best_box(predict(RedFinder(), a)) for a in (bgr[..., ::-1], mirrored[:, ::-1], lent)
+        ]
+    assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * 3
+
+
+def test_an_array_of_something_else_is_refused():
+    """With what it is and what was expected, also where a tensor could not hold it."""
+    for array in (np.zeros((4, 4, 3)), np.zeros((3, 4, 4), np.uint8), np.empty((4, 4, 3), object)):
+        with pytest.raises(DataError, match=r"ndarray of (float64|uint8|object).*\(H, W, 3\), RGB"):
+            predict(RedFinder(), array)
+
+
+def test_a_picture_lying_on_its_side_is_turned_upright(folder: Path):
+    """EXIF counts for files and for Pillow images alike, and boxes are those of the upright one."""
+    lying = to_pil(picture(64, 96, BOX))
+    exif = lying.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    lying.save(folder / "lying.png", exif=exif)
+    for source in (folder / "lying.png", Image.open(folder / "lying.png")):
+        found = predict(RedFinder(), source)
+        assert best_box(found) == pytest.approx([16, 32, 48, 64], abs=1e-3)
+
+
+def test_answers_come_in_the_order_of_the_pictures(folder: Path):
+    """Batches of equal shape change the order of work, never that of the answers."""
+    shapes = [(64, 96), (96, 64), (64, 64)]
+    images = [picture(*shapes[i % 3], (i, 0, i + 8, 8)) for i in range(17)]
+    found = predict(RedFinder(), images, batch_size=2)
+    assert isinstance(found, list)
+    assert [each.size_px for each in found] == [shapes[i % 3] for i in range(17)]
+    assert [best_box(each)[0] for each in found] == [pytest.approx(i, abs=0.01) for i in range(17)]
+
+
+@given(st.lists(st.sampled_from([(64, 96), (96, 64), (40, 70)]), max_size=12), st.integers(1, 4))
+def test_batches_are_of_equal_shape_and_not_too_large(shapes: list[Any], batch_size: int):
+    """Nothing is padded, no batch is larger than asked, and every picture is answered once."""
+    model = RedFinder()
+    found = predict(model, [picture(*s, (0, 0, 20, 20)) for s in shapes], batch_size=batch_size)
+    assert isinstance(found, list)
+    assert [each.size_px for each in found] == shapes
+    assert all(shape[0] <= batch_size for shape in model.shapes)
+    assert sum(shape[0] for shape in model.shapes) == len(shapes)
+
+
+def test_company_changes_no_answer():
+    """A real model gives each picture the same boxes in batches of one and of five."""
+    torch.manual_seed(0)
+    card = Card("detr_r18_tiny", {}, RED_OR_NOT, Preprocessing(64, 96))
+    model = build(card)
+    random = torch.Generator().manual_seed(1)
+    images: list[Any] = [
+        torch.randint(256, (3, *((64, 96) if i % 2 else (70, 70))), generator=random).byte()
+        for i in range(7)
+    ]
+    alone, together = (predict(model, images, batch_size=size) for size in (1, 5))
+    assert isinstance(alone, list)
+    assert isinstance(together, list)
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.xyxy_px, other.xyxy_px, rtol=0, atol=1e-3)
+
+
+def test_only_what_scores_above_the_threshold_is_returned():
+    """The threshold cuts the answer; 0 keeps everything."""
+    found = predict(RedFinder(), picture(64, 64, BOX), threshold=0.7)
+    assert isinstance(found, Found)
+    assert found.classes.tolist() == [0]
+
+
+def test_the_model_is_left_in_the_mode_it_was_in():
+    """A model in training answers in evaluation mode and goes on training, frozen parts frozen."""
+    model = RedFinder().train()
+    model.frozen.eval()
+    predict(model, picture(64, 64, BOX))
+    assert model.training
+    assert not model.frozen.training
+    assert model.grew == [False]
+    assert torch.is_grad_enabled()
+
+
+def test_the_mode_comes_back_after_an_error():
+    """A failing picture does not leave a training model in evaluation mode."""
+    model = RedFinder().train()
+    with pytest.raises(WeightsError):
+        predict(model, torch.zeros(3, 64, 64, dtype=torch.uint8))
+    assert model.training
+    assert torch.is_grad_enabled()
+
+
+def test_found_draws_itself(folder: Path):
+    """Whether the picture was a file or pixels, draw() shows it with its boxes."""
+    for source in (folder / "in/a.png", picture(64, 96, BOX)):
+        found = predict(RedFinder(), source, threshold=0.7)
+        assert isinstance(found, Found)
+        drawn = found.draw()
+        assert drawn.size == (96, 64)
+        assert np.any(np.asarray(drawn) != np.asarray(to_pil(picture(64, 96, BOX))))
+
+
+def test_a_folder_s_pictures_are_not_kept_in_memory(folder: Path):
+    """Answers for files hold the path; the pixels are read again only to draw."""
+    found = predict(RedFinder(), [folder / "in/a.png", folder / "in/deep"])
+    assert isinstance(found, list)
+    assert [(each.image, each.path) for each in found] == [
+        (None, folder / "in/a.png"),
+        (None, folder / "in/deep/a.png"),
+    ]
+
+
+def test_found_stays_found_above_a_threshold():
+    """Cutting an answer keeps its picture, so that it can still be drawn."""
+    found = predict(RedFinder(), picture(64, 64, BOX))
+    assert isinstance(found, Found)
+    cut = found.above(0.7)
+    assert isinstance(cut, Found)
+    assert cut.image is found.image
+    assert isinstance(cut, Detections)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("in/b.jpg", "b.jpg"),
+        ("in/none.jpg", "no such file"),
+        ("in/*.gif", "matches no file"),
+        ("in/*.txt", "no image"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\)"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (torch.zeros(1, 4, 4, dtype=torch.uint8), r"shape \(1, 4, 4\)"),
+    ],
+)
+def test_a_picture_that_is_none_is_named(folder: Path, source: Any, what: str):
+    """The API stops with what was wrong with which picture."""
+    with pytest.raises(DataError, match=what):
+        predict(RedFinder(), folder / source if isinstance(source, str) else source)
+
+
+def test_thresholds_and_batches_that_make_no_sense_are_refused():
+    """A threshold in per cent would leave nothing without a word."""
+    with pytest.raises(ConfigError, match=r"threshold = 70\.0"):
+        predict(RedFinder(), picture(64, 64, BOX), threshold=70.0)
+    with pytest.raises(ConfigError, match="batch_size = 0"):
+        predict(RedFinder(), picture(64, 64, BOX), batch_size=0)
+
+
+def test_a_diverged_model_is_an_error_not_an_answer():
+    """NaN never becomes a detection."""
+    nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its centre is 0 / 0
+    with pytest.raises(WeightsError, match="not finite"):
+        predict(RedFinder(), nothing_red)

@@ -1,0 +1,94 @@
+"""Objects in folders of pictures: results in files, whole or not at all."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fake_detectors import RedFinder, write_pictures
+from setmatch.errors import SetmatchError
+from setmatch.inference.predict_folder import predict_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures of several shapes, in folders, one of them no picture at all."""
+    return write_pictures(tmp_path)
+
+
+def test_one_broken_picture_stops_no_other(folder: Path):
+    """The others are drawn and listed; the broken one is named with the reason."""
+    summary = predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
+    assert (summary.images, summary.detections) == (3, 3)
+    ((path, reason),) = summary.failed
+    assert path == folder / "in/b.jpg"
+    assert "cannot be read" in reason
+    pictures = {str(p.relative_to(folder / "out")) for p in folder.glob("out/**/*") if p.is_file()}
+    assert pictures == {
+        "detections.json",
+        "detections.csv",
+        "pictures/a.png",
+        "pictures/c.JPG",
+        "pictures/deep/a.png",
+    }
+
+
+def test_no_picture_that_can_be_read_leaves_no_results(folder: Path):
+    """An empty list of detections would say that the pictures were looked at."""
+    summary = predict_folder(RedFinder(), [folder / "in/b.jpg"], folder / "out", progress=False)
+    assert (summary.images, len(summary.failed)) == (0, 1)
+    assert not [path for path in folder.glob("out/**/*") if path.is_file()]
+
+
+def test_results_are_coco_results_with_names(folder: Path):
+    """detections.json opens with COCO tools, and says which file and class it speaks of."""
+    predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
+    rows = json.loads((folder / "out/detections.json").read_text("utf-8"))
+    assert [(row["image_id"], row["file_name"]) for row in rows] == [
+        (1, "a.png"),
+        (3, "c.JPG"),
+        (4, "deep/a.png"),
+    ]
+    assert rows[0]["bbox"] == pytest.approx([32, 16, 32, 32], abs=1e-3)
+    assert {(row["category_id"], row["category_name"]) for row in rows} == {(3, "red")}
+    with (folder / "out/detections.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["file_name"] for row in table] == ["a.png", "c.JPG", "deep/a.png"]
+    assert [float(table[0][key]) for key in ("x", "y", "width", "height")] == rows[0]["bbox"]
+
+
+def test_no_picture_is_drawn_over_another(tmp_path: Path):
+    """What is written as PNG takes the name of no other picture."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.bmp", "a.bmp.png", "a.bmp_.png"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / "in" / name)
+    summary = predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
+    drawn = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
+    assert summary.images == len(drawn) == 3
+    assert drawn == ["a.bmp.png", "a.bmp_.png", "a.bmp__.png"]
+
+
+def test_a_second_run_does_not_read_what_the_first_has_drawn(folder: Path):
+    """Results inside the folder of pictures are no pictures to look at."""
+    out = folder / "in/out"
+    first = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
+    second = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
+    assert (first.images, second.images) == (3, 3)
+
+
+def test_results_stay_in_their_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """A source above the working folder is not written above the results."""
+    monkeypatch.chdir(folder / "in/deep")
+    predict_folder(RedFinder(), ["../a.png", "a.png"], folder / "out", progress=False)
+    drawn = sorted(str(path.relative_to(folder / "out")) for path in folder.glob("out/**/*.png"))
+    assert drawn == ["pictures/a.png", "pictures/deep/a.png"]
+
+
+def test_a_diverged_model_leaves_no_half_written_results(folder: Path):
+    """When the run ends with an error, there is no detections.json that looks complete."""
+    Image.new("RGB", (64, 64)).save(folder / "in/black.png")
+    with pytest.raises(SetmatchError):
+        predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
+    assert not (folder / "out/detections.json").exists()

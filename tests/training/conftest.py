@@ -1,0 +1,29 @@
+"""Lets the tests of training import their tiny detectors, one of which also runs as a script."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import quick_runs
+import tiny_runs
+
+from setmatch.models.registry import MODELS
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_presets():
+    """Let the tiny detectors be named in recipes, here only."""
+    presets = {**tiny_runs.PRESETS, "quick": quick_runs.quick}
+    MODELS.update(presets)
+    yield
+    for name in presets:
+        del MODELS[name]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Ten training pictures; the file alone, so that none is held out for validation."""
+    return tiny_runs.write_data(tmp_path_factory.mktemp("data")) / "annotations/train.json"

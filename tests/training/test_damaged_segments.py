@@ -1,0 +1,98 @@
+"""A damaged PNG of segments, in a run that learns masks: one rule with damaged pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_runs import log_rows, run_stages
+
+from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_scenes(folder, 6, 3, 64, 2, 0, panoptic=True)
+    return folder
+
+
+@pytest.fixture
+def data(scenes: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(scenes, tmp_path / "data")
+
+
+def pngs(data: Path, split: str) -> list[Path]:
+    return sorted((data / f"annotations/panoptic_{split}").iterdir())
+
+
+def spoil_middle(png: Path) -> None:
+    content = png.read_bytes()
+    png.write_bytes(content[:60] + b"????" + content[64:])
+
+
+def run(data: Path, out: Path, *overrides: str, joint: bool = True):
+    return run_stages(data, out, *overrides, joint=joint, format="panoptic")
+
+
+def findings(folder: Path, name: str) -> list[dict]:
+    report = json.loads((folder / "data_report.json").read_text())
+    return [found for found in report["findings"] if name in found["value"]]
+
+
+@pytest.mark.parametrize("spoil", [lambda png: png.write_bytes(b""), spoil_middle])
+def test_to_evaluate_on_its_segments_are_missed(data: Path, tmp_path: Path, capsys, spoil):
+    """The run goes on to its last evaluation, and the file is named once, and in the report."""
+    png = pngs(data, "val")[1]
+    spoil(png)
+    folder = run(data, tmp_path / "run").folder
+    assert capsys.readouterr().err.count(f"{png}: cannot be read") == 1
+    (finding,) = findings(folder, png.name)
+    assert finding["value"].startswith("unanswered, so that its objects count as missed")
+    assert {"AP", "PQ", "mask_AP"} <= log_rows(folder)[-1].keys()
+
+
+def test_it_is_said_before_the_first_step(data: Path, tmp_path: Path, capsys):
+    """By the check that looks for pictures: who would rather stop stops at once."""
+    png = pngs(data, "val")[1]
+    png.write_bytes(b"")
+    with pytest.raises(DataError, match=png.name):
+        run(data, tmp_path / "strict", "data.on_bad_image=stop")
+    assert not (tmp_path / "strict").exists()
+    run(data, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.index(f"{png}: cannot be read") < said.index("step 1/")
+
+
+@pytest.mark.parametrize("joint", [True, False])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_many_are_refused_before_anything_is_written(data: Path, tmp_path: Path, joint, split):
+    """Also where boxes are to be learnt before, for days, which need no PNG."""
+    for png in pngs(data, split)[:2]:
+        png.write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 unreadable of \d .*\.png: cannot be read"):
+        run(data, tmp_path / "run", joint=joint)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("spoil", [lambda png: png.write_bytes(b""), spoil_middle])
+def test_to_learn_from_its_image_is_left_out(data: Path, tmp_path: Path, monkeypatch, spoil):
+    """One in a hundred; here of six."""
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.2)
+    png = pngs(data, "train")[1]
+    spoil(png)
+    folder = run(data, tmp_path / "run").folder
+    (finding,) = findings(folder, png.name)
+    assert finding["done"] == "left out of training"
+
+
+def test_boxes_alone_need_no_png(data: Path, tmp_path: Path):
+    """A model without masks learns and is measured as if every PNG were whole."""
+    for split in ("train", "val"):
+        for png in pngs(data, split):
+            png.write_bytes(b"")
+    preset = ("model.preset=tiny", "train.part=all")
+    folder = run(data, tmp_path / "run", *preset).folder
+    assert findings(folder, ".png") == []
+    assert log_rows(folder)[-1]["kind"] == "val"

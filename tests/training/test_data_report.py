@@ -1,0 +1,72 @@
+"""Nothing is dropped silently: a run on dirty data lists each drop, and the mended copy none."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_runs import run_tiny, write_data
+
+from setmatch.cli import main
+
+# What is made of the first objects, in order, and what is to be said of each.
+OBJECTS = (
+    ({"bbox": [5, 5, 0, 9]}, "box without area"),
+    ({"bbox": [90, 90, 5, 5]}, "box outside the image"),
+    ({"bbox": [float("nan"), 0, 5, 5]}, "box not finite"),
+    ({"bbox": [9, 9, -4, 4]}, "box of negative width or height"),
+    ({"image_id": 99999}, "of an image that is not listed"),
+)
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    """Forty images, of which one is gone, one unreadable and without a size."""
+    data = write_data(tmp_path / "data", images=40, splits=("train", "val"))
+    source = data / "annotations/train.json"
+    tree = json.loads(source.read_text())
+    gone, unreadable = tree["images"][-1], tree["images"][-2]
+    del unreadable["width"]
+    next(data.rglob(gone["file_name"])).unlink()
+    next(data.rglob(unreadable["file_name"])).write_bytes(b"<html>404</html>")
+    for row, (change, _) in zip(tree["annotations"], OBJECTS):
+        row.update(change)
+    tree["annotations"].append(tree["annotations"][len(OBJECTS) - 1])  # two drops in the same words
+    source.write_text(json.dumps(tree))
+    return data
+
+
+def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
+    """With file or annotation id; what augmentation cut off is counted beside it."""
+    tree = json.loads((dirty / "annotations/train.json").read_text())
+    run_tiny(dirty, tmp_path / "run", "train.epochs=1")
+    report = json.loads((tmp_path / "run/data_report.json").read_text())
+    found = {(each["annotation"], each["file"], each["what"]) for each in report["findings"]}
+    for row, (_, what) in zip(tree["annotations"], OBJECTS):
+        assert any((id_, said) == (row["id"], what) for id_, _, said in found), what
+    for image, what in (
+        (tree["images"][-1], "image file missing"),
+        (tree["images"][-2], "image file that cannot be read"),
+    ):
+        assert (None, image["file_name"], what) in found
+        lost = {row["id"] for row in tree["annotations"] if row["image_id"] == image["id"]}
+        said = {id_ for id_, _, what in found if what == "of an image without a usable file"}
+        assert lost <= said
+    for what in {what for _, _, what in found}:
+        listed = sum(each["what"] == what for each in report["findings"])
+        assert sum(n for kind, n in report["counts"].items() if kind.startswith(what)) == listed
+    assert report["counts"]["of an image that is not listed: left out"] == 2
+    assert report["splits"]["train"]["images"] == 38
+    assert report["while_training"]["objects"] > 0
+
+
+def test_the_mended_copy_has_nothing_to_repair(dirty: Path, tmp_path: Path):
+    """Laid over the data set it is faultless, and the survey says so with its exit code."""
+    outputs = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html", "fix")]
+    assert main(["survey", str(dirty), *outputs]) == 0
+    shutil.copytree(tmp_path / "fix", dirty, dirs_exist_ok=True)
+    assert main(["survey", str(dirty), f"--json={tmp_path / 'again'}"]) == 0
+    before, after = (json.loads((tmp_path / name).read_text()) for name in ("json", "again"))
+    repairs = [each for each in before["findings"] if each["severity"] == "repaired"]
+    assert len(repairs) >= len(OBJECTS) + 2
+    assert [each for each in after["findings"] if each["severity"] != "note"] == []

@@ -1,0 +1,126 @@
+"""kill -9, SIGTERM and Ctrl-C at random moments; a few each time, many in the campaign."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import tiny_runs
+from tiny_runs import Processes, assert_bit_equal, final_state, log_rows
+
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.manifest import read_manifest
+
+SETTINGS = ("train.log_every=1", "train.epochs=5")
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Give data with a validation split, so that kills meet evaluations and RUN/best too."""
+    return tiny_runs.write_data(tmp_path_factory.mktemp("scenes"), splits=("train", "val"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scenes, tmp_path_factory):
+    """Give whole runs by number of processes, and how long each took."""
+    runs = {}
+    for world in (1, 2):
+        out = tmp_path_factory.mktemp("undisturbed") / "run"
+        Processes(out, scenes, *SETTINGS, world=world).wait()  # starts the server as well
+        again = out.with_name("again")
+        began = time.monotonic()
+        codes, said = Processes(again, scenes, *SETTINGS, world=world).wait()
+        assert codes == [0] * world, said
+        runs[world] = (again, time.monotonic() - began)
+    return runs
+
+
+def assert_same_run(run, other):
+    """The last bit of the state, the best weights, the log; and nothing is left lying about."""
+    assert_bit_equal(run, other)
+    for name in ("model.safetensors", "metrics.json"):
+        assert (run / "best" / name).read_bytes() == (other / "best" / name).read_bytes(), name
+    timeless = [
+        [{**row, "images_per_s": 0, "seconds": 0} for row in log_rows(each)]
+        for each in (run, other)
+    ]
+    assert timeless[0] == timeless[1]
+    assert sorted(p.name for p in run.rglob("*")) == sorted(p.name for p in other.rglob("*"))
+    for folder in (run / "best", *(run / "checkpoints").iterdir()):
+        read_manifest(folder)
+
+
+def points(fast, campaign):
+    """Return seeds of random moments: a few, and more that only the campaign takes."""
+    marked = [pytest.param(seed, marks=pytest.mark.campaign) for seed in range(fast, campaign)]
+    return [*range(fast), *marked]
+
+
+@pytest.mark.parametrize("seed", points(2, 25))
+@pytest.mark.parametrize("world", [1, 2])
+def test_kill_9_at_any_moment_costs_time_only(scenes, undisturbed, tmp_path, world, seed):
+    """Killed at a random moment, as one or two processes, the run resumes to the same bits."""
+    whole, took_s = undisturbed[world]
+    chance = random.Random(100 * world + seed)
+    run = Processes(tmp_path / "run", scenes, *SETTINGS, world=world)
+    if seed % 5 != 4:  # the fifth dies before or while processes meet, which takes patience
+        run.wait_for_step(1)
+    time.sleep(chance.uniform(0, took_s / 2))
+    run.kill(chance.randrange(world))
+    codes, _ = run.wait(120)  # one killed before they met costs the other its patience
+    assert all(code is not None for code in codes), "a process outlives the one that was killed"
+    codes, said = Processes(tmp_path / "run", scenes, *SETTINGS, world=world).wait()
+    assert codes == [0] * world, said
+    assert "damaged" not in said[0]
+    assert_same_run(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("seed", points(1, 20))
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_at_any_moment_loses_no_step(scenes, undisturbed, tmp_path, number, code, seed):
+    """The documented exit code, a checkpoint of every step that was logged, the same end."""
+    whole, took_s = undisturbed[1]
+    chance = random.Random(seed)
+    run = Processes(tmp_path / "run", scenes, *SETTINGS)
+    run.wait_for_step(1)
+    time.sleep(chance.uniform(0, took_s / 2))
+    run.kill(number=number)
+    codes, said = run.wait()
+    assert codes in ([code], [0]), said
+    assert newest_good(tmp_path / "run").step == max(r["step"] for r in log_rows(tmp_path / "run"))
+    codes, said = Processes(tmp_path / "run", scenes, *SETTINGS).wait()
+    assert codes == [0], said
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_signal_to_all_of_a_job_waits_for_the_step_too(scenes, tmp_path):
+    """Cluster managers and terminals signal the processes that read images as well."""
+    run = Processes(tmp_path / "run", scenes, "train.epochs=2000", "data.workers=2")
+    run.wait_for_step(4)
+    os.killpg(run.ranks[0].pid, signal.SIGTERM)
+    codes, said = run.wait()
+    assert codes == [143], said
+
+
+def test_the_death_of_a_reading_process_is_explained(data, tmp_path):
+    """Out of memory, the system kills one; the error says so and what to try."""
+    run = Processes(tmp_path / "run", data, "train.epochs=2000", "data.workers=2")
+    run.wait_for_step(4)
+    children = Path(f"/proc/{run.ranks[0].pid}/task/{run.ranks[0].pid}/children").read_text()
+    os.kill(int(children.split()[0]), signal.SIGKILL)
+    codes, said = run.wait()
+    assert codes == [2], said
+    assert "fewer data.workers" in said[0]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(scenes, tmp_path):
+    """It leaves within moments, and what was saved before is good."""
+    run = Processes(tmp_path / "run", scenes, "train.epochs=2000")
+    run.wait_for_step(4)
+    run.kill(number=signal.SIGINT)
+    run.kill(number=signal.SIGINT)
+    codes, _ = run.wait(10)
+    assert codes[0] in (1, 130)  # KeyboardInterrupt unless the first was served already
+    assert final_state(tmp_path / "run")

@@ -1,0 +1,110 @@
+"""Pictures that grow with training."""
+
+import pytest
+import torch
+
+from setmatch.config import TrainSettings
+from setmatch.data.loader import Minibatch
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.packed_masks import PackedMasks
+from setmatch.training.progressive_resizing import share_of_sides, shrunk
+from setmatch.training.schedule import make_plan
+
+from .tiny_runs import (
+    CrashError,
+    assert_bit_equal,
+    crash_before,
+    log_rows,
+    run_tiny,
+    write_data,
+)
+
+
+def minibatch(*sizes, masks=False):
+    targets = tuple(
+        Target(
+            torch.tensor([0]),
+            torch.tensor([[0.5, 0.5, 0.5, 0.5]]),
+            PackedMasks.pack(_middle(h, w)) if masks else None,
+        )
+        for h, w in sizes
+    )
+    batch = Batch.from_images([torch.ones(3, h, w) for h, w in sizes])
+    return Minibatch(batch, targets, tuple(range(len(sizes))))
+
+
+def _middle(height, width):
+    mask = torch.zeros(1, height, width, dtype=torch.bool)
+    mask[:, height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("progress", "share"), [(0.15, 0.625), (0.3, 0.75), (0.6, 1.0), (0.99, 1.0)]
+)
+def test_sides_grow_evenly_and_then_stay(progress, share):
+    """Half the sides at first, all of them from the part of the run that the recipe names."""
+    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    assert share_of_sides(0.0, 0.6) == 0.5
+    assert plan.share_of_sides(round(progress * plan.steps)) == pytest.approx(share)
+
+
+def test_the_first_step_shows_what_memory_the_last_will_need():
+    """A GPU that cannot hold whole pictures says so at once, not when they have grown."""
+    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    assert plan.share_of_sides(0) == 1.0
+
+
+def test_by_the_clock_sides_grow_with_the_time():
+    """What counts is the time that is over, not the steps."""
+    plan = make_plan(100, TrainSettings(minutes=1.0, grown=0.5))
+    assert [plan.share_of_sides(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
+        0.5,
+        0.75,
+        1,
+        1,
+    ]
+
+
+def test_without_the_setting_nothing_is_shrunk():
+    """The published recipe shows pictures in one size, from the first step on."""
+    plan = make_plan(100, TrainSettings())
+    whole = minibatch((128, 192))
+    assert plan.share_of_sides(0) == 1.0
+    assert shrunk(whole, plan.share_of_sides(0)) is whole
+
+
+def test_pictures_padding_and_masks_shrink_together():
+    """Whole cells of the canvas; what is padding stays so; a mask covers the same part."""
+    small = shrunk(minibatch((256, 384), (128, 384), masks=True), 0.5)
+    assert small.batch.pixels.shape == (2, 3, 128, 192)
+    assert small.batch.valid.flatten(1).sum(1).tolist() == [128 * 192, 64 * 192]
+    for target, (height, width) in zip(small.targets, [(128, 192), (64, 192)], strict=True):
+        assert torch.equal(target.masks.unpack(), _middle(height, width))
+
+
+def test_nothing_gets_too_small_to_be_seen():
+    """A side keeps 128 pixels, or what it has."""
+    small = shrunk(minibatch((160, 320), (48, 300)), 0.5)
+    assert small.batch.pixels.shape == (2, 3, 128, 160)
+    thin = shrunk(minibatch((40, 320)), 0.5)
+    assert thin.batch.pixels.shape == (1, 3, 40, 160)
+
+
+def test_a_resumed_run_sees_what_its_twin_sees(tmp_path, monkeypatch):
+    """The size follows from the step, so that an interruption changes no digit."""
+    data = write_data(tmp_path / "data")
+    settings = ("train.grown=0.75", "data.short_side_px=160", "data.long_side_px=256")
+    whole = run_tiny(data, tmp_path / "whole", *settings)
+    constant = run_tiny(data, tmp_path / "constant", *settings, "train.grown=0")
+    with monkeypatch.context() as patch:
+        crash_before(3, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *settings)
+    resumed = run_tiny(data, tmp_path / "run", *settings, resume=True)
+    assert_bit_equal(resumed.folder, whole.folder)
+    losses = [
+        [row["loss"] for row in log_rows(run.folder) if "loss" in row][1]
+        for run in (whole, constant)
+    ]
+    assert losses[0] != losses[1]

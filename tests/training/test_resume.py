@@ -1,0 +1,126 @@
+"""A run that was cut short ends as if nothing had happened, to the last bit."""
+
+import os
+import signal
+
+import pytest
+import tiny_runs
+import torch
+from tiny_runs import CrashError, assert_bit_equal, crash_before, final_state, log_rows, run_tiny
+
+from setmatch.training.logging.run_logger import Journal
+from setmatch.training.logging.writers import JsonLines
+from setmatch.training.signals import Stopped
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Give a run of 8 steps that nothing interrupted."""
+    return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+@pytest.mark.parametrize(
+    "step", [0, 2, 4, 7, *(pytest.param(step, marks=pytest.mark.campaign) for step in (1, 3, 5, 6))]
+)
+def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch, step):
+    """yolov5 #409: weights, moments, average and counters are bit-equal after a resume."""
+    with monkeypatch.context() as patch:
+        crash_before(step, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+    timeless = [
+        [{**r, "images_per_s": 0, "seconds": 0} for r in log_rows(run)]
+        for run in (tmp_path / "run", whole)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("kind", ["val", "watch"])
+def test_a_crash_between_an_evaluation_and_its_remark_loses_neither(tmp_path, monkeypatch, kind):
+    """Whichever row of the log was the last to be written whole, the other one follows."""
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+    write = JsonLines.write
+
+    def cut(self, row):
+        if row["kind"] == kind and row["step"] > 0:
+            raise CrashError
+        write(self, row)
+
+    run_tiny(data, tmp_path / "whole", "train.epochs=5")
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonLines, "write", cut)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", "train.epochs=5")
+    run_tiny(data, tmp_path / "run", "train.epochs=5", resume=True)
+    rows = [
+        [{**row, "images_per_s": 0, "seconds": 0} for row in log_rows(tmp_path / name)]
+        for name in ("whole", "run")
+    ]
+    assert ("watch", 5) in [(row["kind"], row["step"]) for row in rows[0]]
+    assert "probe/flips" in rows[0][-1]
+    assert rows[0] == rows[1]
+
+
+def test_workers_change_nothing_and_may_change_on_resume(data, whole, tmp_path, monkeypatch):
+    """Begun with two workers and resumed with none, the run is the same to the bit."""
+    with monkeypatch.context() as patch:
+        crash_before(4, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", "data.workers=2")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+
+
+def test_the_numbers_of_a_run_come_from_its_seed(data, whole, tmp_path):
+    """Another seed gives other weights, so that bit equality above means something."""
+    run_tiny(data, tmp_path / "run", "train.seed=43")
+    with pytest.raises(AssertionError):
+        assert_bit_equal(tmp_path / "run", whole)
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, whole, tmp_path, monkeypatch):
+    """The one before is used, the damaged one named and set aside, the end the same."""
+    with monkeypatch.context() as patch:
+        crash_before(7, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run")
+    newest = tmp_path / "run/checkpoints/step_00000006"
+    (newest / "trainer.pt").write_bytes((newest / "trainer.pt").read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"step_00000006.trainer\.pt"):
+        run_tiny(data, tmp_path / "run", resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+    assert (tmp_path / "run/checkpoints/damaged_step_00000006").is_dir()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
+    data, whole, tmp_path, monkeypatch, number, code, after
+):
+    """Nothing that was learnt is lost, and a resume ends where an undisturbed run does."""
+    note = Journal.note
+
+    def interrupted(self, step, *rest):
+        note(self, step, *rest)
+        if step == after:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "note", interrupted)
+        with pytest.raises(Stopped, match=f"after step {after + 1}") as stopped:
+            run_tiny(data, tmp_path / "run")
+    assert stopped.value.exit_code == code
+    assert (tmp_path / f"run/checkpoints/step_{after + 1:08d}").is_dir()
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+
+
+def test_a_finished_run_resumes_to_itself(data, tmp_path):
+    """There is nothing left to do, and nothing is done."""
+    run_tiny(data, tmp_path / "run")
+    before = final_state(tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    after = final_state(tmp_path / "run")
+    assert all(torch.equal(before[k], after[k]) for k in before if torch.is_tensor(before[k]))

@@ -1,0 +1,182 @@
+"""Training by the clock: the budget is kept, over interruptions too."""
+
+import time
+
+import pytest
+import torch
+from fixed_clock import SteadyClock, sides_seen
+from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
+
+from setmatch.config import TrainSettings
+from setmatch.training import trainer as loop
+from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.run_logger import Journal
+from setmatch.training.schedule import make_plan
+from setmatch.training.signals import Stopped
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("clock"), splits=("train", "val"))
+
+
+def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
+    """It takes what time it was given, evaluates at the end, and leaves nothing to resume."""
+    started = time.monotonic()
+    run = run_tiny(data, tmp_path / "run", "train.minutes=0.06")
+    assert 3.6 <= time.monotonic() - started < 30
+    rows = log_rows(run.folder)
+    evaluations = [row["step"] for row in rows if row["kind"] == "val"]
+    assert rows[-1]["step"] == evaluations[-1] == max(row["step"] for row in rows)
+    run_tiny(data, tmp_path / "run", "train.minutes=0.06", resume=True)
+    assert log_rows(run.folder) == rows  # nothing was left to do
+
+
+def test_the_log_says_when(data, tmp_path, monkeypatch):
+    """Every reading and every evaluation has the seconds of training before it, never fewer."""
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
+    seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
+    assert len(seconds) > 2
+    assert seconds == sorted(seconds)
+    assert 0 <= seconds[0] < seconds[-1] < 30
+
+
+def test_a_clock_goes_on_from_what_was_spent():
+    """A resumed run has what is left of its budget, not all of it again."""
+    clock = Clock(5.0)
+    assert clock.spent_s == 5.0
+    clock.start()
+    assert 5.0 <= clock.spent_s < 10.0
+
+
+def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
+    """Time spent before an interruption counts; the learning rate goes on where it was."""
+    note, spent = Journal.note, []
+
+    def interrupted(self, step, spent_s, rates, learned):
+        note(self, step, spent_s, rates, learned)
+        spent.append(spent_s)
+        if spent_s > 2:
+            raise Stopped(15, "for the test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "note", interrupted)
+        with pytest.raises(Stopped):
+            run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1")
+    state = sorted((tmp_path / "run/checkpoints").glob("step_*"))[-1]
+    kept = torch.load(state / "trainer.pt", weights_only=True)["progress"]["spent_s"]
+    assert kept == spent[-2]  # the last step was not saved
+    run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1", resume=True)
+    seconds = [row["seconds"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
+    assert seconds == sorted(seconds)  # none before those of the checkpoint
+    assert kept <= seconds[-1] < 30
+
+
+BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    """Give a run of 47 steps: as the 48th would begin, its twelve seconds are over."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "Clock", SteadyClock)
+        return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
+
+
+def assert_same_run(run, other):
+    """Compare the newest checkpoints, the logs and the best weights, all but the time."""
+    assert_bit_equal(run, other)
+    rows, theirs = ([{**row, "images_per_s": 0} for row in log_rows(r)] for r in (run, other))
+    assert rows == theirs
+    best = "best/model.safetensors"
+    assert (run / best).read_bytes() == (other / best).read_bytes()
+
+
+@pytest.mark.parametrize("step", [7, 36])
+def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
+    data, uninterrupted, tmp_path, monkeypatch, step
+):
+    """Weights, moments, average, losses, evaluations and the best are equal, all but the time."""
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    with monkeypatch.context() as patch:
+        crash_before(step, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *BUDGET)
+    run_tiny(data, tmp_path / "run", *BUDGET, resume=True)
+    assert_same_run(tmp_path / "run", uninterrupted)
+    rows = log_rows(uninterrupted)
+    # The first evaluation takes a step's time, so that the next can be afforded after 8.3 seconds.
+    assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 47]
+
+
+@pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
+def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
+    """Ten of a hundred seconds for 60 images: as long as for the 60 that were learnt from."""
+    plan = make_plan(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
+    assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
+    # A checkpoint is written all the same: no evaluation begins without one.
+    assert plan.saves(14, before_s=9.5, after_s=10.0)
+
+
+def test_no_step_begins_when_the_time_is_over(uninterrupted):
+    """What an evaluation or a slow disk took is not followed by one step more, at a rate of 0."""
+    rows = log_rows(uninterrupted)
+    assert max(row["seconds"] for row in rows if row["kind"] == "train") == 11.75
+
+
+def test_a_run_that_has_no_time_still_takes_a_step(data, tmp_path, monkeypatch):
+    """Or there would be nothing to keep."""
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    run = run_tiny(data, tmp_path / "run", "train.minutes=0.001").folder
+    assert log_rows(run)[-1]["step"] == 1
+    run_tiny(data, tmp_path / "run", "train.minutes=0.001", resume=True)
+    assert log_rows(run)[-1]["step"] == 1
+
+
+FAMILY = (
+    "model.preset=setmatch_n",
+    "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
+    *("data.short_side_px=256", "data.long_side_px=256", "train.micro_batch=4"),
+    *("data.augment=small", "data.augment_after=1"),
+    *("train.minutes=0.033", "train.checkpoint_every=1", "train.schedule=cosine"),
+    *("train.muon_lr=0.01", "train.grown=0.6", "train.weight_decay=0.1", "train.ema_decay=0.9"),
+)
+
+
+def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path, monkeypatch):
+    """Denoising, Muon's moments, pictures that grow and the ramp of the average go on by the clock.
+
+    Seven steps; it ends before the third, as pictures grow, and before the first augmented one.
+    """
+    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    sides = sides_seen(monkeypatch)
+    whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
+    assert sides == [256, 192, 224, 224, 256, 256, 256]
+    with monkeypatch.context() as patch:
+        crash_before(2, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *FAMILY)
+    run_tiny(data, tmp_path / "run", *FAMILY, resume=True)
+    assert_same_run(tmp_path / "run", whole)
+    assert log_rows(whole)[-1]["step"] == 7
+
+
+@pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
+def test_only_a_run_by_the_clock_chooses_its_threads(data, tmp_path, monkeypatch, length, chosen):
+    """One counted in epochs keeps torch's number, so that it repeats to the last bit."""
+    used, note = set(), Journal.note
+
+    def noted(self, *arguments):
+        used.add(torch.get_num_threads())
+        note(self, *arguments)
+
+    monkeypatch.setattr(Journal, "note", noted)
+    monkeypatch.setattr(loop, "fastest_threads", lambda most: 1)
+    torch.set_num_threads(2)
+    try:
+        run_tiny(data, tmp_path / "run", length)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert used == {chosen}

@@ -1,0 +1,133 @@
+"""A baseline goes through the same loop: its losses fall, it resumes, it is evaluated."""
+
+import copy
+
+import pytest
+import torch
+from tiny_runs import (
+    CrashError,
+    assert_bit_equal,
+    crash_before,
+    log_rows,
+    run_tiny,
+    tiny_baseline,
+    write_data,
+)
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+import setmatch
+from setmatch.losses.criterion import Normaliser
+from setmatch.models.torchvision.model import own_losses, sizes_of
+from setmatch.structures.batch import Batch, Target
+
+BASELINE = ("model.preset=tiny_baseline", "model.arguments={}")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Give a run of 8 steps that nothing interrupted."""
+    return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BASELINE).folder
+
+
+def pictures():
+    """Two pictures of different sizes, neither a multiple of what the network wants."""
+    torch.manual_seed(1)
+    return [torch.rand(3, 60, 96), torch.rand(3, 90, 64)]
+
+
+def targets():
+    """Objects for two pictures, the second empty; binary fractions, so that pixels are exact."""
+    boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.25, 0.25, 0.25, 0.25]])
+    return [Target(torch.tensor([0, 1]), boxes), Target(torch.zeros(0).long(), boxes[:0])]
+
+
+def model_of():
+    """The tiny baseline for two classes."""
+    torch.manual_seed(0)
+    return tiny_baseline(2)
+
+
+def test_losses_are_torchvision_s_own():
+    """The same four losses as torchvision computes where its own transform makes the batch."""
+    ours = model_of().train()
+    theirs = copy.deepcopy(ours.network)
+    theirs.transform = GeneralizedRCNNTransform(
+        60, 96, [0.0] * 3, [1.0] * 3, size_divisible=8, _skip_resize=True
+    )
+    batch = Batch.from_images(pictures())
+    assert sizes_of(batch) == [(60, 96), (90, 64)]
+    wanted = [
+        {
+            "boxes": torch.tensor([[24.0, 15, 72, 45], [12, 7.5, 36, 22.5]]),
+            "labels": torch.tensor([1, 2]),
+        },
+        {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+    ]
+    images, seen = pictures(), targets()
+    torch.manual_seed(2)
+    losses = ours(batch, seen)
+    torch.manual_seed(2)
+    expected = theirs(images, wanted)
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        assert torch.allclose(loss, expected[name], rtol=1e-5), name
+
+
+def test_shares_of_a_window_add_up_to_its_mean():
+    """Losses that are means over images weigh by how many of the window's images they saw."""
+    window = Normaliser.of(targets() + targets()[:1], 100)
+    first = own_losses({"loss_a": torch.tensor(3.0)}, targets(), window)
+    second = own_losses({"loss_a": torch.tensor(6.0)}, targets()[:1], window)
+    assert float(first.total + second.total) == pytest.approx((3 + 3 + 6) / 3)
+    assert first.terms.keys() == {"loss", "a"}
+
+
+def test_every_parameter_learns_from_pictures_without_objects():
+    """No process waits for a gradient that never comes."""
+    model = model_of().train()
+    empty = [targets()[1]] * 2
+    objective = model.objective(lambda scoring: pytest.fail("a baseline matches no sets"))
+    batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
+    objective(model(batch, empty), empty, Normaliser.of(empty, 1)).total.backward()
+    groups = model.parameter_groups()
+    assert all(p.grad is not None for group in groups.values() for p in group)
+    assert groups["backbone"]
+    assert groups["rest"]
+
+
+def test_a_box_without_area_does_not_end_the_run():
+    """torchvision refuses such boxes by an assertion; the least size that it takes is given."""
+    thin = [Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1e-9, 0.2]]))]
+    losses = model_of().train()(Batch.from_images(pictures()[:1]), thin)
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_the_losses_fall(data, tmp_path):
+    """Some steps of the ordinary loop, and the log has the baseline's own terms."""
+    run_tiny(data, tmp_path / "run", *BASELINE, "train.epochs=6", "train.lr=1e-2")
+    rows = [row for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
+    assert {"loss", "classifier", "box_reg", "objectness", "rpn_box_reg"} <= rows[0].keys()
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_a_crash_changes_nothing(data, whole, tmp_path, monkeypatch, step):
+    """Resumed in mid-epoch it ends bit-equal to its twin, the sampling of boxes included."""
+    with monkeypatch.context() as patch:
+        crash_before(step, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *BASELINE)
+    run_tiny(data, tmp_path / "run", *BASELINE, resume=True)
+    assert_bit_equal(tmp_path / "run", whole)
+
+
+def test_evaluate_and_predict_take_it(tmp_path):
+    """COCO numbers, best weights and answers in pixels come as from any model."""
+    folder = write_data(tmp_path / "data", splits=("train", "val"))
+    run = run_tiny(folder, tmp_path / "run", *BASELINE, "train.epochs=2")
+    assert 0 <= run.best["AP"] <= 1
+    report = setmatch.evaluation(run.model, folder, workers=0)
+    assert pytest.approx(run.best["AP"]) == report.AP
+    found = setmatch.inference.predict(run.model, folder / "images" / "val_1.png")
+    assert len(found) <= 6
+    assert found.size_px == (64, 64)

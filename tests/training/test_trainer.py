@@ -1,0 +1,310 @@
+"""What a run leaves behind, and what it refuses."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import tiny_runs
+import torch
+from tiny_runs import RECIPE, CrashError, final_state, log_rows, run_tiny
+
+from setmatch.config import ModelSettings, load_recipe
+from setmatch.data.audit.preflight import DataCheck
+from setmatch.data.open import open_dataset
+from setmatch.errors import ConfigError, DataError, TrainingError
+from setmatch.training import trainer as loop
+from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.resolve_recipe import choose_recipe
+from setmatch.training.setup import arguments_of
+from setmatch.training.train import train
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Give a run of 8 steps that nothing interrupted."""
+    return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+def test_a_run_in_the_folder_is_never_overwritten(data, whole):
+    """Without --resume a folder with checkpoints is refused, and says what to do."""
+    with pytest.raises(ConfigError, match="--resume"):
+        run_tiny(data, whole)
+
+
+def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
+    """Old and new value are named; allowed changes take effect."""
+    run_tiny(data, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"recipe\.train\.lr was 0\.001 and is 0\.1"):
+        run_tiny(data, tmp_path / "run", "train.lr=0.1", resume=True)
+    run_tiny(data, tmp_path / "run", "train.epochs=4", resume=True, allow_changes=True)
+    assert log_rows(tmp_path / "run")[-1]["step"] == 10
+
+
+@pytest.mark.parametrize("change", ["order", "one more", "model.arguments.dim=8", "model.preset"])
+def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, change):
+    """Slots of the old names would learn the new ones' objects, and the old model go on unseen."""
+    tree = json.loads(data.read_text())
+    tree["categories"] = {
+        "order": [{"id": 3, "name": "other"}, {"id": 7, "name": "square"}],
+        "one more": [*tree["categories"], {"id": 9, "name": "third"}],
+    }.get(change, tree["categories"])
+    other = tmp_path / "annotations/train.json"
+    other.parent.mkdir()
+    other.write_text(json.dumps(tree))
+    (tmp_path / "images").symlink_to(data.parents[1] / "images")
+    changes = {"order": (), "one more": (), "model.preset": ("model.preset=tiny_norm",)}
+    overrides = changes.get(change, (change,))
+    before = newest_good(whole)
+    with pytest.raises(ConfigError, match=f"no run changes its model .*--weights {whole}"):
+        run_tiny(other, whole, *overrides, resume=True, allow_changes=True)
+    assert newest_good(whole) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_best_of_a_run_without_checkpoints_is_not_taken_for_anothers(data, tmp_path, resume):
+    """Whoever removed them to save room keeps the weights, and is told how to start from them."""
+    run_tiny(data, tmp_path / "run")
+    (tmp_path / "run/best").mkdir(exist_ok=True)
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    with pytest.raises(ConfigError, match="no checkpoint to go on from; name another folder"):
+        run_tiny(data, tmp_path / "run", resume=resume)
+
+
+def test_changed_data_is_refused(data, tmp_path):
+    """A run does not go on with other images."""
+    run_tiny(data, tmp_path / "run")
+    other = tiny_runs.write_data(tmp_path / "other", images=12) / "annotations/train.json"
+    with pytest.raises(ConfigError, match=r"data\.images was 10 and is 12"):
+        run_tiny(other, tmp_path / "run", resume=True)
+
+
+def test_a_resumed_run_knows_its_recipe(data, tmp_path):
+    """Nothing of the recipe has to be said again."""
+    run_tiny(data, tmp_path / "run")
+    train(data, out=tmp_path / "run", resume=True, device="cpu")
+    assert load_recipe(tmp_path / "run/recipe.yaml") == load_recipe(RECIPE)
+
+
+def test_without_a_validation_split_the_newest_is_the_result(data, whole, capsys, tmp_path):
+    """It is said that nothing is evaluated, and the model is there nevertheless."""
+    run = run_tiny(data, tmp_path / "run")
+    assert "no validation split" in capsys.readouterr().err
+    assert run.best is None
+    answers = load_answers(tmp_path / "run")
+    assert all(torch.equal(value, answers[name]) for name, value in run.model.state_dict().items())
+
+
+def load_answers(run):
+    state = final_state(run)
+    return {k.removeprefix("answers."): v for k, v in state.items() if k.startswith("answers.")}
+
+
+def test_every_evaluation_is_logged_and_the_best_is_kept(tmp_path):
+    """An evaluation an epoch, in both logs; RUN/best has its numbers and loads as a model."""
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+    run = run_tiny(data, tmp_path / "run")
+    val = [row for row in log_rows(run.folder) if row["kind"] == "val"]
+    assert [row["epoch"] for row in val] == [1, 2, 3]
+    assert run.best["AP"] == max(row["AP"] for row in val)
+    assert set(run.best["per_class"]) == {"square", "other"}
+    assert run.model.card.categories.ids == (3, 7)
+    assert run.model.card.preprocessing.short_side_px == 64
+    with (run.folder / "log.csv").open(newline="") as file:
+        assert [row["kind"] for row in csv.DictReader(file)] == [
+            r["kind"] for r in log_rows(run.folder)
+        ]
+
+
+def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path, monkeypatch):
+    """Killed between checkpoint and evaluation, the run evaluates first when it resumes."""
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+
+    def cut(*_, **__):
+        raise CrashError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", cut)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "val"] == [3, 5, 8]
+
+
+def test_one_bad_image_is_named_and_spoils_nothing(tmp_path, capsys):
+    """Steps with it are skipped and counted; weights, statistics and average stay finite."""
+    data = tiny_runs.write_data(tmp_path / "data", white=(4,)) / "annotations/train.json"
+    sizes = ("train.batch_size=2", "train.micro_batch=1")
+    run = run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", *sizes)
+    said = capsys.readouterr().err
+    assert [image for image in range(10) if f"train_{image}.png" in said] == [4]
+    assert log_rows(run.folder)[-1]["nonfinite"] == 3
+    for name, value in final_state(run.folder).items():
+        assert not torch.is_tensor(value) or value.isfinite().all(), name
+    steps = {k: v for k, v in final_state(run.folder).items() if k.endswith(".step")}
+    assert {value.item() for value in steps.values()} == {12.0}
+
+
+def test_a_run_that_learns_nothing_stops_with_advice(tmp_path):
+    """After nonfinite_limit bad steps in a row the error says what to try and what to look at."""
+    data = tiny_runs.write_data(tmp_path / "data", white=range(10)) / "annotations/train.json"
+    with pytest.raises(TrainingError, match=r"train\.lr.*float32") as error:
+        run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", "train.nonfinite_limit=2")
+    assert "train_" in str(error.value)
+
+
+def test_a_place_that_cannot_be_written_is_named_before_training(data, tmp_path):
+    """A file where the run should be, and a folder nobody may write to."""
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        run_tiny(data, tmp_path / "file")
+    with pytest.raises(ConfigError, match="/proc/run: cannot be written"):
+        run_tiny(data, "/proc/run")
+
+
+def test_mistakes_leave_no_folder_behind(data, tmp_path):
+    """Wrong data, a wrong setting or batch sizes that do not fit: nothing is half-written."""
+    with pytest.raises(DataError):
+        run_tiny(tmp_path / "nothing", tmp_path / "run")
+    with pytest.raises(ConfigError):
+        run_tiny(data, tmp_path / "run", "train.lrr=1")
+    with pytest.raises(ConfigError, match="batch_size"):
+        run_tiny(data, tmp_path / "run", "train.batch_size=5")
+    with pytest.raises(ConfigError, match="no GPU"):
+        train(data, out=tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
+    """Not after the first epoch."""
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+    tree = json.loads((data / "annotations/val.json").read_text())
+    for category in tree["categories"]:
+        category["name"] += " too"
+    (data / "annotations/val.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="no class in common"):
+        run_tiny(data, tmp_path / "run")
+
+
+def test_the_data_say_how_many_queries_they_need(tmp_path):
+    """Unless the recipe says it, or does not leave it to them."""
+    training = open_dataset(tiny_runs.write_data(tmp_path / "data"), "train")
+    asked = ModelSettings(queries_by_data=True)
+    assert arguments_of(asked, training) == {"num_queries": 30}
+    told = ModelSettings(arguments={"num_queries": 7}, queries_by_data=True)
+    assert arguments_of(told, training) == {"num_queries": 7}
+    assert arguments_of(ModelSettings(), training) == {}
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):
+    """One in a hundred stops no training: it is named once, and stands in the data's report."""
+    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.3)
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+    picture = sorted(data.rglob("train*.png"))[0]
+    picture.write_bytes(picture.read_bytes()[:100])
+    run_tiny(data, tmp_path / "run")
+    assert capsys.readouterr().err.count(picture.name) == 1
+    report = json.loads((tmp_path / "run/data_report.json").read_text())
+    (finding,) = [found for found in report["findings"] if picture.name in found["value"]]
+    assert finding["done"] == "left out of training"
+    with pytest.raises(DataError, match=picture.name):
+        run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
+
+
+def reported(run, name):
+    """Return the findings of a run's report about a file."""
+    report = json.loads((run / "data_report.json").read_text())
+    return [found for found in report["findings"] if name in found["value"]]
+
+
+def test_a_validation_picture_that_cannot_be_read_is_unanswered(tmp_path, capsys):
+    """It is said before the first step, once, and every evaluation goes on; two are refused then.
+
+    Damage in the middle of a file shows only when it is decoded, and is said at that time.
+    """
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+    first, second = sorted(data.rglob("val*.png"))[:2]
+    whole = first.read_bytes()
+    for run, damaged in (("early", whole[:100]), ("late", whole[:60] + b"??" + whole[62:])):
+        first.write_bytes(damaged)
+        run_tiny(data, tmp_path / run)
+        assert capsys.readouterr().err.count(first.name) == 1
+        (finding,) = reported(tmp_path / run, first.name)
+        assert finding["value"].startswith("unanswered, so that its objects count as missed")
+        assert "AP" in log_rows(tmp_path / run)[-1]
+    first.write_bytes(b"")
+    with pytest.raises(DataError, match=first.name):
+        run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
+    second.write_bytes(b"")
+    with pytest.raises(DataError, match=r"2 unreadable of \d+ images to evaluate on"):
+        run_tiny(data, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
+def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
+    """What was learnt until then is saved, and the run goes on with that evaluation."""
+    data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
+
+    def fail(*given, **wanted):
+        raise DataError("val: damaged in the meantime")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate", fail)
+        with pytest.raises(DataError, match="in the meantime"):
+            run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000")
+    said = capsys.readouterr().err
+    step = newest_good(tmp_path / "run").step
+    assert step > 0
+    assert f"step {step} is saved: mend the data, and go on with --resume" in said
+    run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
+    rows = log_rows(tmp_path / "run")
+    assert next(row["step"] for row in rows if row["kind"] == "val") == step
+
+
+def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monkeypatch):
+    """On a full disk the checkpoint that came before it is whole, and the run goes on from it."""
+    write = DataCheck.write
+
+    def full(self, path, while_training=None):
+        if while_training is not None:
+            raise OSError(28, "No space left on device")
+        write(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DataCheck, "write", full)
+        with pytest.raises(TrainingError, match=r"data_report\.json: cannot be written \(No space"):
+            run_tiny(data, tmp_path / "run")
+    run_tiny(data, tmp_path / "run", resume=True)
+    assert "while_training" in json.loads((tmp_path / "run/data_report.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("asked", "preset"),
+    [
+        ({}, "setmatch_n"),
+        ({"weights": "detr_r50"}, "detr_r50"),
+        ({"weights": "bloodcells_n"}, "setmatch_n"),
+        ({"weights": "none"}, "setmatch_n"),
+        ({"weights": "imagenet"}, "detr_r50"),
+        ({"model": "detr_r50_dc5"}, "detr_r50_dc5"),
+        ({"overrides": ["model.preset=detr_nano"]}, "detr_nano"),
+        ({"recipe": "finetune"}, "detr_r50"),
+        ({"task": "instance"}, "setmatch_n_panoptic"),
+        ({"task": "panoptic", "model": "detr_r101_panoptic"}, "detr_r101_panoptic"),
+    ],
+)
+def test_a_run_that_names_nothing_needs_no_download(asked, preset):
+    """A run is of the model that its weights are of; without any, of the family's smallest."""
+    settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
+    assert choose_recipe(**settings, checkpoint=None).model.preset == preset
+
+
+def test_weights_that_know_another_size_are_said(data, whole, tmp_path, capsys):
+    """Published rates on pictures of twice the size undo what was learnt; nobody would see why."""
+    again = {"model": None, "recipe": RECIPE, "weights": whole, "device": "cpu"}
+    train(data, **again, out=tmp_path / "same", overrides=["train.epochs=1"])
+    assert "learnt from short sides" not in capsys.readouterr().err
+    larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
+    train(data, **again, out=tmp_path / "larger", overrides=larger)
+    said = capsys.readouterr().err
+    assert "learnt from short sides of 64 px and are now shown 128" in said
