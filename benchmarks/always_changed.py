@@ -13,7 +13,7 @@ import torch
 from torchvision.transforms import v2
 
 from setmatch.cli import main
-from setmatch.data.loader import Seen, _TrainingSamples
+from setmatch.data.loader import AugmentationStats, _TrainingSamples
 from setmatch.data.sampler import Place
 from setmatch.data.transforms import Augmentation
 from setmatch.structures.batch import Target
@@ -32,7 +32,7 @@ def always(usual: Augmentation) -> Augmentation:
 
 def seen_often(
     self: _TrainingSamples, place: Place, problems: list[str]
-) -> tuple[torch.Tensor, Target, int, Seen] | None:
+) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
     """Return a sample, always changed from the epoch OFTEN on."""
     usual = self._transform
     assert isinstance(usual, Augmentation), "every transform for training is one"

@@ -21,8 +21,8 @@ from setmatch.losses.classification import Softmax
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.matcher import match
 from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Predictions, Stream
-from timing import publish, side_by_side
+from setmatch.structures.outputs import PredictionGroup, Predictions
+from timing import publish, time_interleaved
 
 LAYERS, IMAGES, QUERIES, CLASSES, TARGETS = 6, 16, 100, 91, 330
 
@@ -50,11 +50,11 @@ def reference_loss(logits: Tensor, cxcywh: Tensor, targets: Sequence[Target]) ->
     query = torch.cat([torch.as_tensor(q) for q, _ in pairs])
     labels = torch.cat([t.classes[j] for t, (_, j) in zip(targets, pairs, strict=True)])
     owed = torch.cat([t.cxcywh[j] for t, (_, j) in zip(targets, pairs, strict=True)])
-    slots = torch.full(logits.shape[:2], CLASSES)
-    slots[image, query] = labels
+    class_indices = torch.full(logits.shape[:2], CLASSES)
+    class_indices[image, query] = labels
     weight = torch.ones(CLASSES + 1)
     weight[-1] = 0.1
-    entropy = F.cross_entropy(logits.transpose(1, 2), slots, weight)
+    entropy = F.cross_entropy(logits.transpose(1, 2), class_indices, weight)
     found = cxcywh[image, query]
     distance = F.l1_loss(found, owed, reduction="none").sum() / len(owed)
     overlap = generalized_box_iou(
@@ -62,8 +62,8 @@ def reference_loss(logits: Tensor, cxcywh: Tensor, targets: Sequence[Target]) ->
     ).diag()
     with torch.no_grad():  # the published criterion logs these two
         _ = 100 - 100 * (logits[image, query].argmax(-1) == labels).float().mean()
-        answering = (logits.argmax(-1) != CLASSES).sum(1)
-        _ = (answering - torch.tensor([len(t) for t in targets])).abs().float().mean()
+        inference_mode = (logits.argmax(-1) != CLASSES).sum(1)
+        _ = (inference_mode - torch.tensor([len(t) for t in targets])).abs().float().mean()
     return entropy + 5 * distance + 2 * (1 - overlap).sum() / len(owed)
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     criterion = Criterion(Softmax(), MatchCosts(), LossWeights())
 
     def ours() -> Tensor:
-        stream = Stream("main", Predictions(logits, raw.sigmoid()))
+        stream = PredictionGroup("main", Predictions(logits, raw.sigmoid()))
         return criterion([stream], targets).total
 
     def published() -> Tensor:
@@ -103,7 +103,7 @@ def main() -> None:
         )
     )
     gradient = [torch.autograd.grad(loss(), logits)[0] for loss in (ours, published)]
-    seconds = side_by_side({"ours": ours, "published": published}, options.rounds, warmup=3)
+    seconds = time_interleaved({"ours": ours, "published": published}, options.rounds, warmup=3)
     publish(
         f"criterion: {LAYERS} layers, {IMAGES} images, {TARGETS} targets",
         {

@@ -24,7 +24,7 @@ from setmatch.data.image_paths import find_images
 from setmatch.data.transforms import Transform, training_transform
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 SIZES = range(480, 801, 32)
 BATCH = 2
@@ -48,7 +48,7 @@ def main() -> None:
             "setmatch": partial(ours, paths, boxes, transform),
             "published": partial(reference, paths, boxes, theirs),
         }
-        seconds = side_by_side(ways, options.rounds)
+        seconds = time_interleaved(ways, options.rounds)
         ratio = round(seconds["published"] / seconds["setmatch"], 2)
         results[augment] = {"ratio": ratio}
     publish("Training data pipeline, images a second on one core", results, options.json)

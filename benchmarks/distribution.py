@@ -13,17 +13,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
 from setmatch.losses.matcher import match
-from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.heads import BoxStep
+from setmatch.models.layers.heads import BoxRefinementHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment, Stream
+from setmatch.structures.outputs import Assignment, PredictionGroup
 from without import layers_of, logits_of, recomposed
 
 INNER = 15  # offsets on either side of zero, dense around it, up to half a box
@@ -82,7 +82,7 @@ class Said:
 
     sides: Float[Tensor, "L B Q 4 N"]
     start: Float[Tensor, "B Q 4"]  # fractions of the canvas, of which an image covers `extent`
-    extent: Float[Tensor, "B 2"]
+    valid_ratio: Float[Tensor, "B 2"]
 
 
 class DistributionDecoder(RefiningDecoder):
@@ -92,7 +92,7 @@ class DistributionDecoder(RefiningDecoder):
 
     def __init__(self, layers: list[Any], dim: int, logits: int) -> None:
         super().__init__(layers, dim, logits)
-        self.box_steps = nn.ModuleList([BoxStep(dim)])
+        self.box_steps = nn.ModuleList([BoxRefinementHead(dim)])
         self.sides = nn.ModuleList(Sides(dim) for _ in layers)
 
     def forward(
@@ -100,7 +100,7 @@ class DistributionDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: Peers,
+        peers: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return all logits and boxes, in fractions of the canvas, and the last content."""
         logits: list[Tensor] = []
@@ -121,7 +121,7 @@ class DistributionDecoder(RefiningDecoder):
             boxes.append(moved(start, said[-1]))
             cxcywh = boxes[-1].detach()
         if self.training:
-            self.said = Said(torch.stack(said), start, memory.extent)
+            self.said = Said(torch.stack(said), start, memory.valid_ratio)
         return torch.stack(logits), torch.stack(boxes), content
 
     def take(self) -> Said:
@@ -139,7 +139,10 @@ class FineGrained:
     decoder: DistributionDecoder
 
     def __call__(
-        self, streams: tuple[Stream, ...], targets: tuple[Target, ...], normaliser: Normaliser
+        self,
+        streams: tuple[PredictionGroup, ...],
+        targets: tuple[Target, ...],
+        normaliser: LossNormalizer,
     ) -> Losses:
         """Return the losses, whose total has the distributions' share."""
         losses = self.criterion(streams, targets, normaliser)
@@ -151,7 +154,7 @@ class FineGrained:
             (denoising, said.sides[:, :, :spoilt], said.start[:, :spoilt]),
         )
         shares = [
-            self._share(stream, sides, start, said.extent, targets)
+            self._share(stream, sides, start, said.valid_ratio, targets)
             / normaliser.times(stream.repeats).boxes.clamp(min=1)
             for stream, sides, start in parts
         ]
@@ -159,10 +162,10 @@ class FineGrained:
 
     def _share(
         self,
-        stream: Stream,
+        stream: PredictionGroup,
         sides: Float[Tensor, "L B Q 4 N"],
         start: Float[Tensor, "B Q 4"],
-        extent: Float[Tensor, "B 2"],
+        valid_ratio: Float[Tensor, "B 2"],
         targets: tuple[Target, ...],
     ) -> Float[Tensor, ""]:
         logits, cxcywh = stream.predictions.logits[1:], stream.predictions.cxcywh[1:]
@@ -170,11 +173,11 @@ class FineGrained:
         assignments = (
             [stream.assignment] * len(sides)
             if stream.assignment is not None
-            else match(logits, cxcywh, targets, criterion.scoring, criterion.costs)
+            else match(logits, cxcywh, targets, criterion.class_loss, criterion.costs)
         )
         return torch.stack(
             [
-                _surprise(pairs, layer, start, found, boxes, extent)
+                _surprise(pairs, layer, start, found, boxes, valid_ratio)
                 for pairs, layer, found in zip(assignments, sides, cxcywh, strict=True)
             ]
         ).sum()
@@ -186,31 +189,31 @@ def _surprise(
     start: Float[Tensor, "B Q 4"],
     found: Float[Tensor, "B Q 4"],
     boxes: Float[Tensor, "T 4"],
-    extent: Float[Tensor, "B 2"],
+    valid_ratio: Float[Tensor, "B 2"],
 ) -> Float[Tensor, ""]:
     """Return the cross-entropies of one layer, each weighing what its box overlaps its target."""
     place, target = (pairs.image, pairs.query), boxes[pairs.target]
-    on_canvas = target * extent[pairs.image].repeat(1, 2)
+    on_canvas = target * valid_ratio[pairs.image].repeat(1, 2)
     answer = cxcywh_to_xyxy(found[place].detach())
     weight = intersection_over_union(answer, cxcywh_to_xyxy(target))
     surprise = -(owed(start[place], on_canvas) * sides[place].log_softmax(-1)).sum((1, 2))
     return (weight * surprise).sum()
 
 
-class FineGrainedDetector(MultiScaleDetector):
+class FineGrainedDetector(SetMatchDetector):
     """The family, with the loss of its distributions."""
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss with the loss of the distributions."""
-        return FineGrained(set_loss(self.scoring), cast(DistributionDecoder, self.decoder))
+        return FineGrained(set_loss(self.class_loss), cast(DistributionDecoder, self.decoder))
 
 
-def distributions(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def distributions(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let a detector read its boxes from distributions."""
     detector.decoder = DistributionDecoder(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 
-def fine_grained(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def fine_grained(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """The same, and let the distributions learn from a loss of their own."""
     return recomposed(distributions(detector, shape), FineGrainedDetector)

@@ -10,17 +10,17 @@ import sys
 import numpy as np
 
 from setmatch.cli import main
-from setmatch.training.schedule import Plan
+from setmatch.training.schedule import Schedule
 
-growing = Plan.share_of_sides
+growing = Schedule.resolution_scale
 
 
-def drawn(self: Plan, step: int, spent_s: float = 0.0) -> float:
+def drawn(self: Schedule, step: int, spent_s: float = 0.0) -> float:
     """Return a share of sides between the growing one and 1."""
     least = growing(self, step, spent_s)
     return least + (1 - least) * np.random.default_rng([self.settings.seed, step]).random()
 
 
 if __name__ == "__main__":
-    Plan.share_of_sides = drawn  # type: ignore[method-assign]
+    Schedule.resolution_scale = drawn  # type: ignore[method-assign]
     sys.exit(main())

@@ -18,7 +18,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results, average_precision
 from setmatch.structures.metadata import Categories
 from timing import publish
@@ -28,7 +28,7 @@ PER_IMAGE = 100
 BOXES_PER_IMAGE = 7.2
 
 
-def made(images: int, seed: int = 0) -> tuple[Index, Results]:
+def made(images: int, seed: int = 0) -> tuple[DetectionDataset, Results]:
     """Boxes of all sizes, and for each image detections of which two thirds are near a box."""
     random = np.random.default_rng(seed)
     counts = random.poisson(BOXES_PER_IMAGE, images)
@@ -37,7 +37,7 @@ def made(images: int, seed: int = 0) -> tuple[Index, Results]:
     boxes = np.column_stack(
         [random.uniform(0, 400, (truths, 2)), np.exp(random.uniform(1.6, 5.5, (truths, 2)))]
     )
-    index = Index(
+    index = DetectionDataset(
         source=Path("made"),
         images=Path(),
         categories=Categories(tuple(range(1, 81)), tuple(f"class {i}" for i in range(CLASSES))),
@@ -48,7 +48,7 @@ def made(images: int, seed: int = 0) -> tuple[Index, Results]:
         offsets=offsets,
         xywh_px=boxes,
         area_px=boxes[:, 2] * boxes[:, 3] * random.uniform(0.5, 1, truths),
-        slots=random.integers(0, CLASSES, truths).astype(np.int32),
+        class_indices=random.integers(0, CLASSES, truths).astype(np.int32),
         crowd=random.random(truths) < 0.01,
         annotation_ids=np.arange(1, truths + 1),
     )
@@ -61,20 +61,20 @@ def made(images: int, seed: int = 0) -> tuple[Index, Results]:
     found = boxes[near] + error
     found[:, 2:] = np.abs(found[:, 2:]) + 1
     right = aimed & (random.random(count) < 0.8)
-    slots = np.where(right, index.slots[near], random.integers(0, CLASSES, count))
+    class_indices = np.where(right, index.class_indices[near], random.integers(0, CLASSES, count))
     overlap = np.exp(-4 * np.abs(error).sum(1) / boxes[near][:, 2:].sum(1))
     scores = (0.7 * right * overlap + 0.3 * random.random(count)).astype(np.float32)
-    return index, Results(index.image_ids[image], slots, found, scores.astype(np.float64))
+    return index, Results(index.image_ids[image], class_indices, found, scores.astype(np.float64))
 
 
-def pycocotools(index: Index, results: Results) -> list[float]:
+def pycocotools(index: DetectionDataset, results: Results) -> list[float]:
     """The twelve numbers by the quickest way that pycocotools offers from arrays."""
     image_ids = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
     ids = np.array(index.categories.ids)
     columns: tuple[Any, ...] = (
         index.annotation_ids.tolist(),
         image_ids,
-        ids[index.slots].tolist(),
+        ids[index.class_indices].tolist(),
         index.xywh_px.tolist(),
         index.area_px.tolist(),
         index.crowd.astype(int).tolist(),
@@ -92,7 +92,7 @@ def pycocotools(index: Index, results: Results) -> list[float]:
         truth.createIndex()
         found = truth.loadRes(
             np.column_stack(
-                [results.image_ids, results.xywh_px, results.scores, ids[results.slots]]
+                [results.image_ids, results.xywh_px, results.scores, ids[results.class_indices]]
             )
         )
         evaluation = COCOeval(truth, found, "bbox")
@@ -116,7 +116,7 @@ def measure(images: int, repeats: int) -> dict[str, Any]:
     our_s = float(np.median(times))
     return {
         "images": images,
-        "boxes": len(index.slots),
+        "boxes": len(index.class_indices),
         "detections": len(results),
         "ours_s": round(our_s, 3),
         "pycocotools_s": round(their_s, 3),

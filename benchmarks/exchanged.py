@@ -12,7 +12,7 @@ from one_to_many import many_beside, many_in_encoder
 from setmatch.models.detector import Detector
 from setmatch.models.registry import MODELS
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.models.setmatch.presets import setmatch_n
 from without import (
     crowded,
@@ -24,7 +24,7 @@ from without import (
     unrelated,
 )
 
-Exchange = Callable[[MultiScaleDetector, MultiScaleShape], MultiScaleDetector]
+Exchange = Callable[[SetMatchDetector, MultiScaleShape], SetMatchDetector]
 EXCHANGES: dict[str, Exchange] = {
     f"setmatch_n_{exchange.__name__}": exchange
     for exchange in (
@@ -44,7 +44,7 @@ def register() -> None:
 def _preset(exchange: Exchange, default: MultiScaleShape) -> Callable[..., Detector]:
     def preset(num_classes: int, shape: MultiScaleShape = default) -> Detector:
         detector = setmatch_n(num_classes, shape)
-        assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
+        assert isinstance(detector, SetMatchDetector), "the family is of one kind"
         return exchange(detector, shape)
 
     return preset

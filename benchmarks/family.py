@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.evaluation.compare.profiling import multiply_adds
-from setmatch.inference.engines.eager import answering
+from setmatch.evaluation.compare.profiling import count_macs
+from setmatch.inference.engines.eager import inference_mode
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
-from setmatch.training.optim.ema import Average
+from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 PEER = "detr_r50"
 TRUNKS = {"setmatch_timm": {"trunk": "resnet10t"}}
@@ -32,18 +32,18 @@ SIDE_PX, BOXES, CLASSES, IMAGES = 640, 10, 80, 2
 
 
 def asking(model: Detector, batch: Batch) -> Callable[[], object]:
-    def ask() -> None:
-        with answering(model):
+    def infer() -> None:
+        with inference_mode(model):
             model(batch)
 
-    return ask
+    return infer
 
 
 def learning(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[], object]:
     model.train()
-    criterion = Criterion(model.scoring, MatchCosts(), LossWeights())
+    criterion = Criterion(model.class_loss, MatchCosts(), LossWeights())
     optimizer = build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4))
-    average = Average(model, decay=0.998)
+    average = EMA(model, decay=0.998)
 
     def step() -> None:
         criterion(model(batch, targets), targets).total.backward()  # type: ignore[no-untyped-call]
@@ -57,13 +57,13 @@ def targets_of(images: int) -> list[Target]:
     random = torch.Generator().manual_seed(1)
     size = 0.05 + 0.3 * torch.rand(images, BOXES, 2, generator=random)
     centre = size / 2 + (1 - size) * torch.rand(images, BOXES, 2, generator=random)
-    slots = torch.randint(0, CLASSES, (images, BOXES), generator=random)
+    class_indices = torch.randint(0, CLASSES, (images, BOXES), generator=random)
     boxes = torch.cat([centre, size], -1)
-    return [Target(*pair) for pair in zip(slots, boxes, strict=True)]
+    return [Target(*pair) for pair in zip(class_indices, boxes, strict=True)]
 
 
-def times_as_fast(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    seconds = side_by_side(contestants, rounds)
+def speedup(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    seconds = time_interleaved(contestants, rounds)
     return {name: round(seconds[PEER] / taken, 2) for name, taken in seconds.items()}
 
 
@@ -75,9 +75,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
-    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
+    names = Categories(
+        tuple(range(CLASSES)), tuple(f"c{class_index}" for class_index in range(CLASSES))
+    )
     models = {
-        name: build(Card(name, TRUNKS.get(name, {}), names)).to(memory_format=torch.channels_last)
+        name: build(ModelCard(name, TRUNKS.get(name, {}), names)).to(
+            memory_format=torch.channels_last
+        )
         for name in (PEER, *FAMILY, *WITH_MASKS)
     }
     pictures = torch.randn(IMAGES, 3, SIDE_PX, SIDE_PX)
@@ -86,16 +90,16 @@ def main() -> None:
     results: dict[str, object] = {
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
     }
-    gflops = {name: multiply_adds(model.eval(), one) / 1e9 for name, model in models.items()}
-    results["gflops"] = {name: round(count, 2) for name, count in gflops.items()}
+    gmacs = {name: count_macs(model.eval(), one) / 1e9 for name, model in models.items()}
+    results["gflops"] = {name: round(count, 2) for name, count in gmacs.items()}
     for threads in options.threads:
         torch.set_num_threads(threads)
         asked = {name: asking(model, one) for name, model in models.items()}
-        results[f"answers_times_as_fast_{threads}_threads"] = times_as_fast(asked, options.rounds)
+        results[f"answers_times_as_fast_{threads}_threads"] = speedup(asked, options.rounds)
     taught = {name: learning(models[name], some, targets) for name in (PEER, *FAMILY)}
     for threads in options.threads:
         torch.set_num_threads(threads)
-        learnt = times_as_fast(taught, max(options.rounds // 2, 1))
+        learnt = speedup(taught, max(options.rounds // 2, 1))
         results[f"learns_times_as_fast_{threads}_threads"] = learnt
     torch.set_num_threads(1)
     results["beside"] = options.beside

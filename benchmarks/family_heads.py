@@ -22,13 +22,13 @@ import setmatch as sm
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.demo import SEED, SETTINGS, SIZE_PX
 from setmatch.models.detector import Detector
-from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.registry import MODELS
 from setmatch.models.setmatch.config import NANO, MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.models.setmatch.presets import setmatch_n_panoptic
-from setmatch.structures.outputs import MasksOf
+from setmatch.structures.outputs import MaskDecoder
 from timing import publish
 
 LIGHT, PUBLISHED = "setmatch_n_panoptic", "setmatch_n_panoptic_attention"
@@ -44,7 +44,7 @@ class AttentionOnMemory(nn.Module):
 
     def __init__(self, dim: int, heads: int, finest_channels: int) -> None:
         super().__init__()
-        self.head = AttentionMaskHead(dim, heads, (finest_channels, dim, dim))
+        self.head = DETRMaskHead(dim, heads, (finest_channels, dim, dim))
         # By this name Muon leaves alone what gives the logits, as it does in the light head.
         self.head.add_module("out", nn.Sequential(OrderedDict(last=self.head.out)))
 
@@ -54,7 +54,7 @@ class AttentionOnMemory(nn.Module):
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
         finest: Float[Tensor, "B C h w"],
-    ) -> MasksOf:
+    ) -> MaskDecoder:
         """Return what makes masks; the boxes do not count."""
         counts = [height * width for height, width in memory.shapes]
         levels = [
@@ -70,7 +70,7 @@ class AttentionOnMemory(nn.Module):
 
 def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     detector = setmatch_n_panoptic(num_classes, shape)
-    assert isinstance(detector, MultiScaleDetector), "the family is of one kind"
+    assert isinstance(detector, SetMatchDetector), "the family is of one kind"
     channels = cast(tuple[int, ...], detector.backbone.channels)
     detector.mask_head = AttentionOnMemory(shape.dim, shape.heads, channels[0])
     return detector

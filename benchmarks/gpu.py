@@ -17,19 +17,19 @@ import torch
 from family import SIDE_PX, asking, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.data.loader import Minibatch
-from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
-from setmatch.structures.outputs import Assignment, Stream
-from setmatch.training.distributed import Runtime
-from setmatch.training.optim.batch_norm_stats import NormStatistics
-from setmatch.training.optim.ema import Average
+from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.structures.outputs import Assignment, PredictionGroup
+from setmatch.training.distributed import Distributed
+from setmatch.training.optim.batch_norm_stats import BatchNormStats
+from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import build_optimizer
-from setmatch.training.step import Learner
-from timing import publish, side_by_side
+from setmatch.training.step import TrainStep
+from timing import publish, time_interleaved
 
 MODELS = ("setmatch_n", "setmatch_s", "setmatch_m", "detr_r50")
 CLASSES = 80
@@ -41,9 +41,9 @@ class Known(Criterion):
 
     def __call__(
         self,
-        streams: Sequence[Stream],
+        streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: Normaliser | None = None,
+        normaliser: LossNormalizer | None = None,
     ) -> Losses:
         """Return the losses as told."""
         known = _in_order(tuple(len(target) for target in targets))
@@ -59,15 +59,15 @@ class Waiting(Known):
 
     def __call__(
         self,
-        streams: Sequence[Stream],
+        streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: Normaliser | None = None,
+        normaliser: LossNormalizer | None = None,
     ) -> Losses:
         """Return the losses as told, matched for nothing."""
         for stream in streams:
             if stream.assignment is None:
                 logits, cxcywh = self._trained_layers(stream.predictions)
-                match(logits, cxcywh, targets, self.scoring, self.costs)
+                match(logits, cxcywh, targets, self.class_loss, self.costs)
         return super().__call__(streams, targets, normaliser)
 
 
@@ -89,20 +89,20 @@ def _in_order(counts: tuple[int, ...]) -> Assignment:
 def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> Callable[[], None]:
     """Return a step on `window`, of micro-batches that are on the GPU."""
     model.train()
-    runtime = Runtime(torch.device("cuda"))
-    learner = Learner(
+    runtime = Distributed(torch.device("cuda"))
+    learner = TrainStep(
         runtime,
         model,
         model,
-        way(model.scoring, MatchCosts(), LossWeights()),
+        way(model.class_loss, MatchCosts(), LossWeights()),
         build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4)),
-        NormStatistics(model, runtime),
-        Average(model, 0.998),
+        BatchNormStats(model, runtime),
+        EMA(model, 0.998),
         torch.bfloat16,
         0.1,
     )
     targets = [target for each in window for target in each.targets]
-    normaliser = Normaliser.of(targets, model.num_queries)
+    normaliser = LossNormalizer.of(targets, model.num_queries)
     seeds = list(range(len(window)))
 
     def step() -> None:
@@ -135,24 +135,26 @@ def minibatches(images: int, parts: int) -> list[Minibatch]:
 
 def measured(name: str, rounds: int, images: int) -> dict[str, object]:
     """Return what is asked of one model."""
-    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
-    model = build(Card(name, {}, names)).to(memory_format=torch.channels_last).cuda().eval()
+    names = Categories(
+        tuple(range(CLASSES)), tuple(f"c{class_index}" for class_index in range(CLASSES))
+    )
+    model = build(ModelCard(name, {}, names)).to(memory_format=torch.channels_last).cuda().eval()
     found: dict[str, object] = {}
     for count in (1, images):
         batch = Batch.from_images(list(torch.randn(count, 3, SIDE_PX, SIDE_PX))).to("cuda")
-        ask = asking(model, batch)
+        infer = asking(model, batch)
 
-        def ask_in_half(ask: Callable[[], object] = ask) -> None:
+        def ask_in_half(infer: Callable[[], object] = infer) -> None:
             with torch.autocast("cuda", torch.bfloat16):
-                ask()
+                infer()
 
-        ways = {"float32": ask, "bfloat16": ask_in_half}
-        for way, seconds in side_by_side(ways, rounds, warmup=3).items():
+        ways = {"float32": infer, "bfloat16": ask_in_half}
+        for way, seconds in time_interleaved(ways, rounds, warmup=3).items():
             found[f"answers, {count} at once, {way}: images/s"] = round(count / seconds, 1)
     for parts in (1, 2):
         window = minibatches(images, parts)
         ways = {way: learning(model, window, criterion) for way, criterion in WAYS.items()}
-        for way, seconds in side_by_side(ways, rounds, warmup=3).items():
+        for way, seconds in time_interleaved(ways, rounds, warmup=3).items():
             found[f"learns, {parts} micro-batch(es), {way}: images/s"] = round(images / seconds, 1)
         found[f"learns, {parts} micro-batch(es): waits a step"] = syncs(ways["as it is"])
     return found

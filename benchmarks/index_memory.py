@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from setmatch.data.cache import cached
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.find import coco_part
 from timing import publish
 
@@ -107,7 +107,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
         worker.stop()
     return {
         "images": len(index),
-        "boxes": len(index.slots),
+        "boxes": len(index.class_indices),
         "open_s": round(seconds, 2),
         "open_processor_s": round(processor, 2),  # what it takes when nobody else computes
         "index_mb": round(index.nbytes / 1e6, 1),
@@ -125,7 +125,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
 class Walker:
     """A forked process that reads every target of an index once an epoch."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: DetectionDataset) -> None:
         context = get_context("fork")
         self._pipe, end = context.Pipe()
         self._process = context.Process(target=self._serve, args=(index, end), daemon=True)
@@ -144,7 +144,7 @@ class Walker:
         self._process.join()
 
     @staticmethod
-    def _serve(index: Index, pipe: Any) -> None:
+    def _serve(index: DetectionDataset, pipe: Any) -> None:
         # Measuring and telling take a fifth of a megabyte the first time: not the index' fault.
         pipe.send((rollup_mb("Pss:"), private_mb()))
         while pipe.recv() == "walk":

@@ -8,8 +8,8 @@ from transformers import DetrConfig, DetrForObjectDetection
 
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
-from timing import publish, side_by_side
+from setmatch.structures.metadata import Categories, ModelCard
+from timing import publish, time_interleaved
 
 SIZE = (800, 1066)
 
@@ -23,16 +23,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = Categories(tuple(range(91)), tuple(f"c{slot}" for slot in range(91)))
+    names = Categories(tuple(range(91)), tuple(f"c{class_index}" for class_index in range(91)))
     preset = "detr_r50_dc5" if options.dilated else "detr_r50"
-    ours = build(Card(preset, {}, names)).eval().to(device)
+    ours = build(ModelCard(preset, {}, names)).eval().to(device)
     ours = ours.to(memory_format=torch.channels_last)
     config = DetrConfig(num_labels=91, dilation=options.dilated, attn_implementation="sdpa")
     peer = DetrForObjectDetection(config).eval().to(device)
     image = torch.randn(3, *SIZE, device=device)
     batch = Batch.from_images([image])
     with torch.inference_mode():
-        seconds = side_by_side(
+        seconds = time_interleaved(
             {"setmatch": lambda: ours(batch), "transformers": lambda: peer(image[None])},
             options.rounds,
         )

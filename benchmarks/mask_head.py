@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.losses.masks import focal_and_dice
-from setmatch.models.layers.detr_mask_head import AttentionMaskHead, every_mask
+from setmatch.models.layers.detr_mask_head import DETRMaskHead, all_masks
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.packed_masks import PackedMasks
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 BATCH, SIZE, OBJECTS, QUERIES, DIM, HEADS = 2, (480, 640), 10, 100, 256, 8
 CHANNELS = (256, 512, 1024, 2048)
@@ -56,9 +56,9 @@ class Features:
         return self
 
 
-def _head() -> AttentionMaskHead:
+def _head() -> DETRMaskHead:
     torch.manual_seed(0)
-    return AttentionMaskHead(DIM, HEADS, CHANNELS[:-1])
+    return DETRMaskHead(DIM, HEADS, CHANNELS[:-1])
 
 
 def ours() -> Callable[[], float]:
@@ -66,8 +66,8 @@ def ours() -> Callable[[], float]:
     given, owed = Features().channels_last(), PackedMasks.pack(Features().owed)
 
     def step() -> float:
-        masks_of = head(given.content, given.memory, given.tokens, given.levels, None)
-        total = focal_and_dice(masks_of(given.image, given.query), owed).sum() / len(owed)
+        mask_decoder = head(given.content, given.memory, given.tokens, given.levels, None)
+        total = focal_and_dice(mask_decoder(given.image, given.query), owed).sum() / len(owed)
         return _learnt(head, total)
 
     return step
@@ -93,7 +93,7 @@ def published() -> Callable[[], float]:
     return step
 
 
-def published_masks(head: AttentionMaskHead, given: Features) -> Tensor:
+def published_masks(head: DETRMaskHead, given: Features) -> Tensor:
     """Make the masks of all queries the straightforward way: a copy of the features for each."""
     size = given.levels[-1].shape[-2:]
     looks = head.attention(given.content, given.memory, None)
@@ -117,8 +117,8 @@ def ours_answers() -> Callable[[], Tensor]:
 
     @torch.inference_mode()
     def answer() -> Tensor:
-        masks_of = head(given.content, given.memory, given.tokens, given.levels, None)
-        return every_mask(masks_of, BATCH, QUERIES, given.tokens.device)
+        mask_decoder = head(given.content, given.memory, given.tokens, given.levels, None)
+        return all_masks(mask_decoder, BATCH, QUERIES, given.tokens.device)
 
     return answer
 
@@ -135,7 +135,7 @@ def published_answers() -> Callable[[], Tensor]:
 
 def detector() -> Callable[[], object]:
     names = Categories(tuple(range(250)), (None,) * 250)
-    model = build(Card("detr_r50", {}, names)).eval().to(memory_format=torch.channels_last)
+    model = build(ModelCard("detr_r50", {}, names)).eval().to(memory_format=torch.channels_last)
     batch = Batch.from_images(list(torch.randn(BATCH, 3, *SIZE)))
 
     @torch.inference_mode()
@@ -145,7 +145,7 @@ def detector() -> Callable[[], object]:
     return answer
 
 
-def _learnt(head: AttentionMaskHead, total: Tensor) -> float:
+def _learnt(head: DETRMaskHead, total: Tensor) -> float:
     head.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     return total.item()
@@ -184,7 +184,7 @@ def main() -> None:
     apart = (answers["ours_answers"]() - answers["published_answers"]()).abs().max().item()
     assert max(difference, apart) < 1e-3, (difference, apart)
     results: dict[str, object] = {}
-    seconds = side_by_side({**steps, **answers, "detector": detector()}, options.rounds, 0)
+    seconds = time_interleaved({**steps, **answers, "detector": detector()}, options.rounds, 0)
     for name in ("", "_answers"):
         ours_s, theirs_s, rest_s = (
             seconds[who] for who in (f"ours{name}", f"published{name}", "detector")

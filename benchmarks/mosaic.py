@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from setmatch.losses.base import Lesson, Objective
-from setmatch.losses.criterion import Normaliser
-from setmatch.models.layers.hybrid_encoder import extent_of
+from setmatch.losses.base import Loss, LossOutput
+from setmatch.losses.criterion import LossNormalizer
+from setmatch.models.layers.hybrid_encoder import valid_ratio_of
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.outputs import Stream
+from setmatch.structures.outputs import PredictionGroup
 from without import recomposed
 
 SHARE = 0.5  # of the micro-batches
@@ -39,7 +39,7 @@ def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Targ
         size = pixels[:, :, rows, columns].shape[-2:]
         small = F.interpolate(batch.pixels, size=size, mode="bilinear", antialias=True)
         pixels[:, :, rows, columns] = small.roll(-number, dims=0)
-    extents = extent_of(batch)
+    extents = valid_ratio_of(batch)
     found = tuple(
         _joined(
             [
@@ -77,7 +77,7 @@ def _joined(targets: Sequence[Target]) -> Target:
 class Seen:
     """What a model in training answers, what was there, and how many times over."""
 
-    streams: tuple[Stream, ...]
+    streams: tuple[PredictionGroup, ...]
     targets: tuple[Target, ...]
     times: int
 
@@ -86,16 +86,18 @@ class Seen:
 class OfSeen:
     """The set loss of what the model was shown in the end."""
 
-    set_loss: Objective
+    set_loss: Loss
 
-    def __call__(self, seen: Seen, targets: Sequence[Target], normaliser: Normaliser) -> Lesson:
+    def __call__(
+        self, seen: Seen, targets: Sequence[Target], normaliser: LossNormalizer
+    ) -> LossOutput:
         """Return the losses; every target counts as often as it was seen."""
-        boxes, matched, slots, images = normaliser.counts.unbind()
-        counts = torch.stack([boxes * seen.times, matched * seen.times, slots, images])
-        return self.set_loss(seen.streams, seen.targets, Normaliser(counts))
+        boxes, matched, class_indices, images = normaliser.counts.unbind()
+        counts = torch.stack([boxes * seen.times, matched * seen.times, class_indices, images])
+        return self.set_loss(seen.streams, seen.targets, LossNormalizer(counts))
 
 
-class MosaicDetector(MultiScaleDetector):
+class MosaicDetector(SetMatchDetector):
     """The family, which in training puts together every other micro-batch."""
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> Any:
@@ -109,9 +111,9 @@ class MosaicDetector(MultiScaleDetector):
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss of what was shown."""
-        return OfSeen(set_loss(self.scoring))
+        return OfSeen(set_loss(self.class_loss))
 
 
-def mosaic(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def mosaic(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let a detector see four pictures at once, every other time."""
     return recomposed(detector, MosaicDetector)

@@ -12,16 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.losses.criterion import Criterion, Losses, Normaliser
+from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
 from setmatch.losses.matcher import match
-from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import Proposals, TopKQueries
+from setmatch.models.layers.queries import EncoderProposals, QuerySelection
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment, Predictions, Stream
+from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 from without import layers_of, logits_of, recomposed
 
 REPEATS = 4  # of every target
@@ -29,17 +29,17 @@ BESIDE = 2  # times as many queries beside the real ones
 
 
 def repeated(
-    stream: Stream, targets: Sequence[Target], criterion: Criterion, repeats: int
-) -> list[Stream]:
+    stream: PredictionGroup, targets: Sequence[Target], criterion: Criterion, repeats: int
+) -> list[PredictionGroup]:
     """Return the layers of `stream`, each assigned to `repeats` copies of every target."""
     logits, cxcywh = stream.predictions.logits.float(), stream.predictions.cxcywh.float()
     copies = [Target(t.classes.repeat(repeats), t.cxcywh.repeat(repeats, 1)) for t in targets]
     counts = [len(target) for target in targets]
     numbers = torch.split(torch.arange(sum(counts), device=logits.device), counts)
     original = torch.cat([number.repeat(repeats) for number in numbers])
-    matched = match(logits, cxcywh, copies, criterion.scoring, criterion.costs)
+    matched = match(logits, cxcywh, copies, criterion.class_loss, criterion.costs)
     return [
-        Stream(
+        PredictionGroup(
             stream.name,
             Predictions(logits[layer : layer + 1], cxcywh[layer : layer + 1]),
             Assignment(pairs.image, pairs.query, original[pairs.target]),
@@ -49,9 +49,9 @@ def repeated(
     ]
 
 
-def _part(stream: Stream, name: str, queries: slice) -> Stream:
+def _part(stream: PredictionGroup, name: str, queries: slice) -> PredictionGroup:
     predictions = stream.predictions
-    return Stream(
+    return PredictionGroup(
         name, Predictions(predictions.logits[:, :, queries], predictions.cxcywh[:, :, queries])
     )
 
@@ -63,7 +63,10 @@ class ManyInEncoder:
     criterion: Criterion
 
     def __call__(
-        self, streams: Sequence[Stream], targets: Sequence[Target], normaliser: Normaliser
+        self,
+        streams: Sequence[PredictionGroup],
+        targets: Sequence[Target],
+        normaliser: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
         main, encoder, denoising = streams
@@ -79,7 +82,10 @@ class ManyBeside:
     queries: int
 
     def __call__(
-        self, streams: Sequence[Stream], targets: Sequence[Target], normaliser: Normaliser
+        self,
+        streams: Sequence[PredictionGroup],
+        targets: Sequence[Target],
+        normaliser: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
         main, encoder, denoising = streams
@@ -89,16 +95,18 @@ class ManyBeside:
         return self.criterion([*one, denoising, *many], targets, normaliser)
 
 
-class MoreQueries(TopKQueries):
+class MoreQueries(QuerySelection):
     """The best tokens, and in training the next best beside them."""
 
-    def forward(self, memory: Memory) -> Proposals:
+    def forward(self, memory: Memory) -> EncoderProposals:
         """Return the best tokens, best first."""
         every = super().forward(memory)
         if self.training:
             return every
         real = slice(self.num_queries // (1 + BESIDE))
-        return Proposals(every.content[:, real], every.logits[:, real], every.cxcywh[:, real])
+        return EncoderProposals(
+            every.content[:, real], every.logits[:, real], every.cxcywh[:, real]
+        )
 
 
 class ApartDecoder(RefiningDecoder):
@@ -113,40 +121,40 @@ class ApartDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: Peers,
+        peers: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
-        if peers.allowed is not None:
+        if peers.attn_mask is not None:
             chosen = min((1 + BESIDE) * self.queries, memory.tokens.shape[1])
             place = torch.arange(content.shape[1], device=content.device)
             beside = place >= content.shape[1] - chosen + self.queries
-            apart = peers.allowed & (beside[:, None] == beside[None])
-            peers = replace(peers, allowed=apart)
+            apart = peers.attn_mask & (beside[:, None] == beside[None])
+            peers = replace(peers, attn_mask=apart)
         return super().forward(content, cxcywh, memory, peers)
 
 
-class EncoderMany(MultiScaleDetector):
+class EncoderMany(SetMatchDetector):
     """The family, whose choice of queries learns one to many."""
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss with repeated targets for the encoder."""
-        return ManyInEncoder(set_loss(self.scoring))
+        return ManyInEncoder(set_loss(self.class_loss))
 
 
-class BesideMany(MultiScaleDetector):
+class BesideMany(SetMatchDetector):
     """The family, with queries beside the real ones in training."""
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss of the real queries with that of the others."""
-        return ManyBeside(set_loss(self.scoring), self.num_queries)
+        return ManyBeside(set_loss(self.class_loss), self.num_queries)
 
 
-def many_in_encoder(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def many_in_encoder(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let the choice of queries learn one to many."""
     return recomposed(detector, EncoderMany)
 
 
-def many_beside(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def many_beside(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let further queries learn one to many."""
     changed = recomposed(detector, BesideMany)
     logits, queries = logits_of(detector), shape.num_queries

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from setmatch.data.mask_decoding import numbered
-from setmatch.evaluation.metrics.panoptic_quality import added, panoptic_quality, tally
+from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality, pq_stat, sum_stats
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 CLASSES, IMAGES, SEGMENTS = 133, 20, 12
 CATEGORIES = Categories(
@@ -32,7 +32,7 @@ class Scene(NamedTuple):
 
     drawn: np.ndarray
     ids: np.ndarray
-    slots: np.ndarray
+    class_indices: np.ndarray
     crowd: np.ndarray
     areas: list[int]
     found: np.ndarray
@@ -49,16 +49,16 @@ def made(seed: int = 0) -> list[Scene]:
         large = np.kron(coarse, np.ones((40, 40), dtype=np.int64))
         drawn = np.append(ids, 0)[large].astype(np.int32)
         shifted = np.roll(large, tuple(random.integers(0, 12, 2)), axis=(0, 1))
-        slots = random.integers(0, CLASSES, len(ids))
+        class_indices = random.integers(0, CLASSES, len(ids))
         guess = np.where(
-            random.random(len(ids)) < 0.8, slots, random.integers(0, CLASSES, len(ids))
+            random.random(len(ids)) < 0.8, class_indices, random.integers(0, CLASSES, len(ids))
         )
         found = np.append(np.arange(1, len(ids) + 1), 0)[shifted].astype(np.int32)
         if len(np.unique(found[found > 0])) < len(ids):
             continue  # the merge answers with no segment that has no pixel
         areas = [int((drawn == id_).sum()) for id_ in ids]  # which the JSON file has
         crowd = random.random(len(ids)) < 0.05
-        images.append(Scene(drawn, ids, slots, crowd, areas, found, guess))
+        images.append(Scene(drawn, ids, class_indices, crowd, areas, found, guess))
     return images
 
 
@@ -67,10 +67,10 @@ def panopticapi(images: list[Scene]) -> float:
     matched: Counter[int] = Counter()
     missed: Counter[int] = Counter()
     invented: Counter[int] = Counter()
-    for drawn, ids, slots, crowd, areas, found, guess in images:
+    for drawn, ids, class_indices, crowd, areas, found, guess in images:
         truth = {
             int(i): (int(s), bool(c), area)
-            for i, s, c, area in zip(ids, slots, crowd, areas, strict=True)
+            for i, s, c, area in zip(ids, class_indices, crowd, areas, strict=True)
         }
         labels, counts = np.unique(found, return_counts=True)
         answer = {
@@ -93,36 +93,43 @@ def panopticapi(images: list[Scene]) -> float:
                 right.add(i)
                 given.add(j)
         crowds = {}
-        for i, (slot, is_crowd, _) in truth.items():
+        for i, (class_index, is_crowd, _) in truth.items():
             if is_crowd:
-                crowds[slot] = i
+                crowds[class_index] = i
             elif i not in right:
-                missed[slot] += 1
-        for j, (slot, area) in answer.items():
+                missed[class_index] += 1
+        for j, (class_index, area) in answer.items():
             if j in given:
                 continue
-            excused = shared.get((0, j), 0) + shared.get((crowds.get(slot, -1), j), 0)
+            excused = shared.get((0, j), 0) + shared.get((crowds.get(class_index, -1), j), 0)
             if excused / area <= 0.5:
-                invented[slot] += 1
-    owed = {slot: matched[slot] + (missed[slot] + invented[slot]) / 2 for slot in range(CLASSES)}
-    return float(np.mean([overlap[slot] / owed[slot] for slot in owed if owed[slot]]))
+                invented[class_index] += 1
+    owed = {
+        class_index: matched[class_index] + (missed[class_index] + invented[class_index]) / 2
+        for class_index in range(CLASSES)
+    }
+    return float(
+        np.mean(
+            [overlap[class_index] / owed[class_index] for class_index in owed if owed[class_index]]
+        )
+    )
 
 
 def ours(images: list[Scene]) -> float:
-    slot_of = np.arange(CLASSES)
+    class_index_of = np.arange(CLASSES)
     tallies = []
-    for drawn, ids, slots, crowd, _, found, guess in images:
+    for drawn, ids, class_indices, crowd, _, found, guess in images:
         truth = Segments(
             torch.from_numpy(numbered(drawn, ids)),
-            torch.from_numpy(slots),
-            torch.ones(len(slots)),
+            torch.from_numpy(class_indices),
+            torch.ones(len(class_indices)),
             CATEGORIES,
         )
         answer = Segments(
             torch.from_numpy(found), torch.from_numpy(guess), torch.ones(len(guess)), CATEGORIES
         )
-        tallies.append(tally(truth, crowd, answer, slot_of))
-    return panoptic_quality(added(tallies, CLASSES), CATEGORIES).all.PQ
+        tallies.append(pq_stat(truth, crowd, answer, class_index_of))
+    return panoptic_quality(sum_stats(tallies, CLASSES), CATEGORIES).all.PQ
 
 
 def main() -> None:
@@ -132,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     images = made()
-    seconds = side_by_side(
+    seconds = time_interleaved(
         {"ours": lambda: ours(images), "panopticapi": lambda: panopticapi(images)}, options.rounds
     )
     publish(

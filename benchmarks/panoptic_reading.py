@@ -18,7 +18,7 @@ from setmatch.losses.classification import Softmax
 from setmatch.postprocessing.panoptic_merge import panoptic_segments
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 SLOTS, CLASSES, THINGS = 100, 250, 91
 SEEN_PX, SIZE_PX = (800, 1066), (480, 640)
@@ -32,8 +32,8 @@ def made(kept: int, seed: int = 0) -> Predictions:
     masks = 3 * F.interpolate(coarse, size=(200, 267), mode="bicubic")[:, 0]
     logits = torch.full((SLOTS, CLASSES + 1), -5.0)
     logits[kept:, CLASSES] = 5
-    slots = torch.randperm(CLASSES, generator=generator)[:kept]
-    logits[torch.arange(kept), slots] = 10
+    class_indices = torch.randperm(CLASSES, generator=generator)[:kept]
+    logits[torch.arange(kept), class_indices] = 10
     return Predictions(
         logits[None, None], torch.rand(1, 1, SLOTS, 4, generator=generator), masks[None]
     )
@@ -45,28 +45,30 @@ def published(predictions: Predictions) -> tuple[np.ndarray, list[int]]:
     logits, masks = predictions.logits[-1, 0], predictions.masks[0]
     scores, likeliest = logits.softmax(-1).max(-1)
     keep = (likeliest != CLASSES) & (scores > 0.85)
-    slots = likeliest[keep].tolist()
+    class_indices = likeliest[keep].tolist()
     large = F.interpolate(masks[keep][:, None], size=SEEN_PX, mode="bilinear").flatten(1)
-    number, areas = numbered(large, slots, merge=True)
+    number, areas = numbered(large, class_indices, merge=True)
     while min(areas, default=5) <= 4:
         left = [place for place, area in enumerate(areas) if area > 4]
-        large, slots = large[left], [slots[place] for place in left]
-        number, areas = numbered(large, slots, merge=False)
-    return number, slots
+        large, class_indices = large[left], [class_indices[place] for place in left]
+        number, areas = numbered(large, class_indices, merge=False)
+    return number, class_indices
 
 
-def numbered(large: torch.Tensor, slots: list[int], merge: bool) -> tuple[np.ndarray, list[int]]:
+def numbered(
+    large: torch.Tensor, class_indices: list[int], merge: bool
+) -> tuple[np.ndarray, list[int]]:
     winner = large.T.softmax(-1).argmax(-1).view(SEEN_PX)
     if merge:
-        for slot in {slot for slot in slots if slot >= THINGS}:
-            same = [place for place, other in enumerate(slots) if other == slot]
+        for class_index in {class_index for class_index in class_indices if class_index >= THINGS}:
+            same = [place for place, other in enumerate(class_indices) if other == class_index]
             for place in same[1:]:
                 winner.masked_fill_(winner == place, same[0])
     colours = np.stack([winner.numpy() // 256**k % 256 for k in range(3)], axis=-1)
     picture = Image.fromarray(colours.astype(np.uint8))
     small = np.asarray(picture.resize(SIZE_PX[::-1], Image.Resampling.NEAREST)).astype(np.int32)
     number = torch.from_numpy(small @ np.array([1, 256, 65536], dtype=np.int32))
-    areas = [int((number == place).sum()) for place in range(len(slots))]
+    areas = [int((number == place).sum()) for place in range(len(class_indices))]
     return number.numpy(), areas
 
 
@@ -81,14 +83,14 @@ def main() -> None:
         predictions = made(kept)
         ours = partial(panoptic_segments, predictions, Softmax(), CATEGORIES, SEEN_PX, [SIZE_PX])
         theirs = partial(published, predictions)
-        number, slots = theirs()
+        number, class_indices = theirs()
         segments = ours()[0]
-        same = segments.classes.tolist() == slots
+        same = segments.classes.tolist() == class_indices
         differing = int((segments.ids.numpy() != number + 1).sum()) if same else number.size
-        seconds = side_by_side({"ours": ours, "published": theirs}, options.rounds)
+        seconds = time_interleaved({"ours": ours, "published": theirs}, options.rounds)
         results[f"{kept}_slots_kept"] = {
             "times_as_fast_as_published": round(seconds["published"] / seconds["ours"], 2),
-            "segments": len(slots),
+            "segments": len(class_indices),
             "pixels_that_differ": differing,
         }
     publish("panoptic reading: 100 slots, 800×1066 to 480×640", results, options.json)

@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import setmatch as sm
 from setmatch.config import load_recipe
-from setmatch.data.audit.image_size import settled
-from setmatch.data.dataset import Index
+from setmatch.data.audit.image_size import resolve_image_size
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import resized_px
@@ -31,7 +31,7 @@ PIECES, SIDES = 6, (0.12, 0.6)  # at most in a picture, and fractions of its sho
 COPIES = 8  # of each training picture, each with other pieces
 
 
-def write_pieces(training: Index, folder: Path, short_px: int, seed: int) -> None:
+def write_pieces(training: DetectionDataset, folder: Path, short_px: int, seed: int) -> None:
     """Write a COCO folder of one class, "piece", made of the training pictures alone."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def write_pieces(training: Index, folder: Path, short_px: int, seed: int) -> Non
     (folder / "annotations" / "train.json").write_text(json.dumps(tree))
 
 
-def _small(training: Index, row: int, short_px: int) -> Image.Image | None:
+def _small(training: DetectionDataset, row: int, short_px: int) -> Image.Image | None:
     try:
         pixels = read_image(training.path(row))
     except DataError:  # training leaves such pictures out, too
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     training = open_dataset(options.data, "train")
-    short_px = settled(load_recipe("setmatch_n").data, training).short_side_px
+    short_px = resolve_image_size(load_recipe("setmatch_n").data, training).short_side_px
     assert isinstance(short_px, int), "settled"
     alike = ("data.workers=0", f"train.seed={options.seed}", f"data.short_side_px={short_px}")
     warmed = options.share * options.minutes

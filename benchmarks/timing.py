@@ -14,7 +14,7 @@ import torch
 from setmatch.training.distributed import choose_precision
 
 
-def side_by_side(
+def time_interleaved(
     contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, float]:
     """Return median seconds of each contestant, timed in turns so that noise hits all alike."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from timing import publish, side_by_side
+from timing import publish, time_interleaved
 
 BOXES, SIZE, CLASSES = 10, (480, 640), 91
 
@@ -25,14 +25,16 @@ def ours(precision: str) -> Callable[[], object]:
     from setmatch.losses.criterion import Criterion
     from setmatch.models.registry import build
     from setmatch.structures.batch import Batch, Target
-    from setmatch.structures.metadata import Card, Categories
+    from setmatch.structures.metadata import Categories, ModelCard
     from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 
     device = _device()
-    names = Categories(tuple(range(CLASSES)), tuple(f"c{slot}" for slot in range(CLASSES)))
-    model = build(Card("detr_r50", {}, names)).train()
+    names = Categories(
+        tuple(range(CLASSES)), tuple(f"c{class_index}" for class_index in range(CLASSES))
+    )
+    model = build(ModelCard("detr_r50", {}, names)).train()
     model = model.to(device).to(memory_format=torch.channels_last)
-    criterion = Criterion(model.scoring, MatchCosts(), LossWeights())
+    criterion = Criterion(model.class_loss, MatchCosts(), LossWeights())
     optimizer = build_optimizer(model.parameter_groups(), TrainSettings())
     batch = Batch.from_images(list(_images().to(device)))
     targets = [Target(labels, boxes).to(device) for labels, boxes in _targets()]
@@ -124,7 +126,7 @@ def main() -> None:
         _print_peak(options.peak)
         return
     peaks = {name: round(_peak_mib(name)) for name in CONTESTANTS}
-    seconds = side_by_side({name: make() for name, make in CONTESTANTS.items()}, options.rounds)
+    seconds = time_interleaved({name: make() for name, make in CONTESTANTS.items()}, options.rounds)
     results: dict[str, object] = {
         f"times_as_fast_as_transformers_{name}": round(seconds["transformers"] / seconds[name], 3)
         for name in ("float32", "bfloat16")

@@ -8,14 +8,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import Focal
-from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
-from setmatch.models.layers.denoising import Denoising, Noisy
-from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.denoising import Denoising, DenoisingQueries
+from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
 from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import Proposals, TopKQueries
+from setmatch.models.layers.queries import EncoderProposals, QuerySelection
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 
@@ -27,15 +27,17 @@ class NoDenoising(nn.Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
+    def forward(
+        self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
+    ) -> DenoisingQueries:
         """Return nothing to mend."""
-        empty = extent.new_zeros(len(targets), 0)
-        nowhere = torch.zeros(0, dtype=torch.int64, device=extent.device)
-        return Noisy(
+        empty = valid_ratio.new_zeros(len(targets), 0)
+        nowhere = torch.zeros(0, dtype=torch.int64, device=valid_ratio.device)
+        return DenoisingQueries(
             empty[..., None].expand(-1, -1, self.dim),
             empty[..., None].expand(-1, -1, 4),
             empty.bool(),
-            torch.zeros(0, 0, dtype=torch.bool, device=extent.device),
+            torch.zeros(0, 0, dtype=torch.bool, device=valid_ratio.device),
             1,
             Assignment(nowhere, nowhere, nowhere),
         )
@@ -49,7 +51,7 @@ class UnmovedDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: Peers,
+        peers: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
         logits, boxes = [], []
@@ -70,17 +72,19 @@ class LearnedProposals(nn.Module):
         self.num_queries = num_queries
         self.content = nn.Embedding(num_queries, dim)
         self.class_head = ClassHead(dim, logits)
-        self.box_step = BoxStep(dim)
+        self.box_step = BoxRefinementHead(dim)
         self.box_step.last.reset_parameters()  # or all queries would begin with one box
 
-    def forward(self, memory: Memory) -> Proposals:
+    def forward(self, memory: Memory) -> EncoderProposals:
         """Return the same for every image; the stream "encoder" trains their boxes."""
         content = self.content.weight.expand(len(memory.tokens), -1, -1)
         middle = content.new_full((1, self.num_queries, 4), 0.5)
-        return Proposals(content, self.class_head(content).float(), self.box_step(content, middle))
+        return EncoderProposals(
+            content, self.class_head(content).float(), self.box_step(content, middle)
+        )
 
 
-class CrowdedQueries(TopKQueries):
+class CrowdedQueries(QuerySelection):
     """The tokens with the largest class logit, neighbours of each other or not."""
 
     def priority(
@@ -94,10 +98,10 @@ class Unrelated(nn.Module):
     """Tells queries nothing of each other's boxes, only whom they may listen to."""
 
     def forward(
-        self, cxcywh: Float[Tensor, "B Q 4"], peers: Peers
+        self, cxcywh: Float[Tensor, "B Q 4"], peers: QueryAttentionMask
     ) -> Bool[Tensor, "1 1 Q Q"] | None:
         """Return what is allowed."""
-        return None if peers.allowed is None else peers.allowed[None, None]
+        return None if peers.attn_mask is None else peers.attn_mask[None, None]
 
 
 class Half(nn.Module):
@@ -112,10 +116,10 @@ class Half(nn.Module):
         return both.chunk(2, dim=1)[self.place]
 
 
-Composition = TypeVar("Composition", bound=MultiScaleDetector)
+Composition = TypeVar("Composition", bound=SetMatchDetector)
 
 
-def recomposed(detector: MultiScaleDetector, composition: type[Composition]) -> Composition:
+def recomposed(detector: SetMatchDetector, composition: type[Composition]) -> Composition:
     """Return the parts of `detector` in another composition."""
     return composition(
         detector.backbone,
@@ -123,59 +127,59 @@ def recomposed(detector: MultiScaleDetector, composition: type[Composition]) -> 
         detector.queries,
         detector.denoising,
         detector.decoder,
-        detector.scoring,
+        detector.class_loss,
     )
 
 
-def logits_of(detector: MultiScaleDetector) -> int:
+def logits_of(detector: SetMatchDetector) -> int:
     """Return how many logits every query has."""
     return detector.queries.class_head.out_features
 
 
-def layers_of(detector: MultiScaleDetector) -> list[DeformableDecoderLayer]:
+def layers_of(detector: SetMatchDetector) -> list[DeformableDecoderLayer]:
     """Return the decoder's layers, for another decoder."""
     return cast(list[DeformableDecoderLayer], list(detector.decoder.layers))
 
 
-def focal(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def focal(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Score every class by focal loss."""
-    detector.scoring = Focal()
+    detector.class_loss = Focal()
     return detector
 
 
-def no_denoising(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def no_denoising(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Spoil no target."""
     detector.denoising = cast(Denoising, NoDenoising(shape.dim))
     return detector
 
 
-def unmoved(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def unmoved(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let no layer move the boxes of the one before."""
     detector.decoder = UnmovedDecoder(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 
-def learned_queries(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def learned_queries(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Ask every image the same."""
     learned = LearnedProposals(shape.num_queries, shape.dim, logits_of(detector))
-    detector.queries = cast(TopKQueries, learned)
+    detector.queries = cast(QuerySelection, learned)
     return detector
 
 
-def crowded(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def crowded(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Let queries begin beside each other."""
     detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits_of(detector))
     return detector
 
 
-def unrelated(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def unrelated(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Tell queries nothing of each other's boxes."""
     for layer in detector.decoder.layers:
         layer.relations = Unrelated()
     return detector
 
 
-def unfused(detector: MultiScaleDetector, shape: MultiScaleShape) -> MultiScaleDetector:
+def unfused(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Leave every level to itself."""
     encoder = detector.encoder
     steps = range(len(encoder.down))

@@ -9,8 +9,8 @@ from torch import nn
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories, Preprocessing
-from setmatch.structures.outputs import Predictions, Stream
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from setmatch.structures.outputs import PredictionGroup, Predictions
 
 RED_OR_NOT = Categories((3, 8), ("red", "not red"))
 
@@ -20,13 +20,13 @@ class RedFinder(Detector):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.scoring = Softmax()
+        self.class_loss = Softmax()
         self.frozen = nn.Dropout()
-        self.card = Card("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
+        self.card = ModelCard("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
         self.shapes: list[tuple[int, ...]] = []
         self.grew: list[bool] = []
 
-    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not self.training
         assert not batch.padded
         self.shapes.append(tuple(batch.pixels.shape))
@@ -45,7 +45,11 @@ class RedFinder(Detector):
             dim=1,
         )
         logits = torch.tensor([[0.0, -5.0, 5.0], [5.0, 0.0, 0.0]]).expand(len(red), 2, 3)
-        return (Stream("main", Predictions(logits[None], torch.stack([cxcywh, cxcywh], 1)[None])),)
+        return (
+            PredictionGroup(
+                "main", Predictions(logits[None], torch.stack([cxcywh, cxcywh], 1)[None])
+            ),
+        )
 
 
 def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:

@@ -4,12 +4,12 @@ import torch
 from torch import nn
 
 from setmatch.data.image_io import read_image
-from setmatch.data.transforms import prepare
+from setmatch.data.transforms import preprocess
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Preprocessing
-from setmatch.structures.outputs import Predictions, Stream
+from setmatch.structures.metadata import ModelCard, Preprocessing
+from setmatch.structures.outputs import PredictionGroup, Predictions
 
 SIDE = 64
 
@@ -19,16 +19,16 @@ class Knowing(Detector):
 
     def __init__(self, index, wrong: float = 0.0) -> None:
         nn.Module.__init__(self)
-        self.scoring, self.num_queries = Softmax(), 12
+        self.class_loss, self.num_queries = Softmax(), 12
         self.mask_head = nn.Identity()  # there is one, and it need not be asked
-        self.card = Card("stub", {}, index.categories, Preprocessing(SIDE, SIDE))
+        self.card = ModelCard("stub", {}, index.categories, Preprocessing(SIDE, SIDE))
         self.index, self.wrong = index, wrong
         self.known: dict[tuple, int] = {}
         for image in range(len(index)):
-            pixels = prepare(read_image(index.path(image)), self.card.preprocessing)
+            pixels = preprocess(read_image(index.path(image)), self.card.preprocessing)
             self.known[tuple(pixels[:, 0, :4].flatten().tolist())] = image
 
-    def forward(self, batch: Batch, targets=()) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch, targets=()) -> tuple[PredictionGroup, ...]:
         classes = len(self.index.categories)
         logits = torch.full((1, len(batch.pixels), 12, classes + 1), -9.0)
         logits[..., -1] = 3
@@ -40,9 +40,9 @@ class Knowing(Detector):
             target = self.index.target(image, masks=True)
             for query in range(len(target)):
                 lies = torch.rand((), generator=generator) < self.wrong
-                slot = int(target.classes[query]) if not lies else 0
-                logits[0, place, query, slot] = 9 + query / 10
+                class_index = int(target.classes[query]) if not lies else 0
+                logits[0, place, query, class_index] = 9 + query / 10
                 logits[0, place, query, -1] = -9
             boxes[0, place, : len(target)] = target.cxcywh
             masks[place, : len(target)] = target.masks.unpack() * 18.0 - 9
-        return (Stream("main", Predictions(logits, boxes, masks)),)
+        return (PredictionGroup("main", Predictions(logits, boxes, masks)),)

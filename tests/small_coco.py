@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 
 PHOTOS = ("a.png", "b.png", "c.png")  # 40 high, 60 wide
@@ -50,7 +50,7 @@ def photographed(folder: Path) -> Path:
     return folder
 
 
-def read(folder: Path, tree: Any) -> Index:
+def read(folder: Path, tree: Any) -> DetectionDataset:
     """Save a data set beside its pictures as set.json, and read it."""
     (folder / "set.json").write_text(json.dumps(tree))
     return read_coco(folder / "set.json")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
@@ -37,6 +37,6 @@ def write(root: Path, files: dict[str, str | bytes]) -> Path:
     return root
 
 
-def one(root: Path, text: str | bytes) -> Index:
+def one(root: Path, text: str | bytes) -> DetectionDataset:
     """Open a data set of one picture, a.png."""
     return open_dataset(write(root, {"Annotations/a.xml": text, "images/a.png": ""}), "train")

@@ -13,12 +13,12 @@ from setmatch.visualize import colour_of, draw, draw_segments
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
 
 
-def found(xyxy_px: list[list[float]], size_px: tuple[int, int], slot: int = 0) -> Detections:
+def found(xyxy_px: list[list[float]], size_px: tuple[int, int], class_index: int = 0) -> Detections:
     count = len(xyxy_px)
     return Detections(
         torch.tensor(xyxy_px).reshape(-1, 4),
         torch.linspace(0.9, 0.5, count),
-        torch.full((count,), slot),
+        torch.full((count,), class_index),
         PETS,
         size_px,
     )
@@ -89,7 +89,7 @@ def test_any_size_of_picture_can_be_drawn_on(size: tuple[int, int]):
     """From one pixel to a photograph, with a name longer than the picture."""
     width, height = size
     box = [0.0, 0.0, float(width), float(height)]
-    assert draw(grey(width, height), found([box, box], (height, width), slot=1)).size == size
+    assert draw(grey(width, height), found([box, box], (height, width), class_index=1)).size == size
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
@@ -109,7 +109,7 @@ def test_boxes_without_area_or_inside_out_are_drawn_too():
 
 def test_classes_have_colours_far_apart():
     """The first twelve classes are easily told apart, and no two of eighty are the same."""
-    colours = np.array([colour_of(slot) for slot in range(80)], dtype=float)
+    colours = np.array([colour_of(class_index) for class_index in range(80)], dtype=float)
     apart = np.abs(colours[:, None] - colours[None]).sum(-1) + 1000 * np.eye(80)
     assert apart[:12, :12].min() > 70
     assert apart.min() > 5

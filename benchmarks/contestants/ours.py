@@ -51,9 +51,9 @@ class Ours:
         test: dict[str, float] = {}
         if track.test:
             found = folder / "test.json"
-            ask = [sys.executable, "-m", "setmatch", "evaluate", str(folder / "run")]
-            ask += [str(track.data), "--split", "test", "--workers", "0", "--detections"]
-            subprocess.run([*ask, str(found)], check=True, stdout=subprocess.DEVNULL)
+            infer = [sys.executable, "-m", "setmatch", "evaluate", str(folder / "run")]
+            infer += [str(track.data), "--split", "test", "--workers", "0", "--detections"]
+            subprocess.run([*infer, str(found)], check=True, stdout=subprocess.DEVNULL)
             test = scored(found, track, "test")
         about = {"recipe": self.preset, "changed": list(self.overrides)}
         steps = max(row["step"] for row in rows)

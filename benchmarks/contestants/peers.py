@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
 from contestants.track import Finish, Track, best_of, marked, scored, write_json
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
@@ -139,7 +139,7 @@ PEERS = tuple(Peer(model, rate) for model in MODELS for rate in ("2e-4", "8e-4")
 class Pictures:
     """The pictures of a split that can be read, as squares in memory, with their targets."""
 
-    def __init__(self, index: Index, side_px: int) -> None:
+    def __init__(self, index: DetectionDataset, side_px: int) -> None:
         self.index, self.places, squares = index, [], []
         for place in range(len(index)):
             try:

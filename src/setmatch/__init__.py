@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from setmatch.structures.batch import Target as Target
     from setmatch.structures.detections import Detections as Detections
     from setmatch.structures.metadata import Categories as Categories
+    from setmatch.structures.outputs import PredictionGroup as PredictionGroup
     from setmatch.structures.outputs import Predictions as Predictions
-    from setmatch.structures.outputs import Stream as Stream
     from setmatch.training.train import train as train
 
     __version__: str

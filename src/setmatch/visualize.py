@@ -61,10 +61,10 @@ def draw(image: Image.Image, detections: Detections) -> Image.Image:
         picture = image.copy()
     canvas = ImageDraw.Draw(picture, "RGBA")  # blends colours that are partly transparent
     line = max(2, round(min(picture.size) / 220))
-    names = [detections.categories.name(slot) for slot in detections.classes.tolist()]
+    names = [detections.categories.name(class_index) for class_index in detections.classes.tolist()]
     font = _font("".join(names), max(10, round(min(picture.size) / 36)))
     boxes = _inside(detections, picture.size)
-    colours = [colour_of(slot) for slot in detections.classes.tolist()]
+    colours = [colour_of(class_index) for class_index in detections.classes.tolist()]
     labels: list[_Label] = []
     for box, name, score in zip(boxes, names, detections.scores.tolist(), strict=True):
         labels.append(_label(f"{name} {score:.0%}", box, font, line, picture.size, labels))
@@ -102,9 +102,9 @@ def _shades(segments: Segments) -> list[Colour]:
     """Return a colour for each segment: that of its class, further things of it turned a little."""
     seen: dict[int, int] = {}
     shades = []
-    for slot, thing in zip(segments.classes.tolist(), segments.things.tolist(), strict=True):
-        number = seen[slot] = seen.get(slot, -1) + 1
-        shades.append(_turned(colour_of(slot), number if thing else 0))
+    for class_index, thing in zip(segments.classes.tolist(), segments.things.tolist(), strict=True):
+        number = seen[class_index] = seen.get(class_index, -1) + 1
+        shades.append(_turned(colour_of(class_index), number if thing else 0))
     return shades
 
 
@@ -140,7 +140,7 @@ def _name_segments(
     shades: list[Colour],
 ) -> None:
     canvas = ImageDraw.Draw(picture, "RGBA")
-    names = [segments.categories.name(slot) for slot in segments.classes.tolist()]
+    names = [segments.categories.name(class_index) for class_index in segments.classes.tolist()]
     font = _font("".join(names), max(10, round(min(picture.size) / 36)))
     line = max(2, round(min(picture.size) / 220))
     numbers = list(range(1, len(segments) + 1))
@@ -165,13 +165,15 @@ def _name_segments(
         _draw_label(canvas, labels[-1], shades[number - 1], font, line)
 
 
-def colour_of(slot: int) -> Colour:
-    """Return the colour (RGB, 0..255) of class slot `slot`, always the same one."""
-    if slot < len(_COLOURS):
-        return _COLOURS[slot]
+def colour_of(class_index: int) -> Colour:
+    """Return the colour (RGB, 0..255) of class slot `class_index`, always the same one."""
+    if class_index < len(_COLOURS):
+        return _COLOURS[class_index]
     # Hues of the golden angle never repeat; saturation and value vary so that near hues differ.
-    hue = (slot * _GOLDEN_ANGLE) % 1
-    red, green, blue = colorsys.hsv_to_rgb(hue, (0.85, 0.6)[slot % 2], (0.95, 0.8)[slot // 2 % 2])
+    hue = (class_index * _GOLDEN_ANGLE) % 1
+    red, green, blue = colorsys.hsv_to_rgb(
+        hue, (0.85, 0.6)[class_index % 2], (0.95, 0.8)[class_index // 2 % 2]
+    )
     return round(255 * red), round(255 * green), round(255 * blue)
 
 

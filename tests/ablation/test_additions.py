@@ -6,13 +6,13 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.classification import Varifocal
 from setmatch.losses.criterion import Criterion
-from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.presets import setmatch_n
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.outputs import Assignment, Predictions, Stream
+from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 
 SMALL = MultiScaleShape(dim=32, heads=4, ffn_dim=32, num_queries=5, decoder_layers=2)
 
@@ -77,7 +77,7 @@ def test_every_copy_of_a_target_has_a_query_of_its_own(benchmarks):
     torch.manual_seed(0)
     counts = (3, 0, 1)
     targets = [Target(torch.randint(0, 4, (count,)), _boxes(count)) for count in counts]
-    stream = Stream("main", Predictions(torch.randn(2, 3, 20, 4), torch.rand(2, 3, 20, 4)))
+    stream = PredictionGroup("main", Predictions(torch.randn(2, 3, 20, 4), torch.rand(2, 3, 20, 4)))
     criterion = Criterion(Varifocal(), MatchCosts(), LossWeights())
     layers = repeated(stream, targets, criterion, 4)
     assert len(layers) == 2
@@ -106,7 +106,9 @@ def test_queries_beside_change_nothing_of_the_real_ones(benchmarks):
     memory = Memory(torch.randn(1, 26, 32), None, shapes, torch.ones(1, 2))
     decoder = many_beside(setmatch_n(3, MultiScaleShape(dim=32, heads=4, num_queries=5)), SMALL)
     content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 spoilt, 5 real, 10 beside
-    peers = Peers(torch.ones(19, 19, dtype=torch.bool), torch.ones(19, 19).tril(-1) > 0)
+    peers = QueryAttentionMask(
+        torch.ones(19, 19, dtype=torch.bool), torch.ones(19, 19).tril(-1) > 0
+    )
     decoder = decoder.decoder
     before = decoder(content, boxes, memory, peers)[0]
     content[:, 9:] += 1
@@ -149,12 +151,12 @@ def test_a_mosaic_has_every_picture_in_every_quarter(benchmarks, sides: tuple[in
 
 def test_a_mosaic_counts_what_it_shows_four_times(benchmarks):
     """The loss is per object that was seen, so that a step weighs the same with or without."""
-    from mosaic import OfSeen, Seen
-    from setmatch.losses.criterion import Normaliser
+    from mosaic import AugmentationStats, OfSeen
+    from setmatch.losses.criterion import LossNormalizer
 
     asked = []
     target = Target(torch.tensor([0, 1]), _boxes(2))
     objective = OfSeen(lambda streams, targets, normaliser: asked.append(normaliser.counts))
     for times in (1, 4):
-        objective(Seen((), (), times), [target], Normaliser.of([target], 9))
+        objective(AugmentationStats((), (), times), [target], LossNormalizer.of([target], 9))
     assert [counts.tolist() for counts in asked] == [[2, 2, 9, 1], [8, 8, 9, 1]]

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from setmatch.ablation.run import Campaign
+from setmatch.ablation.run import AblationRun
 from setmatch.config import LossWeights, MatchCosts, load_recipe
 from setmatch.losses.classification import Varifocal
-from setmatch.losses.criterion import Criterion, Normaliser
+from setmatch.losses.criterion import Criterion, LossNormalizer
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 NAMES = Categories((1, 2), ("one", "two"))
 EXCHANGED = (
@@ -24,7 +24,7 @@ def test_every_arm_is_a_recipe_and_a_model(benchmarks, tmp_path):
     from ingredients import STUDIES
 
     register()
-    whole = Campaign(tmp_path, tuple(STUDIES.values()), load_recipe("setmatch_n"), 1)
+    whole = AblationRun(tmp_path, tuple(STUDIES.values()), load_recipe("setmatch_n"), 1)
     arms = [arm for study in whole.studies for arm in study.arms]
     assert len(whole.all_jobs()) == len({arm.overrides for arm in arms})
     for study in whole.studies:
@@ -38,19 +38,23 @@ def test_a_model_with_a_part_exchanged_can_be_learnt_from(benchmarks, part):
 
     register()
     torch.manual_seed(0)
-    model = build(Card(f"setmatch_n_{part}", {"num_queries": 8, "denoising_queries": 4}, NAMES))
+    model = build(
+        ModelCard(f"setmatch_n_{part}", {"num_queries": 8, "denoising_queries": 4}, NAMES)
+    )
     batch = Batch.from_images([torch.randn(3, 96, 64) for _ in range(2)])
     targets = [
         Target(torch.tensor([0, 1]), torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.2, 0.3, 0.2, 0.1]])),
         Target(torch.tensor([1]), torch.tensor([[0.6, 0.4, 0.3, 0.5]])),
     ]
-    objective = model.objective(lambda scoring: Criterion(scoring, MatchCosts(), LossWeights()))
-    losses = objective(model.train()(batch, targets), targets, Normaliser.of(targets, 8))
+    objective = model.objective(
+        lambda class_loss: Criterion(class_loss, MatchCosts(), LossWeights())
+    )
+    losses = objective(model.train()(batch, targets), targets, LossNormalizer.of(targets, 8))
     losses.total.backward()
     assert losses.total.isfinite()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
     assert (losses.terms["denoising/l1"] == 0) == (part == "no_denoising")
-    assert isinstance(model.scoring, Varifocal) == (part != "focal")
+    assert isinstance(model.class_loss, Varifocal) == (part != "focal")
     (answer,) = model.eval()(batch)
     moved = answer.predictions.cxcywh
     assert moved.shape[2] == 8

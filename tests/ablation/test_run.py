@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from setmatch.ablation import run as campaign
-from setmatch.ablation.run import RESULT, Campaign, ablate
+from setmatch.ablation.run import RESULT, AblationRun, ablate
 from setmatch.ablation.studies import STUDIES, Arm, Study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
@@ -60,7 +60,7 @@ def counting(monkeypatch):
 
 def test_every_arm_of_every_study_is_a_recipe_and_a_model(tmp_path):
     """Nothing that can be named fails after hours; equal recipes share their run."""
-    whole = Campaign(tmp_path, tuple(STUDIES.values()), load_recipe("ablation"), 1)
+    whole = AblationRun(tmp_path, tuple(STUDIES.values()), load_recipe("ablation"), 1)
     folders = [job.folder for s in whole.studies for arm in s.arms for job in whole.jobs(arm)]
     assert len(whole.all_jobs()) == len(set(folders)) == len(folders) - 6
     base = whole.jobs(Arm("the recipe as it is"))[0].folder
@@ -96,12 +96,12 @@ def test_a_study_of_ones_own_is_run_like_ours(data, tmp_path):
 def test_queries_that_follow_the_data_do_so_in_every_arm(tmp_path):
     """Spelling out a preset's arguments must not settle their number."""
     study = Study("s", "of a part", (Arm("a"), Arm("b", ("model.queries_by_data=false",))), "a")
-    following, settled = (
-        Campaign(tmp_path, (study,), load_recipe("setmatch_n"), 1).jobs(arm)[0].recipe.model
+    following, resolve_image_size = (
+        AblationRun(tmp_path, (study,), load_recipe("setmatch_n"), 1).jobs(arm)[0].recipe.model
         for arm in study.arms
     )
     assert "num_queries" not in following.arguments
-    assert settled.arguments["num_queries"] > 0
+    assert resolve_image_size.arguments["num_queries"] > 0
 
 
 def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Categories
 
 
-def generated(images: int, boxes: int) -> Index:
+def generated(images: int, boxes: int) -> DetectionDataset:
     """Return an index of random boxes with names like COCO's."""
     rng = np.random.default_rng(0)
     names = [f"{i:012d}.jpg".encode() for i in range(images)]
     image = np.sort(rng.integers(0, images, boxes))
-    return Index(
+    return DetectionDataset(
         source=Path("generated.json"),
         images=Path("generated"),
         categories=Categories((1,), ("car",)),
@@ -24,7 +24,7 @@ def generated(images: int, boxes: int) -> Index:
         offsets=np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))]),
         xywh_px=rng.uniform(1, 200, (boxes, 4)),
         area_px=np.ones(boxes),
-        slots=np.zeros(boxes, dtype=np.int32),
+        class_indices=np.zeros(boxes, dtype=np.int32),
         crowd=np.zeros(boxes, dtype=bool),
         annotation_ids=np.arange(boxes),
     )

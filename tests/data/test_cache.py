@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import setmatch.data.cache as cache
-from setmatch.data.dataset import Index
-from setmatch.data.discovery import find_parts
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.discovery import discover_splits
 from setmatch.data.open import open_dataset
 
 RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
@@ -51,9 +51,9 @@ def kept(root: Path) -> list[Path]:
     return list((root.parent / "cache/indexes").glob("*.index"))
 
 
-def reads(root: Path, monkeypatch, split: str = "train") -> tuple[Index, int]:
+def reads(root: Path, monkeypatch, split: str = "train") -> tuple[DetectionDataset, int]:
     """Open a split, and count how often it was really read."""
-    part = find_parts(root)[split]
+    part = discover_splits(root)[split]
     calls = []
     spied = type(part)(
         **{f.name: getattr(part, f.name) for f in fields(part)}
@@ -62,7 +62,7 @@ def reads(root: Path, monkeypatch, split: str = "train") -> tuple[Index, int]:
     return cache.cached(spied), len(calls)
 
 
-def assert_equal(one: Index, other: Index) -> None:
+def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
     for part in (lambda index: index, lambda index: index.outlines):
         for field in fields(part(one)):
             a, b = getattr(part(one), field.name), getattr(part(other), field.name)
@@ -75,7 +75,7 @@ def assert_equal(one: Index, other: Index) -> None:
 
 def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
     """All columns, names, repairs and outlines; the second time nothing is read."""
-    fresh = find_parts(root)["train"].read()
+    fresh = discover_splits(root)["train"].read()
     assert fresh.repairs
     first, read_first = reads(root, monkeypatch)
     second, read_second = reads(root, monkeypatch)
@@ -89,7 +89,7 @@ def test_the_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
     """Nobody copies them, and nobody can change them."""
     reads(root, monkeypatch)
     index, _ = reads(root, monkeypatch)
-    for column in (index.xywh_px, index.slots, index.outlines.points_px):
+    for column in (index.xywh_px, index.class_indices, index.outlines.points_px):
         assert not column.flags.owndata
         assert not column.flags.writeable
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.convert import WRITERS, convert_dataset
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
@@ -39,22 +39,24 @@ def write_coco(root: Path, splits: dict[str, list[dict]], classes=("cat", "dog")
     return root
 
 
-def annotation(id_: int, image: int, slot: int, bbox: list[float], **more) -> dict:
-    plain = {"id": id_, "image_id": 7 * image, "category_id": 5 * slot, "bbox": bbox}
+def annotation(id_: int, image: int, class_index: int, bbox: list[float], **more) -> dict:
+    plain = {"id": id_, "image_id": 7 * image, "category_id": 5 * class_index, "bbox": bbox}
     return plain | {"area": bbox[2] * bbox[3], "iscrowd": 0} | more
 
 
-def content(index: Index) -> list[tuple]:
+def content(index: DetectionDataset) -> list[tuple]:
     """Return all that formats share: names, sizes, and each image's objects in order."""
     rows = []
     for image in range(len(index)):
         own = slice(index.offsets[image], index.offsets[image + 1])
-        names = [index.categories.name(slot) for slot in index.slots[own].tolist()]
+        names = [
+            index.categories.name(class_index) for class_index in index.class_indices[own].tolist()
+        ]
         rows.append((index.size_px(image), names, index.crowd[own].tolist(), index.xywh_px[own]))
     return rows
 
 
-def assert_same(one: Index, other: Index, within_px: float) -> None:
+def assert_same(one: DetectionDataset, other: DetectionDataset, within_px: float) -> None:
     assert len(one) == len(other)
     for (size, names, crowd, xywh), (size2, names2, crowd2, xywh2) in zip(
         content(one), content(other)
@@ -119,7 +121,9 @@ def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
     assert done.notes == ("1 outlines as run lengths: left out, VOC has polygons only",)
     both = [open_dataset(tmp_path / "b", split, "voc") for split in ("train", "val")]
     assert sum(len(part) for part in both) == 3
-    rings = [i.outlines.rings(row) for i in both for row in range(len(i.slots)) if i.outlines]
+    rings = [
+        i.outlines.rings(row) for i in both for row in range(len(i.class_indices)) if i.outlines
+    ]
     assert sorted(map(len, rings)) == [0, 1, 1, 2]
     for ring in (ring for own in rings for ring in own):
         assert ring.ravel().tolist() == np.float32(TRIANGLE).tolist()
@@ -175,7 +179,7 @@ def test_images_of_one_name_stay_apart(tmp_path: Path):
         convert_dataset(root, tmp_path / to, to)
         parts = [open_dataset(tmp_path / to, split) for split in ("train", "val")]
         assert sum(map(len, parts)) == 3
-        assert sum(len(part.slots) for part in parts) == 1
+        assert sum(len(part.class_indices) for part in parts) == 1
 
 
 def test_links_lead_to_the_images(tmp_path: Path):
@@ -225,7 +229,7 @@ def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
         convert_dataset(root, tmp_path / to, to)
         index = open_dataset(tmp_path / to, "train")
         assert index.categories.names == names
-        assert index.slots.tolist() == [0, 1, 2, 3]
+        assert index.class_indices.tolist() == [0, 1, 2, 3]
 
 
 def test_the_command_line_converts(tmp_path: Path, capsys):

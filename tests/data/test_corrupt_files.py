@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from setmatch.data.corrupt_files import (
+    check_evaluation_corruption,
+    check_training_corruption,
     find_unreadable,
-    refuse_to_evaluate,
-    refuse_to_leave_out,
     unanswered,
 )
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
@@ -26,7 +26,7 @@ def photograph(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
     return path.read_bytes()
 
 
-def index_over(folder: Path) -> Index:
+def index_over(folder: Path) -> DetectionDataset:
     """Return an index of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
     names = sorted(path.name for path in folder.iterdir())
     tree = {
@@ -121,16 +121,16 @@ def test_how_many_are_too_many(folder: Path):
         (folder / f"{number:02d}.jpg").write_bytes(b"x")
     index = index_over(folder)
     for few in ({}, {7: "07.jpg: x"}):
-        refuse_to_leave_out(index, few.values(), True)
-        refuse_to_evaluate(index, few)
+        check_training_corruption(index, few.values(), True)
+        check_evaluation_corruption(index, few)
     many = {7: "07.jpg: x", 8: "08.jpg: y"}
     with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1% .* 08\.jpg"):
-        refuse_to_leave_out(index, many.values(), True)
+        check_training_corruption(index, many.values(), True)
     with pytest.raises(DataError, match=r"^07\.jpg: x$"):
-        refuse_to_leave_out(index, ["07.jpg: x"], False)
+        check_training_corruption(index, ["07.jpg: x"], False)
     with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
-        refuse_to_evaluate(index, many)
+        check_evaluation_corruption(index, many)
     few_images = index.choose(np.arange(10), "ten of them")
-    refuse_to_evaluate(few_images, {7: "07.jpg: x"})
+    check_evaluation_corruption(few_images, {7: "07.jpg: x"})
     (said,) = unanswered(index, {7: "07.jpg: x"})
     assert said == "unanswered, so that its objects count as missed (2): 07.jpg: x"

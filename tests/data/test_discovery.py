@@ -8,8 +8,8 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.convert import convert_dataset
-from setmatch.data.discovery import FORMATS, find_parts
-from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.discovery import FORMATS, discover_splits
+from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
@@ -62,18 +62,18 @@ def test_the_only_data_set_inside_is_meant(
 def test_segments_are_found_inside_too(tmp_path: Path, scenes: dict[str, Path]):
     """A model with masks learns from the panoptic annotations of a folder inside."""
     (tmp_path / "set").symlink_to(scenes["panoptic"])
-    assert format_with_stuff(tmp_path, "train", None) == "panoptic"
+    assert prefer_panoptic(tmp_path, "train", None) == "panoptic"
 
 
 def test_several_data_sets_are_not_mixed(tmp_path: Path):
     """The nearest count; where there are several, the user says which."""
     write(tmp_path / "a", "xml")
     write(tmp_path / "b" / "deeper", "txt")
-    assert {part.format for part in find_parts(tmp_path).values()} == {"voc"}
+    assert {part.format for part in discover_splits(tmp_path).values()} == {"voc"}
     write(tmp_path / "c", "txt")
     with pytest.raises(DataError, match=re.escape("several data sets (a, c); name the folder")):
-        find_parts(tmp_path)
-    assert {part.format for part in find_parts(tmp_path, "voc").values()} == {"voc"}
+        discover_splits(tmp_path)
+    assert {part.format for part in discover_splits(tmp_path, "voc").values()} == {"voc"}
 
 
 def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
@@ -81,9 +81,9 @@ def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "x.yaml").write_text("names: [")
     with pytest.raises(DataError, match=r"x\.yaml: cannot be read as YAML"):
-        find_parts(tmp_path)
+        discover_splits(tmp_path)
     write(tmp_path / "set", "txt")
-    assert {part.format for part in find_parts(tmp_path).values()} == {"yolo"}
+    assert {part.format for part in discover_splits(tmp_path).values()} == {"yolo"}
 
 
 def test_what_lies_too_deep_is_not_looked_for(tmp_path: Path):
@@ -91,7 +91,7 @@ def test_what_lies_too_deep_is_not_looked_for(tmp_path: Path):
     write(tmp_path / "a" / "b" / "c", "xml")
     write(tmp_path / ".hidden", "xml")
     with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found \.hid"):
-        find_parts(tmp_path)
+        discover_splits(tmp_path)
 
 
 def test_two_formats_in_one_folder_are_said(tmp_path: Path):
@@ -131,9 +131,9 @@ def test_a_slip_in_a_path_is_answered_with_what_was_meant(tmp_path: Path, wrong:
     with pytest.raises(
         DataError, match=re.escape(f"no such file or folder; did you mean {meant}?")
     ):
-        find_parts(tmp_path / wrong)
+        discover_splits(tmp_path / wrong)
     with pytest.raises(DataError, match="no such file or folder; give a data set's folder"):
-        find_parts(tmp_path / "quite" / "other")
+        discover_splits(tmp_path / "quite" / "other")
 
 
 def test_the_wrong_format_is_answered_with_the_right_one(tmp_path: Path):
@@ -142,7 +142,7 @@ def test_the_wrong_format_is_answered_with_the_right_one(tmp_path: Path):
     with pytest.raises(
         DataError, match=r"looked for YOLO .*; found voc annotations, 0\.png, 0\.xml"
     ):
-        find_parts(tmp_path, "yolo")
+        discover_splits(tmp_path, "yolo")
 
 
 @pytest.mark.parametrize("name", ["0.xml", "0.png", "0.txt", "labels.csv"])
@@ -151,7 +151,7 @@ def test_a_file_that_is_no_data_set_is_refused_as_such(tmp_path: Path, name: str
     write(tmp_path, "xml", "txt", pictures=1)
     (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
     with pytest.raises(DataError, match=r"no COCO JSON and no data\.yaml; give one of these"):
-        find_parts(tmp_path / name)
+        discover_splits(tmp_path / name)
 
 
 def test_an_undivided_set_has_no_test_split_and_says_why(tmp_path: Path):
@@ -165,4 +165,4 @@ def test_a_data_yaml_is_of_one_format_only(tmp_path: Path):
     """To ask for another is refused as that, not as a broken file."""
     (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
     with pytest.raises(DataError, match="such a file is YOLO's; leave out --format coco"):
-        find_parts(tmp_path / "data.yaml", "coco")
+        discover_splits(tmp_path / "data.yaml", "coco")

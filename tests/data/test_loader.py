@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from setmatch.config import DataSettings
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.loader import Minibatch, evaluation_batches, training_batches
 from setmatch.data.open import open_dataset
-from setmatch.data.sampler import TrainingOrder, accumulation
+from setmatch.data.sampler import TrainSampler, grad_accum_steps
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.metadata import Preprocessing
 
@@ -55,12 +55,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def index(folder: Path) -> Index:
+def index(folder: Path) -> DetectionDataset:
     return open_dataset(folder / "annotations/train.json", "train")
 
 
 def batches(
-    index: Index, workers: int = 0, settings: DataSettings | None = None, **changes: int
+    index: DetectionDataset, workers: int = 0, settings: DataSettings | None = None, **changes: int
 ) -> list[Minibatch]:
     numbers = {
         "batch_size": 4,
@@ -76,7 +76,9 @@ def batches(
     )
 
 
-def test_masks_are_read_only_when_they_are_asked_for(folder: Path, index: Index, tmp_path: Path):
+def test_masks_are_read_only_when_they_are_asked_for(
+    folder: Path, index: DetectionDataset, tmp_path: Path
+):
     """With masks come the same images and boxes; a data set without any is refused at once."""
     tree = json.loads((folder / "annotations/train.json").read_text())
     for annotation in tree["annotations"]:
@@ -108,7 +110,7 @@ def same(one: Minibatch, other: Minibatch) -> bool:
     )
 
 
-def test_each_image_comes_once_an_epoch(index: Index):
+def test_each_image_comes_once_an_epoch(index: DetectionDataset):
     """Nothing is dropped or doubled, though eleven images fill no whole number of batches."""
     stream = [id_ for batch in batches(index, steps=11) for id_ in batch.image_ids]
     for epoch in range(4):
@@ -117,7 +119,7 @@ def test_each_image_comes_once_an_epoch(index: Index):
     assert stream[:IMAGES] != stream[IMAGES : 2 * IMAGES]
 
 
-def test_workers_change_nothing(index: Index):
+def test_workers_change_nothing(index: DetectionDataset):
     """Zero and two workers give the same samples, augmented alike."""
     alone, helped = batches(index), batches(index, workers=2)
     assert len(alone) == len(helped) == 14
@@ -125,13 +127,13 @@ def test_workers_change_nothing(index: Index):
 
 
 @pytest.mark.parametrize("first", [1, 3, 5])
-def test_any_step_is_a_starting_point(index: Index, first: int):
+def test_any_step_is_a_starting_point(index: DetectionDataset, first: int):
     """Resuming at a step gives what the uninterrupted run would have had."""
     whole = batches(index)
     assert all(map(same, whole[2 * first :], batches(index, first_step=first, steps=7 - first)))
 
 
-def test_two_processes_share_what_one_would_do(index: Index):
+def test_two_processes_share_what_one_would_do(index: DetectionDataset):
     """The union of both ranks' micro-batches is that of one process, in a known order."""
     one = batches(index)
     ranks = [batches(index, world=2, rank=rank) for rank in (0, 1)]
@@ -140,7 +142,7 @@ def test_two_processes_share_what_one_would_do(index: Index):
     assert len(dealt) == len(one)
 
 
-def test_each_epoch_augments_anew_and_each_seed_differs(index: Index):
+def test_each_epoch_augments_anew_and_each_seed_differs(index: DetectionDataset):
     """The same image looks different in the next epoch, and under another seed."""
     by_epoch: dict[int, list[torch.Tensor]] = {}
     for batch in batches(index, micro_batch=1, steps=9):
@@ -153,7 +155,9 @@ def test_each_epoch_augments_anew_and_each_seed_differs(index: Index):
 @pytest.mark.parametrize(
     ("augment", "before"), [("small", "flip"), ("detr", "flip"), ("none", "none")]
 )
-def test_pictures_are_mirrored_at_most_in_the_first_epochs(index: Index, augment, before):
+def test_pictures_are_mirrored_at_most_in_the_first_epochs(
+    index: DetectionDataset, augment, before
+):
     """What a picture looks like in an epoch depends on the epoch alone, not on where one began."""
 
     def seen(augment: str, after: int = 0) -> list[Minibatch]:
@@ -167,7 +171,7 @@ def test_pictures_are_mirrored_at_most_in_the_first_epochs(index: Index, augment
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_leaves_the_random_state_alone(index: Index, workers: int):
+def test_loading_leaves_the_random_state_alone(index: DetectionDataset, workers: int):
     """Dropout in the main process draws the same numbers whatever is loaded meanwhile."""
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -176,7 +180,7 @@ def test_loading_leaves_the_random_state_alone(index: Index, workers: int):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_targets_belong_to_their_images(index: Index):
+def test_targets_belong_to_their_images(index: DetectionDataset):
     """Every second image has its object, unless a crop cut it away."""
     for batch in batches(index):
         assert len(batch.targets) == len(batch.image_ids) == len(batch.batch.pixels)
@@ -186,8 +190,8 @@ def test_targets_belong_to_their_images(index: Index):
 
 def test_positions_follow_the_agreed_formula():
     """Micro-batch a of rank r in step t starts at t·batch + (a·world + r)·micro."""
-    order = TrainingOrder(100, 12, 2, rank=1, world=3, first_step=2, steps=2, seed=0)
-    whole = TrainingOrder(100, 12, 12, rank=0, world=1, first_step=2, steps=2, seed=0)
+    order = TrainSampler(100, 12, 2, rank=1, world=3, first_step=2, steps=2, seed=0)
+    whole = TrainSampler(100, 12, 12, rank=0, world=1, first_step=2, steps=2, seed=0)
     stream = [place for places in whole for place in places]
     expected = [stream[t * 12 + (a * 3 + 1) * 2 :][:2] for t in (0, 1) for a in (0, 1)]
     assert list(order) == expected
@@ -195,17 +199,21 @@ def test_positions_follow_the_agreed_formula():
 
 
 @pytest.mark.parametrize(("batch", "micro", "world"), [(5, 2, 1), (4, 2, 3), (2, 4, 1)])
-def test_what_cannot_be_dealt_out_is_refused(index: Index, batch: int, micro: int, world: int):
+def test_what_cannot_be_dealt_out_is_refused(
+    index: DetectionDataset, batch: int, micro: int, world: int
+):
     """The error holds all three numbers and a batch size that fits."""
     with pytest.raises(ConfigError, match=rf"{batch} .* {micro} to {world}.*batch_size=") as caught:
         batches(index, batch_size=batch, micro_batch=micro, world=world)
     fitting = int(str(caught.value).split("batch_size=")[1].split(",")[0])
-    assert accumulation(fitting, micro, world) >= 1
+    assert grad_accum_steps(fitting, micro, world) >= 1
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_counts_each_image_once_without_padding(index: Index, world: int, workers: int):
+def test_evaluation_counts_each_image_once_without_padding(
+    index: DetectionDataset, world: int, workers: int
+):
     """rf-detr #1507: over all processes each image comes once, in batches of one shape."""
     ids = []
     for rank in range(world):
@@ -223,7 +231,7 @@ def test_evaluation_counts_each_image_once_without_padding(index: Index, world: 
     assert sorted(ids) == list(range(100, 100 + IMAGES))
 
 
-def broken(folder: Path, copy: Path, *names: str) -> Index:
+def broken(folder: Path, copy: Path, *names: str) -> DetectionDataset:
     """Copy the data set and cut the files `names` short."""
     for path in folder.rglob("*.*"):
         target = copy / path.relative_to(folder)
@@ -258,7 +266,9 @@ def test_an_evaluation_goes_on_without_one_and_not_without_two(folder, tmp_path,
         list(evaluation_batches(index, PREPROCESSING, batch_size=2, workers=workers))
 
 
-def skipping(index: Index, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float):
+def skipping(
+    index: DetectionDataset, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float
+):
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", share)
     return training_batches(
         index,
@@ -307,7 +317,7 @@ def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_augmentation_cuts_off_is_counted(index: Index, workers: int):
+def test_what_augmentation_cuts_off_is_counted(index: DetectionDataset, workers: int):
     """Of all objects that were to be learnt, those that are not in the batches were dropped."""
     loader = training_batches(
         index,
@@ -327,7 +337,7 @@ def test_what_augmentation_cuts_off_is_counted(index: Index, workers: int):
     assert loader.seen.clipped > 0
 
 
-def test_batches_move_to_a_device_whole(index: Index):
+def test_batches_move_to_a_device_whole(index: DetectionDataset):
     """Pixels, validity, targets and ids arrive together."""
     moved = batches(index)[0].to("meta")
     assert moved.batch.pixels.device.type == "meta"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as oracle
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.mask_decoding import outline_masks, read_segment_ids
@@ -23,7 +23,7 @@ TRIANGLE = [1.0, 2.0, 30.5, 2.25, 5.0, 29.0]
 SQUARE = [40, 10, 55, 10, 55, 25, 40, 25]
 
 
-def instances(folder: Path, *segmentations: object) -> Index:
+def instances(folder: Path, *segmentations: object) -> DetectionDataset:
     """Return an index of one image with an object for each segmentation."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
     tree = {
@@ -39,7 +39,7 @@ def instances(folder: Path, *segmentations: object) -> Index:
     return read_coco(folder / "set.json")
 
 
-def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> Index:
+def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDataset:
     """Return an index of one image whose PNG has the colours of `drawn`."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.jpg")
     (folder / "set").mkdir(exist_ok=True)

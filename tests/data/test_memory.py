@@ -11,28 +11,28 @@ from typing import Any
 import pytest
 
 from setmatch.data.cache import cached
-from setmatch.data.dataset import Index
-from setmatch.data.formats.base import Part
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.base import SplitSource
 
 from .generated import generated
 
 IMAGES, BOXES, WORKERS, EPOCHS = 118_000, 860_000, 4, 3
 
 
-def coco() -> Index:
+def coco() -> DetectionDataset:
     return generated(IMAGES, BOXES)
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory):
     """Give the index from its cache, and the seconds of the processor that opening took."""
-    part = Part("coco", "all", Path("generated.json"), coco)
+    part = SplitSource("coco", "all", Path("generated.json"), coco)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SETMATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr("setmatch.data.cache._WORTH_S", 0.0)
         cached(part)
         began = time.process_time()
-        index = cached(Part("coco", "all", Path("generated.json"), pytest.fail))
+        index = cached(SplitSource("coco", "all", Path("generated.json"), pytest.fail))
         yield index, time.process_time() - began
 
 
@@ -66,14 +66,14 @@ def growth_mb(walk: Callable[[int], object]) -> float:
     return sum(grown)
 
 
-def test_it_opens_in_a_second(opened: tuple[Index, float]):
+def test_it_opens_in_a_second(opened: tuple[DetectionDataset, float]):
     """118,000 images and 860,000 boxes, from the cache."""
     index, seconds = opened
-    assert (len(index), len(index.slots)) == (IMAGES, BOXES)
+    assert (len(index), len(index.class_indices)) == (IMAGES, BOXES)
     assert seconds < 1
 
 
-def test_workers_do_not_grow(opened: tuple[Index, float]):
+def test_workers_do_not_grow(opened: tuple[DetectionDataset, float]):
     """pytorch #13246: four of them stay within 5% of the index over three epochs.
 
     Any walk copies some pages on which the tests' own process had freed memory: 0.4 MB where it is

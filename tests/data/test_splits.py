@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.open import open_dataset
-from setmatch.data.splits import held_out
+from setmatch.data.splits import holdout_mask
 from setmatch.errors import DataError
 
 HELD_OUT = [0, 2, 7, 15, 27, 29]
@@ -19,14 +19,14 @@ NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), unique=True, min_siz
 
 def test_about_a_sixth_is_held_out():
     """Neither too few to measure on nor too many to spare."""
-    share = held_out([f"{number:012d}.jpg" for number in range(20_000)]).mean()
+    share = holdout_mask([f"{number:012d}.jpg" for number in range(20_000)]).mean()
     assert share == pytest.approx(1 / 6, abs=0.01)
 
 
 @given(NAMES, NAMES)
 def test_adding_images_moves_none(names: list[str], more: list[str]):
     """An image that was learnt from is never measured on later, and the other way round."""
-    before, after = held_out(names), held_out(names + more)
+    before, after = holdout_mask(names), holdout_mask(names + more)
     if before.any():
         assert (after[: len(names)] == before).all()
 
@@ -34,23 +34,26 @@ def test_adding_images_moves_none(names: list[str], more: list[str]):
 def test_the_hash_is_fixed():
     """These very images are held out, on every machine and in every version."""
     names = [f"{number}.jpg" for number in range(30)]
-    assert np.flatnonzero(held_out(names)).tolist() == HELD_OUT
-    assert held_out([f"some/folder/{name}" for name in names]).tolist() == held_out(names).tolist()
+    assert np.flatnonzero(holdout_mask(names)).tolist() == HELD_OUT
+    assert (
+        holdout_mask([f"some/folder/{name}" for name in names]).tolist()
+        == holdout_mask(names).tolist()
+    )
 
 
 def test_copies_of_a_photograph_stay_together():
     """Roboflow writes several augmented copies of each."""
     names = [f"{number}_jpg.rf.{copy}.jpg" for number in range(50) for copy in "abc"]
-    assert len(set(map(tuple, held_out(names).reshape(50, 3)))) == 2
-    assert (held_out(names).reshape(50, 3).std(axis=1) == 0).all()
+    assert len(set(map(tuple, holdout_mask(names).reshape(50, 3)))) == 2
+    assert (holdout_mask(names).reshape(50, 3).std(axis=1) == 0).all()
 
 
 @pytest.mark.parametrize("count", range(2, 8))
 def test_few_images_are_divided_too(count: int):
     """Of two or more, at least one is held out and one is left."""
-    out = held_out([f"{number}.jpg" for number in range(count)])
+    out = holdout_mask([f"{number}.jpg" for number in range(count)])
     assert 0 < out.sum() < count
-    assert not held_out(["12.jpg"]).any()
+    assert not holdout_mask(["12.jpg"]).any()
 
 
 def write(root: Path, images: int) -> Path:

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setmatch.data.dataset import Index
-from setmatch.data.stuff import things_only
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.stuff import drop_stuff
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
-def _index(stuff: frozenset[int]) -> Index:
+def _index(stuff: frozenset[int]) -> DetectionDataset:
     """Three images with 2, 0 and 3 annotations of the classes car, sky and cat."""
-    return Index(
+    return DetectionDataset(
         source=Path("set.json"),
         images=Path("images"),
         categories=Categories((4, 6, 9), ("car", "sky", "cat"), stuff),
@@ -24,7 +24,7 @@ def _index(stuff: frozenset[int]) -> Index:
         offsets=np.array([0, 2, 2, 5]),
         xywh_px=np.array([[x, 1.0, 9.0, 9.0] for x in range(5)]),
         area_px=np.full(5, 81.0),
-        slots=np.array([1, 2, 0, 1, 2], dtype=np.int32),
+        class_indices=np.array([1, 2, 0, 1, 2], dtype=np.int32),
         crowd=np.array([False, True, False, False, False]),
         annotation_ids=np.arange(10, 15),
     )
@@ -32,10 +32,10 @@ def _index(stuff: frozenset[int]) -> Index:
 
 def test_stuff_is_left_out_and_the_rest_is_as_it_was():
     """Slots are numbered anew, ids and names stay; a note says what was left out."""
-    things = things_only(_index(frozenset({1})))
+    things = drop_stuff(_index(frozenset({1})))
     assert things.categories == Categories((4, 9), ("car", "cat"))
     assert things.annotation_ids.tolist() == [11, 12, 14]
-    assert things.slots.tolist() == [1, 0, 1]
+    assert things.class_indices.tolist() == [1, 0, 1]
     assert things.offsets.tolist() == [0, 1, 1, 3]
     assert things.crowd.tolist() == [True, False, False]
     assert things.xywh_px[:, 0].tolist() == [1, 2, 4]
@@ -46,11 +46,11 @@ def test_stuff_is_left_out_and_the_rest_is_as_it_was():
 def test_data_of_things_are_left_as_they_are():
     """The same index, without a note."""
     index = _index(frozenset())
-    assert things_only(index) is index
+    assert drop_stuff(index) is index
 
 
 def test_data_of_stuff_alone_are_refused():
     """There would be nothing to find."""
     index = _index(frozenset({0, 1, 2}))
     with pytest.raises(DataError, match="every class is stuff"):
-        things_only(index)
+        drop_stuff(index)

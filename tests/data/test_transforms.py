@@ -13,11 +13,11 @@ from torchvision.tv_tensors import BoundingBoxes
 from torchvision.tv_tensors import Image as Picture
 
 from setmatch.data.transforms import (
-    CropSides,
-    Light,
-    ResizeShortSide,
+    ColorJitter,
+    RandomResize,
+    RandomSizeCrop,
     evaluation_px,
-    prepare,
+    preprocess,
     published,
     resized_px,
     training_transform,
@@ -77,7 +77,7 @@ def test_prepare_resizes_as_pillow_and_normalises_last():
     resized = np.asarray(smooth.resize((106, 80), Image.Resampling.BILINEAR), dtype=np.float32)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = (torch.from_numpy(resized / 255) - mean) / std
-    answer = prepare(image, Preprocessing(80, 133))
+    answer = preprocess(image, Preprocessing(80, 133))
     assert answer.dtype == torch.float32
     assert (answer - expected.permute(2, 0, 1)).abs().max() < 1.01 / 255 / 0.224
 
@@ -225,10 +225,10 @@ def test_published_numbers_hold_at_the_published_size():
     _, choice = published(Preprocessing())
     resize, cropped = choice.transforms
     assert choice.p == [0.5, 0.5]
-    assert resize == ResizeShortSide((480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800), 1333)
+    assert resize == RandomResize((480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800), 1333)
     before, crop, after = cropped.transforms
     assert before.short_sides_px == (400, 500, 600)
-    assert crop == CropSides(384, 600)
+    assert crop == RandomSizeCrop(384, 600)
     assert after == resize
 
 
@@ -247,7 +247,7 @@ def test_light_does_what_torchvision_does_in_three_passes(seed: int):
     picture = Picture(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
     boxes = BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(9, 7))
     state = torch.get_rng_state()
-    lit, same = Light(0.3)(picture, boxes)
+    lit, same = ColorJitter(0.3)(picture, boxes)
     torch.set_rng_state(state)
     brightness, contrast, saturation = torch.empty(3).uniform_(0.7, 1.3).tolist()
     expected = F.adjust_contrast(F.adjust_brightness(picture / 255, brightness), contrast)

@@ -23,8 +23,8 @@ from setmatch.evaluation.results import Report
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories, Preprocessing
-from setmatch.structures.outputs import Predictions, Stream
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from setmatch.structures.outputs import PredictionGroup, Predictions
 
 KNOWN = Categories((1, 5, 6), ("blue", None, "red"))
 SIZES_PX = [(64, 96), (96, 64), (64, 64)]
@@ -35,15 +35,15 @@ class ColourFinder(Detector):
 
     def __init__(self, categories: Categories = KNOWN) -> None:
         nn.Module.__init__(self)
-        self.scoring, self.mask_head = Softmax(), None
-        self.card = Card("stub", {}, categories, Preprocessing(64, 96))
+        self.class_loss, self.mask_head = Softmax(), None
+        self.card = ModelCard("stub", {}, categories, Preprocessing(64, 96))
         self.asked = 0
 
-    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not batch.padded
         self.asked += len(batch.pixels)
         boxes, logits = [], []
-        for channel, other, slot in ((0, 2, 2), (2, 0, 0)):
+        for channel, other, class_index in ((0, 2, 2), (2, 0, 0)):
             here = (batch.pixels[:, channel] > 1) & (batch.pixels[:, other] < 0)
             height, width = here.shape[1:]
             x = ((torch.arange(width) + 0.5) / width * here).sum((1, 2))
@@ -52,10 +52,12 @@ class ColourFinder(Detector):
             w, h = here.any(1).sum(1) / width * 1.1, here.any(2).sum(1) / height
             boxes.append(torch.stack([x / count, y / count, w, h], dim=1))
             score = torch.full((len(here), 4), -9.0)
-            score[:, slot] = here.float().mean((1, 2)) * 9
+            score[:, class_index] = here.float().mean((1, 2)) * 9
             logits.append(score)
         return (
-            Stream("main", Predictions(torch.stack(logits, 1)[None], torch.stack(boxes, 1)[None])),
+            PredictionGroup(
+                "main", Predictions(torch.stack(logits, 1)[None], torch.stack(boxes, 1)[None])
+            ),
         )
 
 
@@ -166,8 +168,8 @@ def damage(picture: Path) -> None:
 def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path, spoil, world):
     """Its objects count as missed: as many as before, and the numbers of a model blind to it."""
 
-    def work(**processes: Any) -> Report:
-        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **processes)
+    def work(**init_distributed: Any) -> Report:
+        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **init_distributed)
 
     file = tmp_path / "found.json"
     before = evaluate(ColourFinder(), data, workers=0, detections=file)
@@ -180,8 +182,8 @@ def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path,
     assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
     kept = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
     file.write_text(json.dumps(kept))
-    blind = evaluate_saved(file, open_dataset(data, "val"))
-    assert reports[0].numbers() == blind.numbers()
+    nothing_detected = evaluate_saved(file, open_dataset(data, "val"))
+    assert reports[0].numbers() == nothing_detected.numbers()
     assert reports[0].AP < before.AP
     assert reports[0].to_json()["unanswered"] == [said]
     page = tmp_path / "report.html"
@@ -194,8 +196,8 @@ def test_the_failure_of_one_process_is_told_in_all(data: Path):
     damage(data / "images/05.png")
     damage(data / "images/06.png")
 
-    def work(**processes: Any) -> Report:
-        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **processes)
+    def work(**init_distributed: Any) -> Report:
+        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **init_distributed)
 
     outcomes = in_processes(2, work)
     assert all(isinstance(outcome, DataError) for outcome in outcomes)
@@ -251,12 +253,12 @@ def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, cou
 class TwoLayers(ColourFinder):
     """Answers with the same boxes in both layers, in the first shifted by a quarter."""
 
-    def forward(self, batch: Batch) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         (main,) = super().forward(batch)
         logits, cxcywh = main.predictions.logits, main.predictions.cxcywh
         shifted = cxcywh * torch.tensor([1.0, 1.25, 1.0, 1.0])
         both = Predictions(logits.repeat(2, 1, 1, 1), torch.cat([shifted, cxcywh]))
-        return (Stream("main", both),)
+        return (PredictionGroup("main", both),)
 
 
 def test_the_layers_are_told_from_the_same_pass(data: Path, tmp_path: Path):

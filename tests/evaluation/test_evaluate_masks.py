@@ -41,7 +41,9 @@ def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_pa
     assert (quality.all.PQ, quality.things.PQ, quality.stuff.PQ) == (1, 1, 1)
     assert report.masks.AP == 1
     assert set(report.masks.per_class) == {
-        name for slot, name in enumerate(LANDSCAPE.names) if slot not in LANDSCAPE.stuff
+        name
+        for class_index, name in enumerate(LANDSCAPE.names)
+        if class_index not in LANDSCAPE.stuff
     }
     tree = json.loads((tmp_path / "r.json").read_text())
     assert tree["panoptic"]["all"] == {"PQ": 1, "SQ": 1, "RQ": 1, "classes": quality.all.classes}
@@ -62,7 +64,7 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
     counts = report.panoptic.per_class.values()
     assert sum(each.missed for each in counts) == len(truth[2].classes)
-    assert sum(each.invented for each in counts) == 0
+    assert sum(each.fp for each in counts) == 0
     assert sum(each.matched for each in counts) == sum(len(each.classes) for each in truth) - len(
         truth[2].classes
     )
@@ -103,7 +105,7 @@ def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, s
     assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
     counts = reports[0].panoptic.per_class.values()
     assert sum(each.missed for each in counts) == segments
-    assert sum(each.invented for each in counts) == 0
+    assert sum(each.fp for each in counts) == 0
     assert reports[0].panoptic.all.PQ < whole.panoptic.all.PQ
     assert reports[0].masks.AP < whole.masks.AP
     boxes = [each.boxes for each in whole.masks.per_class.values()]

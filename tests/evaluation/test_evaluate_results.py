@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sample_datasets import index_of, random_set
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections, read_detections
@@ -18,7 +18,7 @@ A = [10, 10, 50, 50]
 GOOD = {"image_id": 5, "category_id": 3, "bbox": A, "score": 0.5}
 
 
-def small() -> Index:
+def small() -> DetectionDataset:
     index = index_of([5, 6], [3, 9], [0, 1], [0, 1], [A, A])
     names, offsets = pack(["a/one.jpg", "two.jpg"])
     vars(index).update(names=names, name_offsets=offsets)
@@ -47,7 +47,7 @@ def test_what_predict_wrote_is_matched_by_name(tmp_path: Path):
     row = {**GOOD, "image_id": 1, "category_id": 77, "category_name": "class 9"}
     rows = [{**row, "file_name": "two.jpg"}, {**row, "file_name": "one.jpg"}]
     read = read_detections(saved(tmp_path, rows), small())
-    assert (read.image_ids.tolist(), read.slots.tolist()) == ([6, 5], [1, 1])
+    assert (read.image_ids.tolist(), read.class_indices.tolist()) == ([6, 5], [1, 1])
     strange = [*rows, {**rows[0], "category_name": "horse"}]
     assert len(read_detections(saved(tmp_path, strange), small())) == 2
     with pytest.raises(DataError, match="no class in common"):

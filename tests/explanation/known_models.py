@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.detr.model import DETR
 from setmatch.models.registry import build
-from setmatch.models.setmatch.model import MultiScaleDetector
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.models.setmatch.model import SetMatchDetector
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 NAMES = Categories((1, 2), ("cat", "dog"))
 ROWS, COLUMNS = 3, 5
@@ -48,7 +48,7 @@ def mirrored(cell: int) -> int:
     return ROWS * COLUMNS - 1 - cell
 
 
-def seeing(encoder_layers: int = 1) -> GlobalDetector:
+def seeing(encoder_layers: int = 1) -> DETR:
     """Every place looks at its mirror image, every query listens to the next one.
 
     In the first decoder layer query q looks at CELLS[q], in the second everywhere alike. Tokens and
@@ -63,8 +63,8 @@ def seeing(encoder_layers: int = 1) -> GlobalDetector:
         "decoder_layers": 2,
     }
     torch.manual_seed(0)
-    model = build(Card("detr_r18_tiny", shape, NAMES, SEEN))
-    assert isinstance(model, GlobalDetector)
+    model = build(ModelCard("detr_r18_tiny", shape, NAMES, SEEN))
+    assert isinstance(model, DETR)
     for part in (model.embed, model.encoder, model.decoder):
         for name, parameter in part.named_parameters():
             if "norm" not in name:
@@ -87,7 +87,7 @@ def seeing(encoder_layers: int = 1) -> GlobalDetector:
     return model
 
 
-def sampling(score: float = 2.0) -> MultiScaleDetector:
+def sampling(score: float = 2.0) -> SetMatchDetector:
     """A multi-scale model with random weights whose sampling points are set by hand.
 
     Head h looks (h + 1) / 4 boxes to the right of its box's middle, and its points, counted through
@@ -95,8 +95,8 @@ def sampling(score: float = 2.0) -> MultiScaleDetector:
     """
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 6, "denoising_queries": 4}
     torch.manual_seed(3)  # whose first query looks at the middle of the picture
-    model = build(Card("setmatch_n", {**shape, "points": 2}, NAMES, SEEN))
-    assert isinstance(model, MultiScaleDetector)
+    model = build(ModelCard("setmatch_n", {**shape, "points": 2}, NAMES, SEEN))
+    assert isinstance(model, SetMatchDetector)
     for layer in _layers(model.decoder):
         eyes = layer.cross_attention
         offsets = torch.zeros(eyes.heads, eyes.levels, eyes.points, 2)
@@ -112,7 +112,7 @@ def sampling(score: float = 2.0) -> MultiScaleDetector:
     return model
 
 
-def unsure() -> GlobalDetector:
+def unsure() -> DETR:
     """The seeing model, but convinced that nothing is there."""
     model = seeing()
     model.class_head = SaidBeforehand(torch.tensor([-5.0, -6.0, 3.0]).expand(2, QUERIES, 3))

@@ -8,7 +8,7 @@ from known_models import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, samplin
 from PIL import Image
 
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import Maps, Points
+from setmatch.explanation.capture import AttentionMaps, SamplingPoints
 from setmatch.explanation.explain import Explanation, explain
 from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.models.detector import Detector
@@ -30,9 +30,9 @@ def colour(figure: Image.Image, x: float, y: float) -> np.ndarray:
 def first_layer(model: Detector) -> Explanation:
     """The explanation as if the first decoder layer, whose attention is known, were the last."""
     explanation = explain(model, picture())
-    looks = explanation.recording.looks
-    assert isinstance(looks, Maps)
-    object.__setattr__(looks, "weights", looks.weights[:1])
+    cross_attention = explanation.trace.cross_attention
+    assert isinstance(cross_attention, AttentionMaps)
+    object.__setattr__(cross_attention, "weights", cross_attention.weights[:1])
     return explanation
 
 
@@ -76,9 +76,9 @@ def test_a_point_lights_the_place_it_looked_at():
 def test_sampling_points_lie_on_the_figure():
     """At the heaviest point of the best answer is its colour."""
     explanation = explain(sampling(), picture())
-    looks, query = explanation.recording.looks, int(explanation.queries[0])
-    assert isinstance(looks, Points)
-    x, y = looks.places[-1, 1, query, -1].tolist()
+    cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
+    assert isinstance(cross_attention, SamplingPoints)
+    x, y = cross_attention.places[-1, 1, query, -1].tolist()
     seen = colour(decoder_figure(explanation), x * 1000, y * 600)
     assert np.abs(seen - np.array(colour_of(0))).max() < 60
 

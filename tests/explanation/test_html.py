@@ -21,11 +21,11 @@ from PIL import Image
 
 from browser import OpenPage
 from setmatch.errors import ConfigError, DataError
-from setmatch.explanation.capture import Maps
+from setmatch.explanation.capture import AttentionMaps
 from setmatch.explanation.explain import explain
 from setmatch.explanation.html import page_facts
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 LIMIT_BYTES = 8_000_000
 # How much of the picture each cell of the model lets through, read in the middle of the cell.
@@ -192,9 +192,9 @@ def test_sampling_points_are_painted_where_they_are(open_page: OpenPage, pages: 
     page = ready(open_page, pages["sampling"])
     page.get_by_label("decoder layer 2, head 2").click()
     explanation = explain(sampling(), picture())
-    looks, query = explanation.recording.looks, int(explanation.queries[0])
-    assert not isinstance(looks, Maps)
-    x, y = looks.places[1, 1, query, -1].tolist()
+    cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
+    assert not isinstance(cross_attention, AttentionMaps)
+    x, y = cross_attention.places[1, 1, query, -1].tolist()
     assert 0 < x < 1, "or there would be nothing to see"
     colour = page.evaluate(
         """([x, y]) => {
@@ -250,7 +250,7 @@ def test_names_cannot_run(open_page: OpenPage, tmp_path: Path):
     """A file or class whose name is a script is shown by its name."""
     evil = "</script><script>console.error('ran')</script><img src=x onerror=alert(1)>"
     model = seeing()
-    model.card = Card(
+    model.card = ModelCard(
         "detr_r18_tiny", {}, Categories((1, 2), (evil, "&amp;")), model.card.preprocessing
     )
     path = tmp_path / "<b>$name.png"
@@ -268,7 +268,9 @@ def test_a_page_of_the_largest_model_is_small(tmp_path: Path):
     """
     torch.manual_seed(0)
     shape = {"dim": 64, "ffn_dim": 8, "encoder_layers": 6, "decoder_layers": 6, "num_queries": 100}
-    model = build(Card("detr_r18_tiny", shape, Categories((1,), ("a",)), Preprocessing(800, 1333)))
+    model = build(
+        ModelCard("detr_r18_tiny", shape, Categories((1,), ("a",)), Preprocessing(800, 1333))
+    )
     noise = torch.randint(0, 256, (800, 1333, 3), dtype=torch.uint8)
     explain(model, Image.fromarray(noise.numpy())).save(tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < LIMIT_BYTES
@@ -279,7 +281,7 @@ def test_a_model_of_very_many_queries_shows_the_best():
     torch.manual_seed(0)
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 310, "decoder_layers": 1}
     names, seen = Categories((1,), ("a",)), Preprocessing(64, 96)
-    explanation = explain(build(Card("detr_r18_tiny", shape, names, seen)), picture())
+    explanation = explain(build(ModelCard("detr_r18_tiny", shape, names, seen)), picture())
     facts = page_facts(explanation)
     assert (len(facts["slots"]), facts["ofQueries"]) == (300, 310)
     assert facts["found"][0]["query"] == int(explanation.queries[0])

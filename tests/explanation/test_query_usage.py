@@ -10,9 +10,9 @@ from PIL import Image
 
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.explanation.query_usage import QueryStudy, study_queries
+from setmatch.explanation.query_usage import QueryStatistics, study_queries
 from setmatch.explanation.query_usage_figure import dot_colours, slot_figure
-from setmatch.structures.metadata import Card
+from setmatch.structures.metadata import ModelCard
 
 IMAGES = 40
 
@@ -33,54 +33,54 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "all.json"
 
 
-def made_up(score: np.ndarray, cxcywh: np.ndarray, slot: np.ndarray) -> QueryStudy:
+def made_up(score: np.ndarray, cxcywh: np.ndarray, class_index: np.ndarray) -> QueryStatistics:
     """A study of IMAGES images whose answers are given."""
-    return QueryStudy(
-        Card("made_up", {}, NAMES),
+    return QueryStatistics(
+        ModelCard("made_up", {}, NAMES),
         "none.json",
         0.5,
         False,
         cxcywh.astype(np.float32),
         score.astype(np.float32),
-        slot.astype(np.int64),
+        class_index.astype(np.int64),
     )
 
 
 @pytest.fixture
-def habits() -> QueryStudy:
+def habits() -> QueryStatistics:
     """Query 0 answers anything; 1 only dogs; 2 only top left; 3 only one size; 4 never."""
     random = np.random.default_rng(0)
     middle = random.uniform(0.1, 0.9, (IMAGES, 5, 2))
     side = np.exp(random.uniform(-3, -0.7, (IMAGES, 5, 1)))
-    slot = np.tile(np.arange(IMAGES) % 2, (5, 1)).T
-    slot[:, 1] = 1
+    class_index = np.tile(np.arange(IMAGES) % 2, (5, 1)).T
+    class_index[:, 1] = 1
     middle[:, 2] = 0.1 + 0.05 * middle[:, 2]
     side[:, 3] = 0.2
     score = np.full((IMAGES, 5), 0.9)
     score[:, 4] = 0.5
-    return made_up(score, np.concatenate([middle, side, side], axis=-1), slot)
+    return made_up(score, np.concatenate([middle, side, side], axis=-1), class_index)
 
 
-def test_habits_are_told(habits: QueryStudy):
+def test_habits_are_told(habits: QueryStatistics):
     """Each query specialises in what it was made to, and in nothing else."""
     assert [use.specialises for use in habits.uses] == [(), ("class",), ("place",), ("size",), ()]
 
 
-def test_a_query_that_never_answers_is_dead(habits: QueryStudy):
+def test_a_query_that_never_answers_is_dead(habits: QueryStatistics):
     """Its score never passes the threshold: no answer, no class, no place."""
     assert habits.to_json()["dead"] == [4]
     dead = habits.uses[4]
     assert (dead.answers, dead.classes, dead.x, dead.side) == (0, {}, None, None)
 
 
-def test_a_few_answers_are_no_habit(habits: QueryStudy):
+def test_a_few_answers_are_no_habit(habits: QueryStatistics):
     """Nine answers of one class may be chance."""
     habits.score[9:] = 0
     assert all(use.specialises == () for use in habits.uses)
     assert habits.uses[1].classes == {"dog": 9}
 
 
-def test_the_numbers_are_those_of_the_answers(habits: QueryStudy):
+def test_the_numbers_are_those_of_the_answers(habits: QueryStatistics):
     """Only images where a query answers count: their middle, their size."""
     habits.score[1:, 0] = 0.1
     use = habits.uses[0]
@@ -96,7 +96,7 @@ def test_what_a_model_predicts_is_kept(data: Path, batch_size: int):
     study = study_queries(seeing(), open_dataset(data, "val"), batch_size=batch_size, workers=0)
     assert study.cxcywh.shape == (3, QUERIES, 4)
     np.testing.assert_allclose(study.cxcywh, BOXES[1].expand(3, -1, -1), atol=1e-6)
-    assert study.slot.tolist() == [[0, 1, 0, 1]] * 3
+    assert study.class_index.tolist() == [[0, 1, 0, 1]] * 3
     assert (np.diff(study.score[0]) < 0).all()
     assert not study.ranked
 
@@ -114,7 +114,7 @@ def test_queries_that_an_image_does_not_give_have_no_box(data: Path):
     assert slot_figure(study, [0, 399]).width > 1000
 
 
-def test_both_files_are_written(habits: QueryStudy, tmp_path: Path):
+def test_both_files_are_written(habits: QueryStatistics, tmp_path: Path):
     """A picture that opens, and JSON that says what the study says."""
     paths = habits.save(tmp_path / "new", [3, 1])
     assert [path.name for path in paths] == ["queries.png", "queries.json"]
@@ -125,7 +125,7 @@ def test_both_files_are_written(habits: QueryStudy, tmp_path: Path):
         picture.load()
 
 
-def test_a_query_that_is_not_there_is_refused(habits: QueryStudy, tmp_path: Path):
+def test_a_query_that_is_not_there_is_refused(habits: QueryStatistics, tmp_path: Path):
     """With the numbers that there are."""
     with pytest.raises(ConfigError, match="query 5: the model has queries 0 to 4"):
         habits.save(tmp_path, [5])

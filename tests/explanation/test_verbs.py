@@ -10,7 +10,7 @@ from PIL import Image
 import setmatch as sm
 from setmatch.cli import main
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def test_explain_writes_what_is_asked_for(
 ):
     """A page and three pictures, each named on a line of its own."""
     page, figures = tmp_path / "why.html", tmp_path / "figures"
-    ask = ("explain", saved / "street.png", "--model", saved / "model", "--out", page)
-    assert main([*map(str, ask), "--png", str(figures), "--point", "20,30"]) == 0
+    infer = ("explain", saved / "street.png", "--model", saved / "model", "--out", page)
+    assert main([*map(str, infer), "--png", str(figures), "--point", "20,30"]) == 0
     names = ("decoder.png", "layers.png", "encoder.png")
     written = [*(figures / name for name in names), page]
     assert capsys.readouterr().out.splitlines() == [str(path) for path in written]
@@ -63,8 +63,8 @@ def test_explain_names_a_picture_that_is_not_there(
 ):
     """One line with the file's name, and no page."""
     page = tmp_path / "why.html"
-    ask = ("explain", "none.png", "--model", saved / "model", "--out", page)
-    assert main([*map(str, ask)]) == 2
+    infer = ("explain", "none.png", "--model", saved / "model", "--out", page)
+    assert main([*map(str, infer)]) == 2
     assert "none.png: no such picture" in capsys.readouterr().err
     assert not page.exists()
 
@@ -94,11 +94,11 @@ def test_queries_of_a_baseline_are_refused(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """torchvision's detectors have none; that is said, and nothing is written."""
-    card = Card("ssdlite_mobilenet_v3", {}, Categories((1,), ("cat",)))
+    card = ModelCard("ssdlite_mobilenet_v3", {}, Categories((1,), ("cat",)))
     sm.save(build(card), tmp_path / "model")
     out = tmp_path / "slots"
-    ask = ("queries", tmp_path / "model", saved / "all.json", "--out", out)
-    assert main([*map(str, ask)]) == 2
+    infer = ("queries", tmp_path / "model", saved / "all.json", "--out", out)
+    assert main([*map(str, infer)]) == 2
     assert "no queries to show" in capsys.readouterr().err
     assert not out.exists()
 
@@ -108,8 +108,8 @@ def test_queries_writes_a_picture_and_numbers(
 ):
     """Both files, and a line that says how many queries there are and how many are dead."""
     out = tmp_path / "slots"
-    ask = ("queries", saved / "model", saved / "all.json", "--out", out, "--query", 5)
-    assert main([*map(str, ask), "--workers", "0"]) == 0
+    infer = ("queries", saved / "model", saved / "all.json", "--out", out, "--query", 5)
+    assert main([*map(str, infer), "--workers", "0"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("6 queries, 1 images: 0 never answer above 50%")
     assert said[1:] == [str(out / "queries.png"), str(out / "queries.json")]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from setmatch.html.charts import Axis, Curve, FactorAxis, bars, curves, round_factors
+from setmatch.html.charts import Axis, Curve, LogAxis, bars, curves, round_factors
 
 UNIT = Axis("recall", (0.0, 0.5, 1.0))
 
@@ -67,6 +67,6 @@ def test_factors_enclose_what_they_measure(low: float, high: float, ticks: list[
     """From milliseconds to seconds there are a few round numbers, the ends included."""
     found = round_factors(low, high, most=8)
     assert found == ticks
-    axis = FactorAxis("latency", found)
+    axis = LogAxis("latency", found)
     assert 0 <= axis.place(low) <= axis.place(high) <= 1
     assert axis.place(math.sqrt(found[0] * found[-1])) == pytest.approx(0.5)

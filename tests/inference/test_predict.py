@@ -13,11 +13,11 @@ from PIL import Image
 
 from fake_detectors import BOX, RED_OR_NOT, RedFinder, picture, to_pil, write_pictures
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.inference.pipeline import Found
+from setmatch.inference.pipeline import ImageResult
 from setmatch.inference.predict import predict
 from setmatch.models.registry import build
 from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Card, Preprocessing
+from setmatch.structures.metadata import ModelCard, Preprocessing
 
 
 @pytest.fixture
@@ -26,15 +26,15 @@ def folder(tmp_path: Path) -> Path:
     return write_pictures(tmp_path)
 
 
-def best_box(found: Found | list[Found]) -> list[float]:
-    assert isinstance(found, Found)
+def best_box(found: ImageResult | list[ImageResult]) -> list[float]:
+    assert isinstance(found, ImageResult)
     return found.xyxy_px[0].tolist()
 
 
 def test_one_picture_gives_one_answer():
     """A single picture is answered by a Found, best first, in pixels of the original."""
     found = predict(RedFinder(), picture(128, 192, (64, 32, 128, 96)))
-    assert isinstance(found, Found)
+    assert isinstance(found, ImageResult)
     assert best_box(found) == pytest.approx([64, 32, 128, 96], abs=3)
     assert (found.size_px, len(found)) == ((128, 192), 2)
     assert found.scores[0] > 0.9 > found.scores[1]
@@ -110,7 +110,7 @@ def test_batches_are_of_equal_shape_and_not_too_large(shapes: list[Any], batch_s
 def test_company_changes_no_answer():
     """A real model gives each picture the same boxes in batches of one and of five."""
     torch.manual_seed(0)
-    card = Card("detr_r18_tiny", {}, RED_OR_NOT, Preprocessing(64, 96))
+    card = ModelCard("detr_r18_tiny", {}, RED_OR_NOT, Preprocessing(64, 96))
     model = build(card)
     random = torch.Generator().manual_seed(1)
     images: list[Any] = [
@@ -128,7 +128,7 @@ def test_company_changes_no_answer():
 def test_only_what_scores_above_the_threshold_is_returned():
     """The threshold cuts the answer; 0 keeps everything."""
     found = predict(RedFinder(), picture(64, 64, BOX), threshold=0.7)
-    assert isinstance(found, Found)
+    assert isinstance(found, ImageResult)
     assert found.classes.tolist() == [0]
 
 
@@ -156,7 +156,7 @@ def test_found_draws_itself(folder: Path):
     """Whether the picture was a file or pixels, draw() shows it with its boxes."""
     for source in (folder / "in/a.png", picture(64, 96, BOX)):
         found = predict(RedFinder(), source, threshold=0.7)
-        assert isinstance(found, Found)
+        assert isinstance(found, ImageResult)
         drawn = found.draw()
         assert drawn.size == (96, 64)
         assert np.any(np.asarray(drawn) != np.asarray(to_pil(picture(64, 96, BOX))))
@@ -175,9 +175,9 @@ def test_a_folder_s_pictures_are_not_kept_in_memory(folder: Path):
 def test_found_stays_found_above_a_threshold():
     """Cutting an answer keeps its picture, so that it can still be drawn."""
     found = predict(RedFinder(), picture(64, 64, BOX))
-    assert isinstance(found, Found)
+    assert isinstance(found, ImageResult)
     cut = found.above(0.7)
-    assert isinstance(cut, Found)
+    assert isinstance(cut, ImageResult)
     assert cut.image is found.image
     assert isinstance(cut, Detections)
 

@@ -11,23 +11,23 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.losses.classification import Counts, Matches, Softmax
-from setmatch.losses.criterion import Criterion, Normaliser
-from setmatch.losses.matcher import Matching, begin_match
+from setmatch.losses.classification import LossCounts, MatchedQueries, Softmax
+from setmatch.losses.criterion import Criterion, LossNormalizer
+from setmatch.losses.matcher import PendingMatch, start_matching
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment, Predictions, Stream
+from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 from setmatch.structures.packed_masks import PackedMasks
 
 CLASSES = 4
 CRITERION = Criterion(Softmax(), MatchCosts(), LossWeights())
 
 
-def _stream(layers: int, images: int, queries: int, seed: int = 0) -> Stream:
+def _stream(layers: int, images: int, queries: int, seed: int = 0) -> PredictionGroup:
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(layers, images, queries, CLASSES + 1, generator=random)
     boxes = torch.rand(layers, images, queries, 4, generator=random) * 0.5 + 0.1
-    return Stream("main", Predictions(logits.requires_grad_(), boxes.requires_grad_()))
+    return PredictionGroup("main", Predictions(logits.requires_grad_(), boxes.requires_grad_()))
 
 
 def _targets(counts: list[int]) -> list[Target]:
@@ -46,7 +46,7 @@ def test_a_known_assignment_is_used_as_it_is():
     stream = _stream(1, 1, 3)
     targets = _targets([2])
     image, query, target = torch.tensor([[0, 0], [2, 0], [1, 0]])
-    known = Stream("main", stream.predictions, Assignment(image, query, target))
+    known = PredictionGroup("main", stream.predictions, Assignment(image, query, target))
     (terms,) = CRITERION([known], targets).streams
     owed = torch.tensor([targets[0].classes[0], CLASSES, targets[0].classes[1]])
     weight = torch.tensor([1.0] * CLASSES + [0.1])
@@ -62,9 +62,9 @@ def test_no_cost_is_waited_for_before_all_are_on_their_way(monkeypatch: pytest.M
     """On a GPU the way is then covered: costs leave first, what is known is worked out next."""
     events = []
 
-    def begin(logits: Tensor, *others: Any) -> Matching:
+    def begin(logits: Tensor, *others: Any) -> PendingMatch:
         events.append("leaves")
-        under_way = begin_match(logits, *others)
+        under_way = start_matching(logits, *others)
 
         class Arriving:
             def assignments(self) -> list[Assignment]:
@@ -73,17 +73,21 @@ def test_no_cost_is_waited_for_before_all_are_on_their_way(monkeypatch: pytest.M
 
         return Arriving()
 
-    def classify(logits: Tensor, matches: Matches, counts: Counts) -> Tensor:
+    def classify(logits: Tensor, matches: MatchedQueries, counts: LossCounts) -> Tensor:
         events.append(len(matches.query))
         return Softmax().loss(logits, matches, counts)
 
-    scoring = Softmax()
-    object.__setattr__(scoring, "loss", classify)
+    class_loss = Softmax()
+    object.__setattr__(class_loss, "loss", classify)
     monkeypatch.setattr("setmatch.losses.criterion.begin_match", begin)
     main, first, known = _stream(2, 2, 5), _stream(1, 2, 5, 1), _stream(1, 2, 5, 2)
     pair = Assignment(*torch.tensor([[0], [0], [0]]))
-    streams = [main, replace(first, name="encoder"), Stream("known", known.predictions, pair)]
-    losses = Criterion(scoring, MatchCosts(), LossWeights())(streams, _targets([1, 2]))
+    streams = [
+        main,
+        replace(first, name="encoder"),
+        PredictionGroup("known", known.predictions, pair),
+    ]
+    losses = Criterion(class_loss, MatchCosts(), LossWeights())(streams, _targets([1, 2]))
     assert events == ["leaves", "leaves", 1, "arrives", 6, "arrives", 3]
     assert [terms.stream for terms in losses.streams] == ["main", "encoder", "known"]
 
@@ -96,11 +100,13 @@ def test_shares_of_a_window_add_up_to_its_loss():
         stream = _stream(2, 4, 6)
         logits, boxes = stream.predictions.logits, stream.predictions.cxcywh
         shares = [slice(start, start + size) for start in range(0, 4, size)]
-        window = Normaliser(sum(Normaliser.of(targets[share], 6).counts for share in shares))
-        assert torch.equal(window.counts, Normaliser.of(targets, 6).counts)
+        window = LossNormalizer(
+            sum(LossNormalizer.of(targets[share], 6).counts for share in shares)
+        )
+        assert torch.equal(window.counts, LossNormalizer.of(targets, 6).counts)
         total = torch.zeros(())
         for share in shares:
-            part = Stream("main", Predictions(logits[:, share], boxes[:, share]))
+            part = PredictionGroup("main", Predictions(logits[:, share], boxes[:, share]))
             total = total + CRITERION([part], targets[share], window).total
         total.backward()
         losses.append(total.item())
@@ -117,7 +123,7 @@ def test_every_layer_weighs_the_same_and_is_matched_anew():
     alone = sum(
         CRITERION(
             [
-                Stream(
+                PredictionGroup(
                     "main",
                     Predictions(
                         stream.predictions.logits[layer : layer + 1],
@@ -146,7 +152,7 @@ def test_losses_are_float32_under_autocast():
     stream = _stream(1, 1, 5)
     half = Predictions(stream.predictions.logits.bfloat16(), stream.predictions.cxcywh.bfloat16())
     with torch.autocast("cpu", torch.bfloat16):
-        losses = CRITERION([Stream("main", half)], _targets([2]))
+        losses = CRITERION([PredictionGroup("main", half)], _targets([2]))
     assert losses.total.dtype == torch.float32
 
 
@@ -168,7 +174,7 @@ def test_mask_shares_of_a_window_add_up_to_its_loss():
     """Masks are divided by the boxes of the window too, alone or together."""
     targets = [_with_masks(target, seed) for seed, target in enumerate(_targets([3, 0, 1, 2]))]
     masks = torch.randn(4, 6, 5, 7, generator=torch.Generator().manual_seed(3)).requires_grad_()
-    whole = Normaliser.of(targets, 6)
+    whole = LossNormalizer.of(targets, 6)
     losses, gradients = [], []
     for size in (4, 2, 1):
         predictions = _stream(2, 4, 6).predictions
@@ -178,7 +184,7 @@ def test_mask_shares_of_a_window_add_up_to_its_loss():
             part = Predictions(
                 predictions.logits[:, share], predictions.cxcywh[:, share], masks[share]
             )
-            (terms,) = CRITERION([Stream("main", part)], targets[share], whole).streams
+            (terms,) = CRITERION([PredictionGroup("main", part)], targets[share], whole).streams
             total = total + terms.masks
         gradients += torch.autograd.grad(total.sum(), masks)
         losses.append(total.tolist())
@@ -189,15 +195,15 @@ def test_mask_shares_of_a_window_add_up_to_its_loss():
 
 
 def test_only_matched_masks_are_made():
-    """`masks_of` is asked once, for the matched queries of the last layer, and is logged."""
+    """`mask_decoder` is asked once, for the matched queries of the last layer, and is logged."""
     targets = [_with_masks(target, seed) for seed, target in enumerate(_targets([2, 1]))]
     stream, asked = _stream(3, 2, 6), []
 
-    def masks_of(image: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+    def mask_decoder(image: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         asked.append((image.tolist(), query))
         return torch.zeros(len(image), 5, 7)
 
-    losses = CRITERION([replace(stream, masks_of=masks_of)], targets)
+    losses = CRITERION([replace(stream, mask_decoder=mask_decoder)], targets)
     ((images, _),) = asked
     assert images == [0, 0, 1]
     assert losses.terms["mask"].item() == pytest.approx(0.25 * np.log(2) * _mixture(targets) / 3)
@@ -218,7 +224,7 @@ def test_objects_without_masks_teach_the_mask_head_nothing():
     """Their loss is zero, and there is one, so that every parameter has a gradient."""
     masks = torch.randn(2, 6, 5, 7).requires_grad_()
     predictions = replace(_stream(1, 2, 6).predictions, masks=masks)
-    losses = CRITERION([Stream("main", predictions)], _targets([2, 1]))
+    losses = CRITERION([PredictionGroup("main", predictions)], _targets([2, 1]))
     losses.total.backward()
     assert losses.terms["mask"] == 0
     assert masks.grad.count_nonzero() == 0

@@ -40,9 +40,9 @@ def test_losses_and_gradients_equal_the_plain_arithmetic(
 def test_a_perfect_mask_costs_nothing_and_its_opposite_all():
     """Both losses near 0; DICE of the opposite near 1."""
     _, owed = _masks(2)
-    sure = torch.where(owed, 30.0, -30.0)
-    assert focal_and_dice(sure, PackedMasks.pack(owed)).max() < 1e-4
-    assert focal_and_dice(-sure, PackedMasks.pack(owed))[1].min() > 0.99
+    panoptic_threshold = torch.where(owed, 30.0, -30.0)
+    assert focal_and_dice(panoptic_threshold, PackedMasks.pack(owed)).max() < 1e-4
+    assert focal_and_dice(-panoptic_threshold, PackedMasks.pack(owed))[1].min() > 0.99
 
 
 def test_no_masks_have_no_loss_but_a_gradient():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setmatch.config import MatchCosts
-from setmatch.losses.classification import Focal, Scoring, Softmax, Varifocal
+from setmatch.losses.classification import ClassificationLoss, Focal, Softmax, Varifocal
 from setmatch.losses.matcher import match, pairwise_cost
 from setmatch.structures.batch import Target
 
@@ -118,15 +118,15 @@ def test_costs_are_float32_under_autocast():
 
 
 @pytest.mark.parametrize("scoring", [Softmax(), Focal(), Varifocal()], ids=str)
-def test_half_precision_never_overflows(scoring: Scoring):
+def test_half_precision_never_overflows(class_loss: ClassificationLoss):
     """D-FINE #199, detr #101: logits at float16's limit are matched, and cost, as in float32."""
     logits, boxes = _predictions(2, 2, 6)
     logits = (logits.sign() * torch.finfo(torch.float16).max).half()
-    logits = logits[..., : scoring.num_logits(5)]
+    logits = logits[..., : class_loss.num_logits(5)]
     targets = _targets([3, 2])
-    cost = pairwise_cost(logits, boxes.half(), targets, scoring, COSTS)
+    cost = pairwise_cost(logits, boxes.half(), targets, class_loss, COSTS)
     assert cost.dtype == torch.float32
     assert cost.isfinite().all()
     assert torch.equal(
-        cost, pairwise_cost(logits.float(), boxes.half().float(), targets, scoring, COSTS)
+        cost, pairwise_cost(logits.float(), boxes.half().float(), targets, class_loss, COSTS)
     )

@@ -16,9 +16,9 @@ from setmatch.config import load_recipe
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import WeightsError
-from setmatch.models.initialize import starting_point
+from setmatch.models.initialize import initialize
 from setmatch.models.load import BUNDLED, bundled
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 MOST_BYTES = 2 * 2**20
 
@@ -74,7 +74,7 @@ def test_the_example_tells_drawn_cells_apart():
     disc(white, 46, (110, 60, 150))
     pixels = np.asarray(picture.filter(ImageFilter.GaussianBlur(2)))
     found = sm.predict(sm.load("bloodcells_n"), pixels, threshold=0.5)
-    names = [found.categories.name(slot) for slot in found.classes.tolist()]
+    names = [found.categories.name(class_index) for class_index in found.classes.tolist()]
     assert sorted(names) == ["RBC"] * 19 + ["WBC"]
     middles = found.xyxy_px.view(-1, 2, 2).mean(1)
     assert (middles[names.index("WBC")] - torch.tensor(white)).abs().max() < 15
@@ -84,9 +84,9 @@ def test_the_example_tells_drawn_cells_apart():
 def test_the_family_starts_from_what_comes_along(recipe: str):
     """All but classes and masks is that of the example; other shapes are refused, with advice."""
     model = load_recipe(recipe).model
-    card = Card(model.preset, {"num_queries": 50}, Categories((1,), ("heron",)))
+    card = ModelCard(model.preset, {"num_queries": 50}, Categories((1,), ("heron",)))
     assert model.start in bundled()
-    start, example = starting_point(card, model.start), sm.load(model.start)
+    start, example = initialize(card, model.start), sm.load(model.start)
     assert start.training
     assert start.num_queries == 50
     own = example.state_dict()
@@ -96,4 +96,4 @@ def test_the_family_starts_from_what_comes_along(recipe: str):
     assert all("class_head" in key or "denoising.embedding" in key for key in named)
     wider = replace(card, arguments={"dim": 96})
     with pytest.raises(WeightsError, match=r"dim is 64 there, 96 here.*--weights none"):
-        starting_point(wider, model.start)
+        initialize(wider, model.start)

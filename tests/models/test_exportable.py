@@ -14,7 +14,7 @@ from torch.export import Dim, export
 from setmatch.models.detector import Detector
 from setmatch.models.registry import MODELS, build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
@@ -62,7 +62,7 @@ def test_one_graph_serves_every_size_and_batch(preset: str, unchecked):
     """
     torch.manual_seed(0)
     arguments = {**SMALL, **TRUNKS.get(preset, {}), "num_queries": 12}
-    answers = Answers(build(Card(preset, arguments, NAMES))).eval().double()
+    answers = Answers(build(ModelCard(preset, arguments, NAMES))).eval().double()
     height, width = (Dim(side, min=LEAST_PX, max=MOST_PX) for side in ("height", "width"))
     dynamic = ({0: Dim("batch"), 2: height, 3: width},)
     traced = torch.randn(2, 3, 96, 128).double()

@@ -11,12 +11,12 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models.initialize import starting_point
+from setmatch.models.initialize import initialize
 from setmatch.models.load import convert, save
 from setmatch.models.registry import MODELS, build
 from setmatch.models.weights import download as published
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 SMALL = {
     "dim": 32,
@@ -31,7 +31,7 @@ PETS = Categories((3, 7, 20), ("cat", "dog", "Parrot"), stuff=frozenset({1}))
 
 def _detector(preset: str = "detr_r18_tiny", **changes):
     torch.manual_seed(0)
-    card = Card(preset, {**SMALL, **changes}, PETS, Preprocessing(64, 96), "MIT", "a test")
+    card = ModelCard(preset, {**SMALL, **changes}, PETS, Preprocessing(64, 96), "MIT", "a test")
     return build(card).eval()
 
 
@@ -207,7 +207,7 @@ def test_a_published_name_offline_says_what_to_fetch(tmp_path: Path, monkeypatch
     """The address, and the place where the file belongs."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        published.Published, "url", property(lambda _: (tmp_path / "absent").as_uri())
+        published.PublishedCheckpoint, "url", property(lambda _: (tmp_path / "absent").as_uri())
     )
     with pytest.raises(WeightsError, match=r"put it at .*detr-r50-e632da11\.pth"):
         setmatch.load("detr_r50")
@@ -220,10 +220,10 @@ def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monke
     save(_detector("detr_r50"), tmp_path / "ours")
     convert(tmp_path / "ours", tmp_path / "made.pth", "original")
     digest = published.sha256_of(tmp_path / "made.pth")[:8]
-    stand_in = published.Published(f"detr-r50-{digest}.pth")
+    stand_in = published.PublishedCheckpoint(f"detr-r50-{digest}.pth")
     monkeypatch.setitem(published.PUBLISHED, "detr_r50", stand_in)
     monkeypatch.setattr(
-        published.Published, "url", property(lambda _: (tmp_path / "made.pth").as_uri())
+        published.PublishedCheckpoint, "url", property(lambda _: (tmp_path / "made.pth").as_uri())
     )
     first = setmatch.load("detr_r50")
     (tmp_path / "made.pth").unlink()
@@ -296,10 +296,10 @@ def test_the_family_starts_from_weights_of_other_classes_and_queries(tmp_path: P
     """Rows of known names are kept in every head and in denoising; all else is as it was."""
     shape = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 9}
     torch.manual_seed(0)
-    old = build(Card(preset, shape, PETS))
+    old = build(ModelCard(preset, shape, PETS))
     save(old, tmp_path)
     wanted = Categories((1, 2), ("horse", "Cat"))
-    new = starting_point(Card(preset, {**shape, "num_queries": 30}, wanted), str(tmp_path))
+    new = initialize(ModelCard(preset, {**shape, "num_queries": 30}, wanted), str(tmp_path))
     assert new.num_queries == new.card.arguments["num_queries"] == 30
     (stream, *_) = new.eval()(Batch.from_images([torch.randn(3, 128, 128)]))
     assert stream.predictions.logits.shape[-2:] == (30, 2)
@@ -316,17 +316,17 @@ def test_the_family_starts_from_weights_of_other_classes_and_queries(tmp_path: P
 def test_training_starts_where_it_was_told(tmp_path: Path):
     """From a detector of the same shape with other classes; another shape is refused by name."""
     save(_detector(), tmp_path)
-    card = Card("detr_r18_tiny", SMALL, Categories((1,), ("dog",)))
-    started = starting_point(card, str(tmp_path))
+    card = ModelCard("detr_r18_tiny", SMALL, Categories((1,), ("dog",)))
+    started = initialize(card, str(tmp_path))
     assert started.training
     assert torch.equal(started.class_head.weight[0], _detector().class_head.weight[1])
-    family = Card("setmatch_n", {"denoising_queries": 100}, Categories((1,), ("dog",)))
-    assert starting_point(family, "scenes_n").card.arguments["denoising_queries"] == 100
-    other = Card("detr_r18_tiny", SMALL | {"dim": 64}, PETS)
+    family = ModelCard("setmatch_n", {"denoising_queries": 100}, Categories((1,), ("dog",)))
+    assert initialize(family, "scenes_n").card.arguments["denoising_queries"] == 100
+    other = ModelCard("detr_r18_tiny", SMALL | {"dim": 64}, PETS)
     with pytest.raises(WeightsError, match="dim is 32 there, 64 here"):
-        starting_point(other, str(tmp_path))
+        initialize(other, str(tmp_path))
     with pytest.raises(WeightsError, match="--model detr_r18_tiny"):
-        starting_point(Card("detr_r50", SMALL, PETS), str(tmp_path))
+        initialize(ModelCard("detr_r50", SMALL, PETS), str(tmp_path))
 
 
 def test_the_imagenet_trunk_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
@@ -335,14 +335,14 @@ def test_the_imagenet_trunk_offline_says_what_to_fetch(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     name = ResNet50_Weights.IMAGENET1K_V1.url.rsplit("/", 1)[1]
-    card = Card("detr_r50", SMALL, PETS)
+    card = ModelCard("detr_r50", SMALL, PETS)
     with pytest.raises(WeightsError, match=name):
-        starting_point(card, None)
+        initialize(card, None)
     torch.manual_seed(3)
     trunk = resnet50()
     (tmp_path / "checkpoints").mkdir(exist_ok=True)
     torch.save(trunk.state_dict(), tmp_path / "checkpoints" / name)
-    started = starting_point(card, None)
+    started = initialize(card, None)
     conv = started.backbone.body.layer3[2].conv2
     assert torch.equal(conv.weight, trunk.layer3[2].conv2.weight)
     assert torch.equal(conv.norm.running_var, trunk.layer3[2].bn2.running_var)

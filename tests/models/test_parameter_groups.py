@@ -3,7 +3,7 @@
 import pytest
 
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 APART = {
     "backbone.stem.0.0",
@@ -26,7 +26,7 @@ APART = {
 )
 def test_muon_has_the_matrices_between_hidden_features_alone(preset: str, more: set[str]):
     """First convolution, heads, embeddings and what places points learn by AdamW, biases too."""
-    model = build(Card(preset, {}, Categories((0, 1), ("a", "b"))))
+    model = build(ModelCard(preset, {}, Categories((0, 1), ("a", "b"))))
     groups = model.parameter_groups()
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     rest = {name_of[id(parameter)] for parameter in groups["rest"] if parameter.ndim >= 2}

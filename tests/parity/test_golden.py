@@ -16,7 +16,7 @@ from setmatch.models.registry import build
 from setmatch.models.weights import key_map as layouts
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.outputs import Predictions
 from setmatch.structures.packed_masks import PackedMasks
 
@@ -45,7 +45,7 @@ class Case:
         sizes = [tuple(size) for size in self.facts["sizes"]]
         images = formula_images(len(sizes), sizes, self.facts["seed"])
         self.batch = Batch.from_images([torch.from_numpy(image) for image in images])
-        slots = min(self.facts["num_classes"], 91)
+        class_indices = min(self.facts["num_classes"], 91)
         self.targets = [
             Target(
                 torch.from_numpy(t["labels"]),
@@ -53,20 +53,22 @@ class Case:
                 filled(t["boxes"], size) if masks else None,
             )
             for t, size in zip(
-                formula_targets(self.facts["counts"], slots, self.facts["seed"]), sizes, strict=True
+                formula_targets(self.facts["counts"], class_indices, self.facts["seed"]),
+                sizes,
+                strict=True,
             )
         ]
         self.sizes = sizes
         with torch.no_grad():
             self.predictions: Predictions = self.model(self.batch)[0].predictions
-            self.criterion = Criterion(self.model.scoring, MatchCosts(), LossWeights())
+            self.criterion = Criterion(self.model.class_loss, MatchCosts(), LossWeights())
             streams = self.model.train()(self.batch)
             self.losses: Losses = self.criterion(streams, self.targets)
 
     def _model(self) -> Detector:
         count = self.facts["num_classes"]
         categories = Categories(tuple(range(count)), tuple(f"c{i}" for i in range(count)))
-        model = build(Card(self.preset, {"dropout": 0.0}, categories)).eval()
+        model = build(ModelCard(self.preset, {"dropout": 0.0}, categories)).eval()
         published = {
             key: torch.from_numpy(np.asarray(formula_tensor(key, tuple(shape))))
             for key, shape in self.facts["manifest"].items()
@@ -119,7 +121,7 @@ def test_matching_equals_the_published_one(case: Case):
         case.predictions.logits,
         case.predictions.cxcywh,
         case.targets,
-        case.model.scoring,
+        case.model.class_loss,
         MatchCosts(),
     )[-1]
     first = 0
@@ -178,7 +180,7 @@ def test_detections_equal_the_published_ones(case: Case):
     sizes_px = [(2 * height, 2 * width) for height, width in case.sizes]
     with torch.no_grad():
         found = detections(
-            case.predictions, case.model.scoring, case.model.card.categories, sizes_px
+            case.predictions, case.model.class_loss, case.model.card.categories, sizes_px
         )
     for image, ours in enumerate(found):
         scores = case.arrays[f"det{image}_scores"]

@@ -29,22 +29,22 @@ def test_masks_are_those_of_the_published_code(size_px: tuple[int, int]):
     beliefs = predictions(3, 3)
     (found,) = instances(beliefs, Softmax(), CATEGORIES, (39, 55), [size_px])
     large = F.interpolate(beliefs.masks, size=(39, 55), mode="bilinear")
-    sure = (large.sigmoid() > 0.5).float()
-    expected = F.interpolate(sure, size=size_px, mode="nearest")[0].bool()
+    panoptic_threshold = (large.sigmoid() > 0.5).float()
+    expected = F.interpolate(panoptic_threshold, size=size_px, mode="nearest")[0].bool()
     order = beliefs.logits[-1, 0].softmax(-1)[:, :-1].amax(-1).argsort(descending=True)
     assert torch.equal(found.masks.unpack(), expected[order])
 
 
 @pytest.mark.parametrize(("scoring", "classes"), [(Softmax(), 3), (Focal(), 2)])
-def test_masks_belong_to_their_boxes_and_scores(scoring, classes):
+def test_masks_belong_to_their_boxes_and_scores(class_loss, classes):
     """Boxes are those of the detections; only masks above the threshold are made."""
     beliefs = predictions(1, classes)
-    (plain,) = detections(beliefs, scoring, CATEGORIES, [(20, 30)])
-    (found,) = instances(beliefs, scoring, CATEGORIES, (40, 56), [(20, 30)], threshold=0.4)
+    (plain,) = detections(beliefs, class_loss, CATEGORIES, [(20, 30)])
+    (found,) = instances(beliefs, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=0.4)
     kept = plain.above(0.4)
     assert 0 < len(found) == len(kept) == len(found.masks)
     assert torch.equal(found.xyxy_px, kept.xyxy_px)
-    (none,) = instances(beliefs, scoring, CATEGORIES, (40, 56), [(20, 30)], threshold=1.0)
+    (none,) = instances(beliefs, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=1.0)
     assert len(none) == len(none.masks) == 0
     assert none.to_dicts() == []
 

@@ -24,24 +24,24 @@ CATEGORIES = Categories(tuple(range(CLASSES)), (None,) * CLASSES, STUFF)
 
 def reference(logits, masks, stuff, seen_px, size_px, threshold):
     """The published merge by its definition: slot by slot, every mask enlarged, softmax, Pillow."""
-    scores, slots = logits.softmax(-1).max(-1)
-    keep = (slots != logits.shape[-1] - 1) & (scores > threshold)
-    masks, slots = masks[keep], slots[keep].tolist()
+    scores, class_indices = logits.softmax(-1).max(-1)
+    keep = (class_indices != logits.shape[-1] - 1) & (scores > threshold)
+    masks, class_indices = masks[keep], class_indices[keep].tolist()
     large = F.interpolate(masks[:, None], size=seen_px, mode="bilinear")[:, 0]
     merge = True
-    while slots:
+    while class_indices:
         winner = large.flatten(1).T.softmax(-1).argmax(-1).view(seen_px)
         if merge:
-            for slot in set(slots) & stuff:
-                same = [place for place, other in enumerate(slots) if other == slot]
+            for class_index in set(class_indices) & stuff:
+                same = [place for place, other in enumerate(class_indices) if other == class_index]
                 winner[torch.isin(winner, torch.tensor(same))] = same[0]
         picture = Image.fromarray(winner.numpy().astype(np.int32))
         number = np.asarray(picture.resize(size_px[::-1], Image.Resampling.NEAREST))
-        areas = [int((number == place).sum()) for place in range(len(slots))]
+        areas = [int((number == place).sum()) for place in range(len(class_indices))]
         left = [place for place, area in enumerate(areas) if area > 4]
-        if len(left) == len(slots):
-            return number + 1, slots
-        large, slots, merge = large[left], [slots[place] for place in left], False
+        if len(left) == len(class_indices):
+            return number + 1, class_indices
+        large, class_indices, merge = large[left], [class_indices[place] for place in left], False
     return np.zeros(size_px, dtype=np.int32), []
 
 
@@ -84,9 +84,9 @@ def test_generated_masks_merge_as_published(
     logits[:, 5 : 5 + kinds] += 4  # much of the same stuff
     masks = smooth(queries, *cells, 4, sharp, generator)
     seen_px = (4 * cells[0] - short, 4 * cells[1] - short)
-    number, slots = reference(logits, masks, STUFF, seen_px, size_px, threshold)
+    number, class_indices = reference(logits, masks, STUFF, seen_px, size_px, threshold)
     segments = merged(logits, masks, CATEGORIES, seen_px, size_px, threshold)
-    assert segments.classes.tolist() == slots
+    assert segments.classes.tolist() == class_indices
     assert np.array_equal(segments.ids.numpy(), number)
     assert (segments.area_px >= 5).all()
 
@@ -99,9 +99,11 @@ def test_the_published_model_s_masks_merge_as_published(size_px, threshold):
     masks = torch.from_numpy(case["pred_masks"][0])
     logits = torch.from_numpy(case["pred_logits"][0])[: len(masks)]
     categories = Categories(tuple(range(250)), (None,) * 250, frozenset(range(91, 250)))
-    number, slots = reference(logits, masks, categories.stuff, (160, 224), size_px, threshold)
+    number, class_indices = reference(
+        logits, masks, categories.stuff, (160, 224), size_px, threshold
+    )
     segments = merged(logits, masks, categories, (160, 224), size_px, threshold)
-    assert segments.classes.tolist() == slots
+    assert segments.classes.tolist() == class_indices
     assert np.array_equal(segments.ids.numpy(), number)
 
 
@@ -121,9 +123,9 @@ def test_two_masks_of_the_same_stuff_are_one_segment_and_things_stay_two():
     logits = torch.full((2, CLASSES + 1), -9.0)
     masks = torch.zeros(2, 8, 8)
     masks[0, :, :4], masks[1, :, 4:] = 5, 5
-    for slot, expected in ((1, 2), (7, 1)):
+    for class_index, expected in ((1, 2), (7, 1)):
         found = logits.clone()
-        found[:, slot] = 9
+        found[:, class_index] = 9
         assert len(merged(found, masks, CATEGORIES, (32, 32), (32, 32), 0.85)) == expected
 
 

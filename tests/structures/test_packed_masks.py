@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.structures.packed_masks import PackedMasks, on_one_canvas
+from setmatch.structures.packed_masks import PackedMasks, pad_to_batch
 
 
 @given(st.integers(0, 4), st.integers(1, 9), st.integers(1, 40), st.integers(0, 9))
@@ -57,7 +57,7 @@ def test_masks_of_several_images_lie_on_one_canvas():
     """Each at the top left; an image without objects still counts for the size."""
     small, wide = torch.rand(2, 6, 10) < 0.5, torch.rand(1, 4, 21) < 0.5
     nothing = torch.zeros(0, 9, 3, dtype=torch.bool)
-    joined = on_one_canvas([PackedMasks.pack(masks) for masks in (small, nothing, wide)])
+    joined = pad_to_batch([PackedMasks.pack(masks) for masks in (small, nothing, wide)])
     canvas = torch.zeros(3, 9, 21, dtype=torch.bool)
     canvas[:2, :6, :10] = small
     canvas[2:, :4] = wide

@@ -25,10 +25,10 @@ class SteadyClock(Clock):
 
 def sides_seen(monkeypatch):
     """Return a list to which every step from now on adds the short side of what it sees."""
-    sides, shrunk = [], learner.shrunk
+    sides, downscale = [], learner.downscale
 
     def noted(minibatch, share):
-        seen = shrunk(minibatch, share)
+        seen = downscale(minibatch, share)
         sides.append(min(seen.batch.pixels.shape[-2:]))
         return seen
 
@@ -36,7 +36,7 @@ def sides_seen(monkeypatch):
     return sides
 
 
-def float64_from(starting_point):
+def float64_from(initialize):
     """Return what builds the same detector in float64, in which no rounding comes near a kink."""
 
     def finer(_, given):
@@ -44,7 +44,7 @@ def float64_from(starting_point):
         return replace(batch, pixels=batch.pixels.double()), *rest
 
     def doubled(*given):
-        detector = starting_point(*given).double()
+        detector = initialize(*given).double()
         detector.register_forward_pre_hook(finer)
         return detector
 
@@ -59,6 +59,6 @@ def exact_main(out, data, overrides, environment, said):
         def spent_s(self):
             return 1000 * super().spent_s
 
-    start.starting_point = float64_from(start.starting_point)
+    start.initialize = float64_from(start.initialize)
     loop.Clock = SteadyClock if environment["RANK"] == "0" else Racing
     tiny_runs.main(out, data, overrides, environment, said)

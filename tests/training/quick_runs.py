@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from setmatch.models.backbones.small_cnn import SmallTrunk
+from setmatch.models.backbones.small_cnn import SmallCNN
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.presets import _multi_scale
 from setmatch.training.train import train
@@ -24,7 +24,7 @@ SHAPE = MultiScaleShape(
 
 
 def quick(num_classes, shape=SHAPE):
-    return _multi_scale(SmallTrunk((16, 16, 24, 32)), num_classes, shape)
+    return _multi_scale(SmallCNN((16, 16, 24, 32)), num_classes, shape)
 
 
 RECIPE = {

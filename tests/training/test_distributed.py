@@ -16,7 +16,7 @@ from tiny_runs import Processes, assert_bit_equal, final_state, log_rows, run_ti
 
 from setmatch.training import setup as start
 from setmatch.training import trainer as loop
-from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.checkpoint import latest_valid
 
 # Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
 # the rate allows even where the gradient is rounding alone, as that of a key's bias is.
@@ -84,13 +84,13 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     are then 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
-    monkeypatch.setattr(start, "starting_point", float64_from(start.starting_point))
+    monkeypatch.setattr(start, "starting_point", float64_from(start.initialize))
     sides = sides_seen(monkeypatch)
     run_tiny(data, tmp_path / "one", *FAMILY)
     assert list(dict.fromkeys(sides)) == [256, 192, 224]  # whole at first, and again at the end
     codes, said = Processes(tmp_path / "two", data, *FAMILY, world=2, main=exact_main).wait()
     assert codes == [0, 0], said
-    assert newest_good(tmp_path / "two").step == newest_good(tmp_path / "one").step == 6
+    assert latest_valid(tmp_path / "two").step == latest_valid(tmp_path / "one").step == 6
     one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name, value in one.items():
         learnt = name.startswith(("trainer.model", "answers"))
@@ -114,11 +114,11 @@ def test_a_run_goes_on_with_another_number_of_processes(data, one_batch, tmp_pat
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.campaign)])
 def test_when_a_process_dies_the_others_leave(data, tmp_path, victim):
     """Within 60 s, with an error that says so and how to go on."""
-    processes = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
-    processes.wait_for_step(4)
-    processes.kill(victim)
+    init_distributed = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
+    init_distributed.wait_for_step(4)
+    init_distributed.kill(victim)
     began = time.monotonic()
-    codes, said = processes.wait(60)
+    codes, said = init_distributed.wait(60)
     assert codes[victim] == -9
     assert codes[1 - victim] == 2
     assert "another process of this run ended" in said[1 - victim]
@@ -128,12 +128,12 @@ def test_when_a_process_dies_the_others_leave(data, tmp_path, victim):
 
 def test_all_processes_stop_at_the_step_at_which_one_is_told_to(data, tmp_path):
     """One SIGTERM, one checkpoint, the same exit code everywhere."""
-    processes = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
-    processes.wait_for_step(4)
-    processes.kill(1, signal.SIGTERM)
-    codes, said = processes.wait()
+    init_distributed = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
+    init_distributed.wait_for_step(4)
+    init_distributed.kill(1, signal.SIGTERM)
+    codes, said = init_distributed.wait()
     assert codes == [143, 143], said
-    step = newest_good(tmp_path / "run").step
+    step = latest_valid(tmp_path / "run").step
     assert all(f"after step {step}," in text for text in said)
 
 

@@ -10,7 +10,7 @@ import pytest
 import tiny_runs
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows
 
-from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.checkpoints.manifest import read_manifest
 
 SETTINGS = ("train.log_every=1", "train.epochs=5")
@@ -89,7 +89,7 @@ def test_a_signal_at_any_moment_loses_no_step(scenes, undisturbed, tmp_path, num
     run.kill(number=number)
     codes, said = run.wait()
     assert codes in ([code], [0]), said
-    assert newest_good(tmp_path / "run").step == max(r["step"] for r in log_rows(tmp_path / "run"))
+    assert latest_valid(tmp_path / "run").step == max(r["step"] for r in log_rows(tmp_path / "run"))
     codes, said = Processes(tmp_path / "run", scenes, *SETTINGS).wait()
     assert codes == [0], said
     assert_same_run(tmp_path / "run", whole)

@@ -6,9 +6,9 @@ from tiny_runs import log_rows, run_tiny
 
 from setmatch.config import TrainSettings, load_recipe
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Runtime
-from setmatch.training.micro_batch import at_once, memory_named
-from setmatch.training.step import Learner
+from setmatch.training.distributed import Distributed
+from setmatch.training.micro_batch import explain_oom, micro_batch_size
+from setmatch.training.step import TrainStep
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -27,7 +27,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 def test_auto_fits_the_device_and_deals_out_evenly(device, world, batch_size, images):
     """All of a process' share on a GPU; on a CPU the largest part of it up to 8."""
     settings = TrainSettings(batch_size=batch_size, micro_batch="auto")
-    assert at_once(settings, Runtime(device, 0, world)) == images
+    assert micro_batch_size(settings, Distributed(device, 0, world)) == images
 
 
 def test_a_run_goes_on_by_the_number_it_began_with(data, tmp_path):
@@ -38,7 +38,7 @@ def test_a_run_goes_on_by_the_number_it_began_with(data, tmp_path):
 
 def test_a_number_stays_what_it_is():
     """Whoever says how many is obeyed on any device."""
-    assert at_once(TrainSettings(micro_batch=3), Runtime(GPU)) == 3
+    assert micro_batch_size(TrainSettings(micro_batch=3), Distributed(GPU)) == 3
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_a_number_stays_what_it_is():
 )
 def test_what_fits_is_advised(images, advice):
     """A number that is smaller and divides as before; of a single image its size."""
-    with pytest.raises(TrainingError, match=advice), memory_named(images):
+    with pytest.raises(TrainingError, match=advice), explain_oom(images):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
 def test_a_run_that_needs_too_much_memory_goes_on_with_fewer_images(data, tmp_path, monkeypatch):
     """The advice works: the steps before are kept, and training ends with smaller micro-batches."""
-    learn = Learner.learn
+    learn = TrainStep.learn
 
     def greedy(self, window, *others):
         if len(window[0].targets) > 1 and self.average.updates >= 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return learn(self, window, *others)
 
-    monkeypatch.setattr(Learner, "learn", greedy)
+    monkeypatch.setattr(TrainStep, "learn", greedy)
     with pytest.raises(TrainingError, match="micro_batch=1, or take"):
         run_tiny(data, tmp_path / "run", "train.micro_batch=2")
     run_tiny(data, tmp_path / "run", "train.micro_batch=1", resume=True, allow_changes=True)

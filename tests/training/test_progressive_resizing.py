@@ -7,8 +7,8 @@ from setmatch.config import TrainSettings
 from setmatch.data.loader import Minibatch
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
-from setmatch.training.progressive_resizing import share_of_sides, shrunk
-from setmatch.training.schedule import make_plan
+from setmatch.training.progressive_resizing import downscale, resolution_scale
+from setmatch.training.schedule import make_schedule
 
 from .tiny_runs import (
     CrashError,
@@ -44,21 +44,21 @@ def _middle(height, width):
 )
 def test_sides_grow_evenly_and_then_stay(progress, share):
     """Half the sides at first, all of them from the part of the run that the recipe names."""
-    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
-    assert share_of_sides(0.0, 0.6) == 0.5
-    assert plan.share_of_sides(round(progress * plan.steps)) == pytest.approx(share)
+    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    assert resolution_scale(0.0, 0.6) == 0.5
+    assert plan.resolution_scale(round(progress * plan.steps)) == pytest.approx(share)
 
 
 def test_the_first_step_shows_what_memory_the_last_will_need():
     """A GPU that cannot hold whole pictures says so at once, not when they have grown."""
-    plan = make_plan(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
-    assert plan.share_of_sides(0) == 1.0
+    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    assert plan.resolution_scale(0) == 1.0
 
 
 def test_by_the_clock_sides_grow_with_the_time():
     """What counts is the time that is over, not the steps."""
-    plan = make_plan(100, TrainSettings(minutes=1.0, grown=0.5))
-    assert [plan.share_of_sides(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
+    plan = make_schedule(100, TrainSettings(minutes=1.0, grown=0.5))
+    assert [plan.resolution_scale(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
         0.5,
         0.75,
         1,
@@ -68,15 +68,15 @@ def test_by_the_clock_sides_grow_with_the_time():
 
 def test_without_the_setting_nothing_is_shrunk():
     """The published recipe shows pictures in one size, from the first step on."""
-    plan = make_plan(100, TrainSettings())
+    plan = make_schedule(100, TrainSettings())
     whole = minibatch((128, 192))
-    assert plan.share_of_sides(0) == 1.0
-    assert shrunk(whole, plan.share_of_sides(0)) is whole
+    assert plan.resolution_scale(0) == 1.0
+    assert downscale(whole, plan.resolution_scale(0)) is whole
 
 
 def test_pictures_padding_and_masks_shrink_together():
     """Whole cells of the canvas; what is padding stays so; a mask covers the same part."""
-    small = shrunk(minibatch((256, 384), (128, 384), masks=True), 0.5)
+    small = downscale(minibatch((256, 384), (128, 384), masks=True), 0.5)
     assert small.batch.pixels.shape == (2, 3, 128, 192)
     assert small.batch.valid.flatten(1).sum(1).tolist() == [128 * 192, 64 * 192]
     for target, (height, width) in zip(small.targets, [(128, 192), (64, 192)], strict=True):
@@ -85,9 +85,9 @@ def test_pictures_padding_and_masks_shrink_together():
 
 def test_nothing_gets_too_small_to_be_seen():
     """A side keeps 128 pixels, or what it has."""
-    small = shrunk(minibatch((160, 320), (48, 300)), 0.5)
+    small = downscale(minibatch((160, 320), (48, 300)), 0.5)
     assert small.batch.pixels.shape == (2, 3, 128, 160)
-    thin = shrunk(minibatch((40, 320)), 0.5)
+    thin = downscale(minibatch((40, 320)), 0.5)
     assert thin.batch.pixels.shape == (1, 3, 40, 160)
 
 

@@ -8,7 +8,7 @@ import tiny_runs
 import torch
 from tiny_runs import CrashError, assert_bit_equal, crash_before, final_state, log_rows, run_tiny
 
-from setmatch.training.logging.run_logger import Journal
+from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.logging.writers import JsonLines
 from setmatch.training.signals import Stopped
 
@@ -100,7 +100,7 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
     data, whole, tmp_path, monkeypatch, number, code, after
 ):
     """Nothing that was learnt is lost, and a resume ends where an undisturbed run does."""
-    note = Journal.note
+    note = RunLogger.note
 
     def interrupted(self, step, *rest):
         note(self, step, *rest)
@@ -108,7 +108,7 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "note", interrupted)
+        patch.setattr(RunLogger, "note", interrupted)
         with pytest.raises(Stopped, match=f"after step {after + 1}") as stopped:
             run_tiny(data, tmp_path / "run")
     assert stopped.value.exit_code == code

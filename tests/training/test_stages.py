@@ -24,8 +24,8 @@ import setmatch
 from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import MODELS, box_preset
-from setmatch.training.checkpoints.checkpoint import newest_good
-from setmatch.training.stages import lasting, set_to_learn
+from setmatch.training.checkpoints.checkpoint import latest_valid
+from setmatch.training.stages import lasting, train_mode
 from setmatch.training.train import train
 
 
@@ -110,7 +110,7 @@ def test_jointly_trained_there_is_one_stage(scenes, tmp_path):
     """Detector and mask head learn at once, for as long as the boxes would."""
     run = run_stages(scenes, tmp_path / "run", joint=True).folder
     assert not (run / "boxes").exists()
-    assert newest_good(run).step == 2
+    assert latest_valid(run).step == 2
     rows = [row for row in log_rows(run) if row["kind"] == "train"]
     assert {"l1", "mask", "dice"} <= rows[0].keys()
     recipe = load_recipe(run / "recipe.yaml")
@@ -228,7 +228,7 @@ def test_frozen_parts_answer_as_they_will_be_used():
     model = tiny_panoptic(3)
     model.requires_grad_(False)
     model.mask_head.requires_grad_(True)
-    set_to_learn(model)
+    train_mode(model)
     assert model.training
     assert model.mask_head.training
     assert not model.encoder.training

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from setmatch.config import load_recipe
-from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
 from setmatch.training.resolve_recipe import format_for, require_mask_head
@@ -37,8 +37,8 @@ def test_masks_of_stuff_are_learnt_from_every_pixel(both: Path):
 
 def test_a_split_of_which_objects_alone_are_annotated_is_read_as_such(both: Path):
     """Every pixel of other splits is no reason to find nothing in this one."""
-    assert format_with_stuff(both, "val", None) == "panoptic"
-    assert format_with_stuff(both, "test", None) is None
+    assert prefer_panoptic(both, "val", None) == "panoptic"
+    assert prefer_panoptic(both, "test", None) is None
 
 
 def test_every_pixel_is_not_learnt_from_objects(both: Path):

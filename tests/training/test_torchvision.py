@@ -16,8 +16,8 @@ from tiny_runs import (
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import setmatch
-from setmatch.losses.criterion import Normaliser
-from setmatch.models.torchvision.model import own_losses, sizes_of
+from setmatch.losses.criterion import LossNormalizer
+from setmatch.models.torchvision.model import sizes_of, torchvision_losses
 from setmatch.structures.batch import Batch, Target
 
 BASELINE = ("model.preset=tiny_baseline", "model.arguments={}")
@@ -75,9 +75,9 @@ def test_losses_are_torchvision_s_own():
 
 def test_shares_of_a_window_add_up_to_its_mean():
     """Losses that are means over images weigh by how many of the window's images they saw."""
-    window = Normaliser.of(targets() + targets()[:1], 100)
-    first = own_losses({"loss_a": torch.tensor(3.0)}, targets(), window)
-    second = own_losses({"loss_a": torch.tensor(6.0)}, targets()[:1], window)
+    window = LossNormalizer.of(targets() + targets()[:1], 100)
+    first = torchvision_losses({"loss_a": torch.tensor(3.0)}, targets(), window)
+    second = torchvision_losses({"loss_a": torch.tensor(6.0)}, targets()[:1], window)
     assert float(first.total + second.total) == pytest.approx((3 + 3 + 6) / 3)
     assert first.terms.keys() == {"loss", "a"}
 
@@ -86,9 +86,9 @@ def test_every_parameter_learns_from_pictures_without_objects():
     """No process waits for a gradient that never comes."""
     model = model_of().train()
     empty = [targets()[1]] * 2
-    objective = model.objective(lambda scoring: pytest.fail("a baseline matches no sets"))
+    objective = model.objective(lambda class_loss: pytest.fail("a baseline matches no sets"))
     batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
-    objective(model(batch, empty), empty, Normaliser.of(empty, 1)).total.backward()
+    objective(model(batch, empty), empty, LossNormalizer.of(empty, 1)).total.backward()
     groups = model.parameter_groups()
     assert all(p.grad is not None for group in groups.values() for p in group)
     assert groups["backbone"]

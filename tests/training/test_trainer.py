@@ -14,7 +14,7 @@ from setmatch.data.audit.preflight import DataCheck
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError, TrainingError
 from setmatch.training import trainer as loop
-from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.resolve_recipe import choose_recipe
 from setmatch.training.setup import arguments_of
 from setmatch.training.train import train
@@ -55,10 +55,10 @@ def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, c
     (tmp_path / "images").symlink_to(data.parents[1] / "images")
     changes = {"order": (), "one more": (), "model.preset": ("model.preset=tiny_norm",)}
     overrides = changes.get(change, (change,))
-    before = newest_good(whole)
+    before = latest_valid(whole)
     with pytest.raises(ConfigError, match=f"no run changes its model .*--weights {whole}"):
         run_tiny(other, whole, *overrides, resume=True, allow_changes=True)
-    assert newest_good(whole) == before
+    assert latest_valid(whole) == before
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -253,7 +253,7 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
         with pytest.raises(DataError, match="in the meantime"):
             run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000")
     said = capsys.readouterr().err
-    step = newest_good(tmp_path / "run").step
+    step = latest_valid(tmp_path / "run").step
     assert step > 0
     assert f"step {step} is saved: mend the data, and go on with --resume" in said
     run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)

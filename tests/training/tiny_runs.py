@@ -23,10 +23,10 @@ from setmatch.errors import SetmatchError
 from setmatch.losses.classification import Softmax
 from setmatch.models.backbones.resnet import Backbone
 from setmatch.models.detr.config import DetrShape
-from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.detr.model import DETR
 from setmatch.models.detr.presets import _decoder_layers, _encoder_layers
 from setmatch.models.layers.attention import PostNorm
-from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.heads import BoxHead
 from setmatch.models.layers.position_encoding import PositionAtAttention, SinePosition
 from setmatch.models.layers.queries import LearnedQueries
@@ -34,9 +34,9 @@ from setmatch.models.layers.transformer_decoder import Decoder
 from setmatch.models.layers.transformer_encoder import Encoder
 from setmatch.models.registry import MODELS
 from setmatch.models.torchvision.model import BaselineShape, TorchvisionDetector
-from setmatch.training.checkpoints.checkpoint import newest_good
+from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.logging.writers import read_rows
-from setmatch.training.step import Learner
+from setmatch.training.step import TrainStep
 from setmatch.training.train import train
 
 SHAPE = DetrShape(
@@ -59,7 +59,7 @@ class TinyTrunk(Backbone):
 
 
 def _tiny(trunk, num_classes, shape):
-    return GlobalDetector(
+    return DETR(
         trunk,
         PositionAtAttention(8, shape.dim, SinePosition(shape.dim)),
         Encoder(_encoder_layers(shape, PostNorm), nn.Identity()),
@@ -126,7 +126,7 @@ class LevelTrunk(TinyTrunk):
 def tiny_panoptic(num_classes, shape=SHAPE):
     model = tiny(num_classes, shape)
     model.backbone = LevelTrunk(norm=False)
-    model.mask_head = AttentionMaskHead(shape.dim, shape.heads, (3, 3, 3))
+    model.mask_head = DETRMaskHead(shape.dim, shape.heads, (3, 3, 3))
     return model
 
 
@@ -233,7 +233,7 @@ class CrashError(Exception):
 
 def crash_before(step, monkeypatch):
     """Let the next run end before it takes `step`."""
-    learn, taken = Learner.learn, []
+    learn, taken = TrainStep.learn, []
 
     def patched(self, *given):
         if len(taken) == step:
@@ -241,19 +241,19 @@ def crash_before(step, monkeypatch):
         taken.append(step)
         return learn(self, *given)
 
-    monkeypatch.setattr(Learner, "learn", patched)
+    monkeypatch.setattr(TrainStep, "learn", patched)
 
 
 def final_state(run):
     """Return every tensor and value of the newest checkpoint, flat, by name."""
-    folder = newest_good(run).folder
+    folder = latest_valid(run).folder
     state = torch.load(folder / "trainer.pt", weights_only=True)
     return _flat({"trainer": state, "answers": load_file(folder / "model.safetensors")})
 
 
 def assert_bit_equal(run, other):
     """Compare the newest checkpoints of two runs, down to the last bit and the last step."""
-    assert newest_good(run).step == newest_good(other).step
+    assert latest_valid(run).step == latest_valid(other).step
     mine, theirs = final_state(run), final_state(other)
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():

@@ -22,8 +22,8 @@ from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card, Categories
-from setmatch.training.distributed import alone, processes
+from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.training.distributed import alone, init_distributed
 from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.schedule import ENDLESS
 from setmatch.training.train import train
@@ -51,7 +51,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Campaign:
+class AblationRun:
     """What was asked for, and where it is."""
 
     out: Path
@@ -111,7 +111,7 @@ def ablate(
     device: str = "auto",
     format: str | None = None,
     only_tell: bool = False,
-) -> Campaign:
+) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
     A study is one of ours, by name, or your own.
@@ -130,13 +130,13 @@ def ablate(
     chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in asked)
     if not chosen:
         raise ConfigError("nothing to ablate: name at least one study, or all")
-    campaign = Campaign(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
+    campaign = AblationRun(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
     figure_kind()  # like the recipes, there before the first hour is spent
     jobs = campaign.all_jobs()
     if only_tell:
         _refuse_other_settings(campaign)
     else:
-        with processes(device) as runtime:
+        with init_distributed(device) as runtime:
             source = runtime.first(lambda: _prepare(campaign, data, scenes, format))
             mine = jobs[runtime.rank :: runtime.world]
         with alone():
@@ -147,7 +147,9 @@ def ablate(
     return campaign
 
 
-def _prepare(campaign: Campaign, data: str | Path | None, scenes: int, format: str | None) -> Path:
+def _prepare(
+    campaign: AblationRun, data: str | Path | None, scenes: int, format: str | None
+) -> Path:
     """Make the folder and the scenes; refuse a folder that was begun otherwise."""
     path = campaign.out / "scenes" if data is None else Path(data)
     if data is None and not (path / "annotations" / "val.json").exists():
@@ -160,7 +162,7 @@ def _prepare(campaign: Campaign, data: str | Path | None, scenes: int, format: s
     return path
 
 
-def _refuse_other_settings(campaign: Campaign, head: str | None = None) -> None:
+def _refuse_other_settings(campaign: AblationRun, head: str | None = None) -> None:
     """Raise ConfigError where the folder was begun otherwise; without a `head` data may differ."""
     begun = campaign.out / BEGUN
     if not begun.exists():
@@ -192,7 +194,7 @@ def _complete(recipe: Recipe) -> Recipe:
     """
     model = recipe.model
     with torch.device("meta"):
-        card = build(Card(model.preset, model.arguments, Categories((1,), ("one",)))).card
+        card = build(ModelCard(model.preset, model.arguments, Categories((1,), ("one",)))).card
     arguments = dict(card.arguments)
     if model.queries_by_data and "num_queries" not in model.arguments:
         del arguments["num_queries"]

@@ -44,12 +44,12 @@ def compare(
     from setmatch.errors import ConfigError
     from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
-    from setmatch.training.distributed import processes
+    from setmatch.training.distributed import init_distributed
 
     for path in (json, html):
         if path is not None:
             require_file(path)
-    with processes(device) as runtime:
+    with init_distributed(device) as runtime:
         if runtime.world > 1:
             raise ConfigError("compare times models one after the other: start it as one process")
         found = compare(

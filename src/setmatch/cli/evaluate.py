@@ -45,11 +45,11 @@ def evaluate(
     """
     from rich.console import Console
 
-    from setmatch.data.open import format_with_stuff, open_dataset
+    from setmatch.data.open import open_dataset, prefer_panoptic
     from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
-    from setmatch.training.distributed import processes
+    from setmatch.training.distributed import init_distributed
 
     if holds_detections(model):
         index = open_dataset(data, split, format)
@@ -57,10 +57,10 @@ def evaluate(
         found = evaluate_saved(model, index, json=json, detections=detections, report=report)
         Console().print(found.table())
         return
-    with processes(device) as runtime:
+    with init_distributed(device) as runtime:
         detector = load(model).to(runtime.device)
         stuff = detector.card.categories.stuff
-        read_as = format_with_stuff(data, split, format) if stuff else format
+        read_as = prefer_panoptic(data, split, format) if stuff else format
         index = open_dataset(data, split, read_as)
         _say_notes(index.notes if runtime.is_first else ())
         found = evaluate(

@@ -39,7 +39,7 @@ def explain(
     """
     from setmatch.explanation.explain import explain
     from setmatch.models.load import load
-    from setmatch.training.distributed import processes
+    from setmatch.training.distributed import init_distributed
 
     if out is None and png is None:
         raise ConfigError("nothing to write: give --out why.html, --png DIR, or both")
@@ -50,7 +50,7 @@ def explain(
         require_file(out)
     if png is not None:
         require_folder(png)
-    with processes(device) as runtime:
+    with init_distributed(device) as runtime:
         explanation = explain(load(model).to(runtime.device), image, threshold=threshold)
     if png is not None:
         for path in explanation.save_figures(png, points):

@@ -35,9 +35,9 @@ def predict(
     """
     from setmatch.inference.predict_folder import predict_folder
     from setmatch.models.load import load
-    from setmatch.training.distributed import processes
+    from setmatch.training.distributed import init_distributed
 
-    with processes(device) as runtime:
+    with init_distributed(device) as runtime:
         summary = predict_folder(
             load(model).to(runtime.device),
             images,

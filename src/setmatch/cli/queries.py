@@ -37,10 +37,10 @@ def queries(
     from setmatch.data.open import open_dataset
     from setmatch.explanation.query_usage import study_queries
     from setmatch.models.load import load
-    from setmatch.training.distributed import processes
+    from setmatch.training.distributed import init_distributed
 
     require_folder(out)
-    with processes(device) as runtime:
+    with init_distributed(device) as runtime:
         study = study_queries(
             load(model).to(runtime.device),
             open_dataset(data, split, format),

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setmatch.data.array_file import read_arrays, write_arrays
-from setmatch.data.dataset import Index, PanopticFiles, Repair
-from setmatch.data.formats.base import Part
+from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
+from setmatch.data.formats.base import SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE
-from setmatch.data.segmentations import Outlines
+from setmatch.data.segmentations import Segmentations
 from setmatch.files import cache_folder
 from setmatch.structures.metadata import Categories
 
@@ -27,7 +27,7 @@ _WORTH_S = 0.5  # what is read quicker is not kept
 _SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its size and time
 
 
-def cached(part: Part) -> Index:
+def cached(part: SplitSource) -> DetectionDataset:
     """Return the index of a part: as kept from an earlier call, or read, and kept if that is slow.
 
     Besides what the part names, the folders of its images count, by which files are there.
@@ -57,7 +57,7 @@ def cached(part: Part) -> Index:
     return _kept(path) or index
 
 
-def _kept(path: Path) -> Index | None:
+def _kept(path: Path) -> DetectionDataset | None:
     try:
         header, arrays = read_arrays(path)
     except (OSError, ValueError):
@@ -96,13 +96,13 @@ def _sample(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _image_folders(index: Index) -> set[Path]:
+def _image_folders(index: DetectionDataset) -> set[Path]:
     if b"/" not in index.names:
         return {index.images}
     return {index.path(image).parent for image in range(len(index))}
 
 
-def _header(index: Index, stamps: dict[str, str]) -> dict[str, Any]:
+def _header(index: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "stamps": stamps,
@@ -119,7 +119,7 @@ def _header(index: Index, stamps: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _arrays(index: Index) -> dict[str, NDArray[Any]]:
+def _arrays(index: DetectionDataset) -> dict[str, NDArray[Any]]:
     arrays = {}
     parts = {"index": index, "outlines": index.outlines, "panoptic": index.panoptic}
     for part, holder in parts.items():
@@ -132,7 +132,7 @@ def _arrays(index: Index) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Index:
+def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> DetectionDataset:
     def columns(part: str) -> dict[str, Any]:
         names = [name for name in arrays if name.startswith(f"{part}.")]
         found: dict[str, Any] = {name.partition(".")[2]: arrays[name] for name in names}
@@ -140,17 +140,17 @@ def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Index:
         return found | ({"names": found["names"].tobytes()} if "names" in found else {})
 
     ids, names, stuff = header["categories"]
-    index = Index(
+    index = DetectionDataset(
         source=Path(header["source"]),
         images=Path(header["images"]),
         categories=Categories(tuple(ids), tuple(names), frozenset(stuff)),
-        repairs=tuple(Repair(*repair) for repair in header["repairs"]),
+        repairs=tuple(AnnotationFix(*repair) for repair in header["repairs"]),
         notes=tuple(header["notes"]),
         **columns("index"),
     )
     outlines, panoptic = columns("outlines"), columns("panoptic")
     if outlines:
-        index = replace(index, outlines=Outlines(**outlines))
+        index = replace(index, outlines=Segmentations(**outlines))
     if panoptic:
         folder = Path(header["panoptic"])
         index = replace(index, panoptic=PanopticFiles(folder=folder, **panoptic))

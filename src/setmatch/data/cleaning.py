@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.dataset import Repair
+from setmatch.data.dataset import AnnotationFix
 
 NO_ID = -(2**63)
 NO_LINE = 0
@@ -15,34 +15,35 @@ _ROUNDING_PX = 0.5  # boxes may pass the edge by this much without being called 
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Annotations as a file has them; `image` and `slot` are positions in the data set."""
+class AnnotationTable:
+    """Annotations as a file has them; `image` and `class_index` are positions in the data set."""
 
     ids: Int64[np.ndarray, " A"]  # NO_ID where there is none
     image: Int64[np.ndarray, " A"]
-    slot: Int64[np.ndarray, " A"]
+    class_index: Int64[np.ndarray, " A"]
     xywh_px: Float64[np.ndarray, "A 4"]
     area_px: Float64[np.ndarray, " A"]
     crowd: Bool[np.ndarray, " A"]
     line: Int64[np.ndarray, " A"]  # NO_LINE where the file does not count lines
     origin: Int64[np.ndarray, " A"]  # position among all that were read
 
-    def take(self, chosen: NDArray[Any]) -> "Rows":
+    def take(self, chosen: NDArray[Any]) -> "AnnotationTable":
         """Return the rows that a boolean or position array chooses."""
-        return Rows(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return AnnotationTable(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def repair(
-    rows: Rows, names: list[str], sizes_px: Int32[np.ndarray, "N 2"]
-) -> tuple[Rows, list[Repair]]:
+    rows: AnnotationTable, names: list[str], sizes_px: Int32[np.ndarray, "N 2"]
+) -> tuple[AnnotationTable, list[AnnotationFix]]:
     """Return the rows that training and evaluation can use, and a Repair for each odd one.
 
     Left out: boxes that are not finite, of negative size, and copies. Given a free id: rows whose
-    id is absent or taken. Kept as they are, for `Index.target` to clip or leave out: boxes without
+    id is absent or taken. Kept as they are, for `DetectionDataset.target` to clip or leave out:
+    boxes without
     area, and boxes that pass the image's edge. Kept and only noted: the same box and class again
     under another id. `names` are those of the files that each image's annotations come from.
     """
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
 
     def note(wrong: Bool[np.ndarray, " A"], done: str) -> None:
         repairs.extend(_repair(rows, row, names, done) for row in np.flatnonzero(wrong).tolist())
@@ -67,43 +68,43 @@ def repair(
     return rows, repairs
 
 
-def _repair(rows: Rows, row: int, names: list[str], done: str) -> Repair:
+def _repair(rows: AnnotationTable, row: int, names: list[str], done: str) -> AnnotationFix:
     id_ = int(rows.ids[row])
     box = ", ".join(f"{side:g}" for side in rows.xywh_px[row].tolist())
     line = int(rows.line[row])
     known = id_ if id_ != NO_ID and line == NO_LINE else None
     place = None if line == NO_LINE else line
-    return Repair(names[rows.image[row]], known, f"bbox [{box}]", done, place)
+    return AnnotationFix(names[rows.image[row]], known, f"bbox [{box}]", done, place)
 
 
-def _not_finite(rows: Rows) -> Bool[np.ndarray, " A"]:
+def _not_finite(rows: AnnotationTable) -> Bool[np.ndarray, " A"]:
     x, y, width, height = rows.xywh_px.T
     with np.errstate(over="ignore", invalid="ignore"):
         # Corners and area as well: 1e300 is finite, but its square is not.
         return ~np.isfinite((x + width) + (y + height) + width * height)
 
 
-def _negative(rows: Rows) -> Bool[np.ndarray, " A"]:
+def _negative(rows: AnnotationTable) -> Bool[np.ndarray, " A"]:
     return np.asarray((rows.xywh_px[:, 2:] < 0).any(axis=1))
 
 
-def _copy(rows: Rows) -> Bool[np.ndarray, " A"]:
+def _copy(rows: AnnotationTable) -> Bool[np.ndarray, " A"]:
     """Return which rows say again what a row before them said, id included."""
     copies = np.zeros(len(rows.ids), dtype=bool)
     _, inverse, counts = np.unique(rows.ids, return_inverse=True, return_counts=True)
     suspects = np.flatnonzero((counts[inverse] > 1) & (rows.ids != NO_ID))
     if len(suspects):
-        columns = [rows.ids, rows.image, rows.slot, *rows.xywh_px.view(np.int64).T]
+        columns = [rows.ids, rows.image, rows.class_index, *rows.xywh_px.view(np.int64).T]
         said = np.stack([column[suspects] for column in columns], axis=1)
         _, first = np.unique(said, axis=0, return_index=True)
         copies[np.delete(suspects, first)] = True
     return copies
 
 
-def _again(rows: Rows) -> Bool[np.ndarray, " A"]:
+def _again(rows: AnnotationTable) -> Bool[np.ndarray, " A"]:
     """Return which rows have the image, class and box of a row before them."""
     # Sorting one number a row is quick; only rows whose numbers meet are compared in full.
-    columns = [rows.image, rows.slot, rows.crowd, *rows.xywh_px.T]
+    columns = [rows.image, rows.class_index, rows.crowd, *rows.xywh_px.T]
     mixed = np.zeros(len(rows.ids), dtype=np.uint64)
     for column in columns:
         bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
@@ -136,7 +137,7 @@ def _with_free_ids(
 
 
 def _edges(
-    rows: Rows, sizes_px: Int32[np.ndarray, "N 2"]
+    rows: AnnotationTable, sizes_px: Int32[np.ndarray, "N 2"]
 ) -> tuple[Bool[np.ndarray, " A"], Bool[np.ndarray, " A"]]:
     """Return which boxes lie outside their image, and which pass its edge."""
     size = sizes_px[rows.image][:, ::-1]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.cache import cached
-from setmatch.data.dataset import Index, Repair
-from setmatch.data.discovery import find_parts
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.discovery import discover_splits
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.write import write_coco
 from setmatch.data.formats.voc.write import write_voc
 from setmatch.data.formats.writing import SplitToWrite, distinct_names
@@ -34,7 +34,7 @@ class Conversion:
     folder: Path
     images: dict[str, int]
     annotations: dict[str, int]
-    repairs: tuple[Repair, ...]
+    repairs: tuple[AnnotationFix, ...]
     notes: tuple[str, ...]
 
 
@@ -79,20 +79,20 @@ def convert_dataset(
     return Conversion(
         destination,
         {split.name: len(split.index) for split in written},
-        {split.name: len(split.index.slots) for split in written},
+        {split.name: len(split.index.class_indices) for split in written},
         tuple(repair for split in written for repair in split.index.repairs),
         tuple(dict.fromkeys([*(note for each in written for note in each.index.notes), *notes])),
     )
 
 
-def _chosen(source: Path, format: str | None, splits: Sequence[str]) -> dict[str, Index]:
-    parts = _parts(source, find_parts(source, format), splits)
+def _chosen(source: Path, format: str | None, splits: Sequence[str]) -> dict[str, DetectionDataset]:
+    parts = _parts(source, discover_splits(source, format), splits)
     return {name: cached(part) for name, part in parts.items()}
 
 
 def _with_validation(
-    source: Path, format: str | None, indexes: dict[str, Index]
-) -> dict[str, Index]:
+    source: Path, format: str | None, indexes: dict[str, DetectionDataset]
+) -> dict[str, DetectionDataset]:
     """Return the splits with one for validation, where training images can be held out for it."""
     if source.is_file() or "train" not in indexes or "val" in indexes:
         return indexes
@@ -102,13 +102,15 @@ def _with_validation(
     return {**indexes, "train": training, "val": open_dataset(source, "val", format)}
 
 
-def _parts(source: Path, parts: dict[str, Part], splits: Sequence[str]) -> dict[str, Part]:
+def _parts(
+    source: Path, parts: dict[str, SplitSource], splits: Sequence[str]
+) -> dict[str, SplitSource]:
     if not splits:
         if WHOLE in parts:
             return {"train": parts[WHOLE]}
         usual = {name: parts[name] for name in SPLITS if name in parts}
         return usual or parts
-    chosen: dict[str, Part] = {}
+    chosen: dict[str, SplitSource] = {}
     for split in splits:
         name = next((word for word in words_for(split) if word in parts), None)
         if name is None:

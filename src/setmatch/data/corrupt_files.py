@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.data.dataset import Index
-from setmatch.data.image_io import looks_whole, read_image, read_size_px
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.image_io import is_complete, read_image, read_size_px
 from setmatch.data.mask_decoding import read_segment_ids
 from setmatch.errors import DataError
 
@@ -22,14 +22,16 @@ PROBED = 1000  # images of a training split that are looked at beforehand; of ot
 _READERS = 4  # threads, which mostly wait for the disk
 
 
-def sample(index: Index, most: int | None) -> Int64[np.ndarray, " S"]:
+def sample(index: DetectionDataset, most: int | None) -> Int64[np.ndarray, " S"]:
     """Choose `most` images of an index, always the same ones, in order; None chooses all."""
     if most is None or most >= len(index):
         return np.arange(len(index))
     return np.sort(np.random.default_rng(0).permutation(len(index))[:most])
 
 
-def find_unreadable(index: Index, most: int | None = None, masks: bool = False) -> dict[int, str]:
+def find_unreadable(
+    index: DetectionDataset, most: int | None = None, masks: bool = False
+) -> dict[int, str]:
     """Return what is wrong with image files, by the images' numbers, of all or a sample of `most`.
 
     `masks` asks for the PNG files of segments too, where there are any. Of each file only beginning
@@ -42,7 +44,9 @@ def find_unreadable(index: Index, most: int | None = None, masks: bool = False) 
         return {image: text for image, text in zip(images, problems, strict=True) if text}
 
 
-def refuse_to_leave_out(index: Index, problems: Collection[str], skip: bool) -> None:
+def check_training_corruption(
+    index: DetectionDataset, problems: Collection[str], skip: bool
+) -> None:
     """Raise DataError when training cannot go on without these unreadable images of its `index`.
 
     Without `skip` it never can.
@@ -58,7 +62,7 @@ def refuse_to_leave_out(index: Index, problems: Collection[str], skip: bool) -> 
     )
 
 
-def refuse_to_evaluate(index: Index, problems: Mapping[int, str]) -> None:
+def check_evaluation_corruption(index: DetectionDataset, problems: Mapping[int, str]) -> None:
     """Raise DataError when so many images of `index` cannot be read that no number means much."""
     if len(problems) <= max(1, UNREADABLE_AT_MOST * len(index)):
         return
@@ -69,7 +73,7 @@ def refuse_to_evaluate(index: Index, problems: Mapping[int, str]) -> None:
     )
 
 
-def unanswered(index: Index, problems: Mapping[int, str]) -> tuple[str, ...]:
+def unanswered(index: DetectionDataset, problems: Mapping[int, str]) -> tuple[str, ...]:
     """Say of each unreadable image what that costs in an evaluation."""
     return tuple(
         f"unanswered, so that its objects count as missed ({_objects(index, image)}): {problem}"
@@ -77,18 +81,18 @@ def unanswered(index: Index, problems: Mapping[int, str]) -> tuple[str, ...]:
     )
 
 
-def _objects(index: Index, image: int) -> int:
+def _objects(index: DetectionDataset, image: int) -> int:
     return int((~index.crowd[index.offsets[image] : index.offsets[image + 1]]).sum())
 
 
-def _problem(index: Index, image: int, masks: bool) -> str:
+def _problem(index: DetectionDataset, image: int, masks: bool) -> str:
     path, size_px = index.path(image), index.size_px(image)
     try:
-        if not looks_whole(path, size_px):
+        if not is_complete(path, size_px):
             read_image(path, size_px)
         if masks and index.panoptic is not None:
             png = index.panoptic.path(image)
-            if not looks_whole(png, size_px) or read_size_px(png) != size_px:
+            if not is_complete(png, size_px) or read_size_px(png) != size_px:
                 read_segment_ids(png, size_px)
     except DataError as error:
         return str(error)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int, Int32, Int64
 
 from setmatch.data.mask_decoding import numbered, outline_masks, read_segment_ids, segment_masks
 from setmatch.data.ragged import take_rows
-from setmatch.data.segmentations import Outlines
+from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Categories
@@ -20,7 +20,7 @@ from setmatch.structures.segments import Segments
 
 
 @dataclass(frozen=True)
-class Repair:
+class AnnotationFix:
     """Something odd in an annotation file, and what was done about it.
 
     `file` is the image's name, or that of its own label file ("" when the data set is meant);
@@ -58,7 +58,7 @@ class PanopticFiles:
 
 
 @dataclass(frozen=True, eq=False)
-class Index:
+class DetectionDataset:
     """Images and their annotations, grouped by image; N images, A annotations.
 
     Annotations of image i are rows `offsets[i]` to `offsets[i + 1]`, boxes as the file has them:
@@ -77,11 +77,11 @@ class Index:
     offsets: Int64[np.ndarray, " N+1"]
     xywh_px: Float64[np.ndarray, "A 4"]
     area_px: Float64[np.ndarray, " A"]
-    slots: Int32[np.ndarray, " A"]
+    class_indices: Int32[np.ndarray, " A"]
     crowd: Bool[np.ndarray, " A"]
     annotation_ids: Int64[np.ndarray, " A"]
-    repairs: tuple[Repair, ...] = ()
-    outlines: Outlines | None = None
+    repairs: tuple[AnnotationFix, ...] = ()
+    outlines: Segmentations | None = None
     panoptic: PanopticFiles | None = None
     notes: tuple[str, ...] = ()
 
@@ -131,7 +131,7 @@ class Index:
         keep = ~self.crowd[rows] & (high > low).all(axis=1)
         cxcywh = np.concatenate([(low + high) / 2, high - low], axis=1)[keep]
         target = Target(
-            torch.from_numpy(self.slots[rows][keep].astype(np.int64)),
+            torch.from_numpy(self.class_indices[rows][keep].astype(np.int64)),
             torch.from_numpy(cxcywh.astype(np.float32)),
         )
         if not masks:
@@ -177,7 +177,7 @@ class Index:
         drawn = read_segment_ids(self.panoptic.path(image), self.size_px(image))
         return Segments(
             torch.from_numpy(numbered(drawn, self.panoptic.segment_ids[rows])),
-            torch.from_numpy(self.slots[rows].astype(np.int64)),
+            torch.from_numpy(self.class_indices[rows].astype(np.int64)),
             torch.ones(rows.stop - rows.start),
             self.categories,
         )
@@ -198,7 +198,7 @@ class Index:
                 "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
             )
 
-    def choose(self, images: Int[np.ndarray, " M"], *notes: str) -> "Index":
+    def choose(self, images: Int[np.ndarray, " M"], *notes: str) -> "DetectionDataset":
         """Return the index of the chosen images, in their order, with further notes."""
         rows, offsets = take_rows(self.offsets, images)
         letters, name_offsets = take_rows(self.name_offsets, images)
@@ -211,7 +211,7 @@ class Index:
             offsets=offsets,
             xywh_px=self.xywh_px[rows],
             area_px=self.area_px[rows],
-            slots=self.slots[rows],
+            class_indices=self.class_indices[rows],
             crowd=self.crowd[rows],
             annotation_ids=self.annotation_ids[rows],
             outlines=self.outlines and self.outlines.take(rows),

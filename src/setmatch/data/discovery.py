@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import coco_part, find_coco, find_panoptic, kind_of
 from setmatch.data.formats.voc.find import find_voc
 from setmatch.data.formats.yolo.find import find_yolo, yolo_parts
@@ -15,7 +15,7 @@ from setmatch.data.splits import entries, subfolders
 from setmatch.errors import DataError
 
 # Looked for in this order.
-FORMATS: dict[str, Callable[[Path], dict[str, Part]]] = {
+FORMATS: dict[str, Callable[[Path], dict[str, SplitSource]]] = {
     "coco": find_coco,
     "panoptic": find_panoptic,
     "yolo": find_yolo,
@@ -33,20 +33,20 @@ _SHOWN = 8  # names in an error
 
 
 @dataclass(frozen=True)
-class Found:
+class DiscoveredDataset:
     """The splits of a data set, by name; `notes` say what a user should know of where they lie."""
 
     folder: Path
-    parts: dict[str, Part]
+    parts: dict[str, SplitSource]
     notes: tuple[str, ...] = ()
 
 
-def find_parts(path: Path, format: str | None = None) -> dict[str, Part]:
-    """Return the splits that a data set has on disk, as `look` finds them."""
-    return look(path, format).parts
+def discover_splits(path: Path, format: str | None = None) -> dict[str, SplitSource]:
+    """Return the splits that a data set has on disk, as `find_format` finds them."""
+    return find_format(path, format).parts
 
 
-def look(path: Path, format: str | None = None) -> Found:
+def find_format(path: Path, format: str | None = None) -> DiscoveredDataset:
     """Find the splits of a data set: "train", "val", "test", or others by name.
 
     A folder is looked through for every known format, or for `format` alone; where it holds
@@ -57,24 +57,24 @@ def look(path: Path, format: str | None = None) -> Found:
     if format is not None and format not in FORMATS:
         raise DataError(f"{path}: unknown format {format!r}; known are {', '.join(FORMATS)}")
     if path.is_file():
-        return Found(path, _parts_of_file(path, format))
+        return DiscoveredDataset(path, _parts_of_file(path, format))
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; {_meant(path)}")
     parts = _parts(path, format)
-    return _inside(path, format) if parts is None else Found(path, parts)
+    return _inside(path, format) if parts is None else DiscoveredDataset(path, parts)
 
 
-def _parts(folder: Path, format: str | None) -> dict[str, Part] | None:
+def _parts(folder: Path, format: str | None) -> dict[str, SplitSource] | None:
     names = FORMATS if format is None else (format,)
     return next((parts for name in names if (parts := FORMATS[name](folder))), None)
 
 
-def _inside(folder: Path, format: str | None) -> Found:
+def _inside(folder: Path, format: str | None) -> DiscoveredDataset:
     """Find the only data set in the folders of `folder`, those nearest to it first."""
     level = [folder]
     for _ in range(_DEEPEST):
         level = [inner for place in level for inner in subfolders(place) if inner.name[0] != "."]
-        found: dict[Path, dict[str, Part]] = {}
+        found: dict[Path, dict[str, SplitSource]] = {}
         problems = []
         for place in level:
             try:
@@ -90,7 +90,7 @@ def _inside(folder: Path, format: str | None) -> Found:
             raise DataError(f"{folder}: holds several data sets ({names}); name the folder of one")
         for place, parts in found.items():
             note = f"no annotations in {folder} itself, but in {place.relative_to(folder)} inside"
-            return Found(place, parts, (note,))
+            return DiscoveredDataset(place, parts, (note,))
         if problems:
             raise problems[0]
     looks = "; ".join(_LOOKS.values() if format is None else [_LOOKS[format]])
@@ -104,7 +104,7 @@ def _without(folder: Path, format: str | None) -> str:
     """Say what a folder is found to hold where no format is asked for, if anything."""
     if format is not None:
         with suppress(DataError):
-            return f"{next(iter(look(folder).parts.values())).format} annotations, "
+            return f"{next(iter(find_format(folder).parts.values())).format} annotations, "
     return ""
 
 
@@ -120,7 +120,7 @@ def _meant(path: Path) -> str:
     return "give a data set's folder or its COCO JSON"
 
 
-def further_formats(found: Found) -> tuple[str, ...]:
+def further_formats(found: DiscoveredDataset) -> tuple[str, ...]:
     """Say which further formats a folder holds: who knows which annotations are the good ones.
 
     Lists every folder of pictures some times, which takes a second for a hundred thousand.
@@ -139,7 +139,7 @@ def further_formats(found: Found) -> tuple[str, ...]:
     return (f"read as {taken}, but {found.folder} holds {there} annotations too: --format chooses",)
 
 
-def _parts_of_file(path: Path, format: str | None) -> dict[str, Part]:
+def _parts_of_file(path: Path, format: str | None) -> dict[str, SplitSource]:
     if path.suffix.lower() in (".yaml", ".yml", ".data"):
         if format not in (None, "yolo"):
             raise DataError(f"{path}: such a file is YOLO's; leave out --format {format}")

@@ -87,7 +87,7 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
         raise _unreadable(path, error) from error
 
 
-def looks_whole(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
+def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
     """Return whether a file begins and ends like an image of the annotated size; it is quick.
 
     Where not, `read_image` may still be able to read it. Only the ends of JPEG and PNG are known.

@@ -15,12 +15,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
-from setmatch.data.corrupt_files import refuse_to_evaluate, refuse_to_leave_out
-from setmatch.data.dataset import Index
+from setmatch.data.corrupt_files import check_evaluation_corruption, check_training_corruption
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.num_workers import Workers, workers_for
-from setmatch.data.sampler import Place, TrainingOrder, accumulation, sample_seed
-from setmatch.data.transforms import at_first, evaluation_px, prepare, training_transform
+from setmatch.data.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
+from setmatch.data.transforms import (
+    evaluation_px,
+    preprocess,
+    training_transform,
+    weak_augmentation,
+)
 from setmatch.errors import DataError
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
@@ -30,7 +35,7 @@ _GRACE_S = 30  # as long as cluster managers wait between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True)
-class Seen:
+class AugmentationStats:
     """What became of annotated objects on the way into training: how many, and of them how many
     were clipped at the edge of what is seen, or dropped because nothing of them was in it.
     """
@@ -39,8 +44,8 @@ class Seen:
     clipped: int = 0
     dropped: int = 0
 
-    def __add__(self, other: "Seen") -> "Seen":
-        return Seen(
+    def __add__(self, other: "AugmentationStats") -> "AugmentationStats":
+        return AugmentationStats(
             self.objects + other.objects,
             self.clipped + other.clipped,
             self.dropped + other.dropped,
@@ -93,9 +98,9 @@ class TrainingBatches:
     So far, `unreadable` lists the images left out, and `seen` counts what was cut off the others.
     """
 
-    def __init__(self, samples: "_TrainingSamples", order: TrainingOrder, workers: int) -> None:
+    def __init__(self, samples: "_TrainingSamples", order: TrainSampler, workers: int) -> None:
         self.unreadable: list[str] = []
-        self.seen = Seen()
+        self.seen = AugmentationStats()
         self._samples = samples
         self._order = order
         self._workers = workers
@@ -112,7 +117,7 @@ class TrainingBatches:
 
     def _judge(self, problems: Sequence[str]) -> None:
         self.unreadable += [problem for problem in problems if problem not in self.unreadable]
-        refuse_to_leave_out(self._samples.index, self.unreadable, self._samples.skip)
+        check_training_corruption(self._samples.index, self.unreadable, self._samples.skip)
 
 
 class EvaluationBatches:
@@ -139,13 +144,13 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[EvaluationBatch]:
         for loaded in _load(self._samples, self._order, self._workers):
             self.unreadable |= loaded.unreadable
-            refuse_to_evaluate(self._samples.index, self.unreadable)
+            check_evaluation_corruption(self._samples.index, self.unreadable)
             if loaded.batch is not None:
                 yield loaded.batch
 
 
 def training_batches(
-    index: Index,
+    index: DetectionDataset,
     data: DataSettings,
     preprocessing: Preprocessing,
     *,
@@ -168,8 +173,8 @@ def training_batches(
     Skipped images are missing from their minibatch; one that would be empty takes the next
     readable image of the index.
     """
-    accumulation(batch_size, micro_batch, world)
-    order = TrainingOrder(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
+    grad_accum_steps(batch_size, micro_batch, world)
+    order = TrainSampler(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
     if masks:
         index.require_masks()
     samples = _TrainingSamples(index, data, preprocessing, seed, masks)
@@ -177,7 +182,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    index: Index,
+    index: DetectionDataset,
     preprocessing: Preprocessing,
     *,
     batch_size: int,
@@ -190,7 +195,8 @@ def evaluation_batches(
 
     Largest shapes come first, so that memory that does not suffice shows at once. `segments` asks
     for the annotated ones of panoptic data as well. An image of which either cannot be read is
-    missing from its batch; so many of them that `refuse_to_evaluate` does raise DataError while
+    missing from its batch; so many of them that `check_evaluation_corruption` does raise DataError
+    while
     iterating. Raises ConfigError for `workers` below 0, DataError where there are no segments.
     """
     sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
@@ -216,7 +222,7 @@ class _Loaded(Generic[Kind]):
 
     batch: Kind | None
     problems: tuple[str, ...] = ()
-    seen: Seen = Seen()
+    seen: AugmentationStats = AugmentationStats()
     unreadable: Mapping[int, str] = field(default_factory=dict)  # by number in the index
 
     def pin_memory(self) -> "_Loaded[Kind]":
@@ -228,7 +234,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
 
     def __init__(
         self,
-        index: Index,
+        index: DetectionDataset,
         data: DataSettings,
         preprocessing: Preprocessing,
         seed: int,
@@ -238,7 +244,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self.skip = data.on_bad_image == "skip"
         self._masks = masks
         self._transform = training_transform(data.augment, preprocessing)
-        self._at_first = training_transform(at_first(data.augment), preprocessing)
+        self._at_first = training_transform(weak_augmentation(data.augment), preprocessing)
         self._epochs_at_first = data.augment_after
         self._seed = seed
 
@@ -255,11 +261,11 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             return _Loaded(None, tuple(problems))
         images, targets, image_ids, seen = zip(*found, strict=True)
         minibatch = Minibatch(Batch.from_images(images), targets, image_ids)
-        return _Loaded(minibatch, tuple(problems), sum(seen, Seen()))
+        return _Loaded(minibatch, tuple(problems), sum(seen, AugmentationStats()))
 
     def _sample(
         self, place: Place, problems: list[str]
-    ) -> tuple[torch.Tensor, Target, int, Seen] | None:
+    ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
         epoch, image = place
         try:
             pixels = read_image(self.index.path(image), self.index.size_px(image))
@@ -273,14 +279,16 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
             transform = self._at_first if epoch < self._epochs_at_first else self._transform
             pixels, after, clipped = transform(pixels, target)
-        seen = Seen(len(target), clipped, len(target) - len(after))
+        seen = AugmentationStats(len(target), clipped, len(target) - len(after))
         return pixels, after, int(self.index.image_ids[image]), seen
 
 
 class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
     """Evaluation batches by the numbers of their images."""
 
-    def __init__(self, index: Index, preprocessing: Preprocessing, segments: bool) -> None:
+    def __init__(
+        self, index: DetectionDataset, preprocessing: Preprocessing, segments: bool
+    ) -> None:
         self.index = index
         self._preprocessing = preprocessing
         self._segments = segments
@@ -296,7 +304,7 @@ class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
             except DataError as error:
                 unreadable[image] = str(error)
             else:
-                pixels[image] = prepare(read, self._preprocessing, shape)
+                pixels[image] = preprocess(read, self._preprocessing, shape)
         if not pixels:
             return _Loaded(None, unreadable=unreadable)
         batch = EvaluationBatch(

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Int, Int32, Int64
 
 from setmatch.data.image_io import read_image
-from setmatch.data.segmentations import Outlines
+from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 
 
 def outline_masks(
-    outlines: Outlines, annotations: Sequence[int], size_px: tuple[int, int]
+    outlines: Segmentations, annotations: Sequence[int], size_px: tuple[int, int]
 ) -> Bool[np.ndarray, "M H W"]:
     """Fill the outlines of some annotations of an image of (height, width) `size_px`.
 
@@ -33,7 +33,7 @@ def outline_masks(
     return np.ascontiguousarray(filled.transpose(2, 0, 1)).view(np.bool_)
 
 
-def _runs(outlines: Outlines, annotation: int, size_px: tuple[int, int]) -> dict[str, Any]:
+def _runs(outlines: Segmentations, annotation: int, size_px: tuple[int, int]) -> dict[str, Any]:
     written = outlines.run_lengths(annotation)
     if written:
         runs: dict[str, Any] = json.loads(written)

@@ -7,30 +7,30 @@ import numpy as np
 from jaxtyping import Bool
 
 from setmatch.data.cache import cached
-from setmatch.data.dataset import Index
-from setmatch.data.discovery import find_parts, further_formats, look
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.discovery import discover_splits, find_format, further_formats
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
 from setmatch.data.ragged import unpack
-from setmatch.data.splits import canonical, held_out, words_for
+from setmatch.data.splits import canonical, holdout_mask, words_for
 from setmatch.errors import DataError
 
 
-def open_dataset(data: str | Path, split: str, format: str | None = None) -> Index:
+def open_dataset(data: str | Path, split: str, format: str | None = None) -> DetectionDataset:
     """Open a split of a data set; a single file is one split, whichever is asked for.
 
     Where there is no validation split, the training images are divided by a hash of their names,
     and the index' notes say so. Raises DataError with what was looked for and found.
     """
     path = Path(data)
-    found = look(path, format)
+    found = find_format(path, format)
     index = _opened(path, split, found.parts)
     # Asked only by who learns: it takes longer than opening what is in the cache.
     others = further_formats(found) if format is None and canonical(split) == "train" else ()
     return replace(index, notes=(*found.notes, *others, *index.notes))
 
 
-def _opened(path: Path, split: str, parts: dict[str, Part]) -> Index:
+def _opened(path: Path, split: str, parts: dict[str, SplitSource]) -> DetectionDataset:
     if path.is_file() and WHOLE in parts:
         return cached(parts[WHOLE])
     source = _to_divide(parts, split)
@@ -42,14 +42,14 @@ def _opened(path: Path, split: str, parts: dict[str, Part]) -> Index:
     raise _no_split(path, split, parts)
 
 
-def _to_divide(parts: dict[str, Part], split: str) -> Part | None:
+def _to_divide(parts: dict[str, SplitSource], split: str) -> SplitSource | None:
     """Return what training and validation images are both taken from, where `split` is of these."""
     if "val" in parts or canonical(split) not in ("train", "val"):
         return None
     return parts.get("train", parts.get(WHOLE))
 
 
-def _no_split(path: Path, split: str, parts: dict[str, Part]) -> DataError:
+def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> DataError:
     kind = next(iter(parts.values())).format
     if WHOLE in parts:
         return DataError(
@@ -64,7 +64,7 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
 
     Raises DataError with what was looked for and found, as `open_dataset` would.
     """
-    parts = find_parts(path, format)
+    parts = discover_splits(path, format)
     if any(word in parts for word in words_for(split)):
         return
     source = None if path.is_file() else _to_divide(parts, split)
@@ -73,7 +73,7 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     _divided(cached(source), canonical(split) == "val")
 
 
-def format_with_stuff(data: str | Path, split: str, format: str | None) -> str | None:
+def prefer_panoptic(data: str | Path, split: str, format: str | None) -> str | None:
     """Return `format`; where none is named, "panoptic" if a folder has such annotations of `split`.
 
     A folder as COCO's own has those of objects as well, which `open_dataset` takes first.
@@ -81,28 +81,28 @@ def format_with_stuff(data: str | Path, split: str, format: str | None) -> str |
     folder = Path(data)
     if format is not None or not folder.is_dir():
         return format
-    parts = find_panoptic(folder) or find_panoptic(look(folder).folder)
+    parts = find_panoptic(folder) or find_panoptic(find_format(folder).folder)
     return "panoptic" if _names(parts, split) else None
 
 
-def names_split(path: Path, split: str, format: str | None = None) -> bool:
+def has_split(path: Path, split: str, format: str | None = None) -> bool:
     """Return whether a data set has a split, or images to make it from; none of them is read."""
-    parts = find_parts(path, format)
+    parts = discover_splits(path, format)
     if path.is_file():
         return any(word in parts for word in words_for(split))
     return _names(parts, split)
 
 
-def _names(parts: dict[str, Part], split: str) -> bool:
+def _names(parts: dict[str, SplitSource], split: str) -> bool:
     named = any(word in parts for word in words_for(split))
     return named or _to_divide(parts, split) is not None
 
 
-def _out(index: Index) -> Bool[np.ndarray, " N"]:
-    return held_out(unpack(index.names, index.name_offsets))
+def _out(index: DetectionDataset) -> Bool[np.ndarray, " N"]:
+    return holdout_mask(unpack(index.names, index.name_offsets))
 
 
-def _divided(index: Index, validation: bool) -> Index:
+def _divided(index: DetectionDataset, validation: bool) -> DetectionDataset:
     out = _out(index)
     if not out.any():
         if validation:

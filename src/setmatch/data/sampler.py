@@ -15,7 +15,7 @@ from setmatch.errors import ConfigError
 Place = tuple[int, int]  # epoch, number of the image in the index
 
 
-def accumulation(batch_size: int, micro_batch: int, world: int) -> int:
+def grad_accum_steps(batch_size: int, micro_batch: int, world: int) -> int:
     """Return how many micro-batches each process sums up for one optimiser step.
 
     Raises ConfigError when `world` processes with `micro_batch` images each do not divide
@@ -43,7 +43,7 @@ def sample_seed(seed: int, epoch: int, image: int) -> int:
 
 
 @dataclass(frozen=True)
-class TrainingOrder:
+class TrainSampler:
     """The micro-batches of one process, from `first_step` for `steps` optimiser steps.
 
     Step t consumes positions t · batch_size to (t + 1) · batch_size of the endless stream
@@ -61,10 +61,10 @@ class TrainingOrder:
     seed: int
 
     def __len__(self) -> int:
-        return self.steps * accumulation(self.batch_size, self.micro_batch, self.world)
+        return self.steps * grad_accum_steps(self.batch_size, self.micro_batch, self.world)
 
     def __iter__(self) -> Iterator[list[Place]]:
-        parts = accumulation(self.batch_size, self.micro_batch, self.world)
+        parts = grad_accum_steps(self.batch_size, self.micro_batch, self.world)
         current, order = -1, permutation(self.seed, 0, self.images)
         for step in range(self.first_step, self.first_step + self.steps):
             for part in range(parts):

@@ -21,7 +21,7 @@ Note = Callable[[int, str, str], None]  # annotation, value, what was done
 
 
 @dataclass(frozen=True, eq=False)
-class Outlines:
+class Segmentations:
     """Polygons of A annotations; R rings with P points (x, y) in pixels; ends are one more.
 
     Annotation i is number `rows[i]` of those that were read: choosing some, or another order, moves
@@ -51,7 +51,7 @@ class Outlines:
         start, stop = self.run_offsets[row], self.run_offsets[row + 1]
         return self.runs[start:stop].tobytes().decode()
 
-    def take(self, rows: Int[np.ndarray, " M"]) -> "Outlines":
+    def take(self, rows: Int[np.ndarray, " M"]) -> "Segmentations":
         """Return the outlines of the chosen annotations, in their order."""
         return replace(self, rows=self.rows[rows])
 
@@ -61,7 +61,7 @@ def from_rings(
     sides: Sequence[int] | Int64[np.ndarray, " R"],
     rings: Sequence[int] | Int64[np.ndarray, " S"],
     runs: Mapping[int, bytes] = MappingProxyType({}),
-) -> Outlines | None:
+) -> Segmentations | None:
     """Return outlines whose rings have `sides` points each, each annotation `rings` of them.
 
     `runs` are run lengths as JSON, by annotation. None where there is no outline at all.
@@ -70,7 +70,7 @@ def from_rings(
         return None
     sizes = np.zeros(len(rings), dtype=np.int64)
     sizes[list(runs)] = [len(text) for text in runs.values()]
-    return Outlines(
+    return Segmentations(
         np.arange(len(rings)),
         points_px,
         offsets_of(np.array(sides, dtype=np.int64)),
@@ -82,7 +82,7 @@ def from_rings(
 
 def read_outlines(
     texts: Sequence[msgspec.Raw], note: Note, size_px_of: SizeOf | None = None
-) -> Outlines | None:
+) -> Segmentations | None:
     """Read COCO's segmentations: lists of polygons, or objects with run lengths.
 
     What is neither is left out, and `note` is told, as are run lengths that cannot be read or are
@@ -118,7 +118,7 @@ def read_outlines(
     return outlines and _finite(outlines, note)
 
 
-def _finite(outlines: Outlines, note: Note) -> Outlines:
+def _finite(outlines: Segmentations, note: Note) -> Segmentations:
     """Leave out the polygons of annotations with a point beyond every float32."""
     wrong = ~np.isfinite(outlines.points_px).all(axis=1)
     if not wrong.any():

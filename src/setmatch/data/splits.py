@@ -63,7 +63,7 @@ def entries(folder: Path) -> list[tuple[str, bool]]:
 SHARE = 6  # one image in so many is held out
 
 
-def held_out(names: Sequence[str]) -> Bool[np.ndarray, " N"]:
+def holdout_mask(names: Sequence[str]) -> Bool[np.ndarray, " N"]:
     """Return which images are held out: about one in six, and of two or more at least one.
 
     Folders do not count. Copies that Roboflow made of one photograph ("x.rf.1f2e.jpg") have the

@@ -52,7 +52,7 @@ def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tup
     return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)
 
 
-def prepare(
+def preprocess(
     image: UInt8[Tensor, "3 H W"],
     preprocessing: Preprocessing,
     size_px: tuple[int, int] | None = None,
@@ -80,7 +80,7 @@ def normalise(
 
 
 @dataclass(frozen=True)
-class ResizeShortSide:
+class RandomResize:
     """Resize by the published size rule, the short side drawn from `short_sides_px`."""
 
     short_sides_px: tuple[int, ...]
@@ -95,7 +95,7 @@ class ResizeShortSide:
 
 
 @dataclass(frozen=True)
-class CropSides:
+class RandomSizeCrop:
     """Cut out a window whose sides are each drawn from min..max (or the image's side, if less)."""
 
     min_px: int
@@ -110,7 +110,7 @@ class CropSides:
 
 
 @dataclass(frozen=True)
-class RandomView:
+class RandomZoom:
     """Look at the image through a window of its own shape, then resize as for evaluation.
 
     The window's sides are those of the image times a factor whose logarithm is uniform between
@@ -139,7 +139,7 @@ class RandomView:
 
 
 @dataclass(frozen=True)
-class Light:
+class ColorJitter:
     """Change brightness, contrast and saturation, each by a factor from 1 - `reach` to 1 + `reach`.
 
     All three are linear in the colours, so that one 3×3 matrix does what v2.ColorJitter does in
@@ -215,7 +215,7 @@ def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
     return Augmentation(v2.Compose(pipelines[augment](preprocessing)), preprocessing)
 
 
-def at_first(augment: str) -> str:
+def weak_augmentation(augment: str) -> str:
     """Return the augmentation for pictures that are still new to the model: the mirror alone."""
     return "none" if augment == "none" else "flip"
 
@@ -224,11 +224,11 @@ def published(preprocessing: Preprocessing) -> list[Step]:
     """Return the steps of the published augmentation, scaled to `preprocessing`'s sides."""
     short = preprocessing.short_side_px / _PUBLISHED.short_side_px
     long_px = preprocessing.long_side_px
-    resize = ResizeShortSide(_scaled(_SHORT_SIDES_PX, short), long_px)
+    resize = RandomResize(_scaled(_SHORT_SIDES_PX, short), long_px)
     # The published resize before the crop knows no longest side; four times the usual one only
     # keeps panoramas from filling the memory.
-    before_crop = ResizeShortSide(_scaled(_SHORT_SIDES_BEFORE_CROP_PX, short), 4 * long_px)
-    crop = CropSides(*_scaled(_CROP_SIDES_PX, short))
+    before_crop = RandomResize(_scaled(_SHORT_SIDES_BEFORE_CROP_PX, short), 4 * long_px)
+    crop = RandomSizeCrop(*_scaled(_CROP_SIDES_PX, short))
     return [
         v2.RandomHorizontalFlip(0.5),
         v2.RandomChoice([resize, v2.Compose([before_crop, crop, resize])]),
@@ -237,7 +237,7 @@ def published(preprocessing: Preprocessing) -> list[Step]:
 
 def _few_images(preprocessing: Preprocessing) -> list[Step]:
     grey = tuple(round(255 * mean) for mean in preprocessing.mean)
-    changed = v2.Compose([RandomView(0.35, grey, preprocessing), Light(0.3)])
+    changed = v2.Compose([RandomZoom(0.35, grey, preprocessing), ColorJitter(0.3)])
     # Half of them as they are: where a hundred photographs are all there is, a model that sees each
     # changed every time is slow to learn anything.
     return [
@@ -251,7 +251,7 @@ def _mirrored(preprocessing: Preprocessing) -> list[Step]:
 
 
 def _nothing(preprocessing: Preprocessing) -> list[Step]:
-    return [ResizeShortSide((preprocessing.short_side_px,), preprocessing.long_side_px)]
+    return [RandomResize((preprocessing.short_side_px,), preprocessing.long_side_px)]
 
 
 def _scaled(sides_px: tuple[int, ...], factor: float) -> tuple[int, ...]:

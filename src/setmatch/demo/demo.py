@@ -12,19 +12,19 @@ from PIL import Image
 from torch import Tensor
 
 import setmatch as sm
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
-from setmatch.inference.pipeline import Found
+from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
 from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.training.checkpoints.checkpoint import has_checkpoints, newest_good
+from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_valid
 from setmatch.training.resolve_recipe import choose_recipe
-from setmatch.training.stages import lasting
+from setmatch.training.stages import with_length
 from setmatch.visualize import draw, draw_segments
 
 SIZE_PX = 160
@@ -67,7 +67,7 @@ def demo(
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
     find_preset(preset)  # refuses what is no model, before anything is drawn
-    lasting(choose_recipe(preset, None, None, (), None), None, minutes)  # and what is no length
+    with_length(choose_recipe(preset, None, None, (), None), None, minutes)  # and what is no length
     _refuse_another(out, folder, preset, scenes)
     began = time.monotonic()
     panoptic = task == "panoptic"
@@ -100,7 +100,7 @@ def demo(
         scenes=scenes,
         minutes=minutes,
         seconds=seconds,
-        threshold=trained.shown,
+        threshold=trained.default_threshold,
         run=folder,
         index=index,
         report=report,
@@ -114,7 +114,7 @@ def _refuse_another(out: Path, run: Path, preset: str, scenes: int) -> None:
     """Raise ConfigError, before any file is written, where `out` has another demonstration."""
     if not has_checkpoints(run):
         return
-    facts = newest_good(run).facts
+    facts = latest_valid(run).facts
     told = facts["recipe"]["model"]["preset"], facts["data"]["images"]
     if told != (preset, scenes):
         raise ConfigError(
@@ -123,10 +123,10 @@ def _refuse_another(out: Path, run: Path, preset: str, scenes: int) -> None:
         )
 
 
-def _show(trained: Detector, index: Index, pictures: Path) -> list[Found]:
+def _show(trained: Detector, index: DetectionDataset, pictures: Path) -> list[ImageResult]:
     """Answer the first pictures, draw each beside the truth, and return the answers."""
     paths = [index.path(image) for image in range(SHOWN)]
-    found = sm.predict(trained, paths, threshold=trained.shown)
+    found = sm.predict(trained, paths, threshold=trained.default_threshold)
     assert isinstance(found, list), "many pictures have many answers"
     pictures.mkdir(exist_ok=True)
     for image, answer in enumerate(found):
@@ -137,7 +137,7 @@ def _show(trained: Detector, index: Index, pictures: Path) -> list[Found]:
     return found
 
 
-def truth(index: Index, image: int) -> sm.Detections:
+def truth(index: DetectionDataset, image: int) -> sm.Detections:
     """Return the annotated objects of one image as if they had been found with certainty."""
     target = index.target(image)
     height, width = index.size_px(image)
@@ -159,7 +159,7 @@ def _enlarged(picture: Image.Image, detections: sm.Detections) -> Image.Image:
 
 
 def _pair(
-    picture: Image.Image, answer: Found, index: Index, image: int
+    picture: Image.Image, answer: ImageResult, index: DetectionDataset, image: int
 ) -> tuple[Image.Image, Image.Image]:
     """Draw what was found in a picture, and what is there."""
     if answer.segments is None:

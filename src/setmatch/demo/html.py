@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.results import Report
 from setmatch.html.charts import colour_of
 from setmatch.html.page import write_sheet
-from setmatch.inference.pipeline import Found
+from setmatch.inference.pipeline import ImageResult
 from setmatch.training.logging.curves.history import read_history
 from setmatch.training.logging.curves.panels import panels
 from setmatch.training.logging.curves.svg import chart
@@ -28,9 +28,9 @@ class Outcome:
     seconds: float
     threshold: float
     run: Path
-    index: Index  # of the validation pictures
+    index: DetectionDataset  # of the validation pictures
     report: Report
-    found: Sequence[Found]  # in the first of them
+    found: Sequence[ImageResult]  # in the first of them
 
 
 def write_page(outcome: Outcome, path: Path) -> None:
@@ -105,7 +105,7 @@ def _rows(values: Mapping[str, float]) -> Iterator[str]:
         )
 
 
-def _figures(index: Index, found: Sequence[Found]) -> Iterator[str]:
+def _figures(index: DetectionDataset, found: Sequence[ImageResult]) -> Iterator[str]:
     for image, detections in enumerate(found):
         there = len(index.target(image))
         answers = len(detections if detections.segments is None else detections.segments)

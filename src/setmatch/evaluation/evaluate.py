@@ -8,26 +8,32 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.data.corrupt_files import find_unreadable, refuse_to_evaluate, unanswered
-from setmatch.data.dataset import Index
+from setmatch.data.corrupt_files import check_evaluation_corruption, find_unreadable, unanswered
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
-from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.evaluation.metrics.average_precision import Results
 from setmatch.evaluation.metrics.panoptic_quality import (
-    Tally,
-    added,
+    PQStat,
     all_missed,
     panoptic_quality,
-    tally,
+    pq_stat,
+    sum_stats,
 )
-from setmatch.evaluation.metrics.per_layer import Answers, survives_nms
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.outputs import Outputs
-from setmatch.evaluation.report.segmentation import Mistaken, in_slots_of, worst_segments
+from setmatch.evaluation.report.segmentation import WorstSegmentation, in_slots_of, worst_segments
 from setmatch.evaluation.results import Report
-from setmatch.evaluation.summarize import COCO_LIMIT, conclude, overfull, require_objects
-from setmatch.inference.engines.eager import answering, ask, instances_of, progress_bar, segments_of
+from setmatch.evaluation.summarize import COCO_LIMIT, build_report, overfull, require_objects
+from setmatch.inference.engines.eager import (
+    infer,
+    inference_mode,
+    instance_masks,
+    progress_bar,
+    segments_in,
+)
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections as layer_detections
 from setmatch.structures.detections import Detections
@@ -40,7 +46,7 @@ Listener = Callable[[tuple[int, ...], Predictions], None]  # image ids of a batc
 
 def evaluate(
     model: Detector,
-    data: str | Path | Index,
+    data: str | Path | DetectionDataset,
     *,
     split: str = "val",
     batch_size: int = 4,
@@ -84,24 +90,24 @@ def evaluate(
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
     outputs = Outputs(json, detections, report)
     outputs.require_writable()
-    if isinstance(data, Index):
+    if isinstance(data, DetectionDataset):
         index = data
     else:
         stuff = model.card.categories.stuff
-        index = open_dataset(data, split, format_with_stuff(data, split, None) if stuff else None)
+        index = open_dataset(data, split, prefer_panoptic(data, split, None) if stuff else None)
     if report:
         require_objects(index)
     masks = model.mask_head is not None
     # Now, and not after the last image but one.
-    refuse_to_evaluate(index, find_unreadable(index, masks=masks))
-    slot_of = _slots_by_name(model.card.categories, index)
+    check_evaluation_corruption(index, find_unreadable(index, masks=masks))
+    class_index_of = _slots_by_name(model.card.categories, index)
     # The others wait for this process' share, so that its failure has to be told as one.
     share: _Share | SetmatchError
     try:
         share = _answers(
             model,
             index,
-            slot_of,
+            class_index_of,
             _Questions(batch_size, workers, threshold, rank, world, progress, bool(report), listen),
         )
     except SetmatchError as error:
@@ -111,17 +117,17 @@ def evaluate(
         if isinstance(each, SetmatchError):
             raise each
     unreadable = {image: text for each in shares for image, text in each.unreadable.items()}
-    refuse_to_evaluate(index, unreadable)
+    check_evaluation_corruption(index, unreadable)
     tallies = [each.segments for each in shares if each.segments is not None]
     classes = index.categories
-    return conclude(
+    return build_report(
         index,
-        Answers.joined([each.answers for each in shares]),
+        PerLayerDetections.joined([each.answers for each in shares]),
         outputs,
         limit=_limit(model, index) if max_detections is None else max_detections,
-        unknown=_unknown(slot_of, index),
+        unknown=_unknown(class_index_of, index),
         name=name or model.card.preset,
-        panoptic=panoptic_quality(added(tallies, len(classes)), classes) if tallies else None,
+        panoptic=panoptic_quality(sum_stats(tallies, len(classes)), classes) if tallies else None,
         worst=worst_segments([mistaken for each in shares for mistaken in each.worst]),
         unanswered=unanswered(index, unreadable),
         writes=rank == 0,
@@ -148,16 +154,16 @@ class _Share:
     images where they do worst, if a page is to show them, and the images that it could not read.
     """
 
-    answers: Answers
-    segments: Tally | None
-    worst: list[Mistaken]
+    answers: PerLayerDetections
+    segments: PQStat | None
+    worst: list[WorstSegmentation]
     unreadable: Mapping[int, str]
 
 
 def _answers(
     model: Detector,
-    index: Index,
-    slot_of: Int64[np.ndarray, " C"],
+    index: DetectionDataset,
+    class_index_of: Int64[np.ndarray, " C"],
     questions: "_Questions",
 ) -> _Share:
     batches = evaluation_batches(
@@ -169,43 +175,45 @@ def _answers(
         world=questions.world,
         segments=model.mask_head is not None and index.panoptic is not None,
     )
-    parts: list[Answers] = []
-    tallies: list[Tally] = []
-    worst: list[Mistaken] = []
+    parts: list[PerLayerDetections] = []
+    tallies: list[PQStat] = []
+    worst: list[WorstSegmentation] = []
     place = {image_id: image for image, image_id in enumerate(index.image_ids.tolist())}
     visible = questions.progress and questions.rank == 0
-    with answering(model), progress_bar("evaluating", batches.images, visible) as advance:
+    with inference_mode(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
-            answer = ask(model, batch.batch, batch.sizes_px)
+            answer = infer(model, batch.batch, batch.sizes_px)
             found, predictions = answer.found, answer.predictions
             masked = predictions if predictions and predictions.masks is not None else None
             if questions.listen is not None and predictions is not None:
                 questions.listen(batch.image_ids, predictions)
             if masked and _compares_masks(index):
-                found = instances_of(model, masked, batch.batch, batch.sizes_px)
+                found = instance_masks(model, masked, batch.batch, batch.sizes_px)
             layers = [found]
             if questions.every_layer and predictions is not None:
                 layers = [*_earlier_layers(model, predictions, batch.sizes_px), found]
-            results = tuple(Results.of(layer, batch.image_ids, slot_of) for layer in layers)
+            results = tuple(Results.of(layer, batch.image_ids, class_index_of) for layer in layers)
             survivors = tuple(map(survives_nms, results)) if questions.every_layer else ()
-            parts.append(Answers(results, survivors))
+            parts.append(PerLayerDetections(results, survivors))
             if masked and batch.segments:
-                segments = segments_of(
+                segments = segments_in(
                     model, masked, batch.batch, batch.sizes_px, questions.threshold
                 )
                 pairs = zip(batch.image_ids, batch.segments, segments, strict=True)
                 for image_id, truth, each in pairs:
                     image = place[image_id]
                     crowd = index.crowd[index.offsets[image] : index.offsets[image + 1]]
-                    tallies.append(tally(truth, crowd, each, slot_of))
+                    tallies.append(pq_stat(truth, crowd, each, class_index_of))
                     if questions.every_layer:
-                        shown = in_slots_of(each, slot_of, index.categories)
-                        worst = worst_segments([*worst, Mistaken(image, shown, tallies[-1])])
+                        shown = in_slots_of(each, class_index_of, index.categories)
+                        worst = worst_segments(
+                            [*worst, WorstSegmentation(image, shown, tallies[-1])]
+                        )
             advance(len(found))
     if tallies:
         tallies += [all_missed(index, image) for image in batches.unreadable]
-    total = added(tallies, len(index.categories)) if tallies else None
-    return _Share(Answers.joined(parts), total, worst, batches.unreadable)
+    total = sum_stats(tallies, len(index.categories)) if tallies else None
+    return _Share(PerLayerDetections.joined(parts), total, worst, batches.unreadable)
 
 
 def _earlier_layers(
@@ -213,38 +221,44 @@ def _earlier_layers(
 ) -> list[list[Detections]]:
     """Read what every decoder layer but the last believes."""
     return [
-        layer_detections(predictions, model.scoring, model.card.categories, sizes_px, layer)
+        layer_detections(predictions, model.class_loss, model.card.categories, sizes_px, layer)
         for layer in range(len(predictions.logits) - 1)
     ]
 
 
-def _compares_masks(index: Index) -> bool:
+def _compares_masks(index: DetectionDataset) -> bool:
     """Return whether there are things with masks; stuff is compared as segments alone."""
     things = len(index.categories) > len(index.categories.stuff)
     return index.outlines is not None or (index.panoptic is not None and things)
 
 
-def _limit(model: Detector, index: Index) -> int:
+def _limit(model: Detector, index: DetectionDataset) -> int:
     """Return COCO's 100, or the model's slots where an image holds more objects than that."""
     return max(COCO_LIMIT, model.num_queries) if overfull(index) else COCO_LIMIT
 
 
-def _slots_by_name(known: Categories, index: Index) -> Int64[np.ndarray, " C"]:
+def _slots_by_name(known: Categories, index: DetectionDataset) -> Int64[np.ndarray, " C"]:
     """Return the data set's slot of every class slot of the model; -1 where it has none."""
-    slot_of = {name: slot for slot, name in enumerate(index.categories.names)}
-    slots = np.array([-1 if name is None else slot_of.get(name, -1) for name in known.names])
-    if (slots < 0).all():
+    class_index_of = {name: class_index for class_index, name in enumerate(index.categories.names)}
+    class_indices = np.array(
+        [-1 if name is None else class_index_of.get(name, -1) for name in known.names]
+    )
+    if (class_indices < 0).all():
         raise DataError(
             f"{index.source}: no class in common with the model; the data set has "
             f"{_some(index.categories)}, the model knows {_some(known)}"
         )
-    return slots.astype(np.int64)
+    return class_indices.astype(np.int64)
 
 
-def _unknown(slot_of: Int64[np.ndarray, " C"], index: Index) -> tuple[str, ...]:
-    known = set(slot_of.tolist())
-    slots = range(len(index.categories))
-    return tuple(index.categories.name(slot) for slot in slots if slot not in known)
+def _unknown(class_index_of: Int64[np.ndarray, " C"], index: DetectionDataset) -> tuple[str, ...]:
+    known = set(class_index_of.tolist())
+    class_indices = range(len(index.categories))
+    return tuple(
+        index.categories.name(class_index)
+        for class_index in class_indices
+        if class_index not in known
+    )
 
 
 def _some(categories: Categories) -> str:

@@ -10,16 +10,16 @@ import msgspec
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.open import open_dataset
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import Results
-from setmatch.evaluation.metrics.per_layer import Answers
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report
-from setmatch.evaluation.summarize import COCO_LIMIT, conclude, overfull, require_objects
+from setmatch.evaluation.summarize import COCO_LIMIT, build_report, overfull, require_objects
 
 _LOW = 0.1  # detections above a threshold for display alone have none that score so little
 
@@ -42,7 +42,7 @@ def holds_detections(model: str | Path) -> bool:
 
 def evaluate_saved(
     found: str | Path,
-    data: str | Path | Index,
+    data: str | Path | DetectionDataset,
     *,
     split: str = "val",
     max_detections: int | None = None,
@@ -59,15 +59,15 @@ def evaluate_saved(
     """
     outputs = Outputs(json, detections, report)
     outputs.require_writable()
-    index = data if isinstance(data, Index) else open_dataset(data, split)
+    index = data if isinstance(data, DetectionDataset) else open_dataset(data, split)
     if report:
         require_objects(index)
     results = Results.joined([read_detections(Path(found), index)])
     _, per_image = np.unique(results.image_ids, return_counts=True)
     limit = max(COCO_LIMIT, int(per_image.max(initial=0))) if overfull(index) else COCO_LIMIT
-    return conclude(
+    return build_report(
         index,
-        Answers((results,)),
+        PerLayerDetections((results,)),
         outputs,
         limit=limit if max_detections is None else max_detections,
         unknown=(),
@@ -76,7 +76,7 @@ def evaluate_saved(
     )
 
 
-def _notes(results: Results, index: Index) -> Iterator[str]:
+def _notes(results: Results, index: DetectionDataset) -> Iterator[str]:
     """Say what makes the numbers lower than the model that gave the detections deserves."""
     without = len(index) - int(np.isin(index.image_ids, results.image_ids).sum())
     if without:
@@ -86,7 +86,7 @@ def _notes(results: Results, index: Index) -> Iterator[str]:
         yield f"No detection scores below {least:.2f}: was there a threshold? AP counts low scores"
 
 
-def read_detections(path: Path, index: Index) -> Results:
+def read_detections(path: Path, index: DetectionDataset) -> Results:
     """Read detections of the images of `index` from a JSON list of COCO results.
 
     Where they have file names and class names, as `predict` writes them, those count instead of
@@ -105,8 +105,8 @@ def read_detections(path: Path, index: Index) -> Results:
         raise rows.error(
             position, f"'bbox' is {value}; it should be x, y, width, height in pixels, finite"
         )
-    slots = _slots(rows, index)
-    return Results(_image_ids(rows, index), slots, xywh_px, scores).only(slots >= 0)
+    class_indices = _slots(rows, index)
+    return Results(_image_ids(rows, index), class_indices, xywh_px, scores).only(class_indices >= 0)
 
 
 def _parsed(path: Path) -> Records:
@@ -132,7 +132,7 @@ def _parsed(path: Path) -> Records:
     return Records.of(path, {"detections": tree}, "detections", _Row)
 
 
-def _image_ids(rows: Records, index: Index) -> Int64[np.ndarray, " D"]:
+def _image_ids(rows: Records, index: DetectionDataset) -> Int64[np.ndarray, " D"]:
     if not _named(rows, "file_name"):
         ids = rows.whole("image_id").values
         for position in np.flatnonzero(~np.isin(ids, index.image_ids))[:1].tolist():
@@ -155,26 +155,32 @@ def _image_ids(rows: Records, index: Index) -> Int64[np.ndarray, " D"]:
     return index.image_ids[np.array(images, dtype=np.int64)]
 
 
-def _slots(rows: Records, index: Index) -> Int64[np.ndarray, " D"]:
+def _slots(rows: Records, index: DetectionDataset) -> Int64[np.ndarray, " D"]:
     """Return the slot of every detection's class, -1 for a name that the data set does not have."""
     if not _named(rows, "category_name"):
-        slot_of = {category: slot for slot, category in enumerate(index.categories.ids)}
-        slots = [slot_of.get(each, -1) for each in rows.whole("category_id").values.tolist()]
-        for position in [row for row, slot in enumerate(slots) if slot < 0][:1]:
+        class_index_of = {
+            category: class_index for class_index, category in enumerate(index.categories.ids)
+        }
+        class_indices = [
+            class_index_of.get(each, -1) for each in rows.whole("category_id").values.tolist()
+        ]
+        for position in [row for row, class_index in enumerate(class_indices) if class_index < 0][
+            :1
+        ]:
             known = ", ".join(map(str, index.categories.ids[:10]))
             value = rows.values("category_id")[position]
             raise rows.error(
                 position, f"category_id {value} is not in {index.source}, whose ids are {known}"
             )
-        return np.array(slots, dtype=np.int64)
-    named = {name: slot for slot, name in enumerate(index.categories.names)}
-    slots = [named.get(name, -1) for name in rows.texts("category_name")]
-    if slots and max(slots) < 0:
+        return np.array(class_indices, dtype=np.int64)
+    named = {name: class_index for class_index, name in enumerate(index.categories.names)}
+    class_indices = [named.get(name, -1) for name in rows.texts("category_name")]
+    if class_indices and max(class_indices) < 0:
         raise DataError(
             f"{rows.file}: no class in common with {index.source}; it finds such as "
             f"{short(rows.values('category_name')[0])}"
         )
-    return np.array(slots, dtype=np.int64)
+    return np.array(class_indices, dtype=np.int64)
 
 
 def _named(rows: Records, key: str) -> bool:

@@ -4,7 +4,7 @@ import json as json_format
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results
 from setmatch.evaluation.results import Report
 from setmatch.files import require_file, whole_file
@@ -25,7 +25,7 @@ class Outputs:
             if path is not None:
                 require_file(path)
 
-    def write_numbers(self, report: Report, results: Results, index: Index) -> None:
+    def write_numbers(self, report: Report, results: Results, index: DetectionDataset) -> None:
         """Write the JSON files that are wanted; the page has a writer of its own."""
         if self.json:
             text = json_format.dumps(report.to_json(), indent=1, ensure_ascii=False)

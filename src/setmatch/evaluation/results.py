@@ -122,7 +122,7 @@ def quality_table(quality: PanopticQuality) -> "RenderableType":
     table.add_section()
     # Best first; a class that is neither there nor found says nothing.
     for name, numbers in sorted(quality.per_class.items(), key=lambda item: -item[1].PQ):
-        counts = (numbers.matched, numbers.missed, numbers.invented)
+        counts = (numbers.tp, numbers.fn, numbers.fp)
         if any(counts):
             values = (f"{100 * value:.1f}" for value in (numbers.PQ, numbers.SQ, numbers.RQ))
             table.add_row(Text(name), *values, *map(str, counts))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.dataset import Index
-from setmatch.data.stuff import slots_of_things, things_only
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.stuff import drop_stuff, slots_of_things
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import (
     AveragePrecision,
@@ -15,27 +15,27 @@ from setmatch.evaluation.metrics.average_precision import (
     average_precision,
 )
 from setmatch.evaluation.metrics.diagnosis import diagnose
-from setmatch.evaluation.metrics.matched_detections import Judged, judge
+from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections
 from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
-from setmatch.evaluation.metrics.per_layer import Answers, layer_precision
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections, layer_precision
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.report.html import write_page
-from setmatch.evaluation.report.segmentation import Mistaken
+from setmatch.evaluation.report.segmentation import WorstSegmentation
 from setmatch.evaluation.results import Report
 
 COCO_LIMIT = 100  # detections of a class in an image
 
 
-def conclude(
-    index: Index,
-    answers: Answers,
+def build_report(
+    index: DetectionDataset,
+    answers: PerLayerDetections,
     outputs: Outputs,
     *,
     limit: int,
     unknown: tuple[str, ...],
     name: str,
     panoptic: PanopticQuality | None = None,
-    worst: Sequence[Mistaken] = (),
+    worst: Sequence[WorstSegmentation] = (),
     notes: tuple[str, ...] = (),
     unanswered: tuple[str, ...] = (),
     writes: bool = True,
@@ -47,11 +47,11 @@ def conclude(
     `notes` say what to bear in mind about them, and `unanswered` which images could not be read.
     """
     results = answers.results
-    judged: Judged | None = None
+    matched_detections: MatchedDetections | None = None
     diagnosis = None
     if outputs.report:
-        judged = judge(index, results, limit)
-        diagnosis = diagnose(judged, layer_precision(index, answers, limit))
+        matched_detections = match_detections(index, results, limit)
+        diagnosis = diagnose(matched_detections, layer_precision(index, answers, limit))
     report = Report(
         **vars(average_precision(index, results, limit)),
         images=len(index),
@@ -66,25 +66,25 @@ def conclude(
     )
     if writes:
         outputs.write_numbers(report, results, index)
-        if judged is not None and outputs.report:
-            write_page(report, judged, worst, name, Path(outputs.report))
+        if matched_detections is not None and outputs.report:
+            write_page(report, matched_detections, worst, name, Path(outputs.report))
     return report
 
 
-def _of_masks(index: Index, results: Results, limit: int) -> AveragePrecision:
+def _of_masks(index: DetectionDataset, results: Results, limit: int) -> AveragePrecision:
     """Measure the masks of things: what is not counted, COCO does not compare one by one."""
     things = slots_of_things(index.categories)
-    counted = results.only(things[results.slots] >= 0)
-    of_things = replace(counted, slots=things[counted.slots])
-    return average_precision(things_only(index), of_things, limit, masks=True)
+    counted = results.only(things[results.class_indices] >= 0)
+    of_things = replace(counted, class_indices=things[counted.class_indices])
+    return average_precision(drop_stuff(index), of_things, limit, masks=True)
 
 
-def overfull(index: Index) -> bool:
+def overfull(index: DetectionDataset) -> bool:
     """Say whether an image holds more objects than COCO would let an answer name."""
     return bool(np.diff(index.offsets).max(initial=0) > COCO_LIMIT)
 
 
-def require_objects(index: Index) -> None:
+def require_objects(index: DetectionDataset) -> None:
     """Raise DataError where nothing is annotated, so that a page would have nothing to say."""
     if index.crowd.all():
         raise DataError(

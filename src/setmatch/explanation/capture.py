@@ -10,19 +10,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.inference.engines.eager import answering
-from setmatch.losses.classification import Scoring
+from setmatch.inference.engines.eager import inference_mode
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
-from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.detr.model import DETR
 from setmatch.models.layers.attention import Attention
 from setmatch.models.layers.deformable_attention import DeformableAttention
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 
 
 @dataclass(frozen=True)
-class Maps:
+class AttentionMaps:
     """How much each query looked at each cell of the feature map, for every decoder layer and head.
 
     Cells are counted row by row; together they cover the image.
@@ -33,7 +33,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Points:
+class SamplingPoints:
     """Where each query looked, for every decoder layer and head, and how much there.
 
     `level` says which feature map a point was read from, 0 the finest; off the image lies nothing.
@@ -45,16 +45,16 @@ class Points:
 
 
 @dataclass(frozen=True)
-class Beliefs:
+class QueryPredictions:
     """What every query holds for true: its likeliest class, how likely that is, and its box."""
 
-    slot: Int[Tensor, " Q"]
+    class_index: Int[Tensor, " Q"]
     score: Float[Tensor, " Q"]
     cxcywh: Float[Tensor, "Q 4"]  # fractions of the image
 
 
 @dataclass(frozen=True)
-class Recording:
+class AttentionTrace:
     """What one image made a model do; everything on the CPU.
 
     `start` is what the queries held for true before the decoder, where the image chose them;
@@ -64,15 +64,15 @@ class Recording:
     """
 
     predictions: Predictions
-    start: Beliefs | None
-    after: tuple[Beliefs | None, ...]
-    looks: Maps | Points
-    talks: Float[Tensor, "L Q Q"]  # how much each query listened to each other
+    start: QueryPredictions | None
+    after: tuple[QueryPredictions | None, ...]
+    cross_attention: AttentionMaps | SamplingPoints
+    self_attention: Float[Tensor, "L Q Q"]  # how much each query listened to each other
     encoder: Float[Tensor, "E N N"]  # how much each cell looked at each other
     encoder_grid: tuple[int, int]
 
 
-def record(model: Detector, batch: Batch) -> Recording:
+def trace_attention(model: Detector, batch: Batch) -> AttentionTrace:
     """Ask a model about a batch of one image, and keep its attention beside its answers.
 
     The answers are the plain model's, to the bit. Raises ConfigError for a model that is none of
@@ -80,11 +80,11 @@ def record(model: Detector, batch: Batch) -> Recording:
     """
     assert batch.pixels.shape[0] == 1, "a recording is of one image"
     refuse_baselines(model)
-    with answering(model):
+    with inference_mode(model):
         match model:
-            case GlobalDetector():
+            case DETR():
                 return _record_global(model, batch)
-            case MultiScaleDetector():
+            case SetMatchDetector():
                 return _record_multi_scale(model, batch)
     raise AssertionError("what is none of these was refused")
 
@@ -101,18 +101,20 @@ def calls(modules: Sequence[nn.Module]) -> Iterator[dict[nn.Module, tuple[Any, .
             handle.remove()
 
 
-def beliefs(
-    logits: Float[Tensor, "Q C"], cxcywh: Float[Tensor, "Q 4"], scoring: Scoring
-) -> Beliefs:
+def query_predictions(
+    logits: Float[Tensor, "Q C"], cxcywh: Float[Tensor, "Q 4"], class_loss: ClassificationLoss
+) -> QueryPredictions:
     """Return every query's own best class, even where one query gives several of the answers."""
     # Each query read as an image of its own has nobody to compete with.
-    best = scoring.read(logits[:, None].float())
-    return Beliefs(best.slot[:, 0].cpu(), best.score[:, 0].cpu(), cxcywh.float().cpu())
+    best = class_loss.decode(logits[:, None].float())
+    return QueryPredictions(
+        best.class_index[:, 0].cpu(), best.score[:, 0].cpu(), cxcywh.float().cpu()
+    )
 
 
 def refuse_baselines(model: Detector) -> None:
     """Raise ConfigError for a model that is none of our detection transformers."""
-    if not isinstance(model, GlobalDetector | MultiScaleDetector):
+    if not isinstance(model, DETR | SetMatchDetector):
         raise ConfigError(
             f"model {model.card.preset}: not one of our detection transformers, so that it has no "
             "attention and no queries to show"
@@ -128,35 +130,35 @@ def refuse_divergence(predictions: Predictions) -> None:
         )
 
 
-def _record_global(model: GlobalDetector, batch: Batch) -> Recording:
+def _record_global(model: DETR, batch: Batch) -> AttentionTrace:
     predictions, heard = _ask(model, model.embed, batch)
     height, width = heard[model.embed][0].shape[-2:]
     decoder = _layers(model.decoder)
     attention = [layer.cross_attention for layer in decoder]
-    looks = Maps(
+    cross_attention = AttentionMaps(
         torch.stack([each.weights(*_asked(heard[each]))[0].cpu() for each in attention]),
         (height, width),
     )
-    return _recording(model, predictions, heard, None, looks, (height, width))
+    return _recording(model, predictions, heard, None, cross_attention, (height, width))
 
 
-def _record_multi_scale(model: MultiScaleDetector, batch: Batch) -> Recording:
+def _record_multi_scale(model: SetMatchDetector, batch: Batch) -> AttentionTrace:
     predictions, heard = _ask(model, model.queries, batch)
     (memory,) = heard[model.queries]
     proposals = model.queries(memory)
-    start = beliefs(proposals.logits[0], proposals.cxcywh[0], model.scoring)
+    start = query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)
     attention = [layer.cross_attention for layer in _layers(model.decoder)]
     seen = [each.look(*heard[each][:2]) for each in attention]
     # (Q, H, levels, P) each: heads go first, and the points of all levels side by side.
     places = torch.stack([place[0].transpose(0, 1).flatten(2, 3) for place, _ in seen])
     weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in seen])
     level = torch.arange(attention[0].levels).repeat_interleave(attention[0].points)
-    looks = Points(places.cpu(), weights.cpu(), level)
-    return _recording(model, predictions, heard, start, looks, memory.shapes[-1])
+    cross_attention = SamplingPoints(places.cpu(), weights.cpu(), level)
+    return _recording(model, predictions, heard, start, cross_attention, memory.shapes[-1])
 
 
 def _ask(
-    model: GlobalDetector | MultiScaleDetector, entrance: nn.Module, batch: Batch
+    model: DETR | SetMatchDetector, entrance: nn.Module, batch: Batch
 ) -> tuple[Predictions, dict[nn.Module, tuple[Any, ...]]]:
     """Return the model's answers, and what its attentions and its `entrance` were called with."""
     eyes = [part for part in model.modules() if isinstance(part, Attention | DeformableAttention)]
@@ -167,26 +169,26 @@ def _ask(
 
 
 def _recording(
-    model: GlobalDetector | MultiScaleDetector,
+    model: DETR | SetMatchDetector,
     predictions: Predictions,
     heard: dict[nn.Module, tuple[Any, ...]],
-    start: Beliefs | None,
-    looks: Maps | Points,
+    start: QueryPredictions | None,
+    cross_attention: AttentionMaps | SamplingPoints,
     encoder_grid: tuple[int, int],
-) -> Recording:
+) -> AttentionTrace:
     answered = [
-        beliefs(logits[0], cxcywh[0], model.scoring)
+        query_predictions(logits[0], cxcywh[0], model.class_loss)
         for logits, cxcywh in zip(predictions.logits, predictions.cxcywh, strict=True)
     ]
     decoder = [layer.self_attention for layer in _layers(model.decoder)]
     encoder = [layer.self_attention for layer in _layers(model.encoder)]
     cells = encoder_grid[0] * encoder_grid[1]
     maps = [_averaged(each, heard) for each in encoder]
-    return Recording(
+    return AttentionTrace(
         replace(predictions, logits=predictions.logits.cpu(), cxcywh=predictions.cxcywh.cpu()),
         start,
         (*[None] * (len(decoder) - len(answered)), *answered),
-        looks,
+        cross_attention,
         torch.stack([_averaged(each, heard) for each in decoder]),
         torch.stack(maps) if maps else torch.zeros(0, cells, cells),
         encoder_grid,
@@ -201,8 +203,8 @@ def _averaged(
 
 def _asked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return query, key and what is allowed: an attention's arguments without the values."""
-    query, key, _, *allowed = arguments
-    return query, key, *allowed
+    query, key, _, *attn_mask = arguments
+    return query, key, *attn_mask
 
 
 def _layers(stack: nn.Module) -> list[Any]:

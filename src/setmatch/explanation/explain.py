@@ -9,15 +9,15 @@ from PIL import Image
 from torch import Tensor
 
 from setmatch.data.image_io import from_pillow, read_image
-from setmatch.data.transforms import prepare
+from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError, DataError
-from setmatch.explanation.capture import Recording, record
+from setmatch.explanation.capture import AttentionTrace, trace_attention
 from setmatch.files import require_file, require_folder
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Card
+from setmatch.structures.metadata import ModelCard
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Explanation:
 
     name: str
     image: UInt8[Tensor, "3 H W"]
-    card: Card
-    recording: Recording
+    card: ModelCard
+    trace: AttentionTrace
     found: Detections
     queries: Int[Tensor, " N"]
     threshold: float
@@ -78,17 +78,17 @@ def explain(
         name, pixels = Path(image).name, read_image(image)
     else:
         raise DataError(f"{image}: no such picture; give one file")
-    batch = Batch.from_images([prepare(pixels, model.card.preprocessing)])
-    recording = record(model, batch)
+    batch = Batch.from_images([preprocess(pixels, model.card.preprocessing)])
+    trace = trace_attention(model, batch)
     size_px = (pixels.shape[1], pixels.shape[2])
-    (found,) = detections(recording.predictions, model.scoring, model.card.categories, [size_px])
-    read = model.scoring.read(recording.predictions.logits[-1].float())
+    (found,) = detections(trace.predictions, model.class_loss, model.card.categories, [size_px])
+    read = model.class_loss.decode(trace.predictions.logits[-1].float())
     order = read.score.argsort(dim=1, descending=True, stable=True)  # as detections sorts
     return Explanation(
         name,
         pixels,
         model.card,
-        recording,
+        trace,
         found,
         read.query.gather(1, order)[0].cpu(),
         threshold,

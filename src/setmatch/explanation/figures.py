@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import Beliefs, Maps, Points
+from setmatch.explanation.capture import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
@@ -43,7 +43,7 @@ def write_figures(explanation: Explanation, folder: Path, points: Sequence[Point
     """
     _check_points(explanation, points)
     figures = {"decoder.png": decoder_figure(explanation), "layers.png": layers_figure(explanation)}
-    if len(explanation.recording.encoder):
+    if len(explanation.trace.encoder):
         figures["encoder.png"] = encoder_figure(explanation, points or _telling(explanation))
     for name, figure in figures.items():
         with whole_file(folder / name) as aside:
@@ -58,12 +58,14 @@ def decoder_figure(explanation: Explanation) -> Image.Image:
     from one place, it has the colour of the one that looked there most.
     """
     picture, shown, queries = _shown(explanation)
-    looks = explanation.recording.looks
+    cross_attention = explanation.trace.cross_attention
     ground = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size), 0.45)
-    if isinstance(looks, Maps):
-        ground = _stained(ground, looks.weights[-1, :, queries].mean(0), looks.grid)
+    if isinstance(cross_attention, AttentionMaps):
+        ground = _stained(
+            ground, cross_attention.weights[-1, :, queries].mean(0), cross_attention.grid
+        )
     else:
-        ground = _dotted(ground, looks, queries)
+        ground = _dotted(ground, cross_attention, queries)
     return draw(ground, shown)
 
 
@@ -80,7 +82,7 @@ def encoder_figure(explanation: Explanation, points: Sequence[Point]) -> Image.I
     canvas.paste(picture, (0, 0))
     for number, (x, y) in enumerate(points):
         row, column = divmod(number, columns)
-        seen = _lit(picture, _looked_at(explanation, (x, y)), explanation.recording.encoder_grid)
+        seen = _lit(picture, _looked_at(explanation, (x, y)), explanation.trace.encoder_grid)
         left, top = round(width + _GAP_PX + column * wide), round(row * high)
         canvas.paste(seen.resize(tile_px, Image.Resampling.LANCZOS), (left, top))
         frame = (left, top, left + tile_px[0] - 1, top + tile_px[1] - 1)
@@ -94,9 +96,9 @@ def encoder_figure(explanation: Explanation, points: Sequence[Point]) -> Image.I
 def layers_figure(explanation: Explanation) -> Image.Image:
     """Show the boxes that score above the threshold after each decoder layer."""
     picture = _enlarged(explanation, _LONG_SIDE_PX * 3 // 5)
-    recording = explanation.recording
-    steps = [("before the decoder", recording.start)]
-    steps += [(f"decoder layer {number}", each) for number, each in enumerate(recording.after, 1)]
+    trace = explanation.trace
+    steps = [("before the decoder", trace.start)]
+    steps += [(f"decoder layer {number}", each) for number, each in enumerate(trace.after, 1)]
     known = [(name, believed) for name, believed in steps if believed is not None]
     columns = min(3, len(known))
     rows = math.ceil(len(known) / columns)
@@ -117,7 +119,9 @@ def _shown(explanation: Explanation) -> tuple[Image.Image, Detections, Tensor]:
     picture = _enlarged(explanation)
     found = explanation.found.above(explanation.threshold)
     count = min(len(found), _MOST_OBJECTS)
-    names = tuple(found.categories.name(slot) for slot in found.classes[:count].tolist())
+    names = tuple(
+        found.categories.name(class_index) for class_index in found.classes[:count].tolist()
+    )
     shown = Detections(
         found.xyxy_px[:count],
         found.scores[:count],
@@ -128,14 +132,14 @@ def _shown(explanation: Explanation) -> tuple[Image.Image, Detections, Tensor]:
     return picture, _scaled(shown, picture.size), explanation.queries[:count]
 
 
-def _believed(explanation: Explanation, believed: Beliefs) -> Detections:
+def _believed(explanation: Explanation, believed: QueryPredictions) -> Detections:
     height, width = explanation.found.size_px
     order = believed.score.argsort(descending=True, stable=True)
     xyxy_px = cxcywh_to_xyxy(believed.cxcywh[order]) * torch.tensor([width, height, width, height])
     return Detections(
         xyxy_px,
         believed.score[order],
-        believed.slot[order],
+        believed.class_index[order],
         explanation.card.categories,
         explanation.found.size_px,
     ).above(explanation.threshold)
@@ -172,12 +176,12 @@ def _stained(ground: Image.Image, maps: Float[Tensor, "M N"], grid: tuple[int, i
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
-def _dotted(ground: Image.Image, looks: Points, queries: Tensor) -> Image.Image:
+def _dotted(ground: Image.Image, cross_attention: SamplingPoints, queries: Tensor) -> Image.Image:
     """Draw the sampling points of the last layer, their areas like their weights."""
     canvas = ImageDraw.Draw(ground, "RGBA")
     largest = max(ground.size) / 90
-    places = looks.places[-1].mul(torch.tensor(ground.size)).tolist()
-    weights = looks.weights[-1]
+    places = cross_attention.places[-1].mul(torch.tensor(ground.size)).tolist()
+    weights = cross_attention.weights[-1]
     for number, query in reversed(list(enumerate(queries.tolist()))):
         most = float(weights[:, query].max())
         for head, shares in enumerate(weights[:, query].tolist()):
@@ -189,11 +193,11 @@ def _dotted(ground: Image.Image, looks: Points, queries: Tensor) -> Image.Image:
 
 
 def _looked_at(explanation: Explanation, point: Point) -> Float[Tensor, " N"]:
-    rows, columns = explanation.recording.encoder_grid
+    rows, columns = explanation.trace.encoder_grid
     height, width = explanation.image.shape[1:]
     row = min(int(point[1] / height * rows), rows - 1)
     column = min(int(point[0] / width * columns), columns - 1)
-    return explanation.recording.encoder[-1, row * columns + column]
+    return explanation.trace.encoder[-1, row * columns + column]
 
 
 def _lit(picture: Image.Image, map: Float[Tensor, " N"], grid: tuple[int, int]) -> Image.Image:
@@ -228,7 +232,7 @@ def _telling(explanation: Explanation) -> list[Point]:
 
 def _check_points(explanation: Explanation, points: Sequence[Point]) -> None:
     height, width = explanation.found.size_px
-    if points and not len(explanation.recording.encoder):
+    if points and not len(explanation.trace.encoder):
         raise ConfigError(
             f"model {explanation.card.preset}: its encoder has no layers, so that no point of the "
             "picture looked at another; leave the points out"

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from setmatch.explanation.capture import Beliefs, Maps, Points
+from setmatch.explanation.capture import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
 from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
@@ -46,8 +46,8 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
 
     Queries are numbered by their slots; only the best are there where a model has very many.
     """
-    recording = explanation.recording
-    last = recording.after[-1]
+    trace = explanation.trace
+    last = trace.after[-1]
     assert last is not None, "the last layer answers"
     best = last.score.topk(min(_MOST_QUERIES, len(last.score))).indices.sort().values
     steps, answers = _steps(explanation, best)
@@ -60,14 +60,17 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
         "picture": _embedded(explanation),
         "threshold": explanation.threshold,
         "classes": [
-            {"name": categories.name(slot), "colour": "#" + bytes(colour_of(slot)).hex()}
-            for slot in range(len(categories))
+            {
+                "name": categories.name(class_index),
+                "colour": "#" + bytes(colour_of(class_index)).hex(),
+            }
+            for class_index in range(len(categories))
         ],
         "slots": best.tolist(),
         "ofQueries": len(last.score),
         "found": [
-            {"query": query, "slot": slot, "score": round(score, 4)}
-            for query, slot, score in zip(
+            {"query": query, "slot": class_index, "score": round(score, 4)}
+            for query, class_index, score in zip(
                 explanation.queries.tolist(),
                 explanation.found.classes.tolist(),
                 explanation.found.scores.tolist(),
@@ -77,12 +80,12 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
         ],
         "steps": steps,
         "answers": answers,
-        "heads": recording.looks.weights.shape[1],
-        "looks": _looks(recording.looks, best),
-        "talks": pack(recording.talks[:, best][:, :, best].flatten(0, 1)),
-        "encoderLayers": len(recording.encoder),
-        "places": pack_places(recording.encoder, recording.encoder_grid, _PLACES_BUDGET)
-        if len(recording.encoder)
+        "heads": trace.cross_attention.weights.shape[1],
+        "looks": _looks(trace.cross_attention, best),
+        "talks": pack(trace.self_attention[:, best][:, :, best].flatten(0, 1)),
+        "encoderLayers": len(trace.encoder),
+        "places": pack_places(trace.encoder, trace.encoder_grid, _PLACES_BUDGET)
+        if len(trace.encoder)
         else None,
     }
 
@@ -94,36 +97,36 @@ def _steps(
     steps: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
 
-    def step(name: str, look: int | None, believed: Beliefs | None) -> None:
+    def step(name: str, look: int | None, believed: QueryPredictions | None) -> None:
         steps.append({"name": name, "look": look, "answer": None})
         if believed is not None:
             steps[-1]["answer"] = len(answers)
             answers.append(_believed(believed, best))
 
-    if explanation.recording.start is not None:
-        step("the encoder's proposal", None, explanation.recording.start)
-    for layer, believed in enumerate(explanation.recording.after):
+    if explanation.trace.start is not None:
+        step("the encoder's proposal", None, explanation.trace.start)
+    for layer, believed in enumerate(explanation.trace.after):
         step(f"decoder layer {layer + 1}", layer, believed)
     return steps, answers
 
 
-def _believed(believed: Beliefs, best: Tensor) -> dict[str, Any]:
+def _believed(believed: QueryPredictions, best: Tensor) -> dict[str, Any]:
     return {
-        "slots": believed.slot[best].tolist(),
+        "slots": believed.class_index[best].tolist(),
         "scores": _rounded(believed.score[best]),
         "boxes": _rounded(believed.cxcywh[best]),
     }
 
 
-def _looks(looks: Maps | Points, best: Tensor) -> Packed:
-    weights = looks.weights[:, :, best]
-    if isinstance(looks, Maps):
-        return {"kind": "maps", **pack_looks(weights, looks.grid, _LOOKS_BUDGET)}
-    spread = (looks.places[:, :, best].clamp(-1, 2) + 1) / 3
+def _looks(cross_attention: AttentionMaps | SamplingPoints, best: Tensor) -> Packed:
+    weights = cross_attention.weights[:, :, best]
+    if isinstance(cross_attention, AttentionMaps):
+        return {"kind": "maps", **pack_looks(weights, cross_attention.grid, _LOOKS_BUDGET)}
+    spread = (cross_attention.places[:, :, best].clamp(-1, 2) + 1) / 3
     return {
         "kind": "points",
         "points": weights.shape[-1],
-        "level": looks.level.tolist(),
+        "level": cross_attention.level.tolist(),
         "places": text((spread * _PLACE_STEPS).round().numpy().astype("uint16")),
         "weights": text(weights.float().numpy()),
     }

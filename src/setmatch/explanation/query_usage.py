@@ -13,16 +13,21 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import Beliefs, beliefs, refuse_baselines, refuse_divergence
+from setmatch.explanation.capture import (
+    QueryPredictions,
+    query_predictions,
+    refuse_baselines,
+    refuse_divergence,
+)
 from setmatch.files import require_folder, whole_file
-from setmatch.inference.engines.eager import answering, progress_bar
+from setmatch.inference.engines.eager import inference_mode, progress_bar
 from setmatch.models.detector import Detector
-from setmatch.models.setmatch.model import MultiScaleDetector
-from setmatch.structures.metadata import Card
+from setmatch.models.setmatch.model import SetMatchDetector
+from setmatch.structures.metadata import ModelCard
 
 _FEWEST = 10  # answers from which a habit can be told
 _SHARE = 0.8  # of a query's answers that are of one class
@@ -31,7 +36,7 @@ _NARROW = 0.5  # how spread its answers are, of how spread all are
 
 
 @dataclass(frozen=True)
-class QueryUse:
+class QueryUsage:
     """What one query is used for: the images in which it answers above the threshold.
 
     `x`, `y` and `side` (√(w·h), the geometric mean) are those of its answers, as fractions of the
@@ -49,23 +54,23 @@ class QueryUse:
 
 
 @dataclass(frozen=True, eq=False)
-class QueryStudy:
+class QueryStatistics:
     """What every query of a model predicted for each image of a data set.
 
     Where an image gave the model fewer queries than usual, the rest have score 0 and no box (NaN).
     `ranked` says that queries are chosen by the image, best first, so that their number is a rank.
     """
 
-    card: Card
+    card: ModelCard
     source: str
     threshold: float
     ranked: bool
     cxcywh: Float32[np.ndarray, "N Q 4"]
     score: Float32[np.ndarray, "N Q"]
-    slot: Int64[np.ndarray, "N Q"]
+    class_index: Int64[np.ndarray, "N Q"]
 
     @property
-    def uses(self) -> list[QueryUse]:
+    def uses(self) -> list[QueryUsage]:
         """What each query is used for."""
         return [self._use(query) for query in range(self.score.shape[1])]
 
@@ -103,29 +108,38 @@ class QueryStudy:
             aside.write_text(text + "\n", encoding="utf-8")
         return paths
 
-    def _use(self, query: int) -> QueryUse:
+    def _use(self, query: int) -> QueryUsage:
         used = self.score[:, query] > self.threshold
         count = int(used.sum())
-        slots = np.bincount(self.slot[used, query], minlength=len(self.card.categories))
-        frequent = [slot for slot in np.argsort(-slots, kind="stable").tolist() if slots[slot]]
-        names = {self.card.categories.name(slot): int(slots[slot]) for slot in frequent}
+        class_indices = np.bincount(
+            self.class_index[used, query], minlength=len(self.card.categories)
+        )
+        frequent = [
+            class_index
+            for class_index in np.argsort(-class_indices, kind="stable").tolist()
+            if class_indices[class_index]
+        ]
+        names = {
+            self.card.categories.name(class_index): int(class_indices[class_index])
+            for class_index in frequent
+        }
         if not count:
-            return QueryUse(query, 0, names, None, None, None, None, ())
+            return QueryUsage(query, 0, names, None, None, None, None, ())
         boxes = self.cxcywh[used, query]
         x, y = boxes[:, :2].mean(0).tolist()
-        habits = self._habits(boxes, slots) if count >= _FEWEST else ()
+        habits = self._habits(boxes, class_indices) if count >= _FEWEST else ()
         side = float(np.exp(_log_side(boxes).mean()))
         x, y, spread, side = (round(value, 4) for value in (x, y, _spread(boxes), side))
-        return QueryUse(query, count, names, x, y, spread, side, habits)
+        return QueryUsage(query, count, names, x, y, spread, side, habits)
 
     def _habits(
-        self, boxes: Float32[np.ndarray, "M 4"], slots: Int64[np.ndarray, " C"]
+        self, boxes: Float32[np.ndarray, "M 4"], class_indices: Int64[np.ndarray, " C"]
     ) -> tuple[str, ...]:
         """Say in what one query's answers are narrower than all queries' together."""
         every = self.score > self.threshold
         all_boxes = self.cxcywh[every]
-        all_slots = np.bincount(self.slot[every], minlength=len(slots))
-        share, shares = slots / slots.sum(), all_slots / all_slots.sum()
+        all_slots = np.bincount(self.class_index[every], minlength=len(class_indices))
+        share, shares = class_indices / class_indices.sum(), all_slots / all_slots.sum()
         top = int(share.argmax())
         found = {
             "class": share[top] >= max(_SHARE, _LIFT * shares[top]),
@@ -137,13 +151,13 @@ class QueryStudy:
 
 def study_queries(
     model: Detector,
-    index: Index,
+    index: DetectionDataset,
     *,
     threshold: float = 0.5,
     batch_size: int = 4,
     workers: Workers = "auto",
     progress: bool = False,
-) -> QueryStudy:
+) -> QueryStatistics:
     """Ask a model about every image of a data set, and keep what each of its queries predicted.
 
     Annotations are not looked at. Few images that cannot be read are left out; more raise
@@ -160,29 +174,31 @@ def study_queries(
     )
     shape = (len(index), model.num_queries)
     cxcywh = np.full((*shape, 4), np.nan, dtype=np.float32)
-    score, slot = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
+    score, class_index = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
     done = 0
-    with answering(model), progress_bar("asking", batches.images, progress) as advance:
+    with inference_mode(model), progress_bar("asking", batches.images, progress) as advance:
         for batch in batches:
             for each in _asked(model, batch):
                 queries = len(each.score)
                 cxcywh[done, :queries] = each.cxcywh.numpy()
                 score[done, :queries] = each.score.numpy()
-                slot[done, :queries] = each.slot.numpy()
+                class_index[done, :queries] = each.class_index.numpy()
                 done += 1
             advance(len(batch.image_ids))
-    ranked = isinstance(model, MultiScaleDetector)
+    ranked = isinstance(model, SetMatchDetector)
     source = index.source.name
     seen = slice(done)  # all, but for images that could not be read
-    return QueryStudy(model.card, source, threshold, ranked, cxcywh[seen], score[seen], slot[seen])
+    return QueryStatistics(
+        model.card, source, threshold, ranked, cxcywh[seen], score[seen], class_index[seen]
+    )
 
 
-def _asked(model: Detector, batch: Any) -> list[Beliefs]:
+def _asked(model: Detector, batch: Any) -> list[QueryPredictions]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     predictions = model(batch.batch.to(device))[0].predictions
     refuse_divergence(predictions)
     last = zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True)
-    return [beliefs(logits, cxcywh, model.scoring) for logits, cxcywh in last]
+    return [query_predictions(logits, cxcywh, model.class_loss) for logits, cxcywh in last]
 
 
 def _log_side(boxes: Float32[np.ndarray, "M 4"]) -> Float32[np.ndarray, " M"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from setmatch.explanation.query_usage import QueryStudy, QueryUse
+from setmatch.explanation.query_usage import QueryStatistics, QueryUsage
 
 Pixels = int | float
 
@@ -22,7 +22,7 @@ _SMALL, _WIDE, _TALL = (38, 166, 91), (220, 50, 60), (48, 92, 230)
 _TINY, _LARGE = 0.08, 0.45
 
 
-def slot_figure(study: QueryStudy, queries: Sequence[int] = ()) -> Image.Image:
+def slot_figure(study: QueryStatistics, queries: Sequence[int] = ()) -> Image.Image:
     """Draw every box of each query as a dot at its middle, and below how often queries answer.
 
     Dots are green for small boxes, red for large wide ones, blue for large tall ones.
@@ -85,12 +85,12 @@ def dot_colours(
     return (large * shape + (1 - large) * np.array(_SMALL)).round().astype(np.uint8)
 
 
-def _busiest(uses: list[QueryUse]) -> list[int]:
+def _busiest(uses: list[QueryUsage]) -> list[int]:
     most = sorted(uses, key=lambda use: (-use.answers, use.query))[:_CHOSEN]
     return sorted(use.query for use in most)
 
 
-def _title(canvas: _Canvas, study: QueryStudy) -> None:
+def _title(canvas: _Canvas, study: QueryStatistics) -> None:
     y = _MARGIN_PX + 10
     name = f"What the queries of {study.card.preset} predict for {len(study.score):,} images"
     canvas.text(_MARGIN_PX, y, name, 22)
@@ -105,7 +105,9 @@ def _title(canvas: _Canvas, study: QueryStudy) -> None:
     canvas.text(_MARGIN_PX, y + 56, numbers, 15, _SOFT)
 
 
-def _panel(canvas: _Canvas, study: QueryStudy, use: QueryUse, left: Pixels, top: Pixels) -> None:
+def _panel(
+    canvas: _Canvas, study: QueryStatistics, use: QueryUsage, left: Pixels, top: Pixels
+) -> None:
     canvas.rectangle((left, top, left + _PANEL_PX, top + _PANEL_PX), _FRAME)
     boxes = study.cxcywh[:, use.query]
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
@@ -121,7 +123,7 @@ def _panel(canvas: _Canvas, study: QueryStudy, use: QueryUse, left: Pixels, top:
     canvas.text(left, top + _PANEL_PX + 13, _short(caption), 14, _INK if use.answers else _DEAD)
 
 
-def _bars(canvas: _Canvas, study: QueryStudy, uses: list[QueryUse], top: Pixels) -> None:
+def _bars(canvas: _Canvas, study: QueryStatistics, uses: list[QueryUsage], top: Pixels) -> None:
     dead = sum(not use.answers for use in uses)
     told = f"Share of images in which a query answers above {study.threshold:.0%}"
     x = canvas.text(_MARGIN_PX, top + 10, f"{told}: ", 16)

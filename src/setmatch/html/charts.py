@@ -38,7 +38,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class FactorAxis(Axis):
+class LogAxis(Axis):
     """An axis on which what is twice as much lies one step further, wherever it begins."""
 
     def place(self, value: float) -> float:

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from setmatch.data.image_io import read_image
-from setmatch.data.transforms import prepare
+from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError, DataError
-from setmatch.inference.engines.eager import ask, instances_of, segments_of
+from setmatch.inference.engines.eager import infer, instance_masks, segments_in
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
@@ -29,7 +29,7 @@ _WAITING_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Found(Detections):
+class ImageResult(Detections):
     """The detections of one picture, and which picture that was: a file, or its pixels.
 
     `segments` say what is at every pixel, where the model has a mask head.
@@ -55,7 +55,7 @@ class Found(Detections):
 
 
 @dataclass(frozen=True)
-class Terms:
+class PredictOptions:
     """What counts as found, and how many pictures are asked about at once.
 
     Detections score more than `threshold`; segments are merged from what scores more than
@@ -82,8 +82,8 @@ class _Prepared:
 
 
 def find(
-    model: Detector, count: int, read: Reader, terms: Terms
-) -> Iterator[tuple[int, Found | DataError]]:
+    model: Detector, count: int, read: Reader, terms: PredictOptions
+) -> Iterator[tuple[int, ImageResult | DataError]]:
     """Yield what is in pictures 0 to `count` as soon as a batch of one shape is full, in any order.
 
     With an answer comes its picture, which `read` gives by number; instead of one, why it could
@@ -105,21 +105,21 @@ def find(
 
 
 def _found(
-    model: Detector, pictures: Sequence[_Prepared], terms: Terms
-) -> Iterator[tuple[int, Found]]:
+    model: Detector, pictures: Sequence[_Prepared], terms: PredictOptions
+) -> Iterator[tuple[int, ImageResult]]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
     batch = Batch.from_images([each.pixels for each in pictures])
-    answer = ask(model, batch, sizes_px)
+    answer = infer(model, batch, sizes_px)
     predictions = answer.predictions
     found = [each.above(terms.threshold) for each in answer.found]
     segments: Sequence[Segments | None] = [None] * len(pictures)
     if predictions is not None and predictions.masks is not None:
-        found = instances_of(model, predictions, batch, sizes_px, terms.threshold)
-        segments = segments_of(model, predictions, batch, sizes_px, terms.segment_threshold)
+        found = instance_masks(model, predictions, batch, sizes_px, terms.threshold)
+        segments = segments_in(model, predictions, batch, sizes_px, terms.segment_threshold)
     for each, one, pieces in zip(pictures, found, segments, strict=True):
         yield (
             each.number,
-            Found(
+            ImageResult(
                 one.xyxy_px,
                 one.scores,
                 one.classes,
@@ -142,7 +142,7 @@ def _read_ahead(
             image = read(number)
         except DataError as error:
             return number, error
-        return _Prepared(number, image, prepare(image, preprocessing))
+        return _Prepared(number, image, preprocess(image, preprocessing))
 
     queue: deque[Future[_Prepared | tuple[int, DataError]]] = deque()
     with ThreadPoolExecutor(_READERS) as readers:

@@ -15,8 +15,8 @@ from torch import Tensor
 from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
-from setmatch.inference.engines.eager import answering
-from setmatch.inference.pipeline import Found, Terms, find
+from setmatch.inference.engines.eager import inference_mode
+from setmatch.inference.pipeline import ImageResult, PredictOptions, find
 from setmatch.models.detector import Detector
 
 Picture = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -29,8 +29,8 @@ def predict(
     threshold: float = 0.0,
     segment_threshold: float | None = None,
     batch_size: int = 4,
-) -> Found | list[Found]:
-    """Find objects: one `Found` for one picture; a list for a list, a folder or a glob.
+) -> ImageResult | list[ImageResult]:
+    """Find objects: one `ImageResult` for one picture; a list for a list, a folder or a glob.
 
     Pictures are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB.
     Detections that score more than `threshold` come back, in pixels of the upright original; from
@@ -41,10 +41,10 @@ def predict(
     be read or a pattern that matches nothing, and WeightsError when the model's answers are not
     finite.
     """
-    terms = Terms(threshold, segment_threshold, batch_size)
+    terms = PredictOptions(threshold, segment_threshold, batch_size)
     pictures, single = _listed(images)
-    found: dict[int, Found] = {}
-    with answering(model):
+    found: dict[int, ImageResult] = {}
+    with inference_mode(model):
         for number, answer in find(model, len(pictures), lambda n: _pixels(pictures[n]), terms):
             if isinstance(answer, DataError):
                 raise answer

@@ -19,8 +19,8 @@ from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.files import require_folder, whole_file
-from setmatch.inference.engines.eager import answering, progress_bar
-from setmatch.inference.pipeline import Terms, find
+from setmatch.inference.engines.eager import inference_mode, progress_bar
+from setmatch.inference.pipeline import PredictOptions, find
 from setmatch.models.detector import Detector
 from setmatch.structures.segments import Segments
 
@@ -60,8 +60,8 @@ def predict_folder(
     a batch that cannot be, DataError when a source holds no image, WeightsError when the model's
     answers are not finite.
     """
-    threshold = model.shown if threshold is None else threshold
-    terms = Terms(threshold, segment_threshold, batch_size)
+    threshold = model.default_threshold if threshold is None else threshold
+    terms = PredictOptions(threshold, segment_threshold, batch_size)
     require_folder(out)
     out = _absolute(Path(out))
     # What an earlier run has drawn into a folder of pictures is not a picture to be read.
@@ -75,7 +75,7 @@ def predict_folder(
     pictures: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, str] = {}
-    with answering(model), progress_bar("predicting", len(paths), progress) as advance:
+    with inference_mode(model), progress_bar("predicting", len(paths), progress) as advance:
         for number, found in find(model, len(paths), lambda n: read_image(paths[n]), terms):
             if isinstance(found, DataError):
                 failed[number] = str(found)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.losses.classification import Counts
+from setmatch.losses.classification import LossCounts
 from setmatch.structures.batch import Target
 
 
@@ -14,12 +14,12 @@ from setmatch.structures.batch import Target
 class Window(Protocol):
     """What losses are divided by: the counts of all micro-batches and processes of a step."""
 
-    def times(self, repeats: int) -> Counts:
+    def times(self, repeats: int) -> LossCounts:
         """Return the counts where every target stands `repeats` times."""
 
 
 @runtime_checkable
-class Lesson(Protocol):
+class LossOutput(Protocol):
     """What a micro-batch teaches: a share to minimise, and detached terms by name for the log."""
 
     @property
@@ -32,8 +32,8 @@ class Lesson(Protocol):
 
 
 @runtime_checkable
-class Objective(Protocol):
+class Loss(Protocol):
     """Turns what a model in training returns into losses."""
 
-    def __call__(self, outputs: Any, targets: Sequence[Target], normaliser: Any, /) -> Lesson:
+    def __call__(self, outputs: Any, targets: Sequence[Target], normaliser: Any, /) -> LossOutput:
         """Return the losses of a micro-batch; `normaliser` is the `Window` it belongs to."""

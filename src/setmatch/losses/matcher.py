@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from setmatch.config import MatchCosts
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 
-NEVER = 1e6  # the cost of a pair whose cost is not a number: far above any real one, still finite
+INVALID_COST = (
+    1e6  # the cost of a pair whose cost is not a number: far above any real one, still finite
+)
 
 
 @torch.no_grad()
@@ -24,7 +26,7 @@ def match(
     logits: Float[Tensor, "L B Q C"],
     cxcywh: Float[Tensor, "L B Q 4"],
     targets: Sequence[Target],
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     costs: MatchCosts,
 ) -> list[Assignment]:
     """Match every decoder layer at once; one transfer to the CPU, where SciPy solves each image.
@@ -33,33 +35,33 @@ def match(
     queries leaves the dearest targets unmatched. Values that are not finite are matched last
     instead of raising, so that one broken image cannot end a run (arXiv 2005.12872, eq. 1).
     """
-    return begin_match(logits, cxcywh, targets, scoring, costs).assignments()
+    return start_matching(logits, cxcywh, targets, class_loss, costs).assignments()
 
 
 @torch.no_grad()
-def begin_match(
+def start_matching(
     logits: Float[Tensor, "L B Q C"],
     cxcywh: Float[Tensor, "L B Q 4"],
     targets: Sequence[Target],
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     costs: MatchCosts,
-) -> "Matching":
+) -> "PendingMatch":
     """Send the costs on their way to the CPU; until its assignments are asked for, none waits."""
     counts = tuple(len(target) for target in targets)
     if sum(counts) == 0:
-        return Matching(torch.empty(*logits.shape[:3], 0), counts, logits.device, None)
-    pairs = pairwise_cost(logits, cxcywh, targets, scoring, costs)
-    pairs.nan_to_num_(nan=NEVER, posinf=NEVER, neginf=-NEVER)
+        return PendingMatch(torch.empty(*logits.shape[:3], 0), counts, logits.device, None)
+    pairs = pairwise_cost(logits, cxcywh, targets, class_loss, costs)
+    pairs.nan_to_num_(nan=INVALID_COST, posinf=INVALID_COST, neginf=-INVALID_COST)
     on_host = pairs.to("cpu", non_blocking=pairs.is_cuda)
     arrived = None
     if pairs.is_cuda:
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         arrived.record(torch.cuda.current_stream(pairs.device))
-    return Matching(on_host, counts, logits.device, arrived)
+    return PendingMatch(on_host, counts, logits.device, arrived)
 
 
 @dataclass(frozen=True)
-class Matching:
+class PendingMatch:
     """A matching under way: `cost` is on the CPU as soon as it has `arrived` (None: it is there).
 
     What the device is given to do in the meantime costs no time.
@@ -97,7 +99,7 @@ def pairwise_cost(
     logits: Float[Tensor, "L B Q C"],
     cxcywh: Float[Tensor, "L B Q 4"],
     targets: Sequence[Target],
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     costs: MatchCosts,
 ) -> Float[Tensor, "L B Q T"]:
     """Return the cost of every query for every target of its own image, in float32.
@@ -105,9 +107,11 @@ def pairwise_cost(
     T is the largest number of targets in an image; columns past an image's own are meaningless.
     """
     with torch.autocast(logits.device.type, enabled=False):
-        slots: Int[Tensor, "B T"] = pad_sequence([t.classes for t in targets], batch_first=True)
+        class_indices: Int[Tensor, "B T"] = pad_sequence(
+            [t.classes for t in targets], batch_first=True
+        )
         boxes: Float[Tensor, "B T 4"] = pad_sequence([t.cxcywh for t in targets], batch_first=True)
-        cost = costs.class_ * scoring.cost(logits.float(), slots)
+        cost = costs.class_ * class_loss.cost(logits.float(), class_indices)
         ours, theirs = cxcywh.float()[:, :, :, None], boxes[None, :, None]
         # One coordinate after the other: an (L, B, Q, T, 4) temporary would cost four times more.
         for our, their in zip(ours.unbind(-1), theirs.movedim(-1, 0).contiguous(), strict=True):

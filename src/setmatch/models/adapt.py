@@ -11,7 +11,7 @@ from torch import Tensor
 from setmatch.errors import WeightsError
 from setmatch.models.registry import build
 from setmatch.models.weights.key_map import State
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ CLASS_ROWS = (
 )
 
 
-def for_categories(
-    card: Card, state: State, categories: Categories
-) -> tuple[Card, State, list[str]]:
+def adapt_classes(
+    card: ModelCard, state: State, categories: Categories
+) -> tuple[ModelCard, State, list[str]]:
     """Give class heads a row for each of `categories`, keeping the rows of names that they know.
 
     Names are compared without regard to case. New rows are drawn as a fresh model's would be; what
@@ -60,10 +60,10 @@ def for_categories(
         return card, state, []
     if not any(old.names) and len(old) == len(categories):
         return renamed, state, [f"named the {len(old)} class slots of the file: all rows kept"]
-    known = {name.casefold(): slot for slot, name in enumerate(old.names) if name}
+    known = {name.casefold(): class_index for class_index, name in enumerate(old.names) if name}
     rows = [known.get(name.casefold()) if name else None for name in categories.names]
-    kept = [categories.name(slot) for slot, row in enumerate(rows) if row is not None]
-    new = [categories.name(slot) for slot, row in enumerate(rows) if row is None]
+    kept = [categories.name(class_index) for class_index, row in enumerate(rows) if row is not None]
+    new = [categories.name(class_index) for class_index, row in enumerate(rows) if row is None]
     left = [
         name for name in old.names if name and name.casefold() not in {k.casefold() for k in kept}
     ]
@@ -80,7 +80,9 @@ def for_categories(
     return renamed, adapted, [f"class head: {note}"]
 
 
-def for_queries(card: Card, state: State, num_queries: int) -> tuple[Card, State, list[str]]:
+def adapt_num_queries(
+    card: ModelCard, state: State, num_queries: int
+) -> tuple[ModelCard, State, list[str]]:
     """Keep the first `num_queries` queries, or add queries drawn as fresh ones are."""
     key = "queries.embedding.weight"
     arguments = {**card.arguments, "num_queries": num_queries}
@@ -110,9 +112,9 @@ def _choose_rows(
     """Fill a copy of `fresh` with the rows of `tensor` that stand for the same."""
     filled = fresh.clone()
     old, chosen, before = kind.by_class(tensor), kind.by_class(filled), kind.before
-    for slot, row in enumerate(rows):
+    for class_index, row in enumerate(rows):
         if row is not None:
-            chosen[before + slot] = old[before + row]
+            chosen[before + class_index] = old[before + row]
     chosen[:before] = old[:before]
     chosen[before + len(rows) :] = old[before + classes :]
     return filled

@@ -11,7 +11,7 @@ class Width:
     dim: int = 256
     heads: int = 8
 
-    def complaint(self) -> str:
+    def validate(self) -> str:
         """Return what does not fit together, or nothing."""
         if self.dim % self.heads == 0 and self.dim % 4 == 0:
             return ""

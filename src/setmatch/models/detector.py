@@ -5,33 +5,33 @@ from dataclasses import replace
 
 from torch import nn
 
-from setmatch.losses.base import Objective
-from setmatch.losses.classification import Scoring
-from setmatch.models.layers.detr_mask_head import every_mask
-from setmatch.models.parameter_groups import trained, trunk_apart
+from setmatch.losses.base import Loss
+from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.layers.detr_mask_head import all_masks
+from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Card, Categories
-from setmatch.structures.outputs import MasksOf, Predictions, Stream
+from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.structures.outputs import MaskDecoder, PredictionGroup, Predictions
 
 SizesPx = Sequence[tuple[int, int]]  # height, width
-Reading = Callable[[Predictions, Scoring, Categories, SizesPx], list[Detections]]
+Reading = Callable[[Predictions, ClassificationLoss, Categories, SizesPx], list[Detections]]
 
 
 class Detector(nn.Module):
     """Image in, N slots out.
 
-    `scoring` says how the logits are to be read, `card` all else that the answers need, and
+    `class_loss` says how the logits are to be read, `card` all else that the answers need, and
     `num_queries` how many slots an answer has.
     """
 
-    card: Card
-    scoring: Scoring
+    card: ModelCard
+    class_loss: ClassificationLoss
     num_queries: int
     backbone: nn.Module
     mask_head: nn.Module | None
 
-    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return the streams of predictions, "main" first; the same in training and evaluation.
 
         A model in training may make further streams from `targets`, to learn from.
@@ -39,13 +39,13 @@ class Detector(nn.Module):
         raise TypeError("a detector is one of the compositions below")
 
     @property
-    def shown(self) -> float:
+    def default_threshold(self) -> float:
         """The score above which an answer is shown, unless a user says otherwise."""
-        return self.scoring.shown
+        return self.class_loss.default_threshold
 
-    def objective(self, set_loss: Callable[[Scoring], Objective]) -> Objective:
+    def objective(self, set_loss: Callable[[ClassificationLoss], Loss]) -> Loss:
         """Return what training minimises: `set_loss`, unless a model brings its own losses."""
-        return set_loss(self.scoring)
+        return set_loss(self.class_loss)
 
     def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
         """Return what is found in each image, best first, in pixels of `sizes_px`.
@@ -53,16 +53,16 @@ class Detector(nn.Module):
         `reading` reads a set of predictions, unless a model reads its answers itself.
         """
         main = self(batch)[0]
-        return reading(main.predictions, self.scoring, self.card.categories, sizes_px)
+        return reading(main.predictions, self.class_loss, self.card.categories, sizes_px)
 
-    def _with_masks(self, predictions: Predictions, masks_of: MasksOf) -> Stream:
+    def _with_masks(self, predictions: Predictions, mask_decoder: MaskDecoder) -> PredictionGroup:
         """Return the stream "main": with all masks, or in training with what makes them."""
         if self.training:
-            return Stream("main", predictions, masks_of=masks_of)
+            return PredictionGroup("main", predictions, mask_decoder=mask_decoder)
         _, images, queries, _ = predictions.logits.shape
-        masks = every_mask(masks_of, images, queries, predictions.logits.device)
-        return Stream("main", replace(predictions, masks=masks))
+        masks = all_masks(mask_decoder, images, queries, predictions.logits.device)
+        return PredictionGroup("main", replace(predictions, masks=masks))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
-        return trunk_apart({"rest": trained(self)}, self.backbone)
+        return split_backbone_params({"rest": trainable_parameters(self)}, self.backbone)

@@ -9,13 +9,13 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import WeightsError
 from setmatch.models.backbones.resnet import FrozenNormConv2d, Named
-from setmatch.models.backbones.timm import TimmTrunk
+from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.detector import Detector
 from setmatch.models.load import assemble, load
 from setmatch.models.registry import box_preset, build
 from setmatch.models.weights.download import fetch_torchvision
-from setmatch.models.weights.key_map import TORCHVISION_TRUNK, from_layout
-from setmatch.structures.metadata import Card
+from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
+from setmatch.structures.metadata import ModelCard
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)
 # Arguments that no weight depends on.
@@ -25,7 +25,7 @@ log = logging.getLogger("setmatch")
 MASK_HEAD = "mask_head."
 
 
-def starting_point(card: Card, weights: str | None) -> Detector:
+def initialize(card: ModelCard, weights: str | None) -> Detector:
     """Return the detector that `card` describes, in training mode, ready to be trained.
 
     `weights` is anything that `weights.load` reads (its classes are exchanged for the card's, rows
@@ -38,10 +38,10 @@ def starting_point(card: Card, weights: str | None) -> Detector:
     trunk = detector.backbone
     frozen = any(isinstance(module, FROZEN) for module in trunk.modules())
     match weights or ("imagenet" if frozen else "none"):
-        case "imagenet" if isinstance(trunk, TimmTrunk):
+        case "imagenet" if isinstance(trunk, TimmBackbone):
             trunk.fill()
         case "imagenet" if isinstance(trunk, Named):
-            fill_trunk(trunk)
+            load_imagenet_backbone(trunk)
         case "imagenet":
             raise WeightsError(f"{card.preset}: there are no ImageNet weights for its trunk")
         case "none" if frozen:
@@ -53,7 +53,7 @@ def starting_point(card: Card, weights: str | None) -> Detector:
     return detector.to(memory_format=torch.channels_last).train()
 
 
-def _from_detector(card: Card, name: str) -> Detector:
+def _from_detector(card: ModelCard, name: str) -> Detector:
     queries = card.arguments.get("num_queries")
     detector = load(name, categories=card.categories, num_queries=queries)
     if box_preset(detector.card.preset) != box_preset(card.preset):
@@ -72,13 +72,13 @@ def _from_detector(card: Card, name: str) -> Detector:
             "it is, or start from nothing (--weights none)"
         )
     if detector.card.preset != card.preset:
-        return _beheaded(detector, card)
+        return swap_mask_head(detector, card)
     arguments = {**detector.card.arguments, **card.arguments}
     wanted = dataclasses.replace(detector.card, arguments=arguments)
     return assemble(wanted, detector.state_dict(), name)
 
 
-def _beheaded(detector: Detector, card: Card) -> Detector:
+def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:
     """Return the same detector with a fresh mask head where `card` has one, or without its own."""
     other = build(dataclasses.replace(card, arguments=detector.card.arguments))
     body = {k: v for k, v in detector.state_dict().items() if not k.startswith(MASK_HEAD)}
@@ -87,7 +87,7 @@ def _beheaded(detector: Detector, card: Card) -> Detector:
     return other
 
 
-def fill_trunk(backbone: Named) -> None:
+def load_imagenet_backbone(backbone: Named) -> None:
     """Load torchvision's ImageNet weights (the first published set, as DETR did) into the trunk.
 
     Raises WeightsError that says what to fetch and where to put it when there is no network.
@@ -101,6 +101,6 @@ def fill_trunk(backbone: Named) -> None:
     )
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     if isinstance(backbone.body.conv1, FrozenNormConv2d):
-        ours = from_layout(state, TORCHVISION_TRUNK)
+        ours = from_layout(state, TORCHVISION_BACKBONE)
         state = {key.removeprefix("backbone.body."): value for key, value in ours.items()}
     backbone.body.load_state_dict(state, strict=True)

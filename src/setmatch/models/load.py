@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.models.adapt import for_categories, for_queries
+from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.detr.checkpoint import read_original, write_original
 from setmatch.models.detr.transformers_checkpoint import (
@@ -30,7 +30,7 @@ from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import PUBLISHED, fetch, sha256_of
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -45,7 +45,7 @@ OTHER_VERSION = (
 class Loaded:
     """A card and the tensors that fit it, in our names; `notes` say what was assumed or changed."""
 
-    card: Card
+    card: ModelCard
     state: State
     notes: tuple[str, ...]
 
@@ -70,10 +70,10 @@ def load(
     notes = list(loaded.notes)
     card, state = loaded.card, loaded.state
     if categories is not None:
-        card, state, changed = for_categories(card, state, categories)
+        card, state, changed = adapt_classes(card, state, categories)
         notes += changed
     if num_queries is not None:
-        card, state, changed = for_queries(card, state, num_queries)
+        card, state, changed = adapt_num_queries(card, state, num_queries)
         notes += changed
     for note in notes:
         log.warning("%s: %s", source, note)
@@ -123,7 +123,7 @@ def bundled() -> list[str]:
     return sorted(card.parent.name for card in BUNDLED.glob(f"*/{CARD}"))
 
 
-def assemble(card: Card, state: State, source: str) -> Detector:
+def assemble(card: ModelCard, state: State, source: str) -> Detector:
     """Build the model of `card` around `state`, in eval mode; never with a tensor left to chance.
 
     Raises WeightsError that lists what is missing, left over, of another shape, or no longer known.
@@ -266,7 +266,7 @@ def _read_ours(path: Path) -> Loaded:
         raise WeightsError(f"{path}: cannot be read ({error})") from None
 
 
-def _frozen(parts: tuple[Card, State, list[str]]) -> tuple[Card, State, tuple[str, ...]]:
+def _frozen(parts: tuple[ModelCard, State, list[str]]) -> tuple[ModelCard, State, tuple[str, ...]]:
     card, state, notes = parts
     return card, state, tuple(notes)
 

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 
-def trained(module: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of a module that are trained."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def trunk_apart(
-    groups: Mapping[str, Sequence[nn.Parameter]], trunk: nn.Module
+def split_backbone_params(
+    groups: Mapping[str, Sequence[nn.Parameter]], backbone: nn.Module
 ) -> dict[str, list[nn.Parameter]]:
     """Return the trunk's parameters as a group "backbone", and the groups without them."""
-    own = {id(parameter) for parameter in trunk.parameters()}
+    own = {id(parameter) for parameter in backbone.parameters()}
     others = {name: [p for p in group if id(p) not in own] for name, group in groups.items()}
-    return {"backbone": trained(trunk), **others}
+    return {"backbone": trainable_parameters(backbone), **others}
 
 
 def split_muon_params(
@@ -29,6 +29,9 @@ def split_muon_params(
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     kept = {id(p) for module in (*special, *embeddings) for p in module.parameters()}
     kept.add(id(next(backbone.parameters())))
-    hidden = [p for p in trained(model) if p.ndim >= 2 and id(p) not in kept]
+    hidden = [p for p in trainable_parameters(model) if p.ndim >= 2 and id(p) not in kept]
     chosen = {id(parameter) for parameter in hidden}
-    return {"matrices": hidden, "rest": [p for p in trained(model) if id(p) not in chosen]}
+    return {
+        "matrices": hidden,
+        "rest": [p for p in trainable_parameters(model) if id(p) not in chosen],
+    }

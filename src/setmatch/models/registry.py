@@ -32,7 +32,7 @@ from setmatch.models.setmatch.presets import (
     setmatch_timm,
 )
 from setmatch.models.torchvision.model import BASELINES, NORMS
-from setmatch.structures.metadata import Card
+from setmatch.structures.metadata import ModelCard
 
 Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
 MODELS: dict[str, Preset] = {
@@ -57,13 +57,13 @@ MODELS: dict[str, Preset] = {
 }
 
 
-def build(card: Card) -> Detector:
+def build(card: ModelCard) -> Detector:
     """Build the model that `card` describes, with random weights, in training mode.
 
     Raises ConfigError for a preset or argument that does not exist, with the nearest that does.
     """
     preset = find_preset(card.preset)
-    shape = fitted(inspect.signature(preset).parameters["shape"].default, card)
+    shape = apply_arguments(inspect.signature(preset).parameters["shape"].default, card)
     detector = preset(len(card.categories), shape)
     detector.card = dataclasses.replace(card, arguments=dataclasses.asdict(shape))
     return detector
@@ -93,7 +93,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 MAY_BE_0 = ("dropout", "encoder_layers")
 
 
-def fitted(default: Any, card: Card) -> Any:
+def apply_arguments(default: Any, card: ModelCard) -> Any:
     """Return the shape `default` with the arguments of `card`.
 
     Raises ConfigError for an argument that does not exist, with the nearest that does, or whose
@@ -107,8 +107,8 @@ def fitted(default: Any, card: Card) -> Any:
             raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
         _check(card.preset, key, value, fields[key])
     shape = dataclasses.replace(default, **card.arguments)
-    if shape.complaint():
-        raise ConfigError(f"model {card.preset}: {shape.complaint()}")
+    if shape.validate():
+        raise ConfigError(f"model {card.preset}: {shape.validate()}")
     return shape
 
 

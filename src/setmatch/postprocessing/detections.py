@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.ops.mask_resize import enlarged
 from setmatch.structures.detections import Detections
@@ -19,7 +19,7 @@ from setmatch.structures.packed_masks import PackedMasks
 @torch.no_grad()
 def detections(
     predictions: Predictions,
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     categories: Categories,
     sizes_px: Sequence[tuple[int, int]],
     layer: int = -1,
@@ -33,15 +33,15 @@ def detections(
     """
     cxcywh = predictions.cxcywh[layer].float()
     assert len(sizes_px) == cxcywh.shape[0], "one original size for every image of the batch"
-    read = scoring.read(predictions.logits[layer].float())
+    read = class_loss.decode(predictions.logits[layer].float())
     score, order = read.score.sort(dim=1, descending=True, stable=True)
-    slot = read.slot.gather(1, order)
+    class_index = read.class_index.gather(1, order)
     query = read.query.gather(1, order)
     xyxy_px = _to_pixels(cxcywh, query, sizes_px)
     # One copy for each kind of answer, not one for each image.
-    score, slot, xyxy_px = score.cpu(), slot.cpu(), xyxy_px.cpu()
+    score, class_index, xyxy_px = score.cpu(), class_index.cpu(), xyxy_px.cpu()
     return [
-        Detections(xyxy_px[image], score[image], slot[image], categories, size_px)
+        Detections(xyxy_px[image], score[image], class_index[image], categories, size_px)
         for image, size_px in enumerate(sizes_px)
     ]
 
@@ -49,7 +49,7 @@ def detections(
 @torch.no_grad()
 def instances(
     predictions: Predictions,
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     categories: Categories,
     seen_px: tuple[int, int],
     sizes_px: Sequence[tuple[int, int]],
@@ -61,8 +61,8 @@ def instances(
     nothing padded, (height, width) `seen_px`, and taken from there to the original's, as published.
     """
     assert predictions.masks is not None, "only a model with a mask head has instances"
-    found = detections(predictions, scoring, categories, sizes_px)
-    read = scoring.read(predictions.logits[-1].float())
+    found = detections(predictions, class_loss, categories, sizes_px)
+    read = class_loss.decode(predictions.logits[-1].float())
     order = read.score.sort(dim=1, descending=True, stable=True).indices
     query = read.query.gather(1, order)
     answers = []

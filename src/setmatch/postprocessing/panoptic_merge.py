@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.mask_resize import enlarged
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
@@ -20,7 +20,7 @@ _NEAR = 3e-7  # logits nearer than this may have equal probabilities in float32
 @torch.no_grad()
 def panoptic_segments(
     predictions: Predictions,
-    scoring: Scoring,
+    class_loss: ClassificationLoss,
     categories: Categories,
     seen_px: tuple[int, int],
     sizes_px: Sequence[tuple[int, int]],
@@ -34,35 +34,36 @@ def panoptic_segments(
     are dropped and the pixels given anew to what is left, until nothing more is dropped. That is
     the published merge, pixel for pixel, in which dropping anything drops also all pieces of stuff
     but the first (arXiv 2005.12872, section 4.5, and its code). Where the scoring has a
-    `kept_share`, each pixel takes the one with the greatest score times probability of its mask,
+    `overlap_threshold`, each pixel takes the one with the greatest score times probability of its
+    mask,
     and things that keep less of their mask than that are dropped (as arXiv 2112.01527 merges).
     `seen_px` is the (height, width) in which the model saw all images of the batch, nothing padded,
     `sizes_px` those of the originals.
     """
     assert predictions.masks is not None, "only a model with a mask head has segments"
     assert len(sizes_px) == len(predictions.masks), "one original size for every image of the batch"
-    read = scoring.read(predictions.logits[-1].float())
-    least = scoring.sure if threshold is None else threshold
-    kept = (read.score > least) & (read.score >= read.nothing)
+    read = class_loss.decode(predictions.logits[-1].float())
+    least = class_loss.panoptic_threshold if threshold is None else threshold
+    kept = (read.score > least) & (read.score >= read.no_object_prob)
     answers = []
     for image, size_px in enumerate(sizes_px):
         keep = kept[image]
-        slots, scores = read.slot[image][keep], read.score[image][keep]
+        class_indices, scores = read.class_index[image][keep], read.score[image][keep]
         masks = predictions.masks[image][read.query[image][keep]]
-        if scoring.kept_share > 0:
-            claims = _Claims(masks, slots, scores, seen_px, size_px)
-            number, left = _claimed(claims, categories, scoring.kept_share)
+        if class_loss.overlap_threshold > 0:
+            claims = _Claims(masks, class_indices, scores, seen_px, size_px)
+            number, left = _claimed(claims, categories, class_loss.overlap_threshold)
         else:
-            number, left = _merged(masks, slots, categories, seen_px, size_px)
+            number, left = _merged(masks, class_indices, categories, seen_px, size_px)
         answers.append(
-            Segments(number.int().cpu(), slots[left].cpu(), scores[left].cpu(), categories)
+            Segments(number.int().cpu(), class_indices[left].cpu(), scores[left].cpu(), categories)
         )
     return answers
 
 
 def _merged(
     masks: Float[Tensor, "K h w"],
-    slots: Int64[Tensor, " K"],
+    class_indices: Int64[Tensor, " K"],
     categories: Categories,
     seen_px: tuple[int, int],
     size_px: tuple[int, int],
@@ -71,7 +72,7 @@ def _merged(
     left = torch.arange(len(masks), device=masks.device)
     if not len(left):
         return left.new_zeros(size_px), left
-    winner = _first_of_a_kind(slots, categories)[_winners(masks, seen_px, size_px)]
+    winner = _first_of_a_kind(class_indices, categories)[_winners(masks, seen_px, size_px)]
     while True:
         enough = winner.flatten().bincount(minlength=len(left)) >= _LEAST_PX
         if enough.all():
@@ -87,25 +88,25 @@ class _Claims:
     """The masks of one image that ask for its pixels."""
 
     masks: Float[Tensor, "K h w"]
-    slots: Int64[Tensor, " K"]
+    class_indices: Int64[Tensor, " K"]
     scores: Float[Tensor, " K"]
     seen_px: tuple[int, int]
     size_px: tuple[int, int]
 
 
 def _claimed(
-    claims: _Claims, categories: Categories, kept_share: float
+    claims: _Claims, categories: Categories, overlap_threshold: float
 ) -> tuple[Int64[Tensor, "H W"], Int64[Tensor, " S"]]:
     """Return as `_merged` does, but pixels go to the likeliest, and doubles of a thing vanish."""
-    slots = claims.slots
-    stuff = torch.isin(slots, slots.new_tensor(sorted(categories.stuff)))
-    left = torch.arange(len(slots), device=slots.device)
+    class_indices = claims.class_indices
+    stuff = torch.isin(class_indices, class_indices.new_tensor(sorted(categories.stuff)))
+    left = torch.arange(len(class_indices), device=class_indices.device)
     while len(left):
         winner, whole, kept = _likeliest(claims, left)
         area = winner.flatten().bincount(minlength=len(left))
-        enough = (area >= _LEAST_PX) & (stuff[left] | (kept >= kept_share * whole))
+        enough = (area >= _LEAST_PX) & (stuff[left] | (kept >= overlap_threshold * whole))
         if enough.all():
-            first = _first_of_a_kind(slots[left], categories)
+            first = _first_of_a_kind(class_indices[left], categories)
             used, number = torch.unique(first[winner], return_inverse=True)
             return number + 1, left[used]
         left = left[enough]
@@ -150,9 +151,13 @@ def _winners(
     return winner
 
 
-def _first_of_a_kind(slots: Int64[Tensor, " K"], categories: Categories) -> Int64[Tensor, " K"]:
+def _first_of_a_kind(
+    class_indices: Int64[Tensor, " K"], categories: Categories
+) -> Int64[Tensor, " K"]:
     """Return for each mask the first of the same stuff, and for a thing itself."""
-    stuff = torch.tensor(sorted(categories.stuff), dtype=slots.dtype, device=slots.device)
-    earliest = (slots[:, None] == slots).int().argmax(dim=1)
-    own = torch.arange(len(slots), device=slots.device)
-    return torch.where(torch.isin(slots, stuff), earliest, own)
+    stuff = torch.tensor(
+        sorted(categories.stuff), dtype=class_indices.dtype, device=class_indices.device
+    )
+    earliest = (class_indices[:, None] == class_indices).int().argmax(dim=1)
+    own = torch.arange(len(class_indices), device=class_indices.device)
+    return torch.where(torch.isin(class_indices, stuff), earliest, own)

@@ -56,11 +56,11 @@ class Detections:
             {
                 "bbox": box,
                 "score": score,
-                "category_id": self.categories.ids[slot],
-                "category_name": self.categories.name(slot),
+                "category_id": self.categories.ids[class_index],
+                "category_name": self.categories.name(class_index),
                 **run,
             }
-            for box, score, slot, run in zip(
+            for box, score, class_index, run in zip(
                 xywh, self.scores.tolist(), self.classes.tolist(), runs, strict=True
             )
         ]
@@ -73,12 +73,16 @@ class Detections:
 
         Raises KeyError for a category id that `categories` does not hold.
         """
-        slot_of = {category_id: slot for slot, category_id in enumerate(categories.ids)}
+        class_index_of = {
+            category_id: class_index for class_index, category_id in enumerate(categories.ids)
+        }
         xywh = torch.tensor([each["bbox"] for each in found], dtype=torch.float64).reshape(-1, 4)
         return cls._sorted(
             torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
             torch.tensor([each["score"] for each in found]),
-            torch.tensor([slot_of[each["category_id"]] for each in found], dtype=torch.int64),
+            torch.tensor(
+                [class_index_of[each["category_id"]] for each in found], dtype=torch.int64
+            ),
             categories,
             size_px,
         )
@@ -103,12 +107,14 @@ class Detections:
 
         Raises KeyError for a label that `categories` does not hold.
         """
-        slot_of = {category_id: slot for slot, category_id in enumerate(categories.ids)}
-        slots = [slot_of[label] for label in output["labels"].tolist()]
+        class_index_of = {
+            category_id: class_index for class_index, category_id in enumerate(categories.ids)
+        }
+        class_indices = [class_index_of[label] for label in output["labels"].tolist()]
         return cls._sorted(
             output["boxes"].cpu(),
             output["scores"].cpu(),
-            torch.tensor(slots, dtype=torch.int64),
+            torch.tensor(class_indices, dtype=torch.int64),
             categories,
             size_px,
         )
@@ -118,7 +124,7 @@ class Detections:
 
         Boxes are xyxy in pixels; class_id is the slot, counted from 0 as supervision counts.
         """
-        names = [self.categories.name(slot) for slot in self.classes.tolist()]
+        names = [self.categories.name(class_index) for class_index in self.classes.tolist()]
         return {
             "xyxy": self.xyxy_px.cpu().numpy(),
             "confidence": self.scores.cpu().numpy(),
@@ -131,14 +137,14 @@ class Detections:
         cls, found: Any, categories: Categories, size_px: tuple[int, int]
     ) -> "Detections":
         """Read an object with supervision's attributes xyxy, confidence and class_id (slots)."""
-        slots = torch.as_tensor(np.asarray(found.class_id, dtype=np.int64))
-        assert not len(slots) or 0 <= int(slots.min()) <= int(slots.max()) < len(categories), (
-            "supervision's class_id counts the classes from 0"
-        )
+        class_indices = torch.as_tensor(np.asarray(found.class_id, dtype=np.int64))
+        assert not len(class_indices) or 0 <= int(class_indices.min()) <= int(
+            class_indices.max()
+        ) < len(categories), "supervision's class_id counts the classes from 0"
         return cls._sorted(
             torch.as_tensor(np.asarray(found.xyxy)).reshape(-1, 4),
             torch.as_tensor(np.asarray(found.confidence)),
-            slots,
+            class_indices,
             categories,
             size_px,
         )

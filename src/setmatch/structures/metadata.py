@@ -27,9 +27,9 @@ class Categories:
     def __len__(self) -> int:
         return len(self.names)
 
-    def name(self, slot: int) -> str:
-        """Return the name of class slot `slot`; a hole answers with its id."""
-        return self.names[slot] or f"class {self.ids[slot]}"
+    def name(self, class_index: int) -> str:
+        """Return the name of class slot `class_index`; a hole answers with its id."""
+        return self.names[class_index] or f"class {self.ids[class_index]}"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """All that is needed to build a model again and to use its answers; stored beside its weights.
 
     `arguments` are the keyword arguments of the preset besides the number of classes.

@@ -29,7 +29,7 @@ class Assignment:
 
 
 @runtime_checkable
-class MasksOf(Protocol):
+class MaskDecoder(Protocol):
     """Makes the masks of chosen queries, of the last layer: a pair of image and query for each."""
 
     def __call__(
@@ -39,16 +39,16 @@ class MasksOf(Protocol):
 
 
 @dataclass(frozen=True)
-class Stream:
+class PredictionGroup:
     """Predictions to be trained, and their assignment where it is known beforehand (denoising).
 
     A known assignment may hold every target several times: `repeats`. A model in training makes
-    masks only of the queries that are to learn one, by `masks_of`; otherwise the predictions have
-    all of them.
+    masks only of the queries that are to learn one, by `mask_decoder`; otherwise the predictions
+    have all of them.
     """
 
     name: str
     predictions: Predictions
     assignment: Assignment | None = None
     repeats: int = 1
-    masks_of: MasksOf | None = None
+    mask_decoder: MaskDecoder | None = None

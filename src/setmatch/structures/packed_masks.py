@@ -90,7 +90,7 @@ class PackedMasks:
         return PackedMasks(self.bits.pin_memory(), self.width_px)
 
 
-def on_one_canvas(images: Sequence[PackedMasks]) -> PackedMasks:
+def pad_to_batch(images: Sequence[PackedMasks]) -> PackedMasks:
     """Return the masks of several images, in order, each at the top left of what holds them all."""
     height = max(masks.bits.shape[1] for masks in images)
     width8 = max(masks.bits.shape[2] for masks in images)

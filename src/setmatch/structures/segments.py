@@ -43,8 +43,10 @@ class Segments:
     @property
     def things(self) -> Bool[Tensor, " S"]:
         """Which segments are things; the others are stuff."""
-        slots = self.classes.tolist()
-        return self.classes.new_tensor([slot not in self.categories.stuff for slot in slots]).bool()
+        class_indices = self.classes.tolist()
+        return self.classes.new_tensor(
+            [class_index not in self.categories.stuff for class_index in class_indices]
+        ).bool()
 
     def masks(self) -> PackedMasks:
         """Return the pixels of every segment."""
@@ -61,15 +63,15 @@ class Segments:
         return [
             {
                 "id": number,
-                "category_id": self.categories.ids[slot],
-                "category_name": self.categories.name(slot),
+                "category_id": self.categories.ids[class_index],
+                "category_name": self.categories.name(class_index),
                 "isthing": int(thing),
                 "score": score,
                 "area": area,
                 "bbox": box,
                 "iscrowd": 0,
             }
-            for number, (slot, score, thing, area, box) in enumerate(rows, 1)
+            for number, (class_index, score, thing, area, box) in enumerate(rows, 1)
         ]
 
     def to_pixels(self) -> UInt8[np.ndarray, "H W 3"]:

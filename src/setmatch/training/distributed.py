@@ -41,7 +41,7 @@ LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "T
 
 
 @dataclass(frozen=True)
-class Runtime:
+class Distributed:
     """One process among `world` processes, and the device it computes on."""
 
     device: torch.device
@@ -107,7 +107,7 @@ class Runtime:
         )
 
 
-def without_exchange(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
+def no_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
     """Return a context in which a backward keeps its gradients to itself, if `skip`."""
     if skip and isinstance(model, DistributedDataParallel):
         context: AbstractContextManager[None] = model.no_sync()
@@ -130,7 +130,7 @@ def lost_peers_named() -> Iterator[None]:
 
 
 @contextmanager
-def processes(device: str = "auto") -> Iterator[Runtime]:
+def init_distributed(device: str = "auto") -> Iterator[Distributed]:
     """Join the processes that torchrun started, or be the only one; leave them at the end.
 
     `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
@@ -142,11 +142,11 @@ def processes(device: str = "auto") -> Iterator[Runtime]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world == 1:
-        yield Runtime(place)
+        yield Distributed(place)
         return
     host = _meet(place, rank, world)
     with lost_peers_named():
-        yield Runtime(place, rank, world, host)
+        yield Distributed(place, rank, world, host)
     # Only here, not after an error: saying goodbye to a lost process could wait for ever.
     dist.destroy_process_group()
 

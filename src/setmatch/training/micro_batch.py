@@ -7,22 +7,23 @@ import torch
 
 from setmatch.config import Recipe, TrainSettings
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Runtime
+from setmatch.training.distributed import Distributed
 
 LEAST_ON_CPU, MOST_ON_CPU = 4, 8  # fewer are too few for batch norms; 8 is what was tried
 
 
-def dealt_out(recipe: Recipe, runtime: Runtime) -> Recipe:
+def resolve_micro_batch(recipe: Recipe, runtime: Distributed) -> Recipe:
     """Return the recipe with a number for "auto", by which a run goes on wherever it is resumed."""
     stages = {"train": recipe.train, "boxes": recipe.boxes}
     numbers = {
-        name: settings and settings.model_copy(update={"micro_batch": at_once(settings, runtime)})
+        name: settings
+        and settings.model_copy(update={"micro_batch": micro_batch_size(settings, runtime)})
         for name, settings in stages.items()
     }
     return recipe.model_copy(update=numbers)
 
 
-def at_once(settings: TrainSettings, runtime: Runtime) -> int:
+def micro_batch_size(settings: TrainSettings, runtime: Distributed) -> int:
     """Return the images of a micro-batch; a number in the settings stays what it is.
 
     "auto" is on a GPU the whole share of a process: a small model's step costs there what its
@@ -37,7 +38,7 @@ def at_once(settings: TrainSettings, runtime: Runtime) -> int:
 
 
 @contextmanager
-def memory_named(images: int) -> Iterator[None]:
+def explain_oom(images: int) -> Iterator[None]:
     """Turn a GPU's lack of memory for so many images into a TrainingError that says what to try."""
     try:
         yield

@@ -8,21 +8,21 @@ import torch
 from setmatch.config import Recipe
 from setmatch.data.audit.image_size import preprocessing_of
 from setmatch.data.audit.preflight import check_data
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import training_batches
-from setmatch.data.sampler import accumulation
-from setmatch.losses.criterion import Normaliser
+from setmatch.data.sampler import grad_accum_steps
+from setmatch.losses.criterion import LossNormalizer
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card
-from setmatch.training.distributed import processes
-from setmatch.training.micro_batch import at_once, memory_named
-from setmatch.training.progressive_resizing import share_of_sides
-from setmatch.training.setup import Start, build_learner
+from setmatch.structures.metadata import ModelCard
+from setmatch.training.distributed import init_distributed
+from setmatch.training.micro_batch import explain_oom, micro_batch_size
+from setmatch.training.progressive_resizing import resolution_scale
+from setmatch.training.setup import TrainingSetup, build_train_step
 
 _STEPS = 3
 
 
-def seconds_per_step(recipe: Recipe, training: Index) -> float:
+def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
     """Return the seconds of one optimiser step, reading images included, in one process.
 
     The model has random weights; the first step, which pays for imports and caches, does not
@@ -30,13 +30,15 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
     Raises ConfigError, and DataError for images that cannot be read.
     """
     preprocessing, settings = preprocessing_of(recipe.data), recipe.train
-    card = Card(recipe.model.preset, recipe.model.arguments, training.categories, preprocessing)
+    card = ModelCard(
+        recipe.model.preset, recipe.model.arguments, training.categories, preprocessing
+    )
     detector = build(card)
     check = check_data(training, None, detector.num_queries, preprocessing)
-    start = Start(recipe, training, None, check, detector, None, {}, "random weights")
-    with processes() as runtime, memory_named(at_once(settings, runtime)):
-        learner = build_learner(start, runtime)
-        images = at_once(settings, runtime)
+    start = TrainingSetup(recipe, training, None, check, detector, None, {}, "random weights")
+    with init_distributed() as runtime, explain_oom(micro_batch_size(settings, runtime)):
+        learner = build_train_step(start, runtime)
+        images = micro_batch_size(settings, runtime)
         batches = iter(
             training_batches(
                 training,
@@ -54,11 +56,11 @@ def seconds_per_step(recipe: Recipe, training: Index) -> float:
         )
         began = time.perf_counter()
         for step in range(1 + _STEPS):
-            window = list(islice(batches, accumulation(settings.batch_size, images, 1)))
+            window = list(islice(batches, grad_accum_steps(settings.batch_size, images, 1)))
             targets = [target for minibatch in window for target in minibatch.targets]
-            normaliser = Normaliser.of(targets, detector.num_queries)
+            normaliser = LossNormalizer.of(targets, detector.num_queries)
             progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
-            share = share_of_sides(progress, settings.grown) if step else 1.0
+            share = resolution_scale(progress, settings.grown) if step else 1.0
             learner.learn(window, normaliser, range(len(window)), share)
             if runtime.device.type == "cuda":
                 torch.cuda.synchronize(runtime.device)

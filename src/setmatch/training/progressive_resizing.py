@@ -14,7 +14,7 @@ CELL_PX = 32  # sides grow by whole cells of the coarsest features
 LEAST_PX = 128  # of a side: smaller pictures taught worse than they were fast (LOG.md)
 
 
-def share_of_sides(progress: float, grown: float) -> float:
+def resolution_scale(progress: float, grown: float) -> float:
     """Return the share of their sides that pictures have at `progress`: all of it from `grown` on.
 
     It grows evenly from a half. Both are parts of the run, 0 to 1.
@@ -22,7 +22,7 @@ def share_of_sides(progress: float, grown: float) -> float:
     return FIRST + (1 - FIRST) * progress / grown if progress < grown else 1.0
 
 
-def shrunk(minibatch: Minibatch, share: float) -> Minibatch:
+def downscale(minibatch: Minibatch, share: float) -> Minibatch:
     """Return the minibatch with about this share of its canvas' sides; 1 leaves it as it is.
 
     Boxes are fractions and stay. A picture that would get too small to learn from stays larger.

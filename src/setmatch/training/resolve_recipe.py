@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
-from setmatch.data.open import format_with_stuff, open_dataset
+from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.load import preset_of
@@ -107,7 +107,7 @@ def format_for(
     Raises DataError where every pixel was asked for and objects alone are annotated.
     """
     stuff = _has_masks(recipe.model.preset) and not recipe.data.things_only
-    chosen = format_with_stuff(data, "train", format) if stuff else format
+    chosen = prefer_panoptic(data, "train", format) if stuff else format
     if task == "panoptic":
         open_dataset(data, "train", chosen).require_segments()
     return chosen

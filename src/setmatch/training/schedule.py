@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from setmatch.config import TrainSettings
-from setmatch.training.progressive_resizing import share_of_sides
+from setmatch.training.progressive_resizing import resolution_scale
 
 CLOCK_EVALUATIONS = 10  # of a run by the clock
 CLOCK_EVALUATING = 0.03  # of its time so far at most
@@ -24,8 +24,8 @@ ENDLESS = 10**12
 
 
 @dataclass(frozen=True)
-class Plan(ABC):
-    """What happens at each step of a run over `images` training images; see `make_plan`.
+class Schedule(ABC):
+    """What happens at each step of a run over `images` training images; see `make_schedule`.
 
     Evaluations answer `unseen` images.
     """
@@ -106,14 +106,14 @@ class Plan(ABC):
             late = 0.5 * (1 + math.cos(math.pi * self._along_cosine(step, spent_s)))
         return self._warmup(step, spent_s) * late
 
-    def share_of_sides(self, step: int, spent_s: float = 0.0) -> float:
+    def resolution_scale(self, step: int, spent_s: float = 0.0) -> float:
         """Return the share of their full sides that pictures have at `step`.
 
         All at the very first, so that memory that does not suffice shows at once.
         """
         if step == 0:
             return 1.0
-        return share_of_sides(self.progress(step, spent_s), self.settings.grown)
+        return resolution_scale(self.progress(step, spent_s), self.settings.grown)
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.
@@ -126,7 +126,7 @@ class Plan(ABC):
 
 
 @dataclass(frozen=True)
-class ByEpochs(Plan):
+class EpochSchedule(Schedule):
     """A run of a number of epochs, in which the step alone says what is due."""
 
     by_clock = False
@@ -171,7 +171,7 @@ class ByEpochs(Plan):
 
 
 @dataclass(frozen=True)
-class ByClock(Plan):
+class TimeSchedule(Schedule):
     """A run of a number of minutes, in which the time that is spent says what is due."""
 
     by_clock = True
@@ -218,7 +218,7 @@ class ByClock(Plan):
         return self.progress(step, spent_s)
 
 
-def make_plan(images: int, settings: TrainSettings, unseen: int = 0) -> Plan:
+def make_schedule(images: int, settings: TrainSettings, unseen: int = 0) -> Schedule:
     """Return the plan by the clock where `settings` has minutes, by epochs where not."""
-    kind = ByClock if settings.minutes > 0 else ByEpochs
+    kind = TimeSchedule if settings.minutes > 0 else EpochSchedule
     return kind(images, settings, unseen)

@@ -10,54 +10,54 @@ import torch
 
 from setmatch.config import ModelSettings, Recipe
 from setmatch.data.audit.checks import require_trainable
-from setmatch.data.audit.image_size import preprocessing_of, settled
+from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset, require_split
-from setmatch.data.sampler import accumulation
-from setmatch.data.stuff import things_only
+from setmatch.data.sampler import grad_accum_steps
+from setmatch.data.stuff import drop_stuff
 from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.models.detr.model import GlobalDetector
-from setmatch.models.initialize import starting_point
-from setmatch.structures.metadata import Card, Preprocessing
+from setmatch.models.detr.model import DETR
+from setmatch.models.initialize import initialize
+from setmatch.structures.metadata import ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
     CHECKPOINTS,
     Checkpoint,
     has_checkpoints,
-    newest_good,
+    latest_valid,
     remove_old,
     set_aside_newer,
 )
 from setmatch.training.checkpoints.manifest import clean_up
 from setmatch.training.checkpoints.state import facts_of, refuse_changes
-from setmatch.training.distributed import Runtime, choose_precision
+from setmatch.training.distributed import Distributed, choose_precision
 from setmatch.training.logging.step_metrics import listed
-from setmatch.training.micro_batch import at_once
-from setmatch.training.monitor.rules import Origin
-from setmatch.training.optim.batch_norm_stats import NormStatistics
-from setmatch.training.optim.ema import Average
+from setmatch.training.micro_batch import micro_batch_size
+from setmatch.training.monitor.rules import RunContext
+from setmatch.training.optim.batch_norm_stats import BatchNormStats
+from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import build_optimizer
 from setmatch.training.resolve_recipe import keep_recipe, unwritable
-from setmatch.training.schedule import Plan
-from setmatch.training.stages import freeze_all_but_masks, set_to_learn
-from setmatch.training.step import Learner
+from setmatch.training.schedule import Schedule
+from setmatch.training.stages import freeze_all_but_masks, train_mode
+from setmatch.training.step import TrainStep
 
 REPORT = "data_report.json"
 SAME_SIZE = 1.25  # times, that loaded weights take without a word
 
 
 @dataclass(frozen=True)
-class Start:
+class TrainingSetup:
     """All that is settled before the first step; nothing has been written yet."""
 
     recipe: Recipe
-    training: Index
-    validation: Index | None
+    training: DetectionDataset
+    validation: DetectionDataset | None
     check: DataCheck
     detector: Detector
     checkpoint: Checkpoint | None
@@ -85,13 +85,13 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
         raise ConfigError(f"{run}: has a run already; go on with --resume, or name another folder")
     clean_up(run)
     clean_up(run / CHECKPOINTS)
-    return newest_good(run) if has_checkpoints(run) else None
+    return latest_valid(run) if has_checkpoints(run) else None
 
 
-def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -> Index:
+def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -> DetectionDataset:
     """Return the images to learn from, with the objects that the recipe is about."""
     training = open_dataset(data, "train", format)
-    return things_only(training) if recipe.data.things_only else training
+    return drop_stuff(training) if recipe.data.things_only else training
 
 
 def require_masks(data: str | Path, recipe: Recipe, format: str | None = None) -> None:
@@ -105,21 +105,21 @@ def require_masks(data: str | Path, recipe: Recipe, format: str | None = None) -
     check_files(training, validation, recipe.data.on_bad_image == "skip", masks=True)
 
 
-def begin(
+def build_setup(
     data: str | Path,
     recipe: Recipe,
     source: str | Path | None,
     checkpoint: Checkpoint | None,
     allow_changes: bool,
     format: str | None = None,
-) -> Start:
+) -> TrainingSetup:
     """Open the data and build the detector, from `source` or from the checkpoint.
 
     Raises DataError, WeightsError or ConfigError before anything is written.
     """
     training = open_training(data, recipe, format)
     require_trainable(training)
-    recipe = recipe.model_copy(update={"data": settled(recipe.data, training)})
+    recipe = recipe.model_copy(update={"data": resolve_image_size(recipe.data, training)})
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         refuse_changes(checkpoint, facts, allow_changes)
@@ -127,14 +127,14 @@ def begin(
         words = f"the checkpoint after step {checkpoint.step}"
     else:
         torch.manual_seed(recipe.train.seed)
-        card = Card(
+        card = ModelCard(
             recipe.model.preset,
             arguments_of(recipe.model, training),
             training.categories,
             preprocessing_of(recipe.data),
             source=f"trained by setmatch on {training.source.name}",
         )
-        detector = starting_point(card, None if source is None else str(source))
+        detector = initialize(card, None if source is None else str(source))
         words = (
             f"weights {source}{_other_size(detector.card.preprocessing, recipe, str(source))}"
             if source
@@ -147,16 +147,18 @@ def begin(
         freeze_all_but_masks(detector)
     validation = open_validation(data, training, format)
     if validation is not None and recipe.data.things_only:
-        validation = things_only(validation)
+        validation = drop_stuff(validation)
     check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
     masks = detector.mask_head is not None
     files = check_files(training, validation, recipe.data.on_bad_image == "skip", masks)
     check = replace(check, findings=(*check.findings, *files))
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
-    return Start(recipe, training, validation, check, detector, checkpoint, facts, words, loaded)
+    return TrainingSetup(
+        recipe, training, validation, check, detector, checkpoint, facts, words, loaded
+    )
 
 
-def arguments_of(model: ModelSettings, training: Index) -> dict[str, Any]:
+def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, Any]:
     """Return the preset's arguments, with the number of queries where the data is to say it."""
     arguments = dict(model.arguments)
     if model.queries_by_data and "num_queries" not in arguments:
@@ -179,7 +181,9 @@ def _other_size(learnt: Preprocessing, recipe: Recipe, source: str) -> str:
     )
 
 
-def open_validation(data: str | Path, training: Index, format: str | None = None) -> Index | None:
+def open_validation(
+    data: str | Path, training: DetectionDataset, format: str | None = None
+) -> DetectionDataset | None:
     """Return the validation split, or the held-out images; None where there can be neither.
 
     Raises DataError when it has no class in common with the training split.
@@ -197,27 +201,27 @@ def open_validation(data: str | Path, training: Index, format: str | None = None
     return validation
 
 
-def build_learner(start: Start, runtime: Runtime) -> Learner:
+def build_train_step(start: TrainingSetup, runtime: Distributed) -> TrainStep:
     """Put the detector on its device and everything that trains it around it."""
     recipe, settings, loss = start.recipe, start.recipe.train, start.recipe.loss
     detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device)
-    set_to_learn(detector)
+    train_mode(detector)
     if settings.part == "masks":  # of which the last layer alone has any
         loss = loss.model_copy(update={"auxiliary": False})
-    return Learner(
+    return TrainStep(
         runtime,
         detector,
         runtime.wrap(detector),
-        detector.objective(lambda scoring: Criterion(scoring, recipe.matching, loss)),
+        detector.objective(lambda class_loss: Criterion(class_loss, recipe.matching, loss)),
         build_optimizer(detector.parameter_groups(), settings),
-        NormStatistics(detector, runtime),
-        Average(detector, settings.ema_decay) if settings.ema_decay else None,
+        BatchNormStats(detector, runtime),
+        EMA(detector, settings.ema_decay) if settings.ema_decay else None,
         choose_precision(settings.precision, runtime.device),
         settings.clip_norm,
     )
 
 
-def open_run(run: Path, start: Start) -> None:
+def open_run(run: Path, start: TrainingSetup) -> None:
     """Make the folder of the run, with its complete recipe; damaged checkpoints step aside.
 
     Raises ConfigError when the folder cannot be written.
@@ -231,19 +235,19 @@ def open_run(run: Path, start: Start) -> None:
         raise unwritable(run, error) from None
 
 
-def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
+def introduction(start: TrainingSetup, plan: Schedule, learner: TrainStep) -> list[str]:
     """Say in plain words what is about to happen."""
     training, settings, world = start.training, start.recipe.train, learner.runtime.world
     detector, names = learner.detector, start.training.categories
-    known = listed(tuple(names.name(slot) for slot in range(len(names))))
+    known = listed(tuple(names.name(class_index) for class_index in range(len(names))))
     validation = (
         f"{len(start.validation)} validation images"
         if start.validation is not None
         else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
     )
     trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
-    images = at_once(settings, learner.runtime)
-    parts = accumulation(settings.batch_size, images, world)
+    images = micro_batch_size(settings, learner.runtime)
+    parts = grad_accum_steps(settings.batch_size, images, world)
     precision = str(learner.precision).removeprefix("torch.")
     sentences = [
         f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
@@ -261,19 +265,19 @@ def introduction(start: Start, plan: Plan, learner: Learner) -> list[str]:
     return [*sentences, *start.check.sentences()]
 
 
-def origin_of(start: Start, plan: Plan) -> Origin:
+def origin_of(start: TrainingSetup, plan: Schedule) -> RunContext:
     """Return what the watch must know of a run before its first step."""
     names, learnt = start.training.categories, ~start.training.crowd
-    objects = np.bincount(start.training.slots[learnt], minlength=len(names)).tolist()
-    return Origin(
+    objects = np.bincount(start.training.class_indices[learnt], minlength=len(names)).tolist()
+    return RunContext(
         plan,
-        published=isinstance(start.detector, GlobalDetector),
+        published=isinstance(start.detector, DETR),
         loaded=start.loaded,
-        objects={names.name(slot): count for slot, count in enumerate(objects)},
+        objects={names.name(class_index): count for class_index, count in enumerate(objects)},
     )
 
 
-def _length(plan: Plan) -> str:
+def _length(plan: Schedule) -> str:
     if plan.by_clock:
         return f"{plan.settings.minutes:g} minutes of steps"
     return f"{plan.settings.epochs} epochs are {plan.steps} steps"

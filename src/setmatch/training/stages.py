@@ -25,14 +25,14 @@ def boxes_run(run: Path) -> Path:
     return run / BOXES
 
 
-def of_boxes(recipe: Recipe) -> Recipe:
+def box_stage_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe of the first stage of a recipe that has two."""
     assert recipe.boxes is not None, "there is a stage before"
     model = recipe.model.model_copy(update={"preset": box_preset(recipe.model.preset)})
     return recipe.model_copy(update={"model": model, "train": recipe.boxes, "boxes": None})
 
 
-def jointly(recipe: Recipe) -> Recipe:
+def joint_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe that trains boxes and masks at once, for as long as it would boxes."""
     train = recipe.boxes or recipe.train
     return recipe.model_copy(
@@ -40,12 +40,12 @@ def jointly(recipe: Recipe) -> Recipe:
     )
 
 
-def in_one_stage(recipe: Recipe) -> Recipe:
+def single_stage_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe without the stage before: all of its length is that of its last."""
     return recipe.model_copy(update={"boxes": None})
 
 
-def lasting(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> Recipe:
+def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> Recipe:
     """Return the recipe with another length, where one is given.
 
     Of two stages `epochs` are those of the boxes, and the masks' change in proportion; of `minutes`
@@ -119,7 +119,7 @@ def freeze_all_but_masks(detector: Detector) -> None:
     detector.mask_head.requires_grad_(True)
 
 
-def set_to_learn(detector: nn.Module) -> None:
+def train_mode(detector: nn.Module) -> None:
     """Put a detector into training mode, but leave parts that learn nothing as they answer.
 
     So a frozen detector gives the mask head what it will give when it is used: no dropout, and

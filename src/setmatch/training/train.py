@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.config import Recipe
-from setmatch.data.sampler import accumulation
+from setmatch.data.sampler import grad_accum_steps
 from setmatch.errors import TrainingError
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.cpu_threads import threads_kept
-from setmatch.training.distributed import processes
-from setmatch.training.micro_batch import at_once, dealt_out, memory_named
+from setmatch.training.distributed import init_distributed
+from setmatch.training.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
 from setmatch.training.resolve_recipe import (
     Task,
     choose_recipe,
@@ -25,17 +25,17 @@ from setmatch.training.resolve_recipe import (
     keep_recipe,
     kept_recipe,
 )
-from setmatch.training.setup import begin, find_checkpoint, open_training, require_masks
+from setmatch.training.setup import build_setup, find_checkpoint, open_training, require_masks
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
+    box_stage_recipe,
     boxes_run,
-    in_one_stage,
-    jointly,
-    lasting,
+    joint_recipe,
     needs_boxes,
-    of_boxes,
+    single_stage_recipe,
+    with_length,
 )
-from setmatch.training.trainer import Training
+from setmatch.training.trainer import Trainer
 
 BEGINNING = "before the first step, with nothing new to save"
 
@@ -78,30 +78,30 @@ def train(
     def stage(
         folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
     ) -> None:
-        images = at_once(chosen.train, runtime)
-        with memory_named(images):
+        images = micro_batch_size(chosen.train, runtime)
+        with explain_oom(images):
             with stop.nothing_to_lose(BEGINNING):
-                accumulation(chosen.train.batch_size, images, runtime.world)
-                start = begin(data, chosen, source, checkpoint, allow_changes, format)
-                training = Training(folder, start, runtime, stop)
+                grad_accum_steps(chosen.train.batch_size, images, runtime.world)
+                start = build_setup(data, chosen, source, checkpoint, allow_changes, format)
+                training = Trainer(folder, start, runtime, stop)
             with training.journal.display, lost_workers_named(), threads_kept():
-                training.go_on()
+                training.run()
 
-    with processes(device) as runtime, stop_requests() as stop:
+    with init_distributed(device) as runtime, stop_requests() as stop:
         with stop.nothing_to_lose(BEGINNING):
             checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(
                 model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume), task
             )
             format = format_for(data, chosen, format, task)
-            chosen = jointly(chosen) if joint else chosen
+            chosen = joint_recipe(chosen) if joint else chosen
             weights = chosen.model.start if weights is None else weights
             before = checkpoint is None and needs_boxes(
                 chosen, weights, lambda: open_training(data, chosen, format).categories
             )
             begun = before or checkpoint is not None  # a run goes on as it began
-            chosen = lasting(chosen if begun else in_one_stage(chosen), epochs, minutes)
-            chosen = dealt_out(chosen, runtime)
+            chosen = with_length(chosen if begun else single_stage_recipe(chosen), epochs, minutes)
+            chosen = resolve_micro_batch(chosen, runtime)
             first = None
             if before:
                 # Now, rather than when the boxes have been learnt, which may take days.
@@ -110,7 +110,7 @@ def train(
                 if first is None or allow_changes:
                     runtime.first(lambda: keep_recipe(run, chosen))
         if before:
-            stage(boxes_run(run), of_boxes(chosen), weights, first)
+            stage(boxes_run(run), box_stage_recipe(chosen), weights, first)
             weights = boxes_run(run)
         stage(run, chosen, weights, checkpoint)
     return Run(run)

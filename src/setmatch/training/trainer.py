@@ -9,37 +9,46 @@ import torch
 
 from setmatch.data.audit.checks import Finding
 from setmatch.data.audit.preflight import left_out, not_answered
-from setmatch.data.loader import Minibatch, Seen, TrainingBatches, training_batches
-from setmatch.data.sampler import accumulation
+from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches, training_batches
+from setmatch.data.sampler import grad_accum_steps
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.losses.criterion import Normaliser
+from setmatch.losses.criterion import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.state import Progress, restore_state, save_state
 from setmatch.training.cpu_threads import fastest_threads
-from setmatch.training.distributed import Runtime
+from setmatch.training.distributed import Distributed
 from setmatch.training.logging.clock import Clock
-from setmatch.training.logging.run_logger import Journal
-from setmatch.training.micro_batch import at_once
+from setmatch.training.logging.run_logger import RunLogger
+from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
-from setmatch.training.schedule import make_plan
-from setmatch.training.setup import REPORT, Start, build_learner, introduction, open_run, origin_of
+from setmatch.training.schedule import make_schedule
+from setmatch.training.setup import (
+    REPORT,
+    TrainingSetup,
+    build_train_step,
+    introduction,
+    open_run,
+    origin_of,
+)
 from setmatch.training.signals import Stopped, StopRequest, agreed_signal
 
 
-class Training:
+class Trainer:
     """A run in progress, or one stage of it."""
 
-    def __init__(self, run: Path, start: Start, runtime: Runtime, stop: StopRequest) -> None:
-        self.run, self.start, self.runtime, self.stop = run, start, runtime, stop
+    def __init__(
+        self, run: Path, start: TrainingSetup, runtime: Distributed, stop: StopRequest
+    ) -> None:
+        self.folder, self.start, self.runtime, self.stop = run, start, runtime, stop
         self.check = start.check
         self.most = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
         self.settings = start.recipe.train
-        self.at_once = at_once(self.settings, runtime)
+        self.micro_batch_size = micro_batch_size(self.settings, runtime)
         unseen = 0 if start.validation is None else len(start.validation)
-        self.plan = make_plan(len(start.training), self.settings, unseen)
-        self.learner = build_learner(start, runtime)
+        self.plan = make_schedule(len(start.training), self.settings, unseen)
+        self.learner = build_train_step(start, runtime)
         self.first, self.saved = 0, -1  # steps done when this began, and when last saved
         progress = Progress()
         if start.checkpoint is not None:
@@ -51,7 +60,7 @@ class Training:
         self.evaluating_s, self.evaluated = progress.evaluating_s, -1
         runtime.first(lambda: open_run(run, start))
         origin = origin_of(start, self.plan)
-        self.journal = Journal(
+        self.journal = RunLogger(
             run, self.plan, runtime, start.training, self.first, progress.skips, origin
         )
         for sentence in introduction(start, self.plan, self.learner):
@@ -62,11 +71,13 @@ class Training:
         if start.validation is not None and runtime.is_first:
             self.probe = Probe(run, start.detector, start.validation, start.recipe.matching)
 
-    def go_on(self) -> None:
+    def run(self) -> None:
         """Take the steps that are left, in the order of the plan."""
         if self.due and not self.journal.has_evaluation(self.first):
             self.evaluate(self.first)  # the run ended between checkpoint and evaluation
-        parts = accumulation(self.settings.batch_size, self.at_once, self.runtime.world)
+        parts = grad_accum_steps(
+            self.settings.batch_size, self.micro_batch_size, self.runtime.world
+        )
         self.choose_threads()
         self.clock.start()
         batches, step = iter(self.loader), self.first
@@ -82,7 +93,7 @@ class Training:
             seeds = [self.plan.seed(step, place) for place in places]
             optimizer = self.learner.optimizer
             set_learning_rates(optimizer, self.plan.lr_factor(step, self.spent_s))
-            share = self.plan.share_of_sides(step, self.spent_s)
+            share = self.plan.resolution_scale(step, self.spent_s)
             learned = self.learner.learn(window, normaliser, seeds, share)
             self.journal.note(step, self.spent_s, learning_rates(optimizer), learned)
             if self.plan.logs(step, before_s, self.spent_s):
@@ -105,7 +116,7 @@ class Training:
         if self.evaluated != step and not self.journal.has_evaluation(step):
             self.evaluate(step)
         self.journal.end("done")
-        self.journal.say(f"done: {step} steps; the run is in {self.run}")
+        self.journal.say(f"done: {step} steps; the run is in {self.folder}")
 
     def batches(self) -> TrainingBatches:
         """Return this process' micro-batches of the steps that are left."""
@@ -114,7 +125,7 @@ class Training:
             self.start.recipe.data,
             self.start.detector.card.preprocessing,
             batch_size=self.settings.batch_size,
-            micro_batch=self.at_once,
+            micro_batch=self.micro_batch_size,
             rank=self.runtime.rank,
             world=self.runtime.world,
             first_step=self.first,
@@ -155,21 +166,21 @@ class Training:
 
         Raises TrainingError when it cannot be written.
         """
-        seen = sum(self.runtime.gather(self.loader.seen), Seen())
+        seen = sum(self.runtime.gather(self.loader.seen), AugmentationStats())
         counts = {"since_step": self.first, **asdict(seen)}
 
         def write() -> None:
             try:
-                self.check.write(self.run / REPORT, counts)
+                self.check.write(self.folder / REPORT, counts)
             except OSError as error:
                 raise TrainingError(
-                    f"{self.run / REPORT}: cannot be written ({error.strerror}); "
+                    f"{self.folder / REPORT}: cannot be written ({error.strerror}); "
                     "make room, and go on with --resume"
                 ) from error
 
         self.runtime.first(write)
 
-    def agree(self, window: Sequence[Minibatch], step: int) -> Normaliser:
+    def agree(self, window: Sequence[Minibatch], step: int) -> LossNormalizer:
         """Return what the losses of `step` are divided by, unless a process was told to stop.
 
         One exchange for both and for the first process' clock, on the hosts, where all processes
@@ -177,7 +188,7 @@ class Training:
         """
         queries = self.learner.detector.num_queries
         targets = [target for minibatch in window for target in minibatch.targets]
-        counts = Normaliser.of(targets, queries).counts
+        counts = LossNormalizer.of(targets, queries).counts
         flags = self.stop.flags()
         spent_s = torch.tensor([self.clock.spent_s if self.runtime.is_first else 0.0])
         agreed = self.runtime.sum(torch.cat([counts, spent_s, flags]))
@@ -188,15 +199,15 @@ class Training:
             if self.saved != step:
                 self.save(step)
             self.journal.end(f"stopped after step {step}")
-            raise Stopped(number, f"after step {step}, which is saved in {self.run}")
-        return Normaliser(total)
+            raise Stopped(number, f"after step {step}, which is saved in {self.folder}")
+        return LossNormalizer(total)
 
     def save(self, steps: int) -> None:
         """Write the checkpoint after `steps` steps."""
         skips = self.journal.meter.skips
         self.runtime.first(
             lambda: save_state(
-                self.run,
+                self.folder,
                 self.learner,
                 steps,
                 Progress(skips, self.spent_s, self.due, self.evaluating_s),
@@ -218,7 +229,7 @@ class Training:
                 report = evaluate(
                     answers,
                     self.start.validation,
-                    batch_size=self.at_once,
+                    batch_size=self.micro_batch_size,
                     workers=self.start.recipe.data.workers,
                     rank=self.runtime.rank,
                     world=self.runtime.world,
@@ -234,6 +245,6 @@ class Training:
         self.report([not_answered(problem) for problem in report.unanswered])
         self.evaluated = steps
         metrics = report.to_json()
-        self.runtime.first(lambda: keep_if_best(self.run, answers, metrics, steps))
+        self.runtime.first(lambda: keep_if_best(self.folder, answers, metrics, steps))
         # Last, because the line tells a resumed run that nothing of this is left to do.
         self.journal.write_evaluation(steps, metrics, self.probe.read(steps) if self.probe else {})

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from setmatch.cli import main
 from setmatch.config import load_recipe
-from setmatch.data.audit.audit import NeedsMending, Survey, survey
+from setmatch.data.audit.audit import DataAudit, UnfixableDataError, survey
 from setmatch.data.audit.console import shown
 from setmatch.data.audit.html import write_page
 from setmatch.data.convert import convert_dataset
@@ -52,7 +52,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def printed(found: Survey) -> str:
+def printed(found: DataAudit) -> str:
     console = Console(width=80, file=io.StringIO())
     console.print(shown(found))
     return console.file.getvalue()
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_found(dirty: Path):
     assert severities["image that cannot be used"] == "mend"
     assert severities["box without area"] == "repaired"
     assert severities["looks like a picture of another split"] == "note"
-    with pytest.raises(NeedsMending, match="1 thing must be mended by hand"):
+    with pytest.raises(UnfixableDataError, match="1 thing must be mended by hand"):
         found.require_sound()
 
 
@@ -83,7 +83,13 @@ def test_the_terminal_shows_it_in_80_columns(dirty: Path):
     """Facts, findings and plan fit the usual width; names with markup are shown as they are."""
     text = printed(survey(dirty, has_gpu=False))
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("Must be mended by hand", "Worth knowing", "Plan", "[red]<script>", "epochs:"):
+    for words in (
+        "Must be mended by hand",
+        "Worth knowing",
+        "TrainingPlan",
+        "[red]<script>",
+        "epochs:",
+    ):
         assert words in text
 
 

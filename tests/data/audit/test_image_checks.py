@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.audit.image_checks import Picture, alike, open_pictures
-from setmatch.data.audit.near_duplicates import Look, looks_of, near_pairs
+from setmatch.data.audit.near_duplicates import ImageHash, image_hashes, near_duplicates
 from setmatch.data.corrupt_files import sample
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 
 
@@ -28,7 +28,7 @@ def pixels(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def index_over(folder: Path, sizes: dict[str, tuple[int, int]]) -> Index:
+def index_over(folder: Path, sizes: dict[str, tuple[int, int]]) -> DetectionDataset:
     """An index over image files with the (width, height) that were annotated."""
     images = [
         {"id": k, "file_name": name, "width": width, "height": height}
@@ -40,7 +40,7 @@ def index_over(folder: Path, sizes: dict[str, tuple[int, int]]) -> Index:
     return read_coco(source, folder)
 
 
-def opened(index: Index, split: str = "train") -> list[Picture]:
+def opened(index: DetectionDataset, split: str = "train") -> list[Picture]:
     return open_pictures(index, range(len(index)), split, int)
 
 
@@ -148,8 +148,8 @@ def test_samples_are_the_same_every_time(tmp_path: Path):
 )
 def test_copies_look_alike(change):
     """A picture is found again when it was resized, recompressed or slightly changed."""
-    others = [looks_of(pixels(photograph(seed)))[0] for seed in range(20)]
-    (pair,) = near_pairs([looks_of(pixels(change(photograph(7))))[0]], others)
+    others = [image_hashes(pixels(photograph(seed)))[0] for seed in range(20)]
+    (pair,) = near_duplicates([image_hashes(pixels(change(photograph(7))))[0]], others)
     assert (pair.first, pair.second) == (0, 7)
 
 
@@ -166,7 +166,10 @@ def test_a_picture_in_a_mirror_is_found(tmp_path: Path):
         "v": index_over(tmp_path / "v", {"0.png": (96, 64), "1.png": (48, 32)}),
     }
     found = alike(splits, {name: opened(index, name) for name, index in splits.items()})
-    assert [(twins.image, twins.other, twins.mirrored) for twins in found] == [
+    assert [
+        (near_duplicates.image, near_duplicates.other, near_duplicates.mirrored)
+        for near_duplicates in found
+    ] == [
         (0, 3, True),
         (1, 4, False),
     ]
@@ -175,19 +178,19 @@ def test_a_picture_in_a_mirror_is_found(tmp_path: Path):
 
 def test_different_pictures_do_not_look_alike():
     """Among 200 unrelated pictures there is no pair."""
-    looks = [looks_of(pixels(photograph(seed)))[0] for seed in range(200)]
-    assert near_pairs(looks[:100], looks[100:]) == []
-    assert near_pairs([], looks) == near_pairs(looks, []) == []
+    looks = [image_hashes(pixels(photograph(seed)))[0] for seed in range(200)]
+    assert near_duplicates(looks[:100], looks[100:]) == []
+    assert near_duplicates([], looks) == near_duplicates(looks, []) == []
 
 
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6), st.integers(0, 2**64 - 1))
 def test_hash_bits_are_counted_right(words: list[int], other: int):
     """The distance of two hashes is the number of bits in which they differ."""
     grey = bytes(256)
-    pairs = near_pairs([Look(word, grey) for word in words], [Look(other, grey)])
+    pairs = near_duplicates([ImageHash(word, grey) for word in words], [ImageHash(other, grey)])
     near = {k: (word ^ other).bit_count() for k, word in enumerate(words)}
     assert {p.first: p.bits for p in pairs} == {k: bits for k, bits in near.items() if bits <= 6}
-    same = near_pairs([Look(other ^ 0b10101, grey)], [Look(other, grey)])
+    same = near_duplicates([ImageHash(other ^ 0b10101, grey)], [ImageHash(other, grey)])
     assert [pair.bits for pair in same] == [3]
 
 
@@ -206,8 +209,15 @@ def test_a_picture_of_another_split_is_found(tmp_path: Path):
             tmp_path / "v", {"new.jpg": (192, 128), "other.jpg": (96, 64), "twin.jpg": (96, 64)}
         ),
     }
-    (twins,) = alike(splits, {split: opened(index, split) for split, index in splits.items()})
-    assert (twins.split, twins.image, twins.other_split, twins.other) == ("val", 0, "train", 4)
-    leak = twins.finding(splits)
+    (near_duplicates,) = alike(
+        splits, {split: opened(index, split) for split, index in splits.items()}
+    )
+    assert (
+        near_duplicates.split,
+        near_duplicates.image,
+        near_duplicates.other_split,
+        near_duplicates.other,
+    ) == ("val", 0, "train", 4)
+    leak = near_duplicates.finding(splits)
     assert (leak.split, leak.file) == ("val", "new.jpg")
     assert leak.value.startswith("like 4.png of train")

@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 
 from setmatch.config import DataSettings, load_recipe
-from setmatch.data.audit.image_size import SIDES_PX, legible_side_px, preprocessing_of, settled
-from setmatch.data.dataset import Index
+from setmatch.data.audit.image_size import (
+    SIDES_PX,
+    legible_side_px,
+    preprocessing_of,
+    resolve_image_size,
+)
+from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError
 from setmatch.structures.metadata import Categories
 
 AUTO = DataSettings(short_side_px="auto", long_side_px="auto")
 
 
-def index_of(size_px: tuple[int, int], sides_px: list[float]) -> Index:
+def index_of(size_px: tuple[int, int], sides_px: list[float]) -> DetectionDataset:
     """One image of square objects."""
     count = len(sides_px)
-    return Index(
+    return DetectionDataset(
         source=Path("set.json"),
         images=Path("images"),
         categories=Categories((1,), ("cat",)),
@@ -28,7 +33,7 @@ def index_of(size_px: tuple[int, int], sides_px: list[float]) -> Index:
         offsets=np.array([0, count]),
         xywh_px=np.array([[0.0, 0.0, side, side] for side in sides_px]).reshape(count, 4),
         area_px=np.square(np.array(sides_px, dtype=float)),
-        slots=np.zeros(count, dtype=np.int32),
+        class_indices=np.zeros(count, dtype=np.int32),
         crowd=np.zeros(count, dtype=bool),
         annotation_ids=np.arange(count),
     )
@@ -58,12 +63,12 @@ def test_no_picture_is_enlarged_for_it() -> None:
 def test_settled_sides_stay() -> None:
     """What is asked for is taken; what was settled once is not settled again."""
     training = index_of((480, 640), [130.0] * 20)
-    once = settled(AUTO, training)
+    once = resolve_image_size(AUTO, training)
     assert (once.short_side_px, once.long_side_px) == (192, 384)
-    assert settled(once, index_of((480, 640), [9.0])) == once
+    assert resolve_image_size(once, index_of((480, 640), [9.0])) == once
     assert preprocessing_of(once).short_side_px == 192
     asked = DataSettings(short_side_px=640, long_side_px="auto")
-    assert settled(asked, training).long_side_px == 1280
+    assert resolve_image_size(asked, training).long_side_px == 1280
 
 
 def test_a_side_is_a_number_or_auto() -> None:

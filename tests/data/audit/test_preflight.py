@@ -9,7 +9,7 @@ from PIL import Image
 
 from setmatch.config import load_recipe
 from setmatch.data.audit.preflight import check_data
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return data
 
 
-def splits(folder: Path) -> tuple[Index, Index]:
+def splits(folder: Path) -> tuple[DetectionDataset, DetectionDataset]:
     return open_dataset(folder, "train"), open_dataset(folder, "val")
 
 

@@ -11,20 +11,28 @@ from hypothesis import strategies as st
 
 from setmatch.config import load_recipe
 from setmatch.data.audit.num_queries import queries_for
-from setmatch.data.audit.recommend import FINE_TUNED, FINE_TUNED_DENSE, SMALL, Plan, make_plan
-from setmatch.data.dataset import Index
+from setmatch.data.audit.recommend import (
+    FINE_TUNED,
+    FINE_TUNED_DENSE,
+    SMALL,
+    TrainingPlan,
+    recommend,
+)
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import MODELS
 from setmatch.models.weights.download import PUBLISHED
 from setmatch.structures.metadata import Categories
-from setmatch.training.schedule import make_plan as schedule
+from setmatch.training.schedule import recommend as schedule
 
 
-def index_of(images: int, objects: int, size_px: tuple[int, int], side_px: float) -> Index:
+def index_of(
+    images: int, objects: int, size_px: tuple[int, int], side_px: float
+) -> DetectionDataset:
     """Images of one size, each with equal square objects."""
     count = images * objects
-    return Index(
+    return DetectionDataset(
         source=Path("set.json"),
         images=Path("images"),
         categories=Categories((1,), ("cat",)),
@@ -35,14 +43,16 @@ def index_of(images: int, objects: int, size_px: tuple[int, int], side_px: float
         offsets=np.arange(images + 1) * objects,
         xywh_px=np.tile([0.0, 0.0, side_px, side_px], (count, 1)),
         area_px=np.full(count, side_px**2),
-        slots=np.zeros(count, dtype=np.int32),
+        class_indices=np.zeros(count, dtype=np.int32),
         crowd=np.zeros(count, dtype=bool),
         annotation_ids=np.arange(count),
     )
 
 
-def planned(has_gpu: bool, images: int = 500, objects: int = 5, side_px: float = 80.0) -> Plan:
-    return make_plan(index_of(images, objects, (480, 640), float(side_px)), has_gpu)
+def planned(
+    has_gpu: bool, images: int = 500, objects: int = 5, side_px: float = 80.0
+) -> TrainingPlan:
+    return recommend(index_of(images, objects, (480, 640), float(side_px)), has_gpu)
 
 
 def test_only_models_that_exist_are_planned():
@@ -62,7 +72,7 @@ def test_only_models_that_exist_are_planned():
 )
 def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: float, gpu: bool):
     """Whatever the data, the written plan reads back to the same recipe and can be followed."""
-    plan = make_plan(index_of(images, objects, size_px, side_px), gpu)
+    plan = recommend(index_of(images, objects, size_px, side_px), gpu)
     assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
     settings = plan.recipe.train
     assert settings.micro_batch == "auto" or settings.batch_size % settings.micro_batch == 0
@@ -86,7 +96,7 @@ def test_a_small_model_has_half_as_many_queries_again_as_objects(objects: int, q
     assert planned(has_gpu=False, images=20, objects=objects).num_queries == queries
 
 
-def with_a_crowd(images: int) -> Index:
+def with_a_crowd(images: int) -> DetectionDataset:
     """Return the index of images with an object each, but for the first, which has 401."""
     index = index_of(images, 1, (480, 640), 8.0)
     rows = np.zeros(400, dtype=int)  # of the first image's object
@@ -135,7 +145,7 @@ def test_from_scratch_the_fast_converging_family_is_planned():
 def test_where_every_pixel_is_annotated_the_model_has_masks(tmp_path: Path):
     """With a GPU and without, and the plan is one that can be built and read back."""
     write_scenes(tmp_path, 2, 1, 64, 0, 0, panoptic=True)
-    plans = [make_plan(open_dataset(tmp_path, "train", "panoptic"), gpu) for gpu in (True, False)]
+    plans = [recommend(open_dataset(tmp_path, "train", "panoptic"), gpu) for gpu in (True, False)]
     for plan, plain in zip(plans, (FINE_TUNED, SMALL), strict=True):
         preset = plan.recipe.model.preset
         assert preset.removesuffix("_panoptic") in (plain, FINE_TUNED_DENSE)

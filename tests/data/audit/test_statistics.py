@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from setmatch.data.audit.checks import findings_of, grouped, require_trainable
 from setmatch.data.audit.statistics import Histogram, Spread, facts_of, objects_of, scales
-from setmatch.data.dataset import Index, Repair
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.transforms import evaluation_px
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories, Preprocessing
@@ -21,17 +21,17 @@ BOXES = st.tuples(*[st.floats(-50, 150)] * 2, *[st.floats(0, 100)] * 2)
 
 def index_of(
     boxes: list[list[tuple[float, ...]]],
-    slots: list[list[int]] | None = None,
+    class_indices: list[list[int]] | None = None,
     crowd: bool = False,
     size_px: tuple[int, int] = (100, 100),
     names: tuple[str, ...] = ("cat", "dog"),
     root: str = "images",
-) -> Index:
+) -> DetectionDataset:
     """An index of one list of boxes (x, y, width, height) for each image."""
     flat = np.array([box for image in boxes for box in image], dtype=np.float64).reshape(-1, 4)
     files = [f"{number}.png".encode() for number in range(len(boxes))]
-    chosen = [s for image in slots for s in image] if slots else [0] * len(flat)
-    return Index(
+    chosen = [s for image in class_indices for s in image] if class_indices else [0] * len(flat)
+    return DetectionDataset(
         source=Path("set.json"),
         images=Path(root),
         categories=Categories(tuple(range(len(names))), names),
@@ -42,13 +42,13 @@ def index_of(
         offsets=np.cumsum([0, *map(len, boxes)]),
         xywh_px=flat,
         area_px=flat[:, 2] * flat[:, 3],
-        slots=np.array(chosen, dtype=np.int32),
+        class_indices=np.array(chosen, dtype=np.int32),
         crowd=np.full(len(flat), crowd),
         annotation_ids=np.arange(len(flat)) + 1,
     )
 
 
-def whats(index: Index, num_queries: int = 100, **others: Index) -> list[str]:
+def whats(index: DetectionDataset, num_queries: int = 100, **others: DetectionDataset) -> list[str]:
     """What is found in a training split, besides that there is no other."""
     found = findings_of({"train": index, **others}, num_queries, Preprocessing())
     return [each.what for each in found if each.what != "no validation split"]
@@ -146,8 +146,8 @@ def test_repairs_of_a_divided_file_are_told_once():
     """Splits made from one file share its repairs, which count once; what was kept is a note."""
     box = [[(0, 0, 50, 50)]] * 10
     repairs = (
-        Repair("a.png", 3, "bbox [0, 0, 0, 5]", "box without area: left out of training"),
-        Repair("a.txt", None, "0 .5 .5 .1 .1", "the same box and class again: kept", 7),
+        AnnotationFix("a.png", 3, "bbox [0, 0, 0, 5]", "box without area: left out of training"),
+        AnnotationFix("a.txt", None, "0 .5 .5 .1 .1", "the same box and class again: kept", 7),
     )
     index = replace(index_of(box, names=("cat",)), repairs=repairs, notes=("divided",))
     other = replace(index, images=Path("elsewhere"))
@@ -235,7 +235,7 @@ def test_as_many_images_as_coco_take_seconds():
     files = b"".join(f"{number:012d}.jpg".encode() for number in range(images))
     xywh_px = random.uniform([0, 0, 2, 2], [300, 300, 150, 150], (boxes, 4))
     per_image = np.bincount(random.integers(0, images, boxes), minlength=images)
-    index = Index(
+    index = DetectionDataset(
         source=Path("set.json"),
         images=Path("images"),
         categories=Categories(tuple(range(80)), tuple(f"class {k}" for k in range(80))),
@@ -246,7 +246,7 @@ def test_as_many_images_as_coco_take_seconds():
         offsets=np.concatenate([[0], np.cumsum(per_image)]),
         xywh_px=xywh_px,
         area_px=xywh_px[:, 2:].prod(axis=1),
-        slots=random.integers(0, 80, boxes).astype(np.int32),
+        class_indices=random.integers(0, 80, boxes).astype(np.int32),
         crowd=random.random(boxes) < 0.01,
         annotation_ids=np.arange(boxes),
     )

@@ -188,7 +188,7 @@ def test_difficulty_bounds_what_is_in_a_scene():
     """Easy scenes hold few, large objects of the classes that are asked for."""
     scenes = [scene((7, number), 96, EASY) for number in range(40)]
     assert {len(each.classes) for each in scenes} == {1, 2, 3}
-    assert {slot for each in scenes for slot in each.classes} == {0, 1, 2}
+    assert {class_index for each in scenes for class_index in each.classes} == {0, 1, 2}
     sides = [max(box[2:]) for each in scenes for box in each.xywh_px]
     assert min(sides) > 10
 
@@ -197,9 +197,9 @@ def test_a_colour_may_tell_the_class():
     """In easy scenes circles are red, squares green and triangles blue, wherever they are seen."""
     for number in range(20):
         painted = scene((8, number), 64, EASY)
-        for place, slot in enumerate(painted.classes):
+        for place, class_index in enumerate(painted.classes):
             seen = painted.pixels[painted.owner == place].mean(axis=0)
-            assert seen.argmax() == slot
+            assert seen.argmax() == class_index
 
 
 def test_easy_scenes_name_only_their_classes(tmp_path):

@@ -15,13 +15,13 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.evaluation.compare.compare import MASKS, Comparison, Row, compare
 from setmatch.evaluation.compare.html import write_page
-from setmatch.evaluation.compare.profiling import multiply_adds, peak_bytes, side_by_side
+from setmatch.evaluation.compare.profiling import count_macs, peak_bytes, time_interleaved
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.models.detector import Detector
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Preprocessing
+from setmatch.structures.metadata import ModelCard, Preprocessing
 
 SMALL = {"dim": 16, "heads": 2, "ffn_dim": 16, "num_queries": 8, "denoising_queries": 4}
 QUICK = {"rounds": 1, "batch_size": 1, "workers": 0, "short_side_px": 64}
@@ -41,7 +41,7 @@ def saved(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "ours"
     torch.manual_seed(0)
     index = open_dataset(data, "val")
-    card = Card("setmatch_n", SMALL, index.categories, Preprocessing(64, 128))
+    card = ModelCard("setmatch_n", SMALL, index.categories, Preprocessing(64, 128))
     save(build(card), folder)
     found = folder.parent / "found.json"
     evaluate(build(card).eval(), index, workers=0, detections=found)
@@ -103,7 +103,7 @@ class Grows(Known):
 def test_multiply_adds_are_counted_once(model, expected):
     """Matrix products, attention as a CPU computes it and sampling count; each pair is one."""
     batch = Batch.from_images([torch.zeros(3, 8, 8)])
-    assert multiply_adds(model.eval(), batch) == expected
+    assert count_macs(model.eval(), batch) == expected
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -116,7 +116,7 @@ def test_memory_is_what_is_alive_at_once():
 def test_contestants_take_turns():
     """A round asks everybody once, so that noise hits all alike; the first does not count."""
     order = []
-    taken = side_by_side([[lambda: order.append("a")], [lambda: order.append("b")]], 2)
+    taken = time_interleaved([[lambda: order.append("a")], [lambda: order.append("b")]], 2)
     assert order == ["a", "b"] * 3
     assert [len(seconds) for seconds in taken] == [2, 2]
 
@@ -133,9 +133,9 @@ def test_every_kind_of_contestant_has_its_row(comparison, saved):
     ours, chance, file = comparison.rows
     assert [row.name for row in comparison.rows] == ["ours", "random:setmatch_n", "found"]
     assert ours.cost.parameters < chance.cost.parameters
-    assert ours.cost.times_as_fast == 1
+    assert ours.cost.speedup == 1
     assert ours.cost.latency_s > 0
-    assert ours.cost.gflops > 0
+    assert ours.cost.gmacs > 0
     assert chance.precision is None
     assert "speed only" in chance.note
     assert file.cost is None

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from sample_datasets import index_of, random_set, results_of
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluation.metrics.average_precision import (
     AveragePrecision,
@@ -25,7 +25,7 @@ from setmatch.structures.metadata import Categories
 NUMBERS = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 
 
-def oracle(index: Index, results: Results, limits: list[int] | None = None) -> COCOeval:
+def oracle(index: DetectionDataset, results: Results, limits: list[int] | None = None) -> COCOeval:
     """What pycocotools says, from plain dictionaries."""
     image = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
     ids = index.categories.ids
@@ -33,7 +33,7 @@ def oracle(index: Index, results: Results, limits: list[int] | None = None) -> C
         {
             "id": int(index.annotation_ids[i]),
             "image_id": image[i],
-            "category_id": ids[index.slots[i]],
+            "category_id": ids[index.class_indices[i]],
             "bbox": index.xywh_px[i].tolist(),
             "area": float(index.area_px[i]),
             "iscrowd": int(index.crowd[i]),
@@ -63,12 +63,12 @@ def oracle(index: Index, results: Results, limits: list[int] | None = None) -> C
     return evaluation
 
 
-def assert_equal_to_pycocotools(index: Index, results: Results) -> AveragePrecision:
+def assert_equal_to_pycocotools(index: DetectionDataset, results: Results) -> AveragePrecision:
     ours, theirs = average_precision(index, results), oracle(index, results)
     assert list(ours.numbers()) == NUMBERS
     np.testing.assert_allclose(list(ours.numbers().values()), theirs.stats, rtol=0, atol=1e-12)
-    for slot, name in enumerate(index.categories.names):
-        values = theirs.eval["precision"][:, :, slot, 0, -1]
+    for class_index, name in enumerate(index.categories.names):
+        values = theirs.eval["precision"][:, :, class_index, 0, -1]
         expected = values[values > -1].mean() if (values > -1).any() else -1
         assert abs(ours.per_class[name].AP - expected) <= 1e-12
     return ours
@@ -149,7 +149,7 @@ def test_how_results_were_split_does_not_matter(seed: int, world: int):
     """Any number of processes gives the same results, in the same order, and the same numbers."""
     index, results = random_set(seed)
     shares = [np.isin(results.image_ids, index.image_ids[rank::world]) for rank in range(world)]
-    columns = (results.image_ids, results.slots, results.xywh_px, results.scores)
+    columns = (results.image_ids, results.class_indices, results.xywh_px, results.scores)
     joined = Results.joined([Results(*(c[share] for c in columns)) for share in shares])
     whole = Results.joined([results])
     assert joined.to_coco(index.categories) == whole.to_coco(index.categories)
@@ -163,7 +163,7 @@ def test_classes_that_the_data_set_does_not_know_are_left_out():
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.arange(3), categories, (9, 9))
     results = Results.of([found, found], [4, 2], np.array([1, -1, 0]))
     assert results.image_ids.tolist() == [4, 4, 2, 2]
-    assert results.slots.tolist() == [1, 0, 1, 0]
+    assert results.class_indices.tolist() == [1, 0, 1, 0]
     assert results.xywh_px.tolist() == [[1.0, 2.0, 3.0, 6.0]] * 4
 
 

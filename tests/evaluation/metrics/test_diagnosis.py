@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from sample_datasets import index_of, random_set, results_of
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results, average_precision
 from setmatch.evaluation.metrics.diagnosis import Diagnosis, diagnose
-from setmatch.evaluation.metrics.error_types import KINDS, kinds_of
-from setmatch.evaluation.metrics.matched_detections import Judged, judge
+from setmatch.evaluation.metrics.error_types import KINDS, classify_errors
+from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections
 
 A, B, FAR = [10, 10, 50, 50], [200, 10, 40, 40], [300, 300, 30, 30]
 LOOSE_A = [35, 10, 50, 50]  # an IoU of a third
@@ -26,12 +26,14 @@ MADE = {
 }
 
 
-def made(wrong: list[tuple[int, list[int]]]) -> Judged:
+def made(wrong: list[tuple[int, list[int]]]) -> MatchedDetections:
     index = index_of([1], [3, 5], [0, 0], [0, 1], [A, B])
     detections = [(0, A), *wrong]
-    slots, boxes = zip(*detections, strict=True)
+    class_indices, boxes = zip(*detections, strict=True)
     scores = np.linspace(0.9, 0.8, len(detections))
-    return judge(index, results_of([1] * len(slots), slots, boxes, scores), 100)
+    return match_detections(
+        index, results_of([1] * len(class_indices), class_indices, boxes, scores), 100
+    )
 
 
 @pytest.mark.parametrize("kind", MADE)
@@ -44,7 +46,7 @@ def test_an_error_is_called_what_it_is(kind: str):
     assert counts == {kind: 1}
 
 
-def costs(judged: Judged) -> dict[str, float]:
+def costs(judged: MatchedDetections) -> dict[str, float]:
     """What each kind costs, by brute force: mend its errors, and measure AP50 again.
 
     Mending, as TIDE has it: a box or class is put right on the best detection that could have found
@@ -58,42 +60,46 @@ def costs(judged: Judged) -> dict[str, float]:
     target: dict[int, int] = {}  # the object that a wrong detection is about
     for image, truth in enumerate(rows_of):
         here = np.flatnonzero(results.image_ids == index.image_ids[image])
-        slots = index.slots[truth].astype(np.int64)
-        told = kinds_of(results.xywh_px[here], results.slots[here], index.xywh_px[truth], slots)
+        class_indices = index.class_indices[truth].astype(np.int64)
+        told = classify_errors(
+            results.xywh_px[here], results.class_indices[here], index.xywh_px[truth], class_indices
+        )
         for row, kind in zip(here.tolist(), told, strict=True):
             if not judged.right[row]:
                 kinds[row] = kind
                 near = overlaps(results.xywh_px[row], index.xywh_px[truth])
-                same = slots == results.slots[row]
+                same = class_indices == results.class_indices[row]
                 near = np.where(same if kind == "localisation" else ~same, near, -1)
                 if len(truth):
                     target[row] = int(truth[near.argmax()])
     lost = {}
     for kind in KINDS:
-        mended = replace(results, xywh_px=results.xywh_px.copy(), slots=results.slots.copy())
+        mended = replace(
+            results, xywh_px=results.xywh_px.copy(), class_indices=results.class_indices.copy()
+        )
         keep, taken = np.ones(len(results), dtype=bool), set(used)
         for row in sorted(kinds, key=lambda row: -results.scores[row]):
             if kinds[row] != kind:
                 continue
             if kind in ("classification", "localisation") and target[row] not in taken:
                 mended.xywh_px[row] = index.xywh_px[target[row]]
-                mended.slots[row] = index.slots[target[row]]
+                mended.class_indices[row] = index.class_indices[target[row]]
                 taken.add(target[row])
             else:
                 keep[row] = False
         near = {target[row] for row, name in kinds.items() if name in list(KINDS)[:2]}
         left = index
         if kind == "missed":
-            missed = sorted(set(range(len(index.slots))) - used - near)
+            missed = sorted(set(range(len(index.class_indices))) - used - near)
             left = without(index, missed)
         lost[kind] = ap50(index, left, mended.only(keep)) - before
     return lost
 
 
-def ap50(before: Index, index: Index, results: Results) -> float:
+def ap50(before: DetectionDataset, index: DetectionDataset, results: Results) -> float:
     """The mean over the classes that had objects before: what has none left counts as nothing."""
     per_class = average_precision(index, results, 1000).per_class
-    counted = {before.categories.name(slot) for slot in before.slots.tolist()}
+    counted = {before.categories.name(class_index) for class_index in before.class_indices.tolist()}
     return float(np.mean([max(per_class[name].AP50, 0) for name in counted]))
 
 
@@ -104,7 +110,7 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return both / np.maximum(box[2:].prod() + others[:, 2:].prod(axis=1) - both, 1e-9)
 
 
-def without(index: Index, rows: list[int]) -> Index:
+def without(index: DetectionDataset, rows: list[int]) -> DetectionDataset:
     """The same data set, but some annotations are a crowd that nothing overlaps."""
     crowd = index.crowd.copy()
     crowd[rows] = True
@@ -113,20 +119,20 @@ def without(index: Index, rows: list[int]) -> Index:
     return replace(index, crowd=crowd, xywh_px=boxes)
 
 
-def plain_set(seed: int) -> tuple[Index, Results]:
+def plain_set(seed: int) -> tuple[DetectionDataset, Results]:
     """A random set without crowds, boxes without area, equal scores and classes without objects.
 
     Detections of a class without objects are errors that cost nothing with hotcoco.
     """
     index, results = random_set(seed)
-    results = results.only(np.isin(results.slots, index.slots))
+    results = results.only(np.isin(results.class_indices, index.class_indices))
     boxes = index.xywh_px.copy()
     boxes[:, 2:] = boxes[:, 2:].clip(min=4)
     found = results.xywh_px.copy()
     found[:, 2:] = found[:, 2:].clip(min=4)
     scores = np.random.default_rng(seed).permutation(len(results)) / max(len(results), 1)
-    index = replace(index, crowd=np.zeros(len(index.slots), bool), xywh_px=boxes)
-    return index, Results(results.image_ids, results.slots, found, scores)
+    index = replace(index, crowd=np.zeros(len(index.class_indices), bool), xywh_px=boxes)
+    return index, Results(results.image_ids, results.class_indices, found, scores)
 
 
 def test_what_an_error_costs_is_what_mending_it_brings():
@@ -138,9 +144,9 @@ def test_what_an_error_costs_is_what_mending_it_brings():
     off = 0
     for seed in range(30):
         index, results = plain_set(seed)
-        if not len(index.slots):
+        if not len(index.class_indices):
             continue
-        judged = judge(index, results, 1000)
+        judged = match_detections(index, results, 1000)
         told, expected = diagnose(judged).errors, costs(judged)
         for kind in KINDS:
             difference = abs(told[kind].lost_AP50 - expected[kind])
@@ -158,16 +164,21 @@ def test_kinds_in_the_pictures_are_kinds_in_the_table():
     """
     for seed in range(25):
         index, results = random_set(seed)
-        index = replace(index, crowd=np.zeros(len(index.slots), bool))
-        judged = judge(index, results, 100)
+        index = replace(index, crowd=np.zeros(len(index.class_indices), bool))
+        judged = match_detections(index, results, 100)
         counts: Counter[str] = Counter()
         for image in range(len(index)):
             here = judged.counted & (results.image_ids == index.image_ids[image])
             here = np.flatnonzero(here & ~judged.right)
             rows = np.arange(index.offsets[image], index.offsets[image + 1])
-            slots = index.slots[rows].astype(np.int64)
+            class_indices = index.class_indices[rows].astype(np.int64)
             counts.update(
-                kinds_of(results.xywh_px[here], results.slots[here], index.xywh_px[rows], slots)
+                classify_errors(
+                    results.xywh_px[here],
+                    results.class_indices[here],
+                    index.xywh_px[rows],
+                    class_indices,
+                )
             )
         told = {kind: error.count for kind, error in diagnose(judged).errors.items()}
         assert {kind: counts[kind] for kind in KINDS if kind != "missed"} == {
@@ -181,7 +192,7 @@ def test_scores_of_known_frequency():
     found = [*boxes[:30], *([x, 400, 8, 8] for x in range(0, 100, 10))]
     index = index_of([1], [1], [0] * 40, [0] * 40, boxes)
     results = results_of([1] * 50, [0] * 50, [*found, *found[30:]], [0.7] * 40 + [0.25] * 10)
-    calibration = diagnose(judge(index, results, 100)).calibration
+    calibration = diagnose(match_detections(index, results, 100)).calibration
     filled = {round(each.low, 1): each for each in calibration.bins if each.count}
     assert {low: each.count for low, each in filled.items()} == {0.2: 10, 0.7: 40}
     assert filled[0.7].right == pytest.approx(0.75)
@@ -196,8 +207,10 @@ def test_confusion_counts_who_was_taken_for_whom():
     index = index_of([1], [4, 9], [0] * 4, [0, 0, 0, 1], boxes)
     # The wrong ones score highest, so that they are above any threshold that shows the right ones.
     found = [(0, boxes[0], 0.5), (1, boxes[1], 0.9), (0, [400, 0, 20, 20], 0.8), (1, boxes[3], 0.4)]
-    slots, places, scores = zip(*found, strict=True)
-    diagnosis = diagnose(judge(index, results_of([1] * 4, slots, places, scores), 100))
+    class_indices, places, scores = zip(*found, strict=True)
+    diagnosis = diagnose(
+        match_detections(index, results_of([1] * 4, class_indices, places, scores), 100)
+    )
     assert diagnosis.confusion == ((1, 1, 1), (0, 1, 0), (1, 0, 0))
     assert (diagnosis.objects, diagnosis.found, diagnosis.false_alarms) == (4, 2, 2)
 
@@ -206,7 +219,7 @@ def test_what_lies_on_a_crowd_is_no_mistake():
     """Crowds count neither as objects nor as places where nothing is."""
     index = index_of([1], [1], [0, 0], [0, 0], [A, [200, 200, 200, 200]], crowd=[False, True])
     results = results_of([1, 1], [0, 0], [A, [220, 220, 30, 30]], [0.5, 0.9])
-    diagnosis = diagnose(judge(index, results, 100))
+    diagnosis = diagnose(match_detections(index, results, 100))
     assert diagnosis.confusion == ((1, 0), (0, 0))
     assert (diagnosis.objects, diagnosis.false_alarms) == (1, 0)
     assert diagnosis.worst == ()
@@ -219,7 +232,10 @@ def test_sizes_and_curves_agree_with_the_evaluation():
         index, results = random_set(seed)
         if index.crowd.all():
             continue
-        diagnosis, report = diagnose(judge(index, results, 100)), average_precision(index, results)
+        diagnosis, report = (
+            diagnose(match_detections(index, results, 100)),
+            average_precision(index, results),
+        )
         sizes = [diagnosis.sizes[size].AP for size in ("small", "medium", "large")]
         assert sizes == [report.APs, report.APm, report.APl]
         assert np.mean(list(diagnosis.precision.values())) == pytest.approx(report.AP, abs=1e-4)
@@ -233,7 +249,7 @@ def test_thresholds_and_worst_images_follow_from_each_other():
     """Found, missed and false alarms of all images are those of the whole."""
     for seed in range(25):
         index, results = random_set(seed)
-        judged = judge(index, results, 100)
+        judged = match_detections(index, results, 100)
         diagnosis: Diagnosis = diagnose(judged)
         assert diagnosis.found <= diagnosis.objects == (~index.crowd).sum()
         assert len(diagnosis.worst) <= 12
@@ -249,7 +265,9 @@ def test_the_worst_image_has_many_mistakes_and_little_else():
     index = index_of([7, 8, 9], [1], image, [0] * 21, [*boxes, *boxes, boxes[0]])
     found = [(7, box) for box in boxes[:9]] + [(8, box) for box in boxes[:5]]
     ids, places = zip(*found, strict=True)
-    judged = judge(index, results_of(ids, [0] * 14, places, np.linspace(0.9, 0.8, 14)), 100)
+    judged = match_detections(
+        index, results_of(ids, [0] * 14, places, np.linspace(0.9, 0.8, 14)), 100
+    )
     worst = diagnose(judged).worst
     assert [(each.image, each.found, each.missed) for each in worst] == [
         (1, 5, 5),

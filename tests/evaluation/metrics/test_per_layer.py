@@ -4,7 +4,7 @@ import numpy as np
 
 from sample_datasets import index_of, results_of
 from setmatch.evaluation.metrics.average_precision import Results
-from setmatch.evaluation.metrics.per_layer import Answers, layer_precision, survives_nms
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections, layer_precision, survives_nms
 
 A, B = [10, 10, 50, 50], [200, 10, 50, 50]
 
@@ -24,7 +24,7 @@ def test_nms_helps_a_layer_that_repeats_itself_and_no_other():
     index = index_of([1], [1], [0, 0], [0, 0], [A, B])
     first = results_of([1] * 3, [0] * 3, [A, A, B], [0.9, 0.8, 0.7])
     last = results_of([1] * 2, [0] * 2, [A, B], [0.9, 0.8])
-    answers = Answers((first, last), tuple(map(survives_nms, (first, last))))
+    answers = PerLayerDetections((first, last), tuple(map(survives_nms, (first, last))))
     told = layer_precision(index, answers, 100)
     assert [each.layer for each in told] == [1, 2]
     assert told[0].AP < told[0].AP_with_nms == told[1].AP == told[1].AP_with_nms
@@ -37,7 +37,7 @@ def test_nms_hurts_where_objects_lie_close():
     near = [22, 10, 50, 50]
     index = index_of([1], [1], [0, 0], [0, 0], [A, near])
     both = results_of([1] * 2, [0] * 2, [A, near], [0.9, 0.8])
-    (told,) = layer_precision(index, Answers((both,), (survives_nms(both),)), 100)
+    (told,) = layer_precision(index, PerLayerDetections((both,), (survives_nms(both),)), 100)
     assert told.AP > 1 - 1e-9 > told.AP_with_nms + 0.4
 
 
@@ -45,12 +45,12 @@ def test_processes_answers_are_put_together_in_order():
     """Layers and survivors stay with their detections; a process without images adds nothing."""
     one = results_of([3, 1], [0, 0], [A, B], [0.9, 0.8])
     two = results_of([2], [0], [A], [0.7])
-    first = Answers((one, one), (np.array([True, False]), np.array([True, True])))
-    second = Answers((two, two), (np.array([False]), np.array([True])))
-    joined = Answers.joined([first, Answers(()), second])
+    first = PerLayerDetections((one, one), (np.array([True, False]), np.array([True, True])))
+    second = PerLayerDetections((two, two), (np.array([False]), np.array([True])))
+    joined = PerLayerDetections.joined([first, PerLayerDetections(()), second])
     assert [layer.image_ids.tolist() for layer in joined.layers] == [[1, 2, 3]] * 2
     assert [kept.tolist() for kept in joined.survivors] == [[False, False, True], [True] * 3]
     assert joined.results.scores.tolist() == [0.8, 0.7, 0.9]
-    empty = Answers.joined([Answers(())])
+    empty = PerLayerDetections.joined([PerLayerDetections(())])
     assert (len(empty.results), empty.layers) == (0, ())
     assert isinstance(empty.results, Results)

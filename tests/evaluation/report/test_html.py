@@ -11,41 +11,43 @@ from PIL import Image
 
 from browser import OpenPage
 from sample_datasets import index_of, results_of
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.evaluation.metrics.average_precision import Results
-from setmatch.evaluation.metrics.per_layer import Answers, survives_nms
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report
-from setmatch.evaluation.summarize import conclude
+from setmatch.evaluation.summarize import build_report
 
 NAUGHTY = "<script>alert(1)</script> & co"
 
 
-def pictured(folder: Path, images: int = 9, classes: int = 3) -> tuple[Index, Results]:
+def pictured(folder: Path, images: int = 9, classes: int = 3) -> tuple[DetectionDataset, Results]:
     """Pictures with an object of each class; of every third image one is answered wrongly."""
-    rows = [(image, slot) for image in range(images) for slot in range(classes)]
-    image, slots = np.array(rows).T
-    boxes = [[30 + 130 * slot, 40 + 10 * image, 100, 80] for image, slot in rows]
-    index = index_of(range(1, images + 1), range(1, classes + 1), image, slots, boxes)
+    rows = [(image, class_index) for image in range(images) for class_index in range(classes)]
+    image, class_indices = np.array(rows).T
+    boxes = [[30 + 130 * class_index, 40 + 10 * image, 100, 80] for image, class_index in rows]
+    index = index_of(range(1, images + 1), range(1, classes + 1), image, class_indices, boxes)
     names = [f"{number}.png" for number in range(images)]
     buffer, offsets = pack(names)
-    names_of = (NAUGHTY, *(f"class {slot}" for slot in range(1, classes)))
+    names_of = (NAUGHTY, *(f"class {class_index}" for class_index in range(1, classes)))
     categories = type(index.categories)(index.categories.ids, names_of)
     vars(index).update(images=folder, names=buffer, name_offsets=offsets, categories=categories)
     for number, name in enumerate(names):
         Image.new("RGB", (500, 500), (25 * number, 90, 120)).save(folder / name)
-    answered = np.where(image % 3 == 0, (slots + 1) % classes, slots)
+    answered = np.where(image % 3 == 0, (class_indices + 1) % classes, class_indices)
     scores = np.linspace(0.95, 0.3, len(rows))
     return index, results_of(index.image_ids[image], answered, boxes, scores)
 
 
-def written(folder: Path, index: Index, *layers: Results, **others: Any) -> tuple[Path, Report]:
+def written(
+    folder: Path, index: DetectionDataset, *layers: Results, **others: Any
+) -> tuple[Path, Report]:
     page = folder / "report.html"
     survivors = tuple(map(survives_nms, layers)) if len(layers) > 1 else ()
-    answers = Answers(layers, survivors) if survivors else Answers(layers)
+    answers = PerLayerDetections(layers, survivors) if survivors else PerLayerDetections(layers)
     settings = {"limit": 100, "unknown": (), "name": NAUGHTY, **others}
-    return page, conclude(index, answers, Outputs(report=page), **settings)
+    return page, build_report(index, answers, Outputs(report=page), **settings)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
@@ -103,7 +105,9 @@ def test_a_model_that_finds_nothing_gets_a_page_that_says_so(tmp_path: Path):
 def test_detections_that_are_all_wrong_have_no_threshold(tmp_path: Path):
     """Nothing right: no threshold, no crash, and the page says what that means."""
     index, results = pictured(tmp_path)
-    moved = Results(results.image_ids, results.slots, results.xywh_px + 2000, results.scores)
+    moved = Results(
+        results.image_ids, results.class_indices, results.xywh_px + 2000, results.scores
+    )
     path, report = written(tmp_path, index, moved)
     assert {each.threshold for each in report.diagnosis.classes} == {None}
     assert "No detection is right" in path.read_text("utf-8")

@@ -12,8 +12,13 @@ from oracle_detector import SIDE, Knowing
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.metrics.panoptic_quality import Tally
-from setmatch.evaluation.report.segmentation import MOST, Mistaken, in_slots_of, worst_segments
+from setmatch.evaluation.metrics.panoptic_quality import PQStat
+from setmatch.evaluation.report.segmentation import (
+    MOST,
+    WorstSegmentation,
+    in_slots_of,
+    worst_segments,
+)
 from setmatch.structures.segments import Segments
 
 
@@ -63,12 +68,12 @@ def test_a_perfect_answer_has_no_worst_image(scenes: Path, tmp_path: Path):
     assert "Every segment of every image is right to the pixel" in text
 
 
-def mistaken(image: int, overlap: float, matched: int, missed: int, invented: int) -> Mistaken:
+def mistaken(image: int, overlap: float, tp: int, fn: int, fp: int) -> WorstSegmentation:
     nothing = Segments(
         torch.zeros(2, 2, dtype=torch.int32), torch.zeros(0).long(), torch.zeros(0), LANDSCAPE
     )
-    counts = (np.array([each]) for each in (matched, missed, invented))
-    return Mistaken(image, nothing, Tally(np.array([overlap]), *counts))
+    counts = (np.array([each]) for each in (tp, fn, fp))
+    return WorstSegmentation(image, nothing, PQStat(np.array([overlap]), *counts))
 
 
 def test_the_worst_lack_most_of_their_quality():

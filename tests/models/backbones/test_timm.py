@@ -9,19 +9,19 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
-from setmatch.models.backbones.timm import HalvedByMean, TimmTrunk
-from setmatch.models.initialize import starting_point
+from setmatch.models.backbones.timm import HalvedByMean, TimmBackbone
+from setmatch.models.initialize import initialize
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 6}
 
 
-def card(trunk: str) -> Card:
-    return Card("setmatch_timm", {**SMALL, "trunk": trunk}, NAMES)
+def card(trunk: str) -> ModelCard:
+    return ModelCard("setmatch_timm", {**SMALL, "trunk": trunk}, NAMES)
 
 
 def test_a_trunk_of_timm_answers_learns_and_comes_back(tmp_path: Path):
@@ -47,7 +47,7 @@ def test_a_trunk_of_timm_answers_learns_and_comes_back(tmp_path: Path):
 def test_the_levels_are_what_timm_s_own_network_gives(size: tuple[int, int]):
     """Pools that round sizes up are exchanged for what a graph can be made of, to the same."""
     torch.manual_seed(0)
-    trunk = TimmTrunk("resnet10t").eval()
+    trunk = TimmBackbone("resnet10t").eval()
     own = timm.create_model("resnet10t", features_only=True, out_indices=(2, 3, 4)).eval()
     own.load_state_dict(trunk.network.state_dict())
     pixels = torch.randn(2, 3, *size)
@@ -75,7 +75,7 @@ def test_a_trunk_that_does_not_fit_is_refused_by_name(trunk: str, said: str):
 def test_weights_of_a_trunk_that_cannot_be_fetched_say_what_to_do():
     """Tests run with the hub switched off: what to fetch, and how to train without it."""
     with pytest.raises(WeightsError, match=r"timm/resnet10t.*--weights none"):
-        starting_point(card("resnet10t"), "imagenet")
+        initialize(card("resnet10t"), "imagenet")
 
 
 def test_without_timm_the_extra_is_named(monkeypatch):

@@ -8,7 +8,7 @@ from setmatch.models.detector import Detector
 from setmatch.models.load import convert, save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 PETS = Categories((3, 7), ("cat", "dog"))
 
@@ -16,7 +16,7 @@ PETS = Categories((3, 7), ("cat", "dog"))
 def nano(**arguments: object) -> Detector:
     """The smallest model, with random weights from one seed."""
     torch.manual_seed(0)
-    return build(Card("detr_nano", arguments, PETS)).eval()
+    return build(ModelCard("detr_nano", arguments, PETS)).eval()
 
 
 def boxes(model: Detector, image: torch.Tensor) -> torch.Tensor:
@@ -48,10 +48,12 @@ def mirrored_tokens(model: Detector) -> tuple[torch.Tensor, torch.Tensor]:
         ("sine", False),
     ],
 )
-def test_an_encoder_without_positions_cannot_tell_left_from_right(position: str, blind: bool):
+def test_an_encoder_without_positions_cannot_tell_left_from_right(
+    position: str, nothing_detected: bool
+):
     """Mirroring the picture mirrors its memory exactly where no position enters the encoder."""
     memory, mirrored = mirrored_tokens(nano(position=position))
-    assert torch.allclose(memory, mirrored, atol=1e-5) == blind
+    assert torch.allclose(memory, mirrored, atol=1e-5) == nothing_detected
 
 
 def test_only_the_model_without_any_position_answers_a_mirror_image_alike():
@@ -86,7 +88,7 @@ def test_without_feed_forward_networks_attention_alone_is_left():
 
 def test_the_weight_of_no_object_is_the_scoring_s():
     """It changes the loss, and no weight of the model."""
-    assert nano(no_object_weight=0.4).scoring.no_object_weight == 0.4
+    assert nano(no_object_weight=0.4).class_loss.no_object_weight == 0.4
     image = torch.randn(3, 64, 64)
     assert torch.equal(boxes(nano(no_object_weight=0.4), image), boxes(nano(), image))
 

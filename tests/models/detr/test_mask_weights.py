@@ -9,7 +9,7 @@ import setmatch
 from setmatch.models.load import convert, save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.structures.outputs import Predictions
 
 SMALL = {
@@ -34,7 +34,9 @@ def _answers(model) -> Predictions:
 def model(request):
     """Small, of random weights, and of a trunk whose size the preset says."""
     torch.manual_seed(0)
-    return build(Card(request.param, SMALL, PLACES, Preprocessing(64, 96), "MIT", "a test")).eval()
+    return build(
+        ModelCard(request.param, SMALL, PLACES, Preprocessing(64, 96), "MIT", "a test")
+    ).eval()
 
 
 def _is(again, model) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from setmatch.models.layers.attention import Attention
-from setmatch.models.layers.box_relations import SMALLEST, Peers, Relations
+from setmatch.models.layers.box_relations import SMALLEST, BoxRelationBias, QueryAttentionMask
 from setmatch.ops.boxes import cxcywh_to_xyxy
 
 BOXES = torch.tensor(
@@ -16,8 +16,8 @@ BOXES = torch.tensor(
 )
 
 
-def _peers(allowed: Tensor | None = None) -> Peers:
-    return Peers(allowed, Peers.in_order(BOXES).before)
+def _peers(attn_mask: Tensor | None = None) -> QueryAttentionMask:
+    return QueryAttentionMask(attn_mask, QueryAttentionMask.in_order(BOXES).before)
 
 
 def _known(me: Tensor, other: Tensor, before: bool) -> list[float]:
@@ -36,7 +36,7 @@ def _known(me: Tensor, other: Tensor, before: bool) -> list[float]:
 def test_relations_are_what_they_are_by_hand():
     """Overlap, order, distance and ratio of sides of every pair, through two layers."""
     torch.manual_seed(0)
-    relations = Relations(3)
+    relations = BoxRelationBias(3)
     torch.nn.init.normal_(relations.last.weight)
     bias = relations(BOXES, _peers())
     for row in range(4):
@@ -48,13 +48,13 @@ def test_relations_are_what_they_are_by_hand():
 
 def test_untrained_relations_change_nothing():
     """So that a model begins as if its queries were told nothing."""
-    assert not Relations(3)(BOXES, _peers()).any()
+    assert not BoxRelationBias(3)(BOXES, _peers()).any()
 
 
 def test_of_two_queries_alike_only_one_is_told_to_be_silent():
     """Same content, same box: what tells them apart is which of them came first."""
     torch.manual_seed(0)
-    relations = Relations(1)
+    relations = BoxRelationBias(1)
     torch.nn.init.normal_(relations.last.weight)
     bias = relations(BOXES, _peers())[0, 0]
     assert bias[1, 0] != bias[0, 1]
@@ -63,9 +63,9 @@ def test_of_two_queries_alike_only_one_is_told_to_be_silent():
 def test_who_is_not_allowed_is_never_listened_to():
     """The bias forbids what the peers do not allow, and attention then gives it no weight."""
     torch.manual_seed(0)
-    allowed = torch.eye(4, dtype=torch.bool)
-    bias = Relations(2)(BOXES, _peers(allowed))
-    assert torch.equal(bias == float("-inf"), (~allowed).expand(1, 2, 4, 4))
+    attn_mask = torch.eye(4, dtype=torch.bool)
+    bias = BoxRelationBias(2)(BOXES, _peers(attn_mask))
+    assert torch.equal(bias == float("-inf"), (~attn_mask).expand(1, 2, 4, 4))
     content = torch.randn(1, 4, 8)
     weights = Attention(8, 2, dropout=0.0).weights(content, content, bias)
     assert torch.equal(weights, torch.eye(4).expand(1, 2, 4, 4))

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
-from setmatch.models.layers.detr_mask_head import AT_ONCE, convolve_grown
+from setmatch.models.layers.detr_mask_head import AT_ONCE, upsample_conv
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 PETS = Categories((3, 7, 20), ("cat", "dog", "parrot"))
 SMALL = {
@@ -28,7 +28,7 @@ SMALL = {
 
 def _detector(preset: str = "detr_r18_tiny_panoptic") -> Detector:
     torch.manual_seed(0)
-    return build(Card(preset, SMALL, PETS)).eval()
+    return build(ModelCard(preset, SMALL, PETS)).eval()
 
 
 def _images(*sizes: tuple[int, int]) -> Batch:
@@ -47,7 +47,7 @@ def test_growing_is_part_of_the_convolution(height: int, width: int, same: bool,
     )
     way = torch.randn(2, 4, height, width, generator=random, dtype=torch.float64)
     plain = F.conv2d(F.interpolate(x, size=(height, width)), weight, padding=1)
-    ours = convolve_grown(x, weight, (height, width))
+    ours = upsample_conv(x, weight, (height, width))
     assert torch.allclose(ours, plain, atol=1e-12)
     expected = torch.autograd.grad((plain * way).sum(), (x, weight))
     for found, wanted in zip(torch.autograd.grad((ours * way).sum(), (x, weight)), expected):
@@ -73,7 +73,7 @@ def test_asked_for_some_queries_the_head_makes_the_masks_it_makes_of_all(preset:
         (stream,) = model(batch)
         assert stream.predictions.masks is None
         image, query = torch.tensor([[1, 0, 1], [AT_ONCE + 2, 5, 0]])
-        assert torch.allclose(stream.masks_of(image, query), masks[image, query], atol=1e-5)
+        assert torch.allclose(stream.mask_decoder(image, query), masks[image, query], atol=1e-5)
 
 
 def test_without_a_mask_head_there_are_no_masks():
@@ -85,7 +85,7 @@ def test_without_a_mask_head_there_are_no_masks():
     with torch.no_grad():
         (ours,), (theirs,) = with_head(_images((64, 96))), without(_images((64, 96)))
     assert theirs.predictions.masks is None
-    assert theirs.masks_of is None
+    assert theirs.mask_decoder is None
     assert torch.equal(ours.predictions.logits, theirs.predictions.logits)
     assert torch.equal(ours.predictions.cxcywh, theirs.predictions.cxcywh)
 
@@ -97,7 +97,7 @@ def test_every_parameter_has_a_gradient_where_no_mask_is_wanted(precision: torch
     nothing = [Target(torch.empty(0, dtype=torch.long), torch.empty(0, 4))] * 2
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
         streams = model(_images((64, 96), (64, 96)), nothing)
-    Criterion(model.scoring, MatchCosts(), LossWeights())(streams, nothing).total.backward()
+    Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, nothing).total.backward()
     assert not [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert all(p.grad.count_nonzero() == 0 for p in model.mask_head.parameters())
 
@@ -107,6 +107,6 @@ def test_masks_are_made_in_the_precision_of_the_model_after_autocast_has_ended()
     model = _detector().train()
     with torch.autocast("cpu", torch.bfloat16):
         (stream,) = model(_images((64, 96)))
-    masks = stream.masks_of(torch.tensor([0]), torch.tensor([2]))
+    masks = stream.mask_decoder(torch.tensor([0]), torch.tensor([2]))
     assert masks.dtype == torch.float32
     assert masks.isfinite().all()

@@ -9,7 +9,7 @@ from setmatch.models.detector import Detector
 from setmatch.models.layers.dot_product_mask_head import sides_beyond
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.packed_masks import PackedMasks
 
 PETS = Categories((3, 7, 20), ("cat", "dog", "parrot"))
@@ -18,7 +18,7 @@ PETS = Categories((3, 7, 20), ("cat", "dog", "parrot"))
 def _detector(preset: str = "setmatch_n_panoptic") -> Detector:
     torch.manual_seed(0)
     shape = {"dim": 32, "heads": 4, "ffn_dim": 48, "num_queries": 23, "denoising_queries": 8}
-    return build(Card(preset, shape, PETS)).eval()
+    return build(ModelCard(preset, shape, PETS)).eval()
 
 
 def _images(*sizes: tuple[int, int]) -> Batch:
@@ -66,8 +66,8 @@ def test_masks_are_learnt_beside_boxes_classes_and_denoising(count: int):
         )
     ] * 2
     streams = model(_images((64, 96), (64, 96)), targets)
-    assert [stream.masks_of is not None for stream in streams] == [True, False, False]
-    losses = Criterion(model.scoring, MatchCosts(), LossWeights())(streams, targets)
+    assert [stream.mask_decoder is not None for stream in streams] == [True, False, False]
+    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, targets)
     mask_loss = losses.streams[0].masks.sum()
     last = model.decoder.box_steps[-1].last.weight
     assert torch.autograd.grad(mask_loss, last, retain_graph=True, allow_unused=True) == (None,)

@@ -15,9 +15,9 @@ from setmatch.models.backbones.resnet import FrozenNormConv2d, frozen_resnet
 from setmatch.models.layers.attention import Attention
 from setmatch.models.layers.position_encoding import LearnedPosition, SinePosition
 from setmatch.models.registry import MODELS, build
-from setmatch.models.weights.key_map import TORCHVISION_TRUNK, from_layout
+from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
@@ -25,7 +25,7 @@ SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_lay
 
 def _small(preset: str = "detr_r18_tiny", **changes):
     torch.manual_seed(0)
-    return build(Card(preset, {**SMALL, "num_queries": 6, **changes}, NAMES)).eval()
+    return build(ModelCard(preset, {**SMALL, "num_queries": 6, **changes}, NAMES)).eval()
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
@@ -52,9 +52,9 @@ def test_attention_equals_torchs_own(queries: int, keys: int, masked: bool, seed
         key_padding_mask=None if valid is None else ~valid,
         average_attn_weights=False,
     )
-    allowed = None if valid is None else valid[:, None, None]
-    assert torch.allclose(ours(q, k, v, allowed), expected, atol=1e-5)
-    assert torch.allclose(ours.weights(q, k, allowed), weights, atol=1e-5)
+    attn_mask = None if valid is None else valid[:, None, None]
+    assert torch.allclose(ours(q, k, v, attn_mask), expected, atol=1e-5)
+    assert torch.allclose(ours.weights(q, k, attn_mask), weights, atol=1e-5)
 
 
 def test_folded_norms_equal_norms_after_the_convolution():
@@ -69,7 +69,7 @@ def test_folded_norms_equal_norms_after_the_convolution():
             module.bias.normal_(0, 0.1)
     ours = frozen_resnet("resnet50")
     state = {k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")}
-    renamed = from_layout(state, TORCHVISION_TRUNK)
+    renamed = from_layout(state, TORCHVISION_BACKBONE)
     ours.load_state_dict({k.removeprefix("backbone."): v for k, v in renamed.items()}, strict=True)
     pixels = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_every_preset_answers_with_all_its_slots(preset: str):
         (stream,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
     layers = 1 if preset == "detr_demo" else 2
     assert stream.name == "main"
-    assert stream.predictions.logits.shape == (layers, 2, 6, model.scoring.num_logits(2))
+    assert stream.predictions.logits.shape == (layers, 2, 6, model.class_loss.num_logits(2))
     assert stream.predictions.cxcywh.shape == (layers, 2, 6, 4)
     assert 0 <= stream.predictions.cxcywh.min() <= stream.predictions.cxcywh.max() <= 1
 
@@ -156,7 +156,7 @@ def test_every_parameter_has_a_gradient_on_an_all_empty_batch(preset: str):
     model = _small(preset, decoder_layers=2).train()
     nothing = [Target(torch.empty(0, dtype=torch.long), torch.empty(0, 4))] * 2
     streams = model(Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 40, 64)]), nothing)
-    losses = Criterion(model.scoring, MatchCosts(), LossWeights())(streams, nothing)
+    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, nothing)
     losses.total.backward()
     assert losses.total.isfinite()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
@@ -203,10 +203,10 @@ def test_a_batch_marks_what_is_valid():
 def test_arguments_that_do_not_fit_are_named(arguments: dict, said: str):
     """At load, with the key, the value and the likely fix."""
     with pytest.raises(ConfigError, match=said):
-        build(Card("detr_r18_tiny", arguments, NAMES))
+        build(ModelCard("detr_r18_tiny", arguments, NAMES))
 
 
 def test_an_unknown_model_is_answered_with_the_nearest():
     """And the message names what was asked for."""
     with pytest.raises(ConfigError, match="detr_r5O: no such model; did you mean detr_r50"):
-        build(Card("detr_r5O", {}, NAMES))
+        build(ModelCard("detr_r5O", {}, NAMES))

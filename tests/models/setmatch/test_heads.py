@@ -11,7 +11,7 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.losses.criterion import Criterion
 from setmatch.models.registry import MODELS
 from setmatch.models.setmatch.config import MultiScaleShape
-from setmatch.models.setmatch.model import MultiScaleDetector
+from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
 
@@ -19,7 +19,7 @@ SHAPE = MultiScaleShape(dim=32, heads=4, ffn_dim=48, num_queries=7, denoising_qu
 
 
 @pytest.fixture(params=["attention_preset", "attention_apart"])
-def model(monkeypatch, request) -> MultiScaleDetector:
+def model(monkeypatch, request) -> SetMatchDetector:
     """Return the family's smallest with the published head, of few queries."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     import family_heads
@@ -51,7 +51,7 @@ def test_it_learns_beside_boxes_and_its_last_convolution_without_muon(model):
     targets = [Target(torch.tensor([0, 2]), boxes, PackedMasks.pack(masks))]
     streams = model.train()(Batch.from_images([torch.randn(3, 64, 96)]), targets)
     weights = LossWeights(mask=10, dice=2)
-    loss = Criterion(model.scoring, MatchCosts(), weights)(streams, targets).total
+    loss = Criterion(model.class_loss, MatchCosts(), weights)(streams, targets).total
     loss.backward()
     assert loss.isfinite()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []

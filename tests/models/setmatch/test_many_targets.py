@@ -8,7 +8,7 @@ from setmatch.losses.criterion import Criterion
 from setmatch.models.layers.denoising import MOST, Denoising
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.packed_masks import PackedMasks
 
 NAMES = Categories((1, 2, 3), ("a", "b", "c"))
@@ -31,8 +31,10 @@ def test_any_number_of_objects_can_be_learnt_from(preset: str, count: int):
     """rf-detr #1297: beside an image with one object; the loss and all gradients are finite."""
     torch.manual_seed(0)
     recipe = load_recipe("setmatch_n" if preset.startswith("setmatch") else None)
-    model = build(Card(preset, SMALL, NAMES)).train()
-    criterion = model.objective(lambda scoring: Criterion(scoring, recipe.matching, recipe.loss))
+    model = build(ModelCard(preset, SMALL, NAMES)).train()
+    criterion = model.objective(
+        lambda class_loss: Criterion(class_loss, recipe.matching, recipe.loss)
+    )
     masks = preset.endswith("panoptic")
     wanted = [targets(count, masks), targets(1, masks)]
     batch = Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 64, 64)])
@@ -42,8 +44,8 @@ def test_any_number_of_objects_can_be_learnt_from(preset: str, count: int):
     assert total.isfinite()
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert all(parameter.grad.isfinite().all() for parameter in learning)
-    slots = sum(stream.predictions.logits.shape[2] for stream in streams)
-    assert slots <= 2 * QUERIES + 2 * MOST
+    class_indices = sum(stream.predictions.logits.shape[2] for stream in streams)
+    assert class_indices <= 2 * QUERIES + 2 * MOST
 
 
 @pytest.mark.parametrize("count", [MOST, MOST + 1, 2000])

@@ -8,11 +8,11 @@ import torch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.layers.denoising import Denoising
-from setmatch.models.layers.heads import BoxStep
+from setmatch.models.layers.heads import BoxRefinementHead
 from setmatch.models.registry import build
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 NAMES = Categories((0, 1, 2), ("a", "b", "c"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 7, "denoising_queries": 20}
@@ -20,7 +20,7 @@ SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 7, "denoising_quer
 
 def _model(preset: str = "setmatch_n"):
     torch.manual_seed(0)
-    return build(Card(preset, SMALL, NAMES))
+    return build(ModelCard(preset, SMALL, NAMES))
 
 
 def _moved(preset: str):
@@ -49,7 +49,7 @@ def _targets(*counts: int) -> list[Target]:
 def test_an_untrained_step_leaves_boxes_where_they_are():
     """So that refinement begins as the identity."""
     boxes = torch.rand(2, 5, 4) * 0.8 + 0.1
-    assert torch.allclose(BoxStep(8)(torch.randn(2, 5, 8), boxes), boxes, atol=1e-5)
+    assert torch.allclose(BoxRefinementHead(8)(torch.randn(2, 5, 8), boxes), boxes, atol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0), (30, 1)])
@@ -138,7 +138,9 @@ def test_targets_never_leak_into_the_answers(preset: str):
         torch.manual_seed(7)
         main, encoder, denoising = model(batch, targets)
         assert (main.name, encoder.name, denoising.name) == ("main", "encoder", "denoising")
-        masks = None if main.masks_of is None else main.masks_of(*every).unflatten(0, (2, 7))
+        masks = (
+            None if main.mask_decoder is None else main.mask_decoder(*every).unflatten(0, (2, 7))
+        )
         outputs.append(replace(main.predictions, masks=masks))
     first, *others, more = outputs
     assert (first.masks is None) == (preset == "setmatch_n")
@@ -160,7 +162,7 @@ def test_every_parameter_learns_from_any_batch(counts: tuple[int, int]):
     """No targets, one, more than queries: finite loss, a gradient for each parameter."""
     model = _model().train()
     streams = model(Batch.from_images([torch.randn(3, 64, 96)] * 2), _targets(*counts))
-    losses = Criterion(model.scoring, MatchCosts(), LossWeights())(streams, _targets(*counts))
+    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, _targets(*counts))
     losses.total.backward()
     assert torch.isfinite(losses.total)
     without = [name for name, p in model.named_parameters() if p.grad is None]

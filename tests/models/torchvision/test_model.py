@@ -8,15 +8,15 @@ from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.inference.engines.eager import ask
+from setmatch.inference.engines.eager import infer
 from setmatch.models.detector import Detector
-from setmatch.models.initialize import starting_point
+from setmatch.models.initialize import initialize
 from setmatch.models.load import load, save
 from setmatch.models.registry import build
 from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
 from setmatch.models.torchvision.model import PyramidShape
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 PETS = Categories((3, 7), ("cat", "dog"))
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 def model_of(preset: str, **arguments: object) -> Detector:
     """A baseline with random weights, which answers with something: no score is too low."""
     torch.manual_seed(0)
-    return build(Card(preset, arguments, PETS)).eval()
+    return build(ModelCard(preset, arguments, PETS)).eval()
 
 
 def pictures() -> list[torch.Tensor]:
@@ -57,7 +57,7 @@ def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
     mean = torch.tensor(theirs.transform.image_mean)[:, None, None]
     std = torch.tensor(theirs.transform.image_std)[:, None, None]
     batch = Batch.from_images([(image - mean) / std])
-    (found,) = ask(ours, batch, [(70, 100)]).found
+    (found,) = infer(ours, batch, [(70, 100)]).found
     with torch.inference_mode():
         (expected,) = theirs([image])
     assert len(found) == len(expected["boxes"]) > 10
@@ -76,7 +76,7 @@ def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
 def test_the_other_baselines_are_torchvision_s_networks(preset: str, peer):
     """Every tensor has torchvision's name and shape, so that its weights fit."""
     with torch.device("meta"):
-        ours = build(Card(preset, {}, PETS)).network.state_dict()
+        ours = build(ModelCard(preset, {}, PETS)).network.state_dict()
         theirs = peer(weights=None, weights_backbone=None, num_classes=3).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
@@ -84,8 +84,8 @@ def test_the_other_baselines_are_torchvision_s_networks(preset: str, peer):
 def test_boxes_come_back_in_the_original_s_pixels(ours: Detector):
     """A picture that was seen at half its size gets boxes twice as large."""
     batch = Batch.from_images(pictures()[:1])
-    (seen,) = ask(ours, batch, [(70, 100)]).found
-    (twice,) = ask(ours, batch, [(140, 300)]).found
+    (seen,) = infer(ours, batch, [(70, 100)]).found
+    (twice,) = infer(ours, batch, [(140, 300)]).found
     assert torch.allclose(seen.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
 
 
@@ -94,7 +94,7 @@ def test_a_saved_baseline_is_the_same_model(tmp_path, ours: Detector):
     save(ours, tmp_path)
     again = load(tmp_path)
     batch = Batch.from_images(pictures()[:1])
-    mine, theirs = (ask(m, batch, [(70, 100)]).found[0] for m in (ours, again))
+    mine, theirs = (infer(m, batch, [(70, 100)]).found[0] for m in (ours, again))
     assert torch.allclose(mine.xyxy_px, theirs.xyxy_px, atol=1e-3)  # in another memory format
     assert again.card.arguments["batch_norm"] == "live"
 
@@ -115,7 +115,7 @@ def test_classes_that_are_known_keep_their_rows(tmp_path, ours: Detector, caplog
 def test_every_anchor_keeps_its_rows(tmp_path):
     """SSDLite has a row of each class for each of six anchors: known names keep all of theirs."""
     torch.manual_seed(0)
-    old = build(Card("ssdlite_mobilenet_v3", {}, PETS))
+    old = build(ModelCard("ssdlite_mobilenet_v3", {}, PETS))
     save(old, tmp_path)
     new = load(tmp_path, categories=Categories((1, 2, 3), ("bird", PETS.name(1), "fish")))
     for mine, theirs in zip(
@@ -135,9 +135,9 @@ def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
         with pytest.raises(WeightsError, match=r"put it at .*fasterrcnn_resnet50_fpn"):
             load(name)
     with pytest.raises(WeightsError, match=r"resnet50-\w+\.pth"):
-        starting_point(Card("fasterrcnn_r50_fpn", {}, PETS), None)
+        initialize(ModelCard("fasterrcnn_r50_fpn", {}, PETS), None)
     with pytest.raises(WeightsError, match="no ImageNet weights"):
-        starting_point(Card("ssdlite_mobilenet_v3", {}, PETS), "imagenet")
+        initialize(ModelCard("ssdlite_mobilenet_v3", {}, PETS), "imagenet")
 
 
 def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
         torch.tensor(v)[:, None, None]
         for v in (peer.transform.image_mean, peer.transform.image_std)
     )
-    (found,) = ask(model, Batch.from_images([(image - mean) / std]), [(64, 96)]).found
+    (found,) = infer(model, Batch.from_images([(image - mean) / std]), [(64, 96)]).found
     with torch.inference_mode():
         (expected,) = peer([image])
     assert len(found) == len(expected["boxes"])

@@ -9,7 +9,7 @@ from setmatch.models.load import convert, load, save
 from setmatch.models.registry import build
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(-30, 30), st.integers(0, 99))
@@ -35,7 +35,7 @@ def test_norms_and_counters_stay_as_they_are():
 def test_small_weights_load_as_any_others(tmp_path):
     """A third of the bytes or less, and nearly the same answers."""
     torch.manual_seed(0)
-    model = build(Card("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
+    model = build(ModelCard("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
     save(model, tmp_path / "full")
     convert(tmp_path / "full", tmp_path / "small", "setmatch-small")
     full, small = (tmp_path / name / "model.safetensors" for name in ("full", "small"))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from setmatch.models.registry import build
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.checkpoints.best import Run, keep_if_best
 
 
@@ -33,7 +33,7 @@ def _metrics(
 def test_the_best_is_kept_and_of_equals_the_newest(tmp_path, evaluations, best):
     """By AP, by PQ or by mask AP; a frozen detector's AP never changes."""
     torch.manual_seed(0)
-    model = build(Card("tiny", {}, Categories((1,), ("cat",))))
+    model = build(ModelCard("tiny", {}, Categories((1,), ("cat",))))
     for step, metrics in enumerate(evaluations):
         keep_if_best(tmp_path, model, metrics, step)
     found = Run(tmp_path).best

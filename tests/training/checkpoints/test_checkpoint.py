@@ -14,7 +14,7 @@ from setmatch.errors import TrainingError
 from setmatch.training.checkpoints import manifest
 from setmatch.training.checkpoints.checkpoint import (
     has_checkpoints,
-    newest_good,
+    latest_valid,
     set_aside_newer,
     write_checkpoint,
 )
@@ -44,7 +44,7 @@ def test_the_newest_are_kept_and_the_newest_good_is_found(tmp_path):
     """Two remain of four; the newest comes back with its facts."""
     write(tmp_path, 1, 2, 30, 200)
     assert names(tmp_path) == ["step_00000030", "step_00000200"]
-    found = newest_good(tmp_path)
+    found = latest_valid(tmp_path)
     assert found.step == 200
     assert found.facts["recipe"] == {"train": {"lr": 1e-4}}
 
@@ -61,9 +61,9 @@ def test_every_truncation_and_bit_flip_is_detected_and_named(tmp_path):
         cut = whole[:place] if case % 2 else whole[:place] + flipped + whole[place + 1 :]
         victim.write_bytes(cut)
         with pytest.warns(UserWarning, match=rf"step_00000002.{victim.name}: "):
-            assert newest_good(tmp_path).step == 1
+            assert latest_valid(tmp_path).step == 1
         victim.write_bytes(whole)
-    assert newest_good(tmp_path).step == 2
+    assert latest_valid(tmp_path).step == 2
 
 
 @pytest.mark.parametrize("name", ["trainer.pt", "model.json", "manifest.json"])
@@ -78,7 +78,7 @@ def test_a_missing_file_is_named(tmp_path, name):
 def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
     """With every checkpoint damaged there is nothing to fall back on, and the error counts them."""
     with pytest.raises(TrainingError, match="there are none"):
-        newest_good(tmp_path)
+        latest_valid(tmp_path)
     write(tmp_path, 1, 2)
     for folder in (tmp_path / "checkpoints").iterdir():
         (folder / "trainer.pt").write_bytes(b"")
@@ -86,7 +86,7 @@ def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
         pytest.warns(UserWarning, match=r"has 0 bytes"),
         pytest.raises(TrainingError, match="all 2 there are damaged"),
     ):
-        newest_good(tmp_path)
+        latest_valid(tmp_path)
     assert has_checkpoints(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_damaged_newer_checkpoints_step_aside(tmp_path):
     write(tmp_path, 1, 2)
     set_aside_newer(tmp_path, 1)
     assert names(tmp_path) == ["damaged_step_00000002", "step_00000001"]
-    assert newest_good(tmp_path).step == 1
+    assert latest_valid(tmp_path).step == 1
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path, mo
     with pytest.raises(TrainingError, match=r"step_00000002.*No space left"):
         write(tmp_path, 2)
     assert names(tmp_path) == ["step_00000001"]
-    assert newest_good(tmp_path).step == 1
+    assert latest_valid(tmp_path).step == 1
 
 
 def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):

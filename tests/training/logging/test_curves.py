@@ -14,9 +14,9 @@ from setmatch.training.logging.curves.history import read_histories, read_histor
 from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.curves.panels import Line, Panel, panels, thinned
 from setmatch.training.logging.curves.svg import chart, short
-from setmatch.training.schedule import make_plan
+from setmatch.training.schedule import make_schedule
 
-PLAN = make_plan(100, TrainSettings(epochs=10, batch_size=10))
+PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
 
 
 @pytest.fixture(scope="module")

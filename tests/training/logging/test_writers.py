@@ -8,7 +8,7 @@ import pytest
 from setmatch.config import TrainSettings
 from setmatch.training.logging.console import Display
 from setmatch.training.logging.writers import CommaSeparated, JsonLines, read_rows
-from setmatch.training.schedule import make_plan
+from setmatch.training.schedule import make_schedule
 
 TRAIN = {"kind": "train", "step": 2, "loss": 1.5}
 LATER = {"kind": "train", "step": 4, "loss": float("nan")}
@@ -57,7 +57,7 @@ def test_the_table_grows_a_column_without_losing_rows(tmp_path):
 def test_without_a_terminal_progress_is_plain_lines_with_the_time_left(capsys):
     """A line has step, losses, pace and time left, and the last AP once there is one."""
     row = {"kind": "train", "step": 2, "epoch": 1, "loss": 1.5, "images_per_s": 20.0}
-    with Display(make_plan(4, TrainSettings(epochs=4, batch_size=4))) as display:
+    with Display(make_schedule(4, TrainSettings(epochs=4, batch_size=4))) as display:
         display.advance(2, 0.0)
         display.show(row)
         display.show({"kind": "val", "step": 2, "epoch": 1, "AP": 0.25, "AP50": 0.5})
@@ -72,7 +72,7 @@ def test_without_a_terminal_progress_is_plain_lines_with_the_time_left(capsys):
 
 def test_a_quiet_display_says_nothing(capsys):
     """Only the first of several processes speaks."""
-    with Display(make_plan(4, TrainSettings()), quiet=True) as display:
+    with Display(make_schedule(4, TrainSettings()), quiet=True) as display:
         display.say("hello")
         display.show({"kind": "val", "step": 2, "epoch": 1, "AP": None, "AP50": 0.5})
     assert capsys.readouterr().err == ""

@@ -11,9 +11,9 @@ from quick_runs import Split, run_quick, write
 from tiny_runs import log_rows
 
 from setmatch.config import TrainSettings
-from setmatch.training.monitor.monitor import Watch
-from setmatch.training.monitor.rules import Origin
-from setmatch.training.schedule import make_plan
+from setmatch.training.monitor.monitor import TrainingMonitor
+from setmatch.training.monitor.rules import RunContext
+from setmatch.training.schedule import make_schedule
 
 # For the published method with few weights, which collapses and wavers more readily.
 PUBLISHED = ("model.preset=tiny", "train.muon_lr=0", "train.ema_decay=0", "train.epochs=12")
@@ -63,20 +63,22 @@ def test_too_few_steps_are_said_before_the_first(data, tmp_path, capsys):
 
 def test_a_long_warm_up_is_too_few_steps():
     """A warm-up that takes more than half of the steps leaves too few."""
-    plan = make_plan(64, TrainSettings(epochs=20, batch_size=16, warmup_steps=41))
-    (remark,) = Watch(Origin(plan, False, None, {})).begin()
+    plan = make_schedule(64, TrainSettings(epochs=20, batch_size=16, warmup_steps=41))
+    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).begin()
     assert "80 of 16 images" in remark.sentence
     assert "41 of them warm-up" in remark.sentence
 
 
 def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
     """Before the first step by epochs; by the clock as soon as the pace is known."""
-    plan = make_plan(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
-    (remark,) = Watch(Origin(plan, False, None, {})).begin()
+    plan = make_schedule(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
+    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).begin()
     assert "40 of 16 images" in remark.sentence
     assert "the warm-up of 50 does not end" in remark.sentence
     assert "raise train.epochs" in remark.sentence
-    clock = Watch(Origin(make_plan(64, TrainSettings(minutes=1.0)), False, None, {}))
+    clock = TrainingMonitor(
+        RunContext(make_schedule(64, TrainSettings(minutes=1.0)), False, None, {})
+    )
     assert clock.begin() == []
     (remark,) = clock.hear({"kind": "train", "step": 3, "loss": 9.0}, spent_s=12.0)
     assert "about 10 of 16 images" in remark.sentence  # two steps were done after 12 seconds
@@ -86,10 +88,10 @@ def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
 
 def test_muon_needs_fewer_steps():
     """Learned queries under Muon found most objects after 750 steps, which AdamW had not begun."""
-    plan = make_plan(4000, TrainSettings(epochs=3, batch_size=16, muon_lr=0.01))
-    assert Watch(Origin(plan, True, None, {})).begin() == []
-    plan = make_plan(4000, TrainSettings(epochs=1, batch_size=16, muon_lr=0.01))
-    (remark,) = Watch(Origin(plan, True, None, {})).begin()
+    plan = make_schedule(4000, TrainSettings(epochs=3, batch_size=16, muon_lr=0.01))
+    assert TrainingMonitor(RunContext(plan, True, None, {})).begin() == []
+    plan = make_schedule(4000, TrainSettings(epochs=1, batch_size=16, muon_lr=0.01))
+    (remark,) = TrainingMonitor(RunContext(plan, True, None, {})).begin()
     assert "250 of 16 images" in remark.sentence
     assert "some hundreds" in remark.sentence
 
@@ -111,8 +113,8 @@ def test_collapsed_queries_are_noticed(data, tmp_path):
 @pytest.mark.parametrize(("length", "advised"), [({"epochs": 10}, True), ({"minutes": 1}, False)])
 def test_a_warm_up_is_advised_only_where_a_setting_says_how_long_it_is(length, advised):
     """By the clock it is a share of the time, whatever train.warmup_steps says."""
-    plan = make_plan(64, TrainSettings(**length, batch_size=16))
-    watch, found = Watch(Origin(plan, True, None, {})), []
+    plan = make_schedule(64, TrainSettings(**length, batch_size=16))
+    watch, found = TrainingMonitor(RunContext(plan, True, None, {})), []
     for step in (16, 20):
         probe = {"probe/alike": 1.0, "probe/objects_alike": 0.1}
         found += watch.hear({"kind": "val", "step": step, "AP50": 0.3, **probe}, 30.0, {})
@@ -130,8 +132,8 @@ def test_matching_that_does_not_settle_is_noticed(flips, said):
     Told to the watch: whether a wild rate makes a run restless, or collapses it, hangs on the last
     bits of the processor.
     """
-    plan = make_plan(64, TrainSettings(epochs=10, batch_size=16))
-    watch, found = Watch(Origin(plan, True, None, {})), []
+    plan = make_schedule(64, TrainSettings(epochs=10, batch_size=16))
+    watch, found = TrainingMonitor(RunContext(plan, True, None, {})), []
     for number, share in enumerate(flips):
         row = {"kind": "val", "step": 16 + 4 * number, "AP50": 0.3, "probe/flips": share}
         found += watch.hear(row, 0.0, {})
@@ -204,8 +206,8 @@ def test_the_matching_before_an_interruption_is_compared_with(data, tmp_path):
 
 def heard(per_class, step, epochs=20):
     """Return what is said at one evaluation, of 200 images, each class having five objects."""
-    plan = make_plan(200, TrainSettings(epochs=epochs, batch_size=16))
-    watch = Watch(Origin(plan, False, None, dict.fromkeys(per_class, 5)))
+    plan = make_schedule(200, TrainSettings(epochs=epochs, batch_size=16))
+    watch = TrainingMonitor(RunContext(plan, False, None, dict.fromkeys(per_class, 5)))
     row = {"kind": "val", "step": step, "epoch": 1, "AP": 0.2, "AP50": 0.3}
     numbers = {name: {"AP50": ap50} for name, ap50 in per_class.items()}
     return [remark.fault for remark in watch.hear(row, 0.0, numbers)]
@@ -222,7 +224,9 @@ def test_a_class_is_given_time():
 
 def hear_evaluations(marks):
     """Return at which evaluation something is said, and what; `marks` are AP and loss of each."""
-    watch = Watch(Origin(make_plan(200, TrainSettings(epochs=900, batch_size=16)), False, None, {}))
+    watch = TrainingMonitor(
+        RunContext(make_schedule(200, TrainSettings(epochs=900, batch_size=16)), False, None, {})
+    )
     said = []
     for number, (ap, loss) in enumerate(marks, 1):
         watch.hear({"kind": "train", "step": 200 * number, "loss": loss, "giou": 0.2}, 0.0)
@@ -268,7 +272,9 @@ def test_ap_that_wavers_is_not_taken_for_one_that_falls():
 
 def test_losses_that_were_not_finite_are_no_evidence():
     """A row without numbers, of steps that were all skipped, stops nothing."""
-    watch = Watch(Origin(make_plan(200, TrainSettings(epochs=20, batch_size=16)), True, None, {}))
+    watch = TrainingMonitor(
+        RunContext(make_schedule(200, TrainSettings(epochs=20, batch_size=16)), True, None, {})
+    )
     for step in (1, 50, 100, 150, 200, 240):
         row = {"kind": "train", "step": step, "loss": None, "giou": None}
         assert watch.hear(row, 0.0) == []

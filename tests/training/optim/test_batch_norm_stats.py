@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from setmatch.training.distributed import Runtime
-from setmatch.training.optim.batch_norm_stats import NormStatistics
+from setmatch.training.distributed import Distributed
+from setmatch.training.optim.batch_norm_stats import BatchNormStats
 
 
-class Apart(Runtime):
+class Apart(Distributed):
     """A process that never meets the others: its sums are its own shares."""
 
     def sum(self, tensor):
@@ -28,7 +28,7 @@ def learner(momentum):
 def after(model, micro_batches, runtime, finite=True):
     """Return the statistics after a step on the micro-batches of one process."""
     model = copy.deepcopy(model)
-    norms = NormStatistics(model, runtime)
+    norms = BatchNormStats(model, runtime)
     norms.keep()
     for pixels in micro_batches:
         model(pixels)

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from setmatch.config import TrainSettings
-from setmatch.training.distributed import Runtime
-from setmatch.training.optim.batch_norm_stats import NormStatistics
-from setmatch.training.optim.ema import Average
+from setmatch.training.distributed import Distributed
+from setmatch.training.optim.batch_norm_stats import BatchNormStats
+from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import (
     apply_gradients,
     build_optimizer,
     learning_rates,
     set_learning_rates,
 )
-from setmatch.training.schedule import make_plan
+from setmatch.training.schedule import make_schedule
 
 
 def model_and_optimizer(seed=0):
@@ -45,9 +45,9 @@ def test_a_step_that_is_not_finite_changes_no_bit(poison):
     _, finite = apply_gradients(optimizer, 0.1)
     assert not finite
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    for kind, slots in optimizer.state_dict().items():
-        for slot, moments in slots.items():
-            before = state[kind][slot]
+    for kind, class_indices in optimizer.state_dict().items():
+        for class_index, moments in class_indices.items():
+            before = state[kind][class_index]
             assert all(torch.equal(value, before[key]) for key, value in moments.items())
 
 
@@ -58,7 +58,7 @@ def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
     learn(model, optimizer, first)
     learn(model, optimizer, second)
     other, its_optimizer = model_and_optimizer()
-    norms = NormStatistics(other, Runtime(torch.device("cpu")))
+    norms = BatchNormStats(other, Distributed(torch.device("cpu")))
     for pixels in (first, torch.full_like(first, float("nan")), second):
         norms.keep()
         _, finite = learn(other, its_optimizer, pixels)
@@ -102,7 +102,7 @@ def test_average_follows_the_ramped_decay_and_ignores_bad_steps():
     """The average equals the formula over finite steps; a bad step moves nothing."""
     torch.manual_seed(0)
     model = nn.BatchNorm1d(3)
-    average = Average(model, decay=0.5)
+    average = EMA(model, decay=0.5)
     expected = model.running_mean.clone()
     for step, finite in enumerate([True, True, False, True, True]):
         model.running_mean.normal_()
@@ -122,7 +122,7 @@ def test_average_follows_the_ramped_decay_and_ignores_bad_steps():
 def test_the_average_reaches_back_a_tenth_of_its_run_or_500_steps(steps, ago):
     """Weights that grow evenly from 0 to 1 are on average those of so many steps ago."""
     model = nn.BatchNorm1d(1)
-    average = Average(model, decay=0.998)
+    average = EMA(model, decay=0.998)
     for step in range(steps):
         model.running_mean.fill_((step + 1) / steps)
         average.update(torch.tensor(True))
@@ -138,7 +138,7 @@ def test_the_average_reaches_back_a_tenth_of_its_run_or_500_steps(steps, ago):
 def test_every_epoch_ends_once(images, batch_size, epochs, every):
     """Whatever the sizes, epochs end in order, all of them, and the last step evaluates."""
     settings = TrainSettings(epochs=epochs, batch_size=batch_size, evaluate_every=every)
-    plan = make_plan(images, settings)
+    plan = make_schedule(images, settings)
     ended = [plan.ended(step) for step in range(plan.steps)]
     assert ended == sorted(ended)
     assert ended[-1] == epochs
@@ -151,14 +151,16 @@ def test_every_epoch_ends_once(images, batch_size, epochs, every):
 
 def test_published_schedule_drops_once():
     """Full rate until the drop epoch, a tenth from then on."""
-    plan = make_plan(10, TrainSettings(epochs=6, batch_size=4, drop_epoch=4))
+    plan = make_schedule(10, TrainSettings(epochs=6, batch_size=4, drop_epoch=4))
     factors = [plan.lr_factor(step) for step in range(plan.steps)]
     assert factors == [1.0] * 10 + [0.1] * 5
 
 
 def test_cosine_warms_up_and_ends_near_zero():
     """Linear up to 1 over the warm-up, then falling all the way."""
-    plan = make_plan(10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10))
+    plan = make_schedule(
+        10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10)
+    )
     factors = [plan.lr_factor(step) for step in range(plan.steps)]
     assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert factors[9:] == sorted(factors[9:], reverse=True)
@@ -167,15 +169,15 @@ def test_cosine_warms_up_and_ends_near_zero():
 
 def test_every_micro_batch_has_its_own_seed():
     """Seeds are distinct and a pure function of the recipe's seed, the step and the place in it."""
-    plan = make_plan(10, TrainSettings(seed=3))
+    plan = make_schedule(10, TrainSettings(seed=3))
     seeds = {plan.seed(step, part) for step in range(50) for part in range(4)}
     assert len(seeds) == 200
-    assert plan.seed(7, 1) == make_plan(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
+    assert plan.seed(7, 1) == make_schedule(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
 
 
 def test_by_the_clock_everything_follows_the_time():
     """Warm-up, cosine, ten evaluations and the end depend on the seconds spent, not on steps."""
-    plan = make_plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
+    plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.by_clock
     factors = [plan.lr_factor(7, spent_s) for spent_s in (0.0, 0.6, 1.2, 30.0, 59.9)]
     assert 0 < factors[0] < factors[1] < factors[2]
@@ -189,7 +191,7 @@ def test_by_the_clock_everything_follows_the_time():
 
 def test_evaluations_that_take_long_become_rare():
     """By the clock three hundredths of the time go to evaluations; the first is always due."""
-    plan = make_plan(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
+    plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.evaluates(5, 5.5, 6.5)
     assert not plan.evaluates(5, 11.5, 12.5, evaluating_s=1.0)
     assert plan.evaluates(5, 35.5, 36.5, evaluating_s=1.0)

@@ -15,14 +15,14 @@ from rich.progress import Progress
 
 from setmatch.config import Recipe
 from setmatch.data.audit.checks import Finding, findings_of, grouped, require_trainable
-from setmatch.data.audit.image_checks import SAMPLE, Picture, Twins, alike, open_pictures
-from setmatch.data.audit.recommend import PUBLISHED_QUERIES, Plan, make_plan
+from setmatch.data.audit.image_checks import SAMPLE, NearDuplicate, Picture, alike, open_pictures
+from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import Facts, facts_of, objects_of
 from setmatch.data.corrupt_files import PROBED, find_unreadable, sample
-from setmatch.data.dataset import Index
-from setmatch.data.discovery import find_parts
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.base import WHOLE
-from setmatch.data.open import names_split, open_dataset, require_split
+from setmatch.data.open import has_split, open_dataset, require_split
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 from setmatch.files import whole_file
@@ -31,17 +31,19 @@ from setmatch.structures.metadata import Preprocessing
 _SPLITS = ("train", "val", "test")
 _UNION = "trainval"  # of train and val, by the definition of VOC, so that sharing images is no leak
 _RECIPE = "plan.yaml"
-Timer = Callable[[Recipe, Index], float]  # a recipe on a training split -> seconds for a step
+Timer = Callable[
+    [Recipe, DetectionDataset], float
+]  # a recipe on a training split -> seconds for a step
 
 
-class NeedsMending(DataError):  # noqa: N818
+class UnfixableDataError(DataError):
     """A survey found what nobody but the owner of the data can mend."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
-class Survey:
+class DataAudit:
     """What is in a data set, what is wrong with it, and how to train on it.
 
     `facts` are those of every split, then those of all together where there are several. `opened`
@@ -50,12 +52,12 @@ class Survey:
     """
 
     data: Path
-    splits: Mapping[str, Index]
+    splits: Mapping[str, DetectionDataset]
     opened: Mapping[str, Sequence[Picture]]
     facts: tuple[Facts, ...]
     findings: tuple[Finding, ...]
-    twins: tuple[Twins, ...]
-    plan: Plan | None
+    near_duplicates: tuple[NearDuplicate, ...]
+    plan: TrainingPlan | None
     seconds: float
     format: str | None = None
     recipe: Path | None = None
@@ -75,7 +77,7 @@ class Survey:
     def require_sound(self) -> None:
         """Raise NeedsMending when something must be mended by hand."""
         if self.to_mend:
-            raise NeedsMending(f"{self.data}: {self.to_mend}, see above")
+            raise UnfixableDataError(f"{self.data}: {self.to_mend}, see above")
 
     @property
     def to_mend(self) -> str:
@@ -120,7 +122,7 @@ def survey(
     timer: Timer | None = None,
     has_gpu: bool | None = None,
     progress: bool = False,
-) -> Survey:
+) -> DataAudit:
     """Survey a data set: a folder or file in any format that `open_dataset` knows.
 
     Some hundred pictures of every split are opened, or all of them. `timer` measures how long a
@@ -134,7 +136,7 @@ def survey(
     findings = [*unreadable]
     if training is not None:
         has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-        plan = make_plan(training, has_gpu)
+        plan = recommend(training, has_gpu)
         findings += _untrainable(training)
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
     findings += findings_of(
@@ -142,20 +144,20 @@ def survey(
     )
     opened = _open_pictures(splits, None if all_images else SAMPLE, progress)
     findings += [finding for each in opened.values() for pic in each for finding in pic.findings]
-    twins = alike(splits, opened)
-    findings += [each.finding(splits) for each in twins]
+    near_duplicates = alike(splits, opened)
+    findings += [each.finding(splits) for each in near_duplicates]
     facts = [facts_of(split, [index], preprocessing) for split, index in splits.items()]
     if len(splits) > 1:
         facts.append(facts_of("all", list(splits.values()), preprocessing))
     if plan is not None and timer is not None and training is not None:
         plan = _timed(plan, training, opened, timer)
-    return Survey(
+    return DataAudit(
         Path(data),
         splits,
         opened,
         tuple(facts),
         tuple(findings),
-        tuple(twins),
+        tuple(near_duplicates),
         plan,
         time.monotonic() - began,
         format,
@@ -163,8 +165,11 @@ def survey(
 
 
 def _timed(
-    plan: Plan, training: Index, opened: Mapping[str, Sequence[Picture]], timer: Timer
-) -> Plan:
+    plan: TrainingPlan,
+    training: DetectionDataset,
+    opened: Mapping[str, Sequence[Picture]],
+    timer: Timer,
+) -> TrainingPlan:
     """Return the plan with its measured time, where some of its pictures can be used."""
     split = "train" if "train" in opened else next(iter(opened))
     usable = [picture.image for picture in opened[split] if picture.look]
@@ -174,15 +179,17 @@ def _timed(
     return plan.timed(timer(plan.recipe, chosen))
 
 
-def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list[Finding]]:
-    parts = find_parts(data, format)
+def _open_splits(
+    data: Path, format: str | None
+) -> tuple[dict[str, DetectionDataset], list[Finding]]:
+    parts = discover_splits(data, format)
     if data.is_file():
         return {data.stem: open_dataset(data, "train", format)}, []
-    splits: dict[str, Index] = {}
+    splits: dict[str, DetectionDataset] = {}
     found: list[Finding] = []
     others = sorted(name for name in parts if name != WHOLE and canonical(name) is None)
     for split in (*_SPLITS, *others):
-        if not names_split(data, split, format):
+        if not has_split(data, split, format):
             continue
         try:
             if split != "train" and "train" in splits:
@@ -199,7 +206,7 @@ def _open_splits(data: Path, format: str | None) -> tuple[dict[str, Index], list
     return splits, [*found, *_count_once(splits)]
 
 
-def _count_once(splits: dict[str, Index]) -> Iterator[Finding]:
+def _count_once(splits: dict[str, DetectionDataset]) -> Iterator[Finding]:
     """Leave in trainval only what neither train nor val has, and say what it shares with them."""
     union = splits.pop(_UNION, None)
     if union is None:
@@ -218,13 +225,13 @@ def _count_once(splits: dict[str, Index]) -> Iterator[Finding]:
     yield Finding("note", what, done, _UNION, value=value)
 
 
-def _training(splits: Mapping[str, Index]) -> Index | None:
+def _training(splits: Mapping[str, DetectionDataset]) -> DetectionDataset | None:
     """Return the split to train on; a data set that is one file is taken for one."""
     alone = next(iter(splits.values())) if len(splits) == 1 else None
     return splits.get("train", None if set(splits) & set(_SPLITS) else alone)
 
 
-def _untrainable(training: Index) -> list[Finding]:
+def _untrainable(training: DetectionDataset) -> list[Finding]:
     try:
         require_trainable(training)
     except DataError as error:
@@ -233,7 +240,7 @@ def _untrainable(training: Index) -> list[Finding]:
     return []
 
 
-def _to_open(index: Index, split: str, most: int | None) -> list[int]:
+def _to_open(index: DetectionDataset, split: str, most: int | None) -> list[int]:
     """Return the images to open: a sample, and whichever look as if they could not be read."""
     probed = None if canonical(split) in ("val", "test") else PROBED
     suspects = {} if most is None else find_unreadable(index, probed, masks=True)
@@ -241,7 +248,7 @@ def _to_open(index: Index, split: str, most: int | None) -> list[int]:
 
 
 def _open_pictures(
-    splits: Mapping[str, Index], most: int | None, progress: bool
+    splits: Mapping[str, DetectionDataset], most: int | None, progress: bool
 ) -> dict[str, list[Picture]]:
     chosen = {split: _to_open(index, split, most) for split, index in splits.items()}
     console = Console(stderr=True)
@@ -254,14 +261,14 @@ def _open_pictures(
         }
 
 
-def write_json(survey: Survey, path: Path) -> None:
+def write_json(survey: DataAudit, path: Path) -> None:
     """Write all facts, findings and the plan as JSON."""
     with whole_file(path) as aside:
         text = json.dumps(survey.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
 
 
-def write_recipe(survey: Survey, path: Path) -> None:
+def write_recipe(survey: DataAudit, path: Path) -> None:
     """Write the planned recipe as YAML for `setmatch train --recipe`.
 
     Raises DataError when there was nothing to plan for.

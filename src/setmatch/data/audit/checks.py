@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.data.audit.statistics import Objects, objects_of, scales
-from setmatch.data.dataset import Index, Repair
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
 
@@ -66,7 +66,7 @@ def grouped(findings: Sequence[Finding]) -> list[Group]:
 
 
 def findings_of(
-    splits: Mapping[str, Index], num_queries: int, preprocessing: Preprocessing
+    splits: Mapping[str, DetectionDataset], num_queries: int, preprocessing: Preprocessing
 ) -> list[Finding]:
     """Return what the indexes of the splits ("train", "val", ...) tell without any picture.
 
@@ -83,7 +83,7 @@ def findings_of(
     return found
 
 
-def require_trainable(training: Index) -> None:
+def require_trainable(training: DetectionDataset) -> None:
     """Refuse the only thing that no training can do anything with: no object in any image.
 
     Raises DataError that says what became of the annotations.
@@ -100,14 +100,14 @@ def require_trainable(training: Index) -> None:
     )
 
 
-def _openings(splits: Mapping[str, Index]) -> Iterator[Finding]:
+def _openings(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     for note in dict.fromkeys(note for index in splits.values() for note in index.notes):
         yield Finding("note", "how it was opened", "", value=note)
 
 
-def _repairs(splits: Mapping[str, Index]) -> Iterator[Finding]:
+def _repairs(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     sources = [index.source for index in splits.values()]
-    told: set[tuple[Path, Repair]] = set()
+    told: set[tuple[Path, AnnotationFix]] = set()
     for split, index in splits.items():
         # Splits that were divided from one file have its repairs in common.
         alone = sources.count(index.source) == 1
@@ -128,7 +128,7 @@ def _repairs(splits: Mapping[str, Index]) -> Iterator[Finding]:
             )
 
 
-def _between_splits(splits: Mapping[str, Index]) -> Iterator[Finding]:
+def _between_splits(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     if "train" in splits and "val" not in splits:
         yield Finding(
             "note",
@@ -152,17 +152,19 @@ def _between_splits(splits: Mapping[str, Index]) -> Iterator[Finding]:
         seen |= dict.fromkeys((key for key in names if key not in seen), split)
 
 
-def _contradictory(split: str, index: Index, objects: Objects) -> Iterator[Finding]:
+def _contradictory(split: str, index: DetectionDataset, objects: Objects) -> Iterator[Finding]:
     """Yield the boxes that stand exactly where one of another class does in the same image."""
     boxes = (objects.xywh_px + 0.0).view(np.int64)  # no -0.0, so that equal boxes have equal bits
     place = np.column_stack([objects.image, boxes])
-    same_class = _repeats(np.column_stack([place, index.slots[objects.row]]))
+    same_class = _repeats(np.column_stack([place, index.class_indices[objects.row]]))
     for position in np.setdiff1d(_repeats(place), same_class).tolist():
         what, done = "the same box under two classes", "both are kept; delete the wrong one"
         yield _of_object("note", what, done, split, index, objects, position)
 
 
-def _crowded(split: str, index: Index, objects: Objects, num_queries: int) -> Iterator[Finding]:
+def _crowded(
+    split: str, index: DetectionDataset, objects: Objects, num_queries: int
+) -> Iterator[Finding]:
     per_image = np.bincount(objects.image, minlength=len(index))
     for image in np.flatnonzero(per_image > num_queries).tolist():
         yield Finding(
@@ -177,7 +179,7 @@ def _crowded(split: str, index: Index, objects: Objects, num_queries: int) -> It
 
 
 def _tiny(
-    split: str, index: Index, objects: Objects, preprocessing: Preprocessing
+    split: str, index: DetectionDataset, objects: Objects, preprocessing: Preprocessing
 ) -> Iterator[Finding]:
     """Yield one finding for all objects that nearly vanish: there may be very many."""
     scale = scales(index.sizes_px, preprocessing)[objects.image]
@@ -198,7 +200,7 @@ def _tiny(
         )
 
 
-def _narrow(split: str, index: Index, preprocessing: Preprocessing) -> Iterator[Finding]:
+def _narrow(split: str, index: DetectionDataset, preprocessing: Preprocessing) -> Iterator[Finding]:
     """Yield images narrower than a cell of features: as they are seen, or before being enlarged."""
     scale = scales(index.sizes_px, preprocessing)[:, None]
     seen_px = np.maximum((index.sizes_px * scale).round().astype(int), 1)
@@ -230,13 +232,15 @@ def _narrow(split: str, index: Index, preprocessing: Preprocessing) -> Iterator[
 
 
 def _classes(
-    split: str, index: Index, objects: Objects, training: Index | None
+    split: str, index: DetectionDataset, objects: Objects, training: DetectionDataset | None
 ) -> Iterator[Finding]:
-    counts = np.bincount(index.slots[objects.row], minlength=len(index.categories)).tolist()
-    named = {index.categories.name(slot): count for slot, count in enumerate(counts)}
+    counts = np.bincount(index.class_indices[objects.row], minlength=len(index.categories)).tolist()
+    named = {index.categories.name(class_index): count for class_index, count in enumerate(counts)}
     if index is not training and training is not None:
-        taught = training.slots[objects_of(training).row]
-        known = {training.categories.name(slot) for slot in np.unique(taught).tolist()}
+        taught = training.class_indices[objects_of(training).row]
+        known = {
+            training.categories.name(class_index) for class_index in np.unique(taught).tolist()
+        }
         for name, count in named.items():
             if count and name not in known:
                 what = "class without an object to learn from"
@@ -267,7 +271,7 @@ def _of_object(
     what: str,
     done: str,
     split: str,
-    index: Index,
+    index: DetectionDataset,
     objects: Objects,
     position: int,
     value: str = "{box}",

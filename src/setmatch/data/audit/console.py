@@ -10,9 +10,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from setmatch.data.audit.audit import Survey
+from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.checks import SEVERITIES, Finding, Group, Severity, grouped
-from setmatch.data.audit.recommend import Plan
+from setmatch.data.audit.recommend import TrainingPlan
 from setmatch.data.audit.statistics import Facts, Sizes, Spread
 
 _STYLES: dict[Severity, str] = {"mend": "bold red", "repaired": "bold yellow", "note": "bold cyan"}
@@ -21,7 +21,7 @@ _CLASSES = 20
 _BAR = 24  # letters
 
 
-def shown(survey: Survey) -> RenderableType:
+def shown(survey: DataAudit) -> RenderableType:
     """Return what rich prints about a survey; its commands are not among it.
 
     Those are to be copied, and rich would break them into lines.
@@ -46,7 +46,7 @@ def place(finding: Finding) -> str:
     return ": ".join(part for part in (where, value) if part)
 
 
-def expected_time(plan: Plan) -> str:
+def expected_time(plan: TrainingPlan) -> str:
     """Say how long the plan takes, as far as that was measured."""
     if plan.hours is None:
         return "not measured; --time takes a few steps and tells"
@@ -57,7 +57,7 @@ def expected_time(plan: Plan) -> str:
     )
 
 
-def _facts(survey: Survey) -> Table:
+def _facts(survey: DataAudit) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for facts in survey.facts:
@@ -118,7 +118,7 @@ def _count(count: int | None) -> str:
     return "–" if count is None else f"{count:,}"
 
 
-def _findings(survey: Survey) -> Iterator[RenderableType]:
+def _findings(survey: DataAudit) -> Iterator[RenderableType]:
     looked = ", ".join(
         f"{len(pictures)} of {len(survey.splits[split])} in {split}"
         for split, pictures in survey.opened.items()
@@ -146,7 +146,7 @@ def _group(group: Group) -> Iterator[RenderableType]:
         yield _indented(f"[dim]… {count - _EXAMPLES:,} more[/dim]", 6)
 
 
-def _plan(plan: Plan) -> Iterator[RenderableType]:
+def _plan(plan: TrainingPlan) -> Iterator[RenderableType]:
     yield Text("Plan", style="bold")
     for reason in (*plan.reasons, f"time: {expected_time(plan)}"):
         yield _indented(escape(reason), 2, "[cyan]•[/] ")

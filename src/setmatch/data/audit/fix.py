@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from setmatch.data.audit.statistics import images_of
-from setmatch.data.dataset import Index, Repair
-from setmatch.data.discovery import look
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.discovery import find_format
 from setmatch.data.formats.coco.write import coco_tree
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
@@ -47,7 +47,7 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
     where the index found them. out/changes.json lists every change. Raises DataError for files
     that cannot be read, and where a copy would replace its original.
     """
-    found = look(data, format)
+    found = find_format(data, format)
     places = (data if data.is_dir() else data.parent, found.folder)
     if out.resolve() in [place.resolve() for place in places]:
         raise DataError(
@@ -80,7 +80,7 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
     return changes
 
 
-def _reading(repair: Repair) -> Change:
+def _reading(repair: AnnotationFix) -> Change:
     """Return what reading a file that is no COCO JSON already changed."""
     entry = "" if repair.line is None else f"line {repair.line}"
     return Change(repair.file, entry, repair.annotation, "", repair.value, repair.done)
@@ -89,7 +89,7 @@ def _reading(repair: Repair) -> Change:
 _Changed = tuple[str, Any, str, Any, Any]
 
 
-def mend(tree: Record, index: Index) -> tuple[Record, list[_Changed]]:
+def mend(tree: Record, index: DetectionDataset) -> tuple[Record, list[_Changed]]:
     """Return the tree of a COCO file without what its index repaired, and what was changed.
 
     Reading the result again leaves nothing to repair, but for boxes that only stand twice.
@@ -136,24 +136,24 @@ def _changed(
     yield result
 
 
-def _categories(index: Index) -> dict[int, Record]:
+def _categories(index: DetectionDataset) -> dict[int, Record]:
     names = zip(index.categories.ids, index.categories.names, strict=True)
     return {id_: {"id": id_, "name": name} for id_, name in names}
 
 
-def _images(index: Index) -> dict[int, Record]:
+def _images(index: DetectionDataset) -> dict[int, Record]:
     sizes = zip(index.image_ids.tolist(), index.sizes_px.tolist(), strict=True)
     return {id_: {"id": id_, "height": height, "width": width} for id_, (height, width) in sizes}
 
 
-def _rows_of(annotations: Sequence[Record], index: Index) -> list[int | None]:
+def _rows_of(annotations: Sequence[Record], index: DetectionDataset) -> list[int | None]:
     """Return the row of the index that each annotation became, None where it became none.
 
     Rows of an image are in the order of the file. The ids decide first, because entries that agree
     in everything else may differ in what no index holds.
     """
     image_ids = index.image_ids[images_of(index)].tolist()
-    category_ids = np.array(index.categories.ids)[index.slots].tolist()
+    category_ids = np.array(index.categories.ids)[index.class_indices].tolist()
     boxes = map(tuple, index.xywh_px.tolist())
     keys = list(zip(image_ids, category_ids, boxes, index.crowd.tolist(), strict=True))
     named: dict[Any, int] = {
@@ -180,7 +180,7 @@ def _key(record: Record) -> Any:
     return int(record["image_id"]), int(record["category_id"]), box, crowd
 
 
-def _annotation(record: Record, index: Index, row: int) -> Record | None:
+def _annotation(record: Record, index: DetectionDataset, row: int) -> Record | None:
     """Return the keys of an annotation that must be sound; None when its box shows nothing."""
     image = int(np.searchsorted(index.offsets, row, side="right")) - 1
     height, width = index.size_px(image)

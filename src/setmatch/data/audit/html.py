@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.audit.audit import Survey
+from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.checks import SEVERITIES, Group, grouped
 from setmatch.data.audit.console import expected_time, fact_rows, place
-from setmatch.data.audit.recommend import Plan
+from setmatch.data.audit.recommend import TrainingPlan
 from setmatch.data.audit.statistics import Histogram, objects_of
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.html.charts import bars, colour_of
 from setmatch.html.images import boxes, jpeg_uri
@@ -23,7 +23,7 @@ _LISTED = 100  # findings of a kind; the JSON has all
 _TWINS = 12
 
 
-def write_page(survey: Survey, path: Path) -> None:
+def write_page(survey: DataAudit, path: Path) -> None:
     """Write the survey as one self-contained HTML page."""
     facts = survey.facts[-1] if survey.facts else None
     names = list(facts.class_objects) if facts else []
@@ -52,13 +52,13 @@ def write_page(survey: Survey, path: Path) -> None:
     write_sheet(_TEMPLATE, parts, path)
 
 
-def _verdict(survey: Survey) -> str:
+def _verdict(survey: DataAudit) -> str:
     if survey.to_mend:
         return f'<b class="mend">{survey.to_mend}.</b>'
     return '<b class="good">Nothing must be mended by hand.</b>'
 
 
-def _numbers(survey: Survey) -> str:
+def _numbers(survey: DataAudit) -> str:
     if not survey.facts:
         return ""
     facts = survey.facts[-1]
@@ -87,7 +87,7 @@ def _group(group: Group) -> str:
     )
 
 
-def _splits(survey: Survey) -> str:
+def _splits(survey: DataAudit) -> str:
     head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
     rows = (
         f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -96,7 +96,7 @@ def _splits(survey: Survey) -> str:
     return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
 
 
-def _charts(survey: Survey) -> Iterator[str]:
+def _charts(survey: DataAudit) -> Iterator[str]:
     if not survey.facts:
         return
     facts = survey.facts[-1]
@@ -115,7 +115,7 @@ def _rounded(edge: float) -> str:
     return f"{edge:.0f}"
 
 
-def _classes(survey: Survey, colours: Mapping[str, str]) -> str:
+def _classes(survey: DataAudit, colours: Mapping[str, str]) -> str:
     if not survey.facts:
         return ""
     counts = sorted(survey.facts[-1].class_objects.items(), key=lambda item: -item[1])
@@ -136,7 +136,7 @@ def _classes(survey: Survey, colours: Mapping[str, str]) -> str:
     return f'{table}<p class="soft">{len(boxless):,} without a box: {listed}</p>'
 
 
-def _chosen(survey: Survey) -> Iterator[tuple[str, Index, int, str]]:
+def _chosen(survey: DataAudit) -> Iterator[tuple[str, DetectionDataset, int, str]]:
     """Yield the pictures to show: split, index, number, and why where there is a reason."""
     for split, index in survey.splits.items():
         readable = [picture.image for picture in survey.opened[split] if picture.look]
@@ -144,16 +144,21 @@ def _chosen(survey: Survey) -> Iterator[tuple[str, Index, int, str]]:
             yield split, index, image, why
 
 
-def _names(index: Index, image: int) -> list[str]:
-    return [index.categories.name(slot) for slot in index.target(image).classes.tolist()]
+def _names(index: DetectionDataset, image: int) -> list[str]:
+    return [
+        index.categories.name(class_index) for class_index in index.target(image).classes.tolist()
+    ]
 
 
-def _twins(survey: Survey) -> Iterator[str]:
-    if not survey.twins:
+def _twins(survey: DataAudit) -> Iterator[str]:
+    if not survey.near_duplicates:
         return
     yield "<h2>Alike in different splits</h2><div class='twins'>"
-    for twins in survey.twins[:_TWINS]:
-        sides = ((twins.other_split, twins.other), (twins.split, twins.image))
+    for near_duplicates in survey.near_duplicates[:_TWINS]:
+        sides = (
+            (near_duplicates.other_split, near_duplicates.other),
+            (near_duplicates.split, near_duplicates.image),
+        )
         for split, image in sides:
             index = survey.splits[split]
             name = html.escape(f"{split}/{index.name(image)}")
@@ -164,7 +169,7 @@ def _twins(survey: Survey) -> Iterator[str]:
     yield "</div>"
 
 
-def _telling(index: Index, readable: list[int], most: int) -> dict[int, str]:
+def _telling(index: DetectionDataset, readable: list[int], most: int) -> dict[int, str]:
     """Choose pictures that tell something, each with the reason, then some evenly spaced ones."""
     if not readable:
         return {}
@@ -186,7 +191,9 @@ def _telling(index: Index, readable: list[int], most: int) -> dict[int, str]:
     return chosen
 
 
-def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[str, str]) -> str:
+def _picture(
+    split: str, index: DetectionDataset, image: int, why: str, colours: Mapping[str, str]
+) -> str:
     target = index.target(image)
     height, width = index.size_px(image)
     centre, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
@@ -206,11 +213,11 @@ def _picture(split: str, index: Index, image: int, why: str, colours: Mapping[st
     )
 
 
-def _embedded(index: Index, image: int) -> str:
+def _embedded(index: DetectionDataset, image: int) -> str:
     return jpeg_uri(read_image(index.path(image), index.size_px(image)))
 
 
-def _plan(survey: Survey, plan: Plan) -> str:
+def _plan(survey: DataAudit, plan: TrainingPlan) -> str:
     reasons = "".join(
         f"<li>{html.escape(reason)}</li>"
         for reason in (*plan.reasons, f"time: {expected_time(plan)}")

@@ -11,9 +11,14 @@ from PIL import Image
 
 from setmatch.data.audit.checks import Finding
 from setmatch.data.audit.mask_checks import drawn_findings
-from setmatch.data.audit.near_duplicates import Look, Pair, looks_of, near_pairs
+from setmatch.data.audit.near_duplicates import (
+    ImageHash,
+    SimilarPair,
+    image_hashes,
+    near_duplicates,
+)
 from setmatch.data.corrupt_files import PROBED, UNREADABLE_AT_MOST
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
@@ -41,8 +46,8 @@ class Picture:
 
     image: int
     findings: tuple[Finding, ...]
-    look: Look | None
-    mirrored: Look | None = None  # how it looks in a mirror
+    look: ImageHash | None
+    mirrored: ImageHash | None = None  # how it looks in a mirror
 
     @property
     def needs_mending(self) -> bool:
@@ -51,7 +56,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Twins:
+class NearDuplicate:
     """Two pictures of different splits that look alike, and how many of 64 hash bits differ.
 
     `mirrored` says that the second shows the first as a mirror would.
@@ -64,7 +69,7 @@ class Twins:
     bits: int
     mirrored: bool = False
 
-    def finding(self, splits: Mapping[str, Index]) -> Finding:
+    def finding(self, splits: Mapping[str, DetectionDataset]) -> Finding:
         """Return what there is to know about them."""
         name = splits[self.other_split].name(self.other)
         return Finding(
@@ -79,7 +84,7 @@ class Twins:
 
 
 def open_pictures(
-    index: Index, images: Sequence[int], split: str, on_picture: Callable[[], object]
+    index: DetectionDataset, images: Sequence[int], split: str, on_picture: Callable[[], object]
 ) -> list[Picture]:
     """Open the named images of an index as training would, calling `on_picture` after each.
 
@@ -106,7 +111,9 @@ def _left_out(finding: Finding) -> Finding:
     return replace(finding, severity="repaired", done=with_masks + done)
 
 
-def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) -> list[Twins]:
+def alike(
+    splits: Mapping[str, DetectionDataset], opened: Mapping[str, Sequence[Picture]]
+) -> list[NearDuplicate]:
     """Return every opened picture that looks like one of an earlier split, with the closest one.
 
     Pictures in a mirror are alike too; pictures that were cropped are not found by their look.
@@ -116,15 +123,15 @@ def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) 
     for first, second in combinations(opened, 2):
         here, there = ([each for each in opened[split] if each.look] for split in (first, second))
         looks = [each.look for each in here if each.look]
-        closest: dict[int, tuple[Pair, bool]] = {}
+        closest: dict[int, tuple[SimilarPair, bool]] = {}
         for mirrored in (True, False):  # the last to come is kept: pictures as they are
             others = [each.mirrored if mirrored else each.look for each in there]
-            pairs = near_pairs(looks, [look for look in others if look])
+            pairs = near_duplicates(looks, [look for look in others if look])
             closest |= {pair.second: (pair, mirrored) for pair in reversed(pairs)}
         for position in sorted(closest):
             pair, mirrored = closest[position]
             image, other = there[position].image, here[pair.first].image
-            twins = Twins(second, image, first, other, pair.bits, mirrored)
+            twins = NearDuplicate(second, image, first, other, pair.bits, mirrored)
             paths = (
                 splits[second].path(twins.image).resolve(),
                 splits[first].path(twins.other).resolve(),
@@ -134,7 +141,7 @@ def alike(splits: Mapping[str, Index], opened: Mapping[str, Sequence[Picture]]) 
     return found
 
 
-def _open(index: Index, split: str, image: int) -> Picture:
+def _open(index: DetectionDataset, split: str, image: int) -> Picture:
     path = index.path(image)
     blank = Finding("note", "", "", split, index.name(image))
     try:
@@ -151,7 +158,7 @@ def _open(index: Index, split: str, image: int) -> Picture:
     odd = _oddities(path, size_px, index.size_px(image))
     findings = [replace(blank, what=what, done=done, value=value) for what, done, value in odd]
     findings += drawn_findings(index, split, image)
-    return Picture(image, tuple(findings), *looks_of(pixels))
+    return Picture(image, tuple(findings), *image_hashes(pixels))
 
 
 def _oddities(

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from setmatch.data.audit.checks import Finding
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.mask_decoding import read_segment_ids
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
 
-def drawn_findings(index: Index, split: str, image: int) -> Iterator[Finding]:
+def drawn_findings(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
     """Yield what is odd about the masks of image number `image`; nothing where there are none.
 
     What cannot be read becomes a finding, never an error.
@@ -29,7 +29,7 @@ def drawn_findings(index: Index, split: str, image: int) -> Iterator[Finding]:
         yield Finding("mend", what, done, split, index.name(image), value=str(error))
 
 
-def _segments(index: Index, split: str, image: int) -> Iterator[Finding]:
+def _segments(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
     assert index.panoptic is not None, "the caller has looked"
     rows = slice(index.offsets[image], index.offsets[image + 1])
     listed, areas = index.panoptic.segment_ids[rows], index.area_px[rows]
@@ -50,7 +50,7 @@ def _segments(index: Index, split: str, image: int) -> Iterator[Finding]:
             yield Finding("note", what, done, split, name, id_, value=value)
 
 
-def _outlines(index: Index, split: str, image: int) -> Iterator[Finding]:
+def _outlines(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
     rows = np.arange(index.offsets[image], index.offsets[image + 1])
     empty = ~index.masks(image, rows).any(axis=(1, 2)) & ~index.crowd[rows]
     for row in rows[empty].tolist():

@@ -17,7 +17,7 @@ _BLOCK = 2**22  # pairs compared at once
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageHash:
     """A picture's 64-bit difference hash, and the picture itself as 16 by 16 grey pixels."""
 
     bits: int
@@ -25,7 +25,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SimilarPair:
     """Two pictures, numbered as given, and how many of their 64 hash bits differ."""
 
     first: int
@@ -33,7 +33,7 @@ class Pair:
     bits: int
 
 
-def looks_of(pixels: UInt8[Tensor, "3 H W"]) -> tuple[Look, Look]:
+def image_hashes(pixels: UInt8[Tensor, "3 H W"]) -> tuple[ImageHash, ImageHash]:
     """Return how an RGB picture looks as it is, and how it looks in a mirror.
 
     Its size and compression hardly matter. A bit of the hash says whether one of 8 by 8 places is
@@ -46,14 +46,14 @@ def looks_of(pixels: UInt8[Tensor, "3 H W"]) -> tuple[Look, Look]:
     return _look(grey), _look(grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
-def _look(grey: Image.Image) -> Look:
+def _look(grey: Image.Image) -> ImageHash:
     steps = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
     bits = np.packbits(steps[:, :-1] > steps[:, 1:])
     small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BOX)
-    return Look(int.from_bytes(bits.tobytes(), "big"), small.tobytes())
+    return ImageHash(int.from_bytes(bits.tobytes(), "big"), small.tobytes())
 
 
-def near_pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
+def near_duplicates(first: Sequence[ImageHash], second: Sequence[ImageHash]) -> list[SimilarPair]:
     """Return the pairs, one picture of each list, that show nearly the same, most alike first.
 
     Compares all with all, in blocks: some hundred million pairs take seconds.
@@ -67,7 +67,7 @@ def near_pairs(first: Sequence[Look], second: Sequence[Look]) -> list[Pair]:
         levels = np.abs(greys[start + rows] - other_greys[columns]).mean(axis=1)
         keep = levels <= _MOST_LEVELS
         pairs += [
-            Pair(start + row, column, distance)
+            SimilarPair(start + row, column, distance)
             for row, column, distance in zip(
                 rows[keep].tolist(), columns[keep].tolist(), bits[keep].tolist(), strict=True
             )
@@ -101,6 +101,6 @@ def _ones(words: UInt64[np.ndarray, "N M"]) -> UInt8[np.ndarray, "N M"]:
     return ((words * all_) >> np.uint64(56)).astype(np.uint8)
 
 
-def _greys(looks: Sequence[Look]) -> NDArray[np.int16]:
+def _greys(looks: Sequence[ImageHash]) -> NDArray[np.int16]:
     grey = np.frombuffer(b"".join(look.grey for look in looks), dtype=np.uint8)
     return grey.reshape(len(looks), _GREY_SIDE**2).astype(np.int16)

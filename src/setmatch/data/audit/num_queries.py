@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from setmatch.data.audit.statistics import objects_of
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 
 NEARLY_ALL = 0.999  # of the images
 # Of so many a single one that has so many times the objects of any other decides nothing.
@@ -13,7 +13,7 @@ MANY, FAR_OUT = 20, 2
 FEWEST, MOST = 30, 900
 
 
-def usual_objects(training: Index) -> int:
+def usual_objects(training: DetectionDataset) -> int:
     """Return how many objects nearly every image has at most.
 
     All but one in a thousand, and but a single one that is far fuller than all others.
@@ -27,7 +27,7 @@ def usual_objects(training: Index) -> int:
     return usual
 
 
-def queries_for(training: Index) -> int:
+def queries_for(training: DetectionDataset) -> int:
     """Return half as many again as nearly every image has objects, in tens, from 30 to 900.
 
     So nearly every object finds its slot, and the slots that are left learn to stay silent.

@@ -10,12 +10,12 @@ from setmatch.data.audit.checks import Finding, Group, Severity, findings_of, gr
 from setmatch.data.audit.statistics import Facts, facts_of
 from setmatch.data.corrupt_files import (
     PROBED,
+    check_evaluation_corruption,
+    check_training_corruption,
     find_unreadable,
-    refuse_to_evaluate,
-    refuse_to_leave_out,
     unanswered,
 )
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.files import whole_file
 from setmatch.structures.metadata import Preprocessing
 
@@ -62,7 +62,10 @@ class DataCheck:
 
 
 def check_data(
-    training: Index, validation: Index | None, num_queries: int, preprocessing: Preprocessing
+    training: DetectionDataset,
+    validation: DetectionDataset | None,
+    num_queries: int,
+    preprocessing: Preprocessing,
 ) -> DataCheck:
     """Look for what a model with `num_queries` would suffer from; takes seconds for COCO.
 
@@ -77,7 +80,7 @@ def check_data(
 
 
 def check_files(
-    training: Index, validation: Index | None, skip: bool, masks: bool = False
+    training: DetectionDataset, validation: DetectionDataset | None, skip: bool, masks: bool = False
 ) -> list[Finding]:
     """Look for image files that cannot be read, in seconds: all to evaluate on, some to learn from.
 
@@ -85,13 +88,13 @@ def check_files(
     to go on, or without `skip` at the first: at once, and not at the first evaluation.
     """
     bad = find_unreadable(training, PROBED, masks)
-    refuse_to_leave_out(training, bad.values(), skip)
+    check_training_corruption(training, bad.values(), skip)
     findings = [left_out(problem) for problem in bad.values()]
     if validation is not None:
         bad = find_unreadable(validation, masks=masks)
-        refuse_to_evaluate(validation, bad)
+        check_evaluation_corruption(validation, bad)
         if not skip:
-            refuse_to_leave_out(validation, bad.values(), skip)
+            check_training_corruption(validation, bad.values(), skip)
         findings += [not_answered(problem) for problem in unanswered(validation, bad)]
     return findings
 

@@ -24,7 +24,7 @@ from setmatch.data.audit.image_size import (
 )
 from setmatch.data.audit.num_queries import queries_for, usual_objects
 from setmatch.data.audit.statistics import SMALL_PX
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: models are none of this layer's business.
@@ -44,7 +44,7 @@ _ALWAYS_SAID = (  # in a written plan, even where they are the defaults
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What to train, from which weights (a name for --weights), and why."""
 
     recipe: Recipe
@@ -74,7 +74,7 @@ class Plan:
         """Return how long all steps take, without evaluations; None where it was not measured."""
         return None if self.seconds_per_step is None else self.seconds_per_step * self.steps / 3600
 
-    def timed(self, seconds_per_step: float) -> "Plan":
+    def timed(self, seconds_per_step: float) -> "TrainingPlan":
         """Return the same plan with the measured time of a step."""
         return replace(self, seconds_per_step=seconds_per_step)
 
@@ -94,7 +94,7 @@ class Plan:
         return shlex.join(words if format is None else [*words, "--format", format])
 
 
-def make_plan(training: Index, has_gpu: bool) -> Plan:
+def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
     """Choose a model and its recipe for a training split, from its index alone.
 
     With a GPU published weights are fine-tuned; without one a small model learns by its own recipe.
@@ -120,7 +120,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
         "finetune" if has_gpu else _fit(SMALL, training),  # which has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
-    plan = Plan(recipe, weights, (), len(training))
+    plan = TrainingPlan(recipe, weights, (), len(training))
     few = f"; {len(training)} images are few, so expect it to learn them by heart" * (
         epochs == _EPOCHS[1]
     )
@@ -134,7 +134,7 @@ def make_plan(training: Index, has_gpu: bool) -> Plan:
     return replace(plan, reasons=tuple(reasons))
 
 
-def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
+def _fine_tuning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
     short_px = float(np.median(training.sizes_px.min(axis=1)))
     large = short_px >= 400
     seen = Preprocessing() if large else Preprocessing(480, 800)
@@ -156,7 +156,7 @@ def _fine_tuning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     return settings, preset, reasons
 
 
-def _learning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
+def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
     short_px = legible_side_px(training, _SMALL_MODEL_SIDES_PX)
     preset = _fit(SMALL, training)
     weights = load_recipe(preset).model.start or "none"
@@ -177,7 +177,7 @@ def _learning(training: Index) -> tuple[dict[str, Any], str, list[str]]:
     return settings, weights, reasons
 
 
-def _fit(preset: str, training: Index) -> str:
+def _fit(preset: str, training: DetectionDataset) -> str:
     """Return the preset, or the same with masks where the data show what every pixel is."""
     return preset if training.panoptic is None else f"{preset}_panoptic"
 

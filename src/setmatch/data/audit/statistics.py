@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
 SMALL_PX, MEDIUM_PX = 32, 96  # COCO's limits: the sides of squares of that area
@@ -127,12 +127,12 @@ class Objects:
     area_px: Float64[np.ndarray, " M"]  # by which the evaluation tells small from large
 
 
-def images_of(index: Index) -> Int64[np.ndarray, " A"]:
+def images_of(index: DetectionDataset) -> Int64[np.ndarray, " A"]:
     """Return the number of the image to which each annotation belongs."""
     return np.repeat(np.arange(len(index)), np.diff(index.offsets))
 
 
-def objects_of(index: Index) -> Objects:
+def objects_of(index: DetectionDataset) -> Objects:
     """Return the objects that `index.target` gives out: no crowds, no boxes without area."""
     image = images_of(index)
     size_px = index.sizes_px[image, ::-1].astype(np.float64)
@@ -155,7 +155,7 @@ def scales(sizes_px: NDArray[np.int32], preprocessing: Preprocessing) -> Float64
     )
 
 
-def facts_of(name: str, indexes: Sequence[Index], preprocessing: Preprocessing) -> Facts:
+def facts_of(name: str, indexes: Sequence[DetectionDataset], preprocessing: Preprocessing) -> Facts:
     """Count what is in the given indexes together, as the model would see it after resizing.
 
     Classes are counted together by name. At least one index must be given.
@@ -209,18 +209,20 @@ def facts_of(name: str, indexes: Sequence[Index], preprocessing: Preprocessing) 
 
 
 def _classes(
-    indexes: Sequence[Index], objects: Sequence[Objects]
+    indexes: Sequence[DetectionDataset], objects: Sequence[Objects]
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return how many objects each class has, and how many images show it."""
     in_objects: dict[str, int] = {}
     in_images: dict[str, int] = {}
     for index, found in zip(indexes, objects, strict=True):
         classes = len(index.categories)
-        slots = index.slots[found.row].astype(np.int64)
-        boxes = np.bincount(slots, minlength=classes)
-        shown = np.bincount(np.unique(found.image * classes + slots) % classes, minlength=classes)
-        for slot in range(classes):
-            name = index.categories.name(slot)
-            in_objects[name] = in_objects.get(name, 0) + int(boxes[slot])
-            in_images[name] = in_images.get(name, 0) + int(shown[slot])
+        class_indices = index.class_indices[found.row].astype(np.int64)
+        boxes = np.bincount(class_indices, minlength=classes)
+        shown = np.bincount(
+            np.unique(found.image * classes + class_indices) % classes, minlength=classes
+        )
+        for class_index in range(classes):
+            name = index.categories.name(class_index)
+            in_objects[name] = in_objects.get(name, 0) + int(boxes[class_index])
+            in_images[name] = in_images.get(name, 0) + int(shown[class_index])
     return in_objects, in_images

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 
 WHOLE = "all"  # the split of a data set that nothing divides
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitSource:
     """One split: how to read it, and what on disk it is made from.
 
     A change to one of `files`, to any file in `listings`, or to which files are in `folders`, can
@@ -20,12 +20,12 @@ class Part:
     format: str
     split: str
     source: Path
-    read: Callable[[], Index]
+    read: Callable[[], DetectionDataset]
     files: tuple[Path, ...] = ()
     listings: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
 
-    def named(self, split: str) -> "Part":
+    def named(self, split: str) -> "SplitSource":
         """Return the same under another split's name."""
         return replace(self, split=split)
 

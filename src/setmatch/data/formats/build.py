@@ -8,18 +8,18 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from setmatch.data.cleaning import Rows, repair
-from setmatch.data.dataset import Index, Repair
+from setmatch.data.cleaning import AnnotationTable, repair
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.missing_images import note_of
 from setmatch.data.ragged import offsets_of, pack
-from setmatch.data.segmentations import Outlines
+from setmatch.data.segmentations import Segmentations
 from setmatch.structures.metadata import Categories
 
 _PLACES = re.compile(r"[/\\:\0]|\.\.")
 
 
 @dataclass(frozen=True)
-class Photos:
+class ImageTable:
     """The images of a data set: where, with which ids, names and annotated (height, width).
 
     `absent` are the ids of images that are listed too, but have no file that can be used.
@@ -34,13 +34,13 @@ class Photos:
 
 def assemble(
     source: Path,
-    photos: Photos,
+    photos: ImageTable,
     categories: Categories,
-    rows: Rows,
-    outlines: Outlines | None,
-    repairs: Sequence[Repair],
+    rows: AnnotationTable,
+    outlines: Segmentations | None,
+    repairs: Sequence[AnnotationFix],
     label_files: list[str] | None = None,
-) -> Index:
+) -> DetectionDataset:
     """Mend the rows, group them by image, and return all as an Index.
 
     `outlines` belong to all rows that were read, by `rows.origin`. `label_files` names the file of
@@ -49,7 +49,7 @@ def assemble(
     rows, odd = repair(rows, photos.names if label_files is None else label_files, photos.sizes_px)
     rows = rows.take(np.argsort(rows.image, kind="stable"))
     names, name_offsets = pack(photos.names)
-    return Index(
+    return DetectionDataset(
         source=source,
         images=photos.root,
         categories=categories,
@@ -60,7 +60,7 @@ def assemble(
         offsets=offsets_of(np.bincount(rows.image, minlength=len(photos.names))),
         xywh_px=rows.xywh_px,
         area_px=rows.area_px,
-        slots=rows.slot.astype(np.int32),
+        class_indices=rows.class_index.astype(np.int32),
         crowd=rows.crowd,
         annotation_ids=rows.ids,
         repairs=(*repairs, *odd),
@@ -80,7 +80,7 @@ def common_folder(paths: Sequence[Path]) -> Path:
     )
 
 
-def escapes(name: str) -> bool:
+def is_path_traversal(name: str) -> bool:
     """Return whether a file name leads out of the folder that it is in."""
     if not _PLACES.search(name):
         return False
@@ -89,6 +89,6 @@ def escapes(name: str) -> bool:
     return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
 
 
-def file_wide(value: str, done: str) -> Repair:
+def file_wide(value: str, done: str) -> AnnotationFix:
     """Return a Repair of many things at once, in no image in particular."""
-    return Repair("", None, value, done)
+    return AnnotationFix("", None, value, done)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.data.dataset import Repair
+from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.build import file_wide
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
@@ -44,7 +44,7 @@ def categories_of(
     listed: Sequence[str] | None,
     found: Sequence[str],
     source: Path,
-    repairs: list[Repair],
+    repairs: list[AnnotationFix],
     first_id: int,
 ) -> Categories:
     """Return classes with ids from `first_id`: as listed, then those found besides, as noted.

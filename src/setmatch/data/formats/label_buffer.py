@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from setmatch.data.cleaning import Rows
-from setmatch.data.segmentations import Outlines, from_rings
+from setmatch.data.cleaning import AnnotationTable
+from setmatch.data.segmentations import Segmentations, from_rings
 
 
-class Labels:
+class AnnotationBuffer:
     """Columns that grow, in arrays of plain numbers rather than lists of objects."""
 
     def __init__(self) -> None:
@@ -25,14 +25,14 @@ class Labels:
     def add(
         self,
         image: int,
-        slot: int,
+        class_index: int,
         xywh_px: tuple[float, float, float, float],
         line: int,
         crowd: bool = False,
     ) -> None:
         """Add an object of image number `image`, found at `line` of its file."""
         self._images.append(image)
-        self._slots.append(slot)
+        self._slots.append(class_index)
         self._xywh.extend(xywh_px)
         self._lines.append(line)
         self.crowds.append(crowd)
@@ -44,16 +44,16 @@ class Labels:
         self._sides.append(len(points_px) // 2)
         self._rings[-1] += 1
 
-    def rows(self) -> Rows:
+    def rows(self) -> AnnotationTable:
         """Return the objects; ids count from 1, areas are those of the boxes."""
         xywh_px = np.array(self._xywh, dtype=np.float64).reshape(-1, 4)
         count = len(xywh_px)
         with np.errstate(over="ignore", invalid="ignore"):
             area_px = xywh_px[:, 2] * xywh_px[:, 3]
-        return Rows(
+        return AnnotationTable(
             ids=np.arange(1, count + 1),
             image=np.array(self._images, dtype=np.int64),
-            slot=np.array(self._slots, dtype=np.int64),
+            class_index=np.array(self._slots, dtype=np.int64),
             xywh_px=xywh_px,
             area_px=area_px,
             crowd=np.array(self.crowds, dtype=bool),
@@ -61,7 +61,7 @@ class Labels:
             origin=np.arange(count),
         )
 
-    def outlines(self) -> Outlines | None:
+    def outlines(self) -> Segmentations | None:
         """Return the polygons; None where no object has any."""
         points_px = np.array(self._points, dtype=np.float32).reshape(-1, 2)
         return from_rings(points_px, self._sides, self._rings)

@@ -57,7 +57,7 @@ def _entries(folder: Path) -> set[str]:
         return set()  # a folder that cannot be listed holds no image; its files count as missing
 
 
-def now_at(folder: Path, given: str) -> Iterator[Path]:
+def relocate_path(folder: Path, given: str) -> Iterator[Path]:
     """Yield where a path given in a file of `folder` may be today, the likeliest first.
 
     First as it is given; then inside `folder`, by fewer and fewer of its last parts: what was

@@ -6,7 +6,7 @@ was copied in part, which no training should begin with.
 
 from collections.abc import Sequence
 
-from setmatch.data.dataset import Repair
+from setmatch.data.dataset import AnnotationFix
 from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
@@ -20,7 +20,9 @@ _SAID = {
 _ONE_IN = 20
 
 
-def leave_out(place: object, absent: Sequence[Repair], images: int, repairs: list[Repair]) -> None:
+def drop_missing(
+    place: object, absent: Sequence[AnnotationFix], images: int, repairs: list[AnnotationFix]
+) -> None:
     """Note which of `images` annotated images are left out: at most one in 20, and not all.
 
     Raises DataError that counts them, names three and says what to do, where they are more.
@@ -36,11 +38,11 @@ def leave_out(place: object, absent: Sequence[Repair], images: int, repairs: lis
     repairs += absent
 
 
-def _named(repair: Repair) -> str:
+def _named(repair: AnnotationFix) -> str:
     return repair.value if repair.value == repair.file else f"{repair.value} of {repair.file}"
 
 
-def note_of(repairs: Sequence[Repair], images: int) -> tuple[str, ...]:
+def note_of(repairs: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
     """Say in a sentence how many images were left out beside the `images` that are there."""
     absent = sum(repair.done in _SAID for repair in repairs)
     if not absent:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class SplitToWrite:
     """A split and the names that its images get, in the order of the index."""
 
     name: str
-    index: Index
+    index: DetectionDataset
     files: list[str]
 
     def __iter__(self) -> Iterator[tuple[int, str, range]]:

@@ -22,7 +22,7 @@ from setmatch.data.formats.coco.write_panoptic import (
     write_panoptic_json,
     write_png,
 )
-from setmatch.data.synthetic.shapes import Sticker, cut_out, stick
+from setmatch.data.synthetic.shapes import Cutout, cut_out, stick
 from setmatch.data.synthetic.textures import CLASSES, STUFF, Canvas, clutter, ground, landscape
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.metadata import Categories
@@ -130,11 +130,11 @@ def landscape_scene(
     seen = np.unique(bare[bare >= 0])
     count = len(painted.classes)
     ids = np.where(bare < 0, painted.owner, count + np.searchsorted(seen, bare)) + 1
-    slots = [*painted.classes, *(len(CLASSES) + kind for kind in seen.tolist())]
+    class_indices = [*painted.classes, *(len(CLASSES) + kind for kind in seen.tolist())]
     segments = Segments(
         torch.from_numpy(ids.astype(np.int32)),
-        torch.tensor(slots, dtype=torch.int64),
-        torch.ones(len(slots)),
+        torch.tensor(class_indices, dtype=torch.int64),
+        torch.ones(len(class_indices)),
         LANDSCAPE,
     )
     return painted, segments
@@ -149,13 +149,13 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     drawn_px: list[int] = []
     for _ in range(int(rng.integers(1, difficulty.most_objects + 1))):
         for _ in range(_TRIES):
-            slot = int(rng.integers(len(difficulty.classes)))
-            sticker = cut_out(rng, difficulty.classes[slot], size_px, difficulty.radius)
+            class_index = int(rng.integers(len(difficulty.classes)))
+            sticker = cut_out(rng, difficulty.classes[class_index], size_px, difficulty.radius)
             area = int(sticker.covered.sum())
             if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
-                stick(rng, canvas, sticker, _hue(slot, difficulty))
+                stick(rng, canvas, sticker, _hue(class_index, difficulty))
                 owner[sticker.window][sticker.covered] = len(classes)
-                classes.append(slot)
+                classes.append(class_index)
                 drawn_px.append(area)
                 break
     noise = rng.normal(0, rng.uniform(1, 6), canvas.shape)
@@ -165,12 +165,12 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     return Scene(pixels, tuple(classes), boxes, visible, owner)
 
 
-def _hue(slot: int, difficulty: Difficulty) -> float | None:
-    return slot / len(difficulty.classes) if difficulty.coloured else None
+def _hue(class_index: int, difficulty: Difficulty) -> float | None:
+    return class_index / len(difficulty.classes) if difficulty.coloured else None
 
 
 def _leaves_others_visible(
-    owner: Int16[np.ndarray, "H W"], sticker: Sticker, drawn_px: list[int]
+    owner: Int16[np.ndarray, "H W"], sticker: Cutout, drawn_px: list[int]
 ) -> bool:
     if not drawn_px:
         return True
@@ -236,8 +236,8 @@ def _save(out: Path, split: str, number: int, painted: Scene) -> str:
 
 def _objects(painted: Scene) -> Iterator[dict[str, Any]]:
     columns = (painted.classes, painted.xywh_px, painted.visible_px)
-    for slot, box, area in zip(*columns, strict=True):
-        yield {"category_id": slot + 1, "bbox": list(box), "area": area, "iscrowd": 0}
+    for class_index, box, area in zip(*columns, strict=True):
+        yield {"category_id": class_index + 1, "bbox": list(box), "area": area, "iscrowd": 0}
 
 
 def _coco(size_px: int, records: list[_Record], difficulty: Difficulty) -> dict[str, Any]:
@@ -249,7 +249,8 @@ def _coco(size_px: int, records: list[_Record], difficulty: Difficulty) -> dict[
     return {
         "images": _listed(size_px, records),
         "categories": [
-            {"id": slot, "name": name} for slot, name in enumerate(difficulty.classes, 1)
+            {"id": class_index, "name": name}
+            for class_index, name in enumerate(difficulty.classes, 1)
         ],
         "annotations": [{"id": number} | row for number, row in enumerate(annotations, 1)],
     }

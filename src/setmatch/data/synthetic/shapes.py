@@ -13,7 +13,7 @@ _FINER = 3  # shapes are drawn this much larger and averaged, for smooth edges
 
 
 @dataclass(frozen=True)
-class Sticker:
+class Cutout:
     """A shape cut out for a place: `alpha` fills the `window` of the canvas."""
 
     window: tuple[slice, slice]
@@ -27,7 +27,7 @@ class Sticker:
         return np.asarray(self.alpha > 0.5)
 
 
-def cut_out(rng: np.random.Generator, name: str, side: int, radii: tuple[float, float]) -> Sticker:
+def cut_out(rng: np.random.Generator, name: str, side: int, radii: tuple[float, float]) -> Cutout:
     """Draw a shape of a radius between `radii` (fractions of `side`), for a place on the canvas."""
     radius = side * math.exp(rng.uniform(*np.log(radii)))
     centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
@@ -42,10 +42,10 @@ def cut_out(rng: np.random.Generator, name: str, side: int, radii: tuple[float, 
     draw = ImageDraw.Draw(image)
     for polygon, ink in zip(local, (255, 0), strict=False):
         draw.polygon(_finer(polygon), fill=ink)
-    return Sticker((slice(y0, y1), slice(x0, x1)), _averaged(image), local, radius)
+    return Cutout((slice(y0, y1), slice(x0, x1)), _averaged(image), local, radius)
 
 
-def _edge(sticker: Sticker) -> Mask:
+def _edge(sticker: Cutout) -> Mask:
     """Return the line along the inside of a shape's outlines."""
     height, width = sticker.alpha.shape
     image = Image.new("L", (width * _FINER, height * _FINER))
@@ -67,7 +67,7 @@ def _averaged(image: Image.Image) -> Mask:
 
 
 def stick(
-    rng: np.random.Generator, canvas: Canvas, sticker: Sticker, hue: float | None = None
+    rng: np.random.Generator, canvas: Canvas, sticker: Cutout, hue: float | None = None
 ) -> None:
     """Paint a shape of a hue, or of any: a shadow under it, a line around it, or neither."""
     patch = canvas[sticker.window]
@@ -82,7 +82,7 @@ def stick(
     patch += (paint - patch) * sticker.alpha[..., None]
 
 
-def _shadow(rng: np.random.Generator, sticker: Sticker) -> Mask:
+def _shadow(rng: np.random.Generator, sticker: Cutout) -> Mask:
     angle = rng.uniform(0, 2 * math.pi)
     shift = 0.16 * sticker.radius
     image = Image.fromarray((255 * sticker.alpha).astype(np.uint8))

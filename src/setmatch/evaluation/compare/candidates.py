@@ -10,7 +10,7 @@ from setmatch.models.registry import MODELS, build
 from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
 from setmatch.models.torchvision.model import BASELINES
 from setmatch.models.weights.download import COCO_SLOTS, PUBLISHED
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 RANDOM = "random:"
 UNTRAINED = "random weights: speed only"
@@ -19,7 +19,7 @@ UNFINISHED = "newest checkpoint of a run without an evaluation"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """One row to be: a model, or the file that another program has written; `note` says which."""
 
     name: str
@@ -33,9 +33,9 @@ class Contestant:
         return self.note != UNTRAINED
 
 
-def find_contestants(
+def find_candidates(
     sources: Sequence[str], categories: Categories | None, preprocessing: Preprocessing
-) -> list[Contestant]:
+) -> list[Candidate]:
     """Say what each source is, and load it.
 
     A source is a run folder, a file or folder of weights, a published name or hub repository; a
@@ -48,12 +48,12 @@ def find_contestants(
     found = []
     for source, name in zip(sources, names, strict=True):
         if Path(source).is_file() and Path(source).suffix == ".json":
-            found.append(Contestant(name, None, Path(source), SAVED))
+            found.append(Candidate(name, None, Path(source), SAVED))
         elif _is_preset(source):
             model = _untrained(source.removeprefix(RANDOM), categories, preprocessing)
-            found.append(Contestant(name, model, None, UNTRAINED))
+            found.append(Candidate(name, model, None, UNTRAINED))
         else:
-            found.append(Contestant(name, load(source), None, _note(Path(source))))
+            found.append(Candidate(name, load(source), None, _note(Path(source))))
     return found
 
 
@@ -67,7 +67,7 @@ def _is_preset(source: str) -> bool:
 def _untrained(
     preset: str, categories: Categories | None, preprocessing: Preprocessing
 ) -> Detector:
-    return build(Card(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
+    return build(ModelCard(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
 
 
 def _note(path: Path) -> str:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from setmatch.data.corrupt_files import find_unreadable
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset
-from setmatch.data.transforms import prepare
+from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError
-from setmatch.evaluation.compare.candidates import Contestant, find_contestants
+from setmatch.evaluation.compare.candidates import Candidate, find_candidates
 from setmatch.evaluation.compare.profiling import Cost, costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.evaluate_results import read_detections
@@ -156,7 +156,7 @@ class Comparison:
 
 def compare(
     sources: Sequence[str],
-    data: str | Path | Index | None = None,
+    data: str | Path | DetectionDataset | None = None,
     *,
     split: str = "val",
     format: str | None = None,
@@ -169,7 +169,7 @@ def compare(
 ) -> Comparison:
     """Compare models and detections files by cost and, on a split of `data`, by precision.
 
-    `sources` are what `find_contestants` takes. Models with random weights see pictures with a
+    `sources` are what `find_candidates` takes. Models with random weights see pictures with a
     short side of `short_side_px`, the others as their cards say. Without data nothing but cost is
     measured, on noise of the size of the paper's example. Of several contestants with many classes
     each is measured on the classes it shares with the data by name.
@@ -180,52 +180,56 @@ def compare(
         raise ConfigError("nothing to compare: name at least one run, model or detections file")
     if rounds < 1 or batch_size < 1:
         raise ConfigError(f"rounds = {rounds}, batch_size = {batch_size}: at least 1 of each")
-    index = data if isinstance(data, Index) or data is None else open_dataset(data, split, format)
+    index = (
+        data
+        if isinstance(data, DetectionDataset) or data is None
+        else open_dataset(data, split, format)
+    )
     side = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
     categories = None if index is None else index.categories
-    contestants = find_contestants(sources, categories, side)
-    if index is None and any(each.detections for each in contestants):
+    candidates = find_candidates(sources, categories, side)
+    if index is None and any(each.detections for each in candidates):
         raise ConfigError(
             "a detections file says nothing without the data that it is about: --data"
         )
     # Precision first, so that a file or model that does not fit is refused before all the timing.
     precisions = [
         None if index is None else _precision(each, index, workers, device, progress)
-        for each in contestants
+        for each in candidates
     ]
-    measured = iter(_costs(contestants, index, batch_size, rounds, device))
+    measured = iter(_costs(candidates, index, batch_size, rounds, device))
     rows = tuple(
         Row(each.name, each.note, next(measured) if each.model else None, precision)
-        for each, precision in zip(contestants, precisions, strict=True)
+        for each, precision in zip(candidates, precisions, strict=True)
     )
     return Comparison(rows, _measured_on(index), _timed_on(index, device), batch_size)
 
 
 def _precision(
-    contestant: Contestant,
-    index: Index,
+    candidate: Candidate,
+    index: DetectionDataset,
     workers: Workers,
     device: torch.device | str,
     progress: bool,
 ) -> AveragePrecision | None:
-    if contestant.detections is not None:
-        results = read_detections(contestant.detections, index)
+    if candidate.detections is not None:
+        results = read_detections(candidate.detections, index)
         crowded = int(np.diff(index.offsets).max(initial=0))
         return average_precision(index, results, max(COCO_LIMIT, crowded))
-    assert contestant.model is not None, "a contestant is a model or a file"
-    if not contestant.trained:
+    assert candidate.model is not None, "a contestant is a model or a file"
+    if not candidate.trained:
         return None
-    return evaluate(contestant.model.to(device), index, workers=workers, progress=progress)
+    return evaluate(candidate.model.to(device), index, workers=workers, progress=progress)
 
 
 def _costs(
-    contestants: Sequence[Contestant],
-    index: Index | None,
+    candidates: Sequence[Candidate],
+    index: DetectionDataset | None,
     batch_size: int,
     rounds: int,
     device: torch.device | str,
 ) -> list[Cost]:
-    models = [each.model.to(device).eval() for each in contestants if each.model is not None]
+    models = [each.model.to(device).eval() for each in candidates if each.model is not None]
     if not models:
         return []
     pictures = [_pictures(index, model.card.preprocessing, device) for model in models]
@@ -233,30 +237,30 @@ def _costs(
 
 
 def _pictures(
-    index: Index | None, preprocessing: Preprocessing, device: torch.device | str
+    index: DetectionDataset | None, preprocessing: Preprocessing, device: torch.device | str
 ) -> list[Batch]:
     """Return some pictures of a data set, evenly spaced, each a batch of its own."""
     if index is None:
         noise = torch.randint(256, (3, *NOISE_PX), dtype=torch.uint8)
-        return [Batch.from_images([prepare(noise, preprocessing)]).to(device)]
+        return [Batch.from_images([preprocess(noise, preprocessing)]).to(device)]
     readable = np.delete(np.arange(len(index)), list(find_unreadable(index)))
     chosen = np.linspace(0, len(readable) - 1, num=min(PICTURES, len(readable))).round().astype(int)
     return [
         Batch.from_images(
-            [prepare(read_image(index.path(image), index.size_px(image)), preprocessing)]
+            [preprocess(read_image(index.path(image), index.size_px(image)), preprocessing)]
         ).to(device)
         for image in readable[chosen].tolist()
     ]
 
 
-def _measured_on(index: Index | None) -> str:
+def _measured_on(index: DetectionDataset | None) -> str:
     if index is None:
         return ""
     boxes = int((~index.crowd).sum())
     return f"{len(index)} images with {boxes} boxes of {index.source.name}"
 
 
-def _timed_on(index: Index | None, device: torch.device | str) -> str:
+def _timed_on(index: DetectionDataset | None, device: torch.device | str) -> str:
     pictures = "noise" if index is None else f"{min(PICTURES, len(index))} of the pictures"
     if torch.device(device).type == "cuda":
         return f"{pictures}, {torch.cuda.get_device_name(device)}"
@@ -275,10 +279,10 @@ def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
         return ("–",) * 6
     return (
         f"{cost.parameters / 1e6:.1f}M",
-        f"{cost.gflops:.3g}" if cost.gflops < 100 else f"{cost.gflops:.0f}",
+        f"{cost.gmacs:.3g}" if cost.gmacs < 100 else f"{cost.gmacs:.0f}",
         f"{1000 * cost.latency_s:.3g} ms" if cost.latency_s < 1 else f"{cost.latency_s:.2f} s",
         f"{cost.images_per_s:.3g}",
-        f"{cost.times_as_fast:.2f}×" if cost.times_as_fast >= 0.1 else f"{cost.times_as_fast:.2g}×",
+        f"{cost.speedup:.2f}×" if cost.speedup >= 0.1 else f"{cost.speedup:.2g}×",
         f"{cost.peak_bytes / 1e6:.0f} MB",
     )
 

@@ -8,7 +8,7 @@ from setmatch.evaluation.compare.compare import MASKS, PRECISIONS, Comparison, R
 from setmatch.html.charts import (
     Axis,
     Curve,
-    FactorAxis,
+    LogAxis,
     colour_of,
     curves,
     round_factors,
@@ -67,7 +67,7 @@ def _chart(comparison: Comparison) -> str:
         Curve(name, (), colour_of(number), marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")])
         for number, (name, ms, ap) in enumerate(points)
     ]
-    x = FactorAxis("latency, ms a picture", round_factors(min(latencies), max(latencies)))
+    x = LogAxis("latency, ms a picture", round_factors(min(latencies), max(latencies)))
     y = Axis("AP", round_ticks(min(precisions), max(precisions)))
     drawn = curves(dots, "AP against latency; what is further to the left is faster", x, y)
     return f'<h2>Precision against time</h2><div class="charts">{drawn}</div>'

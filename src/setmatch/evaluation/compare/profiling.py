@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from setmatch.inference.engines.eager import ask
+from setmatch.inference.engines.eager import infer
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
@@ -27,18 +27,18 @@ CORNERS = 4  # of a cell, which bilinear sampling mixes
 class Cost:
     """What it takes to answer: one picture for all but `images_per_s`, which is in batches.
 
-    `gflops` are 10⁹ multiply-adds of convolutions, matrix products, attention and sampling, a mean
+    `gmacs` are 10⁹ multiply-adds of convolutions, matrix products, attention and sampling, a mean
     over the pictures; elementwise arithmetic, norms and the suppression of doubles are not counted.
-    `times_as_fast` is the first contestant's latency over this one's, the median over rounds.
+    `speedup` is the first contestant's latency over this one's, the median over rounds.
     `peak_bytes` holds the weights and what was alive at once; on a CPU without the scratch space
     that kernels take for themselves.
     """
 
     parameters: int
-    gflops: float
+    gmacs: float
     latency_s: float
     images_per_s: float
-    times_as_fast: float
+    speedup: float
     peak_bytes: int
 
 
@@ -58,12 +58,12 @@ def costs(
         [partial(_answer, model, _repeated(batch, batch_size)) for batch in batches]
         for model, batches in zip(models, pictures, strict=True)
     ]
-    alone_s = side_by_side(single, rounds)
-    batch_s = side_by_side(together, rounds) if batch_size > 1 else alone_s
+    alone_s = time_interleaved(single, rounds)
+    batch_s = time_interleaved(together, rounds) if batch_size > 1 else alone_s
     return [
         Cost(
             sum(parameter.numel() for parameter in model.parameters()),
-            statistics.mean(multiply_adds(model, batch) for batch in batches) / 1e9,
+            statistics.mean(count_macs(model, batch) for batch in batches) / 1e9,
             statistics.median(alone),
             batch_size / statistics.median(many),
             statistics.median(a / b for a, b in zip(alone_s[0], alone, strict=True)),
@@ -73,13 +73,13 @@ def costs(
     ]
 
 
-def side_by_side(
-    contestants: Sequence[Sequence[Callable[[], object]]], rounds: int
+def time_interleaved(
+    candidates: Sequence[Sequence[Callable[[], object]]], rounds: int
 ) -> list[list[float]]:
     """Return the seconds of each contestant in each round, where it does one of its tasks."""
-    seconds: list[list[float]] = [[] for _ in contestants]
+    seconds: list[list[float]] = [[] for _ in candidates]
     for number in range(WARM_UP + rounds):
-        for tasks, taken in zip(contestants, seconds, strict=True):
+        for tasks, taken in zip(candidates, seconds, strict=True):
             began = time.perf_counter()
             tasks[number % len(tasks)]()
             if number >= WARM_UP:
@@ -87,7 +87,7 @@ def side_by_side(
     return seconds
 
 
-def multiply_adds(model: Detector, batch: Batch) -> float:
+def count_macs(model: Detector, batch: Batch) -> float:
     """Return the multiply-adds of one answer, as the paper counts: one is two operations."""
     counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
     with _untrained(model), counter:
@@ -165,7 +165,7 @@ def _untrained(model: Detector) -> Iterator[None]:
 def _answer(model: Detector, batch: Batch) -> None:
     size_px = (batch.pixels.shape[-2], batch.pixels.shape[-1])
     with torch.inference_mode():
-        ask(model, batch, [size_px] * len(batch.pixels))
+        infer(model, batch, [size_px] * len(batch.pixels))
     if batch.pixels.device.type == "cuda":
         torch.cuda.synchronize()
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
@@ -26,7 +26,7 @@ class Results:
     """
 
     image_ids: Int64[np.ndarray, " D"]
-    slots: Int64[np.ndarray, " D"]
+    class_indices: Int64[np.ndarray, " D"]
     xywh_px: Float64[np.ndarray, "D 4"]
     scores: Float64[np.ndarray, " D"]
     runs: tuple[Mapping[str, Any], ...] | None = None
@@ -39,22 +39,24 @@ class Results:
         cls,
         found: Sequence[Detections],
         image_ids: Sequence[int],
-        slot_of: Int64[np.ndarray, " C"],
+        class_index_of: Int64[np.ndarray, " C"],
     ) -> "Results":
         """Gather the detections of some images.
 
-        `slot_of` holds, for every class slot of the model, the slot of the data set, or -1 for a
-        class that the data set does not know: its detections are left out.
+        `class_index_of` holds, for every class slot of the model, the slot of the data set, or -1
+        for a class that the data set does not know: its detections are left out.
         """
         assert len(found) == len(image_ids), "one id for the detections of every image"
         counts = [len(each) for each in found]
-        slots = slot_of[_stacked([each.classes.numpy() for each in found]).astype(np.int64)]
+        class_indices = class_index_of[
+            _stacked([each.classes.numpy() for each in found]).astype(np.int64)
+        ]
         xyxy = _stacked([each.xyxy_px.numpy() for each in found]).reshape(-1, 4).astype(np.float64)
-        known = slots >= 0
+        known = class_indices >= 0
         runs = [run for each in found if each.masks is not None for run in each.masks.to_coco()]
         return cls(
             np.repeat(np.array(image_ids, dtype=np.int64), counts)[known],
-            slots[known],
+            class_indices[known],
             np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)[known],
             _stacked([each.scores.numpy() for each in found]).astype(np.float64)[known],
             tuple(runs[row] for row in np.flatnonzero(known)) if runs else None,
@@ -68,7 +70,7 @@ class Results:
         runs = [run for part in parts for run in part.runs or ()]
         return cls(
             image_ids[order],
-            _stacked([part.slots for part in parts]).astype(np.int64)[order],
+            _stacked([part.class_indices for part in parts]).astype(np.int64)[order],
             _stacked([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
             _stacked([part.scores for part in parts]).astype(np.float64)[order],
             tuple(runs[row] for row in order) if runs else None,
@@ -79,7 +81,7 @@ class Results:
         runs = self.runs
         return Results(
             self.image_ids[chosen],
-            self.slots[chosen],
+            self.class_indices[chosen],
             self.xywh_px[chosen],
             self.scores[chosen],
             None if runs is None else tuple(runs[row] for row in np.flatnonzero(chosen)),
@@ -87,7 +89,7 @@ class Results:
 
     def to_coco(self, categories: Categories) -> list[dict[str, Any]]:
         """Return COCO results; all digits are kept, so that others compute the same numbers."""
-        ids = np.array(categories.ids, dtype=np.int64)[self.slots].tolist()
+        ids = np.array(categories.ids, dtype=np.int64)[self.class_indices].tolist()
         columns = (self.image_ids.tolist(), ids, self.xywh_px.tolist(), self.scores.tolist())
         rows = [
             {"image_id": image, "category_id": category, "bbox": box, "score": score}
@@ -135,7 +137,7 @@ class AveragePrecision:
 
 
 def average_precision(
-    index: Index, results: Results, max_detections: int = 100, masks: bool = False
+    index: DetectionDataset, results: Results, max_detections: int = 100, masks: bool = False
 ) -> AveragePrecision:
     """Compare results with all images and boxes of `index`, as pycocotools would.
 
@@ -155,7 +157,7 @@ def average_precision(
     precision: NDArray[np.float64] = counted["precision"]  # IoU, recall, class, area, limit
     recall: NDArray[np.float64] = counted["recall"]  # IoU, class, area, limit
     at = limits.index(max_detections)
-    boxes = np.bincount(index.slots[~index.crowd], minlength=len(index.categories))
+    boxes = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
     return AveragePrecision(
         AP=mean(precision[..., AREAS["all"], at]),
         AP50=mean(precision[0, ..., AREAS["all"], at]),
@@ -170,18 +172,18 @@ def average_precision(
         ARm=mean(recall[..., AREAS["m"], at]),
         ARl=mean(recall[..., AREAS["l"], at]),
         per_class={
-            index.categories.name(slot): ClassPrecision(
-                AP=mean(precision[:, :, slot, AREAS["all"], at]),
-                AP50=mean(precision[0, :, slot, AREAS["all"], at]),
-                boxes=int(boxes[slot]),
+            index.categories.name(class_index): ClassPrecision(
+                AP=mean(precision[:, :, class_index, AREAS["all"], at]),
+                AP50=mean(precision[0, :, class_index, AREAS["all"], at]),
+                boxes=int(boxes[class_index]),
             )
-            for slot in range(len(index.categories))
+            for class_index in range(len(index.categories))
         },
     )
 
 
 def run_protocol(
-    index: Index, results: Results, limits: list[int], masks: bool = False
+    index: DetectionDataset, results: Results, limits: list[int], masks: bool = False
 ) -> hotcoco.COCOeval:
     """Count matches at every IoU, recall, class and area, for each limit of detections, ascending.
 
@@ -194,11 +196,14 @@ def run_protocol(
     order = index.image_ids.argsort()
     truth = hotcoco.COCO.from_arrays(
         [{"id": rank} for rank in range(1, len(index) + 1)],
-        [{"id": slot + 1, "name": str(slot)} for slot in range(len(index.categories))],
+        [
+            {"id": class_index + 1, "name": str(class_index)}
+            for class_index in range(len(index.categories))
+        ],
         np.repeat(order.argsort() + 1, np.diff(index.offsets)),
-        index.slots.astype(np.int64) + 1,
+        index.class_indices.astype(np.int64) + 1,
         index.xywh_px,
-        ids=np.arange(1, len(index.slots) + 1),
+        ids=np.arange(1, len(index.class_indices) + 1),
         area=index.area_px,
         iscrowd=index.crowd,
         segmentation=drawn,
@@ -208,7 +213,7 @@ def run_protocol(
             _ranks(results.image_ids, index.image_ids[order]) + 1,
             results.xywh_px,
             results.scores,
-            results.slots + 1,
+            results.class_indices + 1,
         ]
     )
     _check(table, len(index.categories), index)
@@ -221,7 +226,7 @@ def run_protocol(
     return evaluation
 
 
-def _mask_runs(index: Index, answered: Set[int]) -> list[Any]:
+def _mask_runs(index: DetectionDataset, answered: Set[int]) -> list[Any]:
     """Return the run lengths of all annotations; of images without an answer, those of nothing.
 
     There every object is missed, wherever its pixels are, and the image or its PNG may be damaged.
@@ -250,9 +255,9 @@ def _ranks(
     return ranks
 
 
-def _check(table: Float64[np.ndarray, "D 7"], classes: int, index: Index) -> None:
-    slots = table[:, 6]
-    if ((slots < 1) | (slots > classes)).any():
+def _check(table: Float64[np.ndarray, "D 7"], classes: int, index: DetectionDataset) -> None:
+    class_indices = table[:, 6]
+    if ((class_indices < 1) | (class_indices > classes)).any():
         raise DataError(f"{index.source}: detections of a class that its categories do not have")
     finite = np.isfinite(table).all(axis=1)
     if not finite.all():

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from setmatch.evaluation.metrics.average_precision import AREAS, mean, run_protocol
 from setmatch.evaluation.metrics.best_threshold import Threshold, f1_at
 from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU
-from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, Judged
+from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, MatchedDetections
 from setmatch.evaluation.metrics.per_layer import LayerPrecision
-from setmatch.evaluation.report.worst_images import Mistakes, worst_images
+from setmatch.evaluation.report.worst_images import WorstImage, worst_images
 
 SCORES = tuple(step / 50 for step in range(51))  # where F1 is told
 BINS = 10
@@ -101,51 +101,55 @@ class Diagnosis:
     errors: Mapping[str, ErrorKind]
     calibration: Calibration
     layers: tuple[LayerPrecision, ...]
-    worst: tuple[Mistakes, ...]
+    worst: tuple[WorstImage, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values; -1 means nothing to find, null no threshold."""
         return asdict(self)
 
 
-def diagnose(judged: Judged, layers: tuple[LayerPrecision, ...] = ()) -> Diagnosis:
+def diagnose(
+    matched_detections: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()
+) -> Diagnosis:
     """Say all there is to say about judged detections."""
-    above = judged.results.only(judged.shown)
-    protocol = run_protocol(judged.index, above, [judged.max_detections])
+    above = matched_detections.results.only(matched_detections.shown)
+    protocol = run_protocol(matched_detections.index, above, [matched_detections.max_detections])
     matrix: NDArray[np.uint64] = protocol.confusion_matrix(iou_thr=RIGHT_IOU)["matrix"]
-    counted = judged.protocol.eval
+    counted = matched_detections.protocol.eval
     assert counted is not None, "the protocol has been run"
     precision: NDArray[np.float64] = counted["precision"][..., 0]  # IoU, recall, class, area
     recall: NDArray[np.float64] = counted["recall"][..., 0]  # IoU, class, area
     return Diagnosis(
-        objects=int((~judged.index.crowd).sum()),
-        found=int((judged.shown & judged.right).sum()),
-        false_alarms=int((judged.shown & ~judged.right).sum()),
-        classes=tuple(_classes(judged, precision)),
-        sizes=_sizes(judged, precision, recall),
+        objects=int((~matched_detections.index.crowd).sum()),
+        found=int((matched_detections.shown & matched_detections.right).sum()),
+        false_alarms=int((matched_detections.shown & ~matched_detections.right).sum()),
+        classes=tuple(_classes(matched_detections, precision)),
+        sizes=_sizes(matched_detections, precision, recall),
         precision={
             f"{iou:g}": _curve(precision[number, :, :, AREAS["all"]])
             for number, iou in enumerate(np.arange(50, 100, 5) / 100)
         },
         confusion=tuple(tuple(row) for row in matrix.astype(int).tolist()),
-        errors=_errors(judged, protocol.tide_errors(RIGHT_IOU, NEAR_IOU)["counts"]),
-        calibration=_calibration(judged),
+        errors=_errors(matched_detections, protocol.tide_errors(RIGHT_IOU, NEAR_IOU)["counts"]),
+        calibration=_calibration(matched_detections),
         layers=layers,
-        worst=worst_images(judged, _WORST),
+        worst=worst_images(matched_detections, _WORST),
     )
 
 
-def _classes(judged: Judged, precision: NDArray[np.float64]) -> list[ClassDiagnosis]:
-    index, results = judged.index, judged.results
-    boxes = np.bincount(index.slots[~index.crowd], minlength=len(index.categories))
+def _classes(
+    matched_detections: MatchedDetections, precision: NDArray[np.float64]
+) -> list[ClassDiagnosis]:
+    index, results = matched_detections.index, matched_detections.results
+    boxes = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
     found = []
-    for slot, threshold in enumerate(judged.thresholds):
-        mine = judged.counted & (results.slots == slot)
-        of_class = precision[:, :, slot]
+    for class_index, threshold in enumerate(matched_detections.thresholds):
+        mine = matched_detections.counted & (results.class_indices == class_index)
+        of_class = precision[:, :, class_index]
         found.append(
             ClassDiagnosis(
-                name=index.categories.name(slot),
-                boxes=int(boxes[slot]),
+                name=index.categories.name(class_index),
+                boxes=int(boxes[class_index]),
                 AP=mean(of_class[..., AREAS["all"]]),
                 AP50=mean(of_class[0, :, AREAS["all"]]),
                 AP75=mean(of_class[5, :, AREAS["all"]]),
@@ -157,7 +161,12 @@ def _classes(judged: Judged, precision: NDArray[np.float64]) -> list[ClassDiagno
                     iou: _curve(of_class[number][:, [AREAS["all"]]])
                     for iou, number in _SHOWN_IOUS.items()
                 },
-                f1=f1_at(SCORES, results.scores[mine], judged.right[mine], int(boxes[slot])),
+                f1=f1_at(
+                    SCORES,
+                    results.scores[mine],
+                    matched_detections.right[mine],
+                    int(boxes[class_index]),
+                ),
             )
         )
     return found
@@ -170,9 +179,11 @@ def _curve(precision: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def _sizes(
-    judged: Judged, precision: NDArray[np.float64], recall: NDArray[np.float64]
+    matched_detections: MatchedDetections,
+    precision: NDArray[np.float64],
+    recall: NDArray[np.float64],
 ) -> dict[str, SizePrecision]:
-    area_px = judged.index.area_px[~judged.index.crowd]
+    area_px = matched_detections.index.area_px[~matched_detections.index.crowd]
     return {
         size: SizePrecision(
             AP=mean(precision[..., AREAS[short]]),
@@ -183,16 +194,18 @@ def _sizes(
     }
 
 
-def _errors(judged: Judged, shown: Mapping[str, int]) -> dict[str, ErrorKind]:
-    told = judged.protocol.tide_errors(RIGHT_IOU, NEAR_IOU)
+def _errors(
+    matched_detections: MatchedDetections, shown: Mapping[str, int]
+) -> dict[str, ErrorKind]:
+    told = matched_detections.protocol.tide_errors(RIGHT_IOU, NEAR_IOU)
     return {
         kind: ErrorKind(told["delta_ap"][name], told["counts"][name], shown[name])
         for kind, name in KINDS.items()
     }
 
 
-def _calibration(judged: Judged) -> Calibration:
-    told = judged.protocol.calibration(n_bins=BINS, iou_threshold=RIGHT_IOU)
+def _calibration(matched_detections: MatchedDetections) -> Calibration:
+    told = matched_detections.protocol.calibration(n_bins=BINS, iou_threshold=RIGHT_IOU)
     bins = tuple(
         ScoreBin(
             each["bin_lower"],

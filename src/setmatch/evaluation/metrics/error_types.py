@@ -22,9 +22,9 @@ KINDS = {  # of ours: hotcoco's name
 NEAR_IOU = 0.1  # with less overlap than this a detection is about nothing
 
 
-def kinds_of(
+def classify_errors(
     xywh_px: Float64[np.ndarray, "D 4"],
-    slots: Int64[np.ndarray, " D"],
+    class_indices: Int64[np.ndarray, " D"],
     truth_xywh_px: Float64[np.ndarray, "T 4"],
     truth_slots: Int64[np.ndarray, " T"],
     right_iou: float = 0.5,
@@ -36,7 +36,7 @@ def kinds_of(
     with anything: background. The rest: both class and place are wrong.
     """
     overlap = intersection_over_union(_corners(xywh_px)[:, None], _corners(truth_xywh_px)).numpy()
-    same = slots[:, None] == truth_slots
+    same = class_indices[:, None] == truth_slots
     best_same = np.where(same, overlap, 0).max(axis=1, initial=0)
     best_other = np.where(same, 0, overlap).max(axis=1, initial=0)
     chosen = np.select(

@@ -7,7 +7,7 @@ import hotcoco
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results, run_protocol
 from setmatch.evaluation.metrics.best_threshold import Threshold, best_threshold
 
@@ -15,7 +15,7 @@ RIGHT_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class MatchedDetections:
     """Detections of a data set, each judged at IoU 0.5; D detections, C classes.
 
     `counted` are those that the protocol counts: within the limit, and not on a crowd. `truth` is
@@ -23,7 +23,7 @@ class Judged:
     their class' best threshold.
     """
 
-    index: Index
+    index: DetectionDataset
     results: Results
     max_detections: int
     protocol: hotcoco.COCOeval
@@ -38,7 +38,9 @@ class Judged:
         return self.truth >= 0
 
 
-def judge(index: Index, results: Results, max_detections: int) -> Judged:
+def match_detections(
+    index: DetectionDataset, results: Results, max_detections: int
+) -> MatchedDetections:
     """Match every detection as COCO does at IoU 0.5, and choose each class' best threshold.
 
     Raises DataError as `average_precision` does.
@@ -50,14 +52,16 @@ def judge(index: Index, results: Results, max_detections: int) -> Judged:
     truth = np.full(len(results), -1, dtype=np.int64)
     found = told["dt_match"]
     truth[_rows(found)] = np.fromiter(found.values(), np.int64, len(found)) - 1
-    objects = np.bincount(index.slots[~index.crowd], minlength=len(index.categories))
+    objects = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
     thresholds = tuple(
-        best_threshold(results.scores[of_class], truth[of_class] >= 0, int(objects[slot]))
-        for slot, of_class in enumerate(_by_class(results, counted, len(index.categories)))
+        best_threshold(results.scores[of_class], truth[of_class] >= 0, int(objects[class_index]))
+        for class_index, of_class in enumerate(_by_class(results, counted, len(index.categories)))
     )
     least = np.array([np.inf if each is None else each.score for each in thresholds])
-    shown = counted & (results.scores >= least[results.slots])
-    return Judged(index, results, max_detections, protocol, counted, truth, thresholds, shown)
+    shown = counted & (results.scores >= least[results.class_indices])
+    return MatchedDetections(
+        index, results, max_detections, protocol, counted, truth, thresholds, shown
+    )
 
 
 def _rows(by_id: dict[int, object]) -> Int64[np.ndarray, " R"]:
@@ -70,6 +74,6 @@ def _by_class(
 ) -> Sequence[Int64[np.ndarray, " _"]]:
     """Return the rows of every class' detections that count."""
     rows = np.flatnonzero(counted)
-    order = results.slots[rows].argsort(kind="stable")
-    ends = np.bincount(results.slots[rows], minlength=classes).cumsum()
+    order = results.class_indices[rows].argsort(kind="stable")
+    ends = np.bincount(results.class_indices[rows], minlength=classes).cumsum()
     return np.split(rows[order], ends[:-1])

@@ -6,33 +6,33 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.mask_decoding import run_starts
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class PQStat:
     """What was matched and missed, by class slot of the data set; tallies add up over images."""
 
     overlap: Float64[np.ndarray, " C"]  # IoU of the matched segments, summed
-    matched: Int64[np.ndarray, " C"]
-    missed: Int64[np.ndarray, " C"]
-    invented: Int64[np.ndarray, " C"]
+    tp: Int64[np.ndarray, " C"]
+    fn: Int64[np.ndarray, " C"]
+    fp: Int64[np.ndarray, " C"]
 
     @classmethod
-    def nothing(cls, classes: int) -> "Tally":
+    def nothing(cls, classes: int) -> "PQStat":
         """Return the tally of no image."""
         zeros = np.zeros(classes, dtype=np.int64)
         return cls(np.zeros(classes), zeros, zeros, zeros)
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "PQStat") -> "PQStat":
+        return PQStat(
             self.overlap + other.overlap,
-            self.matched + other.matched,
-            self.missed + other.missed,
-            self.invented + other.invented,
+            self.tp + other.tp,
+            self.fn + other.fn,
+            self.fp + other.fp,
         )
 
 
@@ -53,9 +53,9 @@ class ClassQuality:
     PQ: float
     SQ: float
     RQ: float
-    matched: int
-    missed: int
-    invented: int
+    tp: int
+    fn: int
+    fp: int
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,17 @@ class PanopticQuality:
     per_class: Mapping[str, ClassQuality]
 
 
-def tally(
+def pq_stat(
     truth: Segments,
     crowd: Bool[np.ndarray, " G"],
     found: Segments,
-    slot_of: Int64[np.ndarray, " C"],
-) -> Tally:
+    class_index_of: Int64[np.ndarray, " C"],
+) -> PQStat:
     """Compare what was found in one image with what is there.
 
     `crowd` says which segments of `truth` are crowds: they match nothing and are missed by nobody.
-    `slot_of` holds, for every class slot of the model, the slot of the data set, or -1 for a class
+    `class_index_of` holds, for every class slot of the model, the slot of the data set, or -1 for
+    a class
     that the data set does not know: what was found of it counts as nothing. Two segments match when
     they agree in class and their IoU, in which void counts for nobody, is above a half; what lies
     mostly on void or on a crowd of its class is not invented (arXiv 1801.00868, section 4, and
@@ -85,7 +86,7 @@ def tally(
     """
     classes = len(truth.categories)
     truths = truth.classes.numpy()
-    founds = slot_of[found.classes.numpy()] if len(found) else np.zeros(0, dtype=np.int64)
+    founds = class_index_of[found.classes.numpy()] if len(found) else np.zeros(0, dtype=np.int64)
     shared = _shared(truth, found)
     area, found_area = shared.sum(axis=1), shared.sum(axis=0)
     on_void = shared[0]
@@ -93,23 +94,23 @@ def tally(
     iou = shared[1:, 1:] / np.maximum(union, 1)
     pair = (iou > 0.5) & (truths[:, None] == founds) & ~crowd[:, None]
     row, column = pair.nonzero()
-    missed = ~crowd & ~pair.any(axis=1)
+    fn = ~crowd & ~pair.any(axis=1)
     excused = on_void[1:] + _on_crowd(shared[1:, 1:], truths, founds, crowd, classes)
-    invented = ~pair.any(axis=0) & (founds >= 0) & (2 * excused <= found_area[1:])
-    return Tally(
+    fp = ~pair.any(axis=0) & (founds >= 0) & (2 * excused <= found_area[1:])
+    return PQStat(
         np.bincount(truths[row], iou[row, column], classes).astype(np.float64),
         np.bincount(truths[row], minlength=classes),
-        np.bincount(truths[missed], minlength=classes),
-        np.bincount(founds[invented], minlength=classes),
+        np.bincount(truths[fn], minlength=classes),
+        np.bincount(founds[fp], minlength=classes),
     )
 
 
-def all_missed(index: Index, image: int) -> Tally:
+def all_missed(index: DetectionDataset, image: int) -> PQStat:
     """Return the tally of image number `image`, about which nothing was said; no PNG is read."""
     rows = slice(index.offsets[image], index.offsets[image + 1])
-    missed = index.slots[rows][~index.crowd[rows]]
-    nothing = Tally.nothing(len(index.categories))
-    return replace(nothing, missed=np.bincount(missed, minlength=len(index.categories)))
+    fn = index.class_indices[rows][~index.crowd[rows]]
+    nothing = PQStat.nothing(len(index.categories))
+    return replace(nothing, fn=np.bincount(fn, minlength=len(index.categories)))
 
 
 def _shared(truth: Segments, found: Segments) -> Int64[np.ndarray, "G1 S1"]:
@@ -138,13 +139,13 @@ def _on_crowd(
     return np.where(its >= 0, on_it, 0)
 
 
-def panoptic_quality(total: Tally, categories: Categories) -> PanopticQuality:
+def panoptic_quality(total: PQStat, categories: Categories) -> PanopticQuality:
     """Return the qualities of a whole data set; classes that occur nowhere are in no mean."""
-    owed = total.matched + (total.missed + total.invented) / 2
+    owed = total.tp + (total.fn + total.fp) / 2
     there = owed > 0
     pq = total.overlap / np.where(there, owed, 1)
-    sq = total.overlap / np.maximum(total.matched, 1)
-    rq = total.matched / np.where(there, owed, 1)
+    sq = total.overlap / np.maximum(total.tp, 1)
+    rq = total.tp / np.where(there, owed, 1)
     stuff = np.isin(np.arange(len(categories)), sorted(categories.stuff))
 
     def mean(chosen: Bool[np.ndarray, " C"]) -> Quality:
@@ -153,16 +154,16 @@ def panoptic_quality(total: Tally, categories: Categories) -> PanopticQuality:
         PQ, SQ, RQ = (float(each[chosen].mean()) for each in (pq, sq, rq))
         return Quality(PQ, SQ, RQ, int(chosen.sum()))
 
-    columns = (pq, sq, rq, total.matched, total.missed, total.invented)
+    columns = (pq, sq, rq, total.tp, total.fn, total.fp)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return PanopticQuality(
         mean(there),
         mean(there & ~stuff),
         mean(there & stuff),
-        {categories.name(slot): ClassQuality(*row) for slot, row in enumerate(rows)},
+        {categories.name(class_index): ClassQuality(*row) for class_index, row in enumerate(rows)},
     )
 
 
-def added(tallies: Sequence[Tally], classes: int) -> Tally:
+def sum_stats(tallies: Sequence[PQStat], classes: int) -> PQStat:
     """Return the sum of the tallies of several images or processes."""
-    return sum(tallies, Tally.nothing(classes))
+    return sum(tallies, PQStat.nothing(classes))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torchvision.ops import batched_nms
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results, average_precision
 
 NMS_IOU = 0.5  # a box that overlaps a better one of its class by more is dropped
@@ -30,7 +30,7 @@ class LayerPrecision:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class PerLayerDetections:
     """What the decoder layers answer, in flat arrays, and which of it NMS would leave.
 
     Of an ordinary evaluation `layers` holds the last alone, and `survivors` nothing.
@@ -45,7 +45,7 @@ class Answers:
         return self.layers[-1] if self.layers else Results.joined(())
 
     @classmethod
-    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
+    def joined(cls, parts: Sequence["PerLayerDetections"]) -> "PerLayerDetections":
         """Put the answers of several batches or processes together, in order of image ids."""
         parts = [part for part in parts if part.layers]  # a process may have had no image
         layers = tuple(
@@ -64,7 +64,7 @@ def survives_nms(results: Results) -> Bool[np.ndarray, " D"]:
     low, extent = results.xywh_px[:, :2], results.xywh_px[:, 2:]
     boxes = torch.from_numpy(np.concatenate([low, low + extent], axis=1))
     _, image = np.unique(results.image_ids, return_inverse=True)
-    group = image.reshape(-1) * (results.slots.max(initial=0) + 1) + results.slots
+    group = image.reshape(-1) * (results.class_indices.max(initial=0) + 1) + results.class_indices
     left = batched_nms(
         boxes, torch.from_numpy(results.scores), torch.from_numpy(group), iou_threshold=NMS_IOU
     )
@@ -74,7 +74,7 @@ def survives_nms(results: Results) -> Bool[np.ndarray, " D"]:
 
 
 def layer_precision(
-    index: Index, answers: Answers, max_detections: int
+    index: DetectionDataset, answers: PerLayerDetections, max_detections: int
 ) -> tuple[LayerPrecision, ...]:
     """Return the AP of every decoder layer that was heard, with and without NMS."""
     if not answers.survivors:

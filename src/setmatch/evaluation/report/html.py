@@ -13,9 +13,9 @@ from setmatch.evaluation.metrics.diagnosis import (
     ClassDiagnosis,
     Diagnosis,
 )
-from setmatch.evaluation.metrics.matched_detections import Judged
+from setmatch.evaluation.metrics.matched_detections import MatchedDetections
 from setmatch.evaluation.metrics.per_layer import NMS_IOU, LayerPrecision
-from setmatch.evaluation.report.segmentation import Mistaken, mask_section
+from setmatch.evaluation.report.segmentation import WorstSegmentation, mask_section
 from setmatch.evaluation.report.summary_text import sentences
 from setmatch.evaluation.report.tables import (
     class_table,
@@ -41,7 +41,11 @@ _OPEN = 12  # classes with a chart of their own that is there without a click
 
 
 def write_page(
-    report: "Report", judged: Judged, worst: Sequence[Mistaken], name: str, path: Path
+    report: "Report",
+    matched_detections: MatchedDetections,
+    worst: Sequence[WorstSegmentation],
+    name: str,
+    path: Path,
 ) -> None:
     """Write the page of a report with a diagnosis; `name` is what gave the answers.
 
@@ -54,14 +58,14 @@ def write_page(
     told = (*notes, *sentences(diagnosis, report.unknown))
     parts = {
         "name": html.escape(name),
-        "source": html.escape(str(judged.index.source)),
+        "source": html.escape(str(matched_detections.index.source)),
         "numbers": _numbers(report, diagnosis),
         "short": "".join(f"<li>{html.escape(each)}</li>" for each in told),
-        "masks": mask_section(report, judged.index, worst),
+        "masks": mask_section(report, matched_detections.index, worst),
         "classes": class_table(diagnosis.classes),
         "sizes": size_table(diagnosis.sizes),
         "errors": error_table(diagnosis.errors),
-        "worst": gallery(judged, diagnosis.worst),
+        "worst": gallery(matched_detections, diagnosis.worst),
         "precision": _mean_precision(diagnosis),
         "class_precision": _class_precision(diagnosis.classes),
         "thresholds": threshold_table(diagnosis.classes),

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Int64
 from PIL import Image
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import AveragePrecision
-from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, Tally
+from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, PQStat
 from setmatch.evaluation.report.tables import BAR, bar, per_cent, table
 from setmatch.html.images import jpeg_uri
 from setmatch.structures.metadata import Categories
@@ -25,18 +25,18 @@ MOST = 12  # images that are kept to be shown
 
 
 @dataclass(frozen=True, eq=False)
-class Mistaken:
+class WorstSegmentation:
     """An image (its number in the index), what was found there, and how that compares."""
 
     image: int
     found: Segments
-    tally: Tally
+    pq_stat: PQStat
 
     @property
     def owed(self) -> float:
         """How many segments there are to match, the missed and the invented counting a half."""
-        tally = self.tally
-        return float((tally.matched + (tally.missed + tally.invented) / 2).sum())
+        pq_stat = self.pq_stat
+        return float((pq_stat.tp + (pq_stat.fn + pq_stat.fp) / 2).sum())
 
     @property
     def weight(self) -> float:
@@ -44,7 +44,7 @@ class Mistaken:
 
         So neither a crowd with a tenth of it missed nor a single segment comes first everywhere.
         """
-        lacking = self.owed - float(self.tally.overlap.sum())
+        lacking = self.owed - float(self.pq_stat.overlap.sum())
         return lacking**2 / max(self.owed, 1)
 
 
@@ -55,7 +55,9 @@ _LONG_SIDE_PX = 640
 _OPEN = 4  # images that are seen without a click
 
 
-def mask_section(report: "Report", index: Index, worst: Sequence[Mistaken]) -> str:
+def mask_section(
+    report: "Report", index: DetectionDataset, worst: Sequence[WorstSegmentation]
+) -> str:
     """Return what there is to say about segments and masks; nothing where there are none."""
     parts: list[str] = []
     if report.panoptic is not None:
@@ -74,7 +76,7 @@ def _quality(quality: PanopticQuality, categories: Categories) -> Iterator[str]:
         "right, SQ how well those fit, and PQ = SQ × RQ is both (arXiv 1801.00868).</p>"
     )
     groups = {"all": quality.all, "things": quality.things, "stuff": quality.stuff}
-    stuff = {categories.name(slot) for slot in categories.stuff}
+    stuff = {categories.name(class_index) for class_index in categories.stuff}
     things = quality.per_class.keys() - stuff
     of_group = {"all": things | stuff, "things": things, "stuff": stuff}
     rows = [
@@ -88,16 +90,14 @@ def _quality(quality: PanopticQuality, categories: Categories) -> Iterator[str]:
         if group.classes
     ]
     there = {
-        name: each
-        for name, each in quality.per_class.items()
-        if each.matched or each.missed or each.invented
+        name: each for name, each in quality.per_class.items() if each.tp or each.fn or each.fp
     }
     rows += [
         (
             html.escape(name),
             bar(each.PQ),
-            *map(per_cent, (each.PQ, each.SQ if each.matched else -1, each.RQ)),
-            *(f"{count:,}" for count in (each.matched, each.missed, each.invented)),
+            *map(per_cent, (each.PQ, each.SQ if each.tp else -1, each.RQ)),
+            *(f"{count:,}" for count in (each.tp, each.fn, each.fp)),
         )
         for name, each in sorted(there.items(), key=lambda item: -item[1].PQ)
     ]
@@ -145,7 +145,7 @@ def _counts(quality: PanopticQuality, names: Set[str]) -> list[int]:
     ]
 
 
-def _gallery(index: Index, worst: Sequence[Mistaken]) -> Iterator[str]:
+def _gallery(index: DetectionDataset, worst: Sequence[WorstSegmentation]) -> Iterator[str]:
     yield "<h3>The worst segments</h3>"
     if not worst:
         yield "<p>Every segment of every image is right to the pixel.</p>"
@@ -161,12 +161,12 @@ def _gallery(index: Index, worst: Sequence[Mistaken]) -> Iterator[str]:
         yield f"<details><summary>{len(figures) - _OPEN} more</summary>{more}</details>"
 
 
-def _figure(index: Index, mistaken: Mistaken) -> str:
-    tally, image = mistaken.tally, mistaken.image
+def _figure(index: DetectionDataset, mistaken: WorstSegmentation) -> str:
+    pq_stat, image = mistaken.pq_stat, mistaken.image
     told = (
-        f"PQ {per_cent(float(tally.overlap.sum()) / max(mistaken.owed, 0.5))} in this image; "
-        f"matched {tally.matched.sum()}, missed {tally.missed.sum()}, "
-        f"invented {tally.invented.sum()}"
+        f"PQ {per_cent(float(pq_stat.overlap.sum()) / max(mistaken.owed, 0.5))} in this image; "
+        f"matched {pq_stat.tp.sum()}, missed {pq_stat.fn.sum()}, "
+        f"invented {pq_stat.fp.sum()}"
     )
     size_px, trouble = index.size_px(image), ""
     try:
@@ -198,26 +198,26 @@ def _drawn(pixels: np.ndarray, segments: Segments) -> str:
     return jpeg_uri(torch.from_numpy(drawn).permute(2, 0, 1), _LONG_SIDE_PX)
 
 
-def worst_segments(mistaken: Sequence[Mistaken]) -> list[Mistaken]:
+def worst_segments(mistaken: Sequence[WorstSegmentation]) -> list[WorstSegmentation]:
     """Return those to show, worst first; images without a mistake are left out."""
     order = sorted(mistaken, key=lambda each: (-each.weight, each.image))
     return [each for each in order[:MOST] if each.weight > 0]
 
 
 def in_slots_of(
-    found: Segments, slot_of: Int64[np.ndarray, " C"], categories: Categories
+    found: Segments, class_index_of: Int64[np.ndarray, " C"], categories: Categories
 ) -> Segments:
     """Return what a model found with the classes of a data set; of others is nothing.
 
-    `slot_of` holds, for every class slot of the model, the slot of the data set, or -1.
+    `class_index_of` holds, for every class slot of the model, the slot of the data set, or -1.
     """
-    slots = torch.from_numpy(slot_of)[found.classes.long()]
-    known = slots >= 0
+    class_indices = torch.from_numpy(class_index_of)[found.classes.long()]
+    known = class_indices >= 0
     number = torch.cat([known.new_zeros(1).long(), known.cumsum(0) * known])
     return replace(
         found,
         ids=number[found.ids.long()].int(),
-        classes=slots[known],
+        classes=class_indices[known],
         scores=found.scores[known],
         categories=categories,
     )

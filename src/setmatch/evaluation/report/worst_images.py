@@ -9,13 +9,13 @@ from jaxtyping import Float64
 
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
-from setmatch.evaluation.metrics.error_types import kinds_of
-from setmatch.evaluation.metrics.matched_detections import Judged
+from setmatch.evaluation.metrics.error_types import classify_errors
+from setmatch.evaluation.metrics.matched_detections import MatchedDetections
 from setmatch.html.images import jpeg_uri
 
 
 @dataclass(frozen=True)
-class Mistakes:
+class WorstImage:
     """An image (its number in the index), and what detections above the thresholds made of it."""
 
     image: int
@@ -51,7 +51,7 @@ class _Box:
     label: str
 
 
-def gallery(judged: Judged, worst: Sequence[Mistakes]) -> str:
+def gallery(matched_detections: MatchedDetections, worst: Sequence[WorstImage]) -> str:
     """Return what the colours mean and a figure for each image, the later ones folded away."""
     if not worst:
         return "<p>No image has a mistake.</p>"
@@ -60,15 +60,15 @@ def gallery(judged: Judged, worst: Sequence[Mistakes]) -> str:
         for name, colour in COLOURS.items()
         if name != "crowd"
     )
-    figures = [_figure(judged, mistakes) for mistakes in worst]
+    figures = [_figure(matched_detections, mistakes) for mistakes in worst]
     more = "".join(figures[_OPEN:])
     folded = f"<details><summary>{len(figures) - _OPEN} more</summary>{more}</details>"
     shown = "".join(figures[:_OPEN])
     return f'<div class="legend">{named}</div>{shown}{folded if more else ""}'
 
 
-def _figure(judged: Judged, mistakes: Mistakes) -> str:
-    index, image = judged.index, mistakes.image
+def _figure(matched_detections: MatchedDetections, mistakes: WorstImage) -> str:
+    index, image = matched_detections.index, mistakes.image
     size_px = index.size_px(image)
     picture, trouble = "", ""
     try:
@@ -79,7 +79,7 @@ def _figure(judged: Judged, mistakes: Mistakes) -> str:
     except DataError as error:  # the numbers need no pictures; a file of detections may be all
         trouble = f"; without the picture: {error}"
     again = f'<use href="#picture{image}"/>' if picture else ""
-    truth, answer = _truth(judged, image), _answer(judged, image)
+    truth, answer = _truth(matched_detections, image), _answer(matched_detections, image)
     objects = mistakes.found + mistakes.missed
     told = (
         f"found {mistakes.found} of {objects}, missed {mistakes.missed}, "
@@ -93,13 +93,13 @@ def _figure(judged: Judged, mistakes: Mistakes) -> str:
     )
 
 
-def _truth(judged: Judged, image: int) -> list[_Box]:
-    index = judged.index
+def _truth(matched_detections: MatchedDetections, image: int) -> list[_Box]:
+    index = matched_detections.index
     rows = np.arange(index.offsets[image], index.offsets[image + 1])
-    found = np.isin(rows, judged.truth[judged.shown])
+    found = np.isin(rows, matched_detections.truth[matched_detections.shown])
     boxes = []
     for row, hit in zip(rows.tolist(), found.tolist(), strict=True):
-        name = index.categories.name(int(index.slots[row]))
+        name = index.categories.name(int(index.class_indices[row]))
         if index.crowd[row]:
             colour, told = "crowd", f"{name}: a crowd, which does not count"
         else:
@@ -109,22 +109,24 @@ def _truth(judged: Judged, image: int) -> list[_Box]:
     return boxes
 
 
-def _answer(judged: Judged, image: int) -> list[_Box]:
-    index, results = judged.index, judged.results
-    here = np.flatnonzero(judged.shown & (results.image_ids == index.image_ids[image]))
+def _answer(matched_detections: MatchedDetections, image: int) -> list[_Box]:
+    index, results = matched_detections.index, matched_detections.results
+    here = np.flatnonzero(matched_detections.shown & (results.image_ids == index.image_ids[image]))
     here = here[(-results.scores[here]).argsort(kind="stable")]
     rows = np.arange(index.offsets[image], index.offsets[image + 1])
     rows = rows[~index.crowd[rows]]
-    kinds = kinds_of(
+    kinds = classify_errors(
         results.xywh_px[here],
-        results.slots[here],
+        results.class_indices[here],
         index.xywh_px[rows],
-        index.slots[rows].astype(np.int64),
+        index.class_indices[rows].astype(np.int64),
     )
     boxes = []
     for row, kind in zip(here.tolist(), kinds, strict=True):
-        named = f"{index.categories.name(int(results.slots[row]))} {results.scores[row]:.2f}"
-        right = bool(judged.right[row])
+        named = (
+            f"{index.categories.name(int(results.class_indices[row]))} {results.scores[row]:.2f}"
+        )
+        right = bool(matched_detections.right[row])
         boxes.append(
             _Box(
                 _rounded(results.xywh_px[row]),
@@ -167,26 +169,28 @@ def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:
     return rounded
 
 
-def worst_images(judged: Judged, most: int) -> tuple[Mistakes, ...]:
+def worst_images(matched_detections: MatchedDetections, most: int) -> tuple[WorstImage, ...]:
     """Return the images with most mistakes, worst first; those without are left out.
 
     Mistakes weigh by their share of the image, so that neither a crowd with a tenth of it missed
     nor a single object that was not found comes first everywhere.
     """
-    index, number = judged.index, len(judged.index)
+    index, number = matched_detections.index, len(matched_detections.index)
     image_of_truth = np.repeat(np.arange(number), np.diff(index.offsets))
     objects = np.bincount(image_of_truth[~index.crowd], minlength=number)
-    right = judged.truth[judged.shown & judged.right]
+    right = matched_detections.truth[matched_detections.shown & matched_detections.right]
     found = np.bincount(image_of_truth[right], minlength=number)
-    wrong = judged.shown & ~judged.right
+    wrong = matched_detections.shown & ~matched_detections.right
     by_id = index.image_ids.argsort()
-    wrong_image = by_id[np.searchsorted(index.image_ids[by_id], judged.results.image_ids[wrong])]
+    wrong_image = by_id[
+        np.searchsorted(index.image_ids[by_id], matched_detections.results.image_ids[wrong])
+    ]
     false_alarms = np.bincount(wrong_image, minlength=number)
     mistakes = objects - found + false_alarms
     weight = mistakes**2 / np.maximum(mistakes + found, 1)
     worst = (-weight).argsort(kind="stable")[:most]
     return tuple(
-        Mistakes(
+        WorstImage(
             image,
             index.name(image),
             int(found[image]),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from setmatch.errors import WeightsError
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections, instances
 from setmatch.postprocessing.panoptic_merge import panoptic_segments
@@ -20,7 +20,7 @@ from setmatch.structures.segments import Segments
 
 
 @contextmanager
-def answering(model: nn.Module) -> Iterator[None]:
+def inference_mode(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode without gradients; put every part back as it was."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()
@@ -34,7 +34,7 @@ def answering(model: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelOutput:
     """What a model says about a batch: detections of every image, best first.
 
     `predictions` are the raw ones they were read from, where the model makes a set of predictions.
@@ -44,7 +44,7 @@ class Answer:
     predictions: Predictions | None
 
 
-def ask(model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> Answer:
+def infer(model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
     """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
 
     Raises WeightsError when a score or box is not finite.
@@ -54,20 +54,20 @@ def ask(model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> A
 
     def reading(
         predictions: Predictions,
-        scoring: Scoring,
+        class_loss: ClassificationLoss,
         categories: Categories,
         sizes_px: Sequence[tuple[int, int]],
     ) -> list[Detections]:
         read.append(predictions)
-        return detections(predictions, scoring, categories, sizes_px)
+        return detections(predictions, class_loss, categories, sizes_px)
 
     found = model.answers(batch.to(device), sizes_px, reading)
     if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
         raise _diverged("scores or boxes")
-    return Answer(found, read[0] if read else None)
+    return ModelOutput(found, read[0] if read else None)
 
 
-def instances_of(
+def instance_masks(
     model: Detector,
     predictions: Predictions,
     batch: Batch,
@@ -80,10 +80,10 @@ def instances_of(
     """
     seen_px = _seen_px(predictions, batch)
     categories = model.card.categories
-    return instances(predictions, model.scoring, categories, seen_px, sizes_px, threshold)
+    return instances(predictions, model.class_loss, categories, seen_px, sizes_px, threshold)
 
 
-def segments_of(
+def segments_in(
     model: Detector,
     predictions: Predictions,
     batch: Batch,
@@ -96,7 +96,7 @@ def segments_of(
     """
     seen_px = _seen_px(predictions, batch)
     return panoptic_segments(
-        predictions, model.scoring, model.card.categories, seen_px, sizes_px, threshold
+        predictions, model.class_loss, model.card.categories, seen_px, sizes_px, threshold
     )
 
 

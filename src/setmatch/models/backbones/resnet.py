@@ -117,7 +117,7 @@ def frozen_resnet(
     """Return the trunk of the published models: frozen norms, stem and layer1 not trained.
 
     `name` is torchvision's ("resnet50"); `dilate_last` keeps the last stage at stride 16 by
-    dilation (DC5). Weights are random: `start.fill_trunk` fills them.
+    dilation (DC5). Weights are random: `start.load_imagenet_backbone` fills them.
     """
     body = getattr(resnet, name)(
         norm_layer=nn.Identity, replace_stride_with_dilation=[False, False, dilate_last]
@@ -129,7 +129,7 @@ def frozen_resnet(
     return Backbone(name, stages, body)
 
 
-def live_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
+def trainable_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
     """Return a trunk whose batch norms and every layer are trained: for learning from scratch."""
     return Backbone(name, stages, getattr(resnet, name)())
 

@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
         return F.relu(self.second(F.relu(self.first(features))) + self.around(features))
 
 
-class SmallTrunk(nn.Module):
+class SmallCNN(nn.Module):
     """A stem of stride 4, then a stage per width; the last `levels` stages are the levels.
 
     A stage is one block, and leaves room in the names of its weights for more.
@@ -62,7 +62,7 @@ class SmallTrunk(nn.Module):
         return tuple(levels[-len(self.channels) :])
 
 
-class NanoTrunk(nn.Module):
+class NanoCNN(nn.Module):
     """A stem of stride 4 and two stages: one map of stride 16, for small pictures."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:

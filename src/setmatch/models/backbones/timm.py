@@ -13,7 +13,7 @@ from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
 STRIDES = (8, 16, 32)
 
 
-class TimmTrunk(nn.Module):
+class TimmBackbone(nn.Module):
     """The network that timm calls `name`, every layer trained, its classifier left out.
 
     Raises ConfigError for a name that timm does not know or a network without the three strides,

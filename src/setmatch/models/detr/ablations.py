@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from setmatch.models.layers.attention import PassedBy
+from setmatch.models.layers.attention import SkipBranch
 from setmatch.models.layers.position_encoding import (
     LearnedPosition,
     NoPosition,
@@ -14,15 +14,15 @@ from setmatch.models.layers.position_encoding import (
     PositionAtInput,
     SinePosition,
 )
-from setmatch.models.layers.queries import LearnedContent, LearnedQueries
-from setmatch.models.layers.transformer_encoder import Encoder, UnplacedEncoder
+from setmatch.models.layers.queries import ContentQueries, LearnedQueries
+from setmatch.models.layers.transformer_encoder import Encoder, EncoderWithoutPositions
 
 Part = Callable[[int, int], nn.Module]
 Layers = TypeVar("Layers", bound=list[Any])  # of an encoder or a decoder
 
 
 @dataclass(frozen=True)
-class Placing:
+class PositionPlacement:
     """Where positions enter: with the tokens, in the encoder or not, and with the queries.
 
     `tokens` is built of (channels, dim), `queries` of (number, dim).
@@ -47,11 +47,11 @@ def _sine_at_input(channels: int, dim: int) -> nn.Module:
 
 # The rows of table 3 of arXiv 2005.12872; the first two place queries at the input alone, too.
 POSITIONS = {
-    "none": Placing(NoPosition, queries=LearnedContent),
-    "sine_at_input": Placing(_sine_at_input, queries=LearnedContent),
-    "learned": Placing(_learned),
-    "sine_in_decoder": Placing(_sine, UnplacedEncoder),
-    "sine": Placing(_sine),
+    "none": PositionPlacement(NoPosition, queries=ContentQueries),
+    "sine_at_input": PositionPlacement(_sine_at_input, queries=ContentQueries),
+    "learned": PositionPlacement(_learned),
+    "sine_in_decoder": PositionPlacement(_sine, EncoderWithoutPositions),
+    "sine": PositionPlacement(_sine),
 }
 
 
@@ -62,7 +62,7 @@ def _as_built(layers: Layers) -> Layers:
 def _without_ffn(layers: Layers) -> Layers:
     """Leave attention alone in every layer (an ablation of the paper)."""
     for layer in layers:
-        layer.ffn, layer.around_ffn = nn.Identity(), PassedBy()
+        layer.ffn, layer.around_ffn = nn.Identity(), SkipBranch()
     return layers
 
 

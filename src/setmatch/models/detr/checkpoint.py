@@ -23,7 +23,7 @@ from setmatch.models.weights.key_map import (
     to_layout,
     with_masks,
 )
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 ARGUMENTS = {
     "num_queries": "num_queries",
@@ -37,7 +37,7 @@ ARGUMENTS = {
 }
 
 
-def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str]]:
+def read_original(path: Path, preset: str | None) -> tuple[ModelCard, State, list[str]]:
     """Read a .pth of the published code: its card, its tensors in our names, what was assumed.
 
     Raises WeightsError for files that are damaged, that hold anything but tensors and plain
@@ -56,15 +56,15 @@ def read_original(path: Path, preset: str | None) -> tuple[Card, State, list[str
     for name, published in PUBLISHED.items():
         if path.name == published.name:  # a file that is known leaves nothing to assume
             return (
-                Card(name, arguments, categories, licence=published.licence, source=name),
+                ModelCard(name, arguments, categories, licence=published.licence, source=name),
                 ours,
                 [],
             )
     name = preset or ("detr_demo" if demo else _preset(ours, settings, path, notes))
-    return Card(name, arguments, categories, source=path.name), ours, notes
+    return ModelCard(name, arguments, categories, source=path.name), ours, notes
 
 
-def require_published_parts(card: Card) -> None:
+def require_published_parts(card: ModelCard) -> None:
     """Raise WeightsError for an ablated model, of which the published code has no counterpart."""
     position, ffn = card.arguments.get("position", "sine"), card.arguments.get("ffn", "relu")
     if position not in ("sine", "learned") or ffn != "relu":
@@ -74,7 +74,7 @@ def require_published_parts(card: Card) -> None:
         )
 
 
-def write_original(card: Card, state: State, path: Path) -> None:
+def write_original(card: ModelCard, state: State, path: Path) -> None:
     """Write {"model": tensors, "args": plain values} that the published code loads strictly.
 
     Raises WeightsError for a model that the published code cannot build.
@@ -187,13 +187,17 @@ def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: 
 
 
 def _categories(ours: State, notes: list[str]) -> Categories:
-    slots = ours["class_head.weight"].shape[0] - 1
+    class_indices = ours["class_head.weight"].shape[0] - 1
     for known, name in ((COCO_SLOTS, "COCO's"), (COCO_PANOPTIC_SLOTS, "COCO panoptic's")):
-        if slots == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_SLOTS):
-            notes.append(f"assumed {name} class names: the file has {slots} slots and no names")
+        if class_indices == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_SLOTS):
+            notes.append(
+                f"assumed {name} class names: the file has {class_indices} slots and no names"
+            )
             return known
-    notes.append(f"the file names none of its {slots} class slots: pass categories= to name them")
-    return Categories(tuple(range(slots)), (None,) * slots)
+    notes.append(
+        f"the file names none of its {class_indices} class slots: pass categories= to name them"
+    )
+    return Categories(tuple(range(class_indices)), (None,) * class_indices)
 
 
 def _count(state: State, pattern: str) -> int:

@@ -7,15 +7,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
-from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.parameter_groups import split_muon_params
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.outputs import Predictions, Stream
+from setmatch.structures.outputs import PredictionGroup, Predictions
 
 
-class GlobalDetector(Detector):
+class DETR(Detector):
     """DETR: backbone, embedding, encoder, queries, decoder, heads (arXiv 2005.12872)."""
 
     def __init__(
@@ -27,9 +27,9 @@ class GlobalDetector(Detector):
         decoder: nn.Module,
         class_head: nn.Module,
         box_head: nn.Module,
-        scoring: Scoring,
+        class_loss: ClassificationLoss,
         num_queries: int,
-        mask_head: AttentionMaskHead | None = None,
+        mask_head: DETRMaskHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -39,28 +39,28 @@ class GlobalDetector(Detector):
         self.decoder = decoder
         self.class_head = class_head
         self.box_head = box_head
-        self.scoring = scoring
+        self.class_loss = class_loss
         self.num_queries = num_queries
         self.mask_head = mask_head
 
-    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return the one stream "main": DETR makes nothing of the targets."""
         levels = self.backbone(batch.pixels)
         features = levels[-1]
         cells = _valid_cells(batch, features)
         tokens, position = self.embed(features, cells)
-        allowed = cells.flatten(1)[:, None, None] if batch.padded else None
-        memory = self.encoder(tokens, position, allowed)
+        attn_mask = cells.flatten(1)[:, None, None] if batch.padded else None
+        memory = self.encoder(tokens, position, attn_mask)
         content, query_position = self.queries(memory)
-        decoded = self.decoder(content, query_position, memory, position, allowed)
+        decoded = self.decoder(content, query_position, memory, position, attn_mask)
         predictions = Predictions(self.class_head(decoded), self.box_head(decoded))
         if self.mask_head is None:
-            return (Stream("main", predictions),)
-        masks_of = self.mask_head(decoded[-1], memory, tokens, levels, allowed)
-        return (self._with_masks(predictions, masks_of),)
+            return (PredictionGroup("main", predictions),)
+        mask_decoder = self.mask_head(decoded[-1], memory, tokens, levels, attn_mask)
+        return (self._with_masks(predictions, mask_decoder),)
 
 
-class ScratchDetector(GlobalDetector):
+class ScratchDetector(DETR):
     """The same, to be learnt from nothing: matrices are told apart, so that Muon can have them."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

@@ -3,17 +3,17 @@
 from torch import nn
 
 from setmatch.losses.classification import Softmax
-from setmatch.models.backbones.resnet import STAGES, Backbone, frozen_resnet, live_resnet
-from setmatch.models.backbones.small_cnn import NanoTrunk
+from setmatch.models.backbones.resnet import STAGES, Backbone, frozen_resnet, trainable_resnet
+from setmatch.models.backbones.small_cnn import NanoCNN
 from setmatch.models.detector import Detector
 from setmatch.models.detr.ablations import FFNS, POSITIONS
 from setmatch.models.detr.config import SMALLEST, TINY, DetrShape, TransformerShape
-from setmatch.models.detr.model import GlobalDetector, ScratchDetector
+from setmatch.models.detr.model import DETR, ScratchDetector
 from setmatch.models.layers.attention import PostNorm, PreNorm, Residual
-from setmatch.models.layers.detr_mask_head import AttentionMaskHead
+from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.heads import BoxHead
 from setmatch.models.layers.position_encoding import LearnedPosition, PositionAtInput
-from setmatch.models.layers.queries import LearnedContent
+from setmatch.models.layers.queries import ContentQueries
 from setmatch.models.layers.transformer_decoder import Decoder, DecoderLayer, LastLayerDecoder
 from setmatch.models.layers.transformer_encoder import Encoder, EncoderLayer
 
@@ -58,52 +58,52 @@ def detr_r101_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Dete
 
 def detr_r18_tiny(num_classes: int, shape: DetrShape = TINY) -> Detector:
     """The published method made small, on a ResNet-18 whose norms are trained too."""
-    return _detr(live_resnet("resnet18"), num_classes, shape)
+    return _detr(trainable_resnet("resnet18"), num_classes, shape)
 
 
 def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detector:
     """The published method made small, with a mask for every query."""
-    return _panoptic(live_resnet("resnet18", stages=STAGES), num_classes, shape)
+    return _panoptic(trainable_resnet("resnet18", stages=STAGES), num_classes, shape)
 
 
 def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
     """The published method for pictures of 64 to 100 pixels, on a trunk of its own."""
-    return _detr(NanoTrunk((16, 32, 64)), num_classes, shape, composition=ScratchDetector)
+    return _detr(NanoCNN((16, 32, 64)), num_classes, shape, composition=ScratchDetector)
 
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
     """The 50-line model of the paper: positions at the input, one linear box head."""
     backbone = frozen_resnet("resnet50")
-    scoring = Softmax()
-    return GlobalDetector(
+    class_loss = Softmax()
+    return DETR(
         backbone,
         PositionAtInput(
             backbone.channels[-1], shape.dim, LearnedPosition(shape.dim), feature_scale=0.1
         ),
         Encoder(_encoder_layers(shape, PostNorm), nn.LayerNorm(shape.dim)),
-        LearnedContent(shape.num_queries, shape.dim),
+        ContentQueries(shape.num_queries, shape.dim),
         LastLayerDecoder(_decoder_layers(shape, PostNorm), shape.dim),
-        nn.Linear(shape.dim, scoring.num_logits(num_classes)),
+        nn.Linear(shape.dim, class_loss.num_logits(num_classes)),
         BoxHead(shape.dim, 4),
-        scoring,
+        class_loss,
         shape.num_queries,
     )
 
 
 def _panoptic(backbone: Backbone, num_classes: int, shape: DetrShape) -> Detector:
-    mask_head = AttentionMaskHead(shape.dim, shape.heads, backbone.channels[:-1])
+    mask_head = DETRMaskHead(shape.dim, shape.heads, backbone.channels[:-1])
     return _detr(backbone, num_classes, shape, mask_head)
 
 
 def _detr(
-    backbone: Backbone | NanoTrunk,
+    backbone: Backbone | NanoCNN,
     num_classes: int,
     shape: DetrShape,
-    mask_head: AttentionMaskHead | None = None,
-    composition: type[GlobalDetector] = GlobalDetector,
+    mask_head: DETRMaskHead | None = None,
+    composition: type[DETR] = DETR,
 ) -> Detector:
     residual, placing = RESIDUALS[shape.norm], POSITIONS[shape.position]
-    scoring = Softmax(shape.no_object_weight)
+    class_loss = Softmax(shape.no_object_weight)
     trim = FFNS[shape.ffn]
     return composition(
         backbone,
@@ -111,9 +111,9 @@ def _detr(
         placing.encoder(trim(_encoder_layers(shape, residual)), residual.final_norm(shape.dim)),
         placing.queries(shape.num_queries, shape.dim),
         Decoder(trim(_decoder_layers(shape, residual)), shape.dim),
-        nn.Linear(shape.dim, scoring.num_logits(num_classes)),
+        nn.Linear(shape.dim, class_loss.num_logits(num_classes)),
         BoxHead(shape.dim, shape.dim, shape.dim, 4),
-        scoring,
+        class_loss,
         shape.num_queries,
         mask_head,
     )

@@ -18,11 +18,11 @@ from setmatch.models.weights.key_map import (
     State,
     from_layout,
     has_masks,
-    respell_transformers,
+    normalize_keys,
     to_layout,
     with_masks,
 )
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 ARGUMENTS = {
     "num_queries": "num_queries",
@@ -34,7 +34,7 @@ ARGUMENTS = {
     "dropout": "dropout",
     "position": "position_embedding_type",
 }
-TRUNKS = {"resnet50": "detr_r50", "resnet101": "detr_r101"}
+BACKBONES = {"resnet50": "detr_r50", "resnet101": "detr_r101"}
 FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
 
 
@@ -56,7 +56,7 @@ def fetch_hub(repository: str) -> Path:
         ) from None
 
 
-def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]]:
+def read_transformers(folder: Path, source: str) -> tuple[ModelCard, State, list[str]]:
     """Read a folder that transformers has written: card, tensors in our names, what was assumed.
 
     Raises WeightsError for models other than DETR's detector, and for damaged files.
@@ -69,7 +69,7 @@ def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
-    hub = respell_transformers(tensors)
+    hub = normalize_keys(tensors)
     table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
     state = {key: value.float() for key, value in from_layout(hub, table).items()}
     notes: list[str] = []
@@ -82,7 +82,7 @@ def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]
     for ours, theirs in ARGUMENTS.items():
         if ours not in arguments:
             arguments[ours] = config.get(theirs, defaults.get(theirs, 6))
-    card = Card(
+    card = ModelCard(
         _preset(state, config, folder),
         arguments,
         _categories(state, config),
@@ -93,18 +93,23 @@ def read_transformers(folder: Path, source: str) -> tuple[Card, State, list[str]
     return card, state, notes
 
 
-def write_transformers(card: Card, state: State, folder: Path) -> None:
+def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
     """Write config.json, preprocessor_config.json and model.safetensors for transformers.
 
     Raises WeightsError for models that transformers has no counterpart of.
     """
     masks = has_masks(state)
-    if card.preset not in {with_masks(t + d, state) for t in TRUNKS.values() for d in ("", "_dc5")}:
+    if card.preset not in {
+        with_masks(t + d, state) for t in BACKBONES.values() for d in ("", "_dc5")
+    }:
         raise WeightsError(f"{card.preset}: transformers has no counterpart of this model")
     require_published_parts(card)
     if card.arguments.get("norm", "post") != "post":
         raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
-    names = {slot: card.categories.names[slot] or "N/A" for slot in range(len(card.categories))}
+    names = {
+        class_index: card.categories.names[class_index] or "N/A"
+        for class_index in range(len(card.categories))
+    }
     shape = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
     config = {
         "architectures": ["DetrForSegmentation" if masks else "DetrForObjectDetection"],
@@ -117,8 +122,8 @@ def write_transformers(card: Card, state: State, folder: Path) -> None:
         **shape,
         "decoder_attention_heads": card.arguments["heads"],
         "decoder_ffn_dim": card.arguments["ffn_dim"],
-        "id2label": {str(slot): name for slot, name in names.items()},
-        "label2id": {name: slot for slot, name in names.items()},
+        "id2label": {str(class_index): name for class_index, name in names.items()},
+        "label2id": {name: class_index for class_index, name in names.items()},
     }
     preprocessing = card.preprocessing
     processor = {
@@ -160,12 +165,16 @@ def _preset(state: State, config: dict[str, Any], folder: Path) -> str:
 
 
 def _categories(state: State, config: dict[str, Any]) -> Categories:
-    slots = state["class_head.weight"].shape[0] - 1
-    labels = {int(slot): str(name) for slot, name in (config.get("id2label") or {}).items()}
-    if has_masks(state) and slots == len(COCO_PANOPTIC_SLOTS) and labels.get(1) == "person":
+    class_indices = state["class_head.weight"].shape[0] - 1
+    labels = {
+        int(class_index): str(name) for class_index, name in (config.get("id2label") or {}).items()
+    }
+    if has_masks(state) and class_indices == len(COCO_PANOPTIC_SLOTS) and labels.get(1) == "person":
         return COCO_PANOPTIC_SLOTS  # config.json has no place for which of the classes are stuff
-    names = tuple(None if labels.get(s) in (None, "N/A") else labels[s] for s in range(slots))
-    return Categories(tuple(range(slots)), names)
+    names = tuple(
+        None if labels.get(s) in (None, "N/A") else labels[s] for s in range(class_indices)
+    )
+    return Categories(tuple(range(class_indices)), names)
 
 
 def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:

@@ -33,11 +33,11 @@ class Attention(nn.Module):
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
         value: Float[Tensor, "B K D"],
-        allowed: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the mix of values whose keys it asks for.
 
-        `allowed` says which query may look at which key, or, of floats, what is added to their
+        `attn_mask` says which query may look at which key, or, of floats, what is added to their
         affinity before the softmax; None, all at all, is the fast path.
         """
         q, k, v = self.query(query), self.key(key), self.value(value)
@@ -49,7 +49,7 @@ class Attention(nn.Module):
                 self._split(q),
                 self._split(k),
                 self._split(v),
-                attn_mask=_of_kind(allowed, q),
+                attn_mask=_of_kind(attn_mask, q),
                 dropout_p=self.dropout if self.training else 0.0,
             )
         return self.out(mixed.transpose(1, 2).flatten(2))
@@ -58,26 +58,26 @@ class Attention(nn.Module):
         self,
         query: Float[Tensor, "B Q D"],
         key: Float[Tensor, "B K D"],
-        allowed: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """Return how much each query looks at each key, per head: what forward keeps hidden."""
         q, k = self._split(self.query(query)), self._split(self.key(key))
         affinity = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if allowed is None:
+        if attn_mask is None:
             return affinity.softmax(-1)
-        if allowed.is_floating_point():
-            return (affinity + allowed).softmax(-1)
-        return affinity.masked_fill(~allowed, float("-inf")).softmax(-1)
+        if attn_mask.is_floating_point():
+            return (affinity + attn_mask).softmax(-1)
+        return affinity.masked_fill(~attn_mask, float("-inf")).softmax(-1)
 
     def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def _of_kind(allowed: Tensor | None, query: Tensor) -> Tensor | None:
+def _of_kind(attn_mask: Tensor | None, query: Tensor) -> Tensor | None:
     """Return floats in the precision of the queries, as the fused kernels want them."""
-    if allowed is None or not allowed.is_floating_point():
-        return allowed
-    return allowed.to(query.dtype)
+    if attn_mask is None or not attn_mask.is_floating_point():
+        return attn_mask
+    return attn_mask.to(query.dtype)
 
 
 class PostNorm(nn.Module):
@@ -116,7 +116,7 @@ class PreNorm(nn.Module):
         return nn.LayerNorm(dim)
 
 
-class PassedBy(nn.Module):
+class SkipBranch(nn.Module):
     """A residual around nothing: tokens go on as they are (an ablation of the paper)."""
 
     def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
@@ -137,6 +137,6 @@ class FeedForward(nn.Sequential):
         super().__init__(widen, nn.ReLU(), nn.Dropout(dropout), narrow)
 
 
-def located(x: Tensor, position: Tensor | None) -> Tensor:
+def with_pos_embed(x: Tensor, position: Tensor | None) -> Tensor:
     """Return x with its position added, where there is one to add."""
     return x if position is None else x + position

@@ -15,23 +15,23 @@ SMALLEST = 1e-3  # of the canvas: a side that others are measured by is no small
 
 
 @dataclass(frozen=True)
-class Peers:
+class QueryAttentionMask:
     """Of each query (row), which others it may listen to, and which the image puts before it.
 
-    `allowed` None means all of them. Queries made of spoilt targets have no order.
+    `attn_mask` None means all of them. Queries made of spoilt targets have no order.
     """
 
-    allowed: Bool[Tensor, "Q Q"] | None
+    attn_mask: Bool[Tensor, "Q Q"] | None
     before: Bool[Tensor, "Q Q"]
 
     @classmethod
-    def in_order(cls, like: Float[Tensor, "B Q D"]) -> "Peers":
+    def in_order(cls, like: Float[Tensor, "B Q D"]) -> "QueryAttentionMask":
         """Return those of queries that are sorted, best first, and may all listen to each other."""
         queries = like.shape[1]
         return cls(None, torch.ones(queries, queries, device=like.device).tril(-1) > 0)
 
 
-class Relations(nn.Module):
+class BoxRelationBias(nn.Module):
     """Adds to how much a query listens to another, for each head, what their boxes are.
 
     Overlap, distance and ratio of sides (after arXiv 2407.11699, section 3.2), and whether the
@@ -47,13 +47,17 @@ class Relations(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, cxcywh: Float[Tensor, "B Q 4"], peers: Peers) -> Float[Tensor, "B H Q Q"]:
+    def forward(
+        self, cxcywh: Float[Tensor, "B Q 4"], peers: QueryAttentionMask
+    ) -> Float[Tensor, "B H Q Q"]:
         """Return what is added to the affinity of each query (row) for each; -inf forbids it."""
         boxes = at_least_single(cxcywh.detach())
         planes = _planes(boxes, peers.before.to(boxes.dtype))
         hidden = F.relu(_linear(self.first, planes.flatten(2)), inplace=True)  # the largest of all
         bias = at_least_single(_linear(self.last, hidden)).view(-1, self.heads, *planes.shape[2:])
-        return bias if peers.allowed is None else bias.masked_fill(~peers.allowed, float("-inf"))
+        return (
+            bias if peers.attn_mask is None else bias.masked_fill(~peers.attn_mask, float("-inf"))
+        )
 
 
 def _linear(layer: nn.Linear, planes: Float[Tensor, "B C N"]) -> Float[Tensor, "B D N"]:

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, located
-from setmatch.models.layers.box_relations import Peers, Relations
+from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, with_pos_embed
+from setmatch.models.layers.box_relations import BoxRelationBias, QueryAttentionMask
 from setmatch.models.layers.deformable_attention import DeformableAttention
-from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
@@ -17,7 +17,7 @@ class DeformableDecoderLayer(nn.Module):
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, levels: int, points: int) -> None:
         super().__init__()
-        self.relations = Relations(heads)
+        self.relations = BoxRelationBias(heads)
         self.self_attention = Attention(dim, heads, dropout=0.0)
         self.cross_attention = DeformableAttention(dim, heads, levels, points)
         self.ffn = FeedForward(dim, ffn_dim, dropout=0.0)
@@ -31,17 +31,17 @@ class DeformableDecoderLayer(nn.Module):
         position: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: Peers,
+        peers: QueryAttentionMask,
     ) -> Float[Tensor, "B Q D"]:
         """Return the content of every query after one look at the others and at the image."""
         affinity = self.relations(cxcywh, peers)
 
         def look_at_others(x: Tensor) -> Tensor:
-            at = located(x, position)
+            at = with_pos_embed(x, position)
             return self.self_attention(at, at, x, affinity)
 
         def look_at_image(x: Tensor) -> Tensor:
-            return self.cross_attention(located(x, position), cxcywh, memory)
+            return self.cross_attention(with_pos_embed(x, position), cxcywh, memory)
 
         content = self.around_self(content, look_at_others)
         content = self.around_cross(content, look_at_image)
@@ -59,7 +59,7 @@ class RefiningDecoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.class_heads = nn.ModuleList(ClassHead(dim, logits) for _ in layers)
-        self.box_steps = nn.ModuleList(BoxStep(dim) for _ in layers)
+        self.box_steps = nn.ModuleList(BoxRefinementHead(dim) for _ in layers)
         self.position = nn.Sequential(nn.Linear(4, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
 
     def forward(
@@ -67,7 +67,7 @@ class RefiningDecoder(nn.Module):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: Peers,
+        peers: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, in fractions of the canvas, and the last content.
 

@@ -16,7 +16,7 @@ MOST = 100  # targets of an image that are spoilt: each costs two queries that a
 
 
 @dataclass(frozen=True)
-class Noisy:
+class DenoisingQueries:
     """Spoilt targets as queries: `groups` times a positive and a negative of each.
 
     `real` is False where an image has fewer targets than the fullest of its batch. `assignment`
@@ -53,38 +53,48 @@ class Denoising(nn.Module):
         self.box_noise = box_noise
         self.embedding = nn.Embedding(num_classes + 1, dim)  # the last: no target at all
 
-    def forward(self, targets: Sequence[Target], extent: Float[Tensor, "B 2"]) -> Noisy:
+    def forward(
+        self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
+    ) -> DenoisingQueries:
         """Return about `queries` spoilt queries per image, or one positive and negative each.
 
         There is no query at all where no image has a target. Of more than MOST targets in an
         image, so many are chosen by chance. Boxes come back as fractions of the canvas, of which
-        each image covers `extent`.
+        each image covers `valid_ratio`.
         """
         rows = [_some(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]
         most = max(max(counts), 1)
         groups = max(1, self.queries // (2 * most))
         kept = [_only(target, chosen) for target, chosen in zip(targets, rows, strict=True)]
-        slots = pad_sequence([target.classes for target in kept], True, self.num_classes)
+        class_indices = pad_sequence([target.classes for target in kept], True, self.num_classes)
         boxes = pad_sequence([target.cxcywh for target in kept], True, 0.5)
-        real = (slots < self.num_classes).repeat(1, 2 * groups)
-        slots, boxes = slots.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
-        place = torch.arange(slots.shape[1], device=slots.device)
+        real = (class_indices < self.num_classes).repeat(1, 2 * groups)
+        class_indices, boxes = class_indices.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
+        place = torch.arange(class_indices.shape[1], device=class_indices.device)
         negative = (place // most) % 2 == 1
-        boxes = self._move(boxes, negative) * torch.cat([extent, extent], dim=1)[:, None]
+        boxes = self._move(boxes, negative) * torch.cat([valid_ratio, valid_ratio], dim=1)[:, None]
         group = place // (2 * most)
-        return Noisy(
-            self.embedding(self._guessed(slots, real)),
+        return DenoisingQueries(
+            self.embedding(self._guessed(class_indices, real)),
             torch.where(real[..., None], boxes, 0.5),
             real,
             group[:, None] == group[None],
             groups,
-            _assignment(rows, [len(target) for target in targets], groups, most, slots.device),
+            _assignment(
+                rows, [len(target) for target in targets], groups, most, class_indices.device
+            ),
         )
 
-    def _guessed(self, slots: Int[Tensor, "B Q"], real: Bool[Tensor, "B Q"]) -> Int[Tensor, "B Q"]:
-        guessed = (torch.rand(slots.shape, device=slots.device) < self.label_noise) & real
-        return torch.where(guessed, torch.randint_like(slots, self.num_classes), slots)
+    def _guessed(
+        self, class_indices: Int[Tensor, "B Q"], real: Bool[Tensor, "B Q"]
+    ) -> Int[Tensor, "B Q"]:
+        guessed = (
+            torch.rand(class_indices.shape, device=class_indices.device) < self.label_noise
+        ) & real
+        return torch.where(
+            guessed, torch.randint_like(class_indices, self.num_classes), class_indices
+        )
 
     def _move(
         self, cxcywh: Float[Tensor, "B Q 4"], negative: Bool[Tensor, " Q"]

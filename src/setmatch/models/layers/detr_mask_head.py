@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.ops.precision import at_least_single
-from setmatch.structures.outputs import MasksOf
+from setmatch.structures.outputs import MaskDecoder
 
 AT_ONCE = 10  # queries of every image whose masks are made together where all are wanted
 
 
-class AttentionMap(nn.Module):
+class MHAttentionMap(nn.Module):
     """How much each query looks at each cell, per head: attention without values."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -36,14 +36,14 @@ class AttentionMap(nn.Module):
         self,
         content: Float[Tensor, "B Q D"],
         memory: Float[Tensor, "B N D"],
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B Q H N"]:
         """Return shares that add up to 1 over all heads and cells together, as published."""
         query = self.query(content).unflatten(-1, (self.heads, -1))
         key = self.key(memory).unflatten(-1, (self.heads, -1))
         affinity = torch.einsum("bqhd,bnhd->bqhn", query / math.sqrt(query.shape[-1]), key)
-        if allowed is not None:
-            affinity = affinity.masked_fill(~allowed, float("-inf"))
+        if attn_mask is not None:
+            affinity = affinity.masked_fill(~attn_mask, float("-inf"))
         return affinity.flatten(2).softmax(-1).view_as(affinity)
 
 
@@ -64,7 +64,7 @@ class MaskLayer(nn.Module):
         return F.relu(self.norm(convolved), inplace=True)
 
 
-class AttentionMaskHead(nn.Module):
+class DETRMaskHead(nn.Module):
     """Attention maps, then convolutions that grow and take in finer levels (arXiv 2005.12872, 4.4).
 
     As published, every query convolves its own copy of features that all queries of an image
@@ -74,7 +74,7 @@ class AttentionMaskHead(nn.Module):
     def __init__(self, dim: int, heads: int, finer_channels: Sequence[int]) -> None:
         super().__init__()
         widths = (dim + heads, dim + heads, *(dim // 2**power for power in range(1, 5)))
-        self.attention = AttentionMap(dim, heads)
+        self.attention = MHAttentionMap(dim, heads)
         self.layers = nn.ModuleList(MaskLayer(a, b) for a, b in itertools.pairwise(widths))
         self.adapters = nn.ModuleList(
             nn.Conv2d(channels, width, 1)
@@ -93,15 +93,15 @@ class AttentionMaskHead(nn.Module):
         memory: Float[Tensor, "B N D"],
         tokens: Float[Tensor, "B N D"],
         levels: Sequence[Float[Tensor, "B _ _ _"]],
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
-    ) -> MasksOf:
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
+    ) -> MaskDecoder:
         """Return what makes masks: of the finest level's size, in logits.
 
         `tokens` are the cells of the coarsest level before the encoder, `memory` after it.
         """
         *finer, coarsest = levels
         size = coarsest.shape[-2:]
-        looks = self.attention(content, memory, allowed)
+        looks = self.attention(content, memory, attn_mask)
         looks = looks.view(*looks.shape[:-1], *size)
         first, second, *growing = cast("list[MaskLayer]", list(self.layers))
         dim = tokens.shape[-1]
@@ -113,30 +113,32 @@ class AttentionMaskHead(nn.Module):
             for layer, adapter, level in zip(growing, self.adapters, reversed(finer), strict=True)
         ]
 
-        def masks_of(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
+        def mask_decoder(
+            image: Int[Tensor, " M"], query: Int[Tensor, " M"]
+        ) -> Float[Tensor, "M h w"]:
             own = F.conv2d(looks[image, query], for_looks, padding=1)
             x = second(first.finish(own + ground.index_select(0, image)))
             for layer, detail in zip(growing, details, strict=True):
-                own = convolve_grown(x, layer.conv.weight, detail.shape[-2:])
+                own = upsample_conv(x, layer.conv.weight, detail.shape[-2:])
                 x = layer.finish(own + detail.index_select(0, image))
             return at_least_single(self.out(x)[:, 0])
 
-        return in_this_precision(masks_of, coarsest.device.type)
+        return in_this_precision(mask_decoder, coarsest.device.type)
 
 
-def in_this_precision(masks_of: MasksOf, device: str) -> MasksOf:
-    """Return `masks_of` as it would compute here and now: autocast ends before it is called."""
+def in_this_precision(mask_decoder: MaskDecoder, device: str) -> MaskDecoder:
+    """Return `mask_decoder` as it would compute here and now: autocast ends before it is called."""
     enabled, precision = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def later(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
         with torch.autocast(device, dtype=precision, enabled=enabled):
-            return masks_of(image, query)
+            return mask_decoder(image, query)
 
     return later
 
 
-def every_mask(
-    masks_of: MasksOf, images: int, queries: int, device: torch.device
+def all_masks(
+    mask_decoder: MaskDecoder, images: int, queries: int, device: torch.device
 ) -> Float[Tensor, "B Q h w"]:
     """Make the masks of all queries, some at a time: the steps on the way take several times more
     memory than the masks.
@@ -144,12 +146,12 @@ def every_mask(
     image = torch.arange(images, device=device)[:, None]
     parts = []
     for some in torch.split(torch.arange(queries, device=device), AT_ONCE):
-        masks = masks_of(image.expand(-1, len(some)).flatten(), some.repeat(images))
+        masks = mask_decoder(image.expand(-1, len(some)).flatten(), some.repeat(images))
         parts.append(masks.view(images, len(some), *masks.shape[1:]))
     return torch.cat(parts, dim=1)
 
 
-def convolve_grown(
+def upsample_conv(
     x: Float[Tensor, "M C h w"], weight: Float[Tensor, "D C 3 3"], size: tuple[int, int]
 ) -> Float[Tensor, "M D H W"]:
     """Convolve x as if it had been grown to `size`, by nearest neighbours, without growing it.

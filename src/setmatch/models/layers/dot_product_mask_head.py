@@ -12,12 +12,12 @@ from setmatch.models.backbones.small_cnn import ConvNorm
 from setmatch.models.layers.detr_mask_head import in_this_precision
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
-from setmatch.structures.outputs import MasksOf
+from setmatch.structures.outputs import MaskDecoder
 
 STEEP = 8.0  # logits that an untrained mask loses one box side away from its box
 
 
-class PixelMaskHead(nn.Module):
+class DotProductMaskHead(nn.Module):
     """Dot products of pixel and query embeddings (arXiv 2107.06278, section 3.1), held to boxes.
 
     Pixels are embedded at stride 4, from the trunk's finest level and the finest of the memory. Two
@@ -44,7 +44,7 @@ class PixelMaskHead(nn.Module):
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
         finest: Float[Tensor, "B C h w"],
-    ) -> MasksOf:
+    ) -> MaskDecoder:
         """Return what makes masks: of the finest level's size, in logits.
 
         Boxes are fractions of the canvas; masks teach them nothing.
@@ -58,12 +58,14 @@ class PixelMaskHead(nn.Module):
         agreement = torch.einsum("bqe,behw->bqhw", queries / math.sqrt(queries.shape[-1]), pixels)
         boxes, count = at_least_single(cxcywh.detach()), content.shape[1]
 
-        def masks_of(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
+        def mask_decoder(
+            image: Int[Tensor, " M"], query: Int[Tensor, " M"]
+        ) -> Float[Tensor, "M h w"]:
             chosen = agreement.flatten(0, 1).index_select(0, image * count + query)
             beyond = sides_beyond(boxes[image, query], (finest.shape[-2], finest.shape[-1]))
             return at_least_single(chosen) + self.bias - self.steepness * beyond
 
-        return in_this_precision(masks_of, finest.device.type)
+        return in_this_precision(mask_decoder, finest.device.type)
 
 
 def sides_beyond(cxcywh: Float[Tensor, "M 4"], size: tuple[int, int]) -> Float[Tensor, "M h w"]:

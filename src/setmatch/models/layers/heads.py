@@ -38,7 +38,7 @@ class ClassHead(nn.Linear):
         nn.init.constant_(self.bias, -math.log((1 - RARE) / RARE))
 
 
-class BoxStep(nn.Module):
+class BoxRefinementHead(nn.Module):
     """A perceptron that moves a given box in logit space; it begins by leaving it where it is."""
 
     def __init__(self, dim: int) -> None:

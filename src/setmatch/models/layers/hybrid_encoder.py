@@ -18,14 +18,14 @@ from setmatch.structures.batch import Batch
 class Memory:
     """What the decoder may look at: the tokens of all levels, fine to coarse, row by row.
 
-    Boxes inside the model are fractions of the padded canvas, of which an image covers `extent`
-    (width, height); `valid` None means that every token lies on an image.
+    Boxes inside the model are fractions of the padded canvas, of which an image covers
+    `valid_ratio` (width, height); `valid` None means that every token lies on an image.
     """
 
     tokens: Float[Tensor, "B N D"]
     valid: Bool[Tensor, "B N"] | None
     shapes: tuple[tuple[int, int], ...]  # height, width of each level
-    extent: Float[Tensor, "B 2"]
+    valid_ratio: Float[Tensor, "B 2"]
 
 
 class HybridEncoder(nn.Module):
@@ -61,7 +61,7 @@ class HybridEncoder(nn.Module):
             torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
             torch.cat(flat, dim=1) if flat else None,
             tuple((level.shape[-2], level.shape[-1]) for level in maps),
-            extent_of(batch),
+            valid_ratio_of(batch),
         )
 
     def _attend(
@@ -69,10 +69,10 @@ class HybridEncoder(nn.Module):
     ) -> Float[Tensor, "B D h w"]:
         everywhere = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
         position = self.position(everywhere if cells is None else cells)
-        allowed = None if cells is None else cells.flatten(1)[:, None, None]
+        attn_mask = None if cells is None else cells.flatten(1)[:, None, None]
         tokens = level.flatten(2).transpose(1, 2)
         for layer in self.layers:
-            tokens = layer(tokens, position.flatten(2).transpose(1, 2), allowed)
+            tokens = layer(tokens, position.flatten(2).transpose(1, 2), attn_mask)
         return tokens.transpose(1, 2).reshape(level.shape)
 
 
@@ -84,7 +84,7 @@ def _touched_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor
     return cells[:, 0] > 0
 
 
-def extent_of(batch: Batch) -> Float[Tensor, "B 2"]:
+def valid_ratio_of(batch: Batch) -> Float[Tensor, "B 2"]:
     """Return the share of the canvas' width and height that each image covers."""
     covered = batch.valid.float()
     return torch.stack([covered[:, 0].mean(1), covered[:, :, 0].mean(1)], dim=1)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.layers.heads import BoxStep, ClassHead
+from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
@@ -28,7 +28,7 @@ class LearnedQueries(nn.Module):
         return content, position
 
 
-class LearnedContent(nn.Module):
+class ContentQueries(nn.Module):
     """Learned content without position: the 50-line model of the paper."""
 
     def __init__(self, num_queries: int, dim: int) -> None:
@@ -45,7 +45,7 @@ LATER = 1e3  # taken from a logit, puts it behind all others, in their order
 
 
 @dataclass(frozen=True)
-class Proposals:
+class EncoderProposals:
     """The places of the image that look most like an object, best first.
 
     `logits` and `cxcywh` (fractions of the canvas) are trained as answers of their own; `content`
@@ -57,7 +57,7 @@ class Proposals:
     cxcywh: Float[Tensor, "B Q 4"]
 
 
-class TopKQueries(nn.Module):
+class QuerySelection(nn.Module):
     """Queries chosen by the image: the tokens with the largest class logit (arXiv 2304.08069).
 
     Neighbours see the same object: what is the largest of its 3×3 cells in some class comes before
@@ -75,9 +75,9 @@ class TopKQueries(nn.Module):
         self.num_queries = num_queries
         self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
         self.class_head = ClassHead(dim, logits)
-        self.box_step = BoxStep(dim)
+        self.box_step = BoxRefinementHead(dim)
 
-    def forward(self, memory: Memory) -> Proposals:
+    def forward(self, memory: Memory) -> EncoderProposals:
         """Return the best tokens; as many as there are where that is fewer than the queries."""
         tokens = self.prepare(memory.tokens)
         logits = at_least_single(self.class_head(tokens))
@@ -89,7 +89,7 @@ class TopKQueries(nn.Module):
         best = priority.topk(count, dim=1).indices[..., None]
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
         start = self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
-        return Proposals(
+        return EncoderProposals(
             content.detach(),
             logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
             self.box_step(content, start),

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.models.layers.attention import Attention, FeedForward, Residual, located
+from setmatch.models.layers.attention import Attention, FeedForward, Residual, with_pos_embed
 
 
 class DecoderLayer(nn.Module):
@@ -27,16 +27,18 @@ class DecoderLayer(nn.Module):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         located_memory: Float[Tensor, "B N D"],
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B Q D"]:
         """Return the content of every query after one look at the others and at the image."""
 
         def look_at_others(x: Tensor) -> Tensor:
-            at = located(x, query_position)
+            at = with_pos_embed(x, query_position)
             return self.self_attention(at, at, x)
 
         def look_at_image(x: Tensor) -> Tensor:
-            return self.cross_attention(located(x, query_position), located_memory, memory, allowed)
+            return self.cross_attention(
+                with_pos_embed(x, query_position), located_memory, memory, attn_mask
+            )
 
         content = self.around_self(content, look_at_others)
         content = self.around_cross(content, look_at_image)
@@ -57,13 +59,13 @@ class Decoder(nn.Module):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "L B Q D"]:
         """Return what every layer made of the queries, normed; the last is the answer."""
-        located_memory = located(memory, position)
+        located_memory = with_pos_embed(memory, position)
         answers = []
         for layer in self.layers:
-            content = layer(content, query_position, memory, located_memory, allowed)
+            content = layer(content, query_position, memory, located_memory, attn_mask)
             answers.append(self.norm(content))
         return torch.stack(answers)
 
@@ -77,7 +79,7 @@ class LastLayerDecoder(Decoder):
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "1 B Q D"]:
         """Return what the last layer made of the queries, normed."""
-        return super().forward(content, query_position, memory, position, allowed)[-1:]
+        return super().forward(content, query_position, memory, position, attn_mask)[-1:]

@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.models.layers.attention import Attention, FeedForward, Residual, located
+from setmatch.models.layers.attention import Attention, FeedForward, Residual, with_pos_embed
 
 
 class EncoderLayer(nn.Module):
@@ -22,13 +22,13 @@ class EncoderLayer(nn.Module):
         self,
         tokens: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
         """Return tokens that know of each other; position goes to queries and keys, not values."""
 
         def look_around(x: Tensor) -> Tensor:
-            at = located(x, position)
-            return self.self_attention(at, at, x, allowed)
+            at = with_pos_embed(x, position)
+            return self.self_attention(at, at, x, attn_mask)
 
         return self.around_ffn(self.around_attention(tokens, look_around), self.ffn)
 
@@ -45,22 +45,22 @@ class Encoder(nn.Module):
         self,
         tokens: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the memory that the decoder reads; `allowed` None means every token."""
+        """Return the memory that the decoder reads; `attn_mask` None means every token."""
         for layer in self.layers:
-            tokens = layer(tokens, position, allowed)
+            tokens = layer(tokens, position, attn_mask)
         return self.norm(tokens)
 
 
-class UnplacedEncoder(Encoder):
+class EncoderWithoutPositions(Encoder):
     """An encoder whose tokens compare contents alone; the decoder still gets their positions."""
 
     def forward(
         self,
         tokens: Float[Tensor, "B N D"],
         position: Float[Tensor, "#B N D"] | None,
-        allowed: Bool[Tensor, "B 1 1 N"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
         """Return the memory that the decoder reads, made without positions."""
-        return super().forward(tokens, None, allowed)
+        return super().forward(tokens, None, attn_mask)

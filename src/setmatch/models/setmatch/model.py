@@ -7,23 +7,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.losses.classification import Scoring
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
-from setmatch.models.layers.box_relations import Peers
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.denoising import Denoising, Noisy
-from setmatch.models.layers.dot_product_mask_head import PixelMaskHead
+from setmatch.models.layers.denoising import Denoising, DenoisingQueries
+from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
 from setmatch.models.layers.heads import ClassHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
-from setmatch.models.layers.queries import TopKQueries
-from setmatch.models.parameter_groups import split_muon_params, trunk_apart
+from setmatch.models.layers.queries import QuerySelection
+from setmatch.models.parameter_groups import split_backbone_params, split_muon_params
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.outputs import Predictions, Stream
+from setmatch.structures.outputs import PredictionGroup, Predictions
 
-NOWHERE = -20.0  # a logit so low that neither loss nor gradient comes of it
+MASKED_LOGIT = -20.0  # a logit so low that neither loss nor gradient comes of it
 
 
-class MultiScaleDetector(Detector):
+class SetMatchDetector(Detector):
     """Trunk, hybrid encoder, queries chosen by the image, a decoder that refines their boxes.
 
     In training, "encoder" trains the choice of queries, and "denoising" spoilt targets.
@@ -33,11 +33,11 @@ class MultiScaleDetector(Detector):
         self,
         backbone: nn.Module,
         encoder: HybridEncoder,
-        queries: TopKQueries,
+        queries: QuerySelection,
         denoising: Denoising,
         decoder: RefiningDecoder,
-        scoring: Scoring,
-        mask_head: PixelMaskHead | None = None,
+        class_loss: ClassificationLoss,
+        mask_head: DotProductMaskHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -45,37 +45,39 @@ class MultiScaleDetector(Detector):
         self.queries = queries
         self.denoising = denoising
         self.decoder = decoder
-        self.scoring = scoring
+        self.class_loss = class_loss
         self.num_queries = queries.num_queries
         self.mask_head = mask_head
 
-    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[Stream, ...]:
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return "main"; in training also "encoder", and "denoising" made from the targets."""
         levels = self.backbone(batch.pixels)
         memory = self.encoder(levels[-len(self.encoder.project) :], batch)
         chosen = self.queries(memory)
         content, cxcywh = chosen.content, chosen.cxcywh.detach()
         if not self.training:
-            logits, boxes, content = self.decoder(content, cxcywh, memory, Peers.in_order(content))
+            logits, boxes, content = self.decoder(
+                content, cxcywh, memory, QueryAttentionMask.in_order(content)
+            )
             return (self._main(logits, boxes, content, memory, levels[0]),)
-        noisy = self.denoising(targets, memory.extent)
+        noisy = self.denoising(targets, memory.valid_ratio)
         logits, boxes, content = self.decoder(
             torch.cat([noisy.content.to(content.dtype), content], dim=1),
             torch.cat([noisy.cxcywh, cxcywh], dim=1),
             memory,
-            _beside(noisy, Peers.in_order(content)),
+            denoising_attn_mask(noisy, QueryAttentionMask.in_order(content)),
         )
         spoilt = noisy.real.shape[1]
-        mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], NOWHERE)
-        first = _unpadded(chosen.cxcywh, memory.extent)
+        mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], MASKED_LOGIT)
+        first = to_image_coords(chosen.cxcywh, memory.valid_ratio)
         return (
             self._main(
                 logits[:, :, spoilt:], boxes[:, :, spoilt:], content[:, spoilt:], memory, levels[0]
             ),
-            Stream("encoder", Predictions(chosen.logits[None], first[None])),
-            Stream(
+            PredictionGroup("encoder", Predictions(chosen.logits[None], first[None])),
+            PredictionGroup(
                 "denoising",
-                Predictions(mended, _unpadded(boxes[:, :, :spoilt], memory.extent)),
+                Predictions(mended, to_image_coords(boxes[:, :, :spoilt], memory.valid_ratio)),
                 noisy.assignment,
                 noisy.groups,
             ),
@@ -88,10 +90,10 @@ class MultiScaleDetector(Detector):
         content: Float[Tensor, "B Q D"],
         memory: Memory,
         finest: Float[Tensor, "B _ h w"],
-    ) -> Stream:
-        predictions = Predictions(logits, _unpadded(boxes, memory.extent))
+    ) -> PredictionGroup:
+        predictions = Predictions(logits, to_image_coords(boxes, memory.valid_ratio))
         if self.mask_head is None:
-            return Stream("main", predictions)
+            return PredictionGroup("main", predictions)
         return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -108,23 +110,23 @@ class MultiScaleDetector(Detector):
         return split_muon_params(self, self.backbone, placing)
 
 
-class PretrainedMultiScaleDetector(MultiScaleDetector):
+class PretrainedMultiScaleDetector(SetMatchDetector):
     """The same on a trunk that may have learnt already, which Muon's large steps would undo."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trunk's parameters, and of the others matrices and the rest."""
-        return trunk_apart(super().parameter_groups(), self.backbone)
+        return split_backbone_params(super().parameter_groups(), self.backbone)
 
 
-def _unpadded(cxcywh: Float[Tensor, "*n B Q 4"], extent: Float[Tensor, "B 2"]) -> Tensor:
+def to_image_coords(cxcywh: Float[Tensor, "*n B Q 4"], valid_ratio: Float[Tensor, "B 2"]) -> Tensor:
     """Turn fractions of the canvas into fractions of each image."""
-    return cxcywh / extent.repeat(1, 2)[:, None]
+    return cxcywh / valid_ratio.repeat(1, 2)[:, None]
 
 
-def _beside(noisy: Noisy, peers: Peers) -> Peers:
+def denoising_attn_mask(noisy: DenoisingQueries, peers: QueryAttentionMask) -> QueryAttentionMask:
     """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
     spoilt, queries = len(noisy.together), len(peers.before)
-    allowed = noisy.together.new_ones(spoilt + queries, spoilt + queries)
-    allowed[:spoilt, :spoilt] = noisy.together
-    allowed[spoilt:, :spoilt] = False
-    return Peers(allowed, F.pad(peers.before, (spoilt, 0, spoilt, 0)))
+    attn_mask = noisy.together.new_ones(spoilt + queries, spoilt + queries)
+    attn_mask[:spoilt, :spoilt] = noisy.together
+    attn_mask[spoilt:, :spoilt] = False
+    return QueryAttentionMask(attn_mask, F.pad(peers.before, (spoilt, 0, spoilt, 0)))

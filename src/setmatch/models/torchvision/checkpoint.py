@@ -10,7 +10,7 @@ from torchvision.models.detection import (
 
 from setmatch.models.weights.download import COCO_NAMES, fetch_torchvision
 from setmatch.models.weights.key_map import State
-from setmatch.structures.metadata import Card, Categories
+from setmatch.structures.metadata import Categories, ModelCard
 
 BASELINE_WEIGHTS: dict[str, Any] = {
     "fasterrcnn_r50_fpn": FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -20,7 +20,7 @@ LABELS = range(1, 91)  # of the network; 0 is the background
 FROZEN_EPS = 1e-5  # of torchvision's frozen norm; those of the first published set are without
 
 
-def read_baseline(name: str) -> tuple[Card, State, list[str]]:
+def read_baseline(name: str) -> tuple[ModelCard, State, list[str]]:
     """Return the card and tensors of a published baseline, downloaded once.
 
     Raises WeightsError that says what to fetch and where to put it when there is no network.
@@ -28,7 +28,7 @@ def read_baseline(name: str) -> tuple[Card, State, list[str]]:
     published = BASELINE_WEIGHTS[name]
     state = fetch_torchvision(published, name, "or train it: setmatch train --model " + name)
     names = tuple(COCO_NAMES.get(label) for label in LABELS)
-    card = Card(
+    card = ModelCard(
         name, {}, Categories(tuple(LABELS), names), licence="BSD-3-Clause", source=published.url
     )
     return card, {f"network.{key}": _fitting(key, value, state) for key, value in state.items()}, []

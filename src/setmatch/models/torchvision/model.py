@@ -18,10 +18,10 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
-from setmatch.losses.base import Objective, Window
-from setmatch.losses.classification import Scoring
+from setmatch.losses.base import Loss, Window
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector, Reading, SizesPx
-from setmatch.models.parameter_groups import trained, trunk_apart
+from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
@@ -41,7 +41,7 @@ class BaselineShape:
 
     num_detections: int = 100
 
-    def complaint(self) -> str:
+    def validate(self) -> str:
         """Return what does not fit together; nothing can."""
         return ""
 
@@ -61,7 +61,7 @@ class FrozenPyramidShape(PyramidShape):
 
 
 @dataclass(frozen=True)
-class OwnLosses:
+class TorchvisionLosses:
     """A micro-batch's share of the losses that a model brings itself."""
 
     total: Float[Tensor, ""]
@@ -80,7 +80,7 @@ class TorchvisionDetector(Detector):
         super().__init__()
         self.mask_head = None
         self.network = network
-        self.network.transform = Prepared(multiple_px)
+        self.network.transform = IdentityTransform(multiple_px)
         self.num_queries = num_detections
 
     @property
@@ -100,9 +100,9 @@ class TorchvisionDetector(Detector):
         pairs = zip(targets, sizes_px, strict=True)
         return self.network(images, [_in_pixels(target, size_px) for target, size_px in pairs])
 
-    def objective(self, set_loss: Callable[[Scoring], Objective]) -> Objective:
+    def objective(self, set_loss: Callable[[ClassificationLoss], Loss]) -> Loss:
         """Return the sum of the losses that the network returns."""
-        return own_losses
+        return torchvision_losses
 
     def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
         """Return what the network finds in each image, its doubles suppressed."""
@@ -112,20 +112,20 @@ class TorchvisionDetector(Detector):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained part of the trunk apart, where there is one: `body`."""
         body = getattr(self.backbone, "body", self.backbone)
-        return trunk_apart({"rest": trained(self)}, body)
+        return split_backbone_params({"rest": trainable_parameters(self)}, body)
 
     def _answer(
         self, found: Mapping[str, Tensor], seen_px: tuple[int, int], size_px: tuple[int, int]
     ) -> Detections:
         height, width = (size / seen for size, seen in zip(size_px, seen_px, strict=True))
         boxes = found["boxes"].float().cpu() * torch.tensor([width, height, width, height])
-        slots = found["labels"].cpu() - 1
+        class_indices = found["labels"].cpu() - 1
         return Detections(
-            boxes, found["scores"].float().cpu(), slots, self.card.categories, size_px
+            boxes, found["scores"].float().cpu(), class_indices, self.card.categories, size_px
         )
 
 
-class Prepared(nn.Module):
+class IdentityTransform(nn.Module):
     """Stands where torchvision resizes and normalises, which has been done: it only pads."""
 
     def __init__(self, multiple_px: int) -> None:
@@ -148,15 +148,15 @@ class Prepared(nn.Module):
         return found
 
 
-def own_losses(
+def torchvision_losses(
     outputs: Mapping[str, Tensor], targets: Sequence[Target], normaliser: Window, /
-) -> OwnLosses:
+) -> TorchvisionLosses:
     """Add up losses that are means over a micro-batch, weighed by its share of the images."""
     share = len(targets) / normaliser.times(1).images
     parts = {name.removeprefix("loss_"): loss.float() * share for name, loss in outputs.items()}
     total = torch.stack(list(parts.values())).sum()
     shown = {name: part.detach() for name, part in parts.items()}
-    return OwnLosses(total, {"loss": total.detach(), **shown})
+    return TorchvisionLosses(total, {"loss": total.detach(), **shown})
 
 
 def fasterrcnn_r50_fpn(

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError
-from setmatch.structures.metadata import Card, Categories, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 FORMAT = "setmatch-1"
 
 
-def card_to_json(card: Card, sha256: str) -> str:
+def card_to_json(card: ModelCard, sha256: str) -> str:
     """Return the card as JSON, with the SHA-256 of the weights file that it stands beside."""
     known = card.categories
     categories = [
-        {"slot": slot, "id": known.ids[slot], "name": known.names[slot]}
-        | ({"stuff": True} if slot in known.stuff else {})
-        for slot in range(len(known))
+        {"slot": class_index, "id": known.ids[class_index], "name": known.names[class_index]}
+        | ({"stuff": True} if class_index in known.stuff else {})
+        for class_index in range(len(known))
     ]
     tree = {
         "format": FORMAT,
@@ -32,7 +32,7 @@ def card_to_json(card: Card, sha256: str) -> str:
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
-def card_from_json(path: Path) -> tuple[Card, str]:
+def card_from_json(path: Path) -> tuple[ModelCard, str]:
     """Read a card and the SHA-256 that it promises.
 
     Raises WeightsError, naming the file, where it is not a whole card of a format known here.
@@ -43,15 +43,15 @@ def card_from_json(path: Path) -> tuple[Card, str]:
             raise WeightsError(
                 f"{path}: format {tree['format']!r} is not {FORMAT!r}; use a newer setmatch"
             )
-        slots = sorted(tree["categories"], key=lambda slot: slot["slot"])
+        class_indices = sorted(tree["categories"], key=lambda class_index: class_index["slot"])
         return (
-            Card(
+            ModelCard(
                 tree["preset"],
                 tree["arguments"],
                 Categories(
-                    tuple(s["id"] for s in slots),
-                    tuple(s["name"] for s in slots),
-                    frozenset(i for i, s in enumerate(slots) if s.get("stuff", False)),
+                    tuple(s["id"] for s in class_indices),
+                    tuple(s["name"] for s in class_indices),
+                    frozenset(i for i, s in enumerate(class_indices) if s.get("stuff", False)),
                 ),
                 _preprocessing(tree["preprocessing"]),
                 tree["licence"],

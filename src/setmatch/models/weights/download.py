@@ -14,7 +14,7 @@ from setmatch.structures.metadata import Categories
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCheckpoint:
     """A published file; the name's eight hex digits open the SHA-256 of its content."""
 
     name: str
@@ -32,14 +32,14 @@ class Published:
 
 
 PUBLISHED = {
-    "detr_r50": Published("detr-r50-e632da11.pth"),
-    "detr_r50_dc5": Published("detr-r50-dc5-f0fb7ef5.pth"),
-    "detr_r101": Published("detr-r101-2c7b67e5.pth"),
-    "detr_r101_dc5": Published("detr-r101-dc5-a2e86def.pth"),
-    "detr_r50_panoptic": Published("detr-r50-panoptic-00ce5173.pth"),
-    "detr_r50_dc5_panoptic": Published("detr-r50-dc5-panoptic-da08f1b1.pth"),
-    "detr_r101_panoptic": Published("detr-r101-panoptic-40021d53.pth"),
-    "detr_demo": Published("detr_demo-da2a99e9.pth"),
+    "detr_r50": PublishedCheckpoint("detr-r50-e632da11.pth"),
+    "detr_r50_dc5": PublishedCheckpoint("detr-r50-dc5-f0fb7ef5.pth"),
+    "detr_r101": PublishedCheckpoint("detr-r101-2c7b67e5.pth"),
+    "detr_r101_dc5": PublishedCheckpoint("detr-r101-dc5-a2e86def.pth"),
+    "detr_r50_panoptic": PublishedCheckpoint("detr-r50-panoptic-00ce5173.pth"),
+    "detr_r50_dc5_panoptic": PublishedCheckpoint("detr-r50-dc5-panoptic-da08f1b1.pth"),
+    "detr_r101_panoptic": PublishedCheckpoint("detr-r101-panoptic-40021d53.pth"),
+    "detr_demo": PublishedCheckpoint("detr_demo-da2a99e9.pth"),
 }
 
 # fmt: off
@@ -74,10 +74,12 @@ COCO_STUFF_NAMES = {
     199: "wall-other-merged", 200: "rug-merged",
 }
 # fmt: on
-COCO_SLOTS = Categories(tuple(range(91)), tuple(COCO_NAMES.get(slot) for slot in range(91)))
+COCO_SLOTS = Categories(
+    tuple(range(91)), tuple(COCO_NAMES.get(class_index) for class_index in range(91))
+)
 COCO_PANOPTIC_SLOTS = Categories(
     tuple(range(250)),
-    tuple((COCO_NAMES | COCO_STUFF_NAMES).get(slot) for slot in range(250)),
+    tuple((COCO_NAMES | COCO_STUFF_NAMES).get(class_index) for class_index in range(250)),
     stuff=frozenset(range(91, 250)),
 )
 

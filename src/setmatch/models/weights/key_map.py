@@ -90,7 +90,7 @@ def _with_masks(detector: Table) -> Table:
     return (*((ours, f"detr.{theirs}") for ours, theirs in detector), *MASK_HEAD)
 
 
-TORCHVISION_TRUNK: Table = _trunk("")
+TORCHVISION_BACKBONE: Table = _trunk("")
 
 ORIGINAL: Table = (
     *_trunk("backbone.0.body."),
@@ -217,7 +217,7 @@ def with_masks(preset: str, state: State) -> str:
     return f"{preset}_panoptic" if has_masks(state) else preset
 
 
-def respell_transformers(state: State) -> State:
+def normalize_keys(state: State) -> State:
     """Bring every spelling that transformers has used for DETR's tensors into the hub's."""
     respelled = {}
     for spelling, value in state.items():

@@ -46,7 +46,7 @@ def remove_old(run: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest_good(run: Path) -> Checkpoint:
+def latest_valid(run: Path) -> Checkpoint:
     """Return the newest checkpoint of which every file is what its manifest says.
 
     Every damaged one that is newer is named in a warning, with the file and what is wrong with it.

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from setmatch.config import Recipe, load_recipe
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.models import load as weights
 from setmatch.training.checkpoints.checkpoint import Checkpoint, write_checkpoint
-from setmatch.training.logging.step_metrics import Skips
-from setmatch.training.step import Learner
+from setmatch.training.logging.step_metrics import SkippedSteps
+from setmatch.training.step import TrainStep
 
 TRAINER = "trainer.pt"
 HARMLESS = ("data.workers",)  # settings that change nothing but speed
@@ -30,14 +30,19 @@ LASTING = ("data.classes", "recipe.model.preset", "recipe.model.arguments.")
 class Progress:
     """How far a run is beside its steps."""
 
-    skips: Skips = field(default_factory=Skips)
+    skips: SkippedSteps = field(default_factory=SkippedSteps)
     spent_s: float = 0.0
     evaluation_due: bool = False  # after the last step
     evaluating_s: float = 0.0  # of the time spent, by the clock
 
 
 def save_state(
-    run: Path, learner: Learner, step: int, progress: Progress, facts: Mapping[str, Any], keep: int
+    run: Path,
+    learner: TrainStep,
+    step: int,
+    progress: Progress,
+    facts: Mapping[str, Any],
+    keep: int,
 ) -> None:
     """Write the checkpoint after `step` steps: the weights to answer with, and trainer.pt.
 
@@ -59,7 +64,7 @@ def save_state(
     write_checkpoint(run, step, fill, facts, keep)
 
 
-def restore_state(checkpoint: Checkpoint, learner: Learner) -> Progress:
+def restore_state(checkpoint: Checkpoint, learner: TrainStep) -> Progress:
     """Fill a learner, whose detector was loaded from `checkpoint`, with the rest of its state.
 
     Learning rates and weight decay stay as the learner has them. Raises TrainingError when
@@ -72,7 +77,7 @@ def restore_state(checkpoint: Checkpoint, learner: Learner) -> Progress:
         learner.detector.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
         told = state["progress"]
-        progress = Progress(**{**told, "skips": Skips(**told["skips"])})
+        progress = Progress(**{**told, "skips": SkippedSteps(**told["skips"])})
         updates = state["average_updates"]
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: not the state of this run ({error})") from None
@@ -81,15 +86,15 @@ def restore_state(checkpoint: Checkpoint, learner: Learner) -> Progress:
     return progress
 
 
-def facts_of(recipe: Recipe, training: Index) -> dict[str, Any]:
+def facts_of(recipe: Recipe, training: DetectionDataset) -> dict[str, Any]:
     """Return what a run must have in common with the one it goes on from."""
-    slots = zip(training.categories.ids, training.categories.names, strict=True)
+    class_indices = zip(training.categories.ids, training.categories.names, strict=True)
     return {
         "recipe": recipe.model_dump(by_alias=True),
         "data": {
             "images": len(training),
             "annotations": len(training.annotation_ids),
-            "classes": [f"{name} ({id_})" for id_, name in slots],
+            "classes": [f"{name} ({id_})" for id_, name in class_indices],
         },
     }
 

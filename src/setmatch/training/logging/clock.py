@@ -22,7 +22,7 @@ class Clock:
         return self._before_s + time.monotonic() - self._started_s
 
 
-class Forecast:
+class ETA:
     """Tells the time that is left from the pace since it was first asked."""
 
     def __init__(self) -> None:

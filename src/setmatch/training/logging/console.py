@@ -12,9 +12,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from setmatch.training.logging.clock import Forecast
+from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.writers import Row
-from setmatch.training.schedule import Plan
+from setmatch.training.schedule import Schedule
 
 SHOWN = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
 PLAIN_EVERY_S = 5.0
@@ -26,13 +26,13 @@ class Display:
     It goes to stderr, so that stdout stays for results.
     """
 
-    def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
+    def __init__(self, plan: Schedule, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._plan = plan
         self._progress = 0.0
         self._evaluated = ""
         self._printed_s = float("-inf")
-        self._forecast = Forecast()
+        self._forecast = ETA()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -5,21 +5,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from setmatch.data.dataset import Index
-from setmatch.training.distributed import Runtime
+from setmatch.data.dataset import DetectionDataset
+from setmatch.training.distributed import Distributed
 from setmatch.training.logging.console import Display
 from setmatch.training.logging.curves.live_page import LivePage
-from setmatch.training.logging.step_metrics import Meter, Skips, listed, refuse_to_go_on
+from setmatch.training.logging.step_metrics import (
+    SkippedSteps,
+    StepMetrics,
+    listed,
+    refuse_to_go_on,
+)
 from setmatch.training.logging.writers import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
-from setmatch.training.monitor.monitor import WATCH, Remark, Watch
-from setmatch.training.monitor.rules import Origin
-from setmatch.training.schedule import Plan
-from setmatch.training.step import Learned
+from setmatch.training.monitor.monitor import WATCH, TrainingMonitor, TrainingWarning
+from setmatch.training.monitor.rules import RunContext
+from setmatch.training.schedule import Schedule
+from setmatch.training.step import StepResult
 
 TABLE = "log.csv"
 
 
-class Journal:
+class RunLogger:
     """Keeps the log of a run from step `first` on, and the screen; the first process alone writes.
 
     All processes call its methods together, since the losses of a line are those of all.
@@ -28,19 +33,19 @@ class Journal:
     def __init__(
         self,
         run: Path,
-        plan: Plan,
-        runtime: Runtime,
-        images: Index,
+        plan: Schedule,
+        runtime: Distributed,
+        images: DetectionDataset,
         first: int,
-        skips: Skips,
-        origin: Origin,
+        skips: SkippedSteps,
+        origin: RunContext,
     ) -> None:
         place = {id_: number for number, id_ in enumerate(images.image_ids.tolist())}
-        self.meter = Meter(runtime, lambda image_id: images.name(place[image_id]), skips)
+        self.meter = StepMetrics(runtime, lambda image_id: images.name(place[image_id]), skips)
         self.display = Display(plan, quiet=not runtime.is_first)
         self._plan = plan
         self._rows = read_rows(run / LOG, first)
-        self._watch = Watch(origin, self._rows)
+        self._watch = TrainingMonitor(origin, self._rows)
         self._loggers: list[Logger] = []
         self._live: LivePage | None = None
         if runtime.is_first:
@@ -70,7 +75,9 @@ class Journal:
         """Measure images/s from here: saving and evaluating are no training."""
         self._clock_s, self._clock_step = time.monotonic(), steps
 
-    def note(self, step: int, spent_s: float, rates: Mapping[str, float], learned: Learned) -> None:
+    def note(
+        self, step: int, spent_s: float, rates: Mapping[str, float], learned: StepResult
+    ) -> None:
         """Take note of a step, without waiting for the device."""
         self.meter.add(learned)
         self._rates, self._spent_s = dict(rates), spent_s
@@ -135,7 +142,7 @@ class Journal:
         """Say what is wrong with the run before its first step."""
         self._remark(0, self._watch.begin())
 
-    def _remark(self, steps: int, remarks: Sequence[Remark]) -> None:
+    def _remark(self, steps: int, remarks: Sequence[TrainingWarning]) -> None:
         for remark in remarks:
             self._write(
                 {"kind": WATCH, "step": steps, "fault": remark.fault, "says": remark.sentence}

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Runtime
+from setmatch.training.distributed import Distributed
 from setmatch.training.logging.writers import Value
-from setmatch.training.step import Learned
+from setmatch.training.step import StepResult
 
 
 @dataclass(frozen=True)
-class Skips:
+class SkippedSteps:
     """Steps that were skipped because something in them was not finite."""
 
     total: int = 0
@@ -24,21 +24,23 @@ class Reading:
     """Means over the steps taken since the last log line, and the names behind those skipped."""
 
     numbers: dict[str, Value]
-    skips: Skips
+    skips: SkippedSteps
     skipped: int
     blamed: tuple[str, ...]
 
 
-class Meter:
+class StepMetrics:
     """Collects steps without waiting for the device, until `read`."""
 
-    def __init__(self, runtime: Runtime, name: Callable[[int], str], skips: Skips) -> None:
+    def __init__(
+        self, runtime: Distributed, name: Callable[[int], str], skips: SkippedSteps
+    ) -> None:
         self._runtime = runtime
         self._name = name  # of an image, by its id
         self.skips = skips  # as of the last reading
-        self._steps: list[Learned] = []
+        self._steps: list[StepResult] = []
 
-    def add(self, learned: Learned) -> None:
+    def add(self, learned: StepResult) -> None:
         """Take one step."""
         self._steps.append(learned)
 
@@ -66,15 +68,15 @@ class Meter:
             blamed = self._blame(bad)
         for good in flags:
             in_a_row = 0 if good else self.skips.in_a_row + 1
-            self.skips = Skips(self.skips.total + (not good), in_a_row)
+            self.skips = SkippedSteps(self.skips.total + (not good), in_a_row)
         return Reading(numbers, self.skips, len(flags) - sum(flags), blamed)
 
-    def _blame(self, bad: list[Learned]) -> tuple[str, ...]:
+    def _blame(self, bad: list[StepResult]) -> tuple[str, ...]:
         """Name the images whose loss was not finite; where all were, those of the whole window."""
         windows: set[int] = set()
         culprits: set[int] = set()
         for step in bad:
-            for ids, good in zip(step.image_ids, step.blameless.tolist(), strict=True):
+            for ids, good in zip(step.image_ids, step.micro_batch_finite.tolist(), strict=True):
                 windows.update(ids)
                 culprits.update(() if good else ids)
         gathered = self._runtime.gather((windows, culprits))

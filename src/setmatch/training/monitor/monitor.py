@@ -11,26 +11,33 @@ from statistics import median
 from typing import Any
 
 from setmatch.training.logging.writers import Row
-from setmatch.training.monitor.rules import FAULTS, LOSS, Evidence, Origin, column, too_short
+from setmatch.training.monitor.rules import (
+    LOSS,
+    RULES,
+    RunContext,
+    RunHistory,
+    column,
+    too_few_steps,
+)
 
 WATCH = "watch"  # the kind of its rows in the log
-LENGTH = too_short.__name__
+LENGTH = too_few_steps.__name__
 _RECENT = 5  # rows of training
 _PACE_KNOWN = 0.1  # of a run by the clock
 
 
 @dataclass(frozen=True)
-class Remark:
+class TrainingWarning:
     """One fault of a run, said once: its name, and the sentence."""
 
     fault: str
     sentence: str
 
 
-class Watch:
+class TrainingMonitor:
     """Hears the rows of a log, those before a resume too, and remarks on each fault once."""
 
-    def __init__(self, origin: Origin, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, origin: RunContext, rows: Sequence[Row] = ()) -> None:
         self._origin = origin
         self._first: Row | None = None
         self._recent: deque[Row] = deque(maxlen=_RECENT)
@@ -40,7 +47,7 @@ class Watch:
         for row in rows:
             self._keep(row)
 
-    def begin(self) -> list[Remark]:
+    def begin(self) -> list[TrainingWarning]:
         """Return what the plan alone shows, before the first step of a run that is new."""
         plan = self._origin.plan
         if self._resumed or plan.by_clock:
@@ -49,7 +56,7 @@ class Watch:
 
     def hear(
         self, row: Row, spent_s: float, per_class: Mapping[str, Any] | None = None
-    ) -> list[Remark]:
+    ) -> list[TrainingWarning]:
         """Take a row of the log, written after `spent_s` seconds; return what is new to say.
 
         `per_class` are the numbers of each class, with a row of an evaluation.
@@ -58,7 +65,7 @@ class Watch:
         plan, step = self._origin.plan, int(row["step"] or 0)
         progress = plan.progress(step, spent_s)
         ap50 = {name: each["AP50"] for name, each in (per_class or {}).items()}
-        faults = [fault for fault in FAULTS if fault != LENGTH]
+        faults = [fault for fault in RULES if fault != LENGTH]
         # The last step of a row ends after its time was taken, unless no time was left.
         timed = step if progress >= 1 else step - 1
         if plan.by_clock and not self._resumed and progress >= _PACE_KNOWN and timed > 0:
@@ -78,8 +85,8 @@ class Watch:
 
     def _look(
         self, progress: float, steps: float, ap50: Mapping[str, float], faults: Sequence[str]
-    ) -> list[Remark]:
-        seen = Evidence(
+    ) -> list[TrainingWarning]:
+        seen = RunHistory(
             self._origin,
             self._first or {},
             tuple(self._recent),
@@ -89,9 +96,9 @@ class Watch:
             steps,
         )
         remarks = [
-            Remark(fault, sentence)
+            TrainingWarning(fault, sentence)
             for fault in faults
-            if fault not in self._said and (sentence := FAULTS[fault](seen))
+            if fault not in self._said and (sentence := RULES[fault](seen))
         ]
         self._said |= {remark.fault for remark in remarks}
         return remarks

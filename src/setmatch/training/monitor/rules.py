@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import mean, median
 
 from setmatch.training.logging.writers import Row, Value
-from setmatch.training.schedule import CLOCK_WARMUP, Plan
+from setmatch.training.schedule import CLOCK_WARMUP, Schedule
 
 # Steps below which nothing was ever learnt: by what the weights begin with and how queries are
 # made. The published method needs many (its own training took 500,000), fewer by Muon.
@@ -31,20 +31,20 @@ LOSS = "train/loss"  # in the row of an evaluation: of the steps before it
 
 
 @dataclass(frozen=True)
-class Origin:
+class RunContext:
     """What is known of a run before its first step."""
 
-    plan: Plan
+    plan: Schedule
     published: bool  # True for learned queries, as DETR has them: they need many more steps
     loaded: str | None  # a detector's weights that the run began with; None also where unknown
     objects: Mapping[str, int]  # training objects of each class
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RunHistory:
     """What a run has shown so far: its first training row, the newest, and all evaluations."""
 
-    origin: Origin
+    origin: RunContext
     first: Row
     recent: Sequence[Row]
     evaluations: Sequence[Row]  # and the loss of training before each, as LOSS
@@ -53,10 +53,10 @@ class Evidence:
     steps_expected: float
 
 
-Rule = Callable[[Evidence], str | None]
+Rule = Callable[[RunHistory], str | None]
 
 
-def one_box(seen: Evidence) -> str | None:
+def queries_collapsed(seen: RunHistory) -> str | None:
     """Tell that queries collapsed: what answers for different objects is one and the same box."""
     last = seen.evaluations[-2:]
     alike, objects = column(last, "probe/alike"), column(last, "probe/objects_alike")
@@ -72,7 +72,7 @@ def one_box(seen: Evidence) -> str | None:
     )
 
 
-def restless(seen: Evidence) -> str | None:
+def unstable_matching(seen: RunHistory) -> str | None:
     """Tell that the same objects are answered for by other queries at every evaluation."""
     flips = column(seen.evaluations[-3:], "probe/flips")
     if len(flips) < 3 or mean(flips) < _RESTLESS or seen.progress < 0.4:
@@ -87,7 +87,7 @@ def restless(seen: Evidence) -> str | None:
     )
 
 
-def class_unfound(seen: Evidence) -> str | None:
+def class_never_detected(seen: RunHistory) -> str | None:
     """Tell that a class is never found while the others are."""
     found = [ap50 for ap50 in seen.per_class.values() if ap50 > 0]
     never = [name for name, ap50 in seen.per_class.items() if ap50 == 0]
@@ -109,7 +109,7 @@ def class_unfound(seen: Evidence) -> str | None:
     )
 
 
-def blind(seen: Evidence) -> str | None:
+def nothing_detected(seen: RunHistory) -> str | None:
     """Tell that the loss falls and yet nothing is found in the validation images."""
     ap50 = column(seen.evaluations, "AP50")
     start, losses = number(seen.first.get("loss")), column(seen.recent, "loss")
@@ -141,7 +141,7 @@ def blind(seen: Evidence) -> str | None:
     )
 
 
-def by_heart(seen: Evidence) -> str | None:
+def overfitting(seen: RunHistory) -> str | None:
     """Tell that the training pictures are learnt ever better and others ever worse.
 
     Medians of three evaluations are compared, and a fall must stand out of how AP wavers from one
@@ -166,7 +166,7 @@ def by_heart(seen: Evidence) -> str | None:
     )
 
 
-def too_hot(seen: Evidence) -> str | None:
+def lr_too_high(seen: RunHistory) -> str | None:
     """Tell that the boxes have become worse than they were before the first step."""
     start, giou = number(seen.first.get("giou")), column(seen.recent, "giou")
     if start is None or seen.first["step"] != 1 or len(giou) < _ROWS:
@@ -183,7 +183,7 @@ def too_hot(seen: Evidence) -> str | None:
     )
 
 
-def too_short(seen: Evidence) -> str | None:
+def too_few_steps(seen: RunHistory) -> str | None:
     """Tell that the run will end before anything can be learnt; before the first step if it can."""
     origin, settings = seen.origin, seen.origin.plan.settings
     published = "published, by Muon" if settings.muon_lr else "published"
@@ -216,18 +216,26 @@ def too_short(seen: Evidence) -> str | None:
     return f"{what}; {needs[kind]}: raise {length} or lower train.batch_size{instead}"
 
 
-FAULTS: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     rule.__name__: rule
-    for rule in (too_short, too_hot, one_box, restless, class_unfound, blind, by_heart)
+    for rule in (
+        too_few_steps,
+        lr_too_high,
+        queries_collapsed,
+        unstable_matching,
+        class_never_detected,
+        nothing_detected,
+        overfitting,
+    )
 }
 
 
-def _longer_warm_up(seen: Evidence, word: str) -> str:
+def _longer_warm_up(seen: RunHistory, word: str) -> str:
     """Return advice, unless the clock says how long the warm-up is."""
     return "" if seen.origin.plan.by_clock else f"{word} a longer train.warmup_steps"
 
 
-def _rates(seen: Evidence) -> str:
+def _rates(seen: RunHistory) -> str:
     """Return what hidden layers learn by: of what Muon moves, AdamW's rate says nothing."""
     settings = seen.origin.plan.settings
     muon = f" and train.muon_lr (now {settings.muon_lr:g})" if settings.muon_lr else ""

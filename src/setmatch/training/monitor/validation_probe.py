@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.config import MatchCosts
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.files import whole_file
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
-from setmatch.models.detr.model import GlobalDetector
+from setmatch.models.detr.model import DETR
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions
@@ -31,7 +31,7 @@ ALIKE = 0.8  # IoU of two boxes that are taken for the same
 
 
 @dataclass(frozen=True)
-class Heard:
+class ProbeSample:
     """What was answered for the objects of one image: matched boxes, and who gave them."""
 
     queries: tuple[int, ...]  # one for every object that has one
@@ -46,18 +46,20 @@ class Probe:
     Of several processes the first alone listens, to its own share of the images.
     """
 
-    def __init__(self, run: Path, detector: Detector, validation: Index, costs: MatchCosts) -> None:
+    def __init__(
+        self, run: Path, detector: Detector, validation: DetectionDataset, costs: MatchCosts
+    ) -> None:
         self._path = run / ANSWERS
         self._detector, self._costs = detector, costs
         # Queries that the image chooses have no name that lasts from one evaluation to the next.
-        self._lasting = isinstance(detector, GlobalDetector)
+        self._lasting = isinstance(detector, DETR)
         images = np.flatnonzero(np.diff(validation.offsets) > 0)
         spaced = np.linspace(0, max(len(images) - 1, 0), num=min(IMAGES, len(images)))
         self._targets = {
             int(validation.image_ids[image]): _known(validation.target(image), validation, detector)
             for image in images[spaced.round().astype(int)].tolist()
         }
-        self._heard: dict[int, Heard] = {}
+        self._heard: dict[int, ProbeSample] = {}
 
     def hear(self, image_ids: tuple[int, ...], predictions: Predictions) -> None:
         """Look at the last layer's answers for those images of a batch that are of the probe."""
@@ -68,19 +70,19 @@ class Probe:
         targets = [self._targets[image_ids[row]] for row in rows]
         device = logits.device
         (pairs,) = match(
-            logits, cxcywh, [t.to(device) for t in targets], self._detector.scoring, self._costs
+            logits, cxcywh, [t.to(device) for t in targets], self._detector.class_loss, self._costs
         )
         image, query, target = pairs.image.cpu(), pairs.query.cpu(), pairs.target.cpu()
-        slots, owed = (
+        class_indices, owed = (
             torch.cat([t.classes for t in targets]),
             torch.cat([t.cxcywh for t in targets]),
         )
-        named = logits[0].float().argmax(-1).cpu()[image, query] == slots[target]
+        named = logits[0].float().argmax(-1).cpu()[image, query] == class_indices[target]
         found = cxcywh[0].cpu()[image, query]
         for place, row in enumerate(rows):
             here = image == place
             order = target[here].argsort()  # object after object, whichever query comes first
-            self._heard[image_ids[row]] = Heard(
+            self._heard[image_ids[row]] = ProbeSample(
                 tuple(query[here][order].tolist()),
                 found[here],
                 owed[target[here]],
@@ -140,10 +142,12 @@ def _answers(kept: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
         return {}
 
 
-def _known(target: Target, index: Index, detector: Detector) -> Target:
+def _known(target: Target, index: DetectionDataset, detector: Detector) -> Target:
     """Return the objects whose class the detector knows, by its slots."""
-    slots = {name: slot for slot, name in enumerate(detector.card.categories.names)}
-    of = torch.tensor([slots.get(name, -1) for name in index.categories.names])
+    class_indices = {
+        name: class_index for class_index, name in enumerate(detector.card.categories.names)
+    }
+    of = torch.tensor([class_indices.get(name, -1) for name in index.categories.names])
     classes = of[target.classes]
     return Target(classes[classes >= 0], target.cxcywh[classes >= 0])
 

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from setmatch.training.distributed import Runtime
+from setmatch.training.distributed import Distributed
 
 
-class NormStatistics:
+class BatchNormStats:
     """The running statistics of trainable batch norms, which a bad forward spoils before any loss.
 
     `keep` remembers them before a step. `settle` brings them back if the step was not finite; else
@@ -21,7 +21,7 @@ class NormStatistics:
     The model's norms have another momentum from then on, so that there is one of these for a model.
     """
 
-    def __init__(self, model: nn.Module, runtime: Runtime) -> None:
+    def __init__(self, model: nn.Module, runtime: Distributed) -> None:
         self._runtime = runtime
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         buffers = [(buffer, norm) for norm in norms for buffer in norm.buffers()]
@@ -49,8 +49,8 @@ class NormStatistics:
         if self._runtime.world > 1:
             moved = list(map(self._of_all, self._kept, moved, self._shares))
         for buffers, kept, now in zip(self._kinds, self._kept, moved, strict=True):
-            settled = torch.where(finite, now, kept)
-            parts = settled.split_with_sizes([buffer.numel() for buffer in buffers])
+            resolve_image_size = torch.where(finite, now, kept)
+            parts = resolve_image_size.split_with_sizes([buffer.numel() for buffer in buffers])
             shaped = [part.view_as(old) for part, old in zip(parts, buffers, strict=True)]
             torch._foreach_copy_(buffers, shaped)
 
@@ -60,13 +60,13 @@ class NormStatistics:
         return kept + self._runtime.world * (moved - kept)  # numbers of micro-batches
 
 
-def _share(norm: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> float:
+def _share(norm: nn.modules.batchnorm._BatchNorm, runtime: Distributed) -> float:
     """Return how much of what a process' own statistic moved counts."""
     later = (1 - _momentum(norm)) ** (runtime.world - 1 - runtime.rank)
     return _momentum(norm) * later / (1 - _kept_over_a_round(norm, runtime))
 
 
-def _kept_over_a_round(norm: nn.modules.batchnorm._BatchNorm, runtime: Runtime) -> float:
+def _kept_over_a_round(norm: nn.modules.batchnorm._BatchNorm, runtime: Distributed) -> float:
     """Return what is left of a statistic after a micro-batch of every process."""
     return (1 - _momentum(norm)) ** runtime.world
 

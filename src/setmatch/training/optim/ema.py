@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 
-class Average:
+class EMA:
     """Averages all parameters and floating buffers of a model, in float32.
 
     The decay is min(decay, (1 + n) / (10 + n)) at the n-th finite step (as in TensorFlow's

@@ -21,7 +21,7 @@ class SkippingAdamW(torch.optim.AdamW):
     found_inf: Tensor
 
 
-class Together:
+class CombinedOptimizer:
     """Optimisers that step as one, each on parameters of its own."""
 
     def __init__(self, *optimizers: SkippingAdamW | Muon) -> None:
@@ -64,7 +64,7 @@ class Together:
 
 def build_optimizer(
     groups: Mapping[str, Sequence[nn.Parameter]], settings: TrainSettings
-) -> Together:
+) -> CombinedOptimizer:
     """Return AdamW over the groups "backbone" and "rest", and Muon over "matrices".
 
     Each has its own learning rate; with `muon_lr` 0 AdamW trains the matrices like the rest.
@@ -87,22 +87,22 @@ def build_optimizer(
         optimizers.append(SkippingAdamW(adamw, weight_decay=decay, fused=True))
     if muon:
         optimizers.append(Muon(muon, weight_decay=decay))
-    return Together(*optimizers)
+    return CombinedOptimizer(*optimizers)
 
 
-def set_learning_rates(optimizer: Together, factor: float) -> None:
+def set_learning_rates(optimizer: CombinedOptimizer, factor: float) -> None:
     """Set every group's learning rate to `factor` times its full one."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["full_lr"]
 
 
-def learning_rates(optimizer: Together) -> dict[str, float]:
+def learning_rates(optimizer: CombinedOptimizer) -> dict[str, float]:
     """Return the learning rate there is at the moment of each setting that a parameter follows."""
     return {group["setting"]: group["lr"] for group in optimizer.param_groups}
 
 
 def apply_gradients(
-    optimizer: Together, clip_norm: float
+    optimizer: CombinedOptimizer, clip_norm: float
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
     """Clip the gradients to `clip_norm`, step unless one is not finite, and forget them.
 

@@ -260,5 +260,5 @@ def test_unusual_but_sound_files_need_no_repair(folder: Path, change: Change):
     assert index.categories.ids == tuple(sorted(row["id"] for row in tree["categories"]))
     images = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
     assert images == [row["image_id"] for row in tree["annotations"]]
-    ids = [index.categories.ids[slot] for slot in index.slots.tolist()]
+    ids = [index.categories.ids[class_index] for class_index in index.class_indices.tolist()]
     assert ids == [row["category_id"] for row in tree["annotations"]]

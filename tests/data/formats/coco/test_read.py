@@ -39,7 +39,7 @@ def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObj
     for row, id_ in zip(tree["annotations"], given_ids):
         row["category_id"] = id_
     index = read(folder, tree)
-    assert [sorted(ids)[slot] for slot in index.slots] == given_ids
+    assert [sorted(ids)[class_index] for class_index in index.class_indices] == given_ids
     assert index.categories.ids == tuple(sorted(ids))
     tree["annotations"][1]["category_id"] = max(ids) + 1
     with pytest.raises(DataError, match=r"annotations\[1\] \(id 2\): category_id .* is none of"):
@@ -121,7 +121,7 @@ def test_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObje
         cxcywh = index.target(image).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
     assert len(np.unique(index.annotation_ids)) == len(index.annotation_ids)
-    assert ((index.slots >= 0) & (index.slots < len(index.categories))).all()
+    assert ((index.class_indices >= 0) & (index.class_indices < len(index.categories))).all()
 
 
 @pytest.mark.campaign

@@ -218,7 +218,7 @@ def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject
         index = read_panoptic(save(root, tree))
     except DataError:
         return
-    assert len(index.panoptic.segment_ids) == len(index.slots)
+    assert len(index.panoptic.segment_ids) == len(index.class_indices)
 
 
 @pytest.mark.campaign

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 
 BOX = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
@@ -23,7 +23,7 @@ SOURCES = {
 }
 
 
-def opened(root: Path, source: str) -> Index:
+def opened(root: Path, source: str) -> DetectionDataset:
     """A picture of 60 × 40 with two objects, of which the last fills it in the challenge's way."""
     (root / "Annotations").mkdir()
     (root / "images").mkdir()

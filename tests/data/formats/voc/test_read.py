@@ -76,7 +76,7 @@ def test_a_list_of_classes_gives_their_order(tmp_path: Path):
     write(tmp_path, {"classes.txt": "zebra\ndog\n"})
     index = one(tmp_path, xml(DOG, box(0, 0, 9, 9, name="ant")))
     assert index.categories.names == ("zebra", "dog", "ant")
-    assert index.slots.tolist() == [1, 2]
+    assert index.class_indices.tolist() == [1, 2]
     assert [repair.done for repair in index.repairs] == ["classes not listed: added at the end"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from setmatch.data.audit.audit import survey
-from setmatch.data.formats.layout import now_at
+from setmatch.data.formats.layout import relocate_path
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
@@ -41,7 +41,7 @@ def check(root: Path) -> None:
         index = open_dataset(root, split)
         assert [index.path(image).stem for image in range(len(index))] == [stem]
         assert index.categories.names == ("cat", "dog")
-        assert index.slots.tolist() == [1]
+        assert index.class_indices.tolist() == [1]
         assert index.repairs == ()
 
 
@@ -66,7 +66,7 @@ def test_folders_of_another_machine_are_found_here(tmp_path: Path, given: str, n
 
 def test_the_path_as_given_comes_first(tmp_path: Path):
     """A folder that is where the file says it is, is meant."""
-    assert list(now_at(tmp_path, "../x/images")) == [
+    assert list(relocate_path(tmp_path, "../x/images")) == [
         tmp_path / "../x/images",
         tmp_path / "x/images",
         tmp_path / "images",

@@ -66,7 +66,7 @@ def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
         assert name in index.name(len(index) - 1)
         assert index.categories.names == ("cat", "dog")
         assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * len(index)
-        assert index.slots.tolist() == [1] * len(index)
+        assert index.class_indices.tolist() == [1] * len(index)
         assert index.repairs == ()
 
 
@@ -86,7 +86,7 @@ def test_text_beside_images_under_a_folder_called_images_is_found(tmp_path: Path
     """Labels are in labels/ only where there is such a folder."""
     root = tmp_path / "images" / "mine"
     write(root, pair("train/a.png", "train/a.txt") | {"classes.txt": "cat\ndog"})
-    assert open_dataset(root, "train").slots.tolist() == [1]
+    assert open_dataset(root, "train").class_indices.tolist() == [1]
 
 
 def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):

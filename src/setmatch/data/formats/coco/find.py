@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from setmatch.data.dataset import Index
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.formats.layout import image_folders
@@ -17,7 +17,10 @@ from setmatch.data.splits import canonical, files_in, split_folders
 from setmatch.errors import DataError
 
 Kind = Literal["coco", "panoptic"]
-_READERS: dict[Kind, Callable[[Path], Index]] = {"coco": read_coco, "panoptic": read_panoptic}
+_READERS: dict[Kind, Callable[[Path], DetectionDataset]] = {
+    "coco": read_coco,
+    "panoptic": read_panoptic,
+}
 _SAMPLE = 1 << 16  # bytes at the beginning and the end that are looked at
 # Where a split has several files, these names go first, in this order.
 _USUAL = (
@@ -29,7 +32,7 @@ _USUAL = (
 )
 
 
-def find_coco(folder: Path) -> dict[str, Part]:
+def find_coco(folder: Path) -> dict[str, SplitSource]:
     """Return the splits of COCO instances in a folder.
 
     Known are annotations/instances_train2017.json, train/_annotations.coco.json,
@@ -39,15 +42,15 @@ def find_coco(folder: Path) -> dict[str, Part]:
     return _find(folder, "coco")
 
 
-def find_panoptic(folder: Path) -> dict[str, Part]:
+def find_panoptic(folder: Path) -> dict[str, SplitSource]:
     """Return the splits of COCO panoptic annotations in a folder, found likewise."""
     return _find(folder, "panoptic")
 
 
-def coco_part(source: Path, split: str, kind: Kind) -> Part:
+def coco_part(source: Path, split: str, kind: Kind) -> SplitSource:
     """Return the part that a single JSON file is."""
     folders = tuple(image_folders(source))
-    return Part(kind, split, source, partial(_READERS[kind], source), (source,), (), folders)
+    return SplitSource(kind, split, source, partial(_READERS[kind], source), (source,), (), folders)
 
 
 def kind_of(source: Path) -> Kind | None:
@@ -67,7 +70,7 @@ def kind_of(source: Path) -> Kind | None:
     return "coco" if boxes and b'"caption"' not in text else None
 
 
-def _find(folder: Path, kind: Kind) -> dict[str, Part]:
+def _find(folder: Path, kind: Kind) -> dict[str, SplitSource]:
     named: dict[str, list[Path]] = {}
     nameless = []
     for source, split in _json_files(folder):

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from setmatch.data.cleaning import NO_ID, NO_LINE, Rows
-from setmatch.data.dataset import Index, Repair
-from setmatch.data.formats.build import Photos, assemble, escapes, file_wide
+from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.build import ImageTable, assemble, file_wide, is_path_traversal
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.formats.layout import image_root, missing_files
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import read_size_px
-from setmatch.data.segmentations import Outlines, flaw_of_runs, from_rings, read_outlines
+from setmatch.data.segmentations import Segmentations, flaw_of_runs, from_rings, read_outlines
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
-def read_coco(annotations: str | Path, images: str | Path | None = None) -> Index:
+def read_coco(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
     """Read COCO instances; class slots are the categories in order of their ids.
 
     `images` is the folder of the image files; when None, the usual places beside the annotations
@@ -37,7 +37,7 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Inde
         return _carefully(source, images) if index is None else index
 
 
-def _flawless(source: Path, images: str | Path | None) -> Index | None:
+def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | None:
     """Read a file of which every annotation is as COCO has it; None for any other.
 
     Boxes may still be odd: whatever is about numbers alone is looked at afterwards.
@@ -45,22 +45,22 @@ def _flawless(source: Path, images: str | Path | None) -> Index | None:
     parsed = parse_flawless(source)
     if parsed is None:
         return None
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
     classes, pictures, columns = parsed
     categories = read_categories(classes, repairs)
     photos = read_photos(pictures, images, repairs)
     image = _positions(columns.image_ids, photos.ids)
-    slot = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
+    class_index = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
     sizes_px = {row: photos.sizes_px[image[row]].tolist() for row in columns.runs}
-    if (slot < 0).any() or any(
+    if (class_index < 0).any() or any(
         flaw_of_runs(runs, sizes_px[row]) for row, runs in columns.runs.items() if image[row] >= 0
     ):
         return None
     count = len(columns.ids)
-    rows = Rows(
+    rows = AnnotationTable(
         columns.ids,
         image,
-        slot,
+        class_index,
         columns.xywh_px,
         columns.area_px,
         columns.crowd,
@@ -72,9 +72,9 @@ def _flawless(source: Path, images: str | Path | None) -> Index | None:
     return assemble(source, photos, categories, rows, outlines, repairs)
 
 
-def _carefully(source: Path, images: str | Path | None) -> Index:
+def _carefully(source: Path, images: str | Path | None) -> DetectionDataset:
     """Read any file, and name what is wrong with it."""
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
     categories = read_categories(lists["categories"], repairs)
     photos = read_photos(lists["images"], images, repairs)
@@ -84,7 +84,7 @@ def _carefully(source: Path, images: str | Path | None) -> Index:
     return assemble(source, photos, categories, rows, outlines, repairs)
 
 
-def read_categories(records: Records, repairs: list[Repair]) -> Categories:
+def read_categories(records: Records, repairs: list[AnnotationFix]) -> Categories:
     """Return the classes of a COCO file; raises DataError where two share an id."""
     if not len(records):
         raise DataError(f"{records.file}: lists no categories; name at least one class")
@@ -116,7 +116,9 @@ def _free_name(name: str, taken: set[str]) -> str:
     return f"{name} ({number})"
 
 
-def read_photos(records: Records, images: str | Path | None, repairs: list[Repair]) -> Photos:
+def read_photos(
+    records: Records, images: str | Path | None, repairs: list[AnnotationFix]
+) -> ImageTable:
     """Return the images of a COCO file that are there.
 
     Few without a file are left out, as are few of which neither the list nor the file tells the
@@ -128,7 +130,7 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
     names = records.texts("file_name")
     sides_px = [_numbered(records, key, repairs, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
-        if escapes(name):
+        if is_path_traversal(name):
             problem = f"file name {name!r} leads out of the image folder; name a file inside it"
             raise records.error(position, problem)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
@@ -138,25 +140,27 @@ def read_photos(records: Records, images: str | Path | None, repairs: list[Repai
         if names[position] != other:
             problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
             raise records.error(position, problem)
-        repairs.append(Repair(other, None, f"image {ids[position]}", "listed twice: read once"))
+        repairs.append(
+            AnnotationFix(other, None, f"image {ids[position]}", "listed twice: read once")
+        )
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
     root = image_root(records.file, names) if images is None else Path(images)
     sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], repairs)
-    leave_out(root, absent, len(names), repairs)
+    drop_missing(root, absent, len(names), repairs)
     left = {repair.file for repair in absent}
     there = np.array([name not in left for name in names], dtype=bool)
     names = [name for name in names if name not in left]
     left_ids = frozenset(ids[kept][~there].tolist())
-    return Photos(root, ids[kept][there], names, sizes_px[there].astype(np.int32), left_ids)
+    return ImageTable(root, ids[kept][there], names, sizes_px[there].astype(np.int32), left_ids)
 
 
 def _sizes_px(
-    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[Repair]
-) -> tuple[Int64[np.ndarray, "N 2"], list[Repair]]:
+    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[AnnotationFix]
+) -> tuple[Int64[np.ndarray, "N 2"], list[AnnotationFix]]:
     """Return every image's size, from its file where none is annotated, and whom to leave out."""
     missing = set(missing_files(root, names))
-    absent = [Repair(name, None, name, MISSING) for name in names if name in missing]
+    absent = [AnnotationFix(name, None, name, MISSING) for name in names if name in missing]
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
     for position in np.flatnonzero(wrong).tolist():
         name = names[position]
@@ -166,23 +170,23 @@ def _sizes_px(
         try:
             sizes_px[position] = read_size_px(root / name)
         except DataError:
-            absent.append(Repair(name, None, name, UNREADABLE))
+            absent.append(AnnotationFix(name, None, name, UNREADABLE))
         else:
-            repairs.append(Repair(name, None, given, "size read from the image file"))
+            repairs.append(AnnotationFix(name, None, given, "size read from the image file"))
     return sizes_px, absent
 
 
 def read_rows(
-    records: Records, photos: Photos, categories: Categories, repairs: list[Repair]
-) -> Rows:
+    records: Records, photos: ImageTable, categories: Categories, repairs: list[AnnotationFix]
+) -> AnnotationTable:
     """Return the objects of images that are listed; raises DataError for unknown classes."""
     image_ids = _numbered(records, "image_id", repairs)
     image = _positions(image_ids, photos.ids)
     ids = _numbered(records, "id", repairs, missing=NO_ID)
-    slot = _positions(
+    class_index = _positions(
         _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
     )
-    for position in np.flatnonzero(slot < 0).tolist():
+    for position in np.flatnonzero(class_index < 0).tolist():
         unknown = records.rows[position].category_id
         raise records.error(
             position,
@@ -194,13 +198,16 @@ def read_rows(
     lines = np.full(len(ids), NO_LINE, dtype=np.int64)
     origin = np.arange(len(ids))
     crowd = _crowd(records, repairs)
-    rows = Rows(ids, image, slot, xywh_px, area_px, crowd, lines, origin)
+    rows = AnnotationTable(ids, image, class_index, xywh_px, area_px, crowd, lines, origin)
     return _of_listed_images(rows, image_ids, photos, repairs)
 
 
 def _of_listed_images(
-    rows: Rows, image_ids: Int64[np.ndarray, " A"], photos: Photos, repairs: list[Repair]
-) -> Rows:
+    rows: AnnotationTable,
+    image_ids: Int64[np.ndarray, " A"],
+    photos: ImageTable,
+    repairs: list[AnnotationFix],
+) -> AnnotationTable:
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
         absent = int(image_ids[position]) in photos.absent
@@ -208,12 +215,12 @@ def _of_listed_images(
         value = f"image_id {image_ids[position]}"
         if id_ is None:  # no other name leads to it
             value += f" of annotations[{rows.origin[position]}]"
-        repairs.append(Repair("", id_, value, f"{why}: left out"))
+        repairs.append(AnnotationFix("", id_, value, f"{why}: left out"))
     return rows.take(rows.image >= 0)
 
 
 def _areas_px(
-    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[Repair]
+    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[AnnotationFix]
 ) -> Float64[np.ndarray, " A"]:
     areas_px = records.numbers("area")
     wrong = ~np.isfinite(areas_px) | (areas_px < 0)
@@ -225,7 +232,7 @@ def _areas_px(
     return areas_px
 
 
-def _crowd(records: Records, repairs: list[Repair]) -> Bool[np.ndarray, " A"]:
+def _crowd(records: Records, repairs: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
     values = records.values("iscrowd")
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
         for position, value in enumerate(values):
@@ -238,7 +245,7 @@ def _crowd(records: Records, repairs: list[Repair]) -> Bool[np.ndarray, " A"]:
 
 
 def _numbered(
-    records: Records, key: str, repairs: list[Repair], missing: int | None = None
+    records: Records, key: str, repairs: list[AnnotationFix], missing: int | None = None
 ) -> Int64[np.ndarray, " R"]:
     column = records.whole(key, missing)
     if column.rewritten:
@@ -258,15 +265,15 @@ def _positions(
 
 
 def _outlines(
-    records: Records, rows: Rows, photos: Photos, repairs: list[Repair]
-) -> Outlines | None:
+    records: Records, rows: AnnotationTable, photos: ImageTable, repairs: list[AnnotationFix]
+) -> Segmentations | None:
     """Return the outlines of all records, those of `rows` noted by name where they are odd."""
 
     def note(record: int, value: str, done: str) -> None:
         row = int(np.searchsorted(rows.origin, record))
         if row < len(rows.origin) and rows.origin[row] == record:
             id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
-            repairs.append(Repair(photos.names[rows.image[row]], id_, value, done))
+            repairs.append(AnnotationFix(photos.names[rows.image[row]], id_, value, done))
 
     def size_px_of(record: int) -> tuple[int, int] | None:
         row = int(np.searchsorted(rows.origin, record))

@@ -11,18 +11,18 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from setmatch.data.cleaning import NO_ID
-from setmatch.data.dataset import Index, PanopticFiles, Repair
-from setmatch.data.formats.build import Photos, assemble, escapes, file_wide
+from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
+from setmatch.data.formats.build import ImageTable, assemble, file_wide, is_path_traversal
 from setmatch.data.formats.coco.read import read_categories, read_photos, read_rows
 from setmatch.data.formats.coco.schema import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.formats.layout import missing_files
-from setmatch.data.formats.missing_images import UNDRAWN, leave_out
+from setmatch.data.formats.missing_images import UNDRAWN, drop_missing
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 
 
-def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> Index:
+def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
     """Read COCO panoptic annotations; things and stuff are classes, their boxes those of the file.
 
     `index.panoptic` has the PNG file of each image and the segment id of each annotation, whose
@@ -32,7 +32,7 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     """
     source = Path(annotations)
     lists = parse(source, PanopticFile)
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
     categories = read_categories(lists["categories"], repairs)
     stuff = _stuff(lists["categories"], categories.ids, repairs)
     categories = replace(categories, stuff=stuff)
@@ -62,14 +62,14 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
 
 
 def _paired(
-    source: Path, photos: Photos, pictures: Records, repairs: list[Repair]
-) -> tuple[Path, Photos, list[str]]:
+    source: Path, photos: ImageTable, pictures: Records, repairs: list[AnnotationFix]
+) -> tuple[Path, ImageTable, list[str]]:
     """Return the folder of the PNG files, the photos that have one, and the name of each."""
     image_ids = pictures.whole("image_id").values.tolist()
     names = pictures.texts("file_name")
     png: dict[int, str] = {}
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
-        if escapes(name):
+        if is_path_traversal(name):
             problem = f"file name {name!r} leads out of its folder; name a file inside it"
             raise pictures.error(position, problem)
         if image_id in png:
@@ -85,20 +85,22 @@ def _paired(
         )
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
-        repairs.append(Repair(photos.names[position], None, f"image {photos.ids[position]}", done))
+        repairs.append(
+            AnnotationFix(photos.names[position], None, f"image {photos.ids[position]}", done)
+        )
     photos = _only(photos, has)
     folder, missing = _png_folder(source, [png[image_id] for image_id in photos.ids.tolist()])
     there = np.array([png[image_id] not in missing for image_id in photos.ids.tolist()], dtype=bool)
     absent = [
-        Repair(photos.names[position], None, png[int(photos.ids[position])], UNDRAWN)
+        AnnotationFix(photos.names[position], None, png[int(photos.ids[position])], UNDRAWN)
         for position in np.flatnonzero(~there).tolist()
     ]
-    leave_out(folder, absent, len(there), repairs)
+    drop_missing(folder, absent, len(there), repairs)
     photos = _only(photos, there)
     return folder, photos, [png[image_id] for image_id in photos.ids.tolist()]
 
 
-def _only(photos: Photos, chosen: Bool[np.ndarray, " N"]) -> Photos:
+def _only(photos: ImageTable, chosen: Bool[np.ndarray, " N"]) -> ImageTable:
     """Return the chosen photos; the others count as images that cannot be used."""
     kept = np.flatnonzero(chosen).tolist()
     return replace(
@@ -146,7 +148,7 @@ def _ambiguous(
     yield "has the 'id' of another segment of its image; give each its own, as in the PNG", again
 
 
-def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> frozenset[int]:
+def _stuff(records: Records, ids: tuple[int, ...], repairs: list[AnnotationFix]) -> frozenset[int]:
     """Return the class slots of stuff; what the file says nothing about are things."""
     values = records.values("isthing")
     for position, value in enumerate(values):
@@ -160,7 +162,9 @@ def _stuff(records: Records, ids: tuple[int, ...], repairs: list[Repair]) -> fro
     for position, (id_, value) in enumerate(zip(listed, values, strict=True)):
         if called.setdefault(id_, value) != value:
             raise records.error(position, "is listed both as thing and as stuff; keep one")
-    return frozenset(slot for slot, id_ in enumerate(ids) if called[id_] in (0, False))
+    return frozenset(
+        class_index for class_index, id_ in enumerate(ids) if called[id_] in (0, False)
+    )
 
 
 def _png_folder(source: Path, pngs: list[str]) -> tuple[Path, set[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.writing import SplitToWrite
 
 
@@ -22,7 +22,7 @@ def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     return []
 
 
-def coco_tree(index: Index, files: Sequence[str]) -> dict[str, Any]:
+def coco_tree(index: DetectionDataset, files: Sequence[str]) -> dict[str, Any]:
     """Return an index as COCO's instances; `files` are the names that the images get."""
     ids, names = index.categories.ids, index.categories.names
     sizes_px = index.sizes_px.tolist()
@@ -46,11 +46,11 @@ def coco_tree(index: Index, files: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _annotation(index: Index, image: int, row: int) -> dict[str, Any]:
+def _annotation(index: DetectionDataset, image: int, row: int) -> dict[str, Any]:
     plain = {
         "id": int(index.annotation_ids[row]),
         "image_id": int(index.image_ids[image]),
-        "category_id": index.categories.ids[index.slots[row]],
+        "category_id": index.categories.ids[index.class_indices[row]],
         "bbox": index.xywh_px[row].tolist(),
         "area": float(index.area_px[row]),
         "iscrowd": int(index.crowd[row]),

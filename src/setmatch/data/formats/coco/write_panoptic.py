@@ -30,8 +30,12 @@ def write_panoptic_json(
 ) -> None:
     """Write a COCO panoptic file of images and their records, read again by `read_panoptic`."""
     known = [
-        {"id": id_, "name": categories.name(slot), "isthing": int(slot not in categories.stuff)}
-        for slot, id_ in enumerate(categories.ids)
+        {
+            "id": id_,
+            "name": categories.name(class_index),
+            "isthing": int(class_index not in categories.stuff),
+        }
+        for class_index, id_ in enumerate(categories.ids)
     ]
     tree = {"images": list(images), "annotations": list(annotations), "categories": known}
     with whole_file(path) as aside:

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.class_names import NAME_FILES
 from setmatch.data.formats.voc.read import VocSplit, read_voc
 from setmatch.data.splits import canonical, entries, files_in, split_folders
@@ -12,7 +12,7 @@ _ANNOTATIONS = ("annotations", "annots", "xmls", "xml", "labels")
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
 
 
-def find_voc(folder: Path) -> dict[str, Part]:
+def find_voc(folder: Path) -> dict[str, SplitSource]:
     """Return the splits of Pascal VOC annotations in a folder.
 
     Known are Annotations/ with JPEGImages/ or images/, divided by ImageSets/Main/train.txt or by
@@ -24,7 +24,7 @@ def find_voc(folder: Path) -> dict[str, Part]:
     listings = {place for each in everywhere for place in (each.annotations, *each.images)}
     files = [folder / name for name in NAME_FILES]
     return {
-        name: Part(
+        name: SplitSource(
             "voc",
             name,
             folder,

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.dataset import Index, Repair
-from setmatch.data.formats.build import Photos, assemble, common_folder, file_wide
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.build import ImageTable, assemble, common_folder, file_wide
 from setmatch.data.formats.class_names import categories_of, read_names
-from setmatch.data.formats.label_buffer import Labels
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.formats.label_buffer import AnnotationBuffer
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
@@ -36,14 +36,14 @@ class VocSplit:
     names: Path | None = None  # of ImageSets; without, every XML file belongs to it
 
 
-def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> Index:
+def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> DetectionDataset:
     """Read a split; `others` are looked through for further class names, `root` has a classes.txt.
 
     Images without an XML file are left out, and counted, as are few XML files without an image.
     Raises DataError with file and line for
     XML that is malformed, declares a DOCTYPE, or has an object without name or box.
     """
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
     files = _files(split, repairs)
     if not files:
         raise DataError(
@@ -53,18 +53,18 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
     found = {_name(file, each) for file in files for each in file.objects}
     found.update(*(_class_names(other) for other in others if other != split))
     categories = categories_of(listed, sorted(found), root, repairs, first_id=1)
-    slots = {name: slot for slot, name in enumerate(categories.names)}
+    class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
     files, paths, sizes_px = _with_images(files, split, repairs)
-    labels = Labels()
+    labels = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
-            _add(labels, image, slots[_name(file, each)], file, each, repairs)
+            _add(labels, image, class_indices[_name(file, each)], file, each, repairs)
     original = sum(file.counts_from_one for file in files)
     if original:
         done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
         repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
     base = common_folder(paths)
-    photos = Photos(
+    photos = ImageTable(
         base,
         np.arange(1, len(files) + 1),
         [path.relative_to(base).as_posix() for path in paths],
@@ -75,7 +75,7 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> In
     return assemble(root, photos, categories, rows, labels.outlines(), repairs, names)
 
 
-def _files(split: VocSplit, repairs: list[Repair]) -> list[VocFile]:
+def _files(split: VocSplit, repairs: list[AnnotationFix]) -> list[VocFile]:
     stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
     if split.names is None:
         chosen = list(stems.values())
@@ -84,7 +84,7 @@ def _files(split: VocSplit, repairs: list[Repair]) -> list[VocFile]:
         }
         done = "without an XML file: left out, for nobody said that it is empty"
         bare = sorted(pictures.keys() - stems.keys())
-        repairs += [Repair(pictures[stem], None, "picture", done) for stem in bare]
+        repairs += [AnnotationFix(pictures[stem], None, "picture", done) for stem in bare]
     else:
         wanted = dict.fromkeys(_listed(split.names, stems))
         missing = [stem for stem in wanted if stem not in stems]
@@ -133,7 +133,7 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 
 def _with_images(
-    files: Sequence[VocFile], split: VocSplit, repairs: list[Repair]
+    files: Sequence[VocFile], split: VocSplit, repairs: list[AnnotationFix]
 ) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
     """Return the files that have an image of known size, with that; the others are left out."""
     there: list[tuple[VocFile, Path, tuple[int, int]]] = []
@@ -149,12 +149,12 @@ def _with_images(
         if path is None:
             value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
             done = UNREADABLE if image else MISSING
-            absent.append(Repair(file.path.name, None, value, done))
-    leave_out(", ".join(map(str, split.images)), absent, len(files), repairs)
+            absent.append(AnnotationFix(file.path.name, None, value, done))
+    drop_missing(", ".join(map(str, split.images)), absent, len(files), repairs)
     return [each[0] for each in there], [each[1] for each in there], [each[2] for each in there]
 
 
-def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path | None:
+def _image(file: VocFile, split: VocSplit, repairs: list[AnnotationFix]) -> Path | None:
     """Return the image with the XML's own name, or else the <filename>; None for neither."""
     given = Path(file.values.get("filename", "").replace("\\", "/")).name
     stem = file.path.stem
@@ -166,16 +166,18 @@ def _image(file: VocFile, split: VocSplit, repairs: list[Repair]) -> Path | None
             if (folder / name).is_file():
                 if given and Path(given).stem != stem:
                     done = "<filename> of another image: the XML's own name counts"
-                    repairs.append(Repair(file.path.name, None, given[:60], done))
+                    repairs.append(AnnotationFix(file.path.name, None, given[:60], done))
                 return folder / name
     for folder in split.images if given else ():
         if (folder / given).is_file():
-            repairs.append(Repair(file.path.name, None, given, "image found by its <filename>"))
+            repairs.append(
+                AnnotationFix(file.path.name, None, given, "image found by its <filename>")
+            )
             return folder / given
     return None
 
 
-def _size_px(file: VocFile, path: Path, repairs: list[Repair]) -> tuple[int, int]:
+def _size_px(file: VocFile, path: Path, repairs: list[AnnotationFix]) -> tuple[int, int]:
     texts = [file.values.get(key, "") for key in ("height", "width")]
     sane = all(text.isascii() and text.isdigit() and 0 < len(text) < 8 for text in texts)
     height, width = map(int, texts) if sane else (0, 0)
@@ -183,12 +185,17 @@ def _size_px(file: VocFile, path: Path, repairs: list[Repair]) -> tuple[int, int
     size_px = size_for_annotations(path, annotated_px)
     if size_px != annotated_px:
         given = "height {}, width {}".format(*(text or "absent" for text in texts))
-        repairs.append(Repair(file.path.name, None, given, "size read from the image file"))
+        repairs.append(AnnotationFix(file.path.name, None, given, "size read from the image file"))
     return size_px
 
 
 def _add(
-    labels: Labels, image: int, slot: int, file: VocFile, each: VocObject, repairs: list[Repair]
+    labels: AnnotationBuffer,
+    image: int,
+    class_index: int,
+    file: VocFile,
+    each: VocObject,
+    repairs: list[AnnotationFix],
 ) -> None:
     place = f"{file.path}:{each.line}: object {each.values['name']!r}"
     texts = []
@@ -208,7 +215,7 @@ def _add(
     if values[0] > values[2] or values[1] > values[3]:
         box = ", ".join(texts)
         done = "corners swapped: put in order"
-        repairs.append(Repair(file.path.name, None, f"corners [{box}]", done, each.line))
+        repairs.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
     for low, high in ((0, 2), (1, 3)):
         if values[low] > values[high]:
             texts[low], texts[high] = texts[high], texts[low]
@@ -217,24 +224,24 @@ def _add(
     difficult = each.values.get("difficult", "0")
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
-        repairs.append(Repair(file.path.name, None, difficult[:40], done, each.line))
+        repairs.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
     if difficult == "1":
         value = f"object {each.values['name']!r}"
         done = "marked difficult: a crowd, neither trained on nor counted"
-        repairs.append(Repair(file.path.name, None, value, done, each.line))
+        repairs.append(AnnotationFix(file.path.name, None, value, done, each.line))
     first = float(file.counts_from_one)  # the number of the first pixel
     xywh = (values[0] - first, values[1] - first, width + first, height + first)
-    labels.add(image, slot, xywh, each.line, crowd=difficult == "1")
+    labels.add(image, class_index, xywh, each.line, crowd=difficult == "1")
     for polygon in each.polygons:
         _outline(labels, polygon, file, each, repairs)
 
 
 def _outline(
-    labels: Labels,
+    labels: AnnotationBuffer,
     polygon: dict[str, str],
     file: VocFile,
     each: VocObject,
-    repairs: list[Repair],
+    repairs: list[AnnotationFix],
 ) -> None:
     """Add a polygon x1, y1, x2, ... to the last object; what is no polygon is left out by name."""
     count = len(polygon) // 2
@@ -246,6 +253,6 @@ def _outline(
     if len(points) < 6 or len(polygon) % 2 or not np.isfinite(np.array(points, np.float32)).all():
         value = ", ".join(f"{key} {text}" for key, text in list(polygon.items())[:4])
         done = "polygon without three whole points: left out"
-        repairs.append(Repair(file.path.name, None, value[:60], done, each.line))
+        repairs.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
         return
     labels.add_ring(points)

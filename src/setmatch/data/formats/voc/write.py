@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.voc.xml import total
 from setmatch.data.formats.writing import SplitToWrite, counted
 from setmatch.errors import DataError
@@ -39,7 +39,7 @@ def write_voc(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     return counted(runs, "outlines as run lengths", "left out, VOC has polygons only")
 
 
-def _xml(index: Index, image: int, file: str, rows: range) -> str:
+def _xml(index: DetectionDataset, image: int, file: str, rows: range) -> str:
     height, width = index.size_px(image)
     objects = "".join(_object(index, row) for row in rows)
     return (
@@ -51,7 +51,7 @@ def _xml(index: Index, image: int, file: str, rows: range) -> str:
     )
 
 
-def _object(index: Index, row: int) -> str:
+def _object(index: DetectionDataset, row: int) -> str:
     x, y, w, h = index.xywh_px[row].tolist()
     sides = {"xmin": total(x, 0.0), "ymin": total(y, 0.0), "xmax": total(x, w), "ymax": total(y, h)}
     box = "".join(f"<{side}>{text}</{side}>" for side, text in sides.items())
@@ -67,7 +67,7 @@ def _object(index: Index, row: int) -> str:
     )
     return (
         "  <object>\n"
-        f"    <name>{escape(index.categories.names[index.slots[row]] or '')}</name>\n"
+        f"    <name>{escape(index.categories.names[index.class_indices[row]] or '')}</name>\n"
         f"    <difficult>{int(index.crowd[row])}</difficult>\n"
         f"    <bndbox>{box}</bndbox>\n"
         f"{polygons}"

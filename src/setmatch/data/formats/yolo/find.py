@@ -7,18 +7,18 @@ from typing import Any, NoReturn
 
 import yaml
 
-from setmatch.data.dataset import Index
-from setmatch.data.formats.base import WHOLE, Part
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.class_names import NAME_FILES, names_in, read_names
 from setmatch.data.formats.columns import short
-from setmatch.data.formats.layout import now_at
+from setmatch.data.formats.layout import relocate_path
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical, files_in, split_folders, subfolders
 from setmatch.errors import DataError
 
 
-def find_yolo(folder: Path) -> dict[str, Part]:
+def find_yolo(folder: Path) -> dict[str, SplitSource]:
     """Return the splits of YOLO labels in a folder.
 
     Known are a data.yaml (or another YAML file with `names` and `train`), darknet's obj.data,
@@ -39,7 +39,7 @@ def find_yolo(folder: Path) -> dict[str, Part]:
     }
 
 
-def yolo_parts(config: Path) -> dict[str, Part]:
+def yolo_parts(config: Path) -> dict[str, SplitSource]:
     """Return the splits that a data.yaml or obj.data names.
 
     One that leads nowhere is found, but cannot be read: a lost test split keeps nobody from
@@ -49,7 +49,7 @@ def yolo_parts(config: Path) -> dict[str, Part]:
     if not isinstance(tree, dict) or "names" not in tree:
         raise DataError(f"{config}: no 'names' of classes; a YOLO data.yaml should list them")
     names = _names(config, tree)
-    parts: dict[str, Part] = {}
+    parts: dict[str, SplitSource] = {}
     given: dict[tuple[Path, ...], tuple[str, list[str]]] = {}
     for key, value in tree.items():
         split = canonical(key) if isinstance(key, str) else None
@@ -63,7 +63,9 @@ def yolo_parts(config: Path) -> dict[str, Part]:
         try:
             sources = tuple(_place(config, tree, key, each) for each in values)
         except DataError as error:
-            parts[split] = Part("yolo", split, config.parent, partial(_refuse, error), (config,))
+            parts[split] = SplitSource(
+                "yolo", split, config.parent, partial(_refuse, error), (config,)
+            )
             continue
         other, named = given.setdefault(sources, (key, values))
         if named != values:
@@ -80,16 +82,18 @@ def _refuse(error: DataError) -> NoReturn:
     raise error
 
 
-def _part(root: Path, split: str, sources: tuple[Path, ...], names: list[Path], known: Any) -> Part:
+def _part(
+    root: Path, split: str, sources: tuple[Path, ...], names: list[Path], known: Any
+) -> SplitSource:
     folders = [source for source in sources if source.is_dir()]
     inside = {place for folder in folders for place in (folder, *_below(folder))}
     listings = inside | {_label_folder(place) for place in inside}
     files = [source for source in sources if not source.is_dir()]
     read = partial(_read, root, sources, known)
-    return Part("yolo", split, root, read, (*names, *files), tuple(sorted(listings)))
+    return SplitSource("yolo", split, root, read, (*names, *files), tuple(sorted(listings)))
 
 
-def _read(root: Path, sources: tuple[Path, ...], known: Any) -> Index:
+def _read(root: Path, sources: tuple[Path, ...], known: Any) -> DetectionDataset:
     images = [image for source in sources for image in _images(source)]
     beside = {folder: _label_folder(folder) for folder in {image.parent for image in images}}
     # As they are spelt: a.TXT is no other file than a.txt for whoever wrote it.
@@ -181,7 +185,7 @@ def _images(source: Path) -> list[Path]:
 
 def _now(folder: Path, given: str, there: Callable[[Path], bool]) -> Path:
     """Return where a given path is now, or would be, were it anywhere."""
-    return next(filter(there, now_at(folder, given)), folder / given)
+    return next(filter(there, relocate_path(folder, given)), folder / given)
 
 
 def _below(folder: Path) -> list[Path]:
@@ -217,7 +221,7 @@ def _place(config: Path, tree: dict[Any, Any], key: str, value: str) -> Path:
 
 def _tried(here: Path, base: str, value: str) -> Iterator[Path]:
     yield here / base / value
-    yield from now_at(here, value)
+    yield from relocate_path(here, value)
 
 
 def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
@@ -230,7 +234,7 @@ def _names(config: Path, tree: dict[Any, Any]) -> list[str]:
             raise DataError(
                 f"{config}: 'names' has the keys {short(keys)}; they should be 0, 1, 2, ..."
             )
-        names = [names[slot] for slot in range(len(names))]
+        names = [names[class_index] for class_index in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{config}: 'names' is {short(names)}; it should be a list of class names")
     # YAML reads the class name 7 as a number, which is no harm, and the name no as False.

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from setmatch.data.dataset import Index, Repair
-from setmatch.data.formats.build import Photos, assemble, common_folder, file_wide
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.build import ImageTable, assemble, common_folder, file_wide
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
-from setmatch.data.formats.label_buffer import Labels
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, leave_out
+from setmatch.data.formats.label_buffer import AnnotationBuffer
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical, files_in
@@ -31,13 +31,13 @@ class Line:
     """One line of a label file: class index, then fractions of width and height in turn."""
 
     number: int
-    slot: int
+    class_index: int
     fractions: list[float]
 
 
 def read_yolo(
     source: Path, images: Sequence[Path], labels: Sequence[Path], names: Sequence[str] | None
-) -> Index:
+) -> DetectionDataset:
     """Read the given images; `labels` are their text files, which need not exist.
 
     Without class `names`, classes are named by their numbers, up to the highest in any text file
@@ -46,7 +46,7 @@ def read_yolo(
     """
     if not images:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
-    repairs: list[Repair] = []
+    repairs: list[AnnotationFix] = []
     sizes_px = _sizes_px(source, images, repairs)
     listed = list(zip(images, labels, strict=True))
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
@@ -54,22 +54,22 @@ def read_yolo(
     _note_absent(labels, lines, repairs)
     _note_further(listed, repairs)
     if names is None:
-        names = [str(slot) for slot in range(_highest(labels) + 1)]
+        names = [str(class_index) for class_index in range(_highest(labels) + 1)]
         found = f"no data.yaml and no classes.txt: {len(names)} classes"
         repairs.append(file_wide(found, "named by their numbers"))
     categories = categories_of(names, (), source, repairs, first_id=0)
-    collected = Labels()
+    collected = AnnotationBuffer()
     for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
         height, width = sizes_px[image]
         for line in of_image or ():
-            if line.slot >= len(names):
+            if line.class_index >= len(names):
                 raise DataError(
-                    f"{path}:{line.number}: class {line.slot}, but only {len(names)} classes "
-                    f"have names (0 to {len(names) - 1}); name it or correct the line"
+                    f"{path}:{line.number}: class {line.class_index}, but only {len(names)} "
+                    f"classes have names (0 to {len(names) - 1}); name it or correct the line"
                 )
             _add(collected, number, line, width, height)
     root = common_folder(images)
-    photos = Photos(
+    photos = ImageTable(
         root,
         np.arange(1, len(images) + 1),
         [image.relative_to(root).as_posix() for image in images],
@@ -81,7 +81,7 @@ def read_yolo(
 
 
 def _sizes_px(
-    source: Path, images: Sequence[Path], repairs: list[Repair]
+    source: Path, images: Sequence[Path], repairs: list[AnnotationFix]
 ) -> dict[Path, tuple[int, int]]:
     """Return the size of every image that has a header; the others are left out, if they are few.
 
@@ -93,12 +93,12 @@ def _sizes_px(
             sizes_px[image] = size_for_annotations(image, None)
         except DataError:
             done = UNREADABLE if image.is_file() else MISSING
-            absent.append(Repair(image.name, None, image.name, done))
-    leave_out(source, absent, len(images), repairs)
+            absent.append(AnnotationFix(image.name, None, image.name, done))
+    drop_missing(source, absent, len(images), repairs)
     return sizes_px
 
 
-def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
+def _lines(path: Path, repairs: list[AnnotationFix]) -> list[Line] | None:
     """Return the lines of a label file; None where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -117,7 +117,7 @@ def _lines(path: Path, repairs: list[Repair]) -> list[Line] | None:
     return lines
 
 
-def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> Line:
+def _line(path: Path, number: int, words: list[str], repairs: list[AnnotationFix]) -> Line:
     shown = repr(" ".join(words)[:60])
     if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
         raise DataError(
@@ -137,7 +137,7 @@ def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> L
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
     if not words[0].isdigit():
         done = "class written as fraction: read as whole number"
-        repairs.append(Repair(path.name, None, f"class {words[0][:40]}", done, number))
+        repairs.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
     farthest = max(map(abs, fractions), default=0)
     if np.isfinite(farthest) and farthest > _FARTHEST:
         raise DataError(
@@ -147,24 +147,24 @@ def _line(path: Path, number: int, words: list[str], repairs: list[Repair]) -> L
     return Line(number, int(class_), fractions)
 
 
-def _add(labels: Labels, image: int, line: Line, width: int, height: int) -> None:
+def _add(labels: AnnotationBuffer, image: int, line: Line, width: int, height: int) -> None:
     values = line.fractions
     if len(values) == _BOX - 1:
         x, y, w, h = values
         box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
-        labels.add(image, line.slot, box, line.number)
+        labels.add(image, line.class_index, box, line.number)
         return
     points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
     low, high = points.min(axis=0), points.max(axis=0)
     with np.errstate(invalid="ignore"):  # a box that is not finite is left out by name later
         (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
-    labels.add(image, line.slot, (x0, y0, w, h), line.number)
+    labels.add(image, line.class_index, (x0, y0, w, h), line.number)
     if np.isfinite(points).all():
         labels.add_ring(points.ravel().tolist())
 
 
 def _note_absent(
-    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[Repair]
+    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[AnnotationFix]
 ) -> None:
     """Note images without label files; raises DataError where none has any."""
     absent = sum(of_image is None for of_image in lines)
@@ -179,7 +179,7 @@ def _note_absent(
         )
 
 
-def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[Repair]) -> None:
+def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[AnnotationFix]) -> None:
     """Note label files of which no image is known, in this split or beside it."""
     images: dict[Path, set[str]] = {}
     for image, label in listed:
@@ -190,7 +190,9 @@ def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[Repair]) ->
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
             if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
-                repairs.append(Repair(name, None, "label file", "without an image: left out"))
+                repairs.append(
+                    AnnotationFix(name, None, "label file", "without an image: left out")
+                )
 
 
 def _highest(labels: Sequence[Path]) -> int:
@@ -205,5 +207,5 @@ def _highest(labels: Sequence[Path]) -> int:
                 lines = _lines(folder / name, []) or ()
             except DataError:
                 continue  # no label file, or of another split, which names it when it is opened
-            highest = max([highest, *(line.slot for line in lines)])
+            highest = max([highest, *(line.class_index for line in lines)])
     return highest

@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 from jaxtyping import Float
 
-from setmatch.data.dataset import Index
+from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.writing import SplitToWrite, counted
 from setmatch.data.image_io import size_for_annotations
 from setmatch.errors import DataError
@@ -42,7 +42,9 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
                     continue
                 fractions, without_outline = _fractions(index, row, width, height)
                 boxes += without_outline
-                lines.append(" ".join([str(index.slots[row]), *map(repr, fractions)]) + "\n")
+                lines.append(
+                    " ".join([str(index.class_indices[row]), *map(repr, fractions)]) + "\n"
+                )
             path = (folder / "labels" / split.name / file).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8")
@@ -60,7 +62,9 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     ]
 
 
-def _fractions(index: Index, row: int, width: int, height: int) -> tuple[list[float], bool]:
+def _fractions(
+    index: DetectionDataset, row: int, width: int, height: int
+) -> tuple[list[float], bool]:
     """Return the numbers of a line, and whether an outline was left behind."""
     x, y, w, h = index.xywh_px[row].tolist()
     box = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
@@ -85,7 +89,7 @@ def _joined(rings: list[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "P 2"]:
     return np.concatenate([*closed, *back]).astype(np.float64)
 
 
-def _same_way_up(index: Index, image: int) -> bool:
+def _same_way_up(index: DetectionDataset, image: int) -> bool:
     annotated_px = index.size_px(image)
     upright_px = size_for_annotations(index.path(image), annotated_px)
     if upright_px != annotated_px:

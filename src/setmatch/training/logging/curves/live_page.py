@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.training.logging.clock import Forecast
+from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.html import write_curves
 from setmatch.training.logging.writers import Row
-from setmatch.training.schedule import Plan
+from setmatch.training.schedule import Schedule
 
 PAGE = "live.html"
 _EVERY_S = 5.0
@@ -31,12 +31,12 @@ _REFRESH = """<meta http-equiv="refresh" content="5">
 class LivePage:
     """Collects the rows of a run from those that it goes on from, and keeps the page fresh."""
 
-    def __init__(self, run: Path, plan: Plan, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, run: Path, plan: Schedule, rows: Sequence[Row] = ()) -> None:
         self._path, self._name, self._plan = run / PAGE, run.resolve().name, plan
         self._rows: list[Row] = []
         self._events: list[Row] = []  # evaluations and remarks, all of them
         self._seen, self._stride = 0, 1
-        self._forecast = Forecast()
+        self._forecast = ETA()
         self._written_s = float("-inf")
         for row in rows:
             self._keep(row)
