@@ -42,17 +42,17 @@ def moved(start: Float[Tensor, "*n 4"], sides: Float[Tensor, "*n 4 N"]) -> Float
     """Return the boxes `start` (cxcywh), each side moved by the mean of its distribution."""
     out = sides.softmax(-1) @ offsets(sides.device)
     reach = (out + 0.5) * start[..., 2:].repeat(*[1] * (start.ndim - 1), 2)
-    centre = start[..., :2]
-    box = xyxy_to_cxcywh(torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], dim=-1))
+    center = start[..., :2]
+    box = xyxy_to_cxcywh(torch.cat([center - reach[..., :2], center + reach[..., 2:]], dim=-1))
     return torch.cat([box[..., :2], box[..., 2:].clamp(min=SMALLEST)], dim=-1)
 
 
 def owed(start: Float[Tensor, "M 4"], target: Float[Tensor, "M 4"]) -> Float[Tensor, "M 4 N"]:
-    """Return distributions whose means turn `start` into `target`: two neighbours share them."""
+    """Return distributions whose means turn `start` into `target`: two neighbors share them."""
     low, high = cxcywh_to_xyxy(target).chunk(2, dim=-1)
-    centre, size = start.chunk(2, dim=-1)
+    center, size = start.chunk(2, dim=-1)
     steps = offsets(start.device)
-    out = (torch.cat([centre - low, high - centre], dim=-1) / size.repeat(1, 2) - 0.5).clamp(-1, 1)
+    out = (torch.cat([center - low, high - center], dim=-1) / size.repeat(1, 2) - 0.5).clamp(-1, 1)
     right = torch.searchsorted(steps, out.contiguous()).clamp(1, len(steps) - 1)
     share = (out - steps[right - 1]) / (steps[right] - steps[right - 1])
     apart = F.one_hot(torch.stack([right - 1, right]), len(steps)) * 1.0
@@ -142,10 +142,10 @@ class FineGrained:
         self,
         streams: tuple[PredictionGroup, ...],
         targets: tuple[Target, ...],
-        normaliser: LossNormalizer,
+        normalizer: LossNormalizer,
     ) -> Losses:
         """Return the losses, whose total has the distributions' share."""
-        losses = self.criterion(streams, targets, normaliser)
+        losses = self.criterion(streams, targets, normalizer)
         said = self.decoder.take()
         main, _, denoising = streams
         spoilt = denoising.predictions.logits.shape[2]
@@ -155,7 +155,7 @@ class FineGrained:
         )
         shares = [
             self._share(stream, sides, start, said.valid_ratio, targets)
-            / normaliser.times(stream.repeats).boxes.clamp(min=1)
+            / normalizer.times(stream.repeats).boxes.clamp(min=1)
             for stream, sides, start in parts
         ]
         return replace(losses, total=losses.total + FINE_GRAINED * torch.stack(shares).sum())

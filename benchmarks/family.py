@@ -1,7 +1,7 @@
 """The fast-converging family against detr_r50: size, work, latency and training, at 640×640.
 
 Times are ratios within one run, models taking turns, so that whatever else the machine does hits
-all alike. A training step is forward, matching, losses, backward, clipping, the optimiser and the
+all alike. A training step is forward, matching, losses, backward, clipping, the optimizer and the
 average of the weights, on random pictures with ten objects each. `setmatch_timm` is on resnet10t.
 Models with masks answer with those of all queries; they are not timed in training.
 """
@@ -56,9 +56,9 @@ def learning(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[
 def targets_of(images: int) -> list[Target]:
     random = torch.Generator().manual_seed(1)
     size = 0.05 + 0.3 * torch.rand(images, BOXES, 2, generator=random)
-    centre = size / 2 + (1 - size) * torch.rand(images, BOXES, 2, generator=random)
+    center = size / 2 + (1 - size) * torch.rand(images, BOXES, 2, generator=random)
     class_indices = torch.randint(0, CLASSES, (images, BOXES), generator=random)
-    boxes = torch.cat([centre, size], -1)
+    boxes = torch.cat([center, size], -1)
     return [Target(*pair) for pair in zip(class_indices, boxes, strict=True)]
 
 
@@ -99,8 +99,8 @@ def main() -> None:
     taught = {name: learning(models[name], some, targets) for name in (PEER, *FAMILY)}
     for threads in options.threads:
         torch.set_num_threads(threads)
-        learnt = speedup(taught, max(options.rounds // 2, 1))
-        results[f"learns_times_as_fast_{threads}_threads"] = learnt
+        learned = speedup(taught, max(options.rounds // 2, 1))
+        results[f"learns_times_as_fast_{threads}_threads"] = learned
     torch.set_num_threads(1)
     results["beside"] = options.beside
     publish(f"the family against {PEER} at {SIDE_PX}x{SIDE_PX}", results, options.json)

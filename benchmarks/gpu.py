@@ -1,6 +1,6 @@
 """The family on a GPU: images a second in answers and in training, and what matching costs there.
 
-A training step is the library's own: forward, matching, losses, backward, clipping, optimiser,
+A training step is the library's own: forward, matching, losses, backward, clipping, optimizer,
 average, in bfloat16, pictures of 640×640 with ten objects already on the GPU. It is timed three
 ways: as it is, its costs on their way while the rest of the loss is worked out; with the matching
 waited for at once; and with every assignment known beforehand, which no way of matching can beat.
@@ -43,14 +43,14 @@ class Known(Criterion):
         self,
         streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: LossNormalizer | None = None,
+        normalizer: LossNormalizer | None = None,
     ) -> Losses:
         """Return the losses as told."""
         known = _in_order(tuple(len(target) for target in targets))
         told = [
             stream if stream.assignment else replace(stream, assignment=known) for stream in streams
         ]
-        return super().__call__(told, targets, normaliser)
+        return super().__call__(told, targets, normalizer)
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Waiting(Known):
         self,
         streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: LossNormalizer | None = None,
+        normalizer: LossNormalizer | None = None,
     ) -> Losses:
         """Return the losses as told, matched for nothing."""
         for stream in streams:
             if stream.assignment is None:
                 logits, cxcywh = self._trained_layers(stream.predictions)
                 match(logits, cxcywh, targets, self.class_loss, self.costs)
-        return super().__call__(streams, targets, normaliser)
+        return super().__call__(streams, targets, normalizer)
 
 
 WAYS = {"as it is": Criterion, "waiting for the matching": Waiting, "no matching": Known}
@@ -102,11 +102,11 @@ def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
         0.1,
     )
     targets = [target for each in window for target in each.targets]
-    normaliser = LossNormalizer.of(targets, model.num_queries)
+    normalizer = LossNormalizer.of(targets, model.num_queries)
     seeds = list(range(len(window)))
 
     def step() -> None:
-        learner.learn(window, normaliser, seeds)
+        learner.learn(window, normalizer, seeds)
 
     return step
 

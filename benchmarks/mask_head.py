@@ -68,7 +68,7 @@ def ours() -> Callable[[], float]:
     def step() -> float:
         mask_decoder = head(given.content, given.memory, given.tokens, given.levels, None)
         total = focal_and_dice(mask_decoder(given.image, given.query), owed).sum() / len(owed)
-        return _learnt(head, total)
+        return _learned(head, total)
 
     return step
 
@@ -88,7 +88,7 @@ def published() -> Callable[[], float]:
         focal = (weight * surprise * (1 - right) ** 2).mean(1).sum()
         share = grown.sigmoid()
         dice = 1 - (2 * (share * there).sum(1) + 1) / (share.sum(1) + there.sum(1) + 1)
-        return _learnt(head, (focal + dice.sum()) / len(there))
+        return _learned(head, (focal + dice.sum()) / len(there))
 
     return step
 
@@ -145,7 +145,7 @@ def detector() -> Callable[[], object]:
     return answer
 
 
-def _learnt(head: DETRMaskHead, total: Tensor) -> float:
+def _learned(head: DETRMaskHead, total: Tensor) -> float:
     head.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     return total.item()

@@ -29,7 +29,7 @@ QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # row, column
 def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Target, ...]]:
     """Return as many canvases, canvas i with pictures i, i + 1, i + 2 and i + 3, and what is there.
 
-    What pads a picture becomes a grey part of the canvas.
+    What pads a picture becomes a gray part of the canvas.
     """
     images, _, height, width = batch.pixels.shape
     pixels = torch.empty_like(batch.pixels)
@@ -89,10 +89,10 @@ class OfSeen:
     set_loss: Loss
 
     def __call__(
-        self, seen: Seen, targets: Sequence[Target], normaliser: LossNormalizer
+        self, seen: Seen, targets: Sequence[Target], normalizer: LossNormalizer
     ) -> LossOutput:
         """Return the losses; every target counts as often as it was seen."""
-        boxes, matched, class_indices, images = normaliser.counts.unbind()
+        boxes, matched, class_indices, images = normalizer.counts.unbind()
         counts = torch.stack([boxes * seen.times, matched * seen.times, class_indices, images])
         return self.set_loss(seen.streams, seen.targets, LossNormalizer(counts))
 

@@ -66,12 +66,12 @@ class ManyInEncoder:
         self,
         streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: LossNormalizer,
+        normalizer: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
         main, encoder, denoising = streams
         many = repeated(encoder, targets, self.criterion, REPEATS)
-        return self.criterion([main, *many, denoising], targets, normaliser)
+        return self.criterion([main, *many, denoising], targets, normalizer)
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class ManyBeside:
         self,
         streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: LossNormalizer,
+        normalizer: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
         main, encoder, denoising = streams
         real, beside = slice(self.queries), slice(self.queries, None)
         many = repeated(_part(main, "many", beside), targets, self.criterion, REPEATS)
         one = [_part(main, "main", real), _part(encoder, "encoder", real)]
-        return self.criterion([*one, denoising, *many], targets, normaliser)
+        return self.criterion([*one, denoising, *many], targets, normalizer)
 
 
 class MoreQueries(QuerySelection):

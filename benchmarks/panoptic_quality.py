@@ -40,7 +40,7 @@ class Scene(NamedTuple):
 
 
 def made(seed: int = 0) -> list[Scene]:
-    """Truths of blocks with ids as colours, and answers that are partly right."""
+    """Truths of blocks with ids as colors, and answers that are partly right."""
     random = np.random.default_rng(seed)
     images = []
     for _ in range(IMAGES):

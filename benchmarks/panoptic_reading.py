@@ -64,8 +64,8 @@ def numbered(
             same = [place for place, other in enumerate(class_indices) if other == class_index]
             for place in same[1:]:
                 winner.masked_fill_(winner == place, same[0])
-    colours = np.stack([winner.numpy() // 256**k % 256 for k in range(3)], axis=-1)
-    picture = Image.fromarray(colours.astype(np.uint8))
+    colors = np.stack([winner.numpy() // 256**k % 256 for k in range(3)], axis=-1)
+    picture = Image.fromarray(colors.astype(np.uint8))
     small = np.asarray(picture.resize(SIZE_PX[::-1], Image.Resampling.NEAREST)).astype(np.int32)
     number = torch.from_numpy(small @ np.array([1, 256, 65536], dtype=np.int32))
     areas = [int((number == place).sum()) for place in range(len(class_indices))]

@@ -3,7 +3,7 @@
     python benchmarks/contestants/cpu_clock.py benchmarks/pretext.py OUT --data FOLDER --minutes 10
 
 Pieces of training pictures are pasted into each, one perhaps over another, and where they lie is
-learnt for a share of the minutes; the rest goes on from there with the true boxes. Making the
+learned for a share of the minutes; the rest goes on from there with the true boxes. Making the
 pictures is not counted. A share of 0 is the recipe from random weights. The AP at the best point is
 printed, by minutes of both.
 """

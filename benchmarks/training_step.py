@@ -88,9 +88,9 @@ def _images() -> torch.Tensor:
 def _targets() -> list[tuple[torch.Tensor, torch.Tensor]]:
     random = torch.Generator().manual_seed(1)
     size = 0.05 + 0.3 * torch.rand(2, BOXES, 2, generator=random)
-    centre = size / 2 + (1 - size) * torch.rand(2, BOXES, 2, generator=random)
+    center = size / 2 + (1 - size) * torch.rand(2, BOXES, 2, generator=random)
     labels = torch.randint(1, CLASSES, (2, BOXES), generator=random)
-    return list(zip(labels, torch.cat([centre, size], -1), strict=True))
+    return list(zip(labels, torch.cat([center, size], -1), strict=True))
 
 
 CONTESTANTS = {

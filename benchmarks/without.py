@@ -85,7 +85,7 @@ class LearnedProposals(nn.Module):
 
 
 class CrowdedQueries(QuerySelection):
-    """The tokens with the largest class logit, neighbours of each other or not."""
+    """The tokens with the largest class logit, neighbors of each other or not."""
 
     def priority(
         self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]

@@ -53,7 +53,7 @@ class RedFinder(Detector):
 
 
 def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
-    """Grey, with a red box (x0, y0, x1, y1)."""
+    """Gray, with a red box (x0, y0, x1, y1)."""
     image = torch.full((3, height, width), 120, dtype=torch.uint8)
     x0, y0, x1, y1 = box
     image[:, y0:y1, x0:x1] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]

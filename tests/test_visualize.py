@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
-from setmatch.visualize import colour_of, draw, draw_segments
+from setmatch.visualize import color_of, draw, draw_segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
 
@@ -24,7 +24,7 @@ def found(xyxy_px: list[list[float]], size_px: tuple[int, int], class_index: int
     )
 
 
-def grey(width: int, height: int) -> Image.Image:
+def gray(width: int, height: int) -> Image.Image:
     return Image.new("RGB", (width, height), (128, 128, 128))
 
 
@@ -32,24 +32,24 @@ def changed(before: Image.Image, after: Image.Image) -> np.ndarray:
     return (np.asarray(before.convert("RGB")) != np.asarray(after)).any(axis=-1)
 
 
-def test_the_box_is_drawn_in_the_colour_of_its_class():
-    """The line lies on the box; its class says the colour."""
-    picture = draw(grey(400, 300), found([[100.0, 100.0, 300.0, 250.0]], (300, 400)))
-    assert picture.getpixel((200, 250)) == colour_of(0)
-    assert picture.getpixel((100, 200)) == colour_of(0)
+def test_the_box_is_drawn_in_the_color_of_its_class():
+    """The line lies on the box; its class says the color."""
+    picture = draw(gray(400, 300), found([[100.0, 100.0, 300.0, 250.0]], (300, 400)))
+    assert picture.getpixel((200, 250)) == color_of(0)
+    assert picture.getpixel((100, 200)) == color_of(0)
     assert picture.getpixel((200, 175)) == (128, 128, 128)
 
 
 def test_the_given_picture_is_left_as_it_was():
     """Drawing returns a new picture."""
-    image = grey(400, 300)
+    image = gray(400, 300)
     draw(image, found([[100.0, 100.0, 300.0, 250.0]], (300, 400)))
-    assert not changed(grey(400, 300), image).any()
+    assert not changed(gray(400, 300), image).any()
 
 
 def test_nothing_found_changes_nothing():
     """An empty answer is a picture without a mark."""
-    image = grey(40, 30)
+    image = gray(40, 30)
     assert not changed(image, draw(image, found([], (30, 40)))).any()
 
 
@@ -66,20 +66,20 @@ def test_nothing_found_changes_nothing():
 def test_a_label_stays_whole_on_the_picture(xyxy_px: list[float]):
     """Wherever the box lies, the label shows all of its area: as much as in the middle."""
     one = found([xyxy_px], (300, 400))
-    colour = np.array(colour_of(0))
-    middle = draw(grey(400, 300), found([[150.0, 100.0, 200.0, 200.0]], (300, 400)))
+    color = np.array(color_of(0))
+    middle = draw(gray(400, 300), found([[150.0, 100.0, 200.0, 200.0]], (300, 400)))
     rows = np.asarray(middle)[80:98]  # the label above a box in the middle
-    filled = (rows == colour).all(-1).sum()
-    picture = np.asarray(draw(grey(400, 300), one))
+    filled = (rows == color).all(-1).sum()
+    picture = np.asarray(draw(gray(400, 300), one))
     assert filled > 200
-    assert (picture == colour).all(-1).sum() >= filled
+    assert (picture == color).all(-1).sum() >= filled
 
 
 def test_labels_make_room_for_each_other():
     """Two detections of one box show both labels: nearly twice the ink of one."""
     box = [50.0, 100.0, 350.0, 250.0]
-    one = changed(grey(400, 300), draw(grey(400, 300), found([box], (300, 400)))).sum()
-    two = changed(grey(400, 300), draw(grey(400, 300), found([box, box], (300, 400)))).sum()
+    one = changed(gray(400, 300), draw(gray(400, 300), found([box], (300, 400)))).sum()
+    two = changed(gray(400, 300), draw(gray(400, 300), found([box, box], (300, 400)))).sum()
     box_alone = 2 * (300 + 150) * 4
     assert two - one > 0.5 * (one - box_alone) > 100
 
@@ -89,28 +89,28 @@ def test_any_size_of_picture_can_be_drawn_on(size: tuple[int, int]):
     """From one pixel to a photograph, with a name longer than the picture."""
     width, height = size
     box = [0.0, 0.0, float(width), float(height)]
-    assert draw(grey(width, height), found([box, box], (height, width), class_index=1)).size == size
+    assert draw(gray(width, height), found([box, box], (height, width), class_index=1)).size == size
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
 def test_any_mode_of_picture_can_be_drawn_on(mode: str):
     """What comes back is RGB, with the box on it."""
-    picture = draw(grey(100, 80).convert(mode), found([[20.0, 30.0, 80.0, 70.0]], (80, 100)))
+    picture = draw(gray(100, 80).convert(mode), found([[20.0, 30.0, 80.0, 70.0]], (80, 100)))
     assert picture.mode == "RGB"
-    assert picture.getpixel((50, 70)) == colour_of(0)
+    assert picture.getpixel((50, 70)) == color_of(0)
 
 
 def test_boxes_without_area_or_inside_out_are_drawn_too():
     """Whatever a model answers, drawing it does not fail."""
     boxes = [[50.0, 50.0, 50.0, 50.0], [80.0, 70.0, 20.0, 10.0]]
-    picture = draw(grey(100, 80), found(boxes, (80, 100)))
-    assert picture.getpixel((50, 50)) == colour_of(0)
+    picture = draw(gray(100, 80), found(boxes, (80, 100)))
+    assert picture.getpixel((50, 50)) == color_of(0)
 
 
-def test_classes_have_colours_far_apart():
+def test_classes_have_colors_far_apart():
     """The first twelve classes are easily told apart, and no two of eighty are the same."""
-    colours = np.array([colour_of(class_index) for class_index in range(80)], dtype=float)
-    apart = np.abs(colours[:, None] - colours[None]).sum(-1) + 1000 * np.eye(80)
+    colors = np.array([color_of(class_index) for class_index in range(80)], dtype=float)
+    apart = np.abs(colors[:, None] - colors[None]).sum(-1) + 1000 * np.eye(80)
     assert apart[:12, :12].min() > 70
     assert apart.min() > 5
 
@@ -121,7 +121,7 @@ def test_names_beyond_ascii_are_drawn_in_a_font_that_has_them():
         ImageFont.truetype("DejaVuSans.ttf", 12)
     except OSError:
         pytest.skip("this machine has no font to take")
-    pictures = [np.asarray(draw(grey(200, 99), named(name))) for name in ("Käfer", "Kèfer")]
+    pictures = [np.asarray(draw(gray(200, 99), named(name))) for name in ("Käfer", "Kèfer")]
     assert (pictures[0] != pictures[1]).any()  # not both the same empty box
 
 

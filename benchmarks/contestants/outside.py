@@ -1,6 +1,6 @@
 """A contestant that must stay outside: an executable of its own, named by whoever runs the race.
 
-Ultralytics' licence keeps it out of this repository and of every environment made for it; what is
+Ultralytics' license keeps it out of this repository and of every environment made for it; what is
 here is the command line of an installation somewhere else. It reads data that `convert-data` wrote,
 trains by its own recipe from random weights, and leaves detections that our evaluator reads.
 """

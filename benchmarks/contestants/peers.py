@@ -207,7 +207,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move towards the weights of `model`."""
+        """Move toward the weights of `model`."""
         self.steps += 1
         keep = EMA * (1 - math.exp(-self.steps / EMA_STEPS))
         for mine, theirs in zip(

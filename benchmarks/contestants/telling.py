@@ -9,7 +9,7 @@ from typing import Any
 from setmatch.files import whole_file
 
 Result = Mapping[str, Any]
-COLOURS = {
+COLORS = {
     "setmatch_n": "#d9480f",
     "yolo11n": "#1971c2",
     "dfine_n": "#2f9e44",
@@ -76,7 +76,7 @@ def _overviews(found: Sequence[Result]) -> list[str]:
         lines += [f"## {track}: AP / AP50 on the {split} split, by minutes; {machine}", ""]
         lines += [f"| | {' | '.join(f'{each:g}' for each in budgets)} |"]
         lines += ["|---" * (len(budgets) + 1) + "|"]
-        for family in COLOURS:
+        for family in COLORS:
             cells = [_reached(of_budget(runs, each).get(family, ())) for each in budgets]
             lines += [f"| {family} | {' | '.join(cells)} |"] if any(cells) else []
         lines += [""]
@@ -144,7 +144,7 @@ def draw(found: Sequence[Result], path: Path) -> None:
                 axes.plot(
                     [0, *(mark["minutes"] for mark in run["marks"])],
                     [0, *(100 * mark["AP"] for mark in run["marks"])],
-                    color=COLOURS[family],
+                    color=COLORS[family],
                     linewidth=1,
                     alpha=0.35,
                 )
@@ -154,7 +154,7 @@ def draw(found: Sequence[Result], path: Path) -> None:
         ours = family == "setmatch_n"
         axes.plot(
             *zip(*points, strict=True),
-            color=COLOURS[family],
+            color=COLORS[family],
             linewidth=2.6 if ours else 1.6,
             marker="o",
             markersize=7 if ours else 5,
@@ -192,7 +192,7 @@ def _name(axes: Any, ends: Sequence[tuple[float, float, str]], last: float) -> N
         axes.annotate(
             f"{family}  {y:.1f}{early}",
             (1.03 * last, height),
-            color=COLOURS[family],
+            color=COLORS[family],
             va="center",
             fontsize=9.5,
             fontweight="bold" if family == "setmatch_n" else "normal",

@@ -136,7 +136,7 @@ class LossWeights(Section):
 
 
 class TrainSettings(Section):
-    """The published optimisation; `batch_size` is images per optimiser step, over all processes."""
+    """The published optimization; `batch_size` is images per optimizer step, over all processes."""
 
     epochs: Count = 300
     minutes: NotNegative = 0.0  # above 0 the clock ends the run, whatever `epochs` says

@@ -13,12 +13,12 @@ from scipy import ndimage
 from setmatch.structures.detections import Detections
 from setmatch.structures.segments import Segments
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
-# Far apart from each other and from grey; neighbours in the list differ most.
-_COLOURS: tuple[Colour, ...] = (
+# Far apart from each other and from gray; neighbors in the list differ most.
+_COLORS: tuple[Color, ...] = (
     (230, 57, 70),
     (38, 132, 255),
     (255, 183, 3),
@@ -32,8 +32,8 @@ _COLOURS: tuple[Colour, ...] = (
     (176, 110, 64),
     (0, 150, 136),
 )
-_DARK: Colour = (20, 20, 24)
-_LIGHT: Colour = (255, 255, 255)
+_DARK: Color = (20, 20, 24)
+_LIGHT: Color = (255, 255, 255)
 _SHADE = (0, 0, 0, 90)  # the last number is opacity
 # By the names under which Linux, macOS and Windows keep fonts with many characters.
 _SYSTEM_FONTS = (
@@ -59,19 +59,19 @@ def draw(image: Image.Image, detections: Detections) -> Image.Image:
     picture = image.convert("RGB")
     if picture is image:
         picture = image.copy()
-    canvas = ImageDraw.Draw(picture, "RGBA")  # blends colours that are partly transparent
+    canvas = ImageDraw.Draw(picture, "RGBA")  # blends colors that are partly transparent
     line = max(2, round(min(picture.size) / 220))
     names = [detections.categories.name(class_index) for class_index in detections.classes.tolist()]
     font = _font("".join(names), max(10, round(min(picture.size) / 36)))
     boxes = _inside(detections, picture.size)
-    colours = [colour_of(class_index) for class_index in detections.classes.tolist()]
+    colors = [color_of(class_index) for class_index in detections.classes.tolist()]
     labels: list[_Label] = []
     for box, name, score in zip(boxes, names, detections.scores.tolist(), strict=True):
         labels.append(_label(f"{name} {score:.0%}", box, font, line, picture.size, labels))
-    for box, colour in reversed(list(zip(boxes, colours, strict=True))):
-        _draw_box(canvas, box, colour, line)
-    for label, colour in reversed(list(zip(labels, colours, strict=True))):
-        _draw_label(canvas, label, colour, font, line)
+    for box, color in reversed(list(zip(boxes, colors, strict=True))):
+        _draw_box(canvas, box, color, line)
+    for label, color in reversed(list(zip(labels, colors, strict=True))):
+        _draw_label(canvas, label, color, font, line)
     return picture
 
 
@@ -83,8 +83,8 @@ def draw_segments(image: Image.Image, segments: Segments) -> Image.Image:
     """
     ids = segments.ids.cpu().numpy()
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    colours = _shades(segments)
-    shades = np.array([(0, 0, 0), *colours], dtype=np.float32)
+    colors = _shades(segments)
+    shades = np.array([(0, 0, 0), *colors], dtype=np.float32)
     strength = np.array([0, *np.where(segments.things.cpu(), _THING, _STUFF)], dtype=np.float32)
     picture = pixels + (shades[ids] - pixels) * strength[ids][..., None]
     inner = _depth_px(ids)
@@ -94,22 +94,22 @@ def draw_segments(image: Image.Image, segments: Segments) -> Image.Image:
     between = (inner <= 1) & (ids > 0)
     picture[between] = (picture[between] + _LIGHT) / 2
     tinted = Image.fromarray(picture.round().clip(0, 255).astype(np.uint8))
-    _name_segments(tinted, segments, inner, colours)
+    _name_segments(tinted, segments, inner, colors)
     return tinted
 
 
-def _shades(segments: Segments) -> list[Colour]:
-    """Return a colour for each segment: that of its class, further things of it turned a little."""
+def _shades(segments: Segments) -> list[Color]:
+    """Return a color for each segment: that of its class, further things of it turned a little."""
     seen: dict[int, int] = {}
     shades = []
     for class_index, thing in zip(segments.classes.tolist(), segments.things.tolist(), strict=True):
         number = seen[class_index] = seen.get(class_index, -1) + 1
-        shades.append(_turned(colour_of(class_index), number if thing else 0))
+        shades.append(_turned(color_of(class_index), number if thing else 0))
     return shades
 
 
-def _turned(colour: Colour, number: int) -> Colour:
-    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
+def _turned(color: Color, number: int) -> Color:
+    hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in color))
     step = (number + 1) // 2 * (1 if number % 2 else -1)
     value = min(max(value * (1, 0.78, 1.2)[number % 3], 0.35), 1)
     red, green, blue = colorsys.hsv_to_rgb((hue + 0.035 * (step % 5)) % 1, saturation, value)
@@ -137,7 +137,7 @@ def _name_segments(
     picture: Image.Image,
     segments: Segments,
     inner: Float64[np.ndarray, "H W"],
-    shades: list[Colour],
+    shades: list[Color],
 ) -> None:
     canvas = ImageDraw.Draw(picture, "RGBA")
     names = [segments.categories.name(class_index) for class_index in segments.classes.tolist()]
@@ -165,10 +165,10 @@ def _name_segments(
         _draw_label(canvas, labels[-1], shades[number - 1], font, line)
 
 
-def colour_of(class_index: int) -> Colour:
-    """Return the colour (RGB, 0..255) of class slot `class_index`, always the same one."""
-    if class_index < len(_COLOURS):
-        return _COLOURS[class_index]
+def color_of(class_index: int) -> Color:
+    """Return the color (RGB, 0..255) of class slot `class_index`, always the same one."""
+    if class_index < len(_COLORS):
+        return _COLORS[class_index]
     # Hues of the golden angle never repeat; saturation and value vary so that near hues differ.
     hue = (class_index * _GOLDEN_ANGLE) % 1
     red, green, blue = colorsys.hsv_to_rgb(
@@ -202,13 +202,13 @@ def _inside(detections: Detections, size: tuple[int, int]) -> list[Rectangle]:
     return [(x0, y0, max(x0, x1), max(y0, y1)) for x0, y0, x1, y1 in xyxy.tolist()]
 
 
-def _draw_box(canvas: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int) -> None:
-    # A thin shade on both sides keeps the line visible on a ground of its own colour.
+def _draw_box(canvas: ImageDraw.ImageDraw, box: Rectangle, color: Color, line: int) -> None:
+    # A thin shade on both sides keeps the line visible on a ground of its own color.
     x0, y0, x1, y1 = box
     canvas.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_SHADE)
     if min(x1 - x0, y1 - y0) > 2 * line:
         canvas.rectangle((x0 + line, y0 + line, x1 - line, y1 - line), outline=_SHADE)
-    canvas.rectangle(box, outline=colour, width=line)
+    canvas.rectangle(box, outline=color, width=line)
 
 
 def _label(
@@ -259,19 +259,19 @@ def _covered(place: Rectangle, others: list[_Label]) -> float:
 def _draw_label(
     canvas: ImageDraw.ImageDraw,
     label: _Label,
-    colour: Colour,
+    color: Color,
     font: Font,
     line: int,
 ) -> None:
     if not label.text:
         return
     x0, y0, x1, y1 = label.place
-    canvas.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=line, fill=colour)
-    ink = _DARK if _luminance(colour) > 0.36 else _LIGHT
+    canvas.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=line, fill=color)
+    ink = _DARK if _luminance(color) > 0.36 else _LIGHT
     canvas.text((x0 + 2 * line, (y0 + y1) / 2), label.text, fill=ink, font=font, anchor="lm")
 
 
-def _luminance(colour: Colour) -> float:
+def _luminance(color: Color) -> float:
     """Return the relative luminance, 0..1, as WCAG 2 weighs the linear channels."""
-    red, green, blue = ((channel / 255) ** 2.2 for channel in colour)
+    red, green, blue = ((channel / 255) ** 2.2 for channel in color)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -156,7 +156,7 @@ def test_a_mosaic_counts_what_it_shows_four_times(benchmarks):
 
     asked = []
     target = Target(torch.tensor([0, 1]), _boxes(2))
-    objective = OfSeen(lambda streams, targets, normaliser: asked.append(normaliser.counts))
+    objective = OfSeen(lambda streams, targets, normalizer: asked.append(normalizer.counts))
     for times in (1, 4):
         objective(AugmentationStats((), (), times), [target], LossNormalizer.of([target], 9))
     assert [counts.tolist() for counts in asked] == [[2, 2, 9, 1], [8, 8, 9, 1]]

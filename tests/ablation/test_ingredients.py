@@ -1,4 +1,4 @@
-"""The ablation of the fast-converging family: every arm can be built and learnt from."""
+"""The ablation of the fast-converging family: every arm can be built and learned from."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_every_arm_is_a_recipe_and_a_model(benchmarks, tmp_path):
 
 
 @pytest.mark.parametrize("part", EXCHANGED)
-def test_a_model_with_a_part_exchanged_can_be_learnt_from(benchmarks, part):
+def test_a_model_with_a_part_exchanged_can_be_learned_from(benchmarks, part):
     """Its loss is finite, has a gradient in all that is left of the model, and reads alike."""
     from exchanged import register
 

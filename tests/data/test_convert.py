@@ -152,7 +152,7 @@ def test_yolo_places_are_beside_the_file_that_names_them(tmp_path: Path):
 
 
 def test_yolo_gets_the_validation_split_that_training_would_hold_out(tmp_path: Path):
-    """Software for YOLO refuses a data.yaml without one; the divided set is learnt from alike."""
+    """Software for YOLO refuses a data.yaml without one; the divided set is learned from alike."""
     source = tmp_path / "scenes"
     write_scenes(source, 24, 1, 64, 0, workers=0)
     (source / "annotations" / "val.json").unlink()

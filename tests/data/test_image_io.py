@@ -53,20 +53,20 @@ def test_a_square_image_is_turned_whatever_the_annotation(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
-def test_colour_modes_keep_their_colours(tmp_path: Path, mode: str):
-    """Every mode that holds colours ends as the same RGB."""
+def test_color_modes_keep_their_colors(tmp_path: Path, mode: str):
+    """Every mode that holds colors ends as the same RGB."""
     path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
     Image.fromarray(RED_GREEN).convert(mode).save(path)
     assert np.abs(as_array(read_image(path)).astype(int) - RED_GREEN).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
-def test_grey_modes_become_equal_channels(tmp_path: Path, mode: str):
-    """Grey pictures are read as RGB with equal channels."""
-    grey = np.full((4, 6), 255, dtype=np.uint8)
-    grey[:2] = 0
-    Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
-    assert np.array_equal(as_array(read_image(tmp_path / "a.png")), np.stack([grey] * 3, axis=-1))
+def test_gray_modes_become_equal_channels(tmp_path: Path, mode: str):
+    """Gray pictures are read as RGB with equal channels."""
+    gray = np.full((4, 6), 255, dtype=np.uint8)
+    gray[:2] = 0
+    Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
+    assert np.array_equal(as_array(read_image(tmp_path / "a.png")), np.stack([gray] * 3, axis=-1))
 
 
 def test_sixteen_bits_become_eight(tmp_path: Path):
@@ -76,8 +76,8 @@ def test_sixteen_bits_become_eight(tmp_path: Path):
     assert read_image(tmp_path / "a.png")[0].tolist() == [[0, 1, 128, 255]]
 
 
-def test_transparent_palette_keeps_its_colours(tmp_path: Path):
-    """A palette with transparent entries is read by its colours, without a warning."""
+def test_transparent_palette_keeps_its_colors(tmp_path: Path):
+    """A palette with transparent entries is read by its colors, without a warning."""
     image = Image.fromarray(RED_GREEN).convert("P")
     image.save(tmp_path / "a.png", transparency=bytes([0] * 256))
     assert np.array_equal(as_array(read_image(tmp_path / "a.png")), RED_GREEN)

@@ -318,7 +318,7 @@ def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkey
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_augmentation_cuts_off_is_counted(index: DetectionDataset, workers: int):
-    """Of all objects that were to be learnt, those that are not in the batches were dropped."""
+    """Of all objects that were to be learned, those that are not in the batches were dropped."""
     loader = training_batches(
         index,
         data(workers),

@@ -40,11 +40,11 @@ def instances(folder: Path, *segmentations: object) -> DetectionDataset:
 
 
 def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDataset:
-    """Return an index of one image whose PNG has the colours of `drawn`."""
+    """Return an index of one image whose PNG has the colors of `drawn`."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.jpg")
     (folder / "set").mkdir(exist_ok=True)
-    colours = np.stack([drawn % 256, drawn // 256 % 256, drawn // 256**2], axis=-1)
-    Image.fromarray(colours.astype(np.uint8)).save(folder / "set" / "a.png")
+    colors = np.stack([drawn % 256, drawn // 256 % 256, drawn // 256**2], axis=-1)
+    Image.fromarray(colors.astype(np.uint8)).save(folder / "set" / "a.png")
     tree = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": HEIGHT, "width": WIDTH}],
         "categories": [{"id": 1, "name": "car", "isthing": 1}],
@@ -97,7 +97,7 @@ def test_polygons_are_filled_as_by_pycocotools(corners):
     ids=st.lists(st.integers(1, 2**24 - 1), min_size=1, max_size=6, unique=True),
     seed=st.integers(0, 99),
 )
-def test_a_png_is_read_by_its_colours(tmp_path_factory: pytest.TempPathFactory, ids, seed):
+def test_a_png_is_read_by_its_colors(tmp_path_factory: pytest.TempPathFactory, ids, seed):
     """Id = red + 256 green + 65536 blue, up to the last of three bytes."""
     drawn = np.random.default_rng(seed).choice([0, *ids], (HEIGHT, WIDTH))
     folder = tmp_path_factory.mktemp("png")
@@ -107,7 +107,7 @@ def test_a_png_is_read_by_its_colours(tmp_path_factory: pytest.TempPathFactory, 
     assert all(np.array_equal(mask, drawn == id_) for mask, id_ in zip(masks, ids, strict=True))
 
 
-def test_objects_without_a_pixel_are_not_learnt(tmp_path: Path):
+def test_objects_without_a_pixel_are_not_learned(tmp_path: Path):
     """A segment that the PNG lacks would teach an empty mask; its box goes with it."""
     drawn = np.full((HEIGHT, WIDTH), 7)
     index = panoptic(tmp_path, drawn, 7, 8)

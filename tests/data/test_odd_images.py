@@ -15,14 +15,14 @@ from setmatch.errors import DataError
 
 from .orientations import STORED
 
-# Four quarters of different colours, so that no turn or mirror shows the same.
+# Four quarters of different colors, so that no turn or mirror shows the same.
 PICTURE = np.zeros((32, 48, 3), dtype=np.uint8)
 PICTURE[:16, :24] = (220, 30, 30)
 PICTURE[:16, 24:] = (30, 200, 30)
 PICTURE[16:, :24] = (30, 30, 210)
 PICTURE[16:, 24:] = (240, 240, 240)
-GREY = np.asarray(Image.fromarray(PICTURE).convert("L"))
-GREYS = np.stack([GREY] * 3, axis=-1)
+GRAY = np.asarray(Image.fromarray(PICTURE).convert("L"))
+GRAYS = np.stack([GRAY] * 3, axis=-1)
 
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"} | {
     "WEBP": ".webp"
@@ -54,9 +54,9 @@ def frames(form: str) -> bytes:
     return picture(form, save_all=True, append_images=later)
 
 
-def png_of(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes:
     """A file with a header and rows of its own, which Pillow would not write so."""
-    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     packed = (
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -71,7 +71,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 
 def png_of_16_bits() -> bytes:
-    """The picture in colour with two bytes a channel."""
+    """The picture in color with two bytes a channel."""
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in PICTURE)
     return png_of(48, 32, 16, 2, rows)
 
@@ -105,11 +105,11 @@ for mode, form in (
     *product(("L", "LA"), ("PNG", "TIFF")),
     *product(("L",), ("JPEG", "BMP", "GIF")),
 ):
-    SHOWN[f"{mode}{FORMATS[form]}"] = (content(Image.fromarray(GREY).convert(mode), form), GREYS)
+    SHOWN[f"{mode}{FORMATS[form]}"] = (content(Image.fromarray(GRAY).convert(mode), form), GRAYS)
 for form in ("PNG", "TIFF"):
-    wide = Image.fromarray(GREY.astype(np.uint16) * 257)
-    SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GREYS)
-SHOWN["16 bits in colour.png"] = (png_of_16_bits(), PICTURE)
+    wide = Image.fromarray(GRAY.astype(np.uint16) * 257)
+    SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GRAYS)
+SHOWN["16 bits in color.png"] = (png_of_16_bits(), PICTURE)
 for form in ("GIF", "PNG", "TIFF", "WEBP"):
     SHOWN[f"animated{FORMATS[form]}"] = (frames(form), PICTURE)
 for (height, width), form in product(
@@ -119,7 +119,7 @@ for (height, width), form in product(
     SHOWN[f"{height}x{width}{FORMATS[form]}"] = (content(Image.fromarray(flat), form), flat)
 for name, options in {
     "progressive": {"progressive": True},
-    "optimised": {"optimize": True},
+    "optimized": {"optimize": True},
     "a comment": {"comment": b"\xff\xfe not text"},
     "restarts": {"restart_marker_blocks": 1},
     "a broken profile": {"icc_profile": b"\0" * 50},
@@ -164,7 +164,7 @@ def test_there_are_more_than_two_hundred():
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
-    """Upright, in colour, the first frame, whatever the file is called; JPEG within its losses."""
+    """Upright, in color, the first frame, whatever the file is called; JPEG within its losses."""
     data, shown = SHOWN[name]
     (tmp_path / name).write_bytes(data)
     pixels = read_image(tmp_path / name).permute(1, 2, 0).numpy().astype(int)

@@ -25,7 +25,7 @@ def test_about_a_sixth_is_held_out():
 
 @given(NAMES, NAMES)
 def test_adding_images_moves_none(names: list[str], more: list[str]):
-    """An image that was learnt from is never measured on later, and the other way round."""
+    """An image that was learned from is never measured on later, and the other way round."""
     before, after = holdout_mask(names), holdout_mask(names + more)
     if before.any():
         assert (after[: len(names)] == before).all()

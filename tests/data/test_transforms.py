@@ -69,8 +69,8 @@ def test_strips_keep_a_pixel_and_stay_small():
     assert evaluation_px((20000, 1), Preprocessing()) == (1333, 1)
 
 
-def test_prepare_resizes_as_pillow_and_normalises_last():
-    """Within a grey level or two of the published Pillow transforms."""
+def test_prepare_resizes_as_pillow_and_normalizes_last():
+    """Within a gray level or two of the published Pillow transforms."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     smooth = Image.fromarray(pixels).resize((20, 15)).resize((80, 60))
     image = torch.from_numpy(np.asarray(smooth).copy()).permute(2, 0, 1)

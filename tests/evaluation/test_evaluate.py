@@ -30,7 +30,7 @@ KNOWN = Categories((1, 5, 6), ("blue", None, "red"))
 SIZES_PX = [(64, 96), (96, 64), (64, 64)]
 
 
-class ColourFinder(Detector):
+class ColorFinder(Detector):
     """Answers with one box on the red pixels and one on the blue ones, a little too wide."""
 
     def __init__(self, categories: Categories = KNOWN) -> None:
@@ -71,9 +71,9 @@ def data(tmp_path: Path) -> Path:
         height, width = SIZES_PX[number % 3]
         picture = Image.new("RGB", (width, height), (120, 120, 120))
         name, image_id = f"{number:02d}.png", 100 - 7 * number
-        for category_id, colour, left in ((7, "red", 4), (9, "blue", 36)):
+        for category_id, color, left in ((7, "red", 4), (9, "blue", 36)):
             box = (left, 2 + number, 16 + number, 20)
-            picture.paste(colour, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+            picture.paste(color, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
             annotation = {"id": len(annotations) + 1, "image_id": image_id, "bbox": box}
             annotation |= {"category_id": category_id, "area": box[2] * box[3], "iscrowd": 0}
             annotations += [annotation] if number != 4 else []
@@ -88,7 +88,7 @@ def data(tmp_path: Path) -> Path:
 def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp_path: Path):
     """Both files of one evaluation: pycocotools finds the report's numbers in the detections."""
     evaluate(
-        ColourFinder(),
+        ColorFinder(),
         data,
         workers=0,
         json=tmp_path / "report.json",
@@ -111,7 +111,7 @@ def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp
 
 def test_classes_are_matched_by_name(data: Path):
     """Neither ids nor order matter: the model's slots become those of the data set."""
-    report = evaluate(ColourFinder(), data, workers=0)
+    report = evaluate(ColorFinder(), data, workers=0)
     assert {name: numbers.AP50 for name, numbers in report.per_class.items()} == {
         "[b]": -1,
         "red": pytest.approx(report.AP50, abs=0.2),
@@ -123,8 +123,8 @@ def test_classes_are_matched_by_name(data: Path):
 
 def test_a_class_that_only_one_side_knows_does_no_harm(data: Path):
     """The model's other classes are left out; the data set's are missed and named."""
-    report = evaluate(ColourFinder(Categories((1, 2, 3), ("blue", "x", "y"))), data, workers=0)
-    whole = evaluate(ColourFinder(), data, workers=0)
+    report = evaluate(ColorFinder(Categories((1, 2, 3), ("blue", "x", "y"))), data, workers=0)
+    whole = evaluate(ColorFinder(), data, workers=0)
     assert report.per_class["blue"] == whole.per_class["blue"]
     assert report.per_class["red"].AP == 0
     assert report.unknown == ("[b]", "red")
@@ -132,7 +132,7 @@ def test_a_class_that_only_one_side_knows_does_no_harm(data: Path):
 
 def test_nothing_in_common_is_an_error_that_names_both(data: Path):
     """A model for other classes has no AP of 0 here, it has no AP."""
-    stranger = ColourFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
+    stranger = ColorFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
     with pytest.raises(DataError, match=r"\[b\], red, blue.*cat, dog, fox"):
         evaluate(stranger, data)
 
@@ -140,7 +140,7 @@ def test_nothing_in_common_is_an_error_that_names_both(data: Path):
 @pytest.mark.parametrize("world", [2, 3])
 def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: int):
     """rf-detr #1507: each image is asked about once; every process has the same report."""
-    models = [ColourFinder() for _ in range(world)]
+    models = [ColorFinder() for _ in range(world)]
     file = tmp_path / "found.json"
 
     def work(rank: int, **others: Any) -> Report:
@@ -150,7 +150,7 @@ def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: in
 
     reports = in_processes(world, work)
     several = file.read_text()
-    alone = evaluate(ColourFinder(), data, batch_size=2, workers=0, detections=file)
+    alone = evaluate(ColorFinder(), data, batch_size=2, workers=0, detections=file)
     assert reports == [alone] * world
     assert several == file.read_text()
     assert sum(model.asked for model in models) == 11
@@ -169,10 +169,10 @@ def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path,
     """Its objects count as missed: as many as before, and the numbers of a model blind to it."""
 
     def work(**init_distributed: Any) -> Report:
-        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **init_distributed)
+        return evaluate(ColorFinder(), data, batch_size=2, workers=0, **init_distributed)
 
     file = tmp_path / "found.json"
-    before = evaluate(ColourFinder(), data, workers=0, detections=file)
+    before = evaluate(ColorFinder(), data, workers=0, detections=file)
     spoil(data / "images/05.png")
     reports = in_processes(world, work)
     assert reports == [reports[0]] * world
@@ -187,7 +187,7 @@ def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path,
     assert reports[0].AP < before.AP
     assert reports[0].to_json()["unanswered"] == [said]
     page = tmp_path / "report.html"
-    evaluate(ColourFinder(), data, workers=0, report=page)
+    evaluate(ColorFinder(), data, workers=0, report=page)
     assert "count as missed" in page.read_text()
 
 
@@ -197,7 +197,7 @@ def test_the_failure_of_one_process_is_told_in_all(data: Path):
     damage(data / "images/06.png")
 
     def work(**init_distributed: Any) -> Report:
-        return evaluate(ColourFinder(), data, batch_size=2, workers=0, **init_distributed)
+        return evaluate(ColorFinder(), data, batch_size=2, workers=0, **init_distributed)
 
     outcomes = in_processes(2, work)
     assert all(isinstance(outcome, DataError) for outcome in outcomes)
@@ -208,13 +208,13 @@ def test_the_failure_of_one_process_is_told_in_all(data: Path):
 def test_batches_and_workers_change_nothing(data: Path, workers: int):
     """The numbers belong to model and data alone."""
     index = open_dataset(data, "val")
-    expected = evaluate(ColourFinder(), data, workers=0)
-    assert evaluate(ColourFinder(), index, batch_size=1, workers=workers) == expected
+    expected = evaluate(ColorFinder(), data, workers=0)
+    assert evaluate(ColorFinder(), index, batch_size=1, workers=workers) == expected
 
 
 def test_the_model_is_left_in_the_mode_it_was_in(data: Path):
     """Evaluation between two training steps leaves a training model."""
-    model = ColourFinder().train()
+    model = ColorFinder().train()
     evaluate(model, data, workers=0)
     assert model.training
     assert torch.is_grad_enabled()
@@ -222,7 +222,7 @@ def test_the_model_is_left_in_the_mode_it_was_in(data: Path):
 
 def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path: Path):
     """A typing error in a path does not cost an evaluation."""
-    model = ColourFinder()
+    model = ColorFinder()
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file/report.json"):
         with pytest.raises(ConfigError, match="folder; name"):
@@ -240,7 +240,7 @@ def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path:
 def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, counted: int):
     """cocoapi #558, rf-detr #743: where an image is that full, all of the model's slots count."""
 
-    class Crowd(ColourFinder):
+    class Crowd(ColorFinder):
         num_queries = 150
 
     tree = json.loads((data / "annotations/val.json").read_text())
@@ -250,7 +250,7 @@ def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, cou
     assert evaluate(Crowd(), data, workers=0).max_detections == counted
 
 
-class TwoLayers(ColourFinder):
+class TwoLayers(ColorFinder):
     """Answers with the same boxes in both layers, in the first shifted by a quarter."""
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
@@ -302,7 +302,7 @@ def test_a_page_about_nothing_annotated_is_refused_first(data: Path, tmp_path: P
     tree = json.loads((data / "annotations/val.json").read_text())
     tree["annotations"] = []
     (data / "annotations/val.json").write_text(json.dumps(tree))
-    model = ColourFinder()
+    model = ColorFinder()
     with pytest.raises(DataError, match=r"none of its 11 images has an annotated object"):
         evaluate(model, data, report=tmp_path / "report.html")
     assert model.asked == 0
@@ -312,7 +312,7 @@ def test_a_page_about_nothing_annotated_is_refused_first(data: Path, tmp_path: P
 def test_the_command_takes_saved_detections(data: Path, tmp_path: Path, capsys):
     """A JSON file in the place of a model: table and page; broken, one line and exit code 2."""
     file, page = tmp_path / "found.json", tmp_path / "report.html"
-    evaluate(ColourFinder(), data, workers=0, detections=file)
+    evaluate(ColorFinder(), data, workers=0, detections=file)
     assert main(["evaluate", str(file), str(data), "--report", str(page)]) == 0
     assert "22 detections" in capsys.readouterr().out
     assert "Kinds of error" in page.read_text("utf-8")

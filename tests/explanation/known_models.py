@@ -39,7 +39,7 @@ class SaidBeforehand(nn.Module):
 
 
 def picture() -> Image.Image:
-    """A grey picture of the size that the models see."""
+    """A gray picture of the size that the models see."""
     return Image.new("RGB", (COLUMNS * 32, ROWS * 32), (150, 150, 150))
 
 

@@ -18,7 +18,7 @@ def unpacked(packed: dict[str, Any]) -> torch.Tensor:
     """The rows of a packed map, as page.js reads them."""
     peaks = np.frombuffer(zlib.decompress(base64.b64decode(packed["peaks"])), dtype="<f4")
     data = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), dtype=np.uint8)
-    rows = data.reshape(len(peaks), -1).astype(np.float32) / packed["greys"]
+    rows = data.reshape(len(peaks), -1).astype(np.float32) / packed["grays"]
     return torch.from_numpy(rows * peaks[:, None])
 
 
@@ -29,7 +29,7 @@ def shares(*shape: int, seed: int = 0) -> torch.Tensor:
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 30))
 @settings(max_examples=25)
 def test_a_map_comes_back(seed: int, rows: int, cells: int):
-    """No cell is off by more than half a grey of its own map's peak."""
+    """No cell is off by more than half a gray of its own map's peak."""
     maps = shares(rows, cells, seed=seed)
     off = (unpacked(pack(maps)) - maps).abs()
     assert (off <= maps.amax(1, keepdim=True) * (0.5 / 255 + 1e-5)).all()
@@ -55,12 +55,12 @@ def test_places_keep_the_order_of_layers_and_cells():
 
 
 def test_what_does_not_fit_gets_coarser_until_it_does():
-    """The budget holds; fewer greys come before fewer cells."""
+    """The budget holds; fewer grays come before fewer cells."""
     weights = shares(2, 4, 20, 30 * 40)
     sizes = []
     for budget in (ROOMY, 150_000, 40_000):
         packed = pack_looks(weights, (30, 40), budget)
-        sizes.append((packed["pooled"], packed["greys"]))
+        sizes.append((packed["pooled"], packed["grays"]))
         assert len(packed["data"]) + len(packed["peaks"]) <= budget
         cells = packed["grid"][0] * packed["grid"][1]
         assert unpacked(packed).shape == (160, cells)

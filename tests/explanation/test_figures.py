@@ -1,4 +1,4 @@
-"""Plain figures: what was looked at is where the light and the colours are."""
+"""Plain figures: what was looked at is where the light and the colors are."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from setmatch.explanation.capture import AttentionMaps, SamplingPoints
 from setmatch.explanation.explain import Explanation, explain
 from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.models.detector import Detector
-from setmatch.visualize import colour_of
+from setmatch.visualize import color_of
 
 SIDE = 1000 / COLUMNS  # of a cell in a figure
 
@@ -22,7 +22,7 @@ def middle_px(cell: int) -> tuple[float, float]:
     return (cell % COLUMNS + 0.5) * 32, (cell // COLUMNS + 0.5) * 32
 
 
-def colour(figure: Image.Image, x: float, y: float) -> np.ndarray:
+def color(figure: Image.Image, x: float, y: float) -> np.ndarray:
     pixel = figure.getpixel((int(x), int(y)))
     return np.array(pixel, dtype=float)
 
@@ -36,17 +36,17 @@ def first_layer(model: Detector) -> Explanation:
     return explanation
 
 
-def test_an_object_colours_the_cell_it_looked_at():
-    """Query q looks at cell c: there is the colour of its object, and elsewhere there is none."""
+def test_an_object_colors_the_cell_it_looked_at():
+    """Query q looks at cell c: there is the color of its object, and elsewhere there is none."""
     explanation = first_layer(seeing())
     figure = decoder_figure(explanation)
     order = explanation.queries.tolist()
     for cell in range(ROWS * COLUMNS):
         column, row = cell % COLUMNS, cell // COLUMNS
         # Off the middle, where a box or label might lie.
-        seen = colour(figure, (column + 0.52) * SIDE, (row + 0.52) * SIDE)
+        seen = color(figure, (column + 0.52) * SIDE, (row + 0.52) * SIDE)
         if cell in CELLS:
-            own = np.array(colour_of(order.index(CELLS.index(cell))), dtype=float)
+            own = np.array(color_of(order.index(CELLS.index(cell))), dtype=float)
             assert np.abs(seen - own).max() < 80
         else:
             assert np.ptp(seen) < 60 or _on_a_label(explanation, column, row)
@@ -69,18 +69,18 @@ def test_a_point_lights_the_place_it_looked_at():
     assert figure.size == (2 * 1000 + 16, 600)
     for cell in set(range(ROWS * COLUMNS)) - {1}:
         x, y = 1016 + (cell % COLUMNS + 0.5) * SIDE, (cell // COLUMNS + 0.5) * SIDE
-        bright = colour(figure, x, y).mean()
+        bright = color(figure, x, y).mean()
         assert bright > 140 if cell == mirrored(1) else bright < 60
 
 
 def test_sampling_points_lie_on_the_figure():
-    """At the heaviest point of the best answer is its colour."""
+    """At the heaviest point of the best answer is its color."""
     explanation = explain(sampling(), picture())
     cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
     assert isinstance(cross_attention, SamplingPoints)
     x, y = cross_attention.places[-1, 1, query, -1].tolist()
-    seen = colour(decoder_figure(explanation), x * 1000, y * 600)
-    assert np.abs(seen - np.array(colour_of(0))).max() < 60
+    seen = color(decoder_figure(explanation), x * 1000, y * 600)
+    assert np.abs(seen - np.array(color_of(0))).max() < 60
 
 
 def test_every_step_has_its_tile():

@@ -188,7 +188,7 @@ def test_a_query_names_whom_it_listened_to(open_page: OpenPage, pages: dict[str,
 
 
 def test_sampling_points_are_painted_where_they_are(open_page: OpenPage, pages: dict[str, Path]):
-    """At the heaviest point, which is of the coarsest level, lies a dot of that level's colour."""
+    """At the heaviest point, which is of the coarsest level, lies a dot of that level's color."""
     page = ready(open_page, pages["sampling"])
     page.get_by_label("decoder layer 2, head 2").click()
     explanation = explain(sampling(), picture())
@@ -196,7 +196,7 @@ def test_sampling_points_are_painted_where_they_are(open_page: OpenPage, pages: 
     assert not isinstance(cross_attention, AttentionMaps)
     x, y = cross_attention.places[1, 1, query, -1].tolist()
     assert 0 < x < 1, "or there would be nothing to see"
-    colour = page.evaluate(
+    color = page.evaluate(
         """([x, y]) => {
           const veil = document.getElementById("veil");
           return [...veil.getContext("2d").getImageData(
@@ -204,10 +204,10 @@ def test_sampling_points_are_painted_where_they_are(open_page: OpenPage, pages: 
         }""",
         [x, y],
     )
-    red, green, blue, _ = colour
+    red, green, blue, _ = color
     assert red > 190
     assert green < 100
-    assert 110 < blue < 190, "the colour of the coarsest level"
+    assert 110 < blue < 190, "the color of the coarsest level"
 
 
 def test_the_score_slider_decides_what_is_shown(open_page: OpenPage, pages: dict[str, Path]):

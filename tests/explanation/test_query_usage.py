@@ -11,7 +11,7 @@ from PIL import Image
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explanation.query_usage import QueryStatistics, study_queries
-from setmatch.explanation.query_usage_figure import dot_colours, slot_figure
+from setmatch.explanation.query_usage_figure import dot_colors, slot_figure
 from setmatch.structures.metadata import ModelCard
 
 IMAGES = 40
@@ -62,8 +62,8 @@ def habits() -> QueryStatistics:
 
 
 def test_habits_are_told(habits: QueryStatistics):
-    """Each query specialises in what it was made to, and in nothing else."""
-    assert [use.specialises for use in habits.uses] == [(), ("class",), ("place",), ("size",), ()]
+    """Each query specializes in what it was made to, and in nothing else."""
+    assert [use.specializes for use in habits.uses] == [(), ("class",), ("place",), ("size",), ()]
 
 
 def test_a_query_that_never_answers_is_dead(habits: QueryStatistics):
@@ -76,7 +76,7 @@ def test_a_query_that_never_answers_is_dead(habits: QueryStatistics):
 def test_a_few_answers_are_no_habit(habits: QueryStatistics):
     """Nine answers of one class may be chance."""
     habits.score[9:] = 0
-    assert all(use.specialises == () for use in habits.uses)
+    assert all(use.specializes == () for use in habits.uses)
     assert habits.uses[1].classes == {"dog": 9}
 
 
@@ -134,8 +134,8 @@ def test_a_query_that_is_not_there_is_refused(habits: QueryStatistics, tmp_path:
 def test_dots_say_size_and_shape():
     """Small boxes are green, large wide ones red, large tall ones blue."""
     boxes = np.array([[0.5, 0.5, w, h] for w, h in ((0.05, 0.05), (0.9, 0.4), (0.4, 0.9))])
-    colours = dot_colours(boxes.astype(np.float32))
-    assert [("red", "green", "blue")[int(c.argmax())] for c in colours] == ["green", "red", "blue"]
+    colors = dot_colors(boxes.astype(np.float32))
+    assert [("red", "green", "blue")[int(c.argmax())] for c in colors] == ["green", "red", "blue"]
 
 
 def test_a_box_is_a_dot_at_its_middle():

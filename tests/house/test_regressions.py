@@ -12,7 +12,7 @@ SUFFERED = {
     "rf-detr #431": "matrix contains invalid numeric entries",
     "D-FINE #125": "labels out of range",
     "rf-detr #85": "COCO ids with holes",
-    "rf-detr #258": "a head silently initialised anew",
+    "rf-detr #258": "a head silently initialized anew",
     "yolov5 #409": "an average that begins again on resume",
     "rf-detr #1507": "images that padded the share of a process counted twice",
     "rf-detr #1503": "a loss divided twice by accumulation",

@@ -55,7 +55,7 @@ def test_a_picture_may_come_in_many_forms(folder: Path):
 
 
 def test_an_array_may_be_a_view_of_anothers_memory():
-    """Colours turned round, as OpenCV's have to be, mirrored, and what Pillow lends read-only."""
+    """Colors turned round, as OpenCV's have to be, mirrored, and what Pillow lends read-only."""
     rgb = picture(64, 96, BOX).permute(1, 2, 0).numpy()
     bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
     lent = np.asarray(Image.fromarray(rgb))
@@ -210,6 +210,6 @@ def test_thresholds_and_batches_that_make_no_sense_are_refused():
 
 def test_a_diverged_model_is_an_error_not_an_answer():
     """NaN never becomes a detection."""
-    nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its centre is 0 / 0
+    nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its center is 0 / 0
     with pytest.raises(WeightsError, match="not finite"):
         predict(RedFinder(), nothing_red)

@@ -25,21 +25,21 @@ MOST_BYTES = 2 * 2**20
 
 @pytest.mark.parametrize("name", ["bloodcells_n", "scenes_n"])
 def test_example_weights_are_small_and_say_where_they_come_from(name: str):
-    """At most 2 MB; licence, data and hash are on the card, the rest in words beside it."""
+    """At most 2 MB; license, data and hash are on the card, the rest in words beside it."""
     assert name in bundled()
     folder = BUNDLED / name
     assert sum(each.stat().st_size for each in folder.iterdir()) < MOST_BYTES
     card = json.loads((folder / "model.json").read_text())
-    assert card["licence"] == "Apache-2.0"
+    assert card["license"] == "Apache-2.0"
     assert "trained by setmatch on" in card["source"]
     found = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert found == card["sha256"]
     words = (folder / "README.md").read_text()
     rows = dict(re.findall(r"^\| (\w+) \| (.+) \|$", words, re.MULTILINE))
-    assert {"model", "data", "recipe", "measured", "licence"} <= rows.keys()
+    assert {"model", "data", "recipe", "measured", "license"} <= rows.keys()
     assert re.search(r"`.*--minutes \d+`.*; commit [0-9a-f]{7}$", rows["recipe"])
     assert re.search(r"AP 0\.\d{3}, AP50 0\.\d{3}", rows["measured"])
-    assert rows["licence"] == card["licence"]
+    assert rows["license"] == card["license"]
 
 
 def test_example_weights_are_part_of_the_package():
@@ -63,9 +63,9 @@ def test_the_example_tells_drawn_cells_apart():
     reds = [(70 + 125 * column, 70 + 115 * row) for column in range(5) for row in range(4)]
     white = reds.pop(7)
 
-    def disc(place: tuple[int, int], radius: int, colour: tuple[int, int, int]) -> None:
+    def disc(place: tuple[int, int], radius: int, color: tuple[int, int, int]) -> None:
         x, y = place
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
     for red in reds:
         disc(red, 46, (205, 150, 160))

@@ -252,7 +252,7 @@ def test_the_hub_offline_says_what_to_fetch():
         setmatch.load("facebook/detr-resnet-50")
 
 
-def test_a_missing_tensor_is_never_initialised_silently(tmp_path: Path):
+def test_a_missing_tensor_is_never_initialized_silently(tmp_path: Path):
     """rf-detr #258: the error lists the tensor instead."""
     model = _detector("detr_r50")
     save(model, tmp_path / "ours")

@@ -1,4 +1,4 @@
-"""Which weights the optimisers tell apart, by name: to rename a layer must not hand it to Muon."""
+"""Which weights the optimizers tell apart, by name: to rename a layer must not hand it to Muon."""
 
 import pytest
 

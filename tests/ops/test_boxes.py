@@ -10,9 +10,9 @@ from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, xyxy_to_cxcywh
 
 def _boxes(seed: int, count: int) -> torch.Tensor:
     random = torch.Generator().manual_seed(seed)
-    centre = torch.rand(count, 2, generator=random)
+    center = torch.rand(count, 2, generator=random)
     size = 0.01 + torch.rand(count, 2, generator=random)
-    return torch.cat([centre, size], -1)
+    return torch.cat([center, size], -1)
 
 
 @given(st.integers(0, 10_000))
@@ -25,13 +25,13 @@ def test_generalized_iou_equals_torchvision(seed: int):
 
 @given(st.integers(0, 10_000))
 def test_formats_invert_each_other(seed: int):
-    """Corners to centre and back."""
+    """Corners to center and back."""
     boxes = _boxes(seed, 4)
     assert torch.allclose(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes)), boxes, atol=1e-6)
 
 
 def test_a_box_covers_itself_and_misses_what_is_far():
-    """1 for the same box; towards -1 for boxes far apart, in both directions alike."""
+    """1 for the same box; toward -1 for boxes far apart, in both directions alike."""
     box = torch.tensor([0.0, 0.0, 1.0, 1.0])
     far = torch.tensor([99.0, 99.0, 100.0, 100.0])
     assert generalized_iou(box, box) == 1

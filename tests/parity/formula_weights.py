@@ -41,7 +41,7 @@ def formula_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def formula_images(count: int, sizes: list[tuple[int, int]], seed: int = 0) -> list[np.ndarray]:
-    """Return `count` normalised images, float32 (3, height, width), one per (height, width) in `sizes`."""
+    """Return `count` normalized images, float32 (3, height, width), one per (height, width) in `sizes`."""
     images = []
     for index in range(count):
         height, width = sizes[index]
@@ -60,11 +60,11 @@ def formula_targets(
     for index, count in enumerate(counts):
         rng = np.random.RandomState(seed * 1000 + 500 + index)
         size = rng.uniform(0.05, 0.5, (count, 2))
-        centre = rng.uniform(0, 1, (count, 2)) * (1 - size) + size / 2
+        center = rng.uniform(0, 1, (count, 2)) * (1 - size) + size / 2
         targets.append(
             {
                 "labels": rng.randint(1, num_classes, count).astype(np.int64),
-                "boxes": np.concatenate([centre, size], axis=1).astype(np.float32),
+                "boxes": np.concatenate([center, size], axis=1).astype(np.float32),
             }
         )
     return targets

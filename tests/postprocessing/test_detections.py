@@ -73,8 +73,8 @@ def test_equal_scores_keep_the_order_of_the_queries():
     cxcywh = torch.rand(1, 2, 20, 4)
     found = detections(Predictions(torch.zeros(1, 2, 20, 4), cxcywh), Softmax(), THREE, SIZES_PX)
     width = torch.tensor(640.0)
-    centres = found[0].xyxy_px[:, 0::2].mean(1) / width
-    torch.testing.assert_close(centres, cxcywh[0, 0, :, 0])
+    centers = found[0].xyxy_px[:, 0::2].mean(1) / width
+    torch.testing.assert_close(centers, cxcywh[0, 0, :, 0])
 
 
 def test_scores_are_float32_under_mixed_precision():

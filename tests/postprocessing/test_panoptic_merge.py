@@ -191,10 +191,10 @@ def test_segments_say_what_coco_asks_for():
 
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=50))
-def test_colours_are_those_of_panoptic_pngs(ids):
+def test_colors_are_those_of_panoptic_pngs(ids):
     """Id = red + 256 green + 65536 blue, whatever the id."""
     drawn = torch.tensor([ids], dtype=torch.int32)
-    colours = Segments(
+    colors = Segments(
         drawn, torch.zeros(0, dtype=torch.int64), torch.zeros(0), CATEGORIES
     ).to_pixels()
-    assert (colours.astype(int) @ [1, 256, 256**2]).tolist() == [ids]
+    assert (colors.astype(int) @ [1, 256, 256**2]).tolist() == [ids]

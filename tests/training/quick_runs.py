@@ -1,4 +1,4 @@
-"""A detector that learns in seconds, and pictures that it can learn from: coloured boxes."""
+"""A detector that learns in seconds, and pictures that it can learn from: colored boxes."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.presets import _multi_scale
 from setmatch.training.train import train
 
-COLOURS = {"red": (230, 40, 40), "green": (40, 230, 40), "blue": (40, 60, 230)}
+COLORS = {"red": (230, 40, 40), "green": (40, 230, 40), "blue": (40, 60, 230)}
 SHAPE = MultiScaleShape(
     num_queries=8,
     dim=32,
@@ -54,17 +54,17 @@ class Split:
     """What is drawn in the pictures of a split; `outgrown` are boxes of pictures half as large."""
 
     images: int
-    colours: tuple[str, ...] = ("red", "green")
+    colors: tuple[str, ...] = ("red", "green")
     outgrown: bool = False
 
 
 def write(folder, size=64, **splits):
-    """Write pictures with one or two boxes on noise, as COCO with all three colours for classes."""
+    """Write pictures with one or two boxes on noise, as COCO with all three colors for classes."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     for name, split in splits.items():
         chance = np.random.default_rng(len(name))
-        categories = [{"id": i, "name": colour} for i, colour in enumerate(COLOURS)]
+        categories = [{"id": i, "name": color} for i, color in enumerate(COLORS)]
         tree = {"images": [], "annotations": [], "categories": categories}
         for image in range(split.images):
             pixels = chance.integers(0, 60, (size, size, 3), dtype=np.uint8)
@@ -72,13 +72,13 @@ def write(folder, size=64, **splits):
                 w, h = chance.integers(14, 28, 2).tolist()
                 x = size // 2 * half + int(chance.integers(0, size // 2 - w))
                 y = int(chance.integers(0, size - h))
-                colour = str(chance.choice(split.colours))
-                pixels[y : y + h, x : x + w] = COLOURS[colour]
+                color = str(chance.choice(split.colors))
+                pixels[y : y + h, x : x + w] = COLORS[color]
                 tree["annotations"].append(
                     {
                         "id": len(tree["annotations"]) + 1,
                         "image_id": image,
-                        "category_id": list(COLOURS).index(colour),
+                        "category_id": list(COLORS).index(color),
                         "bbox": [side / (1 + split.outgrown) for side in (x, y, w, h)],
                         "area": w * h,
                         "iscrowd": 0,

@@ -68,7 +68,7 @@ def test_it_is_said_before_the_first_step(data: Path, tmp_path: Path, capsys):
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_many_are_refused_before_anything_is_written(data: Path, tmp_path: Path, joint, split):
-    """Also where boxes are to be learnt before, for days, which need no PNG."""
+    """Also where boxes are to be learned before, for days, which need no PNG."""
     for png in pngs(data, split)[:2]:
         png.write_bytes(b"")
     with pytest.raises(DataError, match=r"2 unreadable of \d .*\.png: cannot be read"):

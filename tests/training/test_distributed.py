@@ -93,8 +93,8 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     assert latest_valid(tmp_path / "two").step == latest_valid(tmp_path / "one").step == 6
     one, two = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name, value in one.items():
-        learnt = name.startswith(("trainer.model", "answers"))
-        if learnt:
+        learned = name.startswith(("trainer.model", "answers"))
+        if learned:
             assert (value - two[name]).abs().max() < 1e-12, name
     losses = [logged(tmp_path / run, "denoising/giou") for run in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

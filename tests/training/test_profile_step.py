@@ -32,9 +32,9 @@ def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
     shares = []
     learn = TrainStep.learn
 
-    def noted(self, window, normaliser, seeds, share):
+    def noted(self, window, normalizer, seeds, share):
         shares.append(share)
-        return learn(self, window, normaliser, seeds, share)
+        return learn(self, window, normalizer, seeds, share)
 
     monkeypatch.setattr(TrainStep, "learn", noted)
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1)
@@ -49,9 +49,9 @@ def test_masks_are_timed_with_the_boxes_of_a_model_that_has_them(tmp_path: Path,
     seen = []
     learn = TrainStep.learn
 
-    def noted(self, window, normaliser, seeds, share):
+    def noted(self, window, normalizer, seeds, share):
         seen.extend(target.masks is not None for each in window for target in each.targets)
-        return learn(self, window, normaliser, seeds, share)
+        return learn(self, window, normalizer, seeds, share)
 
     monkeypatch.setattr(TrainStep, "learn", noted)
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1, panoptic=True)

@@ -99,7 +99,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, whole, tmp_path,
 def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
     data, whole, tmp_path, monkeypatch, number, code, after
 ):
-    """Nothing that was learnt is lost, and a resume ends where an undisturbed run does."""
+    """Nothing that was learned is lost, and a resume ends where an undisturbed run does."""
     note = RunLogger.note
 
     def interrupted(self, step, *rest):

@@ -173,7 +173,7 @@ def test_masks_learn_over_two_processes_what_they_learn_in_one(scenes, tmp_path)
         assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-4), name
 
 
-def test_of_panoptic_data_the_things_alone_can_be_learnt(scenes, tmp_path):
+def test_of_panoptic_data_the_things_alone_can_be_learned(scenes, tmp_path):
     """Instance segmentation: the classes are the things, the stuff is left out."""
     run = run_stages(scenes, tmp_path / "run", "data.things_only=true", joint=True)
     assert setmatch.load(run.folder).card.categories.names == ("square",)
@@ -181,7 +181,7 @@ def test_of_panoptic_data_the_things_alone_can_be_learnt(scenes, tmp_path):
 
 @pytest.mark.parametrize("joint", [True, False])
 def test_data_without_masks_are_refused_before_anything_is_written(tmp_path, joint):
-    """A mask head would learn nothing from boxes; nor are boxes learnt first, for days."""
+    """A mask head would learn nothing from boxes; nor are boxes learned first, for days."""
     boxes = write_data(tmp_path / "data") / "annotations/train.json"
     with pytest.raises(DataError, match="boxes but no masks"):
         run_stages(boxes, tmp_path / "run", joint=joint)

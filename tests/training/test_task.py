@@ -23,7 +23,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_masks_of_stuff_are_learnt_from_every_pixel(both: Path):
+def test_masks_of_stuff_are_learned_from_every_pixel(both: Path):
     """Not from the objects alone, which stand first; unless they, or a format, are asked for."""
     assert open_dataset(both, "train").panoptic is None
     assert format_for(both, MASKS, None, None) == "panoptic"
@@ -41,7 +41,7 @@ def test_a_split_of_which_objects_alone_are_annotated_is_read_as_such(both: Path
     assert prefer_panoptic(both, "test", None) is None
 
 
-def test_every_pixel_is_not_learnt_from_objects(both: Path):
+def test_every_pixel_is_not_learned_from_objects(both: Path):
     """Asked for in words, it would end as a model that knows no stuff."""
     with pytest.raises(DataError, match="has no segments"):
         format_for(both / "annotations/train.json", MASKS, None, "panoptic")

@@ -112,7 +112,7 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
 
 @pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
 def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
-    """Ten of a hundred seconds for 60 images: as long as for the 60 that were learnt from."""
+    """Ten of a hundred seconds for 60 images: as long as for the 60 that were learned from."""
     plan = make_schedule(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
     assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
     # A checkpoint is written all the same: no evaluation begins without one.

@@ -242,7 +242,7 @@ def test_a_validation_picture_that_cannot_be_read_is_unanswered(tmp_path, capsys
 
 
 def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
-    """What was learnt until then is saved, and the run goes on with that evaluation."""
+    """What was learned until then is saved, and the run goes on with that evaluation."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
 
     def fail(*given, **wanted):
@@ -300,11 +300,11 @@ def test_a_run_that_names_nothing_needs_no_download(asked, preset):
 
 
 def test_weights_that_know_another_size_are_said(data, whole, tmp_path, capsys):
-    """Published rates on pictures of twice the size undo what was learnt; nobody would see why."""
+    """Published rates on pictures of twice the size undo what was learned; nobody would see why."""
     again = {"model": None, "recipe": RECIPE, "weights": whole, "device": "cpu"}
     train(data, **again, out=tmp_path / "same", overrides=["train.epochs=1"])
-    assert "learnt from short sides" not in capsys.readouterr().err
+    assert "learned from short sides" not in capsys.readouterr().err
     larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
     train(data, **again, out=tmp_path / "larger", overrides=larger)
     said = capsys.readouterr().err
-    assert "learnt from short sides of 64 px and are now shown 128" in said
+    assert "learned from short sides of 64 px and are now shown 128" in said

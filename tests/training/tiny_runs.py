@@ -77,7 +77,7 @@ class FragileTrunk(TinyTrunk):
 
     def forward(self, pixels):
         (features,) = super().forward(pixels)
-        white = pixels.amin((1, 2, 3), keepdim=True) > 2  # in normalised values
+        white = pixels.amin((1, 2, 3), keepdim=True) > 2  # in normalized values
         return (features.masked_fill(white, float("nan")),)
 
 

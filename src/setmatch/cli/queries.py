@@ -52,10 +52,10 @@ def queries(
     paths = study.save(out, query)
     uses = study.uses
     dead = sum(not use.answers for use in uses)
-    special = sum(bool(use.specialises) for use in uses)
+    special = sum(bool(use.specializes) for use in uses)
     print(
         f"{len(uses)} queries, {len(study.score)} images: {dead} never answer above "
-        f"{threshold:.0%}, {special} specialise"
+        f"{threshold:.0%}, {special} specialize"
     )
     for path in paths:
         print(path)

@@ -2,7 +2,7 @@
 
 In training up to 1% of the images are left out. In an evaluation they stay, unanswered, so that
 their objects count as missed: no number is better for a picture that is damaged. Where masks are
-learnt or measured, the PNG of an image's segments is as much needed as the image, and one rule
+learned or measured, the PNG of an image's segments is as much needed as the image, and one rule
 holds for both.
 """
 

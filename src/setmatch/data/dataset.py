@@ -36,7 +36,7 @@ class AnnotationFix:
 
 @dataclass(frozen=True, eq=False)
 class PanopticFiles:
-    """Where the pixels of each annotation are: a PNG for each image, its colours segment ids."""
+    """Where the pixels of each annotation are: a PNG for each image, its colors segment ids."""
 
     folder: Path
     names: bytes  # of the PNG of each image, UTF-8
@@ -168,7 +168,7 @@ class DetectionDataset:
     def segments(self, image: int) -> Segments:
         """Return the annotated segments of image number `image`, in the order of its annotations.
 
-        Colours of the PNG that are not annotated are nothing, and a segment that the PNG lacks has
+        Colors of the PNG that are not annotated are nothing, and a segment that the PNG lacks has
         no pixel. Raises DataError when the data set has no segments, or the PNG cannot be read.
         """
         self.require_segments()
@@ -186,7 +186,7 @@ class DetectionDataset:
         """Raise DataError when the data set is not a panoptic one."""
         if self.panoptic is None:
             raise DataError(
-                f"{self.source}: has no segments; panoptic segmentation is learnt and measured on "
+                f"{self.source}: has no segments; panoptic segmentation is learned and measured on "
                 "COCO panoptic data (a JSON file with segments_info, and its PNG files)"
             )
 
@@ -194,7 +194,7 @@ class DetectionDataset:
         """Raise DataError when no object of this data set has an outline or a segment."""
         if self.panoptic is None and self.outlines is None:
             raise DataError(
-                f"{self.source}: has boxes but no masks; segmentation is learnt from COCO "
+                f"{self.source}: has boxes but no masks; segmentation is learned from COCO "
                 "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
             )
 

@@ -156,9 +156,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):
-        # 16-bit grey; Pillow's own conversion would clip every value above 255 to white.
-        grey = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        # 16-bit gray; Pillow's own conversion would clip every value above 255 to white.
+        gray = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; save it with 8 bits")
     if image.mode in ("P", "PA", "La", "RGBa"):

@@ -83,11 +83,11 @@ def numbered(
     # Looked up once for a run of equal pixels, which are twenty times fewer than the pixels.
     flat = drawn.ravel()
     starts = run_starts(flat)
-    colours = flat[starts]
+    colors = flat[starts]
     order = segment_ids.argsort()
-    place = np.searchsorted(segment_ids, colours, sorter=order).clip(max=len(order) - 1)
+    place = np.searchsorted(segment_ids, colors, sorter=order).clip(max=len(order) - 1)
     number = order[place]
-    known = np.where(segment_ids[number] == colours, number + 1, 0).astype(np.int32)
+    known = np.where(segment_ids[number] == colors, number + 1, 0).astype(np.int32)
     return np.repeat(known, np.diff(starts, append=len(flat))).reshape(drawn.shape)
 
 

@@ -16,7 +16,7 @@ Place = tuple[int, int]  # epoch, number of the image in the index
 
 
 def grad_accum_steps(batch_size: int, micro_batch: int, world: int) -> int:
-    """Return how many micro-batches each process sums up for one optimiser step.
+    """Return how many micro-batches each process sums up for one optimizer step.
 
     Raises ConfigError when `world` processes with `micro_batch` images each do not divide
     `batch_size`.
@@ -44,7 +44,7 @@ def sample_seed(seed: int, epoch: int, image: int) -> int:
 
 @dataclass(frozen=True)
 class TrainSampler:
-    """The micro-batches of one process, from `first_step` for `steps` optimiser steps.
+    """The micro-batches of one process, from `first_step` for `steps` optimizer steps.
 
     Step t consumes positions t · batch_size to (t + 1) · batch_size of the endless stream
     "permutation of epoch 0, of epoch 1, ...", so that each image comes exactly once an epoch.

@@ -1,4 +1,4 @@
-"""From a photograph and its objects to what the model sees: sizes, augmentation, normalisation."""
+"""From a photograph and its objects to what the model sees: sizes, augmentation, normalization."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _SHORT_SIDES_PX = tuple(range(480, 801, 32))
 _SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
 _CROP_SIDES_PX = (384, 600)
 _ROUNDING = 1e-5  # of a side, by which a box may pass the edge without being clipped
-_GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
+_GRAY = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
 
 
 def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
@@ -57,19 +57,19 @@ def preprocess(
     preprocessing: Preprocessing,
     size_px: tuple[int, int] | None = None,
 ) -> Float[Tensor, "3 h w"]:
-    """Resize and normalise an image for evaluation or prediction.
+    """Resize and normalize an image for evaluation or prediction.
 
     `size_px` overrules the size that follows from the image's own.
     """
     height, width = image.shape[1:]
     target_px = size_px or evaluation_px((height, width), preprocessing)
-    return normalise(F.resize(image, list(target_px), antialias=True), preprocessing)
+    return normalize(F.resize(image, list(target_px), antialias=True), preprocessing)
 
 
-def normalise(
+def normalize(
     image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
 ) -> Float[Tensor, "3 h w"]:
-    """Scale an image to 0..1 and normalise it by mean and standard deviation, in float32."""
+    """Scale an image to 0..1 and normalize it by mean and standard deviation, in float32."""
     # Channel by channel in place: the plain arithmetic on all takes four times longer, most of it
     # for the memory of its intermediate results.
     pixels = torch.empty(image.shape)
@@ -142,8 +142,8 @@ class RandomZoom:
 class ColorJitter:
     """Change brightness, contrast and saturation, each by a factor from 1 - `reach` to 1 + `reach`.
 
-    All three are linear in the colours, so that one 3×3 matrix does what v2.ColorJitter does in
-    three passes, in a quarter of its time. No hue: it would change what colours mean.
+    All three are linear in the colors, so that one 3×3 matrix does what v2.ColorJitter does in
+    three passes, in a quarter of its time. No hue: it would change what colors mean.
     """
 
     reach: float
@@ -153,20 +153,20 @@ class ColorJitter:
         low, high = 1 - self.reach, 1 + self.reach
         brightness, contrast, saturation = torch.empty(3).uniform_(low, high).tolist()
         pixels = image.as_subclass(Tensor).float().flatten(1)
-        grey = torch.tensor(_GREY)
-        colours = (
+        gray = torch.tensor(_GRAY)
+        colors = (
             brightness
             * contrast
-            * (saturation * torch.eye(3) + (1 - saturation) * grey.expand(3, 3))
+            * (saturation * torch.eye(3) + (1 - saturation) * gray.expand(3, 3))
         )
-        middle = brightness * (1 - contrast) * (grey @ pixels.mean(1))
-        lit = torch.addmm(middle.expand(3, 1), colours, pixels).clamp_(0, 255)
+        middle = brightness * (1 - contrast) * (gray @ pixels.mean(1))
+        lit = torch.addmm(middle.expand(3, 1), colors, pixels).clamp_(0, 255)
         return Image(lit.to(torch.uint8).view(image.shape)), *objects
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A pipeline of steps, and the normalisation that ends it.
+    """A pipeline of steps, and the normalization that ends it.
 
     A class and not a closure, because workers that are spawned get it as a pickle.
     """
@@ -192,7 +192,7 @@ class Augmentation:
         masks = [] if target.masks is None else [_masks(target.masks, (height, width))]
         seen, boxes, *masks = self.pipeline(Image(image), boxes, *masks)
         seen_target, clipped = _target(target.classes, boxes, *masks)
-        return normalise(seen.as_subclass(Tensor), self.preprocessing), seen_target, clipped
+        return normalize(seen.as_subclass(Tensor), self.preprocessing), seen_target, clipped
 
 
 def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
@@ -236,8 +236,8 @@ def published(preprocessing: Preprocessing) -> list[Step]:
 
 
 def _few_images(preprocessing: Preprocessing) -> list[Step]:
-    grey = tuple(round(255 * mean) for mean in preprocessing.mean)
-    changed = v2.Compose([RandomZoom(0.35, grey, preprocessing), ColorJitter(0.3)])
+    gray = tuple(round(255 * mean) for mean in preprocessing.mean)
+    changed = v2.Compose([RandomZoom(0.35, gray, preprocessing), ColorJitter(0.3)])
     # Half of them as they are: where a hundred photographs are all there is, a model that sees each
     # changed every time is slow to learn anything.
     return [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.results import Report
-from setmatch.html.charts import colour_of
+from setmatch.html.charts import color_of
 from setmatch.html.page import write_sheet
 from setmatch.inference.pipeline import ImageResult
 from setmatch.training.logging.curves.history import read_history
@@ -101,7 +101,7 @@ def _rows(values: Mapping[str, float]) -> Iterator[str]:
         yield (
             f"<tr><td>{html.escape(name)}</td><td>{100 * value:.1f}</td>"
             f'<td class="bar"><i style="width:{100 * max(value, 0):.0f}%;'
-            f'background:{colour_of(number)}"></i></td></tr>'
+            f'background:{color_of(number)}"></i></td></tr>'
         )
 
 

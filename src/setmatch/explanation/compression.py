@@ -15,7 +15,7 @@ from torch.nn import functional as F
 Packed = dict[str, Any]  # what page.js unpacks
 
 _LARGEST = 16_000_000  # bytes that a page unpacks to
-_GREYS = (255, 63, 31)  # steps between nothing and a map's peak
+_GRAYS = (255, 63, 31)  # steps between nothing and a map's peak
 _FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -39,15 +39,15 @@ def pack_places(encoder: Float[Tensor, "E N N"], grid: tuple[int, int], budget: 
     return _finest(((both(f), coarser(grid, f), f) for f in _FACTORS), budget)
 
 
-def pack(values: Float[Tensor, "M N"], greys: int = 255) -> Packed:
-    """Keep each row as whole numbers from 0 to `greys`, its peak, beside the peaks themselves."""
+def pack(values: Float[Tensor, "M N"], grays: int = 255) -> Packed:
+    """Keep each row as whole numbers from 0 to `grays`, its peak, beside the peaks themselves."""
     peaks = values.amax(1, keepdim=True)
-    steps = (values / peaks.clamp(min=1e-12) * greys).round().byte()
-    return {"greys": greys, "data": text(steps.numpy()), "peaks": text(peaks.numpy())}
+    steps = (values / peaks.clamp(min=1e-12) * grays).round().byte()
+    return {"grays": grays, "data": text(steps.numpy()), "peaks": text(peaks.numpy())}
 
 
 def text(array: NDArray[Any]) -> str:
-    """Return an array's bytes, little end first, compressed and spelt in base64."""
+    """Return an array's bytes, little end first, compressed and spelled in base64."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return base64.b64encode(zlib.compress(little.tobytes())).decode()
 
@@ -71,8 +71,8 @@ def _finest(
     for maps, grid, factor in candidates:
         if maps.numel() > _LARGEST:
             continue
-        for greys in _GREYS:
-            packed = pack(maps, greys)
+        for grays in _GRAYS:
+            packed = pack(maps, grays)
             if len(packed["data"]) + len(packed["peaks"]) <= budget:
                 return {**packed, "grid": grid, "pooled": factor}
     raise AssertionError(f"no map of {budget} characters, however coarse")

@@ -50,7 +50,7 @@ class Explanation:
     ) -> list[Path]:
         """Write pictures in the manner of the paper's figures, and return their paths.
 
-        decoder.png shows what each answer looked at, in a colour of its own; layers.png the boxes
+        decoder.png shows what each answer looked at, in a color of its own; layers.png the boxes
         after each decoder layer; encoder.png what the `points` (x, y in pixels of the picture)
         looked at, or those in the middle of the best answers. An encoder without layers gives no
         encoder.png; raises ConfigError when points were asked for, or lie off the picture.

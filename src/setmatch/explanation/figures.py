@@ -19,7 +19,7 @@ from setmatch.files import whole_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
-from setmatch.visualize import Colour, colour_of, draw
+from setmatch.visualize import Color, color_of, draw
 
 Point = tuple[float, float]  # x, y in pixels of the picture
 Share = Float32[np.ndarray, "H W"]  # of the attention's peak, 0..1
@@ -29,9 +29,9 @@ _MOST_OBJECTS = 12
 _MOST_POINTS = 9
 _POINTS = 4
 _GAP_PX = 16
-_PAPER: Colour = (255, 255, 255)
-_INK: Colour = (29, 31, 36)
-_NIGHT: Colour = (8, 10, 20)
+_PAPER: Color = (255, 255, 255)
+_INK: Color = (29, 31, 36)
+_NIGHT: Color = (8, 10, 20)
 _DARKNESS = 0.8  # of what nobody looked at
 _GAMMA = 0.6  # lifts what got little, so that it can be seen
 
@@ -52,10 +52,10 @@ def write_figures(explanation: Explanation, folder: Path, points: Sequence[Point
 
 
 def decoder_figure(explanation: Explanation) -> Image.Image:
-    """Show what the last decoder layer looked at for each answer, in a colour of its own.
+    """Show what the last decoder layer looked at for each answer, in a color of its own.
 
     Heads are averaged; of many answers the best are shown. Where several objects were looked at
-    from one place, it has the colour of the one that looked there most.
+    from one place, it has the color of the one that looked there most.
     """
     picture, shown, queries = _shown(explanation)
     cross_attention = explanation.trace.cross_attention
@@ -86,10 +86,10 @@ def encoder_figure(explanation: Explanation, points: Sequence[Point]) -> Image.I
         left, top = round(width + _GAP_PX + column * wide), round(row * high)
         canvas.paste(seen.resize(tile_px, Image.Resampling.LANCZOS), (left, top))
         frame = (left, top, left + tile_px[0] - 1, top + tile_px[1] - 1)
-        ImageDraw.Draw(canvas).rectangle(frame, outline=colour_of(number), width=5)
+        ImageDraw.Draw(canvas).rectangle(frame, outline=color_of(number), width=5)
         smaller = scale * tile_px[0] / width
         for at in ((x * scale, y * scale), (left + x * smaller, top + y * smaller)):
-            _mark(canvas, at, max(width, height) / 60, colour_of(number), str(number + 1))
+            _mark(canvas, at, max(width, height) / 60, color_of(number), str(number + 1))
     return canvas
 
 
@@ -169,9 +169,9 @@ def _stained(ground: Image.Image, maps: Float[Tensor, "M N"], grid: tuple[int, i
     if not len(maps):
         return ground
     shares = np.stack([_share(each, grid, ground.size) for each in maps])
-    colours = np.array([colour_of(number) for number in range(len(maps))], dtype=np.float32)
+    colors = np.array([color_of(number) for number in range(len(maps))], dtype=np.float32)
     alpha = shares.max(0)[..., None] * 0.85
-    stain = colours[shares.argmax(0)]
+    stain = colors[shares.argmax(0)]
     mixed = np.asarray(ground) * (1 - alpha) + stain * alpha
     return Image.fromarray(mixed.round().astype(np.uint8))
 
@@ -188,7 +188,7 @@ def _dotted(ground: Image.Image, cross_attention: SamplingPoints, queries: Tenso
             for (x, y), share in zip(places[head][query], shares, strict=True):
                 radius = max(largest * math.sqrt(share / most), 1.5)
                 around = (x - radius, y - radius, x + radius, y + radius)
-                canvas.ellipse(around, fill=(*colour_of(number), 215), outline=(255, 255, 255, 120))
+                canvas.ellipse(around, fill=(*color_of(number), 215), outline=(255, 255, 255, 120))
     return ground
 
 
@@ -207,10 +207,10 @@ def _lit(picture: Image.Image, map: Float[Tensor, " N"], grid: tuple[int, int]) 
     return Image.composite(night, picture, Image.fromarray((255 * dark).round().astype(np.uint8)))
 
 
-def _mark(picture: Image.Image, at: Point, radius: float, colour: Colour, text: str) -> None:
+def _mark(picture: Image.Image, at: Point, radius: float, color: Color, text: str) -> None:
     x, y = at
     pen = ImageDraw.Draw(picture)
-    pen.ellipse((x - radius, y - radius, x + radius, y + radius), colour, (255, 255, 255), 3)
+    pen.ellipse((x - radius, y - radius, x + radius, y + radius), color, (255, 255, 255), 3)
     pen.text((x, y), text, fill=(255, 255, 255), font=_font(round(1.3 * radius)), anchor="mm")
 
 

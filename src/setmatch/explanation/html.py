@@ -15,7 +15,7 @@ from setmatch.explanation.capture import AttentionMaps, QueryPredictions, Sampli
 from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
 from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
-from setmatch.visualize import colour_of
+from setmatch.visualize import color_of
 
 _SCRIPTS = ("packed", "veil", "boxes", "panel", "hands")
 # Together with picture, boxes and self-attention below 8 MB.
@@ -62,7 +62,7 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
         "classes": [
             {
                 "name": categories.name(class_index),
-                "colour": "#" + bytes(colour_of(class_index)).hex(),
+                "color": "#" + bytes(color_of(class_index)).hex(),
             }
             for class_index in range(len(categories))
         ],

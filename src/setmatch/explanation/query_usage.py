@@ -50,7 +50,7 @@ class QueryUsage:
     y: float | None
     spread: float | None
     side: float | None
-    specialises: tuple[str, ...]  # in "class", "place", "size"
+    specializes: tuple[str, ...]  # in "class", "place", "size"
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,20 +63,20 @@ class _Canvas:
         return x + font.getlength(text) / _FINER
 
     def dots(
-        self, centres: Float32[np.ndarray, "M 2"], radius: Pixels, colours: list[list[int]]
+        self, centers: Float32[np.ndarray, "M 2"], radius: Pixels, colors: list[list[int]]
     ) -> None:
-        for (x, y), colour in zip((centres * _FINER).tolist(), colours, strict=True):
+        for (x, y), color in zip((centers * _FINER).tolist(), colors, strict=True):
             around = radius * _FINER
-            self._pen.ellipse((x - around, y - around, x + around, y + around), tuple(colour))
+            self._pen.ellipse((x - around, y - around, x + around, y + around), tuple(color))
 
     def picture(self) -> Image.Image:
         return self._image.reduce(_FINER)
 
 
-def dot_colours(
+def dot_colors(
     cxcywh: Float32[np.ndarray, "M 4"],
 ) -> UInt8[np.ndarray, "M 3"]:
-    """Return the colour of each box: green if small; if large, from red (wide) to blue (tall)."""
+    """Return the color of each box: green if small; if large, from red (wide) to blue (tall)."""
     width, height = np.maximum(cxcywh[:, 2], 1e-6), np.maximum(cxcywh[:, 3], 1e-6)
     side = np.sqrt(width * height)
     large = np.clip((side - _TINY) / (_LARGE - _TINY), 0, 1)[:, None]
@@ -96,8 +96,8 @@ def _title(canvas: _Canvas, study: QueryStatistics) -> None:
     canvas.text(_MARGIN_PX, y, name, 22)
     what = "Every box is a dot at its middle, whatever its score:"
     x = canvas.text(_MARGIN_PX, y + 34, what, 15, _SOFT) + 14
-    for colour, kind in ((_SMALL, "small"), (_WIDE, "large, wide"), (_TALL, "large, tall")):
-        canvas.dots(np.array([[x, y + 34]], dtype=np.float32), 5, [list(colour)])
+    for color, kind in ((_SMALL, "small"), (_WIDE, "large, wide"), (_TALL, "large, tall")):
+        canvas.dots(np.array([[x, y + 34]], dtype=np.float32), 5, [list(color)])
         x = canvas.text(x + 11, y + 34, kind, 15, _SOFT) + 20
     numbers = f"Below: how often the query scores above {study.threshold:.0%}, and as what mostly."
     if study.ranked:
@@ -114,9 +114,9 @@ def _panel(
     # Small dots over large ones: largest boxes first.
     boxes = boxes[np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")]
     corner = np.array([left, top], dtype=np.float32)
-    centres = corner + _PANEL_PX * np.clip(boxes[:, :2], 0, 1)
+    centers = corner + _PANEL_PX * np.clip(boxes[:, :2], 0, 1)
     radius = float(np.clip(30 / math.sqrt(max(len(boxes), 1)), 1.1, 3.5))
-    canvas.dots(centres.astype(np.float32), radius, dot_colours(boxes).tolist())
+    canvas.dots(centers.astype(np.float32), radius, dot_colors(boxes).tolist())
     share = use.answers / max(len(study.score), 1)
     main = next(iter(use.classes), "")
     caption = f"query {use.query}: {_percent(share)}" + (f", {main}" if main else "")

@@ -19,7 +19,7 @@ class Curve:
 
     name: str
     points: Sequence[tuple[float, float] | None]
-    colour: str
+    color: str
     dashed: bool = False
     marks: Sequence[tuple[float, float, str]] = ()
 
@@ -94,15 +94,15 @@ def curves(drawn: Sequence[Curve], caption: str, x: Axis, y: Axis, legend: bool 
         dashed = " dashed" if curve.dashed else ""
         parts.append(
             f'<path class="curve{dashed}" d="{_path(curve.points, x, y)}" '
-            f'stroke="{curve.colour}"><title>{html.escape(curve.name)}</title></path>'
+            f'stroke="{curve.color}"><title>{html.escape(curve.name)}</title></path>'
         )
         parts += [
-            f'<circle cx="{_across(x, u):.1f}" cy="{_up(y, v):.1f}" r="3.5" fill="{curve.colour}">'
+            f'<circle cx="{_across(x, u):.1f}" cy="{_up(y, v):.1f}" r="3.5" fill="{curve.color}">'
             f"<title>{html.escape(told)}</title></circle>"
             for u, v, told in curve.marks
         ]
     named = "".join(
-        f'<span><i style="background:{curve.colour}"></i>{html.escape(curve.name)}</span>'
+        f'<span><i style="background:{curve.color}"></i>{html.escape(curve.name)}</span>'
         for curve in drawn
     )
     shown = f'<div class="legend">{named}</div>' if legend and len(drawn) > 1 else ""
@@ -136,8 +136,8 @@ def round_factors(low: float, high: float, most: int = 7) -> list[float]:
     return [float(f"{tick:.1g}") for tick in ticks]
 
 
-def colour_of(number: int) -> str:
-    """Return the colour of class `number`: hues a golden angle apart never repeat."""
+def color_of(number: int) -> str:
+    """Return the color of class `number`: hues a golden angle apart never repeat."""
     return f"hsl({(number * _GOLDEN_ANGLE + 210) % 360:.0f} 90% {(52, 45, 38)[number % 3]}%)"
 
 

@@ -22,7 +22,7 @@ def jpeg_uri(pixels: UInt8[Tensor, "3 H W"], long_side_px: int = 720) -> str:
 def boxes(
     xywh_px: Sequence[Sequence[float]],
     names: Sequence[str],
-    colours: Sequence[str],
+    colors: Sequence[str],
     size_px: tuple[int, int],
 ) -> str:
     """Return boxes to lie over a picture of (height, width) `size_px`, larger ones below.
@@ -32,7 +32,7 @@ def boxes(
     order = sorted(range(len(names)), key=lambda k: -xywh_px[k][2] * xywh_px[k][3])
     parts = [
         f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
-        f'stroke="{colours[number]}"><title>{html.escape(names[number])}</title></rect>'
+        f'stroke="{colors[number]}"><title>{html.escape(names[number])}</title></rect>'
         for number in order
         for x, y, width, height in [xywh_px[number]]
     ]

@@ -57,7 +57,7 @@ def predict(
 
 
 def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
-    """Return the pictures, patterns spelt out as files, and whether just one was given."""
+    """Return the pictures, patterns spelled out as files, and whether just one was given."""
     if isinstance(images, str | Path):
         return list(find_images([images])), Path(images).is_file()
     if isinstance(images, Image.Image | Tensor | np.ndarray):

@@ -1,4 +1,4 @@
-"""What every step minimises, whichever model learns: the share of its window's loss."""
+"""What every step minimizes, whichever model learns: the share of its window's loss."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class Window(Protocol):
 
 @runtime_checkable
 class LossOutput(Protocol):
-    """What a micro-batch teaches: a share to minimise, and detached terms by name for the log."""
+    """What a micro-batch teaches: a share to minimize, and detached terms by name for the log."""
 
     @property
     def total(self) -> Float[Tensor, ""]:
@@ -35,5 +35,5 @@ class LossOutput(Protocol):
 class Loss(Protocol):
     """Turns what a model in training returns into losses."""
 
-    def __call__(self, outputs: Any, targets: Sequence[Target], normaliser: Any, /) -> LossOutput:
-        """Return the losses of a micro-batch; `normaliser` is the `Window` it belongs to."""
+    def __call__(self, outputs: Any, targets: Sequence[Target], normalizer: Any, /) -> LossOutput:
+        """Return the losses of a micro-batch; `normalizer` is the `Window` it belongs to."""

@@ -75,7 +75,7 @@ class ClassificationLoss(Protocol):
     def loss(
         self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, counts: LossCounts
     ) -> Float[Tensor, " L"]:
-        """Return the class loss of each layer, normalised by the counts of the whole window."""
+        """Return the class loss of each layer, normalized by the counts of the whole window."""
 
     def predicts_object(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
         """Say which queries claim an object, by their likeliest answer alone."""

@@ -62,7 +62,7 @@ class GroupLosses:
 
 @dataclass(frozen=True)
 class Losses:
-    """What to minimise, and its parts."""
+    """What to minimize, and its parts."""
 
     total: Float[Tensor, ""]
     streams: tuple[GroupLosses, ...]
@@ -98,23 +98,23 @@ class Criterion:
         self,
         streams: Sequence[PredictionGroup],
         targets: Sequence[Target],
-        normaliser: LossNormalizer | None = None,
+        normalizer: LossNormalizer | None = None,
     ) -> Losses:
         """Return the weighted loss of all streams and layers, in float32 under any autocast.
 
-        `normaliser` defaults to the counts of these targets alone (arXiv 2005.12872, eq. 2, and
+        `normalizer` defaults to the counts of these targets alone (arXiv 2005.12872, eq. 2, and
         section "auxiliary decoding losses": every layer is matched anew and weighs the same).
         """
         device = streams[0].predictions.logits.device
-        if normaliser is None:
+        if normalizer is None:
             num_queries = streams[0].predictions.logits.shape[2]
-            normaliser = LossNormalizer.of(targets, num_queries, device)
+            normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
             asked = [self._assigning(group, targets) for group in streams]
             # Known assignments first: what they give a GPU to do covers the way of the costs.
             known_first = sorted(range(len(streams)), key=lambda at: streams[at].assignment is None)
             done = {
-                at: self._terms(streams[at], asked[at](), targets, normaliser) for at in known_first
+                at: self._terms(streams[at], asked[at](), targets, normalizer) for at in known_first
             }
             terms = tuple(done[at] for at in range(len(streams)))
             total = torch.stack([self._weighted(part) for part in terms]).sum()
@@ -144,7 +144,7 @@ class Criterion:
         group: PredictionGroup,
         assignments: Sequence[Assignment],
         targets: Sequence[Target],
-        normaliser: LossNormalizer,
+        normalizer: LossNormalizer,
     ) -> GroupLosses:
         logits, cxcywh = self._trained_layers(group.predictions)
         layers = logits.shape[0]
@@ -159,7 +159,7 @@ class Criterion:
         overlap = generalized_iou(found_xyxy, owed_xyxy).view(layers, -1)
         iou = intersection_over_union(found_xyxy.detach(), owed_xyxy)
         matches = MatchedQueries(layer, image, query, owed_slots[target], iou)
-        counts = normaliser.times(group.repeats)
+        counts = normalizer.times(group.repeats)
         return GroupLosses(
             group.name,
             self.class_loss.loss(logits, matches, counts),

@@ -44,7 +44,7 @@ class Detector(nn.Module):
         return self.class_loss.default_threshold
 
     def objective(self, set_loss: Callable[[ClassificationLoss], Loss]) -> Loss:
-        """Return what training minimises: `set_loss`, unless a model brings its own losses."""
+        """Return what training minimizes: `set_loss`, unless a model brings its own losses."""
         return set_loss(self.class_loss)
 
     def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:

@@ -1,6 +1,6 @@
 """Box geometry that torchvision.ops lacks: pairwise in matching order, and differentiable.
 
-Formats are in the names: `cxcywh` is centre and size, `xyxy` is two corners.
+Formats are in the names: `cxcywh` is center and size, `xyxy` is two corners.
 """
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def cxcywh_to_xyxy(cxcywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Turn centre and size into corners; the unit stays."""
-    centre, half = cxcywh[..., :2], cxcywh[..., 2:] / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    """Turn center and size into corners; the unit stays."""
+    center, half = cxcywh[..., :2], cxcywh[..., 2:] / 2
+    return torch.cat([center - half, center + half], dim=-1)
 
 
 def xyxy_to_cxcywh(xyxy: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Turn corners into centre and size; the unit stays."""
+    """Turn corners into center and size; the unit stays."""
     low, high = xyxy[..., :2], xyxy[..., 2:]
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
@@ -31,7 +31,7 @@ def intersection_over_union(
 def generalized_iou(
     xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
 ) -> Float[Tensor, "*n"]:
-    """Return the generalised IoU of boxes that broadcast against each other, in [-1, 1].
+    """Return the generalized IoU of boxes that broadcast against each other, in [-1, 1].
 
     Boxes turned inside out never raise: extents are clamped at zero, so that a box without area
     overlaps nothing (arXiv 1902.09630). Two boxes that are the same point score -1.

@@ -134,7 +134,7 @@ def _winners(
     """Return which mask is the most probable at every pixel of the original, the first of equals.
 
     Finding the maximum, and then who has it, is many times as fast as argmax, which PyTorch does
-    not vectorise across masks. A softmax changes no order, but in float32 it makes equal what was
+    not vectorize across masks. A softmax changes no order, but in float32 it makes equal what was
     not: only where masks are that near each other is it taken, as it is in the published code.
     """
     count = len(masks)

@@ -23,7 +23,7 @@ class Batch:
 
     @classmethod
     def from_images(cls, images: Sequence[Float[Tensor, "3 _ _"]]) -> "Batch":
-        """Pad normalised float32 images (3, h, w) with zeros, at the bottom and right, to one size.
+        """Pad normalized float32 images (3, h, w) with zeros, at the bottom and right, to one size.
 
         Raises ValueError when there is no image, or one is not (3, h, w).
         """

@@ -37,7 +37,7 @@ class Preprocessing:
     """What happens to a photograph before the model sees it.
 
     The short side becomes `short_side_px` unless the long side would pass `long_side_px`; pixels
-    are scaled to 0..1 and normalised with `mean` and `std` (RGB).
+    are scaled to 0..1 and normalized with `mean` and `std` (RGB).
     """
 
     short_side_px: int = 800
@@ -57,5 +57,5 @@ class ModelCard:
     arguments: Mapping[str, Any]
     categories: Categories
     preprocessing: Preprocessing = Preprocessing()
-    licence: str = "unknown"
+    license: str = "unknown"
     source: str = ""

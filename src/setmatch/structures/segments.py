@@ -75,11 +75,11 @@ class Segments:
         ]
 
     def to_pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Return the colours of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
-        return colours_of(self.ids.cpu().numpy())
+        """Return the colors of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
+        return colors_of(self.ids.cpu().numpy())
 
 
-def colours_of(ids: Int32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
+def colors_of(ids: Int32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """Return segment ids as COCO's panoptic PNGs have them: red + 256 green + 256² blue."""
     bytes_of = np.ascontiguousarray(ids, dtype="<i4").view(np.uint8)
     return np.ascontiguousarray(bytes_of.reshape(*ids.shape, 4)[..., :3])

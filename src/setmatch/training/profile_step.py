@@ -23,7 +23,7 @@ _STEPS = 3
 
 
 def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
-    """Return the seconds of one optimiser step, reading images included, in one process.
+    """Return the seconds of one optimizer step, reading images included, in one process.
 
     The model has random weights; the first step, which pays for imports and caches, does not
     count. Pictures are as large as in the third of the run that each of the others stands for.
@@ -58,10 +58,10 @@ def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
         for step in range(1 + _STEPS):
             window = list(islice(batches, grad_accum_steps(settings.batch_size, images, 1)))
             targets = [target for minibatch in window for target in minibatch.targets]
-            normaliser = LossNormalizer.of(targets, detector.num_queries)
+            normalizer = LossNormalizer.of(targets, detector.num_queries)
             progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
             share = resolution_scale(progress, settings.grown) if step else 1.0
-            learner.learn(window, normaliser, range(len(window)), share)
+            learner.learn(window, normalizer, range(len(window)), share)
             if runtime.device.type == "cuda":
                 torch.cuda.synchronize(runtime.device)
             began = time.perf_counter() if step == 0 else began

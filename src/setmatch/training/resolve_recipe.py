@@ -90,7 +90,7 @@ def settings_of(task: Task | None) -> tuple[str, ...]:
 def require_mask_head(task: Task | None, preset: str) -> None:
     """Raise ConfigError that names a model with masks where the task needs one and there is none.
 
-    Boxes alone would be learnt otherwise, and that seen when it is over.
+    Boxes alone would be learned otherwise, and that seen when it is over.
     """
     if task is None or _has_masks(preset):
         return

@@ -1,6 +1,6 @@
 """The plan of a run: epochs or minutes, learning rate, what falls due when.
 
-Steps count from 0; "after `step`" means when `step + 1` optimiser steps are done. The data are an
+Steps count from 0; "after `step`" means when `step + 1` optimizer steps are done. The data are an
 endless stream of epochs, of which every step takes the next `batch_size` images, so that epochs
 may end within a step and a step may end several. By epochs everything is a function of the step
 alone; by the clock it is one of the step and of `spent_s`, the seconds of training so far.
@@ -39,7 +39,7 @@ class Schedule(ABC):
     @property
     @abstractmethod
     def steps(self) -> int:
-        """Return the number of optimiser steps at most."""
+        """Return the number of optimizer steps at most."""
 
     @abstractmethod
     def progress(self, step: int, spent_s: float) -> float:

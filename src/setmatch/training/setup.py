@@ -95,7 +95,7 @@ def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -
 
 
 def require_masks(data: str | Path, recipe: Recipe, format: str | None = None) -> None:
-    """Make sure that masks can be learnt from the data and measured on it, before boxes are.
+    """Make sure that masks can be learned from the data and measured on it, before boxes are.
 
     Raises DataError where there are none, or too many PNG files of segments cannot be read.
     """
@@ -166,17 +166,17 @@ def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, 
     return arguments
 
 
-def _other_size(learnt: Preprocessing, recipe: Recipe, source: str) -> str:
+def _other_size(learned: Preprocessing, recipe: Recipe, source: str) -> str:
     """Return a warning where loaded weights know pictures of quite another size, or nothing.
 
     A recipe that brings its weights suits them as it is.
     """
-    old_px, new_px = learnt.short_side_px, preprocessing_of(recipe.data).short_side_px
+    old_px, new_px = learned.short_side_px, preprocessing_of(recipe.data).short_side_px
     alike = max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px)
     if alike or source == recipe.model.start:
         return ""
     return (
-        f", which learnt from short sides of {old_px} px and are now shown {new_px} "
+        f", which learned from short sides of {old_px} px and are now shown {new_px} "
         f"(--set data.short_side_px={old_px} keeps theirs)"
     )
 
@@ -267,8 +267,8 @@ def introduction(start: TrainingSetup, plan: Schedule, learner: TrainStep) -> li
 
 def origin_of(start: TrainingSetup, plan: Schedule) -> RunContext:
     """Return what the watch must know of a run before its first step."""
-    names, learnt = start.training.categories, ~start.training.crowd
-    objects = np.bincount(start.training.class_indices[learnt], minlength=len(names)).tolist()
+    names, learned = start.training.categories, ~start.training.crowd
+    objects = np.bincount(start.training.class_indices[learned], minlength=len(names)).tolist()
     return RunContext(
         plan,
         published=isinstance(start.detector, DETR),

@@ -1,4 +1,4 @@
-"""One optimiser step: a window of micro-batches goes through the model, the weights move once."""
+"""One optimizer step: a window of micro-batches goes through the model, the weights move once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,11 +60,11 @@ class TrainStep:
     def learn(
         self,
         window: Sequence[Minibatch],
-        normaliser: LossNormalizer,
+        normalizer: LossNormalizer,
         seeds: Sequence[int],
         resolution_scale: float = 1.0,
     ) -> StepResult:
-        """Take one step on the window's micro-batches; `normaliser` counts those of all processes.
+        """Take one step on the window's micro-batches; `normalizer` counts those of all processes.
 
         `seeds` are those of all that is random in the model, one for each micro-batch; pictures
         are shrunk to `resolution_scale`. A loss or gradient that is not finite changes nothing: no
@@ -72,14 +72,14 @@ class TrainStep:
         """
         self.norms.keep()
         device = self.runtime.device
-        normaliser = LossNormalizer(normaliser.counts.to(device, non_blocking=True))
+        normalizer = LossNormalizer(normalizer.counts.to(device, non_blocking=True))
         shares: list[dict[str, Tensor]] = []
         for place, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
             last = place == len(window) - 1
             torch.manual_seed(seed)
             with no_sync(self.wrapped, skip=not last):
                 seen = downscale(minibatch.to(device), resolution_scale)
-                shares.append(self._share(seen, normaliser))
+                shares.append(self._share(seen, normalizer))
         norm, finite = apply_gradients(self.optimizer, self.clip_norm)
         self.norms.settle(finite)
         if self.average is not None:
@@ -90,12 +90,12 @@ class TrainStep:
             terms, norm, finite, micro_batch_finite, tuple(m.image_ids for m in window)
         )
 
-    def _share(self, minibatch: Minibatch, normaliser: LossNormalizer) -> dict[str, Tensor]:
+    def _share(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
         """Add a micro-batch's share to the gradients and return its loss terms."""
         kind, precision = self.runtime.device.type, self.precision
         with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
             outputs = self.wrapped(minibatch.batch, minibatch.targets)
-        losses = self.objective(outputs, minibatch.targets, normaliser)
+        losses = self.objective(outputs, minibatch.targets, normalizer)
         # DDP averages over processes where the loss is a sum. A loss that is not finite spoils all
         # gradients, so that they tell every process, even where the maths would have hidden it.
         finite = losses.total.detach().isfinite()

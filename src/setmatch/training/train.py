@@ -104,7 +104,7 @@ def train(
             chosen = resolve_micro_batch(chosen, runtime)
             first = None
             if before:
-                # Now, rather than when the boxes have been learnt, which may take days.
+                # Now, rather than when the boxes have been learned, which may take days.
                 require_masks(data, chosen, format)
                 first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
                 if first is None or allow_changes:

@@ -84,7 +84,7 @@ class Trainer:
         while not self.plan.over(step, self.spent_s):
             window = list(islice(batches, parts))
             before_s = self.spent_s
-            normaliser = self.agree(window, step)
+            normalizer = self.agree(window, step)
             if self.due:  # until now an evaluation took most of the time
                 self.evaluating_s += self.spent_s - before_s
             if step and self.plan.over(step, self.spent_s):
@@ -94,7 +94,7 @@ class Trainer:
             optimizer = self.learner.optimizer
             set_learning_rates(optimizer, self.plan.lr_factor(step, self.spent_s))
             share = self.plan.resolution_scale(step, self.spent_s)
-            learned = self.learner.learn(window, normaliser, seeds, share)
+            learned = self.learner.learn(window, normalizer, seeds, share)
             self.journal.note(step, self.spent_s, learning_rates(optimizer), learned)
             if self.plan.logs(step, before_s, self.spent_s):
                 self.journal.write_line(step)
@@ -236,7 +236,7 @@ class Trainer:
                     gather=self.runtime.gather,
                     listen=self.probe.hear if self.probe else None,
                 )
-        except DataError:  # in every process alike; what was learnt until now must not be lost
+        except DataError:  # in every process alike; what was learned until now must not be lost
             if self.saved != steps:
                 self.due = True
                 self.save(steps)

@@ -24,7 +24,7 @@ def annotation(id_: Any, box: list[Any], **more: Any) -> dict[str, Any]:
 def tree_of(annotations: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "info": {"year": 2026},
-        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60, "licence": 4}],
+        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60, "license": 4}],
         "categories": [{"id": 3, "name": "cat", "supercategory": "animal"}],
         "annotations": annotations,
     }

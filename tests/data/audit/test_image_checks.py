@@ -19,7 +19,7 @@ from setmatch.data.formats.coco.read import read_coco
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
-    """Soft blotches: neighbouring pixels agree, as in photographs."""
+    """Soft blotches: neighboring pixels agree, as in photographs."""
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
@@ -57,7 +57,7 @@ def cut_short(path: Path) -> None:
 
 ODD: dict[str, tuple[str, Callable[[Path], None], tuple[int, int], str | None]] = {
     "plain": ("a.jpg", lambda p: photograph(1).save(p), (96, 64), None),
-    "grey": ("a.jpg", lambda p: photograph(1).convert("L").save(p), (96, 64), "grey image"),
+    "gray": ("a.jpg", lambda p: photograph(1).convert("L").save(p), (96, 64), "gray image"),
     "CMYK": ("a.jpg", lambda p: photograph(1).convert("CMYK").save(p), (96, 64), "CMYK"),
     "palette": ("a.png", lambda p: photograph(1).convert("P").save(p), (96, 64), "palette"),
     "alpha": ("a.png", lambda p: photograph(1).convert("RGBA").save(p), (96, 64), "transparency"),
@@ -144,7 +144,7 @@ def test_samples_are_the_same_every_time(tmp_path: Path):
         lambda picture: picture.point(lambda level: min(level + 3, 255)),
         lambda picture: picture.convert("P").convert("RGB"),
     ],
-    ids=["same", "larger", "squashed", "brighter", "fewer colours"],
+    ids=["same", "larger", "squashed", "brighter", "fewer colors"],
 )
 def test_copies_look_alike(change):
     """A picture is found again when it was resized, recompressed or slightly changed."""
@@ -186,11 +186,11 @@ def test_different_pictures_do_not_look_alike():
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=6), st.integers(0, 2**64 - 1))
 def test_hash_bits_are_counted_right(words: list[int], other: int):
     """The distance of two hashes is the number of bits in which they differ."""
-    grey = bytes(256)
-    pairs = near_duplicates([ImageHash(word, grey) for word in words], [ImageHash(other, grey)])
+    gray = bytes(256)
+    pairs = near_duplicates([ImageHash(word, gray) for word in words], [ImageHash(other, gray)])
     near = {k: (word ^ other).bit_count() for k, word in enumerate(words)}
     assert {p.first: p.bits for p in pairs} == {k: bits for k, bits in near.items() if bits <= 6}
-    same = near_duplicates([ImageHash(other ^ 0b10101, grey)], [ImageHash(other, grey)])
+    same = near_duplicates([ImageHash(other ^ 0b10101, gray)], [ImageHash(other, gray)])
     assert [pair.bits for pair in same] == [3]
 
 

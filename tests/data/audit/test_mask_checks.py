@@ -48,7 +48,7 @@ def test_what_is_drawn_but_not_listed_is_named(scenes: Path):
 
 
 def test_what_is_listed_but_not_drawn_is_named(scenes: Path):
-    """By the segment's id; with masks it is not learnt."""
+    """By the segment's id; with masks it is not learned."""
     path = scenes / "annotations/panoptic_train.json"
     tree = json.loads(path.read_text())
     segments = tree["annotations"][0]["segments_info"]
@@ -88,7 +88,7 @@ def test_png_files_that_cannot_be_used_must_be_mended(scenes: Path, damage: str)
 
 
 def test_outlines_around_nothing_are_named(scenes: Path):
-    """An object without a pixel is learnt as a box, but not as a mask."""
+    """An object without a pixel is learned as a box, but not as a mask."""
     path = scenes / "annotations/train.json"
     tree = json.loads(path.read_text())
     tree["annotations"][0]["segmentation"] = [[1, 1, 1, 1, 1, 1]]

@@ -17,7 +17,7 @@ from setmatch.training.setup import begin, open_run
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:
-    """One grey picture of 60 by 40 with these boxes of class cat, as COCO JSON."""
+    """One gray picture of 60 by 40 with these boxes of class cat, as COCO JSON."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     Image.new("RGB", (60, 40)).save(folder / "images" / f"{split}.png")
@@ -86,7 +86,7 @@ def test_more_objects_than_queries_are_warned_of(folder: Path):
 
 
 def test_classes_without_a_box_are_warned_of(folder: Path):
-    """A class that nothing can be learnt about is named before the first step."""
+    """A class that nothing can be learned about is named before the first step."""
     said = check_data(*splits(folder), 5, Preprocessing()).sentences()
     assert any("class without a box" in sentence and "dog" in sentence for sentence in said)
 
@@ -112,7 +112,7 @@ def test_a_run_keeps_the_report(folder: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("boxes", [[], [[5, 5, 0, 9], [70, 0, 5, 5]]], ids=["none", "no area"])
-def test_training_refuses_only_what_cannot_be_learnt_from(tmp_path: Path, boxes):
+def test_training_refuses_only_what_cannot_be_learned_from(tmp_path: Path, boxes):
     """No object in any image is refused, with what became of the annotations."""
     write_split(tmp_path, "train", boxes)
     write_split(tmp_path, "val", [[0, 0, 20, 20]])

@@ -56,13 +56,13 @@ def whats(index: DetectionDataset, num_queries: int = 100, **others: DetectionDa
 
 @given(st.lists(st.lists(BOXES, max_size=5), min_size=1, max_size=5), st.booleans())
 def test_objects_are_those_that_training_gives_out(boxes, crowd: bool):
-    """The survey and the loader agree on which annotations are learnt, whatever the boxes."""
+    """The survey and the loader agree on which annotations are learned, whatever the boxes."""
     index = index_of(boxes, crowd=crowd)
-    learnt = [len(index.target(image)) for image in range(len(index))]
+    learned = [len(index.target(image)) for image in range(len(index))]
     facts = facts_of("train", [index], Preprocessing())
-    assert np.bincount(objects_of(index).image, minlength=len(index)).tolist() == learnt
-    assert facts.objects == sum(learnt) == sum(facts.class_objects.values())
-    assert facts.empty_images == learnt.count(0)
+    assert np.bincount(objects_of(index).image, minlength=len(index)).tolist() == learned
+    assert facts.objects == sum(learned) == sum(facts.class_objects.values())
+    assert facts.empty_images == learned.count(0)
     assert facts.objects + facts.crowd + facts.left_out == len(index.crowd)
     assert sum(facts.crowding.counts) == len(index) == sum(facts.aspects.counts)
 
@@ -188,7 +188,7 @@ def test_images_narrower_than_a_cell_of_features_are_named():
     assert "take larger pictures" in small.done
 
 
-def test_classes_that_cannot_be_learnt_or_measured_are_named():
+def test_classes_that_cannot_be_learned_or_measured_are_named():
     """Classes with few or no boxes, missing from a split, or only to be found elsewhere."""
     many = [[(k, 0, 50, 50) for k in range(12)]]
     training = index_of(many, [[0] * 11 + [1]], names=("cat", "dog", "eel"))

@@ -162,7 +162,7 @@ def test_clutter_is_fine_next_to_objects():
 
 
 def test_grounds_vary():
-    """Backgrounds differ in colour and are not flat."""
+    """Backgrounds differ in color and are not flat."""
     grounds = [ground(np.random.default_rng(seed), 64) for seed in range(20)]
     assert np.std([canvas.mean(axis=(0, 1)) for canvas in grounds]) > 15
     assert min(canvas.std() for canvas in grounds) > 3
@@ -193,7 +193,7 @@ def test_difficulty_bounds_what_is_in_a_scene():
     assert min(sides) > 10
 
 
-def test_a_colour_may_tell_the_class():
+def test_a_color_may_tell_the_class():
     """In easy scenes circles are red, squares green and triangles blue, wherever they are seen."""
     for number in range(20):
         painted = scene((8, number), 64, EASY)

@@ -135,7 +135,7 @@ def test_nothing_to_find_is_not_nothing_found():
 
 
 def test_ids_beyond_two_to_the_53_are_kept_apart():
-    """Image ids never pass through a float, where neighbours would become one."""
+    """Image ids never pass through a float, where neighbors would become one."""
     ids = [2**60 + 1, 2**60]
     index = index_of(ids, [2**60 + 3], [0], [0], [[0, 0, 10, 10]])
     right = average_precision(index, results_of([ids[0]], [0], [[0, 0, 10, 10]], [1.0]))

@@ -18,7 +18,7 @@ LOOSE_A = [35, 10, 50, 50]  # an IoU of a third
 # What an image of objects A (class 0) and B (class 1) is answered with besides A itself, rightly.
 MADE = {
     "classification": [(0, B)],
-    "localisation": [(1, [220, 10, 40, 40])],
+    "localization": [(1, [220, 10, 40, 40])],
     "both": [(0, [220, 10, 40, 40])],
     "duplicate": [(0, A)],
     "background": [(0, FAR)],
@@ -69,7 +69,7 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
                 kinds[row] = kind
                 near = overlaps(results.xywh_px[row], index.xywh_px[truth])
                 same = class_indices == results.class_indices[row]
-                near = np.where(same if kind == "localisation" else ~same, near, -1)
+                near = np.where(same if kind == "localization" else ~same, near, -1)
                 if len(truth):
                     target[row] = int(truth[near.argmax()])
     lost = {}
@@ -81,7 +81,7 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
         for row in sorted(kinds, key=lambda row: -results.scores[row]):
             if kinds[row] != kind:
                 continue
-            if kind in ("classification", "localisation") and target[row] not in taken:
+            if kind in ("classification", "localization") and target[row] not in taken:
                 mended.xywh_px[row] = index.xywh_px[target[row]]
                 mended.class_indices[row] = index.class_indices[target[row]]
                 taken.add(target[row])

@@ -67,7 +67,7 @@ def test_the_levels_are_what_timm_s_own_network_gives(size: tuple[int, int]):
     ],
 )
 def test_a_trunk_that_does_not_fit_is_refused_by_name(trunk: str, said: str):
-    """A misspelt network and one with other strides, each with what to take."""
+    """A misspelled network and one with other strides, each with what to take."""
     with pytest.raises(ConfigError, match=said):
         build(card(trunk))
 

@@ -19,7 +19,7 @@ def _pixel(level: torch.Tensor, row: int, column: int) -> torch.Tensor:
 
 
 def _bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
-    """Sample (h, w, D) at fractions x, y, cell centres at half a cell, zero outside."""
+    """Sample (h, w, D) at fractions x, y, cell centers at half a cell, zero outside."""
     column, row = x * level.shape[1] - 0.5, y * level.shape[0] - 0.5
     left, top = math.floor(column), math.floor(row)
     right, low = column - left, row - top
@@ -74,8 +74,8 @@ def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tupl
     ("place", "seen"),
     [
         ((0.25, 0.25), 1.0),  # the middle of the first cell
-        ((0.5, 0.25), 1.5),  # half-way to its neighbour
-        ((0.0, 0.0), 0.25),  # a corner of the canvas: three of four neighbours are beyond
+        ((0.5, 0.25), 1.5),  # half-way to its neighbor
+        ((0.0, 0.0), 0.25),  # a corner of the canvas: three of four neighbors are beyond
         ((1.0, 1.0), 1.0),
         ((1.0, 0.5), 1.5),  # half of the mean of two cells
         ((-0.25, 0.25), 0.0),  # a cell's width beyond

@@ -38,7 +38,7 @@ def _images(*sizes: tuple[int, int]) -> Batch:
 
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 2**31))
 def test_growing_is_part_of_the_convolution(height: int, width: int, same: bool, seed: int):
-    """Values and gradients are those of a convolved nearest-neighbour copy, odd sizes too."""
+    """Values and gradients are those of a convolved nearest-neighbor copy, odd sizes too."""
     random = torch.Generator().manual_seed(seed)
     size = (-(-height // 2), -(-width // 2)) if not same else (height, width)
     x, weight = (

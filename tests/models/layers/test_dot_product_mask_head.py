@@ -55,7 +55,7 @@ def test_asked_for_some_queries_the_head_makes_the_masks_it_makes_of_all(preset:
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_masks_are_learnt_beside_boxes_classes_and_denoising(count: int):
+def test_masks_are_learned_beside_boxes_classes_and_denoising(count: int):
     """Every parameter has a gradient, with objects and without; masks move no box directly."""
     model = _detector().train()
     targets = [

@@ -1,4 +1,4 @@
-"""Any number of objects in an image can be learnt from: none, one, more than slots, thousands."""
+"""Any number of objects in an image can be learned from: none, one, more than slots, thousands."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def targets(count: int, masks: bool = False) -> Target:
 
 @pytest.mark.parametrize("preset", ["detr_r18_tiny", "setmatch_n", "setmatch_n_panoptic"])
 @pytest.mark.parametrize("count", [0, 1, QUERIES, QUERIES + 1, 2000])
-def test_any_number_of_objects_can_be_learnt_from(preset: str, count: int):
+def test_any_number_of_objects_can_be_learned_from(preset: str, count: int):
     """rf-detr #1297: beside an image with one object; the loss and all gradients are finite."""
     torch.manual_seed(0)
     recipe = load_recipe("setmatch_n" if preset.startswith("setmatch") else None)

@@ -108,9 +108,9 @@ def test_boxes_are_fractions_of_the_canvas_inside_and_of_the_image_outside():
     owed = torch.cat([target.cxcywh for target in targets])[known.target]
     assert torch.allclose(found, owed, atol=1e-6)
     for stream in (main, encoder):
-        centres = stream.predictions.cxcywh[..., :2]
-        assert (centres < 1).all()
-        assert (centres.amax((0, 2)) > 0.5).all(), "on the canvas one side of each ends there"
+        centers = stream.predictions.cxcywh[..., :2]
+        assert (centers < 1).all()
+        assert (centers.amax((0, 2)) > 0.5).all(), "on the canvas one side of each ends there"
 
 
 def test_no_gradient_flows_through_the_box_a_layer_starts_from():

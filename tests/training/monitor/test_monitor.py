@@ -160,7 +160,7 @@ def test_loss_that_falls_while_nothing_is_found_is_noticed(tmp_path):
 
 def test_a_class_that_is_never_found_is_named(healthy, tmp_path):
     """Blue is in the validation images alone; the others are found."""
-    blue = Split(24, colours=("red", "green", "blue"))
+    blue = Split(24, colors=("red", "green", "blue"))
     data = write(tmp_path / "data", train=Split(64), val=blue)
     run = run_quick(data, tmp_path / "run", *GENTLE, weights=healthy.folder)
     assert set(remarks(run)) == {"class_unfound"}

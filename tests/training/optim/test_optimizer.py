@@ -1,4 +1,4 @@
-"""The optimiser, the average and the plan: steps that are not finite, schedules, epochs."""
+"""The optimizer, the average and the plan: steps that are not finite, schedules, epochs."""
 
 import copy
 

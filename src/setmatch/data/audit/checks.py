@@ -133,7 +133,7 @@ def _between_splits(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]
         yield Finding(
             "note",
             "no validation split",
-            "nothing tells when the model has learnt enough; set a tenth of the images aside",
+            "nothing tells when the model has learned enough; set a tenth of the images aside",
         )
     seen: dict[tuple[Path, str], str] = {}
     for split, index in splits.items():

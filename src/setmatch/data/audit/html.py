@@ -13,7 +13,7 @@ from setmatch.data.audit.recommend import TrainingPlan
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
-from setmatch.html.charts import bars, colour_of
+from setmatch.html.charts import bars, color_of
 from setmatch.html.images import boxes, jpeg_uri
 from setmatch.html.page import write_sheet
 
@@ -27,7 +27,7 @@ def write_page(survey: DataAudit, path: Path) -> None:
     """Write the survey as one self-contained HTML page."""
     facts = survey.facts[-1] if survey.facts else None
     names = list(facts.class_objects) if facts else []
-    colours = {name: colour_of(number) for number, name in enumerate(names)}
+    colors = {name: color_of(number) for number, name in enumerate(names)}
     chosen = list(_chosen(survey))
     drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
     parts = {
@@ -38,14 +38,14 @@ def write_page(survey: DataAudit, path: Path) -> None:
         or '<p class="good">Nothing that a survey can see.</p>',
         "splits": _splits(survey),
         "charts": "\n".join(_charts(survey)),
-        "classes": _classes(survey, colours),
+        "classes": _classes(survey, colors),
         "legend": "".join(
-            f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
-            for name, colour in colours.items()
+            f'<span><i style="background:{color}"></i>{html.escape(name)}</span>'
+            for name, color in colors.items()
             if name in drawn
         ),
         "twins": "\n".join(_twins(survey)),
-        "pictures": "\n".join(_picture(*each, colours) for each in chosen),
+        "pictures": "\n".join(_picture(*each, colors) for each in chosen),
         "plan": _plan(survey, survey.plan) if survey.plan is not None else "",
         "seconds": f"{survey.seconds:.1f}",
     }
@@ -115,7 +115,7 @@ def _rounded(edge: float) -> str:
     return f"{edge:.0f}"
 
 
-def _classes(survey: DataAudit, colours: Mapping[str, str]) -> str:
+def _classes(survey: DataAudit, colors: Mapping[str, str]) -> str:
     if not survey.facts:
         return ""
     counts = sorted(survey.facts[-1].class_objects.items(), key=lambda item: -item[1])
@@ -127,7 +127,7 @@ def _classes(survey: DataAudit, colours: Mapping[str, str]) -> str:
             boxless.append(name)
             continue
         cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in survey.facts)
-        bar = f'<i style="width:{100 * count / most:.1f}%;background:{colours[name]}"></i>'
+        bar = f'<i style="width:{100 * count / most:.1f}%;background:{colors[name]}"></i>'
         rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
     table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
     if not boxless:
@@ -192,17 +192,17 @@ def _telling(index: DetectionDataset, readable: list[int], most: int) -> dict[in
 
 
 def _picture(
-    split: str, index: DetectionDataset, image: int, why: str, colours: Mapping[str, str]
+    split: str, index: DetectionDataset, image: int, why: str, colors: Mapping[str, str]
 ) -> str:
     target = index.target(image)
     height, width = index.size_px(image)
-    centre, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
-    xywh = np.concatenate([(centre - extent / 2).numpy(), extent.numpy()], axis=1)
+    center, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
+    xywh = np.concatenate([(center - extent / 2).numpy(), extent.numpy()], axis=1)
     names = _names(index, image)
     drawn = boxes(
         (xywh * [width, height, width, height]).round(2).tolist(),
         names,
-        [colours[name] for name in names],
+        [colors[name] for name in names],
         (height, width),
     )
     count = f"{len(names)} object{'' if len(names) == 1 else 's'}"

@@ -30,12 +30,12 @@ _SIDEWAYS = (5, 6, 7, 8)
 _ANIMATED = ("GIF", "PNG", "WEBP")
 _MODES = {  # of Pillow: what it is, and what becomes of it
     "1": ("black and white image", "read as RGB"),
-    "L": ("grey image", "read as RGB with three equal channels"),
-    "LA": ("grey image with transparency", "read as RGB; the transparency is dropped"),
+    "L": ("gray image", "read as RGB with three equal channels"),
+    "LA": ("gray image with transparency", "read as RGB; the transparency is dropped"),
     "P": ("image with a palette", "read as RGB"),
     "PA": ("image with a palette and transparency", "read as RGB; the transparency is dropped"),
     "RGBA": ("image with transparency", "read as RGB; the transparency is dropped"),
-    "CMYK": ("image in CMYK, made for print", "read as RGB; its colours may look different"),
+    "CMYK": ("image in CMYK, made for print", "read as RGB; its colors may look different"),
     "I": ("image of more than 8 bits a channel", "read with 8 bits"),
 }
 
@@ -117,7 +117,7 @@ def alike(
     """Return every opened picture that looks like one of an earlier split, with the closest one.
 
     Pictures in a mirror are alike too; pictures that were cropped are not found by their look.
-    Such pictures leak what is to be measured into what is learnt. The same file is no news here.
+    Such pictures leak what is to be measured into what is learned. The same file is no news here.
     """
     found = []
     for first, second in combinations(opened, 2):

@@ -42,7 +42,7 @@ def _segments(index: DetectionDataset, split: str, image: int) -> Iterator[Findi
     drawn = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     for id_, area in zip(listed.tolist(), areas.tolist(), strict=True):
         if id_ not in drawn:
-            what, done = "segment that is listed but not drawn", "left out where masks are learnt"
+            what, done = "segment that is listed but not drawn", "left out where masks are learned"
             yield Finding("repaired", what, done, split, name, id_)
         elif drawn[id_] != area:
             value = f"area {area:g}, {drawn[id_]} pixels drawn in {png.name}"
@@ -54,6 +54,6 @@ def _outlines(index: DetectionDataset, split: str, image: int) -> Iterator[Findi
     rows = np.arange(index.offsets[image], index.offsets[image + 1])
     empty = ~index.masks(image, rows).any(axis=(1, 2)) & ~index.crowd[rows]
     for row in rows[empty].tolist():
-        what, done = "object without a pixel in its outline", "left out where masks are learnt"
+        what, done = "object without a pixel in its outline", "left out where masks are learned"
         id_ = int(index.annotation_ids[row])
         yield Finding("note", what, done, split, index.name(image), id_)

@@ -1,4 +1,4 @@
-"""Pictures that show nearly the same: found by a difference hash, confirmed by small greys."""
+"""Pictures that show nearly the same: found by a difference hash, confirmed by small grays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from PIL import Image
 from torch import Tensor
 
 _HASH_SIDE = 8
-_GREY_SIDE = 16
+_GRAY_SIDE = 16
 _MOST_BITS = 6  # of 64 that may differ
-_MOST_LEVELS = 6.0  # of 255 by which the small greys may differ on average
+_MOST_LEVELS = 6.0  # of 255 by which the small grays may differ on average
 _BLOCK = 2**22  # pairs compared at once
 
 
 @dataclass(frozen=True)
 class ImageHash:
-    """A picture's 64-bit difference hash, and the picture itself as 16 by 16 grey pixels."""
+    """A picture's 64-bit difference hash, and the picture itself as 16 by 16 gray pixels."""
 
     bits: int
-    grey: bytes
+    gray: bytes
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ def image_hashes(pixels: UInt8[Tensor, "3 H W"]) -> tuple[ImageHash, ImageHash]:
     """Return how an RGB picture looks as it is, and how it looks in a mirror.
 
     Its size and compression hardly matter. A bit of the hash says whether one of 8 by 8 places is
-    brighter than its right neighbour (difference hash: N. Krawetz, "Kind of Like That", 2013).
+    brighter than its right neighbor (difference hash: N. Krawetz, "Kind of Like That", 2013).
     """
-    grey = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
+    gray = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).convert("L")
     # Reducing first, by whole factors, makes large photographs cheap.
-    factor = max(min(grey.size) // (4 * _GREY_SIDE), 1)
-    grey = grey.reduce(factor)
-    return _look(grey), _look(grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    factor = max(min(gray.size) // (4 * _GRAY_SIDE), 1)
+    gray = gray.reduce(factor)
+    return _look(gray), _look(gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 
 
-def _look(grey: Image.Image) -> ImageHash:
-    steps = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
+def _look(gray: Image.Image) -> ImageHash:
+    steps = np.asarray(gray.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), np.int16)
     bits = np.packbits(steps[:, :-1] > steps[:, 1:])
-    small = grey.resize((_GREY_SIDE, _GREY_SIDE), Image.Resampling.BOX)
+    small = gray.resize((_GRAY_SIDE, _GRAY_SIDE), Image.Resampling.BOX)
     return ImageHash(int.from_bytes(bits.tobytes(), "big"), small.tobytes())
 
 
@@ -60,11 +60,11 @@ def near_duplicates(first: Sequence[ImageHash], second: Sequence[ImageHash]) -> 
     """
     hashes = np.array([look.bits for look in first], dtype=np.uint64)
     others = np.array([look.bits for look in second], dtype=np.uint64)
-    greys, other_greys = _greys(first), _greys(second)
+    grays, other_grays = _grays(first), _grays(second)
     pairs = []
     for start, found in _close(hashes, others):
         rows, columns, bits = found
-        levels = np.abs(greys[start + rows] - other_greys[columns]).mean(axis=1)
+        levels = np.abs(grays[start + rows] - other_grays[columns]).mean(axis=1)
         keep = levels <= _MOST_LEVELS
         pairs += [
             SimilarPair(start + row, column, distance)
@@ -101,6 +101,6 @@ def _ones(words: UInt64[np.ndarray, "N M"]) -> UInt8[np.ndarray, "N M"]:
     return ((words * all_) >> np.uint64(56)).astype(np.uint8)
 
 
-def _greys(looks: Sequence[ImageHash]) -> NDArray[np.int16]:
-    grey = np.frombuffer(b"".join(look.grey for look in looks), dtype=np.uint8)
-    return grey.reshape(len(looks), _GREY_SIDE**2).astype(np.int16)
+def _grays(looks: Sequence[ImageHash]) -> NDArray[np.int16]:
+    gray = np.frombuffer(b"".join(look.gray for look in looks), dtype=np.uint8)
+    return gray.reshape(len(looks), _GRAY_SIDE**2).astype(np.int16)

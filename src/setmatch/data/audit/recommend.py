@@ -65,7 +65,7 @@ class TrainingPlan:
 
     @property
     def steps(self) -> int:
-        """Return how many optimiser steps the recipe takes."""
+        """Return how many optimizer steps the recipe takes."""
         settings = self.recipe.train
         return math.ceil(settings.epochs * self.images / settings.batch_size)
 
@@ -163,7 +163,7 @@ def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str
     start = "random weights" if weights == "none" else f"{weights}, weights that come along"
     reasons = [
         f"{preset} from {start}, because there is no GPU here; on a machine with one "
-        f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learnt from COCO's "
+        f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learned from COCO's "
         "photographs",
         f"short side {short_px} px: nine of ten objects are then larger than "
         f"{smallest_px(training, short_px):.0f} px",

@@ -38,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values fall between neighbouring edges; there is one edge more than counts."""
+    """How many values fall between neighboring edges; there is one edge more than counts."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -139,8 +139,8 @@ def objects_of(index: DetectionDataset) -> Objects:
     # In fractions, exactly as the target is computed.
     low = np.clip(index.xywh_px[:, :2] / size_px, 0, 1)
     high = np.clip((index.xywh_px[:, :2] + index.xywh_px[:, 2:]) / size_px, 0, 1)
-    learnt: Bool[np.ndarray, " A"] = ~index.crowd & (high > low).all(axis=1)
-    row = np.flatnonzero(learnt)
+    learned: Bool[np.ndarray, " A"] = ~index.crowd & (high > low).all(axis=1)
+    row = np.flatnonzero(learned)
     xywh_px = np.concatenate([low, high - low], axis=1)[row] * np.tile(size_px[row], 2)
     # A file may say any area; none is larger than the image.
     area_px = np.minimum(index.area_px[row], size_px[row].prod(axis=1))

@@ -51,11 +51,11 @@ class Difficulty:
     radius: tuple[float, float] = (0.055, 0.27)
     classes: tuple[str, ...] = CLASSES
     cluttered: bool = True
-    coloured: bool = False  # each class has a hue of its own
+    colored: bool = False  # each class has a hue of its own
 
 
 USUAL = Difficulty()
-EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=False, coloured=True)
+EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=False, colored=True)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
 
 
 def _hue(class_index: int, difficulty: Difficulty) -> float | None:
-    return class_index / len(difficulty.classes) if difficulty.coloured else None
+    return class_index / len(difficulty.classes) if difficulty.colored else None
 
 
 def _leaves_others_visible(

@@ -30,13 +30,13 @@ class Cutout:
 def cut_out(rng: np.random.Generator, name: str, side: int, radii: tuple[float, float]) -> Cutout:
     """Draw a shape of a radius between `radii` (fractions of `side`), for a place on the canvas."""
     radius = side * math.exp(rng.uniform(*np.log(radii)))
-    centre = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
+    center = rng.uniform(0.6 * radius, side - 0.6 * radius, 2)
     angle, squeeze = rng.uniform(0, 2 * math.pi), rng.uniform(0.78, 1)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    polygons = [radius * ((line * [1, squeeze]) @ turn) + centre for line in outlines(name)]
+    polygons = [radius * ((line * [1, squeeze]) @ turn) + center for line in outlines(name)]
     margin = 1.3 * radius + 2  # for the shadow
-    x0, y0 = (max(math.floor(middle - margin), 0) for middle in centre)
-    x1, y1 = (min(math.ceil(middle + margin), side) for middle in centre)
+    x0, y0 = (max(math.floor(middle - margin), 0) for middle in center)
+    x1, y1 = (min(math.ceil(middle + margin), side) for middle in center)
     local = [polygon - [x0, y0] for polygon in polygons]
     image = Image.new("L", ((x1 - x0) * _FINER, (y1 - y0) * _FINER))
     draw = ImageDraw.Draw(image)
@@ -74,10 +74,10 @@ def stick(
     style = rng.integers(3)
     if style == 0:
         patch *= 1 - 0.5 * _shadow(rng, sticker)[..., None]
-    colour = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64), hue)
-    paint = filling(rng, colour, *sticker.alpha.shape)
+    color = contrasting(rng, patch[sticker.covered].mean(axis=0).astype(np.float64), hue)
+    paint = filling(rng, color, *sticker.alpha.shape)
     if style == 1:
-        line = colour * rng.uniform(0.3, 0.5) if rng.random() < 0.7 else 255 - 0.2 * (255 - colour)
+        line = color * rng.uniform(0.3, 0.5) if rng.random() < 0.7 else 255 - 0.2 * (255 - color)
         paint += (line.astype(np.float32) - paint) * _edge(sticker)[..., None]
     patch += (paint - patch) * sticker.alpha[..., None]
 

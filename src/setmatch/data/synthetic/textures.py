@@ -1,4 +1,4 @@
-"""What generated scenes are painted with: grounds, clutter, shapes, colours and fillings."""
+"""What generated scenes are painted with: grounds, clutter, shapes, colors and fillings."""
 
 import colorsys
 import math
@@ -14,7 +14,7 @@ STUFF = ("sky", "ground", "water")
 Canvas = Float32[np.ndarray, "h w 3"]  # 0..255
 Kinds = Int16[np.ndarray, "h w"]
 Mask = Float32[np.ndarray, "h w"]  # 0..1
-Colour = Float64[np.ndarray, "3"]
+Color = Float64[np.ndarray, "3"]
 Polygon = Float64[np.ndarray, "P 2"]  # x, y
 
 _ROUND = np.linspace(0, 2 * math.pi, 64, endpoint=False)
@@ -36,10 +36,10 @@ def outlines(name: str) -> list[Polygon]:
 
 
 def ground(rng: np.random.Generator, side: int) -> Canvas:
-    """Paint a blend of related colours with clouds, cloth, ripples or grain on it."""
+    """Paint a blend of related colors with clouds, cloth, ripples or grain on it."""
     hue = rng.uniform()
-    colours = [_vivid(rng, hue + rng.normal(0, 0.07), (0.15, 0.7), (0.3, 0.95)) for _ in range(9)]
-    grid = np.stack(colours).reshape(3, 3, 3)
+    colors = [_vivid(rng, hue + rng.normal(0, 0.07), (0.15, 0.7), (0.3, 0.95)) for _ in range(9)]
+    grid = np.stack(colors).reshape(3, 3, 3)
     canvas = np.stack([_enlarged(grid[..., channel], side, side) for channel in range(3)], axis=-1)
     texture = (_clouds, _cloth, _ripples, _grain)[int(rng.integers(4))]
     tint = rng.uniform(0.6, 1, 3) * rng.uniform(5, 22)
@@ -89,17 +89,17 @@ def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
     return np.asarray(canvas * (1 - alpha) + marks[..., :3] * alpha, dtype=np.float32)
 
 
-def contrasting(rng: np.random.Generator, against: Colour, hue: float | None = None) -> Colour:
-    """Return a colour that stands out from another, the best of three; a clear one of `hue`."""
+def contrasting(rng: np.random.Generator, against: Color, hue: float | None = None) -> Color:
+    """Return a color that stands out from another, the best of three; a clear one of `hue`."""
     if hue is None:
-        colours = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
+        colors = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
     else:
-        colours = [_vivid(rng, hue, (0.6, 1.0), (0.5, 1.0)) for _ in range(3)]
-    return max(colours, key=lambda colour: float(np.abs(colour - against).sum()))
+        colors = [_vivid(rng, hue, (0.6, 1.0), (0.5, 1.0)) for _ in range(3)]
+    return max(colors, key=lambda color: float(np.abs(color - against).sum()))
 
 
-def filling(rng: np.random.Generator, colour: Colour, height: int, width: int) -> Canvas:
-    """Paint a patch in a colour: plain, striped, dotted, chequered or cloudy; lit from a side."""
+def filling(rng: np.random.Generator, color: Color, height: int, width: int) -> Canvas:
+    """Paint a patch in a color: plain, striped, dotted, chequered or cloudy; lit from a side."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     along = x * math.cos(angle) + y * math.sin(angle)
@@ -115,7 +115,7 @@ def filling(rng: np.random.Generator, colour: Colour, height: int, width: int) -
     light = rng.uniform(0.1, 0.3) * (2 * across / max(height, width) - 1) / 2
     strength = rng.choice([-1, 1]) * rng.uniform(0.12, 0.35)
     tone = 1 + strength * pattern + light * rng.choice([-1, 1])
-    return np.asarray(colour * tone[..., None], dtype=np.float32)
+    return np.asarray(color * tone[..., None], dtype=np.float32)
 
 
 def _coast(rng: np.random.Generator, side: int, range_: tuple[float, float]) -> Mask:
@@ -130,7 +130,7 @@ def _sky(rng: np.random.Generator, side: int) -> Canvas:
     blue = _vivid(rng, rng.uniform(0.52, 0.64), (0.15, 0.6), (0.75, 1.0))
     paler = np.linspace(0, rng.uniform(0.3, 0.8), side)[:, None, None]
     clouds = np.clip(_clouds(rng, side, side) - rng.uniform(0, 0.8), 0, 1)[..., None]
-    return _towards(blue + (255 - blue) * paler, 250.0, clouds)
+    return _toward(blue + (255 - blue) * paler, 250.0, clouds)
 
 
 def _soil(rng: np.random.Generator, side: int) -> Canvas:
@@ -144,14 +144,14 @@ def _water(rng: np.random.Generator, side: int) -> Canvas:
     y = np.arange(side, dtype=np.float32)[:, None]
     bent = 2.5 * _enlarged(rng.uniform(-1, 1, (5, 5)), side, side)
     waves = np.sin(y * rng.uniform(0.6, 1.3) + bent) * rng.uniform(0.06, 0.16)
-    return _towards(deep, 255.0, np.clip(waves, 0, 1)[..., None].astype(np.float32))
+    return _toward(deep, 255.0, np.clip(waves, 0, 1)[..., None].astype(np.float32))
 
 
-def _towards(
-    colour: NDArray[np.float64], other: float, share: Float32[np.ndarray, "h w 1"]
+def _toward(
+    color: NDArray[np.float64], other: float, share: Float32[np.ndarray, "h w 1"]
 ) -> Canvas:
-    """Return a colour, or one for each row, mixed with so much of a grey."""
-    return np.asarray(colour + (other - colour) * share, dtype=np.float32)
+    """Return a color, or one for each row, mixed with so much of a gray."""
+    return np.asarray(color + (other - color) * share, dtype=np.float32)
 
 
 def _corners(count: int) -> NDArray[np.float64]:
@@ -174,7 +174,7 @@ def _vivid(
     hue: float,
     saturation: tuple[float, float],
     value: tuple[float, float],
-) -> Colour:
+) -> Color:
     return 255 * np.array(
         colorsys.hsv_to_rgb(hue % 1, rng.uniform(*saturation), rng.uniform(*value))
     )

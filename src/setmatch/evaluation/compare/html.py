@@ -9,7 +9,7 @@ from setmatch.html.charts import (
     Axis,
     Curve,
     LogAxis,
-    colour_of,
+    color_of,
     curves,
     round_factors,
     round_ticks,
@@ -64,7 +64,7 @@ def _chart(comparison: Comparison) -> str:
         return ""
     latencies, precisions = [ms for _, ms, _ in points], [ap for _, _, ap in points]
     dots = [
-        Curve(name, (), colour_of(number), marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")])
+        Curve(name, (), color_of(number), marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")])
         for number, (name, ms, ap) in enumerate(points)
     ]
     x = LogAxis("latency, ms a picture", round_factors(min(latencies), max(latencies)))

@@ -13,7 +13,7 @@ from setmatch.ops.boxes import intersection_over_union
 
 KINDS = {  # of ours: hotcoco's name
     "classification": "Cls",
-    "localisation": "Loc",
+    "localization": "Loc",
     "both": "Both",
     "duplicate": "Dupe",
     "background": "Bkg",
@@ -31,7 +31,7 @@ def classify_errors(
 ) -> list[str]:
     """Name the error of every wrong detection of an image, whose objects are `truth_*`.
 
-    Same class, some overlap: localisation. Another class' object, well placed: classification. A
+    Same class, some overlap: localization. Another class' object, well placed: classification. A
     well placed one of an object that a better detection has found: duplicate. Hardly any overlap
     with anything: background. The rest: both class and place are wrong.
     """
@@ -46,7 +46,7 @@ def classify_errors(
             best_same >= right_iou,
             np.maximum(best_same, best_other) < NEAR_IOU,
         ],
-        ["localisation", "classification", "duplicate", "background"],
+        ["localization", "classification", "duplicate", "background"],
         "both",
     )
     kinds: list[str] = chosen.tolist()

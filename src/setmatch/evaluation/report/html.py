@@ -27,7 +27,7 @@ from setmatch.evaluation.report.tables import (
     threshold_table,
 )
 from setmatch.evaluation.report.worst_images import gallery
-from setmatch.html.charts import Axis, Curve, bars, colour_of, curves, round_ticks
+from setmatch.html.charts import Axis, Curve, bars, color_of, curves, round_ticks
 from setmatch.html.page import write_sheet
 
 if TYPE_CHECKING:
@@ -139,8 +139,8 @@ def _class_curves(each: ClassDiagnosis) -> str:
             )
             marks = [(best.recall, best.precision, told)]
         points = list(zip(_TENTHS, values, strict=False))
-        colour = f"hsl({210 + 45 * number} 75% {45 + 7 * number}%)"
-        drawn.append(Curve(f"IoU {iou}", points, colour, marks=marks))
+        color = f"hsl({210 + 45 * number} 75% {45 + 7 * number}%)"
+        drawn.append(Curve(f"IoU {iou}", points, color, marks=marks))
     return curves(drawn, each.name, *_axes())
 
 
@@ -150,7 +150,7 @@ def _f1(classes: Sequence[ClassDiagnosis]) -> str:
         Curve(
             each.name,
             list(zip(SCORES, each.f1, strict=True)),
-            colour_of(number),
+            color_of(number),
             marks=[]
             if each.threshold is None
             else [(each.threshold.score, each.threshold.f1, f"{each.threshold.score:.2f}")],

@@ -6,7 +6,7 @@ from setmatch.evaluation.metrics.diagnosis import Diagnosis
 
 MEANING = {
     "classification": "well placed, but of the wrong class",
-    "localisation": "right class, but the box fits too loosely (IoU 0.1 to 0.5)",
+    "localization": "right class, but the box fits too loosely (IoU 0.1 to 0.5)",
     "both": "wrong class and badly placed",
     "duplicate": "the object was already found by a better detection",
     "background": "nothing annotated is there",

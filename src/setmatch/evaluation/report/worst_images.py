@@ -25,10 +25,10 @@ class WorstImage:
     false_alarms: int
 
 
-COLOURS = {
+COLORS = {
     "found": "#35d06a",
     "missed": "#ff5252",
-    "localisation": "#ffab1a",
+    "localization": "#ffab1a",
     "classification": "#c77dff",
     "both": "#d9a066",
     "duplicate": "#4dabff",
@@ -37,27 +37,27 @@ COLOURS = {
 }
 _LONG_SIDE_PX = 640
 _OPEN = 6  # images that are seen without a click
-_LABELLED = 14  # boxes of a picture; more would hide it
+_LABELED = 14  # boxes of a picture; more would hide it
 _LETTER = 0.62  # of the height of letters is their mean width
 
 
 @dataclass(frozen=True)
 class _Box:
-    """A box with its colour's name, what it tells when pointed at, and its label, if any."""
+    """A box with its color's name, what it tells when pointed at, and its label, if any."""
 
     xywh_px: Sequence[float]
-    colour: str
+    color: str
     told: str
     label: str
 
 
 def gallery(matched_detections: MatchedDetections, worst: Sequence[WorstImage]) -> str:
-    """Return what the colours mean and a figure for each image, the later ones folded away."""
+    """Return what the colors mean and a figure for each image, the later ones folded away."""
     if not worst:
         return "<p>No image has a mistake.</p>"
     named = "".join(
-        f'<span><i style="background:{colour}"></i>{name}</span>'
-        for name, colour in COLOURS.items()
+        f'<span><i style="background:{color}"></i>{name}</span>'
+        for name, color in COLORS.items()
         if name != "crowd"
     )
     figures = [_figure(matched_detections, mistakes) for mistakes in worst]
@@ -101,11 +101,11 @@ def _truth(matched_detections: MatchedDetections, image: int) -> list[_Box]:
     for row, hit in zip(rows.tolist(), found.tolist(), strict=True):
         name = index.categories.name(int(index.class_indices[row]))
         if index.crowd[row]:
-            colour, told = "crowd", f"{name}: a crowd, which does not count"
+            color, told = "crowd", f"{name}: a crowd, which does not count"
         else:
-            colour, told = ("found", f"{name}: found") if hit else ("missed", f"{name}: missed")
-        label = name if colour == "missed" else ""
-        boxes.append(_Box(index.xywh_px[row].tolist(), colour, told, label))
+            color, told = ("found", f"{name}: found") if hit else ("missed", f"{name}: missed")
+        label = name if color == "missed" else ""
+        boxes.append(_Box(index.xywh_px[row].tolist(), color, told, label))
     return boxes
 
 
@@ -145,13 +145,13 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
     parts = [picture]
     for box in larger_first:
         x, y, w, h = box.xywh_px
-        crowd = ' class="crowd"' if box.colour == "crowd" else ""
+        crowd = ' class="crowd"' if box.color == "crowd" else ""
         parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{max(w, 0):g}" height="{max(h, 0):g}" '
-            f'stroke="{COLOURS[box.colour]}"{crowd}><title>{html.escape(box.told)}</title></rect>'
+            f'stroke="{COLORS[box.color]}"{crowd}><title>{html.escape(box.told)}</title></rect>'
         )
-    labelled = [box for box in boxes if box.label]
-    for box in labelled[:_LABELLED]:
+    labeled = [box for box in boxes if box.label]
+    for box in labeled[:_LABELED]:
         x, y = max(box.xywh_px[0], 0) + letters / 4, max(box.xywh_px[1], 0) + letters
         x = max(0.0, min(x, width - _LETTER * letters * len(box.label)))  # not cut by the edge
         parts.append(

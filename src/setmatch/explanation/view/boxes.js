@@ -3,7 +3,7 @@
 const current = () => state.hover ?? state.query;
 const lookOf = (step) => facts.steps[step].look;
 const answerAt = (step) => facts.answers[facts.steps[step].answer ?? lastAnswer];
-const colourOf = (slot) => facts.classes[slot].colour;
+const colorOf = (slot) => facts.classes[slot].color;
 const nameOf = (slot) => facts.classes[slot].name;
 const foundNow = () => facts.found.filter((each) => each.score > state.threshold);
 
@@ -53,7 +53,7 @@ function showBoxes() {
         rect.setAttribute(key, value.toFixed(2));
       }
     }
-    group.lastChild.setAttribute("stroke", colourOf(slotOf(query)));
+    group.lastChild.setAttribute("stroke", colorOf(slotOf(query)));
     const strength = held ? 1 : found.has(query) ? 0.8 : 0.15 + 0.5 * answer.scores[query];
     group.lastChild.setAttribute("stroke-opacity", strength);
   }
@@ -76,14 +76,14 @@ function showLabels(layer, queries) {
   const size = 13 * unit();
   const order = [current(), ...queries.filter((query) => query !== current())];
   const taken = [];
-  const crowded = queries.length > LABELLED;
+  const crowded = queries.length > LABELED;
   for (const query of order) {
     if (crowded && query !== current()) continue;
     const { x, y, width } = rectangle(answerAt(state.step).boxes[query]);
     const slot = slotOf(query);
     const group = svg("g", { class: "label extra" }, layer);
-    const ground = svg("rect", { rx: 3 * unit(), fill: colourOf(slot) }, group);
-    const label = svg("text", { "font-size": size, fill: inkOn(colourOf(slot)) }, group);
+    const ground = svg("rect", { rx: 3 * unit(), fill: colorOf(slot) }, group);
+    const label = svg("text", { "font-size": size, fill: inkOn(colorOf(slot)) }, group);
     label.textContent = `${nameOf(slot)} ${percent(scoreOf(query))}`;
     const wide = label.getComputedTextLength() + size;
     const high = 1.5 * size;
@@ -107,8 +107,8 @@ function showLabels(layer, queries) {
   }
 }
 
-function inkOn(colour) {
-  const channel = (at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2;
+function inkOn(color) {
+  const channel = (at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2;
   const [red, green, blue] = [1, 3, 5].map(channel);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.36 ? "#141418" : "#fff";
 }
@@ -139,7 +139,7 @@ function showTalks(layer) {
     svg("line", { class: "extra talk", ...ends, stroke: "#fff", "stroke-width": 1 + 5 * share,
       "stroke-opacity": 0.35 + 0.65 * share }, layer);
     svg("circle", { class: "extra", cx: ends.x2, cy: ends.y2, r: (3 + 6 * share) * unit(),
-      fill: colourOf(slotOf(other)), stroke: "#fff", "stroke-width": 1.5 * unit() }, layer);
+      fill: colorOf(slotOf(other)), stroke: "#fff", "stroke-width": 1.5 * unit() }, layer);
   }
 }
 

@@ -6,7 +6,7 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const [WIDTH, HEIGHT] = facts.size;
 const AVERAGE = -1;
 const TOLD = 8; // queries that a query is shown to listen to
-const LABELLED = 16; // boxes that get a label; more would hide the picture
+const LABELED = 16; // boxes that get a label; more would hide the picture
 const VEIL = 1280; // pixels of the veil's longer side
 const LEVELS = ["#ffd166", "#ff7b54", "#e0479e", "#6f7bf7", "#2ec4b6"]; // fine to coarse
 const $ = (id) => document.getElementById(id);
@@ -51,7 +51,7 @@ async function unpackMaps(packed) {
   const peaks = await unpack(packed.peaks, Float32Array);
   const cells = data.length / peaks.length;
   const row = (number) => {
-    const scale = peaks[number] / packed.greys;
+    const scale = peaks[number] / packed.grays;
     return Float32Array.from(data.subarray(number * cells, (number + 1) * cells), (v) => v * scale);
   };
   return { row, grid: packed.grid, pooled: packed.pooled };

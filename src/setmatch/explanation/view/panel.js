@@ -52,7 +52,7 @@ function showMaps() {
       pooledNote(looks);
   } else {
     note.textContent = "Rows are layers, columns heads. Points are as large as their weight; " +
-      "colours say how fine a feature map they read: ";
+      "colors say how fine a feature map they read: ";
     const levels = Math.max(...facts.looks.level) + 1;
     for (let level = 0; level < levels; level++) {
       const name = level === 0 ? "finest" : level === levels - 1 ? "coarsest" : "middle";
@@ -90,7 +90,7 @@ function showChosen() {
     return;
   }
   const title = html("h2", {}, card);
-  html("i", { class: "dot", style: `background:${colourOf(slotOf(query))}` }, title);
+  html("i", { class: "dot", style: `background:${colorOf(slotOf(query))}` }, title);
   title.append(`Query ${facts.slots[query]}`);
   const table = html("table", {}, card);
   const look = lookOf(state.step);
@@ -101,7 +101,7 @@ function showChosen() {
       const slot = slotOf(other);
       const row = html("tr", { "data-query": other }, table);
       html("td", {}, row, `${facts.slots[other]}: ${nameOf(slot)} ${percent(scoreOf(other))}`);
-      bar(row, weight / most, colourOf(slot));
+      bar(row, weight / most, colorOf(slot));
       html("td", {}, row, percent(weight));
       row.onclick = () => change({ query: other });
     }
@@ -120,14 +120,14 @@ function showChosen() {
       return;
     }
     const { slots, scores } = facts.answers[answer];
-    bar(row, scores[query], colourOf(slots[query]));
+    bar(row, scores[query], colorOf(slots[query]));
     html("td", {}, row, `${nameOf(slots[query])} ${percent(scores[query])}`);
   });
 }
 
-function bar(row, share, colour) {
+function bar(row, share, color) {
   const holder = html("td", { class: "bar" }, row);
-  html("i", { style: `width:${(100 * share).toFixed(1)}%;background:${colour}` }, holder);
+  html("i", { style: `width:${(100 * share).toFixed(1)}%;background:${color}` }, holder);
 }
 
 function showList() {
@@ -136,7 +136,7 @@ function showList() {
   for (const { query, slot, score } of foundNow()) {
     const pressed = query === state.query && state.view !== "places";
     const button = html("button", { type: "button", "aria-pressed": pressed }, list);
-    html("i", { class: "dot", style: `background:${colourOf(slot)}` }, button);
+    html("i", { class: "dot", style: `background:${colorOf(slot)}` }, button);
     button.append(`${nameOf(slot)} ${percent(score)}`);
     button.onclick = () =>
       change({ query, hover: null, view: state.view === "places" ? "looks" : state.view });

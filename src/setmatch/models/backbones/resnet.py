@@ -65,7 +65,7 @@ class FrozenNormConv2d(nn.Conv2d):
         self.norm = FrozenNorm(conv.out_channels)
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
-        """Convolve and normalise."""
+        """Convolve and normalize."""
         scale, shift = self.norm.scale_and_shift()
         weight = self.weight * scale[:, None, None, None]
         return F.conv2d(

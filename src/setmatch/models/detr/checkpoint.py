@@ -56,7 +56,7 @@ def read_original(path: Path, preset: str | None) -> tuple[ModelCard, State, lis
     for name, published in PUBLISHED.items():
         if path.name == published.name:  # a file that is known leaves nothing to assume
             return (
-                ModelCard(name, arguments, categories, licence=published.licence, source=name),
+                ModelCard(name, arguments, categories, license=published.license, source=name),
                 ours,
                 [],
             )

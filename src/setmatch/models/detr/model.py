@@ -61,7 +61,7 @@ class DETR(Detector):
 
 
 class ScratchDetector(DETR):
-    """The same, to be learnt from nothing: matrices are told apart, so that Muon can have them."""
+    """The same, to be learned from nothing: matrices are told apart, so that Muon can have them."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return weight matrices that lie between hidden features, and all the rest."""

@@ -87,7 +87,7 @@ def read_transformers(folder: Path, source: str) -> tuple[ModelCard, State, list
         arguments,
         _categories(state, config),
         _preprocessing(folder, notes),
-        licence="Apache-2.0" if source.startswith("facebook/detr-") else "unknown",
+        license="Apache-2.0" if source.startswith("facebook/detr-") else "unknown",
         source=source,
     )
     return card, state, notes

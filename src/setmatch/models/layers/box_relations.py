@@ -71,8 +71,8 @@ def _planes(
 ) -> Float[Tensor, "B 7 Q Q"]:
     xyxy = cxcywh_to_xyxy(cxcywh)
     overlap = intersection_over_union(xyxy[:, :, None], xyxy[:, None])[:, None]
-    centre, sides = cxcywh[..., :2].mT, cxcywh[..., 2:].clamp(min=SMALLEST).mT
-    distance = (centre[..., :, None] - centre[..., None, :]).abs() / sides[..., :, None]
+    center, sides = cxcywh[..., :2].mT, cxcywh[..., 2:].clamp(min=SMALLEST).mT
+    distance = (center[..., :, None] - center[..., None, :]).abs() / sides[..., :, None]
     ratio = sides.log()[..., :, None] - sides.log()[..., None, :]
     order = (overlap, overlap * before, before.expand_as(overlap))
     return torch.cat([*order, distance.log1p(), ratio], dim=1)

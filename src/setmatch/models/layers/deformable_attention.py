@@ -14,7 +14,7 @@ from setmatch.ops.precision import at_least_single
 class DeformableAttention(nn.Module):
     """Look at `points` places per level and head, placed relative to the query's box.
 
-    Offsets count in half boxes from its centre, so that a query looks around what it answers for
+    Offsets count in half boxes from its center, so that a query looks around what it answers for
     (arXiv 2010.04159, equation 3, with the box-relative offsets of section A.4).
     """
 

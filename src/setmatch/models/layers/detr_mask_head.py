@@ -154,11 +154,11 @@ def all_masks(
 def upsample_conv(
     x: Float[Tensor, "M C h w"], weight: Float[Tensor, "D C 3 3"], size: tuple[int, int]
 ) -> Float[Tensor, "M D H W"]:
-    """Convolve x as if it had been grown to `size`, by nearest neighbours, without growing it.
+    """Convolve x as if it had been grown to `size`, by nearest neighbors, without growing it.
 
     `size` is that of x, or twice it, less one where the finer level is odd. Where every pixel
     stands four times, sixteen products do what thirty-six would: a transposed convolution. Of odd
-    sizes the last row and column, whose neighbours are not there, are done again.
+    sizes the last row and column, whose neighbors are not there, are done again.
     """
     if torch.compiler.is_exporting():  # to a graph that serves even and odd sizes alike
         return F.conv2d(F.interpolate(x, size=size), weight, padding=1)

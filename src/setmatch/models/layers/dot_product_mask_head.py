@@ -72,7 +72,7 @@ def sides_beyond(cxcywh: Float[Tensor, "M 4"], size: tuple[int, int]) -> Float[T
     """Return how far each cell lies beyond each box, in sides of the box; 0 inside."""
     y = (torch.arange(size[0], device=cxcywh.device) + 0.5) / size[0]
     x = (torch.arange(size[1], device=cxcywh.device) + 0.5) / size[1]
-    centre_x, centre_y, width, height = cxcywh[..., None].unbind(1)
-    across = ((x - centre_x).abs() / width.clamp(min=1e-3) - 0.5).clamp(min=0)
-    down = ((y - centre_y).abs() / height.clamp(min=1e-3) - 0.5).clamp(min=0)
+    center_x, center_y, width, height = cxcywh[..., None].unbind(1)
+    across = ((x - center_x).abs() / width.clamp(min=1e-3) - 0.5).clamp(min=0)
+    down = ((y - center_y).abs() / height.clamp(min=1e-3) - 0.5).clamp(min=0)
     return torch.maximum(across[:, None, :], down[:, :, None])

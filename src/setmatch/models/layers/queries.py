@@ -60,10 +60,10 @@ class EncoderProposals:
 class QuerySelection(nn.Module):
     """Queries chosen by the image: the tokens with the largest class logit (arXiv 2304.08069).
 
-    Neighbours see the same object: what is the largest of its 3×3 cells in some class comes before
+    Neighbors see the same object: what is the largest of its 3×3 cells in some class comes before
     all else (peaks, as in arXiv 1904.07850, section 4), so that queries begin apart.
 
-    Every token of a level begins with a box of the canvas' shape around its centre, twice as large
+    Every token of a level begins with a box of the canvas' shape around its center, twice as large
     from each level to the next coarser one, and moves it. A batch that is padded has a larger
     canvas than each of its images, and larger boxes.
     """
@@ -116,7 +116,7 @@ class QuerySelection(nn.Module):
 def _peaks(
     logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
 ) -> Bool[Tensor, "B N C"]:
-    """Say for each class which tokens no neighbour of their own level surpasses in it."""
+    """Say for each class which tokens no neighbor of their own level surpasses in it."""
     sizes = [height * width for height, width in shapes]
     best = []
     for level, shape in zip(torch.split(logits, sizes, dim=1), shapes, strict=True):

@@ -111,7 +111,7 @@ class SetMatchDetector(Detector):
 
 
 class PretrainedMultiScaleDetector(SetMatchDetector):
-    """The same on a trunk that may have learnt already, which Muon's large steps would undo."""
+    """The same on a trunk that may have learned already, which Muon's large steps would undo."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trunk's parameters, and of the others matrices and the rest."""

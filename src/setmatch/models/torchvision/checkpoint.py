@@ -29,7 +29,7 @@ def read_baseline(name: str) -> tuple[ModelCard, State, list[str]]:
     state = fetch_torchvision(published, name, "or train it: setmatch train --model " + name)
     names = tuple(COCO_NAMES.get(label) for label in LABELS)
     card = ModelCard(
-        name, {}, Categories(tuple(LABELS), names), licence="BSD-3-Clause", source=published.url
+        name, {}, Categories(tuple(LABELS), names), license="BSD-3-Clause", source=published.url
     )
     return card, {f"network.{key}": _fitting(key, value, state) for key, value in state.items()}, []
 

@@ -69,7 +69,7 @@ class TorchvisionLosses:
 
 
 class TorchvisionDetector(Detector):
-    """A detector of torchvision, given batches that are resized and normalised already.
+    """A detector of torchvision, given batches that are resized and normalized already.
 
     Its label 0 is the background, label i + 1 our class slot i.
     """
@@ -126,7 +126,7 @@ class TorchvisionDetector(Detector):
 
 
 class IdentityTransform(nn.Module):
-    """Stands where torchvision resizes and normalises, which has been done: it only pads."""
+    """Stands where torchvision resizes and normalizes, which has been done: it only pads."""
 
     def __init__(self, multiple_px: int) -> None:
         super().__init__()
@@ -149,10 +149,10 @@ class IdentityTransform(nn.Module):
 
 
 def torchvision_losses(
-    outputs: Mapping[str, Tensor], targets: Sequence[Target], normaliser: Window, /
+    outputs: Mapping[str, Tensor], targets: Sequence[Target], normalizer: Window, /
 ) -> TorchvisionLosses:
     """Add up losses that are means over a micro-batch, weighed by its share of the images."""
-    share = len(targets) / normaliser.times(1).images
+    share = len(targets) / normalizer.times(1).images
     parts = {name.removeprefix("loss_"): loss.float() * share for name, loss in outputs.items()}
     total = torch.stack(list(parts.values())).sum()
     shown = {name: part.detach() for name, part in parts.items()}

@@ -25,7 +25,7 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
         "arguments": dict(card.arguments),
         "categories": categories,
         "preprocessing": dataclasses.asdict(card.preprocessing),
-        "licence": card.licence,
+        "license": card.license,
         "source": card.source,
         "sha256": sha256,
     }
@@ -54,7 +54,7 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
                     frozenset(i for i, s in enumerate(class_indices) if s.get("stuff", False)),
                 ),
                 _preprocessing(tree["preprocessing"]),
-                tree["licence"],
+                tree["license"],
                 tree["source"],
             ),
             tree["sha256"],

@@ -18,7 +18,7 @@ class PublishedCheckpoint:
     """A published file; the name's eight hex digits open the SHA-256 of its content."""
 
     name: str
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
 
     @property
     def url(self) -> str:

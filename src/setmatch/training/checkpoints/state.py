@@ -123,7 +123,7 @@ def refuse_changes(checkpoint: Checkpoint, facts: Mapping[str, Any], allowed: bo
         run = checkpoint.folder.parents[1]
         advice = (
             "no run changes its model or its classes on the way: resume with the same, or start in "
-            f"another folder from what this one has learnt (--weights {run})"
+            f"another folder from what this one has learned (--weights {run})"
         )
     raise ConfigError(
         f"{checkpoint.folder}: the run went another way: {'; '.join(refused.values())}; {advice}"

@@ -12,7 +12,7 @@ from statistics import mean, median
 from setmatch.training.logging.writers import Row, Value
 from setmatch.training.schedule import CLOCK_WARMUP, Schedule
 
-# Steps below which nothing was ever learnt: by what the weights begin with and how queries are
+# Steps below which nothing was ever learned: by what the weights begin with and how queries are
 # made. The published method needs many (its own training took 500,000), fewer by Muon.
 _FEWEST_STEPS = {"published": 2000, "published, by Muon": 300, "fast": 60, "loaded": 40}
 _ALL_ALIKE, _OBJECTS_DIFFER = 0.9, 0.5
@@ -25,7 +25,7 @@ _OTHERS_AP50 = 0.2
 _FIRST_STEPS, _EARLY_STEPS, _EARLY_ROUNDS = 200, 500, 10
 _WORSE, _WORSE_BY = 1.3, 0.1  # of the GIoU loss
 _ROWS = 5  # of the log, whose median is compared
-_SINCE, _FALLEN, _LEARNT = 3, 0.02, 0.9  # evaluations, of AP, of the loss when AP was best
+_SINCE, _FALLEN, _LEARNED = 3, 0.02, 0.9  # evaluations, of AP, of the loss when AP was best
 _STANDS_OUT = 6  # times as much as AP wavers between two evaluations
 LOSS = "train/loss"  # in the row of an evaluation: of the steps before it
 
@@ -131,7 +131,7 @@ def nothing_detected(seen: RunHistory) -> str | None:
     )
     if iou >= 0.5 and named < 0.5:
         return (
-            f"{evidence}: boxes are learnt, classes are not; train longer, and make sure that both "
+            f"{evidence}: boxes are learned, classes are not; train longer, and make sure that both "
             "splits name their classes alike"
         )
     longer = "train many more epochs or use --model setmatch_n" * seen.origin.published
@@ -142,7 +142,7 @@ def nothing_detected(seen: RunHistory) -> str | None:
 
 
 def overfitting(seen: RunHistory) -> str | None:
-    """Tell that the training pictures are learnt ever better and others ever worse.
+    """Tell that the training pictures are learned ever better and others ever worse.
 
     Medians of three evaluations are compared, and a fall must stand out of how AP wavers from one
     to the next. Of a model with masks another number says what is best; it is left in peace.
@@ -156,10 +156,10 @@ def overfitting(seen: RunHistory) -> str | None:
     changes = [later - earlier for earlier, later in pairwise(aps)]
     wavers = median(abs(change - median(changes)) for change in changes)  # about any trend
     fallen, before = middles[best] - middles[-1], median(losses[best : best + _SINCE])
-    if fallen < max(_FALLEN, _STANDS_OUT * wavers) or losses[-1] > _LEARNT * before:
+    if fallen < max(_FALLEN, _STANDS_OUT * wavers) or losses[-1] > _LEARNED * before:
         return None
     return (
-        f"the pictures are learnt by heart: AP was {middles[best]:.3f} around step "
+        f"the pictures are learned by heart: AP was {middles[best]:.3f} around step "
         f"{steps[best + 1]:.0f} and is {middles[-1]:.3f} now, while the loss fell from "
         f"{before:.3g} to {losses[-1]:.3g}; the run's best/ keeps the best weights, so that it "
         "can be stopped; more pictures help most"
@@ -184,7 +184,7 @@ def lr_too_high(seen: RunHistory) -> str | None:
 
 
 def too_few_steps(seen: RunHistory) -> str | None:
-    """Tell that the run will end before anything can be learnt; before the first step if it can."""
+    """Tell that the run will end before anything can be learned; before the first step if it can."""
     origin, settings = seen.origin, seen.origin.plan.settings
     published = "published, by Muon" if settings.muon_lr else "published"
     kind = "loaded" if origin.loaded else published if origin.published else "fast"

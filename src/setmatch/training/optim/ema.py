@@ -32,7 +32,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, finite: Bool[Tensor, ""]) -> None:
-        """Move towards the model's weights if `finite`; otherwise change nothing."""
+        """Move toward the model's weights if `finite`; otherwise change nothing."""
         decay = ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)
         # A skipped step left the sources finite, so that a weight of 0 leaves the average alone.
         weight = torch.where(finite, 1 - decay, 0.0)

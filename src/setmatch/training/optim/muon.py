@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Of the quintic that drives all singular values towards 1 fastest, ending between 0.7 and 1.2.
+# Of the quintic that drives all singular values toward 1 fastest, ending between 0.7 and 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW, and Muon for matrices, which skip a step that is not finite."""
+"""The optimizer: AdamW, and Muon for matrices, which skip a step that is not finite."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class SkippingAdamW(torch.optim.AdamW):
 
 
 class CombinedOptimizer:
-    """Optimisers that step as one, each on parameters of its own."""
+    """Optimizers that step as one, each on parameters of its own."""
 
     def __init__(self, *optimizers: SkippingAdamW | Muon) -> None:
         self.optimizers = optimizers
@@ -54,7 +54,7 @@ class CombinedOptimizer:
     def load_state_dict(self, states: Mapping[str, dict[int, Any]]) -> None:
         """Take the moments that `state_dict` returned; rates stay as they are.
 
-        Raises KeyError or ValueError where they are of other optimisers or parameters.
+        Raises KeyError or ValueError where they are of other optimizers or parameters.
         """
         for optimizer in self.optimizers:
             groups = optimizer.state_dict()["param_groups"]

@@ -204,8 +204,8 @@ def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, t
     assert [index.name(number) for number in range(3)] == list(PHOTOS)
     assert len(set(index.categories.names)) == 2
     assert index.sizes_px.tolist() == [[40, 60]] * 3
-    unlearnt = gone or told[3] in (FLAT, OUTSIDE)
-    assert len(index.target(0)) == 2 - unlearnt + told[3].endswith("kept")
+    unlearned = gone or told[3] in (FLAT, OUTSIDE)
+    assert len(index.target(0)) == 2 - unlearned + told[3].endswith("kept")
     for number in range(3):
         cxcywh = index.target(number).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()

@@ -47,7 +47,7 @@ def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObj
 
 
 def test_targets_are_fractions_without_crowds(folder: Path):
-    """Boxes are centre and size as fractions; crowds are for the evaluation only."""
+    """Boxes are center and size as fractions; crowds are for the evaluation only."""
     index = read(folder, sound())
     np.testing.assert_allclose(
         index.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5], [0.5, 0.5, 1, 1]], atol=1e-6

@@ -45,8 +45,8 @@ def dirty(tmp_path: Path) -> Path:
     for folder in ("Annotations", "JPEGImages"):
         (tmp_path / folder).mkdir()
     for number, (image, (xml, size, objects, _)) in enumerate(DIRTY.items()):
-        colours = (20 * number, 255 - 20 * number, 7 * number)
-        Image.new("RGB", (60, 40), colours).save(tmp_path / "JPEGImages" / image, "JPEG")
+        colors = (20 * number, 255 - 20 * number, 7 * number)
+        Image.new("RGB", (60, 40), colors).save(tmp_path / "JPEGImages" / image, "JPEG")
         name = "D:\\cells\\BloodImage_00001.jpg" if image == "otherwise.jpg" else image
         text = f"<annotation><filename>{name}</filename>\n{size}\n{objects}</annotation>"
         (tmp_path / "Annotations" / xml).write_text(text)

@@ -264,7 +264,7 @@ def test_there_are_forty_kinds():
 
 
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):
-    """Images that nobody labelled are not images without objects."""
+    """Images that nobody labeled are not images without objects."""
     write(tmp_path, {"data.yaml": NAMES + "train: images", "images/a.png": ""})
     with pytest.raises(DataError, match="no label file for any of 1 images"):
         open_dataset(tmp_path, "train")

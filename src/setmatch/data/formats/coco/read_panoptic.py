@@ -44,7 +44,7 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
     segment_ids = rows.ids
     if (segment_ids == NO_ID).any():
         culprit = int(rows.origin[np.flatnonzero(segment_ids == NO_ID)[0]])
-        raise segments.error(culprit, "has no 'id'; it should be the segment's colour in the PNG")
+        raise segments.error(culprit, "has no 'id'; it should be the segment's color in the PNG")
     for flaw, wrong in _ambiguous(rows.image, segment_ids):
         if wrong.any():
             raise segments.error(int(rows.origin[wrong.argmax()]), flaw)
@@ -141,8 +141,8 @@ def _ambiguous(
     image: Int64[np.ndarray, " A"], ids: Int64[np.ndarray, " A"]
 ) -> Iterator[tuple[str, Bool[np.ndarray, " A"]]]:
     """Yield what ids of segments cannot be, and which are so."""
-    no_colour = "has an 'id' that is no colour; it should be a number from 1 to 16777215"
-    yield no_colour, (ids < 1) | (ids >= 256**3)
+    no_color = "has an 'id' that is no color; it should be a number from 1 to 16777215"
+    yield no_color, (ids < 1) | (ids >= 256**3)
     again = np.ones(len(ids), dtype=bool)
     again[np.unique(np.stack([image, ids], axis=1), axis=0, return_index=True)[1]] = False
     yield "has the 'id' of another segment of its image; give each its own, as in the PNG", again

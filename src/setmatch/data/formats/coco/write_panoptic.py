@@ -1,4 +1,4 @@
-"""COCO panoptic: a JSON file of segments, and a PNG for each image with their ids as colours."""
+"""COCO panoptic: a JSON file of segments, and a PNG for each image with their ids as colors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 
 def write_png(path: Path, segments: Segments) -> None:
-    """Write the ids of an image's segments as colours; the file appears whole or not at all."""
+    """Write the ids of an image's segments as colors; the file appears whole or not at all."""
     with whole_file(path) as aside:
         Image.fromarray(segments.to_pixels()).save(aside, format="PNG")
 

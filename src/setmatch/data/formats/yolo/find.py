@@ -96,7 +96,7 @@ def _part(
 def _read(root: Path, sources: tuple[Path, ...], known: Any) -> DetectionDataset:
     images = [image for source in sources for image in _images(source)]
     beside = {folder: _label_folder(folder) for folder in {image.parent for image in images}}
-    # As they are spelt: a.TXT is no other file than a.txt for whoever wrote it.
+    # As they are spelled: a.TXT is no other file than a.txt for whoever wrote it.
     there = {
         folder: {Path(name).stem: name for name in files_in(folder, [".txt"])}
         for folder in set(beside.values())

@@ -1,6 +1,6 @@
 """YOLO: a text file for each image into an Index.
 
-A line is a class index and a box (centre x, centre y, width, height, as fractions of the image),
+A line is a class index and a box (center x, center y, width, height, as fractions of the image),
 or a class index and a polygon (x, y of three or more points), whose hull is the box. An image
 without a text file, or with an empty one, has no objects. Copies of a line are kept and noted.
 """

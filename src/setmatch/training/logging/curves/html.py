@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setmatch.html.page import write_sheet
 from setmatch.training.logging.curves.history import History
-from setmatch.training.logging.curves.panels import COLOURS, panels
+from setmatch.training.logging.curves.panels import COLORS, panels
 from setmatch.training.logging.curves.svg import chart
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -32,7 +32,7 @@ def write_curves(
         for step, says in history.remarks
     )
     names = "".join(
-        f'<span><i style="background:{COLOURS[number % len(COLOURS)]}"></i>'
+        f'<span><i style="background:{COLORS[number % len(COLORS)]}"></i>'
         f"{html.escape(history.name)}</span>"
         for number, history in enumerate(histories)
     )

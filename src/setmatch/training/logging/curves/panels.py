@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from setmatch.training.logging.curves.history import History, Points
 
 # Told apart by hue and by lightness, on white and on black.
-COLOURS = (
+COLORS = (
     *("#2f7ed8", "#e07b1a", "#2f9e44", "#d6336c", "#7950f2", "#1098ad", "#a0622d", "#868e96"),
 )
 _COLUMNS = (  # kind of row, column, title, whether the axis begins at 0
@@ -26,10 +26,10 @@ _MOST_POINTS = 400
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: what it is called, its colour, and its points; `light` for a companion."""
+    """One curve: what it is called, its color, and its points; `light` for a companion."""
 
     name: str
-    colour: str
+    color: str
     points: Points
     light: bool = False
 
@@ -49,11 +49,11 @@ def panels(histories: Sequence[History]) -> list[Panel]:
     for kind, column, title, from_zero in _COLUMNS:
         lines: list[Line] = []
         for number, history in enumerate(histories):
-            colour = COLOURS[number % len(COLOURS)]
-            lines.append(Line(history.name, colour, thinned(history.points(kind, column))))
+            color = COLORS[number % len(COLORS)]
+            lines.append(Line(history.name, color, thinned(history.points(kind, column))))
             if column == "AP":
                 lighter = thinned(history.points(kind, "AP50"))
-                lines.append(Line(f"{history.name}, AP50", colour, lighter, light=True))
+                lines.append(Line(f"{history.name}, AP50", color, lighter, light=True))
         drawn = tuple(line for line in lines if line.points)
         if drawn:
             found.append(Panel(title, drawn, from_zero))
@@ -61,7 +61,7 @@ def panels(histories: Sequence[History]) -> list[Panel]:
 
 
 def thinned(points: Points) -> Points:
-    """Return at most some hundred points, each the mean of as many neighbours."""
+    """Return at most some hundred points, each the mean of as many neighbors."""
     group = -(-len(points) // _MOST_POINTS)
     if group <= 1:
         return points

@@ -6,7 +6,7 @@ from pathlib import Path
 from setmatch.errors import ExtraMissingError
 from setmatch.files import whole_file
 from setmatch.training.logging.curves.history import History
-from setmatch.training.logging.curves.panels import COLOURS, Panel, panels
+from setmatch.training.logging.curves.panels import COLORS, Panel, panels
 
 _COLUMNS = 3
 _PANEL_INCHES = (4.4, 2.9)
@@ -37,7 +37,7 @@ def write_picture(histories: Sequence[History], path: Path) -> None:
     handles = [
         axes_line
         for number, name in enumerate(names)
-        for axes_line in grid.flat[0].plot([], [], color=COLOURS[number % len(COLOURS)], label=name)
+        for axes_line in grid.flat[0].plot([], [], color=COLORS[number % len(COLORS)], label=name)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     with whole_file(path) as aside:
@@ -53,7 +53,7 @@ def _draw(axes: "object", panel: Panel) -> None:
         axes.plot(
             steps,
             values,
-            color=line.colour,
+            color=line.color,
             linestyle=(0, (4, 2)) if line.light else "-",
             alpha=0.7 if line.light else 1.0,
             linewidth=1.6,

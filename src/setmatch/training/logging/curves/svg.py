@@ -17,7 +17,7 @@ def chart(panel: Panel) -> str:
     newest = f": {plain[0].points[-1][1]:.3g}" if len(plain) == 1 else ""
     return curves(
         [
-            Curve(each.name, each.points, each.colour, each.light, _marks(each))
+            Curve(each.name, each.points, each.color, each.light, _marks(each))
             for each in panel.lines
         ],
         f"{panel.title}{newest}",
