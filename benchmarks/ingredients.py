@@ -20,7 +20,10 @@ from setmatch.ablation.run import ablate
 from setmatch.ablation.studies import Arm, Study
 
 AS_IT_IS = "setmatch_n as it is"
-ALIKE = ("data.workers=0", "model.start=none")  # trained weights fit no part that is exchanged
+ALIKE = (
+    "data.workers=0",
+    "model.init_weights=none",
+)  # trained weights fit no part that is exchanged
 
 
 def _preset(name: str, part: str) -> Arm:
@@ -54,9 +57,9 @@ INGREDIENTS = Study(
         Arm("drop instead of cosine", ("train.schedule=drop",)),
         Arm("no augmentation", ("data.augment=none",)),
         Arm("mirrored alone", ("data.augment=flip",)),
-        Arm("pictures in their full size from the start", ("train.grown=0",)),
+        Arm("pictures in their full size from the start", ("train.full_size_at=0",)),
         Arm("weight decay of 1e-4", ("train.weight_decay=1e-4",)),
-        Arm("as many queries for any data", ("model.queries_by_data=false",)),
+        Arm("as many queries for any data", ("model.num_queries=null",)),
     ),
     AS_IT_IS,
 )
@@ -129,7 +132,7 @@ def main() -> None:
             recipe="setmatch_n",
             overrides=[f"train.minutes={options.minutes:g}", *ALIKE, *options.set],
             seeds=options.seeds if options.tell else seeds,
-            only_tell=options.tell,
+            report_only=options.tell,
         )
     for table in campaign.tables():
         Console().print(table.shown())

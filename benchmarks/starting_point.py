@@ -4,7 +4,7 @@
 
 Pictures are generated for this alone and differ from the demo's, from plain ground to landscapes
 and from small shapes to those that fill most of a picture. Weights are in OUT/run then;
-`setmatch convert OUT/run --to setmatch-small` makes the file that comes along.
+`setmatch convert-weights OUT/run --to setmatch-small` makes the file that comes along.
 """
 
 import argparse

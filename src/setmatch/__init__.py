@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from setmatch.evaluation.evaluate import evaluate as evaluate
     from setmatch.explanation.explain import explain as explain
     from setmatch.inference.predict import predict as predict
-    from setmatch.models.load import convert as convert
+    from setmatch.models.load import convert_weights as convert_weights
     from setmatch.models.load import load as load
     from setmatch.models.load import save as save
     from setmatch.structures.batch import Batch as Batch
@@ -36,7 +36,7 @@ _HOMES = {
     "SetmatchError": "setmatch.errors",
     "Stream": "setmatch.structures.outputs",
     "Target": "setmatch.structures.batch",
-    "convert": "setmatch.models.load",
+    "convert_weights": "setmatch.models.load",
     "evaluate": "setmatch.evaluation.evaluate",
     "explain": "setmatch.explanation.explain",
     "load": "setmatch.models.load",
@@ -56,7 +56,7 @@ __all__ = [
     "Stream",
     "Target",
     "__version__",
-    "convert",
+    "convert_weights",
     "evaluate",
     "explain",
     "load",

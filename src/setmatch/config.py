@@ -72,6 +72,11 @@ def _positive(count: int | str) -> int | str:
     return count
 
 
+def _num_queries(count: object) -> int | str | None:
+    """Let a positive whole number through, `auto`, or nothing."""
+    return None if count is None else _positive(_whole_or_auto(count))
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
@@ -80,6 +85,7 @@ WholeOrAuto = Annotated[int | Literal["auto"], PlainValidator(_whole_or_auto)]
 SidePx = Annotated[WholeOrAuto, AfterValidator(_legible)]
 Workers = Annotated[WholeOrAuto, AfterValidator(_not_negative)]
 AtOnce = Annotated[WholeOrAuto, AfterValidator(_positive)]
+NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_num_queries)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
@@ -95,15 +101,17 @@ class ModelSettings(Section):
 
     preset: str = "detr_r50"
     arguments: dict[str, Argument] = {}
-    queries_by_data: bool = False  # as many as full images ask for, unless `arguments` says
-    start: str | None = None  # weights to start from where --weights names none
+    # auto: as many as the fullest images ask for; null: the preset's own, or that of `arguments`
+    num_queries: NumQueries = None
+    init_weights: str | None = None  # weights to start from where --weights names none
 
 
 class DataSettings(Section):
     """How images become batches."""
 
     augment: Literal["detr", "small", "flip", "none"] = "detr"
-    augment_after: int = Field(default=0, ge=0)  # epochs in which pictures are mirrored at most
+    # Images are only mirrored until this epoch.
+    strong_augment_from_epoch: int = Field(default=0, ge=0)
     short_side_px: SidePx = 800  # "auto": as large as the objects of the training split ask for
     long_side_px: SidePx = 1333
     things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
@@ -150,7 +158,8 @@ class TrainSettings(Section):
     schedule: Literal["drop", "cosine"] = "drop"
     drop_epoch: Count = 200
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    grown: Fraction = 0.0  # pictures begin at half their sides and have all at this part of the run
+    # Images start at half their size and reach their full size at this fraction of the run.
+    full_size_at: Fraction = 0.0
     ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Annotated[int, Field(ge=0)] = 42
@@ -159,20 +168,21 @@ class TrainSettings(Section):
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     log_every: Count = 10  # steps
     nonfinite_limit: Count = 10  # steps in a row without a finite loss before the run stops
-    part: Literal["all", "masks"] = "all"  # "masks": the mask head alone, the detector frozen
+    train_only: Literal["all", "masks"] = "all"  # "masks": the mask head alone, the detector frozen
 
 
 class Recipe(Section):
     """Every setting of a run. The defaults are the published recipe of DETR.
 
-    `boxes` are the settings of a stage before, in which the detector learns without its mask head.
+    `box_stage` are the settings of a stage before, in which the detector learns without its mask
+    head.
     """
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     matching: MatchCosts = MatchCosts()
     loss: LossWeights = LossWeights()
-    boxes: TrainSettings | None = None
+    box_stage: TrainSettings | None = None
     train: TrainSettings = TrainSettings()
 
 

@@ -95,7 +95,7 @@ def test_a_study_of_ones_own_is_run_like_ours(data, tmp_path):
 
 def test_queries_that_follow_the_data_do_so_in_every_arm(tmp_path):
     """Spelling out a preset's arguments must not settle their number."""
-    study = Study("s", "of a part", (Arm("a"), Arm("b", ("model.queries_by_data=false",))), "a")
+    study = Study("s", "of a part", (Arm("a"), Arm("b", ("model.num_queries=null",))), "a")
     following, resolve_image_size = (
         AblationRun(tmp_path, (study,), load_recipe("setmatch_n"), 1).jobs(arm)[0].recipe.model
         for arm in study.arms
@@ -119,12 +119,12 @@ def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         quick(data, tmp_path, "auxiliary")
     assert (seen[0] / RESULT).exists()
-    told = quick(data, tmp_path, "auxiliary", only_tell=True)
+    told = quick(data, tmp_path, "auxiliary", report_only=True)
     assert [len(found) for found in told.tables()[0].outcomes] == [1, 0]
     kept = (tmp_path / "ablation.json").read_text()
     others = (*SMALL, "train.lr=0.5")
     with pytest.raises(ConfigError, match="begun with other settings"):
-        ablate(["auxiliary"], out=tmp_path, data=data, overrides=others, only_tell=True)
+        ablate(["auxiliary"], out=tmp_path, data=data, overrides=others, report_only=True)
     assert (tmp_path / "ablation.json").read_text() == kept, "nothing is written over"
     monkeypatch.setattr(campaign, "train", train)
     started = counting(monkeypatch)

@@ -60,7 +60,7 @@ def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
     """`setmatch --help` names every verb, and a verb's own help says what each option is for."""
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
-    assert {"train", "evaluate", "predict", "convert", "demo", "models"} <= {*VERBS}
+    assert {"train", "evaluate", "predict", "convert-weights", "demo", "models"} <= {*VERBS}
     for verb in VERBS:
         assert verb in overview
         assert main([verb, "--help"]) == 0
@@ -98,7 +98,7 @@ def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str])
         (["predict", "a.jpg", "--model"], "predict: --model lacks its value: Published name"),
         (["train", "data", "--out", "run", "--epochs", "many"], "many"),
         (["train", "data", "more", "--out", "run"], "more"),
-        (["convert", "a", "b", "--to", "pickle"], "pickle"),
+        (["convert-weights", "a", "b", "--to", "pickle"], "pickle"),
         (["predict", "a.jpg", "--model", "m", "--out", "o", "--threshold", "high"], "high"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_mistyped_command_is_answered_in_one_line(
         (["train", "{}", "--out", "{}/run", "--recipe", "{}/none.yaml"], "none.yaml"),
         (["evaluate", "{}/nowhere", "{}"], "nowhere"),
         (["predict", "{}/none.jpg", "--model", "{}/nowhere", "--out", "{}/o"], "nowhere"),
-        (["convert", "{}/nowhere", "{}/out", "--to", "original"], "nowhere"),
+        (["convert-weights", "{}/nowhere", "{}/out", "--to", "original"], "nowhere"),
     ],
 )
 def test_what_is_not_there_is_named(

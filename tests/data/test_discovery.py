@@ -115,7 +115,7 @@ def test_the_printed_commands_take_the_folder_as_given(
     """Survey, conversion and reading agree on what a folder holds."""
     write(tmp_path / "with space" / "images", "xml")
     data = str(tmp_path / "with space")
-    assert main(["survey", data]) == 0
+    assert main(["audit", data]) == 0
     assert f"setmatch train '{data}' --recipe" in capsys.readouterr().out
     assert main(["convert-data", data, str(tmp_path / "out"), "--to", "coco"]) == 0
     assert len(open_dataset(tmp_path / "out", "train")) + len(

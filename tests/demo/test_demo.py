@@ -144,7 +144,10 @@ def test_no_picture_at_all_is_a_mistake(
 def test_weights_survive_being_converted(run: Path, tmp_path: Path):
     """What convert writes, convert reads, to the last bit."""
     for source, destination in ((run, "ours"), (tmp_path / "ours", "again")):
-        assert main(["convert", str(source), str(tmp_path / destination), "--to", "setmatch"]) == 0
+        assert (
+            main(["convert-weights", str(source), str(tmp_path / destination), "--to", "setmatch"])
+            == 0
+        )
     tensors = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("ours", "again")]
     assert tensors[0] == tensors[1]
 
@@ -160,7 +163,7 @@ def test_an_output_that_cannot_be_written_is_named(
         ("train", data, *SMALL, "--out", file / "run"),
         ("predict", picture, "--model", run, "--out", file / "out"),
         ("evaluate", run, data, "--json", tmp_path),
-        ("convert", run, file, "--to", "setmatch"),
+        ("convert-weights", run, file, "--to", "setmatch"),
         ("demo", "--out", file / "demo"),
     ):
         assert main([*map(str, arguments)]) == 2

@@ -85,8 +85,8 @@ def test_the_family_starts_from_what_comes_along(recipe: str):
     """All but classes and masks is that of the example; other shapes are refused, with advice."""
     model = load_recipe(recipe).model
     card = ModelCard(model.preset, {"num_queries": 50}, Categories((1,), ("heron",)))
-    assert model.start in bundled()
-    start, example = initialize(card, model.start), sm.load(model.start)
+    assert model.init_weights in bundled()
+    start, example = initialize(card, model.init_weights), sm.load(model.init_weights)
     assert start.training
     assert start.num_queries == 50
     own = example.state_dict()
@@ -96,4 +96,4 @@ def test_the_family_starts_from_what_comes_along(recipe: str):
     assert all("class_head" in key or "denoising.embedding" in key for key in named)
     wider = replace(card, arguments={"dim": 96})
     with pytest.raises(WeightsError, match=r"dim is 64 there, 96 here.*--weights none"):
-        initialize(wider, model.start)
+        initialize(wider, model.init_weights)

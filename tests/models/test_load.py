@@ -12,7 +12,7 @@ import torch
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.initialize import initialize
-from setmatch.models.load import convert, save
+from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import MODELS, build
 from setmatch.models.weights import download as published
 from setmatch.structures.batch import Batch
@@ -103,7 +103,7 @@ def test_the_original_layout_holds_all_that_is_needed(tmp_path: Path, preset: st
     """A .pth made here comes back as the same model, from its args alone."""
     model = _detector(preset, **changes)
     save(model, tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "model.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "model.pth", "original")
     again = setmatch.load(tmp_path / "model.pth")
     assert again.card.preset == preset
     assert again.card.arguments == model.card.arguments
@@ -114,7 +114,7 @@ def test_without_args_the_keys_do_and_what_was_assumed_is_said(tmp_path: Path, c
     """Depth, width, queries, positions and norms show in the keys; heads and dilation do not."""
     model = _detector("detr_r50", heads=8, norm="pre", position="learned")
     save(model, tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "with_args.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "with_args.pth", "original")
     torch.save(_read_pth(tmp_path / "with_args.pth")["model"], tmp_path / "bare.pth")
     with caplog.at_level(logging.WARNING, "setmatch"):
         again = setmatch.load(tmp_path / "bare.pth", categories=PETS)
@@ -162,7 +162,7 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, content):
 def test_a_truncated_file_is_named(tmp_path: Path):
     """Half a checkpoint is an error that names the file."""
     save(_detector("detr_r50"), tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "whole.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "whole.pth", "original")
     data = (tmp_path / "whole.pth").read_bytes()
     (tmp_path / "half.pth").write_bytes(data[: len(data) // 2])
     with pytest.raises(WeightsError, match=r"half\.pth"):
@@ -218,7 +218,7 @@ def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monke
     """The real route, with a file made here in place of the published one."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
     save(_detector("detr_r50"), tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "made.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "made.pth", "original")
     digest = published.sha256_of(tmp_path / "made.pth")[:8]
     stand_in = published.PublishedCheckpoint(f"detr-r50-{digest}.pth")
     monkeypatch.setitem(published.PUBLISHED, "detr_r50", stand_in)
@@ -256,7 +256,7 @@ def test_a_missing_tensor_is_never_initialized_silently(tmp_path: Path):
     """rf-detr #258: the error lists the tensor instead."""
     model = _detector("detr_r50")
     save(model, tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "whole.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "whole.pth", "original")
     content = _read_pth(tmp_path / "whole.pth")
     del content["model"]["bbox_embed.layers.1.weight"]
     torch.save(content, tmp_path / "less.pth")
@@ -269,12 +269,12 @@ def test_convert_overwrites_nothing_and_leaves_no_half(tmp_path: Path):
     save(_detector(), tmp_path / "ours")
     (tmp_path / "there").mkdir()
     with pytest.raises(ConfigError, match="exists already"):
-        convert(tmp_path / "ours", tmp_path / "there", "setmatch")
+        convert_weights(tmp_path / "ours", tmp_path / "there", "setmatch")
     with pytest.raises(ConfigError, match="choose one of"):
-        convert(tmp_path / "ours", tmp_path / "new", "darknet")
+        convert_weights(tmp_path / "ours", tmp_path / "new", "darknet")
     for layout in ("original", "transformers"):
         with pytest.raises(WeightsError):
-            convert(tmp_path / "ours", tmp_path / "new", layout)
+            convert_weights(tmp_path / "ours", tmp_path / "new", layout)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "there"]
 
 

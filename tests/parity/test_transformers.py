@@ -8,7 +8,7 @@ from transformers import DetrConfig, DetrForObjectDetection, DetrForSegmentation
 from transformers.utils import logging as transformers_logging
 
 import setmatch
-from setmatch.models.load import convert
+from setmatch.models.load import convert_weights
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 
@@ -81,8 +81,8 @@ def test_a_transformers_folder_gives_the_same_answers_here_and_back(case: str, t
     assert torch.allclose(ours.logits[-1], logits, atol=1e-4)
     assert torch.allclose(ours.cxcywh[-1], boxes, atol=1e-5)
 
-    convert(tmp_path / "theirs", tmp_path / "ours", "setmatch")
-    convert(tmp_path / "ours", tmp_path / "back", "transformers")
+    convert_weights(tmp_path / "theirs", tmp_path / "ours", "setmatch")
+    convert_weights(tmp_path / "ours", tmp_path / "back", "transformers")
     again, report = DetrForObjectDetection.from_pretrained(
         tmp_path / "back", output_loading_info=True
     )
@@ -108,7 +108,7 @@ def test_masks_of_transformers_are_ours_and_back(case: str, tmp_path: Path):
     assert torch.allclose(ours.logits[-1], theirs.logits, atol=1e-4)
     assert torch.allclose(ours.cxcywh[-1], theirs.pred_boxes, atol=1e-5)
 
-    convert(tmp_path / "theirs", tmp_path / "back", "transformers")
+    convert_weights(tmp_path / "theirs", tmp_path / "back", "transformers")
     again, report = DetrForSegmentation.from_pretrained(tmp_path / "back", output_loading_info=True)
     assert not any(report.values())
     with torch.no_grad():

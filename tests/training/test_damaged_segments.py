@@ -92,7 +92,7 @@ def test_boxes_alone_need_no_png(data: Path, tmp_path: Path):
     for split in ("train", "val"):
         for png in pngs(data, split):
             png.write_bytes(b"")
-    preset = ("model.preset=tiny", "train.part=all")
+    preset = ("model.preset=tiny", "train.train_only=all")
     folder = run(data, tmp_path / "run", *preset).folder
     assert findings(folder, ".png") == []
     assert log_rows(folder)[-1]["kind"] == "val"

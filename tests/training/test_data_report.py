@@ -63,9 +63,9 @@ def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
 def test_the_mended_copy_has_nothing_to_repair(dirty: Path, tmp_path: Path):
     """Laid over the data set it is faultless, and the survey says so with its exit code."""
     outputs = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html", "fix")]
-    assert main(["survey", str(dirty), *outputs]) == 0
+    assert main(["audit", str(dirty), *outputs]) == 0
     shutil.copytree(tmp_path / "fix", dirty, dirs_exist_ok=True)
-    assert main(["survey", str(dirty), f"--json={tmp_path / 'again'}"]) == 0
+    assert main(["audit", str(dirty), f"--json={tmp_path / 'again'}"]) == 0
     before, after = (json.loads((tmp_path / name).read_text()) for name in ("json", "again"))
     repairs = [each for each in before["findings"] if each["severity"] == "repaired"]
     assert len(repairs) >= len(OBJECTS) + 2

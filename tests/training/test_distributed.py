@@ -71,7 +71,7 @@ FAMILY = (
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
     *("train.muon_lr=0.03", "train.minutes=0.027", "train.micro_batch=1"),
     *("data.short_side_px=256", "data.long_side_px=256"),
-    *("train.grown=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
+    *("train.full_size_at=0.6", "train.ema_decay=0.9", "train.schedule=cosine"),
 )
 
 

@@ -39,7 +39,7 @@ def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(TrainStep, "learn", noted)
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1)
     settings = ("data.short_side_px=64", "data.long_side_px=64", "train.batch_size=2")
-    recipe = load_recipe("setmatch_n", [*settings, "data.workers=0", "train.grown=0.6"])
+    recipe = load_recipe("setmatch_n", [*settings, "data.workers=0", "train.full_size_at=0.6"])
     seconds_per_step(recipe, open_dataset(tmp_path, "train"))
     assert shares == pytest.approx([1, 0.5 + 0.5 / 3.6, 0.5 + 0.5 / 1.2, 1])
 

@@ -94,9 +94,9 @@ def test_nothing_gets_too_small_to_be_seen():
 def test_a_resumed_run_sees_what_its_twin_sees(tmp_path, monkeypatch):
     """The size follows from the step, so that an interruption changes no digit."""
     data = write_data(tmp_path / "data")
-    settings = ("train.grown=0.75", "data.short_side_px=160", "data.long_side_px=256")
+    settings = ("train.full_size_at=0.75", "data.short_side_px=160", "data.long_side_px=256")
     whole = run_tiny(data, tmp_path / "whole", *settings)
-    constant = run_tiny(data, tmp_path / "constant", *settings, "train.grown=0")
+    constant = run_tiny(data, tmp_path / "constant", *settings, "train.full_size_at=0")
     with monkeypatch.context() as patch:
         crash_before(3, patch)
         with pytest.raises(CrashError):

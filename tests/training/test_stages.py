@@ -114,8 +114,8 @@ def test_jointly_trained_there_is_one_stage(scenes, tmp_path):
     rows = [row for row in log_rows(run) if row["kind"] == "train"]
     assert {"l1", "mask", "dice"} <= rows[0].keys()
     recipe = load_recipe(run / "recipe.yaml")
-    assert recipe.boxes is None
-    assert recipe.train.part == "all"
+    assert recipe.box_stage is None
+    assert recipe.train.train_only == "all"
 
 
 def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_path):
@@ -199,9 +199,9 @@ def test_a_length_is_divided_between_the_stages():
     """Epochs are those of the boxes, the masks' in proportion; of minutes the boxes take more."""
     recipe = load_recipe("detr_r50_panoptic")
     longer = lasting(recipe, 600, None)
-    assert (longer.boxes.epochs, longer.train.epochs) == (600, 50)
+    assert (longer.box_stage.epochs, longer.train.epochs) == (600, 50)
     timed = lasting(recipe, None, 9)
-    assert (timed.boxes.minutes, timed.train.minutes) == pytest.approx((6, 3))
+    assert (timed.box_stage.minutes, timed.train.minutes) == pytest.approx((6, 3))
     alone = load_recipe("detr")
     assert lasting(alone, 7, None).train.epochs == 7
     assert lasting(alone, None, 2.5).train.minutes == 2.5

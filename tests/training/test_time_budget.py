@@ -138,9 +138,14 @@ FAMILY = (
     "model.preset=setmatch_n",
     "model.arguments={dim: 32, heads: 2, ffn_dim: 32, num_queries: 6}",
     *("data.short_side_px=256", "data.long_side_px=256", "train.micro_batch=4"),
-    *("data.augment=small", "data.augment_after=1"),
+    *("data.augment=small", "data.strong_augment_from_epoch=1"),
     *("train.minutes=0.033", "train.checkpoint_every=1", "train.schedule=cosine"),
-    *("train.muon_lr=0.01", "train.grown=0.6", "train.weight_decay=0.1", "train.ema_decay=0.9"),
+    *(
+        "train.muon_lr=0.01",
+        "train.full_size_at=0.6",
+        "train.weight_decay=0.1",
+        "train.ema_decay=0.9",
+    ),
 )
 
 

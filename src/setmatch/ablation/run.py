@@ -110,7 +110,7 @@ def ablate(
     scenes: int = SCENES,
     device: str = "auto",
     format: str | None = None,
-    only_tell: bool = False,
+    report_only: bool = False,
 ) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
@@ -118,7 +118,7 @@ def ablate(
     Each arm is an ordinary run that goes on where it was killed; finished ones are left alone.
     Without `data` the scenes of `write_scenes`, the easy ones, are made in OUT/scenes. Of several
     processes started by torchrun each takes its share of the runs and trains it by itself. With
-    `only_tell` nothing is trained.
+    `report_only` nothing is trained.
     Raises ConfigError for a study that does not exist or for settings that no longer are what OUT
     began with, DataError for data without a validation split, ExtraMissingError without matplotlib,
     and what training raises.
@@ -133,7 +133,7 @@ def ablate(
     campaign = AblationRun(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
     figure_kind()  # like the recipes, there before the first hour is spent
     jobs = campaign.all_jobs()
-    if only_tell:
+    if report_only:
         _refuse_other_settings(campaign)
     else:
         with init_distributed(device) as runtime:
@@ -196,7 +196,7 @@ def _complete(recipe: Recipe) -> Recipe:
     with torch.device("meta"):
         card = build(ModelCard(model.preset, model.arguments, Categories((1,), ("one",)))).card
     arguments = dict(card.arguments)
-    if model.queries_by_data and "num_queries" not in model.arguments:
+    if model.num_queries is not None and "num_queries" not in model.arguments:
         del arguments["num_queries"]
     complete = model.model_copy(update={"arguments": arguments})
     return recipe.model_copy(update={"model": complete})

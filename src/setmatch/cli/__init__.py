@@ -16,10 +16,10 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 
 import setmatch
 from setmatch.cli.ablate import ablate
-from setmatch.cli.audit import survey
+from setmatch.cli.audit import audit
 from setmatch.cli.compare import compare
 from setmatch.cli.convert_data import convert_data
-from setmatch.cli.convert_weights import convert
+from setmatch.cli.convert_weights import convert_weights
 from setmatch.cli.curves import curves
 from setmatch.cli.demo import demo
 from setmatch.cli.evaluate import evaluate
@@ -42,10 +42,10 @@ for verb in (
     train,
     evaluate,
     predict,
-    convert,
+    convert_weights,
     demo,
     models,
-    survey,
+    audit,
     convert_data,
     explain,
     queries,

@@ -14,7 +14,7 @@ def ablate(
     epochs: int | None = None,
     seeds: int = 1,
     scenes: int = 4000,
-    only_tell: Switch = False,
+    report_only: Switch = False,
     device: Device = "auto",
     format: Format = None,
 ) -> None:
@@ -38,7 +38,7 @@ def ablate(
         Runs of each arm; what differs by less than their spread says nothing.
     scenes
         Pictures to generate for training.
-    only_tell
+    report_only
         Train nothing: tell what has come out so far.
     """
     from rich.console import Console
@@ -57,7 +57,7 @@ def ablate(
         scenes=scenes,
         device=device,
         format=format,
-        only_tell=only_tell,
+        report_only=report_only,
     )
     for table in campaign.tables():
         Console().print(table.shown())

@@ -5,7 +5,7 @@ from pathlib import Path
 from setmatch.cli.options import Format, Switch
 
 
-def survey(
+def audit(
     data: Path,
     /,
     *,
@@ -42,7 +42,7 @@ def survey(
 
     from rich.console import Console
 
-    from setmatch.data.audit.audit import survey, write_json, write_recipe
+    from setmatch.data.audit.audit import audit, write_json, write_recipe
     from setmatch.data.audit.console import shown
     from setmatch.data.audit.fix import write_mended
     from setmatch.data.audit.html import write_page
@@ -55,7 +55,7 @@ def survey(
     if fix is not None:
         require_folder(fix)
     timer = seconds_per_step if time else None
-    found = survey(data, format=format, all_images=all_images, timer=timer, progress=True)
+    found = audit(data, format=format, all_images=all_images, timer=timer, progress=True)
     found = replace(found, recipe=recipe)
     Console().print(shown(found))
     print(*found.commands, sep="\n")

@@ -1,4 +1,4 @@
-"""`setmatch convert-weights`: write weights in another layout."""
+"""`setmatch convert_weights-weights`: write weights in another layout."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ from setmatch.cli.options import (
 )
 
 
-def convert(
+def convert_weights(
     source: Model,
     destination: Path,
     /,
@@ -27,7 +27,7 @@ def convert(
     preset
         Which model a .pth without its arguments holds.
     """
-    from setmatch.models.load import convert
+    from setmatch.models.load import convert_weights
 
-    for note in convert(source, destination, to, preset).notes:
+    for note in convert_weights(source, destination, to, preset).notes:
         print(note)

@@ -245,7 +245,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._masks = masks
         self._transform = training_transform(data.augment, preprocessing)
         self._at_first = training_transform(weak_augmentation(data.augment), preprocessing)
-        self._epochs_at_first = data.augment_after
+        self._epochs_at_first = data.strong_augment_from_epoch
         self._seed = seed
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:

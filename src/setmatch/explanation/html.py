@@ -17,7 +17,7 @@ from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
 from setmatch.visualize import color_of
 
-_SCRIPTS = ("packed", "veil", "boxes", "panel", "hands")
+_SCRIPTS = ("decode", "heatmap", "boxes", "panel", "events")
 # Together with picture, boxes and self-attention below 8 MB.
 _LOOKS_BUDGET = 3_000_000
 _PLACES_BUDGET = 3_000_000

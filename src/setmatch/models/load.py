@@ -172,7 +172,7 @@ def _umask() -> int:
     return mask
 
 
-def convert(
+def convert_weights(
     source: str | Path,
     destination: str | Path,
     to: str,

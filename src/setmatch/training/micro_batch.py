@@ -14,7 +14,7 @@ LEAST_ON_CPU, MOST_ON_CPU = 4, 8  # fewer are too few for batch norms; 8 is what
 
 def resolve_micro_batch(recipe: Recipe, runtime: Distributed) -> Recipe:
     """Return the recipe with a number for "auto", by which a run goes on wherever it is resumed."""
-    stages = {"train": recipe.train, "boxes": recipe.boxes}
+    stages = {"train": recipe.train, "box_stage": recipe.box_stage}
     numbers = {
         name: settings
         and settings.model_copy(update={"micro_batch": micro_batch_size(settings, runtime)})

@@ -60,7 +60,7 @@ def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
             targets = [target for minibatch in window for target in minibatch.targets]
             normalizer = LossNormalizer.of(targets, detector.num_queries)
             progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
-            share = resolution_scale(progress, settings.grown) if step else 1.0
+            share = resolution_scale(progress, settings.full_size_at) if step else 1.0
             learner.learn(window, normalizer, range(len(window)), share)
             if runtime.device.type == "cuda":
                 torch.cuda.synchronize(runtime.device)

@@ -14,12 +14,13 @@ CELL_PX = 32  # sides grow by whole cells of the coarsest features
 LEAST_PX = 128  # of a side: smaller pictures taught worse than they were fast (LOG.md)
 
 
-def resolution_scale(progress: float, grown: float) -> float:
-    """Return the share of their sides that pictures have at `progress`: all of it from `grown` on.
+def resolution_scale(progress: float, full_size_at: float) -> float:
+    """Return the share of their sides that pictures have at `progress`: all of it from
+    `full_size_at` on.
 
     It grows evenly from a half. Both are parts of the run, 0 to 1.
     """
-    return FIRST + (1 - FIRST) * progress / grown if progress < grown else 1.0
+    return FIRST + (1 - FIRST) * progress / full_size_at if progress < full_size_at else 1.0
 
 
 def downscale(minibatch: Minibatch, share: float) -> Minibatch:

@@ -113,7 +113,7 @@ class Schedule(ABC):
         """
         if step == 0:
             return 1.0
-        return resolution_scale(self.progress(step, spent_s), self.settings.grown)
+        return resolution_scale(self.progress(step, spent_s), self.settings.full_size_at)
 
     def seed(self, step: int, part: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.

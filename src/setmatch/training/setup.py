@@ -143,7 +143,7 @@ def build_setup(
     detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
     if detector.mask_head is not None:
         training.require_masks()
-    if recipe.train.part == "masks":
+    if recipe.train.train_only == "masks":
         freeze_all_but_masks(detector)
     validation = open_validation(data, training, format)
     if validation is not None and recipe.data.things_only:
@@ -161,8 +161,9 @@ def build_setup(
 def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, Any]:
     """Return the preset's arguments, with the number of queries where the data is to say it."""
     arguments = dict(model.arguments)
-    if model.queries_by_data and "num_queries" not in arguments:
-        arguments["num_queries"] = queries_for(training)
+    if model.num_queries is not None and "num_queries" not in arguments:
+        by_data = model.num_queries == "auto"
+        arguments["num_queries"] = queries_for(training) if by_data else model.num_queries
     return arguments
 
 
@@ -173,7 +174,7 @@ def _other_size(learned: Preprocessing, recipe: Recipe, source: str) -> str:
     """
     old_px, new_px = learned.short_side_px, preprocessing_of(recipe.data).short_side_px
     alike = max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px)
-    if alike or source == recipe.model.start:
+    if alike or source == recipe.model.init_weights:
         return ""
     return (
         f", which learned from short sides of {old_px} px and are now shown {new_px} "
@@ -206,7 +207,7 @@ def build_train_step(start: TrainingSetup, runtime: Distributed) -> TrainStep:
     recipe, settings, loss = start.recipe, start.recipe.train, start.recipe.loss
     detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device)
     train_mode(detector)
-    if settings.part == "masks":  # of which the last layer alone has any
+    if settings.train_only == "masks":  # of which the last layer alone has any
         loss = loss.model_copy(update={"auxiliary": False})
     return TrainStep(
         runtime,
@@ -260,7 +261,7 @@ def introduction(start: TrainingSetup, plan: Schedule, learner: TrainStep) -> li
         f"computing on {learner.runtime.device} in {precision}",
         *training.notes,
     ]
-    if settings.part == "masks":
+    if settings.train_only == "masks":
         sentences.append("the mask head alone is trained; the detector stays as it is")
     return [*sentences, *start.check.sentences()]
 

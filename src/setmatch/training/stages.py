@@ -27,22 +27,22 @@ def boxes_run(run: Path) -> Path:
 
 def box_stage_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe of the first stage of a recipe that has two."""
-    assert recipe.boxes is not None, "there is a stage before"
+    assert recipe.box_stage is not None, "there is a stage before"
     model = recipe.model.model_copy(update={"preset": box_preset(recipe.model.preset)})
-    return recipe.model_copy(update={"model": model, "train": recipe.boxes, "boxes": None})
+    return recipe.model_copy(update={"model": model, "train": recipe.box_stage, "box_stage": None})
 
 
 def joint_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe that trains boxes and masks at once, for as long as it would boxes."""
-    train = recipe.boxes or recipe.train
+    train = recipe.box_stage or recipe.train
     return recipe.model_copy(
-        update={"train": train.model_copy(update={"part": "all"}), "boxes": None}
+        update={"train": train.model_copy(update={"train_only": "all"}), "box_stage": None}
     )
 
 
 def single_stage_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe without the stage before: all of its length is that of its last."""
-    return recipe.model_copy(update={"boxes": None})
+    return recipe.model_copy(update={"box_stage": None})
 
 
 def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None) -> Recipe:
@@ -51,7 +51,7 @@ def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None)
     Of two stages `epochs` are those of the boxes, and the masks' change in proportion; of `minutes`
     the boxes take two thirds. Raises ConfigError for a length that is no number above 0.
     """
-    last, first = recipe.train, recipe.boxes
+    last, first = recipe.train, recipe.box_stage
     if minutes is not None and not minutes > 0:  # in a recipe 0 says that epochs count
         raise _no_length("minutes", minutes)
     if minutes is not None:
@@ -62,7 +62,7 @@ def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None)
         later = max(1, round(epochs * last.epochs / first.epochs)) if first else epochs
         last = _changed(last, {"epochs": later, "minutes": 0.0})
         first = first and _changed(first, {"epochs": epochs, "minutes": 0.0})
-    return recipe.model_copy(update={"train": last, "boxes": first})
+    return recipe.model_copy(update={"train": last, "box_stage": first})
 
 
 def _changed(settings: TrainSettings, changes: Mapping[str, float | int]) -> TrainSettings:
@@ -85,24 +85,24 @@ def needs_boxes(
     the mask head is to be trained on a detector that does not answer for them: frozen, it never
     would.
     """
-    masks_alone = recipe.train.part == "masks"
-    if recipe.boxes is None and not masks_alone:
+    masks_alone = recipe.train.train_only == "masks"
+    if recipe.box_stage is None and not masks_alone:
         return False
     if source in (None, "imagenet", "none"):
-        if masks_alone and recipe.boxes is None:
+        if masks_alone and recipe.box_stage is None:
             raise ConfigError(
-                "train.part = masks trains the mask head alone: give a detector's --weights, or "
+                "train.train_only = masks trains the mask head alone: give a detector's --weights, or "
                 "the settings of a stage before it under 'boxes'"
             )
-        return recipe.boxes is not None
+        return recipe.box_stage is not None
     known = weights.read(str(source)).card.categories
     strangers = [name for name in classes().names if name not in known.names]
-    if masks_alone and strangers and recipe.boxes is None:
+    if masks_alone and strangers and recipe.box_stage is None:
         raise WeightsError(
             f"{source}: does not know {', '.join(map(str, strangers[:5]))}, and stays frozen while "
             "the mask head is trained; train its boxes first"
         )
-    return recipe.boxes is not None and bool(strangers)
+    return recipe.box_stage is not None and bool(strangers)
 
 
 def freeze_all_but_masks(detector: Detector) -> None:
@@ -112,7 +112,7 @@ def freeze_all_but_masks(detector: Detector) -> None:
     """
     if detector.mask_head is None:
         raise ConfigError(
-            f"train.part = masks: {detector.card.preset} has no mask head; take a model whose name "
+            f"train.train_only = masks: {detector.card.preset} has no mask head; take a model whose name "
             "ends in _panoptic"
         )
     detector.requires_grad_(False)

@@ -95,7 +95,7 @@ def train(
             )
             format = format_for(data, chosen, format, task)
             chosen = joint_recipe(chosen) if joint else chosen
-            weights = chosen.model.start if weights is None else weights
+            weights = chosen.model.init_weights if weights is None else weights
             before = checkpoint is None and needs_boxes(
                 chosen, weights, lambda: open_training(data, chosen, format).categories
             )

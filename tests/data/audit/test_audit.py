@@ -14,7 +14,7 @@ from rich.console import Console
 
 from setmatch.cli import main
 from setmatch.config import load_recipe
-from setmatch.data.audit.audit import DataAudit, UnfixableDataError, survey
+from setmatch.data.audit.audit import DataAudit, UnfixableDataError, audit
 from setmatch.data.audit.console import shown
 from setmatch.data.audit.html import write_page
 from setmatch.data.convert import convert_dataset
@@ -60,7 +60,7 @@ def printed(found: DataAudit) -> str:
 
 def test_a_sound_data_set_passes(sound: Path):
     """Nothing must be mended, and every picture was opened."""
-    found = survey(sound, has_gpu=False)
+    found = audit(sound, has_gpu=False)
     assert not found.needs_mending
     found.require_sound()
     assert {split: len(each) for split, each in found.opened.items()} == {"train": 12, "val": 4}
@@ -69,7 +69,7 @@ def test_a_sound_data_set_passes(sound: Path):
 
 def test_what_is_wrong_is_found(dirty: Path):
     """Annotations, files and splits: each flaw is named with its file, gravest first."""
-    found = survey(dirty, has_gpu=False)
+    found = audit(dirty, has_gpu=False)
     assert found.needs_mending
     severities = {finding.what: finding.severity for finding in found.findings}
     assert severities["image that cannot be used"] == "mend"
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_found(dirty: Path):
 
 def test_the_terminal_shows_it_in_80_columns(dirty: Path):
     """Facts, findings and plan fit the usual width; names with markup are shown as they are."""
-    text = printed(survey(dirty, has_gpu=False))
+    text = printed(audit(dirty, has_gpu=False))
     assert max(map(len, text.splitlines())) <= 80
     for words in (
         "Must be mended by hand",
@@ -108,7 +108,7 @@ class Links(HTMLParser):
 
 def test_the_page_needs_nothing_beside_it(dirty: Path, tmp_path: Path):
     """All pictures are inside, nothing is fetched or run, and names cannot smuggle in markup."""
-    write_page(survey(dirty, has_gpu=False), tmp_path / "page.html")
+    write_page(audit(dirty, has_gpu=False), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     links = Links()
     links.feed(text)
@@ -130,7 +130,7 @@ def test_no_table_is_cut_on_a_phone(tmp_path: Path, open_page):
     (tmp_path / "set/annotations/val.json").write_text(json.dumps(tree))
     (tmp_path / "set/annotations/test.json").write_text(json.dumps(tree))
     shutil.copytree(tmp_path / "set/images/val", tmp_path / "set/images/test")
-    write_page(survey(tmp_path / "set", has_gpu=False), tmp_path / "page.html")
+    write_page(audit(tmp_path / "set", has_gpu=False), tmp_path / "page.html")
     page = open_page(tmp_path / "page.html", width=390, height=844)
     right = "[...document.querySelectorAll('td')].map(cell => cell.getBoundingClientRect().right)"
     assert max(page.evaluate(right)) <= 390
@@ -142,7 +142,7 @@ def test_the_command_writes_everything_and_ends_with_1(dirty: Path, tmp_path: Pa
     """JSON, page, recipe and mended copy are written before the exit code tells of the flaw."""
     names = {"json": "s.json", "html": "s.html", "recipe": "plan.yaml", "fix": "mended"}
     options = [part for key, name in names.items() for part in (f"--{key}", str(tmp_path / name))]
-    assert main(["survey", str(dirty), *options]) == 1
+    assert main(["audit", str(dirty), *options]) == 1
     said = capsys.readouterr()
     assert "changes: 1, listed in" in said.out
     assert said.err.count("\n") == 1
@@ -161,7 +161,7 @@ def test_the_commands_of_a_plan_can_be_followed_as_printed(tmp_path: Path, monke
     """One writes the recipe, the next trains by it, for a folder with a space in its name too."""
     monkeypatch.chdir(tmp_path)
     write_scenes(tmp_path / "my data", 16, 4, 64, 2, 0)
-    found = survey("my data", has_gpu=False, format="coco")
+    found = audit("my data", has_gpu=False, format="coco")
     first, second = map(shlex.split, found.commands)
     assert main(first[1:]) == 0
     assert main([*second[1:], "--epochs", "1", "--set", "train.evaluate_every=1"]) == 0
@@ -170,7 +170,7 @@ def test_the_commands_of_a_plan_can_be_followed_as_printed(tmp_path: Path, monke
 
 def test_the_command_ends_with_0_when_nothing_must_be_mended(sound: Path, capsys):
     """What is only worth knowing is no failure."""
-    assert main(["survey", str(sound)]) == 0
+    assert main(["audit", str(sound)]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -180,7 +180,7 @@ def test_where_it_cannot_write_is_said_before_the_work(
 ):
     """No picture is opened for a page that nobody will get."""
     (tmp_path / "file").write_text("")
-    assert main(["survey", str(sound), option, str(tmp_path / "file" / "out")]) == 2
+    assert main(["audit", str(sound), option, str(tmp_path / "file" / "out")]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert "file is no folder; name another" in said.err
@@ -195,7 +195,7 @@ def test_a_split_that_cannot_be_read_is_a_finding(sound: Path, tmp_path: Path):
             copy.write_bytes(path.read_bytes())
     broken = tmp_path / "annotations" / "val.json"
     broken.write_text(broken.read_text()[:-100])
-    found = survey(tmp_path, has_gpu=False)
+    found = audit(tmp_path, has_gpu=False)
     (unreadable,) = (each for each in found.findings if each.severity == "mend")
     assert "val.json" in unreadable.value
     assert [facts.name for facts in found.facts] == ["train"]
@@ -204,12 +204,12 @@ def test_a_split_that_cannot_be_read_is_a_finding(sound: Path, tmp_path: Path):
 def test_no_data_set_is_an_error(tmp_path: Path):
     """An empty folder is refused with what was looked for."""
     with pytest.raises(DataError, match="no annotations found"):
-        survey(tmp_path)
+        audit(tmp_path)
 
 
 def test_a_single_file_is_surveyed(sound: Path):
     """An annotation file is a data set of one split."""
-    found = survey(sound / "annotations" / "train.json", has_gpu=False)
+    found = audit(sound / "annotations" / "train.json", has_gpu=False)
     assert [facts.name for facts in found.facts] == ["train"]
     assert found.plan is not None
 
@@ -217,7 +217,7 @@ def test_a_single_file_is_surveyed(sound: Path):
 def test_the_time_of_the_plan_is_measured_on_request(sound: Path):
     """The timer gets the planned recipe and only pictures that can be used."""
     seen = []
-    found = survey(
+    found = audit(
         sound, has_gpu=False, timer=lambda recipe, index: seen.append((recipe, len(index))) or 2.0
     )
     assert found.plan is not None

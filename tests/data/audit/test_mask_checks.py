@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.audit.audit import survey
+from setmatch.data.audit.audit import audit
 from setmatch.data.audit.mask_checks import drawn_findings
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
@@ -65,7 +65,7 @@ def test_few_png_files_that_cannot_be_used_stop_no_training(tmp_path: Path, monk
     for split, severity in (("train", "repaired"), ("val", "mend")):
         damaged = sorted((tmp_path / f"annotations/panoptic_{split}").iterdir())[0]
         damaged.write_bytes(b"no picture")
-        report = survey(tmp_path, format="panoptic")
+        report = audit(tmp_path, format="panoptic")
         (found,) = (f for f in report.findings if f.split == split and damaged.name in f.value)
         assert (found.severity, found.what) == (severity, "masks that cannot be used")
         assert found.done.startswith("with masks, ")
@@ -82,7 +82,7 @@ def test_png_files_that_cannot_be_used_must_be_mended(scenes: Path, damage: str)
     (found,) = findings(scenes)
     assert (found.severity, found.what) == ("mend", "masks that cannot be used")
     assert "train_000000.png" in found.value
-    report = survey(scenes, format="panoptic")
+    report = audit(scenes, format="panoptic")
     assert found in report.findings
     assert report.needs_mending
 

@@ -125,7 +125,7 @@ def test_without_a_gpu_a_small_model_is_planned():
     """A model that a processor can train, at a resolution that shows the objects."""
     plan = planned(has_gpu=False)
     assert plan.recipe.model.preset == SMALL
-    assert plan.weights == plan.recipe.model.start == "scenes_n"
+    assert plan.weights == plan.recipe.model.init_weights == "scenes_n"
     small = planned(has_gpu=False, side_px=20)
     assert small.recipe.data.short_side_px > plan.recipe.data.short_side_px
     assert "no GPU" in plan.reasons[0]

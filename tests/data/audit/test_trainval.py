@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.audit.audit import survey
+from setmatch.data.audit.audit import audit
 from setmatch.data.open import open_dataset
 
 XML = (
@@ -38,7 +38,7 @@ def write(root: Path, **lists: str) -> Path:
 )
 def test_a_union_is_counted_once(tmp_path: Path, lists: dict[str, str]):
     """The survey passes, and adds up to the images that there are; the split can still be read."""
-    found = survey(write(tmp_path, **lists), has_gpu=False)
+    found = audit(write(tmp_path, **lists), has_gpu=False)
     found.require_sound()
     assert "trainval" not in found.splits
     assert sum(map(len, found.splits.values())) == len(set("".join(lists.values())))
@@ -50,7 +50,7 @@ def test_a_union_is_counted_once(tmp_path: Path, lists: dict[str, str]):
 def test_what_a_union_shares_with_test_is_a_leak(tmp_path: Path):
     """Whoever learns from trainval would be measured on what it has seen."""
     lists = {"train": "abcd", "val": "ef", "trainval": "abcdefg", "test": "gh"}
-    found = survey(write(tmp_path, **lists), has_gpu=False)
+    found = audit(write(tmp_path, **lists), has_gpu=False)
     (leak,) = [each for each in found.findings if each.severity == "mend"]
     assert leak.what == "the same image file in two splits"
     assert (leak.split, leak.file, leak.value) == ("trainval", "g.png", "also in test")
@@ -59,6 +59,6 @@ def test_what_a_union_shares_with_test_is_a_leak(tmp_path: Path):
 def test_splits_that_share_images_still_leak(tmp_path: Path):
     """The definition excuses trainval alone."""
     lists = {"train": "abcd", "val": "def", "trainval": "abcdef", "test": "gh"}
-    found = survey(write(tmp_path, **lists), has_gpu=False)
+    found = audit(write(tmp_path, **lists), has_gpu=False)
     leaks = [each for each in found.findings if each.severity == "mend"]
     assert [(leak.split, leak.file) for leak in leaks] == [("val", "d.png")]

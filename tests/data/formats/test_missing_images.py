@@ -55,7 +55,7 @@ def test_few_are_left_out_by_name(data: Path, capsys: pytest.CaptureFixture[str]
     (repair,) = (each for each in after.repairs if each.done == "image file missing: left out")
     assert Path(repair.value).name == gone.name
     assert f"1 of {IMAGES} images is left out" in " ".join(after.notes)
-    assert main(["survey", str(data), "--format", data.name]) == 0
+    assert main(["audit", str(data), "--format", data.name]) == 0
     assert "image file missing: left out" in " ".join(capsys.readouterr().out.split())
 
 

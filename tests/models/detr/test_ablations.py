@@ -5,7 +5,7 @@ import torch
 
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.models.detector import Detector
-from setmatch.models.load import convert, save
+from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard
@@ -112,10 +112,10 @@ def test_ablated_models_are_kept_but_not_published(tmp_path):
         folder = tmp_path / "_".join(map(str, arguments))
         save(nano(**arguments), folder)
         with pytest.raises(WeightsError, match="keep it as setmatch's"):
-            convert(folder, tmp_path / "model.pth", "original")
-        convert(folder, tmp_path / f"again_{folder.name}", "setmatch")
+            convert_weights(folder, tmp_path / "model.pth", "original")
+        convert_weights(folder, tmp_path / f"again_{folder.name}", "setmatch")
     for layout in ("original", "transformers"):
         with pytest.raises(WeightsError, match=r"setmatch_n: .* has no counterpart of this model"):
-            convert("scenes_n", tmp_path / layout, layout)
+            convert_weights("scenes_n", tmp_path / layout, layout)
     with pytest.raises(ConfigError, match="sine_in_decoder"):
         nano(position="sine in decoder")

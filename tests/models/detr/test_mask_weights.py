@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import setmatch
-from setmatch.models.load import convert, save
+from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
@@ -53,7 +53,7 @@ def _is(again, model) -> None:
 def test_the_original_layout_holds_all_that_is_needed(model, tmp_path: Path):
     """A .pth made here comes back as the same model, from its args alone, dilation too."""
     save(model, tmp_path / "ours")
-    convert(tmp_path / "ours", tmp_path / "model.pth", "original")
+    convert_weights(tmp_path / "ours", tmp_path / "model.pth", "original")
     _is(setmatch.load(tmp_path / "model.pth"), model)
 
 
@@ -66,5 +66,5 @@ def test_one_published_layout_becomes_the_other_and_comes_home(model, tmp_path: 
         ("theirs", "second.pth", "original"),
         ("second.pth", "home", "setmatch"),
     ):
-        convert(tmp_path / source, tmp_path / made, layout)
+        convert_weights(tmp_path / source, tmp_path / made, layout)
     _is(setmatch.load(tmp_path / "home"), model)

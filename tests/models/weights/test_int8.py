@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from setmatch.models.load import convert, load, save
+from setmatch.models.load import convert_weights, load, save
 from setmatch.models.registry import build
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.structures.batch import Batch
@@ -37,7 +37,7 @@ def test_small_weights_load_as_any_others(tmp_path):
     torch.manual_seed(0)
     model = build(ModelCard("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
     save(model, tmp_path / "full")
-    convert(tmp_path / "full", tmp_path / "small", "setmatch-small")
+    convert_weights(tmp_path / "full", tmp_path / "small", "setmatch-small")
     full, small = (tmp_path / name / "model.safetensors" for name in ("full", "small"))
     assert small.stat().st_size < full.stat().st_size / 3
     assert any(value.dtype == torch.int8 for value in load_file(small).values())

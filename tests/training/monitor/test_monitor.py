@@ -155,7 +155,7 @@ def test_loss_that_falls_while_nothing_is_found_is_noticed(tmp_path):
     run = run_quick(data, tmp_path / "run", "train.epochs=12", "train.evaluate_every=3")
     said = remarks(run)["blind"]
     assert "the loss fell from" in said
-    assert "survey" in said
+    assert "audit" in said
 
 
 def test_a_class_that_is_never_found_is_named(healthy, tmp_path):

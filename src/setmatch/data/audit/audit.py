@@ -70,7 +70,7 @@ class DataAudit:
         train = self.plan.command(self.data, self.recipe or _RECIPE, self.format)
         if self.recipe is not None:
             return (train,)
-        words = ["setmatch", "survey", str(self.data), "--recipe", _RECIPE]
+        words = ["setmatch", "audit", str(self.data), "--recipe", _RECIPE]
         words += [] if self.format is None else ["--format", self.format]
         return shlex.join(words), train
 
@@ -114,7 +114,7 @@ class DataAudit:
         }
 
 
-def survey(
+def audit(
     data: str | Path,
     *,
     format: str | None = None,
@@ -261,19 +261,19 @@ def _open_pictures(
         }
 
 
-def write_json(survey: DataAudit, path: Path) -> None:
+def write_json(audit: DataAudit, path: Path) -> None:
     """Write all facts, findings and the plan as JSON."""
     with whole_file(path) as aside:
-        text = json.dumps(survey.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(audit.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
 
 
-def write_recipe(survey: DataAudit, path: Path) -> None:
+def write_recipe(audit: DataAudit, path: Path) -> None:
     """Write the planned recipe as YAML for `setmatch train --recipe`.
 
     Raises DataError when there was nothing to plan for.
     """
-    if survey.plan is None:
-        raise DataError(f"{survey.data}: no training split that can be read, so there is no plan")
+    if audit.plan is None:
+        raise DataError(f"{audit.data}: no training split that can be read, so there is no plan")
     with whole_file(path) as aside:
-        aside.write_text(survey.plan.to_yaml(), encoding="utf-8")
+        aside.write_text(audit.plan.to_yaml(), encoding="utf-8")

@@ -96,7 +96,7 @@ def require_trainable(training: DetectionDataset) -> None:
     raise DataError(
         f"{training.source}: no object to learn in its {len(training)} images "
         f"({'; '.join(counts) or 'there are no annotations'}); annotate at least one object, "
-        "or see `setmatch survey`"
+        "or see `setmatch audit`"
     )
 
 

@@ -21,17 +21,17 @@ _CLASSES = 20
 _BAR = 24  # letters
 
 
-def shown(survey: DataAudit) -> RenderableType:
+def shown(audit: DataAudit) -> RenderableType:
     """Return what rich prints about a survey; its commands are not among it.
 
     Those are to be copied, and rich would break them into lines.
     """
-    parts: list[RenderableType] = [Text(str(survey.data), style="bold"), _facts(survey)]
-    if survey.facts:
-        parts += [Text(), _classes(survey.facts)]
-    parts += [Text(), *_findings(survey)]
-    if survey.plan is not None:
-        parts += [Text(), *_plan(survey.plan)]
+    parts: list[RenderableType] = [Text(str(audit.data), style="bold"), _facts(audit)]
+    if audit.facts:
+        parts += [Text(), _classes(audit.facts)]
+    parts += [Text(), *_findings(audit)]
+    if audit.plan is not None:
+        parts += [Text(), *_plan(audit.plan)]
     return Lines(*parts)
 
 
@@ -57,12 +57,12 @@ def expected_time(plan: TrainingPlan) -> str:
     )
 
 
-def _facts(survey: DataAudit) -> Table:
+def _facts(audit: DataAudit) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for facts in survey.facts:
+    for facts in audit.facts:
         table.add_column(facts.name, justify="right")
-    for label, cells in fact_rows(survey.facts):
+    for label, cells in fact_rows(audit.facts):
         if any(cell not in ("0", "") for cell in cells):
             table.add_row(label, *cells)
     return table
@@ -118,15 +118,15 @@ def _count(count: int | None) -> str:
     return "–" if count is None else f"{count:,}"
 
 
-def _findings(survey: DataAudit) -> Iterator[RenderableType]:
+def _findings(audit: DataAudit) -> Iterator[RenderableType]:
     looked = ", ".join(
-        f"{len(pictures)} of {len(survey.splits[split])} in {split}"
-        for split, pictures in survey.opened.items()
+        f"{len(pictures)} of {len(audit.splits[split])} in {split}"
+        for split, pictures in audit.opened.items()
     )
-    if not survey.findings:
+    if not audit.findings:
         yield Text("nothing is wrong that a survey can see", style="bold green")
     severity: Severity | None = None
-    for group in grouped(survey.findings):
+    for group in grouped(audit.findings):
         if group.first.severity != severity:
             severity = group.first.severity
             yield Text(SEVERITIES[severity].capitalize(), style=_STYLES[severity])

@@ -23,45 +23,45 @@ _LISTED = 100  # findings of a kind; the JSON has all
 _TWINS = 12
 
 
-def write_page(survey: DataAudit, path: Path) -> None:
+def write_page(audit: DataAudit, path: Path) -> None:
     """Write the survey as one self-contained HTML page."""
-    facts = survey.facts[-1] if survey.facts else None
+    facts = audit.facts[-1] if audit.facts else None
     names = list(facts.class_objects) if facts else []
     colors = {name: color_of(number) for number, name in enumerate(names)}
-    chosen = list(_chosen(survey))
+    chosen = list(_chosen(audit))
     drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
     parts = {
-        "name": html.escape(survey.data.resolve().name),
-        "verdict": _verdict(survey),
-        "numbers": _numbers(survey),
-        "findings": "\n".join(map(_group, grouped(survey.findings)))
+        "name": html.escape(audit.data.resolve().name),
+        "verdict": _verdict(audit),
+        "numbers": _numbers(audit),
+        "findings": "\n".join(map(_group, grouped(audit.findings)))
         or '<p class="good">Nothing that a survey can see.</p>',
-        "splits": _splits(survey),
-        "charts": "\n".join(_charts(survey)),
-        "classes": _classes(survey, colors),
+        "splits": _splits(audit),
+        "charts": "\n".join(_charts(audit)),
+        "classes": _classes(audit, colors),
         "legend": "".join(
             f'<span><i style="background:{color}"></i>{html.escape(name)}</span>'
             for name, color in colors.items()
             if name in drawn
         ),
-        "twins": "\n".join(_twins(survey)),
+        "twins": "\n".join(_twins(audit)),
         "pictures": "\n".join(_picture(*each, colors) for each in chosen),
-        "plan": _plan(survey, survey.plan) if survey.plan is not None else "",
-        "seconds": f"{survey.seconds:.1f}",
+        "plan": _plan(audit, audit.plan) if audit.plan is not None else "",
+        "seconds": f"{audit.seconds:.1f}",
     }
     write_sheet(_TEMPLATE, parts, path)
 
 
-def _verdict(survey: DataAudit) -> str:
-    if survey.to_mend:
-        return f'<b class="mend">{survey.to_mend}.</b>'
+def _verdict(audit: DataAudit) -> str:
+    if audit.to_mend:
+        return f'<b class="mend">{audit.to_mend}.</b>'
     return '<b class="good">Nothing must be mended by hand.</b>'
 
 
-def _numbers(survey: DataAudit) -> str:
-    if not survey.facts:
+def _numbers(audit: DataAudit) -> str:
+    if not audit.facts:
         return ""
-    facts = survey.facts[-1]
+    facts = audit.facts[-1]
     numbers = {
         "images": facts.images,
         "objects to learn": facts.objects,
@@ -87,19 +87,19 @@ def _group(group: Group) -> str:
     )
 
 
-def _splits(survey: DataAudit) -> str:
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
+def _splits(audit: DataAudit) -> str:
+    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
     rows = (
         f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for label, cells in fact_rows(survey.facts)
+        for label, cells in fact_rows(audit.facts)
     )
     return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
 
 
-def _charts(survey: DataAudit) -> Iterator[str]:
-    if not survey.facts:
+def _charts(audit: DataAudit) -> Iterator[str]:
+    if not audit.facts:
         return
-    facts = survey.facts[-1]
+    facts = audit.facts[-1]
     yield _bars(facts.crowding, "objects in an image", "images", "{:g}".format)
     original, seen = facts.original.histogram, facts.seen.histogram
     yield _bars(original, "size of an object: √area, px", "objects", _rounded)
@@ -115,18 +115,18 @@ def _rounded(edge: float) -> str:
     return f"{edge:.0f}"
 
 
-def _classes(survey: DataAudit, colors: Mapping[str, str]) -> str:
-    if not survey.facts:
+def _classes(audit: DataAudit, colors: Mapping[str, str]) -> str:
+    if not audit.facts:
         return ""
-    counts = sorted(survey.facts[-1].class_objects.items(), key=lambda item: -item[1])
+    counts = sorted(audit.facts[-1].class_objects.items(), key=lambda item: -item[1])
     most = max((count for _, count in counts), default=0) or 1
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in survey.facts)
+    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
     rows, boxless = [], []
     for name, count in counts:
         if not count:
             boxless.append(name)
             continue
-        cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in survey.facts)
+        cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in audit.facts)
         bar = f'<i style="width:{100 * count / most:.1f}%;background:{colors[name]}"></i>'
         rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
     table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
@@ -136,10 +136,10 @@ def _classes(survey: DataAudit, colors: Mapping[str, str]) -> str:
     return f'{table}<p class="soft">{len(boxless):,} without a box: {listed}</p>'
 
 
-def _chosen(survey: DataAudit) -> Iterator[tuple[str, DetectionDataset, int, str]]:
+def _chosen(audit: DataAudit) -> Iterator[tuple[str, DetectionDataset, int, str]]:
     """Yield the pictures to show: split, index, number, and why where there is a reason."""
-    for split, index in survey.splits.items():
-        readable = [picture.image for picture in survey.opened[split] if picture.look]
+    for split, index in audit.splits.items():
+        readable = [picture.image for picture in audit.opened[split] if picture.look]
         for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
             yield split, index, image, why
 
@@ -150,17 +150,17 @@ def _names(index: DetectionDataset, image: int) -> list[str]:
     ]
 
 
-def _twins(survey: DataAudit) -> Iterator[str]:
-    if not survey.near_duplicates:
+def _twins(audit: DataAudit) -> Iterator[str]:
+    if not audit.near_duplicates:
         return
     yield "<h2>Alike in different splits</h2><div class='twins'>"
-    for near_duplicates in survey.near_duplicates[:_TWINS]:
+    for near_duplicates in audit.near_duplicates[:_TWINS]:
         sides = (
             (near_duplicates.other_split, near_duplicates.other),
             (near_duplicates.split, near_duplicates.image),
         )
         for split, image in sides:
-            index = survey.splits[split]
+            index = audit.splits[split]
             name = html.escape(f"{split}/{index.name(image)}")
             yield (
                 f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}"></div>'
@@ -217,7 +217,7 @@ def _embedded(index: DetectionDataset, image: int) -> str:
     return jpeg_uri(read_image(index.path(image), index.size_px(image)))
 
 
-def _plan(survey: DataAudit, plan: TrainingPlan) -> str:
+def _plan(audit: DataAudit, plan: TrainingPlan) -> str:
     reasons = "".join(
         f"<li>{html.escape(reason)}</li>"
         for reason in (*plan.reasons, f"time: {expected_time(plan)}")
@@ -225,5 +225,5 @@ def _plan(survey: DataAudit, plan: TrainingPlan) -> str:
     return (
         f"<h2>A plan to train on it</h2><ul>{reasons}</ul>"
         f"<pre>{html.escape(plan.to_yaml())}</pre>"
-        f"<pre>{html.escape(chr(10).join(survey.commands))}</pre>"
+        f"<pre>{html.escape(chr(10).join(audit.commands))}</pre>"
     )

@@ -84,7 +84,7 @@ class TrainingPlan:
         tree = _differences(chosen, Recipe().model_dump(by_alias=True))
         for section, key in _ALWAYS_SAID:
             tree[section] = {key: chosen[section][key], **tree.get(section, {})}
-        head = f"# Planned by setmatch survey; start from --weights {self.weights}."
+        head = f"# Planned by setmatch audit; start from --weights {self.weights}."
         return f"{head}\n{yaml.safe_dump(tree, sort_keys=False)}"
 
     def command(self, data: str | Path, recipe: str | Path, format: str | None = None) -> str:
@@ -159,7 +159,7 @@ def _fine_tuning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[
 def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
     short_px = legible_side_px(training, _SMALL_MODEL_SIDES_PX)
     preset = _fit(SMALL, training)
-    weights = load_recipe(preset).model.start or "none"
+    weights = load_recipe(preset).model.init_weights or "none"
     start = "random weights" if weights == "none" else f"{weights}, weights that come along"
     reasons = [
         f"{preset} from {start}, because there is no GPU here; on a machine with one "

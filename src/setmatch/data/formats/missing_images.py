@@ -50,5 +50,5 @@ def note_of(repairs: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
     are = "is" if absent == 1 else "are"
     return (
         f"{absent} of {images + absent} images {are} left out: the file is missing or cannot be "
-        "read; `setmatch survey` names them",
+        "read; `setmatch audit` names them",
     )

@@ -104,7 +104,7 @@ def class_never_detected(seen: RunHistory) -> str | None:
     more = f" and {len(never) - 5} more" if len(never) > 5 else ""
     return (
         f"a class is never found: AP50 is 0 for {told}{more}, where {median(found):.2f} is the "
-        "median of the others; train longer or add images of it, or see with `setmatch survey DATA "
+        "median of the others; train longer or add images of it, or see with `setmatch audit DATA "
         "--html` whether it is annotated alike in both splits"
     )
 
@@ -124,7 +124,7 @@ def nothing_detected(seen: RunHistory) -> str | None:
         f"evaluations AP50 is {ap50[-1]:.4f}"
     )
     if iou is None or named is None:
-        return f"{evidence}; compare the annotations of both splits with `setmatch survey`"
+        return f"{evidence}; compare the annotations of both splits with `setmatch audit`"
     evidence += (
         f" (on validation images the boxes nearest to the objects overlap them by {iou:.2f}, "
         f"{named:.0%} name the right class)"
@@ -136,7 +136,7 @@ def nothing_detected(seen: RunHistory) -> str | None:
         )
     longer = "train many more epochs or use --model setmatch_n" * seen.origin.published
     return (
-        f"{evidence}: see with `setmatch survey DATA --html` whether the boxes of both splits lie "
+        f"{evidence}: see with `setmatch audit DATA --html` whether the boxes of both splits lie "
         f"on the objects; if they do, {longer or 'train longer'}"
     )
 
@@ -184,8 +184,8 @@ def lr_too_high(seen: RunHistory) -> str | None:
 
 
 def too_few_steps(seen: RunHistory) -> str | None:
-    """Tell that the run will end before anything can be learned; before the first step if it can."""
-    origin, settings = seen.origin, seen.origin.plan.settings
+    """Tell that the run will end before anything can be learned; before the first step if it
+    can.""" origin, settings = seen.origin, seen.origin.plan.settings
     published = "published, by Muon" if settings.muon_lr else "published"
     kind = "loaded" if origin.loaded else published if origin.published else "fast"
     steps, fewest = seen.steps_expected, _FEWEST_STEPS[kind]

@@ -74,7 +74,7 @@ def test_every_fault_is_named_and_every_image_is_there(dirty: Path):
 
 def test_the_survey_names_them_and_lets_it_pass(dirty: Path, capsys: pytest.CaptureFixture[str]):
     """Nothing of this must be mended by hand, and the mended copy needs no repair."""
-    assert main(["survey", str(dirty), "--fix", str(dirty / "mended")]) == 0
+    assert main(["audit", str(dirty), "--fix", str(dirty / "mended")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for _, _, _, done in DIRTY.values():
         assert done in shown
@@ -89,5 +89,5 @@ def test_a_file_that_is_no_xml_is_named(dirty: Path, capsys: pytest.CaptureFixtu
     Image.new("RGB", (60, 40)).save(dirty / "JPEGImages" / "torn.jpg")
     with pytest.raises(DataError, match=r"torn\.xml: not valid XML, perhaps cut short"):
         open_dataset(dirty, "train")
-    assert main(["survey", str(dirty)]) == 1
+    assert main(["audit", str(dirty)]) == 1
     assert "torn.xml" in "".join(capsys.readouterr().out.split())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from setmatch.data.audit.audit import survey
+from setmatch.data.audit.audit import audit
 from setmatch.data.formats.layout import relocate_path
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
@@ -87,7 +87,7 @@ def test_a_lost_test_split_keeps_nobody_from_training(tmp_path: Path):
     check(write(tmp_path, pairs("train/a", "valid/b") | {"data.yaml": config}))
     with pytest.raises(DataError, match=r"'test' is '\.\./test/images', but none of"):
         open_dataset(tmp_path, "test")
-    found = survey(tmp_path, has_gpu=False)
+    found = audit(tmp_path, has_gpu=False)
     assert [(each.what, each.split) for each in found.findings if each.severity == "mend"] == [
         ("split that cannot be read", "test")
     ]
@@ -142,7 +142,7 @@ def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
     write(tmp_path, {"obj.names": "cat\ndog\n"})
     with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; complete"):
         open_dataset(tmp_path, "train")
-    found = survey(tmp_path, has_gpu=False)
+    found = audit(tmp_path, has_gpu=False)
     assert [each.what for each in found.findings] == ["split that cannot be read"]
 
 
