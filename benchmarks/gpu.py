@@ -17,6 +17,7 @@ import torch
 from family import SIDE_PX, asking, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.data.loader import Minibatch
+from setmatch.distributed import Distributed
 from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
@@ -24,7 +25,6 @@ from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.outputs import Assignment, PredictionGroup
-from setmatch.training.distributed import Distributed
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import build_optimizer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from setmatch.training.distributed import choose_precision
+from setmatch.distributed import choose_precision
 
 
 def time_interleaved(

@@ -24,11 +24,11 @@ from contestants.track import Finish, Track, best_of, marked, scored, write_json
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.open import open_dataset
+from setmatch.distributed import choose_precision
 from setmatch.errors import DataError
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
 from setmatch.structures.detections import Detections
-from setmatch.training.distributed import choose_precision
 
 PROGRAM = Path(__file__).parents[1] / "peer.py"
 BATCH, CLIP, DECAY, WARMUP = 8, 0.1, 1e-4, 0.02

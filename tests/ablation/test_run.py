@@ -17,8 +17,8 @@ from setmatch.ablation.studies import STUDIES, Arm, Study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
+from setmatch.distributed import alone, processes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
-from setmatch.training.distributed import alone, processes
 
 SMALL = (
     "model.arguments.dim=16",

@@ -15,7 +15,7 @@ PACKAGE = Path(setmatch.__file__).parent
 LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("errors", "files", "structures", "ops", "html"),
     ("config", "losses"),
-    ("postprocessing",),
+    ("postprocessing", "distributed"),
     frozenset({"models", "data"}),
     ("visualize", "inference"),
     ("evaluation", "explanation", "deploy"),
@@ -106,8 +106,8 @@ def test_a_module_imports_only_what_lies_below_it(module: str):
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_only_the_runtime_talks_to_other_processes(module: str):
-    """The number of processes is nobody's business but training/distributed.py's."""
-    assert module == "setmatch.training.distributed" or not talks_to_processes(SOURCES[module])
+    """The number of processes is nobody's business but distributed.py's."""
+    assert module == "setmatch.distributed" or not talks_to_processes(SOURCES[module])
 
 
 @pytest.mark.parametrize(

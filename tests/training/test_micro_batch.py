@@ -5,8 +5,8 @@ import torch
 from tiny_runs import log_rows, run_tiny
 
 from setmatch.config import TrainSettings, load_recipe
+from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Distributed
 from setmatch.training.micro_batch import explain_oom, micro_batch_size
 from setmatch.training.step import TrainStep
 

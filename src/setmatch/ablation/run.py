@@ -19,11 +19,11 @@ from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes
+from setmatch.distributed import alone, init_distributed
 from setmatch.errors import ConfigError
 from setmatch.files import whole_file
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
-from setmatch.training.distributed import alone, init_distributed
 from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.schedule import ENDLESS
 from setmatch.training.train import train

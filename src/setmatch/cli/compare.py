@@ -41,10 +41,10 @@ def compare(
     """
     from rich.console import Console
 
+    from setmatch.distributed import init_distributed
     from setmatch.errors import ConfigError
     from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
-    from setmatch.training.distributed import init_distributed
 
     for path in (json, html):
         if path is not None:

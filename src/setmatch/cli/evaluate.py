@@ -46,10 +46,10 @@ def evaluate(
     from rich.console import Console
 
     from setmatch.data.open import open_dataset, prefer_panoptic
+    from setmatch.distributed import init_distributed
     from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
-    from setmatch.training.distributed import init_distributed
 
     if holds_detections(model):
         index = open_dataset(data, split, format)

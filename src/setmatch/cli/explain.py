@@ -37,9 +37,9 @@ def explain(
     threshold
         Show what scores more; the page can change it.
     """
+    from setmatch.distributed import init_distributed
     from setmatch.explanation.explain import explain
     from setmatch.models.load import load
-    from setmatch.training.distributed import init_distributed
 
     if out is None and png is None:
         raise ConfigError("nothing to write: give --out why.html, --png DIR, or both")

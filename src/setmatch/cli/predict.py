@@ -33,9 +33,9 @@ def predict(
     segment_threshold
         Merge segments from what scores more; the model has a default.
     """
+    from setmatch.distributed import init_distributed
     from setmatch.inference.predict_folder import predict_folder
     from setmatch.models.load import load
-    from setmatch.training.distributed import init_distributed
 
     with init_distributed(device) as runtime:
         summary = predict_folder(

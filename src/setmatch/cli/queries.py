@@ -35,9 +35,9 @@ def queries(
         A query is used where it scores more.
     """
     from setmatch.data.open import open_dataset
+    from setmatch.distributed import init_distributed
     from setmatch.explanation.query_usage import study_queries
     from setmatch.models.load import load
-    from setmatch.training.distributed import init_distributed
 
     require_folder(out)
     with init_distributed(device) as runtime:

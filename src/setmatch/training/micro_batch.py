@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import torch
 
 from setmatch.config import Recipe, TrainSettings
+from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Distributed
 
 LEAST_ON_CPU, MOST_ON_CPU = 4, 8  # fewer are too few for batch norms; 8 is what was tried
 

@@ -11,10 +11,10 @@ from setmatch.data.audit.preflight import check_data
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import training_batches
 from setmatch.data.sampler import grad_accum_steps
+from setmatch.distributed import init_distributed
 from setmatch.losses.criterion import LossNormalizer
 from setmatch.models.registry import build
 from setmatch.structures.metadata import ModelCard
-from setmatch.training.distributed import init_distributed
 from setmatch.training.micro_batch import explain_oom, micro_batch_size
 from setmatch.training.progressive_resizing import resolution_scale
 from setmatch.training.setup import TrainingSetup, build_train_step

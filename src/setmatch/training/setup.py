@@ -17,6 +17,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset, require_split
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.data.stuff import drop_stuff
+from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
@@ -35,7 +36,6 @@ from setmatch.training.checkpoints.checkpoint import (
 )
 from setmatch.training.checkpoints.manifest import clean_up
 from setmatch.training.checkpoints.state import facts_of, refuse_changes
-from setmatch.training.distributed import Distributed, choose_precision
 from setmatch.training.logging.step_metrics import listed
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext

@@ -91,8 +91,8 @@ def needs_boxes(
     if source in (None, "imagenet", "none"):
         if masks_alone and recipe.box_stage is None:
             raise ConfigError(
-                "train.train_only = masks trains the mask head alone: give a detector's --weights, or "
-                "the settings of a stage before it under 'boxes'"
+                "train.train_only = masks trains only the mask head: name a detector by --weights, "
+                "or the settings of the stage before under 'box_stage'"
             )
         return recipe.box_stage is not None
     known = weights.read(str(source)).card.categories
@@ -112,8 +112,8 @@ def freeze_all_but_masks(detector: Detector) -> None:
     """
     if detector.mask_head is None:
         raise ConfigError(
-            f"train.train_only = masks: {detector.card.preset} has no mask head; take a model whose name "
-            "ends in _panoptic"
+            f"train.train_only = masks: {detector.card.preset} has no mask head; take a model "
+            "whose name ends in _panoptic"
         )
     detector.requires_grad_(False)
     detector.mask_head.requires_grad_(True)

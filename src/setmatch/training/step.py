@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.data.loader import Minibatch
+from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
 from setmatch.losses.criterion import LossNormalizer
 from setmatch.models.detector import Detector
-from setmatch.training.distributed import Distributed, no_sync
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import CombinedOptimizer, apply_gradients

@@ -12,11 +12,11 @@ from typing import Any
 
 from setmatch.config import Recipe
 from setmatch.data.sampler import grad_accum_steps
+from setmatch.distributed import init_distributed
 from setmatch.errors import TrainingError
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.cpu_threads import threads_kept
-from setmatch.training.distributed import init_distributed
 from setmatch.training.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
 from setmatch.training.resolve_recipe import (
     Task,

@@ -11,13 +11,13 @@ from setmatch.data.audit.checks import Finding
 from setmatch.data.audit.preflight import left_out, not_answered
 from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches, training_batches
 from setmatch.data.sampler import grad_accum_steps
+from setmatch.distributed import Distributed
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.losses.criterion import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.state import Progress, restore_state, save_state
 from setmatch.training.cpu_threads import fastest_threads
-from setmatch.training.distributed import Distributed
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import micro_batch_size

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from setmatch.training.distributed import Distributed
+from setmatch.distributed import Distributed
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 
 

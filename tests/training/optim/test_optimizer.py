@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from setmatch.config import TrainSettings
-from setmatch.training.distributed import Distributed
+from setmatch.distributed import Distributed
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import (

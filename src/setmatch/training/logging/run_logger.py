@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.training.distributed import Distributed
+from setmatch.distributed import Distributed
 from setmatch.training.logging.console import Display
 from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.step_metrics import (

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from setmatch.distributed import Distributed
 from setmatch.errors import TrainingError
-from setmatch.training.distributed import Distributed
 from setmatch.training.logging.writers import Value
 from setmatch.training.step import StepResult
 

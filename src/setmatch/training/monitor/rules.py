@@ -131,7 +131,7 @@ def nothing_detected(seen: RunHistory) -> str | None:
     )
     if iou >= 0.5 and named < 0.5:
         return (
-            f"{evidence}: boxes are learned, classes are not; train longer, and make sure that both "
+            f"{evidence}: boxes are learned, classes are not; train longer, and check that both "
             "splits name their classes alike"
         )
     longer = "train many more epochs or use --model setmatch_n" * seen.origin.published
@@ -184,8 +184,8 @@ def lr_too_high(seen: RunHistory) -> str | None:
 
 
 def too_few_steps(seen: RunHistory) -> str | None:
-    """Tell that the run will end before anything can be learned; before the first step if it
-    can.""" origin, settings = seen.origin, seen.origin.plan.settings
+    """Warn that the run ends before anything can be learned, if possible before step 1."""
+    origin, settings = seen.origin, seen.origin.plan.settings
     published = "published, by Muon" if settings.muon_lr else "published"
     kind = "loaded" if origin.loaded else published if origin.published else "fast"
     steps, fewest = seen.steps_expected, _FEWEST_STEPS[kind]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
-from setmatch.training.distributed import Distributed
+from setmatch.distributed import Distributed
 
 
 class BatchNormStats:
