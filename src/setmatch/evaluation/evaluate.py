@@ -183,7 +183,7 @@ def _answers(
     with inference_mode(model), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
             answer = infer(model, batch.batch, batch.sizes_px)
-            found, predictions = answer.found, answer.predictions
+            found, predictions = answer.detections, answer.predictions
             masked = predictions if predictions and predictions.masks is not None else None
             if questions.listen is not None and predictions is not None:
                 questions.listen(batch.image_ids, predictions)

@@ -111,7 +111,7 @@ def _found(
     batch = Batch.from_images([each.pixels for each in pictures])
     answer = infer(model, batch, sizes_px)
     predictions = answer.predictions
-    found = [each.above(terms.threshold) for each in answer.found]
+    found = [each.above(terms.threshold) for each in answer.detections]
     segments: Sequence[Segments | None] = [None] * len(pictures)
     if predictions is not None and predictions.masks is not None:
         found = instance_masks(model, predictions, batch, sizes_px, terms.threshold)

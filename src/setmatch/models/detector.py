@@ -1,4 +1,4 @@
-"""The detectors: the whole model on one screen, once as published and once multi-scale."""
+"""The base class of all detectors: everything other rooms need to know of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,20 +9,20 @@ from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.layers.detr_mask_head import all_masks
 from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
+from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
-from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Categories, ModelCard
-from setmatch.structures.outputs import MaskDecoder, PredictionGroup, Predictions
+from setmatch.structures.metadata import ModelCard
+from setmatch.structures.outputs import MaskDecoder, ModelOutput, PredictionGroup, Predictions
 
 SizesPx = Sequence[tuple[int, int]]  # height, width
-Reading = Callable[[Predictions, ClassificationLoss, Categories, SizesPx], list[Detections]]
 
 
 class Detector(nn.Module):
-    """Image in, N slots out.
+    """An image in, a fixed number of predictions out.
 
-    `class_loss` says how the logits are to be read, `card` all else that the answers need, and
-    `num_queries` how many slots an answer has.
+    A subclass sets `class_loss` (how logits are read and trained), `num_queries`, `backbone` and,
+    if it predicts masks, `mask_head`, and implements `forward`. `card` is set by
+    `setmatch.models.registry.build`.
     """
 
     card: ModelCard
@@ -31,32 +31,38 @@ class Detector(nn.Module):
     backbone: nn.Module
     mask_head: nn.Module | None
 
-    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
-        """Return the streams of predictions, "main" first; the same in training and evaluation.
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_head = None
 
-        A model in training may make further streams from `targets`, to learn from.
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
+        """Return groups of predictions, "main" first; the same type in training and evaluation.
+
+        In training a model may add groups made from `targets`, such as denoising queries.
         """
-        raise TypeError("a detector is one of the compositions below")
+        raise NotImplementedError(f"{type(self).__name__} implements no forward")
 
     @property
     def default_threshold(self) -> float:
-        """The score above which an answer is shown, unless a user says otherwise."""
+        """The confidence score above which a detection is shown by default."""
         return self.class_loss.default_threshold
 
     def objective(self, set_loss: Callable[[ClassificationLoss], Loss]) -> Loss:
-        """Return what training minimizes: `set_loss`, unless a model brings its own losses."""
+        """Return the loss to minimize: `set_loss`, unless the model brings its own."""
         return set_loss(self.class_loss)
 
-    def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
-        """Return what is found in each image, best first, in pixels of `sizes_px`.
+    def detect(self, batch: Batch, sizes_px: SizesPx) -> ModelOutput:
+        """Return the detections of each image, best first, in pixels of the original images.
 
-        `reading` reads a set of predictions, unless a model reads its answers itself.
+        `batch` is on the model's device; `sizes_px` are the (height, width) of the originals.
         """
-        main = self(batch)[0]
-        return reading(main.predictions, self.class_loss, self.card.categories, sizes_px)
+        predictions = self(batch)[0].predictions
+        return ModelOutput(
+            detections(predictions, self.class_loss, self.card.categories, sizes_px), predictions
+        )
 
     def _with_masks(self, predictions: Predictions, mask_decoder: MaskDecoder) -> PredictionGroup:
-        """Return the stream "main": with all masks, or in training with what makes them."""
+        """Return the group "main" with all masks, or in training with their decoder."""
         if self.training:
             return PredictionGroup("main", predictions, mask_decoder=mask_decoder)
         _, images, queries, _ = predictions.logits.shape
@@ -64,5 +70,5 @@ class Detector(nn.Module):
         return PredictionGroup("main", replace(predictions, masks=masks))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters that are trained, the trunk's apart: it learns more slowly."""
+        """Return the trainable parameters by group; the backbone has a learning rate of its own."""
         return split_backbone_params({"rest": trainable_parameters(self)}, self.backbone)

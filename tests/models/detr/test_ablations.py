@@ -39,7 +39,7 @@ def mirrored_tokens(model: Detector) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("position", "blind"),
+    ("position", "symmetric"),
     [
         ("none", True),
         ("sine_in_decoder", True),
@@ -48,12 +48,10 @@ def mirrored_tokens(model: Detector) -> tuple[torch.Tensor, torch.Tensor]:
         ("sine", False),
     ],
 )
-def test_an_encoder_without_positions_cannot_tell_left_from_right(
-    position: str, nothing_detected: bool
-):
+def test_an_encoder_without_positions_cannot_tell_left_from_right(position: str, symmetric: bool):
     """Mirroring the picture mirrors its memory exactly where no position enters the encoder."""
     memory, mirrored = mirrored_tokens(nano(position=position))
-    assert torch.allclose(memory, mirrored, atol=1e-5) == nothing_detected
+    assert torch.allclose(memory, mirrored, atol=1e-5) == symmetric
 
 
 def test_only_the_model_without_any_position_answers_a_mirror_image_alike():

@@ -12,7 +12,7 @@ def test_top_k_takes_peaks_first():
     memory = memory_of(((2, 5), (1, 1)), 8)
     queries = QuerySelection(4, 8, 3)
     chosen = queries(memory)
-    for image, logits in enumerate(queries.class_head(queries.preprocess(memory.tokens))):
+    for image, logits in enumerate(queries.class_head(queries.prepare(memory.tokens))):
         level = logits[:10].view(2, 5, 3)
         surpassed = torch.ones(11, 3, dtype=torch.bool)
         for row in range(2):
@@ -49,6 +49,6 @@ def test_what_lies_off_the_image_is_chosen_last_and_surpasses_nothing():
     for seed in range(2):
         torch.manual_seed(seed)
         tokens = torch.where(valid[..., None], memory.tokens, torch.randn(2, 6, 8))
-        chosen.append(queries(Memory(tokens, valid, memory.shapes, memory.extent)))
+        chosen.append(queries(Memory(tokens, valid, memory.shapes, memory.valid_ratio)))
     assert (chosen[0].cxcywh[..., 0] < 4 / 6).all()
     assert torch.equal(chosen[0].logits, chosen[1].logits)

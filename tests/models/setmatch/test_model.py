@@ -182,6 +182,6 @@ def test_a_padded_image_covers_its_part_of_the_canvas():
     with torch.no_grad():
         whole = model.encoder(levels, alone)
         part = model.encoder(padded, wide)
-    assert whole.extent.tolist() == [[1.0, 1.0]]
-    assert part.extent.tolist() == [[0.5, 0.5]]
+    assert whole.valid_ratio.tolist() == [[1.0, 1.0]]
+    assert part.valid_ratio.tolist() == [[0.5, 0.5]]
     assert part.valid.sum() == whole.tokens.shape[1]

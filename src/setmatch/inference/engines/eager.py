@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from setmatch.errors import WeightsError
-from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
-from setmatch.postprocessing.detections import detections, instances
+from setmatch.postprocessing.detections import instances
 from setmatch.postprocessing.panoptic_merge import panoptic_segments
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Categories
-from setmatch.structures.outputs import Predictions
+from setmatch.structures.outputs import ModelOutput, Predictions
 from setmatch.structures.segments import Segments
 
 
@@ -33,38 +30,18 @@ def inference_mode(model: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-@dataclass(frozen=True)
-class ModelOutput:
-    """What a model says about a batch: detections of every image, best first.
-
-    `predictions` are the raw ones they were read from, where the model makes a set of predictions.
-    """
-
-    found: list[Detections]
-    predictions: Predictions | None
-
-
 def infer(model: Detector, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
     """Ask the model about a batch, on the device it is on; `sizes_px` are the originals'.
 
     Raises WeightsError when a score or box is not finite.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    read: list[Predictions] = []
-
-    def reading(
-        predictions: Predictions,
-        class_loss: ClassificationLoss,
-        categories: Categories,
-        sizes_px: Sequence[tuple[int, int]],
-    ) -> list[Detections]:
-        read.append(predictions)
-        return detections(predictions, class_loss, categories, sizes_px)
-
-    found = model.answers(batch.to(device), sizes_px, reading)
-    if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
+    output = model.detect(batch.to(device), sizes_px)
+    if not all(
+        each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in output.detections
+    ):
         raise _diverged("scores or boxes")
-    return ModelOutput(found, read[0] if read else None)
+    return output
 
 
 def instance_masks(

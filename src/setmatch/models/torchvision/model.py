@@ -20,11 +20,12 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.losses.base import Loss, Window
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.detector import Detector, Reading, SizesPx
+from setmatch.models.detector import Detector, SizesPx
 from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
+from setmatch.structures.outputs import ModelOutput
 
 LEVELS = 5  # of torchvision's feature pyramid
 RATIOS = (0.5, 1.0, 2.0)
@@ -74,14 +75,16 @@ class TorchvisionDetector(Detector):
     Its label 0 is the background, label i + 1 our class slot i.
     """
 
-    shown = 0.5  # it has no scoring of ours to ask
-
     def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
         super().__init__()
-        self.mask_head = None
         self.network = network
         self.network.transform = IdentityTransform(multiple_px)
         self.num_queries = num_detections
+
+    @property
+    def default_threshold(self) -> float:
+        """The confidence score above which a detection is shown by default."""
+        return 0.5
 
     @property
     def backbone(self) -> nn.Module:  # type: ignore[override]  # registered once, in the network
@@ -104,24 +107,24 @@ class TorchvisionDetector(Detector):
         """Return the sum of the losses that the network returns."""
         return torchvision_losses
 
-    def answers(self, batch: Batch, sizes_px: SizesPx, reading: Reading) -> list[Detections]:
-        """Return what the network finds in each image, its doubles suppressed."""
+    def detect(self, batch: Batch, sizes_px: SizesPx) -> ModelOutput:
+        """Return the network's detections, after its own non-maximum suppression."""
         results = zip(self(batch), sizes_of(batch), sizes_px, strict=True)
-        return [self._answer(found, seen_px, size_px) for found, seen_px, size_px in results]
+        return ModelOutput([self._detections(*result) for result in results], None)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained part of the trunk apart, where there is one: `body`."""
         body = getattr(self.backbone, "body", self.backbone)
         return split_backbone_params({"rest": trainable_parameters(self)}, body)
 
-    def _answer(
-        self, found: Mapping[str, Tensor], seen_px: tuple[int, int], size_px: tuple[int, int]
+    def _detections(
+        self, result: Mapping[str, Tensor], input_px: tuple[int, int], size_px: tuple[int, int]
     ) -> Detections:
-        height, width = (size / seen for size, seen in zip(size_px, seen_px, strict=True))
-        boxes = found["boxes"].float().cpu() * torch.tensor([width, height, width, height])
-        class_indices = found["labels"].cpu() - 1
+        height, width = (size / seen for size, seen in zip(size_px, input_px, strict=True))
+        boxes = result["boxes"].float().cpu() * torch.tensor([width, height, width, height])
+        class_indices = result["labels"].cpu() - 1
         return Detections(
-            boxes, found["scores"].float().cpu(), class_indices, self.card.categories, size_px
+            boxes, result["scores"].float().cpu(), class_indices, self.card.categories, size_px
         )
 
 
