@@ -8,7 +8,7 @@ from torch import nn
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.layers.detr_mask_head import all_masks
-from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
+from setmatch.models.parameter_groups import ParameterGroups, backbone_and_rest
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import ModelCard
@@ -69,6 +69,6 @@ class Detector(nn.Module):
         masks = all_masks(mask_decoder, images, queries, predictions.logits.device)
         return PredictionGroup("main", replace(predictions, masks=masks))
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+    def parameter_groups(self) -> ParameterGroups:
         """Return the trainable parameters by group; the backbone has a learning rate of its own."""
-        return split_backbone_params({"rest": trainable_parameters(self)}, self.backbone)
+        return backbone_and_rest(self)

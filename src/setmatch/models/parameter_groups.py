@@ -1,35 +1,48 @@
-"""Parameter groups: which parameters share a learning rate or an optimizer."""
+"""Parameter groups: which parameters share a learning rate or an optimizer.
 
-from collections.abc import Mapping, Sequence
+The optimizer knows three names: "matrices" (trained by Muon where it is on), "backbone" (a learning
+rate of its own) and "rest".
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+ParameterGroups = dict[str, list[nn.Parameter]]
+GroupParameters = Callable[[Any], ParameterGroups]  # takes the detector
+
 
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of a module that are trained."""
+    """Return the parameters of a module that require a gradient."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def backbone_and_rest(detector: Any) -> ParameterGroups:
+    """Return the parameters of the backbone and all others, as published for DETR."""
+    return split_backbone_params({"rest": trainable_parameters(detector)}, detector.backbone)
 
 
 def split_backbone_params(
     groups: Mapping[str, Sequence[nn.Parameter]], backbone: nn.Module
-) -> dict[str, list[nn.Parameter]]:
-    """Return the trunk's parameters as a group "backbone", and the groups without them."""
+) -> ParameterGroups:
+    """Return the groups without the backbone's parameters, which form the group "backbone"."""
     own = {id(parameter) for parameter in backbone.parameters()}
     others = {name: [p for p in group if id(p) not in own] for name, group in groups.items()}
     return {"backbone": trainable_parameters(backbone), **others}
 
 
 def split_muon_params(
-    model: nn.Module, backbone: nn.Module, special: Sequence[nn.Module]
-) -> dict[str, list[nn.Parameter]]:
-    """Return the matrices between hidden features, and all the rest.
+    model: nn.Module, backbone: nn.Module, excluded: Sequence[nn.Module]
+) -> ParameterGroups:
+    """Return the weight matrices between hidden features as "matrices", all others as "rest".
 
-    First convolution, embeddings and what belongs to `special` modules are of the rest.
+    The first convolution, embeddings and the parameters of the `excluded` modules are in "rest".
     """
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-    kept = {id(p) for module in (*special, *embeddings) for p in module.parameters()}
-    kept.add(id(next(backbone.parameters())))
-    hidden = [p for p in trainable_parameters(model) if p.ndim >= 2 and id(p) not in kept]
+    not_hidden = {id(p) for module in (*excluded, *embeddings) for p in module.parameters()}
+    not_hidden.add(id(next(backbone.parameters())))
+    hidden = [p for p in trainable_parameters(model) if p.ndim >= 2 and id(p) not in not_hidden]
     chosen = {id(parameter) for parameter in hidden}
     return {
         "matrices": hidden,

@@ -122,7 +122,9 @@ def test_what_is_not_valid_is_never_seen():
     valid[:, 8:] = False
     attention = DeformableAttention(8, 2, 1, 3)
     query, boxes = torch.randn(2, 3, 8), torch.rand(2, 3, 4)
-    before = attention(query, boxes, Memory(memory.tokens, valid, memory.shapes, memory.valid_ratio))
+    before = attention(
+        query, boxes, Memory(memory.tokens, valid, memory.shapes, memory.valid_ratio)
+    )
     spoilt = memory.tokens.clone()
     spoilt[:, 8:] = 99.0
     after = attention(query, boxes, Memory(spoilt, valid, memory.shapes, memory.valid_ratio))

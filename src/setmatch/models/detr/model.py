@@ -10,7 +10,12 @@ from torch.nn import functional as F
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
-from setmatch.models.parameter_groups import split_muon_params
+from setmatch.models.parameter_groups import (
+    GroupParameters,
+    ParameterGroups,
+    backbone_and_rest,
+    split_muon_params,
+)
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -30,6 +35,7 @@ class DETR(Detector):
         class_loss: ClassificationLoss,
         num_queries: int,
         mask_head: DETRMaskHead | None = None,
+        parameter_groups: GroupParameters = backbone_and_rest,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -42,6 +48,7 @@ class DETR(Detector):
         self.class_loss = class_loss
         self.num_queries = num_queries
         self.mask_head = mask_head
+        self._parameter_groups = parameter_groups
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return the one stream "main": DETR makes nothing of the targets."""
@@ -59,14 +66,15 @@ class DETR(Detector):
         mask_decoder = self.mask_head(decoded[-1], memory, tokens, levels, attn_mask)
         return (self._with_masks(predictions, mask_decoder),)
 
+    def parameter_groups(self) -> ParameterGroups:
+        """Return the trainable parameters, grouped by the function the model was built with."""
+        return self._parameter_groups(self)
 
-class ScratchDetector(DETR):
-    """The same, to be learned from nothing: matrices are told apart, so that Muon can have them."""
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return weight matrices that lie between hidden features, and all the rest."""
-        last = (self.class_head, *list(self.box_head.modules())[-1:])
-        return split_muon_params(self, self.backbone, last)
+def muon_parameter_groups(detector: DETR) -> ParameterGroups:
+    """Return the groups for training from scratch with Muon: hidden matrices and the rest."""
+    last = (detector.class_head, *list(detector.box_head.modules())[-1:])
+    return split_muon_params(detector, detector.backbone, last)
 
 
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:

@@ -8,7 +8,7 @@ from setmatch.models.backbones.small_cnn import NanoCNN
 from setmatch.models.detector import Detector
 from setmatch.models.detr.ablations import FFNS, POSITIONS
 from setmatch.models.detr.config import SMALLEST, TINY, DetrShape, TransformerShape
-from setmatch.models.detr.model import DETR, ScratchDetector
+from setmatch.models.detr.model import DETR, muon_parameter_groups
 from setmatch.models.layers.attention import PostNorm, PreNorm, Residual
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.heads import BoxHead
@@ -16,6 +16,7 @@ from setmatch.models.layers.position_encoding import LearnedPosition, PositionAt
 from setmatch.models.layers.queries import ContentQueries
 from setmatch.models.layers.transformer_decoder import Decoder, DecoderLayer, LastLayerDecoder
 from setmatch.models.layers.transformer_encoder import Encoder, EncoderLayer
+from setmatch.models.parameter_groups import GroupParameters, backbone_and_rest
 
 RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
 
@@ -68,7 +69,8 @@ def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detecto
 
 def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
     """The published method for pictures of 64 to 100 pixels, on a trunk of its own."""
-    return _detr(NanoCNN((16, 32, 64)), num_classes, shape, composition=ScratchDetector)
+    backbone = NanoCNN((16, 32, 64))
+    return _detr(backbone, num_classes, shape, parameter_groups=muon_parameter_groups)
 
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
@@ -100,12 +102,12 @@ def _detr(
     num_classes: int,
     shape: DetrShape,
     mask_head: DETRMaskHead | None = None,
-    composition: type[DETR] = DETR,
+    parameter_groups: GroupParameters = backbone_and_rest,
 ) -> Detector:
     residual, placing = RESIDUALS[shape.norm], POSITIONS[shape.position]
     class_loss = Softmax(shape.no_object_weight)
     trim = FFNS[shape.ffn]
-    return composition(
+    return DETR(
         backbone,
         placing.tokens(backbone.channels[-1], shape.dim),
         placing.encoder(trim(_encoder_layers(shape, residual)), residual.final_norm(shape.dim)),
@@ -116,6 +118,7 @@ def _detr(
         class_loss,
         shape.num_queries,
         mask_head,
+        parameter_groups,
     )
 
 

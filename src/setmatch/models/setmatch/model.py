@@ -16,7 +16,12 @@ from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
 from setmatch.models.layers.heads import ClassHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
 from setmatch.models.layers.queries import QuerySelection
-from setmatch.models.parameter_groups import split_backbone_params, split_muon_params
+from setmatch.models.parameter_groups import (
+    GroupParameters,
+    ParameterGroups,
+    split_backbone_params,
+    split_muon_params,
+)
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -38,6 +43,7 @@ class SetMatchDetector(Detector):
         decoder: RefiningDecoder,
         class_loss: ClassificationLoss,
         mask_head: DotProductMaskHead | None = None,
+        parameter_groups: GroupParameters | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,6 +54,7 @@ class SetMatchDetector(Detector):
         self.class_loss = class_loss
         self.num_queries = queries.num_queries
         self.mask_head = mask_head
+        self._parameter_groups = parameter_groups or muon_parameter_groups
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return "main"; in training also "encoder", and "denoising" made from the targets."""
@@ -96,26 +103,28 @@ class SetMatchDetector(Detector):
             return PredictionGroup("main", predictions)
         return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return weight matrices that lie between hidden features, and all the rest.
-
-        The first are what Muon is for; first convolution, last layers of heads, embeddings and what
-        places sampling points are not (see train/muon.py).
-        """
-        placing = [
-            module
-            for name, module in self.named_modules()
-            if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
-        ]
-        return split_muon_params(self, self.backbone, placing)
+    def parameter_groups(self) -> ParameterGroups:
+        """Return the trainable parameters, grouped by the function the model was built with."""
+        return self._parameter_groups(self)
 
 
-class PretrainedMultiScaleDetector(SetMatchDetector):
-    """The same on a trunk that may have learned already, which Muon's large steps would undo."""
+def muon_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
+    """Return the groups for training from scratch with Muon: hidden matrices and the rest.
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trunk's parameters, and of the others matrices and the rest."""
-        return split_backbone_params(super().parameter_groups(), self.backbone)
+    The first convolution, the last layers of heads, embeddings and the layers that place sampling
+    points are not for Muon (see training/optim/muon.py).
+    """
+    excluded = [
+        module
+        for name, module in detector.named_modules()
+        if isinstance(module, ClassHead) or name.rsplit(".", 1)[-1] in ("last", "offsets")
+    ]
+    return split_muon_params(detector, detector.backbone, excluded)
+
+
+def pretrained_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
+    """Return the same groups with a pretrained backbone apart, which Muon's steps would ruin."""
+    return split_backbone_params(muon_parameter_groups(detector), detector.backbone)
 
 
 def to_image_coords(cxcywh: Float[Tensor, "*n B Q 4"], valid_ratio: Float[Tensor, "B 2"]) -> Tensor:

@@ -12,8 +12,13 @@ from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder
 from setmatch.models.layers.queries import QuerySelection
 from setmatch.models.layers.transformer_encoder import EncoderLayer
+from setmatch.models.parameter_groups import GroupParameters
 from setmatch.models.setmatch.config import NANO, MultiScaleShape, TimmShape
-from setmatch.models.setmatch.model import PretrainedMultiScaleDetector, SetMatchDetector
+from setmatch.models.setmatch.model import (
+    SetMatchDetector,
+    muon_parameter_groups,
+    pretrained_parameter_groups,
+)
 
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
 NARROW = (32, 64, 128, 128)  # channels of the trunk of setmatch_n, at strides 4, 8, 16 and 32
@@ -27,18 +32,18 @@ def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
 def setmatch_s(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-18."""
     backbone = trainable_resnet("resnet18", stages=LEVELS)
-    return _multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
+    return _multi_scale(backbone, num_classes, shape, pretrained_parameter_groups)
 
 
 def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-50."""
     backbone = trainable_resnet("resnet50", stages=LEVELS)
-    return _multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
+    return _multi_scale(backbone, num_classes, shape, pretrained_parameter_groups)
 
 
 def setmatch_timm(num_classes: int, shape: TimmShape = TimmShape()) -> Detector:
     """The fast-converging family on any trunk of timm, by name: model.arguments.trunk."""
-    return _multi_scale(TimmBackbone(shape.trunk), num_classes, shape, PretrainedMultiScaleDetector)
+    return _multi_scale(TimmBackbone(shape.trunk), num_classes, shape, pretrained_parameter_groups)
 
 
 def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
@@ -49,36 +54,36 @@ def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Dete
 def setmatch_s_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-18, with a mask for every query."""
     backbone = trainable_resnet("resnet18", stages=STAGES)
-    return _panoptic_multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
+    return _panoptic_multi_scale(backbone, num_classes, shape, pretrained_parameter_groups)
 
 
 def setmatch_m_panoptic(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> Detector:
     """The fast-converging family on ResNet-50, with a mask for every query."""
     backbone = trainable_resnet("resnet50", stages=STAGES)
-    return _panoptic_multi_scale(backbone, num_classes, shape, PretrainedMultiScaleDetector)
+    return _panoptic_multi_scale(backbone, num_classes, shape, pretrained_parameter_groups)
 
 
 def _panoptic_multi_scale(
     backbone: Backbone | SmallCNN,
     num_classes: int,
     shape: MultiScaleShape,
-    composition: type[SetMatchDetector] = SetMatchDetector,
+    parameter_groups: GroupParameters = muon_parameter_groups,
 ) -> Detector:
     mask_head = DotProductMaskHead(shape.dim, backbone.channels[0])
-    return _multi_scale(backbone, num_classes, shape, composition, mask_head)
+    return _multi_scale(backbone, num_classes, shape, parameter_groups, mask_head)
 
 
 def _multi_scale(
     backbone: Backbone | SmallCNN | TimmBackbone,
     num_classes: int,
     shape: MultiScaleShape,
-    composition: type[SetMatchDetector] = SetMatchDetector,
+    parameter_groups: GroupParameters = muon_parameter_groups,
     mask_head: DotProductMaskHead | None = None,
 ) -> Detector:
     class_loss = Varifocal()
     logits = class_loss.num_logits(num_classes)
     levels = len(LEVELS)
-    return composition(
+    return SetMatchDetector(
         backbone,
         HybridEncoder(
             backbone.channels[-levels:],
@@ -100,4 +105,5 @@ def _multi_scale(
         ),
         class_loss,
         mask_head,
+        parameter_groups,
     )

@@ -21,7 +21,11 @@ from torchvision.ops import FrozenBatchNorm2d
 from setmatch.losses.base import Loss, Window
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector, SizesPx
-from setmatch.models.parameter_groups import split_backbone_params, trainable_parameters
+from setmatch.models.parameter_groups import (
+    ParameterGroups,
+    split_backbone_params,
+    trainable_parameters,
+)
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
@@ -112,7 +116,7 @@ class TorchvisionDetector(Detector):
         results = zip(self(batch), sizes_of(batch), sizes_px, strict=True)
         return ModelOutput([self._detections(*result) for result in results], None)
 
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+    def parameter_groups(self) -> ParameterGroups:
         """Return the pretrained part of the trunk apart, where there is one: `body`."""
         body = getattr(self.backbone, "body", self.backbone)
         return split_backbone_params({"rest": trainable_parameters(self)}, body)
