@@ -4,14 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_models import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, sampling, seeing, unsure
 from PIL import Image
 
+from known_models import BOXES, CELLS, COLUMNS, ROWS, mirrored, picture, sampling, seeing, unsure
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import AttentionMaps, SamplingPoints
 from setmatch.explanation.explain import Explanation, explain
 from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.models.detector import Detector
+from setmatch.structures.attention import AttentionMaps, SamplingPoints
 from setmatch.visualize import color_of
 
 SIDE = 1000 / COLUMNS  # of a cell in a figure

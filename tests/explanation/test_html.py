@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+
+from browser import OpenPage
 from known_models import (
     BOXES,
     CELLS,
@@ -17,14 +20,11 @@ from known_models import (
     seeing,
     unsure,
 )
-from PIL import Image
-
-from browser import OpenPage
 from setmatch.errors import ConfigError, DataError
-from setmatch.explanation.capture import AttentionMaps
 from setmatch.explanation.explain import explain
 from setmatch.explanation.html import page_facts
 from setmatch.models.registry import build
+from setmatch.structures.attention import AttentionMaps
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 LIMIT_BYTES = 8_000_000

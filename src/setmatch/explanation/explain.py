@@ -11,10 +11,11 @@ from torch import Tensor
 from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError, DataError
-from setmatch.explanation.capture import AttentionTrace, trace_attention
 from setmatch.files import require_file, require_folder
+from setmatch.inference.engines.eager import inference_mode
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
+from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
@@ -79,7 +80,8 @@ def explain(
     else:
         raise DataError(f"{image}: no such picture; give one file")
     batch = Batch.from_images([preprocess(pixels, model.card.preprocessing)])
-    trace = trace_attention(model, batch)
+    with inference_mode(model):
+        trace = model.attention_trace(batch.to(next(model.parameters()).device))
     size_px = (pixels.shape[1], pixels.shape[2])
     (found,) = detections(trace.predictions, model.class_loss, model.card.categories, [size_px])
     read = model.class_loss.decode(trace.predictions.logits[-1].float())

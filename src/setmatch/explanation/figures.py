@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.visualize import Color, color_of, draw

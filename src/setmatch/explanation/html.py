@@ -11,10 +11,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from setmatch.explanation.capture import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
 from setmatch.explanation.explain import Explanation
 from setmatch.files import whole_file
+from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.visualize import color_of
 
 _SCRIPTS = ("decode", "heatmap", "boxes", "panel", "events")

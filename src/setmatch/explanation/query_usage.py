@@ -17,16 +17,11 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
-from setmatch.explanation.capture import (
-    QueryPredictions,
-    query_predictions,
-    refuse_baselines,
-    refuse_divergence,
-)
 from setmatch.files import require_folder, whole_file
 from setmatch.inference.engines.eager import inference_mode, progress_bar
 from setmatch.models.detector import Detector
-from setmatch.models.setmatch.model import SetMatchDetector
+from setmatch.postprocessing.query_predictions import query_predictions, require_finite
+from setmatch.structures.attention import QueryPredictions
 from setmatch.structures.metadata import ModelCard
 
 _FEWEST = 10  # answers from which a habit can be told
@@ -168,7 +163,10 @@ def study_queries(
         raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
-    refuse_baselines(model)
+    if not model.has_queries:
+        raise ConfigError(
+            f"model {model.card.preset}: not a detection transformer; it has no queries to show"
+        )
     batches = evaluation_batches(
         index, model.card.preprocessing, batch_size=batch_size, workers=workers
     )
@@ -185,7 +183,7 @@ def study_queries(
                 class_index[done, :queries] = each.class_index.numpy()
                 done += 1
             advance(len(batch.image_ids))
-    ranked = isinstance(model, SetMatchDetector)
+    ranked = not model.fixed_queries
     source = index.source.name
     seen = slice(done)  # all, but for images that could not be read
     return QueryStatistics(
@@ -196,7 +194,7 @@ def study_queries(
 def _asked(model: Detector, batch: Any) -> list[QueryPredictions]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     predictions = model(batch.batch.to(device))[0].predictions
-    refuse_divergence(predictions)
+    require_finite(predictions)
     last = zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True)
     return [query_predictions(logits, cxcywh, model.class_loss) for logits, cxcywh in last]
 

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 from torch import nn
 
+from setmatch.errors import ConfigError
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.layers.detr_mask_head import all_masks
 from setmatch.models.parameter_groups import ParameterGroups, backbone_and_rest
 from setmatch.postprocessing.detections import detections
+from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import MaskDecoder, ModelOutput, PredictionGroup, Predictions
@@ -21,10 +23,13 @@ class Detector(nn.Module):
     """An image in, a fixed number of predictions out.
 
     A subclass sets `class_loss` (how logits are read and trained), `num_queries`, `backbone` and,
-    if it predicts masks, `mask_head`, and implements `forward`. `card` is set by
+    if it predicts masks, `mask_head`, and implements `forward`. `card` and `box_preset` are set by
     `setmatch.models.registry.build`.
     """
 
+    has_queries = True  # False for baselines: no object queries, no attention
+    fixed_queries = False  # True: the queries are learned embeddings, the same for every image
+    box_preset: str | None = None  # name of the preset without the mask head, if there is one
     card: ModelCard
     class_loss: ClassificationLoss
     num_queries: int
@@ -43,6 +48,11 @@ class Detector(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} implements no forward")
 
     @property
+    def has_masks(self) -> bool:
+        """True if the model predicts a mask for every query."""
+        return self.mask_head is not None
+
+    @property
     def default_threshold(self) -> float:
         """The confidence score above which a detection is shown by default."""
         return self.class_loss.default_threshold
@@ -59,6 +69,18 @@ class Detector(nn.Module):
         predictions = self(batch)[0].predictions
         return ModelOutput(
             detections(predictions, self.class_loss, self.card.categories, sizes_px), predictions
+        )
+
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one forward pass, with the predictions it led to.
+
+        `batch` holds one image and is on the model's device; the model is in evaluation mode.
+        Raises ConfigError for a model without attention to show, WeightsError if its predictions
+        are not finite.
+        """
+        raise ConfigError(
+            f"model {self.card.preset}: not a detection transformer that traces its attention; "
+            "there is no attention to show"
         )
 
     def _with_masks(self, predictions: Predictions, mask_decoder: MaskDecoder) -> PredictionGroup:

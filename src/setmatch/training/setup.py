@@ -22,7 +22,6 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.models.detr.model import DETR
 from setmatch.models.initialize import initialize
 from setmatch.structures.metadata import ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
@@ -272,7 +271,7 @@ def origin_of(start: TrainingSetup, plan: Schedule) -> RunContext:
     objects = np.bincount(start.training.class_indices[learned], minlength=len(names)).tolist()
     return RunContext(
         plan,
-        published=isinstance(start.detector, DETR),
+        published=start.detector.fixed_queries,
         loaded=start.loaded,
         objects={names.name(class_index): count for class_index, count in enumerate(objects)},
     )

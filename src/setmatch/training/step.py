@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -54,8 +55,7 @@ class TrainStep:
         """The detector to evaluate and keep: the average where there is one."""
         if self.average is None:
             return self.detector
-        assert isinstance(self.average.model, Detector), "the average is a copy of the detector"
-        return self.average.model
+        return cast(Detector, self.average.model)  # a copy of the detector
 
     def learn(
         self,

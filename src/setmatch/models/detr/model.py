@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
+from setmatch.models.detr.attention_trace import trace_detr
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.parameter_groups import (
     GroupParameters,
@@ -16,12 +17,15 @@ from setmatch.models.parameter_groups import (
     backbone_and_rest,
     split_muon_params,
 )
+from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
 
 class DETR(Detector):
     """DETR: backbone, embedding, encoder, queries, decoder, heads (arXiv 2005.12872)."""
+
+    fixed_queries = True
 
     def __init__(
         self,
@@ -65,6 +69,10 @@ class DETR(Detector):
             return (PredictionGroup("main", predictions),)
         mask_decoder = self.mask_head(decoded[-1], memory, tokens, levels, attn_mask)
         return (self._with_masks(predictions, mask_decoder),)
+
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one image, as `Detector.attention_trace` says."""
+        return trace_detr(self, batch)
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the trainable parameters, grouped by the function the model was built with."""

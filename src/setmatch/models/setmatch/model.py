@@ -22,6 +22,8 @@ from setmatch.models.parameter_groups import (
     split_backbone_params,
     split_muon_params,
 )
+from setmatch.models.setmatch.attention_trace import trace_setmatch
+from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
@@ -102,6 +104,10 @@ class SetMatchDetector(Detector):
         if self.mask_head is None:
             return PredictionGroup("main", predictions)
         return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
+
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one image, as `Detector.attention_trace` says."""
+        return trace_setmatch(self, batch)
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the trainable parameters, grouped by the function the model was built with."""

@@ -79,6 +79,8 @@ class TorchvisionDetector(Detector):
     Its label 0 is the background, label i + 1 our class slot i.
     """
 
+    has_queries = False
+
     def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
         super().__init__()
         self.network = network

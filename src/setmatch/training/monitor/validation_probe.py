@@ -20,7 +20,6 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.files import whole_file
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
-from setmatch.models.detr.model import DETR
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions
@@ -52,7 +51,7 @@ class Probe:
         self._path = run / ANSWERS
         self._detector, self._costs = detector, costs
         # Queries that the image chooses have no name that lasts from one evaluation to the next.
-        self._lasting = isinstance(detector, DETR)
+        self._lasting = detector.fixed_queries
         images = np.flatnonzero(np.diff(validation.offsets) > 0)
         spaced = np.linspace(0, max(len(images) - 1, 0), num=min(IMAGES, len(images)))
         self._targets = {

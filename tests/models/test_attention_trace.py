@@ -4,22 +4,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from known_models import BOXES, CELLS, NAMES, QUERIES, SEEN, mirrored, sampling, seeing
-from torch import nn
 
+from known_models import BOXES, CELLS, NAMES, QUERIES, SEEN, mirrored, sampling, seeing
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.explanation.capture import (
-    AttentionMaps,
-    AttentionTrace,
-    SamplingPoints,
-    query_predictions,
-    trace_attention,
-)
+from setmatch.inference.engines.eager import inference_mode
 from setmatch.losses.classification import Focal, Softmax
 from setmatch.models.detector import Detector
 from setmatch.models.detr.model import DETR
 from setmatch.models.registry import build
 from setmatch.postprocessing.detections import detections
+from setmatch.postprocessing.query_predictions import query_predictions
+from setmatch.structures.attention import AttentionMaps, AttentionTrace, SamplingPoints
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import ModelCard, Preprocessing
 
@@ -32,7 +27,8 @@ def batch(height: int = 96, width: int = 160) -> Batch:
 
 
 def recorded(model: Detector) -> AttentionTrace:
-    return trace_attention(model, batch())
+    with inference_mode(model):
+        return model.attention_trace(batch())
 
 
 @pytest.fixture(scope="module")
@@ -184,11 +180,11 @@ def test_a_model_without_attention_is_refused():
 
     class Other(Detector):
         def __init__(self) -> None:
-            nn.Module.__init__(self)
+            super().__init__()
             self.card = ModelCard("faster", {}, NAMES, Preprocessing())
 
-    with pytest.raises(ConfigError, match="faster: not one of our detection transformers"):
-        trace_attention(Other(), batch())
+    with pytest.raises(ConfigError, match="faster: not a detection transformer"):
+        Other().attention_trace(batch())
 
 
 def test_diverged_weights_are_named():

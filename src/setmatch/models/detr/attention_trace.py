@@ -1,0 +1,44 @@
+"""DETR's attention: every query weighs every cell of one feature map."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from setmatch.models.attention_trace import attention_weights, make_trace, record_calls
+from setmatch.postprocessing.query_predictions import require_finite
+from setmatch.structures.attention import AttentionMaps, AttentionTrace
+from setmatch.structures.batch import Batch
+
+if TYPE_CHECKING:
+    from setmatch.models.detr.model import DETR
+
+
+def trace_detr(model: "DETR", batch: Batch) -> AttentionTrace:
+    """Return the attention of a DETR in evaluation mode on a batch of one image.
+
+    Raises WeightsError if its predictions are not finite.
+    """
+    encoder, decoder = _layers(model.encoder), _layers(model.decoder)
+    encoder_self = [layer.self_attention for layer in encoder]
+    decoder_self = [layer.self_attention for layer in decoder]
+    cross = [layer.cross_attention for layer in decoder]
+    with record_calls([*encoder_self, *decoder_self, *cross, model.embed]) as calls:
+        predictions = model(batch)[0].predictions
+    require_finite(predictions)
+    height, width = calls[model.embed][0].shape[-2:]
+    maps = torch.stack([attention_weights(each, calls) for each in cross])
+    return make_trace(
+        predictions,
+        model.class_loss,
+        None,
+        AttentionMaps(maps, (height, width)),
+        decoder_self,
+        encoder_self,
+        (height, width),
+        calls,
+    )
+
+
+def _layers(stack: nn.Module) -> list[Any]:
+    return list(stack.get_submodule("layers").children())
