@@ -10,28 +10,13 @@ from jaxtyping import Float64, Int32, Int64
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from setmatch.ops.colors import Color, color_of
 from setmatch.structures.detections import Detections
 from setmatch.structures.segments import Segments
 
-Color = tuple[int, int, int]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
-# Far apart from each other and from gray; neighbors in the list differ most.
-_COLORS: tuple[Color, ...] = (
-    (230, 57, 70),
-    (38, 132, 255),
-    (255, 183, 3),
-    (46, 175, 96),
-    (157, 78, 221),
-    (255, 122, 24),
-    (0, 180, 216),
-    (239, 71, 165),
-    (140, 196, 36),
-    (94, 96, 206),
-    (176, 110, 64),
-    (0, 150, 136),
-)
 _DARK: Color = (20, 20, 24)
 _LIGHT: Color = (255, 255, 255)
 _SHADE = (0, 0, 0, 90)  # the last number is opacity
@@ -40,7 +25,6 @@ _SYSTEM_FONTS = (
     *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf"),
     *("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc"),
 )
-_GOLDEN_ANGLE = 0.381966
 _THING, _STUFF = 0.55, 0.4  # how strongly segments are tinted
 
 
@@ -163,18 +147,6 @@ def _name_segments(
             continue
         labels.append(_Label(place, names[number - 1]))
         _draw_label(canvas, labels[-1], shades[number - 1], font, line)
-
-
-def color_of(class_index: int) -> Color:
-    """Return the color (RGB, 0..255) of class slot `class_index`, always the same one."""
-    if class_index < len(_COLORS):
-        return _COLORS[class_index]
-    # Hues of the golden angle never repeat; saturation and value vary so that near hues differ.
-    hue = (class_index * _GOLDEN_ANGLE) % 1
-    red, green, blue = colorsys.hsv_to_rgb(
-        hue, (0.85, 0.6)[class_index % 2], (0.95, 0.8)[class_index // 2 % 2]
-    )
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _font(text: str, size: int) -> Font:

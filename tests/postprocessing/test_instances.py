@@ -35,7 +35,7 @@ def test_masks_are_those_of_the_published_code(size_px: tuple[int, int]):
     assert torch.equal(found.masks.unpack(), expected[order])
 
 
-@pytest.mark.parametrize(("scoring", "classes"), [(Softmax(), 3), (Focal(), 2)])
+@pytest.mark.parametrize(("class_loss", "classes"), [(Softmax(), 3), (Focal(), 2)])
 def test_masks_belong_to_their_boxes_and_scores(class_loss, classes):
     """Boxes are those of the detections; only masks above the threshold are made."""
     beliefs = predictions(1, classes)
