@@ -117,7 +117,6 @@ def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
         import resource, signal, torch
         from pathlib import Path
         from setmatch.errors import TrainingError
-from setmatch.files import remove_leftovers
         from setmatch.training.checkpoints.checkpoint import latest_valid, write_checkpoint
         run = Path({str(tmp_path)!r})
         write_checkpoint(run, 1, lambda f: (f / "small").write_text("x"), {{}}, 2)
