@@ -18,8 +18,9 @@ from family import SIDE_PX, asking, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.data.loader import Minibatch
 from setmatch.distributed import Distributed
-from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
+from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from setmatch.losses.base import Loss, LossOutput
-from setmatch.losses.criterion import LossNormalizer
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.layers.hybrid_encoder import valid_ratio_of
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector

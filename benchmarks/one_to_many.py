@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.losses.criterion import Criterion, Losses, LossNormalizer
+from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.hybrid_encoder import Memory

@@ -1,4 +1,4 @@
-"""Recipes: strict where a typo would cost a day, lenient where YAML is only awkward."""
+"""Recipes: strict about keys and values, lenient about how YAML writes numbers."""
 
 import contextlib
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
+from setmatch.config import Recipe, Section, dump_recipe, load_recipe, recipe_names
 from setmatch.errors import ConfigError
 
 
@@ -18,7 +18,6 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_default_is_the_published_recipe():
-    """Without a recipe, DETR is trained as the paper says."""
     recipe = load_recipe()
     train = recipe.train
     assert (train.lr, train.backbone_lr, train.weight_decay) == (1e-4, 1e-5, 1e-4)
@@ -30,13 +29,11 @@ def test_the_default_is_the_published_recipe():
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_that_comes_along_loads(name: str):
-    """A recipe of ours is read by name, and differs from the defaults, or it would be no recipe."""
+def test_every_bundled_recipe_loads_and_changes_something(name: str):
     assert load_recipe(name) != Recipe()
 
 
-def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path):
-    """Keys that are left out keep their defaults."""
+def test_keys_missing_in_a_file_keep_their_defaults(tmp_path: Path):
     recipe = load_recipe(write(tmp_path, "train:\n  epochs: 7\nmatching:\n  class: 2\n"))
     assert recipe.train.epochs == 7
     assert recipe.matching.class_ == 2
@@ -44,41 +41,38 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path):
     assert recipe.loss == Recipe().loss
 
 
-@pytest.mark.parametrize("text", ["", "# all is as published\n", "train:\n", "train: {}\n"])
-def test_what_is_commented_out_is_default(tmp_path: Path, text: str):
-    """An empty file or section is no mistake."""
+@pytest.mark.parametrize("text", ["", "# all as published\n", "train:\n", "train: {}\n"])
+def test_an_empty_file_or_section_has_defaults(tmp_path: Path, text: str):
     assert load_recipe(write(tmp_path, text)) == Recipe()
 
 
 @pytest.mark.parametrize("number", ["1e-4", "0.0001", "1.0e-4", "'0.0001'", "1E-4"])
-def test_a_number_is_a_number_however_it_is_written(tmp_path: Path, number: str):
-    """YAML 1.1 takes 1e-4 for a string; a learning rate must not be lost to that."""
+def test_every_notation_of_a_number_is_read_as_a_number(tmp_path: Path, number: str):
+    """YAML 1.1 reads 1e-4 as a string."""
     assert load_recipe(write(tmp_path, f"train: {{lr: {number}}}")).train.lr == 1e-4
     assert load_recipe(overrides=[f"train.lr={number}"]).train.lr == 1e-4
 
 
-def test_overrides_come_last_and_the_last_one_counts(tmp_path: Path):
-    """--set is stronger than the file, and a later --set than an earlier one."""
+def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path):
     path = write(tmp_path, "train: {epochs: 7, seed: 1}")
     recipe = load_recipe(path, ["train.epochs=8", "train.epochs=9", "model.arguments.dim=64"])
     assert (recipe.train.epochs, recipe.train.seed) == (9, 1)
     assert recipe.model.arguments == {"dim": 64}
 
 
-def test_overrides_leave_the_given_mapping_alone():
-    """What a caller passes in is read, never written."""
+def test_overrides_do_not_change_the_given_mapping():
     tree = {"model": {"arguments": {"dim": 128}}}
     assert load_recipe(tree, ["model.arguments.dim=64"]).model.arguments == {"dim": 64}
     assert tree == {"model": {"arguments": {"dim": 128}}}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         ("trian: {epochs: 7}", ["unknown key trian", "did you mean train?"]),
         ("train: {epoch: 7}", ["unknown key train.epoch", "did you mean epochs?"]),
         ("matching: {clas: 7}", ["unknown key matching.clas", "did you mean class?"]),
-        ("train: {zzz: 7}", ["unknown key train.zzz", "known here: epochs, minutes"]),
+        ("train: {zzz: 7}", ["unknown key train.zzz", "known are epochs, minutes"]),
         ("train: {epochs: 0}", ["train.epochs = 0", "greater than or equal to 1"]),
         ("train: {epochs: 7.0}", ["train.epochs = 7.0"]),
         ("train: {epochs: true}", ["train.epochs = True"]),
@@ -90,41 +84,41 @@ def test_overrides_leave_the_given_mapping_alone():
         ("train: {lr: -1e-4}", ["train.lr = '-1e-4'", "greater than 0"]),
         ("train: {schedule: step}", ["train.schedule = 'step'", "'drop' or 'cosine'"]),
         ("train: {keep_checkpoints: 1}", ["train.keep_checkpoints = 1"]),
-        ("data: {short_side_px: 63}", ["data.short_side_px = 63", "take 64 or more"]),
+        ("data: {short_side_px: 63}", ["data.short_side_px = 63", "use 64 or more"]),
         ("train: 3", ["train = 3"]),
-        ("train: {epochs: 3}\ntrain: {seed: 3}", ["'train' stands twice", "line 2"]),
+        ("train: {epochs: 3}\ntrain: {seed: 3}", ["duplicate key 'train'", "line 2"]),
         (
             "model: {arguments: {dim: [1, 2]}}",
-            ["model.arguments.dim = [1, 2]", "expected a number"],
+            ["model.arguments.dim = [1, 2]", "expected a finite number"],
         ),
         ("model: {arguments: {dim: .inf}}", ["model.arguments.dim = inf"]),
         ("3", ["expected sections such as 'train:', got 3"]),
         ("- train", ["expected sections"]),
-        ("train: {", ["cannot be read as YAML"]),
-        ("train: {lr: 2020-13-45}", ["cannot be read as YAML", "month"]),
-        ("train: !!python/object:os.system {}", ["cannot be read as YAML"]),
-        ("? [a, b]\n: 3", ["cannot be read as YAML"]),
-        ("[" * 3000, ["cannot be read as YAML"]),
+        ("train: {", ["not valid YAML"]),
+        ("train: {lr: 2020-13-45}", ["not valid YAML", "month"]),
+        ("train: !!python/object:os.system {}", ["not valid YAML"]),
+        ("? [a, b]\n: 3", ["not valid YAML"]),
+        ("[" * 3000, ["not valid YAML"]),
         ("&a train: &b {epochs: *b}", ["train.epochs"]),
         ("1: {epochs: 7}", ["expected sections"]),
         ("train: {1: 7}", ["train.1"]),
         (f"train: {{lr: {'a' * 5000}}}", ["train.lr = 'aaa"]),
     ],
 )
-def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, said: list[str]):
-    """Which file, which key, which value, and what would be right: in one line."""
+def test_a_mistake_in_a_file_is_reported(tmp_path: Path, text: str, parts: list[str]):
+    """One line names the file, the key, the value and the fix."""
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as error:
         load_recipe(path)
     message = str(error.value)
-    for part in [str(path), *said]:
+    for part in [str(path), *parts]:
         assert part in message
     assert "\n" not in message
     assert len(message) < 600 + len(str(path))
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "part"),
     [
         ("train.lr", "expected section.key=value"),
         ("lr=1e-4", "expected section.key=value"),
@@ -138,15 +132,14 @@ def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, said: list[str]
         ("train.epochs=many", "train.epochs = 'many'"),
     ],
 )
-def test_a_mistake_in_an_override_is_named(override: str, said: str):
-    """--set is as strict as a file, and its errors say that they come from it."""
+def test_a_mistake_in_an_override_is_reported(override: str, part: str):
+    """Overrides are as strict as files, and their errors name --set."""
     with pytest.raises(ConfigError, match="--set") as error:
         load_recipe({"train": {"lr": 1}}, [override])
-    assert said in str(error.value)
+    assert part in str(error.value)
 
 
-def test_a_recipe_that_is_not_there_names_those_that_are(tmp_path: Path):
-    """A wrong name is answered with the names that would do."""
+def test_an_unknown_recipe_lists_the_bundled_ones(tmp_path: Path):
     for source in ("detrr", str(tmp_path / "none.yaml"), "x" * 5000, "a\0b"):
         with pytest.raises(ConfigError, match="recipe"):
             load_recipe(source)
@@ -154,8 +147,7 @@ def test_a_recipe_that_is_not_there_names_those_that_are(tmp_path: Path):
         load_recipe("detrr")
 
 
-def test_what_is_no_text_file_is_named(tmp_path: Path):
-    """A folder, or a file of bytes, is a ConfigError with its name."""
+def test_a_folder_or_binary_file_is_reported_by_name(tmp_path: Path):
     binary = tmp_path / "recipe.yaml"
     binary.write_bytes(b"\xff\xfe\x00\x00\x80")
     for path in (tmp_path, binary):
@@ -163,8 +155,7 @@ def test_what_is_no_text_file_is_named(tmp_path: Path):
             load_recipe(path)
 
 
-def test_a_recipe_never_changes_after_it_is_read():
-    """What a run was started with is what its folder says."""
+def test_a_recipe_is_immutable():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe().train.epochs = 3
 
@@ -179,10 +170,9 @@ WORDS = st.text().filter(lambda text: text.strip(" +-").lower() not in ("nan", "
     cost=REALS,
     arguments=st.dictionaries(st.text(min_size=1), st.booleans() | st.integers() | REALS | WORDS),
 )
-def test_a_recipe_survives_being_written_and_read(
+def test_a_dumped_recipe_loads_as_an_equal_recipe(
     tmp_path_factory: pytest.TempPathFactory, lr: float, epochs: int, cost: float, arguments: dict
 ):
-    """The complete recipe in a run's folder trains the same run again."""
     recipe = load_recipe(
         {
             "train": {"lr": lr, "epochs": epochs},
@@ -192,6 +182,26 @@ def test_a_recipe_survives_being_written_and_read(
     )
     path = write(tmp_path_factory.mktemp("recipe"), dump_recipe(recipe))
     assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("section", [Recipe, *Section.__subclasses__()])
+def test_every_setting_has_a_description(section: type[Section]):
+    """The reference documentation is generated from them."""
+    for name, field in section.model_fields.items():
+        assert field.description, f"{section.__name__}.{name}"
+        assert field.description[0].isupper()
+        assert field.description.endswith(".")
+
+
+def test_weights_of_custom_loss_terms_are_read_and_checked():
+    recipe = load_recipe({"loss": {"extra": {"aspect": 2}}}, ["loss.extra.angle=1e-1"])
+    assert recipe.loss.of("aspect") == 2
+    assert recipe.loss.of("angle") == 0.1
+    assert recipe.loss.of("class") == 1
+    with pytest.raises(ConfigError, match=r"loss\.extra\.aspect = -1"):
+        load_recipe(overrides=["loss.extra.aspect=-1"])
+    with pytest.raises(ConfigError, match=r"extra\.l1 is a built-in weight; set loss\.l1"):
+        load_recipe(overrides=["loss.extra.l1=1"])
 
 
 KEYS = st.sampled_from(["train", "lr", "epochs", "model", "arguments", "class"]) | st.text()
@@ -204,8 +214,7 @@ TREES = st.recursive(
 
 
 @given(tree=st.dictionaries(KEYS, TREES), override=st.text())
-def test_any_mapping_is_read_or_refused(tree: dict, override: str):
-    """Whatever tree comes in, nothing but ConfigError comes out."""
+def test_any_mapping_loads_or_raises_config_error(tree: dict, override: str):
     for overrides in ([], [override], [f"train.lr={override}"], [f"{override}.x=1"]):
         with contextlib.suppress(ConfigError):
             load_recipe(tree, overrides)
@@ -215,8 +224,7 @@ YAML_SOUP = st.text(alphabet="trainmodel: {}[],-\n\t'\"&*!?|>#%@`1e.~<=")
 
 
 @given(text=YAML_SOUP | st.text() | TREES.map(repr))
-def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str):
-    """Whatever a recipe file holds, nothing but ConfigError comes out."""
+def test_any_text_loads_or_raises_config_error(tmp_path_factory: pytest.TempPathFactory, text: str):
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
     path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
     with contextlib.suppress(ConfigError):

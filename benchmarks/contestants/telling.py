@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 Result = Mapping[str, Any]
 COLORS = {
@@ -173,7 +173,7 @@ def draw(found: Sequence[Result], path: Path) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         figure.savefig(aside, format="png")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from setmatch.evaluation.evaluate_results import evaluate_saved
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")
 
@@ -108,5 +108,5 @@ def best_of(marks: Sequence[Mark]) -> int:
 
 def write_json(path: Path, tree: object) -> None:
     """Write `tree` to `path`, whole or not at all."""
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,9 @@
-"""A recipe: every setting of a run, typed and frozen; strict YAML in, dotted overrides on top."""
+"""Recipes: every setting of a run, typed and immutable, read from strict YAML and overrides.
+
+The reference documentation of the settings is generated from the descriptions below.
+"""
 
 import copy
-import difflib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -16,16 +18,17 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    model_validator,
 )
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, suggest
 
 RECIPES = Path(__file__).parent / "recipes"
-LEAST_SIDE_PX = 64  # of the pictures that a model learns from
+MIN_SIDE_PX = 64  # least side of the images a model is trained on
 
 
-def _number(value: object) -> object:
-    """Read '1e-4' as a number: YAML 1.1 takes it for a string."""
+def _parse_number(value: object) -> object:
+    """Read '1e-4' as a number; YAML 1.1 reads it as a string."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -34,165 +37,281 @@ def _number(value: object) -> object:
     return value
 
 
-def _argument(value: object) -> object:
-    """Let one argument of a preset through: a plain value, and a finite one."""
-    value = _number(value)
+def _check_argument(value: object) -> object:
+    value = _parse_number(value)
     plain = isinstance(value, bool | int | float | str)
     if not plain or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError("expected a number, true, false or a word")
+        raise ValueError("expected a finite number, true, false or a word")
     return value
 
 
-def _whole_or_auto(value: object) -> int | str:
-    """Let a whole number through, or the word that leaves it to the data or the machine."""
+def _check_integer_or_auto(value: object) -> int | str:
     if value != "auto" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError("expected a whole number, or auto")
+        raise ValueError("expected an integer or auto")
     return value
 
 
-def _legible(side_px: int | str) -> int | str:
-    """Let the side of a picture through that is more than one cell of the coarsest features."""
-    if isinstance(side_px, int) and side_px < LEAST_SIDE_PX:
+def _check_side(side_px: int | str) -> int | str:
+    if isinstance(side_px, int) and side_px < MIN_SIDE_PX:
         raise ValueError(
-            f"the coarsest features have a cell for 32 pixels, and one cell shows nothing; take "
-            f"{LEAST_SIDE_PX} or more (smaller pictures are enlarged to it)"
+            f"the coarsest feature map has one cell per 32 pixels, so such images are too small to "
+            f"detect anything; use {MIN_SIDE_PX} or more (smaller images are enlarged)"
         )
     return side_px
 
 
-def _not_negative(count: int | str) -> int | str:
+def _check_not_negative(count: int | str) -> int | str:
     if isinstance(count, int) and count < 0:
         raise ValueError("expected 0 or more, or auto")
     return count
 
 
-def _positive(count: int | str) -> int | str:
+def _check_positive(count: int | str) -> int | str:
     if isinstance(count, int) and count < 1:
         raise ValueError("expected 1 or more, or auto")
     return count
 
 
-def _num_queries(count: object) -> int | str | None:
-    """Let a positive whole number through, `auto`, or nothing."""
-    return None if count is None else _positive(_whole_or_auto(count))
+def _check_num_queries(count: object) -> int | str | None:
+    return None if count is None else _check_positive(_check_integer_or_auto(count))
 
 
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Real = Annotated[float, BeforeValidator(_parse_number), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Real, Field(ge=0)]
 Positive = Annotated[Real, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-WholeOrAuto = Annotated[int | Literal["auto"], PlainValidator(_whole_or_auto)]
-SidePx = Annotated[WholeOrAuto, AfterValidator(_legible)]
-Workers = Annotated[WholeOrAuto, AfterValidator(_not_negative)]
-AtOnce = Annotated[WholeOrAuto, AfterValidator(_positive)]
-NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_num_queries)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
-Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+IntegerOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_integer_or_auto)]
+SidePx = Annotated[IntegerOrAuto, AfterValidator(_check_side)]
+Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
+MicroBatch = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
+NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
+Argument = Annotated[bool | int | float | str, PlainValidator(_check_argument)]
 
 
 class Section(BaseModel):
-    """A part of a recipe: strict types, no unknown keys, never changed after it is read."""
+    """A section of a recipe: strict types, no unknown keys, immutable."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
 class ModelSettings(Section):
-    """Which model, and the preset's arguments besides the number of classes."""
+    """The model: a preset and its arguments."""
 
-    preset: str = "detr_r50"
-    arguments: dict[str, Argument] = {}
-    # auto: as many as the fullest images ask for; null: the preset's own, or that of `arguments`
-    num_queries: NumQueries = None
-    init_weights: str | None = None  # weights to start from where --weights names none
+    preset: str = Field(
+        default="detr_r50", description="Name of the preset, as `setmatch models` lists it."
+    )
+    arguments: dict[str, Argument] = Field(
+        default={}, description="Arguments of the preset, such as `dim: 128`, by name."
+    )
+    num_queries: NumQueries = Field(
+        default=None,
+        description="Number of object queries. `auto` is 1.5 times the objects of the fullest "
+        "training images; null leaves it to the preset or its arguments.",
+    )
+    init_weights: str | None = Field(
+        default=None,
+        description="Weights to start from if `--weights` is not given: a published name, a file, "
+        "`imagenet` (backbone only) or `none`.",
+    )
 
 
 class DataSettings(Section):
-    """How images become batches."""
+    """How images are loaded, resized and augmented."""
 
-    augment: Literal["detr", "small", "flip", "none"] = "detr"
-    # Images are only mirrored until this epoch.
-    strong_augment_from_epoch: int = Field(default=0, ge=0)
-    short_side_px: SidePx = 800  # "auto": as large as the objects of the training split ask for
-    long_side_px: SidePx = 1333
-    things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
-    workers: Workers = "auto"  # processes that read images
-    # Training images that cannot be read: left out, named and counted, up to 1% of all; or the end.
-    on_bad_image: Literal["skip", "stop"] = "skip"
+    augment: Literal["detr", "small", "flip", "none"] = Field(
+        default="detr",
+        description="Augmentation. `detr` is the published one (flip, random resize and crop), "
+        "`small` suits small data sets (flip, random zoom and color jitter), `flip` mirrors only.",
+    )
+    strong_augment_from_epoch: CountOrZero = Field(
+        default=0,
+        description="Epoch from which `augment` applies; before it, images are flipped only.",
+    )
+    short_side_px: SidePx = Field(
+        default=800,
+        description="Short side of resized images. `auto` makes nine of ten training objects "
+        "large enough to detect.",
+    )
+    long_side_px: SidePx = Field(
+        default=1333,
+        description="Largest long side of resized images. `auto` is twice the short side.",
+    )
+    things_only: bool = Field(
+        default=False,
+        description="Ignore stuff classes: instance segmentation on panoptic data.",
+    )
+    workers: Workers = Field(
+        default="auto",
+        description="Processes that load images, for each training process; 0 loads them in the "
+        "training process. `auto` depends on CPU cores and GPU.",
+    )
+    on_bad_image: Literal["skip", "stop"] = Field(
+        default="skip",
+        description="What to do with training images that cannot be read: `skip` leaves out up to "
+        "1% of them and lists them in the data report; `stop` ends the run.",
+    )
 
 
 class MatchCosts(Section):
-    """Weights of the matching cost: -class p + l1 L1 - giou GIoU (arXiv 2005.12872, eq. 1)."""
+    """Weights of the matching cost: class cost + L1 distance - GIoU (arXiv 2005.12872, eq. 1)."""
 
-    class_: NotNegative = Field(default=1.0, alias="class")
-    l1: NotNegative = 5.0
-    giou: NotNegative = 2.0
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+    class_: NotNegative = Field(
+        default=1.0, alias="class", description="Weight of the classification cost."
+    )
+    l1: NotNegative = Field(default=5.0, description="Weight of the L1 distance of the boxes.")
+    giou: NotNegative = Field(default=2.0, description="Weight of the generalized IoU.")
 
 
 class LossWeights(Section):
-    """Weights of the loss terms, alike for every decoder layer; masks are of the last alone."""
+    """Weights of the loss terms. Every decoder layer has the same; masks have the last alone."""
 
-    class_: NotNegative = Field(default=1.0, alias="class")
-    l1: NotNegative = 5.0
-    giou: NotNegative = 2.0
-    mask: NotNegative = 1.0
-    dice: NotNegative = 1.0
-    auxiliary: bool = True
+    class_: NotNegative = Field(
+        default=1.0, alias="class", description="Weight of the classification loss."
+    )
+    l1: NotNegative = Field(default=5.0, description="Weight of the L1 loss of the boxes.")
+    giou: NotNegative = Field(default=2.0, description="Weight of the generalized IoU loss.")
+    mask: NotNegative = Field(default=1.0, description="Weight of the focal loss of the masks.")
+    dice: NotNegative = Field(default=1.0, description="Weight of the DICE loss of the masks.")
+    auxiliary: bool = Field(
+        default=True, description="Train every decoder layer; false trains the last one alone."
+    )
+    extra: dict[str, NotNegative] = Field(
+        default={}, description="Weights of custom loss terms, by name."
+    )
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+    @model_validator(mode="after")
+    def _check_extra(self) -> "LossWeights":
+        taken = sorted(self.extra.keys() & self._built_in().keys())
+        if taken:
+            raise ValueError(f"extra.{taken[0]} is a built-in weight; set loss.{taken[0]}")
+        return self
+
+    def of(self, key: str) -> float:
+        """Return the weight called `key` in the recipe. Raises ConfigError if there is none."""
+        weights = {**self._built_in(), **self.extra}
+        if key not in weights:
+            raise ConfigError(
+                f"loss.extra.{key}: missing; the recipe has no weight for this loss term: "
+                f"set it with --set loss.extra.{key}=1"
+            )
+        return weights[key]
+
+    def _built_in(self) -> dict[str, float]:
+        boxes = {"l1": self.l1, "giou": self.giou}
+        return {"class": self.class_, **boxes, "mask": self.mask, "dice": self.dice}
 
 
 class TrainSettings(Section):
-    """The published optimization; `batch_size` is images per optimizer step, over all processes."""
+    """Optimization and schedule of a run, or of one of its stages."""
 
-    epochs: Count = 300
-    minutes: NotNegative = 0.0  # above 0 the clock ends the run, whatever `epochs` says
-    batch_size: Count = 16
-    micro_batch: AtOnce = 2  # images a process takes through the model; auto: as the device likes
-    lr: Positive = 1e-4
-    backbone_lr: NotNegative = 1e-5
-    muon_lr: NotNegative = 0.0  # of hidden matrices, where a model tells them apart; 0: AdamW
-    weight_decay: NotNegative = 1e-4
-    clip_norm: Positive = 0.1
-    schedule: Literal["drop", "cosine"] = "drop"
-    drop_epoch: Count = 200
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    # Images start at half their size and reach their full size at this fraction of the run.
-    full_size_at: Fraction = 0.0
-    ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 42
-    evaluate_every: Count = 1  # epochs
-    checkpoint_every: Count = 500  # steps; the end of an epoch always keeps one
-    keep_checkpoints: Annotated[int, Field(ge=2)] = 2
-    log_every: Count = 10  # steps
-    nonfinite_limit: Count = 10  # steps in a row without a finite loss before the run stops
-    train_only: Literal["all", "masks"] = "all"  # "masks": the mask head alone, the detector frozen
+    epochs: Count = Field(
+        default=300,
+        description="Length of the run in passes over the training images. With `minutes` above 0 "
+        "it does not apply.",
+    )
+    minutes: NotNegative = Field(
+        default=0.0, description="Length of the run in minutes of training; 0 means use `epochs`."
+    )
+    batch_size: Count = Field(
+        default=16, description="Images per optimizer step, over all processes."
+    )
+    micro_batch: MicroBatch = Field(
+        default=2,
+        description="Images per forward pass of a process; gradients accumulate up to "
+        "`batch_size`. `auto` is everything at once on a GPU and up to 8 on a CPU.",
+    )
+    lr: Positive = Field(default=1e-4, description="Learning rate of AdamW, without the backbone.")
+    backbone_lr: NotNegative = Field(
+        default=1e-5, description="Learning rate of a pretrained backbone."
+    )
+    muon_lr: NotNegative = Field(
+        default=0.0,
+        description="Learning rate of Muon for hidden weight matrices, in models that separate "
+        "them; 0 trains them with AdamW.",
+    )
+    weight_decay: NotNegative = Field(default=1e-4, description="Decoupled weight decay.")
+    clip_norm: Positive = Field(
+        default=0.1, description="Largest norm of the gradient; larger gradients are scaled down."
+    )
+    schedule: Literal["drop", "cosine"] = Field(
+        default="drop",
+        description="Learning rate schedule: `drop` divides it by 10 at `drop_epoch`, `cosine` "
+        "decays it to 0 by the end.",
+    )
+    drop_epoch: Count = Field(
+        default=200,
+        description="Epoch of the drop with `schedule: drop`; in runs of `minutes` it is at two "
+        "thirds of the time.",
+    )
+    warmup_steps: CountOrZero = Field(
+        default=0,
+        description="Steps of linear warm-up; runs of `minutes` warm up for 2% of their time.",
+    )
+    full_size_at: Fraction = Field(
+        default=0.0,
+        description="Progressive resizing: images start at half their size and reach full size at "
+        "this fraction of the run; 0 trains at full size throughout.",
+    )
+    ema_decay: Annotated[Real, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="Decay of the exponential moving average of the weights, which is evaluated "
+        "and saved; 0 keeps none.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="Precision of the forward pass. `auto` is bfloat16 where the device is fast at "
+        "it. Matching and losses are always float32.",
+    )
+    seed: CountOrZero = Field(
+        default=42, description="Seed of weights, image order, augmentation and dropout."
+    )
+    evaluate_every: Count = Field(default=1, description="Epochs between evaluations.")
+    checkpoint_every: Count = Field(
+        default=500,
+        description="Steps between checkpoints; one is also written at the end of every epoch.",
+    )
+    keep_checkpoints: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="Number of newest checkpoints to keep."
+    )
+    log_every: Count = Field(default=10, description="Steps between lines of the log.")
+    nonfinite_limit: Count = Field(
+        default=10,
+        description="Consecutive steps with a non-finite loss or gradient that end the run; such "
+        "steps are skipped.",
+    )
+    train_only: Literal["all", "masks"] = Field(
+        default="all",
+        description="Which parameters to train: `masks` freezes the detector and trains the mask "
+        "head alone.",
+    )
 
 
 class Recipe(Section):
-    """Every setting of a run. The defaults are the published recipe of DETR.
+    """Every setting of a run. The defaults are the published recipe of DETR."""
 
-    `box_stage` are the settings of a stage before, in which the detector learns without its mask
-    head.
-    """
-
-    model: ModelSettings = ModelSettings()
-    data: DataSettings = DataSettings()
-    matching: MatchCosts = MatchCosts()
-    loss: LossWeights = LossWeights()
-    box_stage: TrainSettings | None = None
-    train: TrainSettings = TrainSettings()
+    model: ModelSettings = Field(default=ModelSettings(), description="The model.")
+    data: DataSettings = Field(default=DataSettings(), description="Images and augmentation.")
+    matching: MatchCosts = Field(default=MatchCosts(), description="Weights of the matching cost.")
+    loss: LossWeights = Field(default=LossWeights(), description="Weights of the loss terms.")
+    box_stage: TrainSettings | None = Field(
+        default=None,
+        description="Settings of a first stage that trains the detector without its mask head; "
+        "null trains in a single stage.",
+    )
+    train: TrainSettings = Field(
+        default=TrainSettings(), description="Optimization of the run, or of its last stage."
+    )
 
 
 def load_recipe(
     source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """Read a recipe: a file, the name of one in recipes/, or a mapping; then apply `key=value`.
+    """Read a recipe from a YAML file, the name of a bundled recipe, or a mapping.
 
-    Keys that are left out keep their defaults; `overrides` are dotted ("train.lr=1e-4").
-    Raises ConfigError with the key, the value and the nearest known name.
+    Missing keys have their defaults. `overrides` are applied last, as "section.key=value", such as
+    "train.lr=1e-4". Raises ConfigError that names the key, its value and the closest known key.
     """
     tree, origin = _read(source)
     for override in overrides:
@@ -205,36 +324,36 @@ def load_recipe(
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Return the complete recipe as YAML that `load_recipe` reads back to an equal recipe."""
-    # A section without a line would be read as one with defaults.
+    """Return the complete recipe as YAML. `load_recipe` reads it back to an equal recipe."""
+    # None is left out: `box_stage: null` would be read as a section of defaults.
     return yaml.safe_dump(recipe.model_dump(by_alias=True, exclude_none=True), sort_keys=False)
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the package."""
+    """Return the names of the bundled recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses a key that stands twice: the first would be lost."""
+    """The safe loader, which also refuses duplicate keys instead of dropping the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping of `node`; raises yaml.YAMLError for a key that stands twice."""
+        """Return the mapping of `node`. Raises yaml.YAMLError for a duplicate key."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for index, (key, (node_of_key, _)) in enumerate(zip(keys, node.value, strict=True)):
             if key in keys[:index]:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key!r} stands twice", problem_mark=node_of_key.start_mark
+                    problem=f"duplicate key {key!r}", problem_mark=node_of_key.start_mark
                 )
         return super().construct_mapping(node, deep)
 
 
 def _parse(text: str) -> Any:
-    """Read YAML; every way in which that fails is a yaml.YAMLError."""
+    """Parse YAML. Every failure is a yaml.YAMLError."""
     loader = _StrictLoader(text)
     try:
         return loader.get_single_data()
-    except (ValueError, RecursionError) as error:  # no such date; nested a thousand deep
+    except (ValueError, RecursionError) as error:  # an impossible date; too deeply nested
         raise yaml.YAMLError(str(error)) from None
     finally:
         loader.dispose()
@@ -250,16 +369,18 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
         tree = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         known = ", ".join(recipe_names())
-        raise ConfigError(f"recipe {source}: no such file; recipes by name: {known}") from None
+        raise ConfigError(f"recipe {source}: no such file; bundled recipes: {known}") from None
     except OSError as error:
         raise ConfigError(f"recipe {path}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"recipe {path}: cannot be read as YAML: {_one_line(error)}") from None
+        raise ConfigError(f"recipe {path}: not valid YAML: {_one_line(error)}") from None
     if tree is None:
         return {}, f"recipe {path}"
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise ConfigError(f"recipe {path}: expected sections such as 'train:', got {_brief(tree)}")
-    # A section whose every line is commented out is None to YAML.
+        raise ConfigError(
+            f"recipe {path}: expected sections such as 'train:', got {_shorten(tree)}"
+        )
+    # YAML reads a section as None if all its lines are commented out.
     return {key: {} if value is None else value for key, value in tree.items()}, f"recipe {path}"
 
 
@@ -284,23 +405,25 @@ def _explain(error: ValidationError, origin: str) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        return f"{origin}: unknown key {key}; {hint}"
-    complaint = first["msg"].removeprefix("Value error, ")
-    return f"{origin}: {key} = {_brief(first['input'])}: {complaint}"
+        known = _known_keys(first["loc"])
+        return f"{origin}: unknown key {key}; {suggest(str(first['loc'][-1]), known)}"
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{origin}: {key} = {_shorten(first['input'])}: {problem}"
 
 
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     section: type[BaseModel] = Recipe
     for part in location[:-1]:
         kind = section.model_fields[str(part)].annotation
         (section,) = [each for each in get_args(kind) or (kind,) if each is not type(None)]
+    return _keys_of(section)
+
+
+def _keys_of(section: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
-def _brief(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

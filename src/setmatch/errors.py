@@ -1,14 +1,17 @@
-"""What can go wrong for a user: every such error says what, where and what to do, in one line."""
+"""Errors that a user can fix: each says what is wrong, where, and what to do, in one line."""
+
+import difflib
+from collections.abc import Collection, Iterable
 
 
 class SetmatchError(Exception):
-    """A mistake that the user can mend; the command line prints it in one line and exits with 2."""
+    """Base of all errors that a user can fix. The command line prints it and exits with 2."""
 
     exit_code = 2
 
 
 class ConfigError(SetmatchError):
-    """A recipe, option or model name that does not exist or does not fit."""
+    """A recipe, option or model name that does not exist or is not valid."""
 
 
 class DataError(SetmatchError):
@@ -20,8 +23,25 @@ class WeightsError(SetmatchError):
 
 
 class TrainingError(SetmatchError):
-    """A run that cannot go on: nothing finite to learn from, or no good checkpoint to resume."""
+    """A run that cannot continue: no finite loss, or no intact checkpoint to resume from."""
 
 
 class ExtraMissingError(SetmatchError):
-    """An optional library that is not installed; the message names the extra that brings it."""
+    """An optional library that is not installed. The message names the extra to install."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most similar to `name`; None if none is similar."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    return similar[0] if similar else None
+
+
+def suggest(name: str, known: Collection[str], otherwise: str | None = None) -> str:
+    """Return advice for an unknown name: "did you mean X?" for the most similar known name.
+
+    If none is similar, return `otherwise`, or the list of all known names.
+    """
+    similar = closest(name, known)
+    if similar is not None:
+        return f"did you mean {similar}?"
+    return f"known are {', '.join(known)}" if otherwise is None else otherwise

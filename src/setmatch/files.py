@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and where what can be made again is kept."""
+"""Atomic writing of files and folders, checks before long work, and the cache folder."""
 
 import os
 import shutil
@@ -8,73 +8,122 @@ from pathlib import Path
 
 from setmatch.errors import ConfigError
 
+_TEMPORARY = ".writing-"
+_REPLACED = ".replaced-"
+
 
 def require_file(path: str | Path) -> None:
-    """Raise ConfigError unless a file can be written at `path`: now, not after hours of work."""
+    """Raise ConfigError unless a file can be written at `path`. Call it before hours of work."""
     path = Path(path)
     if path.is_dir():
-        raise ConfigError(f"{path}: a folder; name the file to write, as in {path / 'file.html'}")
-    _require_reachable(path)
+        raise ConfigError(f"{path}: is a folder; name a file, such as {path / 'file.html'}")
+    _require_writable(path)
 
 
 def require_folder(path: str | Path) -> None:
-    """Raise ConfigError unless files can be written into a folder `path`."""
-    _require_reachable(Path(path) / "file")
+    """Raise ConfigError unless files can be written into the folder `path`."""
+    _require_writable(Path(path) / "file")
 
 
-def _require_reachable(path: Path) -> None:
+def _require_writable(path: Path) -> None:
     above = next(each for each in path.absolute().parents if each.exists())
     if not above.is_dir():
-        raise ConfigError(f"{path}: cannot be written, since {above} is no folder; name another")
+        raise ConfigError(f"{path}: cannot be written: {above} is not a folder; name another")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: cannot be written, since nobody lets you write in {above}")
+        raise ConfigError(f"{path}: cannot be written: no permission to write in {above}")
 
 
 @contextmanager
-def whole_file(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it becomes `path` once the block has succeeded.
+def atomic_file(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
-    When the block fails or the process is killed, `path` is what it was. Missing folders are made.
-    A file that need not be `lasting` may be damaged when the power fails, but is there sooner.
-    Raises OSError that names `path`, whatever it was called while it was written.
+    If the block fails or the process is killed, `path` is unchanged. Missing folders are created.
+    A `durable` file is flushed to the disk before the rename; others are faster to write but may be
+    damaged by a power failure. Raises OSError that names `path`, never the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = _temporary(path)
     try:
-        yield aside
-        if lasting:
-            with aside.open("rb") as written:
-                os.fsync(written.fileno())
-        aside.replace(path)
+        yield temporary
+        if durable:
+            _flush(temporary)
+        temporary.replace(path)
     except OSError as error:
         # A full disk names no file at all.
-        if error.filename not in (None, str(aside)):
+        if error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder beside `path` to fill; it becomes `path` once the block has succeeded.
+def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -> Iterator[Path]:
+    """Yield a new folder beside `path`, and rename it to `path` if the block succeeds.
 
-    `path` must be absent or an empty folder. When the block fails, nothing is left.
+    If the block fails, nothing is left and `path` is unchanged. Without `replace`, `path` must be
+    absent or an empty folder. A `durable` folder is flushed to the disk with its files. If the
+    process is killed while a folder is replaced, `remove_leftovers` restores the old one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = _temporary(path)
     try:
-        aside.mkdir()
-        yield aside
-        if path.is_dir():
-            path.rmdir()
-        aside.rename(path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if durable:
+            for each in [*temporary.rglob("*"), temporary]:
+                _flush(each)
+        if replace:
+            _replace(path, temporary)
+        else:
+            if path.is_dir():
+                path.rmdir()
+            temporary.rename(path)
+        if durable:
+            _flush(path.parent)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed processes in `folder`, and restore replaced folders."""
+    for replaced in folder.glob(f"{_REPLACED}*"):
+        original = replaced.with_name(replaced.name.removeprefix(_REPLACED))
+        if original.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(original)
+    for temporary in folder.glob(f"{_TEMPORARY}*"):
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink()
 
 
 def cache_folder() -> Path:
-    """Return where downloads and indexes are kept: $SETMATCH_CACHE, or in the user's cache."""
+    """Return the folder of downloads and data set caches: $SETMATCH_CACHE, or the user's cache."""
     if "SETMATCH_CACHE" in os.environ:
         return Path(os.environ["SETMATCH_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "setmatch"
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def _replace(path: Path, temporary: Path) -> None:
+    # No system call replaces a folder that has files, so the old one is renamed for a moment.
+    replaced = path.with_name(f"{_REPLACED}{path.name}")
+    if path.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        path.rename(replaced)
+    temporary.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

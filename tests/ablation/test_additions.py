@@ -152,7 +152,7 @@ def test_a_mosaic_has_every_picture_in_every_quarter(benchmarks, sides: tuple[in
 def test_a_mosaic_counts_what_it_shows_four_times(benchmarks):
     """The loss is per object that was seen, so that a step weighs the same with or without."""
     from mosaic import AugmentationStats, OfSeen
-    from setmatch.losses.criterion import LossNormalizer
+    from setmatch.losses.normalizer import LossNormalizer
 
     asked = []
     target = Target(torch.tensor([0, 1]), _boxes(2))

@@ -6,7 +6,8 @@ import torch
 from setmatch.ablation.run import AblationRun
 from setmatch.config import LossWeights, MatchCosts, load_recipe
 from setmatch.losses.classification import Varifocal
-from setmatch.losses.criterion import Criterion, LossNormalizer
+from setmatch.losses.criterion import Criterion
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard

@@ -11,8 +11,8 @@ from setmatch.errors import ConfigError
 from setmatch.explanation.explain import Explanation, explain
 from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
 from setmatch.models.detector import Detector
+from setmatch.ops.colors import color_of
 from setmatch.structures.attention import AttentionMaps, SamplingPoints
-from setmatch.visualize import color_of
 
 SIDE = 1000 / COLUMNS  # of a cell in a figure
 

@@ -1,4 +1,4 @@
-"""The loss of masks: the published arithmetic, in less memory."""
+"""Mask losses: equal to the plain computation, in less memory."""
 
 import pytest
 import torch
@@ -17,36 +17,36 @@ def _masks(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
-def test_losses_and_gradients_equal_the_plain_arithmetic(
+def test_losses_and_gradients_equal_the_plain_computation(
     count: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """torchvision's focal loss and the definition of DICE, on whole masks at once."""
-    monkeypatch.setattr(mask_loss, "AT_ONCE_PX", 4 * 35 * 47)
-    logits, owed = _masks(count)
-    grown = F.interpolate(logits[:, None], size=(35, 47), mode="bilinear").flatten(1)
-    there = owed.flatten(1).float()
-    focal = sigmoid_focal_loss(grown, there, alpha=0.25, gamma=2.0).mean(1)
-    share = grown.sigmoid()
-    dice = 1 - (2 * (share * there).sum(1) + 1) / (share.sum(1) + there.sum(1) + 1)
+    """torchvision's focal loss and the definition of DICE, on all full-size masks at once."""
+    monkeypatch.setattr(mask_loss, "MAX_FULL_SIZE_PX", 4 * 35 * 47)
+    logits, masks = _masks(count)
+    resized = F.interpolate(logits[:, None], size=(35, 47), mode="bilinear").flatten(1)
+    target = masks.flatten(1).float()
+    focal = sigmoid_focal_loss(resized, target, alpha=0.25, gamma=2.0).mean(1)
+    probability = resized.sigmoid()
+    intersection, total = (probability * target).sum(1), probability.sum(1) + target.sum(1)
+    dice = 1 - (2 * intersection + 1) / (total + 1)
     expected = torch.stack([focal, dice])
-    found = focal_and_dice(logits, PackedMasks.pack(owed))
-    assert torch.allclose(found, expected, rtol=1e-5)
-    way = torch.tensor([[2.0], [3.0]])
-    (wanted,) = torch.autograd.grad((expected * way).sum(), logits)
-    (got,) = torch.autograd.grad((found * way).sum(), logits)
-    assert torch.allclose(got, wanted, atol=1e-8, rtol=1e-4)
+    losses = focal_and_dice(logits, PackedMasks.pack(masks))
+    assert torch.allclose(losses, expected, rtol=1e-5)
+    weights = torch.tensor([[2.0], [3.0]])
+    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
+    (gradient,) = torch.autograd.grad((losses * weights).sum(), logits)
+    assert torch.allclose(gradient, expected_gradient, atol=1e-8, rtol=1e-4)
 
 
-def test_a_perfect_mask_costs_nothing_and_its_opposite_all():
-    """Both losses near 0; DICE of the opposite near 1."""
-    _, owed = _masks(2)
-    panoptic_threshold = torch.where(owed, 30.0, -30.0)
-    assert focal_and_dice(panoptic_threshold, PackedMasks.pack(owed)).max() < 1e-4
-    assert focal_and_dice(-panoptic_threshold, PackedMasks.pack(owed))[1].min() > 0.99
+def test_a_perfect_mask_has_no_loss_and_its_inverse_the_largest():
+    _, masks = _masks(2)
+    perfect = torch.where(masks, 30.0, -30.0)
+    assert focal_and_dice(perfect, PackedMasks.pack(masks)).max() < 1e-4
+    assert focal_and_dice(-perfect, PackedMasks.pack(masks))[1].min() > 0.99
 
 
-def test_no_masks_have_no_loss_but_a_gradient():
-    """What made them learns nothing, and every process exchanges as many gradients."""
-    logits, owed = _masks(0)
-    focal_and_dice(logits, PackedMasks.pack(owed)).sum().backward()
+def test_no_masks_still_give_a_gradient():
+    """Every process must exchange the same gradients."""
+    logits, masks = _masks(0)
+    focal_and_dice(logits, PackedMasks.pack(masks)).sum().backward()
     assert logits.grad is not None

@@ -1,4 +1,4 @@
-"""Hungarian matching: exact, within an image, and proof against broken input."""
+"""Hungarian matching: optimal, separate for every image, robust to non-finite values."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from setmatch.losses.classification import ClassificationLoss, Focal, Softmax, V
 from setmatch.losses.matcher import match, pairwise_cost
 from setmatch.structures.batch import Target
 
-SCORING, COSTS = Softmax(), MatchCosts()
+CLASS_LOSS, COSTS = Softmax(), MatchCosts()
 
 
 def _predictions(layers: int, images: int, queries: int, seed: int = 0, classes: int = 5):
@@ -32,28 +32,27 @@ def _targets(counts: list[int], seed: int = 0, classes: int = 5) -> list[Target]
     ]
 
 
-def test_match_follows_the_queries():
-    """Shuffling the queries shuffles the assignment and changes nothing else."""
+def test_shuffled_queries_give_the_shuffled_assignment():
     logits, boxes = _predictions(1, 2, 8)
     targets = _targets([3, 2])
     order = torch.randperm(8, generator=torch.Generator().manual_seed(1))
-    (plain,) = match(logits, boxes, targets, SCORING, COSTS)
-    (shuffled,) = match(logits[:, :, order], boxes[:, :, order], targets, SCORING, COSTS)
+    (plain,) = match(logits, boxes, targets, CLASS_LOSS, COSTS)
+    (shuffled,) = match(logits[:, :, order], boxes[:, :, order], targets, CLASS_LOSS, COSTS)
     pairs = set(zip(plain.image.tolist(), plain.query.tolist(), plain.target.tolist()))
     moved = zip(shuffled.image.tolist(), order[shuffled.query].tolist(), shuffled.target.tolist())
     assert pairs == set(moved)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.integers(0, 1000))
-def test_no_other_assignment_is_cheaper(counts: list[int], seed: int):
-    """Against every permutation of four queries, for each layer and image."""
+def test_no_other_assignment_has_a_lower_cost(counts: list[int], seed: int):
+    """Every permutation of four queries is tried, for each layer and image."""
     logits, boxes = _predictions(2, len(counts), 4, seed)
     targets = _targets(counts, seed)
-    assignments = match(logits, boxes, targets, SCORING, COSTS)
+    assignments = match(logits, boxes, targets, CLASS_LOSS, COSTS)
     if sum(counts) == 0:
         assert all(len(assignment.query) == 0 for assignment in assignments)
         return
-    cost = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+    cost = pairwise_cost(logits, boxes, targets, CLASS_LOSS, COSTS)
     first = [sum(counts[:index]) for index in range(len(counts))]
     for layer, assignment in enumerate(assignments):
         for image, count in enumerate(counts):
@@ -61,20 +60,19 @@ def test_no_other_assignment_is_cheaper(counts: list[int], seed: int):
             query, target = assignment.query[mine], assignment.target[mine] - first[image]
             assert sorted(target.tolist()) == list(range(count))
             table = cost[layer, image]
-            found = table[query, target].sum().item()
+            total = table[query, target].sum().item()
             best = min(
                 sum(table[q, t].item() for t, q in enumerate(order))
                 for order in itertools.permutations(range(4), count)
             )
-            assert found == pytest.approx(best, abs=1e-5)
+            assert total == pytest.approx(best, abs=1e-5)
 
 
-def test_an_image_is_matched_the_same_alone_and_in_company():
-    """No cost of one image enters another's assignment."""
+def test_an_image_is_matched_the_same_alone_and_in_a_batch():
     logits, boxes = _predictions(3, 2, 10)
     targets = _targets([4, 7])
-    together = match(logits, boxes, targets, SCORING, COSTS)
-    alone = match(logits[:, 1:], boxes[:, 1:], targets[1:], SCORING, COSTS)
+    together = match(logits, boxes, targets, CLASS_LOSS, COSTS)
+    alone = match(logits[:, 1:], boxes[:, 1:], targets[1:], CLASS_LOSS, COSTS)
     for layer in range(3):
         mine = together[layer].image == 1
         assert torch.equal(together[layer].query[mine], alone[layer].query)
@@ -83,25 +81,25 @@ def test_an_image_is_matched_the_same_alone_and_in_company():
 
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 2000])
 def test_any_number_of_targets_is_matched(count: int):
-    """None, one, as many as queries, one more, and crowds: at most one target a query."""
+    """From none to far more than there are queries; a query has at most one target."""
     logits, boxes = _predictions(2, 2, 10)
-    for assignment in match(logits, boxes, _targets([count, 3]), SCORING, COSTS):
+    for assignment in match(logits, boxes, _targets([count, 3]), CLASS_LOSS, COSTS):
         assert (assignment.image == 0).sum() == min(count, 10)
-        taken = assignment.query[assignment.image == 0]
-        assert len(taken.unique()) == len(taken)
+        query = assignment.query[assignment.image == 0]
+        assert len(query.unique()) == len(query)
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_never_raise(bad: float, everywhere: bool):
-    """detr #101, rf-detr #431: the other image of the batch is matched as if alone."""
+def test_non_finite_predictions_never_raise(bad: float, everywhere: bool):
+    """detr #101, rf-detr #431: the other image of the batch is matched as if it were alone."""
     logits, boxes = _predictions(1, 2, 6)
     targets = _targets([3, 2])
-    expected = match(logits[:, 1:], boxes[:, 1:], targets[1:], SCORING, COSTS)[0]
+    expected = match(logits[:, 1:], boxes[:, 1:], targets[1:], CLASS_LOSS, COSTS)[0]
     logits[0, 0, 2], boxes[0, 0, 4] = bad, bad
     if everywhere:
         logits[0, 0], boxes[0, 0] = bad, bad
-    (assignment,) = match(logits, boxes, targets, SCORING, COSTS)
+    (assignment,) = match(logits, boxes, targets, CLASS_LOSS, COSTS)
     assert torch.equal(assignment.query[assignment.image == 1], expected.query)
     assert (assignment.image == 0).sum() == 3
 
@@ -110,16 +108,16 @@ def test_costs_are_float32_under_autocast():
     """D-FINE #199: half precision would change assignments."""
     logits, boxes = _predictions(1, 1, 6)
     targets = _targets([3])
-    plain = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+    plain = pairwise_cost(logits, boxes, targets, CLASS_LOSS, COSTS)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = pairwise_cost(logits, boxes, targets, SCORING, COSTS)
+        cast = pairwise_cost(logits, boxes, targets, CLASS_LOSS, COSTS)
     assert cast.dtype == torch.float32
     assert torch.equal(plain, cast)
 
 
-@pytest.mark.parametrize("scoring", [Softmax(), Focal(), Varifocal()], ids=str)
+@pytest.mark.parametrize("class_loss", [Softmax(), Focal(), Varifocal()], ids=str)
 def test_half_precision_never_overflows(class_loss: ClassificationLoss):
-    """D-FINE #199, detr #101: logits at float16's limit are matched, and cost, as in float32."""
+    """D-FINE #199, detr #101: costs of logits at float16's limit equal those in float32."""
     logits, boxes = _predictions(2, 2, 6)
     logits = (logits.sign() * torch.finfo(torch.float16).max).half()
     logits = logits[..., : class_loss.num_logits(5)]

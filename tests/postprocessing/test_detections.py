@@ -1,4 +1,4 @@
-"""Answers: every slot, best first, in pixels of the original image."""
+"""Decoding of detections: all queries, by score, in pixels of the original image."""
 
 import torch
 from hypothesis import given
@@ -22,7 +22,6 @@ def predictions(seed: int = 0, queries: int = 9) -> Predictions:
 
 
 def test_boxes_are_in_pixels_of_the_original_image():
-    """A box in fractions comes back as corners, each axis in its image's own pixels."""
     logits = torch.zeros(1, 2, 1, 4)
     cxcywh = torch.tensor([0.5, 0.25, 0.2, 0.5]).expand(1, 2, 1, 4)
     first, second = detections(Predictions(logits, cxcywh), Softmax(), THREE, SIZES_PX)
@@ -31,20 +30,19 @@ def test_boxes_are_in_pixels_of_the_original_image():
     assert (first.size_px, second.size_px) == (SIZES_PX[0], SIZES_PX[1])
 
 
-def test_every_slot_answers_with_its_best_real_class():
-    """No slot is dropped, and "no object" is never the answer, however likely it is."""
+def test_every_query_is_decoded_as_its_best_class():
+    """No query is dropped, and "no object" is never returned, however probable it is."""
     logits = torch.tensor([[1.0, 0.0, 2.0, 50.0], [5.0, 1.0, 0.0, 0.0]]).expand(1, 2, 2, 4)
-    found = detections(Predictions(logits, torch.rand(1, 2, 2, 4)), Softmax(), THREE, SIZES_PX)
-    assert [each.classes.tolist() for each in found] == [[0, 2], [0, 2]]
-    torch.testing.assert_close(found[0].scores, logits[0, 0].softmax(-1)[[1, 0], [0, 2]])
+    decoded = detections(Predictions(logits, torch.rand(1, 2, 2, 4)), Softmax(), THREE, SIZES_PX)
+    assert [each.classes.tolist() for each in decoded] == [[0, 2], [0, 2]]
+    torch.testing.assert_close(decoded[0].scores, logits[0, 0].softmax(-1)[[1, 0], [0, 2]])
 
 
-def test_the_last_layer_is_the_answer():
-    """Earlier decoder layers change nothing."""
-    whole = predictions()
-    last = Predictions(whole.logits[-1:], whole.cxcywh[-1:])
+def test_only_the_last_decoder_layer_counts():
+    all_layers = predictions()
+    last = Predictions(all_layers.logits[-1:], all_layers.cxcywh[-1:])
     for a, b in zip(
-        detections(whole, Softmax(), THREE, SIZES_PX),
+        detections(all_layers, Softmax(), THREE, SIZES_PX),
         detections(last, Softmax(), THREE, SIZES_PX),
         strict=True,
     ):
@@ -54,11 +52,10 @@ def test_the_last_layer_is_the_answer():
 
 @given(st.integers(0, 10_000), st.permutations(range(9)))
 def test_the_order_of_the_queries_does_not_matter(seed: int, order: list[int]):
-    """Best first: shuffled queries give the same detections in the same order."""
-    whole = predictions(seed)
-    shuffled = Predictions(whole.logits[:, :, order], whole.cxcywh[:, :, order])
+    all_layers = predictions(seed)
+    shuffled = Predictions(all_layers.logits[:, :, order], all_layers.cxcywh[:, :, order])
     for a, b in zip(
-        detections(whole, Softmax(), THREE, SIZES_PX),
+        detections(all_layers, Softmax(), THREE, SIZES_PX),
         detections(shuffled, Softmax(), THREE, SIZES_PX),
         strict=True,
     ):
@@ -69,19 +66,18 @@ def test_the_order_of_the_queries_does_not_matter(seed: int, order: list[int]):
 
 
 def test_equal_scores_keep_the_order_of_the_queries():
-    """The answer is the same on every run, ties included."""
     cxcywh = torch.rand(1, 2, 20, 4)
-    found = detections(Predictions(torch.zeros(1, 2, 20, 4), cxcywh), Softmax(), THREE, SIZES_PX)
+    decoded = detections(Predictions(torch.zeros(1, 2, 20, 4), cxcywh), Softmax(), THREE, SIZES_PX)
     width = torch.tensor(640.0)
-    centers = found[0].xyxy_px[:, 0::2].mean(1) / width
+    centers = decoded[0].xyxy_px[:, 0::2].mean(1) / width
     torch.testing.assert_close(centers, cxcywh[0, 0, :, 0])
 
 
 def test_scores_are_float32_under_mixed_precision():
-    """bfloat16 logits are read in float32: 1/256 steps would tie the best answers."""
+    """In bfloat16, steps of 1/256 would tie the best scores."""
     half = predictions()
     half = Predictions(half.logits.bfloat16(), half.cxcywh.bfloat16())
-    found = detections(half, Softmax(), THREE, SIZES_PX)[0]
-    assert found.scores.dtype == found.xyxy_px.dtype == torch.float32
+    decoded = detections(half, Softmax(), THREE, SIZES_PX)[0]
+    assert decoded.scores.dtype == decoded.xyxy_px.dtype == torch.float32
     expected = half.logits[-1, 0].float().softmax(-1)[:, :-1].amax(-1).sort(descending=True)[0]
-    assert torch.equal(found.scores, expected)
+    assert torch.equal(decoded.scores, expected)

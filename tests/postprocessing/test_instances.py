@@ -1,4 +1,4 @@
-"""Instance masks are the published ones, and travel as COCO's run lengths."""
+"""Instance masks equal the published ones, and are exported as COCO RLE."""
 
 import json
 
@@ -24,35 +24,35 @@ def predictions(seed: int, classes: int) -> Predictions:
 
 
 @pytest.mark.parametrize("size_px", [(40, 56), (97, 61), (13, 200)])
-def test_masks_are_those_of_the_published_code(size_px: tuple[int, int]):
-    """Enlarged to what the model saw, cut at a half, taken from there to the original."""
-    beliefs = predictions(3, 3)
-    (found,) = instances(beliefs, Softmax(), CATEGORIES, (39, 55), [size_px])
-    large = F.interpolate(beliefs.masks, size=(39, 55), mode="bilinear")
-    panoptic_threshold = (large.sigmoid() > 0.5).float()
-    expected = F.interpolate(panoptic_threshold, size=size_px, mode="nearest")[0].bool()
-    order = beliefs.logits[-1, 0].softmax(-1)[:, :-1].amax(-1).argsort(descending=True)
-    assert torch.equal(found.masks.unpack(), expected[order])
+def test_masks_equal_those_of_the_published_code(size_px: tuple[int, int]):
+    """Resized to the input size, thresholded at 0.5, resized to the original size."""
+    predicted = predictions(3, 3)
+    (decoded,) = instances(predicted, Softmax(), CATEGORIES, (39, 55), [size_px])
+    large = F.interpolate(predicted.masks, size=(39, 55), mode="bilinear")
+    binary = (large.sigmoid() > 0.5).float()
+    expected = F.interpolate(binary, size=size_px, mode="nearest")[0].bool()
+    order = predicted.logits[-1, 0].softmax(-1)[:, :-1].amax(-1).argsort(descending=True)
+    assert torch.equal(decoded.masks.unpack(), expected[order])
 
 
-@pytest.mark.parametrize(("scoring", "classes"), [(Softmax(), 3), (Focal(), 2)])
+@pytest.mark.parametrize(("class_loss", "classes"), [(Softmax(), 3), (Focal(), 2)])
 def test_masks_belong_to_their_boxes_and_scores(class_loss, classes):
-    """Boxes are those of the detections; only masks above the threshold are made."""
-    beliefs = predictions(1, classes)
-    (plain,) = detections(beliefs, class_loss, CATEGORIES, [(20, 30)])
-    (found,) = instances(beliefs, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=0.4)
-    kept = plain.above(0.4)
-    assert 0 < len(found) == len(kept) == len(found.masks)
-    assert torch.equal(found.xyxy_px, kept.xyxy_px)
-    (none,) = instances(beliefs, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=1.0)
+    """They are computed for detections above the threshold only."""
+    predicted = predictions(1, classes)
+    (plain,) = detections(predicted, class_loss, CATEGORIES, [(20, 30)])
+    (decoded,) = instances(predicted, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=0.4)
+    above = plain.above(0.4)
+    assert 0 < len(decoded) == len(above) == len(decoded.masks)
+    assert torch.equal(decoded.xyxy_px, above.xyxy_px)
+    (none,) = instances(predicted, class_loss, CATEGORIES, (40, 56), [(20, 30)], threshold=1.0)
     assert len(none) == len(none.masks) == 0
     assert none.to_dicts() == []
 
 
-def test_run_lengths_are_cocos_and_stand_in_json():
-    """pycocotools reads from the results the pixels that were found."""
-    (found,) = instances(predictions(2, 3), Softmax(), CATEGORIES, (40, 56), [(33, 47)])
-    found = found.above(0.3)
-    rows = json.loads(json.dumps(found.to_dicts()))
-    for row, mask in zip(rows, found.masks.unpack().numpy(), strict=True):
+def test_masks_are_exported_as_coco_rle_in_json():
+    """pycocotools decodes the same pixels."""
+    (decoded,) = instances(predictions(2, 3), Softmax(), CATEGORIES, (40, 56), [(33, 47)])
+    decoded = decoded.above(0.3)
+    rows = json.loads(json.dumps(decoded.to_dicts()))
+    for row, mask in zip(rows, decoded.masks.unpack().numpy(), strict=True):
         assert np.array_equal(oracle.decode(row["segmentation"]).astype(bool), mask)

@@ -1,4 +1,4 @@
-"""The panoptic merge is the published one, pixel for pixel, at a fraction of its cost."""
+"""The panoptic merge equals the published one, pixel for pixel."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CATEGORIES = Categories(tuple(range(CLASSES)), (None,) * CLASSES, STUFF)
 
 
 def reference(logits, masks, stuff, seen_px, size_px, threshold):
-    """The published merge by its definition: slot by slot, every mask enlarged, softmax, Pillow."""
+    """The published merge, written plainly: every mask resized, softmax, Pillow."""
     scores, class_indices = logits.softmax(-1).max(-1)
     keep = (class_indices != logits.shape[-1] - 1) & (scores > threshold)
     masks, class_indices = masks[keep], class_indices[keep].tolist()
@@ -78,7 +78,7 @@ SIDE = st.integers(2, 30)
 def test_generated_masks_merge_as_published(
     cells, short, size_px, queries, kinds, sharp, threshold, seed
 ):
-    """Whatever the sizes, with stuff in several pieces and masks too small to stay."""
+    """For all sizes, with several masks of the same stuff and masks that are too small."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(queries, CLASSES + 1, generator=generator)
     logits[:, 5 : 5 + kinds] += 4  # much of the same stuff
@@ -93,8 +93,8 @@ def test_generated_masks_merge_as_published(
 
 @pytest.mark.parametrize("size_px", [(320, 448), (160, 224), (111, 333)])
 @pytest.mark.parametrize("threshold", [0.85, 0.03, 0.0])
-def test_the_published_model_s_masks_merge_as_published(size_px, threshold):
-    """Golden masks, nearly all alike, so that softmax ties decide thousands of pixels."""
+def test_masks_of_the_published_model_merge_as_published(size_px, threshold):
+    """The golden masks are nearly equal, so softmax ties decide thousands of pixels."""
     case = np.load(GOLDEN / "detr_resnet50_panoptic.npz")
     masks = torch.from_numpy(case["pred_masks"][0])
     logits = torch.from_numpy(case["pred_logits"][0])[: len(masks)]
@@ -107,8 +107,7 @@ def test_the_published_model_s_masks_merge_as_published(size_px, threshold):
     assert np.array_equal(segments.ids.numpy(), number)
 
 
-def test_nothing_found_is_an_image_of_nothing():
-    """No slot above the threshold, or none but "no object"."""
+def test_an_image_without_detections_has_no_segments():
     logits = torch.full((3, CLASSES + 1), -9.0)
     logits[:, -1] = 9
     segments = merged(logits, torch.zeros(3, 4, 4), CATEGORIES, (16, 16), (20, 30), 0.0)
@@ -118,8 +117,7 @@ def test_nothing_found_is_an_image_of_nothing():
     assert segments.to_dicts() == []
 
 
-def test_two_masks_of_the_same_stuff_are_one_segment_and_things_stay_two():
-    """Grass left and right of a tree is grass; two people are two people."""
+def test_masks_of_the_same_stuff_class_are_joined_and_those_of_things_are_not():
     logits = torch.full((2, CLASSES + 1), -9.0)
     masks = torch.zeros(2, 8, 8)
     masks[0, :, :4], masks[1, :, 4:] = 5, 5
@@ -129,8 +127,8 @@ def test_two_masks_of_the_same_stuff_are_one_segment_and_things_stay_two():
         assert len(merged(found, masks, CATEGORIES, (32, 32), (32, 32), 0.85)) == expected
 
 
-def test_sigmoid_scores_merge_too():
-    """Where there is no "no object", a slot above the threshold is a segment."""
+def test_sigmoid_scores_are_merged_by_the_threshold_alone():
+    """There is no "no object" class."""
     logits = torch.full((1, 1, 2, CLASSES), -9.0)
     logits[..., 0, 3], logits[..., 1, 6] = 4, 5
     masks = torch.zeros(1, 2, 8, 8)
@@ -144,8 +142,8 @@ def test_sigmoid_scores_merge_too():
     assert segments.ids[7].tolist() == [1] * 8
 
 
-def test_of_two_sigmoid_answers_for_one_thing_the_better_is_left_whole():
-    """A double, even with sharper logits, takes no pixel of it; a piece of stuff may lose most."""
+def test_a_duplicate_thing_with_a_lower_score_is_dropped():
+    """It takes no pixels, even with larger mask logits. Stuff may lose most of its pixels."""
     logits = torch.full((1, 1, 3, CLASSES), -9.0)
     logits[..., 0, 3], logits[..., 1, 2], logits[..., 2, 6] = 2, 0.5, 3
     masks = torch.full((1, 3, 8, 8), -9.0)
@@ -169,8 +167,8 @@ def test_of_two_sigmoid_answers_for_one_thing_the_better_is_left_whole():
     assert segments.classes.tolist() == [3]
 
 
-def test_segments_say_what_coco_asks_for():
-    """Ids, classes, areas and tight boxes; a segment without a pixel has an empty box."""
+def test_segments_are_exported_as_coco_segments_info():
+    """A segment without pixels has an empty box."""
     ids = torch.zeros(4, 6, dtype=torch.int32)
     ids[1:3, 2:5] = 1
     segments = Segments(ids, torch.tensor([3, 5]), torch.tensor([0.5, 1.0]), CATEGORIES)
@@ -192,7 +190,7 @@ def test_segments_say_what_coco_asks_for():
 
 @given(st.lists(st.integers(0, 2**24 - 1), min_size=1, max_size=50))
 def test_colors_are_those_of_panoptic_pngs(ids):
-    """Id = red + 256 green + 65536 blue, whatever the id."""
+    """Id = red + 256 green + 65536 blue."""
     drawn = torch.tensor([ids], dtype=torch.int32)
     colors = Segments(
         drawn, torch.zeros(0, dtype=torch.int64), torch.zeros(0), CATEGORIES

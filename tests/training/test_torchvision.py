@@ -16,7 +16,7 @@ from tiny_runs import (
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import setmatch
-from setmatch.losses.criterion import LossNormalizer
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.torchvision.model import sizes_of, torchvision_losses
 from setmatch.structures.batch import Batch, Target
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from setmatch.ablation.tables import Table
 from setmatch.errors import ExtraMissingError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 HERE, PAPER, INK, SOFT = "#2b6cb0", "#d97706", "#1d1f24", "#5b6068"
 APART = 0.14  # of a row, between what came out here and what the paper has
@@ -56,5 +56,5 @@ def draw_study(table: Table, path: Path) -> None:
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
     figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         figure.savefig(aside, format="png")

@@ -21,7 +21,7 @@ from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import alone, init_distributed
 from setmatch.errors import ConfigError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
@@ -91,7 +91,7 @@ class AblationRun:
     def tell(self) -> None:
         """Write ablation.json, and a plot for each study of which something is known."""
         tables = self.tables()
-        with whole_file(self.out / "ablation.json") as aside:
+        with atomic_file(self.out / "ablation.json") as aside:
             tree = {"recipe": self.base.model_dump(by_alias=True), "studies": to_json(tables)}
             aside.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
         for table in tables:
@@ -157,7 +157,7 @@ def _prepare(
     require_split(path, "val", format)
     head = f"# setmatch ablate on {path.resolve().name}\n"
     _refuse_other_settings(campaign, head)
-    with whole_file(campaign.out / BEGUN) as aside:
+    with atomic_file(campaign.out / BEGUN) as aside:
         aside.write_text(head + dump_recipe(campaign.base), encoding="utf-8")
     return path
 
@@ -182,7 +182,7 @@ def _run(job: Job, data: Path, device: str, format: str | None) -> None:
     train(data, out=job.folder, recipe=recipe, resume=True, device=device, format=format)
     rows = [row for row in read_rows(job.folder / LOG, ENDLESS) if row["kind"] == "val"]
     result = {key: rows[-1][key] for key in ("step", "AP", "AP50")}
-    with whole_file(job.folder / RESULT) as aside:
+    with atomic_file(job.folder / RESULT) as aside:
         text = json.dumps({**result, "seed": job.recipe.train.seed}, indent=1)
         aside.write_text(text + "\n", encoding="utf-8")
 

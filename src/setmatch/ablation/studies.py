@@ -3,10 +3,9 @@
 Published numbers are those of arXiv 2005.12872, DETR with ResNet-50 on COCO val 2017.
 """
 
-import difflib
 from dataclasses import dataclass
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, suggest
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,5 @@ STUDIES = {
 def find_study(name: str) -> Study:
     """Return the study called `name`; raises ConfigError with the nearest name there is."""
     if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(STUDIES)}"
-        raise ConfigError(f"study {name}: no such study; {hint}")
+        raise ConfigError(f"study {name}: no such study; {suggest(name, STUDIES)}")
     return STUDIES[name]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 _DIGEST = 32
 _ALIGN = 64
@@ -32,7 +32,7 @@ def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDA
     text = json.dumps({"header": dict(header), "arrays": places}).encode()
     text += b" " * (-(_DIGEST + 8 + len(text)) % _ALIGN)
     digest = hashlib.sha256()
-    with whole_file(path, lasting=False) as aside, aside.open("wb") as file:
+    with atomic_file(path, durable=False) as aside, aside.open("wb") as file:
         file.write(bytes(_DIGEST))
         for part in (len(text).to_bytes(8, "little"), text, *map(_padded, arrays.values())):
             digest.update(part)

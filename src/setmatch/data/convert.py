@@ -17,7 +17,7 @@ from setmatch.data.open import open_dataset
 from setmatch.data.ragged import unpack
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
-from setmatch.files import whole_folder
+from setmatch.files import atomic_folder
 
 WRITERS: dict[str, Callable[[Path, Sequence[SplitToWrite]], list[str]]] = {
     "coco": write_coco,
@@ -70,7 +70,7 @@ def convert_dataset(
         files = names if to == "coco" else distinct_names(names, taken, flat=to == "voc")
         written.append(SplitToWrite(name, index, files))
     try:
-        with whole_folder(destination) as aside:
+        with atomic_folder(destination) as aside:
             for split in written:
                 _bring_images(split, aside / _IMAGES[to].format(split.name), link)
             notes = WRITERS[to](aside, written)

@@ -1,6 +1,5 @@
 """Where in a folder a data set lies, and in which format."""
 
-import difflib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from setmatch.data.formats.voc.find import find_voc
 from setmatch.data.formats.yolo.find import find_yolo, yolo_parts
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import entries, subfolders
-from setmatch.errors import DataError
+from setmatch.errors import DataError, closest
 
 # Looked for in this order.
 FORMATS: dict[str, Callable[[Path], dict[str, SplitSource]]] = {
@@ -114,9 +113,9 @@ def _meant(path: Path) -> str:
     while not missing.parent.is_dir():
         missing = missing.parent
     names = [name for name, _ in entries(missing.parent)]
-    alike = difflib.get_close_matches(missing.name, names, 1)
-    if alike:
-        return f"did you mean {missing.with_name(alike[0])}?"
+    similar = closest(missing.name, names)
+    if similar is not None:
+        return f"did you mean {missing.with_name(similar)}?"
     return "give a data set's folder or its COCO JSON"
 
 

@@ -17,7 +17,7 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
 from setmatch.models.registry import find_preset
@@ -89,7 +89,7 @@ def demo(
     index = open_dataset(data, "val", format)
     report = sm.evaluate(trained, index)
     seconds = time.monotonic() - began
-    with whole_file(out / "metrics.json") as aside:
+    with atomic_file(out / "metrics.json") as aside:
         metrics = {**report.to_json(), "seconds": round(seconds, 1)}
         aside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     found = _show(trained, index, out / "pictures")

@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.average_precision import Results
 from setmatch.evaluation.results import Report
-from setmatch.files import require_file, whole_file
+from setmatch.files import atomic_file, require_file
 
 
 @dataclass(frozen=True)
@@ -35,5 +35,5 @@ class Outputs:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")

@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from setmatch.errors import ConfigError
 from setmatch.explanation.explain import Explanation
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
+from setmatch.ops.colors import Color, color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
-from setmatch.visualize import Color, color_of, draw
+from setmatch.visualize import draw
 
 Point = tuple[float, float]  # x, y in pixels of the picture
 Share = Float32[np.ndarray, "H W"]  # of the attention's peak, 0..1
@@ -46,7 +47,7 @@ def write_figures(explanation: Explanation, folder: Path, points: Sequence[Point
     if len(explanation.trace.encoder):
         figures["encoder.png"] = encoder_figure(explanation, points or _telling(explanation))
     for name, figure in figures.items():
-        with whole_file(folder / name) as aside:
+        with atomic_file(folder / name) as aside:
             figure.save(aside, format="PNG", optimize=True)
     return [folder / name for name in figures]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
 from setmatch.explanation.explain import Explanation
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
+from setmatch.ops.colors import css_color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
-from setmatch.visualize import color_of
 
 _SCRIPTS = ("decode", "heatmap", "boxes", "panel", "events")
 # Together with picture, boxes and self-attention below 8 MB.
@@ -37,7 +37,7 @@ def write_page(explanation: Explanation, path: Path) -> None:
         ("/*facts*/", facts),
     ):
         page = page.replace(mark, part)
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(page, encoding="utf-8")
 
 
@@ -62,7 +62,7 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
         "classes": [
             {
                 "name": categories.name(class_index),
-                "color": "#" + bytes(color_of(class_index)).hex(),
+                "color": css_color_of(class_index),
             }
             for class_index in range(len(categories))
         ],

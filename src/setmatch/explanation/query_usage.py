@@ -17,7 +17,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
-from setmatch.files import require_folder, whole_file
+from setmatch.files import atomic_file, require_folder
 from setmatch.inference.engines.eager import inference_mode, progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions, require_finite
@@ -96,9 +96,9 @@ class QueryStatistics:
             if not 0 <= query < count:
                 raise ConfigError(f"query {query}: the model has queries 0 to {count - 1}")
         paths = [folder / "queries.png", folder / "queries.json"]
-        with whole_file(paths[0]) as aside:
+        with atomic_file(paths[0]) as aside:
             slot_figure(self, queries).save(aside, format="PNG", optimize=True)
-        with whole_file(paths[1]) as aside:
+        with atomic_file(paths[1]) as aside:
             text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
             aside.write_text(text + "\n", encoding="utf-8")
         return paths

@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from setmatch.ops.colors import css_color_of
+
 _WIDTH, _HEIGHT, _FOOT = 320, 120, 18
 _LABELS = 6
 _FEWEST_BARS = 8
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # around curves
 _TALL = 220
-_GOLDEN_ANGLE = 137.508
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def round_factors(low: float, high: float, most: int = 7) -> list[float]:
 
 
 def color_of(number: int) -> str:
-    """Return the color of class `number`: hues a golden angle apart never repeat."""
-    return f"hsl({(number * _GOLDEN_ANGLE + 210) % 360:.0f} 90% {(52, 45, 38)[number % 3]}%)"
+    """Return the color of class `number` as CSS writes it."""
+    return css_color_of(number)
 
 
 def _figure(caption: str, height: int, parts: Sequence[str], below: str = "") -> str:

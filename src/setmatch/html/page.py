@@ -4,7 +4,7 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 _STYLE = Path(__file__).with_name("style.css")
 
@@ -17,5 +17,5 @@ def write_sheet(template: Path, parts: Mapping[str, str], path: Path) -> None:
     """
     text = string.Template(template.read_text(encoding="utf-8"))
     filled = text.substitute({"style": _STYLE.read_text(encoding="utf-8"), **parts})
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(filled, encoding="utf-8")

@@ -18,7 +18,7 @@ from setmatch.data.formats.coco.write_panoptic import (
 from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
-from setmatch.files import require_folder, whole_file
+from setmatch.files import atomic_file, require_folder
 from setmatch.inference.engines.eager import inference_mode, progress_bar
 from setmatch.inference.pipeline import PredictOptions, find
 from setmatch.models.detector import Detector
@@ -121,18 +121,18 @@ def _picture_names(names: Sequence[Path]) -> list[Path]:
 
 
 def _write_picture(path: Path, picture: Image.Image) -> None:
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         picture.save(aside, quality=92)
 
 
 def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with whole_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file_name", "category", "score", "x", "y", "width", "height"])
         writer.writerows(

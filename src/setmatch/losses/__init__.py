@@ -1,1 +1,1 @@
-"""Matching and losses: how a set of predictions is trained."""
+"""Matching and losses of set prediction."""

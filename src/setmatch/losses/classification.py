@@ -1,19 +1,21 @@
-"""Ways to read a class logit: cost, loss and probability live in one object, so they agree."""
+"""Classification losses: each keeps its matching cost, loss and decoding together."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from setmatch.losses.normalizer import LossNormalizer
+
 
 @dataclass(frozen=True)
 class Scores:
-    """The answers of every image: score, class slot, and the query that gave it.
+    """The detections of every image: score, class index, and the query they come from.
 
-    `no_object_prob` is how probable the query found "no object", 0 where that is no answer.
+    `no_object_prob` is the query's probability of "no object"; 0 for losses without that class.
     """
 
     score: Float[Tensor, "B K"]
@@ -24,64 +26,58 @@ class Scores:
 
 @dataclass(frozen=True)
 class MatchedQueries:
-    """Matched queries of all decoder layers, flat: where they stand and which class they owe."""
+    """Matched queries of all layers, flattened: their indices, target classes and IoU."""
 
     layer: Int[Tensor, " M"]
     image: Int[Tensor, " M"]
     query: Int[Tensor, " M"]
     class_index: Int[Tensor, " M"]
-    iou: Float[Tensor, " M"]  # of the matched pair, without gradient
-
-
-class LossCounts(NamedTuple):
-    """What losses are divided by, summed over a whole window: scalars on the device."""
-
-    boxes: Float[Tensor, ""]
-    matched: Float[Tensor, ""]
-    class_indices: Float[Tensor, ""]
-    images: Float[Tensor, ""]
+    iou: Float[Tensor, " M"]  # of the predicted and the target box, without gradient
 
 
 @runtime_checkable
 class ClassificationLoss(Protocol):
-    """What matching, criterion and postprocess ask of a way to score classes.
+    """How class logits are matched, trained and decoded: the three must agree.
 
-    What scores more than `default_threshold` is shown to a user, and what scores more than
-    `panoptic_threshold` becomes a
-    segment of a panoptic answer, unless the user says otherwise. Where `overlap_threshold` is above
-    0, pixels go to the highest score times mask; a thing that keeps less of its mask is dropped.
+    Predictions that score above `default_threshold` are returned to a user, those above
+    `panoptic_threshold` become panoptic segments; callers may choose other thresholds. If
+    `overlap_threshold` is above 0, each pixel goes to the highest score times mask probability,
+    and a thing that keeps a smaller fraction of its mask is dropped.
     """
 
     @property
     def default_threshold(self) -> float:
-        """The score above which an answer is shown."""
+        """The least score of a returned detection."""
 
     @property
     def panoptic_threshold(self) -> float:
-        """The score above which an answer is believed enough to hide others."""
+        """The least score of a panoptic segment."""
 
     @property
     def overlap_threshold(self) -> float:
-        """The least share of its own mask that a segment of a thing keeps; 0: any."""
+        """The least fraction of its mask that a thing's segment must keep; 0 keeps all."""
 
     def num_logits(self, num_classes: int) -> int:
-        """Return how many logits a class head needs for `num_classes` class slots."""
+        """Return the number of logits that a class head needs for `num_classes` classes."""
 
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]
     ) -> Float[Tensor, "L B Q T"]:
-        """Return the class part of the matching cost of every query for every target slot."""
+        """Return the class part of the matching cost of every query and target."""
 
     def loss(
-        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, counts: LossCounts
+        self,
+        logits: Float[Tensor, "L B Q C"],
+        matches: MatchedQueries,
+        normalizer: LossNormalizer,
     ) -> Float[Tensor, " L"]:
-        """Return the class loss of each layer, normalized by the counts of the whole window."""
+        """Return the class loss of each layer, divided by counts of the whole step."""
 
     def predicts_object(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
-        """Say which queries claim an object, by their likeliest answer alone."""
+        """Return which queries detect an object."""
 
     def decode(self, logits: Float[Tensor, "B Q C"]) -> Scores:
-        """Return the answers of one decoder layer."""
+        """Return the scored detections of one decoder layer."""
 
 
 @dataclass(frozen=True)
@@ -89,44 +85,45 @@ class Softmax:
     """One of C classes or "no object", the last logit (arXiv 2005.12872, section 3.1)."""
 
     no_object_weight: float = 0.1
-    default_threshold: float = 0.7  # both as published
+    default_threshold: float = 0.7  # as published, like the next
     panoptic_threshold: float = 0.85
     overlap_threshold: float = 0.0
 
     def num_logits(self, num_classes: int) -> int:
-        """Return one logit more than there are classes, for "no object"."""
+        """Return `num_classes` + 1: the last logit is "no object"."""
         return num_classes + 1
 
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]
     ) -> Float[Tensor, "L B Q T"]:
-        """Return minus the probability of each target's class."""
+        """Return the negative probability of each target's class."""
         layers, _, queries, _ = logits.shape
         index = class_indices[None, :, None, :].expand(layers, -1, queries, -1)
         return -logits.softmax(-1).gather(-1, index)
 
     def loss(
-        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, counts: LossCounts
+        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
     ) -> Float[Tensor, " L"]:
-        """Return cross-entropy over all slots, "no object" weighing `no_object_weight`.
+        """Return the cross-entropy of all queries, where "no object" weighs `no_object_weight`.
 
-        It is the weighted mean over the query slots, of which `counts.matched` owe an object, so
-        that the shares of a window add up to its loss.
+        It is the weighted mean over the queries of the whole step, `normalizer.matched` of which
+        have an object as their target.
         """
         no_object = logits.shape[-1] - 1
-        owed = torch.full(logits.shape[:-1], no_object, device=logits.device)
-        owed[matches.layer, matches.image, matches.query] = matches.class_index
-        weight = torch.where(owed == no_object, self.no_object_weight, 1.0)
-        surprise = F.cross_entropy(logits.flatten(0, 2), owed.flatten(), reduction="none")
-        total = counts.matched + self.no_object_weight * (counts.class_indices - counts.matched)
-        return (surprise.view_as(weight) * weight).sum((1, 2)) / total
+        target = torch.full(logits.shape[:-1], no_object, device=logits.device)
+        target[matches.layer, matches.image, matches.query] = matches.class_index
+        weight = torch.where(target == no_object, self.no_object_weight, 1.0)
+        entropy = F.cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none")
+        unmatched = normalizer.queries - normalizer.matched
+        total = normalizer.matched + self.no_object_weight * unmatched
+        return (entropy.view_as(weight) * weight).sum((1, 2)) / total
 
     def predicts_object(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
-        """Say which queries find some class more probable than "no object"."""
+        """Return which queries have a class that is more probable than "no object"."""
         return logits.amax(-1) > logits[..., -1]
 
     def decode(self, logits: Float[Tensor, "B Q C"]) -> Scores:
-        """Return for every query its best real class, "no object" left out of the choice."""
+        """Return the best class of every query, "no object" excluded."""
         probability = logits.softmax(-1)
         score, class_index = probability[..., :-1].max(-1)
         query = torch.arange(logits.shape[1], device=logits.device).expand_as(class_index)
@@ -135,70 +132,72 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Focal:
-    """Each class by itself, a sigmoid; easy cases weigh little (arXiv 1708.02002, equation 5)."""
+    """A sigmoid per class; easy examples have little weight (arXiv 1708.02002, equation 5)."""
 
     alpha: float = 0.25
     gamma: float = 2.0
     default_threshold: float = 0.5
-    panoptic_threshold: float = 0.4  # a sigmoid hardly ever comes near 1 where others are near 0
-    overlap_threshold: float = 0.5  # where each class is for itself, answers may double each other
+    panoptic_threshold: float = 0.4  # lower than softmax's: sigmoid scores rarely come near 1
+    overlap_threshold: float = 0.5  # classes do not compete, so one object may be detected twice
 
     def num_logits(self, num_classes: int) -> int:
-        """Return one logit per class."""
+        """Return `num_classes`: there is no "no object" logit."""
         return num_classes
 
     def cost(
         self, logits: Float[Tensor, "L B Q C"], class_indices: Int[Tensor, "B T"]
     ) -> Float[Tensor, "L B Q T"]:
-        """Return what the loss would be with the class, less what it is without."""
+        """Return the focal loss with the class as target, minus that without it."""
         layers, _, queries, _ = logits.shape
         index = class_indices[None, :, None, :].expand(layers, -1, queries, -1)
-        asked = logits.gather(-1, index)
-        p = asked.sigmoid()
-        present = -self.alpha * (1 - p) ** self.gamma * F.logsigmoid(asked)
-        absent = -(1 - self.alpha) * p**self.gamma * F.logsigmoid(-asked)
+        logit = logits.gather(-1, index)
+        p = logit.sigmoid()
+        present = -self.alpha * (1 - p) ** self.gamma * F.logsigmoid(logit)
+        absent = -(1 - self.alpha) * p**self.gamma * F.logsigmoid(-logit)
         return present - absent
 
     def loss(
-        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, counts: LossCounts
+        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
     ) -> Float[Tensor, " L"]:
-        """Return the focal loss of every logit, summed, per target box of the window."""
-        owed = torch.zeros_like(logits)
-        owed[matches.layer, matches.image, matches.query, matches.class_index] = 1
+        """Return the focal loss summed over all logits, per target box of the step."""
+        target = torch.zeros_like(logits)
+        target[matches.layer, matches.image, matches.query, matches.class_index] = 1
         p = logits.sigmoid()
-        wrong = owed + p - 2 * owed * p  # 1 - p where the class is owed, p elsewhere
-        weight = (self.alpha * owed + (1 - self.alpha) * (1 - owed)) * wrong**self.gamma
-        surprise = F.binary_cross_entropy_with_logits(logits, owed, reduction="none")
-        return (surprise * weight).sum((1, 2, 3)) / counts.boxes.clamp(min=1)
+        wrong = target + p - 2 * target * p  # 1 - p for the target class, p for the others
+        weight = (self.alpha * target + (1 - self.alpha) * (1 - target)) * wrong**self.gamma
+        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return (entropy * weight).sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
 
     def predicts_object(self, logits: Float[Tensor, "L B Q C"]) -> Bool[Tensor, "L B Q"]:
-        """Say which queries have a class that scores enough to be shown."""
+        """Return which queries have a class that scores above `default_threshold`."""
         return logits.amax(-1).sigmoid() > self.default_threshold
 
     def decode(self, logits: Float[Tensor, "B Q C"]) -> Scores:
-        """Return the best pairs of query and class, as many as there are queries."""
+        """Return the Q highest-scoring pairs of query and class; a query may occur twice."""
         return _best_pairs(logits)
 
 
 @dataclass(frozen=True)
 class Varifocal(Focal):
-    """Focal, but a matched query owes the IoU of its box, so that scores rank boxes.
+    """Focal with the IoU of a matched box as its target, so scores rank boxes by their quality.
 
-    Source: arXiv 2008.13367, equation 2. Matching costs are Focal's.
+    Source: arXiv 2008.13367, equation 2. The matching cost is Focal's.
     """
 
-    background: float = 0.75
+    background: float = 0.75  # weight of logits without a target
 
     def loss(
-        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, counts: LossCounts
+        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
     ) -> Float[Tensor, " L"]:
-        """Return the varifocal loss of every logit, summed, per target box of the window."""
-        owed = torch.zeros_like(logits)
-        owed[matches.layer, matches.image, matches.query, matches.class_index] = matches.iou
-        rest = self.background * logits.detach().sigmoid() ** self.gamma
-        rest[matches.layer, matches.image, matches.query, matches.class_index] = matches.iou
-        surprise = F.binary_cross_entropy_with_logits(logits, owed, weight=rest, reduction="none")
-        return surprise.sum((1, 2, 3)) / counts.boxes.clamp(min=1)
+        """Return the varifocal loss summed over all logits, per target box of the step."""
+        target = torch.zeros_like(logits)
+        target[matches.layer, matches.image, matches.query, matches.class_index] = matches.iou
+        weight = self.background * logits.detach().sigmoid() ** self.gamma
+        weight[matches.layer, matches.image, matches.query, matches.class_index] = matches.iou
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, target, weight=weight, reduction="none"
+        )
+        return entropy.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
 
 
 def _best_pairs(logits: Float[Tensor, "B Q C"]) -> Scores:

@@ -1,5 +1,6 @@
-"""The set loss: class and box terms, summed over streams and decoder layers."""
+"""The set loss: class, box and mask terms, summed over prediction groups and decoder layers."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,136 +9,148 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.config import LossWeights, MatchCosts
-from setmatch.losses.classification import ClassificationLoss, LossCounts, MatchedQueries
-from setmatch.losses.masks import focal_and_dice
+from setmatch.errors import ConfigError
+from setmatch.losses.base import LossTerm, MatchedPredictions
+from setmatch.losses.boxes import giou_loss, l1_loss
+from setmatch.losses.classification import ClassificationLoss, MatchedQueries
 from setmatch.losses.matcher import start_matching
-from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou, intersection_over_union
+from setmatch.losses.normalizer import LossNormalizer
+from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment, MaskDecoder, PredictionGroup, Predictions
-from setmatch.structures.packed_masks import pad_to_batch
+from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 
 
-@dataclass(frozen=True)
-class LossNormalizer:
-    """The counts that losses are divided by: boxes, matched queries, query slots, images.
+def classification_loss(matched: MatchedPredictions) -> Float[Tensor, " L"]:
+    """Return the class loss of each layer, as the model's ClassificationLoss defines it."""
+    return matched.class_loss.loss(matched.logits, matched.pairs, matched.normalizer)
 
-    They belong to a whole accumulation window over all processes (published: to one process'
-    batch), so that the losses of its micro-batches add up to the loss of the window.
-    """
 
-    counts: Float[Tensor, "4"]
+@torch.no_grad()
+def class_error(matched: MatchedPredictions) -> Float[Tensor, ""]:
+    """Return the percentage of the last layer's matched queries whose class is wrong."""
+    pairs = matched.pairs
+    last = pairs.layer == matched.layers - 1
+    predicted = matched.logits[-1].argmax(-1)[pairs.image, pairs.query]
+    wrong = (predicted != pairs.class_index) & last
+    return 100 * wrong.sum() / matched.normalizer.matched.clamp(min=1)
 
-    @classmethod
-    def of(
-        cls, targets: Sequence[Target], num_queries: int, device: torch.device | str = "cpu"
-    ) -> "LossNormalizer":
-        """Count the images of a window; sum `counts` over processes."""
-        sizes = [len(target) for target in targets]
-        matched = sum(min(size, num_queries) for size in sizes)
-        counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]
-        return cls(torch.tensor(counts, dtype=torch.float32, device=device))
 
-    def times(self, repeats: int) -> LossCounts:
-        """Return the counts for a stream that holds every target `repeats` times."""
-        boxes, matched, class_indices, images = self.counts.unbind()
-        return LossCounts(boxes * repeats, matched * repeats, class_indices * repeats, images)
+@torch.no_grad()
+def cardinality_error(matched: MatchedPredictions) -> Float[Tensor, " L"]:
+    """Return the mean absolute difference of detected and annotated object counts per image."""
+    logits = matched.logits
+    counts = torch.tensor([len(target) for target in matched.targets])
+    counts = counts.to(logits.device, non_blocking=True)
+    detected = matched.class_loss.predicts_object(logits).sum(-1)
+    return (detected - counts).abs().float().sum(1) / matched.normalizer.images
+
+
+def mask_focal_loss(matched: MatchedPredictions) -> Float[Tensor, ""] | None:
+    """Return the focal loss of the last layer's masks; None if the group predicts no masks."""
+    return None if matched.mask_losses is None else matched.mask_losses[0]
+
+
+def mask_dice_loss(matched: MatchedPredictions) -> Float[Tensor, ""] | None:
+    """Return the DICE loss of the last layer's masks; None if the group predicts no masks."""
+    return None if matched.mask_losses is None else matched.mask_losses[1]
+
+
+TERMS = (
+    LossTerm("class", "class", classification_loss),
+    LossTerm("l1", "l1", l1_loss),
+    LossTerm("giou", "giou", giou_loss),
+    LossTerm("class_error", None, class_error),
+    LossTerm("cardinality_error", None, cardinality_error),
+    LossTerm("mask", "mask", mask_focal_loss),
+    LossTerm("dice", "dice", mask_dice_loss),
+)
 
 
 @dataclass(frozen=True)
 class GroupLosses:
-    """The loss terms of one stream before weighting, a value per decoder layer. Two are logged,
-    never trained: how many matched queries of the last layer name another class (percent), and by
-    how many the queries that answer miss the number of objects. `masks` are focal and DICE loss of
-    the last layer, None where the stream has no masks.
-    """
+    """The unweighted terms of one prediction group by name: a value per layer, or a scalar."""
 
     group: str
-    classification: Float[Tensor, " L"]
-    l1: Float[Tensor, " L"]
-    giou: Float[Tensor, " L"]
-    class_error: Float[Tensor, ""]
-    cardinality_error: Float[Tensor, " L"]
-    masks: Float[Tensor, "2"] | None = None
+    terms: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What to minimize, and its parts."""
+    """The total to minimize, and the terms it is made of."""
 
     total: Float[Tensor, ""]
-    streams: tuple[GroupLosses, ...]
+    groups: tuple[GroupLosses, ...]
 
     @property
     def terms(self) -> dict[str, Tensor]:
-        """The detached terms of each stream's last layer by name, as logs show them."""
+        """The detached terms of each group's last layer by name, as the log has them."""
         shown = {"loss": self.total.detach()}
-        for terms in self.streams:
-            prefix = "" if terms.group == "main" else f"{terms.group}/"
-            shown |= {
-                f"{prefix}class": terms.classification[-1].detach(),
-                f"{prefix}l1": terms.l1[-1].detach(),
-                f"{prefix}giou": terms.giou[-1].detach(),
-                f"{prefix}class_error": terms.class_error,
-                f"{prefix}cardinality_error": terms.cardinality_error[-1],
-            }
-            if terms.masks is not None:
-                mask, dice = terms.masks.detach()
-                shown |= {f"{prefix}mask": mask, f"{prefix}dice": dice}
+        for group in self.groups:
+            prefix = "" if group.group == "main" else f"{group.group}/"
+            for name, value in group.terms.items():
+                last = value[-1] if value.ndim else value
+                shown[f"{prefix}{name}"] = last.detach()
         return shown
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """Matches every stream that does not bring its assignment, and sums its losses."""
+    """Matches every prediction group without a known assignment, and sums the loss terms.
+
+    Raises ConfigError if a term has no weight in `weights`, or a weight has no term.
+    """
 
     class_loss: ClassificationLoss
     costs: MatchCosts
     weights: LossWeights
+    terms: tuple[LossTerm, ...] = TERMS
+
+    def __post_init__(self) -> None:
+        names = ["loss", *(term.name for term in self.terms)]
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        assert not twice, f"loss terms need names of their own: {', '.join(twice)}"
+        used = {term.weight: self.weights.of(term.weight) for term in self.terms if term.weight}
+        unused = sorted(self.weights.extra.keys() - used.keys())
+        if unused:
+            raise ConfigError(
+                f"loss.extra.{unused[0]}: no loss term has this weight; remove it, or add a "
+                "LossTerm to the criterion"
+            )
 
     def __call__(
         self,
-        streams: Sequence[PredictionGroup],
+        groups: Sequence[PredictionGroup],
         targets: Sequence[Target],
         normalizer: LossNormalizer | None = None,
     ) -> Losses:
-        """Return the weighted loss of all streams and layers, in float32 under any autocast.
+        """Return the weighted loss of all groups and layers, in float32 under any autocast.
 
-        `normalizer` defaults to the counts of these targets alone (arXiv 2005.12872, eq. 2, and
-        section "auxiliary decoding losses": every layer is matched anew and weighs the same).
+        Every layer is matched anew and has the same weight (arXiv 2005.12872, equation 2, and
+        section "auxiliary decoding losses"). `normalizer` defaults to the counts of `targets`.
         """
-        device = streams[0].predictions.logits.device
+        device = groups[0].predictions.logits.device
         if normalizer is None:
-            num_queries = streams[0].predictions.logits.shape[2]
+            num_queries = groups[0].predictions.logits.shape[2]
             normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
-            asked = [self._assigning(group, targets) for group in streams]
-            # Known assignments first: what they give a GPU to do covers the way of the costs.
-            known_first = sorted(range(len(streams)), key=lambda at: streams[at].assignment is None)
-            done = {
-                at: self._terms(streams[at], asked[at](), targets, normalizer) for at in known_first
-            }
-            terms = tuple(done[at] for at in range(len(streams)))
-            total = torch.stack([self._weighted(part) for part in terms]).sum()
-        return Losses(total, terms)
+            pending = [self._start_matching(group, targets) for group in groups]
+            # Groups with known assignments come first: their work keeps a GPU busy while the
+            # matching costs of the others travel to the CPU.
+            order = sorted(range(len(groups)), key=lambda at: groups[at].assignment is None)
+            done = {at: self._terms(groups[at], pending[at](), targets, normalizer) for at in order}
+            losses = tuple(done[at] for at in range(len(groups)))
+            total = torch.stack([self._weighted(group) for group in losses]).sum()
+        return Losses(total, losses)
 
-    def _assigning(
+    def _start_matching(
         self, group: PredictionGroup, targets: Sequence[Target]
     ) -> Callable[[], list[Assignment]]:
-        """Begin to match a stream; return what waits for its assignments, one of each layer."""
+        """Start to match a group; return a function that waits for one assignment per layer."""
         logits, cxcywh = self._trained_layers(group.predictions)
         known = group.assignment
         if known is not None:
             return lambda: [known] * logits.shape[0]
         return start_matching(logits, cxcywh, targets, self.class_loss, self.costs).assignments
-
-    def _weighted(self, terms: GroupLosses) -> Float[Tensor, ""]:
-        weights = self.weights
-        per_layer = weights.class_ * terms.classification
-        total = (per_layer + weights.l1 * terms.l1 + weights.giou * terms.giou).sum()
-        if terms.masks is None:
-            return total
-        mask, dice = terms.masks
-        return total + weights.mask * mask + weights.dice * dice
 
     def _terms(
         self,
@@ -146,29 +159,55 @@ class Criterion:
         targets: Sequence[Target],
         normalizer: LossNormalizer,
     ) -> GroupLosses:
+        matched = self._matched(group, assignments, targets, normalizer.times(group.repeats))
+        values = {term.name: term.function(matched) for term in self.terms}
+        return GroupLosses(group.name, {n: v for n, v in values.items() if v is not None})
+
+    def _matched(
+        self,
+        group: PredictionGroup,
+        assignments: Sequence[Assignment],
+        targets: Sequence[Target],
+        normalizer: LossNormalizer,
+    ) -> MatchedPredictions:
         logits, cxcywh = self._trained_layers(group.predictions)
-        layers = logits.shape[0]
-        owed_slots = torch.cat([target.classes for target in targets])
-        owed_boxes = torch.cat([target.cxcywh for target in targets])
         target = torch.cat([assignment.target for assignment in assignments])
-        layer, image, query = _places(assignments)
-        found, owed = cxcywh[layer, image, query], owed_boxes[target]
-        found_xyxy, owed_xyxy = cxcywh_to_xyxy(found), cxcywh_to_xyxy(owed)
-        # Every layer matches equally many pairs, so the flat pairs are (L, M) without a scatter.
-        distance = (found - owed).abs().view(layers, -1)
-        overlap = generalized_iou(found_xyxy, owed_xyxy).view(layers, -1)
-        iou = intersection_over_union(found_xyxy.detach(), owed_xyxy)
-        matches = MatchedQueries(layer, image, query, owed_slots[target], iou)
-        counts = normalizer.times(group.repeats)
-        return GroupLosses(
-            group.name,
-            self.class_loss.loss(logits, matches, counts),
-            distance.sum(1) / counts.boxes.clamp(min=1),
-            (1 - overlap).sum(1) / counts.boxes.clamp(min=1),
-            _class_error(logits, matches, counts.matched.clamp(min=1)),
-            _cardinality_error(self.class_loss, logits, targets, counts.images),
-            _mask_terms(group, assignments[-1], targets, counts.boxes.clamp(min=1)),
+        layer, image, query = _indices(assignments)
+        class_index = torch.cat([each.classes for each in targets])[target]
+        predicted_cxcywh = cxcywh[layer, image, query]
+        target_cxcywh = torch.cat([each.cxcywh for each in targets])[target]
+        predicted_xyxy = cxcywh_to_xyxy(predicted_cxcywh)
+        target_xyxy = cxcywh_to_xyxy(target_cxcywh)
+        iou = intersection_over_union(predicted_xyxy.detach(), target_xyxy)
+        return MatchedPredictions(
+            group,
+            self.class_loss,
+            logits,
+            cxcywh,
+            MatchedQueries(layer, image, query, class_index, iou),
+            predicted_cxcywh,
+            predicted_xyxy,
+            target_cxcywh,
+            target_xyxy,
+            targets,
+            assignments[-1],
+            normalizer,
         )
+
+    def _weighted(self, group: GroupLosses) -> Float[Tensor, ""]:
+        """Sum the weighted terms over layers, then add those of the last layer alone."""
+        per_layer: Tensor | None = None
+        last_layer: list[Tensor] = []
+        for term in self.terms:
+            if term.weight is None or term.name not in group.terms:
+                continue
+            value = self.weights.of(term.weight) * group.terms[term.name]
+            if value.ndim == 0:
+                last_layer.append(value)
+            else:
+                per_layer = value if per_layer is None else per_layer + value
+        assert per_layer is not None, "at least one loss term has a value for every layer"
+        return sum(last_layer, start=per_layer.sum())
 
     def _trained_layers(
         self, predictions: Predictions
@@ -177,54 +216,10 @@ class Criterion:
         return predictions.logits[first:].float(), predictions.cxcywh[first:].float()
 
 
-def _mask_terms(
-    group: PredictionGroup, matched: Assignment, targets: Sequence[Target], boxes: Float[Tensor, ""]
-) -> Float[Tensor, "2"] | None:
-    """Return focal and DICE loss of the matched queries' masks; None where nobody makes any.
-
-    Masks lie on the canvas of the batch, as published: beyond an image there is no object. Targets
-    have masks all, or none has; then these are zero, and every parameter has a gradient.
-    """
-    mask_decoder = group.mask_decoder or _chosen(group.predictions.masks)
-    if mask_decoder is None:
-        return None
-    known = [target.masks for target in targets if target.masks is not None]
-    assert len(known) in (0, len(targets)), "the images of a data set have masks all, or none has"
-    if not known:
-        return mask_decoder(matched.image[:0], matched.query[:0]).sum() * boxes.new_zeros(2)
-    logits = mask_decoder(matched.image, matched.query).float()
-    return focal_and_dice(logits, pad_to_batch(known)[matched.target]).sum(1) / boxes
-
-
-def _chosen(masks: Float[Tensor, "B Q h w"] | None) -> MaskDecoder | None:
-    return None if masks is None else lambda image, query: masks[image, query]
-
-
-def _places(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:
+def _indices(assignments: Sequence[Assignment]) -> tuple[Tensor, Tensor, Tensor]:
     """Return layer, image and query of every matched pair, layer after layer."""
     pairs = assignments[0].query
     layer = torch.arange(len(assignments), device=pairs.device).repeat_interleave(len(pairs))
     image = torch.cat([assignment.image for assignment in assignments])
     query = torch.cat([assignment.query for assignment in assignments])
     return layer, image, query
-
-
-@torch.no_grad()
-def _class_error(
-    logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, matched: Float[Tensor, ""]
-) -> Float[Tensor, ""]:
-    last = matches.layer == logits.shape[0] - 1
-    answered = logits[-1].argmax(-1)[matches.image, matches.query]
-    return 100 * ((answered != matches.class_index) & last).sum() / matched
-
-
-@torch.no_grad()
-def _cardinality_error(
-    class_loss: ClassificationLoss,
-    logits: Float[Tensor, "L B Q C"],
-    targets: Sequence[Target],
-    images: Float[Tensor, ""],
-) -> Float[Tensor, " L"]:
-    counts = torch.tensor([len(target) for target in targets])
-    counts = counts.to(logits.device, non_blocking=True)
-    return (class_loss.predicts_object(logits).sum(-1) - counts).abs().float().sum(1) / images

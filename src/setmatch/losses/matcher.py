@@ -1,4 +1,4 @@
-"""Hungarian matching: every target gets the one query that answers for it most cheaply."""
+"""Hungarian matching: assigns each target one query, at the lowest total cost per image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,7 @@ from setmatch.ops.boxes import cxcywh_to_xyxy, generalized_iou
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 
-INVALID_COST = (
-    1e6  # the cost of a pair whose cost is not a number: far above any real one, still finite
-)
+INVALID_COST = 1e6  # replaces a non-finite cost; far above any real one
 
 
 @torch.no_grad()
@@ -29,11 +27,11 @@ def match(
     class_loss: ClassificationLoss,
     costs: MatchCosts,
 ) -> list[Assignment]:
-    """Match every decoder layer at once; one transfer to the CPU, where SciPy solves each image.
+    """Match all decoder layers (arXiv 2005.12872, equation 1).
 
-    Returns one Assignment per layer, sorted by image, then query. An image with more targets than
-    queries leaves the dearest targets unmatched. Values that are not finite are matched last
-    instead of raising, so that one broken image cannot end a run (arXiv 2005.12872, eq. 1).
+    Returns one Assignment per layer, sorted by image, then query. If an image has more targets than
+    queries, the targets with the highest cost stay unmatched. Non-finite predictions are matched
+    last instead of raising, so that one bad image cannot end a run.
     """
     return start_matching(logits, cxcywh, targets, class_loss, costs).assignments()
 
@@ -46,44 +44,41 @@ def start_matching(
     class_loss: ClassificationLoss,
     costs: MatchCosts,
 ) -> "PendingMatch":
-    """Send the costs on their way to the CPU; until its assignments are asked for, none waits."""
+    """Compute the costs and start to copy them to the CPU, without waiting for the copy."""
     counts = tuple(len(target) for target in targets)
     if sum(counts) == 0:
         return PendingMatch(torch.empty(*logits.shape[:3], 0), counts, logits.device, None)
-    pairs = pairwise_cost(logits, cxcywh, targets, class_loss, costs)
-    pairs.nan_to_num_(nan=INVALID_COST, posinf=INVALID_COST, neginf=-INVALID_COST)
-    on_host = pairs.to("cpu", non_blocking=pairs.is_cuda)
-    arrived = None
-    if pairs.is_cuda:
-        arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        arrived.record(torch.cuda.current_stream(pairs.device))
-    return PendingMatch(on_host, counts, logits.device, arrived)
+    cost = pairwise_cost(logits, cxcywh, targets, class_loss, costs)
+    cost.nan_to_num_(nan=INVALID_COST, posinf=INVALID_COST, neginf=-INVALID_COST)
+    host_cost = cost.to("cpu", non_blocking=cost.is_cuda)
+    copied = None
+    if cost.is_cuda:
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record(torch.cuda.current_stream(cost.device))
+    return PendingMatch(host_cost, counts, logits.device, copied)
 
 
 @dataclass(frozen=True)
 class PendingMatch:
-    """A matching under way: `cost` is on the CPU as soon as it has `arrived` (None: it is there).
-
-    What the device is given to do in the meantime costs no time.
-    """
+    """A matching whose costs are being copied to the CPU; the device can work meanwhile."""
 
     cost: Float[Tensor, "L B Q T"]
-    counts: tuple[int, ...]  # of every image's targets
+    target_counts: tuple[int, ...]  # per image
     device: torch.device
-    arrived: torch.cuda.Event | None
+    copied: torch.cuda.Event | None  # None if `cost` is on the CPU already
 
     def assignments(self) -> list[Assignment]:
-        """Return one Assignment per layer, on the device; see `match`."""
+        """Wait for the costs and return one Assignment per layer, on the device; see `match`."""
         layers = self.cost.shape[0]
-        if self.arrived is not None:
-            self.arrived.synchronize()
+        if self.copied is not None:
+            self.copied.synchronize()
         cost = self.cost.numpy()
-        first = np.cumsum([0, *self.counts[:-1]])
+        first = np.cumsum([0, *self.target_counts[:-1]])
         image: list[np.ndarray] = []
         query: list[np.ndarray] = []
         target: list[np.ndarray] = []
         for layer in range(layers):
-            for index, count in enumerate(self.counts):
+            for index, count in enumerate(self.target_counts):
                 row, column = linear_sum_assignment(cost[layer, index, :, :count])
                 image.append(np.full_like(row, index))
                 query.append(row)
@@ -102,9 +97,9 @@ def pairwise_cost(
     class_loss: ClassificationLoss,
     costs: MatchCosts,
 ) -> Float[Tensor, "L B Q T"]:
-    """Return the cost of every query for every target of its own image, in float32.
+    """Return the matching cost of every query and target of an image, in float32.
 
-    T is the largest number of targets in an image; columns past an image's own are meaningless.
+    T is the largest number of targets in an image. Columns beyond an image's own are padding.
     """
     with torch.autocast(logits.device.type, enabled=False):
         class_indices: Int[Tensor, "B T"] = pad_sequence(
@@ -112,9 +107,10 @@ def pairwise_cost(
         )
         boxes: Float[Tensor, "B T 4"] = pad_sequence([t.cxcywh for t in targets], batch_first=True)
         cost = costs.class_ * class_loss.cost(logits.float(), class_indices)
-        ours, theirs = cxcywh.float()[:, :, :, None], boxes[None, :, None]
-        # One coordinate after the other: an (L, B, Q, T, 4) temporary would cost four times more.
-        for our, their in zip(ours.unbind(-1), theirs.movedim(-1, 0).contiguous(), strict=True):
-            cost.add_((our - their).abs_(), alpha=costs.l1)
-        overlap = generalized_iou(cxcywh_to_xyxy(ours), cxcywh_to_xyxy(theirs))
-        return cost.sub_(overlap, alpha=costs.giou)
+        predicted, target = cxcywh.float()[:, :, :, None], boxes[None, :, None]
+        # One coordinate at a time: an (L, B, Q, T, 4) temporary would cost four times more.
+        pairs = zip(predicted.unbind(-1), target.movedim(-1, 0).contiguous(), strict=True)
+        for predicted_coordinate, target_coordinate in pairs:
+            cost.add_((predicted_coordinate - target_coordinate).abs_(), alpha=costs.l1)
+        giou = generalized_iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(target))
+        return cost.sub_(giou, alpha=costs.giou)

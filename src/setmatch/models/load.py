@@ -1,11 +1,8 @@
 """Weights in and out: published names, hub repositories, files and run folders become detectors."""
 
 import dataclasses
-import difflib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from setmatch.errors import ConfigError, WeightsError
+from setmatch.errors import ConfigError, WeightsError, suggest
+from setmatch.files import atomic_file, atomic_folder
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.detr.checkpoint import read_original, write_original
@@ -112,9 +110,8 @@ def _unknown(name: str) -> str:
     presets, published = {**MODELS, **BASELINES}, [*bundled(), *PUBLISHED, *BASELINE_WEIGHTS]
     if name in presets:
         return f"{name}: no weights are published under this name; train it, and name the run"
-    near = difflib.get_close_matches(name, [*published, *presets], n=1)
     known = f"published are {', '.join(published)}; a hub repository is owner/name"
-    hint = f"did you mean {near[0]}?" if near else known
+    hint = suggest(name, [*published, *presets], known)
     return f"{name}: no such file or folder, and no published name; {hint}"
 
 
@@ -146,24 +143,19 @@ def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None
     """Write the weights and their card, model.safetensors and model.json, into `folder`.
 
     `small` spends one byte on a weight instead of four (see compact.py); loading undoes it.
-    Each file is written aside and renamed; a card that does not belong to the weights beside it is
-    found by the SHA-256 in it when they are loaded.
+    Each file is written atomically. The SHA-256 in the card shows on loading whether it belongs to
+    the weights.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().contiguous() for key, value in detector.state_dict().items()}
     if small:
         state = compact(state)
-    aside = folder / f".{WEIGHTS}.{os.getpid()}"
-    try:
-        save_file(state, aside)
-        aside.chmod(0o666 & ~_umask())  # safetensors leaves a file that only its owner can read
-        digest = sha256_of(aside)
-        aside.rename(folder / WEIGHTS)
-        aside.write_text(card_to_json(detector.card, digest), encoding="utf-8")
-        aside.rename(folder / CARD)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_file(folder / WEIGHTS) as temporary:
+        save_file(state, temporary)
+        temporary.chmod(0o666 & ~_umask())  # safetensors lets only the owner read the file
+        digest = sha256_of(temporary)
+    with atomic_file(folder / CARD) as temporary:
+        temporary.write_text(card_to_json(detector.card, digest), encoding="utf-8")
 
 
 def _umask() -> int:
@@ -190,14 +182,9 @@ def convert_weights(
     if to not in WRITERS:
         raise ConfigError(f"layout {to}: choose one of {', '.join(WRITERS)}")
     loaded = read(source, preset)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
-    try:
-        made = workshop / destination.name
-        WRITERS[to](loaded, made)
-        made.rename(destination)
-    finally:
-        shutil.rmtree(workshop)
+    atomic = atomic_file if to == "original" else atomic_folder
+    with atomic(destination) as temporary:
+        WRITERS[to](loaded, temporary)
     return loaded
 
 
@@ -214,7 +201,6 @@ def _to_original(loaded: Loaded, destination: Path) -> None:
 
 
 def _to_transformers(loaded: Loaded, destination: Path) -> None:
-    destination.mkdir()
     write_transformers(loaded.card, loaded.state, destination)
 
 

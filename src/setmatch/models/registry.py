@@ -1,12 +1,11 @@
 """Every preset by name, and how a model card becomes a model."""
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, suggest
 from setmatch.models.detector import Detector
 from setmatch.models.detr.ablations import FFNS, POSITIONS
 from setmatch.models.detr.presets import (
@@ -73,9 +72,7 @@ def find_preset(name: str) -> Preset:
     """Return the preset called `name`; raises ConfigError with the nearest name there is."""
     known = {**MODELS, **BASELINES}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"model {name}: no such model; {hint}")
+        raise ConfigError(f"model {name}: no such model; {suggest(name, known)}")
     return known[name]
 
 
@@ -102,9 +99,7 @@ def apply_arguments(default: Any, card: ModelCard) -> Any:
     fields = {field.name: getattr(default, field.name) for field in dataclasses.fields(default)}
     for key, value in card.arguments.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
-            raise ConfigError(f"model {card.preset}: no argument {key}; {hint}")
+            raise ConfigError(f"model {card.preset}: no argument {key}; {suggest(key, fields)}")
         _check(card.preset, key, value, fields[key])
     shape = dataclasses.replace(default, **card.arguments)
     if shape.validate():

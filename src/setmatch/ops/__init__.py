@@ -1,1 +1,1 @@
-"""Operations on boxes and masks."""
+"""Operations on boxes, masks and colors."""

@@ -1,6 +1,6 @@
-"""Box geometry that torchvision.ops lacks: pairwise in matching order, and differentiable.
+"""Box geometry with broadcasting, which torchvision.ops lacks; all of it is differentiable.
 
-Formats are in the names: `cxcywh` is center and size, `xyxy` is two corners.
+`cxcywh` is center and size, `xyxy` is two corners.
 """
 
 import torch
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def cxcywh_to_xyxy(cxcywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Turn center and size into corners; the unit stays."""
+    """Convert center and size to corners, in the same unit."""
     center, half = cxcywh[..., :2], cxcywh[..., 2:] / 2
     return torch.cat([center - half, center + half], dim=-1)
 
 
 def xyxy_to_cxcywh(xyxy: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Turn corners into center and size; the unit stays."""
+    """Convert corners to center and size, in the same unit."""
     low, high = xyxy[..., :2], xyxy[..., 2:]
     return torch.cat([(low + high) / 2, high - low], dim=-1)
 
@@ -23,7 +23,7 @@ def xyxy_to_cxcywh(xyxy: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
 def intersection_over_union(
     xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
 ) -> Float[Tensor, "*n"]:
-    """Return the IoU of boxes that broadcast against each other, 0 where neither has an area."""
+    """Return the IoU of broadcast boxes; 0 if neither box has an area."""
     overlap, union, _ = _areas(xyxy, other_xyxy)
     return overlap / union.clamp(min=torch.finfo(union.dtype).tiny)
 
@@ -31,10 +31,9 @@ def intersection_over_union(
 def generalized_iou(
     xyxy: Float[Tensor, "*#n 4"], other_xyxy: Float[Tensor, "*#n 4"]
 ) -> Float[Tensor, "*n"]:
-    """Return the generalized IoU of boxes that broadcast against each other, in [-1, 1].
+    """Return the generalized IoU of broadcast boxes, in [-1, 1] (arXiv 1902.09630).
 
-    Boxes turned inside out never raise: extents are clamped at zero, so that a box without area
-    overlaps nothing (arXiv 1902.09630). Two boxes that are the same point score -1.
+    Boxes with x1 < x0 or y1 < y0 do not raise but overlap nothing. Two equal points give -1.
     """
     overlap, union, hull = _areas(xyxy, other_xyxy)
     tiny = torch.finfo(hull.dtype).tiny
@@ -43,8 +42,8 @@ def generalized_iou(
 
 def _areas(xyxy: Tensor, other_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the areas of intersection, union and smallest enclosing box."""
-    # Axis by axis, because (…, 2) temporaries would double the bytes moved; each axis in memory of
-    # its own, because four numbers apart they are compared one by one.
+    # One axis at a time: (..., 2) temporaries would double the memory traffic. Each axis is
+    # contiguous, since strided values are not vectorized.
     x0, y0, x1, y1 = xyxy.movedim(-1, 0).contiguous()
     u0, v0, u1, v1 = other_xyxy.movedim(-1, 0).contiguous()
     overlap = _extent(torch.maximum(x0, u0), torch.minimum(x1, u1)) * _extent(

@@ -1,9 +1,9 @@
-"""Precision: what stays exact where autocast makes the rest of a model coarser."""
+"""Casts that keep parts of a model in float32 under autocast."""
 
 import torch
 from torch import Tensor
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Return `x` in float32, or as it is where it is finer already."""
+    """Return `x` in float32, or unchanged if its precision is higher."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

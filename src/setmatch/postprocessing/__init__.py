@@ -1,1 +1,1 @@
-"""From predictions to detections and segments in pixels of the image."""
+"""Decoding of predictions into detections and segments, in pixels of the original image."""

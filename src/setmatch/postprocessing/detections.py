@@ -1,4 +1,4 @@
-"""From what the last decoder layer believes to boxes in pixels of the original image."""
+"""Decoding of predictions into boxes and instance masks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.ops.mask_resize import enlarged
+from setmatch.ops.mask_resize import resize_masks
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
@@ -24,21 +24,20 @@ def detections(
     sizes_px: Sequence[tuple[int, int]],
     layer: int = -1,
 ) -> list[Detections]:
-    """Answer with every slot of a decoder layer, one `Detections` per image, best first.
+    """Return the detections of one decoder layer for each image, by descending score.
 
-    The last layer's is the answer. `sizes_px` are (height, width) of the original images, one per
-    image of the batch; boxes come back in their pixels, on the CPU, as float32, and are not
-    clipped. No threshold and no suppression of doubles: the set is the answer (arXiv 2005.12872,
-    section 3). Equal scores keep the order of the queries.
+    `sizes_px` holds the (height, width) of each original image. Boxes are in pixels of that image,
+    float32, on the CPU and not clipped. There is no threshold and no non-maximum suppression
+    (arXiv 2005.12872, section 3). Equal scores keep the order of the queries.
     """
     cxcywh = predictions.cxcywh[layer].float()
-    assert len(sizes_px) == cxcywh.shape[0], "one original size for every image of the batch"
-    read = class_loss.decode(predictions.logits[layer].float())
-    score, order = read.score.sort(dim=1, descending=True, stable=True)
-    class_index = read.class_index.gather(1, order)
-    query = read.query.gather(1, order)
+    assert len(sizes_px) == cxcywh.shape[0], "one size per image of the batch"
+    decoded = class_loss.decode(predictions.logits[layer].float())
+    score, order = decoded.score.sort(dim=1, descending=True, stable=True)
+    class_index = decoded.class_index.gather(1, order)
+    query = decoded.query.gather(1, order)
     xyxy_px = _to_pixels(cxcywh, query, sizes_px)
-    # One copy for each kind of answer, not one for each image.
+    # One copy from the device per tensor, not one per image.
     score, class_index, xyxy_px = score.cpu(), class_index.cpu(), xyxy_px.cpu()
     return [
         Detections(xyxy_px[image], score[image], class_index[image], categories, size_px)
@@ -55,27 +54,27 @@ def instances(
     sizes_px: Sequence[tuple[int, int]],
     threshold: float = 0.0,
 ) -> list[Detections]:
-    """Answer as `detections`, with the mask of every slot that scores more than `threshold`.
+    """Return the detections with a score above `threshold`, with their masks.
 
-    A mask is where its logit is positive, found in the size in which the model saw the batch,
-    nothing padded, (height, width) `seen_px`, and taken from there to the original's, as published.
+    A mask is True where its logit is positive. As published, logits are resized to the model's
+    input size `seen_px` (height, width; without padding), then to the original size.
     """
-    assert predictions.masks is not None, "only a model with a mask head has instances"
-    found = detections(predictions, class_loss, categories, sizes_px)
-    read = class_loss.decode(predictions.logits[-1].float())
-    order = read.score.sort(dim=1, descending=True, stable=True).indices
-    query = read.query.gather(1, order)
-    answers = []
-    for image, each in enumerate(found):
-        count = int((each.scores > threshold).sum())  # they are the first
+    assert predictions.masks is not None, "instance masks need a model with a mask head"
+    per_image = detections(predictions, class_loss, categories, sizes_px)
+    decoded = class_loss.decode(predictions.logits[-1].float())
+    order = decoded.score.sort(dim=1, descending=True, stable=True).indices
+    query = decoded.query.gather(1, order)
+    with_masks = []
+    for image, each in enumerate(per_image):
+        count = int((each.scores > threshold).sum())  # the first ones, as scores descend
         masks = predictions.masks[image][query[image, :count]]
         packed = [
             PackedMasks.pack(logits > 0).bits
-            for _, logits in enlarged(masks, seen_px, each.size_px, "torch")
+            for _, logits in resize_masks(masks, seen_px, each.size_px, "torch")
         ]
         bits = PackedMasks(torch.cat(packed, dim=1).cpu(), each.size_px[1])
-        answers.append(replace(each.above(threshold), masks=bits))
-    return answers
+        with_masks.append(replace(each.above(threshold), masks=bits))
+    return with_masks
 
 
 def _to_pixels(

@@ -1,1 +1,1 @@
-"""Structures: what passes between data, models, losses and inference."""
+"""Data classes that models, losses, data and inference exchange."""

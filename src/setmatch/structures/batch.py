@@ -1,4 +1,4 @@
-"""A batch of images and its targets."""
+"""Batches of images, and their targets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from setmatch.structures.packed_masks import PackedMasks
 
 @dataclass(frozen=True)
 class Batch:
-    """Images padded to one size, top left, and which pixels belong to an image.
+    """Images padded to one size at the bottom and right; `valid` is True on image pixels.
 
-    `padded` is known when the batch is built, so that choosing the unmasked path asks no device.
+    `padded` says whether any pixel is padding. It is a Python value, so that choosing the path
+    without attention masks needs no synchronization with the device.
     """
 
     pixels: Float[Tensor, "B 3 H W"]
@@ -23,9 +24,9 @@ class Batch:
 
     @classmethod
     def from_images(cls, images: Sequence[Float[Tensor, "3 _ _"]]) -> "Batch":
-        """Pad normalized float32 images (3, h, w) with zeros, at the bottom and right, to one size.
+        """Pad normalized float32 images of shape (3, h, w) with zeros to one size.
 
-        Raises ValueError when there is no image, or one is not (3, h, w).
+        Raises ValueError if there are no images or one has another shape.
         """
         if not images or any(image.ndim != 3 or image.shape[0] != 3 for image in images):
             shapes = [tuple(image.shape) for image in images]
@@ -36,7 +37,7 @@ class Batch:
         valid = torch.ones(len(images), height, width, dtype=torch.bool, device=images[0].device)
         if not padded:
             return cls(torch.stack(list(images)), valid, padded)
-        # Only the padding is set to zero: on all, it would take as long as copying the images.
+        # Zeroing the padding alone: zeroing everything would take as long as copying the images.
         pixels = images[0].new_empty(len(images), 3, height, width)
         for index, image in enumerate(images):
             _, bottom, right = image.shape
@@ -48,7 +49,7 @@ class Batch:
         return cls(pixels, valid, padded)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the same batch on `device`, without waiting for the copy."""
+        """Copy the batch to `device`, without waiting for the copy."""
         return Batch(
             self.pixels.to(device, non_blocking=True),
             self.valid.to(device, non_blocking=True),
@@ -56,17 +57,16 @@ class Batch:
         )
 
     def pin_memory(self) -> "Batch":
-        """Return the same batch in page-locked memory, from which copies to a GPU can overlap."""
+        """Copy the batch to page-locked memory, from which copies to a GPU are asynchronous."""
         return Batch(self.pixels.pin_memory(), self.valid.pin_memory(), self.padded)
 
 
 @dataclass(frozen=True)
 class Target:
-    """The objects of one image: class slots, and boxes as fractions of the unpadded image.
+    """The objects of one image: class indices, and boxes normalized to the unpadded image.
 
-    `masks` are the objects' pixels, in the size in which the model sees the image, before a batch
-    pads it: whoever compares them with a batch pads them with nothing, at the bottom and right.
-    None where boxes are all there is to learn.
+    `masks` have the size of the resized image, before padding (see `pad_to_batch`); None if boxes
+    alone are trained.
     """
 
     classes: Int[Tensor, " M"]
@@ -77,7 +77,7 @@ class Target:
         return self.classes.shape[0]
 
     def to(self, device: torch.device | str) -> "Target":
-        """Return the same target on `device`, without waiting for the copy."""
+        """Copy the target to `device`, without waiting for the copy."""
         return Target(
             self.classes.to(device, non_blocking=True),
             self.cxcywh.to(device, non_blocking=True),
@@ -85,7 +85,7 @@ class Target:
         )
 
     def pin_memory(self) -> "Target":
-        """Return the same target in page-locked memory."""
+        """Copy the target to page-locked memory."""
         return Target(
             self.classes.pin_memory(),
             self.cxcywh.pin_memory(),

@@ -15,9 +15,9 @@ from setmatch.structures.packed_masks import PackedMasks
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, best first, in pixels of the original image.
+    """Detections of one image, by descending score, in pixels of the original image.
 
-    `masks` are in the size of that image; None from a model without a mask head.
+    `masks` have the size of that image; None from a model without a mask head.
     """
 
     xyxy_px: Float[Tensor, "N 4"]
@@ -31,7 +31,7 @@ class Detections:
         return self.scores.shape[0]
 
     def above(self, threshold: float) -> "Detections":
-        """Return only the detections whose score is greater than `threshold`."""
+        """Return the detections with a score above `threshold`."""
         keep = self.scores > threshold
         return replace(
             self,
@@ -42,10 +42,10 @@ class Detections:
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return plain dictionaries as in COCO results, with the class name beside its id.
+        """Return dictionaries as in COCO results, with class names, ready for JSON.
 
-        `bbox` is (x, y, width, height) in pixels, `segmentation`, where there are masks, COCO's
-        compressed run lengths; every number is a Python number.
+        `bbox` is (x, y, width, height) in pixels; `segmentation`, if there are masks, is compressed
+        COCO RLE.
         """
         runs: list[dict[str, Any]] = [{} for _ in self.scores]
         if self.masks is not None:
@@ -67,30 +67,28 @@ class Detections:
 
     @classmethod
     def from_dicts(
-        cls, found: Sequence[Mapping[str, Any]], categories: Categories, size_px: tuple[int, int]
+        cls, rows: Sequence[Mapping[str, Any]], categories: Categories, size_px: tuple[int, int]
     ) -> "Detections":
-        """Read what `to_dicts` returns, or COCO results of one image, in any order.
+        """Read the result of `to_dicts`, or COCO results of one image, in any order.
 
-        Raises KeyError for a category id that `categories` does not hold.
+        Raises KeyError for a category id that is not in `categories`.
         """
         class_index_of = {
             category_id: class_index for class_index, category_id in enumerate(categories.ids)
         }
-        xywh = torch.tensor([each["bbox"] for each in found], dtype=torch.float64).reshape(-1, 4)
+        xywh = torch.tensor([each["bbox"] for each in rows], dtype=torch.float64).reshape(-1, 4)
         return cls._sorted(
             torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], dim=1),
-            torch.tensor([each["score"] for each in found]),
-            torch.tensor(
-                [class_index_of[each["category_id"]] for each in found], dtype=torch.int64
-            ),
+            torch.tensor([each["score"] for each in rows]),
+            torch.tensor([class_index_of[each["category_id"]] for each in rows], dtype=torch.int64),
             categories,
             size_px,
         )
 
     def to_torchvision(self) -> dict[str, Tensor]:
-        """Return what torchvision's detectors return: boxes (xyxy, pixels), scores, labels.
+        """Return the output format of torchvision: boxes (xyxy in pixels), scores, labels.
 
-        Labels are category ids, as the annotation file numbers its classes.
+        Labels are category ids, as in the annotation file.
         """
         ids = torch.tensor(self.categories.ids, dtype=torch.int64)
         return {
@@ -105,7 +103,7 @@ class Detections:
     ) -> "Detections":
         """Read one image's output of a torchvision detector whose labels are category ids.
 
-        Raises KeyError for a label that `categories` does not hold.
+        Raises KeyError for a label that is not in `categories`.
         """
         class_index_of = {
             category_id: class_index for class_index, category_id in enumerate(categories.ids)
@@ -120,9 +118,9 @@ class Detections:
         )
 
     def to_supervision(self) -> dict[str, Any]:
-        """Return keyword arguments: `supervision.Detections(**found.to_supervision())`.
+        """Return keyword arguments: `supervision.Detections(**detections.to_supervision())`.
 
-        Boxes are xyxy in pixels; class_id is the slot, counted from 0 as supervision counts.
+        Boxes are xyxy in pixels; `class_id` is the class index.
         """
         names = [self.categories.name(class_index) for class_index in self.classes.tolist()]
         return {
@@ -134,16 +132,15 @@ class Detections:
 
     @classmethod
     def from_supervision(
-        cls, found: Any, categories: Categories, size_px: tuple[int, int]
+        cls, detections: Any, categories: Categories, size_px: tuple[int, int]
     ) -> "Detections":
-        """Read an object with supervision's attributes xyxy, confidence and class_id (slots)."""
-        class_indices = torch.as_tensor(np.asarray(found.class_id, dtype=np.int64))
-        assert not len(class_indices) or 0 <= int(class_indices.min()) <= int(
-            class_indices.max()
-        ) < len(categories), "supervision's class_id counts the classes from 0"
+        """Read an object with supervision's attributes xyxy, confidence and class_id (index)."""
+        class_indices = torch.as_tensor(np.asarray(detections.class_id, dtype=np.int64))
+        known = (class_indices >= 0) & (class_indices < len(categories))
+        assert bool(known.all()), "class_id is a class index"
         return cls._sorted(
-            torch.as_tensor(np.asarray(found.xyxy)).reshape(-1, 4),
-            torch.as_tensor(np.asarray(found.confidence)),
+            torch.as_tensor(np.asarray(detections.xyxy)).reshape(-1, 4),
+            torch.as_tensor(np.asarray(detections.confidence)),
             class_indices,
             categories,
             size_px,

@@ -1,4 +1,4 @@
-"""What a model knows beside its weights: classes, preprocessing, model card."""
+"""What a model needs beside its weights: classes, preprocessing, model card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Categories:
-    """The classes a model or data set knows: slot i of the logits is `names[i]`, id `ids[i]`.
+    """The classes of a model or data set: class index i has the name `names[i]` and id `ids[i]`.
 
-    A slot that no class uses (the holes of the published COCO weights) has the name None. `stuff`
-    are the slots of what is not counted, such as sky and grass; all others are things.
+    The name is None for an unused index, as in the published COCO weights. `stuff` holds the
+    indices of uncountable classes, such as sky and grass; all others are things.
     """
 
     ids: tuple[int, ...]
@@ -21,23 +21,23 @@ class Categories:
     stuff: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        assert len(self.ids) == len(self.names), "one id for every name"
-        assert self.stuff <= set(range(len(self.ids))), "stuff is a part of the slots"
+        assert len(self.ids) == len(self.names), "ids and names have the same length"
+        assert self.stuff <= set(range(len(self.ids))), "stuff holds class indices"
 
     def __len__(self) -> int:
         return len(self.names)
 
     def name(self, class_index: int) -> str:
-        """Return the name of class slot `class_index`; a hole answers with its id."""
+        """Return the name of a class; "class ID" for an unused index."""
         return self.names[class_index] or f"class {self.ids[class_index]}"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to a photograph before the model sees it.
+    """How an image is resized and normalized before it enters the model.
 
-    The short side becomes `short_side_px` unless the long side would pass `long_side_px`; pixels
-    are scaled to 0..1 and normalized with `mean` and `std` (RGB).
+    The short side is resized to `short_side_px`, or less if the long side would exceed
+    `long_side_px`. Pixels are scaled to 0..1 and normalized with `mean` and `std` (RGB).
     """
 
     short_side_px: int = 800
@@ -48,9 +48,9 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """All that is needed to build a model again and to use its answers; stored beside its weights.
+    """What is needed to rebuild a model and to use its output; stored beside the weights.
 
-    `arguments` are the keyword arguments of the preset besides the number of classes.
+    `arguments` are the keyword arguments of the preset, without the number of classes.
     """
 
     preset: str

@@ -11,18 +11,18 @@ from setmatch.structures.detections import Detections
 
 @dataclass(frozen=True)
 class Predictions:
-    """What every decoder layer believes; the last layer is the answer."""
+    """The predictions of every decoder layer; the last layer's are the model's output."""
 
     logits: Float[Tensor, "L B Q C"]
-    cxcywh: Float[Tensor, "L B Q 4"]  # fractions of the unpadded image
-    masks: Float[Tensor, "B Q h w"] | None = None  # logits of the last layer, a cell for 4x4 pixels
+    cxcywh: Float[Tensor, "L B Q 4"]  # normalized to the unpadded image
+    masks: Float[Tensor, "B Q h w"] | None = None  # logits of the last layer, at stride 4
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which query of which image answers for which target, numbered across the batch.
+    """Matched pairs of queries and targets, of all images of a batch.
 
-    `query` counts within its image; `target` counts through the concatenated targets of the batch.
+    `query` is an index within its image, `target` one into the concatenated targets of the batch.
     """
 
     image: Int[Tensor, " M"]
@@ -32,21 +32,21 @@ class Assignment:
 
 @runtime_checkable
 class MaskDecoder(Protocol):
-    """Makes the masks of chosen queries, of the last layer: a pair of image and query for each."""
+    """Computes the masks of chosen queries of the last layer."""
 
     def __call__(
         self, image: Int[Tensor, " M"], query: Int[Tensor, " M"]
     ) -> Float[Tensor, "M h w"]:
-        """Return logits, a cell for 4x4 pixels."""
+        """Return the mask logits of each pair of image and query, at stride 4."""
 
 
 @dataclass(frozen=True)
 class PredictionGroup:
-    """Predictions to be trained, and their assignment where it is known beforehand (denoising).
+    """Predictions that are trained together, such as "main" or "denoising".
 
-    A known assignment may hold every target several times: `repeats`. A model in training makes
-    masks only of the queries that are to learn one, by `mask_decoder`; otherwise the predictions
-    have all of them.
+    A group without an `assignment` is matched. A known assignment may hold every target several
+    times (`repeats`). In training, masks are computed by `mask_decoder` for matched queries alone;
+    otherwise the predictions contain them all.
     """
 
     name: str

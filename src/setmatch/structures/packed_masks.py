@@ -1,4 +1,4 @@
-"""Which pixels belong to an object: eight to the byte, so that a batch of masks fits in memory."""
+"""Binary masks, packed eight pixels to a byte."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from jaxtyping import Bool, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-# Times eight bytes of 0 or 1, it brings them together in the highest byte, the first as its highest
-# bit, as numpy.packbits orders them; times a byte, it brings its bits to the tops of eight bytes.
-# No two products meet, so nothing is carried.
+# Multiplying eight bytes of 0 or 1 by _SPREAD collects them in the highest byte, the first as its
+# highest bit, in the order of numpy.packbits. Multiplying a byte by it moves its bits to the top
+# bits of eight bytes. The partial products do not overlap, so nothing carries.
 _SPREAD = sum(1 << 9 * place for place in range(7)) - (1 << 63)
 _LOWEST = sum(1 << 8 * place for place in range(8))
 
 
 @dataclass(frozen=True)
 class PackedMasks:
-    """The masks of one image's objects, packed along the width as numpy.packbits packs them."""
+    """The masks of one image's objects, packed along the width in the order of numpy.packbits."""
 
     bits: UInt8[Tensor, "M H w8"]
     width_px: int
@@ -30,20 +30,20 @@ class PackedMasks:
 
     @classmethod
     def pack(cls, masks: Bool[Tensor, "M H W"]) -> "PackedMasks":
-        """Keep the masks in an eighth of their memory; padding bits are zero."""
+        """Pack masks into an eighth of their memory. Padding bits are zero."""
         return cls((_eights(masks) * _SPREAD >> 56).to(torch.uint8), masks.shape[-1])
 
     def unpack(self) -> Bool[Tensor, "M H W"]:
-        """Return a bool for every pixel."""
+        """Return the masks as booleans."""
         count, height, bytes_a_row = self.bits.shape
         eights = (self.bits.long() * _SPREAD >> 7) & _LOWEST
         rows = eights.flatten().view(torch.bool).view(count, height, 8 * bytes_a_row)
         return rows[..., : self.width_px]
 
     def planes(self) -> UInt8[Tensor, "P H W"]:
-        """Return a byte a pixel for every eight objects, the first of them as its lowest bit.
+        """Return one byte per pixel for every eight objects, the first object as the lowest bit.
 
-        So masks are cheap to crop, flip and resize, where eight cost no more than one.
+        Cropping, flipping or resizing eight masks this way costs no more than one.
         """
         masks = self.unpack().view(torch.uint8)
         planes = masks.new_zeros(-(-len(masks) // 8), *masks.shape[1:])
@@ -54,7 +54,7 @@ class PackedMasks:
 
     @classmethod
     def from_planes(cls, planes: UInt8[Tensor, "P H W"], count: int) -> "PackedMasks":
-        """Pack the masks of `count` objects that `planes` gave, cropped, flipped or resized."""
+        """Pack the masks of `count` objects from the (cropped, flipped, ...) result of `planes`."""
         eights = _eights(planes)
         packed = [
             ((eights >> place & _LOWEST) * _SPREAD >> 56).to(torch.uint8) for place in range(8)
@@ -62,13 +62,13 @@ class PackedMasks:
         return cls(torch.stack(packed, dim=1).flatten(0, 1)[:count], planes.shape[-1])
 
     def any(self) -> Bool[Tensor, " M"]:
-        """Return which objects have a pixel."""
+        """Return which objects have at least one pixel."""
         if not self.bits.numel():
             return self.bits.new_zeros(len(self), dtype=torch.bool)
         return self.bits.flatten(1).amax(dim=1) > 0
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """Return the masks as COCO's compressed run lengths, ready for JSON."""
+        """Return the masks as compressed COCO RLE, ready for JSON."""
         if not len(self):
             return []
         stacked = self.unpack().permute(1, 2, 0).cpu().numpy()
@@ -78,20 +78,20 @@ class PackedMasks:
         ]
 
     def __getitem__(self, chosen: Tensor) -> "PackedMasks":
-        """Return only the chosen objects' masks (indices or bools), still packed."""
+        """Return the masks of chosen objects (indices or booleans), still packed."""
         return PackedMasks(self.bits[chosen], self.width_px)
 
     def to(self, device: torch.device | str) -> "PackedMasks":
-        """Return the same masks on `device`, without waiting for the copy."""
+        """Copy the masks to `device`, without waiting for the copy."""
         return PackedMasks(self.bits.to(device, non_blocking=True), self.width_px)
 
     def pin_memory(self) -> "PackedMasks":
-        """Return the same masks in page-locked memory."""
+        """Copy the masks to page-locked memory."""
         return PackedMasks(self.bits.pin_memory(), self.width_px)
 
 
 def pad_to_batch(images: Sequence[PackedMasks]) -> PackedMasks:
-    """Return the masks of several images, in order, each at the top left of what holds them all."""
+    """Concatenate the masks of several images, padded at the bottom and right to one size."""
     height = max(masks.bits.shape[1] for masks in images)
     width8 = max(masks.bits.shape[2] for masks in images)
     padded = [
@@ -102,8 +102,8 @@ def pad_to_batch(images: Sequence[PackedMasks]) -> PackedMasks:
 
 
 def _eights(rows: Shaped[Tensor, "N H W"]) -> Int64[Tensor, "N H w8"]:
-    """Return rows of bytes as whole numbers of eight, the last filled up with zeros."""
+    """Return rows of bytes as int64 of eight bytes each, the last padded with zeros."""
     count, height, width = rows.shape
-    # Flat, because an array without elements has strides that no other type can be seen through.
+    # Flat, because view() to another type fails on the strides of an empty array.
     eights = F.pad(rows, (0, -width % 8)).flatten().view(torch.int64)
     return eights.view(count, height, -(-width // 8))

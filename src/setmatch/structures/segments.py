@@ -1,4 +1,4 @@
-"""What is at every pixel of an image: things one by one, and stuff."""
+"""Panoptic segments of one image."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,11 @@ from setmatch.structures.packed_masks import PackedMasks
 
 @dataclass(frozen=True)
 class Segments:
-    """Every pixel of one image given to at most one segment, in the original's size.
+    """Panoptic segmentation of one image, at its original size.
 
-    `ids` are the pixels' segments, numbered from 1; 0 is nothing. Segment n has the class slot
-    `classes[n - 1]` and the score `scores[n - 1]`. A piece of stuff is one segment, however many
-    parts it has.
+    `ids` has the segment of every pixel, numbered from 1; 0 is unlabeled. Segment n has the class
+    index `classes[n - 1]` and the score `scores[n - 1]`. All pixels of one stuff class are one
+    segment.
     """
 
     ids: Int32[Tensor, "H W"]
@@ -42,21 +42,21 @@ class Segments:
 
     @property
     def things(self) -> Bool[Tensor, " S"]:
-        """Which segments are things; the others are stuff."""
+        """True for things, False for stuff."""
         class_indices = self.classes.tolist()
         return self.classes.new_tensor(
             [class_index not in self.categories.stuff for class_index in class_indices]
         ).bool()
 
     def masks(self) -> PackedMasks:
-        """Return the pixels of every segment."""
+        """Return the mask of every segment."""
         numbers = self.ids.new_tensor(range(1, len(self) + 1))
         return PackedMasks.pack(self.ids == numbers[:, None, None])
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Return COCO's `segments_info`, with score and class name; ids are those of `ids`.
+        """Return COCO's `segments_info` with score and class name, ready for JSON.
 
-        `bbox` is (x, y, width, height) in pixels, tight; every number is a Python number.
+        `bbox` is the tight (x, y, width, height) in pixels.
         """
         columns = (self.classes, self.scores, self.things, self.area_px)
         rows = zip(*(column.tolist() for column in columns), _boxes(self), strict=True)
@@ -75,18 +75,18 @@ class Segments:
         ]
 
     def to_pixels(self) -> UInt8[np.ndarray, "H W 3"]:
-        """Return the colors of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
+        """Return the pixels of COCO's panoptic PNG; see `colors_of`."""
         return colors_of(self.ids.cpu().numpy())
 
 
 def colors_of(ids: Int32[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Return segment ids as COCO's panoptic PNGs have them: red + 256 green + 256² blue."""
+    """Return segment ids as colors of COCO's panoptic PNG: id = red + 256 green + 256² blue."""
     bytes_of = np.ascontiguousarray(ids, dtype="<i4").view(np.uint8)
     return np.ascontiguousarray(bytes_of.reshape(*ids.shape, 4)[..., :3])
 
 
 def _boxes(segments: Segments) -> list[list[int]]:
-    """Return (x, y, width, height) of every segment; zeros for one without a pixel."""
+    """Return (x, y, width, height) of every segment; zeros for an empty segment."""
     windows = ndimage.find_objects(segments.ids.cpu().numpy(), max_label=len(segments))
     return [
         [0, 0, 0, 0]

@@ -12,7 +12,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import training_batches
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
-from setmatch.losses.criterion import LossNormalizer
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.registry import build
 from setmatch.structures.metadata import ModelCard
 from setmatch.training.micro_batch import explain_oom, micro_batch_size

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.errors import ConfigError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.models.load import preset_of
 from setmatch.models.registry import MODELS, box_preset
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
@@ -71,7 +71,7 @@ def keep_recipe(run: Path, recipe: Recipe) -> None:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with whole_file(run / RECIPE) as aside:
+        with atomic_file(run / RECIPE) as aside:
             aside.write_text(dump_recipe(recipe), encoding="utf-8")
     except OSError as error:
         raise unwritable(run, error) from None

@@ -19,6 +19,7 @@ from setmatch.data.sampler import grad_accum_steps
 from setmatch.data.stuff import drop_stuff
 from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError, DataError
+from setmatch.files import remove_leftovers
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
@@ -33,7 +34,6 @@ from setmatch.training.checkpoints.checkpoint import (
     remove_old,
     set_aside_newer,
 )
-from setmatch.training.checkpoints.manifest import clean_up
 from setmatch.training.checkpoints.state import facts_of, refuse_changes
 from setmatch.training.logging.step_metrics import listed
 from setmatch.training.micro_batch import micro_batch_size
@@ -82,8 +82,8 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
         )
     if has_checkpoints(run) and not resume:
         raise ConfigError(f"{run}: has a run already; go on with --resume, or name another folder")
-    clean_up(run)
-    clean_up(run / CHECKPOINTS)
+    remove_leftovers(run)
+    remove_leftovers(run / CHECKPOINTS)
     return latest_valid(run) if has_checkpoints(run) else None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from setmatch.data.loader import Minibatch
 from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
-from setmatch.losses.criterion import LossNormalizer
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA

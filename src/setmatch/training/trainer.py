@@ -14,7 +14,7 @@ from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.losses.criterion import LossNormalizer
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.state import Progress, restore_state, save_state
 from setmatch.training.cpu_threads import fastest_threads

@@ -68,7 +68,7 @@ def test_masks_are_learned_beside_boxes_classes_and_denoising(count: int):
     streams = model(_images((64, 96), (64, 96)), targets)
     assert [stream.mask_decoder is not None for stream in streams] == [True, False, False]
     losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, targets)
-    mask_loss = losses.streams[0].masks.sum()
+    mask_loss = losses.groups[0].terms["mask"] + losses.groups[0].terms["dice"]
     last = model.decoder.box_steps[-1].last.weight
     assert torch.autograd.grad(mask_loss, last, retain_graph=True, allow_unused=True) == (None,)
     losses.total.backward()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from setmatch.errors import TrainingError
-from setmatch.training.checkpoints import manifest
+from setmatch.files import remove_leftovers
 from setmatch.training.checkpoints.checkpoint import (
     has_checkpoints,
     latest_valid,
@@ -20,7 +20,6 @@ from setmatch.training.checkpoints.checkpoint import (
 )
 from setmatch.training.checkpoints.manifest import (
     DamagedError,
-    clean_up,
     read_manifest,
     write_whole,
 )
@@ -105,7 +104,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_else(tmp_path, mo
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(manifest.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TrainingError, match=r"step_00000002.*No space left"):
         write(tmp_path, 2)
     assert names(tmp_path) == ["step_00000001"]
@@ -118,7 +117,7 @@ def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
         import resource, signal, torch
         from pathlib import Path
         from setmatch.errors import TrainingError
-        from setmatch.train.checkpoint import newest_good, write_checkpoint
+        from setmatch.training.checkpoints.checkpoint import latest_valid, write_checkpoint
         run = Path({str(tmp_path)!r})
         write_checkpoint(run, 1, lambda f: (f / "small").write_text("x"), {{}}, 2)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -127,7 +126,7 @@ def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
             big = torch.ones(100000)
             write_checkpoint(run, 2, lambda f: torch.save(big, f / "trainer.pt"), {{}}, 2)
         except TrainingError as error:
-            print(newest_good(run).step, error)
+            print(latest_valid(run).step, error)
         print([p.name for p in (run / "checkpoints").iterdir()])
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -150,7 +149,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path, moment):
     write_whole(folder, fill, {"which": "old"})
     script = textwrap.dedent(f"""
         import os, signal, pathlib
-        from setmatch.train.manifest import write_whole
+        from setmatch.training.checkpoints.manifest import write_whole
         die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
         def filler(folder):
             (folder / "a").write_text("new")
@@ -166,7 +165,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path, moment):
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert done.returncode == -9, done.stderr
-    clean_up(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert read_manifest(folder)["which"] == "old"
 

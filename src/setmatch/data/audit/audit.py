@@ -25,7 +25,7 @@ from setmatch.data.formats.base import WHOLE
 from setmatch.data.open import has_split, open_dataset, require_split
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.structures.metadata import Preprocessing
 
 _SPLITS = ("train", "val", "test")
@@ -263,7 +263,7 @@ def _open_pictures(
 
 def write_json(audit: DataAudit, path: Path) -> None:
     """Write all facts, findings and the plan as JSON."""
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         text = json.dumps(audit.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         aside.write_text(text + "\n", encoding="utf-8")
 
@@ -275,5 +275,5 @@ def write_recipe(audit: DataAudit, path: Path) -> None:
     """
     if audit.plan is None:
         raise DataError(f"{audit.data}: no training split that can be read, so there is no plan")
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(audit.plan.to_yaml(), encoding="utf-8")

@@ -21,7 +21,7 @@ from setmatch.data.discovery import find_format
 from setmatch.data.formats.coco.write import coco_tree
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 Record = dict[str, Any]
 _ROUNDING_PX = 0.5  # boxes may pass the edge by this much, as when they are read
@@ -72,9 +72,9 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
             changes += [_reading(repair) for repair in index.repairs]
         mended, changed = mend(tree, index)
         changes += [Change(str(name), *each) for each in changed]
-        with whole_file(out / name) as aside:
+        with atomic_file(out / name) as aside:
             aside.write_text(json.dumps(mended, ensure_ascii=False), encoding="utf-8")
-    with whole_file(out / "changes.json") as aside:
+    with atomic_file(out / "changes.json") as aside:
         listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
         aside.write_text(listed, encoding="utf-8")
     return changes

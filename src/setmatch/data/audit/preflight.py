@@ -16,7 +16,7 @@ from setmatch.data.corrupt_files import (
     unanswered,
 )
 from setmatch.data.dataset import DetectionDataset
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.structures.metadata import Preprocessing
 
 _SAID: Mapping[Severity, str] = {"mend": "mend this", "repaired": "repaired", "note": "note"}
@@ -57,7 +57,7 @@ class DataCheck:
         }
         if while_training is not None:
             report["while_training"] = while_training
-        with whole_file(path) as aside:
+        with atomic_file(path) as aside:
             aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ from setmatch.evaluation.evaluate_results import read_detections
 from setmatch.evaluation.metrics.average_precision import AveragePrecision, average_precision
 from setmatch.evaluation.results import Report
 from setmatch.evaluation.summarize import COCO_LIMIT
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 
@@ -98,7 +98,7 @@ class Comparison:
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file."""
-        with whole_file(path) as aside:
+        with atomic_file(path) as aside:
             text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
             aside.write_text(text + "\n", encoding="utf-8")
 

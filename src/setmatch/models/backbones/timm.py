@@ -1,6 +1,5 @@
 """Any network of timm as a trunk: its feature maps of strides 8, 16 and 32."""
 
-import difflib
 from typing import Any
 
 import torch
@@ -8,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
+from setmatch.errors import ConfigError, ExtraMissingError, WeightsError, suggest
 
 STRIDES = (8, 16, 32)
 
@@ -77,8 +76,7 @@ def _features(name: str, pretrained: bool) -> Any:
         raise ExtraMissingError("trunks of timm need it: pip install 'setmatch[timm]'") from None
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() has them all"
+        hint = suggest(name, timm.list_models(), "timm.list_models() has them all")
         raise ConfigError(f"model.arguments.trunk = {name}: timm has no such network; {hint}")
     # Some of timm's networks read numbers off tensors while they are built, which meta has none of.
     with torch.device("cpu"):

@@ -98,7 +98,8 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         raise WeightsError(
             f"{card.preset}: the published code has no counterpart of this model ({error})"
         ) from None
-    torch.save({"model": tensors, "args": argparse.Namespace(**settings)}, path)
+    with path.open("wb") as file:  # given a path, torch would write its name into the file
+        torch.save({"model": tensors, "args": argparse.Namespace(**settings)}, file)
 
 
 def _layout(state: State, path: Path) -> Table:

@@ -18,8 +18,9 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
-from setmatch.losses.base import Loss, Window
+from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector, SizesPx
 from setmatch.models.parameter_groups import (
     ParameterGroups,
@@ -158,7 +159,7 @@ class IdentityTransform(nn.Module):
 
 
 def torchvision_losses(
-    outputs: Mapping[str, Tensor], targets: Sequence[Target], normalizer: Window, /
+    outputs: Mapping[str, Tensor], targets: Sequence[Target], normalizer: LossNormalizer, /
 ) -> TorchvisionLosses:
     """Add up losses that are means over a micro-batch, weighed by its share of the images."""
     share = len(targets) / normalizer.times(1).images

@@ -7,8 +7,6 @@ flushed to the disk, and only then given its name.
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from setmatch.errors import TrainingError
+from setmatch.files import atomic_folder
 
 MANIFEST = "manifest.json"
 ITSELF = "manifest_sha256"  # of everything else in the manifest
-ASIDE = ".writing-"  # as in files.py
-REPLACED = ".replaced-"
 
 
 class DamagedError(Exception):
@@ -33,19 +30,13 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
     A folder of that name is replaced. When anything fails, or the process is killed, `folder` is
     what it was before. Raises TrainingError, naming the folder, when the disk is full or read-only.
     """
-    aside = folder.with_name(f"{ASIDE}{folder.name}")
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        fill(aside)
-        files = {path.name: _fingerprint(path) for path in sorted(aside.iterdir())}
-        manifest = {**facts, "files": files}
-        text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
-        (aside / MANIFEST).write_text(text, encoding="utf-8")
-        for path in [*aside.iterdir(), aside]:
-            _flush(path)
-        _take_name(aside, folder)
-        _flush(folder.parent)
+        with atomic_folder(folder, replace=True, durable=True) as temporary:
+            fill(temporary)
+            files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
+            manifest = {**facts, "files": files}
+            text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
+            (temporary / MANIFEST).write_text(text, encoding="utf-8")
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch reports a full disk as RuntimeError, safetensors as its own error; but a worker that
         # reads images may die while this goes on, which is reported as RuntimeError as well.
@@ -55,8 +46,6 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
             f"{folder}: cannot be written ({' '.join(str(error).split())}); what was there before "
             "is intact: free space or choose another folder, then go on with --resume"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -77,32 +66,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if found != promised:
             raise DamagedError(f"{folder / name}: {_difference(found, promised)}")
     return manifest
-
-
-def clean_up(parent: Path) -> None:
-    """Remove what killed writes left in `parent`, and finish a replacement that was cut short."""
-    for replaced in parent.glob(f"{REPLACED}*"):
-        named = replaced.with_name(replaced.name.removeprefix(REPLACED))
-        if named.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-        else:
-            replaced.rename(named)
-    for aside in parent.glob(f"{ASIDE}*"):
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink()
-
-
-def _take_name(aside: Path, folder: Path) -> None:
-    # No system call replaces a folder that has files, so that the old one steps aside for a
-    # moment; `clean_up` brings it back if the process dies in that moment.
-    replaced = folder.with_name(f"{REPLACED}{folder.name}")
-    if folder.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-        folder.rename(replaced)
-    aside.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _look(path: Path) -> dict[str, Any] | str:
@@ -128,11 +91,3 @@ def _difference(found: dict[str, Any] | str, promised: Any) -> str:
     if not isinstance(promised, dict) or found["bytes"] != promised.get("bytes"):
         return f"has {found['bytes']} bytes, the manifest promises {promised}"
     return "its SHA-256 is not the one in the manifest: bits have changed"
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,10 +13,11 @@ from rich.progress import (
 )
 
 from setmatch.training.logging.clock import ETA
-from setmatch.training.logging.writers import Row
+from setmatch.training.logging.writers import Row, loss_terms
 from setmatch.training.schedule import Schedule
 
-SHOWN = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
+FIRST_TERMS = ("loss", "class", "l1", "giou", "mask", "dice", "class_error")
+HIDDEN_TERMS = ("cardinality_error",)
 PLAIN_EVERY_S = 5.0
 
 
@@ -77,7 +78,9 @@ class Display:
             self._evaluated = ", ".join(f"{name} {_number(row[name])}" for name in names)
             self.say(f"epoch {row['epoch']}: {self._evaluated}, AP50 {_number(row['AP50'])}")
             return
-        shown = [f"{name} {_number(row[name])}" for name in SHOWN if name in row]
+        names = [name for name in FIRST_TERMS if name in row]
+        names += [n for n in loss_terms(row) if n not in (*FIRST_TERMS, *HIDDEN_TERMS)]
+        shown = [f"{name} {_number(row[name])}" for name in names]
         numbers = " ".join([*shown, f"{_number(row['images_per_s'])} images/s", self._evaluated])
         self._bar.update(self._task, numbers=numbers)
         now = time.monotonic()

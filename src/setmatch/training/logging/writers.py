@@ -11,11 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 
 LOG = "log.jsonl"
 Value = str | int | float | None
 Row = Mapping[str, Value]
+
+# The columns of a "train" row that are not loss terms; every other column is one.
+_NOT_TERMS = {
+    *("kind", "step", "epoch", "lr", "backbone_lr", "muon_lr"),
+    *("grad_norm", "images_per_s", "seconds", "nonfinite"),
+}
 
 
 class Logger(Protocol):
@@ -30,7 +36,7 @@ class JsonLines:
 
     def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
         self.path = path
-        with whole_file(path) as aside:
+        with atomic_file(path) as aside:
             aside.write_text("".join(map(_line, rows)), encoding="utf-8")
 
     def write(self, row: Row) -> None:
@@ -66,8 +72,16 @@ class CommaSeparated:
         table = csv.DictWriter(text, self._columns)
         table.writeheader()
         table.writerows(rows)
-        with whole_file(self.path) as aside:
+        with atomic_file(self.path) as aside:
             aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def loss_terms(row: Row) -> list[str]:
+    """Return the names of a "train" row's loss terms: "loss" and the terms of the main group.
+
+    Custom terms are among them. Terms of other groups, such as "denoising/l1", are not.
+    """
+    return [name for name in row if name not in _NOT_TERMS and "/" not in name]
 
 
 def read_log(path: Path) -> tuple[list[Row], list[int]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from setmatch.config import MatchCosts
 from setmatch.data.dataset import DetectionDataset
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
@@ -116,7 +116,7 @@ class Probe:
             numbers |= {} if flips is None else {"probe/flips": flips}
             queries = {str(image_id): list(each) for image_id, each in answers.items()}
             kept = {"step": steps, "queries": queries, "before": {**before, "before": None}}
-            with whole_file(self._path) as aside:
+            with atomic_file(self._path) as aside:
                 aside.write_text(json.dumps(kept), encoding="utf-8")
         return numbers
 

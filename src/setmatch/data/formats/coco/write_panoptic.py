@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 
@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 def write_png(path: Path, segments: Segments) -> None:
     """Write the ids of an image's segments as colors; the file appears whole or not at all."""
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         Image.fromarray(segments.to_pixels()).save(aside, format="PNG")
 
 
@@ -38,5 +38,5 @@ def write_panoptic_json(
         for class_index, id_ in enumerate(categories.ids)
     ]
     tree = {"images": list(images), "annotations": list(annotations), "categories": known}
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         aside.write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")

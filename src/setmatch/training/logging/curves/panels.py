@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from setmatch.training.logging.curves.history import History, Points
+from setmatch.training.logging.writers import loss_terms
 
 # Told apart by hue and by lightness, on white and on black.
 COLORS = (
@@ -21,6 +22,7 @@ _COLUMNS = (  # kind of row, column, title, whether the axis begins at 0
     ("train", "dice", "DICE loss of the masks", False),
     ("train", "lr", "learning rate", True),
 )
+_NOT_DRAWN = {"class_error", "cardinality_error"}
 _MOST_POINTS = 400
 
 
@@ -46,7 +48,7 @@ class Panel:
 def panels(histories: Sequence[History]) -> list[Panel]:
     """Return the panels that any of the runs has something for; AP50 goes with AP, lighter."""
     found = []
-    for kind, column, title, from_zero in _COLUMNS:
+    for kind, column, title, from_zero in _columns(histories):
         lines: list[Line] = []
         for number, history in enumerate(histories):
             color = COLORS[number % len(COLORS)]
@@ -58,6 +60,15 @@ def panels(histories: Sequence[History]) -> list[Panel]:
         if drawn:
             found.append(Panel(title, drawn, from_zero))
     return found
+
+
+def _columns(histories: Sequence[History]) -> list[tuple[str, str, str, bool]]:
+    """Return `_COLUMNS`, with the runs' other loss terms before the learning rate."""
+    known = {column for _, column, _, _ in _COLUMNS} | _NOT_DRAWN
+    rows = [row for history in histories for row in history.rows if row["kind"] == "train"]
+    names = dict.fromkeys(name for row in rows for name in loss_terms(row) if name not in known)
+    others = [("train", name, f"loss term {name}", False) for name in names]
+    return [*_COLUMNS[:-1], *others, _COLUMNS[-1]]
 
 
 def thinned(points: Points) -> Points:

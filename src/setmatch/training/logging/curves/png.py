@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.errors import ExtraMissingError
-from setmatch.files import whole_file
+from setmatch.files import atomic_file
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.panels import COLORS, Panel, panels
 
@@ -40,7 +40,7 @@ def write_picture(histories: Sequence[History], path: Path) -> None:
         for axes_line in grid.flat[0].plot([], [], color=COLORS[number % len(COLORS)], label=name)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
-    with whole_file(path) as aside:
+    with atomic_file(path) as aside:
         figure.savefig(aside, format="png", dpi=_DPI)
 
 

@@ -1,0 +1,58 @@
+"""The counts that losses are divided by, summed over an optimizer step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from setmatch.structures.batch import Target
+
+
+@dataclass(frozen=True)
+class LossNormalizer:
+    """Counts over all micro-batches and processes of an optimizer step.
+
+    `counts` holds target boxes, matched queries, queries and images. With these totals the losses
+    of the micro-batches add up to the loss of the whole step. (The published code divides by the
+    counts of one process' batch.)
+    """
+
+    counts: Float[Tensor, "4"]
+
+    @classmethod
+    def of(
+        cls, targets: Sequence[Target], num_queries: int, device: torch.device | str = "cpu"
+    ) -> "LossNormalizer":
+        """Count the targets of some images. Sum `counts` over processes and micro-batches."""
+        sizes = [len(target) for target in targets]
+        matched = sum(min(size, num_queries) for size in sizes)
+        counts = [sum(sizes), matched, len(sizes) * num_queries, len(sizes)]
+        return cls(torch.tensor(counts, dtype=torch.float32, device=device))
+
+    def times(self, repeats: int) -> "LossNormalizer":
+        """Return the counts for a prediction group that holds every target `repeats` times."""
+        if repeats == 1:
+            return self
+        return LossNormalizer(torch.cat([self.counts[:3] * repeats, self.counts[3:]]))
+
+    @property
+    def boxes(self) -> Float[Tensor, ""]:
+        """Number of target boxes."""
+        return self.counts[0]
+
+    @property
+    def matched(self) -> Float[Tensor, ""]:
+        """Number of matched queries; an image matches at most as many as it has queries."""
+        return self.counts[1]
+
+    @property
+    def queries(self) -> Float[Tensor, ""]:
+        """Number of queries in all images."""
+        return self.counts[2]
+
+    @property
+    def images(self) -> Float[Tensor, ""]:
+        """Number of images."""
+        return self.counts[3]
