@@ -63,9 +63,9 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     index.path(2).write_bytes(b"")
     report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
     counts = report.panoptic.per_class.values()
-    assert sum(each.missed for each in counts) == len(truth[2].classes)
+    assert sum(each.fn for each in counts) == len(truth[2].classes)
     assert sum(each.fp for each in counts) == 0
-    assert sum(each.matched for each in counts) == sum(len(each.classes) for each in truth) - len(
+    assert sum(each.tp for each in counts) == sum(len(each.classes) for each in truth) - len(
         truth[2].classes
     )
 
@@ -104,7 +104,7 @@ def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, s
     assert f"count as missed ({segments})" in said
     assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
     counts = reports[0].panoptic.per_class.values()
-    assert sum(each.missed for each in counts) == segments
+    assert sum(each.fn for each in counts) == segments
     assert sum(each.fp for each in counts) == 0
     assert reports[0].panoptic.all.PQ < whole.panoptic.all.PQ
     assert reports[0].masks.AP < whole.masks.AP

@@ -168,7 +168,7 @@ def test_an_encoder_without_layers_gives_no_maps():
     assert seen.cross_attention.weights.shape[0] == 2
 
 
-@pytest.mark.parametrize("scoring", [Softmax(), Focal()])
+@pytest.mark.parametrize("class_loss", [Softmax(), Focal()])
 def test_each_query_believes_in_its_own_best_class(class_loss: Softmax | Focal):
     """Also where the answers are the best pairs of query and class, some queries twice."""
     logits = torch.tensor([[5.0, 4.0, -9.0], [-2.0, -1.0, -3.0], [-9.0, 1.0, -9.0]])

@@ -141,7 +141,7 @@ def _counts(quality: PanopticQuality, names: Set[str]) -> list[int]:
     """Return how many segments of some classes are matched, missed, invented."""
     chosen = [quality.per_class[name] for name in names]
     return [
-        sum(getattr(each, what) for each in chosen) for what in ("matched", "missed", "invented")
+        sum(getattr(each, what) for each in chosen) for what in ("tp", "fn", "fp")
     ]
 
 
