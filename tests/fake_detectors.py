@@ -19,7 +19,7 @@ class RedFinder(Detector):
     """Answers with one box on the red pixels, and with one nobody believes in."""
 
     def __init__(self) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.class_loss = Softmax()
         self.frozen = nn.Dropout()
         self.card = ModelCard("stub", {}, RED_OR_NOT, Preprocessing(64, 128))

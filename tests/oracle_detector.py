@@ -18,7 +18,7 @@ class Knowing(Detector):
     """Knows every picture by its mean, and answers with its annotated masks, at a quarter."""
 
     def __init__(self, index, wrong: float = 0.0) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.class_loss, self.num_queries = Softmax(), 12
         self.mask_head = nn.Identity()  # there is one, and it need not be asked
         self.card = ModelCard("stub", {}, index.categories, Preprocessing(SIDE, SIDE))

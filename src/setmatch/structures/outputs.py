@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from setmatch.structures.detections import Detections
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -52,3 +54,15 @@ class PredictionGroup:
     assignment: Assignment | None = None
     repeats: int = 1
     mask_decoder: MaskDecoder | None = None
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a detector returns for a batch: the detections of each image, best first.
+
+    `predictions` are the raw predictions behind them; None if the model makes no set of
+    predictions (torchvision's baselines).
+    """
+
+    detections: list[Detections]
+    predictions: Predictions | None
