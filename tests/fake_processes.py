@@ -1,26 +1,42 @@
-"""Several processes of one evaluation, played by threads."""
+"""Simulate the processes of an evaluation by threads."""
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from setmatch.distributed import Distributed
 from setmatch.errors import DataError
 
 
+@dataclass(frozen=True)
+class ThreadDistributed(Distributed):
+    """A process played by a thread: it gathers values through `exchange`."""
+
+    exchange: Callable[[int, Any], list[Any]] | None = None
+
+    def gather(self, value: Any) -> list[Any]:
+        assert self.exchange is not None
+        return self.exchange(self.rank, value)
+
+
 def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
-    """Do `work(rank=, world=, gather=)` in threads that hear of each other as processes would."""
+    """Run `work(distributed)` in `world` threads; return each thread's result or DataError."""
     values: list[Any] = [None] * world
     outcomes: list[Any] = [None] * world
     barrier = threading.Barrier(world, timeout=20)
 
-    def run(rank: int) -> None:
-        def gather(value: Any) -> list[Any]:
-            values[rank] = value
-            barrier.wait()
-            return list(values)
+    def exchange(rank: int, value: Any) -> list[Any]:
+        values[rank] = value
+        barrier.wait()
+        return list(values)
 
+    def run(rank: int) -> None:
+        distributed = ThreadDistributed(torch.device("cpu"), rank, world, exchange=exchange)
         try:
-            outcomes[rank] = work(rank=rank, world=world, gather=gather)
+            outcomes[rank] = work(distributed)
         except (DataError, threading.BrokenBarrierError) as error:
             outcomes[rank] = error
 

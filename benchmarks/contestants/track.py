@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from setmatch.evaluation.evaluate_results import evaluate_saved
+from setmatch.evaluation.evaluate import evaluate
 from setmatch.files import atomic_file
 
 CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")
@@ -90,7 +90,7 @@ def spent(command: Sequence[str], log: Path) -> dict[str, float]:
 
 def scored(detections: Path, track: Track, split: str) -> dict[str, float]:
     """Return AP and AP50 of saved detections, and the AP of each class; all contestants alike."""
-    report = evaluate_saved(detections, track.data, split=split)
+    report = evaluate(detections, track.data, split=split)
     classes = {name: each.AP for name, each in report.per_class.items()}
     return {"AP": report.AP, "AP50": report.AP50, **classes}
 

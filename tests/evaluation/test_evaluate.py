@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,9 +15,9 @@ from torch import nn
 from fake_processes import in_processes
 from setmatch.cli import main
 from setmatch.data.open import open_dataset
+from setmatch.distributed import Distributed
 from setmatch.errors import ConfigError, DataError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.evaluate_results import evaluate_saved
 from setmatch.evaluation.results import Report
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
@@ -35,7 +34,7 @@ class ColorFinder(Detector):
 
     def __init__(self, categories: Categories = KNOWN) -> None:
         nn.Module.__init__(self)
-        self.class_loss, self.mask_head = Softmax(), None
+        self.class_loss, self.mask_head, self.num_queries = Softmax(), None, 2
         self.card = ModelCard("stub", {}, categories, Preprocessing(64, 96))
         self.asked = 0
 
@@ -143,9 +142,10 @@ def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: in
     models = [ColorFinder() for _ in range(world)]
     file = tmp_path / "found.json"
 
-    def work(rank: int, **others: Any) -> Report:
+    def work(distributed: Distributed) -> Report:
+        model = models[distributed.rank]
         return evaluate(
-            models[rank], data, batch_size=2, workers=0, detections=file, rank=rank, **others
+            model, data, batch_size=2, workers=0, detections=file, distributed=distributed
         )
 
     reports = in_processes(world, work)
@@ -168,8 +168,8 @@ def damage(picture: Path) -> None:
 def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path, spoil, world):
     """Its objects count as missed: as many as before, and the numbers of a model blind to it."""
 
-    def work(**init_distributed: Any) -> Report:
-        return evaluate(ColorFinder(), data, batch_size=2, workers=0, **init_distributed)
+    def work(distributed: Distributed) -> Report:
+        return evaluate(ColorFinder(), data, batch_size=2, workers=0, distributed=distributed)
 
     file = tmp_path / "found.json"
     before = evaluate(ColorFinder(), data, workers=0, detections=file)
@@ -182,7 +182,7 @@ def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path,
     assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
     kept = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
     file.write_text(json.dumps(kept))
-    nothing_detected = evaluate_saved(file, open_dataset(data, "val"))
+    nothing_detected = evaluate(file, open_dataset(data, "val"))
     assert reports[0].numbers() == nothing_detected.numbers()
     assert reports[0].AP < before.AP
     assert reports[0].to_json()["unanswered"] == [said]
@@ -196,8 +196,8 @@ def test_the_failure_of_one_process_is_told_in_all(data: Path):
     damage(data / "images/05.png")
     damage(data / "images/06.png")
 
-    def work(**init_distributed: Any) -> Report:
-        return evaluate(ColorFinder(), data, batch_size=2, workers=0, **init_distributed)
+    def work(distributed: Distributed) -> Report:
+        return evaluate(ColorFinder(), data, batch_size=2, workers=0, distributed=distributed)
 
     outcomes = in_processes(2, work)
     assert all(isinstance(outcome, DataError) for outcome in outcomes)
@@ -240,14 +240,14 @@ def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path:
 def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, counted: int):
     """cocoapi #558, rf-detr #743: where an image is that full, all of the model's slots count."""
 
-    class Crowd(ColorFinder):
-        num_queries = 150
+    model = ColorFinder()
+    model.num_queries = 150
 
     tree = json.loads((data / "annotations/val.json").read_text())
     template = tree["annotations"][0]
     tree["annotations"] = [template | {"id": number} for number in range(1, boxes + 1)]
     (data / "annotations/val.json").write_text(json.dumps(tree))
-    assert evaluate(Crowd(), data, workers=0).max_detections == counted
+    assert evaluate(model, data, workers=0).max_detections == counted
 
 
 class TwoLayers(ColorFinder):
@@ -285,10 +285,9 @@ def test_several_processes_make_the_same_diagnosis(data: Path, tmp_path: Path, w
     models = [TwoLayers() for _ in range(world)]
     page = tmp_path / "report.html"
 
-    def work(rank: int, **others: Any) -> Report:
-        return evaluate(
-            models[rank], data, batch_size=1, workers=0, report=page, rank=rank, **others
-        )
+    def work(distributed: Distributed) -> Report:
+        model = models[distributed.rank]
+        return evaluate(model, data, batch_size=1, workers=0, report=page, distributed=distributed)
 
     reports = in_processes(world, work)
     several = page.read_text("utf-8")

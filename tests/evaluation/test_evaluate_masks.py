@@ -21,7 +21,6 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.evaluate_results import evaluate_saved
 from setmatch.inference.predict import predict
 from setmatch.inference.predict_folder import predict_folder
 
@@ -63,9 +62,9 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     index.path(2).write_bytes(b"")
     report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
     counts = report.panoptic.per_class.values()
-    assert sum(each.missed for each in counts) == len(truth[2].classes)
+    assert sum(each.fn for each in counts) == len(truth[2].classes)
     assert sum(each.fp for each in counts) == 0
-    assert sum(each.matched for each in counts) == sum(len(each.classes) for each in truth) - len(
+    assert sum(each.tp for each in counts) == sum(len(each.classes) for each in truth) - len(
         truth[2].classes
     )
 
@@ -98,13 +97,15 @@ def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, s
     knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
     whole = evaluate(knowing, index, workers=0, detections=file)
     spoil(index.panoptic.path(2))
-    reports = in_processes(world, lambda **which: evaluate(knowing, index, workers=0, **which))
+    reports = in_processes(
+        world, lambda each: evaluate(knowing, index, workers=0, distributed=each)
+    )
     assert reports == [reports[0]] * world
     (said,) = reports[0].unanswered
     assert f"count as missed ({segments})" in said
     assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
     counts = reports[0].panoptic.per_class.values()
-    assert sum(each.missed for each in counts) == segments
+    assert sum(each.fn for each in counts) == segments
     assert sum(each.fp for each in counts) == 0
     assert reports[0].panoptic.all.PQ < whole.panoptic.all.PQ
     assert reports[0].masks.AP < whole.masks.AP
@@ -112,7 +113,7 @@ def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, s
     assert [each.boxes for each in reports[0].masks.per_class.values()] == boxes
     kept = [e for e in json.loads(file.read_text()) if e["image_id"] != index.image_ids[2]]
     file.write_text(json.dumps(kept))
-    assert reports[0].numbers() == evaluate_saved(file, index).numbers()
+    assert reports[0].numbers() == evaluate(file, index).numbers()
 
 
 def test_two_of_seven_that_cannot_be_read_are_too_many(scenes: Path, tmp_path: Path):
@@ -146,7 +147,7 @@ def test_several_processes_measure_what_one_does(scenes: Path):
     alone = evaluate(Knowing(index, wrong=0.3), index, workers=0)
     assert 0 < alone.panoptic.all.PQ < 1
     model = Knowing(index, wrong=0.3)
-    reports = in_processes(2, lambda **which: evaluate(model, index, workers=0, **which))
+    reports = in_processes(2, lambda each: evaluate(model, index, workers=0, distributed=each))
     for report in reports:
         for group in ("all", "things", "stuff"):
             ours, theirs = getattr(report.panoptic, group), getattr(alone.panoptic, group)

@@ -122,7 +122,7 @@ def test_no_encoder_gives_no_encoder_figure(tmp_path: Path):
 @pytest.mark.parametrize("point", [(-1.0, 5.0), (160.0, 5.0), (5.0, 96.0), (float("nan"), 5.0)])
 def test_a_point_off_the_picture_is_named(tmp_path: Path, point: tuple[float, float]):
     """It is refused before anything is written."""
-    with pytest.raises(ConfigError, match="off the picture of 160×96 pixels"):
+    with pytest.raises(ConfigError, match="outside the image of 160×96 pixels"):
         explain(seeing(), picture()).save_figures(tmp_path, [point])
     assert not list(tmp_path.iterdir())
 

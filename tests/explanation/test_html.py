@@ -293,7 +293,7 @@ def test_what_cannot_be_explained_is_an_error(tmp_path: Path):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(DataError, match=r"text\.jpg: cannot be read"):
         explain(seeing(), tmp_path / "text.jpg")
-    with pytest.raises(DataError, match=r"none\.jpg: no such picture"):
+    with pytest.raises(DataError, match=r"none\.jpg: no such image"):
         explain(seeing(), tmp_path / "none.jpg")
     with pytest.raises(ConfigError, match=r"threshold = 1\.5"):
         explain(seeing(), picture(), threshold=1.5)

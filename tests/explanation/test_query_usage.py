@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_models import BOXES, NAMES, QUERIES, sampling, seeing
 from PIL import Image
 
+from known_models import BOXES, NAMES, QUERIES, sampling, seeing
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.explanation.query_usage import QueryStatistics, study_queries
-from setmatch.explanation.query_usage_figure import dot_colors, slot_figure
+from setmatch.explanation.query_statistics import QueryStatistics
+from setmatch.explanation.query_usage import save_query_statistics, study_queries
+from setmatch.explanation.query_usage_figure import dot_colors, query_figure
 from setmatch.structures.metadata import ModelCard
 
 IMAGES = 40
@@ -111,12 +112,12 @@ def test_queries_that_an_image_does_not_give_have_no_box(data: Path):
     assert np.isfinite(study.cxcywh[:, :given]).all()
     assert np.isnan(study.cxcywh[:, given:]).all()
     assert (study.score[:, given:] == 0).all()
-    assert slot_figure(study, [0, 399]).width > 1000
+    assert query_figure(study, [0, 399]).width > 1000
 
 
 def test_both_files_are_written(habits: QueryStatistics, tmp_path: Path):
     """A picture that opens, and JSON that says what the study says."""
-    paths = habits.save(tmp_path / "new", [3, 1])
+    paths = save_query_statistics(habits, tmp_path / "new", [3, 1])
     assert [path.name for path in paths] == ["queries.png", "queries.json"]
     written = json.loads(paths[1].read_text())
     assert written == json.loads(json.dumps(habits.to_json()))
@@ -128,7 +129,7 @@ def test_both_files_are_written(habits: QueryStatistics, tmp_path: Path):
 def test_a_query_that_is_not_there_is_refused(habits: QueryStatistics, tmp_path: Path):
     """With the numbers that there are."""
     with pytest.raises(ConfigError, match="query 5: the model has queries 0 to 4"):
-        habits.save(tmp_path, [5])
+        save_query_statistics(habits, tmp_path, [5])
 
 
 def test_dots_say_size_and_shape():
@@ -142,7 +143,7 @@ def test_a_box_is_a_dot_at_its_middle():
     """A single large tall box leaves a blue dot in the panel, where its middle is."""
     boxes = np.array([[[0.25, 0.75, 0.4, 0.9]]])
     study = made_up(np.array([[0.9]]), boxes, np.array([[0]]))
-    pixels = np.asarray(slot_figure(study).crop((28, 112, 228, 312)), dtype=int)
+    pixels = np.asarray(query_figure(study).crop((28, 112, 228, 312)), dtype=int)
     blue = np.argwhere(pixels[..., 2] - pixels[..., 0] > 100)
     assert np.abs(blue.mean(0) - [150, 50]).max() < 1
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from known_models import picture, sampling
 from PIL import Image
 
 import setmatch as sm
+from known_models import picture, sampling
 from setmatch.cli import main
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
@@ -65,7 +65,7 @@ def test_explain_names_a_picture_that_is_not_there(
     page = tmp_path / "why.html"
     infer = ("explain", "none.png", "--model", saved / "model", "--out", page)
     assert main([*map(str, infer)]) == 2
-    assert "none.png: no such picture" in capsys.readouterr().err
+    assert "none.png: no such image" in capsys.readouterr().err
     assert not page.exists()
 
 
@@ -120,4 +120,4 @@ def test_the_name_is_the_function(saved: Path):
     """`sm.explain` explains, also after its module has been imported."""
     explanation = sm.explain(sm.load(saved / "model"), saved / "street.png", threshold=0.3)
     assert (explanation.name, explanation.threshold) == ("street.png", 0.3)
-    assert len(explanation.found) == len(explanation.queries)
+    assert len(explanation.detections) == len(explanation.queries)

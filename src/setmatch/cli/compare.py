@@ -19,7 +19,7 @@ def compare(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Set models side by side: parameters, GFLOPs, latency, memory, average precision.
+    """Set models side by side: parameters, GMACs, latency, memory, average precision.
 
     Parameters
     ----------

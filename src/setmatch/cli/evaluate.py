@@ -1,6 +1,5 @@
 """`setmatch evaluate`: measure a model on annotated images."""
 
-import sys
 from pathlib import Path
 
 from setmatch.cli.options import (
@@ -28,7 +27,7 @@ def evaluate(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Measure a model on annotated images: the COCO numbers, panoptic quality, and what is behind.
+    """Measure a model on annotated images: COCO AP and AR, and panoptic quality.
 
     Parameters
     ----------
@@ -37,36 +36,26 @@ def evaluate(
     json
         Write the numbers to this file.
     detections
-        Write every detection to this file, as COCO results.
+        Write all detections to this file, as COCO results.
     report
-        Write a page to this file: errors and what they cost, curves, thresholds, worst images.
+        Write an HTML page to this file: errors and their cost, curves, thresholds, worst images.
     threshold
-        Merge segments from what scores more; the model has a default.
+        Merge segments from queries that score more (default: the model's own threshold).
     """
     from rich.console import Console
 
-    from setmatch.data.open import open_dataset, prefer_panoptic
     from setmatch.distributed import init_distributed
     from setmatch.evaluation.evaluate import evaluate
-    from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
+    from setmatch.evaluation.saved_detections import is_saved_detections
     from setmatch.models.load import load
 
-    if holds_detections(model):
-        index = open_dataset(data, split, format)
-        _say_notes(index.notes)
-        found = evaluate_saved(model, index, json=json, detections=detections, report=report)
-        Console().print(found.table())
-        return
-    with init_distributed(device) as runtime:
-        detector = load(model).to(runtime.device)
-        stuff = detector.card.categories.stuff
-        read_as = prefer_panoptic(data, split, format) if stuff else format
-        index = open_dataset(data, split, read_as)
-        _say_notes(index.notes if runtime.is_first else ())
+    is_saved = is_saved_detections(model)
+    with init_distributed("cpu" if is_saved else device) as distributed:
         found = evaluate(
-            detector,
-            index,
+            model if is_saved else load(model).to(distributed.device),
+            data,
             split=split,
+            format=format,
             batch_size=batch_size,
             workers=workers,
             threshold=threshold,
@@ -75,14 +64,7 @@ def evaluate(
             report=report,
             name=model,
             progress=True,
-            rank=runtime.rank,
-            world=runtime.world,
-            gather=runtime.gather,
+            distributed=distributed,
         )
-        if runtime.is_first:
+        if distributed.is_first:
             Console().print(found.table())
-
-
-def _say_notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        print(f"setmatch: {note}", file=sys.stderr)

@@ -36,7 +36,7 @@ def queries(
     """
     from setmatch.data.open import open_dataset
     from setmatch.distributed import init_distributed
-    from setmatch.explanation.query_usage import study_queries
+    from setmatch.explanation.query_usage import save_query_statistics, study_queries
     from setmatch.models.load import load
 
     require_folder(out)
@@ -49,7 +49,7 @@ def queries(
             workers=workers,
             progress=True,
         )
-    paths = study.save(out, query)
+    paths = save_query_statistics(study, out, query)
     uses = study.uses
     dead = sum(not use.answers for use in uses)
     special = sum(bool(use.specializes) for use in uses)

@@ -1,10 +1,7 @@
-"""From answers to a report, and to the files that are wanted of it, whoever gave the answers."""
+"""Measure the detections of a split, and write the report and the requested files."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.stuff import drop_stuff, slots_of_things
@@ -15,79 +12,64 @@ from setmatch.evaluation.metrics.average_precision import (
     average_precision,
 )
 from setmatch.evaluation.metrics.diagnosis import diagnose
-from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections
-from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
-from setmatch.evaluation.metrics.per_layer import PerLayerDetections, layer_precision
+from setmatch.evaluation.metrics.matched_detections import match_detections
+from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality
+from setmatch.evaluation.metrics.per_layer import layer_precision
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.report.html import write_page
-from setmatch.evaluation.report.segmentation import WorstSegmentation
 from setmatch.evaluation.results import Report
-
-COCO_LIMIT = 100  # detections of a class in an image
+from setmatch.evaluation.split_detections import SplitDetections
 
 
 def build_report(
-    index: DetectionDataset,
-    answers: PerLayerDetections,
+    dataset: DetectionDataset,
+    found: SplitDetections,
+    max_detections: int,
     outputs: Outputs,
-    *,
-    limit: int,
-    unknown: tuple[str, ...],
-    name: str,
-    panoptic: PanopticQuality | None = None,
-    worst: Sequence[WorstSegmentation] = (),
-    notes: tuple[str, ...] = (),
-    unanswered: tuple[str, ...] = (),
-    writes: bool = True,
+    is_writer: bool = True,
 ) -> Report:
-    """Compare answers with the data set, and write what is wanted of it, if this process `writes`.
+    """Measure the detections of a data set; a writer also writes the requested files.
 
-    `unknown` are the classes that the answers cannot hold, `name` is what gave them, `panoptic` how
-    good its segments are, where there are any, `worst` the images whose segments are the worst, and
-    `notes` say what to bear in mind about them, and `unanswered` which images could not be read.
+    At most `max_detections` detections count per class and image. The diagnosis is computed only
+    if `outputs` requests the page.
     """
-    results = answers.results
-    matched_detections: MatchedDetections | None = None
-    diagnosis = None
+    results, stat = found.per_layer.results, found.pq_stat
+    matched = diagnosis = None
     if outputs.report:
-        matched_detections = match_detections(index, results, limit)
-        diagnosis = diagnose(matched_detections, layer_precision(index, answers, limit))
+        matched = match_detections(dataset, results, max_detections)
+        layers = layer_precision(dataset, found.per_layer, max_detections)
+        diagnosis = diagnose(matched, layers)
     report = Report(
-        **vars(average_precision(index, results, limit)),
-        images=len(index),
+        **vars(average_precision(dataset, results, max_detections)),
+        images=len(dataset),
         detections=len(results),
-        unknown=unknown,
-        max_detections=limit,
+        unknown=found.unknown,
+        max_detections=max_detections,
         diagnosis=diagnosis,
-        masks=None if results.runs is None else _of_masks(index, results, limit),
-        panoptic=panoptic,
-        notes=notes,
-        unanswered=unanswered,
+        masks=None if results.runs is None else _mask_ap(dataset, results, max_detections),
+        panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
+        notes=found.notes,
+        unanswered=found.unanswered,
     )
-    if writes:
-        outputs.write_numbers(report, results, index)
-        if matched_detections is not None and outputs.report:
-            write_page(report, matched_detections, worst, name, Path(outputs.report))
+    if is_writer:
+        outputs.write_numbers(report, results, dataset)
+        if matched is not None and outputs.report:
+            write_page(report, matched, found.worst, found.name, Path(outputs.report))
     return report
 
 
-def _of_masks(index: DetectionDataset, results: Results, limit: int) -> AveragePrecision:
-    """Measure the masks of things: what is not counted, COCO does not compare one by one."""
-    things = slots_of_things(index.categories)
-    counted = results.only(things[results.class_indices] >= 0)
-    of_things = replace(counted, class_indices=things[counted.class_indices])
-    return average_precision(drop_stuff(index), of_things, limit, masks=True)
+def _mask_ap(dataset: DetectionDataset, results: Results, max_detections: int) -> AveragePrecision:
+    """Return mask AP of things. COCO does not compare the masks of stuff instance by instance."""
+    thing_index = slots_of_things(dataset.categories)
+    things = results.only(thing_index[results.class_indices] >= 0)
+    things = replace(things, class_indices=thing_index[things.class_indices])
+    return average_precision(drop_stuff(dataset), things, max_detections, masks=True)
 
 
-def overfull(index: DetectionDataset) -> bool:
-    """Say whether an image holds more objects than COCO would let an answer name."""
-    return bool(np.diff(index.offsets).max(initial=0) > COCO_LIMIT)
-
-
-def require_objects(index: DetectionDataset) -> None:
-    """Raise DataError where nothing is annotated, so that a page would have nothing to say."""
-    if index.crowd.all():
+def require_objects(dataset: DetectionDataset) -> None:
+    """Raise DataError if no image has an annotated object, because a page would be empty."""
+    if dataset.crowd.all():
         raise DataError(
-            f"{index.source}: none of its {len(index)} images has an annotated object, so there is "
-            "nothing to compare answers with; choose another split with --split"
+            f"{dataset.source}: none of its {len(dataset)} images has an annotated object, so "
+            "there is nothing to compare detections with; choose another split with --split"
         )

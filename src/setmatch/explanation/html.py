@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from setmatch.explanation.compression import Packed, pack, pack_looks, pack_places, text
-from setmatch.explanation.explain import Explanation
+from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.files import atomic_file
 from setmatch.ops.colors import css_color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
@@ -26,7 +26,7 @@ _LONG_SIDE_PX = 1280
 _PLACE_STEPS = 65535  # sampling points lie on a grid of so many steps, -1 to 2 on either axis
 
 
-def write_page(explanation: Explanation, path: Path) -> None:
+def write_page(explanation: ExplainedImage, path: Path) -> None:
     """Write one self-contained HTML page below 8 MB; what it shows is computed in the browser."""
     # "<" would let a name close the script; JSON has another way to write it.
     facts = json.dumps(page_facts(explanation), ensure_ascii=False).replace("<", "\\u003c")
@@ -41,7 +41,7 @@ def write_page(explanation: Explanation, path: Path) -> None:
         aside.write_text(page, encoding="utf-8")
 
 
-def page_facts(explanation: Explanation) -> dict[str, Any]:
+def page_facts(explanation: ExplainedImage) -> dict[str, Any]:
     """Return all that the page knows, ready for JSON.
 
     Queries are numbered by their slots; only the best are there where a model has very many.
@@ -72,8 +72,8 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
             {"query": query, "slot": class_index, "score": round(score, 4)}
             for query, class_index, score in zip(
                 explanation.queries.tolist(),
-                explanation.found.classes.tolist(),
-                explanation.found.scores.tolist(),
+                explanation.detections.classes.tolist(),
+                explanation.detections.scores.tolist(),
                 strict=True,
             )
             if query in kept
@@ -91,7 +91,7 @@ def page_facts(explanation: Explanation) -> dict[str, Any]:
 
 
 def _steps(
-    explanation: Explanation, best: Tensor
+    explanation: ExplainedImage, best: Tensor
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the way of the queries to their answer: its steps, and what was believed at them."""
     steps: list[dict[str, Any]] = []
@@ -132,7 +132,7 @@ def _looks(cross_attention: AttentionMaps | SamplingPoints, best: Tensor) -> Pac
     }
 
 
-def _embedded(explanation: Explanation) -> str:
+def _embedded(explanation: ExplainedImage) -> str:
     picture = Image.fromarray(explanation.image.permute(1, 2, 0).contiguous().numpy())
     picture.thumbnail((_LONG_SIDE_PX, _LONG_SIDE_PX))
     written = io.BytesIO()

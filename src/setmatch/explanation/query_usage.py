@@ -1,208 +1,100 @@
-"""What the query slots of a model are for: every box they predict over a data set, and their use.
-
-"Slot" alone means a class slot elsewhere; here the numbers of queries are called queries.
-"""
+"""Run a model over a data set to see what each object query is used for."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError
+from setmatch.explanation.query_statistics import QueryStatistics
+from setmatch.explanation.query_usage_figure import query_figure
 from setmatch.files import atomic_file, require_folder
-from setmatch.inference.engines.eager import inference_mode, progress_bar
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import as_engine, diverged
+from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
-from setmatch.postprocessing.query_predictions import query_predictions, require_finite
-from setmatch.structures.attention import QueryPredictions
-from setmatch.structures.metadata import ModelCard
-
-_FEWEST = 10  # answers from which a habit can be told
-_SHARE = 0.8  # of a query's answers that are of one class
-_LIFT = 1.5  # how much more than of all answers
-_NARROW = 0.5  # how spread its answers are, of how spread all are
-
-
-@dataclass(frozen=True)
-class QueryUsage:
-    """What one query is used for: the images in which it answers above the threshold.
-
-    `x`, `y` and `side` (√(w·h), the geometric mean) are those of its answers, as fractions of the
-    image; `spread` is how far their middles lie from (x, y), root mean square. None without answer.
-    """
-
-    query: int
-    answers: int
-    classes: dict[str, int]  # how many of its answers, the most frequent first
-    x: float | None
-    y: float | None
-    spread: float | None
-    side: float | None
-    specializes: tuple[str, ...]  # in "class", "place", "size"
-
-
-@dataclass(frozen=True, eq=False)
-class QueryStatistics:
-    """What every query of a model predicted for each image of a data set.
-
-    Where an image gave the model fewer queries than usual, the rest have score 0 and no box (NaN).
-    `ranked` says that queries are chosen by the image, best first, so that their number is a rank.
-    """
-
-    card: ModelCard
-    source: str
-    threshold: float
-    ranked: bool
-    cxcywh: Float32[np.ndarray, "N Q 4"]
-    score: Float32[np.ndarray, "N Q"]
-    class_index: Int64[np.ndarray, "N Q"]
-
-    @property
-    def uses(self) -> list[QueryUsage]:
-        """What each query is used for."""
-        return [self._use(query) for query in range(self.score.shape[1])]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the use of every query, ready for JSON."""
-        uses = self.uses
-        return {
-            "model": self.card.preset,
-            "data": self.source,
-            "images": len(self.score),
-            "threshold": self.threshold,
-            "queries_are_ranks": self.ranked,
-            "dead": [use.query for use in uses if not use.answers],
-            "queries": [{f.name: getattr(use, f.name) for f in fields(use)} for use in uses],
-        }
-
-    def save(self, folder: str | Path, queries: Sequence[int] = ()) -> list[Path]:
-        """Write queries.png and queries.json to a folder, and return their paths.
-
-        The picture shows the chosen `queries`, or the twenty that answer most. Raises ConfigError
-        for a query that the model does not have.
-        """
-        from setmatch.explanation.query_usage_figure import slot_figure
-
-        require_folder(folder)
-        folder, count = Path(folder), self.score.shape[1]
-        for query in queries:
-            if not 0 <= query < count:
-                raise ConfigError(f"query {query}: the model has queries 0 to {count - 1}")
-        paths = [folder / "queries.png", folder / "queries.json"]
-        with atomic_file(paths[0]) as aside:
-            slot_figure(self, queries).save(aside, format="PNG", optimize=True)
-        with atomic_file(paths[1]) as aside:
-            text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
-            aside.write_text(text + "\n", encoding="utf-8")
-        return paths
-
-    def _use(self, query: int) -> QueryUsage:
-        used = self.score[:, query] > self.threshold
-        count = int(used.sum())
-        class_indices = np.bincount(
-            self.class_index[used, query], minlength=len(self.card.categories)
-        )
-        frequent = [
-            class_index
-            for class_index in np.argsort(-class_indices, kind="stable").tolist()
-            if class_indices[class_index]
-        ]
-        names = {
-            self.card.categories.name(class_index): int(class_indices[class_index])
-            for class_index in frequent
-        }
-        if not count:
-            return QueryUsage(query, 0, names, None, None, None, None, ())
-        boxes = self.cxcywh[used, query]
-        x, y = boxes[:, :2].mean(0).tolist()
-        habits = self._habits(boxes, class_indices) if count >= _FEWEST else ()
-        side = float(np.exp(_log_side(boxes).mean()))
-        x, y, spread, side = (round(value, 4) for value in (x, y, _spread(boxes), side))
-        return QueryUsage(query, count, names, x, y, spread, side, habits)
-
-    def _habits(
-        self, boxes: Float32[np.ndarray, "M 4"], class_indices: Int64[np.ndarray, " C"]
-    ) -> tuple[str, ...]:
-        """Say in what one query's answers are narrower than all queries' together."""
-        every = self.score > self.threshold
-        all_boxes = self.cxcywh[every]
-        all_slots = np.bincount(self.class_index[every], minlength=len(class_indices))
-        share, shares = class_indices / class_indices.sum(), all_slots / all_slots.sum()
-        top = int(share.argmax())
-        found = {
-            "class": share[top] >= max(_SHARE, _LIFT * shares[top]),
-            "place": _spread(boxes) < _NARROW * _spread(all_boxes),
-            "size": _log_side(boxes).std() < _NARROW * _log_side(all_boxes).std(),
-        }
-        return tuple(name for name, narrow in found.items() if narrow)
+from setmatch.postprocessing.query_predictions import query_predictions
 
 
 def study_queries(
-    model: Detector,
-    index: DetectionDataset,
+    model: Detector | Engine,
+    dataset: DetectionDataset,
     *,
     threshold: float = 0.5,
     batch_size: int = 4,
     workers: Workers = "auto",
     progress: bool = False,
 ) -> QueryStatistics:
-    """Ask a model about every image of a data set, and keep what each of its queries predicted.
+    """Run a model on every image of a data set, and keep the predictions of each query.
 
-    Annotations are not looked at. Few images that cannot be read are left out; more raise
-    DataError. Raises ConfigError for a threshold that is none and for a model without queries,
-    WeightsError when the answers are not finite.
+    Annotations are not used. A few images that cannot be read are left out; more raise DataError.
+    Raises ConfigError if the threshold or batch size is out of range or the model has no object
+    queries, and WeightsError if its outputs are not finite.
     """
     if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
+        raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
     if batch_size < 1:
         raise ConfigError(f"batch_size = {batch_size}: a batch holds at least one image")
-    if not model.has_queries:
-        raise ConfigError(
-            f"model {model.card.preset}: not a detection transformer; it has no queries to show"
-        )
+    engine = as_engine(model)
     batches = evaluation_batches(
-        index, model.card.preprocessing, batch_size=batch_size, workers=workers
+        dataset, engine.card.preprocessing, batch_size=batch_size, workers=workers
     )
-    shape = (len(index), model.num_queries)
+    shape = (len(dataset), engine.num_queries)
     cxcywh = np.full((*shape, 4), np.nan, dtype=np.float32)
     score, class_index = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int64)
-    done = 0
-    with inference_mode(model), progress_bar("asking", batches.images, progress) as advance:
+    count = 0
+    with torch.inference_mode(), progress_bar("predicting", batches.images, progress) as advance:
         for batch in batches:
-            for each in _asked(model, batch):
-                queries = len(each.score)
-                cxcywh[done, :queries] = each.cxcywh.numpy()
-                score[done, :queries] = each.score.numpy()
-                class_index[done, :queries] = each.class_index.numpy()
-                done += 1
+            predictions = engine.detect(batch.batch, batch.sizes_px).predictions
+            if predictions is None:
+                raise ConfigError(
+                    f"model {engine.card.preset}: not a detection transformer, so there are no "
+                    "queries to show"
+                )
+            if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
+                raise diverged("scores or boxes")
+            for logits, boxes in zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True):
+                predicted = query_predictions(logits, boxes, engine.class_loss)
+                queries = len(predicted.score)
+                cxcywh[count, :queries] = predicted.cxcywh.numpy()
+                score[count, :queries] = predicted.score.numpy()
+                class_index[count, :queries] = predicted.class_index.numpy()
+                count += 1
             advance(len(batch.image_ids))
-    ranked = not model.fixed_queries
-    source = index.source.name
-    seen = slice(done)  # all, but for images that could not be read
+    read = slice(count)  # without the images that could not be read
     return QueryStatistics(
-        model.card, source, threshold, ranked, cxcywh[seen], score[seen], class_index[seen]
+        engine.card,
+        dataset.source.name,
+        threshold,
+        not engine.fixed_queries,
+        cxcywh[read],
+        score[read],
+        class_index[read],
     )
 
 
-def _asked(model: Detector, batch: Any) -> list[QueryPredictions]:
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    predictions = model(batch.batch.to(device))[0].predictions
-    require_finite(predictions)
-    last = zip(predictions.logits[-1], predictions.cxcywh[-1], strict=True)
-    return [query_predictions(logits, cxcywh, model.class_loss) for logits, cxcywh in last]
+def save_query_statistics(
+    statistics: QueryStatistics, folder: str | Path, queries: Sequence[int] = ()
+) -> list[Path]:
+    """Write queries.png and queries.json to a folder, and return their paths.
 
-
-def _log_side(boxes: Float32[np.ndarray, "M 4"]) -> Float32[np.ndarray, " M"]:
-    return np.log(np.maximum(boxes[:, 2] * boxes[:, 3], 1e-12)) / 2
-
-
-def _spread(boxes: Float32[np.ndarray, "M 4"]) -> float:
-    """Return how far the middles lie from their mean, root mean square."""
-    return float(np.sqrt(boxes[:, :2].var(0).sum()))
+    The figure shows the given `queries`, or the twenty with the most detections. Raises ConfigError
+    if the model has no query of a given number.
+    """
+    require_folder(folder)
+    folder, count = Path(folder), statistics.score.shape[1]
+    for query in queries:
+        if not 0 <= query < count:
+            raise ConfigError(f"query {query}: the model has queries 0 to {count - 1}")
+    paths = [folder / "queries.png", folder / "queries.json"]
+    with atomic_file(paths[0]) as aside:
+        query_figure(statistics, queries).save(aside, format="PNG", optimize=True)
+    with atomic_file(paths[1]) as aside:
+        text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
+        aside.write_text(text + "\n", encoding="utf-8")
+    return paths

@@ -1,4 +1,4 @@
-"""The paper's figure 7 for any model and data: what each query predicts, and how often."""
+"""Draw what each query predicts and how often, as in the paper's figure 7."""
 
 import math
 from collections.abc import Sequence
@@ -7,70 +7,74 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from setmatch.explanation.query_usage import QueryStatistics, QueryUsage
+from setmatch.explanation.query_statistics import QueryStatistics, QueryUsage
 
 Pixels = int | float
 
-_CHOSEN = 20
+_MAX_PANELS = 20
 _COLUMNS = 5
-_FINER = 3  # everything is drawn this much larger and averaged, for smooth dots
+_SUPERSAMPLING = 3  # for smooth dots
 _PANEL_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX, _BARS_PX = 200, 18, 28, 26, 150
-_PAPER, _FRAME, _INK = (255, 255, 255), (246, 247, 249), (29, 31, 36)
-_SOFT, _USED, _DEAD = (110, 116, 125), (43, 108, 176), (220, 50, 60)
+_BACKGROUND, _PANEL, _TEXT = (255, 255, 255), (246, 247, 249), (29, 31, 36)
+_GRAY, _USED, _DEAD = (110, 116, 125), (43, 108, 176), (220, 50, 60)
 _SMALL, _WIDE, _TALL = (38, 166, 91), (220, 50, 60), (48, 92, 230)
-# Sides (√(w·h), fractions of the image) up to which a box is all green, and from which not at all.
-_TINY, _LARGE = 0.08, 0.45
+# Dots of boxes with a side (√(w·h), a fraction of the image) up to the first value are pure green;
+# from the second value on, they have no green of the small boxes.
+_SMALL_SIDE, _LARGE_SIDE = 0.08, 0.45
 
 
-def slot_figure(study: QueryStatistics, queries: Sequence[int] = ()) -> Image.Image:
-    """Draw every box of each query as a dot at its middle, and below how often queries answer.
+def query_figure(statistics: QueryStatistics, queries: Sequence[int] = ()) -> Image.Image:
+    """Draw every box of each query as a dot at its center, and how often each query detects.
 
-    Dots are green for small boxes, red for large wide ones, blue for large tall ones.
+    Dots are green for small boxes, red for large wide ones, and blue for large tall ones. Without
+    `queries`, the twenty with the most detections are shown.
     """
-    uses = study.uses
-    chosen = list(queries) or _busiest(uses)
-    rows = math.ceil(len(chosen) / _COLUMNS)
+    uses = statistics.uses
+    shown = list(queries) or _most_used(uses)
+    rows = math.ceil(len(shown) / _COLUMNS)
     step = _PANEL_PX + _CAPTION_PX + _GAP_PX
     width = 2 * _MARGIN_PX + _COLUMNS * (_PANEL_PX + _GAP_PX) - _GAP_PX
     top = _MARGIN_PX + 84
     bottom = top + rows * step
     canvas = _Canvas(width, bottom + 70 + _BARS_PX + 30)
-    _title(canvas, study)
-    for number, query in enumerate(chosen):
+    _draw_title(canvas, statistics)
+    for number, query in enumerate(shown):
         row, column = divmod(number, _COLUMNS)
         left = _MARGIN_PX + column * (_PANEL_PX + _GAP_PX)
-        _panel(canvas, study, uses[query], left, top + row * step)
-    _bars(canvas, study, uses, bottom + 12)
-    return canvas.picture()
+        _draw_panel(canvas, statistics, uses[query], left, top + row * step)
+    _draw_bars(canvas, statistics, uses, bottom + 12)
+    return canvas.image()
 
 
 class _Canvas:
-    """A picture drawn larger than it is, in the pixels it will have."""
+    """An image that is drawn at a multiple of its size; coordinates are in its final pixels."""
 
     def __init__(self, width: int, height: int) -> None:
-        self._image = Image.new("RGB", (width * _FINER, height * _FINER), _PAPER)
+        size = (width * _SUPERSAMPLING, height * _SUPERSAMPLING)
+        self._image = Image.new("RGB", size, _BACKGROUND)
         self._pen = ImageDraw.Draw(self._image)
 
     def rectangle(self, box: Sequence[Pixels], fill: tuple[int, ...]) -> None:
-        self._pen.rectangle([_FINER * side for side in box], fill=fill)
+        self._pen.rectangle([_SUPERSAMPLING * side for side in box], fill=fill)
 
     def text(
-        self, x: Pixels, y: Pixels, text: str, size: int, fill: tuple[int, ...] = _INK
+        self, x: Pixels, y: Pixels, text: str, size: int, fill: tuple[int, ...] = _TEXT
     ) -> Pixels:
-        """Write on a line whose middle is `y`, and return where the text ends."""
-        font = ImageFont.load_default(size=size * _FINER)
-        self._pen.text((x * _FINER, y * _FINER), text, fill=fill, font=font, anchor="lm")
-        return x + font.getlength(text) / _FINER
+        """Write text that is vertically centered at `y`, and return the x where it ends."""
+        font = ImageFont.load_default(size=size * _SUPERSAMPLING)
+        corner = (x * _SUPERSAMPLING, y * _SUPERSAMPLING)
+        self._pen.text(corner, text, fill=fill, font=font, anchor="lm")
+        return x + font.getlength(text) / _SUPERSAMPLING
 
     def dots(
         self, centers: Float32[np.ndarray, "M 2"], radius: Pixels, colors: list[list[int]]
     ) -> None:
-        for (x, y), color in zip((centers * _FINER).tolist(), colors, strict=True):
-            around = radius * _FINER
-            self._pen.ellipse((x - around, y - around, x + around, y + around), tuple(color))
+        size = radius * _SUPERSAMPLING
+        for (x, y), color in zip((centers * _SUPERSAMPLING).tolist(), colors, strict=True):
+            self._pen.ellipse((x - size, y - size, x + size, y + size), tuple(color))
 
-    def picture(self) -> Image.Image:
-        return self._image.reduce(_FINER)
+    def image(self) -> Image.Image:
+        return self._image.reduce(_SUPERSAMPLING)
 
 
 def dot_colors(
@@ -79,79 +83,85 @@ def dot_colors(
     """Return the color of each box: green if small; if large, from red (wide) to blue (tall)."""
     width, height = np.maximum(cxcywh[:, 2], 1e-6), np.maximum(cxcywh[:, 3], 1e-6)
     side = np.sqrt(width * height)
-    large = np.clip((side - _TINY) / (_LARGE - _TINY), 0, 1)[:, None]
+    large = np.clip((side - _SMALL_SIDE) / (_LARGE_SIDE - _SMALL_SIDE), 0, 1)[:, None]
     wide = np.clip(0.5 + np.log2(width / height) / 2, 0, 1)[:, None]
     shape = wide * np.array(_WIDE) + (1 - wide) * np.array(_TALL)
     return (large * shape + (1 - large) * np.array(_SMALL)).round().astype(np.uint8)
 
 
-def _busiest(uses: list[QueryUsage]) -> list[int]:
-    most = sorted(uses, key=lambda use: (-use.answers, use.query))[:_CHOSEN]
+def _most_used(uses: list[QueryUsage]) -> list[int]:
+    most = sorted(uses, key=lambda use: (-use.answers, use.query))[:_MAX_PANELS]
     return sorted(use.query for use in most)
 
 
-def _title(canvas: _Canvas, study: QueryStatistics) -> None:
+def _draw_title(canvas: _Canvas, statistics: QueryStatistics) -> None:
     y = _MARGIN_PX + 10
-    name = f"What the queries of {study.card.preset} predict for {len(study.score):,} images"
-    canvas.text(_MARGIN_PX, y, name, 22)
-    what = "Every box is a dot at its middle, whatever its score:"
-    x = canvas.text(_MARGIN_PX, y + 34, what, 15, _SOFT) + 14
+    images = len(statistics.score)
+    title = f"What the queries of {statistics.card.preset} predict for {images:,} images"
+    canvas.text(_MARGIN_PX, y, title, 22)
+    legend = "Each box is a dot at its center, whatever its score:"
+    x = canvas.text(_MARGIN_PX, y + 34, legend, 15, _GRAY) + 14
     for color, kind in ((_SMALL, "small"), (_WIDE, "large, wide"), (_TALL, "large, tall")):
         canvas.dots(np.array([[x, y + 34]], dtype=np.float32), 5, [list(color)])
-        x = canvas.text(x + 11, y + 34, kind, 15, _SOFT) + 20
-    numbers = f"Below: how often the query scores above {study.threshold:.0%}, and as what mostly."
-    if study.ranked:
-        numbers += " Each image chooses its queries, best first: numbers are ranks."
-    canvas.text(_MARGIN_PX, y + 56, numbers, 15, _SOFT)
+        x = canvas.text(x + 11, y + 34, kind, 15, _GRAY) + 20
+    caption = (
+        f"Below: how often the query scores above {statistics.threshold:.0%}, "
+        "and its most frequent class."
+    )
+    if statistics.ranked:
+        caption += " Each image chooses its queries, best first: numbers are ranks."
+    canvas.text(_MARGIN_PX, y + 56, caption, 15, _GRAY)
 
 
-def _panel(
-    canvas: _Canvas, study: QueryStatistics, use: QueryUsage, left: Pixels, top: Pixels
+def _draw_panel(
+    canvas: _Canvas, statistics: QueryStatistics, use: QueryUsage, left: Pixels, top: Pixels
 ) -> None:
-    canvas.rectangle((left, top, left + _PANEL_PX, top + _PANEL_PX), _FRAME)
-    boxes = study.cxcywh[:, use.query]
+    canvas.rectangle((left, top, left + _PANEL_PX, top + _PANEL_PX), _PANEL)
+    boxes = statistics.cxcywh[:, use.query]
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
-    # Small dots over large ones: largest boxes first.
+    # Small boxes are drawn last, over large ones.
     boxes = boxes[np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable")]
     corner = np.array([left, top], dtype=np.float32)
     centers = corner + _PANEL_PX * np.clip(boxes[:, :2], 0, 1)
     radius = float(np.clip(30 / math.sqrt(max(len(boxes), 1)), 1.1, 3.5))
     canvas.dots(centers.astype(np.float32), radius, dot_colors(boxes).tolist())
-    share = use.answers / max(len(study.score), 1)
-    main = next(iter(use.classes), "")
-    caption = f"query {use.query}: {_percent(share)}" + (f", {main}" if main else "")
-    canvas.text(left, top + _PANEL_PX + 13, _short(caption), 14, _INK if use.answers else _DEAD)
+    fraction = use.answers / max(len(statistics.score), 1)
+    top_class = next(iter(use.classes), "")
+    caption = f"query {use.query}: {_percent(fraction)}" + (f", {top_class}" if top_class else "")
+    color = _TEXT if use.answers else _DEAD
+    canvas.text(left, top + _PANEL_PX + 13, _shorten(caption), 14, color)
 
 
-def _bars(canvas: _Canvas, study: QueryStatistics, uses: list[QueryUsage], top: Pixels) -> None:
+def _draw_bars(
+    canvas: _Canvas, statistics: QueryStatistics, uses: list[QueryUsage], top: Pixels
+) -> None:
     dead = sum(not use.answers for use in uses)
-    told = f"Share of images in which a query answers above {study.threshold:.0%}"
-    x = canvas.text(_MARGIN_PX, top + 10, f"{told}: ", 16)
-    never = f"{dead} of {len(uses)} never do" if dead else f"all {len(uses)} do somewhere"
-    canvas.text(x, top + 10, never, 16, _DEAD if dead else _INK)
+    title = f"Fraction of images in which a query scores above {statistics.threshold:.0%}: "
+    x = canvas.text(_MARGIN_PX, top + 10, title, 16)
+    summary = f"{dead} of {len(uses)} never do" if dead else f"all {len(uses)} do in some image"
+    canvas.text(x, top + 10, summary, 16, _DEAD if dead else _TEXT)
     base = top + 44 + _BARS_PX
     most = max(max(use.answers for use in uses), 1)
     width = _COLUMNS * (_PANEL_PX + _GAP_PX) - _GAP_PX
     step = width / len(uses)
-    canvas.rectangle((_MARGIN_PX, base, _MARGIN_PX + width, base + 0.5), _SOFT)
+    canvas.rectangle((_MARGIN_PX, base, _MARGIN_PX + width, base + 0.5), _GRAY)
     for use in uses:
         left = _MARGIN_PX + use.query * step
-        high = _BARS_PX * use.answers / most
+        height = _BARS_PX * use.answers / most
         right = left + max(0.8 * step, 1)
         if use.answers:
-            canvas.rectangle((left, base - high, right, base), _USED)
+            canvas.rectangle((left, base - height, right, base), _USED)
         else:
             canvas.rectangle((left, base - 4, right, base), _DEAD)
-    highest = _percent(most / max(len(study.score), 1))
-    canvas.text(_MARGIN_PX + 4, base - _BARS_PX - 9, highest, 13, _SOFT)
-    canvas.text(_MARGIN_PX, base + 14, "query 0", 13, _SOFT)
-    last = f"query {len(uses) - 1}"
-    canvas.text(_MARGIN_PX + width - 62, base + 14, last, 13, _SOFT)
+    highest = _percent(most / max(len(statistics.score), 1))
+    canvas.text(_MARGIN_PX + 4, base - _BARS_PX - 9, highest, 13, _GRAY)
+    canvas.text(_MARGIN_PX, base + 14, "query 0", 13, _GRAY)
+    canvas.text(_MARGIN_PX + width - 62, base + 14, f"query {len(uses) - 1}", 13, _GRAY)
 
 
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share == 0 or share >= 0.1 else f"{share:.1%}"
+def _percent(fraction: float) -> str:
+    return f"{fraction:.0%}" if fraction == 0 or fraction >= 0.1 else f"{fraction:.1%}"
 
 
-def _short(text: str, limit: int = 26) -> str:
+def _shorten(text: str, limit: int = 26) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

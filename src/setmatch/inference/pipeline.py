@@ -1,4 +1,4 @@
-"""Objects in many pictures: read ahead in threads, answered in batches of one shape."""
+"""Detect objects in many images: read ahead in threads, run in batches of one shape."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ from torch import Tensor
 from setmatch.data.image_io import read_image
 from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError, DataError
-from setmatch.inference.engines.eager import infer, instance_masks, segments_in
-from setmatch.models.detector import Detector
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.masks import detections_with_masks, segments_of
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Preprocessing
@@ -24,15 +24,15 @@ from setmatch.visualize import draw, draw_segments
 
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 
-_READERS = 2  # threads; decoding releases the interpreter
-_WAITING_BATCHES = 4
+_READER_THREADS = 2  # decoding an image releases the interpreter lock
+_MAX_WAITING_BATCHES = 4
 
 
 @dataclass(frozen=True)
 class ImageResult(Detections):
-    """The detections of one picture, and which picture that was: a file, or its pixels.
+    """The detections of one image, with the image itself: its path or its pixels.
 
-    `segments` say what is at every pixel, where the model has a mask head.
+    `segments` assigns every pixel to a segment; it is None for a model without a mask head.
     """
 
     segments: Segments | None = None
@@ -40,26 +40,27 @@ class ImageResult(Detections):
     image: UInt8[Tensor, "3 H W"] | None = field(default=None, repr=False)
 
     def draw(self) -> Image.Image:
-        """Return the picture with every detection or segment on it, as an RGB Pillow image.
+        """Return the image with every detection or segment drawn on it, as an RGB Pillow image.
 
-        Raises DataError when the file cannot be read any more.
+        Raises DataError if the file can no longer be read.
         """
-        image = self.image
-        if image is None:
-            assert self.path is not None, "an answer knows its picture or where it lies"
-            image = read_image(self.path)
-        picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+        pixels = self.image
+        if pixels is None:
+            assert self.path is not None, "a result has the pixels or the path of its image"
+            pixels = read_image(self.path)
+        image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
         if self.segments is None:
-            return draw(picture, self)
-        return draw_segments(picture, self.segments)
+            return draw(image, self)
+        return draw_segments(image, self.segments)
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What counts as found, and how many pictures are asked about at once.
+    """Thresholds and batch size of a prediction.
 
-    Detections score more than `threshold`; segments are merged from what scores more than
-    `segment_threshold`, or than what suits the model. Raises ConfigError for what is out of range.
+    Detections score more than `threshold`. Segments are merged from queries that score more than
+    `segment_threshold` (None: the model's own threshold). Raises ConfigError if a value is out of
+    range.
     """
 
     threshold: float
@@ -69,83 +70,82 @@ class PredictOptions:
     def __post_init__(self) -> None:
         for threshold in (self.threshold, self.segment_threshold):
             if threshold is not None and not 0 <= threshold <= 1:
-                raise ConfigError(f"threshold = {threshold}: scores lie between 0 and 1")
+                raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
         if self.batch_size < 1:
-            raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one picture")
+            raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _LoadedImage:
     number: int
     image: UInt8[Tensor, "3 H W"]
-    pixels: Float[Tensor, "3 h w"]
+    pixels: Float[Tensor, "3 h w"]  # preprocessed
 
 
-def find(
-    model: Detector, count: int, read: Reader, terms: PredictOptions
+def detect_images(
+    engine: Engine, count: int, read: Reader, options: PredictOptions
 ) -> Iterator[tuple[int, ImageResult | DataError]]:
-    """Yield what is in pictures 0 to `count` as soon as a batch of one shape is full, in any order.
+    """Yield the number and result of each of `count` images, in any order.
 
-    With an answer comes its picture, which `read` gives by number; instead of one, why it could
-    not be read. However many shapes there are, only the pictures of a few batches are held at a
-    time. Raises WeightsError when an answer is not finite.
+    `read` returns the image of a number from 0 to `count` - 1. If it raises DataError, the error is
+    yielded in place of a result. Results come as soon as a batch of one shape is full. However many
+    shapes there are, only the images of a few batches are in memory at a time. Raises WeightsError
+    if the model's outputs are not finite.
     """
-    waiting: dict[torch.Size, list[_Prepared]] = {}
-    for picture in _read_ahead(count, read, model.card.preprocessing, 2 * terms.batch_size):
-        if not isinstance(picture, _Prepared):
-            yield picture
+    waiting: dict[torch.Size, list[_LoadedImage]] = {}
+    for loaded in _read_ahead(count, read, engine.card.preprocessing, 2 * options.batch_size):
+        if not isinstance(loaded, _LoadedImage):
+            yield loaded
             continue
-        waiting.setdefault(picture.pixels.shape, []).append(picture)
+        waiting.setdefault(loaded.pixels.shape, []).append(loaded)
         shape = max(waiting, key=lambda shape: len(waiting[shape]))
-        full = len(waiting[shape]) == terms.batch_size
-        if full or sum(map(len, waiting.values())) >= _WAITING_BATCHES * terms.batch_size:
-            yield from _found(model, waiting.pop(shape), terms)
-    for pictures in waiting.values():
-        yield from _found(model, pictures, terms)
+        is_full = len(waiting[shape]) == options.batch_size
+        if is_full or sum(map(len, waiting.values())) >= _MAX_WAITING_BATCHES * options.batch_size:
+            yield from _detect_batch(engine, waiting.pop(shape), options)
+    for images in waiting.values():
+        yield from _detect_batch(engine, images, options)
 
 
-def _found(
-    model: Detector, pictures: Sequence[_Prepared], terms: PredictOptions
+def _detect_batch(
+    engine: Engine, images: Sequence[_LoadedImage], options: PredictOptions
 ) -> Iterator[tuple[int, ImageResult]]:
-    sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in pictures]
-    batch = Batch.from_images([each.pixels for each in pictures])
-    answer = infer(model, batch, sizes_px)
-    predictions = answer.predictions
-    found = [each.above(terms.threshold) for each in answer.detections]
-    segments: Sequence[Segments | None] = [None] * len(pictures)
+    sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in images]
+    batch = Batch.from_images([each.pixels for each in images])
+    output = engine.detect(batch, sizes_px)
+    predictions = output.predictions
+    detections = [each.above(options.threshold) for each in output.detections]
+    segments: Sequence[Segments | None] = [None] * len(images)
     if predictions is not None and predictions.masks is not None:
-        found = instance_masks(model, predictions, batch, sizes_px, terms.threshold)
-        segments = segments_in(model, predictions, batch, sizes_px, terms.segment_threshold)
-    for each, one, pieces in zip(pictures, found, segments, strict=True):
-        yield (
-            each.number,
-            ImageResult(
-                one.xyxy_px,
-                one.scores,
-                one.classes,
-                one.categories,
-                one.size_px,
-                one.masks,
-                segments=pieces,
-                image=each.image,
-            ),
+        detections = detections_with_masks(engine, predictions, batch, sizes_px, options.threshold)
+        segments = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
+    for loaded, found, image_segments in zip(images, detections, segments, strict=True):
+        result = ImageResult(
+            found.xyxy_px,
+            found.scores,
+            found.classes,
+            found.categories,
+            found.size_px,
+            found.masks,
+            segments=image_segments,
+            image=loaded.image,
         )
+        yield loaded.number, result
 
 
 def _read_ahead(
     count: int, read: Reader, preprocessing: Preprocessing, ahead: int
-) -> Iterator[_Prepared | tuple[int, DataError]]:
-    """Read and prepare pictures in threads, `ahead` of whoever takes them, in order."""
+) -> Iterator[_LoadedImage | tuple[int, DataError]]:
+    """Read and preprocess images in threads, `ahead` of the consumer; yield them in order."""
 
-    def load(number: int) -> _Prepared | tuple[int, DataError]:
+    def load(number: int) -> _LoadedImage | tuple[int, DataError]:
         try:
             image = read(number)
         except DataError as error:
             return number, error
-        return _Prepared(number, image, preprocess(image, preprocessing))
+        return _LoadedImage(number, image, preprocess(image, preprocessing))
 
-    queue: deque[Future[_Prepared | tuple[int, DataError]]] = deque()
-    with ThreadPoolExecutor(_READERS) as readers:
+    queue: deque[Future[_LoadedImage | tuple[int, DataError]]] = deque()
+    with ThreadPoolExecutor(_READER_THREADS) as readers:
         for number in range(count):
             queue.append(readers.submit(load, number))
             if len(queue) > ahead:

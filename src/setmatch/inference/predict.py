@@ -1,4 +1,4 @@
-"""Objects in any pictures, as Python objects."""
+"""`predict`: detect objects in images of any kind, and return Python objects."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,71 +15,75 @@ from torch import Tensor
 from setmatch.data.image_io import from_pillow, read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
-from setmatch.inference.engines.eager import inference_mode
-from setmatch.inference.pipeline import ImageResult, PredictOptions, find
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import as_engine
+from setmatch.inference.pipeline import ImageResult, PredictOptions, detect_images
 from setmatch.models.detector import Detector
 
-Picture = str | Path | Image.Image | Tensor | NDArray[Any]
+ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
 
 
 def predict(
-    model: Detector,
-    images: Picture | Sequence[Picture],
+    model: Detector | Engine,
+    images: ImageSource | Sequence[ImageSource],
     *,
     threshold: float = 0.0,
     segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> ImageResult | list[ImageResult]:
-    """Find objects: one `ImageResult` for one picture; a list for a list, a folder or a glob.
+    """Detect objects: one `ImageResult` for one image; a list for a list, a folder or a glob.
 
-    Pictures are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB.
-    Detections that score more than `threshold` come back, in pixels of the upright original; from
-    a model with a mask head with their masks, and with segments merged from what scores more than
-    `segment_threshold` (default: 0.85, as published, where "no object" is an answer, else 0.4).
-    Batches hold pictures of one shape, so that no answer depends on a picture's company.
-    Raises ConfigError for thresholds or a batch that cannot be, DataError for a picture that cannot
-    be read or a pattern that matches nothing, and WeightsError when the model's answers are not
+    Images are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB. The
+    result holds the detections that score more than `threshold`, in pixels of the original image,
+    turned upright. A model with a mask head adds masks, and segments that are merged from queries
+    that score more than `segment_threshold` (default: 0.85, as published, for models with a
+    "no object" class, else 0.4). All images of a batch have the same shape, so results do not
+    depend on the other images.
+
+    Raises ConfigError if a threshold or the batch size is out of range, DataError if an image
+    cannot be read or a pattern matches nothing, and WeightsError if the model's outputs are not
     finite.
     """
-    terms = PredictOptions(threshold, segment_threshold, batch_size)
-    pictures, single = _listed(images)
-    found: dict[int, ImageResult] = {}
-    with inference_mode(model):
-        for number, answer in find(model, len(pictures), lambda n: _pixels(pictures[n]), terms):
-            if isinstance(answer, DataError):
-                raise answer
-            picture = pictures[number]
-            if isinstance(picture, Path):
-                # A folder's pictures would fill the memory; those given are in it anyway.
-                answer = replace(answer, path=picture, image=None)
-            found[number] = answer
-    return found[0] if single else [found[number] for number in range(len(pictures))]
+    options = PredictOptions(threshold, segment_threshold, batch_size)
+    sources, is_single = _expand(images)
+    results: dict[int, ImageResult] = {}
+    for number, result in detect_images(
+        as_engine(model), len(sources), lambda number: _read(sources[number]), options
+    ):
+        if isinstance(result, DataError):
+            raise result
+        source = sources[number]
+        if isinstance(source, Path):
+            # The images of a folder may not fit into memory. Other sources are in it anyway.
+            result = replace(result, path=source, image=None)
+        results[number] = result
+    return results[0] if is_single else [results[number] for number in range(len(sources))]
 
 
-def _listed(images: Picture | Sequence[Picture]) -> tuple[list[Picture], bool]:
-    """Return the pictures, patterns spelled out as files, and whether just one was given."""
+def _expand(images: ImageSource | Sequence[ImageSource]) -> tuple[list[ImageSource], bool]:
+    """Return the images, with patterns replaced by files, and whether just one was given."""
     if isinstance(images, str | Path):
         return list(find_images([images])), Path(images).is_file()
     if isinstance(images, Image.Image | Tensor | np.ndarray):
         return [images], True
-    pictures: list[Picture] = []
-    for picture in images:
-        pictures += find_images([picture]) if isinstance(picture, str | Path) else [picture]
-    return pictures, False
+    sources: list[ImageSource] = []
+    for source in images:
+        sources += find_images([source]) if isinstance(source, str | Path) else [source]
+    return sources, False
 
 
-def _pixels(picture: Picture) -> UInt8[Tensor, "3 H W"]:
-    if isinstance(picture, str | Path):
-        return read_image(picture)
-    if isinstance(picture, Image.Image):
-        return from_pillow(picture)
-    is_array = isinstance(picture, np.ndarray)
-    bytes_, channels = (np.uint8, -1) if is_array else (torch.uint8, 0)
-    if picture.dtype != bytes_ or picture.ndim != 3 or picture.shape[channels] != 3:
-        given = f"{type(picture).__name__} of {picture.dtype}, shape {tuple(picture.shape)}"
+def _read(source: ImageSource) -> UInt8[Tensor, "3 H W"]:
+    if isinstance(source, str | Path):
+        return read_image(source)
+    if isinstance(source, Image.Image):
+        return from_pillow(source)
+    is_array = isinstance(source, np.ndarray)
+    dtype, channel_axis = (np.uint8, -1) if is_array else (torch.uint8, 0)
+    if source.dtype != dtype or source.ndim != 3 or source.shape[channel_axis] != 3:
+        given = f"{type(source).__name__} of {source.dtype}, shape {tuple(source.shape)}"
         raise DataError(f"{given}: expected a uint8 tensor (3, H, W) or array (H, W, 3), RGB")
-    if not isinstance(picture, np.ndarray):
-        return picture.cpu()
-    # Views that run backwards (BGR turned round) or are read-only are none of a tensor's memory.
-    own = np.require(picture, requirements=["C_CONTIGUOUS", "WRITEABLE"])
-    return torch.from_numpy(own).permute(2, 0, 1)
+    if not isinstance(source, np.ndarray):
+        return source.cpu()
+    # torch takes neither negative strides (BGR reversed to RGB) nor read-only memory.
+    owned = np.require(source, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+    return torch.from_numpy(owned).permute(2, 0, 1)

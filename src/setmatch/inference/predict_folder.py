@@ -1,4 +1,4 @@
-"""Objects in folders of pictures, as a folder of results."""
+"""`predict_folder`: detect objects in files and folders, and write the results to a folder."""
 
 import csv
 import json
@@ -19,17 +19,19 @@ from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.files import atomic_file, require_folder
-from setmatch.inference.engines.eager import inference_mode, progress_bar
-from setmatch.inference.pipeline import PredictOptions, find
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import as_engine
+from setmatch.inference.pipeline import PredictOptions, detect_images
+from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.structures.segments import Segments
 
-_FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
+_DRAWN_FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `predict_folder` did; `failed` names each picture that gave no answer, and why."""
+    """What `predict_folder` wrote; `failed` holds each image that cannot be read, and the error."""
 
     out: Path
     images: int
@@ -38,7 +40,7 @@ class Summary:
 
 
 def predict_folder(
-    model: Detector,
+    model: Detector | Engine,
     sources: Sequence[str | Path],
     out: str | Path,
     threshold: float | None = None,
@@ -47,72 +49,86 @@ def predict_folder(
     batch_size: int = 4,
     progress: bool = True,
 ) -> Summary:
-    """Find objects in files, folders and globs, and write what was found to the folder `out`.
+    """Detect objects in files, folders and globs, and write the detections to the folder `out`.
 
-    `out` then holds pictures/ (annotated, in the sources' own folders), detections.json (COCO
-    results, image ids counted from 1, with category_name and file_name) and detections.csv (boxes
-    in pixels), all with what scores more than `threshold` (default: 0.7, as published, where "no
-    object" is an answer, else 0.5). From a model with a mask head there are masks in
-    detections.json as COCO's run lengths, and COCO panoptic results: panoptic.json and panoptic/, a
-    PNG for each picture, merged from what scores more than `segment_threshold`.
-    Every file appears whole or not at all. A picture that cannot be read is named in the summary
-    and stops no other; where none can be, no file is written. Raises ConfigError for thresholds or
-    a batch that cannot be, DataError when a source holds no image, WeightsError when the model's
-    answers are not finite.
+    `out` then holds the detections that score more than `threshold` (default: 0.7, as published,
+    for models with a "no object" class, else 0.5):
+
+    - pictures/: the images with detections drawn on them, in the folders of the sources
+    - detections.json: COCO results with category_name and file_name; image ids count from 1
+    - detections.csv: boxes in pixels
+
+    A model with a mask head adds masks to detections.json, as COCO run-length encodings, and COCO
+    panoptic results: panoptic.json, and a PNG for each image in panoptic/. Segments are merged from
+    queries that score more than `segment_threshold`.
+
+    Every file is written completely or not at all. An image that cannot be read is listed in the
+    summary; the others are processed. If none can be read, no file is written. Raises ConfigError
+    if a threshold or the batch size is out of range, DataError if a source has no image, and
+    WeightsError if the model's outputs are not finite.
     """
-    threshold = model.default_threshold if threshold is None else threshold
-    terms = PredictOptions(threshold, segment_threshold, batch_size)
+    engine = as_engine(model)
+    threshold = engine.default_threshold if threshold is None else threshold
+    options = PredictOptions(threshold, segment_threshold, batch_size)
     require_folder(out)
     out = _absolute(Path(out))
-    # What an earlier run has drawn into a folder of pictures is not a picture to be read.
+    # `out` may be inside a source folder: results of an earlier run are not inputs.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
     if not paths:
-        raise DataError(f"no picture to look at: all of {len(sources)} sources lie in {out}")
+        raise DataError(f"no image to predict: all images of {len(sources)} sources are in {out}")
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
-    drawn = _picture_names(names)
+    drawn_names = _drawn_names(names)
     rows: dict[int, list[dict[str, Any]]] = {}
-    pictures: list[Mapping[str, Any]] = []
+    panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, str] = {}
-    with inference_mode(model), progress_bar("predicting", len(paths), progress) as advance:
-        for number, found in find(model, len(paths), lambda n: read_image(paths[n]), terms):
-            if isinstance(found, DataError):
-                failed[number] = str(found)
+    with progress_bar("predicting", len(paths), progress) as advance:
+        for number, result in detect_images(
+            engine, len(paths), lambda number: read_image(paths[number]), options
+        ):
+            if isinstance(result, DataError):
+                failed[number] = str(result)
             else:
-                _write_picture(out / "pictures" / drawn[number], found.draw())
-                which = {"image_id": number + 1, "file_name": names[number].as_posix()}
-                rows[number] = [which | row for row in found.to_dicts()]
-                if found.segments is not None:
-                    png = names[number].with_name(f"{names[number].name}.png")
-                    write_png(out / "panoptic" / png, found.segments)
-                    pictures.append(_listing(number + 1, names[number], found.segments))
-                    panoptic.append(panoptic_record(number + 1, png.as_posix(), found.segments))
+                name = names[number]
+                _write_image(out / "pictures" / drawn_names[number], result.draw())
+                image = {"image_id": number + 1, "file_name": name.as_posix()}
+                rows[number] = [image | row for row in result.to_dicts()]
+                if result.segments is not None:
+                    png = name.with_name(f"{name.name}.png")
+                    write_png(out / "panoptic" / png, result.segments)
+                    panoptic_images.append(_image_record(number + 1, name, result.segments))
+                    panoptic.append(panoptic_record(number + 1, png.as_posix(), result.segments))
             advance(1)
     if panoptic:
-        write_panoptic_json(out / "panoptic.json", pictures, panoptic, model.card.categories)
+        write_panoptic_json(
+            out / "panoptic.json", panoptic_images, panoptic, engine.card.categories
+        )
     table = [row for number in sorted(rows) for row in rows[number]]
-    if rows:  # else an empty list would say that pictures were looked at
+    if rows:  # an empty list would mean that images were processed
         _write_json(out / "detections.json", table)
         _write_csv(out / "detections.csv", table)
     return Summary(out, len(rows), len(table), tuple((paths[n], failed[n]) for n in sorted(failed)))
 
 
 def _absolute(path: Path) -> Path:
-    # Unlike Path.absolute it takes out "..", which would lead out of the folder of results.
+    # Path.absolute would keep "..", which could lead out of the results folder.
     return Path(os.path.abspath(path))
 
 
-def _listing(image_id: int, name: Path, segments: Segments) -> Mapping[str, Any]:
+def _image_record(image_id: int, name: Path, segments: Segments) -> Mapping[str, Any]:
     height, width = segments.size_px
     return {"id": image_id, "file_name": name.as_posix(), "height": height, "width": width}
 
 
-def _picture_names(names: Sequence[Path]) -> list[Path]:
-    """Return where each picture is drawn: under its own name, or as the PNG of no other's name."""
+def _drawn_names(names: Sequence[Path]) -> list[Path]:
+    """Return the file name of each drawn image.
+
+    It is the image's own name, or that of a PNG file which differs from all other names.
+    """
     taken, chosen = set(names), []
     for name in names:
-        if name.suffix.lower() not in _FORMATS:
+        if name.suffix.lower() not in _DRAWN_FORMATS:
             name = name.with_name(f"{name.name}.png")
             while name in taken:
                 name = name.with_name(f"{name.stem}_.png")
@@ -120,9 +136,9 @@ def _picture_names(names: Sequence[Path]) -> list[Path]:
     return chosen
 
 
-def _write_picture(path: Path, picture: Image.Image) -> None:
+def _write_image(path: Path, image: Image.Image) -> None:
     with atomic_file(path) as aside:
-        picture.save(aside, quality=92)
+        image.save(aside, quality=92)
 
 
 def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:

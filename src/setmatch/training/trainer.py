@@ -231,10 +231,8 @@ class Trainer:
                     self.start.validation,
                     batch_size=self.micro_batch_size,
                     workers=self.start.recipe.data.workers,
-                    rank=self.runtime.rank,
-                    world=self.runtime.world,
-                    gather=self.runtime.gather,
-                    listen=self.probe.hear if self.probe else None,
+                    distributed=self.runtime,
+                    on_predictions=self.probe.hear if self.probe else None,
                 )
         except DataError:  # in every process alike; what was learned until now must not be lost
             if self.saved != steps:

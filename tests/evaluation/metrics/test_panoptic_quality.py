@@ -137,7 +137,7 @@ def test_half_an_overlap_is_not_enough():
     assert (counted.tp[0], counted.fn[0], counted.fp[0]) == (0, 1, 1)
 
 
-@pytest.mark.parametrize(("on_crowd", "invented"), [(6, 0), (5, 1)])
+@pytest.mark.parametrize(("on_crowd", "fp"), [(6, 0), (5, 1)])
 def test_what_lies_mostly_on_its_crowd_or_on_void_is_not_invented(on_crowd: int, fp: int):
     """A crowd of the same class excuses; one pixel less than over half does not."""
     truth = segments([[1] * on_crowd + [2] * (10 - on_crowd)], [0, 2])

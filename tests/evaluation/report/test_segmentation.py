@@ -13,11 +13,11 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.panoptic_quality import PQStat
-from setmatch.evaluation.report.segmentation import (
-    MOST,
+from setmatch.evaluation.metrics.worst_images import (
+    MAX_SEGMENTATIONS,
     WorstSegmentation,
-    in_slots_of,
-    worst_segments,
+    with_dataset_classes,
+    worst_segmentations,
 )
 from setmatch.structures.segments import Segments
 
@@ -30,7 +30,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_the_page_shows_quality_and_the_worst_segments(
+def test_the_page_shows_quality_and_the_worst_segmentations(
     open_page: OpenPage, scenes: Path, tmp_path: Path, width: int, height: int
 ):
     """Opened at desktop and phone width: every class, truth beside answer, and nothing wider."""
@@ -84,15 +84,18 @@ def test_the_worst_lack_most_of_their_quality():
         mistaken(3, 6.0, 10, 0, 0),
         mistaken(4, 0.0, 0, 4, 4),
     )
-    shown = worst_segments([perfect, tenth, half, loose, all_wrong])
+    shown = worst_segmentations([perfect, tenth, half, loose, all_wrong])
     assert [each.image for each in shown] == [4, 3, 2, 1]
-    assert len(worst_segments([mistaken(number, 0.0, 0, 1, 1) for number in range(99)])) == MOST
+    assert (
+        len(worst_segmentations([mistaken(number, 0.0, 0, 1, 1) for number in range(99)]))
+        == MAX_SEGMENTATIONS
+    )
 
 
 def test_classes_that_the_data_lack_are_nothing():
     """What a model found of them is no segment; all others take the numbers of the data's slots."""
     ids = torch.tensor([[1, 2], [3, 0]], dtype=torch.int32)
     found = Segments(ids, torch.tensor([0, 2, 1]), torch.tensor([0.9, 0.8, 0.7]), LANDSCAPE)
-    ours = in_slots_of(found, np.array([4, -1, 0]), LANDSCAPE)
+    ours = with_dataset_classes(found, np.array([4, -1, 0]), LANDSCAPE)
     assert ours.ids.tolist() == [[1, 2], [0, 0]]
     assert ours.classes.tolist() == [4, 0]

@@ -8,7 +8,7 @@ from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.inference.engines.eager import infer
+from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
 from setmatch.models.load import load, save
@@ -57,7 +57,7 @@ def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
     mean = torch.tensor(theirs.transform.image_mean)[:, None, None]
     std = torch.tensor(theirs.transform.image_std)[:, None, None]
     batch = Batch.from_images([(image - mean) / std])
-    (found,) = infer(ours, batch, [(70, 100)]).detections
+    (found,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
     with torch.inference_mode():
         (expected,) = theirs([image])
     assert len(found) == len(expected["boxes"]) > 10
@@ -84,8 +84,8 @@ def test_the_other_baselines_are_torchvision_s_networks(preset: str, peer):
 def test_boxes_come_back_in_the_original_s_pixels(ours: Detector):
     """A picture that was seen at half its size gets boxes twice as large."""
     batch = Batch.from_images(pictures()[:1])
-    (seen,) = infer(ours, batch, [(70, 100)]).detections
-    (twice,) = infer(ours, batch, [(140, 300)]).detections
+    (seen,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
+    (twice,) = EagerEngine(ours).detect(batch, [(140, 300)]).detections
     assert torch.allclose(seen.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
 
 
@@ -94,7 +94,7 @@ def test_a_saved_baseline_is_the_same_model(tmp_path, ours: Detector):
     save(ours, tmp_path)
     again = load(tmp_path)
     batch = Batch.from_images(pictures()[:1])
-    mine, theirs = (infer(m, batch, [(70, 100)]).detections[0] for m in (ours, again))
+    mine, theirs = (EagerEngine(m).detect(batch, [(70, 100)]).detections[0] for m in (ours, again))
     assert torch.allclose(mine.xyxy_px, theirs.xyxy_px, atol=1e-3)  # in another memory format
     assert again.card.arguments["batch_norm"] == "live"
 
@@ -165,7 +165,9 @@ def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
         torch.tensor(v)[:, None, None]
         for v in (peer.transform.image_mean, peer.transform.image_std)
     )
-    (found,) = infer(model, Batch.from_images([(image - mean) / std]), [(64, 96)]).detections
+    (found,) = (
+        EagerEngine(model).detect(Batch.from_images([(image - mean) / std]), [(64, 96)]).detections
+    )
     with torch.inference_mode():
         (expected,) = peer([image])
     assert len(found) == len(expected["boxes"])

@@ -1,9 +1,14 @@
-"""What can be compared: a trained model, a preset with random weights, or saved detections."""
+"""What can be compared: trained models, presets with random weights, and saved detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from setmatch.evaluation.saved_detections import is_saved_detections
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import as_engine
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
 from setmatch.models.registry import MODELS, build
@@ -12,70 +17,77 @@ from setmatch.models.torchvision.model import BASELINES
 from setmatch.models.weights.download import COCO_SLOTS, PUBLISHED
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
-RANDOM = "random:"
-UNTRAINED = "random weights: speed only"
-SAVED = "saved detections: no model to time"
-UNFINISHED = "newest checkpoint of a run without an evaluation"
+RANDOM_PREFIX = "random:"
+RANDOM_WEIGHTS = "random weights: speed only"
+SAVED_DETECTIONS = "saved detections: no model to time"
+NOT_EVALUATED = "latest checkpoint of a run without an evaluation"
+
+Source = str | Path | Detector | Engine
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One row to be: a model, or the file that another program has written; `note` says which."""
+    """A row of a comparison: an engine, or a file of saved detections; `note` qualifies it."""
 
     name: str
-    model: Detector | None
+    engine: Engine | None
     detections: Path | None
     note: str = ""
 
     @property
-    def trained(self) -> bool:
-        """True when its answers mean something."""
-        return self.note != UNTRAINED
+    def is_trained(self) -> bool:
+        """True unless the weights are random."""
+        return self.note != RANDOM_WEIGHTS
 
 
 def find_candidates(
-    sources: Sequence[str], categories: Categories | None, preprocessing: Preprocessing
+    sources: Sequence[Source],
+    categories: Categories | None,
+    preprocessing: Preprocessing,
+    device: torch.device | str = "cpu",
 ) -> list[Candidate]:
-    """Say what each source is, and load it.
+    """Load each source; a model that is loaded here is put on `device`.
 
-    A source is a run folder, a file or folder of weights, a published name or hub repository; a
-    JSON file of COCO results; or a preset, which gets random weights: always when it is written
-    random:NAME, else when nothing is published under its name. `categories` and `preprocessing`
-    are what a preset is built for.
-    Raises ConfigError for random:NAME of no preset, and what `load` raises.
+    A source is a detector or an engine; a run folder, a file or folder of weights, a published name
+    or a hub id; a JSON file of COCO results; or a preset, which gets random weights. A preset is
+    meant if it is written random:NAME, or if no weights are published under its name. `categories`
+    and `preprocessing` are those of models with random weights.
+    Raises ConfigError for random:NAME if NAME is no preset, and what `load` raises.
     """
-    names = _short_names(sources)
-    found = []
-    for source, name in zip(sources, names, strict=True):
-        if Path(source).is_file() and Path(source).suffix == ".json":
-            found.append(Candidate(name, None, Path(source), SAVED))
-        elif _is_preset(source):
-            model = _untrained(source.removeprefix(RANDOM), categories, preprocessing)
-            found.append(Candidate(name, model, None, UNTRAINED))
+    paths = [source for source in sources if isinstance(source, str | Path)]
+    names = dict(zip(paths, _short_names([str(path) for path in paths]), strict=True))
+    candidates = []
+    for source in sources:
+        if not isinstance(source, str | Path):
+            engine = as_engine(source)
+            candidates.append(Candidate(engine.card.preset, engine, None))
+        elif Path(source).is_file() and is_saved_detections(source):
+            candidates.append(Candidate(names[source], None, Path(source), SAVED_DETECTIONS))
+        elif _is_random(str(source)):
+            preset = str(source).removeprefix(RANDOM_PREFIX)
+            card = ModelCard(preset, {}, categories or COCO_SLOTS, preprocessing)
+            engine = as_engine(build(card).to(device).eval())
+            candidates.append(Candidate(names[source], engine, None, RANDOM_WEIGHTS))
         else:
-            found.append(Candidate(name, load(source), None, _note(Path(source))))
-    return found
+            engine = as_engine(load(source).to(device))
+            candidates.append(Candidate(names[source], engine, None, _note(Path(source))))
+    return candidates
 
 
-def _is_preset(source: str) -> bool:
-    if source.startswith(RANDOM):
+def _is_random(source: str) -> bool:
+    if source.startswith(RANDOM_PREFIX):
         return True
-    published = source in PUBLISHED or source in BASELINE_WEIGHTS
-    return source in {**MODELS, **BASELINES} and not published and not Path(source).exists()
-
-
-def _untrained(
-    preset: str, categories: Categories | None, preprocessing: Preprocessing
-) -> Detector:
-    return build(ModelCard(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
+    is_published = source in PUBLISHED or source in BASELINE_WEIGHTS
+    return source in {**MODELS, **BASELINES} and not is_published and not Path(source).exists()
 
 
 def _note(path: Path) -> str:
-    return UNFINISHED if (path / "checkpoints").is_dir() and not (path / "best").is_dir() else ""
+    is_run = (path / "checkpoints").is_dir()
+    return NOT_EVALUATED if is_run and not (path / "best").is_dir() else ""
 
 
 def _short_names(sources: Sequence[str]) -> list[str]:
-    """Return the last part of each path, or all of it where that would say the same twice."""
+    """Return the last part of each path, or the whole path where last parts are the same."""
     short = [Path(s).stem if Path(s).is_file() else Path(s).name for s in sources]
     return [
         source if short.count(name) > 1 else name

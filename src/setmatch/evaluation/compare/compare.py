@@ -1,4 +1,4 @@
-"""The comparison itself: every contestant is timed and asked, the table is what came out."""
+"""`compare`: time models, measure their AP, and put both into one table."""
 
 import json
 import platform
@@ -17,13 +17,10 @@ from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError
-from setmatch.evaluation.compare.candidates import Candidate, find_candidates
-from setmatch.evaluation.compare.profiling import Cost, costs
+from setmatch.evaluation.compare.candidates import Candidate, Source, find_candidates
+from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.evaluate_results import read_detections
-from setmatch.evaluation.metrics.average_precision import AveragePrecision, average_precision
 from setmatch.evaluation.results import Report
-from setmatch.evaluation.summarize import COCO_LIMIT
 from setmatch.files import atomic_file
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
@@ -31,47 +28,46 @@ from setmatch.structures.metadata import Preprocessing
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PICTURES = 8  # that are timed
-NOISE_PX = (800, 1066)  # of the picture where there are no data, as the paper's example
-Grid = tuple[tuple[str, ...], list[tuple[str, ...]]]  # heads, then a line for each contestant
+TIMED_IMAGES = 8
+NOISE_SIZE_PX = (800, 1066)  # (height, width) of the image without a data set, as in the paper
+Grid = tuple[tuple[str, ...], list[tuple[str, ...]]]  # column heads, and a row for each candidate
 PRECISIONS: tuple[str, ...] = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 MASKS: tuple[str, ...] = ("PQ", "PQ things", "PQ stuff", "SQ", "RQ", "mask AP", "mask AP50")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A contestant with what it costs and what it finds; None where that cannot be had."""
+    """A candidate, its cost and its report; None if it has no model or was not evaluated."""
 
     name: str
     note: str
     cost: Cost | None
-    precision: AveragePrecision | None
+    precision: Report | None
 
     @property
     def masks(self) -> dict[str, float]:
-        """What was measured of its masks, by the names of `MASKS`."""
-        found = self.precision
-        if not isinstance(found, Report):
+        """The metrics of masks and segments, by the names in `MASKS`; 0..1."""
+        if self.precision is None:
             return {}
         numbers: dict[str, float] = {}
-        if found.panoptic is not None:
-            quality = found.panoptic
-            numbers = {"PQ": quality.all.PQ, "SQ": quality.all.SQ, "RQ": quality.all.RQ}
-            groups = {"PQ things": quality.things, "PQ stuff": quality.stuff}
+        panoptic, masks = self.precision.panoptic, self.precision.masks
+        if panoptic is not None:
+            numbers = {"PQ": panoptic.all.PQ, "SQ": panoptic.all.SQ, "RQ": panoptic.all.RQ}
+            groups = {"PQ things": panoptic.things, "PQ stuff": panoptic.stuff}
             numbers |= {name: group.PQ for name, group in groups.items() if group.classes}
-        if found.masks is not None:
-            numbers |= {"mask AP": found.masks.AP, "mask AP50": found.masks.AP50}
+        if masks is not None:
+            numbers |= {"mask AP": masks.AP, "mask AP50": masks.AP50}
         return numbers
 
     @property
     def found(self) -> dict[str, float]:
-        """All that was measured of its answers, by the heads of the tables; -1: nothing there."""
+        """All metrics by column head, 0..1; -1 means nothing to find."""
         return {**(self.precision.numbers() if self.precision else {}), **self.masks}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the order they were asked for, and what they were measured on."""
+    """Rows in the order of the sources, and what they were measured on."""
 
     rows: tuple[Row, ...]
     measured_on: str
@@ -79,7 +75,7 @@ class Comparison:
     batch_size: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; precisions lie in 0..1, -1 means nothing to find."""
+        """Return plain values; metrics are in 0..1, and -1 means nothing to find."""
         return {
             "measured_on": self.measured_on,
             "timed_on": self.timed_on,
@@ -103,39 +99,40 @@ class Comparison:
             aside.write_text(text + "\n", encoding="utf-8")
 
     def tables(self) -> list[Grid]:
-        """Return costs, precisions and what masks are worth: heads, and a row of text for each.
+        """Return the tables of costs, AP, and mask metrics, as text.
 
-        – stands where there is nothing to say; a table of nothing else is left out.
+        A missing number is "–". A table without any number is left out.
         """
-        many = "images/s" if self.batch_size == 1 else f"images/s by {self.batch_size}"
-        costs = ("params", "GFLOPs", "latency", many, "speed", "memory")
-        found: list[Grid] = []
+        per_second = "images/s" if self.batch_size == 1 else f"images/s by {self.batch_size}"
+        costs = ("params", "GMACs", "latency", per_second, "speed", "memory")
+        tables: list[Grid] = []
         if any(row.cost for row in self.rows):
-            found.append((costs, [_cost_cells(row.cost) for row in self.rows]))
+            tables.append((costs, [_cost_cells(row.cost) for row in self.rows]))
         if any(row.precision for row in self.rows):
-            found.append((PRECISIONS, [_per_cents(row.found, PRECISIONS) for row in self.rows]))
+            tables.append((PRECISIONS, [_per_cents(row.found, PRECISIONS) for row in self.rows]))
         if any(row.masks for row in self.rows):
-            found.append((MASKS, [_per_cents(row.masks, MASKS) for row in self.rows]))
-        return found
+            tables.append((MASKS, [_per_cents(row.masks, MASKS) for row in self.rows]))
+        return tables
 
     def notes(self) -> list[str]:
-        """Return the sentences below the table."""
+        """Return the sentences below the tables."""
         notes = [f"{row.name}: {row.note}" for row in self.rows if row.note]
         of_masks = " of boxes, PQ and mask AP" if any(row.masks for row in self.rows) else ""
         if any(row.precision for row in self.rows):
             notes.append(f"AP{of_masks} in per cent, on {self.measured_on}")
         if any(row.cost for row in self.rows):
             notes += [
-                f"timed on {self.timed_on}, in turns; median over rounds, without reading pictures",
-                "GFLOPs count a multiply-add once, as the paper does; elementwise arithmetic and "
-                "the suppression of doubles are not in them",
-                "speed is the first row's latency over this one's; memory is weights and what is "
-                "alive at once for one picture",
+                f"timed on {self.timed_on}; models take turns, medians over rounds, without "
+                "reading images",
+                "GMACs are 10⁹ multiply-adds, which the paper calls GFLOPS; elementwise arithmetic "
+                "and non-maximum suppression are not counted",
+                "speed is the first row's latency divided by this row's; memory is the weights and "
+                "the tensors that exist at the same time, for one image",
             ]
         return notes
 
     def table(self) -> "RenderableType":
-        """Return both tables and the notes for a rich console."""
+        """Return the tables and the notes for a rich console."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
         from rich.table import Column, Table
@@ -143,7 +140,7 @@ class Comparison:
 
         shown: list[RenderableType] = []
         for heads, rows in self.tables():
-            # A name cut short could be that of another model.
+            # Names are not cut off, because two could then look the same.
             names = Column("", overflow="fold")
             table = Table(names, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for head in heads:
@@ -155,7 +152,7 @@ class Comparison:
 
 
 def compare(
-    sources: Sequence[str],
+    sources: Sequence[Source],
     data: str | Path | DetectionDataset | None = None,
     *,
     split: str = "val",
@@ -167,107 +164,98 @@ def compare(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Comparison:
-    """Compare models and detections files by cost and, on a split of `data`, by precision.
+    """Compare the cost of models and, on a split of `data`, their AP.
 
-    `sources` are what `find_candidates` takes. Models with random weights see pictures with a
-    short side of `short_side_px`, the others as their cards say. Without data nothing but cost is
-    measured, on noise of the size of the paper's example. Of several contestants with many classes
-    each is measured on the classes it shares with the data by name.
-    Raises what finding, reading and evaluating them raise; ConfigError for a detections file
-    without data, and for counts below 1.
+    `sources` are detectors, engines, and whatever else `find_candidates` takes. Models that are
+    loaded here run on `device`. Models with random weights see images with a short side of
+    `short_side_px`; the others store theirs. Each candidate is measured on the classes that it
+    shares with the data by name. Without data only the cost is measured, on noise of the size of
+    the paper's example. Each model is timed `rounds` times on single images and on batches of
+    `batch_size`.
+
+    Raises ConfigError if there is no source, a count is below 1, or saved detections come without
+    data, and whatever loading and evaluating a candidate raises.
     """
     if not sources:
         raise ConfigError("nothing to compare: name at least one run, model or detections file")
     if rounds < 1 or batch_size < 1:
         raise ConfigError(f"rounds = {rounds}, batch_size = {batch_size}: at least 1 of each")
-    index = (
-        data
-        if isinstance(data, DetectionDataset) or data is None
-        else open_dataset(data, split, format)
-    )
-    side = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
-    categories = None if index is None else index.categories
-    candidates = find_candidates(sources, categories, side)
-    if index is None and any(each.detections for each in candidates):
-        raise ConfigError(
-            "a detections file says nothing without the data that it is about: --data"
-        )
-    # Precision first, so that a file or model that does not fit is refused before all the timing.
+    dataset = open_dataset(data, split, format) if isinstance(data, str | Path) else data
+    preprocessing = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
+    categories = None if dataset is None else dataset.categories
+    candidates = find_candidates(sources, categories, preprocessing, device)
+    if dataset is None and any(each.detections for each in candidates):
+        raise ConfigError("saved detections can only be measured on their data: --data")
+    # AP first, so that an unsuitable file or model is refused before the timing.
     precisions = [
-        None if index is None else _precision(each, index, workers, device, progress)
+        None if dataset is None else _evaluate(each, dataset, workers, progress)
         for each in candidates
     ]
-    measured = iter(_costs(candidates, index, batch_size, rounds, device))
+    costs = iter(_measure_costs(candidates, dataset, batch_size, rounds, device))
     rows = tuple(
-        Row(each.name, each.note, next(measured) if each.model else None, precision)
+        Row(each.name, each.note, next(costs) if each.engine else None, precision)
         for each, precision in zip(candidates, precisions, strict=True)
     )
-    return Comparison(rows, _measured_on(index), _timed_on(index, device), batch_size)
+    return Comparison(rows, _measured_on(dataset), _timed_on(dataset, device), batch_size)
 
 
-def _precision(
-    candidate: Candidate,
-    index: DetectionDataset,
-    workers: Workers,
-    device: torch.device | str,
-    progress: bool,
-) -> AveragePrecision | None:
-    if candidate.detections is not None:
-        results = read_detections(candidate.detections, index)
-        crowded = int(np.diff(index.offsets).max(initial=0))
-        return average_precision(index, results, max(COCO_LIMIT, crowded))
-    assert candidate.model is not None, "a contestant is a model or a file"
-    if not candidate.trained:
+def _evaluate(
+    candidate: Candidate, dataset: DetectionDataset, workers: Workers, progress: bool
+) -> Report | None:
+    source = candidate.engine or candidate.detections
+    assert source is not None, "a candidate is an engine or a file"
+    if not candidate.is_trained:
         return None
-    return evaluate(candidate.model.to(device), index, workers=workers, progress=progress)
+    return evaluate(source, dataset, workers=workers, progress=progress)
 
 
-def _costs(
+def _measure_costs(
     candidates: Sequence[Candidate],
-    index: DetectionDataset | None,
+    dataset: DetectionDataset | None,
     batch_size: int,
     rounds: int,
     device: torch.device | str,
 ) -> list[Cost]:
-    models = [each.model.to(device).eval() for each in candidates if each.model is not None]
-    if not models:
+    engines = [each.engine for each in candidates if each.engine is not None]
+    if not engines:
         return []
-    pictures = [_pictures(index, model.card.preprocessing, device) for model in models]
-    return costs(models, pictures, batch_size, rounds)
+    batches = [_single_image_batches(dataset, each.card.preprocessing, device) for each in engines]
+    return measure_costs(engines, batches, batch_size, rounds)
 
 
-def _pictures(
-    index: DetectionDataset | None, preprocessing: Preprocessing, device: torch.device | str
+def _single_image_batches(
+    dataset: DetectionDataset | None, preprocessing: Preprocessing, device: torch.device | str
 ) -> list[Batch]:
-    """Return some pictures of a data set, evenly spaced, each a batch of its own."""
-    if index is None:
-        noise = torch.randint(256, (3, *NOISE_PX), dtype=torch.uint8)
+    """Return evenly spaced images of a data set, each in a batch of its own; else one of noise."""
+    if dataset is None:
+        noise = torch.randint(256, (3, *NOISE_SIZE_PX), dtype=torch.uint8)
         return [Batch.from_images([preprocess(noise, preprocessing)]).to(device)]
-    readable = np.delete(np.arange(len(index)), list(find_unreadable(index)))
-    chosen = np.linspace(0, len(readable) - 1, num=min(PICTURES, len(readable))).round().astype(int)
+    readable = np.delete(np.arange(len(dataset)), list(find_unreadable(dataset)))
+    count = min(TIMED_IMAGES, len(readable))
+    chosen = np.linspace(0, len(readable) - 1, num=count).round().astype(int)
     return [
         Batch.from_images(
-            [preprocess(read_image(index.path(image), index.size_px(image)), preprocessing)]
+            [preprocess(read_image(dataset.path(image), dataset.size_px(image)), preprocessing)]
         ).to(device)
         for image in readable[chosen].tolist()
     ]
 
 
-def _measured_on(index: DetectionDataset | None) -> str:
-    if index is None:
+def _measured_on(dataset: DetectionDataset | None) -> str:
+    if dataset is None:
         return ""
-    boxes = int((~index.crowd).sum())
-    return f"{len(index)} images with {boxes} boxes of {index.source.name}"
+    boxes = int((~dataset.crowd).sum())
+    return f"{len(dataset)} images with {boxes} boxes of {dataset.source.name}"
 
 
-def _timed_on(index: DetectionDataset | None, device: torch.device | str) -> str:
-    pictures = "noise" if index is None else f"{min(PICTURES, len(index))} of the pictures"
+def _timed_on(dataset: DetectionDataset | None, device: torch.device | str) -> str:
+    images = "noise" if dataset is None else f"{min(TIMED_IMAGES, len(dataset))} of the images"
     if torch.device(device).type == "cuda":
-        return f"{pictures}, {torch.cuda.get_device_name(device)}"
-    return f"{pictures}, {_processor()}, {torch.get_num_threads()} thread(s)"
+        return f"{images}, {torch.cuda.get_device_name(device)}"
+    return f"{images}, {_processor_name()}, {torch.get_num_threads()} thread(s)"
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -277,15 +265,16 @@ def _processor() -> str:
 def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
     if cost is None:
         return ("–",) * 6
+    gmacs = cost.gmacs
     return (
-        f"{cost.parameters / 1e6:.1f}M",
-        f"{cost.gmacs:.3g}" if cost.gmacs < 100 else f"{cost.gmacs:.0f}",
+        "–" if cost.parameters is None else f"{cost.parameters / 1e6:.1f}M",
+        "–" if gmacs is None else f"{gmacs:.3g}" if gmacs < 100 else f"{gmacs:.0f}",
         f"{1000 * cost.latency_s:.3g} ms" if cost.latency_s < 1 else f"{cost.latency_s:.2f} s",
         f"{cost.images_per_s:.3g}",
         f"{cost.speedup:.2f}×" if cost.speedup >= 0.1 else f"{cost.speedup:.2g}×",
-        f"{cost.peak_bytes / 1e6:.0f} MB",
+        "–" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:.0f} MB",
     )
 
 
-def _per_cents(found: Mapping[str, float], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple("–" if found.get(name, -1) < 0 else f"{100 * found[name]:.1f}" for name in names)
+def _per_cents(values: Mapping[str, float], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple("–" if values.get(name, -1) < 0 else f"{100 * values[name]:.1f}" for name in names)

@@ -1,4 +1,4 @@
-"""What an answer costs: parameters, multiply-adds, time side by side, memory."""
+"""What a model costs: parameters, multiply-adds, interleaved timing, and memory."""
 
 import statistics
 import time
@@ -15,107 +15,123 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from setmatch.inference.engines.eager import infer
+from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
-WARM_UP = 1  # rounds that do not count
-CORNERS = 4  # of a cell, which bilinear sampling mixes
+WARM_UP_ROUNDS = 1  # not counted
+BILINEAR_CORNERS = 4  # feature cells that bilinear sampling reads for a point
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What it takes to answer: one picture for all but `images_per_s`, which is in batches.
+    """The cost of a model: of one image, except for `images_per_s`, which is measured in batches.
 
-    `gmacs` are 10⁹ multiply-adds of convolutions, matrix products, attention and sampling, a mean
-    over the pictures; elementwise arithmetic, norms and the suppression of doubles are not counted.
-    `speedup` is the first contestant's latency over this one's, the median over rounds.
-    `peak_bytes` holds the weights and what was alive at once; on a CPU without the scratch space
-    that kernels take for themselves.
+    `gmacs` are 10⁹ multiply-adds of convolutions, matrix products, attention and sampling, averaged
+    over the images. Elementwise arithmetic, normalization and non-maximum suppression are not
+    counted. `speedup` is the first candidate's latency divided by this one's, the median over
+    rounds. `peak_bytes` counts the weights and the tensors that exist at the same time; on a CPU it
+    does not include temporary memory inside kernels. `parameters`, `gmacs` and `peak_bytes` are
+    None for an engine that does not run in PyTorch.
     """
 
-    parameters: int
-    gmacs: float
+    parameters: int | None
+    gmacs: float | None
     latency_s: float
     images_per_s: float
     speedup: float
-    peak_bytes: int
+    peak_bytes: int | None
 
 
-def costs(
-    models: Sequence[Detector], pictures: Sequence[Sequence[Batch]], batch_size: int, rounds: int
+def measure_costs(
+    engines: Sequence[Engine],
+    batches: Sequence[Sequence[Batch]],
+    batch_size: int,
+    rounds: int,
 ) -> list[Cost]:
-    """Measure models on pictures, of which each model has its own preparation, one a batch.
+    """Measure engines on images; `batches` holds, for each engine, preprocessed batches of one.
 
-    Models take turns, a round after the other, so that whatever else the machine does hits all
-    alike; times are medians over rounds. Reading and resizing pictures is not part of it.
+    The engines take turns in every round, so that other load on the machine affects all of them
+    alike. Times are medians over rounds and exclude reading and resizing images.
     """
     single = [
-        [partial(_answer, model, batch) for batch in batches]
-        for model, batches in zip(models, pictures, strict=True)
+        [partial(_run, engine, batch) for batch in own]
+        for engine, own in zip(engines, batches, strict=True)
     ]
-    together = [
-        [partial(_answer, model, _repeated(batch, batch_size)) for batch in batches]
-        for model, batches in zip(models, pictures, strict=True)
+    batched = [
+        [partial(_run, engine, _repeat(batch, batch_size)) for batch in own]
+        for engine, own in zip(engines, batches, strict=True)
     ]
-    alone_s = time_interleaved(single, rounds)
-    batch_s = time_interleaved(together, rounds) if batch_size > 1 else alone_s
-    return [
-        Cost(
-            sum(parameter.numel() for parameter in model.parameters()),
-            statistics.mean(count_macs(model, batch) for batch in batches) / 1e9,
-            statistics.median(alone),
-            batch_size / statistics.median(many),
-            statistics.median(a / b for a, b in zip(alone_s[0], alone, strict=True)),
-            max(peak_bytes(model, batch) for batch in batches),
+    single_s = time_interleaved(single, rounds)
+    batched_s = time_interleaved(batched, rounds) if batch_size > 1 else single_s
+    costs = []
+    for engine, own, latencies_s, times_s in zip(
+        engines, batches, single_s, batched_s, strict=True
+    ):
+        parameters = gmacs = memory = None
+        if isinstance(engine, EagerEngine):
+            detector = engine.detector
+            parameters = sum(parameter.numel() for parameter in detector.parameters())
+            gmacs = statistics.mean(count_macs(detector, batch) for batch in own) / 1e9
+            memory = max(peak_bytes(detector, batch) for batch in own)
+        costs.append(
+            Cost(
+                parameters,
+                gmacs,
+                statistics.median(latencies_s),
+                batch_size / statistics.median(times_s),
+                statistics.median(a / b for a, b in zip(single_s[0], latencies_s, strict=True)),
+                memory,
+            )
         )
-        for model, batches, alone, many in zip(models, pictures, alone_s, batch_s, strict=True)
-    ]
+    return costs
 
 
 def time_interleaved(
     candidates: Sequence[Sequence[Callable[[], object]]], rounds: int
 ) -> list[list[float]]:
-    """Return the seconds of each contestant in each round, where it does one of its tasks."""
+    """Return the seconds of each candidate in each round, in which it runs one of its tasks."""
     seconds: list[list[float]] = [[] for _ in candidates]
-    for number in range(WARM_UP + rounds):
-        for tasks, taken in zip(candidates, seconds, strict=True):
-            began = time.perf_counter()
+    for number in range(WARM_UP_ROUNDS + rounds):
+        for tasks, times_s in zip(candidates, seconds, strict=True):
+            start_s = time.perf_counter()
             tasks[number % len(tasks)]()
-            if number >= WARM_UP:
-                taken.append(time.perf_counter() - began)
+            if number >= WARM_UP_ROUNDS:
+                times_s.append(time.perf_counter() - start_s)
     return seconds
 
 
-def count_macs(model: Detector, batch: Batch) -> float:
-    """Return the multiply-adds of one answer, as the paper counts: one is two operations."""
-    counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED)
-    with _untrained(model), counter:
-        _answer(model, batch)
+def count_macs(detector: Detector, batch: Batch) -> float:
+    """Return the multiply-adds of one detection. The paper counts one as two operations."""
+    counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED_BY_TORCH)
+    with _gradients_disabled(detector), counter:
+        _run(EagerEngine(detector), batch)
     return counter.get_total_flops() / 2
 
 
-def peak_bytes(model: Detector, batch: Batch) -> int:
-    """Return the memory that the model and one of its answers take."""
-    weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+def peak_bytes(detector: Detector, batch: Batch) -> int:
+    """Return the memory of the weights and of one detection."""
+    weights = sum(tensor.nbytes for tensor in (*detector.parameters(), *detector.buffers()))
+    engine = EagerEngine(detector)
     if batch.pixels.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        _answer(model, batch)
+        _run(engine, batch)
         return weights + torch.cuda.max_memory_allocated() - before
-    alive = _Alive()
-    with alive:
-        _answer(model, batch)
-    return weights + batch.pixels.nbytes + alive.peak
+    storages = _LiveStorages()
+    with storages:
+        _run(engine, batch)
+    return weights + batch.pixels.nbytes + storages.peak_bytes
 
 
-class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the storages that operations make, until the last tensor on them is gone."""
+class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums the storages that operations allocate, until the last tensor that uses them is freed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.peak = 0
-        self._seen: set[int] = set()
+        self.live_bytes = self.peak_bytes = 0
+        self._keys: set[int] = set()
 
     def __torch_dispatch__(
         self,
@@ -125,72 +141,71 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         options: Mapping[str, Any] | None = None,
     ) -> Any:
         result = function(*arguments, **(options or {}))
-        given = {
+        inputs = {
             leaf.untyped_storage()._cdata
             for leaf in tree_leaves((arguments, options))
             if isinstance(leaf, Tensor)
         }
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
-                self._note(leaf.untyped_storage())
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in inputs:
+                self._add(leaf.untyped_storage())
         return result
 
-    def _note(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata
-        if key in self._seen:
+        if key in self._keys:
             return
-        self._seen.add(key)
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, key, storage.nbytes())
+        self._keys.add(key)
+        self.live_bytes += storage.nbytes()
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._remove, key, storage.nbytes())
 
-    def _forget(self, key: int, count: int) -> None:
-        self._seen.discard(key)
-        self.now -= count
+    def _remove(self, key: int, count: int) -> None:
+        self._keys.discard(key)
+        self.live_bytes -= count
 
 
 @contextmanager
-def _untrained(model: Detector) -> Iterator[None]:
-    """Let no parameter ask for a gradient: torch's counter would wait for it, even in inference."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _gradients_disabled(detector: Detector) -> Iterator[None]:
+    """Disable the gradients of all parameters, which torch's counter expects even in inference."""
+    trainable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     try:
-        for parameter in trained:
+        for parameter in trainable:
             parameter.requires_grad_(False)
         yield
     finally:
-        for parameter in trained:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
-def _answer(model: Detector, batch: Batch) -> None:
+def _run(engine: Engine, batch: Batch) -> None:
     size_px = (batch.pixels.shape[-2], batch.pixels.shape[-1])
-    with torch.inference_mode():
-        infer(model, batch, [size_px] * len(batch.pixels))
+    engine.detect(batch, [size_px] * len(batch.pixels))
     if batch.pixels.device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _repeated(batch: Batch, times: int) -> Batch:
+def _repeat(batch: Batch, times: int) -> Batch:
     return Batch(batch.pixels.repeat(times, 1, 1, 1), batch.valid.repeat(times, 1, 1), batch.padded)
 
 
-def _attention(
+def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *rest: Any, **more: Any
 ) -> int:
     count: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
     return count
 
 
-def _sampling(*shapes: Any, out_shape: Any = None, **more: Any) -> int:
+def _sampling_flops(*shapes: Any, out_shape: Any = None, **more: Any) -> int:
     values = 1
     for side in out_shape:
         values *= side
-    return 2 * CORNERS * values
+    return 2 * BILINEAR_CORNERS * values
 
 
-# What torch's counter leaves out: attention as a CPU computes it, and the sampling of deformable
+# Operations that torch's counter leaves out: attention on a CPU, and the sampling of deformable
 # attention.
-UNCOUNTED: dict[Any, Any] = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten.grid_sampler_2d: _sampling,
+UNCOUNTED_BY_TORCH: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.grid_sampler_2d: _sampling_flops,
 }

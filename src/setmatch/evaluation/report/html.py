@@ -15,7 +15,8 @@ from setmatch.evaluation.metrics.diagnosis import (
 )
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections
 from setmatch.evaluation.metrics.per_layer import NMS_IOU, LayerPrecision
-from setmatch.evaluation.report.segmentation import WorstSegmentation, mask_section
+from setmatch.evaluation.metrics.worst_images import WorstSegmentation
+from setmatch.evaluation.report.segmentation import mask_section
 from setmatch.evaluation.report.summary_text import sentences
 from setmatch.evaluation.report.tables import (
     class_table,

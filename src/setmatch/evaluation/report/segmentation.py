@@ -2,51 +2,23 @@
 
 import html
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from PIL import Image
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import AveragePrecision
-from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, PQStat
+from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
+from setmatch.evaluation.metrics.worst_images import WorstSegmentation
 from setmatch.evaluation.report.tables import BAR, bar, per_cent, table
 from setmatch.html.images import jpeg_uri
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from setmatch.visualize import draw_segments
-
-MOST = 12  # images that are kept to be shown
-
-
-@dataclass(frozen=True, eq=False)
-class WorstSegmentation:
-    """An image (its number in the index), what was found there, and how that compares."""
-
-    image: int
-    found: Segments
-    pq_stat: PQStat
-
-    @property
-    def owed(self) -> float:
-        """How many segments there are to match, the missed and the invented counting a half."""
-        pq_stat = self.pq_stat
-        return float((pq_stat.tp + (pq_stat.fn + pq_stat.fp) / 2).sum())
-
-    @property
-    def weight(self) -> float:
-        """How bad it is: what its quality lacks, weighed by its share of the image.
-
-        So neither a crowd with a tenth of it missed nor a single segment comes first everywhere.
-        """
-        lacking = self.owed - float(self.pq_stat.overlap.sum())
-        return lacking**2 / max(self.owed, 1)
-
 
 if TYPE_CHECKING:
     from setmatch.evaluation.results import Report
@@ -140,9 +112,7 @@ def _box_means(report: "Report", masks: AveragePrecision) -> list[str]:
 def _counts(quality: PanopticQuality, names: Set[str]) -> list[int]:
     """Return how many segments of some classes are matched, missed, invented."""
     chosen = [quality.per_class[name] for name in names]
-    return [
-        sum(getattr(each, what) for each in chosen) for what in ("matched", "missed", "invented")
-    ]
+    return [sum(getattr(each, what) for each in chosen) for what in ("tp", "fn", "fp")]
 
 
 def _gallery(index: DetectionDataset, worst: Sequence[WorstSegmentation]) -> Iterator[str]:
@@ -163,8 +133,9 @@ def _gallery(index: DetectionDataset, worst: Sequence[WorstSegmentation]) -> Ite
 
 def _figure(index: DetectionDataset, mistaken: WorstSegmentation) -> str:
     pq_stat, image = mistaken.pq_stat, mistaken.image
+    quality = float(pq_stat.overlap.sum()) / max(mistaken.denominator, 0.5)
     told = (
-        f"PQ {per_cent(float(pq_stat.overlap.sum()) / max(mistaken.owed, 0.5))} in this image; "
+        f"PQ {per_cent(quality)} in this image; "
         f"matched {pq_stat.tp.sum()}, missed {pq_stat.fn.sum()}, "
         f"invented {pq_stat.fp.sum()}"
     )
@@ -175,7 +146,7 @@ def _figure(index: DetectionDataset, mistaken: WorstSegmentation) -> str:
         pixels, trouble = np.full((*size_px, 3), 128, dtype=np.uint8), f"; without picture: {error}"
     drawn = (
         f'<div><p class="soft">{what}</p><img alt="{what}" src="{_drawn(pixels, segments)}"></div>'
-        for what, segments in (("annotated", index.segments(image)), ("found", mistaken.found))
+        for what, segments in (("annotated", index.segments(image)), ("found", mistaken.predicted))
     )
     name = html.escape(index.name(image))
     return (
@@ -196,28 +167,3 @@ def _drawn(pixels: np.ndarray, segments: Segments) -> str:
     )
     drawn = np.array(draw_segments(picture, larger))
     return jpeg_uri(torch.from_numpy(drawn).permute(2, 0, 1), _LONG_SIDE_PX)
-
-
-def worst_segments(mistaken: Sequence[WorstSegmentation]) -> list[WorstSegmentation]:
-    """Return those to show, worst first; images without a mistake are left out."""
-    order = sorted(mistaken, key=lambda each: (-each.weight, each.image))
-    return [each for each in order[:MOST] if each.weight > 0]
-
-
-def in_slots_of(
-    found: Segments, class_index_of: Int64[np.ndarray, " C"], categories: Categories
-) -> Segments:
-    """Return what a model found with the classes of a data set; of others is nothing.
-
-    `class_index_of` holds, for every class slot of the model, the slot of the data set, or -1.
-    """
-    class_indices = torch.from_numpy(class_index_of)[found.classes.long()]
-    known = class_indices >= 0
-    number = torch.cat([known.new_zeros(1).long(), known.cumsum(0) * known])
-    return replace(
-        found,
-        ids=number[found.ids.long()].int(),
-        classes=class_indices[known],
-        scores=found.scores[known],
-        categories=categories,
-    )

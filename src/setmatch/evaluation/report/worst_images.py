@@ -11,19 +11,8 @@ from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.error_types import classify_errors
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections
+from setmatch.evaluation.metrics.worst_images import WorstImage
 from setmatch.html.images import jpeg_uri
-
-
-@dataclass(frozen=True)
-class WorstImage:
-    """An image (its number in the index), and what detections above the thresholds made of it."""
-
-    image: int
-    name: str
-    found: int
-    missed: int
-    false_alarms: int
-
 
 COLORS = {
     "found": "#35d06a",
@@ -167,36 +156,3 @@ def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int,
 def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:
     rounded: list[float] = xywh_px.round(1).tolist()
     return rounded
-
-
-def worst_images(matched_detections: MatchedDetections, most: int) -> tuple[WorstImage, ...]:
-    """Return the images with most mistakes, worst first; those without are left out.
-
-    Mistakes weigh by their share of the image, so that neither a crowd with a tenth of it missed
-    nor a single object that was not found comes first everywhere.
-    """
-    index, number = matched_detections.index, len(matched_detections.index)
-    image_of_truth = np.repeat(np.arange(number), np.diff(index.offsets))
-    objects = np.bincount(image_of_truth[~index.crowd], minlength=number)
-    right = matched_detections.truth[matched_detections.shown & matched_detections.right]
-    found = np.bincount(image_of_truth[right], minlength=number)
-    wrong = matched_detections.shown & ~matched_detections.right
-    by_id = index.image_ids.argsort()
-    wrong_image = by_id[
-        np.searchsorted(index.image_ids[by_id], matched_detections.results.image_ids[wrong])
-    ]
-    false_alarms = np.bincount(wrong_image, minlength=number)
-    mistakes = objects - found + false_alarms
-    weight = mistakes**2 / np.maximum(mistakes + found, 1)
-    worst = (-weight).argsort(kind="stable")[:most]
-    return tuple(
-        WorstImage(
-            image,
-            index.name(image),
-            int(found[image]),
-            int(objects[image] - found[image]),
-            int(false_alarms[image]),
-        )
-        for image in worst.tolist()
-        if mistakes[image]
-    )

@@ -11,8 +11,9 @@ from sample_datasets import index_of, random_set
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
-from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections, read_detections
+from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.average_precision import average_precision
+from setmatch.evaluation.saved_detections import is_saved_detections, read_detections
 
 A = [10, 10, 50, 50]
 GOOD = {"image_id": 5, "category_id": 3, "bbox": A, "score": 0.5}
@@ -36,7 +37,7 @@ def test_saved_results_give_the_numbers_they_were_saved_from(tmp_path: Path):
     for seed in range(20):
         index, results = random_set(seed)
         path = saved(tmp_path, results.to_coco(index.categories))
-        report = evaluate_saved(path, index)
+        report = evaluate(path, index)
         assert report.numbers() == average_precision(index, results).numbers()
         assert report.detections == len(results)
         assert report.diagnosis is None
@@ -52,7 +53,7 @@ def test_what_predict_wrote_is_matched_by_name(tmp_path: Path):
     assert len(read_detections(saved(tmp_path, strange), small())) == 2
     with pytest.raises(DataError, match="no class in common"):
         read_detections(saved(tmp_path, strange[2:]), small())
-    with pytest.raises(DataError, match=r"detections\[1\]: picture 'three.jpg' is not in"):
+    with pytest.raises(DataError, match=r"detections\[1\]: image 'three.jpg' is not in"):
         read_detections(saved(tmp_path, [rows[0], {**row, "file_name": "three.jpg"}]), small())
 
 
@@ -82,30 +83,30 @@ def test_a_broken_file_is_named_with_place_and_value(tmp_path: Path, content: An
     """One line that says which detection is wrong, and how."""
     path = saved(tmp_path, content)
     with pytest.raises(DataError, match=said) as caught:
-        evaluate_saved(path, small())
+        evaluate(path, small())
     assert str(caught.value).startswith(str(path))
 
 
 def test_what_lowers_the_numbers_is_said(tmp_path: Path):
     """Detections of some images, or above a threshold, look like a bad model; a note tells."""
-    report = evaluate_saved(saved(tmp_path, [GOOD]), small())
+    report = evaluate(saved(tmp_path, [GOOD]), small())
     assert report.notes[0] == "1 of 2 images have no detection at all"
-    assert report.notes[1].startswith("No detection scores below 0.50: was there a threshold?")
+    assert report.notes[1].startswith("No detection scores below 0.50: was a threshold applied?")
     whole = [{**GOOD, "score": 0.05}, {**GOOD, "image_id": 6}]
-    assert evaluate_saved(saved(tmp_path, whole), small()).notes == ()
-    assert len(evaluate_saved(saved(tmp_path, []), small()).notes) == 1
+    assert evaluate(saved(tmp_path, whole), small()).notes == ()
+    assert len(evaluate(saved(tmp_path, []), small()).notes) == 1
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
     """A missing file is no traceback."""
     with pytest.raises(DataError, match=r"none.json: cannot be read"):
-        evaluate_saved(tmp_path / "none.json", small())
+        evaluate(tmp_path / "none.json", small())
 
 
 def test_only_json_means_saved_detections():
     """A run, a checkpoint and a published name are models."""
-    assert holds_detections("found.JSON")
-    assert not any(map(holds_detections, ("runs/first", "detr_r50", "a.pth", "a.safetensors")))
+    assert is_saved_detections("found.JSON")
+    assert not any(map(is_saved_detections, ("runs/first", "detr_r50", "a.pth", "a.safetensors")))
 
 
 def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):
@@ -113,6 +114,6 @@ def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):
     boxes = np.column_stack([np.arange(120) * 4, np.zeros(120), np.full((120, 2), 3)])
     index = index_of([1], [1], [0] * 120, [0] * 120, boxes)
     rows = [{"image_id": 1, "category_id": 1, "bbox": b, "score": 0.5} for b in boxes.tolist()]
-    report = evaluate_saved(saved(tmp_path, rows), index)
+    report = evaluate(saved(tmp_path, rows), index)
     assert report.max_detections == 120
     assert report.AP50 > 1 - 1e-9

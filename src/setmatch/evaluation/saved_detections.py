@@ -1,0 +1,162 @@
+"""Read saved detections: a file of COCO results, or what `predict_folder` wrote."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+from jaxtyping import Int64
+
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.columns import Records, short
+from setmatch.data.ragged import unpack
+from setmatch.errors import DataError
+from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.per_layer import PerLayerDetections
+from setmatch.evaluation.split_detections import SplitDetections
+
+_LOW_SCORE = 0.1  # if no detection scores less, a threshold was probably applied
+
+
+class _Row(msgspec.Struct, gc=False):
+    """A detection; keys that the file does not have are None."""
+
+    image_id: Any = None
+    category_id: Any = None
+    bbox: Any = None
+    score: Any = None
+    file_name: Any = None
+    category_name: Any = None
+
+
+def is_saved_detections(path: str | Path) -> bool:
+    """Return whether a path names saved detections: a JSON file, which cannot hold weights."""
+    return Path(path).suffix.lower() == ".json"
+
+
+def load_detections(path: Path, dataset: DetectionDataset, name: str = "") -> SplitDetections:
+    """Read saved detections to measure them on a data set; `name` defaults to the path.
+
+    Raises DataError as `read_detections` does.
+    """
+    results = Results.joined([read_detections(path, dataset)])
+    _, per_image = np.unique(results.image_ids, return_counts=True)
+    return SplitDetections(
+        name or str(path),
+        PerLayerDetections((results,)),
+        int(per_image.max(initial=0)),
+        notes=tuple(_notes(results, dataset)),
+    )
+
+
+def _notes(results: Results, dataset: DetectionDataset) -> Iterator[str]:
+    """Yield what may have made the numbers lower than those of the model."""
+    empty = len(dataset) - int(np.isin(dataset.image_ids, results.image_ids).sum())
+    if empty:
+        yield f"{empty} of {len(dataset)} images have no detection at all"
+    lowest = float(results.scores.min(initial=1))
+    if len(results) and lowest > _LOW_SCORE:
+        yield (
+            f"No detection scores below {lowest:.2f}: was a threshold applied? "
+            "AP needs low scores too"
+        )
+
+
+def read_detections(path: Path, dataset: DetectionDataset) -> Results:
+    """Read detections of the images of a data set from a JSON list of COCO results.
+
+    File names and class names, as `predict_folder` writes them, take precedence over ids.
+    Detections of class names that the data set does not have are left out. Raises DataError that
+    names the file, the detection and the problem.
+    """
+    records = _parse(path)
+    scores, xywh_px = records.numbers("score"), records.quadruples("bbox")
+    for row in np.flatnonzero(~((scores >= 0) & (scores <= 1)))[:1].tolist():
+        value = records.values("score")[row]
+        problem = "has no 'score'" if value is None else f"'score' is {short(value)}"
+        raise records.error(row, f"{problem}; it should be a number from 0 to 1")
+    valid = np.isfinite(xywh_px).all(axis=1) & (xywh_px[:, 2:] >= 0).all(axis=1)
+    for row in np.flatnonzero(~valid)[:1].tolist():
+        value = short(records.values("bbox")[row])
+        raise records.error(
+            row, f"'bbox' is {value}; it should be x, y, width, height in pixels, finite"
+        )
+    class_indices = _class_indices(records, dataset)
+    return Results(_image_ids(records, dataset), class_indices, xywh_px, scores).only(
+        class_indices >= 0
+    )
+
+
+def _parse(path: Path) -> Records:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        return Records(path, "detections", msgspec.json.decode(content, type=list[_Row]))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        pass  # Python's own parser also accepts NaN, and explains what it rejects
+    try:
+        tree = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not valid JSON, perhaps cut short ({reason})") from None
+    if not isinstance(tree, list):
+        keys = f" with {', '.join(map(repr, list(tree)[:4]))}" if isinstance(tree, dict) else ""
+        raise DataError(
+            f"{path}: holds a {type(tree).__name__}{keys}, not a list of detections; give a file "
+            "that `setmatch evaluate --detections` or `setmatch predict` wrote, or COCO results"
+        )
+    return Records.of(path, {"detections": tree}, "detections", _Row)
+
+
+def _image_ids(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray, " D"]:
+    if not _has_key(records, "file_name"):
+        ids = records.whole("image_id").values
+        for row in np.flatnonzero(~np.isin(ids, dataset.image_ids))[:1].tolist():
+            raise records.error(row, f"image_id {ids[row]} is not in {dataset.source}")
+        return ids
+    paths = unpack(dataset.names, dataset.name_offsets)
+    image_of = dict(zip(paths, range(len(paths)), strict=True))
+    # A name without its folder identifies an image if no other folder has the same name.
+    names = [PurePosixPath(path).name for path in paths]
+    count = Counter(names)
+    image_of |= {name: image for image, name in enumerate(names) if count[name] == 1}
+    images = []
+    for row, path in enumerate(records.texts("file_name")):
+        image = image_of.get(path, image_of.get(PurePosixPath(path).name))
+        if image is None:
+            raise records.error(row, f"image {short(path)} is not in {dataset.source}")
+        images.append(image)
+    return dataset.image_ids[np.array(images, dtype=np.int64)]
+
+
+def _class_indices(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray, " D"]:
+    """Return the class index of every detection, or -1 for a name the data set does not have."""
+    if not _has_key(records, "category_name"):
+        index_of_id = {category: index for index, category in enumerate(dataset.categories.ids)}
+        ids = records.whole("category_id").values.tolist()
+        for row, category in enumerate(ids):
+            if category not in index_of_id:
+                known = ", ".join(map(str, dataset.categories.ids[:10]))
+                value = records.values("category_id")[row]
+                raise records.error(
+                    row, f"category_id {value} is not in {dataset.source}, whose ids are {known}"
+                )
+        return np.array([index_of_id[category] for category in ids], dtype=np.int64)
+    index_of_name = {name: index for index, name in enumerate(dataset.categories.names)}
+    indices = [index_of_name.get(name, -1) for name in records.texts("category_name")]
+    if indices and max(indices) < 0:
+        raise DataError(
+            f"{records.file}: no class in common with {dataset.source}; the detections are of "
+            f"classes such as {short(records.values('category_name')[0])}"
+        )
+    return np.array(indices, dtype=np.int64)
+
+
+def _has_key(records: Records, key: str) -> bool:
+    """Return whether the first row has a key. One program wrote all rows, so they are alike."""
+    return len(records) > 0 and records.values(key)[0] is not None

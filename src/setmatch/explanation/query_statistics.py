@@ -1,0 +1,116 @@
+"""What every object query predicted over a data set, and what each query is used for."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from setmatch.structures.metadata import ModelCard
+
+_MIN_DETECTIONS = 10  # for a specialization to be more than chance
+_MIN_CLASS_FRACTION = 0.8  # of a query's detections, in a single class
+_MIN_CLASS_LIFT = 1.5  # that fraction, relative to the fraction among the detections of all queries
+_MAX_RELATIVE_SPREAD = 0.5  # of a query's detections, relative to those of all queries
+
+
+@dataclass(frozen=True)
+class QueryUsage:
+    """What one query detects: its boxes in the images in which it scores above the threshold.
+
+    `answers` counts them. `x`, `y` and `side` (√(w·h), the geometric mean) are means of these boxes
+    as fractions of the image, and `spread` is the root mean square distance of the centers from
+    (x, y). They are None for a query without detections.
+    """
+
+    query: int
+    answers: int
+    classes: dict[str, int]  # detections by class, the most frequent class first
+    x: float | None
+    y: float | None
+    spread: float | None
+    side: float | None
+    specializes: tuple[str, ...]  # some of "class", "place", "size"
+
+
+@dataclass(frozen=True, eq=False)
+class QueryStatistics:
+    """What every query of a model predicted for each image of a data set.
+
+    Boxes are cxcywh as fractions of the image. If an image has fewer queries than the model's
+    maximum, the missing ones have score 0 and NaN boxes. `ranked` says that the image chooses the
+    queries, best first, so the number of a query is a rank.
+    """
+
+    card: ModelCard
+    source: str
+    threshold: float
+    ranked: bool
+    cxcywh: Float32[np.ndarray, "N Q 4"]
+    score: Float32[np.ndarray, "N Q"]
+    class_index: Int64[np.ndarray, "N Q"]
+
+    @property
+    def uses(self) -> list[QueryUsage]:
+        """The usage of each query."""
+        return [self._usage(query) for query in range(self.score.shape[1])]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the usage of every query, ready for JSON."""
+        uses = self.uses
+        return {
+            "model": self.card.preset,
+            "data": self.source,
+            "images": len(self.score),
+            "threshold": self.threshold,
+            "queries_are_ranks": self.ranked,
+            "dead": [use.query for use in uses if not use.answers],
+            "queries": [{f.name: getattr(use, f.name) for f in fields(use)} for use in uses],
+        }
+
+    def _usage(self, query: int) -> QueryUsage:
+        used = self.score[:, query] > self.threshold
+        count = int(used.sum())
+        categories = self.card.categories
+        class_counts = np.bincount(self.class_index[used, query], minlength=len(categories))
+        by_frequency = np.argsort(-class_counts, kind="stable").tolist()
+        classes = {
+            categories.name(class_index): int(class_counts[class_index])
+            for class_index in by_frequency
+            if class_counts[class_index]
+        }
+        if not count:
+            return QueryUsage(query, 0, classes, None, None, None, None, ())
+        boxes = self.cxcywh[used, query]
+        x, y = boxes[:, :2].mean(0).tolist()
+        specializes = self._specializations(boxes, class_counts) if count >= _MIN_DETECTIONS else ()
+        side = float(np.exp(_log_side(boxes).mean()))
+        x, y, spread, side = (round(value, 4) for value in (x, y, _spread(boxes), side))
+        return QueryUsage(query, count, classes, x, y, spread, side, specializes)
+
+    def _specializations(
+        self, boxes: Float32[np.ndarray, "M 4"], class_counts: Int64[np.ndarray, " C"]
+    ) -> tuple[str, ...]:
+        """Return in what a query's detections vary less than the detections of all queries."""
+        used = self.score > self.threshold
+        all_boxes = self.cxcywh[used]
+        all_counts = np.bincount(self.class_index[used], minlength=len(class_counts))
+        fraction = class_counts / class_counts.sum()
+        overall_fraction = all_counts / all_counts.sum()
+        top = int(fraction.argmax())
+        specialized = {
+            "class": fraction[top]
+            >= max(_MIN_CLASS_FRACTION, _MIN_CLASS_LIFT * overall_fraction[top]),
+            "place": _spread(boxes) < _MAX_RELATIVE_SPREAD * _spread(all_boxes),
+            "size": _log_side(boxes).std() < _MAX_RELATIVE_SPREAD * _log_side(all_boxes).std(),
+        }
+        return tuple(name for name, is_specialized in specialized.items() if is_specialized)
+
+
+def _log_side(boxes: Float32[np.ndarray, "M 4"]) -> Float32[np.ndarray, " M"]:
+    return np.log(np.maximum(boxes[:, 2] * boxes[:, 3], 1e-12)) / 2
+
+
+def _spread(boxes: Float32[np.ndarray, "M 4"]) -> float:
+    """Return the root mean square distance of the centers from their mean."""
+    return float(np.sqrt(boxes[:, :2].var(0).sum()))
