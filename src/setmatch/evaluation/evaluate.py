@@ -23,8 +23,12 @@ from setmatch.evaluation.metrics.panoptic_quality import (
     sum_stats,
 )
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
+from setmatch.evaluation.metrics.worst_images import (
+    WorstSegmentation,
+    with_dataset_classes,
+    worst_segmentations,
+)
 from setmatch.evaluation.outputs import Outputs
-from setmatch.evaluation.report.segmentation import WorstSegmentation, in_slots_of, worst_segments
 from setmatch.evaluation.results import Report
 from setmatch.evaluation.summarize import COCO_LIMIT, build_report, overfull, require_objects
 from setmatch.inference.engines.eager import (
@@ -128,7 +132,7 @@ def evaluate(
         unknown=_unknown(class_index_of, index),
         name=name or model.card.preset,
         panoptic=panoptic_quality(sum_stats(tallies, len(classes)), classes) if tallies else None,
-        worst=worst_segments([mistaken for each in shares for mistaken in each.worst]),
+        worst=worst_segmentations([mistaken for each in shares for mistaken in each.worst]),
         unanswered=unanswered(index, unreadable),
         writes=rank == 0,
     )
@@ -205,8 +209,8 @@ def _answers(
                     crowd = index.crowd[index.offsets[image] : index.offsets[image + 1]]
                     tallies.append(pq_stat(truth, crowd, each, class_index_of))
                     if questions.every_layer:
-                        shown = in_slots_of(each, class_index_of, index.categories)
-                        worst = worst_segments(
+                        shown = with_dataset_classes(each, class_index_of, index.categories)
+                        worst = worst_segmentations(
                             [*worst, WorstSegmentation(image, shown, tallies[-1])]
                         )
             advance(len(found))

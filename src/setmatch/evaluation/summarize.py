@@ -18,9 +18,9 @@ from setmatch.evaluation.metrics.diagnosis import diagnose
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections
 from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, layer_precision
+from setmatch.evaluation.metrics.worst_images import WorstSegmentation
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.report.html import write_page
-from setmatch.evaluation.report.segmentation import WorstSegmentation
 from setmatch.evaluation.results import Report
 
 COCO_LIMIT = 100  # detections of a class in an image

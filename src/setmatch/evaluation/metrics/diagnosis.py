@@ -12,7 +12,7 @@ from setmatch.evaluation.metrics.best_threshold import Threshold, f1_at
 from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU
 from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, MatchedDetections
 from setmatch.evaluation.metrics.per_layer import LayerPrecision
-from setmatch.evaluation.report.worst_images import WorstImage, worst_images
+from setmatch.evaluation.metrics.worst_images import WorstImage, worst_images
 
 SCORES = tuple(step / 50 for step in range(51))  # where F1 is told
 BINS = 10
