@@ -130,7 +130,7 @@ def histogram(
             ChartBar(
                 round(step * number + 1, 1),
                 round(baseline - height, 1),
-                round(max(step - 2, 1), 1),
+                round(max(step - 2, 1.0), 1),
                 round(height, 1),
                 f"from {low} to below {high}: {count:,} {counted}",
             )
@@ -139,7 +139,7 @@ def histogram(
     for number in range(0, len(edges), -(-len(edges) // _MAX_EDGE_LABELS)):
         anchor = "start" if number == 0 else "end" if number == len(counts) else "middle"
         label = format_edge(edges[number])
-        texts.append(ChartText(round(step * number, 1), _HISTOGRAM_HEIGHT - 4, label, anchor))
+        texts.append(ChartText(round(step * number, 1), _HISTOGRAM_HEIGHT - 4.0, label, anchor))
     return Chart(caption, _HISTOGRAM_HEIGHT, bars=bars, texts=texts)
 
 
@@ -236,7 +236,7 @@ def _grid(x: Axis, y: Axis) -> tuple[str, list[ChartText]]:
         for tick in x.ticks
     ]
     texts += [
-        ChartText(round((left + right) / 2, 1), _CURVES_HEIGHT - 4, x.name),
-        ChartText(8, round((top + bottom) / 2, 1), y.name, vertical=True),
+        ChartText(round((left + right) / 2, 1), _CURVES_HEIGHT - 4.0, x.name),
+        ChartText(8.0, round((top + bottom) / 2, 1), y.name, vertical=True),
     ]
     return "".join(path), texts

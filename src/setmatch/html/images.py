@@ -28,7 +28,7 @@ class Box:
     ) -> "Box":
         """Return a box from its top left corner and size; a negative size becomes 0."""
         x, y, width, height = xywh_px
-        return cls(x, y, max(width, 0), max(height, 0), color, title, dashed)
+        return cls(x, y, max(width, 0.0), max(height, 0.0), color, title, dashed)
 
 
 def jpeg_uri(pixels: UInt8[Tensor, "3 H W"], long_side_px: int = 720, quality: int = 80) -> str:

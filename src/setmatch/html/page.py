@@ -15,7 +15,7 @@ def render(template: str, **context: object) -> str:
 
     Every value of `context` is escaped. Raises UndefinedError for a name that it lacks.
     """
-    return _environment().get_template(template).render(context)
+    return environment().get_template(template).render(context)
 
 
 def write(path: Path, template: str, **context: object) -> None:
@@ -26,14 +26,15 @@ def write(path: Path, template: str, **context: object) -> None:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the jinja2 environment of all pages, which escapes every value."""
+    made = Environment(
         loader=FileSystemLoader(_PACKAGE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
-    environment.filters["compact"] = "{:g}".format
-    return environment
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    made.filters["compact"] = "{:g}".format
+    return made

@@ -39,10 +39,11 @@ def _overall(diagnosis: Diagnosis) -> str:
     shown = diagnosis.found + diagnosis.false_alarms
     if not shown:
         return "No detection is right at IoU 0.5, so no threshold gives useful detections."
+    recall = diagnosis.found / diagnosis.objects
     return (
-        f"At the best threshold of each class, {diagnosis.found:,} of {diagnosis.objects:,} "
-        f"objects are found (recall {diagnosis.found / diagnosis.objects:.0%}), and "
-        f"{diagnosis.found / shown:.0%} of the detections are right (precision)."
+        f"At the best threshold of each class, recall is {recall:.0%} "
+        f"({diagnosis.found:,} of {diagnosis.objects:,} objects are found) and precision is "
+        f"{diagnosis.found / shown:.0%}."
     )
 
 
