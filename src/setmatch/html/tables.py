@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bar:
-    """A horizontal bar in a cell; `fraction` of 1 fills the cell."""
+    """A horizontal bar in a cell; a `fraction` of 1 fills it, one of -1 (no value) draws none."""
 
     fraction: float
     color: str = "var(--accent)"
 
     @property
     def percent(self) -> str:
-        """Width of the bar for CSS; a negative fraction (no value) has none."""
-        return f"{100 * max(self.fraction, 0):.1f}%"
+        """Width of the bar for CSS."""
+        return f"{100 * self.fraction:.1f}%"
 
 
 @dataclass(frozen=True)

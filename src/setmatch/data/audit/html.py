@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.audit.audit import DataAudit
-from setmatch.data.audit.checks import SEVERITIES, Group, Severity, grouped
+from setmatch.data.audit.checks import SEVERITIES, Group, grouped
 from setmatch.data.audit.console import expected_time, fact_rows, place
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
@@ -20,14 +20,15 @@ from setmatch.html.tables import Bar, Row, Table
 _SAMPLE_IMAGES = {"train": 12}  # of other splits half as many
 _MAX_LISTED = 100  # findings of a kind; the JSON has all of them
 _MAX_DUPLICATES = 12
+_LEVELS = dict(zip(SEVERITIES, ("error", "warning", "note"), strict=True))  # for colors
 
 
 @dataclass(frozen=True)
 class _FindingGroup:
     """Findings of one kind: what is wrong, what is done about it, and where."""
 
-    severity: Severity
-    severity_text: str
+    level: str
+    severity: str
     count: int
     what: str
     done: str
@@ -109,13 +110,13 @@ def _finding_group(group: Group) -> _FindingGroup:
     first, count = group.first, len(group.findings)
     places = [place(finding) for finding in group.findings[:_MAX_LISTED]]
     return _FindingGroup(
-        first.severity,
+        _LEVELS[first.severity],
         SEVERITIES[first.severity],
         count,
         first.what,
         first.done,
         [each for each in places if each],
-        is_open=first.severity == "mend" or count <= 3,
+        is_open=_LEVELS[first.severity] == "error" or count <= 3,
     )
 
 

@@ -81,7 +81,7 @@ def error_table(errors: Mapping[str, ErrorKind]) -> Table:
         )
         for kind, error in sorted(errors.items(), key=lambda item: -item[1].lost_AP50)
     ]
-    return Table(("", "", "AP50 lost", "above\nthreshold", "all\ndetections"), rows)
+    return Table(("", "", "AP50\nlost", "above\nthreshold", "all\ndetections"), rows)
 
 
 def threshold_table(classes: Sequence[ClassDiagnosis]) -> Table:

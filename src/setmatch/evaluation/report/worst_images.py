@@ -135,14 +135,29 @@ def _detected(matched_detections: MatchedDetections, image: int) -> list[tuple[B
 
 
 def _panel(title: str, boxes: Sequence[tuple[Box, str]], size_px: tuple[int, int]) -> Panel:
-    width, letter_px = size_px[1], max(size_px) / 40
     labeled = [(box, text) for box, text in boxes if text]
-    labels = []
-    for box, text in labeled[:_MAX_LABELS]:
-        right_limit = width - _LETTER_WIDTH * letter_px * len(text)
-        x = max(0.0, min(max(box.x, 0) + letter_px / 4, right_limit))  # inside the image
-        labels.append(Label(round(x, 1), round(max(box.y, 0) + letter_px, 1), text))
+    labels = _labels(labeled[:_MAX_LABELS], size_px)
     return Panel(title, largest_first([box for box, _ in boxes]), labels)
+
+
+def _labels(labeled: Sequence[tuple[Box, str]], size_px: tuple[int, int]) -> list[Label]:
+    """Place labels at the top left of their boxes, lower where another label is in the way."""
+    height_px, width_px = size_px
+    letter_px = max(size_px) / 40
+    labels: list[Label] = []
+    taken: list[tuple[float, float, float]] = []  # left, right, baseline
+    for box, text in labeled:
+        text_width = _LETTER_WIDTH * letter_px * len(text)
+        left = max(0.0, min(max(box.x, 0) + letter_px / 4, width_px - text_width))
+        baseline = max(box.y, 0) + letter_px
+        for other_left, other_right, other_baseline in sorted(taken, key=lambda each: each[2]):
+            overlaps = left < other_right and other_left < left + text_width
+            if overlaps and abs(baseline - other_baseline) < letter_px:
+                baseline = other_baseline + 1.1 * letter_px
+        if baseline < height_px:
+            taken.append((left, left + text_width, baseline))
+            labels.append(Label(round(left, 1), round(baseline, 1), text))
+    return labels
 
 
 def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:
