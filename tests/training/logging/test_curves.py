@@ -11,7 +11,7 @@ from tiny_runs import log_rows, run_tiny, write_data
 from setmatch.cli import main
 from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
-from setmatch.training.logging.curves.history import read_histories, read_history
+from setmatch.training.logging.curves.history import History, read_histories, read_history
 from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.curves.panels import Line, Panel, panels, thin_out
 from setmatch.training.logging.curves.svg import chart, short
@@ -66,6 +66,17 @@ def test_masks_have_curves_of_their_own(tmp_path):
     live = (tmp_path / "live.html").read_text()
     assert "<b>0.625</b>latest PQ" in live
     assert "<b>0.250</b>best mask AP" in live
+
+
+def test_an_unknown_loss_term_has_a_panel(tmp_path):
+    """Columns of other layers, rates and counts have none."""
+    row = train_row(1, fgl=0.5, muon_lr=0.1, class_error=50.0, grad_norm=1.0, nonfinite=0)
+    row["encoder/fgl"] = 0.25
+    drawn = panels([History("run", (row,))])
+    assert [panel.title for panel in drawn] == [
+        "total loss, summed over decoder layers",
+        "fgl loss, last layer",
+    ]
 
 
 def test_curves_are_written_as_a_png(runs, tmp_path):

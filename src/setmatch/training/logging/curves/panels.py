@@ -19,8 +19,9 @@ _COLUMNS = (  # kind of row, column, title, whether the axis starts at 0
     ("train", "giou", "box GIoU loss (1 − GIoU)", False),
     ("train", "mask", "mask focal loss", False),
     ("train", "dice", "mask DICE loss", False),
-    ("train", "lr", "learning rate", True),
 )
+_LR = ("train", "lr", "learning rate", True)
+_NOT_LOSSES = {"kind", "step", "epoch", "grad_norm", "images_per_s", "seconds", "nonfinite"}
 _MAX_POINTS = 400
 
 
@@ -44,9 +45,12 @@ class Panel:
 
 
 def panels(histories: Sequence[History]) -> list[Panel]:
-    """Return a panel for each column that any run has; AP50 is drawn dashed beside AP."""
+    """Return a panel for each column that any run has; AP50 is drawn dashed beside AP.
+
+    A loss term without a title of its own gets a panel too, named after its column.
+    """
     drawn = []
-    for kind, column, title, from_zero in _COLUMNS:
+    for kind, column, title, from_zero in (*_COLUMNS, *_other_losses(histories), _LR):
         lines: list[Line] = []
         for number, history in enumerate(histories):
             color = COLORS[number % len(COLORS)]
@@ -58,6 +62,21 @@ def panels(histories: Sequence[History]) -> list[Panel]:
         if filled:
             drawn.append(Panel(title, filled, from_zero))
     return drawn
+
+
+def _other_losses(histories: Sequence[History]) -> list[tuple[str, str, str, bool]]:
+    """Return the loss columns of the last layer that have no title above, in order of the log."""
+    known = _NOT_LOSSES | {column for _, column, _, _ in _COLUMNS}
+    columns: dict[str, None] = {}
+    for history in histories:
+        for row in history.rows:
+            if row["kind"] == "train":
+                columns |= dict.fromkeys(row)
+    return [
+        ("train", column, f"{column} loss, last layer", False)
+        for column in columns
+        if column not in known and "/" not in column and not column.endswith(("lr", "_error"))
+    ]
 
 
 def thin_out(points: Points) -> Points:
