@@ -1,4 +1,4 @@
-"""A headless browser that holds against a page whatever a user would: errors, and network use."""
+"""Open pages in headless Chromium; errors and network requests of a page fail the test."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,32 +9,32 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 OpenPage = Callable[..., Any]  # (path, width=1280, height=900, touch=False) -> playwright's Page
 
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Start Debian's Chromium; skip the test, with the reason, where there is none."""
+    """Start Debian's Chromium; skip the test where it or playwright is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).is_file():
-        pytest.skip("there is no Chromium here; Debian's package is called chromium")
+        pytest.skip("Chromium is not installed; Debian's package is called chromium")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM, args=list(QUIET), timeout=120_000
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=list(FLAGS), timeout=120_000
         )
-        yield started
-        started.close()
+        yield browser
+        browser.close()
 
 
 @contextmanager
 def opened_pages(browser: Any) -> Iterator[OpenPage]:
-    """Give what opens HTML files as a user would; in the end no page may have misbehaved.
+    """Yield a function that opens HTML files; at the end, fail if a page misbehaved.
 
-    Misbehaving is an uncaught error, an error in the console, a request for anything but the file.
+    A page misbehaves when it raises an uncaught error, logs an error, or requests another file.
     """
-    complaints: list[str] = []
+    problems: list[str] = []
     contexts: list[Any] = []
 
     def open_page(path: Path, width: int = 1280, height: int = 900, touch: bool = False) -> Any:
@@ -44,17 +44,17 @@ def opened_pages(browser: Any) -> Iterator[OpenPage]:
         contexts.append(context)
         page, address = context.new_page(), path.resolve().as_uri()
 
-        def said(message: Any) -> None:
+        def on_console(message: Any) -> None:
             if message.type == "error":
-                complaints.append(f"said {message.text}")
+                problems.append(f"logged {message.text}")
 
-        def asked(request: Any) -> None:
+        def on_request(request: Any) -> None:
             if not request.url.startswith((address, "data:", "blob:")):
-                complaints.append(f"asked for {request.url}")
+                problems.append(f"requested {request.url}")
 
-        page.on("pageerror", lambda error: complaints.append(f"stumbled over {error}"))
-        page.on("console", said)
-        page.on("request", asked)
+        page.on("pageerror", lambda error: problems.append(f"raised {error}"))
+        page.on("console", on_console)
+        page.on("request", on_request)
         page.set_default_timeout(60_000)  # for busy machines
         page.goto(address)
         return page
@@ -62,4 +62,4 @@ def opened_pages(browser: Any) -> Iterator[OpenPage]:
     yield open_page
     for context in contexts:
         context.close()
-    assert not complaints, f"the page {complaints}"
+    assert not problems, f"the page {problems}"

@@ -314,7 +314,7 @@ def test_the_command_takes_saved_detections(data: Path, tmp_path: Path, capsys):
     evaluate(ColorFinder(), data, workers=0, detections=file)
     assert main(["evaluate", str(file), str(data), "--report", str(page)]) == 0
     assert "22 detections" in capsys.readouterr().out
-    assert "Kinds of error" in page.read_text("utf-8")
+    assert "Error analysis" in page.read_text("utf-8")
     file.write_text("[{}]")
     assert main(["evaluate", str(file), str(data)]) == 2
     said = capsys.readouterr().err

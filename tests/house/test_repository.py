@@ -70,7 +70,7 @@ def test_importing_setmatch_loads_nothing_heavy():
     """`import setmatch` and its version cost no torch, so that --help is quick."""
     code = (
         "import setmatch, sys; setmatch.__version__\n"
-        "print({'torch', 'numpy', 'scipy', 'PIL', 'pydantic', 'rich'} & {*sys.modules})"
+        "print({'torch', 'numpy', 'scipy', 'PIL', 'pydantic', 'rich', 'jinja2'} & {*sys.modules})"
     )
     assert run(code) == "set()"
 

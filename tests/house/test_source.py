@@ -1,6 +1,7 @@
 """The taste that is checked: short files, names that say something, nothing that runs its input."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ RUNS_ITS_INPUT = {"eval", "exec", "__import__", "os.system", "os.popen"}
 UNSAFE_YAML = {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
 PICKLES = {"pickle", "dill", "marshal", "shelve", "joblib"}
 CATCH_ALL = {"Exception", "BaseException"}
+TAGS = (
+    "a article b body br button canvas circle code details div em figcaption figure footer form g "
+    "h1 h2 h3 h4 head header html i image img input label li line link main meta ol option output "
+    "p path polyline pre rect script section select small span strong style sub summary sup svg "
+    "table tbody td text th thead title tr ul use"
+).replace(" ", "|")
+MARKUP = re.compile(rf"</?(?:{TAGS})(?=[\s/>]|$)|<!doctype", re.IGNORECASE)
 
 
 def is_drawer(name: str) -> bool:
@@ -92,6 +100,17 @@ def undocumented(source: str) -> list[str]:
     return bare if ast.get_docstring(tree) else ["1: the module", *bare]
 
 
+def markup(source: str) -> list[str]:
+    """Which string literals hold HTML or SVG tags, and what switches escaping off."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [f"{node.lineno}: {tag}" for tag in MARKUP.findall(node.value)]
+        if isinstance(node, ast.ImportFrom) and node.module == "markupsafe":
+            found.append(f"{node.lineno}: markupsafe")
+    return found
+
+
 def shaped_aliases(source: str) -> list[str]:
     """Return the shapes that are of `NDArray[...]`, which is no class in every NumPy."""
     return [
@@ -127,6 +146,27 @@ def test_a_file_is_read_in_one_sitting(name: str):
 def test_nothing_runs_its_input_or_swallows_errors(name: str):
     """No weights, recipe or answer from outside can run code, and no unknown error is hidden."""
     assert unsafe(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_no_markup_is_built_in_python(name: str):
+    """HTML and SVG stand in jinja2 templates, which escape every value."""
+    assert markup(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "'<div class=\"a\">'",
+        "f'<td>{cell}</td>'",
+        "'<svg '",
+        "'<p'",
+        "from markupsafe import Markup",
+    ],
+)
+def test_markup_in_python_is_noticed(source: str):
+    assert markup(source)
+    assert markup("'a < b', '<pad>', 'List<int>', '<stdin>'") == []
 
 
 @pytest.mark.parametrize("name", PRODUCT)

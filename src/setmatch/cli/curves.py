@@ -18,9 +18,9 @@ def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     """
     from setmatch.training.logging.curves.history import read_histories
     from setmatch.training.logging.curves.html import write_page
-    from setmatch.training.logging.curves.png import write_picture
+    from setmatch.training.logging.curves.png import write_png
 
-    writers = {".html": write_page, ".png": write_picture}
+    writers = {".html": write_page, ".png": write_png}
     if out.suffix.lower() not in writers:
         raise ConfigError(f"--out {out}: can be a page (.html) or a picture (.png)")
     require_file(out)

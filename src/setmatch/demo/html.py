@@ -1,25 +1,23 @@
-"""The page that a demonstration ends with: numbers, how they came, answers beside the truth."""
+"""Write the page that a demo ends with: scores, training curve, predictions and ground truth."""
 
-import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.results import Report
-from setmatch.html.charts import color_of
-from setmatch.html.page import write_sheet
+from setmatch.html.page import write
+from setmatch.html.tables import Bar, Row, Table
 from setmatch.inference.pipeline import ImageResult
+from setmatch.ops.colors import css_color_of
 from setmatch.training.logging.curves.history import read_history
 from setmatch.training.logging.curves.panels import panels
 from setmatch.training.logging.curves.svg import chart
 
-_TEMPLATE = Path(__file__).with_name("page.html")
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a demonstration has come to, and how."""
+    """The settings and results of a demo."""
 
     preset: str
     parameters: int
@@ -28,89 +26,73 @@ class Outcome:
     seconds: float
     threshold: float
     run: Path
-    index: DetectionDataset  # of the validation pictures
+    index: DetectionDataset  # of the validation split
     report: Report
-    found: Sequence[ImageResult]  # in the first of them
+    found: Sequence[ImageResult]  # in the first images of the split
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """The files of an image with predictions and with ground truth, and how many objects each."""
+
+    predicted_file: str
+    truth_file: str
+    predicted: int
+    annotated: int
 
 
 def write_page(outcome: Outcome, path: Path) -> None:
     """Write the page; it shows pictures/NN_found.png and pictures/NN_truth.png beside it."""
-    report, index = outcome.report, outcome.index
-    panoptic = report.panoptic is not None
-    parts = {
-        "task": "Panoptic segmentation" if panoptic else "Detection",
-        "minutes": f"{outcome.minutes:g}",
-        "preset": html.escape(outcome.preset),
-        "parameters": f"{outcome.parameters / 1e6:.1f} million",
-        "scenes": f"{outcome.scenes:,}",
-        "verdict": _verdict(report),
-        "head": "\n".join(
-            f"<div><b>{value}</b>{html.escape(name)}</div>"
-            for name, value in _head(outcome).items()
-        ),
-        "curve": chart(panels([read_history(outcome.run, "AP")])[0]),
-        "dashed": "" if panoptic else "Dashed: AP50, where half an overlap is enough.",
-        "unseen": f"{len(index)}",
-        "measure": "PQ" if panoptic else "AP",
-        "numbers": "\n".join(_rows(_by_class(report))),
-        "answers": "the model's segments"
-        if panoptic
-        else f"what scores over {outcome.threshold:g}",
-        "figures": "\n".join(_figures(index, outcome.found)),
-        "format": "COCO's panoptic format" if panoptic else "ordinary COCO JSON",
-        "picture": html.escape(
-            index.path(0).resolve().relative_to(path.resolve().parent).as_posix()
-        ),
-    }
-    write_sheet(_TEMPLATE, parts, path)
+    report, dataset = outcome.report, outcome.index
+    first_image = dataset.path(0).resolve().relative_to(path.resolve().parent).as_posix()
+    write(
+        path,
+        "demo/demo.html",
+        outcome=outcome,
+        panoptic=report.panoptic is not None,
+        too_little=report.panoptic is None and report.AP < 0.1,
+        numbers=_numbers(outcome),
+        curve=chart(panels([read_history(outcome.run, "AP")])[0]),
+        classes=_class_table(report, len(dataset)),
+        figures=[_figure(dataset, image, each) for image, each in enumerate(outcome.found)],
+        first_image=first_image,
+    )
 
 
-def _head(outcome: Outcome) -> Mapping[str, str]:
+def _numbers(outcome: Outcome) -> Mapping[str, str]:
     report = outcome.report
-    boxes = {"AP": f"{100 * report.AP:.1f}", "AP50, half an overlap": f"{100 * report.AP50:.1f}"}
+    scores = {"AP": f"{100 * report.AP:.1f}", "AP50 (IoU at least 0.5)": f"{100 * report.AP50:.1f}"}
     if report.panoptic is not None:
-        boxes = {"PQ": f"{100 * report.panoptic.all.PQ:.1f}", "AP of the boxes": boxes["AP"]}
-    return {**boxes, "seconds since it was called": f"{outcome.seconds:.0f}"}
+        scores = {"PQ": f"{100 * report.panoptic.all.PQ:.1f}", "box AP": scores["AP"]}
+    return {**scores, "seconds in total": f"{outcome.seconds:.0f}"}
 
 
-def _verdict(report: Report) -> str:
-    if report.panoptic is not None:
-        return "Panoptic quality says how many segments are right, and how well they fit."
-    if report.AP < 0.1:
-        return (
-            "That is far too little for a transformer without pretrained weights: the numbers are "
-            "near zero, and the boxes show it. The journey is what this page shows, not the model."
-        )
-    return "The scores below are averages over overlaps from 50 to 95 percent."
+def _class_table(report: Report, images: int) -> Table:
+    rows = [
+        Row((name, f"{100 * value:.1f}", Bar(value, css_color_of(number))))
+        for number, (name, value) in enumerate(_scores(report).items())
+    ]
+    measure = "AP" if report.panoptic is None else "PQ"
+    return Table((f"{images} validation images", measure, ""), rows)
 
 
-def _by_class(report: Report) -> dict[str, float]:
+def _scores(report: Report) -> dict[str, float]:
+    """Return PQ or AP of all classes and of each, by name."""
     quality = report.panoptic
     if quality is None:
-        return {"all classes": report.AP} | {
-            name: of_class.AP for name, of_class in report.per_class.items()
-        }
+        per_class = {name: precision.AP for name, precision in report.per_class.items()}
+        return {"all classes": report.AP} | per_class
     groups = {"all classes": quality.all, "things": quality.things, "stuff": quality.stuff}
-    return {name: group.PQ for name, group in groups.items()} | {
-        name: of_class.PQ for name, of_class in quality.per_class.items()
-    }
+    per_class = {name: of_class.PQ for name, of_class in quality.per_class.items()}
+    return {name: group.PQ for name, group in groups.items()} | per_class
 
 
-def _rows(values: Mapping[str, float]) -> Iterator[str]:
-    for number, (name, value) in enumerate(values.items()):
-        yield (
-            f"<tr><td>{html.escape(name)}</td><td>{100 * value:.1f}</td>"
-            f'<td class="bar"><i style="width:{100 * max(value, 0):.0f}%;'
-            f'background:{color_of(number)}"></i></td></tr>'
-        )
-
-
-def _figures(index: DetectionDataset, found: Sequence[ImageResult]) -> Iterator[str]:
-    for image, detections in enumerate(found):
-        there = len(index.target(image))
-        answers = len(detections if detections.segments is None else detections.segments)
-        yield (
-            f'<figure><div class="pair"><img src="pictures/{image:02d}_found.png" alt="found">'
-            f'<img src="pictures/{image:02d}_truth.png" alt="truth"></div>'
-            f"<figcaption>{answers} found, {there} there</figcaption></figure>"
-        )
+def _figure(dataset: DetectionDataset, image: int, result: ImageResult) -> _Figure:
+    predicted = result if result.segments is None else result.segments
+    annotated = dataset.target(image) if result.segments is None else dataset.segments(image)
+    return _Figure(
+        f"pictures/{image:02d}_found.png",
+        f"pictures/{image:02d}_truth.png",
+        len(predicted),
+        len(annotated),
+    )

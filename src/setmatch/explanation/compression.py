@@ -1,4 +1,4 @@
-"""Attention maps in few bytes: each to its own peak, pooled where a page would grow too big."""
+"""Compress attention maps for a page: 8 bits a cell, pooled to a coarser grid where needed."""
 
 import base64
 import math
@@ -12,67 +12,72 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-Packed = dict[str, Any]  # what page.js unpacks
+PackedMaps = dict[str, Any]  # JSON that view/decode.js unpacks
 
-_LARGEST = 16_000_000  # bytes that a page unpacks to
-_GRAYS = (255, 63, 31)  # steps between nothing and a map's peak
-_FACTORS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_MAX_UNPACKED_BYTES = 16_000_000
+_GRAYS = (255, 63, 31)  # steps from 0 to the peak of a map
+_POOLING = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
-def pack_looks(weights: Float[Tensor, "L H Q N"], grid: tuple[int, int], budget: int) -> Packed:
-    """Pack the maps of all queries into `budget` characters, as finely as they fit."""
+def pack_cross_attention(
+    weights: Float[Tensor, "L H Q N"], grid: tuple[int, int], budget: int
+) -> PackedMaps:
+    """Pack the maps of all queries into at most `budget` characters, as finely as they fit."""
     maps = weights.flatten(0, 2)
-    return _finest(((pooled(maps, grid, f), coarser(grid, f), f) for f in _FACTORS), budget)
+    return _finest(((pool(maps, grid, f), coarse_grid(grid, f), f) for f in _POOLING), budget)
 
 
-def pack_places(encoder: Float[Tensor, "E N N"], grid: tuple[int, int], budget: int) -> Packed:
-    """Pack what every place looked at into `budget` characters; pooled places are averages."""
-    layers, places = encoder.shape[:2]
+def pack_encoder_attention(
+    encoder: Float[Tensor, "E N N"], grid: tuple[int, int], budget: int
+) -> PackedMaps:
+    """Pack the map of every cell into at most `budget` characters; pooled cells are averaged."""
+    layers, cells = encoder.shape[:2]
 
-    def both(factor: int) -> Float[Tensor, "M n"]:
-        seen = pooled(encoder.flatten(0, 1), grid, factor)
-        by_place = seen.view(layers, places, -1).transpose(1, 2).flatten(0, 1)
-        fewer = pooled(by_place, grid, factor)
-        mean = fewer * (fewer.shape[1] / places)
-        return mean.view(layers, seen.shape[1], -1).transpose(1, 2).flatten(0, 1)
+    def pool_both(factor: int) -> Float[Tensor, "M n"]:
+        """Pool the attended cells, then the attending ones."""
+        attended = pool(encoder.flatten(0, 1), grid, factor)
+        by_attended = attended.view(layers, cells, -1).transpose(1, 2).flatten(0, 1)
+        summed = pool(by_attended, grid, factor)
+        mean = summed * (summed.shape[1] / cells)
+        return mean.view(layers, attended.shape[1], -1).transpose(1, 2).flatten(0, 1)
 
-    return _finest(((both(f), coarser(grid, f), f) for f in _FACTORS), budget)
+    return _finest(((pool_both(f), coarse_grid(grid, f), f) for f in _POOLING), budget)
 
 
-def pack(values: Float[Tensor, "M N"], grays: int = 255) -> Packed:
-    """Keep each row as whole numbers from 0 to `grays`, its peak, beside the peaks themselves."""
+def pack(values: Float[Tensor, "M N"], grays: int = 255) -> PackedMaps:
+    """Quantize each row to integers from 0 to `grays`, which stands for the peak of the row."""
     peaks = values.amax(1, keepdim=True)
     steps = (values / peaks.clamp(min=1e-12) * grays).round().byte()
-    return {"grays": grays, "data": text(steps.numpy()), "peaks": text(peaks.numpy())}
+    return {"grays": grays, "data": encode(steps.numpy()), "peaks": encode(peaks.numpy())}
 
 
-def text(array: NDArray[Any]) -> str:
-    """Return an array's bytes, little end first, compressed and spelled in base64."""
-    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return base64.b64encode(zlib.compress(little.tobytes())).decode()
+def encode(array: NDArray[Any]) -> str:
+    """Return an array's little-endian bytes, compressed with zlib, in base64."""
+    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return base64.b64encode(zlib.compress(little_endian.tobytes())).decode()
 
 
-def coarser(grid: tuple[int, int], factor: int) -> tuple[int, int]:
-    """Return rows and columns of a grid whose cells are `factor` times as long."""
+def coarse_grid(grid: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Return the rows and columns of a grid after pooling by `factor`."""
     return math.ceil(grid[0] / factor), math.ceil(grid[1] / factor)
 
 
-def pooled(maps: Float[Tensor, "M N"], grid: tuple[int, int], factor: int) -> Float[Tensor, "M n"]:
-    """Return the maps on a coarser grid; what a row adds up to stays about the same."""
+def pool(maps: Float[Tensor, "M N"], grid: tuple[int, int], factor: int) -> Float[Tensor, "M n"]:
+    """Return the maps on a coarser grid; the sum of a row stays about the same."""
     if factor == 1:
         return maps
-    small = F.adaptive_avg_pool2d(maps.view(-1, *grid), coarser(grid, factor)).flatten(1)
-    return small * (maps.shape[1] / small.shape[1])
+    mean = F.adaptive_avg_pool2d(maps.view(-1, *grid), coarse_grid(grid, factor)).flatten(1)
+    return mean * (maps.shape[1] / mean.shape[1])
 
 
 def _finest(
     candidates: Iterator[tuple[Float[Tensor, "M _"], tuple[int, int], int]], budget: int
-) -> Packed:
+) -> PackedMaps:
     for maps, grid, factor in candidates:
-        if maps.numel() > _LARGEST:
+        if maps.numel() > _MAX_UNPACKED_BYTES:
             continue
         for grays in _GRAYS:
             packed = pack(maps, grays)
             if len(packed["data"]) + len(packed["peaks"]) <= budget:
-                return {**packed, "grid": grid, "pooled": factor}
-    raise AssertionError(f"no map of {budget} characters, however coarse")
+                return {**packed, "grid": grid, "pooling": factor}
+    raise AssertionError(f"no map fits {budget} characters, however coarse")

@@ -1,1 +1,1 @@
-"""The parts of pages that need nothing beside them: one look, charts and pictures inside."""
+"""What all HTML pages share: the template renderer, their look, charts, tables and images."""

@@ -1,22 +1,20 @@
-"""Histograms and curves as inline SVG: sharp at any size, without a script or a file beside."""
+"""Lay out histograms and curves; the macro `chart` of parts.html draws them as inline SVG."""
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from setmatch.ops.colors import css_color_of
-
-_WIDTH, _HEIGHT, _FOOT = 320, 120, 18
-_LABELS = 6
-_FEWEST_BARS = 8
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # around curves
-_TALL = 220
+_WIDTH = 320
+_HISTOGRAM_HEIGHT, _HISTOGRAM_BOTTOM = 120, 18
+_MAX_EDGE_LABELS = 6
+_MIN_BARS = 8
+_CURVES_HEIGHT = 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # margins around curves
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through points (x, y), None where it breaks; `marks` are (x, y, what it tells)."""
+    """A line through points (x, y), broken at None; `marks` are dots (x, y, tooltip)."""
 
     name: str
     points: Sequence[tuple[float, float] | None]
@@ -27,87 +25,148 @@ class Curve:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis measures, from its first to its last tick, and how ticks are written."""
+    """The quantity along an axis, its ticks in order, and how to write a tick."""
 
     name: str
     ticks: Sequence[float]
-    write: Callable[[float], str] = "{:g}".format
+    format: Callable[[float], str] = "{:g}".format
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a value lies: 0 at the first tick, 1 at the last."""
         return (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
 
 
 @dataclass(frozen=True)
 class LogAxis(Axis):
-    """An axis on which what is twice as much lies one step further, wherever it begins."""
+    """A logarithmic axis: equal factors have equal lengths."""
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a value above 0 lies: 0 at the first tick, 1 at the last."""
         return math.log(value / self.ticks[0]) / math.log(self.ticks[-1] / self.ticks[0])
 
 
-def bars(
+@dataclass(frozen=True)
+class ChartBar:
+    """A bar of a histogram with its tooltip."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class ChartLine:
+    """A curve as an SVG path with its tooltip."""
+
+    path: str
+    color: str
+    title: str
+    dashed: bool
+
+
+@dataclass(frozen=True)
+class ChartDot:
+    """A marked point with its tooltip."""
+
+    x: float
+    y: float
+    color: str
+    title: str
+
+
+@dataclass(frozen=True)
+class ChartText:
+    """A label; `anchor` is the SVG text-anchor."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "middle"
+    vertical: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart laid out in a coordinate system of `width_px` by `height_px`."""
+
+    caption: str
+    height_px: int
+    bars: Sequence[ChartBar] = ()
+    grid: str = ""
+    lines: Sequence[ChartLine] = ()
+    dots: Sequence[ChartDot] = ()
+    texts: Sequence[ChartText] = ()
+    legend: Sequence[tuple[str, str]] = ()  # name, color
+    width_px: int = _WIDTH
+
+
+def histogram(
     counts: Sequence[int],
     edges: Sequence[float],
     caption: str,
-    thing: str,
-    edge: Callable[[float], str],
-) -> str:
-    """Return a histogram as a figure; each bar tells its range and count of `thing`s.
+    counted: str,
+    format_edge: Callable[[float], str],
+) -> Chart:
+    """Lay out a histogram; the tooltip of a bar gives its range and its count of `counted`.
 
-    Bar i lies between edges i and i + 1, which `edge` writes. Empty bars at both ends are left
-    out where enough remain.
+    Bar i covers edges i to i + 1. Empty bars at both ends are left out while at least eight remain.
     """
     filled = [number for number, count in enumerate(counts) if count]
     first, last = (filled[0], filled[-1]) if filled else (0, 0)
-    while last - first + 1 < min(_FEWEST_BARS, len(counts)):
+    while last - first + 1 < min(_MIN_BARS, len(counts)):
         first, last = max(first - 1, 0), min(last + 1, len(counts) - 1)
     counts, edges = counts[first : last + 1], edges[first : last + 2]
     step = _WIDTH / len(counts)
-    most = max(max(counts), 1)
-    parts = []
+    baseline = _HISTOGRAM_HEIGHT - _HISTOGRAM_BOTTOM
+    highest = max(max(counts), 1)
+    bars = []
     for number, count in enumerate(counts):
-        height = (_HEIGHT - _FOOT) * count / most
-        low, high = edge(edges[number]), edge(edges[number + 1])
-        parts.append(
-            f'<rect x="{step * number + 1:.1f}" y="{_HEIGHT - _FOOT - height:.1f}" '
-            f'width="{max(step - 2, 1):.1f}" height="{height:.1f}" rx="2">'
-            f"<title>from {low} to below {high}: {count:,} {thing}</title></rect>"
+        height = baseline * count / highest
+        low, high = format_edge(edges[number]), format_edge(edges[number + 1])
+        bars.append(
+            ChartBar(
+                round(step * number + 1, 1),
+                round(baseline - height, 1),
+                round(max(step - 2, 1.0), 1),
+                round(height, 1),
+                f"from {low} to below {high}: {count:,} {counted}",
+            )
         )
-    every = -(-len(edges) // _LABELS)
-    for number in range(0, len(edges), every):
+    texts = []
+    for number in range(0, len(edges), -(-len(edges) // _MAX_EDGE_LABELS)):
         anchor = "start" if number == 0 else "end" if number == len(counts) else "middle"
-        parts.append(
-            f'<text x="{step * number:.1f}" y="{_HEIGHT - 4}" text-anchor="{anchor}">'
-            f"{edge(edges[number])}</text>"
-        )
-    return _figure(caption, _HEIGHT, parts)
+        label = format_edge(edges[number])
+        texts.append(ChartText(round(step * number, 1), _HISTOGRAM_HEIGHT - 4.0, label, anchor))
+    return Chart(caption, _HISTOGRAM_HEIGHT, bars=bars, texts=texts)
 
 
-def curves(drawn: Sequence[Curve], caption: str, x: Axis, y: Axis, legend: bool = True) -> str:
-    """Return curves over a grid as a figure, with a legend where there are several.
+def line_chart(
+    curves: Sequence[Curve], caption: str, x: Axis, y: Axis, legend: bool = True
+) -> Chart:
+    """Lay out curves over a grid, with a legend where there are several.
 
-    A curve tells its name when pointed at, a mark what it tells.
+    The tooltip of a curve is its name.
     """
-    parts = [*_grid(x, y)]
-    for curve in drawn:
-        dashed = " dashed" if curve.dashed else ""
-        parts.append(
-            f'<path class="curve{dashed}" d="{_path(curve.points, x, y)}" '
-            f'stroke="{curve.color}"><title>{html.escape(curve.name)}</title></path>'
-        )
-        parts += [
-            f'<circle cx="{_across(x, u):.1f}" cy="{_up(y, v):.1f}" r="3.5" fill="{curve.color}">'
-            f"<title>{html.escape(told)}</title></circle>"
-            for u, v, told in curve.marks
-        ]
-    named = "".join(
-        f'<span><i style="background:{curve.color}"></i>{html.escape(curve.name)}</span>'
-        for curve in drawn
+    grid, texts = _grid(x, y)
+    named = [(curve.name, curve.color) for curve in curves]
+    return Chart(
+        caption,
+        _CURVES_HEIGHT,
+        grid=grid,
+        lines=[
+            ChartLine(_path(curve.points, x, y), curve.color, curve.name, curve.dashed)
+            for curve in curves
+        ],
+        dots=[
+            ChartDot(round(_x_px(x, u), 1), round(_y_px(y, v), 1), curve.color, title)
+            for curve in curves
+            for u, v, title in curve.marks
+        ],
+        texts=texts,
+        legend=named if legend and len(named) > 1 else (),
     )
-    shown = f'<div class="legend">{named}</div>' if legend and len(drawn) > 1 else ""
-    return _figure(caption, _TALL, parts, shown)
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -121,10 +180,10 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [round(number * step, 10) for number in range(first, max(last, first + 1) + 1)]
 
 
-def round_factors(low: float, high: float, most: int = 7) -> list[float]:
-    """Return round numbers about equal factors apart that enclose `low` to `high`, both above 0.
+def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Return round numbers for a logarithmic axis that enclose `low` to `high`, both above 0.
 
-    They are at most `most` unless powers of ten alone are more.
+    At most `most` of them, unless the powers of ten alone are more.
     """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
     for digits in ((1, 2, 5), (1, 3), (1,)):
@@ -137,57 +196,41 @@ def round_factors(low: float, high: float, most: int = 7) -> list[float]:
     return [float(f"{tick:.1g}") for tick in ticks]
 
 
-def color_of(number: int) -> str:
-    """Return the color of class `number` as CSS writes it."""
-    return css_color_of(number)
+def _x_px(x: Axis, value: float) -> float:
+    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * x.position(value)
 
 
-def _figure(caption: str, height: int, parts: Sequence[str], below: str = "") -> str:
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(caption)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{html.escape(caption)}">{"".join(parts)}</svg>{below}</figure>'
-    )
-
-
-def _across(x: Axis, value: float) -> float:
-    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * x.place(value)
-
-
-def _up(y: Axis, value: float) -> float:
-    return _TALL - _BOTTOM - (_TALL - _TOP - _BOTTOM) * y.place(value)
+def _y_px(y: Axis, value: float) -> float:
+    return _CURVES_HEIGHT - _BOTTOM - (_CURVES_HEIGHT - _TOP - _BOTTOM) * y.position(value)
 
 
 def _path(points: Sequence[tuple[float, float] | None], x: Axis, y: Axis) -> str:
-    """Return the path through the points; after a gap it starts anew."""
-    steps, pen_down = [], False
+    """Return the SVG path through the points; None starts a new piece."""
+    steps, pen_is_down = [], False
     for point in points:
         if point is not None:
-            place = f"{_across(x, point[0]):.1f} {_up(y, point[1]):.1f}"
-            steps.append(f"{'L' if pen_down else 'M'}{place}")
-        pen_down = point is not None
+            command = "L" if pen_is_down else "M"
+            steps.append(f"{command}{_x_px(x, point[0]):.1f} {_y_px(y, point[1]):.1f}")
+        pen_is_down = point is not None
     return "".join(steps)
 
 
-def _grid(x: Axis, y: Axis) -> list[str]:
-    left, right = _across(x, x.ticks[0]), _across(x, x.ticks[-1])
-    bottom, top = _up(y, y.ticks[0]), _up(y, y.ticks[-1])
-    lines = [f"M{left:.1f} {_up(y, tick):.1f}H{right:.1f}" for tick in y.ticks]
-    lines += [f"M{_across(x, tick):.1f} {bottom:.1f}V{top:.1f}" for tick in x.ticks]
+def _grid(x: Axis, y: Axis) -> tuple[str, list[ChartText]]:
+    """Return the SVG path of the grid, and the labels of both axes."""
+    left, right = _x_px(x, x.ticks[0]), _x_px(x, x.ticks[-1])
+    bottom, top = _y_px(y, y.ticks[0]), _y_px(y, y.ticks[-1])
+    path = [f"M{left:.1f} {_y_px(y, tick):.1f}H{right:.1f}" for tick in y.ticks]
+    path += [f"M{_x_px(x, tick):.1f} {bottom:.1f}V{top:.1f}" for tick in x.ticks]
     texts = [
-        f'<text x="{left - 5:.1f}" y="{_up(y, tick) + 3.5:.1f}" text-anchor="end">'
-        f"{html.escape(y.write(tick))}</text>"
+        ChartText(round(left - 5, 1), round(_y_px(y, tick) + 3.5, 1), y.format(tick), "end")
         for tick in y.ticks
     ]
     texts += [
-        f'<text x="{_across(x, tick):.1f}" y="{bottom + 13:.1f}" text-anchor="middle">'
-        f"{html.escape(x.write(tick))}</text>"
+        ChartText(round(_x_px(x, tick), 1), round(bottom + 13, 1), x.format(tick))
         for tick in x.ticks
     ]
-    middle = (left + right) / 2
-    names = [
-        f'<text x="{middle:.1f}" y="{_TALL - 4}" text-anchor="middle">{html.escape(x.name)}</text>',
-        f'<text transform="translate(8 {(top + bottom) / 2:.1f}) rotate(-90)" '
-        f'text-anchor="middle">{html.escape(y.name)}</text>',
+    texts += [
+        ChartText(round((left + right) / 2, 1), _CURVES_HEIGHT - 4.0, x.name),
+        ChartText(8.0, round((top + bottom) / 2, 1), y.name, vertical=True),
     ]
-    return [f'<path class="grid" d="{"".join(lines)}"/>', *texts, *names]
+    return "".join(path), texts

@@ -1,40 +1,45 @@
-"""Pictures inside a page: small JPEG files as text, and boxes drawn over them by the browser."""
+"""Images of a page: JPEG data URIs, and boxes that the browser draws over them."""
 
 import base64
-import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
 
-def jpeg_uri(pixels: UInt8[Tensor, "3 H W"], long_side_px: int = 720) -> str:
-    """Return a picture as a data: URI for an `img`, its long side at most `long_side_px`."""
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    picture.thumbnail((long_side_px, long_side_px))
-    written = io.BytesIO()
-    picture.save(written, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"
+@dataclass(frozen=True)
+class Box:
+    """A box to draw over an image, in pixels of the image; pointing at it shows `title`."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    color: str
+    title: str
+    dashed: bool = False
+
+    @classmethod
+    def from_xywh(
+        cls, xywh_px: Sequence[float], color: str, title: str, dashed: bool = False
+    ) -> "Box":
+        """Return a box from its top left corner and size; a negative size becomes 0."""
+        x, y, width, height = xywh_px
+        return cls(x, y, max(width, 0.0), max(height, 0.0), color, title, dashed)
 
 
-def boxes(
-    xywh_px: Sequence[Sequence[float]],
-    names: Sequence[str],
-    colors: Sequence[str],
-    size_px: tuple[int, int],
-) -> str:
-    """Return boxes to lie over a picture of (height, width) `size_px`, larger ones below.
+def jpeg_uri(pixels: UInt8[Tensor, "3 H W"], long_side_px: int = 720, quality: int = 80) -> str:
+    """Return an image as a data: URI, shrunk until its long side is at most `long_side_px`."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.thumbnail((long_side_px, long_side_px))
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
-    Each answers with its name when pointed at.
-    """
-    order = sorted(range(len(names)), key=lambda k: -xywh_px[k][2] * xywh_px[k][3])
-    parts = [
-        f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
-        f'stroke="{colors[number]}"><title>{html.escape(names[number])}</title></rect>'
-        for number in order
-        for x, y, width, height in [xywh_px[number]]
-    ]
-    height, width = size_px
-    return f'<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none">{"".join(parts)}</svg>'
+
+def largest_first(boxes: Sequence[Box]) -> list[Box]:
+    """Order boxes for drawing, so that a small box stays reachable over a large one."""
+    return sorted(boxes, key=lambda box: -box.width * box.height)

@@ -1,21 +1,40 @@
-"""A page of HTML that needs nothing beside it: it opens from disk and asks no network."""
+"""Render jinja2 templates to self-contained HTML pages: they open from disk, without a network."""
 
-import string
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from setmatch.files import atomic_file
 
-_STYLE = Path(__file__).with_name("style.css")
+_PACKAGE = Path(__file__).parents[1]
 
 
-def write_sheet(template: Path, parts: Mapping[str, str], path: Path) -> None:
-    """Write `template`, every $name filled from `parts`, to `path`, whole or not at all.
+def render(template: str, **context: object) -> str:
+    """Render a template, named by its path in the package: "data/audit/audit.html".
 
-    `parts` are markup: whoever makes them has escaped what users wrote. The template asks with
-    $style, without being given it, for the look that all pages share.
+    Every value of `context` is escaped. Raises UndefinedError for a name that it lacks.
     """
-    text = string.Template(template.read_text(encoding="utf-8"))
-    filled = text.substitute({"style": _STYLE.read_text(encoding="utf-8"), **parts})
+    return environment().get_template(template).render(context)
+
+
+def write(path: Path, template: str, **context: object) -> None:
+    """Render a template and write the page to `path`, whole or not at all."""
+    text = render(template, **context)
     with atomic_file(path) as aside:
-        aside.write_text(filled, encoding="utf-8")
+        aside.write_text(text, encoding="utf-8")
+
+
+@cache
+def environment() -> Environment:
+    """Return the jinja2 environment of all pages, which escapes every value."""
+    made = Environment(
+        loader=FileSystemLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    made.filters["compact"] = "{:g}".format
+    return made

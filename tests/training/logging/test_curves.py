@@ -1,6 +1,7 @@
-"""Curves show what the log says, of runs that are whole, broken, just begun, or no runs at all."""
+"""Curves show what the log says, for complete, broken and new runs, and for folders without one."""
 
 import json
+import math
 import re
 
 import pytest
@@ -10,9 +11,9 @@ from tiny_runs import log_rows, run_tiny, write_data
 from setmatch.cli import main
 from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
-from setmatch.training.logging.curves.history import read_histories, read_history
+from setmatch.training.logging.curves.history import History, read_histories, read_history
 from setmatch.training.logging.curves.live_page import LivePage
-from setmatch.training.logging.curves.panels import Line, Panel, panels, thinned
+from setmatch.training.logging.curves.panels import Line, Panel, panels, thin_out
 from setmatch.training.logging.curves.svg import chart, short
 from setmatch.training.schedule import make_schedule
 
@@ -21,7 +22,7 @@ PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Give two short runs with evaluations, in folders of the same name."""
+    """Two short runs with evaluations, in folders of the same name."""
     folder = tmp_path_factory.mktemp("runs")
     data = write_data(folder / "data", splits=("train", "val"))
     return [run_tiny(data, folder / name / "run", "train.epochs=2").folder for name in "ab"]
@@ -32,20 +33,20 @@ def train_row(step, **columns):
 
 
 def test_the_page_shows_what_the_log_says(runs, tmp_path, capsys):
-    """Every run has its name, its course in words, what the watch said, and lines of all panels."""
+    """Every run has its name, its summary, its warnings, and a line in every panel."""
     assert main(["curves", *map(str, runs), "--out", str(tmp_path / "c.html")]) == 0
     page, said = (tmp_path / "c.html").read_text(), capsys.readouterr().out
     last = [row for row in log_rows(runs[0]) if row["kind"] == "train"][-1]
     assert f"a/run: {last['step']} steps" in said
     assert "watch, step 0: too few steps" in said
-    for text in ("a/run", "b/run", "too few steps", "AP on the validation images", "learning rate"):
+    for text in ("a/run", "b/run", "too few steps", "validation AP", "learning rate"):
         assert text in page
     assert page.count('class="curve') == 2 * 7  # two runs; AP, AP50 and five columns of training
     assert "http" not in page
 
 
 def test_masks_have_curves_of_their_own(tmp_path):
-    """Quality and losses of masks beside those of boxes, on the page, in words and live."""
+    """PQ, mask AP and the mask losses, in the summary, in the panels and on the live page."""
     found = {"PQ": 0.5, "mask_AP": 0.25, "AP": 0.375, "AP50": 0.75}
     rows = [
         train_row(10, mask=0.5, dice=0.7),
@@ -57,34 +58,44 @@ def test_masks_have_curves_of_their_own(tmp_path):
     assert "PQ 0.625, the best 0.625 after step 20; mask AP 0.250" in history.summary()
     titles = [panel.title for panel in panels([history])]
     assert titles[:2] == [
-        "panoptic quality on the validation images",
-        "mask AP on the validation images",
+        "validation PQ (panoptic quality)",
+        "validation mask AP",
     ]
-    assert {"focal loss of the masks", "DICE loss of the masks"} <= {*titles}
+    assert {"mask focal loss", "mask DICE loss"} <= {*titles}
     LivePage(tmp_path, PLAN, rows).end("done")
     live = (tmp_path / "live.html").read_text()
-    assert "<b>0.625</b>PQ, the last" in live
-    assert "<b>0.250</b>mask AP, the best" in live
+    assert "<b>0.625</b>latest PQ" in live
+    assert "<b>0.250</b>best mask AP" in live
 
 
-def test_the_picture_is_a_png(runs, tmp_path):
-    """--out curves.png writes a picture, large enough to read."""
+def test_an_unknown_loss_term_has_a_panel(tmp_path):
+    """Columns of other layers, rates and counts have none."""
+    row = train_row(1, fgl=0.5, muon_lr=0.1, class_error=50.0, grad_norm=1.0, nonfinite=0)
+    row["encoder/fgl"] = 0.25
+    drawn = panels([History("run", (row,))])
+    assert [panel.title for panel in drawn] == [
+        "total loss, summed over decoder layers",
+        "fgl loss, last layer",
+    ]
+
+
+def test_curves_are_written_as_a_png(runs, tmp_path):
     assert main(["curves", str(runs[0]), "--out", str(tmp_path / "c.png")]) == 0
-    with Image.open(tmp_path / "c.png") as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 1200
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.format == "PNG"
+        assert image.width > 1200
 
 
-def test_a_run_can_be_watched_while_it_goes_on(runs):
-    """Every run leaves a page; when it has ended, the page says so and reads itself no more."""
+def test_the_live_page_of_a_finished_run_stops_refreshing(runs):
+    """Every run leaves a page that shows how it ended."""
     page = (runs[0] / "live.html").read_text()
     assert "<b>done</b>" in page
     assert "http-equiv" not in page
     assert "too few steps" in page
 
 
-def test_the_live_page_tells_how_far_it_is_and_refreshes_itself(tmp_path, monkeypatch):
-    """Steps, time left, pace and the last AP stand on it; it is written at once, then rarely."""
+def test_the_live_page_shows_progress_and_refreshes_itself(tmp_path, monkeypatch):
+    """Steps, time left and the latest AP; it is written at once, then every few seconds."""
     seconds = iter([100.0, 100.0, 100.0, 104.0, 104.0, 110.0, 110.0, 110.0, 120.0, 120.0])
     monkeypatch.setattr("time.monotonic", lambda: next(seconds))
     page = LivePage(tmp_path, PLAN)
@@ -97,12 +108,12 @@ def test_the_live_page_tells_how_far_it_is_and_refreshes_itself(tmp_path, monkey
     page.write({"kind": "val", "step": 50, "AP": 0.25, "AP50": 0.5}, 10.0)
     later = (tmp_path / "live.html").read_text()
     assert "<b>50 of 100</b>" in later
-    assert "<b>0.250</b>AP, the last" in later
+    assert "<b>0.250</b>latest AP" in later
     assert re.search(r"<b>\d+ s</b>left", later)
 
 
-def test_a_long_run_costs_the_live_page_no_more_than_a_short_one(tmp_path):
-    """Of many rows every so-manieth is kept, so that memory and page stay small."""
+def test_the_live_page_of_a_long_run_stays_small(tmp_path):
+    """Of many rows every second, fourth, ... is kept."""
     rows = [train_row(step) for step in range(1, 20_000)]
     page = LivePage(tmp_path, PLAN, rows)
     page.end("done")
@@ -110,8 +121,7 @@ def test_a_long_run_costs_the_live_page_no_more_than_a_short_one(tmp_path):
     assert len(page._rows) <= 1001
 
 
-def test_a_broken_line_is_left_out_and_named(runs, tmp_path, capsys):
-    """Torn, foreign and half-written lines change nothing but a sentence."""
+def test_broken_lines_of_a_log_are_skipped_and_reported(runs, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
     lines = (runs[0] / "log.jsonl").read_text().splitlines()
@@ -123,8 +133,8 @@ def test_a_broken_line_is_left_out_and_named(runs, tmp_path, capsys):
     assert "2 broken line(s) of its log.jsonl left out: 3, 4" in capsys.readouterr().out
 
 
-def test_what_has_no_curves_is_a_sentence(tmp_path, capsys):
-    """No folder, a folder that is no run, a run that has not begun, a log of rubbish, no run."""
+def test_a_folder_without_curves_is_a_clear_error(tmp_path, capsys):
+    """No folder, a folder that is no run, a new run, an unreadable log, no run at all."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "young").mkdir()
     (tmp_path / "young" / "recipe.yaml").write_text("")
@@ -145,41 +155,42 @@ def test_what_has_no_curves_is_a_sentence(tmp_path, capsys):
     assert "a page (.html) or a picture (.png)" in capsys.readouterr().err
 
 
-def test_a_run_that_was_never_evaluated_has_losses_alone(tmp_path):
-    """Without a validation split there is no AP, and no panel for it."""
+def test_a_run_without_evaluation_has_no_ap_panel(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps(train_row(1)) + "\n")
     history = read_history(tmp_path)
     assert "not evaluated yet" in history.summary()
-    assert [panel.title for panel in panels([history])] == ["loss, all terms and decoder layers"]
+    assert [panel.title for panel in panels([history])] == [
+        "total loss, summed over decoder layers"
+    ]
     assert main(["curves", str(tmp_path), "--out", str(tmp_path / "c.html")]) == 0
     assert "AP50" not in (tmp_path / "c.html").read_text()
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0, -2.0, 1e-8, 123456.0])
-def test_a_curve_that_does_not_move_is_drawn_too(value):
-    """A single point, and values that are all the same, have axes nevertheless."""
+def test_a_constant_curve_is_drawn(value):
+    """A single point, and equal values, have axes too."""
     for points in ([(1.0, value)], [(1.0, value), (2.0, value)]):
-        figure = chart(Panel("lr", (Line("run", "#123456", points),), from_zero=value >= 0))
-        assert "nan" not in figure
-        assert figure.count("<circle") == len(points)
+        drawn = chart(Panel("lr", (Line("run", "#123456", points),), from_zero=value >= 0))
+        assert len(drawn.dots) == len(points)
+        assert all(math.isfinite(dot.x) and math.isfinite(dot.y) for dot in drawn.dots)
+        assert "nan" not in drawn.lines[0].path + drawn.grid
 
 
 def test_numbers_of_an_axis_are_short():
-    """Large and small numbers have few letters."""
     written = [short(float(value)) for value in (0, 0.25, 150, 12_000, 2.5e6, 1e-4, 0.1 + 0.2)]
     assert written == ["0", "0.25", "150", "12k", "2.5M", "0.0001", "0.3"]
 
 
 def test_many_points_are_averaged_into_few():
-    """A curve keeps its course: the mean of the averages is the mean of the points."""
+    """The mean of the averages is the mean of the points."""
     points = [(float(step), float(step % 7)) for step in range(10_000)]
-    fewer = thinned(points)
+    fewer = thin_out(points)
     assert len(fewer) <= 400
     assert sum(v for _, v in fewer) / len(fewer) == pytest.approx(3, abs=0.05)
 
 
 def test_the_pages_work_in_a_browser(runs, tmp_path, open_page):
-    """No error, no request, nothing wider than a phone; an old page says that it is old."""
+    """No error, no request, nothing wider than a phone; a stale page says that it is stale."""
     assert main(["curves", *map(str, runs), "--out", str(tmp_path / "c.html")]) == 0
     for path in (tmp_path / "c.html", runs[0] / "live.html"):
         page = open_page(path, width=390, height=800)
@@ -189,4 +200,4 @@ def test_the_pages_work_in_a_browser(runs, tmp_path, open_page):
     page.write(train_row(10), 0.0)
     text = (tmp_path / "live.html").read_text()
     (tmp_path / "live.html").write_text(re.sub(r"1000 - \d+", "1000 - 1e9", text))
-    assert "Nothing new for" in open_page(tmp_path / "live.html").locator("#old").inner_text()
+    assert "No update for" in open_page(tmp_path / "live.html").locator("#stale").inner_text()

@@ -1,7 +1,7 @@
-"""A survey as one page of HTML that needs nothing beside it: pictures and charts are inside."""
+"""Write the audit of a data set as one self-contained HTML page."""
 
-import html
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,181 +9,204 @@ import numpy as np
 from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.checks import SEVERITIES, Group, grouped
 from setmatch.data.audit.console import expected_time, fact_rows, place
-from setmatch.data.audit.recommend import TrainingPlan
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
-from setmatch.html.charts import bars, color_of
-from setmatch.html.images import boxes, jpeg_uri
-from setmatch.html.page import write_sheet
+from setmatch.html.charts import Chart, histogram
+from setmatch.html.images import Box, jpeg_uri, largest_first
+from setmatch.html.page import write
+from setmatch.html.tables import Bar, Row, Table
+from setmatch.ops.colors import css_color_of
 
-_TEMPLATE = Path(__file__).with_name("page.html")
-_PICTURES = {"train": 12}  # of other splits half as many
-_LISTED = 100  # findings of a kind; the JSON has all
-_TWINS = 12
+_SAMPLE_IMAGES = {"train": 12}  # of other splits half as many
+_MAX_LISTED = 100  # findings of a kind; the JSON has all of them
+_MAX_DUPLICATES = 12
+_LEVELS = dict(zip(SEVERITIES, ("error", "warning", "note"), strict=True))  # for colors
+
+
+@dataclass(frozen=True)
+class _FindingGroup:
+    """Findings of one kind: what is wrong, what is done about it, and where."""
+
+    level: str
+    severity: str
+    count: int
+    what: str
+    done: str
+    places: list[str]
+    is_open: bool
+
+    @property
+    def unlisted(self) -> int:
+        """Number of findings beyond those that the page lists."""
+        return max(self.count - _MAX_LISTED, 0)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image of the page with its boxes, if they are drawn."""
+
+    caption: str
+    uri: str
+    size_px: tuple[int, int]
+    boxes: list[Box]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """An image of a split that was chosen for the page, and why."""
+
+    split: str
+    dataset: DetectionDataset
+    image: int
+    reason: str
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class name of each box."""
+        classes = self.dataset.target(self.image).classes.tolist()
+        return [self.dataset.categories.name(class_index) for class_index in classes]
 
 
 def write_page(audit: DataAudit, path: Path) -> None:
-    """Write the survey as one self-contained HTML page."""
-    facts = audit.facts[-1] if audit.facts else None
-    names = list(facts.class_objects) if facts else []
-    colors = {name: color_of(number) for number, name in enumerate(names)}
-    chosen = list(_chosen(audit))
-    drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
-    parts = {
-        "name": html.escape(audit.data.resolve().name),
-        "verdict": _verdict(audit),
-        "numbers": _numbers(audit),
-        "findings": "\n".join(map(_group, grouped(audit.findings)))
-        or '<p class="good">Nothing that a survey can see.</p>',
-        "splits": _splits(audit),
-        "charts": "\n".join(_charts(audit)),
-        "classes": _classes(audit, colors),
-        "legend": "".join(
-            f'<span><i style="background:{color}"></i>{html.escape(name)}</span>'
-            for name, color in colors.items()
-            if name in drawn
-        ),
-        "twins": "\n".join(_twins(audit)),
-        "pictures": "\n".join(_picture(*each, colors) for each in chosen),
-        "plan": _plan(audit, audit.plan) if audit.plan is not None else "",
-        "seconds": f"{audit.seconds:.1f}",
-    }
-    write_sheet(_TEMPLATE, parts, path)
+    """Write the audit as one self-contained HTML page."""
+    names = list(audit.facts[-1].class_objects) if audit.facts else []
+    colors = {name: css_color_of(number) for number, name in enumerate(names)}
+    samples = list(_samples(audit))
+    sampled = {name for sample in samples for name in sample.class_names}
+    write(
+        path,
+        "data/audit/audit.html",
+        name=audit.data.resolve().name,
+        to_fix=audit.to_mend,
+        numbers=_numbers(audit),
+        findings=[_finding_group(group) for group in grouped(audit.findings)],
+        duplicates=list(_duplicates(audit)),
+        splits=_split_table(audit),
+        charts=list(_charts(audit)),
+        classes=_class_table(audit, colors),
+        classes_without_boxes=_classes_without_boxes(audit),
+        legend=[(name, color) for name, color in colors.items() if name in sampled],
+        images=[_image(sample, colors) for sample in samples],
+        plan=audit.plan,
+        reasons=_plan_reasons(audit),
+        commands=audit.commands,
+        seconds=audit.seconds,
+    )
 
 
-def _verdict(audit: DataAudit) -> str:
-    if audit.to_mend:
-        return f'<b class="mend">{audit.to_mend}.</b>'
-    return '<b class="good">Nothing must be mended by hand.</b>'
-
-
-def _numbers(audit: DataAudit) -> str:
+def _numbers(audit: DataAudit) -> dict[str, str]:
     if not audit.facts:
-        return ""
+        return {}
     facts = audit.facts[-1]
-    numbers = {
-        "images": facts.images,
-        "objects to learn": facts.objects,
-        "classes": len(facts.class_objects),
-        "objects in the fullest image": round(facts.objects_per_image.most),
+    return {
+        "images": f"{facts.images:,}",
+        "objects": f"{facts.objects:,}",
+        "classes": f"{len(facts.class_objects):,}",
+        "most objects in one image": f"{facts.objects_per_image.most:,.0f}",
     }
-    return "".join(f"<div><b>{number:,}</b>{name}</div>" for name, number in numbers.items())
 
 
-def _group(group: Group) -> str:
+def _finding_group(group: Group) -> _FindingGroup:
     first, count = group.first, len(group.findings)
-    lines = [place(finding) for finding in group.findings[:_LISTED]]
-    listed = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
-    if count > _LISTED:
-        listed += f"<li>… {count - _LISTED:,} more, all of them in the JSON</li>"
-    done = f": {html.escape(first.done)}" if first.done else ""
-    opened = " open" if first.severity == "mend" or count <= 3 else ""
-    return (
-        f'<details class="{first.severity}"{opened}><summary>{count:,} × '
-        f"<b>{html.escape(first.what)}</b>{done} "
-        f'<span class="{first.severity}">({SEVERITIES[first.severity]})</span></summary>'
-        f"<ul>{listed}</ul></details>"
+    places = [place(finding) for finding in group.findings[:_MAX_LISTED]]
+    return _FindingGroup(
+        _LEVELS[first.severity],
+        SEVERITIES[first.severity],
+        count,
+        first.what,
+        first.done,
+        [each for each in places if each],
+        is_open=_LEVELS[first.severity] == "error" or count <= 3,
     )
 
 
-def _splits(audit: DataAudit) -> str:
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
-    rows = (
-        f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for label, cells in fact_rows(audit.facts)
-    )
-    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
+def _split_table(audit: DataAudit) -> Table:
+    rows = [Row((label, *cells)) for label, cells in fact_rows(audit.facts)]
+    return Table(("", *(facts.name for facts in audit.facts)), rows)
 
 
-def _charts(audit: DataAudit) -> Iterator[str]:
+def _charts(audit: DataAudit) -> Iterator[Chart]:
     if not audit.facts:
         return
     facts = audit.facts[-1]
-    yield _bars(facts.crowding, "objects in an image", "images", "{:g}".format)
-    original, seen = facts.original.histogram, facts.seen.histogram
-    yield _bars(original, "size of an object: √area, px", "objects", _rounded)
-    yield _bars(seen, "the same as the model sees it, px", "objects", _rounded)
-    yield _bars(facts.aspects, "width / height of an image", "images", "{:.2g}".format)
+    original, resized = facts.original.histogram, facts.seen.histogram
+    yield _histogram(facts.crowding, "objects per image", "images", "{:g}".format)
+    yield _histogram(original, "object size √area, px", "objects", "{:.0f}".format)
+    yield _histogram(resized, "object size after resizing, px", "objects", "{:.0f}".format)
+    yield _histogram(facts.aspects, "image width / height", "images", "{:.2g}".format)
 
 
-def _bars(histogram: Histogram, caption: str, thing: str, edge: Callable[[float], str]) -> str:
-    return bars(histogram.counts, histogram.edges, caption, thing, edge)
+def _histogram(
+    values: Histogram, caption: str, counted: str, format_edge: Callable[[float], str]
+) -> Chart:
+    return histogram(values.counts, values.edges, caption, counted, format_edge)
 
 
-def _rounded(edge: float) -> str:
-    return f"{edge:.0f}"
-
-
-def _classes(audit: DataAudit, colors: Mapping[str, str]) -> str:
-    if not audit.facts:
-        return ""
-    counts = sorted(audit.facts[-1].class_objects.items(), key=lambda item: -item[1])
-    most = max((count for _, count in counts), default=0) or 1
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
-    rows, boxless = [], []
-    for name, count in counts:
-        if not count:
-            boxless.append(name)
-            continue
-        cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in audit.facts)
-        bar = f'<i style="width:{100 * count / most:.1f}%;background:{colors[name]}"></i>'
-        rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
-    table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
-    if not boxless:
-        return table
-    listed = html.escape(", ".join(boxless))
-    return f'{table}<p class="soft">{len(boxless):,} without a box: {listed}</p>'
-
-
-def _chosen(audit: DataAudit) -> Iterator[tuple[str, DetectionDataset, int, str]]:
-    """Yield the pictures to show: split, index, number, and why where there is a reason."""
-    for split, index in audit.splits.items():
-        readable = [picture.image for picture in audit.opened[split] if picture.look]
-        for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
-            yield split, index, image, why
-
-
-def _names(index: DetectionDataset, image: int) -> list[str]:
-    return [
-        index.categories.name(class_index) for class_index in index.target(image).classes.tolist()
-    ]
-
-
-def _twins(audit: DataAudit) -> Iterator[str]:
-    if not audit.near_duplicates:
-        return
-    yield "<h2>Alike in different splits</h2><div class='twins'>"
-    for near_duplicates in audit.near_duplicates[:_TWINS]:
-        sides = (
-            (near_duplicates.other_split, near_duplicates.other),
-            (near_duplicates.split, near_duplicates.image),
-        )
-        for split, image in sides:
-            index = audit.splits[split]
-            name = html.escape(f"{split}/{index.name(image)}")
-            yield (
-                f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}"></div>'
-                f"<figcaption>{name}</figcaption></figure>"
+def _class_table(audit: DataAudit, colors: Mapping[str, str]) -> Table:
+    objects = audit.facts[-1].class_objects if audit.facts else {}
+    most = max(objects.values(), default=0) or 1
+    rows = [
+        Row(
+            (
+                name,
+                Bar(count / most, colors[name]),
+                *(f"{facts.class_objects.get(name, 0):,}" for facts in audit.facts),
             )
-    yield "</div>"
+        )
+        for name, count in sorted(objects.items(), key=lambda item: -item[1])
+        if count
+    ]
+    return Table(("", "", *(facts.name for facts in audit.facts)), rows)
 
 
-def _telling(index: DetectionDataset, readable: list[int], most: int) -> dict[int, str]:
-    """Choose pictures that tell something, each with the reason, then some evenly spaced ones."""
+def _classes_without_boxes(audit: DataAudit) -> list[str]:
+    objects = audit.facts[-1].class_objects if audit.facts else {}
+    return [name for name, count in objects.items() if not count]
+
+
+def _plan_reasons(audit: DataAudit) -> list[str]:
+    if audit.plan is None:
+        return []
+    return [*audit.plan.reasons, f"time: {expected_time(audit.plan)}"]
+
+
+def _duplicates(audit: DataAudit) -> Iterator[_Image]:
+    """Yield pairs of near-duplicates, one image after the other."""
+    for near_duplicate in audit.near_duplicates[:_MAX_DUPLICATES]:
+        pair = (
+            (near_duplicate.other_split, near_duplicate.other),
+            (near_duplicate.split, near_duplicate.image),
+        )
+        for split, image in pair:
+            dataset = audit.splits[split]
+            caption = f"{split}/{dataset.name(image)}"
+            yield _Image(caption, _uri(dataset, image), dataset.size_px(image), [])
+
+
+def _samples(audit: DataAudit) -> Iterator[_Sample]:
+    for split, dataset in audit.splits.items():
+        readable = [each.image for each in audit.opened[split] if each.look]
+        chosen = _choose(dataset, readable, _SAMPLE_IMAGES.get(split, 6))
+        for image, reason in chosen.items():
+            yield _Sample(split, dataset, image, reason)
+
+
+def _choose(dataset: DetectionDataset, readable: list[int], most: int) -> dict[int, str]:
+    """Choose extreme images, each with the reason, then evenly spaced ones without a reason."""
     if not readable:
         return {}
-    objects = objects_of(index)
-    per_image = np.bincount(objects.image, minlength=len(index))
-    side_px = np.full(len(index), np.inf)
-    np.minimum.at(side_px, objects.image, np.sqrt(objects.area_px))
+    objects = objects_of(dataset)
+    objects_per_image = np.bincount(objects.image, minlength=len(dataset))
+    smallest_px = np.full(len(dataset), np.inf)
+    np.minimum.at(smallest_px, objects.image, np.sqrt(objects.area_px))
     candidates = np.array(readable)
-    chosen = {int(candidates[per_image[candidates].argmax()]): "most objects"}
-    if np.isfinite(side_px[candidates]).any():
-        chosen.setdefault(int(candidates[side_px[candidates].argmin()]), "smallest object")
-    empty = candidates[per_image[candidates] == 0]
+    chosen = {int(candidates[objects_per_image[candidates].argmax()]): "most objects"}
+    if np.isfinite(smallest_px[candidates]).any():
+        chosen.setdefault(int(candidates[smallest_px[candidates].argmin()]), "smallest object")
+    empty = candidates[objects_per_image[candidates] == 0]
     if len(empty):
-        chosen.setdefault(int(empty[0]), "no object")
+        chosen.setdefault(int(empty[0]), "no objects")
     spaced = np.linspace(0, len(candidates) - 1, num=most).round().astype(int)
     for image in candidates[spaced].tolist():
         if len(chosen) < most:
@@ -191,39 +214,27 @@ def _telling(index: DetectionDataset, readable: list[int], most: int) -> dict[in
     return chosen
 
 
-def _picture(
-    split: str, index: DetectionDataset, image: int, why: str, colors: Mapping[str, str]
-) -> str:
-    target = index.target(image)
-    height, width = index.size_px(image)
-    center, extent = target.cxcywh[:, :2], target.cxcywh[:, 2:]
-    xywh = np.concatenate([(center - extent / 2).numpy(), extent.numpy()], axis=1)
-    names = _names(index, image)
-    drawn = boxes(
-        (xywh * [width, height, width, height]).round(2).tolist(),
-        names,
-        [colors[name] for name in names],
-        (height, width),
-    )
+def _image(sample: _Sample, colors: Mapping[str, str]) -> _Image:
+    dataset, image = sample.dataset, sample.image
+    names = sample.class_names
+    size_px = dataset.size_px(image)
     count = f"{len(names)} object{'' if len(names) == 1 else 's'}"
-    caption = f"{split}/{index.name(image)}: {count}" + (f" ({why})" if why else "")
-    return (
-        f'<figure><div class="frame"><img alt="" src="{_embedded(index, image)}">'
-        f"{drawn}</div><figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    reason = f" ({sample.reason})" if sample.reason else ""
+    caption = f"{sample.split}/{dataset.name(image)}: {count}{reason}"
+    return _Image(caption, _uri(dataset, image), size_px, _boxes(sample, names, colors))
 
 
-def _embedded(index: DetectionDataset, image: int) -> str:
-    return jpeg_uri(read_image(index.path(image), index.size_px(image)))
+def _boxes(sample: _Sample, names: list[str], colors: Mapping[str, str]) -> list[Box]:
+    cxcywh = sample.dataset.target(sample.image).cxcywh.double().numpy()
+    height, width = sample.dataset.size_px(sample.image)
+    center, extent = cxcywh[:, :2], cxcywh[:, 2:]
+    xywh = np.concatenate([center - extent / 2, extent], axis=1) * [width, height, width, height]
+    boxes = [
+        Box.from_xywh(sides, colors[name], name)
+        for sides, name in zip(xywh.round(2).tolist(), names, strict=True)
+    ]
+    return largest_first(boxes)
 
 
-def _plan(audit: DataAudit, plan: TrainingPlan) -> str:
-    reasons = "".join(
-        f"<li>{html.escape(reason)}</li>"
-        for reason in (*plan.reasons, f"time: {expected_time(plan)}")
-    )
-    return (
-        f"<h2>A plan to train on it</h2><ul>{reasons}</ul>"
-        f"<pre>{html.escape(plan.to_yaml())}</pre>"
-        f"<pre>{html.escape(chr(10).join(audit.commands))}</pre>"
-    )
+def _uri(dataset: DetectionDataset, image: int) -> str:
+    return jpeg_uri(read_image(dataset.path(image), dataset.size_px(image)))

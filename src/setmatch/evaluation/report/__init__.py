@@ -1,1 +1,1 @@
-"""Why the numbers are what they are: errors and their cost, scores, layers, the worst images."""
+"""The report of an evaluation as an HTML page: errors and their cost, thresholds, worst images."""

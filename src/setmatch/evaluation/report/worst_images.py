@@ -1,6 +1,5 @@
-"""The worst images, truth beside answer: each picture once in the page, its boxes drawn twice."""
+"""The report's figures of the worst images: ground truth beside detections, errors by color."""
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from setmatch.errors import DataError
 from setmatch.evaluation.metrics.error_types import classify_errors
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections
 from setmatch.evaluation.metrics.worst_images import WorstImage
-from setmatch.html.images import jpeg_uri
+from setmatch.html.images import Box, jpeg_uri, largest_first
 
 COLORS = {
     "found": "#35d06a",
@@ -22,135 +21,143 @@ COLORS = {
     "both": "#d9a066",
     "duplicate": "#4dabff",
     "background": "#ff6ad5",
-    "crowd": "#cfd3d8",
 }
+_CROWD_COLOR = "#cfd3d8"
 _LONG_SIDE_PX = 640
-_OPEN = 6  # images that are seen without a click
-_LABELED = 14  # boxes of a picture; more would hide it
-_LETTER = 0.62  # of the height of letters is their mean width
+_MAX_LABELS = 14  # per image; more would hide it
+_LETTER_WIDTH = 0.62  # mean, as a fraction of the letter height
 
 
 @dataclass(frozen=True)
-class _Box:
-    """A box with its color's name, what it tells when pointed at, and its label, if any."""
+class Label:
+    """A text over an image, in pixels of the image."""
 
-    xywh_px: Sequence[float]
-    color: str
-    told: str
-    label: str
+    x: float
+    y: float
+    text: str
 
 
-def gallery(matched_detections: MatchedDetections, worst: Sequence[WorstImage]) -> str:
-    """Return what the colors mean and a figure for each image, the later ones folded away."""
-    if not worst:
-        return "<p>No image has a mistake.</p>"
-    named = "".join(
-        f'<span><i style="background:{color}"></i>{name}</span>'
-        for name, color in COLORS.items()
-        if name != "crowd"
+@dataclass(frozen=True)
+class Panel:
+    """One side of a figure: boxes and labels to draw over the image."""
+
+    title: str
+    boxes: list[Box]
+    labels: list[Label]
+
+
+@dataclass(frozen=True)
+class WorstImageFigure:
+    """An image with ground truth and detections; `uri` is None where it cannot be read."""
+
+    image: int
+    name: str
+    caption: str
+    uri: str | None
+    size_px: tuple[int, int]  # height, width
+    panels: tuple[Panel, Panel]
+
+    @property
+    def letter_px(self) -> float:
+        """Height of the labels' letters."""
+        return max(self.size_px) / 40
+
+
+def worst_image_figures(
+    matched_detections: MatchedDetections, worst: Sequence[WorstImage]
+) -> list[WorstImageFigure]:
+    """Return a figure for each of the worst images."""
+    return [_figure(matched_detections, each) for each in worst]
+
+
+def _figure(matched_detections: MatchedDetections, worst: WorstImage) -> WorstImageFigure:
+    dataset, image = matched_detections.index, worst.image
+    size_px = dataset.size_px(image)
+    caption = (
+        f"{worst.found} of {worst.found + worst.missed} objects found, {worst.missed} missed, "
+        f"{worst.false_alarms} false positives"
     )
-    figures = [_figure(matched_detections, mistakes) for mistakes in worst]
-    more = "".join(figures[_OPEN:])
-    folded = f"<details><summary>{len(figures) - _OPEN} more</summary>{more}</details>"
-    shown = "".join(figures[:_OPEN])
-    return f'<div class="legend">{named}</div>{shown}{folded if more else ""}'
-
-
-def _figure(matched_detections: MatchedDetections, mistakes: WorstImage) -> str:
-    index, image = matched_detections.index, mistakes.image
-    size_px = index.size_px(image)
-    picture, trouble = "", ""
+    uri = None
     try:
-        uri = jpeg_uri(read_image(index.path(image), size_px), _LONG_SIDE_PX)
-        picture = (
-            f'<image id="picture{image}" href="{uri}" width="{size_px[1]}" height="{size_px[0]}"/>'
-        )
-    except DataError as error:  # the numbers need no pictures; a file of detections may be all
-        trouble = f"; without the picture: {error}"
-    again = f'<use href="#picture{image}"/>' if picture else ""
-    truth, answer = _truth(matched_detections, image), _answer(matched_detections, image)
-    objects = mistakes.found + mistakes.missed
-    told = (
-        f"found {mistakes.found} of {objects}, missed {mistakes.missed}, "
-        f"false alarms {mistakes.false_alarms}{trouble}"
+        uri = jpeg_uri(read_image(dataset.path(image), size_px), _LONG_SIDE_PX)
+    except DataError as error:  # saved detections can be evaluated without the images
+        caption += f"; image not shown: {error}"
+    panels = (
+        _panel("annotated", _annotated(matched_detections, image), size_px),
+        _panel("detected", _detected(matched_detections, image), size_px),
     )
-    name = html.escape(mistakes.name)
-    return (
-        f'<figure class="worst"><div class="pair">{_drawing("annotated", picture, truth, size_px)}'
-        f"{_drawing('found', again, answer, size_px)}</div>"
-        f"<figcaption><b>{name}</b>: {html.escape(told)}</figcaption></figure>"
-    )
+    return WorstImageFigure(image, worst.name, caption, uri, size_px, panels)
 
 
-def _truth(matched_detections: MatchedDetections, image: int) -> list[_Box]:
-    index = matched_detections.index
-    rows = np.arange(index.offsets[image], index.offsets[image + 1])
+def _annotated(matched_detections: MatchedDetections, image: int) -> list[tuple[Box, str]]:
+    """Return the box of each annotation, with its label: the class of a missed object."""
+    dataset = matched_detections.index
+    rows = np.arange(dataset.offsets[image], dataset.offsets[image + 1])
     found = np.isin(rows, matched_detections.truth[matched_detections.shown])
     boxes = []
-    for row, hit in zip(rows.tolist(), found.tolist(), strict=True):
-        name = index.categories.name(int(index.class_indices[row]))
-        if index.crowd[row]:
-            color, told = "crowd", f"{name}: a crowd, which does not count"
+    for row, is_found in zip(rows.tolist(), found.tolist(), strict=True):
+        name = dataset.categories.name(int(dataset.class_indices[row]))
+        xywh_px = dataset.xywh_px[row].tolist()
+        if dataset.crowd[row]:
+            box = Box.from_xywh(xywh_px, _CROWD_COLOR, f"{name}: crowd, not counted", dashed=True)
+            boxes.append((box, ""))
         else:
-            color, told = ("found", f"{name}: found") if hit else ("missed", f"{name}: missed")
-        label = name if color == "missed" else ""
-        boxes.append(_Box(index.xywh_px[row].tolist(), color, told, label))
+            status = "found" if is_found else "missed"
+            box = Box.from_xywh(xywh_px, COLORS[status], f"{name}: {status}")
+            boxes.append((box, "" if is_found else name))
     return boxes
 
 
-def _answer(matched_detections: MatchedDetections, image: int) -> list[_Box]:
-    index, results = matched_detections.index, matched_detections.results
-    here = np.flatnonzero(matched_detections.shown & (results.image_ids == index.image_ids[image]))
-    here = here[(-results.scores[here]).argsort(kind="stable")]
-    rows = np.arange(index.offsets[image], index.offsets[image + 1])
-    rows = rows[~index.crowd[rows]]
-    kinds = classify_errors(
-        results.xywh_px[here],
-        results.class_indices[here],
-        index.xywh_px[rows],
-        index.class_indices[rows].astype(np.int64),
+def _detected(matched_detections: MatchedDetections, image: int) -> list[tuple[Box, str]]:
+    """Return the box of each detection above its threshold; errors are labeled."""
+    dataset, results = matched_detections.index, matched_detections.results
+    in_image = results.image_ids == dataset.image_ids[image]
+    shown = np.flatnonzero(matched_detections.shown & in_image)
+    shown = shown[(-results.scores[shown]).argsort(kind="stable")]
+    rows = np.arange(dataset.offsets[image], dataset.offsets[image + 1])
+    rows = rows[~dataset.crowd[rows]]
+    errors = classify_errors(
+        results.xywh_px[shown],
+        results.class_indices[shown],
+        dataset.xywh_px[rows],
+        dataset.class_indices[rows].astype(np.int64),
     )
     boxes = []
-    for row, kind in zip(here.tolist(), kinds, strict=True):
-        named = (
-            f"{index.categories.name(int(results.class_indices[row]))} {results.scores[row]:.2f}"
-        )
-        right = bool(matched_detections.right[row])
-        boxes.append(
-            _Box(
-                _rounded(results.xywh_px[row]),
-                "found" if right else kind,
-                f"{named}: {'right' if right else kind}",
-                "" if right else named,
-            )
-        )
+    for row, error in zip(shown.tolist(), errors, strict=True):
+        name = dataset.categories.name(int(results.class_indices[row]))
+        label = f"{name} {results.scores[row]:.2f}"
+        xywh_px = _rounded(results.xywh_px[row])
+        if matched_detections.right[row]:
+            boxes.append((Box.from_xywh(xywh_px, COLORS["found"], f"{label}: correct"), ""))
+        else:
+            boxes.append((Box.from_xywh(xywh_px, COLORS[error], f"{label}: {error}"), label))
     return boxes
 
 
-def _drawing(what: str, picture: str, boxes: Sequence[_Box], size_px: tuple[int, int]) -> str:
-    height, width = size_px
-    letters = max(size_px) / 40
-    larger_first = sorted(boxes, key=lambda box: -box.xywh_px[2] * box.xywh_px[3])
-    parts = [picture]
-    for box in larger_first:
-        x, y, w, h = box.xywh_px
-        crowd = ' class="crowd"' if box.color == "crowd" else ""
-        parts.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{max(w, 0):g}" height="{max(h, 0):g}" '
-            f'stroke="{COLORS[box.color]}"{crowd}><title>{html.escape(box.told)}</title></rect>'
-        )
-    labeled = [box for box in boxes if box.label]
-    for box in labeled[:_LABELED]:
-        x, y = max(box.xywh_px[0], 0) + letters / 4, max(box.xywh_px[1], 0) + letters
-        x = max(0.0, min(x, width - _LETTER * letters * len(box.label)))  # not cut by the edge
-        parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{letters:.1f}" '
-            f'stroke-width="{letters / 4:.1f}">{html.escape(box.label)}</text>'
-        )
-    return (
-        f'<div><p class="soft">{what}</p><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{what}">{"".join(parts)}</svg></div>'
-    )
+def _panel(title: str, boxes: Sequence[tuple[Box, str]], size_px: tuple[int, int]) -> Panel:
+    labeled = [(box, text) for box, text in boxes if text]
+    labels = _labels(labeled[:_MAX_LABELS], size_px)
+    return Panel(title, largest_first([box for box, _ in boxes]), labels)
+
+
+def _labels(labeled: Sequence[tuple[Box, str]], size_px: tuple[int, int]) -> list[Label]:
+    """Place labels at the top left of their boxes, lower where another label is in the way."""
+    height_px, width_px = size_px
+    letter_px = max(size_px) / 40
+    labels: list[Label] = []
+    taken: list[tuple[float, float, float]] = []  # left, right, baseline
+    for box, text in labeled:
+        text_width = _LETTER_WIDTH * letter_px * len(text)
+        left = max(0.0, min(max(box.x, 0) + letter_px / 4, width_px - text_width))
+        baseline = max(box.y, 0) + letter_px
+        for other_left, other_right, other_baseline in sorted(taken, key=lambda each: each[2]):
+            overlaps = left < other_right and other_left < left + text_width
+            if overlaps and abs(baseline - other_baseline) < letter_px:
+                baseline = other_baseline + 1.1 * letter_px
+        if baseline < height_px:
+            taken.append((left, left + text_width, baseline))
+            labels.append(Label(round(left, 1), round(baseline, 1), text))
+    return labels
 
 
 def _rounded(xywh_px: Float64[np.ndarray, " 4"]) -> list[float]:

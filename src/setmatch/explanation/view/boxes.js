@@ -1,11 +1,11 @@
-// What lies over the picture: boxes that glide from step to step, labels, lines, a point.
+// Vector graphics over the image: boxes that move from step to step, labels, lines, a point.
 
 const current = () => state.hover ?? state.query;
-const lookOf = (step) => facts.steps[step].look;
-const answerAt = (step) => facts.answers[facts.steps[step].answer ?? lastAnswer];
-const colorOf = (slot) => facts.classes[slot].color;
-const nameOf = (slot) => facts.classes[slot].name;
-const foundNow = () => facts.found.filter((each) => each.score > state.threshold);
+const layerOf = (step) => facts.steps[step].layer;
+const predictionAt = (step) => facts.predictions[facts.steps[step].prediction ?? LAST_PREDICTION];
+const colorOf = (classIndex) => facts.classes[classIndex].color;
+const nameOf = (classIndex) => facts.classes[classIndex].name;
+const shownDetections = () => facts.detections.filter((each) => each.score > state.threshold);
 
 function rectangle([cx, cy, w, h]) {
   const [width, height] = [w * WIDTH, h * HEIGHT];
@@ -13,144 +13,149 @@ function rectangle([cx, cy, w, h]) {
 }
 
 function visibleQueries() {
-  const found = foundNow().map((each) => each.query);
-  return [...new Set(state.every ? facts.slots.keys() : [...found, current()])];
+  const detected = shownDetections().map((each) => each.query);
+  return [...new Set(state.allQueries ? facts.queryIds.keys() : [...detected, current()])];
 }
 
-// The class that an answer was given for; before the last step, what the query believed then.
-function slotOf(query) {
-  const given = state.step === LAST && facts.found.find((each) => each.query === query);
-  return given ? given.slot : answerAt(state.step).slots[query];
-}
+const detectionOf = (query) =>
+  state.step === LAST_STEP && facts.detections.find((each) => each.query === query);
 
-const boxes = new Map(); // query -> its rectangles, kept so that they glide from step to step
+// At the last step the class and score of the detection, before it those of the layer.
+const classOf = (query) =>
+  (detectionOf(query) || { classIndex: predictionAt(state.step).classIndices[query] }).classIndex;
+const scoreOf = (query) =>
+  (detectionOf(query) || { score: predictionAt(state.step).scores[query] }).score;
+
+const boxGroups = new Map(); // query -> its SVG group, kept to animate it from step to step
 function showBoxes() {
-  const layer = $("boxes");
-  layer.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  for (const extra of layer.querySelectorAll(".extra")) extra.remove();
-  const shown = state.view === "places" && !state.every ? [] : visibleQueries();
-  const answer = answerAt(state.step);
-  for (const [query, group] of boxes) {
-    if (!shown.includes(query)) {
+  const canvas = $("boxes");
+  canvas.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  for (const extra of canvas.querySelectorAll(".extra")) extra.remove();
+  const visible = state.view === "encoder" && !state.allQueries ? [] : visibleQueries();
+  const prediction = predictionAt(state.step);
+  for (const [query, group] of boxGroups) {
+    if (!visible.includes(query)) {
       group.remove();
-      boxes.delete(query);
+      boxGroups.delete(query);
     }
   }
-  const found = new Set(foundNow().map((each) => each.query));
-  for (const query of shown) {
-    let group = boxes.get(query);
+  const detected = new Set(shownDetections().map((each) => each.query));
+  for (const query of visible) {
+    let group = boxGroups.get(query);
     if (!group) {
-      group = svg("g", { class: "box", "data-query": facts.slots[query] }, layer);
-      svg("rect", { class: "shade" }, group);
-      svg("rect", { class: "line" }, group);
-      boxes.set(query, group);
+      group = addSvg("g", { class: "box", "data-query": facts.queryIds[query] }, canvas);
+      addSvg("rect", { class: "shade" }, group);
+      addSvg("rect", { class: "line" }, group);
+      boxGroups.set(query, group);
     }
-    const held = query === current() && state.view !== "places";
-    group.classList.toggle("held", held);
-    group.classList.toggle("weak", !found.has(query) && !held);
+    const selected = query === current() && state.view !== "encoder";
+    group.classList.toggle("selected", selected);
     for (const rect of group.children) {
-      for (const [key, value] of Object.entries(rectangle(answer.boxes[query]))) {
+      for (const [key, value] of Object.entries(rectangle(prediction.boxes[query]))) {
         rect.setAttribute(key, value.toFixed(2));
       }
     }
-    group.lastChild.setAttribute("stroke", colorOf(slotOf(query)));
-    const strength = held ? 1 : found.has(query) ? 0.8 : 0.15 + 0.5 * answer.scores[query];
-    group.lastChild.setAttribute("stroke-opacity", strength);
+    group.lastChild.setAttribute("stroke", colorOf(classOf(query)));
+    const opacity = selected ? 1 : detected.has(query) ? 0.8 : 0.15 + 0.5 * prediction.scores[query];
+    group.lastChild.setAttribute("stroke-opacity", opacity);
   }
-  if (state.view !== "places") {
-    if (boxes.has(current())) layer.append(boxes.get(current()));
-    if (state.view === "looks" && state.step > 0 && facts.steps[state.step - 1].answer !== null) {
-      const before = rectangle(answerAt(state.step - 1).boxes[current()]);
-      svg("rect", { class: "before extra", ...before }, layer);
-    }
-    if (state.view === "talks") showTalks(layer);
-    showLabels(layer, shown.filter((query) => found.has(query) || query === current()));
-  } else showPoint(layer);
+  if (state.view === "encoder") {
+    showPoint(canvas);
+    return;
+  }
+  if (boxGroups.has(current())) canvas.append(boxGroups.get(current()));
+  const hasPrevious = state.step > 0 && facts.steps[state.step - 1].prediction !== null;
+  if (state.view === "cross" && hasPrevious) {
+    const previous = rectangle(predictionAt(state.step - 1).boxes[current()]);
+    addSvg("rect", { class: "previous extra", ...previous }, canvas);
+  }
+  if (state.view === "self") showSelfAttention(canvas);
+  showLabels(canvas, visible.filter((query) => detected.has(query) || query === current()));
 }
 
-function unit() {
-  return WIDTH / Math.max($("stage").clientWidth, 1); // pixels of the picture in one on the screen
+function imagePxPerScreenPx() {
+  return WIDTH / Math.max($("stage").clientWidth, 1);
 }
 
-function showLabels(layer, queries) {
-  const size = 13 * unit();
+function showLabels(canvas, queries) {
+  const unit = imagePxPerScreenPx();
+  const size = 13 * unit;
   const order = [current(), ...queries.filter((query) => query !== current())];
   const taken = [];
-  const crowded = queries.length > LABELED;
+  const crowded = queries.length > MAX_LABELED;
   for (const query of order) {
     if (crowded && query !== current()) continue;
-    const { x, y, width } = rectangle(answerAt(state.step).boxes[query]);
-    const slot = slotOf(query);
-    const group = svg("g", { class: "label extra" }, layer);
-    const ground = svg("rect", { rx: 3 * unit(), fill: colorOf(slot) }, group);
-    const label = svg("text", { "font-size": size, fill: inkOn(colorOf(slot)) }, group);
-    label.textContent = `${nameOf(slot)} ${percent(scoreOf(query))}`;
-    const wide = label.getComputedTextLength() + size;
-    const high = 1.5 * size;
-    const spot = {
-      x: Math.max(0, Math.min(x, WIDTH - wide)),
-      y: Math.max(0, Math.min(y < high ? y : y - high, HEIGHT - high)),
+    const { x, y, width: boxWidth } = rectangle(predictionAt(state.step).boxes[query]);
+    const color = colorOf(classOf(query));
+    const group = addSvg("g", { class: "label extra" }, canvas);
+    const background = addSvg("rect", { rx: 3 * unit, fill: color }, group);
+    const label = addSvg("text", { "font-size": size, fill: textColorOn(color) }, group);
+    label.textContent = `${nameOf(classOf(query))} ${percent(scoreOf(query))}`;
+    const width = label.getComputedTextLength() + size;
+    const height = 1.5 * size;
+    const corner = {
+      x: Math.max(0, Math.min(x, WIDTH - width)),
+      y: Math.max(0, Math.min(y < height ? y : y - height, HEIGHT - height)),
     };
     const covered = taken.some(
-      (other) => spot.x < other.x + other.wide && other.x < spot.x + wide &&
-        spot.y < other.y + high && other.y < spot.y + high);
-    if (covered || (wide > 2.5 * width && query !== current())) {
+      (other) => corner.x < other.x + other.width && other.x < corner.x + width &&
+        corner.y < other.y + height && other.y < corner.y + height);
+    if (covered || (width > 2.5 * boxWidth && query !== current())) {
       group.remove();
       continue;
     }
-    taken.push({ ...spot, wide });
-    for (const [key, value] of Object.entries({ ...spot, width: wide, height: high })) {
-      ground.setAttribute(key, value);
+    taken.push({ ...corner, width });
+    for (const [key, value] of Object.entries({ ...corner, width, height })) {
+      background.setAttribute(key, value);
     }
-    label.setAttribute("x", spot.x + size / 2);
-    label.setAttribute("y", spot.y + high / 2);
+    label.setAttribute("x", corner.x + size / 2);
+    label.setAttribute("y", corner.y + height / 2);
   }
 }
 
-function inkOn(color) {
+function textColorOn(color) {
   const channel = (at) => (parseInt(color.slice(at, at + 2), 16) / 255) ** 2.2;
   const [red, green, blue] = [1, 3, 5].map(channel);
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.36 ? "#141418" : "#fff";
 }
 
-function scoreOf(query) {
-  const given = state.step === LAST && facts.found.find((each) => each.query === query);
-  return given ? given.score : answerAt(state.step).scores[query];
-}
-
-function listeners(look, query) {
-  const row = talks.row(look * facts.slots.length + query);
+// A query's attention to itself, and to the other queries that get most of it.
+function selfAttentionOf(layer, query) {
+  const row = selfMaps.row(layer * facts.queryIds.length + query);
   const others = [...row].map((weight, other) => ({ weight, other }));
-  const told = others.filter((each) => each.other !== query).sort((a, b) => b.weight - a.weight);
-  return { self: row[query], told: told.slice(0, TOLD) };
+  const attended = others.filter((each) => each.other !== query)
+    .sort((a, b) => b.weight - a.weight).slice(0, MAX_ATTENDED);
+  return { self: row[query], attended };
 }
 
-function showTalks(layer) {
-  const look = lookOf(state.step);
-  if (look === null) return;
-  const answer = answerAt(state.step);
-  const [x, y] = answer.boxes[current()];
-  const { told } = listeners(look, current());
-  const most = told.length ? told[0].weight : 1;
-  for (const { weight, other } of [...told].reverse()) {
-    const [u, v] = answer.boxes[other];
-    const share = weight / Math.max(most, 1e-9);
+function showSelfAttention(canvas) {
+  const layer = layerOf(state.step);
+  if (layer === null) return;
+  const unit = imagePxPerScreenPx();
+  const prediction = predictionAt(state.step);
+  const [x, y] = prediction.boxes[current()];
+  const { attended } = selfAttentionOf(layer, current());
+  const most = attended.length ? attended[0].weight : 1;
+  for (const { weight, other } of [...attended].reverse()) {
+    const [u, v] = prediction.boxes[other];
+    const strength = weight / Math.max(most, 1e-9);
     const ends = { x1: x * WIDTH, y1: y * HEIGHT, x2: u * WIDTH, y2: v * HEIGHT };
-    svg("line", { class: "extra talk", ...ends, stroke: "#fff", "stroke-width": 1 + 5 * share,
-      "stroke-opacity": 0.35 + 0.65 * share }, layer);
-    svg("circle", { class: "extra", cx: ends.x2, cy: ends.y2, r: (3 + 6 * share) * unit(),
-      fill: colorOf(slotOf(other)), stroke: "#fff", "stroke-width": 1.5 * unit() }, layer);
+    addSvg("line", { class: "extra", ...ends, stroke: "#fff", "stroke-width": 1 + 5 * strength,
+      "stroke-opacity": 0.35 + 0.65 * strength }, canvas);
+    addSvg("circle", { class: "extra", cx: ends.x2, cy: ends.y2, r: (3 + 6 * strength) * unit,
+      fill: colorOf(classOf(other)), stroke: "#fff", "stroke-width": 1.5 * unit }, canvas);
   }
 }
 
-function showPoint(layer) {
+function showPoint(canvas) {
+  const unit = imagePxPerScreenPx();
   const [x, y] = [state.point[0] * WIDTH, state.point[1] * HEIGHT];
-  const [rows, columns] = places.grid;
-  const [wide, high] = [WIDTH / columns, HEIGHT / rows];
-  const left = wide * Math.floor(state.point[0] * columns);
-  const top = high * Math.floor(state.point[1] * rows);
-  svg("rect", { class: "extra cell", width: wide, height: high, x: left, y: top }, layer);
-  const ring = { class: "extra point", cx: x, cy: y, fill: "none" };
-  svg("circle", { ...ring, r: 6 * unit(), stroke: "#000", "stroke-width": 5 * unit() }, layer);
-  svg("circle", { ...ring, r: 6 * unit(), stroke: "#fff", "stroke-width": 2.5 * unit() }, layer);
+  const [rows, columns] = encoderMaps.grid;
+  const [width, height] = [WIDTH / columns, HEIGHT / rows];
+  const left = width * Math.floor(state.point[0] * columns);
+  const top = height * Math.floor(state.point[1] * rows);
+  addSvg("rect", { class: "extra cell", width, height, x: left, y: top }, canvas);
+  const ring = { class: "extra", cx: x, cy: y, r: 6 * unit, fill: "none" };
+  addSvg("circle", { ...ring, stroke: "#000", "stroke-width": 5 * unit }, canvas);
+  addSvg("circle", { ...ring, stroke: "#fff", "stroke-width": 2.5 * unit }, canvas);
 }

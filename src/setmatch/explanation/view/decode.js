@@ -1,42 +1,43 @@
 "use strict";
-// What the page knows, its state, and the maps that lie in it packed. Everything is drawn anew from
-// `state` by show(); whatever is clicked only changes `state`.
+// The data of the page, its state, and the compressed attention maps. Clicks change `state` alone;
+// show() draws everything from it.
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const [WIDTH, HEIGHT] = facts.size;
-const AVERAGE = -1;
-const TOLD = 8; // queries that a query is shown to listen to
-const LABELED = 16; // boxes that get a label; more would hide the picture
-const VEIL = 1280; // pixels of the veil's longer side
-const LEVELS = ["#ffd166", "#ff7b54", "#e0479e", "#6f7bf7", "#2ec4b6"]; // fine to coarse
+const ALL_HEADS = -1;
+const MAX_ATTENDED = 8; // other queries listed for self-attention
+const MAX_LABELED = 16; // boxes with a label; more would hide the image
+const OVERLAY_PX = 1280; // long side of the overlay
+const LEVEL_COLORS = ["#ffd166", "#ff7b54", "#e0479e", "#6f7bf7", "#2ec4b6"]; // fine to coarse
 const $ = (id) => document.getElementById(id);
-const svg = (name, attributes, parent) => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return parent.appendChild(made);
+const addSvg = (name, attributes, parent) => {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return parent.appendChild(element);
 };
-const html = (name, attributes, parent, text = "") => {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.textContent = text;
-  return parent.appendChild(made);
+const addHtml = (name, attributes, parent, text = "") => {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return parent.appendChild(element);
 };
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.095 ? 1 : 0)}%`;
+const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.095 ? 1 : 0)}%`;
 
-const indexOf = new Map(facts.slots.map((slot, index) => [slot, index]));
-for (const each of facts.found) each.query = indexOf.get(each.query);
-const LAST = facts.steps.length - 1;
-const lastAnswer = facts.answers.length - 1;
+// Queries are numbered by their position in facts.queryIds.
+const queryOf = new Map(facts.queryIds.map((id, query) => [id, query]));
+for (const detection of facts.detections) detection.query = queryOf.get(detection.queryId);
+const LAST_STEP = facts.steps.length - 1;
+const LAST_PREDICTION = facts.predictions.length - 1;
 const state = {
-  view: "looks",
-  query: facts.found.length ? facts.found[0].query : 0, // index into facts.slots
-  hover: null,
-  step: LAST,
-  head: AVERAGE,
+  view: "cross",
+  query: facts.detections.length ? facts.detections[0].query : 0,
+  hover: null, // query under the mouse
+  step: LAST_STEP,
+  head: ALL_HEADS,
   point: [0.5, 0.5],
-  layer: facts.encoderLayers - 1, // of the encoder
+  encoderLayer: facts.encoderLayers - 1,
   threshold: facts.threshold,
-  every: false,
+  allQueries: false,
 };
 
 async function unpack(packed, Kind = Uint8Array) {
@@ -54,56 +55,58 @@ async function unpackMaps(packed) {
     const scale = peaks[number] / packed.grays;
     return Float32Array.from(data.subarray(number * cells, (number + 1) * cells), (v) => v * scale);
   };
-  return { row, grid: packed.grid, pooled: packed.pooled };
+  return { row, grid: packed.grid, pooling: packed.pooling };
 }
 
-let looks, talks, places, spots;
+// Cross-attention is either maps or sampling points; encoderMaps is null without an encoder.
+let crossMaps, samplingPoints, selfMaps, encoderMaps;
 
-async function open() {
-  talks = await unpackMaps(facts.talks);
-  places = await unpackMaps(facts.places);
-  if (facts.looks.kind === "maps") looks = await unpackMaps(facts.looks);
+async function unpackAll() {
+  selfMaps = await unpackMaps(facts.selfAttention);
+  encoderMaps = await unpackMaps(facts.encoderAttention);
+  if (facts.crossAttention.kind === "maps") crossMaps = await unpackMaps(facts.crossAttention);
   else {
-    spots = {
-      places: await unpack(facts.looks.places, Uint16Array),
-      weights: await unpack(facts.looks.weights, Float32Array),
+    samplingPoints = {
+      positions: await unpack(facts.crossAttention.positions, Uint16Array),
+      weights: await unpack(facts.crossAttention.weights, Float32Array),
     };
   }
 }
 
-function averaged(rows) {
+function average(rows) {
   const mean = new Float32Array(rows[0].length);
   for (const row of rows) for (let i = 0; i < mean.length; i++) mean[i] += row[i] / rows.length;
   return mean;
 }
 
-const heads = (head) => (head === AVERAGE ? [...Array(facts.heads).keys()] : [head]);
-const rowOf = (layer, head, query) => (layer * facts.heads + head) * facts.slots.length + query;
-const lookMap = (layer, head, query) =>
-  averaged(heads(head).map((each) => looks.row(rowOf(layer, each, query))));
+const headsOf = (head) => (head === ALL_HEADS ? [...Array(facts.heads).keys()] : [head]);
+const rowOf = (layer, head, query) => (layer * facts.heads + head) * facts.queryIds.length + query;
+const crossMap = (layer, head, query) =>
+  average(headsOf(head).map((each) => crossMaps.row(rowOf(layer, each, query))));
 
-function lookSpots(layer, head, query) {
-  const count = facts.looks.points;
-  const found = [];
-  for (const each of heads(head)) {
+// Sampling points of a query, heaviest first.
+function pointsOf(layer, head, query) {
+  const count = facts.crossAttention.points;
+  const points = [];
+  for (const each of headsOf(head)) {
     for (let point = 0; point < count; point++) {
       const at = rowOf(layer, each, query) * count + point;
-      found.push({
-        x: (3 * spots.places[2 * at]) / 65535 - 1,
-        y: (3 * spots.places[2 * at + 1]) / 65535 - 1,
-        weight: spots.weights[at] / heads(head).length,
-        level: facts.looks.level[point],
+      points.push({
+        x: (3 * samplingPoints.positions[2 * at]) / 65535 - 1,
+        y: (3 * samplingPoints.positions[2 * at + 1]) / 65535 - 1,
+        weight: samplingPoints.weights[at] / headsOf(head).length,
+        level: facts.crossAttention.level[point],
       });
     }
   }
-  return found.sort((a, b) => b.weight - a.weight);
+  return points.sort((a, b) => b.weight - a.weight);
 }
 
 function cellOf([x, y]) {
-  const [rows, columns] = places.grid;
+  const [rows, columns] = encoderMaps.grid;
   const row = Math.min(rows - 1, Math.floor(y * rows));
   return row * columns + Math.min(columns - 1, Math.floor(x * columns));
 }
 
-const placeMap = (layer, point) =>
-  places.row(layer * places.grid[0] * places.grid[1] + cellOf(point));
+const encoderMap = (layer, point) =>
+  encoderMaps.row(layer * encoderMaps.grid[0] * encoderMaps.grid[1] + cellOf(point));

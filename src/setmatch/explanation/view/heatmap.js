@@ -1,78 +1,82 @@
-// What lies on the picture: a veil, dark where nobody looked, or the points looked at.
+// The overlay on the image: dark where attention is low, or the sampling points.
 
-function paintMap(canvas, map, [rows, columns]) {
+function paintOverlayMap(canvas, map, [rows, columns]) {
   const small = new OffscreenCanvas(columns, rows);
-  const brush = small.getContext("2d");
-  const image = brush.createImageData(columns, rows);
+  const smallContext = small.getContext("2d");
+  const image = smallContext.createImageData(columns, rows);
   const peak = Math.max(...map, 1e-12);
-  map.forEach((value, cell) => image.data.set(veilOf(value / peak), 4 * cell));
-  brush.putImageData(image, 0, 0);
-  const paper = canvas.getContext("2d");
-  paper.clearRect(0, 0, canvas.width, canvas.height);
-  paper.imageSmoothingQuality = "low"; // bilinear: exact in the middle of each cell
-  paper.drawImage(small, 0, 0, canvas.width, canvas.height);
+  map.forEach((value, cell) => image.data.set(overlayColor(value / peak), 4 * cell));
+  smallContext.putImageData(image, 0, 0);
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.imageSmoothingQuality = "low"; // bilinear: exact in the middle of each cell
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
-const veilOf = (share) => [8, 10, 20, Math.round(205 * (1 - share ** 0.6))];
+const overlayColor = (value) => [8, 10, 20, Math.round(205 * (1 - value ** 0.6))];
 
 // From black over violet and orange to pale yellow.
 const HEAT = [[11, 13, 20], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
-function heatOf(share) {
-  const at = Math.min(share, 0.9999) * (HEAT.length - 1);
+function heatColor(value) {
+  const at = Math.min(value, 0.9999) * (HEAT.length - 1);
   const [low, rest] = [Math.floor(at), at % 1];
   return [...HEAT[low].map((from, channel) => from + rest * (HEAT[low + 1][channel] - from)), 255];
 }
 
-function paintSmall(canvas, map, [rows, columns]) {
+function paintThumbnail(canvas, map, [rows, columns]) {
   [canvas.width, canvas.height] = [columns, rows];
-  const brush = canvas.getContext("2d");
-  const image = brush.createImageData(columns, rows);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(columns, rows);
   const peak = Math.max(...map, 1e-12);
-  map.forEach((value, cell) => image.data.set(heatOf(Math.sqrt(value / peak)), 4 * cell));
-  brush.putImageData(image, 0, 0);
+  map.forEach((value, cell) => image.data.set(heatColor(Math.sqrt(value / peak)), 4 * cell));
+  context.putImageData(image, 0, 0);
 }
 
-function paintSpots(canvas, found, largest, line) {
-  const brush = canvas.getContext("2d");
-  const most = found[0].weight;
-  for (const spot of found) {
-    brush.beginPath();
-    const [x, y] = [spot.x * canvas.width, spot.y * canvas.height];
-    brush.arc(x, y, Math.max(largest * Math.sqrt(spot.weight / most), line), 0, 7);
-    brush.fillStyle = LEVELS[spot.level];
-    brush.globalAlpha = 0.85;
-    brush.fill();
-    brush.globalAlpha = 1;
-    brush.lineWidth = line;
-    brush.strokeStyle = "#000a";
-    brush.stroke();
+function paintPoints(canvas, points, maxRadius, lineWidth) {
+  const context = canvas.getContext("2d");
+  const maxWeight = points[0].weight;
+  for (const point of points) {
+    context.beginPath();
+    const [x, y] = [point.x * canvas.width, point.y * canvas.height];
+    const radius = Math.max(maxRadius * Math.sqrt(point.weight / maxWeight), lineWidth);
+    context.arc(x, y, radius, 0, 7);
+    context.fillStyle = LEVEL_COLORS[point.level];
+    context.globalAlpha = 0.85;
+    context.fill();
+    context.globalAlpha = 1;
+    context.lineWidth = lineWidth;
+    context.strokeStyle = "#000a";
+    context.stroke();
   }
 }
 
-// The radius of the heaviest point: small in small boxes, so that points stay apart.
-function spotSize(canvas, most) {
-  const [, , w, h] = answerAt(state.step).boxes[current()];
+// The radius of the heaviest point: small in small boxes, to keep points apart.
+function pointRadius(canvas, most) {
+  const [, , w, h] = predictionAt(state.step).boxes[current()];
   const side = Math.sqrt(w * canvas.width * h * canvas.height);
   return Math.min(most, Math.max(0.12 * side, most / 3));
 }
 
-function showVeil() {
-  const veil = $("veil");
-  const scale = VEIL / Math.max(WIDTH, HEIGHT);
-  [veil.width, veil.height] = [WIDTH, HEIGHT].map((side) => Math.max(1, Math.round(side * scale)));
-  const paper = veil.getContext("2d");
-  const flat = (alpha) => {
-    paper.fillStyle = `rgba(8, 10, 20, ${alpha})`;
-    paper.fillRect(0, 0, veil.width, veil.height);
+function showOverlay() {
+  const overlay = $("overlay");
+  const scale = OVERLAY_PX / Math.max(WIDTH, HEIGHT);
+  [overlay.width, overlay.height] = [WIDTH, HEIGHT].map(
+    (side) => Math.max(1, Math.round(side * scale)));
+  const context = overlay.getContext("2d");
+  const darken = (alpha) => {
+    context.fillStyle = `rgba(8, 10, 20, ${alpha})`;
+    context.fillRect(0, 0, overlay.width, overlay.height);
   };
-  const look = lookOf(state.step);
-  if (state.view === "places") paintMap(veil, placeMap(state.layer, state.point), places.grid);
-  else if (state.view === "talks") flat(0.6);
-  else if (look === null) flat(0);
-  else if (looks) paintMap(veil, lookMap(look, state.head, current()), looks.grid);
-  else {
-    flat(0.5);
-    const seen = lookSpots(look, state.head, current());
-    paintSpots(veil, seen, spotSize(veil, VEIL / 60), VEIL / 600);
+  const layer = layerOf(state.step);
+  if (state.view === "encoder") {
+    paintOverlayMap(overlay, encoderMap(state.encoderLayer, state.point), encoderMaps.grid);
+  } else if (state.view === "self") darken(0.6);
+  else if (layer === null) darken(0);
+  else if (crossMaps) {
+    paintOverlayMap(overlay, crossMap(layer, state.head, current()), crossMaps.grid);
+  } else {
+    darken(0.5);
+    const points = pointsOf(layer, state.head, current());
+    paintPoints(overlay, points, pointRadius(overlay, OVERLAY_PX / 60), OVERLAY_PX / 600);
   }
 }

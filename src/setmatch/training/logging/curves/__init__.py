@@ -1,1 +1,1 @@
-"""The curves of a run: from its log to a picture, a page, and a page to watch it by."""
+"""Training curves: from the log of a run to an image, a page, and a live page."""

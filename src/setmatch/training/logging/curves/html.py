@@ -1,50 +1,39 @@
-"""Curves as one page of HTML that needs nothing beside it."""
+"""Write the curves of runs as one self-contained HTML page."""
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from setmatch.html.page import write_sheet
+from setmatch.html.page import write
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.panels import COLORS, panels
 from setmatch.training.logging.curves.svg import chart
 
-_TEMPLATE = Path(__file__).with_name("page.html")
-
 
 def write_page(histories: Sequence[History], path: Path) -> None:
     """Write the curves of some runs as one self-contained page."""
-    name = histories[0].name if len(histories) == 1 else f"{len(histories)} runs"
-    head = "".join(f"<p>{html.escape(history.summary())}</p>" for history in histories)
-    foot = "Made by setmatch curves. This page needs no network."
-    write_curves(histories, path, name, head, foot)
+    write(
+        path,
+        "training/logging/curves/curves.html",
+        name=histories[0].name if len(histories) == 1 else f"{len(histories)} runs",
+        summaries=[history.summary() for history in histories],
+        **curve_context(histories),
+    )
 
 
-def write_curves(
-    histories: Sequence[History], path: Path, name: str, head: str, foot: str, refresh: str = ""
-) -> None:
-    """Write the page; `head`, `foot` and `refresh` are HTML, `name` is not."""
-    alone = len(histories) == 1
-    remarks = "".join(
-        f'<p class="remark">{html.escape(says)} <span class="soft">('
-        f"{'' if alone else f'{html.escape(history.name)}, '}step {step:,})</span></p>"
-        for history in histories
-        for step, says in history.remarks
-    )
-    names = "".join(
-        f'<span><i style="background:{COLORS[number % len(COLORS)]}"></i>'
-        f"{html.escape(history.name)}</span>"
-        for number, history in enumerate(histories)
-    )
+def curve_context(histories: Sequence[History]) -> dict[str, object]:
+    """Return what curves.html needs of some runs: legend, charts, and the monitor's warnings."""
+    is_alone = len(histories) == 1
     drawn = panels(histories)
-    companions = any(line.light for panel in drawn for line in panel.lines)
-    parts = {
-        "name": html.escape(name),
-        "refresh": refresh,
-        "head": head,
-        "remarks": remarks,
-        "legend": f"{'' if alone else names}{'<span>dashed: AP50</span>' * companions}",
-        "charts": "".join(map(chart, drawn)),
-        "foot": foot,
+    named = [
+        (history.name, COLORS[number % len(COLORS)]) for number, history in enumerate(histories)
+    ]
+    return {
+        "warnings": [
+            (text, f"step {step:,}" if is_alone else f"{history.name}, step {step:,}")
+            for history in histories
+            for step, text in history.remarks
+        ],
+        "legend": [] if is_alone else named,
+        "has_dashed": any(line.dashed for panel in drawn for line in panel.lines),
+        "charts": [chart(panel) for panel in drawn],
     }
-    write_sheet(_TEMPLATE, parts, path)

@@ -1,4 +1,4 @@
-"""Curves as a picture; the only file that needs matplotlib."""
+"""Draw training curves as a PNG with matplotlib, because nothing installed can rasterize SVG."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,36 +8,36 @@ from setmatch.files import atomic_file
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.panels import COLORS, Panel, panels
 
-_COLUMNS = 3
+_MAX_COLUMNS = 3
 _PANEL_INCHES = (4.4, 2.9)
 _DPI = 130
-_DOTS = 40
+_MAX_MARKED = 40  # points that are also drawn as dots
 
 
-def write_picture(histories: Sequence[History], path: Path) -> None:
-    """Write the curves of some runs as a PNG; raises ExtraMissingError without matplotlib."""
+def write_png(histories: Sequence[History], path: Path) -> None:
+    """Write the curves of some runs as a PNG. Raises ExtraMissingError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise ExtraMissingError(
-            f'{path}: drawing it needs matplotlib; pip install "setmatch[plots]", or write .html'
+            f'{path}: a PNG needs matplotlib; pip install "setmatch[plots]", or write .html'
         ) from None
     drawn = panels(histories)
-    across = min(_COLUMNS, len(drawn))
-    down = -(-len(drawn) // across)
+    columns = min(_MAX_COLUMNS, len(drawn))
+    rows = -(-len(drawn) // columns)
     width, height = _PANEL_INCHES
-    figure = Figure(figsize=(width * across, height * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, across, squeeze=False)
-    for place, axes in enumerate(grid.flat):
-        if place < len(drawn):
-            _draw(axes, drawn[place])
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        if number < len(drawn):
+            _draw(axes, drawn[number])
         else:
             axes.set_axis_off()
     names = [history.name for history in histories]
     handles = [
-        axes_line
+        handle
         for number, name in enumerate(names)
-        for axes_line in grid.flat[0].plot([], [], color=COLORS[number % len(COLORS)], label=name)
+        for handle in grid.flat[0].plot([], [], color=COLORS[number % len(COLORS)], label=name)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     with atomic_file(path) as aside:
@@ -47,20 +47,20 @@ def write_picture(histories: Sequence[History], path: Path) -> None:
 def _draw(axes: "object", panel: Panel) -> None:
     from matplotlib.axes import Axes
 
-    assert isinstance(axes, Axes), "subplots are axes"
+    assert isinstance(axes, Axes)
     for line in panel.lines:
         steps, values = zip(*line.points, strict=True)
         axes.plot(
             steps,
             values,
             color=line.color,
-            linestyle=(0, (4, 2)) if line.light else "-",
-            alpha=0.7 if line.light else 1.0,
+            linestyle=(0, (4, 2)) if line.dashed else "-",
+            alpha=0.7 if line.dashed else 1.0,
             linewidth=1.6,
-            marker="o" if len(steps) <= _DOTS else None,
+            marker="o" if len(steps) <= _MAX_MARKED else None,
             markersize=3,
         )
-    title = panel.title + ("; dashed: AP50" if any(line.light for line in panel.lines) else "")
+    title = panel.title + ("; dashed: AP50" if any(line.dashed for line in panel.lines) else "")
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     axes.tick_params(labelsize=8)

@@ -1,26 +1,26 @@
-"""The panels as charts of a page."""
+"""Lay out panels of training curves as charts of a page."""
 
-from setmatch.html.charts import Axis, Curve, curves, round_ticks
+from setmatch.html.charts import Axis, Chart, Curve, line_chart, round_ticks
 from setmatch.training.logging.curves.panels import Line, Panel
 
-_MARKED = 40  # few points are also shown as such
+_MAX_MARKED = 40  # points that are also drawn as dots
 
 
-def chart(panel: Panel) -> str:
-    """Return a panel as a figure; of one run alone its caption tells the newest value."""
+def chart(panel: Panel) -> Chart:
+    """Lay out a panel; the caption of a single run ends with its latest value."""
     steps = [step for line in panel.lines for step, _ in line.points]
     values = [value for line in panel.lines for _, value in line.points]
     low, high = 0.0 if panel.from_zero else min(values), max(values)
     if high <= low:
         high = low + (abs(low) or 1.0)
-    plain = [line for line in panel.lines if not line.light]
-    newest = f": {plain[0].points[-1][1]:.3g}" if len(plain) == 1 else ""
-    return curves(
+    main = [line for line in panel.lines if not line.dashed]
+    latest = f": {main[0].points[-1][1]:.3g}" if len(main) == 1 else ""
+    return line_chart(
         [
-            Curve(each.name, each.points, each.color, each.light, _marks(each))
-            for each in panel.lines
+            Curve(line.name, line.points, line.color, line.dashed, _marks(line))
+            for line in panel.lines
         ],
-        f"{panel.title}{newest}",
+        f"{panel.title}{latest}",
         Axis("step", round_ticks(0.0, max(steps)), short),
         Axis("", round_ticks(low, high), short),
         legend=False,
@@ -39,7 +39,7 @@ def short(value: float) -> str:
 
 
 def _marks(line: Line) -> list[tuple[float, float, str]]:
-    if len(line.points) > _MARKED:
+    if len(line.points) > _MAX_MARKED:
         return []
     return [
         (step, value, f"{line.name}, step {step:,.0f}: {value:.4g}") for step, value in line.points

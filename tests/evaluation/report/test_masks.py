@@ -1,4 +1,4 @@
-"""What the report's page says of segments and masks, as a user reads it."""
+"""The report's section about masks, and the choice of the worst segmentations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
-def test_the_page_shows_quality_and_the_worst_segmentations(
+def test_the_page_shows_panoptic_quality_and_the_worst_segmentations(
     open_page: OpenPage, scenes: Path, tmp_path: Path, width: int, height: int
 ):
-    """Opened at desktop and phone width: every class, truth beside answer, and nothing wider."""
     index = open_dataset(scenes, "val", "panoptic")
     model = Knowing(index, wrong=0.4)
     report = evaluate(model, index, workers=0, report=tmp_path / "report.html")
@@ -50,8 +49,7 @@ def test_the_page_shows_quality_and_the_worst_segmentations(
     assert page.locator(".pair img").count() % 2 == 0
 
 
-def test_without_masks_the_page_says_nothing_of_them(scenes: Path, tmp_path: Path):
-    """Boxes alone have neither section, nor a number for them."""
+def test_a_report_of_boxes_has_no_section_about_masks(scenes: Path, tmp_path: Path):
     index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, outlines=None)
     panoptic = open_dataset(scenes, "val", "panoptic")
     evaluate(Knowing(panoptic, wrong=0.4), index, workers=0, report=tmp_path / "report.html")
@@ -60,15 +58,14 @@ def test_without_masks_the_page_says_nothing_of_them(scenes: Path, tmp_path: Pat
     assert "mask AP" not in text
 
 
-def test_a_perfect_answer_has_no_worst_image(scenes: Path, tmp_path: Path):
-    """And the page says so."""
+def test_perfect_segmentations_are_reported_as_such(scenes: Path, tmp_path: Path):
     index = open_dataset(scenes, "val", "panoptic")
     evaluate(Knowing(index), index, workers=0, report=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "Every segment of every image is right to the pixel" in text
 
 
-def mistaken(image: int, overlap: float, tp: int, fn: int, fp: int) -> WorstSegmentation:
+def segmentation(image: int, overlap: float, tp: int, fn: int, fp: int) -> WorstSegmentation:
     nothing = Segments(
         torch.zeros(2, 2, dtype=torch.int32), torch.zeros(0).long(), torch.zeros(0), LANDSCAPE
     )
@@ -76,24 +73,24 @@ def mistaken(image: int, overlap: float, tp: int, fn: int, fp: int) -> WorstSegm
     return WorstSegmentation(image, nothing, PQStat(np.array([overlap]), *counts))
 
 
-def test_the_worst_lack_most_of_their_quality():
-    """Half of two segments missed is worse than a tenth of ten; the perfect are left out."""
-    perfect, tenth = mistaken(0, 3.0, 3, 0, 0), mistaken(1, 9.0, 9, 1, 0)
+def test_the_worst_segmentations_lack_most_of_their_quality():
+    """One of two segments missed is worse than one of ten; perfect images are left out."""
+    perfect, tenth = segmentation(0, 3.0, 3, 0, 0), segmentation(1, 9.0, 9, 1, 0)
     half, loose, all_wrong = (
-        mistaken(2, 1.0, 1, 1, 0),
-        mistaken(3, 6.0, 10, 0, 0),
-        mistaken(4, 0.0, 0, 4, 4),
+        segmentation(2, 1.0, 1, 1, 0),
+        segmentation(3, 6.0, 10, 0, 0),
+        segmentation(4, 0.0, 0, 4, 4),
     )
     shown = worst_segmentations([perfect, tenth, half, loose, all_wrong])
     assert [each.image for each in shown] == [4, 3, 2, 1]
     assert (
-        len(worst_segmentations([mistaken(number, 0.0, 0, 1, 1) for number in range(99)]))
+        len(worst_segmentations([segmentation(number, 0.0, 0, 1, 1) for number in range(99)]))
         == MAX_SEGMENTATIONS
     )
 
 
-def test_classes_that_the_data_lack_are_nothing():
-    """What a model found of them is no segment; all others take the numbers of the data's slots."""
+def test_segments_of_classes_that_the_data_set_lacks_are_removed():
+    """All others get the class index of the data set."""
     ids = torch.tensor([[1, 2], [3, 0]], dtype=torch.int32)
     found = Segments(ids, torch.tensor([0, 2, 1]), torch.tensor([0.9, 0.8, 0.7]), LANDSCAPE)
     ours = with_dataset_classes(found, np.array([4, -1, 0]), LANDSCAPE)
