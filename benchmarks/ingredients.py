@@ -135,7 +135,7 @@ def main() -> None:
             report_only=options.tell,
         )
     for table in campaign.tables():
-        Console().print(table.shown())
+        Console().print(table.to_rich())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Four pictures on one canvas, each at half its sides (arXiv 2004.10934, section 3.3).
+"""Mosaic augmentation: four images on one canvas, at half size (arXiv 2004.10934, section 3.3).
 
-Pictures of one micro-batch share canvases, each of them once in each quarter, so that the whole
-batch is seen four times as small and as often. The model puts them together, since what reads
-pictures knows one at a time.
+Every image of a micro-batch appears once in each quarter of some canvas, so each object is seen
+four times. The model builds the canvases, since data loading handles one image at a time.
 """
 
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup
 from without import recomposed
 
-SHARE = 0.5  # of the micro-batches
+MOSAIC_PROBABILITY = 0.5  # per micro-batch
 QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # row, column
 
 
-def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Target, ...]]:
-    """Return as many canvases, canvas i with pictures i, i + 1, i + 2 and i + 3, and what is there.
+def make_mosaics(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Target, ...]]:
+    """Return one mosaic per image, mosaic i of images i, i + 1, i + 2 and i + 3, and its targets.
 
-    What pads a picture becomes a gray part of the canvas.
+    Padding becomes a gray part of the canvas.
     """
     images, _, height, width = batch.pixels.shape
     pixels = torch.empty_like(batch.pixels)
@@ -39,34 +38,35 @@ def together(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[Targ
         size = pixels[:, :, rows, columns].shape[-2:]
         small = F.interpolate(batch.pixels, size=size, mode="bilinear", antialias=True)
         pixels[:, :, rows, columns] = small.roll(-number, dims=0)
-    extents = valid_ratio_of(batch)
-    found = tuple(
-        _joined(
+    valid_ratios = valid_ratio_of(batch)
+    mosaic_targets = tuple(
+        _concatenate(
             [
-                _placed(targets[other], extents[other], quarter, (height, width))
+                _place(targets[other], valid_ratios[other], quarter, (height, width))
                 for number, quarter in enumerate(QUARTERS)
                 for other in [(image + number) % images]
             ]
         )
         for image in range(images)
     )
-    return Batch(pixels, torch.ones_like(batch.valid), False), found
+    return Batch(pixels, torch.ones_like(batch.valid), False), mosaic_targets
 
 
-def _placed(
-    target: Target, extent: Tensor, quarter: tuple[int, int], size_px: tuple[int, int]
+def _place(
+    target: Target, valid_ratio: Tensor, quarter: tuple[int, int], size_px: tuple[int, int]
 ) -> Target:
-    first = [side // 2 / side for side in size_px]  # of the canvas, that the first half has
+    first = [side // 2 / side for side in size_px]  # fraction of the canvas in the first half
     row, column = quarter
     height, width = (
         1 - part if late else part for part, late in zip(first, (row, column), strict=True)
     )
     left, top = (first[1] if column else 0.0), (first[0] if row else 0.0)
-    scale = extent.repeat(2) * extent.new_tensor([width, height, width, height])
-    return Target(target.classes, target.cxcywh * scale + extent.new_tensor([left, top, 0.0, 0.0]))
+    scale = valid_ratio.repeat(2) * valid_ratio.new_tensor([width, height, width, height])
+    offset = valid_ratio.new_tensor([left, top, 0.0, 0.0])
+    return Target(target.classes, target.cxcywh * scale + offset)
 
 
-def _joined(targets: Sequence[Target]) -> Target:
+def _concatenate(targets: Sequence[Target]) -> Target:
     return Target(
         torch.cat([target.classes for target in targets]),
         torch.cat([target.cxcywh for target in targets]),
@@ -74,46 +74,48 @@ def _joined(targets: Sequence[Target]) -> Target:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a model in training answers, what was there, and how many times over."""
+class MosaicOutput:
+    """Training outputs of a model, their targets, and how often each target appears."""
 
-    streams: tuple[PredictionGroup, ...]
+    groups: tuple[PredictionGroup, ...]
     targets: tuple[Target, ...]
-    times: int
+    repeats: int
 
 
 @dataclass(frozen=True)
-class OfSeen:
-    """The set loss of what the model was shown in the end."""
+class MosaicLoss:
+    """The set loss with the targets of the mosaics."""
 
     set_loss: Loss
 
     def __call__(
-        self, seen: Seen, targets: Sequence[Target], normalizer: LossNormalizer
+        self, outputs: MosaicOutput, targets: Sequence[Target], normalizer: LossNormalizer
     ) -> LossOutput:
-        """Return the losses; every target counts as often as it was seen."""
-        boxes, matched, class_indices, images = normalizer.counts.unbind()
-        counts = torch.stack([boxes * seen.times, matched * seen.times, class_indices, images])
-        return self.set_loss(seen.streams, seen.targets, LossNormalizer(counts))
+        """Return the losses. Every target is counted as often as it appears."""
+        boxes, matched, queries, images = normalizer.counts.unbind()
+        repeats = outputs.repeats
+        counts = torch.stack([boxes * repeats, matched * repeats, queries, images])
+        return self.set_loss(outputs.groups, outputs.targets, LossNormalizer(counts))
 
 
 class MosaicDetector(SetMatchDetector):
-    """The family, which in training puts together every other micro-batch."""
+    """The setmatch detector, which trains on mosaics of every other micro-batch."""
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> Any:
-        """Return the streams; in training, also what they are to be held against."""
+        """Return the prediction groups; in training, with the targets they are matched to."""
         if not self.training:
             return super().forward(batch)
-        if torch.rand(()) >= SHARE:
-            return Seen(super().forward(batch, targets), tuple(targets), 1)
-        shown, found = together(batch, targets)
-        return Seen(super().forward(shown, found), found, len(QUARTERS))
+        if torch.rand(()) >= MOSAIC_PROBABILITY:
+            return MosaicOutput(super().forward(batch, targets), tuple(targets), 1)
+        mosaics, mosaic_targets = make_mosaics(batch, targets)
+        groups = super().forward(mosaics, mosaic_targets)
+        return MosaicOutput(groups, mosaic_targets, len(QUARTERS))
 
     def objective(self, set_loss: Any) -> Any:
-        """Return the set loss of what was shown."""
-        return OfSeen(set_loss(self.class_loss))
+        """Return the set loss with the targets of the mosaics."""
+        return MosaicLoss(set_loss(self.class_loss))
 
 
 def mosaic(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Let a detector see four pictures at once, every other time."""
+    """Return the detector with mosaic augmentation."""
     return recomposed(detector, MosaicDetector)

@@ -1,7 +1,7 @@
-"""The processes of a run and the device of each: the only file that talks to torch.distributed.
+"""Processes and devices of a run. No other module uses torch.distributed.
 
-`torchrun` starts the processes and sets RANK, LOCAL_RANK and WORLD_SIZE; without it a run is one
-process, and everything here costs nothing.
+`torchrun` starts the processes and sets RANK, LOCAL_RANK and WORLD_SIZE. Without it a run is a
+single process, and all exchanges return at once.
 """
 
 import inspect
@@ -23,26 +23,26 @@ from setmatch.errors import ConfigError, SetmatchError, TrainingError
 
 T = TypeVar("T")
 
-# A process that dies closes its sockets, which gloo notices at once; so hosts may wait long, as
-# when the first process writes a checkpoint. NCCL notices only by the clock, but is entered only
-# after all hosts have met in the same step, so that a short time is enough. Until they have met for
-# the first time, torchrun's agent looks after them; without it nobody does but the clock, of which
-# torch waits up to twice.
-HOST_PATIENCE = timedelta(minutes=30)
-DEVICE_PATIENCE = timedelta(seconds=50)
-ATTENDED_PATIENCE = timedelta(minutes=5)
-UNATTENDED_PATIENCE = timedelta(seconds=25)
-JOINING = ("RANK", "WORLD_SIZE")  # what makes a process one of several
-# A wrapped model is not to take over the first process' buffers; torch 2.14 calls that anew.
+# Gloo detects a dead process at once, by its closed sockets, so its timeout may be long: the others
+# wait while the first process writes a checkpoint. NCCL detects it by its timeout, which can be
+# short: NCCL is used only after all hosts have met in the same step. During start-up, torchrun's
+# agent watches the processes; without it the timeout alone does, and torch waits up to twice as
+# long.
+HOST_TIMEOUT = timedelta(minutes=30)
+DEVICE_TIMEOUT = timedelta(seconds=50)
+AGENT_TIMEOUT = timedelta(minutes=5)
+NO_AGENT_TIMEOUT = timedelta(seconds=25)
+PROCESS_VARIABLES = ("RANK", "WORLD_SIZE")
+# Do not broadcast the first process' buffers; torch 2.14 renamed the parameter.
 _SIGNATURE = inspect.signature(DistributedDataParallel).parameters
 _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
-OWN_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SIGNATURE else _OLD: False}
-LOST_PEER = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
+KEEP_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SIGNATURE else _OLD: False}
+LOST_PEER_SIGNS = ("gloo", "nccl", "Connection closed", "Connection reset", "peer", "Timed out")
 
 
 @dataclass(frozen=True)
 class Distributed:
-    """One process among `world` processes, and the device it computes on."""
+    """One of `world` processes, and its device."""
 
     device: torch.device
     rank: int = 0
@@ -51,7 +51,7 @@ class Distributed:
 
     @property
     def is_first(self) -> bool:
-        """True in the one process that writes files and speaks."""
+        """True in the process that writes files and prints."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -79,10 +79,9 @@ class Distributed:
         return values[0]
 
     def first(self, work: Callable[[], T]) -> T:
-        """Let the first process do `work` while the others wait; its result is everybody's.
+        """Call `work` in the first process and return its result in all processes.
 
-        So is its failure: raises in every process the SetmatchError that `work` raises in the
-        first.
+        A SetmatchError raised by `work` is raised in all processes.
         """
         outcome: T | SetmatchError | None = None
         if self.is_first:
@@ -96,19 +95,19 @@ class Distributed:
         return cast("T", outcome)
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return `model`, its gradients averaged over the processes at the end of a backward."""
+        """Wrap `model` to average gradients over the processes in the backward pass."""
         if self.world == 1:
             return model
         return DistributedDataParallel(
             model,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
-            **OWN_BUFFERS,  # those that change are exchanged in norms.py
+            **KEEP_BUFFERS,  # batch_norm_stats.py exchanges them
         )
 
 
 def no_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
-    """Return a context in which a backward keeps its gradients to itself, if `skip`."""
+    """Return a context that skips the exchange of gradients if `skip`."""
     if skip and isinstance(model, DistributedDataParallel):
         context: AbstractContextManager[None] = model.no_sync()
         return context
@@ -116,26 +115,26 @@ def no_sync(model: nn.Module, skip: bool) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def lost_peers_named() -> Iterator[None]:
+def explain_lost_processes() -> Iterator[None]:
     """Turn a failed exchange into a TrainingError that says another process has ended."""
     try:
         yield
     except RuntimeError as error:
-        if not (dist.is_initialized() and any(sign in str(error) for sign in LOST_PEER)):
+        if not (dist.is_initialized() and any(sign in str(error) for sign in LOST_PEER_SIGNS)):
             raise
         raise TrainingError(
             f"process {dist.get_rank()} of {dist.get_world_size()}: another process of this run "
-            "ended or does not answer (its own messages say why); start the run again with --resume"
+            "ended or does not respond (see its own messages); start the run again with --resume"
         ) from error
 
 
 @contextmanager
 def init_distributed(device: str = "auto") -> Iterator[Distributed]:
-    """Join the processes that torchrun started, or be the only one; leave them at the end.
+    """Join the processes that torchrun started, if any, and leave them at the end.
 
-    `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
-    Raises ConfigError for a device that is not there or an environment that is incomplete, and
-    TrainingError when another process has ended, whatever this one was about.
+    `device` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1". Raises ConfigError for a
+    missing device or incomplete environment variables, and TrainingError inside the context if
+    another process has ended.
     """
     rank, world = _environment("RANK", 0), _environment("WORLD_SIZE", 1)
     place = _device(device, _environment("LOCAL_RANK", 0))
@@ -144,35 +143,35 @@ def init_distributed(device: str = "auto") -> Iterator[Distributed]:
     if world == 1:
         yield Distributed(place)
         return
-    host = _meet(place, rank, world)
-    with lost_peers_named():
+    host = _join(place, rank, world)
+    with explain_lost_processes():
         yield Distributed(place, rank, world, host)
-    # Only here, not after an error: saying goodbye to a lost process could wait for ever.
+    # Not after an error: with a lost process this could wait forever.
     dist.destroy_process_group()
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Let what runs inside be a run of one process, whatever torchrun has started beside it.
+def single_process() -> Iterator[None]:
+    """Let the code inside run as a single process, even under torchrun.
 
-    Each process keeps the device that torchrun's LOCAL_RANK gives it.
+    Each process keeps the device given by torchrun's LOCAL_RANK.
     """
-    kept = {name: os.environ.pop(name) for name in JOINING if name in os.environ}
+    removed = {name: os.environ.pop(name) for name in PROCESS_VARIABLES if name in os.environ}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(removed)
 
 
-def _meet(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | None:
-    """Join the other processes, soon or not at all; return the hosts' group beside NCCL's."""
-    attended = "TORCHELASTIC_RUN_ID" in os.environ
-    patience = ATTENDED_PATIENCE if attended else UNATTENDED_PATIENCE
+def _join(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | None:
+    """Join the other processes before a timeout. With NCCL, return a gloo group beside it."""
+    has_agent = "TORCHELASTIC_RUN_ID" in os.environ
+    timeout = AGENT_TIMEOUT if has_agent else NO_AGENT_TIMEOUT
     host: Any = None
     try:
-        # torchrun's agent may keep one store over restarts, with addresses of processes that are
-        # dead: each attempt looks under a prefix of its own.
-        store, _, _ = next(rendezvous("env://", timeout=patience))
+        # torchrun's agent may keep one store over restarts, with addresses of dead processes, so
+        # each attempt uses a prefix of its own.
+        store, _, _ = next(rendezvous("env://", timeout=timeout))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         gpu = place.type == "cuda"
         dist.init_process_group(
@@ -180,66 +179,70 @@ def _meet(place: torch.device, rank: int, world: int) -> dist.ProcessGroup | Non
             store=PrefixStore(f"attempt_{attempt}", store),
             rank=rank,
             world_size=world,
-            timeout=patience,
+            timeout=timeout,
             device_id=place if gpu else None,
         )
         if gpu:
-            host = dist.new_group(backend="gloo", timeout=patience)
+            host = dist.new_group(backend="gloo", timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"process {rank} of {world}: the processes did not come together in "
-            f"{patience.seconds} s ({' '.join(str(error).split())[:200]}); start all of them by "
+            f"process {rank} of {world}: the processes did not connect within "
+            f"{timeout.seconds} s ({' '.join(str(error).split())[:200]}); start all of them with "
             "torchrun"
         ) from error
-    # A public name only in the newest torch.
+    # Public only in the newest torch.
     set_timeout = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
     if host is not None:
-        set_timeout(DEVICE_PATIENCE, None)
-    set_timeout(HOST_PATIENCE, host)
+        set_timeout(DEVICE_TIMEOUT, None)
+    set_timeout(HOST_TIMEOUT, host)
     return host if isinstance(host, dist.ProcessGroup) else None
 
 
 def choose_precision(setting: str, device: torch.device) -> torch.dtype:
-    """Return the type the model computes in: bfloat16 where the chip has it in hardware.
+    """Return the dtype of the forward pass; "auto" is bfloat16 on hardware that supports it.
 
-    `setting` is "auto", "float32" or "bfloat16". float16 is never used: its range is too small for
-    costs and losses without a scaler.
+    `setting` is "auto", "float32" or "bfloat16". There is no float16: its range is too small for
+    costs and losses without a gradient scaler.
     """
     if setting != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[setting]
     if device.type == "cuda":
-        able = torch.cuda.get_device_capability(device) >= (8, 0)
+        supported = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        able = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if able else torch.float32
+        supported = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if supported else torch.float32
 
 
 def _environment(name: str, default: int) -> int:
     text = os.environ.get(name)
     if text is None:
         if name == "RANK" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError("WORLD_SIZE is set but RANK is not: start the processes by torchrun")
+            raise ConfigError(
+                "WORLD_SIZE is set but RANK is not; start the processes with torchrun"
+            )
         return default
     try:
         return int(text)
     except ValueError:
-        raise ConfigError(f"environment: {name}={text} is no number; torchrun sets it") from None
+        raise ConfigError(
+            f"environment: {name}={text} is not an integer; start the processes with torchrun"
+        ) from None
 
 
 def _device(name: str, local_rank: int) -> torch.device:
-    there = torch.cuda.device_count()
+    count = torch.cuda.device_count()
     if name == "auto":
-        name = "cuda" if there else "cpu"
+        name = "cuda" if count else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {name}: it can be auto, cpu, cuda or cuda:1")
+        raise ConfigError(f"device {name}: unknown; use auto, cpu, cuda or cuda:1")
     if device.type == "cpu":
         return device
     index = local_rank if device.index is None else device.index
-    if index >= there:
-        found = f"this machine has {there} (cuda:0 is the first)" if there else "no GPU was found"
+    if index >= count:
+        found = f"only {count} GPU(s) found, from cuda:0 on" if count else "no GPU found"
         raise ConfigError(f"device {name}: {found}; use --device cpu, or fewer processes")
     return torch.device("cuda", index)

@@ -1,4 +1,4 @@
-"""Benchmarks are no package: tests that need one reach it here."""
+"""Makes benchmark scripts importable, since they are not a package."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from setmatch.models.registry import MODELS
 
 @pytest.fixture
 def benchmarks(monkeypatch):
-    """Let benchmarks be imported, and forget their models afterwards."""
+    """Make benchmarks importable, and unregister their models afterwards."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    known = dict(MODELS)
+    registered = dict(MODELS)
     yield
     MODELS.clear()
-    MODELS.update(known)
+    MODELS.update(registered)

@@ -1,4 +1,4 @@
-"""What the ablation adds to the family: distributions, one to many, mosaic."""
+"""Additions tested by the ablations: box distributions, one-to-many matching, mosaic."""
 
 import pytest
 import torch
@@ -21,8 +21,8 @@ def _boxes(count: int) -> torch.Tensor:
     return torch.cat([torch.rand(count, 2) * 0.4 + 0.3, torch.rand(count, 2) * 0.2 + 0.2], dim=1)
 
 
-def test_offsets_are_dense_around_nothing(benchmarks):
-    """33 of them, symmetrical, further apart further out, up to the size of the box."""
+def test_offsets_are_denser_near_zero(benchmarks):
+    """33 offsets, symmetric, up to the size of the box."""
     from distribution import offsets
 
     found = offsets()
@@ -33,8 +33,8 @@ def test_offsets_are_dense_around_nothing(benchmarks):
     assert (steps[16:].diff() > 0).all()
 
 
-def test_a_box_is_the_mean_of_what_its_sides_owe(benchmarks):
-    """Reading boxes undoes what makes distributions of targets; nothing said moves nothing."""
+def test_decoding_inverts_the_target_distributions(benchmarks):
+    """A uniform distribution moves no side."""
     from distribution import moved, owed
 
     torch.manual_seed(0)
@@ -51,8 +51,8 @@ def test_a_box_is_the_mean_of_what_its_sides_owe(benchmarks):
     assert far[0].argmax(-1).tolist() == [0, 0, 32, 32]
 
 
-def test_distributions_that_say_what_they_owe_cannot_learn_more(benchmarks):
-    """Their loss is least there, also in a padded image, and weighs as much as boxes overlap."""
+def test_the_distribution_loss_is_minimal_at_its_targets(benchmarks):
+    """In padded images, too. Its weight is the IoU of the boxes."""
     from distribution import _surprise, owed
 
     torch.manual_seed(0)
@@ -70,8 +70,8 @@ def test_distributions_that_say_what_they_owe_cannot_learn_more(benchmarks):
     assert _surprise(pairs, elsewhere, start, nowhere, boxes, extent) == 0
 
 
-def test_every_copy_of_a_target_has_a_query_of_its_own(benchmarks):
-    """And is owed the original's class and box, in every layer."""
+def test_every_copy_of_a_target_is_matched_to_a_query_of_its_own(benchmarks):
+    """It has the class and box of the original, in every layer."""
     from one_to_many import repeated
 
     torch.manual_seed(0)
@@ -92,8 +92,8 @@ def test_every_copy_of_a_target_has_a_query_of_its_own(benchmarks):
     assert criterion(layers, targets).total.isfinite()
 
 
-def test_queries_beside_change_nothing_of_the_real_ones(benchmarks):
-    """Bit for bit, whatever they hold; answers have none of them."""
+def test_extra_queries_do_not_change_the_others(benchmarks):
+    """The others are bit-equal, and the extra ones are absent in evaluation."""
     from one_to_many import many_beside
 
     torch.manual_seed(0)
@@ -105,38 +105,38 @@ def test_queries_beside_change_nothing_of_the_real_ones(benchmarks):
     shapes = ((4, 5), (2, 3))
     memory = Memory(torch.randn(1, 26, 32), None, shapes, torch.ones(1, 2))
     decoder = many_beside(setmatch_n(3, MultiScaleShape(dim=32, heads=4, num_queries=5)), SMALL)
-    content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 spoilt, 5 real, 10 beside
-    peers = QueryAttentionMask(
+    content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 noised, 5 ordinary, 10 extra
+    attention_mask = QueryAttentionMask(
         torch.ones(19, 19, dtype=torch.bool), torch.ones(19, 19).tril(-1) > 0
     )
     decoder = decoder.decoder
-    before = decoder(content, boxes, memory, peers)[0]
+    before = decoder(content, boxes, memory, attention_mask)[0]
     content[:, 9:] += 1
-    after = decoder(content, boxes, memory, peers)[0]
+    after = decoder(content, boxes, memory, attention_mask)[0]
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert not torch.equal(before[:, :, 9:], after[:, :, 9:])
 
 
 @pytest.mark.parametrize("sides", [(32, 48), (33, 47)])
-def test_a_mosaic_has_every_picture_in_every_quarter(benchmarks, sides: tuple[int, int]):
-    """Boxes stay around what they were around, also of a picture that was padded."""
-    from mosaic import together
+def test_a_mosaic_has_every_image_in_every_quarter(benchmarks, sides: tuple[int, int]):
+    """Boxes fit their objects, also in a padded image."""
+    from mosaic import make_mosaics
 
     height, width = sides
-    pictures = torch.zeros(4, 3, height, width)
+    images = torch.zeros(4, 3, height, width)
     valid = torch.ones(4, height, width, dtype=torch.bool)
     for number in range(4):
-        pictures[number, :, 8:24, 16:32] = number + 1
+        images[number, :, 8:24, 16:32] = number + 1
     valid[3, :, 36:] = False
     covers = [torch.tensor([width, height] * 2)] * 3 + [torch.tensor([36, height] * 2)]
     targets = [
         Target(torch.tensor([number]), torch.tensor([[24.0, 16, 16, 16]]) / cover)
         for number, cover in enumerate(covers)
     ]
-    batch, found = together(Batch(pictures, valid, True), targets)
-    assert batch.pixels.shape == pictures.shape
+    batch, mosaic_targets = make_mosaics(Batch(images, valid, True), targets)
+    assert batch.pixels.shape == images.shape
     assert not batch.padded
-    for image, target in enumerate(found):
+    for image, target in enumerate(mosaic_targets):
         assert target.classes.tolist() == [(image + number) % 4 for number in range(4)]
         boxes = cxcywh_to_xyxy(target.cxcywh) * torch.tensor([width, height] * 2)
         for (left, top, right, bottom), number in zip(boxes.tolist(), target.classes.tolist()):
@@ -149,14 +149,14 @@ def test_a_mosaic_has_every_picture_in_every_quarter(benchmarks, sides: tuple[in
             assert torch.allclose(around, torch.zeros_like(around), atol=1e-3)
 
 
-def test_a_mosaic_counts_what_it_shows_four_times(benchmarks):
-    """The loss is per object that was seen, so that a step weighs the same with or without."""
-    from mosaic import AugmentationStats, OfSeen
+def test_a_mosaic_counts_every_target_four_times(benchmarks):
+    """The loss is an average over targets, so steps weigh the same with and without mosaics."""
+    from mosaic import MosaicLoss, MosaicOutput
     from setmatch.losses.normalizer import LossNormalizer
 
-    asked = []
+    counts = []
     target = Target(torch.tensor([0, 1]), _boxes(2))
-    objective = OfSeen(lambda streams, targets, normalizer: asked.append(normalizer.counts))
-    for times in (1, 4):
-        objective(AugmentationStats((), (), times), [target], LossNormalizer.of([target], 9))
-    assert [counts.tolist() for counts in asked] == [[2, 2, 9, 1], [8, 8, 9, 1]]
+    loss = MosaicLoss(lambda groups, targets, normalizer: counts.append(normalizer.counts))
+    for repeats in (1, 4):
+        loss(MosaicOutput((), (), repeats), [target], LossNormalizer.of([target], 9))
+    assert [each.tolist() for each in counts] == [[2, 2, 9, 1], [8, 8, 9, 1]]

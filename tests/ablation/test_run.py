@@ -1,4 +1,4 @@
-"""Ablations: every arm builds and is what it says, a campaign resumes, the table is honest."""
+"""Ablations: every arm is a valid recipe, interrupted ablations resume, tables are correct."""
 
 import json
 import os
@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from setmatch.ablation import run as campaign
+from setmatch.ablation import run as ablation
 from setmatch.ablation.run import RESULT, AblationRun, ablate
 from setmatch.ablation.studies import STUDIES, Arm, Study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
-from setmatch.distributed import alone, processes
+from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
 
 SMALL = (
@@ -35,49 +35,49 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Give eight easy scenes to learn from, four to be measured on."""
+    """Eight easy scenes for training, four for validation."""
     folder = tmp_path_factory.mktemp("data")
     write_scenes(folder, 8, 4, 64, 0, 0, EASY)
     return folder
 
 
 def quick(data, out, *studies, **options):
-    """Run a campaign of two steps an arm."""
+    """Run an ablation with two steps per arm."""
     return ablate(studies, out=out, data=data, overrides=SMALL, device="cpu", **options)
 
 
-def counting(monkeypatch):
-    """Note every training that is started."""
-    started, train = [], campaign.train
+def record_trainings(monkeypatch):
+    """Return a list that gets the folder name of every training that is started."""
+    started, train = [], ablation.train
 
-    def noted(*arguments, **options):
+    def recorded(*arguments, **options):
         started.append(options["out"].name)
         return train(*arguments, **options)
 
-    monkeypatch.setattr(campaign, "train", noted)
+    monkeypatch.setattr(ablation, "train", recorded)
     return started
 
 
-def test_every_arm_of_every_study_is_a_recipe_and_a_model(tmp_path):
-    """Nothing that can be named fails after hours; equal recipes share their run."""
-    whole = AblationRun(tmp_path, tuple(STUDIES.values()), load_recipe("ablation"), 1)
-    folders = [job.folder for s in whole.studies for arm in s.arms for job in whole.jobs(arm)]
-    assert len(whole.all_jobs()) == len(set(folders)) == len(folders) - 6
-    base = whole.jobs(Arm("the recipe as it is"))[0].folder
+def test_every_arm_of_every_study_is_a_valid_recipe(tmp_path):
+    """Equal recipes share their runs."""
+    every = AblationRun(tmp_path, tuple(STUDIES.values()), load_recipe("ablation"), 1)
+    folders = [job.folder for s in every.studies for arm in s.arms for job in every.jobs(arm)]
+    assert len(every.all_jobs()) == len(set(folders)) == len(folders) - 6
+    base = every.jobs(Arm("unchanged"))[0].folder
     assert folders.count(base) == 7  # an arm of every study
     for study in STUDIES.values():
         assert study.reference in [arm.name for arm in study.arms]
 
 
-def test_a_campaign_ends_with_a_table_and_a_plot(data, tmp_path, monkeypatch):
-    """Each arm once and each seed; a second call trains nothing and says the same."""
-    started = counting(monkeypatch)
+def test_an_ablation_ends_with_a_table_and_a_plot(data, tmp_path, monkeypatch):
+    """A second call trains nothing and returns the same table."""
+    started = record_trainings(monkeypatch)
     done = quick(data, tmp_path, "losses", seeds=2)
     assert len(started) == len(set(started)) == 6
     (table,) = done.tables()
-    assert [len(found) for found in table.outcomes] == [2, 2, 2]
-    with Image.open(tmp_path / "losses.png") as picture:
-        assert picture.size[0] > 900
+    assert [len(outcomes) for outcomes in table.outcomes] == [2, 2, 2]
+    with Image.open(tmp_path / "losses.png") as image:
+        assert image.size[0] > 900
     tree = json.loads((tmp_path / "ablation.json").read_text())
     assert tree["studies"]["losses"]["class + L1"]["published"] == 35.8
     again = quick(data, tmp_path, "losses", seeds=2)
@@ -85,56 +85,55 @@ def test_a_campaign_ends_with_a_table_and_a_plot(data, tmp_path, monkeypatch):
     assert again.tables() == done.tables()
 
 
-def test_a_study_of_ones_own_is_run_like_ours(data, tmp_path):
-    """It needs no name that the package knows."""
-    mine = Study("mine", "steps", (Arm("a"), Arm("b", ("train.clip_norm=1",))), "a")
-    (told,) = quick(data, tmp_path, mine).tables()
-    assert told.study is mine
-    assert [len(found) for found in told.outcomes] == [1, 1]
+def test_a_custom_study_is_run(data, tmp_path):
+    custom = Study("custom", "steps", (Arm("a"), Arm("b", ("train.clip_norm=1",))), "a")
+    (table,) = quick(data, tmp_path, custom).tables()
+    assert table.study is custom
+    assert [len(outcomes) for outcomes in table.outcomes] == [1, 1]
 
 
-def test_queries_that_follow_the_data_do_so_in_every_arm(tmp_path):
-    """Spelling out a preset's arguments must not settle their number."""
+def test_num_queries_auto_is_kept_in_every_arm(tmp_path):
+    """Completing the arguments of a preset must not fix the number of queries."""
     study = Study("s", "of a part", (Arm("a"), Arm("b", ("model.num_queries=null",))), "a")
-    following, resolve_image_size = (
+    automatic, fixed = (
         AblationRun(tmp_path, (study,), load_recipe("setmatch_n"), 1).jobs(arm)[0].recipe.model
         for arm in study.arms
     )
-    assert "num_queries" not in following.arguments
-    assert resolve_image_size.arguments["num_queries"] > 0
+    assert "num_queries" not in automatic.arguments
+    assert fixed.arguments["num_queries"] > 0
 
 
-def test_a_killed_campaign_goes_on_where_it_was(data, tmp_path, monkeypatch):
-    """Finished arms stay, the one that was cut short resumes, the rest follows."""
-    train = campaign.train
-    seen = []
+def test_an_interrupted_ablation_resumes(data, tmp_path, monkeypatch):
+    """Finished arms are kept, the interrupted one is resumed, and the rest is trained."""
+    train = ablation.train
+    folders = []
 
-    def dies_at_the_second(*arguments, **options):
-        seen.append(options["out"])
-        if len(seen) == 2:
+    def interrupted_at_the_second(*arguments, **options):
+        folders.append(options["out"])
+        if len(folders) == 2:
             raise KeyboardInterrupt
         return train(*arguments, **options)
 
-    monkeypatch.setattr(campaign, "train", dies_at_the_second)
+    monkeypatch.setattr(ablation, "train", interrupted_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         quick(data, tmp_path, "auxiliary")
-    assert (seen[0] / RESULT).exists()
-    told = quick(data, tmp_path, "auxiliary", report_only=True)
-    assert [len(found) for found in told.tables()[0].outcomes] == [1, 0]
-    kept = (tmp_path / "ablation.json").read_text()
+    assert (folders[0] / RESULT).exists()
+    report = quick(data, tmp_path, "auxiliary", report_only=True)
+    assert [len(outcomes) for outcomes in report.tables()[0].outcomes] == [1, 0]
+    before = (tmp_path / "ablation.json").read_text()
     others = (*SMALL, "train.lr=0.5")
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match="started with other settings"):
         ablate(["auxiliary"], out=tmp_path, data=data, overrides=others, report_only=True)
-    assert (tmp_path / "ablation.json").read_text() == kept, "nothing is written over"
-    monkeypatch.setattr(campaign, "train", train)
-    started = counting(monkeypatch)
+    assert (tmp_path / "ablation.json").read_text() == before
+    monkeypatch.setattr(ablation, "train", train)
+    started = record_trainings(monkeypatch)
     quick(data, tmp_path, "auxiliary")
-    assert started == [seen[1].name]
+    assert started == [folders[1].name]
 
 
-def test_processes_share_the_runs_and_train_them_alone(data, tmp_path, monkeypatch):
-    """Each of two takes every other run; the one that ends last tells the whole table."""
-    shares = []
+def test_processes_divide_the_runs(data, tmp_path, monkeypatch):
+    """Each of two trains every other run. The last to finish writes the complete table."""
+    per_rank = []
     for rank in (0, 1):
 
         @contextmanager
@@ -142,26 +141,25 @@ def test_processes_share_the_runs_and_train_them_alone(data, tmp_path, monkeypat
             yield SimpleNamespace(rank=rank, world=2, first=lambda work: work())
 
         with monkeypatch.context() as patch:
-            patch.setattr(campaign, "processes", joined)
+            patch.setattr(ablation, "init_distributed", joined)
             patch.setenv("RANK", str(rank))
             patch.setenv("WORLD_SIZE", "2")
-            started = counting(patch)
+            started = record_trainings(patch)
             done = quick(data, tmp_path, "auxiliary")
-        shares.append(started)
-    assert [len(share) for share in shares] == [1, 1]
-    assert shares[0] != shares[1]
-    assert [len(found) for found in done.tables()[0].outcomes] == [1, 1]
+        per_rank.append(started)
+    assert [len(started) for started in per_rank] == [1, 1]
+    assert per_rank[0] != per_rank[1]
+    assert [len(outcomes) for outcomes in done.tables()[0].outcomes] == [1, 1]
 
 
-def test_other_settings_are_refused(data, tmp_path):
-    """Arms of one campaign differ in what is studied, and in nothing else."""
+def test_other_settings_in_the_same_folder_are_refused(data, tmp_path):
     quick(data, tmp_path, "auxiliary")
-    with pytest.raises(ConfigError, match="begun with other settings"):
+    with pytest.raises(ConfigError, match="started with other settings"):
         ablate(["ffn"], out=tmp_path, data=data, overrides=(*SMALL, "train.lr=1"), device="cpu")
 
 
-def test_what_cannot_be_run_is_refused_at_once(data, tmp_path):
-    """Unknown studies with the nearest, arguments a model lacks, data without a split."""
+def test_invalid_ablations_are_refused_before_training(data, tmp_path):
+    """Unknown studies, arguments that the model lacks, data without a validation split."""
     with pytest.raises(ConfigError, match="did you mean position"):
         quick(data, tmp_path / "a", "positions")
     with pytest.raises(ConfigError, match="no argument position"):
@@ -177,53 +175,52 @@ def test_what_cannot_be_run_is_refused_at_once(data, tmp_path):
     assert not (tmp_path / "f" / "runs").exists()
 
 
-def test_a_missing_library_is_told_before_the_training(data, tmp_path, monkeypatch):
-    """Not after the first arm, when the plot is drawn."""
+def test_a_missing_matplotlib_is_reported_before_the_training(data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ExtraMissingError, match=r"setmatch\[plots\]"):
         quick(data, tmp_path, "losses")
     assert not (tmp_path / "runs").exists()
 
 
-def table(**found: list[float]) -> Table:
-    """A study of two arms with these APs."""
+def table(**aps: list[float]) -> Table:
+    """A table of two arms with these APs."""
     study = Study("s", "of something", (Arm("a", (), 30.0), Arm("b", (), 40.0)), "b", "table 9")
     outcomes = tuple(
-        tuple(Outcome(ap, ap, seed) for seed, ap in enumerate(found[name])) for name in "ab"
+        tuple(Outcome(ap, ap, seed) for seed, ap in enumerate(aps[name])) for name in "ab"
     )
     return Table(study, outcomes)
 
 
-def test_differences_are_to_the_reference_here_and_there():
-    """Means over seeds, in points; the paper's beside them."""
-    mine = table(a=[0.1, 0.3], b=[0.5])
-    first, second = mine.study.arms
-    assert mine.gain(first) == pytest.approx(-30)
-    assert mine.gain(second) == 0
-    assert mine.published_gain(first) == pytest.approx(-10)
-    assert to_json([mine])["s"]["a"]["runs"][1] == {"AP": 0.3, "AP50": 0.3, "seed": 1}
+def test_gains_are_differences_to_the_reference():
+    """Of means over seeds, in points; those of the paper, too."""
+    result = table(a=[0.1, 0.3], b=[0.5])
+    first, second = result.study.arms
+    assert result.gain(first) == pytest.approx(-30)
+    assert result.gain(second) == 0
+    assert result.published_gain(first) == pytest.approx(-10)
+    assert to_json([result])["s"]["a"]["runs"][1] == {"AP": 0.3, "AP50": 0.3, "seed": 1}
 
 
-def test_what_has_not_ended_is_not_told(tmp_path):
-    """No number stands for a run without a result, in the table or in the plot."""
+def test_unfinished_runs_have_no_number(tmp_path):
+    """Neither in the table nor in the plot."""
     from setmatch.ablation.plot import draw_study
 
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     half = table(a=[0.25], b=[])
-    console.print(half.shown())
+    console.print(half.to_rich())
     lines = [line.split() for line in console.export_text().splitlines()]
     assert ["a", "25.0", "–", "25.0", "–", "30.0", "-10.0"] in lines
     assert ["b", "–", "–", "–", "–", "40.0", "+0.0"] in lines
     draw_study(half, tmp_path / "s.png")
-    assert half.begun
-    assert not table(a=[], b=[]).begun
+    assert half.has_results
+    assert not table(a=[], b=[]).has_results
 
 
-def test_a_process_of_several_can_run_alone(monkeypatch):
-    """torchrun's names are out of the way inside, and back afterwards."""
+def test_one_of_several_processes_can_run_separately(monkeypatch):
+    """torchrun's variables are removed inside, and restored afterwards."""
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with alone(), processes("cpu") as runtime:
+    with single_process(), init_distributed("cpu") as runtime:
         assert (runtime.rank, runtime.world) == (0, 1)
     assert torch.distributed.is_initialized() is False
     assert (os.environ["RANK"], os.environ["WORLD_SIZE"]) == ("1", "2")

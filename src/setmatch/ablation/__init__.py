@@ -1,1 +1,1 @@
-"""The paper's ablations as experiments that anyone can repeat, on generated scenes or own data."""
+"""Ablation studies of the paper, repeatable on generated scenes or other data."""

@@ -1,7 +1,7 @@
-"""A campaign: the arms of some studies, each trained as a run of its own, then told in a table.
+"""Ablations: each arm of each study is trained as a run, and the results are tabulated.
 
-OUT/runs has a run folder for every recipe and seed, OUT/ablation.json and OUT/STUDY.png what came
-out so far. Arms of different studies that come to the same recipe share their run.
+OUT/runs has a folder for every recipe and seed. OUT/ablation.json and OUT/STUDY.png hold the
+results so far. Arms with equal recipes share their runs.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from setmatch.ablation.plot import draw_study, figure_kind
+from setmatch.ablation.plot import draw_study, figure_class
 from setmatch.ablation.studies import Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes
-from setmatch.distributed import alone, init_distributed
+from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
 from setmatch.files import atomic_file
 from setmatch.models.registry import build
@@ -30,19 +30,19 @@ from setmatch.training.train import train
 
 RECIPE = "ablation"
 RESULT = "result.json"
-BEGUN = "recipe.yaml"
-SCENES, UNSEEN, SCENES_PX, SCENES_SEED = 4000, 300, 64, 0
+STARTED_WITH = "recipe.yaml"
+SCENES, VALIDATION_SCENES, SCENES_PX, SCENES_SEED = 4000, 300, 64, 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a recipe whose seed counts, and the folder that has its result or will have it."""
+    """One training run: its recipe, with the seed, and its folder."""
 
     recipe: Recipe
     folder: Path
 
     def outcome(self) -> Outcome | None:
-        """Return what the finished run scored; None while it has not ended."""
+        """Return the result of the run; None if it has not finished."""
         path = self.folder / RESULT
         if not path.exists():
             return None
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class AblationRun:
-    """What was asked for, and where it is."""
+    """The studies of an ablation, their common recipe, and their output folder."""
 
     out: Path
     studies: tuple[Study, ...]
@@ -60,42 +60,42 @@ class AblationRun:
     seeds: int
 
     def jobs(self, arm: Arm) -> list[Job]:
-        """Return an arm's runs, one for each seed."""
+        """Return the jobs of an arm, one per seed."""
         recipe = _complete(load_recipe(self.base.model_dump(by_alias=True), arm.overrides))
-        found = []
+        jobs = []
         for seed in range(recipe.train.seed, recipe.train.seed + self.seeds):
             settings = recipe.train.model_copy(update={"seed": seed})
             seeded = recipe.model_copy(update={"train": settings})
             name = f"{_digest(recipe)}_seed_{seed}"
-            found.append(Job(seeded, self.out / "runs" / name))
-        return found
+            jobs.append(Job(seeded, self.out / "runs" / name))
+        return jobs
 
     def all_jobs(self) -> list[Job]:
-        """Return every run once, in the order of the studies."""
+        """Return every job once, in the order of the studies."""
         jobs = [job for study in self.studies for arm in study.arms for job in self.jobs(arm)]
         return list({job.folder: job for job in jobs}.values())
 
     def tables(self) -> list[Table]:
-        """Return what is known so far, a table for each study."""
+        """Return the results so far, one table per study."""
         return [
             Table(
                 study,
                 tuple(
-                    tuple(found for job in self.jobs(arm) if (found := job.outcome()))
+                    tuple(outcome for job in self.jobs(arm) if (outcome := job.outcome()))
                     for arm in study.arms
                 ),
             )
             for study in self.studies
         ]
 
-    def tell(self) -> None:
-        """Write ablation.json, and a plot for each study of which something is known."""
+    def write_report(self) -> None:
+        """Write ablation.json, and a plot for each study that has results."""
         tables = self.tables()
-        with atomic_file(self.out / "ablation.json") as aside:
+        with atomic_file(self.out / "ablation.json") as temporary:
             tree = {"recipe": self.base.model_dump(by_alias=True), "studies": to_json(tables)}
-            aside.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
         for table in tables:
-            if table.begun:
+            if table.has_results:
                 draw_study(table, self.out / f"{table.study.name}.png")
 
 
@@ -114,64 +114,63 @@ def ablate(
 ) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
-    A study is one of ours, by name, or your own.
-    Each arm is an ordinary run that goes on where it was killed; finished ones are left alone.
-    Without `data` the scenes of `write_scenes`, the easy ones, are made in OUT/scenes. Of several
-    processes started by torchrun each takes its share of the runs and trains it by itself. With
-    `report_only` nothing is trained.
-    Raises ConfigError for a study that does not exist or for settings that no longer are what OUT
-    began with, DataError for data without a validation split, ExtraMissingError without matplotlib,
-    and what training raises.
+    A study is a `Study` or the name of a built-in one. Each arm is an ordinary run: interrupted
+    runs are resumed, finished ones are kept. Without `data`, easy scenes are generated in
+    OUT/scenes. Several processes of torchrun divide the runs among them. With `report_only`
+    nothing is trained.
+
+    Raises ConfigError for an unknown study or if OUT was started with other settings, DataError for
+    data without a validation split, ExtraMissingError without matplotlib, and errors of `train`.
     """
     if seeds < 1:
-        raise ConfigError(f"seeds = {seeds}: at least one run of each arm")
+        raise ConfigError(f"seeds = {seeds}: expected 1 or more; each arm needs at least one run")
     folder = Path(out)
-    asked = dict.fromkeys(studies)
-    chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in asked)
+    names = dict.fromkeys(studies)
+    chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in names)
     if not chosen:
-        raise ConfigError("nothing to ablate: name at least one study, or all")
-    campaign = AblationRun(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
-    figure_kind()  # like the recipes, there before the first hour is spent
-    jobs = campaign.all_jobs()
+        raise ConfigError("no studies given; name at least one, or all")
+    ablation = AblationRun(folder, chosen, load_recipe(recipe or RECIPE, overrides), seeds)
+    figure_class()  # fails before the training if matplotlib is missing
+    jobs = ablation.all_jobs()
     if report_only:
-        _refuse_other_settings(campaign)
+        _refuse_other_settings(ablation)
     else:
         with init_distributed(device) as runtime:
-            source = runtime.first(lambda: _prepare(campaign, data, scenes, format))
+            source = runtime.first(lambda: _prepare(ablation, data, scenes, format))
             mine = jobs[runtime.rank :: runtime.world]
-        with alone():
+        with single_process():
             for job in mine:
                 _run(job, source, device, format)
-                campaign.tell()
-    campaign.tell()
-    return campaign
+                ablation.write_report()
+    ablation.write_report()
+    return ablation
 
 
 def _prepare(
-    campaign: AblationRun, data: str | Path | None, scenes: int, format: str | None
+    ablation: AblationRun, data: str | Path | None, scenes: int, format: str | None
 ) -> Path:
-    """Make the folder and the scenes; refuse a folder that was begun otherwise."""
-    path = campaign.out / "scenes" if data is None else Path(data)
+    """Generate scenes if there is no data, and record the settings in the output folder."""
+    path = ablation.out / "scenes" if data is None else Path(data)
     if data is None and not (path / "annotations" / "val.json").exists():
-        write_scenes(path, scenes, UNSEEN, SCENES_PX, SCENES_SEED, 2, EASY)
+        write_scenes(path, scenes, VALIDATION_SCENES, SCENES_PX, SCENES_SEED, 2, EASY)
     require_split(path, "val", format)
     head = f"# setmatch ablate on {path.resolve().name}\n"
-    _refuse_other_settings(campaign, head)
-    with atomic_file(campaign.out / BEGUN) as aside:
-        aside.write_text(head + dump_recipe(campaign.base), encoding="utf-8")
+    _refuse_other_settings(ablation, head)
+    with atomic_file(ablation.out / STARTED_WITH) as temporary:
+        temporary.write_text(head + dump_recipe(ablation.base), encoding="utf-8")
     return path
 
 
-def _refuse_other_settings(campaign: AblationRun, head: str | None = None) -> None:
-    """Raise ConfigError where the folder was begun otherwise; without a `head` data may differ."""
-    begun = campaign.out / BEGUN
-    if not begun.exists():
+def _refuse_other_settings(ablation: AblationRun, head: str | None = None) -> None:
+    """Raise ConfigError if the folder has other settings or, with `head`, other data."""
+    started = ablation.out / STARTED_WITH
+    if not started.exists():
         return
-    text = begun.read_text(encoding="utf-8")
-    if text != (head or text.partition("\n")[0] + "\n") + dump_recipe(campaign.base):
+    text = started.read_text(encoding="utf-8")
+    if text != (head or text.partition("\n")[0] + "\n") + dump_recipe(ablation.base):
         raise ConfigError(
-            f"{begun}: this campaign was begun with other settings or data, or by another version "
-            "of setmatch, so that its arms could not be compared; use the same, or another folder"
+            f"{started}: this ablation was started with other settings or data, or by another "
+            "version of setmatch, so its arms cannot be compared; use the same or another folder"
         )
 
 
@@ -182,15 +181,16 @@ def _run(job: Job, data: Path, device: str, format: str | None) -> None:
     train(data, out=job.folder, recipe=recipe, resume=True, device=device, format=format)
     rows = [row for row in read_rows(job.folder / LOG, ENDLESS) if row["kind"] == "val"]
     result = {key: rows[-1][key] for key in ("step", "AP", "AP50")}
-    with atomic_file(job.folder / RESULT) as aside:
+    with atomic_file(job.folder / RESULT) as temporary:
         text = json.dumps({**result, "seed": job.recipe.train.seed}, indent=1)
-        aside.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _complete(recipe: Recipe) -> Recipe:
-    """Spell out the preset's arguments, so that equal models are one; refuse those it has not.
+    """Return the recipe with all arguments of the preset, so that equal models have equal recipes.
 
-    The number of queries stays open where the data is to say it.
+    The number of queries is left out if it follows from the data. Raises ConfigError for unknown
+    arguments.
     """
     model = recipe.model
     with torch.device("meta"):

@@ -1,6 +1,6 @@
-"""The studies: named sets of arms, each arm a few changes to one recipe, beside the paper's AP.
+"""The built-in studies: arms that change one recipe, with the paper's AP.
 
-Published numbers are those of arXiv 2005.12872, DETR with ResNet-50 on COCO val 2017.
+Published numbers are from arXiv 2005.12872: DETR with ResNet-50 on COCO val 2017.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from setmatch.errors import ConfigError, suggest
 
 @dataclass(frozen=True)
 class Arm:
-    """One experiment: what it changes in the recipe, and what the paper reports of it."""
+    """One experiment: its changes to the recipe, and the AP that the paper reports."""
 
     name: str
     overrides: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """Arms that differ in one thing; `reference` names the one that the others are held against."""
+    """Arms that differ in one aspect; the others are compared with the arm named `reference`."""
 
     name: str
     about: str
@@ -32,7 +32,7 @@ def _argument(key: str, value: object) -> tuple[str, ...]:
     return (f"model.arguments.{key}={value}",)
 
 
-# Table 4 turns terms off in the matching cost and in the loss alike.
+# Table 4 removes terms from both the matching cost and the loss.
 _NO_GIOU = ("loss.giou=0", "matching.giou=0")
 _NO_L1 = ("loss.l1=0", "matching.l1=0")
 
@@ -41,7 +41,7 @@ STUDIES = {
     for study in (
         Study(
             "encoder",
-            "layers of the encoder",
+            "encoder layers",
             tuple(
                 Arm(str(layers), _argument("encoder_layers", layers), published)
                 for layers, published in ((0, 36.7), (3, 40.1), (6, 40.6), (12, 41.6))
@@ -51,13 +51,13 @@ STUDIES = {
         ),
         Study(
             "decoder",
-            "layers of the decoder",
+            "decoder layers",
             tuple(Arm(str(layers), _argument("decoder_layers", layers)) for layers in (1, 2, 3, 6)),
             "6",
         ),
         Study(
             "position",
-            "where positions enter",
+            "where position encodings are added",
             tuple(
                 Arm(name, _argument("position", choice), published)
                 for name, choice, published in (
@@ -86,7 +86,7 @@ STUDIES = {
             "ffn",
             "feed-forward networks in the transformer",
             (
-                Arm("without", _argument("ffn", "none"), 38.3),  # 2.3 less, says section 4.2
+                Arm("without", _argument("ffn", "none"), 38.3),  # section 4.2: 2.3 less
                 Arm("with", _argument("ffn", "relu"), 40.6),
             ),
             "with",
@@ -94,13 +94,13 @@ STUDIES = {
         ),
         Study(
             "auxiliary",
-            "losses after every decoder layer, or after the last alone",
-            (Arm("last layer alone", ("loss.auxiliary=false",)), Arm("every layer")),
+            "losses of every decoder layer, or of the last only",
+            (Arm("last layer only", ("loss.auxiliary=false",)), Arm("every layer")),
             "every layer",
         ),
         Study(
             "no_object",
-            "weight of the class no object",
+            "weight of the no-object class",
             tuple(
                 Arm(str(weight), _argument("no_object_weight", weight))
                 for weight in (0.05, 0.1, 0.4, 1.0)
@@ -112,7 +112,7 @@ STUDIES = {
 
 
 def find_study(name: str) -> Study:
-    """Return the study called `name`; raises ConfigError with the nearest name there is."""
+    """Return a built-in study. Raises ConfigError with the closest name if it does not exist."""
     if name not in STUDIES:
         raise ConfigError(f"study {name}: no such study; {suggest(name, STUDIES)}")
     return STUDIES[name]

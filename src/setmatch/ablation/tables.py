@@ -1,4 +1,4 @@
-"""What came out of a study: a table beside the paper's numbers, as text and as JSON."""
+"""Results of a study beside the paper's numbers, as a console table and as JSON."""
 
 import statistics
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run scored on the validation split after its last step, 0..1."""
+    """The result of a finished run on the validation split, 0..1."""
 
     AP: float
     AP50: float
@@ -22,37 +22,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Table:
-    """A study with the outcomes of each arm, one for each seed that has ended."""
+    """A study with the outcomes of each arm, one per finished seed."""
 
     study: Study
     outcomes: tuple[tuple[Outcome, ...], ...]
 
     @property
-    def begun(self) -> bool:
-        """True when any run has ended."""
+    def has_results(self) -> bool:
+        """True if any run has finished."""
         return any(self.outcomes)
 
     def average(self, arm: Arm) -> float | None:
-        """Return the mean AP of an arm in per cent; None where no run has ended."""
-        found = self.outcomes[self.study.arms.index(arm)]
-        return 100 * statistics.mean(each.AP for each in found) if found else None
+        """Return the mean AP of an arm in percent; None if no run has finished."""
+        outcomes = self.outcomes[self.study.arms.index(arm)]
+        return 100 * statistics.mean(each.AP for each in outcomes) if outcomes else None
 
     def gain(self, arm: Arm) -> float | None:
-        """Return by how much an arm's AP differs from the reference arm's."""
-        mine, reference = self.average(arm), self.average(self.reference)
-        return None if mine is None or reference is None else mine - reference
+        """Return the difference of an arm's mean AP to that of the reference, in points."""
+        own, reference = self.average(arm), self.average(self.reference)
+        return None if own is None or reference is None else own - reference
 
     def published_gain(self, arm: Arm) -> float | None:
-        """Return the same difference in the paper."""
-        mine, reference = arm.published, self.reference.published
-        return None if mine is None or reference is None else mine - reference
+        """Return the difference of the published APs, in points."""
+        own, reference = arm.published, self.reference.published
+        return None if own is None or reference is None else own - reference
 
     @property
     def reference(self) -> Arm:
-        """The arm that the others are held against."""
+        """The arm that the others are compared with."""
         return next(arm for arm in self.study.arms if arm.name == self.study.reference)
 
-    def shown(self) -> "RenderableType":
+    def to_rich(self) -> "RenderableType":
         """Return a table for a rich console."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
@@ -61,22 +61,24 @@ class Table:
 
         grid = Grid(self.study.name, box=SIMPLE_HEAD)
         published = any(arm.published is not None for arm in self.study.arms)
-        heads = ["AP", "±", "AP50", "Δ", *(["AP in the paper", "Δ"] if published else [])]
-        for head in heads:
-            grid.add_column(head, justify="right")
-        for arm, found in zip(self.study.arms, self.outcomes, strict=True):
-            here = (
+        columns = ["AP", "±", "AP50", "Δ", *(["AP in the paper", "Δ"] if published else [])]
+        for column in columns:
+            grid.add_column(column, justify="right")
+        for arm, outcomes in zip(self.study.arms, self.outcomes, strict=True):
+            ours = (
                 _number(self.average(arm)),
-                _spread(found),
-                _number(100 * statistics.mean(each.AP50 for each in found) if found else None),
+                _spread(outcomes),
+                _number(
+                    100 * statistics.mean(each.AP50 for each in outcomes) if outcomes else None
+                ),
                 _signed(self.gain(arm)),
             )
-            there = (_number(arm.published), _signed(self.published_gain(arm)))
-            grid.add_row(Text(arm.name), *here, *(there if published else ()))
-        runs = {len(found) for found in self.outcomes}
+            paper = (_number(arm.published), _signed(self.published_gain(arm)))
+            grid.add_row(Text(arm.name), *ours, *(paper if published else ()))
+        runs = {len(outcomes) for outcomes in self.outcomes}
         count = f"{min(runs)} to {max(runs)}" if len(runs) > 1 else f"{max(runs)}"
         source = f"; the paper: {self.study.source}, COCO" if published else ""
-        note = f"{self.study.about}; runs of each arm: {count}; ± over seeds{source}"
+        note = f"{self.study.about}; runs per arm: {count}; ± over seeds{source}"
         return Group(grid, Text(note, style="dim"))
 
 
@@ -87,18 +89,18 @@ def to_json(tables: Sequence[Table]) -> dict[str, Any]:
             arm.name: {
                 "overrides": list(arm.overrides),
                 "published": arm.published,
-                "runs": [vars(outcome) for outcome in found],
+                "runs": [vars(outcome) for outcome in outcomes],
             }
-            for arm, found in zip(table.study.arms, table.outcomes, strict=True)
+            for arm, outcomes in zip(table.study.arms, table.outcomes, strict=True)
         }
         for table in tables
     }
 
 
-def _spread(found: Sequence[Outcome]) -> str:
-    if len(found) < 2:
+def _spread(outcomes: Sequence[Outcome]) -> str:
+    if len(outcomes) < 2:
         return "–"
-    return f"{100 * statistics.stdev(each.AP for each in found):.1f}"
+    return f"{100 * statistics.stdev(each.AP for each in outcomes):.1f}"
 
 
 def _number(value: float | None) -> str:

@@ -60,5 +60,5 @@ def ablate(
         report_only=report_only,
     )
     for table in campaign.tables():
-        Console().print(table.shown())
+        Console().print(table.to_rich())
     print(f"written to {campaign.out}")

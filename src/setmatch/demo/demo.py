@@ -1,4 +1,4 @@
-"""The whole journey on generated pictures: make data, train, evaluate, predict, look."""
+"""The demo: generate images, train, evaluate, predict, and write a page."""
 
 import dataclasses
 import json
@@ -28,20 +28,20 @@ from setmatch.training.stages import with_length
 from setmatch.visualize import draw, draw_segments
 
 SIZE_PX = 160
-# What suits pictures this small, whichever model is shown.
+# Settings for small images, whatever the model.
 SETTINGS = (
     f"data.short_side_px={SIZE_PX}",
     f"data.long_side_px={2 * SIZE_PX}",
-    "data.workers=0",  # on few cores a second process only gets in the way of the threads
+    "data.workers=0",  # on few cores, a loader process competes with the training threads
     "data.augment=flip",
     "train.batch_size=16",
     "train.micro_batch=16",
 )
 Task = Literal["boxes", "panoptic"]
 PRESETS: dict[Task, str] = {"boxes": "setmatch_n", "panoptic": "setmatch_n_panoptic"}
-MINUTES: dict[Task, float] = {"boxes": 3.0, "panoptic": 8.0}  # masks take longer to learn
+MINUTES: dict[Task, float] = {"boxes": 3.0, "panoptic": 8.0}  # masks need more training
 FORMATS: dict[Task, str] = {"boxes": "coco", "panoptic": "panoptic"}
-ENLARGE = 2  # pictures on the page, so that boxes and names are legible
+SCALE = 2  # of the images on the page, so that names are legible
 SHOWN = 12
 SEED = 0
 
@@ -55,21 +55,24 @@ def demo(
     task: Task = "boxes",
     device: str = "auto",
 ) -> Path:
-    """Run the demonstration in folder `out` and return its page, out/index.html.
+    """Run the demo in folder `out` and return its page, out/index.html.
 
-    `scenes` training pictures, and a tenth as many for validation, are drawn from a fixed seed;
-    `model` learns from them for so many minutes; both are by default what suits the task. The
-    scenes of the task "panoptic" lie in a landscape. metrics.json holds what `evaluate --json`
-    writes, and the seconds of this call. An interrupted demonstration goes on where it was. Raises
-    ConfigError where `out` has another one, and what its steps raise.
+    Generates `scenes` training images and a tenth as many validation images from a fixed seed, and
+    trains `model` for `minutes`; the defaults depend on `task`. Scenes of the task "panoptic" are
+    landscapes. metrics.json has the content of `evaluate --json` and the seconds of this call. An
+    interrupted demo is resumed.
+
+    Raises ConfigError if `out` has a demo with other settings, and the errors of training and
+    evaluation.
     """
     data, folder = out / "data", out / "run"
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
-    find_preset(preset)  # refuses what is no model, before anything is drawn
-    with_length(choose_recipe(preset, None, None, (), None), None, minutes)  # and what is no length
-    _refuse_another(out, folder, preset, scenes)
-    began = time.monotonic()
+    # Both raise on invalid arguments, before anything is generated.
+    find_preset(preset)
+    with_length(choose_recipe(preset, None, None, (), None), None, minutes)
+    _refuse_other_demo(out, folder, preset, scenes)
+    started = time.monotonic()
     panoptic = task == "panoptic"
     write_scenes(
         data, scenes, max(SHOWN, scenes // 10), SIZE_PX, SEED, workers=2, panoptic=panoptic
@@ -78,7 +81,7 @@ def demo(
         data,
         preset,
         out=folder,
-        weights="none",  # or it would know these shapes before
+        weights="none",  # bundled weights are trained on such shapes
         overrides=SETTINGS,
         minutes=minutes,
         resume=folder.exists(),
@@ -86,13 +89,13 @@ def demo(
         format=format,
     )
     trained = run.model
-    index = open_dataset(data, "val", format)
-    report = sm.evaluate(trained, index)
-    seconds = time.monotonic() - began
-    with atomic_file(out / "metrics.json") as aside:
+    validation = open_dataset(data, "val", format)
+    report = sm.evaluate(trained, validation)
+    seconds = time.monotonic() - started
+    with atomic_file(out / "metrics.json") as temporary:
         metrics = {**report.to_json(), "seconds": round(seconds, 1)}
-        aside.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    found = _show(trained, index, out / "pictures")
+        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    results = _draw_results(trained, validation, out / "pictures")
     page = out / "index.html"
     outcome = Outcome(
         preset=preset,
@@ -102,77 +105,78 @@ def demo(
         seconds=seconds,
         threshold=trained.default_threshold,
         run=folder,
-        index=index,
+        index=validation,
         report=report,
-        found=found,
+        found=results,
     )
     write_page(outcome, page)
     return page
 
 
-def _refuse_another(out: Path, run: Path, preset: str, scenes: int) -> None:
-    """Raise ConfigError, before any file is written, where `out` has another demonstration."""
+def _refuse_other_demo(out: Path, run: Path, preset: str, scenes: int) -> None:
+    """Raise ConfigError if `out` has a demo with another model or number of images."""
     if not has_checkpoints(run):
         return
     facts = latest_valid(run).facts
-    told = facts["recipe"]["model"]["preset"], facts["data"]["images"]
-    if told != (preset, scenes):
+    existing = facts["recipe"]["model"]["preset"], facts["data"]["images"]
+    if existing != (preset, scenes):
         raise ConfigError(
-            f"{out}: has a demonstration of {told[0]} on {told[1]} pictures, not of {preset} on "
+            f"{out}: has a demo of {existing[0]} on {existing[1]} images, not of {preset} on "
             f"{scenes}; name another folder with --out"
         )
 
 
-def _show(trained: Detector, index: DetectionDataset, pictures: Path) -> list[ImageResult]:
-    """Answer the first pictures, draw each beside the truth, and return the answers."""
-    paths = [index.path(image) for image in range(SHOWN)]
-    found = sm.predict(trained, paths, threshold=trained.default_threshold)
-    assert isinstance(found, list), "many pictures have many answers"
-    pictures.mkdir(exist_ok=True)
-    for image, answer in enumerate(found):
-        with Image.open(paths[image]) as picture:
-            both = _pair(picture, answer, index, image)
+def _draw_results(trained: Detector, dataset: DetectionDataset, folder: Path) -> list[ImageResult]:
+    """Predict the first images and draw predictions and ground truth into `folder`."""
+    paths = [dataset.path(image) for image in range(SHOWN)]
+    results = sm.predict(trained, paths, threshold=trained.default_threshold)
+    assert isinstance(results, list), "a list of images gives a list of results"
+    folder.mkdir(exist_ok=True)
+    for number, result in enumerate(results):
+        with Image.open(paths[number]) as image:
+            both = _draw_pair(image, result, dataset, number)
         for name, drawn in zip(("found", "truth"), both, strict=True):
-            drawn.save(pictures / f"{image:02d}_{name}.png")
-    return found
+            drawn.save(folder / f"{number:02d}_{name}.png")
+    return results
 
 
-def truth(index: DetectionDataset, image: int) -> sm.Detections:
-    """Return the annotated objects of one image as if they had been found with certainty."""
-    target = index.target(image)
-    height, width = index.size_px(image)
+def ground_truth(dataset: DetectionDataset, number: int) -> sm.Detections:
+    """Return the annotations of one image as detections with a score of 1."""
+    target = dataset.target(number)
+    height, width = dataset.size_px(number)
     return sm.Detections(
         cxcywh_to_xyxy(target.cxcywh) * torch.tensor([width, height, width, height]),
         torch.ones(len(target)),
         target.classes,
-        index.categories,
+        dataset.categories,
         (height, width),
     )
 
 
-def _enlarged(picture: Image.Image, detections: sm.Detections) -> Image.Image:
-    width, height = (ENLARGE * side for side in picture.size)
-    larger = dataclasses.replace(
-        detections, xyxy_px=detections.xyxy_px * ENLARGE, size_px=(height, width)
+def _draw_enlarged(image: Image.Image, detections: sm.Detections) -> Image.Image:
+    width, height = (SCALE * side for side in image.size)
+    enlarged = dataclasses.replace(
+        detections, xyxy_px=detections.xyxy_px * SCALE, size_px=(height, width)
     )
-    return draw(picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), larger)
+    return draw(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), enlarged)
 
 
-def _pair(
-    picture: Image.Image, answer: ImageResult, index: DetectionDataset, image: int
+def _draw_pair(
+    image: Image.Image, result: ImageResult, dataset: DetectionDataset, number: int
 ) -> tuple[Image.Image, Image.Image]:
-    """Draw what was found in a picture, and what is there."""
-    if answer.segments is None:
-        return _enlarged(picture, answer), _enlarged(picture, truth(index, image))
-    large = picture.convert("RGB").resize(
-        (ENLARGE * picture.width, ENLARGE * picture.height), Image.Resampling.LANCZOS
+    """Draw the predictions and the ground truth of an image."""
+    if result.segments is None:
+        truth = ground_truth(dataset, number)
+        return _draw_enlarged(image, result), _draw_enlarged(image, truth)
+    enlarged = image.convert("RGB").resize(
+        (SCALE * image.width, SCALE * image.height), Image.Resampling.LANCZOS
     )
-    found, there = (
-        draw_segments(large, dataclasses.replace(each, ids=_repeated(each.ids)))
-        for each in (answer.segments, index.segments(image))
+    predicted, annotated = (
+        draw_segments(enlarged, dataclasses.replace(each, ids=_upscaled(each.ids)))
+        for each in (result.segments, dataset.segments(number))
     )
-    return found, there
+    return predicted, annotated
 
 
-def _repeated(ids: Int32[Tensor, "H W"]) -> Int32[Tensor, "h w"]:
-    return ids.repeat_interleave(ENLARGE, dim=0).repeat_interleave(ENLARGE, dim=1)
+def _upscaled(ids: Int32[Tensor, "H W"]) -> Int32[Tensor, "h w"]:
+    return ids.repeat_interleave(SCALE, dim=0).repeat_interleave(SCALE, dim=1)
