@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from setmatch.ablation.plot import draw_study, figure_kind
-from setmatch.ablation.studies import Arm, Study, find_study
+from setmatch.ablation.studies import STUDIES, Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
@@ -114,7 +114,7 @@ def ablate(
 ) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
-    A study is one of ours, by name, or your own.
+    A study is one of ours, by name, or your own; "all" alone means all of ours.
     Each arm is an ordinary run that goes on where it was killed; finished ones are left alone.
     Without `data` the scenes of `write_scenes`, the easy ones, are made in OUT/scenes. Of several
     processes started by torchrun each takes its share of the runs and trains it by itself. With
@@ -126,7 +126,7 @@ def ablate(
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: at least one run of each arm")
     folder = Path(out)
-    asked = dict.fromkeys(studies)
+    asked = dict.fromkeys(STUDIES if tuple(studies) == ("all",) else studies)
     chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in asked)
     if not chosen:
         raise ConfigError("nothing to ablate: name at least one study, or all")

@@ -1,16 +1,8 @@
 """`setmatch evaluate`: measure a model on annotated images."""
 
-import sys
 from pathlib import Path
 
-from setmatch.cli.options import (
-    BatchSize,
-    Data,
-    Device,
-    Format,
-    Split,
-    Workers,
-)
+from setmatch.cli.options import BatchSize, Data, Device, Format, Split, Workers
 
 
 def evaluate(
@@ -28,45 +20,55 @@ def evaluate(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Measure a model on annotated images: the COCO numbers, panoptic quality, and what is behind.
+    """Measure COCO AP and AR, and panoptic quality for models with masks.
+
+    Examples
+    --------
+        setmatch evaluate runs/first data/
+        setmatch evaluate detr_r50 coco/ --report report.html
+        setmatch evaluate detections.json data/ --split test
+
+    Saved detections need no model: evaluate them from the file.
 
     Parameters
     ----------
     model
-        Run folder, file, published name or hub id; or a .json file of saved detections.
+        Trained model: a run folder, a weights file, a published name, or a hub id. Or saved
+        detections: a JSON file written by evaluate or predict, or COCO results.
     json
-        Write the numbers to this file.
+        Write the metrics to this JSON file.
     detections
-        Write every detection to this file, as COCO results.
+        Write all detections to this JSON file, as COCO results.
     report
-        Write a page to this file: errors and what they cost, curves, thresholds, worst images.
+        Write an HTML report to this file: error types, PR curves, thresholds, worst images.
     threshold
-        Merge segments from what scores more; the model has a default.
+        Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from rich.console import Console
 
-    from setmatch.data.open import open_dataset, prefer_panoptic
     from setmatch.distributed import init_distributed
     from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.evaluate_results import evaluate_saved, holds_detections
     from setmatch.models.load import load
 
     if holds_detections(model):
-        index = open_dataset(data, split, format)
-        _say_notes(index.notes)
-        found = evaluate_saved(model, index, json=json, detections=detections, report=report)
-        Console().print(found.table())
+        result = evaluate_saved(
+            model,
+            data,
+            split=split,
+            format=format,
+            json=json,
+            detections=detections,
+            report=report,
+        )
+        Console().print(result.table())
         return
     with init_distributed(device) as runtime:
-        detector = load(model).to(runtime.device)
-        stuff = detector.card.categories.stuff
-        read_as = prefer_panoptic(data, split, format) if stuff else format
-        index = open_dataset(data, split, read_as)
-        _say_notes(index.notes if runtime.is_first else ())
-        found = evaluate(
-            detector,
-            index,
+        result = evaluate(
+            load(model).to(runtime.device),
+            data,
             split=split,
+            format=format,
             batch_size=batch_size,
             workers=workers,
             threshold=threshold,
@@ -80,9 +82,4 @@ def evaluate(
             gather=runtime.gather,
         )
         if runtime.is_first:
-            Console().print(found.table())
-
-
-def _say_notes(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        print(f"setmatch: {note}", file=sys.stderr)
+            Console().print(result.table())

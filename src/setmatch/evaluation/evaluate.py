@@ -1,5 +1,6 @@
 """A model against annotated images: ask about each image once, compare, report."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 
+log = logging.getLogger("setmatch")
 Gather = Callable[[Any], list[Any]]  # one process' value -> the values of all, in every process
 Listener = Callable[[tuple[int, ...], Predictions], None]  # image ids of a batch, what was said
 
@@ -49,6 +51,7 @@ def evaluate(
     data: str | Path | DetectionDataset,
     *,
     split: str = "val",
+    format: str | None = None,
     batch_size: int = 4,
     workers: Workers = "auto",
     max_detections: int | None = None,
@@ -68,7 +71,9 @@ def evaluate(
     A model with masks is measured by the COCO numbers of the masks of things as well, and on
     panoptic data by panoptic quality, its segments merged from what scores above `threshold`
     (default: the model's own).
-    `data` is a folder, a COCO file (then `split` is ignored) or an open index. Classes are matched
+    `data` is a folder, a COCO file (then `split` is ignored) or an open index; `format` is the one
+    to read it in, where it has several. What a user should know of how it was opened is logged as a
+    warning of "setmatch". Classes are matched
     by name; what the model finds of other classes is left out. Batches hold images of one shape,
     so that `batch_size` changes no answer. `json` gets the numbers, `detections` every detection as
     COCO results, and `report` a page, headed `name`, that says what is behind the numbers, which
@@ -94,7 +99,10 @@ def evaluate(
         index = data
     else:
         stuff = model.card.categories.stuff
-        index = open_dataset(data, split, prefer_panoptic(data, split, None) if stuff else None)
+        read_as = prefer_panoptic(data, split, format) if stuff else format
+        index = open_dataset(data, split, read_as)
+        for note in index.notes if rank == 0 else ():
+            log.warning("%s", note)
     if report:
         require_objects(index)
     masks = model.mask_head is not None

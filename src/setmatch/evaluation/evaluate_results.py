@@ -1,6 +1,7 @@
 """Saved detections against annotated images: a file of COCO results, or what `predict` wrote."""
 
 import json as json_format
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report
 from setmatch.evaluation.summarize import COCO_LIMIT, build_report, overfull, require_objects
 
+log = logging.getLogger("setmatch")
 _LOW = 0.1  # detections above a threshold for display alone have none that score so little
 
 
@@ -45,6 +47,7 @@ def evaluate_saved(
     data: str | Path | DetectionDataset,
     *,
     split: str = "val",
+    format: str | None = None,
     max_detections: int | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
@@ -59,7 +62,12 @@ def evaluate_saved(
     """
     outputs = Outputs(json, detections, report)
     outputs.require_writable()
-    index = data if isinstance(data, DetectionDataset) else open_dataset(data, split)
+    if isinstance(data, DetectionDataset):
+        index = data
+    else:
+        index = open_dataset(data, split, format)
+        for note in index.notes:
+            log.warning("%s", note)
     if report:
         require_objects(index)
     results = Results.joined([read_detections(Path(found), index)])
