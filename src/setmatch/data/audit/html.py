@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.audit.audit import DataAudit
-from setmatch.data.audit.checks import SEVERITIES, Group, grouped
-from setmatch.data.audit.console import expected_time, fact_rows, place
+from setmatch.data.audit.console import format_duration, statistics_rows
+from setmatch.data.audit.findings import SEVERITIES, FindingGroup, group_findings
 from setmatch.data.audit.recommend import TrainingPlan
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
@@ -25,8 +25,8 @@ _TWINS = 12
 
 def write_page(audit: DataAudit, path: Path) -> None:
     """Write the survey as one self-contained HTML page."""
-    facts = audit.facts[-1] if audit.facts else None
-    names = list(facts.class_objects) if facts else []
+    statistics = audit.statistics[-1] if audit.statistics else None
+    names = list(statistics.objects_per_class) if statistics else []
     colors = {name: color_of(number) for number, name in enumerate(names)}
     chosen = list(_chosen(audit))
     drawn = {name for _, index, image, _ in chosen for name in _names(index, image)}
@@ -34,7 +34,7 @@ def write_page(audit: DataAudit, path: Path) -> None:
         "name": html.escape(audit.data.resolve().name),
         "verdict": _verdict(audit),
         "numbers": _numbers(audit),
-        "findings": "\n".join(map(_group, grouped(audit.findings)))
+        "findings": "\n".join(map(_group, group_findings(audit.findings)))
         or '<p class="good">Nothing that a survey can see.</p>',
         "splits": _splits(audit),
         "charts": "\n".join(_charts(audit)),
@@ -53,58 +53,62 @@ def write_page(audit: DataAudit, path: Path) -> None:
 
 
 def _verdict(audit: DataAudit) -> str:
-    if audit.to_mend:
-        return f'<b class="mend">{audit.to_mend}.</b>'
+    if audit.error_count:
+        return f'<b class="error">{audit.verdict}.</b>'
     return '<b class="good">Nothing must be mended by hand.</b>'
 
 
 def _numbers(audit: DataAudit) -> str:
-    if not audit.facts:
+    if not audit.statistics:
         return ""
-    facts = audit.facts[-1]
+    statistics = audit.statistics[-1]
     numbers = {
-        "images": facts.images,
-        "objects to learn": facts.objects,
-        "classes": len(facts.class_objects),
-        "objects in the fullest image": round(facts.objects_per_image.most),
+        "images": statistics.images,
+        "objects to learn": statistics.objects,
+        "classes": len(statistics.objects_per_class),
+        "objects in the fullest image": round(statistics.objects_per_image.max),
     }
     return "".join(f"<div><b>{number:,}</b>{name}</div>" for name, number in numbers.items())
 
 
-def _group(group: Group) -> str:
+def _group(group: FindingGroup) -> str:
     first, count = group.first, len(group.findings)
-    lines = [place(finding) for finding in group.findings[:_LISTED]]
+    lines = [finding.details for finding in group.findings[:_LISTED]]
     listed = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if count > _LISTED:
         listed += f"<li>… {count - _LISTED:,} more, all of them in the JSON</li>"
-    done = f": {html.escape(first.done)}" if first.done else ""
-    opened = " open" if first.severity == "mend" or count <= 3 else ""
+    done = f": {html.escape(first.action)}" if first.action else ""
+    opened = " open" if first.severity == "error" or count <= 3 else ""
     return (
         f'<details class="{first.severity}"{opened}><summary>{count:,} × '
-        f"<b>{html.escape(first.what)}</b>{done} "
+        f"<b>{html.escape(first.kind)}</b>{done} "
         f'<span class="{first.severity}">({SEVERITIES[first.severity]})</span></summary>'
         f"<ul>{listed}</ul></details>"
     )
 
 
 def _splits(audit: DataAudit) -> str:
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
+    head = "".join(f"<th>{html.escape(statistics.name)}</th>" for statistics in audit.statistics)
     rows = (
         f"<tr><td>{html.escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for label, cells in fact_rows(audit.facts)
+        for label, cells in statistics_rows(audit.statistics)
     )
     return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
 
 
 def _charts(audit: DataAudit) -> Iterator[str]:
-    if not audit.facts:
+    if not audit.statistics:
         return
-    facts = audit.facts[-1]
-    yield _bars(facts.crowding, "objects in an image", "images", "{:g}".format)
-    original, seen = facts.original.histogram, facts.seen.histogram
+    statistics = audit.statistics[-1]
+    yield _bars(
+        statistics.objects_per_image_histogram, "objects in an image", "images", "{:g}".format
+    )
+    original, seen = statistics.original_sizes.histogram, statistics.resized_sizes.histogram
     yield _bars(original, "size of an object: √area, px", "objects", _rounded)
     yield _bars(seen, "the same as the model sees it, px", "objects", _rounded)
-    yield _bars(facts.aspects, "width / height of an image", "images", "{:.2g}".format)
+    yield _bars(
+        statistics.aspect_ratio_histogram, "width / height of an image", "images", "{:.2g}".format
+    )
 
 
 def _bars(histogram: Histogram, caption: str, thing: str, edge: Callable[[float], str]) -> str:
@@ -116,17 +120,20 @@ def _rounded(edge: float) -> str:
 
 
 def _classes(audit: DataAudit, colors: Mapping[str, str]) -> str:
-    if not audit.facts:
+    if not audit.statistics:
         return ""
-    counts = sorted(audit.facts[-1].class_objects.items(), key=lambda item: -item[1])
+    counts = sorted(audit.statistics[-1].objects_per_class.items(), key=lambda item: -item[1])
     most = max((count for _, count in counts), default=0) or 1
-    head = "".join(f"<th>{html.escape(facts.name)}</th>" for facts in audit.facts)
+    head = "".join(f"<th>{html.escape(statistics.name)}</th>" for statistics in audit.statistics)
     rows, boxless = [], []
     for name, count in counts:
         if not count:
             boxless.append(name)
             continue
-        cells = "".join(f"<td>{facts.class_objects.get(name, 0):,}</td>" for facts in audit.facts)
+        cells = "".join(
+            f"<td>{statistics.objects_per_class.get(name, 0):,}</td>"
+            for statistics in audit.statistics
+        )
         bar = f'<i style="width:{100 * count / most:.1f}%;background:{colors[name]}"></i>'
         rows.append(f'<tr><td>{html.escape(name)}</td><td class="bar">{bar}</td>{cells}</tr>')
     table = f"<table><tr><th></th><th></th>{head}</tr>{''.join(rows)}</table>"
@@ -139,7 +146,7 @@ def _classes(audit: DataAudit, colors: Mapping[str, str]) -> str:
 def _chosen(audit: DataAudit) -> Iterator[tuple[str, DetectionDataset, int, str]]:
     """Yield the pictures to show: split, index, number, and why where there is a reason."""
     for split, index in audit.splits.items():
-        readable = [picture.image for picture in audit.opened[split] if picture.look]
+        readable = [picture.image for picture in audit.image_checks[split] if picture.hash]
         for image, why in _telling(index, readable, _PICTURES.get(split, 6)).items():
             yield split, index, image, why
 
@@ -220,7 +227,7 @@ def _embedded(index: DetectionDataset, image: int) -> str:
 def _plan(audit: DataAudit, plan: TrainingPlan) -> str:
     reasons = "".join(
         f"<li>{html.escape(reason)}</li>"
-        for reason in (*plan.reasons, f"time: {expected_time(plan)}")
+        for reason in (*plan.reasons, f"time: {format_duration(plan)}")
     )
     return (
         f"<h2>A plan to train on it</h2><ul>{reasons}</ul>"
