@@ -20,11 +20,11 @@ def ablate(
 ) -> None:
     """Repeat the ablation studies of the DETR paper, on your data or on generated images.
 
-    Run the same command again to resume. Start torchrun to train several variants at once.
-
-    Example:
+    For example:
 
         setmatch ablate encoder losses --out ablation --seeds 3
+
+    Run the same command again to resume. Start torchrun to train several variants at once.
 
     Parameters
     ----------

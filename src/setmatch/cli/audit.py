@@ -19,8 +19,8 @@ def audit(
 ) -> None:
     """Check a data set for problems, and recommend how to train on it.
 
-    Examples
-    --------
+    For example:
+
         setmatch audit data/
         setmatch audit data/ --html audit.html --recipe plan.yaml
         setmatch audit data/ --fix fixed/
@@ -61,5 +61,6 @@ def audit(
     )
     Console().print(render(result))
     print(*result.commands, sep="\n")
-    print(*files.write(result), sep="\n", end="")
+    for line in files.write(result):
+        print(line)
     result.require_no_errors()

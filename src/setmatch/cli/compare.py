@@ -21,10 +21,12 @@ def compare(
 ) -> None:
     """Compare models: parameters, multiply-adds, latency, throughput, memory and AP.
 
-    Examples
-    --------
+    For example:
+
         setmatch compare detr_r50 detr_r101 setmatch_s
         setmatch compare runs/first runs/second results.json --data data/ --html compare.html
+
+    Models are timed in turns, so that all meet the same conditions.
 
     Parameters
     ----------

@@ -18,9 +18,11 @@ def convert_data(
 ) -> None:
     """Convert a data set to COCO, YOLO or Pascal VOC; boxes keep their coordinates.
 
-    Example:
+    For example:
 
         setmatch convert-data yolo_data/ coco_data/ --to coco
+
+    The source is not changed.
 
     Parameters
     ----------

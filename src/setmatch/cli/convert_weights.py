@@ -16,10 +16,12 @@ def convert_weights(
 ) -> None:
     """Convert weights between setmatch, the original DETR code and transformers.
 
-    Examples
-    --------
+    For example:
+
         setmatch convert-weights runs/first detector.pth --to original
         setmatch convert-weights detr.pth detr/ --to setmatch --preset detr_r50
+
+    Existing files are never overwritten.
 
     Parameters
     ----------

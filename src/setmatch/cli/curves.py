@@ -9,9 +9,11 @@ from setmatch.files import require_file
 def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     """Plot the losses and the AP of one or more training runs.
 
-    Example:
+    For example:
 
         setmatch curves runs/first runs/second --out curves.html
+
+    Runs that are still in progress can be plotted too.
 
     Parameters
     ----------

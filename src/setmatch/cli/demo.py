@@ -17,10 +17,12 @@ def demo(
 ) -> None:
     """Generate a small data set, train and evaluate on it, and show the results.
 
-    Examples
-    --------
+    For example:
+
         setmatch demo
         setmatch demo --task panoptic --out demo_masks
+
+    The page is index.html in --out. Run the same command again to resume.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ def evaluate(
 ) -> None:
     """Measure COCO AP and AR, and panoptic quality for models with masks.
 
-    Examples
-    --------
+    For example:
+
         setmatch evaluate runs/first data/
         setmatch evaluate detr_r50 coco/ --report report.html
         setmatch evaluate detections.json data/ --split test

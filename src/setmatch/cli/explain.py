@@ -19,12 +19,12 @@ def explain(
 ) -> None:
     """Show the attention and the object query behind each detection in an image.
 
-    Give --out, --png, or both.
+    For example:
 
-    Examples
-    --------
         setmatch explain street.jpg --model detr_r50 --out why.html
         setmatch explain street.jpg --model detr_r50 --png figures --point 320,200
+
+    Give --out, --png, or both.
 
     Parameters
     ----------

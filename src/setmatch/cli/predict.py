@@ -17,13 +17,13 @@ def predict(
 ) -> None:
     """Detect objects in images.
 
-    Writes annotated images, detections.json (COCO results) and detections.csv.
-    A model with masks also writes COCO panoptic results: panoptic.json and panoptic/.
+    For example:
 
-    Examples
-    --------
         setmatch predict street.jpg --model runs/first --out results
         setmatch predict photos/ 'more/*.png' --model detr_r50 --out results --threshold 0.8
+
+    Writes annotated images, detections.json (COCO results) and detections.csv.
+    A model with masks also writes COCO panoptic results: panoptic.json and panoptic/.
 
     Parameters
     ----------

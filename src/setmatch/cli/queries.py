@@ -32,9 +32,11 @@ def queries(
 ) -> None:
     """Show what each object query detects, over all images of a data set.
 
-    Example:
+    For example:
 
         setmatch queries detr_r50 coco/ --out queries
+
+    Only the images are used, not their annotations.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ def train(
 ) -> None:
     """Train a detector on annotated images.
 
-    Examples
-    --------
+    For example:
+
         setmatch train data/ --out runs/first
         setmatch train data/ --out runs/long --model setmatch_s --epochs 60
         setmatch train data/ --out runs/tuned --weights detr_r50 --recipe finetune
@@ -43,7 +43,7 @@ def train(
     model
         Preset to train (see `setmatch models`), or a function of your own as
         package.module:factory. Defaults to the preset of --recipe or --weights, otherwise
-        setmatch_n. A preset uses the recipe of the same name.
+        setmatch_n (with --task, setmatch_n_panoptic). Uses the recipe of the same name, if any.
     weights
         Initial weights: a published name, a run folder, a weights file, "imagenet" (backbone only)
         or "none" (random). Defaults to what the recipe says.

@@ -146,9 +146,10 @@ def _plan(plan: TrainingPlan) -> Iterator[RenderableType]:
 
 def _indented(markup: str, columns: int, bullet: str = "") -> RenderableType:
     """Return text whose continuation lines are indented like its first line."""
+    # Folding keeps the end of a long path, which is the file name.
+    text = Text.from_markup(markup, overflow="fold")
+    if not bullet:
+        return Padding(text, (0, 0, 0, columns), expand=False)
     grid = Table.grid()
-    grid.add_column(width=columns)
-    grid.add_column()
-    grid.add_column(overflow="fold")  # cropping would cut off the file name of a long path
-    grid.add_row("", bullet, markup)
-    return grid
+    grid.add_row(bullet, text)
+    return Padding(grid, (0, 0, 0, columns), expand=False)

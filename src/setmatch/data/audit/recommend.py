@@ -160,9 +160,8 @@ def _small_model(training: DetectionDataset) -> tuple[dict[str, Any], str, list[
     short_px = legible_side_px(training, _SMALL_MODEL_SIDES_PX)
     preset = _matching_preset(SMALL, training)
     weights = load_recipe(preset).model.init_weights or "none"
-    start = (
-        "random weights" if weights == "none" else f"{weights} (weights that come with setmatch)"
-    )
+    bundled = f"{weights} (comes with setmatch)"
+    start = "random weights" if weights == "none" else bundled
     reasons = [
         f"{preset} from {start}, because this machine has no GPU; on a machine with one, fine-tune "
         f"{_matching_preset(FINE_TUNED, training)}, which was trained on COCO",
