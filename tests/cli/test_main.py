@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, and one line when something fails."""
+"""The command line: help, exit codes, and one line for every error."""
 
 import inspect
 import subprocess
@@ -15,7 +15,7 @@ from setmatch.models.torchvision.model import BASELINES
 
 
 def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m setmatch` with these arguments to its end, in a process of its own."""
+    """Run `python -m setmatch` with these arguments in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "setmatch", *map(str, arguments)],
         capture_output=True,
@@ -24,23 +24,22 @@ def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """What a command that is refused says: exit code 2, one line on stderr, nothing on stdout."""
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Return the error of a command that must fail: exit code 2, one line, only on stderr."""
     code = main([*map(str, arguments)])
-    said = capsys.readouterr()
-    assert (code, said.out) == (2, ""), said.err
-    assert said.err.startswith("setmatch: ")
-    assert said.err.endswith("\n")
-    assert said.err.count("\n") == 1
-    assert len(said.err) < 500
-    return said.err
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (2, ""), printed.err
+    assert printed.err.startswith("setmatch: ")
+    assert printed.err.endswith("\n")
+    assert printed.err.count("\n") == 1
+    assert len(printed.err) < 500
+    return printed.err
 
 
 VERBS = [name for name in app if not name.startswith("-")]
 
 
-def test_help_is_quick_and_needs_no_torch():
-    """Asking what there is costs a moment, not an import of PyTorch."""
+def test_help_is_fast_and_does_not_import_torch():
     code = (
         "import sys\nfrom setmatch.cli import main\nassert main(['--help']) == 0\n"
         "import time\n"
@@ -53,11 +52,11 @@ def test_help_is_quick_and_needs_no_torch():
         *_, loaded, used = done.stdout.splitlines()
         assert loaded == "loaded: set()"
         seconds.append(float(used))
-    assert min(seconds) < 0.8  # of the processor's; 0.2 s on an idle core, others wear its caches
+    assert min(seconds) < 0.8  # of CPU time; 0.2 s on an idle core, more on a busy machine
 
 
 def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
-    """`setmatch --help` names every verb, and a verb's own help says what each option is for."""
+    """`setmatch --help` lists every verb, and a verb's own help explains each option."""
     assert main(["--help"]) == 0
     overview = capsys.readouterr().out
     assert {"train", "evaluate", "predict", "convert-weights", "demo", "models"} <= {*VERBS}
@@ -69,18 +68,16 @@ def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
         for option in app[verb].assemble_argument_collection():
             parameter = option.field_info.name
             assert option.name in shown or option.name.strip("-").upper() in shown
-            # Here, or where options are that several verbs share.
+            # Explained in the verb's docstring, or in options.py for options that verbs share.
             assert bool(option.parameter.help) != (f"\n{parameter}\n    " in explained)
 
 
-def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]):
-    """`--version` says what is installed."""
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == version("setmatch")
 
 
-def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str]):
-    """What --model takes can be asked for."""
+def test_models_lists_every_model_in_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [*MODELS, *BASELINES, *bundled()]
@@ -88,29 +85,29 @@ def test_models_lists_each_model_with_a_line(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["trian", "data"], 'Did you mean "train"?'),
         (["train", "data", "--out", "run", "--weigths", "x"], "Did you mean --weights?"),
         (["train", "data"], "--out"),
         (["train", "--out", "run"], "DATA"),
-        (["predict", "a.jpg"], "predict: --model is missing: Published name"),
-        (["predict", "a.jpg", "--model"], "predict: --model lacks its value: Published name"),
+        (["predict", "a.jpg"], "predict: --model is missing: Trained model"),
+        (["predict", "a.jpg", "--model"], "predict: --model needs a value: Trained model"),
         (["train", "data", "--out", "run", "--epochs", "many"], "many"),
         (["train", "data", "more", "--out", "run"], "more"),
         (["convert-weights", "a", "b", "--to", "pickle"], "pickle"),
         (["predict", "a.jpg", "--model", "m", "--out", "o", "--threshold", "high"], "high"),
     ],
 )
-def test_a_mistyped_command_is_answered_in_one_line(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+def test_a_mistyped_command_gives_one_line_with_the_nearest_word(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
-    """No usage page and no traceback: what is wrong, and the nearest right word."""
-    assert said in refusal(capsys, *arguments)
+    """No usage page and no traceback."""
+    assert message in error_line(capsys, *arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["train", "{}/nowhere", "--out", "{}/run"], "nowhere"),
         (["train", "{}", "--out", "{}/run", "--set", "train.lrr=1"], "did you mean lr?"),
@@ -120,25 +117,25 @@ def test_a_mistyped_command_is_answered_in_one_line(
         (["convert-weights", "{}/nowhere", "{}/out", "--to", "original"], "nowhere"),
     ],
 )
-def test_what_is_not_there_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+def test_a_missing_file_model_recipe_or_setting_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ):
-    """A missing file, model, recipe or setting is one line, and nothing is written."""
+    """In one line, and nothing is written."""
     filled = [argument.replace("{}", str(tmp_path)) for argument in arguments]
-    assert said in refusal(capsys, *filled)
+    assert message in error_line(capsys, *filled)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_where_it_happened(tmp_path: Path):
-    """--debug, anywhere in the line, brings the traceback instead of the sentence."""
+def test_debug_shows_the_traceback(tmp_path: Path):
+    """Anywhere in the command line."""
     done = setmatch("evaluate", tmp_path / "nowhere", "--debug", "data")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "WeightsError" in done.stderr
 
 
-def test_a_reader_that_leaves_is_no_error():
-    """`setmatch models | head -1` ends quietly."""
+def test_a_closed_output_pipe_is_not_an_error():
+    """As in `setmatch models | head -1`; the exit code is 141."""
     code = "import sys; from setmatch.cli import main; sys.exit(main(['models']))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

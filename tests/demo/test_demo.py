@@ -119,7 +119,7 @@ def test_predict_reports_broken_images_and_continues(run: Path, data: Path, tmp_
     out = tmp_path / "out"
     done = setmatch("predict", images, "--model", run, "--out", out, "--threshold", "0.01")
     assert "cut.jpg" in done.stderr
-    assert "pictures: 1," in done.stdout
+    assert "images: 1," in done.stdout
     rows = json.loads((out / "detections.json").read_text())
     assert {row["file_name"] for row in rows} == {"good.jpg"}
     with (out / "detections.csv").open() as file:

@@ -111,7 +111,7 @@ def test_queries_writes_a_picture_and_numbers(
     infer = ("queries", saved / "model", saved / "all.json", "--out", out, "--query", 5)
     assert main([*map(str, infer), "--workers", "0"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0].startswith("6 queries, 1 images: 0 never answer above 50%")
+    assert said[0].startswith("6 queries, 1 images: 0 never detect anything above a score of 0.5")
     assert said[1:] == [str(out / "queries.png"), str(out / "queries.json")]
     assert json.loads((out / "queries.json").read_text("utf-8"))["data"] == "all.json"
 

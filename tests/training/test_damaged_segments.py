@@ -84,7 +84,7 @@ def test_to_learn_from_its_image_is_left_out(data: Path, tmp_path: Path, monkeyp
     spoil(png)
     folder = run(data, tmp_path / "run").folder
     (finding,) = findings(folder, png.name)
-    assert finding["done"] == "left out of training"
+    assert finding["action"] == "left out of training"
 
 
 def test_boxes_alone_need_no_png(data: Path, tmp_path: Path):

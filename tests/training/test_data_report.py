@@ -41,7 +41,7 @@ def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
     tree = json.loads((dirty / "annotations/train.json").read_text())
     run_tiny(dirty, tmp_path / "run", "train.epochs=1")
     report = json.loads((tmp_path / "run/data_report.json").read_text())
-    found = {(each["annotation"], each["file"], each["what"]) for each in report["findings"]}
+    found = {(each["annotation"], each["file"], each["kind"]) for each in report["findings"]}
     for row, (_, what) in zip(tree["annotations"], OBJECTS):
         assert any((id_, said) == (row["id"], what) for id_, _, said in found), what
     for image, what in (
@@ -53,7 +53,7 @@ def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
         said = {id_ for id_, _, what in found if what == "of an image without a usable file"}
         assert lost <= said
     for what in {what for _, _, what in found}:
-        listed = sum(each["what"] == what for each in report["findings"])
+        listed = sum(each["kind"] == what for each in report["findings"])
         assert sum(n for kind, n in report["counts"].items() if kind.startswith(what)) == listed
     assert report["counts"]["of an image that is not listed: left out"] == 2
     assert report["splits"]["train"]["images"] == 38
@@ -67,6 +67,6 @@ def test_the_mended_copy_has_nothing_to_repair(dirty: Path, tmp_path: Path):
     shutil.copytree(tmp_path / "fix", dirty, dirs_exist_ok=True)
     assert main(["audit", str(dirty), f"--json={tmp_path / 'again'}"]) == 0
     before, after = (json.loads((tmp_path / name).read_text()) for name in ("json", "again"))
-    repairs = [each for each in before["findings"] if each["severity"] == "repaired"]
+    repairs = [each for each in before["findings"] if each["severity"] == "fixed"]
     assert len(repairs) >= len(OBJECTS) + 2
     assert [each for each in after["findings"] if each["severity"] != "note"] == []

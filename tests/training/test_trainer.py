@@ -206,7 +206,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys
     assert capsys.readouterr().err.count(picture.name) == 1
     report = json.loads((tmp_path / "run/data_report.json").read_text())
     (finding,) = [found for found in report["findings"] if picture.name in found["value"]]
-    assert finding["done"] == "left out of training"
+    assert finding["action"] == "left out of training"
     with pytest.raises(DataError, match=picture.name):
         run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
 

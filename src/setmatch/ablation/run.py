@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from setmatch.ablation.plot import draw_study, figure_class
-from setmatch.ablation.studies import Arm, Study, find_study
+from setmatch.ablation.studies import STUDIES, Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import Recipe, dump_recipe, load_recipe
 from setmatch.data.open import require_split
@@ -114,10 +114,10 @@ def ablate(
 ) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
 
-    A study is a `Study` or the name of a built-in one. Each arm is an ordinary run: interrupted
-    runs are resumed, finished ones are kept. Without `data`, easy scenes are generated in
-    OUT/scenes. Several processes of torchrun divide the runs among them. With `report_only`
-    nothing is trained.
+    A study is a `Study` or the name of a built-in one; "all" alone means all built-in ones.
+    Each arm is an ordinary run: interrupted runs are resumed, finished ones are kept. Without
+    `data`, easy scenes are generated in OUT/scenes. Several processes of torchrun divide the runs
+    among them. With `report_only` nothing is trained.
 
     Raises ConfigError for an unknown study or if OUT was started with other settings, DataError for
     data without a validation split, ExtraMissingError without matplotlib, and errors of `train`.
@@ -125,7 +125,7 @@ def ablate(
     if seeds < 1:
         raise ConfigError(f"seeds = {seeds}: expected 1 or more; each arm needs at least one run")
     folder = Path(out)
-    names = dict.fromkeys(studies)
+    names = dict.fromkeys(STUDIES if tuple(studies) == ("all",) else studies)
     chosen = tuple(each if isinstance(each, Study) else find_study(each) for each in names)
     if not chosen:
         raise ConfigError("no studies given; name at least one, or all")

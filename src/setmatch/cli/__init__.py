@@ -1,15 +1,15 @@
-"""The command line: one verb per capability, options written by hand, no logic.
+"""The command line: each verb parses its options, calls one function, and prints the result.
 
-Exit codes: 0 done, 1 a survey found what must be mended by hand, 2 a mistake the user can mend (one
-line on stderr), 130 Ctrl-C, 143 SIGTERM.
-Heavy modules are imported inside the verbs, so that `setmatch --help` needs no torch.
+Exit codes: 0 done; 1 an audit found problems that must be fixed by hand; 2 an error the user can
+fix (one line on stderr); 130 Ctrl-C; 141 the reader of the output has gone; 143 SIGTERM.
+Verbs import heavy modules when they run, so that `setmatch --help` needs no torch.
 """
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, MissingArgumentError
@@ -32,28 +32,30 @@ from setmatch.errors import SetmatchError
 
 app = App(
     name="setmatch",
-    help="Detection transformers: train, evaluate, predict.",
-    help_epilogue="Any verb takes --debug, which shows the traceback of an error.",
+    help="Train, evaluate and run detection transformers.",
+    help_epilogue="Every command also takes --debug: show the full traceback of an error.",
+    group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",
     suppress_keyboard_interrupt=False,
 )
-for verb in (
-    train,
-    evaluate,
-    predict,
-    convert_weights,
+VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are used
     demo,
-    models,
     audit,
     convert_data,
+    models,
+    train,
+    curves,
+    evaluate,
+    compare,
+    predict,
     explain,
     queries,
-    curves,
-    compare,
+    convert_weights,
     ablate,
-):
-    app.command(verb)
+)
+for position, verb in enumerate(VERBS):
+    app.command(verb, sort_key=position)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
+        # The reader of our output has gone; the interpreter's flush at exit must not fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
@@ -74,28 +76,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SetmatchError, CycloptsError, OSError) as error:
         if debug:
             raise
-        return _fail(_sentence(error), error.exit_code if isinstance(error, SetmatchError) else 2)
+        return _fail(_one_line(error), error.exit_code if isinstance(error, SetmatchError) else 2)
     return 0
 
 
-def _sentence(error: Exception) -> str:
-    """Say in one line what an error says."""
+def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, MissingArgumentError) and error.command_chain:
-        return _what_is_missing(error.command_chain[0], error)
+        return _missing_argument(error.command_chain[0], error)
     return " ".join(str(error).split())
 
 
-def _what_is_missing(verb: str, error: MissingArgumentError) -> str:
-    """Say which word a command line lacks, what it would be, and where the others are told."""
+def _missing_argument(verb: str, error: MissingArgumentError) -> str:
+    """Return which argument is missing, and its help text."""
     missing = error.argument
-    assert missing is not None, "cyclopts says which it is"
-    told = app[verb].assemble_argument_collection(parse_docstring=True)
-    meaning = next(each.parameter.help for each in told if each.name == missing.name)
+    assert missing is not None, "cyclopts sets the argument of this error"
+    arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+    meaning = next(each.parameter.help for each in arguments if each.name == missing.name)
     given = error.keyword or any(token.keyword for token in missing.tokens)
-    lacks = "lacks its value" if given else "is missing"
-    return f"{verb}: {missing.name} {lacks}: {meaning} (setmatch {verb} --help tells all)"
+    lacks = "needs a value" if given else "is missing"
+    text = " ".join((meaning or "").split())
+    return f"{verb}: {missing.name} {lacks}: {text} (see setmatch {verb} --help)"
 
 
 def _warn(
@@ -106,7 +108,7 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Say a warning in one line, without the place in the code, which means nothing to a user."""
+    """Print a warning in one line, without the place in the code."""
     print(f"setmatch: {' '.join(str(message).split())}", file=sys.stderr)
 
 

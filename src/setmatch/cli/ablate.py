@@ -18,37 +18,42 @@ def ablate(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Repeat the paper's ablations: train each arm of a study, and set it beside the paper.
+    """Repeat the ablation studies of the DETR paper, on your data or on generated images.
 
-    A campaign that was killed goes on with the same command; torchrun spreads its runs.
+    For example:
+
+        setmatch ablate encoder losses --out ablation --seeds 3
+
+    Run the same command again to resume. Start torchrun to train several variants at once.
 
     Parameters
     ----------
     studies
-        encoder, decoder, position, losses, ffn, auxiliary, no_object, or all.
+        Studies to run: encoder, decoder, position, losses, ffn, auxiliary, no_object, or all.
     out
-        Folder of the campaign: runs, ablation.json and a plot for each study.
+        Folder for the runs, ablation.json and a plot for each study.
     data
-        Folder of a data set; without it, small easy scenes are generated.
+        Data set: a folder, a YOLO data.yaml, or a COCO JSON file. Without it, simple images are
+        generated.
     recipe
-        What all arms have in common: a YAML file, or the name of a recipe.
+        Training recipe of all variants: a YAML file, or the name of a recipe that comes with
+        setmatch. Defaults to ablation.
     epochs
-        Train every arm for so many rounds through the images.
+        Train each variant for this many epochs. Defaults to what the recipe says.
     seeds
-        Runs of each arm; what differs by less than their spread says nothing.
+        Runs of each variant. Differences smaller than the spread between runs mean nothing.
     scenes
-        Pictures to generate for training.
+        Number of training images to generate.
     report_only
-        Train nothing: tell what has come out so far.
+        Train nothing; show the results so far.
     """
     from rich.console import Console
 
     from setmatch.ablation.run import ablate
-    from setmatch.ablation.studies import STUDIES
 
     length = () if epochs is None else (f"train.epochs={epochs}",)
-    campaign = ablate(
-        [*STUDIES] if studies == ("all",) else studies,
+    run = ablate(
+        studies,
         out=out,
         data=data,
         recipe=recipe,
@@ -59,6 +64,6 @@ def ablate(
         format=format,
         report_only=report_only,
     )
-    for table in campaign.tables():
+    for table in run.tables():
         Console().print(table.to_rich())
-    print(f"written to {campaign.out}")
+    print(f"written to {run.out}")

@@ -1,12 +1,12 @@
-"""`setmatch audit`: what is in a data set, and what is wrong with it."""
+"""`setmatch audit`: check a data set and recommend how to train on it."""
 
 from pathlib import Path
 
-from setmatch.cli.options import Format, Switch
+from setmatch.cli.options import Data, Format, Switch
 
 
 def audit(
-    data: Path,
+    data: Data,
     /,
     *,
     json: Path | None = None,
@@ -17,51 +17,50 @@ def audit(
     time: Switch = False,
     format: Format = None,
 ) -> None:
-    """Say what is in a data set, what is wrong with it, and how to train on it.
+    """Check a data set for problems, and recommend how to train on it.
 
-    The exit code is 1 when something must be mended by hand.
+    For example:
+
+        setmatch audit data/
+        setmatch audit data/ --html audit.html --recipe plan.yaml
+        setmatch audit data/ --fix fixed/
+
+    The exit code is 1 if a problem must be fixed by hand.
 
     Parameters
     ----------
-    data
-        Folder of a data set, or an annotation file.
     json
-        Write every fact and finding to this file.
+        Write all statistics and findings to this JSON file.
     html
-        Write a page with pictures to this file.
+        Write an HTML page with sample images to this file.
     recipe
-        Write the planned recipe to this file.
+        Write the recommended training recipe to this YAML file.
     fix
-        Write a mended COCO copy of the annotations, and what was changed, to this folder.
+        Write fixed annotations (COCO JSON) and a list of all changes to this folder.
     all_images
-        Open every picture, not only some hundred of each split.
+        Open every image. By default, 300 images of each split are opened.
     time
-        Take a few steps of the planned training, to tell how long it would take.
+        Measure how long the recommended training takes, with a few training steps.
     """
-    from dataclasses import replace
-
     from rich.console import Console
 
-    from setmatch.data.audit.audit import audit, write_json, write_recipe
-    from setmatch.data.audit.console import shown
-    from setmatch.data.audit.fix import write_mended
-    from setmatch.data.audit.html import write_page
-    from setmatch.files import require_file, require_folder
+    from setmatch.data.audit.audit import audit
+    from setmatch.data.audit.console import render
+    from setmatch.data.audit.outputs import AuditFiles
     from setmatch.training.profile_step import seconds_per_step
 
-    for path in (json, html, recipe):
-        if path is not None:
-            require_file(path)
-    if fix is not None:
-        require_folder(fix)
-    timer = seconds_per_step if time else None
-    found = audit(data, format=format, all_images=all_images, timer=timer, progress=True)
-    found = replace(found, recipe=recipe)
-    Console().print(shown(found))
-    print(*found.commands, sep="\n")
-    for path, write in ((json, write_json), (html, write_page), (recipe, write_recipe)):
-        if path is not None:
-            write(found, path)
-    if fix is not None:
-        print(f"changes: {len(write_mended(data, fix, format))}, listed in {fix / 'changes.json'}")
-    found.require_sound()
+    files = AuditFiles(json, html, recipe, fix)
+    files.require_writable()
+    result = audit(
+        data,
+        format=format,
+        all_images=all_images,
+        timer=seconds_per_step if time else None,
+        recipe=recipe,
+        progress=True,
+    )
+    Console().print(render(result))
+    print(*result.commands, sep="\n")
+    for line in files.write(result):
+        print(line)
+    result.require_no_errors()

@@ -1,4 +1,4 @@
-"""The verbs that set models beside one another; the package says how verbs are written."""
+"""`setmatch compare`: compare models by size, speed and accuracy."""
 
 from pathlib import Path
 
@@ -19,25 +19,35 @@ def compare(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Set models side by side: parameters, GMACs, latency, memory, average precision.
+    """Compare models: parameters, multiply-adds, latency, throughput, memory and AP.
+
+    For example:
+
+        setmatch compare detr_r50 detr_r101 setmatch_s
+        setmatch compare runs/first runs/second results.json --data data/ --html compare.html
+
+    Models are timed in turns, so that all meet the same conditions.
 
     Parameters
     ----------
     models
-        Run folders, files, published names or hub ids; presets, which get random weights and are
-        only timed (always so as random:NAME); COCO results (JSON), of which only AP is told.
+        Trained models: run folders, weights files, published names or hub ids. Presets, or
+        functions of your own as package.module:factory, get random weights and are only timed;
+        random:NAME does this to a preset that has published weights. JSON files of COCO results
+        are only scored.
     data
-        Folder of a data set or an annotation file; without it there is no AP.
+        Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file. Without it,
+        models are only timed.
     json
-        Write the numbers to this file.
+        Write the results to this JSON file.
     html
-        Write a page to this file.
+        Write an HTML page to this file.
     rounds
-        How often each model is timed, in turns with the others.
+        How often each model is timed; the models take turns.
     batch_size
-        Pictures at once for images/s; latency is that of one.
+        Images per batch for throughput. Latency is for one image.
     short_side_px
-        How large models with random weights see pictures; the others know.
+        Image size for models without trained weights; trained models store theirs.
     """
     from rich.console import Console
 
@@ -51,8 +61,8 @@ def compare(
             require_file(path)
     with init_distributed(device) as runtime:
         if runtime.world > 1:
-            raise ConfigError("compare times models one after the other: start it as one process")
-        found = compare(
+            raise ConfigError("compare times one model at a time: start it as a single process")
+        comparison = compare(
             models,
             data,
             split=split,
@@ -64,8 +74,8 @@ def compare(
             device=runtime.device,
             progress=True,
         )
-    Console().print(found.table())
+    Console().print(comparison.table())
     if json is not None:
-        found.write_json(json)
+        comparison.write_json(json)
     if html is not None:
-        write_page(found, html)
+        write_page(comparison, html)

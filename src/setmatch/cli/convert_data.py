@@ -1,11 +1,9 @@
-"""`setmatch convert-data`: write a data set in another format."""
+"""`setmatch convert-data`: convert a data set to another format."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from cyclopts import Parameter
-
-from setmatch.cli.options import Format, Switch
+from setmatch.cli.options import Format, Repeatable, Switch
 
 
 def convert_data(
@@ -13,32 +11,37 @@ def convert_data(
     destination: Path,
     /,
     *,
-    to: Literal["coco", "voc", "yolo"],
-    split: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    to: str,
+    split: Annotated[tuple[str, ...], Repeatable] = (),
     format: Format = None,
     link: Switch = False,
 ) -> None:
-    """Write a data set in another format; boxes stay what they are.
+    """Convert a data set to COCO, YOLO or Pascal VOC; boxes keep their coordinates.
+
+    For example:
+
+        setmatch convert-data yolo_data/ coco_data/ --to coco
+
+    The source is not changed.
 
     Parameters
     ----------
     source
-        Folder or annotation file of a data set.
+        Data set to read: a folder, a YOLO data.yaml, or a COCO JSON file.
     destination
-        Folder to write; new or empty.
+        Folder to write; it must be new or empty.
     to
-        The format to write.
+        Format to write: coco, yolo or voc.
     split
-        Only this split. May be repeated.
+        Convert only this split. Repeatable. Defaults to all.
     link
         Link to the images instead of copying them.
     """
     from setmatch.data.convert import convert_dataset
 
-    done = convert_dataset(source, destination, to, split, format, link)
-    for name, images in done.images.items():
-        print(f"{name}: {images} images, {done.annotations[name]} annotations")
-    for note in done.notes:
+    conversion = convert_dataset(source, destination, to, split, format, link)
+    for name, images in conversion.images.items():
+        print(f"{name}: {images} images, {conversion.annotations[name]} annotations")
+    for note in conversion.notes:
         print(note)
-    images_are = "linked" if link else "copied"
-    print(f"written to {done.folder}, images {images_are}")
+    print(f"written to {conversion.folder}, images {'linked' if link else 'copied'}")

@@ -1,11 +1,9 @@
-"""`setmatch convert_weights-weights`: write weights in another layout."""
+"""`setmatch convert-weights`: convert weights to another layout."""
 
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import (
-    Model,
-)
+from setmatch.cli.options import Model
 
 
 def convert_weights(
@@ -16,16 +14,24 @@ def convert_weights(
     to: Literal["setmatch", "setmatch-small", "original", "transformers"],
     preset: str | None = None,
 ) -> None:
-    """Translate weights between the published layouts and ours.
+    """Convert weights between setmatch, the original DETR code and transformers.
+
+    For example:
+
+        setmatch convert-weights runs/first detector.pth --to original
+        setmatch convert-weights detr.pth detr/ --to setmatch --preset detr_r50
+
+    Existing files are never overwritten.
 
     Parameters
     ----------
     destination
-        File (original) or folder (setmatch, transformers) to write.
+        File (original) or folder (setmatch, transformers) to write; it must be new.
     to
-        The layout to write; setmatch-small spends one byte on a weight instead of four.
+        Layout to write. setmatch-small stores 8-bit weights: a quarter of the size.
     preset
-        Which model a .pth without its arguments holds.
+        Preset of a .pth file that does not store its settings (see `setmatch models`), or a
+        function of your own as package.module:factory.
     """
     from setmatch.models.load import convert_weights
 

@@ -1,4 +1,4 @@
-"""The verbs that are about runs of training; the package says how verbs are written."""
+"""`setmatch curves`: plot the losses and metrics of training runs."""
 
 from pathlib import Path
 
@@ -7,14 +7,20 @@ from setmatch.files import require_file
 
 
 def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
-    """Draw the losses and the AP of one or several runs.
+    """Plot the losses and the AP of one or more training runs.
+
+    For example:
+
+        setmatch curves runs/first runs/second --out curves.html
+
+    Runs that are still in progress can be plotted too.
 
     Parameters
     ----------
     runs
-        Folders of runs.
+        Run folders.
     out
-        The page (.html) or picture (.png) to write.
+        HTML page (.html) or image (.png) to write.
     """
     from setmatch.training.logging.curves.history import read_histories
     from setmatch.training.logging.curves.html import write_page
@@ -22,12 +28,12 @@ def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
 
     writers = {".html": write_page, ".png": write_png}
     if out.suffix.lower() not in writers:
-        raise ConfigError(f"--out {out}: can be a page (.html) or a picture (.png)")
+        raise ConfigError(f"--out {out}: write an HTML page (.html) or an image (.png)")
     require_file(out)
     histories = read_histories(runs)
     writers[out.suffix.lower()](histories, out)
     for history in histories:
         print(history.summary())
-        for step, says in history.remarks:
-            print(f"  watch, step {step:,}: {says}")
+        for step, warning in history.remarks:
+            print(f"  warning at step {step:,}: {warning}")
     print(f"written to {out}")

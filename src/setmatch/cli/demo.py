@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import (
-    Device,
-)
+from setmatch.cli.options import Device
 
 
 def demo(
@@ -17,20 +15,28 @@ def demo(
     task: Literal["boxes", "panoptic"] = "boxes",
     device: Device = "auto",
 ) -> None:
-    """Make a small data set, train on it, evaluate, predict, and write a page to look at.
+    """Generate a small data set, train and evaluate on it, and show the results.
+
+    For example:
+
+        setmatch demo
+        setmatch demo --task panoptic --out demo_masks
+
+    The page is index.html in --out. Run the same command again to resume.
 
     Parameters
     ----------
     out
-        Folder for data, run, pictures and page.
+        Folder for the data, the run, the images and the page.
     scenes
-        Pictures to generate for training.
+        Number of training images to generate.
     minutes
-        How long to train: 3 for boxes, 8 for panoptic, unless you say otherwise.
+        Training time. Defaults to 3 minutes for boxes and 8 for panoptic.
     model
-        Preset to train; `detr_r18_tiny` shows the published method on the same pictures.
+        Preset to train (see `setmatch models`), or a function of your own as
+        package.module:factory. Defaults to setmatch_n or setmatch_n_panoptic.
     task
-        "panoptic" finds things and stuff, pixel by pixel, in scenes that lie in a landscape.
+        "boxes" detects objects; "panoptic" also segments things and stuff.
     """
     from setmatch.demo.demo import demo
 

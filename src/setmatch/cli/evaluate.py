@@ -2,14 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import (
-    BatchSize,
-    Data,
-    Device,
-    Format,
-    Split,
-    Workers,
-)
+from setmatch.cli.options import BatchSize, Data, Device, Format, Split, Workers
 
 
 def evaluate(
@@ -27,20 +20,29 @@ def evaluate(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Measure a model on annotated images: COCO AP and AR, and panoptic quality.
+    """Measure COCO AP and AR, and panoptic quality for models with masks.
+
+    For example:
+
+        setmatch evaluate runs/first data/
+        setmatch evaluate detr_r50 coco/ --report report.html
+        setmatch evaluate detections.json data/ --split test
+
+    Saved detections need no model: evaluate them from the file.
 
     Parameters
     ----------
     model
-        Run folder, file, published name or hub id; or a .json file of saved detections.
+        Trained model: a run folder, a weights file, a published name, or a hub id. Or saved
+        detections: a JSON file written by evaluate or predict, or COCO results.
     json
-        Write the numbers to this file.
+        Write the metrics to this JSON file.
     detections
-        Write all detections to this file, as COCO results.
+        Write all detections to this JSON file, as COCO results.
     report
-        Write an HTML page to this file: errors and their cost, curves, thresholds, worst images.
+        Write an HTML report to this file: error types, PR curves, thresholds, worst images.
     threshold
-        Merge segments from queries that score more (default: the model's own threshold).
+        Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from rich.console import Console
 
@@ -51,7 +53,7 @@ def evaluate(
 
     is_saved = is_saved_detections(model)
     with init_distributed("cpu" if is_saved else device) as distributed:
-        found = evaluate(
+        result = evaluate(
             model if is_saved else load(model).to(distributed.device),
             data,
             split=split,
@@ -67,4 +69,4 @@ def evaluate(
             distributed=distributed,
         )
         if distributed.is_first:
-            Console().print(found.table())
+            Console().print(result.table())

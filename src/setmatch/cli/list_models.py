@@ -1,10 +1,10 @@
-"""`setmatch models`: list the presets and the bundled weights."""
+"""`setmatch models`: list the presets and the example weights."""
 
 import inspect
 
 
 def models() -> None:
-    """List the models that can be built, and the trained examples that come along, a line each."""
+    """List the model presets and the example weights that come with setmatch."""
     from setmatch.models.load import bundled, read
     from setmatch.models.registry import MODELS
     from setmatch.models.torchvision.model import BASELINES
@@ -13,5 +13,5 @@ def models() -> None:
         print(f"{name:22} {inspect.getdoc(preset)}")
     for name in bundled():
         card = read(name).card
-        classes = ", ".join(str(known) for known in card.categories.names)
-        print(f"{name:22} Example weights: {card.source}; finds {classes}.")
+        classes = ", ".join(map(str, card.categories.names))
+        print(f"{name:22} Example weights: {card.source}; detects {classes}.")

@@ -1,32 +1,46 @@
-"""What several verbs take, each explained once; what one verb alone takes is explained there."""
+"""Options that several verbs share; an option of one verb is explained in that verb's file."""
 
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-DataFormat = Literal["coco", "panoptic", "voc", "yolo"]
-
 Data = Annotated[
     str,
-    Parameter(help="Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file."),
+    Parameter(
+        help="Data set: a folder in COCO, YOLO or Pascal VOC layout, a YOLO data.yaml, or a COCO "
+        "JSON file."
+    ),
 ]
-Split = Annotated[str, Parameter(help="Which part of the data set.")]
+Split = Annotated[str, Parameter(help="Split to use: train, val, test, or a name of your own.")]
+# A plain string: the formats are listed in one place, data.formats, which checks the name.
 Format = Annotated[
-    DataFormat | None, Parameter(help="What the annotations are, where they could be several.")
+    str | None,
+    Parameter(
+        help="Annotation format: coco, panoptic, yolo or voc. Needed only if the data set has "
+        "annotations in several formats."
+    ),
 ]
-Model = Annotated[str, Parameter(help="Published name, hub id, run folder or file.")]
+Model = Annotated[
+    str,
+    Parameter(help="Trained model: a run folder, a weights file, a published name, or a hub id."),
+]
 Settings = Annotated[
     tuple[str, ...],
     Parameter(
         name="--set",
         negative="",
-        help="Change one setting of the recipe, as in --set train.lr=1e-4. May be repeated.",
+        show_default=False,
+        help="Change one recipe setting, for example --set train.lr=1e-4. Repeatable.",
     ),
 ]
-BatchSize = Annotated[int, Parameter(help="Images at once; the answers do not depend on it.")]
+BatchSize = Annotated[int, Parameter(help="Images per batch. Does not change the results.")]
 Workers = Annotated[
     int | Literal["auto"],
-    Parameter(help='Processes that read images; "auto" follows the machine, as in training.'),
+    Parameter(
+        show_choices=False,
+        help="Processes that read images: a number, or auto to suit this machine.",
+    ),
 ]
-Device = Annotated[str, Parameter(help='"auto", "cpu", "cuda" or "cuda:1".')]
-Switch = Annotated[bool, Parameter(negative="")]
+Device = Annotated[str, Parameter(help="Device to run on: auto, cpu, cuda, or one GPU as cuda:1.")]
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
+Repeatable = Parameter(negative="", show_default=False)

@@ -3,10 +3,7 @@
 import sys
 from pathlib import Path
 
-from setmatch.cli.options import (
-    Device,
-    Model,
-)
+from setmatch.cli.options import Device, Model
 from setmatch.errors import DataError
 
 
@@ -18,20 +15,26 @@ def predict(
     segment_threshold: float | None = None,
     device: Device = "auto",
 ) -> None:
-    """Find objects in pictures: annotated pictures, detections.json and detections.csv.
+    """Detect objects in images.
 
-    A model with a mask head also writes COCO panoptic results: panoptic.json and panoptic/.
+    For example:
+
+        setmatch predict street.jpg --model runs/first --out results
+        setmatch predict photos/ 'more/*.png' --model detr_r50 --out results --threshold 0.8
+
+    Writes annotated images, detections.json (COCO results) and detections.csv.
+    A model with masks also writes COCO panoptic results: panoptic.json and panoptic/.
 
     Parameters
     ----------
     images
-        Files, folders or globs.
+        Image files, folders or glob patterns.
     out
         Folder for the results.
     threshold
-        Leave out what scores less (default: 0.7 for detr_*, 0.5 for setmatch_*).
+        Minimum score of a detection. Defaults to 0.7 for detr_* models and 0.5 for setmatch_*.
     segment_threshold
-        Merge segments from what scores more; the model has a default.
+        Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from setmatch.distributed import init_distributed
     from setmatch.inference.predict_folder import predict_folder
@@ -45,8 +48,8 @@ def predict(
             threshold,
             segment_threshold=segment_threshold,
         )
-    for _, why in summary.failed:
-        print(f"setmatch: {why}", file=sys.stderr)
+    for _, problem in summary.failed:
+        print(f"setmatch: {problem}", file=sys.stderr)
     if not summary.images:
-        raise DataError(f"none of the {len(summary.failed)} pictures could be read")
-    print(f"pictures: {summary.images}, detections: {summary.detections}, in {summary.out}")
+        raise DataError(f"none of the {len(summary.failed)} images could be read")
+    print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")

@@ -1,11 +1,18 @@
-"""`setmatch queries`: what each object query is used for."""
+"""`setmatch queries`: show what each object query detects."""
 
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from setmatch.cli.options import BatchSize, Data, Device, Format, Model, Split, Workers
+from setmatch.cli.options import (
+    BatchSize,
+    Data,
+    Device,
+    Format,
+    Model,
+    Repeatable,
+    Split,
+    Workers,
+)
 from setmatch.files import require_folder
 
 
@@ -16,23 +23,29 @@ def queries(
     *,
     out: Path,
     split: Split = "val",
-    query: Annotated[tuple[int, ...], Parameter(negative="")] = (),
+    query: Annotated[tuple[int, ...], Repeatable] = (),
     threshold: float = 0.5,
     batch_size: BatchSize = 4,
     workers: Workers = "auto",
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Show what the query slots of a model are for, over all images of a data set.
+    """Show what each object query detects, over all images of a data set.
+
+    For example:
+
+        setmatch queries detr_r50 coco/ --out queries
+
+    Only the images are used, not their annotations.
 
     Parameters
     ----------
     out
-        Folder for queries.png (every box of a query as a dot) and queries.json (their use).
+        Folder for queries.png (each box of a query as a dot) and queries.json (statistics).
     query
-        Show this query. May be repeated; without, the picture shows the twenty that answer most.
+        Show this query, counted from 0. Repeatable. Defaults to the 20 that detect most.
     threshold
-        A query is used where it scores more.
+        Minimum score of a detection to count.
     """
     from setmatch.data.open import open_dataset
     from setmatch.distributed import init_distributed
@@ -41,7 +54,7 @@ def queries(
 
     require_folder(out)
     with init_distributed(device) as runtime:
-        study = study_queries(
+        statistics = study_queries(
             load(model).to(runtime.device),
             open_dataset(data, split, format),
             threshold=threshold,
@@ -49,13 +62,5 @@ def queries(
             workers=workers,
             progress=True,
         )
-    paths = save_query_statistics(study, out, query)
-    uses = study.uses
-    dead = sum(not use.answers for use in uses)
-    special = sum(bool(use.specializes) for use in uses)
-    print(
-        f"{len(uses)} queries, {len(study.score)} images: {dead} never answer above "
-        f"{threshold:.0%}, {special} specialize"
-    )
-    for path in paths:
-        print(path)
+    paths = save_query_statistics(statistics, out, query)
+    print(statistics.summary(), *paths, sep="\n")

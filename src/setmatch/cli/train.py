@@ -1,16 +1,9 @@
-"""`setmatch train`: train a model on annotated images."""
+"""`setmatch train`: train a detector on annotated images."""
 
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import (
-    Data,
-    Device,
-    Format,
-    Settings,
-    Switch,
-)
-from setmatch.errors import ConfigError
+from setmatch.cli.options import Data, Device, Format, Settings, Switch
 
 
 def train(
@@ -31,39 +24,46 @@ def train(
     device: Device = "auto",
     format: Format = None,
 ) -> None:
-    """Train a model on annotated images.
+    """Train a detector on annotated images.
+
+    For example:
+
+        setmatch train data/ --out runs/first
+        setmatch train data/ --out runs/long --model setmatch_s --epochs 60
+        setmatch train data/ --out runs/tuned --weights detr_r50 --recipe finetune
+        setmatch train data/ --out runs/first --resume
+        torchrun --nproc-per-node 2 -m setmatch train data/ --out runs/two_gpus
+
+    `setmatch audit data/` checks the data first and recommends a recipe.
 
     Parameters
     ----------
     out
         Folder of the run: weights, checkpoints, logs and the complete recipe.
     model
-        Preset to train; `setmatch models` lists them. It brings the recipe called like it.
-        Without it and a recipe it is that of the weights, and without weights too setmatch_n,
-        which needs no download.
+        Preset to train (see `setmatch models`), or a function of your own as
+        package.module:factory. Defaults to the preset of --recipe or --weights, otherwise
+        setmatch_n (with --task, setmatch_n_panoptic). Uses the recipe of the same name, if any.
     weights
-        Where to start from: a published name, one that comes along, a file, a run, "imagenet"
-        (trunk only) or "none". By default what the recipe says.
+        Initial weights: a published name, a run folder, a weights file, "imagenet" (backbone only)
+        or "none" (random). Defaults to what the recipe says.
     recipe
-        YAML file, or the name of a recipe that comes with setmatch.
+        Training recipe: a YAML file, or the name of a recipe that comes with setmatch.
     epochs
-        Train for so many rounds through the images.
+        Train for this many epochs. Defaults to what the recipe says.
     minutes
-        Train by the clock: schedule, warm-up and evaluations follow the time left.
+        Train for this many minutes instead; the schedule adapts to the speed of the machine.
     joint
-        Train boxes and masks at once, where the recipe has a stage for each.
+        Train boxes and masks together, for a recipe that trains them in two stages.
     task
-        Learn masks: "panoptic" of things and stuff, "instance" of things alone.
+        Train masks too: "panoptic" for things and stuff, "instance" for things only.
     resume
-        Go on from the newest good checkpoint in the folder of the run.
+        Continue from the latest checkpoint in --out; starts a new run if there is none.
     allow_changes
-        Resume even if settings or data are no longer what the run began with; the model and its
-        classes stay.
+        Resume even if settings or data have changed. Model and classes must stay the same.
     """
     from setmatch.training.train import train
 
-    if epochs is not None and minutes is not None:
-        raise ConfigError("--epochs and --minutes: give the one that is to end the run")
     train(
         data,
         model,

@@ -1,6 +1,8 @@
 """Which split of which format a folder or file holds, and its Index."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +10,16 @@ from jaxtyping import Bool
 
 from setmatch.data.cache import cached
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.discovery import discover_splits, find_format, further_formats
+from setmatch.data.discovery import (
+    DiscoveredDataset,
+    discover_splits,
+    find_format,
+    further_formats,
+)
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
 from setmatch.data.ragged import unpack
-from setmatch.data.splits import canonical, holdout_mask, words_for
+from setmatch.data.splits import SPLITS, canonical, holdout_mask, words_for
 from setmatch.errors import DataError
 
 
@@ -24,21 +31,70 @@ def open_dataset(data: str | Path, split: str, format: str | None = None) -> Det
     """
     path = Path(data)
     found = find_format(path, format)
-    index = _opened(path, split, found.parts)
-    # Asked only by who learns: it takes longer than opening what is in the cache.
+    return _with_notes(_opened(path, split, found.parts), found, split, format)
+
+
+@dataclass(frozen=True)
+class OpenedSplits:
+    """All splits of a data set: those that were opened, and why others could not be read."""
+
+    discovered: DiscoveredDataset
+    datasets: dict[str, DetectionDataset]
+    errors: dict[str, DataError]
+
+
+def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
+    """Open every split of a data set as `open_dataset` does, looking for them and reading once.
+
+    The splits are train, val and test, then others by name; a single file is one split, named like
+    the file. A split that cannot be read is an error of the result, not an exception. Raises
+    DataError if there is no data set, or for a single file that cannot be read.
+    """
+    path = Path(data)
+    found = find_format(path, format)
+    read = cache(cached)  # train and val may be taken from one file
+    if path.is_file():
+        dataset = _opened(path, "train", found.parts, read)
+        datasets = {path.stem: _with_notes(dataset, found, "train", format)}
+        return OpenedSplits(found, datasets, {})
+    others = sorted(name for name in found.parts if name != WHOLE and canonical(name) is None)
+    opened = OpenedSplits(found, {}, {})
+    for split in (*SPLITS, *others):
+        if not _names(found.parts, split):
+            continue
+        try:
+            dataset = _opened(path, split, found.parts, read)
+        except DataError as error:
+            held_out = split == "val" and _to_divide(found.parts, split) is not None
+            if not (held_out and "train" in opened.datasets):  # else too few images to hold out
+                opened.errors[split] = error
+        else:
+            opened.datasets[split] = _with_notes(dataset, found, split, format)
+    return opened
+
+
+def _with_notes(
+    dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
+) -> DetectionDataset:
+    # For training only: looking for other formats takes longer than opening from the cache.
     others = further_formats(found) if format is None and canonical(split) == "train" else ()
-    return replace(index, notes=(*found.notes, *others, *index.notes))
+    return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
 
 
-def _opened(path: Path, split: str, parts: dict[str, SplitSource]) -> DetectionDataset:
+def _opened(
+    path: Path,
+    split: str,
+    parts: dict[str, SplitSource],
+    read: Callable[[SplitSource], DetectionDataset] = cached,
+) -> DetectionDataset:
     if path.is_file() and WHOLE in parts:
-        return cached(parts[WHOLE])
+        return read(parts[WHOLE])
     source = _to_divide(parts, split)
     if source is not None:
-        return _divided(cached(source), canonical(split) == "val")
+        return _divided(read(source), canonical(split) == "val")
     for word in words_for(split):
         if word in parts:
-            return cached(parts[word])
+            return read(parts[word])
     raise _no_split(path, split, parts)
 
 

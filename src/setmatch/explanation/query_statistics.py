@@ -55,6 +55,16 @@ class QueryStatistics:
         """The usage of each query."""
         return [self._usage(query) for query in range(self.score.shape[1])]
 
+    def summary(self) -> str:
+        """Return one line: how many queries detect nothing, and how many specialize."""
+        uses = self.uses
+        unused = sum(not use.answers for use in uses)
+        specialized = sum(bool(use.specializes) for use in uses)
+        return (
+            f"{len(uses)} queries, {len(self.score)} images: {unused} never detect anything above "
+            f"a score of {self.threshold:g}, {specialized} specialize"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the usage of every query, ready for JSON."""
         uses = self.uses

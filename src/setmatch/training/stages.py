@@ -49,8 +49,11 @@ def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None)
     """Return the recipe with another length, where one is given.
 
     Of two stages `epochs` are those of the boxes, and the masks' change in proportion; of `minutes`
-    the boxes take two thirds. Raises ConfigError for a length that is no number above 0.
+    the boxes take two thirds. Raises ConfigError if both are given, and for a length that is no
+    number above 0.
     """
+    if epochs is not None and minutes is not None:
+        raise ConfigError("epochs and minutes are both given: give only the one that ends the run")
     last, first = recipe.train, recipe.box_stage
     if minutes is not None and not minutes > 0:  # in a recipe 0 says that epochs count
         raise _no_length("minutes", minutes)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 
-from setmatch.data.audit.checks import Finding
-from setmatch.data.audit.preflight import left_out, not_answered
+from setmatch.data.audit.findings import Finding
+from setmatch.data.audit.preflight import (
+    unreadable_training_image,
+    unreadable_validation_image,
+)
 from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches, training_batches
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
@@ -150,13 +153,13 @@ class Trainer:
     def report_unreadable(self) -> None:
         """Say which images any process has left out since, and add them to the data's report."""
         gathered = self.runtime.gather(self.loader.unreadable)
-        self.report([left_out(problem) for found in gathered for problem in found])
+        self.report([unreadable_training_image(problem) for found in gathered for problem in found])
 
     def report(self, findings: Sequence[Finding]) -> None:
         """Say what has been found since about the data, and add it to their report."""
         fresh = [each for each in dict.fromkeys(findings) if each not in self.check.findings]
         for finding in fresh:
-            self.journal.say(f"warning: {finding.done}: {finding.value}")
+            self.journal.say(f"warning: {finding.action}: {finding.value}")
         if fresh:
             self.check = replace(self.check, findings=(*self.check.findings, *fresh))
             self.write_report()
@@ -240,7 +243,7 @@ class Trainer:
                 self.save(steps)
             self.journal.say(f"step {steps} is saved: mend the data, and go on with --resume")
             raise
-        self.report([not_answered(problem) for problem in report.unanswered])
+        self.report([unreadable_validation_image(problem) for problem in report.unanswered])
         self.evaluated = steps
         metrics = report.to_json()
         self.runtime.first(lambda: keep_if_best(self.folder, answers, metrics, steps))

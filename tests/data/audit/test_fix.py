@@ -1,4 +1,4 @@
-"""A mended copy of annotations keeps what was sound, and leaves nothing to repair."""
+"""A fixed copy of annotations keeps valid entries, and leaves nothing to fix."""
 
 import copy
 import json
@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.audit.fix import mend, write_mended
+from setmatch.data.audit.fix import fix_coco, write_fixed
+from setmatch.data.discovery import find_format
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
@@ -37,13 +38,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def mended(folder: Path, tree: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+def fix(folder: Path, tree: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     (folder / "set.json").write_text(json.dumps(tree))
-    return mend(json.loads(json.dumps(tree)), read_coco(folder / "set.json"))
+    return fix_coco(json.loads(json.dumps(tree)), read_coco(folder / "set.json"))
 
 
-def test_what_is_sound_stays_exactly(folder: Path):
-    """Keys that no detector knows, outlines and every digit survive."""
+def test_valid_entries_stay_exactly_the_same(folder: Path):
+    """So do unknown keys, segmentations and every digit."""
     tree = tree_of(
         [
             annotation(0, [1, 2.125, 30, 0.1 + 0.2], note="x", segmentation=[[1, 2, 3, 4, 5, 6]]),
@@ -52,11 +53,11 @@ def test_what_is_sound_stays_exactly(folder: Path):
             annotation(8, [5, 5, 9, 9], iscrowd=1),
         ]
     )
-    assert mended(folder, tree) == (tree, [])
+    assert fix(folder, tree) == (tree, [])
 
 
 def test_each_change_is_listed(folder: Path):
-    """What was left out or changed is listed with its place, id, key, and both values."""
+    """With its place, id, key, and both values."""
     tree = tree_of(
         [
             annotation(1, [5, 5, 0, 9]),
@@ -67,7 +68,7 @@ def test_each_change_is_listed(folder: Path):
             annotation(6, [-20, 0, 40, 30], area=84),
         ]
     )
-    result, changes = mended(folder, tree)
+    result, changes = fix(folder, tree)
     assert [row["bbox"] for row in result["annotations"]] == [
         [50, 30, 10, 10],
         [1, 1, 5, 5],
@@ -88,11 +89,11 @@ def test_each_change_is_listed(folder: Path):
     assert {2, 4} < set(ids)
 
 
-def test_copies_go_and_twins_stay(folder: Path):
-    """An entry listed twice stands once; the same box under another id keeps its own extras."""
+def test_a_repeated_entry_is_removed_but_an_equal_box_with_another_id_stays(folder: Path):
+    """The equal box keeps its own extra keys."""
     box = [1, 1, 5, 5]
     rows = [annotation(5, box, k="a"), annotation(5, box, k="b"), annotation(6, box, k="c")]
-    result, changes = mended(folder, tree_of(rows))
+    result, changes = fix(folder, tree_of(rows))
     assert [row["k"] for row in result["annotations"]] == ["a", "c"]
     assert [change[:3] for change in changes] == [("annotations[1]", 5, "")]
 
@@ -118,14 +119,14 @@ ROWS = st.fixed_dictionaries(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=6), st.booleans(), st.booleans())
-def test_a_mended_file_needs_no_repair(folder: Path, rows, image_twice: bool, class_twice: bool):
-    """Whatever was odd, the copy reads without repairs and teaches exactly the same."""
+def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_twice: bool):
+    """Whatever was wrong, the copy is read without fixes and gives the same targets."""
     tree = tree_of(rows)
     if image_twice:
         tree["images"].append(copy.deepcopy(tree["images"][0]))
     if class_twice:
         tree["categories"].append({"id": 4, "name": "cat"})
-    result, changes = mended(folder, tree)
+    result, changes = fix(folder, tree)
     before = read_coco(folder / "set.json")
     (folder / "set.json").write_text(json.dumps(result))
     after = read_coco(folder / "set.json")
@@ -136,12 +137,11 @@ def test_a_mended_file_needs_no_repair(folder: Path, rows, image_twice: bool, cl
     assert ((old.cxcywh - new.cxcywh).abs() < 1e-5).all()
     assert json.dumps(changes)
     assert (result == tree) == (not changes)
-    again, nothing = mend(result, after)
-    assert (again, nothing) == (result, [])
+    assert fix_coco(result, after) == (result, [])
 
 
-def test_the_copy_lies_as_the_original(folder: Path, tmp_path: Path):
-    """Copying the folder of copies over the data set mends it; changes.json says what changed."""
+def test_copies_have_the_paths_of_the_originals(folder: Path, tmp_path: Path):
+    """Copying them over the data set fixes it; changes.json lists the changes."""
     data, out = tmp_path / "data", tmp_path / "out"
     (data / "images").mkdir(parents=True)
     (data / "annotations").mkdir()
@@ -149,28 +149,28 @@ def test_the_copy_lies_as_the_original(folder: Path, tmp_path: Path):
     tree = tree_of([annotation(1, [5, 5, 0, 9]), annotation(2, [5, 5, 5, 9])])
     for split in ("train", "val"):
         (data / "annotations" / f"{split}.json").write_text(json.dumps(tree))
-    assert len(write_mended(data, out)) == 2
+    assert len(write_fixed(data, find_format(data), out)) == 2
     assert len(json.loads((out / "changes.json").read_text())) == 2
     for split in ("train", "val"):
         (out / "annotations" / f"{split}.json").replace(data / "annotations" / f"{split}.json")
     assert open_dataset(data, "train").repairs == ()
     with pytest.raises(DataError, match="replace the originals"):
-        write_mended(data, data)
+        write_fixed(data, find_format(data), data)
 
 
 def test_other_formats_become_coco(tmp_path: Path):
-    """Of a YOLO folder the copy is COCO JSON; what reading it changed is listed with its line."""
+    """The copy of a YOLO folder is COCO JSON; fixes made while reading list their line."""
     data, out = tmp_path / "set" / "data", tmp_path / "out"
     for kind in ("images", "labels"):
         (data / kind / "train").mkdir(parents=True)
     Image.new("RGB", (60, 40)).save(data / "images" / "train" / "a.png")
     (data / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0 0.2\n")
     (data / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
-    changes = write_mended(data, out)
-    (kept,) = json.loads((out / "annotations" / "train.json").read_text())["annotations"]
-    assert kept["bbox"] == pytest.approx([24, 16, 12, 8])
+    changes = write_fixed(data, find_format(data), out)
+    (remaining,) = json.loads((out / "annotations" / "train.json").read_text())["annotations"]
+    assert remaining["bbox"] == pytest.approx([24, 16, 12, 8])
     assert any(change.entry == "line 2" for change in changes)
     with pytest.raises(DataError, match="or be read instead of them"):
-        write_mended(data, data)
+        write_fixed(data, find_format(data), data)
     with pytest.raises(DataError, match="or be read instead of them"):
-        write_mended(data.parent, data)
+        write_fixed(data.parent, find_format(data.parent), data)

@@ -1,4 +1,4 @@
-"""Sides of pictures that follow from the data."""
+"""The input size that follows from the training split."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from setmatch.structures.metadata import Categories
 AUTO = DataSettings(short_side_px="auto", long_side_px="auto")
 
 
-def index_of(size_px: tuple[int, int], sides_px: list[float]) -> DetectionDataset:
+def dataset_of(size_px: tuple[int, int], sides_px: list[float]) -> DetectionDataset:
     """One image of square objects."""
     count = len(sides_px)
     return DetectionDataset(
@@ -42,37 +42,37 @@ def index_of(size_px: tuple[int, int], sides_px: list[float]) -> DetectionDatase
 @pytest.mark.parametrize(
     ("object_px", "short_px"), [(400.0, 160), (130.0, 192), (80.0, 320), (9.0, 320)]
 )
-def test_large_objects_are_seen_in_small_pictures(object_px: float, short_px: int) -> None:
-    """The side at which objects have 48 pixels, and the largest where none is enough."""
-    assert legible_side_px(index_of((480, 640), [object_px] * 20), SIDES_PX) == short_px
+def test_large_objects_get_a_small_image_size(object_px: float, short_px: int) -> None:
+    """The smallest side at which objects reach 48 px, or the largest if none is enough."""
+    assert legible_side_px(dataset_of((480, 640), [object_px] * 20), SIDES_PX) == short_px
 
 
-def test_nine_of_ten_objects_decide() -> None:
-    """One object that is smaller than all others changes nothing; a tenth of them does."""
-    assert legible_side_px(index_of((480, 640), [400.0] * 29 + [10.0]), SIDES_PX) == 160
-    assert legible_side_px(index_of((480, 640), [400.0] * 16 + [10.0] * 4), SIDES_PX) == 320
+def test_90_percent_of_the_objects_decide() -> None:
+    """A single small object among 30 changes nothing; 4 of 20 do."""
+    assert legible_side_px(dataset_of((480, 640), [400.0] * 29 + [10.0]), SIDES_PX) == 160
+    assert legible_side_px(dataset_of((480, 640), [400.0] * 16 + [10.0] * 4), SIDES_PX) == 320
 
 
-def test_no_picture_is_enlarged_for_it() -> None:
-    """Small pictures are seen as they are: more pixels would show nothing new."""
-    assert legible_side_px(index_of((200, 300), [10.0]), SIDES_PX) == 192
-    assert legible_side_px(index_of((64, 64), [10.0]), SIDES_PX) == SIDES_PX[0]
-    assert legible_side_px(index_of((480, 640), []), SIDES_PX) == SIDES_PX[-1]
+def test_small_images_are_not_upscaled() -> None:
+    """Upscaling adds no detail; the smallest side is the exception."""
+    assert legible_side_px(dataset_of((200, 300), [10.0]), SIDES_PX) == 192
+    assert legible_side_px(dataset_of((64, 64), [10.0]), SIDES_PX) == SIDES_PX[0]
+    assert legible_side_px(dataset_of((480, 640), []), SIDES_PX) == SIDES_PX[-1]
 
 
-def test_settled_sides_stay() -> None:
-    """What is asked for is taken; what was settled once is not settled again."""
-    training = index_of((480, 640), [130.0] * 20)
-    once = resolve_image_size(AUTO, training)
-    assert (once.short_side_px, once.long_side_px) == (192, 384)
-    assert resolve_image_size(once, index_of((480, 640), [9.0])) == once
-    assert preprocessing_of(once).short_side_px == 192
-    asked = DataSettings(short_side_px=640, long_side_px="auto")
-    assert resolve_image_size(asked, training).long_side_px == 1280
+def test_sides_given_as_numbers_stay() -> None:
+    """So does a side that was resolved before, whatever the data set."""
+    training = dataset_of((480, 640), [130.0] * 20)
+    resolved = resolve_image_size(AUTO, training)
+    assert (resolved.short_side_px, resolved.long_side_px) == (192, 384)
+    assert resolve_image_size(resolved, dataset_of((480, 640), [9.0])) == resolved
+    assert preprocessing_of(resolved).short_side_px == 192
+    fixed = DataSettings(short_side_px=640, long_side_px="auto")
+    assert resolve_image_size(fixed, training).long_side_px == 1280
 
 
 def test_a_side_is_a_number_or_auto() -> None:
-    """Anything else is refused by what may stand there."""
+    """Anything else is refused with the values that are allowed."""
     recipe = load_recipe("setmatch_n", ["data.short_side_px=auto", "data.long_side_px=500"])
     assert (recipe.data.short_side_px, recipe.data.long_side_px) == ("auto", 500)
     for wrong in ("large", "12.5", "true", "[1]"):

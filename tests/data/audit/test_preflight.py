@@ -1,4 +1,4 @@
-"""Every training begins with the cheap part of the survey, and keeps what it said."""
+"""The checks before every training, and the report that a run keeps of them."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from setmatch.training.setup import begin, open_run
+from setmatch.training.setup import build_setup, open_run
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:
-    """One gray picture of 60 by 40 with these boxes of class cat, as COCO JSON."""
+    """Write one black image of 60 by 40 with these boxes of class cat, as COCO JSON."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     Image.new("RGB", (60, 40)).save(folder / "images" / f"{split}.png")
@@ -37,8 +37,8 @@ def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any)
 def folder(tmp_path: Path) -> Path:
     """A data set with a box without area, one outside, and more boxes than 5 queries."""
     data = tmp_path / "data"
-    sound = [[k, 0, 20, 20 + k] for k in range(6)]
-    write_split(data, "train", [*sound, [5, 5, 0, 9], [70, 0, 5, 5]])
+    valid = [[k, 0, 20, 20 + k] for k in range(6)]
+    write_split(data, "train", [*valid, [5, 5, 0, 9], [70, 0, 5, 5]])
     write_split(data, "val", [[0, 0, 20, 20]])
     return data
 
@@ -47,8 +47,8 @@ def splits(folder: Path) -> tuple[DetectionDataset, DetectionDataset]:
     return open_dataset(folder, "train"), open_dataset(folder, "val")
 
 
-def test_every_repair_and_drop_is_counted_and_listed(folder: Path, tmp_path: Path):
-    """The report of a run names what was left out, with file, annotation id and value."""
+def test_every_fix_is_counted_and_listed(folder: Path, tmp_path: Path):
+    """The report of a run lists what was left out, with file, annotation id and value."""
     check_data(*splits(folder), 5, Preprocessing()).write(tmp_path / "data_report.json")
     report = json.loads((tmp_path / "data_report.json").read_text())
     assert report["splits"]["train"]["objects_to_learn"] == 6
@@ -57,11 +57,11 @@ def test_every_repair_and_drop_is_counted_and_listed(folder: Path, tmp_path: Pat
     assert sum(report["counts"].values()) == len(report["findings"])
     listed = {(f["file"], f["annotation"]): f for f in report["findings"] if f["annotation"]}
     assert listed["train.png", 13]["value"] == "bbox [5, 5, 0, 9]"
-    assert listed["train.png", 14]["what"] == "box outside the image"
+    assert listed["train.png", 14]["kind"] == "box outside the image"
 
 
-def test_the_report_has_room_for_what_augmentation_cut_off(folder: Path, tmp_path: Path):
-    """Counts of a training stand beside what was found before it."""
+def test_the_report_includes_what_augmentation_clipped_and_dropped(folder: Path, tmp_path: Path):
+    """These counts are beside the findings from before the training."""
     counts = {"since_step": 0, "objects": 9, "clipped": 2, "dropped": 1}
     check_data(*splits(folder), 5, Preprocessing()).write(tmp_path / "report.json", counts)
     report = json.loads((tmp_path / "report.json").read_text())
@@ -69,32 +69,30 @@ def test_the_report_has_room_for_what_augmentation_cut_off(folder: Path, tmp_pat
     assert report["findings"]
 
 
-def test_more_objects_than_queries_are_warned_of(folder: Path):
-    """The warning says how many objects, of which image, and what can be done."""
-    (said,) = (
+def test_a_warning_names_an_image_with_more_objects_than_queries(folder: Path):
+    """It gives the number of objects, and what to do."""
+    (warning,) = (
         sentence
         for sentence in check_data(*splits(folder), 5, Preprocessing()).sentences()
         if "queries" in sentence
     )
-    assert "train/train.png" in said
-    assert "6 objects" in said
-    assert "raise num_queries" in said
+    assert "train/train.png" in warning
+    assert "6 objects" in warning
+    assert "raise num_queries" in warning
     assert not any(
         "queries" in sentence
         for sentence in check_data(*splits(folder), 6, Preprocessing()).sentences()
     )
 
 
-def test_classes_without_a_box_are_warned_of(folder: Path):
-    """A class that nothing can be learned about is named before the first step."""
-    said = check_data(*splits(folder), 5, Preprocessing()).sentences()
-    assert any("class without a box" in sentence and "dog" in sentence for sentence in said)
+def test_a_warning_names_a_class_without_a_box(folder: Path):
+    sentences = check_data(*splits(folder), 5, Preprocessing()).sentences()
+    assert any("class without a box" in sentence and "dog" in sentence for sentence in sentences)
 
 
-def test_a_missing_validation_split_is_warned_of(folder: Path):
-    """Without validation nothing is measured, and that is said."""
-    said = check_data(splits(folder)[0], None, 5, Preprocessing()).sentences()
-    assert any("no validation split" in sentence for sentence in said)
+def test_a_missing_validation_split_is_a_warning(folder: Path):
+    sentences = check_data(splits(folder)[0], None, 5, Preprocessing()).sentences()
+    assert any("no validation split" in sentence for sentence in sentences)
 
 
 RECIPE = {
@@ -103,19 +101,18 @@ RECIPE = {
 }
 
 
-def test_a_run_keeps_the_report(folder: Path, tmp_path: Path):
-    """What training found in its data lies in the folder of the run."""
-    start = begin(folder, load_recipe(RECIPE), "none", None, False)
+def test_a_run_folder_has_the_report(folder: Path, tmp_path: Path):
+    start = build_setup(folder, load_recipe(RECIPE), "none", None, False)
     open_run(tmp_path / "run", start)
     report = json.loads((tmp_path / "run" / "data_report.json").read_text())
     assert any("more objects than queries" in kind for kind in report["counts"])
 
 
 @pytest.mark.parametrize("boxes", [[], [[5, 5, 0, 9], [70, 0, 5, 5]]], ids=["none", "no area"])
-def test_training_refuses_only_what_cannot_be_learned_from(tmp_path: Path, boxes):
-    """No object in any image is refused, with what became of the annotations."""
+def test_training_refuses_data_without_any_object(tmp_path: Path, boxes):
+    """The error tells what became of the annotations."""
     write_split(tmp_path, "train", boxes)
     write_split(tmp_path, "val", [[0, 0, 20, 20]])
-    with pytest.raises(DataError, match="no object to learn in its 1 images") as refused:
-        begin(tmp_path, load_recipe(RECIPE), "none", None, False)
+    with pytest.raises(DataError, match="no object to train on in its 1 images") as refused:
+        build_setup(tmp_path, load_recipe(RECIPE), "none", None, False)
     assert ("box without area" in str(refused.value)) == bool(boxes)

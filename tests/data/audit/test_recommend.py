@@ -1,4 +1,4 @@
-"""The plan fits the data, exists as a recipe, and promises nothing that was not measured."""
+"""The recommended plan fits the data, is a valid recipe, and gives no unmeasured time."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +24,13 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import MODELS
 from setmatch.models.weights.download import PUBLISHED
 from setmatch.structures.metadata import Categories
-from setmatch.training.schedule import recommend as schedule
+from setmatch.training.schedule import make_schedule
 
 
-def index_of(
+def dataset_of(
     images: int, objects: int, size_px: tuple[int, int], side_px: float
 ) -> DetectionDataset:
-    """Images of one size, each with equal square objects."""
+    """Return images of one size, each with equal square objects."""
     count = images * objects
     return DetectionDataset(
         source=Path("set.json"),
@@ -49,18 +49,18 @@ def index_of(
     )
 
 
-def planned(
+def plan_for(
     has_gpu: bool, images: int = 500, objects: int = 5, side_px: float = 80.0
 ) -> TrainingPlan:
-    return recommend(index_of(images, objects, (480, 640), float(side_px)), has_gpu)
+    return recommend(dataset_of(images, objects, (480, 640), float(side_px)), has_gpu)
 
 
-def test_only_models_that_exist_are_planned():
-    """Every name a plan can hold is a model, and what is fine-tuned has published weights."""
+def test_only_existing_models_are_recommended():
+    """Models to fine-tune have published weights."""
     for suffix in ("", "_panoptic"):
-        plans = {f"{name}{suffix}" for name in (FINE_TUNED, FINE_TUNED_DENSE)}
-        assert plans <= {*PUBLISHED}
-        assert {*plans, f"{SMALL}{suffix}"} <= {*MODELS}
+        fine_tuned = {f"{name}{suffix}" for name in (FINE_TUNED, FINE_TUNED_DENSE)}
+        assert fine_tuned <= {*PUBLISHED}
+        assert {*fine_tuned, f"{SMALL}{suffix}"} <= {*MODELS}
 
 
 @given(
@@ -70,70 +70,73 @@ def test_only_models_that_exist_are_planned():
     st.floats(0.5, 8),
     st.booleans(),
 )
-def test_every_plan_is_a_recipe(images: int, objects: int, size_px, side_px: float, gpu: bool):
-    """Whatever the data, the written plan reads back to the same recipe and can be followed."""
-    plan = recommend(index_of(images, objects, size_px, side_px), gpu)
+def test_every_plan_is_a_valid_recipe(
+    images: int, objects: int, size_px, side_px: float, gpu: bool
+):
+    """The written plan reads back to the same recipe."""
+    plan = recommend(dataset_of(images, objects, size_px, side_px), gpu)
     assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
     settings = plan.recipe.train
     assert settings.micro_batch == "auto" or settings.batch_size % settings.micro_batch == 0
     assert 30 <= plan.num_queries <= 900
     assert plan.num_queries >= objects
-    assert plan.steps == schedule(images, settings).steps
+    assert plan.steps == make_schedule(images, settings).steps
     assert plan.hours is None
     assert len(plan.reasons) == 5
 
 
 @pytest.mark.parametrize(("objects", "queries"), [(5, 100), (100, 100), (101, 160), (2000, 900)])
-def test_queries_follow_the_fullest_images(objects: int, queries: int):
-    """Nearly every image has more queries than objects; published weights bring 100 at least."""
-    assert planned(has_gpu=True, images=20, objects=objects).num_queries == queries
+def test_fine_tuning_has_at_least_the_published_100_queries(objects: int, queries: int):
+    """And more if images have more than 100 objects."""
+    assert plan_for(has_gpu=True, images=20, objects=objects).num_queries == queries
 
 
 @pytest.mark.parametrize(("objects", "queries"), [(0, 30), (8, 30), (21, 40), (5000, 900)])
-def test_a_small_model_has_half_as_many_queries_again_as_objects(objects: int, queries: int):
-    """Whether a plan says so or a recipe leaves it to the data."""
-    assert queries_for(index_of(20, objects, (480, 640), 8.0)) == queries
-    assert planned(has_gpu=False, images=20, objects=objects).num_queries == queries
+def test_a_small_model_has_one_and_a_half_times_as_many_queries_as_objects(
+    objects: int, queries: int
+):
+    """In a plan and for a recipe with num_queries: auto."""
+    assert queries_for(dataset_of(20, objects, (480, 640), 8.0)) == queries
+    assert plan_for(has_gpu=False, images=20, objects=objects).num_queries == queries
 
 
-def with_a_crowd(images: int) -> DetectionDataset:
-    """Return the index of images with an object each, but for the first, which has 401."""
-    index = index_of(images, 1, (480, 640), 8.0)
-    rows = np.zeros(400, dtype=int)  # of the first image's object
+def with_a_crowded_image(images: int) -> DetectionDataset:
+    """Return images with one object each, except the first, which has 401."""
+    dataset = dataset_of(images, 1, (480, 640), 8.0)
+    rows = np.zeros(400, dtype=int)  # copies of the first image's object
     return replace(
-        index,
-        offsets=index.offsets + 400 * (np.arange(images + 1) > 0),
+        dataset,
+        offsets=dataset.offsets + 400 * (np.arange(images + 1) > 0),
         **{
-            name: np.concatenate([getattr(index, name)[rows], getattr(index, name)])
-            for name in ("xywh_px", "area_px", "slots", "crowd", "annotation_ids")
+            name: np.concatenate([getattr(dataset, name)[rows], getattr(dataset, name)])
+            for name in ("xywh_px", "area_px", "class_indices", "crowd", "annotation_ids")
         },
     )
 
 
-def test_one_crowded_image_of_thousands_decides_nothing():
-    """Queries for its objects would be silent in all others, and slow."""
-    assert queries_for(with_a_crowd(2000)) == 30
+def test_one_crowded_image_in_thousands_is_ignored():
+    """Queries for its objects would be unused in all other images, and slow."""
+    assert queries_for(with_a_crowded_image(2000)) == 30
 
 
 @pytest.mark.parametrize(("images", "queries"), [(19, 610), (20, 30), (200, 30)])
-def test_nor_does_one_of_few_that_is_far_fuller_than_any_other(images: int, queries: int):
-    """A twentieth of the images may be; of fewer it is more."""
-    assert queries_for(with_a_crowd(images)) == queries
+def test_a_far_more_crowded_image_is_ignored_among_at_least_20(images: int, queries: int):
+    assert queries_for(with_a_crowded_image(images)) == queries
 
 
-def test_without_a_gpu_a_small_model_is_planned():
-    """A model that a processor can train, at a resolution that shows the objects."""
-    plan = planned(has_gpu=False)
+def test_without_a_gpu_a_small_model_is_recommended():
+    """Small objects raise the image size."""
+    plan = plan_for(has_gpu=False)
     assert plan.recipe.model.preset == SMALL
     assert plan.weights == plan.recipe.model.init_weights == "scenes_n"
-    small = planned(has_gpu=False, side_px=20)
+    small = plan_for(has_gpu=False, side_px=20)
     assert small.recipe.data.short_side_px > plan.recipe.data.short_side_px
     assert "no GPU" in plan.reasons[0]
 
 
-def test_from_scratch_the_fast_converging_family_is_planned():
-    """What learns from nothing in a thousand steps, by the recipe of its own, with its queries."""
-    plan = planned(has_gpu=False, images=205, objects=14)
+def test_the_small_model_keeps_its_own_recipe():
+    """With its optimizer and matching, for about a thousand steps."""
+    plan = plan_for(has_gpu=False, images=205, objects=14)
     own = load_recipe("setmatch_n")
     assert plan.recipe.model.preset == "setmatch_n"
     assert plan.recipe.matching == own.matching
@@ -142,37 +145,34 @@ def test_from_scratch_the_fast_converging_family_is_planned():
     assert 1000 <= plan.steps < 1100
 
 
-def test_where_every_pixel_is_annotated_the_model_has_masks(tmp_path: Path):
-    """With a GPU and without, and the plan is one that can be built and read back."""
+def test_for_panoptic_data_a_model_with_masks_is_recommended(tmp_path: Path):
+    """With a GPU and without."""
     write_scenes(tmp_path, 2, 1, 64, 0, 0, panoptic=True)
     plans = [recommend(open_dataset(tmp_path, "train", "panoptic"), gpu) for gpu in (True, False)]
-    for plan, plain in zip(plans, (FINE_TUNED, SMALL), strict=True):
+    for plan, boxes_only in zip(plans, (FINE_TUNED, SMALL), strict=True):
         preset = plan.recipe.model.preset
-        assert preset.removesuffix("_panoptic") in (plain, FINE_TUNED_DENSE)
+        assert preset in (f"{boxes_only}_panoptic", f"{FINE_TUNED_DENSE}_panoptic")
         assert preset in MODELS
-        assert preset.endswith("_panoptic")
         assert load_recipe(yaml.safe_load(plan.to_yaml())) == plan.recipe
     assert plans[0].weights == plans[0].recipe.model.preset in PUBLISHED
     assert plans[1].recipe.loss == load_recipe("setmatch_n_panoptic").loss
 
 
-def test_small_objects_ask_for_more_resolution():
-    """With a GPU, mostly small objects choose the dilated model."""
-    assert planned(has_gpu=True, side_px=12).recipe.model.preset == FINE_TUNED_DENSE
-    assert planned(has_gpu=True, side_px=90).recipe.model.preset == FINE_TUNED
+def test_mostly_small_objects_choose_the_dilated_model():
+    assert plan_for(has_gpu=True, side_px=12).recipe.model.preset == FINE_TUNED_DENSE
+    assert plan_for(has_gpu=True, side_px=90).recipe.model.preset == FINE_TUNED
 
 
 def test_more_images_need_fewer_epochs():
-    """The number of steps is kept, between sensible bounds of epochs."""
-    epochs = [planned(True, n).recipe.train.epochs for n in (100, 500, 2000, 50_000)]
+    """The number of steps stays about the same, for 12 to 300 epochs."""
+    epochs = [plan_for(True, n).recipe.train.epochs for n in (100, 500, 2000, 50_000)]
     assert epochs == sorted(epochs, reverse=True)
     assert epochs[0] == 300
     assert epochs[-1] == 12
 
 
-def test_time_is_only_told_when_measured():
-    """Hours are steps times the measured seconds."""
-    plan = planned(True)
+def test_a_plan_gives_a_time_only_if_it_was_measured():
+    plan = plan_for(True)
     assert plan.hours is None
     timed = plan.timed(3.6)
     assert timed.hours == pytest.approx(plan.steps * 3.6 / 3600)

@@ -1,4 +1,4 @@
-"""trainval is train and val by VOC's own definition: no leak, and nothing to count twice."""
+"""trainval is train and val together, as VOC defines it: not a leak, and not counted twice."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ XML = (
 
 
 def write(root: Path, **lists: str) -> Path:
-    """Write an image for every letter of the lists, and the lists."""
+    """Write a VOC data set with an image for each letter of the lists."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for number, letter in enumerate(sorted(set("".join(lists.values())))):
-        picture = Image.linear_gradient("L").rotate(17 * number).resize((60, 40))
-        picture.save(root / f"JPEGImages/{letter}.png")
+        image = Image.linear_gradient("L").rotate(17 * number).resize((60, 40))
+        image.save(root / f"JPEGImages/{letter}.png")
         (root / f"Annotations/{letter}.xml").write_text(XML)
     for split, letters in lists.items():
         (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(letters))
@@ -36,29 +36,27 @@ def write(root: Path, **lists: str) -> Path:
     ],
     ids=["four lists", "three lists", "trainval alone"],
 )
-def test_a_union_is_counted_once(tmp_path: Path, lists: dict[str, str]):
-    """The survey passes, and adds up to the images that there are; the split can still be read."""
-    found = audit(write(tmp_path, **lists), has_gpu=False)
-    found.require_sound()
-    assert "trainval" not in found.splits
-    assert sum(map(len, found.splits.values())) == len(set("".join(lists.values())))
-    (note,) = [each for each in found.findings if each.split == "trainval"]
+def test_images_of_trainval_are_counted_once(tmp_path: Path, lists: dict[str, str]):
+    """The split can still be opened by its name."""
+    result = audit(write(tmp_path, **lists), has_gpu=False)
+    result.require_no_errors()
+    assert "trainval" not in result.splits
+    assert sum(map(len, result.splits.values())) == len(set("".join(lists.values())))
+    (note,) = [each for each in result.findings if each.split == "trainval"]
     assert (note.severity, note.value) == ("note", "6 of its 6 images")
     assert len(open_dataset(tmp_path, "trainval")) == 6
 
 
-def test_what_a_union_shares_with_test_is_a_leak(tmp_path: Path):
-    """Whoever learns from trainval would be measured on what it has seen."""
+def test_an_image_in_trainval_and_test_is_a_leak(tmp_path: Path):
     lists = {"train": "abcd", "val": "ef", "trainval": "abcdefg", "test": "gh"}
-    found = audit(write(tmp_path, **lists), has_gpu=False)
-    (leak,) = [each for each in found.findings if each.severity == "mend"]
-    assert leak.what == "the same image file in two splits"
+    result = audit(write(tmp_path, **lists), has_gpu=False)
+    (leak,) = [each for each in result.findings if each.severity == "error"]
+    assert leak.kind == "the same image file in two splits"
     assert (leak.split, leak.file, leak.value) == ("trainval", "g.png", "also in test")
 
 
-def test_splits_that_share_images_still_leak(tmp_path: Path):
-    """The definition excuses trainval alone."""
+def test_an_image_in_train_and_val_is_a_leak_despite_trainval(tmp_path: Path):
     lists = {"train": "abcd", "val": "def", "trainval": "abcdef", "test": "gh"}
-    found = audit(write(tmp_path, **lists), has_gpu=False)
-    leaks = [each for each in found.findings if each.severity == "mend"]
+    result = audit(write(tmp_path, **lists), has_gpu=False)
+    leaks = [each for each in result.findings if each.severity == "error"]
     assert [(leak.split, leak.file) for leak in leaks] == [("val", "d.png")]

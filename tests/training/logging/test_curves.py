@@ -38,7 +38,7 @@ def test_the_page_shows_what_the_log_says(runs, tmp_path, capsys):
     page, said = (tmp_path / "c.html").read_text(), capsys.readouterr().out
     last = [row for row in log_rows(runs[0]) if row["kind"] == "train"][-1]
     assert f"a/run: {last['step']} steps" in said
-    assert "watch, step 0: too few steps" in said
+    assert "warning at step 0: too few steps" in said
     for text in ("a/run", "b/run", "too few steps", "validation AP", "learning rate"):
         assert text in page
     assert page.count('class="curve') == 2 * 7  # two runs; AP, AP50 and five columns of training

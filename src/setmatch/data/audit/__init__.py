@@ -1,1 +1,1 @@
-"""A survey of a data set: what is in it, what is wrong with it, and a plan to train on it."""
+"""The audit of a data set: its statistics, its problems, and a recommended training plan."""

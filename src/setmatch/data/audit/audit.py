@@ -1,9 +1,9 @@
-"""The survey as a whole: open what is there, count it, look for what is wrong, make a plan."""
+"""The audit of a data set: open it once, count, check, and recommend how to train on it."""
 
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,47 +14,53 @@ from rich.console import Console
 from rich.progress import Progress
 
 from setmatch.config import Recipe
-from setmatch.data.audit.checks import Finding, findings_of, grouped, require_trainable
-from setmatch.data.audit.image_checks import SAMPLE, NearDuplicate, Picture, alike, open_pictures
+from setmatch.data.audit.checks import check_annotations, require_trainable
+from setmatch.data.audit.findings import Finding, group_findings
+from setmatch.data.audit.image_checks import (
+    SAMPLE_SIZE,
+    ImageCheck,
+    NearDuplicate,
+    check_images,
+    find_near_duplicates,
+)
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
-from setmatch.data.audit.statistics import Facts, facts_of, objects_of
+from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
 from setmatch.data.corrupt_files import PROBED, find_unreadable, sample
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.discovery import discover_splits
-from setmatch.data.formats.base import WHOLE
-from setmatch.data.open import has_split, open_dataset, require_split
-from setmatch.data.splits import canonical
+from setmatch.data.discovery import DiscoveredDataset
+from setmatch.data.open import open_splits
+from setmatch.data.splits import SPLITS, canonical
 from setmatch.errors import DataError
 from setmatch.files import atomic_file
 from setmatch.structures.metadata import Preprocessing
 
-_SPLITS = ("train", "val", "test")
-_UNION = "trainval"  # of train and val, by the definition of VOC, so that sharing images is no leak
+_UNION = "trainval"  # train and val together, as VOC defines it; shared images are no leak
 _RECIPE = "plan.yaml"
-Timer = Callable[
-    [Recipe, DetectionDataset], float
-]  # a recipe on a training split -> seconds for a step
+# A recipe and a training split -> seconds of a training step.
+Timer = Callable[[Recipe, DetectionDataset], float]
 
 
 class UnfixableDataError(DataError):
-    """A survey found what nobody but the owner of the data can mend."""
+    """An audit found problems that must be fixed by hand."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class DataAudit:
-    """What is in a data set, what is wrong with it, and how to train on it.
+    """Statistics and findings of a data set, and a recommended training plan.
 
-    `facts` are those of every split, then those of all together where there are several. `opened`
-    are the pictures that were looked at. There is no plan without a split to train on. `format` is
-    the one that was asked for, `recipe` the file that has the plan's, if it was written.
+    `statistics` has an entry for each split, then one for all of them if there are several.
+    `image_checks` are the images that were opened. `plan` is None without a split to train on.
+    `format` is the format asked for, `recipe` the file that the plan's recipe is written to, if
+    any.
     """
 
     data: Path
+    discovered: DiscoveredDataset
     splits: Mapping[str, DetectionDataset]
-    opened: Mapping[str, Sequence[Picture]]
-    facts: tuple[Facts, ...]
+    image_checks: Mapping[str, Sequence[ImageCheck]]
+    statistics: tuple[SplitStatistics, ...]
     findings: tuple[Finding, ...]
     near_duplicates: tuple[NearDuplicate, ...]
     plan: TrainingPlan | None
@@ -64,7 +70,7 @@ class DataAudit:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """Return the command lines that follow the plan, to be copied as they are."""
+        """Return the command lines that follow the plan, ready to be copied."""
         if self.plan is None:
             return ()
         train = self.plan.command(self.data, self.recipe or _RECIPE, self.format)
@@ -74,24 +80,25 @@ class DataAudit:
         words += [] if self.format is None else ["--format", self.format]
         return shlex.join(words), train
 
-    def require_sound(self) -> None:
-        """Raise NeedsMending when something must be mended by hand."""
-        if self.to_mend:
-            raise UnfixableDataError(f"{self.data}: {self.to_mend}, see above")
+    @property
+    def error_count(self) -> int:
+        """Return the number of problems that must be fixed by hand."""
+        return sum(finding.severity == "error" for finding in self.findings)
 
     @property
-    def to_mend(self) -> str:
-        """Say how many things must be mended by hand; nothing where none must."""
-        count = sum(finding.severity == "mend" for finding in self.findings)
-        return f"{count:,} thing{'s' * (count != 1)} must be mended by hand" if count else ""
+    def verdict(self) -> str:
+        """Return whether anything must be fixed by hand, as a phrase."""
+        if not self.error_count:
+            return "no problem must be fixed by hand"
+        return f"{self.error_count:,} problem{'s' * (self.error_count != 1)} must be fixed by hand"
 
-    @property
-    def needs_mending(self) -> bool:
-        """Say whether something must be mended by hand."""
-        return bool(self.to_mend)
+    def require_no_errors(self) -> None:
+        """Raise UnfixableDataError if a problem must be fixed by hand."""
+        if self.error_count:
+            raise UnfixableDataError(f"{self.data}: {self.verdict}, see above")
 
     def to_json(self) -> dict[str, Any]:
-        """Return all facts, every single finding and the plan as plain values."""
+        """Return all statistics, findings and the plan as plain values."""
         plan = self.plan and {
             "recipe": self.plan.recipe.model_dump(by_alias=True),
             "weights": self.plan.weights,
@@ -102,16 +109,32 @@ class DataAudit:
         }
         return {
             "data": str(self.data),
-            "needs_mending": self.needs_mending,
-            "opened_images": {split: len(pictures) for split, pictures in self.opened.items()},
-            "facts": {facts.name: asdict(facts) for facts in self.facts},
+            "errors": self.error_count,
+            "opened_images": {split: len(checks) for split, checks in self.image_checks.items()},
+            "statistics": {each.name: asdict(each) for each in self.statistics},
             "counts": [
-                {"severity": g.first.severity, "what": g.first.what, "count": len(g.findings)}
-                for g in grouped(self.findings)
+                {"severity": g.first.severity, "kind": g.first.kind, "count": len(g.findings)}
+                for g in group_findings(self.findings)
             ],
             "findings": [asdict(finding) for finding in self.findings],
             "plan": plan,
         }
+
+    def write_json(self, path: Path) -> None:
+        """Write `to_json` to a file."""
+        with atomic_file(path) as aside:
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+            aside.write_text(text + "\n", encoding="utf-8")
+
+    def write_recipe(self, path: Path) -> None:
+        """Write the plan's recipe as YAML for `setmatch train --recipe`.
+
+        Raises DataError if there is no plan.
+        """
+        if self.plan is None:
+            raise DataError(f"{self.data}: no readable training split, so there is no plan")
+        with atomic_file(path) as aside:
+            aside.write_text(self.plan.to_yaml(), encoding="utf-8")
 
 
 def audit(
@@ -121,96 +144,74 @@ def audit(
     all_images: bool = False,
     timer: Timer | None = None,
     has_gpu: bool | None = None,
+    recipe: Path | None = None,
     progress: bool = False,
 ) -> DataAudit:
-    """Survey a data set: a folder or file in any format that `open_dataset` knows.
+    """Audit a data set: a folder or file in any format that `open_dataset` reads.
 
-    Some hundred pictures of every split are opened, or all of them. `timer` measures how long a
-    planned step takes; without it the plan names no time. `has_gpu` None asks this machine.
-    A split that cannot be read is a finding. Raises DataError when there is no data set at all.
+    300 images of each split are opened, or all with `all_images`. `timer` measures the duration of
+    a training step; without it the plan gives no time. `has_gpu` None detects a GPU. `recipe` is
+    the file that the plan's commands name. A split that cannot be read is a finding. Raises
+    DataError if there is no data set.
     """
-    began = time.monotonic()
-    splits, unreadable = _open_splits(Path(data), format)
-    training = _training(splits)
+    start = time.monotonic()
+    opened = open_splits(data, format)
+    splits, union_notes = _without_union(opened.datasets)
+    findings = [*_unreadable_splits(opened.errors), *union_notes]
+    training = _training_split(splits)
     plan = None
-    findings = [*unreadable]
     if training is not None:
-        has_gpu = torch.cuda.is_available() if has_gpu is None else has_gpu
-        plan = recommend(training, has_gpu)
-        findings += _untrainable(training)
+        plan = recommend(training, torch.cuda.is_available() if has_gpu is None else has_gpu)
+        findings += _require_objects(training)
+    num_queries = PUBLISHED_QUERIES if plan is None else plan.num_queries
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
-    findings += findings_of(
-        splits, PUBLISHED_QUERIES if plan is None else plan.num_queries, preprocessing
-    )
-    opened = _open_pictures(splits, None if all_images else SAMPLE, progress)
-    findings += [finding for each in opened.values() for pic in each for finding in pic.findings]
-    near_duplicates = alike(splits, opened)
+    findings += check_annotations(splits, num_queries, preprocessing)
+    image_checks = _check_images(splits, None if all_images else SAMPLE_SIZE, progress)
+    findings += [
+        finding for checks in image_checks.values() for each in checks for finding in each.findings
+    ]
+    near_duplicates = find_near_duplicates(splits, image_checks)
     findings += [each.finding(splits) for each in near_duplicates]
-    facts = [facts_of(split, [index], preprocessing) for split, index in splits.items()]
+    statistics = [
+        compute_statistics(split, [dataset], preprocessing) for split, dataset in splits.items()
+    ]
     if len(splits) > 1:
-        facts.append(facts_of("all", list(splits.values()), preprocessing))
+        statistics.append(compute_statistics("all", list(splits.values()), preprocessing))
     if plan is not None and timer is not None and training is not None:
-        plan = _timed(plan, training, opened, timer)
+        plan = _with_step_time(plan, training, image_checks, timer)
     return DataAudit(
         Path(data),
+        opened.discovered,
         splits,
-        opened,
-        tuple(facts),
+        image_checks,
+        tuple(statistics),
         tuple(findings),
         tuple(near_duplicates),
         plan,
-        time.monotonic() - began,
+        time.monotonic() - start,
         format,
+        recipe,
     )
 
 
-def _timed(
-    plan: TrainingPlan,
-    training: DetectionDataset,
-    opened: Mapping[str, Sequence[Picture]],
-    timer: Timer,
-) -> TrainingPlan:
-    """Return the plan with its measured time, where some of its pictures can be used."""
-    split = "train" if "train" in opened else next(iter(opened))
-    usable = [picture.image for picture in opened[split] if picture.look]
-    chosen = training.choose(np.array(usable, dtype=np.int64))
-    if not len(objects_of(chosen).row):
-        return plan
-    return plan.timed(timer(plan.recipe, chosen))
+def _unreadable_splits(errors: Mapping[str, DataError]) -> list[Finding]:
+    kind, action = "split that cannot be read", "the whole split is unusable until this is fixed"
+    splits: dict[str, str] = {}  # by message: train and val may be taken from the same file
+    for split, error in errors.items():
+        splits.setdefault(str(error), split)
+    return [
+        Finding("error", kind, action, split, value=message) for message, split in splits.items()
+    ]
 
 
-def _open_splits(
-    data: Path, format: str | None
+def _without_union(
+    datasets: Mapping[str, DetectionDataset],
 ) -> tuple[dict[str, DetectionDataset], list[Finding]]:
-    parts = discover_splits(data, format)
-    if data.is_file():
-        return {data.stem: open_dataset(data, "train", format)}, []
-    splits: dict[str, DetectionDataset] = {}
-    found: list[Finding] = []
-    others = sorted(name for name in parts if name != WHOLE and canonical(name) is None)
-    for split in (*_SPLITS, *others):
-        if not has_split(data, split, format):
-            continue
-        try:
-            if split != "train" and "train" in splits:
-                require_split(data, split, format)
-        except DataError:
-            continue  # too few images were read to hold some out
-        try:
-            splits[split] = open_dataset(data, split, format)
-        except DataError as error:
-            done = "the whole split is unusable until this is mended"
-            what = "split that cannot be read"
-            if all(finding.value != str(error) for finding in found):  # val may be cut out of train
-                found.append(Finding("mend", what, done, split, value=str(error)))
-    return splits, [*found, *_count_once(splits)]
-
-
-def _count_once(splits: dict[str, DetectionDataset]) -> Iterator[Finding]:
-    """Leave in trainval only what neither train nor val has, and say what it shares with them."""
-    union = splits.pop(_UNION, None)
+    """Return the splits with trainval reduced to images that are in neither train nor val."""
+    splits = {split: dataset for split, dataset in datasets.items() if split != _UNION}
+    union = datasets.get(_UNION)
     if union is None:
-        return
+        return splits, []
     counted = {
         splits[split].path(image)
         for split in ("train", "val")
@@ -221,59 +222,56 @@ def _count_once(splits: dict[str, DetectionDataset]) -> Iterator[Finding]:
     if further:
         splits[_UNION] = union.choose(np.array(further, dtype=np.int64))
     value = f"{len(union) - len(further)} of its {len(union)} images"
-    what, done = "trainval repeats train and val", "as VOC defines it; counted once"
-    yield Finding("note", what, done, _UNION, value=value)
+    kind, action = "trainval repeats train and val", "as VOC defines it; counted once"
+    return splits, [Finding("note", kind, action, _UNION, value=value)]
 
 
-def _training(splits: Mapping[str, DetectionDataset]) -> DetectionDataset | None:
-    """Return the split to train on; a data set that is one file is taken for one."""
+def _training_split(splits: Mapping[str, DetectionDataset]) -> DetectionDataset | None:
+    """Return the split to train on: train, or the only split if its name says nothing else."""
     alone = next(iter(splits.values())) if len(splits) == 1 else None
-    return splits.get("train", None if set(splits) & set(_SPLITS) else alone)
+    return splits.get("train", None if set(splits) & set(SPLITS) else alone)
 
 
-def _untrainable(training: DetectionDataset) -> list[Finding]:
+def _require_objects(training: DetectionDataset) -> list[Finding]:
     try:
         require_trainable(training)
     except DataError as error:
-        done = "annotate at least one object"
-        return [Finding("mend", "nothing to train on", done, "train", value=str(error))]
+        action = "annotate at least one object"
+        return [Finding("error", "no object to train on", action, "train", value=str(error))]
     return []
 
 
-def _to_open(index: DetectionDataset, split: str, most: int | None) -> list[int]:
-    """Return the images to open: a sample, and whichever look as if they could not be read."""
-    probed = None if canonical(split) in ("val", "test") else PROBED
-    suspects = {} if most is None else find_unreadable(index, probed, masks=True)
-    return sorted({*sample(index, most).tolist(), *suspects})
-
-
-def _open_pictures(
+def _check_images(
     splits: Mapping[str, DetectionDataset], most: int | None, progress: bool
-) -> dict[str, list[Picture]]:
-    chosen = {split: _to_open(index, split, most) for split, index in splits.items()}
+) -> dict[str, list[ImageCheck]]:
+    chosen = {split: _choose_images(dataset, split, most) for split, dataset in splits.items()}
     console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    with Progress(console=console, transient=True, disable=not shown) as bar:
-        task = bar.add_task("opening pictures", total=sum(map(len, chosen.values())))
+    visible = progress and console.is_terminal
+    with Progress(console=console, transient=True, disable=not visible) as bar:
+        task = bar.add_task("opening images", total=sum(map(len, chosen.values())))
         return {
-            split: open_pictures(index, chosen[split], split, lambda: bar.advance(task))
-            for split, index in splits.items()
+            split: check_images(dataset, chosen[split], split, lambda: bar.advance(task))
+            for split, dataset in splits.items()
         }
 
 
-def write_json(audit: DataAudit, path: Path) -> None:
-    """Write all facts, findings and the plan as JSON."""
-    with atomic_file(path) as aside:
-        text = json.dumps(audit.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        aside.write_text(text + "\n", encoding="utf-8")
+def _choose_images(dataset: DetectionDataset, split: str, most: int | None) -> list[int]:
+    """Return the images to open: a sample, and all that a quick look finds unreadable."""
+    probed = None if canonical(split) in ("val", "test") else PROBED
+    suspects = {} if most is None else find_unreadable(dataset, probed, masks=True)
+    return sorted({*sample(dataset, most).tolist(), *suspects})
 
 
-def write_recipe(audit: DataAudit, path: Path) -> None:
-    """Write the planned recipe as YAML for `setmatch train --recipe`.
-
-    Raises DataError when there was nothing to plan for.
-    """
-    if audit.plan is None:
-        raise DataError(f"{audit.data}: no training split that can be read, so there is no plan")
-    with atomic_file(path) as aside:
-        aside.write_text(audit.plan.to_yaml(), encoding="utf-8")
+def _with_step_time(
+    plan: TrainingPlan,
+    training: DetectionDataset,
+    image_checks: Mapping[str, Sequence[ImageCheck]],
+    timer: Timer,
+) -> TrainingPlan:
+    """Return the plan with the measured time of a step, if any image can be trained on."""
+    split = "train" if "train" in image_checks else next(iter(image_checks))
+    usable = [check.image for check in image_checks[split] if check.hash]
+    chosen = training.choose(np.array(usable, dtype=np.int64))
+    if not len(objects_of(chosen).row):
+        return plan
+    return plan.timed(timer(plan.recipe, chosen))

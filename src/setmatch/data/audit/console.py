@@ -1,4 +1,4 @@
-"""A survey for the terminal: tables that fit 80 columns, then findings by kind, then the plan."""
+"""An audit for the terminal: statistics, classes, findings by kind, and the recommended plan."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,144 +11,132 @@ from rich.table import Table
 from rich.text import Text
 
 from setmatch.data.audit.audit import DataAudit
-from setmatch.data.audit.checks import SEVERITIES, Finding, Group, Severity, grouped
+from setmatch.data.audit.findings import SEVERITIES, FindingGroup, Severity, group_findings
 from setmatch.data.audit.recommend import TrainingPlan
-from setmatch.data.audit.statistics import Facts, Sizes, Spread
+from setmatch.data.audit.statistics import ObjectSizes, Percentiles, SplitStatistics
 
-_STYLES: dict[Severity, str] = {"mend": "bold red", "repaired": "bold yellow", "note": "bold cyan"}
-_EXAMPLES = 3
-_CLASSES = 20
-_BAR = 24  # letters
+_STYLES: dict[Severity, str] = {"error": "bold red", "fixed": "bold yellow", "note": "bold cyan"}
+_MAX_EXAMPLES = 3
+_MAX_CLASSES = 20
+_BAR_WIDTH = 24  # characters
 
 
-def shown(audit: DataAudit) -> RenderableType:
-    """Return what rich prints about a survey; its commands are not among it.
+def render(audit: DataAudit) -> RenderableType:
+    """Return the audit for a rich console, at least 80 columns wide.
 
-    Those are to be copied, and rich would break them into lines.
+    Its commands are not included: rich would wrap them, and they are meant to be copied.
     """
-    parts: list[RenderableType] = [Text(str(audit.data), style="bold"), _facts(audit)]
-    if audit.facts:
-        parts += [Text(), _classes(audit.facts)]
+    parts: list[RenderableType] = [Text(str(audit.data), style="bold"), _statistics_table(audit)]
+    if audit.statistics:
+        parts += [Text(), _class_table(audit.statistics)]
     parts += [Text(), *_findings(audit)]
     if audit.plan is not None:
         parts += [Text(), *_plan(audit.plan)]
     return Lines(*parts)
 
 
-def place(finding: Finding) -> str:
-    """Say where something was found, and its value, in one line."""
-    where = "/".join(part for part in (finding.split, finding.file) if part)
-    if finding.annotation is not None:
-        where += f", annotation {finding.annotation}"
-    if finding.line is not None:
-        where += f", line {finding.line}"
-    value = "" if finding.value == finding.file else finding.value
-    return ": ".join(part for part in (where, value) if part)
-
-
-def expected_time(plan: TrainingPlan) -> str:
-    """Say how long the plan takes, as far as that was measured."""
+def format_duration(plan: TrainingPlan) -> str:
+    """Return the expected training time, or how to measure it."""
     if plan.hours is None:
-        return "not measured; --time takes a few steps and tells"
-    whole = f"{plan.hours:.1f} hours" if plan.hours >= 1 else f"{60 * plan.hours:.0f} minutes"
+        return "not measured; --time measures it with a few training steps"
+    total = f"{plan.hours:.1f} hours" if plan.hours >= 1 else f"{60 * plan.hours:.0f} minutes"
     return (
-        f"{whole} on this machine, without evaluations, at {plan.seconds_per_step:.2g} s a step "
-        "(measured over a few)"
+        f"{total} on this machine without evaluations, at {plan.seconds_per_step:.2g} s per step "
+        "(measured over a few steps)"
     )
 
 
-def _facts(audit: DataAudit) -> Table:
+def statistics_rows(splits: Sequence[SplitStatistics]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rows of the table of statistics: a label, and a cell for each split."""
+    yield "images", [f"{s.images:,}" for s in splits]
+    yield "  without objects", [f"{s.images_without_objects:,}" for s in splits]
+    yield "  width, px", [_format_range(s.width_px) for s in splits]
+    yield "  height, px", [_format_range(s.height_px) for s in splits]
+    yield "objects", [f"{s.objects:,}" for s in splits]
+    yield "  per image, median", [f"{s.objects_per_image.median:g}" for s in splits]
+    yield "  per image, max", [f"{s.objects_per_image.max:g}" for s in splits]
+    yield "crowd regions", [f"{s.crowd:,}" for s in splits]
+    yield "boxes left out of training", [f"{s.left_out:,}" for s in splits]
+    yield "small/medium/large, %", [_format_sizes(s.original_sizes) for s in splits]
+    yield "  after resizing", [_format_sizes(s.resized_sizes) for s in splits]
+
+
+def _format_range(values: Percentiles) -> str:
+    low, high = f"{values.min:g}", f"{values.max:g}"
+    return low if low == high else f"{low}–{high}"
+
+
+def _format_sizes(sizes: ObjectSizes) -> str:
+    counts = (sizes.small, sizes.medium, sizes.large)
+    return "/".join(f"{100 * count / max(sum(counts), 1):.0f}" for count in counts)
+
+
+def _statistics_table(audit: DataAudit) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    for facts in audit.facts:
-        table.add_column(facts.name, justify="right")
-    for label, cells in fact_rows(audit.facts):
+    for each in audit.statistics:
+        table.add_column(each.name, justify="right")
+    for label, cells in statistics_rows(audit.statistics):
         if any(cell not in ("0", "") for cell in cells):
             table.add_row(label, *cells)
     return table
 
 
-def fact_rows(splits: Sequence[Facts]) -> Iterator[tuple[str, list[str]]]:
-    """Yield a label and a cell for each split, for every line of the table of facts."""
-    yield "images", [f"{f.images:,}" for f in splits]
-    yield "  without objects", [f"{f.empty_images:,}" for f in splits]
-    yield "  width, px", [_range(f.width_px) for f in splits]
-    yield "  height, px", [_range(f.height_px) for f in splits]
-    yield "objects to learn", [f"{f.objects:,}" for f in splits]
-    yield "  per image, median", [f"{f.objects_per_image.median:g}" for f in splits]
-    yield "  per image, most", [f"{f.objects_per_image.most:g}" for f in splits]
-    yield "crowd regions", [f"{f.crowd:,}" for f in splits]
-    yield "left out of training", [f"{f.left_out:,}" for f in splits]
-    yield "small/medium/large, %", [_shares(f.original) for f in splits]
-    yield "  as the model sees them", [_shares(f.seen) for f in splits]
-
-
-def _range(spread: Spread) -> str:
-    least, most = f"{spread.least:g}", f"{spread.most:g}"
-    return least if least == most else f"{least}–{most}"
-
-
-def _shares(sizes: Sizes) -> str:
-    counts = (sizes.small, sizes.medium, sizes.large)
-    return "/".join(f"{100 * count / max(sum(counts), 1):.0f}" for count in counts)
-
-
-def _classes(facts: Sequence[Facts]) -> Table:
-    whole = facts[-1]
-    counts = sorted(whole.class_objects.items(), key=lambda item: -item[1])
+def _class_table(statistics: Sequence[SplitStatistics]) -> Table:
+    counts = sorted(statistics[-1].objects_per_class.items(), key=lambda item: -item[1])
     most = max((count for _, count in counts), default=0) or 1
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(f"{len(counts)} classes" if len(counts) > 1 else "1 class", max_width=24)
-    table.add_column("objects", width=_BAR)
-    for each in facts:
+    table.add_column("objects", width=_BAR_WIDTH)
+    for each in statistics:
         table.add_column(each.name, justify="right")
-    shown_first = [item for item in counts[:_CLASSES] if item[1]]
-    for name, count in shown_first:
-        bar = Text("█" * max(round(_BAR * count / most), count > 0), style="cyan")
-        each_split = [_count(each.class_objects.get(name)) for each in facts]
-        table.add_row(Text(name, overflow="ellipsis", no_wrap=True), bar, *each_split)
-    if rest := counts[len(shown_first) :]:
+    listed = [item for item in counts[:_MAX_CLASSES] if item[1]]
+    for name, count in listed:
+        bar = Text("█" * max(round(_BAR_WIDTH * count / most), count > 0), style="cyan")
+        cells = [_format_count(each.objects_per_class.get(name)) for each in statistics]
+        table.add_row(Text(name, overflow="ellipsis", no_wrap=True), bar, *cells)
+    if rest := counts[len(listed) :]:
         objects = sum(count for _, count in rest)
-        words = f"{objects:,} objects" if objects else "without a box"
-        table.add_row(Text(f"{len(rest)} more, {words}", style="dim"))
+        text = f"{objects:,} objects" if objects else "without a box"
+        table.add_row(Text(f"{len(rest)} more, {text}", style="dim"))
     return table
 
 
-def _count(count: int | None) -> str:
+def _format_count(count: int | None) -> str:
     return "–" if count is None else f"{count:,}"
 
 
 def _findings(audit: DataAudit) -> Iterator[RenderableType]:
-    looked = ", ".join(
-        f"{len(pictures)} of {len(audit.splits[split])} in {split}"
-        for split, pictures in audit.opened.items()
-    )
     if not audit.findings:
-        yield Text("nothing is wrong that a survey can see", style="bold green")
+        yield Text("No problems found", style="bold green")
     severity: Severity | None = None
-    for group in grouped(audit.findings):
+    for group in group_findings(audit.findings):
         if group.first.severity != severity:
             severity = group.first.severity
             yield Text(SEVERITIES[severity].capitalize(), style=_STYLES[severity])
-        yield from _group(group)
-    if looked:
-        yield Text(f"Pictures opened: {looked}.", style="dim")
+        yield from _finding_group(group)
+    opened = ", ".join(
+        f"{len(checks)} of {len(audit.splits[split])} in {split}"
+        for split, checks in audit.image_checks.items()
+    )
+    if opened:
+        yield Text(f"Images opened: {opened}", style="dim")
 
 
-def _group(group: Group) -> Iterator[RenderableType]:
+def _finding_group(group: FindingGroup) -> Iterator[RenderableType]:
     first, count = group.first, len(group.findings)
-    done = f": {escape(first.done)}" if first.done else ""
-    yield _indented(f"{count:,} × [bold]{escape(first.what)}[/bold]{done}", 2)
-    for finding in group.findings[:_EXAMPLES]:
-        if line := place(finding):
-            yield _indented(f"[dim]{escape(line)}[/dim]", 6)
-    if count > _EXAMPLES:
-        yield _indented(f"[dim]… {count - _EXAMPLES:,} more[/dim]", 6)
+    action = f": {escape(first.action)}" if first.action else ""
+    yield _indented(f"{count:,} × [bold]{escape(first.kind)}[/bold]{action}", 2)
+    for finding in group.findings[:_MAX_EXAMPLES]:
+        if details := finding.details:
+            yield _indented(f"[dim]{escape(details)}[/dim]", 6)
+    if count > _MAX_EXAMPLES:
+        yield _indented(f"[dim]… {count - _MAX_EXAMPLES:,} more[/dim]", 6)
 
 
 def _plan(plan: TrainingPlan) -> Iterator[RenderableType]:
-    yield Text("Plan", style="bold")
-    for reason in (*plan.reasons, f"time: {expected_time(plan)}"):
+    yield Text("Recommended training", style="bold")
+    for reason in (*plan.reasons, f"time: {format_duration(plan)}"):
         yield _indented(escape(reason), 2, "[cyan]•[/] ")
     yield Padding(
         Syntax(plan.to_yaml().rstrip(), "yaml", background_color="default", word_wrap=True),
@@ -157,10 +145,11 @@ def _plan(plan: TrainingPlan) -> Iterator[RenderableType]:
 
 
 def _indented(markup: str, columns: int, bullet: str = "") -> RenderableType:
-    """Return a line whose continuation hangs as far in as its text begins."""
-    hanging = Table.grid()
-    hanging.add_column(width=columns)
-    hanging.add_column()
-    hanging.add_column(overflow="fold")  # a long path would lose its end, which is the file's name
-    hanging.add_row("", bullet, markup)
-    return hanging
+    """Return text whose continuation lines are indented like its first line."""
+    # Folding keeps the end of a long path, which is the file name.
+    text = Text.from_markup(markup, overflow="fold")
+    if not bullet:
+        return Padding(text, (0, 0, 0, columns), expand=False)
+    grid = Table.grid()
+    grid.add_row(bullet, text)
+    return Padding(grid, (0, 0, 0, columns), expand=False)

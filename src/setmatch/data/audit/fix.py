@@ -1,7 +1,7 @@
-"""A mended COCO copy of annotations: what was sound stays as it was, to the last key and digit.
+"""Fixed COCO copies of annotation files; valid entries stay unchanged, to the last key and digit.
 
-An annotation stays if the index has it with an area inside its image; the index knows its id, and
-whatever else was repaired. The image files are not copied.
+An annotation stays if it was read and has an area inside its image. The data set that was read
+gives the fixed values, ids included. Image files are not copied.
 """
 
 import json
@@ -15,116 +15,118 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from setmatch.data.audit.statistics import images_of
+from setmatch.data.audit.statistics import image_of_annotations
+from setmatch.data.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.discovery import find_format
+from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.formats.coco.write import coco_tree
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.files import atomic_file
 
 Record = dict[str, Any]
-_ROUNDING_PX = 0.5  # boxes may pass the edge by this much, as when they are read
+_ROUNDING_PX = 0.5  # tolerance of boxes at the image's edge, the same as when they are read
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a mended copy; `key` is "" when the whole entry was left out."""
+    """One change in a fixed copy; `key` is "" if the whole entry was removed."""
 
     file: str
-    entry: str  # "images[3]", or "line 7"
-    id: Any  # as the file has it
+    entry: str  # such as "images[3]" or "line 7"
+    id: Any  # as in the file
     key: str
     before: Any
     after: Any
 
 
-def write_mended(data: Path, out: Path, format: str | None = None) -> list[Change]:
-    """Write a mended COCO copy of all annotations of a data set into folder `out`.
+def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Change]:
+    """Write fixed COCO copies of all annotations of a data set to the folder `out`.
 
-    Copies of COCO files lie in `out` as the originals in `data`, so that copying `out` over `data`
-    mends it; of other formats they are out/annotations/SPLIT.json, with the images named from
-    where the index found them. out/changes.json lists every change. Raises DataError for files
-    that cannot be read, and where a copy would replace its original.
+    `discovered` are the splits found in `data`. Copies of COCO files lie in `out` as the originals
+    lie in `data`, so copying `out` over `data` fixes the data set. Other formats become
+    out/annotations/SPLIT.json, with file names relative to the folder of images. out/changes.json
+    lists every change. Raises DataError for files that cannot be read, and if a copy would replace
+    its original.
     """
-    found = find_format(data, format)
-    places = (data if data.is_dir() else data.parent, found.folder)
-    if out.resolve() in [place.resolve() for place in places]:
+    folders = (data if data.is_dir() else data.parent, discovered.folder)
+    if out.resolve() in [folder.resolve() for folder in folders]:
         raise DataError(
             f"{out}: the copies would replace the originals, or be read instead of them; name "
             "another folder"
         )
     changes: list[Change] = []
-    done: set[Path] = set()
-    for part in found.parts.values():
-        copied = part.format == "coco"
-        if copied and part.source in done:
+    written: set[Path] = set()
+    for part in discovered.parts.values():
+        is_coco = part.format == "coco"
+        if is_coco and part.source in written:
             continue
-        done.add(part.source)
+        written.add(part.source)
         place = part.source.name if data.is_file() else part.source.relative_to(data)
-        name = Path(place) if copied else Path("annotations", f"{part.split}.json")
-        index = part.read()
-        if copied:
+        name = Path(place) if is_coco else Path("annotations", f"{part.split}.json")
+        dataset = cached(part)
+        if is_coco:
             tree = json.loads(part.source.read_bytes())
         else:
-            files = unpack(index.names, index.name_offsets)
-            tree = json.loads(msgspec.json.encode(coco_tree(index, files)))
-            changes += [_reading(repair) for repair in index.repairs]
-        mended, changed = mend(tree, index)
-        changes += [Change(str(name), *each) for each in changed]
+            files = unpack(dataset.names, dataset.name_offsets)
+            tree = json.loads(msgspec.json.encode(coco_tree(dataset, files)))
+            changes += [_fixed_while_reading(fix) for fix in dataset.repairs]
+        fixed, file_changes = fix_coco(tree, dataset)
+        changes += [Change(str(name), *each) for each in file_changes]
         with atomic_file(out / name) as aside:
-            aside.write_text(json.dumps(mended, ensure_ascii=False), encoding="utf-8")
+            aside.write_text(json.dumps(fixed, ensure_ascii=False), encoding="utf-8")
     with atomic_file(out / "changes.json") as aside:
         listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
         aside.write_text(listed, encoding="utf-8")
     return changes
 
 
-def _reading(repair: AnnotationFix) -> Change:
-    """Return what reading a file that is no COCO JSON already changed."""
-    entry = "" if repair.line is None else f"line {repair.line}"
-    return Change(repair.file, entry, repair.annotation, "", repair.value, repair.done)
+def _fixed_while_reading(fix: AnnotationFix) -> Change:
+    """Return the change that reading a file of another format than COCO made."""
+    entry = "" if fix.line is None else f"line {fix.line}"
+    return Change(fix.file, entry, fix.annotation, "", fix.value, fix.done)
 
 
-_Changed = tuple[str, Any, str, Any, Any]
+_FileChange = tuple[str, Any, str, Any, Any]  # a Change without its file
 
 
-def mend(tree: Record, index: DetectionDataset) -> tuple[Record, list[_Changed]]:
-    """Return the tree of a COCO file without what its index repaired, and what was changed.
+def fix_coco(tree: Record, dataset: DetectionDataset) -> tuple[Record, list[_FileChange]]:
+    """Return a fixed copy of a COCO file's content, and the changes.
 
-    Reading the result again leaves nothing to repair, but for boxes that only stand twice.
+    `dataset` is what reading the file gave. Reading the copy leaves nothing to fix, except for
+    duplicate boxes that are only noted.
     """
-    mended = dict(tree)
-    changes: list[_Changed] = []
-    wanted: dict[str, dict[int, Record]] = {
-        "categories": _categories(index),
-        "images": _images(index),
+    fixed = dict(tree)
+    changes: list[_FileChange] = []
+    valid_records: dict[str, dict[int, Record]] = {
+        "categories": _categories(dataset),
+        "images": _images(dataset),
     }
-    for key, known in wanted.items():
-        kept: list[Record] = []
+    for key, by_id in valid_records.items():
+        records: list[Record] = []
         for number, record in enumerate(tree[key]):
-            sound = known.pop(int(record["id"]), None)
-            kept += _changed(f"{key}[{number}]", record, sound, changes)
-        mended[key] = kept
+            valid = by_id.pop(int(record["id"]), None)
+            records += _fix_record(f"{key}[{number}]", record, valid, changes)
+        fixed[key] = records
     annotations = tree["annotations"]
-    rows = _rows_of(annotations, index)
-    kept = []
+    rows = _rows_of(annotations, dataset)
+    records = []
     for number, (record, row) in enumerate(zip(annotations, rows, strict=True)):
-        sound = None if row is None else _annotation(record, index, row)
-        kept += _changed(f"annotations[{number}]", record, sound, changes)
-    mended["annotations"] = kept
-    return mended, changes
+        valid = None if row is None else _annotation(record, dataset, row)
+        records += _fix_record(f"annotations[{number}]", record, valid, changes)
+    fixed["annotations"] = records
+    return fixed, changes
 
 
-def _changed(
-    entry: str, record: Record, sound: Record | None, changes: list[_Changed]
+def _fix_record(
+    entry: str, record: Record, valid: Record | None, changes: list[_FileChange]
 ) -> Iterator[Record]:
-    """Yield the record with what must be sound in it, unless it is left out; note what changed."""
-    if sound is None:
-        changes.append((entry, _plain(record.get("id")), "", _plain(record), None))
+    """Yield the record with the `valid` values, nothing if there are none; append the changes."""
+    if valid is None:
+        changes.append((entry, _to_json(record.get("id")), "", _to_json(record), None))
         return
     result = dict(record)
-    for key, value in sound.items():
+    for key, value in valid.items():
         before = record.get(key)
         if key in record and type(before) is type(value) and before == value:
             continue
@@ -132,45 +134,45 @@ def _changed(
             del result[key]
         else:
             result[key] = value
-        changes.append((entry, record.get("id"), key, _plain(before), value))
+        changes.append((entry, record.get("id"), key, _to_json(before), value))
     yield result
 
 
-def _categories(index: DetectionDataset) -> dict[int, Record]:
-    names = zip(index.categories.ids, index.categories.names, strict=True)
+def _categories(dataset: DetectionDataset) -> dict[int, Record]:
+    names = zip(dataset.categories.ids, dataset.categories.names, strict=True)
     return {id_: {"id": id_, "name": name} for id_, name in names}
 
 
-def _images(index: DetectionDataset) -> dict[int, Record]:
-    sizes = zip(index.image_ids.tolist(), index.sizes_px.tolist(), strict=True)
+def _images(dataset: DetectionDataset) -> dict[int, Record]:
+    sizes = zip(dataset.image_ids.tolist(), dataset.sizes_px.tolist(), strict=True)
     return {id_: {"id": id_, "height": height, "width": width} for id_, (height, width) in sizes}
 
 
-def _rows_of(annotations: Sequence[Record], index: DetectionDataset) -> list[int | None]:
-    """Return the row of the index that each annotation became, None where it became none.
+def _rows_of(annotations: Sequence[Record], dataset: DetectionDataset) -> list[int | None]:
+    """Return the data set's row of each annotation of the file, None if it was dropped.
 
-    Rows of an image are in the order of the file. The ids decide first, because entries that agree
-    in everything else may differ in what no index holds.
+    Ids are matched first, because entries that are otherwise equal may differ in keys that the
+    data set does not hold. The rest is matched in the order of the file.
     """
-    image_ids = index.image_ids[images_of(index)].tolist()
-    category_ids = np.array(index.categories.ids)[index.class_indices].tolist()
-    boxes = map(tuple, index.xywh_px.tolist())
-    keys = list(zip(image_ids, category_ids, boxes, index.crowd.tolist(), strict=True))
-    named: dict[Any, int] = {
-        (key, id_): row
-        for row, (key, id_) in enumerate(zip(keys, index.annotation_ids.tolist(), strict=True))
+    image_ids = dataset.image_ids[image_of_annotations(dataset)].tolist()
+    category_ids = np.array(dataset.categories.ids)[dataset.class_indices].tolist()
+    boxes = map(tuple, dataset.xywh_px.tolist())
+    row_keys = list(zip(image_ids, category_ids, boxes, dataset.crowd.tolist(), strict=True))
+    ids = dataset.annotation_ids.tolist()
+    row_by_id: dict[Any, int] = {
+        (key, id_): row for row, (key, id_) in enumerate(zip(row_keys, ids, strict=True))
     }
-    said = [_key(record) for record in annotations]
+    keys = [_key(record) for record in annotations]
     rows = [
-        named.pop((key, None if record.get("id") is None else int(record["id"])), None)
-        for key, record in zip(said, annotations, strict=True)
+        row_by_id.pop((key, None if record.get("id") is None else int(record["id"])), None)
+        for key, record in zip(keys, annotations, strict=True)
     ]
-    nameless: dict[Any, deque[int]] = defaultdict(deque)
-    for (key, _), row in named.items():
-        nameless[key].append(row)
-    for number, key in enumerate(said):
-        if rows[number] is None and nameless.get(key):
-            rows[number] = nameless[key].popleft()
+    unmatched: dict[Any, deque[int]] = defaultdict(deque)
+    for (key, _), row in row_by_id.items():
+        unmatched[key].append(row)
+    for number, key in enumerate(keys):
+        if rows[number] is None and unmatched.get(key):
+            rows[number] = unmatched[key].popleft()
     return rows
 
 
@@ -180,52 +182,53 @@ def _key(record: Record) -> Any:
     return int(record["image_id"]), int(record["category_id"]), box, crowd
 
 
-def _annotation(record: Record, index: DetectionDataset, row: int) -> Record | None:
-    """Return the keys of an annotation that must be sound; None when its box shows nothing."""
-    image = int(np.searchsorted(index.offsets, row, side="right")) - 1
-    height, width = index.size_px(image)
-    x, y, w, h = index.xywh_px[row].tolist()
+def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record | None:
+    """Return the valid values of an annotation; None if its box has no area inside the image."""
+    image = int(np.searchsorted(dataset.offsets, row, side="right")) - 1
+    height, width = dataset.size_px(image)
+    x, y, w, h = dataset.xywh_px[row].tolist()
     if not (w and h and x + w > 0 and y + h > 0 and x < width and y < height):
         return None
-    sound: Record = {
-        "id": int(index.annotation_ids[row]),
-        "image_id": int(index.image_ids[image]),
+    valid: Record = {
+        "id": int(dataset.annotation_ids[row]),
+        "image_id": int(dataset.image_ids[image]),
         "category_id": int(record["category_id"]),
-        "iscrowd": int(index.crowd[row]),
+        "iscrowd": int(dataset.crowd[row]),
     }
     area = _number(record.get("area"))
     if not (math.isfinite(area) and area >= 0):
-        sound["area"] = area = float(index.area_px[row])
+        valid["area"] = area = float(dataset.area_px[row])
     if min(x, y) < -_ROUNDING_PX or x + w > width + _ROUNDING_PX or y + h > height + _ROUNDING_PX:
         x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
-        sound["bbox"] = [x0, y0, x1 - x0, y1 - y0]
+        valid["bbox"] = [x0, y0, x1 - x0, y1 - y0]
         if (x1 - x0) * (y1 - y0) < area:
-            sound["area"] = (x1 - x0) * (y1 - y0)
+            valid["area"] = (x1 - x0) * (y1 - y0)
     if "segmentation" in record:
-        outline = _outline(record["segmentation"])
-        if outline != record["segmentation"]:
-            sound["segmentation"] = outline
-    return sound
+        segmentation = _valid_segmentation(record["segmentation"])
+        if segmentation != record["segmentation"]:
+            valid["segmentation"] = segmentation
+    return valid
 
 
-def _outline(value: Any) -> Any:
-    """Return the polygons of an outline that are whole, or its run lengths; None for neither."""
+def _valid_segmentation(value: Any) -> Any:
+    """Return the valid polygons of a segmentation, or its run lengths; None if it has neither."""
     if isinstance(value, dict) and "counts" in value and "size" in value:
         return value
     if not isinstance(value, list):
         return None
-    whole = [
-        ring
-        for ring in value
-        if isinstance(ring, list)
-        and len(ring) >= 6
-        and len(ring) % 2 == 0
-        and all(math.isfinite(_number(side)) for side in ring)
+    polygons = [
+        polygon
+        for polygon in value
+        if isinstance(polygon, list)
+        and len(polygon) >= 6
+        and len(polygon) % 2 == 0
+        and all(math.isfinite(_number(coordinate)) for coordinate in polygon)
     ]
-    return whole if whole or not value else None
+    return polygons if polygons or not value else None
 
 
 def _number(value: Any) -> float:
+    """Return a JSON value as a float; NaN if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     try:
@@ -234,10 +237,10 @@ def _number(value: Any) -> float:
         return math.inf
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can say it, with the numbers that are none as text."""
+def _to_json(value: Any) -> Any:
+    """Return a value that JSON can express: NaN and infinities become text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+        return {key: _to_json(inner) for key, inner in value.items()}
+    return [_to_json(inner) for inner in value] if isinstance(value, list) else value

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.audit.audit import DataAudit
-from setmatch.data.audit.checks import SEVERITIES, Group, grouped
-from setmatch.data.audit.console import expected_time, fact_rows, place
+from setmatch.data.audit.console import format_duration, statistics_rows
+from setmatch.data.audit.findings import SEVERITIES, FindingGroup, group_findings
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
@@ -70,7 +70,7 @@ class _Sample:
 
 def write_page(audit: DataAudit, path: Path) -> None:
     """Write the audit as one self-contained HTML page."""
-    names = list(audit.facts[-1].class_objects) if audit.facts else []
+    names = list(audit.statistics[-1].objects_per_class) if audit.statistics else []
     colors = {name: css_color_of(number) for number, name in enumerate(names)}
     samples = list(_samples(audit))
     sampled = {name for sample in samples for name in sample.class_names}
@@ -78,9 +78,9 @@ def write_page(audit: DataAudit, path: Path) -> None:
         path,
         "data/audit/audit.html",
         name=audit.data.resolve().name,
-        to_fix=audit.to_mend,
+        to_fix=audit.verdict if audit.error_count else None,
         numbers=_numbers(audit),
-        findings=[_finding_group(group) for group in grouped(audit.findings)],
+        findings=[_finding_group(group) for group in group_findings(audit.findings)],
         duplicates=list(_duplicates(audit)),
         splits=_split_table(audit),
         charts=list(_charts(audit)),
@@ -96,45 +96,49 @@ def write_page(audit: DataAudit, path: Path) -> None:
 
 
 def _numbers(audit: DataAudit) -> dict[str, str]:
-    if not audit.facts:
+    if not audit.statistics:
         return {}
-    facts = audit.facts[-1]
+    statistics = audit.statistics[-1]
     return {
-        "images": f"{facts.images:,}",
-        "objects": f"{facts.objects:,}",
-        "classes": f"{len(facts.class_objects):,}",
-        "most objects in one image": f"{facts.objects_per_image.most:,.0f}",
+        "images": f"{statistics.images:,}",
+        "objects": f"{statistics.objects:,}",
+        "classes": f"{len(statistics.objects_per_class):,}",
+        "most objects in one image": f"{statistics.objects_per_image.max:,.0f}",
     }
 
 
-def _finding_group(group: Group) -> _FindingGroup:
+def _finding_group(group: FindingGroup) -> _FindingGroup:
     first, count = group.first, len(group.findings)
-    places = [place(finding) for finding in group.findings[:_MAX_LISTED]]
+    places = [finding.details for finding in group.findings[:_MAX_LISTED]]
     return _FindingGroup(
         _LEVELS[first.severity],
         SEVERITIES[first.severity],
         count,
-        first.what,
-        first.done,
+        first.kind,
+        first.action,
         [each for each in places if each],
-        is_open=_LEVELS[first.severity] == "error" or count <= 3,
+        is_open=first.severity == "error" or count <= 3,
     )
 
 
 def _split_table(audit: DataAudit) -> Table:
-    rows = [Row((label, *cells)) for label, cells in fact_rows(audit.facts)]
-    return Table(("", *(facts.name for facts in audit.facts)), rows)
+    rows = [Row((label, *cells)) for label, cells in statistics_rows(audit.statistics)]
+    return Table(("", *(statistics.name for statistics in audit.statistics)), rows)
 
 
 def _charts(audit: DataAudit) -> Iterator[Chart]:
-    if not audit.facts:
+    if not audit.statistics:
         return
-    facts = audit.facts[-1]
-    original, resized = facts.original.histogram, facts.seen.histogram
-    yield _histogram(facts.crowding, "objects per image", "images", "{:g}".format)
+    statistics = audit.statistics[-1]
+    original, resized = statistics.original_sizes.histogram, statistics.resized_sizes.histogram
+    yield _histogram(
+        statistics.objects_per_image_histogram, "objects per image", "images", "{:g}".format
+    )
     yield _histogram(original, "object size √area, px", "objects", "{:.0f}".format)
     yield _histogram(resized, "object size after resizing, px", "objects", "{:.0f}".format)
-    yield _histogram(facts.aspects, "image width / height", "images", "{:.2g}".format)
+    yield _histogram(
+        statistics.aspect_ratio_histogram, "image width / height", "images", "{:.2g}".format
+    )
 
 
 def _histogram(
@@ -144,31 +148,34 @@ def _histogram(
 
 
 def _class_table(audit: DataAudit, colors: Mapping[str, str]) -> Table:
-    objects = audit.facts[-1].class_objects if audit.facts else {}
+    objects = audit.statistics[-1].objects_per_class if audit.statistics else {}
     most = max(objects.values(), default=0) or 1
     rows = [
         Row(
             (
                 name,
                 Bar(count / most, colors[name]),
-                *(f"{facts.class_objects.get(name, 0):,}" for facts in audit.facts),
+                *(
+                    f"{statistics.objects_per_class.get(name, 0):,}"
+                    for statistics in audit.statistics
+                ),
             )
         )
         for name, count in sorted(objects.items(), key=lambda item: -item[1])
         if count
     ]
-    return Table(("", "", *(facts.name for facts in audit.facts)), rows)
+    return Table(("", "", *(statistics.name for statistics in audit.statistics)), rows)
 
 
 def _classes_without_boxes(audit: DataAudit) -> list[str]:
-    objects = audit.facts[-1].class_objects if audit.facts else {}
+    objects = audit.statistics[-1].objects_per_class if audit.statistics else {}
     return [name for name, count in objects.items() if not count]
 
 
 def _plan_reasons(audit: DataAudit) -> list[str]:
     if audit.plan is None:
         return []
-    return [*audit.plan.reasons, f"time: {expected_time(audit.plan)}"]
+    return [*audit.plan.reasons, f"time: {format_duration(audit.plan)}"]
 
 
 def _duplicates(audit: DataAudit) -> Iterator[_Image]:
@@ -186,7 +193,7 @@ def _duplicates(audit: DataAudit) -> Iterator[_Image]:
 
 def _samples(audit: DataAudit) -> Iterator[_Sample]:
     for split, dataset in audit.splits.items():
-        readable = [each.image for each in audit.opened[split] if each.look]
+        readable = [each.image for each in audit.image_checks[split] if each.hash]
         chosen = _choose(dataset, readable, _SAMPLE_IMAGES.get(split, 6))
         for image, reason in chosen.items():
             yield _Sample(split, dataset, image, reason)

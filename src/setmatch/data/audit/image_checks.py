@@ -1,4 +1,4 @@
-"""Image files opened, some or all: which cannot be used, which are odd, which look alike."""
+"""Checks that open image files: unusable images, unusual formats, near duplicates across splits."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from setmatch.data.audit.checks import Finding
-from setmatch.data.audit.mask_checks import drawn_findings
+from setmatch.data.audit.findings import Finding
+from setmatch.data.audit.mask_checks import MASKS_ONLY, check_masks
 from setmatch.data.audit.near_duplicates import (
     ImageHash,
     SimilarPair,
-    image_hashes,
-    near_duplicates,
+    find_similar_pairs,
+    hash_image,
 )
 from setmatch.data.corrupt_files import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.dataset import DetectionDataset
@@ -23,43 +23,43 @@ from setmatch.data.image_io import read_image
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
-SAMPLE = 300  # images opened in each split, unless all are
-_READERS = 4  # threads: the decoders of Pillow run without the interpreter's lock
+SAMPLE_SIZE = 300  # images opened in each split by default
+_THREADS = 4  # Pillow decodes without holding the interpreter lock
 _EXIF_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
+_ROTATED_BY_90 = (5, 6, 7, 8)
 _ANIMATED = ("GIF", "PNG", "WEBP")
-_MODES = {  # of Pillow: what it is, and what becomes of it
-    "1": ("black and white image", "read as RGB"),
-    "L": ("gray image", "read as RGB with three equal channels"),
-    "LA": ("gray image with transparency", "read as RGB; the transparency is dropped"),
+_MODES = {  # Pillow mode -> kind and action of the finding
+    "1": ("black-and-white image", "read as RGB"),
+    "L": ("grayscale image", "read as RGB with three equal channels"),
+    "LA": ("grayscale image with transparency", "read as RGB; the transparency is dropped"),
     "P": ("image with a palette", "read as RGB"),
     "PA": ("image with a palette and transparency", "read as RGB; the transparency is dropped"),
     "RGBA": ("image with transparency", "read as RGB; the transparency is dropped"),
-    "CMYK": ("image in CMYK, made for print", "read as RGB; its colors may look different"),
-    "I": ("image of more than 8 bits a channel", "read with 8 bits"),
+    "CMYK": ("CMYK image", "read as RGB; its colors may look different"),
+    "I": ("image with more than 8 bits per channel", "read with 8 bits"),
 }
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What opening image number `image` told; without a `look` it cannot be used."""
+class ImageCheck:
+    """Findings and hashes of image number `image`; an image that cannot be used has no hash."""
 
     image: int
     findings: tuple[Finding, ...]
-    look: ImageHash | None
-    mirrored: ImageHash | None = None  # how it looks in a mirror
+    hash: ImageHash | None
+    mirrored_hash: ImageHash | None = None
 
     @property
-    def needs_mending(self) -> bool:
-        """Say whether training, with masks or without, cannot use it."""
-        return any(finding.severity == "mend" for finding in self.findings)
+    def has_errors(self) -> bool:
+        """True if training, with masks or without, cannot use the image."""
+        return any(finding.severity == "error" for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """Two pictures of different splits that look alike, and how many of 64 hash bits differ.
+    """Two similar images of different splits, and how many of 64 hash bits differ.
 
-    `mirrored` says that the second shows the first as a mirror would.
+    `mirrored` is True if the images are similar after a horizontal flip.
     """
 
     split: str
@@ -70,122 +70,120 @@ class NearDuplicate:
     mirrored: bool = False
 
     def finding(self, splits: Mapping[str, DetectionDataset]) -> Finding:
-        """Return what there is to know about them."""
+        """Return the finding that reports this pair."""
         name = splits[self.other_split].name(self.other)
         return Finding(
             "note",
-            "looks like a picture of another split",
-            "if it shows the same, delete one, or the AP is too good to be true",
+            "near duplicate of an image in another split",
+            "if both show the same scene, delete one, or AP comes out too high",
             self.split,
             splits[self.split].name(self.image),
-            value=f"like {name} of {self.other_split}{', mirrored' * self.mirrored}; "
-            f"{self.bits} of 64 bits differ",
+            value=f"similar to {name} in {self.other_split}{', mirrored' * self.mirrored}; "
+            f"{self.bits} of 64 hash bits differ",
         )
 
 
-def open_pictures(
-    index: DetectionDataset, images: Sequence[int], split: str, on_picture: Callable[[], object]
-) -> list[Picture]:
-    """Open the named images of an index as training would, calling `on_picture` after each.
+def check_images(
+    dataset: DetectionDataset, images: Sequence[int], split: str, on_image: Callable[[], object]
+) -> list[ImageCheck]:
+    """Open images of a split as training would, calling `on_image` after each.
 
-    What cannot be read becomes a finding, never an error.
+    An image that cannot be read is a finding, not an error.
     """
-    opened = []
-    with ThreadPoolExecutor(_READERS) as readers:
-        for picture in readers.map(partial(_open, index, split), images):
-            opened.append(picture)
-            on_picture()
-    unusable = sum(picture.needs_mending for picture in opened)
-    looked_at = max(len(opened), min(len(index), PROBED))
-    if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * looked_at:
-        return [replace(each, findings=tuple(map(_left_out, each.findings))) for each in opened]
-    return opened
+    checks = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for check in threads.map(partial(_check_image, dataset, split), images):
+            checks.append(check)
+            on_image()
+    unusable = sum(check.has_errors for check in checks)
+    probed = max(len(checks), min(len(dataset), PROBED))
+    if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * probed:
+        return [replace(each, findings=tuple(map(_tolerated, each.findings))) for each in checks]
+    return checks
 
 
-def _left_out(finding: Finding) -> Finding:
-    """Return a finding about one of so few pictures that training goes on without them."""
-    if finding.severity != "mend":
+def _tolerated(finding: Finding) -> Finding:
+    """Return a finding about an unusable image as training treats it: it skips up to 1%."""
+    if finding.severity != "error":
         return finding
-    done = "left out of training, which takes that for up to 1% of its images"
-    with_masks = "with masks, " * finding.done.startswith("with masks")
-    return replace(finding, severity="repaired", done=with_masks + done)
+    action = "left out of training, which tolerates this for up to 1% of the images"
+    prefix = MASKS_ONLY * finding.action.startswith(MASKS_ONLY)
+    return replace(finding, severity="fixed", action=prefix + action)
 
 
-def alike(
-    splits: Mapping[str, DetectionDataset], opened: Mapping[str, Sequence[Picture]]
+def find_near_duplicates(
+    splits: Mapping[str, DetectionDataset], checks: Mapping[str, Sequence[ImageCheck]]
 ) -> list[NearDuplicate]:
-    """Return every opened picture that looks like one of an earlier split, with the closest one.
+    """Return every checked image that is similar to one of an earlier split, with the closest one.
 
-    Pictures in a mirror are alike too; pictures that were cropped are not found by their look.
-    Such pictures leak what is to be measured into what is learned. The same file is no news here.
+    Such images leak training data into the evaluation. Mirrored copies are found, crops are not.
+    The same file in two splits is not reported here.
     """
-    found = []
-    for first, second in combinations(opened, 2):
-        here, there = ([each for each in opened[split] if each.look] for split in (first, second))
-        looks = [each.look for each in here if each.look]
+    duplicates = []
+    for first, second in combinations(checks, 2):
+        here, there = ([each for each in checks[split] if each.hash] for split in (first, second))
+        hashes = [each.hash for each in here if each.hash]
         closest: dict[int, tuple[SimilarPair, bool]] = {}
-        for mirrored in (True, False):  # the last to come is kept: pictures as they are
-            others = [each.mirrored if mirrored else each.look for each in there]
-            pairs = near_duplicates(looks, [look for look in others if look])
+        for mirrored in (True, False):  # a match without mirroring replaces one with
+            others = [each.mirrored_hash if mirrored else each.hash for each in there]
+            pairs = find_similar_pairs(hashes, [each for each in others if each])
             closest |= {pair.second: (pair, mirrored) for pair in reversed(pairs)}
         for position in sorted(closest):
             pair, mirrored = closest[position]
             image, other = there[position].image, here[pair.first].image
-            twins = NearDuplicate(second, image, first, other, pair.bits, mirrored)
-            paths = (
-                splits[second].path(twins.image).resolve(),
-                splits[first].path(twins.other).resolve(),
-            )
-            if paths[0] != paths[1]:
-                found.append(twins)
-    return found
+            same_file = splits[second].path(image).resolve() == splits[first].path(other).resolve()
+            if not same_file:
+                duplicates.append(NearDuplicate(second, image, first, other, pair.bits, mirrored))
+    return duplicates
 
 
-def _open(index: DetectionDataset, split: str, image: int) -> Picture:
-    path = index.path(image)
-    blank = Finding("note", "", "", split, index.name(image))
+def _check_image(dataset: DetectionDataset, split: str, image: int) -> ImageCheck:
+    path = dataset.path(image)
+    blank = Finding("note", "", "", split, dataset.name(image))
     try:
-        pixels = read_image(path, index.size_px(image))
+        pixels = read_image(path, dataset.size_px(image))
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         evaluated = canonical(split) in ("val", "test")
-        done = "evaluated as unanswered" if evaluated else "training would stop at it"
+        action = "its objects count as missed" if evaluated else "training would stop here"
         unusable = replace(
-            blank, severity="mend", what="image that cannot be used", done=done, value=reason
+            blank, severity="error", kind="image that cannot be used", action=action, value=reason
         )
-        return Picture(image, (unusable,), None)
+        return ImageCheck(image, (unusable,), None)
     size_px = (pixels.shape[1], pixels.shape[2])
-    odd = _oddities(path, size_px, index.size_px(image))
-    findings = [replace(blank, what=what, done=done, value=value) for what, done, value in odd]
-    findings += drawn_findings(index, split, image)
-    return Picture(image, tuple(findings), *image_hashes(pixels))
+    header = _check_header(path, size_px, dataset.size_px(image))
+    findings = [
+        replace(blank, kind=kind, action=action, value=value) for kind, action, value in header
+    ]
+    findings += check_masks(dataset, split, image)
+    return ImageCheck(image, tuple(findings), *hash_image(pixels))
 
 
-def _oddities(
+def _check_header(
     path: Path, size_px: tuple[int, int], annotated_px: tuple[int, int]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield (what, done, value) from a file's header; `size_px` is how `read_image` read it."""
+    """Yield (kind, action, value) of what is unusual; `size_px` is the size `read_image` gave."""
     with Image.open(path) as image:
         mode = "I" if image.mode.startswith("I") else image.mode
         if mode in _MODES:
-            yield (*_MODES[mode], f"Pillow's mode {image.mode}")
+            yield (*_MODES[mode], f"Pillow mode {image.mode}")
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
-            yield "animated image", "its first frame is read", ""
+            yield "animated image", "only its first frame is read", ""
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
         stored_px = (image.height, image.width)
     if orientation in range(2, 9):
-        value = f"EXIF orientation {orientation}, stored as {_sides(stored_px)}"
-        if orientation in _SIDEWAYS and stored_px[0] != stored_px[1]:
-            turned = size_px != stored_px
-            done = "turned upright" if turned else "not turned: it was annotated as it is stored"
+        value = f"EXIF orientation {orientation}, stored as {_format_size(stored_px)}"
+        if orientation in _ROTATED_BY_90 and stored_px[0] != stored_px[1]:
+            rotated = size_px != stored_px
+            action = "rotated upright" if rotated else "not rotated: annotated as it is stored"
         else:
-            done = "turned upright; see whether its boxes fit, the size cannot tell"
-        yield "image turned by EXIF", done, value
+            action = "rotated upright; check that its boxes fit, the image size cannot tell"
+        yield "image rotated by EXIF", action, value
     if size_px != annotated_px:
-        value = f"is {_sides(size_px)}, annotated as {_sides(annotated_px)}"
-        yield "image of another size than annotated", "its boxes are scaled along", value
+        value = f"is {_format_size(size_px)}, annotated as {_format_size(annotated_px)}"
+        yield "image size differs from the annotated size", "its boxes are scaled", value
 
 
-def _sides(size_px: tuple[int, int]) -> str:
+def _format_size(size_px: tuple[int, int]) -> str:
     height, width = size_px
     return f"{width}×{height}"

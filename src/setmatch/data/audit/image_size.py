@@ -1,4 +1,4 @@
-"""How large pictures must be seen for their objects to be told: sides that follow from the data."""
+"""The input size that shows the objects of a training split large enough."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import numpy as np
 from jaxtyping import Float64
 
 from setmatch.config import DataSettings
-from setmatch.data.audit.statistics import objects_of, scales
+from setmatch.data.audit.statistics import objects_of, resize_scales
 from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
-SIDES_PX = (160, 192, 256, 320)  # to choose from, where a recipe leaves it to the data
-LEGIBLE_PX = 48  # three cells of the middle features
-SMALLEST = 0.1  # of the objects, which may be smaller than that
+SIDES_PX = (160, 192, 256, 320)  # choices for "auto" in a recipe
+LEGIBLE_PX = 48  # three cells of the middle feature map
+SMALLEST = 0.1  # fraction of the objects that may be smaller than that
 LONG_TO_SHORT = 2
 
 
 def resolve_image_size(data: DataSettings, training: DetectionDataset) -> DataSettings:
-    """Return the settings with numbers for the sides that are to follow from the training split."""
+    """Return the settings with each "auto" side replaced by a number for this training split."""
     short_px, long_px = data.short_side_px, data.long_side_px
     if short_px == "auto":
         short_px = legible_side_px(training, SIDES_PX)
@@ -27,34 +27,37 @@ def resolve_image_size(data: DataSettings, training: DetectionDataset) -> DataSe
 
 
 def preprocessing_of(data: DataSettings) -> Preprocessing:
-    """Return the preprocessing that settled settings ask for."""
+    """Return the preprocessing of settings whose sides are numbers, not "auto"."""
     short_px, long_px = data.short_side_px, data.long_side_px
-    known = "sides are numbers once the data are known"
-    assert short_px != "auto", known
-    assert long_px != "auto", known
+    message = "resolve_image_size comes first"
+    assert short_px != "auto", message
+    assert long_px != "auto", message
     return Preprocessing(short_px, long_px)
 
 
 def legible_side_px(training: DetectionDataset, sides_px: Sequence[int]) -> int:
-    """Return the first of `sides_px`, ascending, that shows nine of ten objects large enough.
+    """Return the smallest of `sides_px`, ascending, at which 90% of the objects reach 48 px.
 
-    Sides that most pictures do not have are left out, but for the first: enlarging shows nothing
-    new.
+    Sides larger than those of most images are not considered (except the first), because
+    upscaling adds no detail.
     """
     native_px = float(np.median(training.sizes_px.min(axis=1)))
     first, *larger = sides_px
     allowed = [first, *(side for side in larger if side <= native_px)]
-    of_one = smallest_px(training, 1)  # all grows with the side
-    return next((side for side in allowed if side * of_one >= LEGIBLE_PX), allowed[-1])
+    px_per_side_px = smallest_px(training, 1)  # object size is proportional to the short side
+    return next((side for side in allowed if side * px_per_side_px >= LEGIBLE_PX), allowed[-1])
 
 
 def smallest_px(training: DetectionDataset, short_px: int) -> float:
-    """Return the size, √area, than which nine of ten objects are larger; 0 without objects."""
-    seen = seen_px(training, Preprocessing(short_px, LONG_TO_SHORT * short_px))
-    return float(np.quantile(seen, SMALLEST)) if len(seen) else 0.0
+    """Return the 10th percentile of the object sizes √area after resizing; 0 without objects."""
+    sizes_px = resized_object_px(training, Preprocessing(short_px, LONG_TO_SHORT * short_px))
+    return float(np.quantile(sizes_px, SMALLEST)) if len(sizes_px) else 0.0
 
 
-def seen_px(index: DetectionDataset, preprocessing: Preprocessing) -> Float64[np.ndarray, " A"]:
-    """Return the size, √area, in which the model sees each object."""
-    objects = objects_of(index)
-    return np.sqrt(objects.area_px) * scales(index.sizes_px, preprocessing)[objects.image]
+def resized_object_px(
+    dataset: DetectionDataset, preprocessing: Preprocessing
+) -> Float64[np.ndarray, " M"]:
+    """Return the size √area of each object after preprocessing."""
+    objects = objects_of(dataset)
+    scale = resize_scales(dataset.sizes_px, preprocessing)[objects.image]
+    return np.sqrt(objects.area_px) * scale

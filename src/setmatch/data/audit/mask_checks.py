@@ -1,59 +1,61 @@
-"""Masks looked at: whether what is drawn agrees with what is listed."""
+"""Checks of masks: whether the pixels agree with the annotations."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from setmatch.data.audit.checks import Finding
+from setmatch.data.audit.findings import Finding
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.mask_decoding import read_segment_ids
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
+MASKS_ONLY = "for models with masks, "  # where an action concerns no others
 
-def drawn_findings(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
-    """Yield what is odd about the masks of image number `image`; nothing where there are none.
 
-    What cannot be read becomes a finding, never an error.
+def check_masks(dataset: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
+    """Yield the findings in the masks of image number `image`; none if the data has no masks.
+
+    Masks that cannot be read are a finding, not an error.
     """
     try:
-        if index.panoptic is not None:
-            yield from _segments(index, split, image)
-        elif index.outlines is not None:
-            yield from _outlines(index, split, image)
+        if dataset.panoptic is not None:
+            yield from _check_segments(dataset, split, image)
+        elif dataset.outlines is not None:
+            yield from _check_outlines(dataset, split, image)
     except DataError as error:
         evaluated = canonical(split) in ("val", "test")
-        with_masks = "evaluated as unanswered" if evaluated else "training would stop at it"
-        done = f"with masks, {with_masks}"
-        what = "masks that cannot be used"
-        yield Finding("mend", what, done, split, index.name(image), value=str(error))
+        result = "its segments count as missed" if evaluated else "training would stop here"
+        kind, action = "masks that cannot be used", f"{MASKS_ONLY}{result}"
+        yield Finding("error", kind, action, split, dataset.name(image), value=str(error))
 
 
-def _segments(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
-    assert index.panoptic is not None, "the caller has looked"
-    rows = slice(index.offsets[image], index.offsets[image + 1])
-    listed, areas = index.panoptic.segment_ids[rows], index.area_px[rows]
-    png, name = index.panoptic.path(image), index.name(image)
-    ids, counts = np.unique(read_segment_ids(png, index.size_px(image)), return_counts=True)
-    for strange in np.setdiff1d(ids, [0, *listed]).tolist():
-        value = f"{int(counts[ids == strange][0])} pixels of id {strange} in {png.name}"
-        what, done = "segment that is drawn but not listed", "taken for nothing"
-        yield Finding("repaired", what, done, split, name, value=value)
+def _check_segments(dataset: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
+    assert dataset.panoptic is not None, "check_masks calls this for panoptic data only"
+    rows = slice(dataset.offsets[image], dataset.offsets[image + 1])
+    listed_ids, areas = dataset.panoptic.segment_ids[rows], dataset.area_px[rows]
+    png, name = dataset.panoptic.path(image), dataset.name(image)
+    ids, counts = np.unique(read_segment_ids(png, dataset.size_px(image)), return_counts=True)
+    for unlisted in np.setdiff1d(ids, [0, *listed_ids]).tolist():
+        value = f"{int(counts[ids == unlisted][0])} pixels of id {unlisted} in {png.name}"
+        kind, action = "segment in the PNG but not in the JSON", "treated as unlabeled"
+        yield Finding("fixed", kind, action, split, name, value=value)
     drawn = dict(zip(ids.tolist(), counts.tolist(), strict=True))
-    for id_, area in zip(listed.tolist(), areas.tolist(), strict=True):
+    for id_, area in zip(listed_ids.tolist(), areas.tolist(), strict=True):
         if id_ not in drawn:
-            what, done = "segment that is listed but not drawn", "left out where masks are learned"
-            yield Finding("repaired", what, done, split, name, id_)
+            kind = "segment in the JSON but not in the PNG"
+            action = "left out of the training of masks"
+            yield Finding("fixed", kind, action, split, name, id_)
         elif drawn[id_] != area:
-            value = f"area {area:g}, {drawn[id_]} pixels drawn in {png.name}"
-            what, done = "segment of another area than listed", "what is drawn counts"
-            yield Finding("note", what, done, split, name, id_, value=value)
+            value = f"area {area:g}, but {drawn[id_]} pixels in {png.name}"
+            kind, action = "segment area differs between JSON and PNG", "the PNG is used"
+            yield Finding("note", kind, action, split, name, id_, value=value)
 
 
-def _outlines(index: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
-    rows = np.arange(index.offsets[image], index.offsets[image + 1])
-    empty = ~index.masks(image, rows).any(axis=(1, 2)) & ~index.crowd[rows]
+def _check_outlines(dataset: DetectionDataset, split: str, image: int) -> Iterator[Finding]:
+    rows = np.arange(dataset.offsets[image], dataset.offsets[image + 1])
+    empty = ~dataset.masks(image, rows).any(axis=(1, 2)) & ~dataset.crowd[rows]
     for row in rows[empty].tolist():
-        what, done = "object without a pixel in its outline", "left out where masks are learned"
-        id_ = int(index.annotation_ids[row])
-        yield Finding("note", what, done, split, index.name(image), id_)
+        kind, action = "object with an empty mask", "left out of the training of masks"
+        id_ = int(dataset.annotation_ids[row])
+        yield Finding("note", kind, action, split, dataset.name(image), id_)

@@ -1,4 +1,4 @@
-"""How many queries a model needs: a number that follows from the data."""
+"""The number of object queries that fits a training split."""
 
 import math
 
@@ -7,16 +7,17 @@ import numpy as np
 from setmatch.data.audit.statistics import objects_of
 from setmatch.data.dataset import DetectionDataset
 
-NEARLY_ALL = 0.999  # of the images
-# Of so many a single one that has so many times the objects of any other decides nothing.
+NEARLY_ALL = 0.999  # quantile of the objects per image
+# With at least MANY images, a single outlier with over FAR_OUT times the next count is ignored.
 MANY, FAR_OUT = 20, 2
 FEWEST, MOST = 30, 900
 
 
 def usual_objects(training: DetectionDataset) -> int:
-    """Return how many objects nearly every image has at most.
+    """Return the largest number of objects in an image, without outliers.
 
-    All but one in a thousand, and but a single one that is far fuller than all others.
+    One image in a thousand may have more, and so may a single image that is far more crowded than
+    all others.
     """
     counts = np.sort(np.bincount(objects_of(training).image, minlength=len(training)))
     if not len(counts):
@@ -28,8 +29,8 @@ def usual_objects(training: DetectionDataset) -> int:
 
 
 def queries_for(training: DetectionDataset) -> int:
-    """Return half as many again as nearly every image has objects, in tens, from 30 to 900.
+    """Return 1.5 times the usual maximum of objects per image, rounded up to tens, in 30..900.
 
-    So nearly every object finds its slot, and the slots that are left learn to stay silent.
+    The extra queries learn to predict "no object".
     """
     return min(max(10 * math.ceil(0.15 * usual_objects(training)), FEWEST), MOST)

@@ -1,4 +1,4 @@
-"""The cheap part of a survey, with which every training begins: from the index alone."""
+"""The checks before every training: annotations in seconds, and a sample of the image files."""
 
 import json
 from collections import Counter
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from setmatch.data.audit.checks import Finding, Group, Severity, findings_of, grouped
-from setmatch.data.audit.statistics import Facts, facts_of
+from setmatch.data.audit.checks import check_annotations
+from setmatch.data.audit.findings import Finding, FindingGroup, Severity, group_findings
+from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
 from setmatch.data.corrupt_files import (
     PROBED,
     check_evaluation_corruption,
@@ -19,40 +20,40 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.files import atomic_file
 from setmatch.structures.metadata import Preprocessing
 
-_SAID: Mapping[Severity, str] = {"mend": "mend this", "repaired": "repaired", "note": "note"}
+_LABELS: Mapping[Severity, str] = {"error": "fix this", "fixed": "fixed", "note": "note"}
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a run is given to learn from, and what was found in it."""
+    """Sources, statistics and findings of the splits that a run trains and validates on."""
 
     sources: Mapping[str, Path]
-    facts: tuple[Facts, ...]
+    statistics: tuple[SplitStatistics, ...]
     findings: tuple[Finding, ...]
 
     def sentences(self) -> list[str]:
-        """Say every kind of finding in a line, the gravest first."""
-        return [_sentence(group) for group in grouped(self.findings)]
+        """Return one line for each kind of finding, the most severe first."""
+        return [_sentence(group) for group in group_findings(self.findings)]
 
     def write(self, path: Path, while_training: Mapping[str, object] | None = None) -> None:
-        """Write the counts, and every single repair, drop and finding, as JSON.
+        """Write the statistics and every finding as JSON.
 
-        `while_training` counts what augmentation has clipped and dropped since.
+        `while_training` counts the boxes that augmentation has clipped and dropped so far.
         """
         report = {
             "splits": {
-                facts.name: {
-                    "source": str(self.sources[facts.name]),
-                    "images": facts.images,
-                    "images_without_objects": facts.empty_images,
-                    "objects_to_learn": facts.objects,
-                    "crowd": facts.crowd,
-                    "left_out": facts.left_out,
-                    "classes": facts.class_objects,
+                each.name: {
+                    "source": str(self.sources[each.name]),
+                    "images": each.images,
+                    "images_without_objects": each.images_without_objects,
+                    "objects_to_learn": each.objects,
+                    "crowd": each.crowd,
+                    "left_out": each.left_out,
+                    "classes": each.objects_per_class,
                 }
-                for facts in self.facts
+                for each in self.statistics
             },
-            "counts": dict(Counter(_kind(finding) for finding in self.findings)),
+            "counts": dict(Counter(_kind_and_action(finding) for finding in self.findings)),
             "findings": [asdict(finding) for finding in self.findings],
         }
         if while_training is not None:
@@ -67,56 +68,60 @@ def check_data(
     num_queries: int,
     preprocessing: Preprocessing,
 ) -> DataCheck:
-    """Look for what a model with `num_queries` would suffer from; takes seconds for COCO.
+    """Check the annotations for a model with `num_queries`; COCO takes seconds.
 
-    `require_trainable` is another matter: it must come before anything expensive.
+    `require_trainable` is not included: it must come before anything expensive.
     """
     splits = {"train": training} | ({} if validation is None else {"val": validation})
     return DataCheck(
-        {split: index.source for split, index in splits.items()},
-        tuple(facts_of(split, [index], preprocessing) for split, index in splits.items()),
-        tuple(findings_of(splits, num_queries, preprocessing)),
+        {split: dataset.source for split, dataset in splits.items()},
+        tuple(
+            compute_statistics(split, [dataset], preprocessing) for split, dataset in splits.items()
+        ),
+        tuple(check_annotations(splits, num_queries, preprocessing)),
     )
 
 
 def check_files(
     training: DetectionDataset, validation: DetectionDataset | None, skip: bool, masks: bool = False
 ) -> list[Finding]:
-    """Look for image files that cannot be read, in seconds: all to evaluate on, some to learn from.
+    """Check image files in seconds: all validation images, and a sample of the training images.
 
-    With `masks`, the PNG files of segments are among them. Raises DataError where they are too many
-    to go on, or without `skip` at the first: at once, and not at the first evaluation.
+    `masks` also checks the PNG files of panoptic segments. Raises DataError if too many files
+    cannot be read or, without `skip`, at the first one: better now than at the first evaluation.
     """
-    bad = find_unreadable(training, PROBED, masks)
-    check_training_corruption(training, bad.values(), skip)
-    findings = [left_out(problem) for problem in bad.values()]
+    problems = find_unreadable(training, PROBED, masks)
+    check_training_corruption(training, problems.values(), skip)
+    findings = [unreadable_training_image(problem) for problem in problems.values()]
     if validation is not None:
-        bad = find_unreadable(validation, masks=masks)
-        check_evaluation_corruption(validation, bad)
+        problems = find_unreadable(validation, masks=masks)
+        check_evaluation_corruption(validation, problems)
         if not skip:
-            check_training_corruption(validation, bad.values(), skip)
-        findings += [not_answered(problem) for problem in unanswered(validation, bad)]
+            check_training_corruption(validation, problems.values(), skip)
+        findings += [
+            unreadable_validation_image(problem) for problem in unanswered(validation, problems)
+        ]
     return findings
 
 
-def left_out(problem: str) -> Finding:
-    """Return what there is to say of an unreadable image to learn from."""
-    return Finding("mend", "image that cannot be read", "left out of training", value=problem)
+def unreadable_training_image(problem: str) -> Finding:
+    """Return the finding for a training image that cannot be read."""
+    return Finding("error", "image that cannot be read", "left out of training", value=problem)
 
 
-def not_answered(problem: str) -> Finding:
-    """Return what there is to say of an unreadable image to evaluate on."""
-    what, done = "validation image that cannot be read", "it costs AP in every evaluation"
-    return Finding("mend", what, done, value=problem)
+def unreadable_validation_image(problem: str) -> Finding:
+    """Return the finding for a validation image that cannot be read."""
+    kind, action = "validation image that cannot be read", "lowers AP in every evaluation"
+    return Finding("error", kind, action, value=problem)
 
 
-def _kind(finding: Finding) -> str:
-    return f"{finding.what}: {finding.done}" if finding.done else finding.what
+def _kind_and_action(finding: Finding) -> str:
+    return f"{finding.kind}: {finding.action}" if finding.action else finding.kind
 
 
-def _sentence(group: Group) -> str:
+def _sentence(group: FindingGroup) -> str:
     first, count = group.first, len(group.findings)
     where = "/".join(part for part in (first.split, first.file) if part)
     example = ", ".join(part for part in (where, first.value) if part)
     such = "" if not example else f" ({example})" if count == 1 else f" (such as {example})"
-    return f"data, {_SAID[first.severity]}: {count:,} x {_kind(first)}{such}"
+    return f"data, {_LABELS[first.severity]}: {count:,} x {_kind_and_action(first)}{such}"

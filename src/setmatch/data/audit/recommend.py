@@ -1,6 +1,6 @@
-"""A plan to train on a data set: a recipe, what to start from, and a sentence for each choice.
+"""The recommended training plan: a recipe, initial weights, and a reason for each choice.
 
-The rules are rules of thumb, said with the fact they follow from; nothing here is a promise.
+The rules are rules of thumb; each reason names the number that a choice follows from.
 """
 
 import math
@@ -19,7 +19,7 @@ from setmatch.data.audit.image_size import (
     SIDES_PX,
     legible_side_px,
     preprocessing_of,
-    seen_px,
+    resized_object_px,
     smallest_px,
 )
 from setmatch.data.audit.num_queries import queries_for, usual_objects
@@ -27,17 +27,18 @@ from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
-# Presets by name: models are none of this layer's business.
+# Presets by name: data and models do not import each other.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
 PUBLISHED_QUERIES = 100
-_SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)  # more than in a run of minutes: epochs end a planned one
-_MANY_SMALL = 1 / 3
-# Fine-tuning the published method, and the fast-converging family, even from nothing: LOG.md has
-# runs of the latter that reached most of their AP within 500.
-_STEPS, _STEPS_OF_SMALL = 4000, 1000
-_EPOCHS = (12, 300)
+# A plan ends by epochs, not minutes, so it can afford a larger size than SIDES_PX.
+_SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)
+_MANY_SMALL = 1 / 3  # fraction of small objects from which the dilated model pays off
+# Optimizer steps for fine-tuning DETR, and for the small model, which converges faster: in LOG.md
+# it reaches most of its AP within 500 steps, even from random weights.
+_FINE_TUNING_STEPS, _SMALL_MODEL_STEPS = 4000, 1000
+_MIN_EPOCHS, _MAX_EPOCHS = 12, 300
 _EVALUATIONS = 30
-_ALWAYS_SAID = (  # in a written plan, even where they are the defaults
+_ALWAYS_WRITTEN = (  # to the plan's recipe, even where they are the defaults
     *(("train", "lr"), ("train", "batch_size"), ("train", "epochs")),
     *(("data", "long_side_px"), ("data", "short_side_px"), ("model", "preset")),
 )
@@ -45,69 +46,70 @@ _ALWAYS_SAID = (  # in a written plan, even where they are the defaults
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What to train, from which weights (a name for --weights), and why."""
+    """A recipe, the weights to start from (a name for --weights), and the reasons."""
 
     recipe: Recipe
     weights: str
     reasons: tuple[str, ...]
     images: int
-    seconds_per_step: float | None = None  # only where it was measured
+    seconds_per_step: float | None = None  # None if it was not measured
 
     @property
     def num_queries(self) -> int:
-        """Return how many boxes the planned model answers with."""
+        """Return the number of object queries of the planned model."""
         return int(self.recipe.model.arguments["num_queries"])
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Return how large the planned model sees pictures."""
+        """Return the preprocessing of the planned model."""
         return preprocessing_of(self.recipe.data)
 
     @property
     def steps(self) -> int:
-        """Return how many optimizer steps the recipe takes."""
+        """Return the number of optimizer steps of the recipe."""
         settings = self.recipe.train
         return math.ceil(settings.epochs * self.images / settings.batch_size)
 
     @property
     def hours(self) -> float | None:
-        """Return how long all steps take, without evaluations; None where it was not measured."""
+        """Return the duration of all steps, without evaluations; None if it was not measured."""
         return None if self.seconds_per_step is None else self.seconds_per_step * self.steps / 3600
 
     def timed(self, seconds_per_step: float) -> "TrainingPlan":
-        """Return the same plan with the measured time of a step."""
+        """Return the plan with the measured duration of a step."""
         return replace(self, seconds_per_step=seconds_per_step)
 
     def to_yaml(self) -> str:
-        """Return the recipe as YAML that `setmatch train --recipe` reads: what is not default."""
+        """Return the recipe as YAML for `setmatch train --recipe`, without most defaults."""
         chosen = self.recipe.model_dump(by_alias=True)
         tree = _differences(chosen, Recipe().model_dump(by_alias=True))
-        for section, key in _ALWAYS_SAID:
+        for section, key in _ALWAYS_WRITTEN:
             tree[section] = {key: chosen[section][key], **tree.get(section, {})}
-        head = f"# Planned by setmatch audit; start from --weights {self.weights}."
+        head = f"# Recommended by setmatch audit; train with --weights {self.weights}."
         return f"{head}\n{yaml.safe_dump(tree, sort_keys=False)}"
 
     def command(self, data: str | Path, recipe: str | Path, format: str | None = None) -> str:
-        """Return the command line that follows the plan, once its recipe is in a file."""
+        """Return the command that trains by the plan, with its recipe in the file `recipe`."""
         words = ["setmatch", "train", str(data), "--recipe", str(recipe)]
         words += ["--weights", self.weights, "--out", "runs/first"]
         return shlex.join(words if format is None else [*words, "--format", format])
 
 
 def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
-    """Choose a model and its recipe for a training split, from its index alone.
+    """Choose a model and a recipe for a training split, from its annotations alone.
 
-    With a GPU published weights are fine-tuned; without one a small model learns by its own recipe.
-    Where every pixel is annotated, the model has masks.
+    With a GPU, published weights are fine-tuned; without one, a small model is trained by its own
+    recipe. For panoptic data the model has masks.
     """
-    overrides, weights, reasons = (_fine_tuning if has_gpu else _learning)(training)
+    overrides, weights, reasons = (_fine_tuning if has_gpu else _small_model)(training)
     usual = usual_objects(training)
-    # Published queries are worth more than a few fresh ones beside them.
+    # Keep the trained queries if they suffice: they are worth more than a few new ones.
     enough = has_gpu and usual <= PUBLISHED_QUERIES
     queries = PUBLISHED_QUERIES if enough else queries_for(training)
     batch = overrides["train.batch_size"]
-    wanted = _STEPS if has_gpu else _STEPS_OF_SMALL
-    epochs = min(max(math.ceil(wanted * batch / max(len(training), 1)), _EPOCHS[0]), _EPOCHS[1])
+    steps = _FINE_TUNING_STEPS if has_gpu else _SMALL_MODEL_STEPS
+    epochs = math.ceil(steps * batch / max(len(training), 1))
+    epochs = min(max(epochs, _MIN_EPOCHS), _MAX_EPOCHS)
     drop = {"train.drop_epoch": round(0.8 * epochs)} if has_gpu else {}
     settings = {
         **overrides,
@@ -117,19 +119,16 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
     }
     recipe = load_recipe(
-        "finetune" if has_gpu else _fit(SMALL, training),  # which has a recipe of its name
+        "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
     plan = TrainingPlan(recipe, weights, (), len(training))
-    few = f"; {len(training)} images are few, so expect it to learn them by heart" * (
-        epochs == _EPOCHS[1]
-    )
+    few = f"; {len(training)} images are few, so expect overfitting" * (epochs == _MAX_EPOCHS)
     reasons += [
-        f"{queries} queries: nearly all images have at most {usual} objects, "
-        "and some slots are to stay silent",
-        f"{epochs} epochs in batches of {batch}: {plan.steps:,} steps, where {wanted:,} are usual"
-        f"{few}",
-        f"learning rate {recipe.train.lr:g}, as in the recipe it is based on",
+        f"{queries} queries: nearly all images have at most {usual} objects, and some queries must "
+        'be left for "no object"',
+        f"{epochs} epochs with batch size {batch}: {plan.steps:,} steps; {steps:,} are usual{few}",
+        f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",
     ]
     return replace(plan, reasons=tuple(reasons))
 
@@ -137,35 +136,36 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
 def _fine_tuning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
     short_px = float(np.median(training.sizes_px.min(axis=1)))
     large = short_px >= 400
-    seen = Preprocessing() if large else Preprocessing(480, 800)
-    sides_px = seen_px(training, seen)
+    preprocessing = Preprocessing() if large else Preprocessing(480, 800)
+    sides_px = resized_object_px(training, preprocessing)
     small = (sides_px < SMALL_PX).sum() / max(len(sides_px), 1)
-    preset = _fit(FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED, training)
-    why = f"{small:.0%} of the objects are small at this resolution"
+    preset = _matching_preset(FINE_TUNED_DENSE if small > _MANY_SMALL else FINE_TUNED, training)
     reasons = [
-        f"{preset}, fine-tuned from its published weights: {why}",
-        f"short side {seen.short_side_px} px, half of the images having {short_px:.0f} px or more"
-        + (", as it was published" if large else ", the least that it was published for"),
+        f"{preset}, fine-tuned from its published weights: {small:.0%} of the objects are smaller "
+        f"than {SMALL_PX} px at this image size",
+        f"image size (short side) {preprocessing.short_side_px} px: "
+        + ("that of" if large else "the smallest in")
+        + f" the published training; the median image has {short_px:.0f} px",
     ]
     settings = {
         "model.preset": preset,
-        "data.short_side_px": seen.short_side_px,
-        "data.long_side_px": seen.long_side_px,
+        "data.short_side_px": preprocessing.short_side_px,
+        "data.long_side_px": preprocessing.long_side_px,
         "train.batch_size": 16 if len(training) >= 1000 else 8,
     }
     return settings, preset, reasons
 
 
-def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
+def _small_model(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:
     short_px = legible_side_px(training, _SMALL_MODEL_SIDES_PX)
-    preset = _fit(SMALL, training)
+    preset = _matching_preset(SMALL, training)
     weights = load_recipe(preset).model.init_weights or "none"
-    start = "random weights" if weights == "none" else f"{weights}, weights that come along"
+    bundled = f"{weights} (comes with setmatch)"
+    start = "random weights" if weights == "none" else bundled
     reasons = [
-        f"{preset} from {start}, because there is no GPU here; on a machine with one "
-        f"the plan is to fine-tune {_fit(FINE_TUNED, training)}, which has learned from COCO's "
-        "photographs",
-        f"short side {short_px} px: nine of ten objects are then larger than "
+        f"{preset} from {start}, because this machine has no GPU; on a machine with one, fine-tune "
+        f"{_matching_preset(FINE_TUNED, training)}, which was trained on COCO",
+        f"image size (short side) {short_px} px: 90% of the objects are then larger than "
         f"{smallest_px(training, short_px):.0f} px",
     ]
     settings = {
@@ -177,13 +177,13 @@ def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str
     return settings, weights, reasons
 
 
-def _fit(preset: str, training: DetectionDataset) -> str:
-    """Return the preset, or the same with masks where the data show what every pixel is."""
+def _matching_preset(preset: str, training: DetectionDataset) -> str:
+    """Return the preset, or its version with masks for panoptic data."""
     return preset if training.panoptic is None else f"{preset}_panoptic"
 
 
 def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a recipe's tree that differs from the defaults' tree."""
+    """Return the part of a nested recipe that differs from the defaults."""
     changed: dict[str, Any] = {}
     for key, value in tree.items():
         other = default.get(key)

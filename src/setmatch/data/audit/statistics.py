@@ -1,4 +1,4 @@
-"""What is in a data set, counted from the index alone: no picture is opened."""
+"""Statistics of a data set, from its annotations alone: no image is opened."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
-SMALL_PX, MEDIUM_PX = 32, 96  # COCO's limits: the sides of squares of that area
-_COMMON = 5  # image sizes that are listed
-_MOST_BARS = 24
+SMALL_PX, MEDIUM_PX = 32, 96  # COCO's limits: sides of squares with the limits of area
+_MAX_COMMON_SIZES = 5
+_MAX_BARS = 24
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How many numbers there are and how they spread: extremes, 5%, half and 95%."""
+class Percentiles:
+    """Number of values, their extremes and their percentiles."""
 
     count: int
-    least: float
-    low: float
+    min: float
+    p5: float
     median: float
-    high: float
-    most: float
+    p95: float
+    max: float
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> "Spread":
-        """Return the spread of any numbers; of none, every number is 0."""
+    def of(cls, values: NDArray[Any]) -> "Percentiles":
+        """Return the percentiles of `values`; all are 0 if there are none."""
         if not values.size:
             return cls(0, 0.0, 0.0, 0.0, 0.0, 0.0)
         quantiles = np.quantile(values, [0, 0.05, 0.5, 0.95, 1]).tolist()
@@ -38,25 +38,25 @@ class Spread:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values fall between neighboring edges; there is one edge more than counts."""
+    """Number of values between neighboring edges; there is one more edge than counts."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
     @classmethod
-    def whole(cls, values: NDArray[Any]) -> "Histogram":
-        """Return a histogram of whole numbers from 0, each bar as many numbers wide."""
+    def of_integers(cls, values: NDArray[Any]) -> "Histogram":
+        """Return a histogram of integers from 0, with at most 24 equally wide bars."""
         most = int(values.max()) if values.size else 0
-        step = -(-(most + 1) // _MOST_BARS)
+        step = -(-(most + 1) // _MAX_BARS)
         edges = np.arange(0, most + 1 + step, step)
         return cls._of(values, edges.astype(np.float64))
 
     @classmethod
-    def doubling(cls, values: NDArray[Any], least: float, most: float) -> "Histogram":
-        """Return a histogram with two bars to every doubling; what is beyond is in the end bars."""
-        bars = round(2 * np.log2(most / least))
-        edges = np.geomspace(least, most, bars + 1)
-        return cls._of(np.clip(values, least, most), edges)
+    def logarithmic(cls, values: NDArray[Any], low: float, high: float) -> "Histogram":
+        """Return a histogram with two bars per octave; the outer bars take values beyond."""
+        bars = round(2 * np.log2(high / low))
+        edges = np.geomspace(low, high, bars + 1)
+        return cls._of(np.clip(values, low, high), edges)
 
     @classmethod
     def _of(cls, values: NDArray[Any], edges: Float64[np.ndarray, " E"]) -> "Histogram":
@@ -65,18 +65,18 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How large objects are: COCO's three classes of area, and the side of the box's square."""
+class ObjectSizes:
+    """Number of small, medium and large objects by COCO's limits, and the distribution of √area."""
 
     small: int
     medium: int
     large: int
-    side_px: Spread
+    side_px: Percentiles
     histogram: Histogram
 
     @classmethod
-    def of(cls, area_px: Float64[np.ndarray, " M"]) -> "Sizes":
-        """Return the sizes of objects of these areas, in square pixels."""
+    def of(cls, area_px: Float64[np.ndarray, " M"]) -> "ObjectSizes":
+        """Return the sizes of objects with these areas, in square pixels."""
         small = int((area_px < SMALL_PX**2).sum())
         large = int((area_px > MEDIUM_PX**2).sum())
         side_px = np.sqrt(area_px)
@@ -84,17 +84,17 @@ class Sizes:
             small,
             len(area_px) - small - large,
             large,
-            Spread.of(side_px),
-            Histogram.doubling(side_px, 4.0, 1024.0),
+            Percentiles.of(side_px),
+            Histogram.logarithmic(side_px, 4.0, 1024.0),
         )
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is in one split, or in all of them together.
+class SplitStatistics:
+    """Statistics of one split, or of all splits together.
 
-    `objects` are those to learn; `crowd` regions and the `left_out` (no area inside the image)
-    are not among them. `seen` are the objects as large as the model will see them.
+    `objects` are those to train on; crowd regions and `left_out` boxes (no area inside the image)
+    are not among them. `resized_sizes` are object sizes after the model's preprocessing.
     """
 
     name: str
@@ -102,24 +102,24 @@ class Facts:
     objects: int
     crowd: int
     left_out: int
-    empty_images: int
-    height_px: Spread
-    width_px: Spread
-    sizes: int  # how many different ones
-    common_sizes_px: tuple[tuple[int, int, int], ...]  # height, width, images
-    aspect: Spread  # width / height
-    aspects: Histogram
-    objects_per_image: Spread
-    crowding: Histogram  # images by their number of objects
-    original: Sizes
-    seen: Sizes
-    class_objects: Mapping[str, int]
-    class_images: Mapping[str, int]
+    images_without_objects: int
+    height_px: Percentiles
+    width_px: Percentiles
+    distinct_sizes: int
+    common_sizes_px: tuple[tuple[int, int, int], ...]  # height, width, number of images
+    aspect_ratio: Percentiles  # width / height
+    aspect_ratio_histogram: Histogram
+    objects_per_image: Percentiles
+    objects_per_image_histogram: Histogram
+    original_sizes: ObjectSizes
+    resized_sizes: ObjectSizes
+    objects_per_class: Mapping[str, int]
+    images_per_class: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects to learn, a row each: where they stand in the index, their image, their size."""
+    """Objects to train on, one per row; `row` is their row in the data set's annotations."""
 
     row: Int64[np.ndarray, " M"]
     image: Int64[np.ndarray, " M"]
@@ -127,102 +127,106 @@ class Objects:
     area_px: Float64[np.ndarray, " M"]  # by which the evaluation tells small from large
 
 
-def images_of(index: DetectionDataset) -> Int64[np.ndarray, " A"]:
-    """Return the number of the image to which each annotation belongs."""
-    return np.repeat(np.arange(len(index)), np.diff(index.offsets))
+def image_of_annotations(dataset: DetectionDataset) -> Int64[np.ndarray, " A"]:
+    """Return the image index of each annotation."""
+    return np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
 
 
-def objects_of(index: DetectionDataset) -> Objects:
-    """Return the objects that `index.target` gives out: no crowds, no boxes without area."""
-    image = images_of(index)
-    size_px = index.sizes_px[image, ::-1].astype(np.float64)
-    # In fractions, exactly as the target is computed.
-    low = np.clip(index.xywh_px[:, :2] / size_px, 0, 1)
-    high = np.clip((index.xywh_px[:, :2] + index.xywh_px[:, 2:]) / size_px, 0, 1)
-    learned: Bool[np.ndarray, " A"] = ~index.crowd & (high > low).all(axis=1)
-    row = np.flatnonzero(learned)
+def objects_of(dataset: DetectionDataset) -> Objects:
+    """Return the objects that `dataset.target` returns: no crowds, no boxes without area."""
+    image = image_of_annotations(dataset)
+    size_px = dataset.sizes_px[image, ::-1].astype(np.float64)
+    # In fractions of the image, because the target is computed so: rounding must agree.
+    low = np.clip(dataset.xywh_px[:, :2] / size_px, 0, 1)
+    high = np.clip((dataset.xywh_px[:, :2] + dataset.xywh_px[:, 2:]) / size_px, 0, 1)
+    trainable: Bool[np.ndarray, " A"] = ~dataset.crowd & (high > low).all(axis=1)
+    row = np.flatnonzero(trainable)
     xywh_px = np.concatenate([low, high - low], axis=1)[row] * np.tile(size_px[row], 2)
-    # A file may say any area; none is larger than the image.
-    area_px = np.minimum(index.area_px[row], size_px[row].prod(axis=1))
+    # A file may claim any area; no object is larger than its image.
+    area_px = np.minimum(dataset.area_px[row], size_px[row].prod(axis=1))
     return Objects(row, image[row], xywh_px, area_px)
 
 
-def scales(sizes_px: NDArray[np.int32], preprocessing: Preprocessing) -> Float64[np.ndarray, " N"]:
-    """Return by how much each image (height, width) is enlarged before the model sees it."""
+def resize_scales(
+    sizes_px: NDArray[np.int32], preprocessing: Preprocessing
+) -> Float64[np.ndarray, " N"]:
+    """Return the factor by which preprocessing resizes each image, given as (height, width)."""
     return np.minimum(
         preprocessing.short_side_px / sizes_px.min(axis=1),
         preprocessing.long_side_px / sizes_px.max(axis=1),
     )
 
 
-def facts_of(name: str, indexes: Sequence[DetectionDataset], preprocessing: Preprocessing) -> Facts:
-    """Count what is in the given indexes together, as the model would see it after resizing.
+def compute_statistics(
+    name: str, datasets: Sequence[DetectionDataset], preprocessing: Preprocessing
+) -> SplitStatistics:
+    """Return the statistics of the given data sets together; at least one must be given.
 
-    Classes are counted together by name. At least one index must be given.
+    Classes of the same name are counted together.
     """
-    objects = [objects_of(index) for index in indexes]
-    sizes_px = np.concatenate([index.sizes_px for index in indexes])
+    objects = [objects_of(dataset) for dataset in datasets]
+    sizes_px = np.concatenate([dataset.sizes_px for dataset in datasets])
     per_image = np.concatenate(
         [
-            np.bincount(found.image, minlength=len(index))
-            for index, found in zip(indexes, objects, strict=True)
+            np.bincount(each.image, minlength=len(dataset))
+            for dataset, each in zip(datasets, objects, strict=True)
         ]
     )
-    area_px = np.concatenate([found.area_px for found in objects])
-    seen_px = np.concatenate(
+    area_px = np.concatenate([each.area_px for each in objects])
+    resized_area_px = np.concatenate(
         [
-            found.area_px * scales(index.sizes_px, preprocessing)[found.image] ** 2
-            for index, found in zip(indexes, objects, strict=True)
+            each.area_px * resize_scales(dataset.sizes_px, preprocessing)[each.image] ** 2
+            for dataset, each in zip(datasets, objects, strict=True)
         ]
     )
-    crowd = sum(int(index.crowd.sum()) for index in indexes)
-    annotations = sum(len(index.crowd) for index in indexes)
-    aspect = sizes_px[:, 1] / sizes_px[:, 0]
-    different, counts = np.unique(sizes_px, axis=0, return_counts=True)
-    most = np.argsort(-counts, kind="stable")[:_COMMON]
-    class_objects, class_images = _classes(indexes, objects)
-    return Facts(
+    crowd = sum(int(dataset.crowd.sum()) for dataset in datasets)
+    annotations = sum(len(dataset.crowd) for dataset in datasets)
+    aspect_ratio = sizes_px[:, 1] / sizes_px[:, 0]
+    distinct, counts = np.unique(sizes_px, axis=0, return_counts=True)
+    common = np.argsort(-counts, kind="stable")[:_MAX_COMMON_SIZES]
+    objects_per_class, images_per_class = _per_class(datasets, objects)
+    return SplitStatistics(
         name=name,
         images=len(sizes_px),
         objects=len(area_px),
         crowd=crowd,
         left_out=annotations - crowd - len(area_px),
-        empty_images=int((per_image == 0).sum()),
-        height_px=Spread.of(sizes_px[:, 0]),
-        width_px=Spread.of(sizes_px[:, 1]),
-        sizes=len(different),
+        images_without_objects=int((per_image == 0).sum()),
+        height_px=Percentiles.of(sizes_px[:, 0]),
+        width_px=Percentiles.of(sizes_px[:, 1]),
+        distinct_sizes=len(distinct),
         common_sizes_px=tuple(
             (height, width, count)
             for (height, width), count in zip(
-                different[most].tolist(), counts[most].tolist(), strict=True
+                distinct[common].tolist(), counts[common].tolist(), strict=True
             )
         ),
-        aspect=Spread.of(aspect),
-        aspects=Histogram.doubling(aspect, 0.25, 4.0),
-        objects_per_image=Spread.of(per_image),
-        crowding=Histogram.whole(per_image),
-        original=Sizes.of(area_px),
-        seen=Sizes.of(seen_px),
-        class_objects=class_objects,
-        class_images=class_images,
+        aspect_ratio=Percentiles.of(aspect_ratio),
+        aspect_ratio_histogram=Histogram.logarithmic(aspect_ratio, 0.25, 4.0),
+        objects_per_image=Percentiles.of(per_image),
+        objects_per_image_histogram=Histogram.of_integers(per_image),
+        original_sizes=ObjectSizes.of(area_px),
+        resized_sizes=ObjectSizes.of(resized_area_px),
+        objects_per_class=objects_per_class,
+        images_per_class=images_per_class,
     )
 
 
-def _classes(
-    indexes: Sequence[DetectionDataset], objects: Sequence[Objects]
+def _per_class(
+    datasets: Sequence[DetectionDataset], objects: Sequence[Objects]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how many objects each class has, and how many images show it."""
-    in_objects: dict[str, int] = {}
-    in_images: dict[str, int] = {}
-    for index, found in zip(indexes, objects, strict=True):
-        classes = len(index.categories)
-        class_indices = index.class_indices[found.row].astype(np.int64)
-        boxes = np.bincount(class_indices, minlength=classes)
-        shown = np.bincount(
-            np.unique(found.image * classes + class_indices) % classes, minlength=classes
+    """Return the number of objects of each class, and of the images that show it."""
+    class_objects: dict[str, int] = {}
+    class_images: dict[str, int] = {}
+    for dataset, each in zip(datasets, objects, strict=True):
+        classes = len(dataset.categories)
+        class_indices = dataset.class_indices[each.row].astype(np.int64)
+        object_counts = np.bincount(class_indices, minlength=classes)
+        image_counts = np.bincount(
+            np.unique(each.image * classes + class_indices) % classes, minlength=classes
         )
         for class_index in range(classes):
-            name = index.categories.name(class_index)
-            in_objects[name] = in_objects.get(name, 0) + int(boxes[class_index])
-            in_images[name] = in_images.get(name, 0) + int(shown[class_index])
-    return in_objects, in_images
+            name = dataset.categories.name(class_index)
+            class_objects[name] = class_objects.get(name, 0) + int(object_counts[class_index])
+            class_images[name] = class_images.get(name, 0) + int(image_counts[class_index])
+    return class_objects, class_images

@@ -88,7 +88,7 @@ def test_a_lost_test_split_keeps_nobody_from_training(tmp_path: Path):
     with pytest.raises(DataError, match=r"'test' is '\.\./test/images', but none of"):
         open_dataset(tmp_path, "test")
     found = audit(tmp_path, has_gpu=False)
-    assert [(each.what, each.split) for each in found.findings if each.severity == "mend"] == [
+    assert [(each.kind, each.split) for each in found.findings if each.severity == "error"] == [
         ("split that cannot be read", "test")
     ]
 
@@ -143,7 +143,7 @@ def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
     with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; complete"):
         open_dataset(tmp_path, "train")
     found = audit(tmp_path, has_gpu=False)
-    assert [each.what for each in found.findings] == ["split that cannot be read"]
+    assert [each.kind for each in found.findings] == ["split that cannot be read"]
 
 
 @pytest.mark.parametrize(
