@@ -10,7 +10,12 @@ from setmatch.data.convert import convert_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.training.train import train
 
-SHORTEST = ("data.workers=0", "train.batch_size=8", "train.evaluate_every=1000")
+SHORTEST = (
+    "data.workers=0",
+    "train.batch_size=8",
+    "train.micro_batch=8",
+    "train.evaluate_every=1000",
+)
 
 
 def make_sandbox(folder: Path) -> Path:
@@ -51,6 +56,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         return train(*positional, overrides=(*overrides, *SHORTEST), **named)
 
     arm = ("data.workers=0", "train.epochs=1")
+    monkeypatch.setattr(ablation, "UNSEEN", 8)
     for module, name, short in (
         (training, "train", short_run),
         (setmatch, "train", short_run),
