@@ -32,8 +32,10 @@ def main() -> None:
         sm.explain(model, options.image, threshold=threshold).save(page)
         screenshot(page, shot)
         explained = Image.open(shot).convert("RGB")
-        sides = [side.resize((round(side.width * HEIGHT_PX / side.height), HEIGHT_PX), Image.LANCZOS)
-                 for side in (drawn.convert("RGB"), explained)]
+        sides = [
+            side.resize((round(side.width * HEIGHT_PX / side.height), HEIGHT_PX), Image.LANCZOS)
+            for side in (drawn.convert("RGB"), explained)
+        ]
     canvas = Image.new("RGB", (sides[0].width + 16 + sides[1].width, HEIGHT_PX), "white")
     canvas.paste(sides[0], (0, 0))
     canvas.paste(sides[1], (sides[0].width + 16, 0))
