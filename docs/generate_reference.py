@@ -37,7 +37,8 @@ def commands() -> str:
             default = argument.field_info.default
             missing = default is inspect.Parameter.empty
             meaning = _one_line(argument.parameter.help)
-            shown = "required" if missing else _default(default)
+            absent = default is None or default == ()
+            shown = "required" if missing else "" if absent else _default(default)
             lines.append(f"| `{argument.name}`{_choices(argument.hint)} | {shown} | {meaning} |")
         lines.append("")
     return "\n".join(lines)
@@ -49,7 +50,8 @@ def settings() -> str:
     lines += [_paragraphs(inspect.getdoc(Recipe)), ""]
     for name, field in Recipe.model_fields.items():
         section = _section(field)
-        lines += [f"## {name}", "", _paragraphs(field.description or inspect.getdoc(section)), ""]
+        meaning = field.description if field.default is None else inspect.getdoc(section)
+        lines += [f"## {name}", "", _paragraphs(meaning), ""]
         if field.default is None:
             lines += ["The same settings as [train](#train). Default: no such stage.", ""]
             continue
@@ -128,8 +130,6 @@ def _choices(hint: object) -> str:
 
 def _default(value: object) -> str:
     """Return a default as one writes it in a recipe or on the command line."""
-    if value is None or value == ():
-        return ""
     if isinstance(value, Path):
         value = str(value)
     text = yaml.safe_dump(value, default_flow_style=True)

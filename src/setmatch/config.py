@@ -91,144 +91,98 @@ Argument = Annotated[bool | int | float | str, PlainValidator(_argument)]
 
 
 class Section(BaseModel):
-    """A section of a recipe: strict types, no unknown keys, immutable once read.
+    """A part of a recipe: strict types, no unknown keys, never changed after it is read."""
 
-    The string below a field is its meaning; the reference pages are generated from it.
-    """
-
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class ModelSettings(Section):
-    """Which model to train, and the arguments of its preset."""
+    """Which model, and the preset's arguments besides the number of classes."""
 
     preset: str = "detr_r50"
-    """Preset to build; `setmatch models` lists them."""
     arguments: dict[str, Argument] = {}
-    """Arguments of the preset besides the number of classes."""
+    # auto: as many as the fullest images ask for; null: the preset's own, or that of `arguments`
     num_queries: NumQueries = None
-    """Number of object queries. `auto` follows the fullest training images; null keeps the
-    preset's own number, or the one in `arguments`."""
-    init_weights: str | None = None
-    """Weights to start from when `--weights` names none."""
+    init_weights: str | None = None  # weights to start from where --weights names none
 
 
 class DataSettings(Section):
     """How images become batches."""
 
     augment: Literal["detr", "small", "flip", "none"] = "detr"
-    """Augmentation: the published one of DETR, one for small data sets, flips only, or none."""
+    # Images are only mirrored until this epoch.
     strong_augment_from_epoch: int = Field(default=0, ge=0)
-    """First epoch with the full augmentation; before it, images are only flipped."""
-    short_side_px: SidePx = 800
-    """Short side of an image in pixels. `auto` is as large as the objects of the training split
-    need."""
+    short_side_px: SidePx = 800  # "auto": as large as the objects of the training split ask for
     long_side_px: SidePx = 1333
-    """Longest allowed long side in pixels, or `auto`."""
-    things_only: bool = False
-    """Leave out stuff classes: instance segmentation on panoptic data."""
-    workers: Workers = "auto"
-    """Processes that load images. `auto` follows the machine."""
+    things_only: bool = False  # leave out stuff: instance segmentation of panoptic data
+    workers: Workers = "auto"  # processes that read images
+    # Training images that cannot be read: left out, named and counted, up to 1% of all; or the end.
     on_bad_image: Literal["skip", "stop"] = "skip"
-    """What to do with a training image that cannot be read: `skip` leaves it out, names it and
-    counts it, up to 1% of all images; `stop` ends the run."""
 
 
 class MatchCosts(Section):
     """Weights of the matching cost: -class p + l1 L1 - giou GIoU (arXiv 2005.12872, eq. 1)."""
 
     class_: NotNegative = Field(default=1.0, alias="class")
-    """Weight of the class probability."""
     l1: NotNegative = 5.0
-    """Weight of the L1 distance of the boxes."""
     giou: NotNegative = 2.0
-    """Weight of the generalized IoU (GIoU)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
 class LossWeights(Section):
-    """Weights of the loss terms, equal for all decoder layers; only the last layer has masks."""
+    """Weights of the loss terms, alike for every decoder layer; masks are of the last alone."""
 
     class_: NotNegative = Field(default=1.0, alias="class")
-    """Weight of the classification loss."""
     l1: NotNegative = 5.0
-    """Weight of the L1 loss of the boxes."""
     giou: NotNegative = 2.0
-    """Weight of the generalized IoU loss."""
     mask: NotNegative = 1.0
-    """Weight of the focal loss of the masks."""
     dice: NotNegative = 1.0
-    """Weight of the DICE loss of the masks."""
     auxiliary: bool = True
-    """Train every decoder layer; false trains the last layer only."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
 class TrainSettings(Section):
-    """Optimization, schedule and bookkeeping; the defaults are the published recipe."""
+    """The published optimization; `batch_size` is images per optimizer step, over all processes."""
 
     epochs: Count = 300
-    """Passes over the training images."""
-    minutes: NotNegative = 0.0
-    """Time budget. Above 0, training ends after this time and ignores `epochs`."""
+    minutes: NotNegative = 0.0  # above 0 the clock ends the run, whatever `epochs` says
     batch_size: Count = 16
-    """Images per optimizer step, summed over all processes."""
-    micro_batch: AtOnce = 2
-    """Images that a process takes through the model at once; gradients are accumulated up to
-    `batch_size`. `auto` follows the device."""
+    micro_batch: AtOnce = 2  # images a process takes through the model; auto: as the device likes
     lr: Positive = 1e-4
-    """Learning rate."""
     backbone_lr: NotNegative = 1e-5
-    """Learning rate of the backbone; 0 leaves its weights unchanged."""
-    muon_lr: NotNegative = 0.0
-    """Learning rate of Muon for hidden matrices, in models that separate them; 0 uses AdamW for
-    all parameters."""
+    muon_lr: NotNegative = 0.0  # of hidden matrices, where a model tells them apart; 0: AdamW
     weight_decay: NotNegative = 1e-4
-    """Decoupled weight decay."""
     clip_norm: Positive = 0.1
-    """Largest allowed norm of the gradient."""
     schedule: Literal["drop", "cosine"] = "drop"
-    """Learning-rate schedule: a drop to a tenth at `drop_epoch`, or a cosine to 0."""
     drop_epoch: Count = 200
-    """Epoch of the drop."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps of linear warm-up."""
+    # Images start at half their size and reach their full size at this fraction of the run.
     full_size_at: Fraction = 0.0
-    """Progressive resizing: images start at half their sides and reach full size at this fraction
-    of the run; 0 turns it off."""
-    ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    """Decay of the exponential moving average of the weights; 0 keeps no average."""
+    ema_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.0  # 0 keeps no average
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Numeric precision of the model. `auto` is bfloat16 where the hardware supports it."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of all random numbers."""
-    evaluate_every: Count = 1
-    """Epochs between evaluations on the validation split."""
-    checkpoint_every: Count = 500
-    """Steps between checkpoints; the end of an epoch always saves one."""
+    evaluate_every: Count = 1  # epochs
+    checkpoint_every: Count = 500  # steps; the end of an epoch always keeps one
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
-    """Number of newest checkpoints to keep."""
-    log_every: Count = 10
-    """Steps between log lines."""
-    nonfinite_limit: Count = 10
-    """Steps in a row without a finite loss after which the run stops."""
-    train_only: Literal["all", "masks"] = "all"
-    """Part to train: `all`, or `masks` for the mask head with the detector frozen."""
+    log_every: Count = 10  # steps
+    nonfinite_limit: Count = 10  # steps in a row without a finite loss before the run stops
+    train_only: Literal["all", "masks"] = "all"  # "masks": the mask head alone, the detector frozen
 
 
 class Recipe(Section):
-    """Every setting of a run. The defaults are the published recipe of DETR."""
+    """Every setting of a run. The defaults are the published recipe of DETR.
+
+    `box_stage` are the settings of a stage before, in which the detector learns without its mask
+    head.
+    """
 
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     matching: MatchCosts = MatchCosts()
     loss: LossWeights = LossWeights()
     box_stage: TrainSettings | None = None
-    """A stage before, in which the detector is trained without its mask head."""
     train: TrainSettings = TrainSettings()
 
 
