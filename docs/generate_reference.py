@@ -6,6 +6,7 @@ Run before the site is built (`make docs`): python docs/generate_reference.py
 import contextlib
 import inspect
 import io
+import itertools
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -137,7 +138,10 @@ def _default(value: object) -> str:
 
 
 def _purpose(recipe: str) -> str:
-    return (RECIPES / f"{recipe}.yaml").read_text("utf-8").splitlines()[0].removeprefix("# ")
+    """Return the comment that a recipe opens with, in one line."""
+    lines = (RECIPES / f"{recipe}.yaml").read_text("utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return _one_line(" ".join(line.removeprefix("#") for line in comment))
 
 
 def _one_line(text: str | None) -> str:
