@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test docs build clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -17,6 +17,17 @@ test: $(VENV)/installed-dev
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
 
+# The site, in site/: the reference is written from the code first, so that it cannot drift.
+docs: $(VENV)/installed-docs
+	$(BIN)/python docs/generate_reference.py
+	$(BIN)/zensical build --clean --strict
+
+# Wheel and source distribution, in dist/, checked as the package index would.
+build: $(VENV)/installed-dev
+	rm -rf dist build
+	$(BIN)/python -m build --quiet
+	$(BIN)/python -m twine check --strict dist/*
+
 # The stamps are newer than what they were made from, so that a second call installs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
@@ -26,6 +37,10 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/installed
 
+$(VENV)/installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@ $(VENV)/installed
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "setmatch needs Python 3.11 or newer as $(PYTHON); try: make PYTHON=python3.12" >&2; \
@@ -33,4 +48,4 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .ci/venv build src/*.egg-info
+	rm -rf $(VENV) .ci/venv .ci/wheel build dist site docs/reference src/*.egg-info

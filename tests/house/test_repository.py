@@ -1,21 +1,28 @@
 """What the repository promises beside its code: a small interface, short recipes, a true README."""
 
 import ast
+import importlib.util
 import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
 import setmatch
 from setmatch.cli import app
-from setmatch.config import RECIPES
+from setmatch.config import RECIPES, Recipe
 
 ROOT = Path(__file__).parents[2]
 MOST_NAMES = 20
 LONGEST_RECIPE = 30
+LONGEST_README = 160
+GENERATED = ("commands", "settings", "models", "api")  # pages of docs/reference
 
 # With a class of one letter in each, so that this file does not break the rule it holds.
 PRIVATE = re.compile(
@@ -90,26 +97,125 @@ def test_a_recipe_says_only_what_differs(path: Path):
     assert lines[0].startswith("# ")
 
 
-def test_the_readme_knows_every_verb_recipe_and_model():
-    """What the command line can do stands in the README."""
-    from setmatch.models.registry import MODELS
-
-    readme = (ROOT / "README.md").read_text("utf-8")
-    verbs = [name for name in app if not name.startswith("-")]
-    assert len(verbs) >= 6
-    missing = [verb for verb in verbs if f"setmatch {verb}" not in readme]
-    missing += [path.stem for path in RECIPES.glob("*.yaml") if f"`{path.stem}`" not in readme]
-    missing += [name for name in MODELS if f"`{name}`" not in readme]
-    assert missing == []
+def test_the_readme_fits_its_purpose():
+    """A newcomer reads it in minutes, with a picture on the first screen."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= LONGEST_README
+    assert any("docs/images/" in line for line in lines[:12])
 
 
-def test_what_the_readme_points_to_is_there():
-    """Every relative link of the README leads somewhere."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    links = re.findall(r"\]\(([^)#]+)\)", readme)
-    local = [link for link in links if not link.startswith("http")]
-    assert local
-    assert [link for link in local if not (ROOT / link).exists()] == []
+PAGES = [
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("decisions/*.md"))
+    if path.parent.name != "reference"
+]
+LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|href)="([^"]+)\"""")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path):
+    """Relative links of README, docs and decisions name files and headings that exist."""
+    broken = []
+    for link in ("".join(found) for found in LINK.findall(page.read_text("utf-8"))):
+        target, _, heading = link.partition("#")
+        if target.startswith(("http:", "https:")):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        if path.parent == ROOT / "docs" / "reference":
+            missing = path.stem not in GENERATED
+        else:
+            missing = not path.exists() or (bool(heading) and heading not in headings_of(path))
+        broken += [link] if missing else []
+    assert broken == []
+
+
+def headings_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_is_in_the_navigation():
+    """A page that the site's menu does not list would not be found."""
+    listed = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    docs = ROOT / "docs"
+    written = {str(page.relative_to(docs)) for page in PAGES if docs in page.parents}
+    assert listed == written | {f"reference/{name}.md" for name in GENERATED}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_reference_pages_are_complete(name: str):
+    """Every command, setting, preset, recipe and public name is in the generated reference."""
+    text = getattr(generate_reference(), name)()
+    expected = {
+        "commands": [f"## setmatch {verb}" for verb in app if not verb.startswith("-")],
+        "settings": [f"`{key}`" for key in settings_of(Recipe)]
+        + [f"### {path.stem}" for path in RECIPES.glob("*.yaml")],
+        "models": ["setmatch_n ", "detr_r50 ", "bloodcells_n "],
+        "api": [".train\n", ".Detections\n", ".load_recipe\n"],
+    }[name]
+    assert [line for line in expected if line not in text] == []
+
+
+def test_every_setting_says_what_it_means():
+    """A setting without a description would be an empty cell in the reference."""
+    module = generate_reference()
+    silent = [
+        key
+        for section, field in Recipe.model_fields.items()
+        if field.default is not None
+        for key, _, _, meaning in module.setting_rows(section, type(field.default))
+        if not meaning
+    ]
+    assert silent == []
+
+
+def test_every_option_says_what_it_means():
+    """An option without a help text would be an empty cell in the reference."""
+    rows = [line for line in generate_reference().commands().splitlines() if line[:3] == "| `"]
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def settings_of(section: type[BaseModel]) -> list[str]:
+    return [
+        f"{name}.{field.alias or key}"
+        for name, part in section.model_fields.items()
+        if part.default is not None
+        for key, field in type(part.default).model_fields.items()
+    ]
+
+
+def generate_reference() -> ModuleType:
+    path = ROOT / "docs" / "generate_reference.py"
+    spec = importlib.util.spec_from_file_location("generate_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_dependency_is_listed_with_its_license():
+    """A dependency that the documentation does not explain would be one without a reason."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text("utf-8")
+    required = [*project["dependencies"], *extras["timm"], *extras["plots"], *extras["docs"]]
+    names = [re.split(r"[^\w-]", requirement)[0] for requirement in required]
+    assert [name for name in names if name.removesuffix("-python") not in page] == []
+
+
+def test_the_version_is_written_once():
+    """pyproject.toml has the version; the citation repeats it; the code asks the installation."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda p: p.name)
+def test_github_files_are_valid_yaml(path: Path):
+    """A workflow or form with a syntax error would be ignored silently."""
+    assert isinstance(yaml.safe_load(path.read_text("utf-8")), dict)
 
 
 def test_no_file_names_a_private_place():

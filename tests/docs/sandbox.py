@@ -1,0 +1,67 @@
+"""A folder with what the documentation talks about: small data, images and two short runs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from setmatch.data.convert import convert_dataset
+from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.training.train import train
+
+SHORTEST = (
+    "data.workers=0",
+    "train.batch_size=8",
+    "train.micro_batch=8",
+    "train.evaluate_every=1000",
+)
+
+
+def make_sandbox(folder: Path) -> Path:
+    """Write data sets in three formats, a few images, and the runs `runs/first`, `runs/second`."""
+    write_scenes(folder / "my_data", 16, 8, 96, 0, 0)
+    write_scenes(folder / "my_panoptic_data", 8, 8, 96, 0, 0, panoptic=True)
+    for to in ("yolo", "voc"):
+        convert_dataset(folder / "my_data", folder / f"my_{to}_data", to)
+    images = sorted((folder / "my_data").rglob("*.jpg"))
+    (folder / "holiday").mkdir()
+    for name, image in zip(("street.jpg", "cells.jpg", "holiday/1.jpg"), images, strict=False):
+        shutil.copy(image, folder / name)
+    for name in ("first", "second"):
+        run = folder / "runs" / name
+        train(folder / "my_data", "setmatch_n", out=run, epochs=1, overrides=SHORTEST)
+    return folder
+
+
+def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command of the documentation do its work once, at the smallest size.
+
+    The pages show budgets that make sense for a reader: minutes, thousands of scenes, ten rounds.
+    """
+    import setmatch
+    import setmatch.ablation.run as ablation
+    import setmatch.demo.demo as demo
+    import setmatch.evaluation.compare.compare as compare
+    import setmatch.training.train as training
+
+    def at_most(function: Any, limits: dict[str, Any]) -> Any:
+        def limited(*positional: Any, **named: Any) -> Any:
+            return function(*positional, **{**named, **limits})
+
+        return limited
+
+    def short_run(*positional: Any, overrides: Any = (), **named: Any) -> Any:
+        named.update(epochs=1, minutes=None)
+        return train(*positional, overrides=(*overrides, *SHORTEST), **named)
+
+    arm = ("data.workers=0", "train.epochs=1")
+    monkeypatch.setattr(ablation, "UNSEEN", 8)
+    for module, name, short in (
+        (training, "train", short_run),
+        (setmatch, "train", short_run),
+        (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
+        (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
+        (ablation, "ablate", at_most(ablation.ablate, {"scenes": 32, "overrides": arm})),
+    ):
+        monkeypatch.setattr(module, name, short, raising=False)

@@ -1,0 +1,67 @@
+"""Every Python and shell block of the README and the documentation runs, in order, page by page."""
+
+import shlex
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from unittest import SkipTest
+
+import pytest
+from sandbox import keep_short, make_sandbox
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+from setmatch.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "reference"),
+]
+
+
+def run_shell(example: Example) -> None:
+    """Run each `setmatch ...` line of a shell block in this process."""
+    for line in example.parsed.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        program = next(
+            n for n in (1, 3) if words[:n] in (["setmatch"], ["python", "-m", "setmatch"])
+        )
+        assert main(words[program:]) == 0, line
+
+
+BLOCKS = Sybil(
+    [PythonCodeBlockParser(), CodeBlockParser("sh", run_shell), SkipParser()], pattern="*.md"
+)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sandbox(tmp_path_factory.mktemp("sandbox"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(
+    page: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A block that needs the network or several processes names its reason in a skip comment."""
+    folder = shutil.copytree(made, tmp_path / "sandbox")
+    monkeypatch.chdir(folder)
+    keep_short(monkeypatch)
+    for example in BLOCKS.parse(page).examples():
+        if isinstance(example.parsed, tuple):
+            action, reason = example.parsed
+            assert reason or action == "end", f"line {example.line}: a skip comment needs a reason"
+        with suppress(SkipTest):
+            example.evaluate()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_names_its_language(page: Path):
+    """A block without a language would be neither highlighted nor run."""
+    fences = [line.strip() for line in page.read_text("utf-8").splitlines() if "```" in line]
+    known = {"```python", "```sh", "```text", "```yaml"}
+    assert [fence for fence in fences[::2] if fence not in known] == []
+    assert set(fences[1::2]) <= {"```"}
