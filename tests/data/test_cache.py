@@ -48,7 +48,7 @@ def save(root: Path, split: str, *boxes: list[float]) -> None:
 
 
 def kept(root: Path) -> list[Path]:
-    return list((root.parent / "cache/indexes").glob("*.index"))
+    return list((root.parent / "cache/datasets").glob("*.index"))
 
 
 def reads(root: Path, monkeypatch, split: str = "train") -> tuple[DetectionDataset, int]:
@@ -63,20 +63,20 @@ def reads(root: Path, monkeypatch, split: str = "train") -> tuple[DetectionDatas
 
 
 def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
-    for part in (lambda index: index, lambda index: index.outlines):
+    for part in (lambda dataset: dataset, lambda dataset: dataset.segmentations):
         for field in fields(part(one)):
             a, b = getattr(part(one), field.name), getattr(part(other), field.name)
             if isinstance(a, np.ndarray):
                 assert a.dtype == b.dtype
                 np.testing.assert_array_equal(a, b)
-            elif field.name != "outlines":
+            elif field.name != "segmentations":
                 assert a == b
 
 
 def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
-    """All columns, names, repairs and outlines; the second time nothing is read."""
+    """All columns, names, fixes and segmentations; the second time nothing is read."""
     fresh = discover_splits(root)["train"].read()
-    assert fresh.repairs
+    assert fresh.fixes
     first, read_first = reads(root, monkeypatch)
     second, read_second = reads(root, monkeypatch)
     assert (read_first, read_second) == (1, 0)
@@ -88,8 +88,8 @@ def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
 def test_the_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
     """Nobody copies them, and nobody can change them."""
     reads(root, monkeypatch)
-    index, _ = reads(root, monkeypatch)
-    for column in (index.xywh_px, index.class_indices, index.outlines.points_px):
+    dataset, _ = reads(root, monkeypatch)
+    for column in (dataset.xywh_px, dataset.class_indices, dataset.segmentations.points_px):
         assert not column.flags.owndata
         assert not column.flags.writeable
 
@@ -109,7 +109,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_is_noticed(root: Path, monkeypatch, change):
-    """What the index was made from decides; the other split is another index."""
+    """What the dataset was made from decides; the other split is another dataset."""
     reads(root, monkeypatch)
     reads(root, monkeypatch, "val")
     change(root)
@@ -124,12 +124,12 @@ def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
     status = path.stat()
     path.write_text(path.read_text().replace('"cat"', '"dog"'))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    index, count = reads(root, monkeypatch)
-    assert (count, index.categories.names) == (1, ("dog",))
+    dataset, count = reads(root, monkeypatch)
+    assert (count, dataset.categories.names) == (1, ("dog",))
 
 
 def test_label_files_count_one_by_one(root: Path, monkeypatch):
-    """In a folder of YOLO labels, one changed file makes the index again."""
+    """In a folder of YOLO labels, one changed file makes the dataset again."""
     yolo = root.parent / "yolo"
     for split in ("train", "val"):
         (yolo / "images" / split).mkdir(parents=True)
@@ -141,14 +141,14 @@ def test_label_files_count_one_by_one(root: Path, monkeypatch):
     (yolo / "labels/train/a.txt").write_text("0 .5 .5 .5 .6\n")
     assert reads(yolo, monkeypatch)[1] == 1
     Image.new("RGB", (60, 48)).save(yolo / "images/train/a.png")
-    index, count = reads(yolo, monkeypatch)
-    assert (count, index.size_px(0)) == (1, (48, 60))
+    dataset, count = reads(yolo, monkeypatch)
+    assert (count, dataset.size_px(0)) == (1, (48, 60))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObject):
-    """Any flipped bit and any cut: the index is read again, and is right."""
+    """Any flipped bit and any cut: the dataset is read again, and is right."""
     whole, _ = reads(root, monkeypatch)
     (path,) = kept(root)
     good = path.read_bytes()
@@ -157,9 +157,9 @@ def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObje
     flipped = good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :]
     path.unlink()
     path.write_bytes(data.draw(st.sampled_from([good[:place], flipped])))
-    index, count = reads(root, monkeypatch)
+    dataset, count = reads(root, monkeypatch)
     assert count == 1
-    assert_equal(whole, index)
+    assert_equal(whole, dataset)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch):

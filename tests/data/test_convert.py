@@ -44,15 +44,18 @@ def annotation(id_: int, image: int, class_index: int, bbox: list[float], **more
     return plain | {"area": bbox[2] * bbox[3], "iscrowd": 0} | more
 
 
-def content(index: DetectionDataset) -> list[tuple]:
+def content(dataset: DetectionDataset) -> list[tuple]:
     """Return all that formats share: names, sizes, and each image's objects in order."""
     rows = []
-    for image in range(len(index)):
-        own = slice(index.offsets[image], index.offsets[image + 1])
+    for image in range(len(dataset)):
+        own = slice(dataset.offsets[image], dataset.offsets[image + 1])
         names = [
-            index.categories.name(class_index) for class_index in index.class_indices[own].tolist()
+            dataset.categories.name(class_index)
+            for class_index in dataset.class_indices[own].tolist()
         ]
-        rows.append((index.size_px(image), names, index.crowd[own].tolist(), index.xywh_px[own]))
+        rows.append(
+            (dataset.size_px(image), names, dataset.crowd[own].tolist(), dataset.xywh_px[own])
+        )
     return rows
 
 
@@ -118,11 +121,14 @@ def test_coco_keeps_everything(tmp_path: Path):
 def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
     """Crowds are VOC's difficult objects; what cannot be kept is said."""
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "voc", splits=["train"])
-    assert done.notes == ("1 outlines as run lengths: left out, VOC has polygons only",)
+    assert done.notes == ("1 segmentations as run lengths: left out, VOC has polygons only",)
     both = [open_dataset(tmp_path / "b", split, "voc") for split in ("train", "val")]
     assert sum(len(part) for part in both) == 3
     rings = [
-        i.outlines.rings(row) for i in both for row in range(len(i.class_indices)) if i.outlines
+        i.segmentations.rings(row)
+        for i in both
+        for row in range(len(i.class_indices))
+        if i.segmentations
     ]
     assert sorted(map(len, rings)) == [0, 1, 1, 2]
     for ring in (ring for own in rings for ring in own):
@@ -227,9 +233,9 @@ def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
     )
     for to in ("voc", "yolo"):
         convert_dataset(root, tmp_path / to, to)
-        index = open_dataset(tmp_path / to, "train")
-        assert index.categories.names == names
-        assert index.class_indices.tolist() == [0, 1, 2, 3]
+        dataset = open_dataset(tmp_path / to, "train")
+        assert dataset.categories.names == names
+        assert dataset.class_indices.tolist() == [0, 1, 2, 3]
 
 
 def test_the_command_line_converts(tmp_path: Path, capsys):

@@ -1,4 +1,4 @@
-"""Data sets are found in their folders, and their index is small."""
+"""Data sets are found in their folders, and their dataset is small."""
 
 import json
 import pickle
@@ -85,8 +85,8 @@ def test_a_large_index_is_small():
 
 def test_targets_need_no_more_than_their_own_rows():
     """Reading a target copies a few numbers, never a whole column."""
-    index = generated(1_000, 5_000)
-    targets = [index.target(image) for image in range(1_000)]
+    dataset = generated(1_000, 5_000)
+    targets = [dataset.target(image) for image in range(1_000)]
     assert sum(map(len, targets)) == 5_000
     assert all(target.cxcywh.untyped_storage().nbytes() <= 16 * 5 * 4 for target in targets)
 

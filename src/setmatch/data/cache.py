@@ -1,6 +1,6 @@
 """Indexes that were read before, kept in the user's cache folder and mapped from there.
 
-A kept index is used only while every file and folder that it was read from is unchanged. One that
+A kept dataset is used only while every file and folder that it was read from is unchanged. One that
 is damaged or out of date is made again without a word: nothing is lost but time.
 """
 
@@ -28,33 +28,33 @@ _SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its 
 
 
 def cached(part: SplitSource) -> DetectionDataset:
-    """Return the index of a part: as kept from an earlier call, or read, and kept if that is slow.
+    """Return the dataset of a split: from the cache, or read and then cached if reading is slow.
 
     Besides what the part names, the folders of its images count, by which files are there.
     """
     path = (
-        cache_folder() / "indexes" / f"{hashlib.sha256(part.key.encode()).hexdigest()[:32]}.index"
+        cache_folder() / "datasets" / f"{hashlib.sha256(part.key.encode()).hexdigest()[:32]}.index"
     )
     kept = _kept(path)
     if kept is not None:
         return kept
-    # Before reading: a change while reading makes the kept index stale, not wrong.
+    # Before reading: a change while reading makes the kept dataset stale, not wrong.
     stamps = {place: _stamp(place, deep=False) for place in (*part.files, *part.folders)}
     stamps |= {place: _stamp(place, deep=True) for place in part.listings}
     start = time.perf_counter()
-    index = part.read()
+    dataset = part.read()
     if time.perf_counter() - start < _WORTH_S:
-        return index
+        return dataset
     # An image that could not be read may be mended in place, which no folder notices.
-    damaged = {index.images / each.file for each in index.repairs if each.done == UNREADABLE}
-    places = {*_image_folders(index), *damaged}
+    damaged = {dataset.images / each.file for each in dataset.fixes if each.done == UNREADABLE}
+    places = {*_image_folders(dataset), *damaged}
     stamps = {place: _stamp(place, deep=False) for place in places} | stamps
-    header = _header(index, {str(place.absolute()): stamp for place, stamp in stamps.items()})
+    header = _header(dataset, {str(place.absolute()): stamp for place, stamp in stamps.items()})
     try:
-        write_arrays(path, header, _arrays(index))
+        write_arrays(path, header, _arrays(dataset))
     except OSError:
-        return index  # a full or read-only cache costs time, and only the next time
-    return _kept(path) or index
+        return dataset  # a full or read-only cache costs time, and only the next time
+    return _kept(path) or dataset
 
 
 def _kept(path: Path) -> DetectionDataset | None:
@@ -96,32 +96,36 @@ def _sample(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _image_folders(index: DetectionDataset) -> set[Path]:
-    if b"/" not in index.names:
-        return {index.images}
-    return {index.path(image).parent for image in range(len(index))}
+def _image_folders(dataset: DetectionDataset) -> set[Path]:
+    if b"/" not in dataset.names:
+        return {dataset.images}
+    return {dataset.path(image).parent for image in range(len(dataset))}
 
 
-def _header(index: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]:
+def _header(dataset: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "stamps": stamps,
-        "source": str(index.source),
-        "images": str(index.images),
+        "source": str(dataset.source),
+        "images": str(dataset.images),
         "categories": [
-            index.categories.ids,
-            index.categories.names,
-            sorted(index.categories.stuff),
+            dataset.categories.ids,
+            dataset.categories.names,
+            sorted(dataset.categories.stuff),
         ],
-        "repairs": [list(asdict(repair).values()) for repair in index.repairs],
-        "notes": index.notes,
-        "panoptic": None if index.panoptic is None else str(index.panoptic.folder),
+        "fixes": [list(asdict(fix).values()) for fix in dataset.fixes],
+        "notes": dataset.notes,
+        "panoptic": None if dataset.panoptic is None else str(dataset.panoptic.folder),
     }
 
 
-def _arrays(index: DetectionDataset) -> dict[str, NDArray[Any]]:
+def _arrays(dataset: DetectionDataset) -> dict[str, NDArray[Any]]:
     arrays = {}
-    parts = {"index": index, "outlines": index.outlines, "panoptic": index.panoptic}
+    parts = {
+        "dataset": dataset,
+        "segmentations": dataset.segmentations,
+        "panoptic": dataset.panoptic,
+    }
     for part, holder in parts.items():
         for field in fields(holder) if holder is not None else ():
             value = getattr(holder, field.name)
@@ -140,18 +144,18 @@ def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Detection
         return found | ({"names": found["names"].tobytes()} if "names" in found else {})
 
     ids, names, stuff = header["categories"]
-    index = DetectionDataset(
+    dataset = DetectionDataset(
         source=Path(header["source"]),
         images=Path(header["images"]),
         categories=Categories(tuple(ids), tuple(names), frozenset(stuff)),
-        repairs=tuple(AnnotationFix(*repair) for repair in header["repairs"]),
+        fixes=tuple(AnnotationFix(*fix) for fix in header["fixes"]),
         notes=tuple(header["notes"]),
-        **columns("index"),
+        **columns("dataset"),
     )
-    outlines, panoptic = columns("outlines"), columns("panoptic")
-    if outlines:
-        index = replace(index, outlines=Segmentations(**outlines))
+    segmentations, panoptic = columns("segmentations"), columns("panoptic")
+    if segmentations:
+        dataset = replace(dataset, segmentations=Segmentations(**segmentations))
     if panoptic:
         folder = Path(header["panoptic"])
-        index = replace(index, panoptic=PanopticFiles(folder=folder, **panoptic))
-    return index
+        dataset = replace(dataset, panoptic=PanopticFiles(folder=folder, **panoptic))
+    return dataset

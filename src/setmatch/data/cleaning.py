@@ -32,7 +32,7 @@ class AnnotationTable:
         return AnnotationTable(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def repair(
+def clean_annotations(
     rows: AnnotationTable, names: list[str], sizes_px: Int32[np.ndarray, "N 2"]
 ) -> tuple[AnnotationTable, list[AnnotationFix]]:
     """Return the rows that training and evaluation can use, and a Repair for each odd one.
@@ -43,10 +43,10 @@ def repair(
     area, and boxes that pass the image's edge. Kept and only noted: the same box and class again
     under another id. `names` are those of the files that each image's annotations come from.
     """
-    repairs: list[AnnotationFix] = []
+    fixes: list[AnnotationFix] = []
 
     def note(wrong: Bool[np.ndarray, " A"], done: str) -> None:
-        repairs.extend(_repair(rows, row, names, done) for row in np.flatnonzero(wrong).tolist())
+        fixes.extend(_describe(rows, row, names, done) for row in np.flatnonzero(wrong).tolist())
 
     for flaw, done in (
         (_not_finite, "box not finite: left out"),
@@ -65,10 +65,10 @@ def repair(
     note(_again(rows), "the same box and class again: kept")
     note(outside & ~flat, "box outside the image: left out of training")
     note(over & ~outside & ~flat, "box passes the image's edge: clipped in training")
-    return rows, repairs
+    return rows, fixes
 
 
-def _repair(rows: AnnotationTable, row: int, names: list[str], done: str) -> AnnotationFix:
+def _describe(rows: AnnotationTable, row: int, names: list[str], done: str) -> AnnotationFix:
     id_ = int(rows.ids[row])
     box = ", ".join(f"{side:g}" for side in rows.xywh_px[row].tolist())
     line = int(rows.line[row])

@@ -34,7 +34,7 @@ class Conversion:
     folder: Path
     images: dict[str, int]
     annotations: dict[str, int]
-    repairs: tuple[AnnotationFix, ...]
+    fixes: tuple[AnnotationFix, ...]
     notes: tuple[str, ...]
 
 
@@ -58,17 +58,17 @@ def convert_dataset(
         raise ConfigError(f"--to {to}: unknown format; known are {', '.join(WRITERS)}")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: is there already; name a folder that is new or empty")
-    indexes = _chosen(Path(source), format, splits)
+    datasets = _chosen(Path(source), format, splits)
     if to == "yolo" and not splits:
-        indexes = _with_validation(Path(source), format, indexes)
+        datasets = _with_validation(Path(source), format, datasets)
     taken: set[str] = set()
     written = []
-    for name, index in indexes.items():
+    for name, dataset in datasets.items():
         if to != "voc":
             taken = set()
-        names = unpack(index.names, index.name_offsets)
+        names = unpack(dataset.names, dataset.name_offsets)
         files = names if to == "coco" else distinct_names(names, taken, flat=to == "voc")
-        written.append(SplitToWrite(name, index, files))
+        written.append(SplitToWrite(name, dataset, files))
     try:
         with whole_folder(destination) as aside:
             for split in written:
@@ -78,10 +78,10 @@ def convert_dataset(
         raise DataError(f"{destination}: cannot be written ({error.strerror or error})") from None
     return Conversion(
         destination,
-        {split.name: len(split.index) for split in written},
-        {split.name: len(split.index.class_indices) for split in written},
-        tuple(repair for split in written for repair in split.index.repairs),
-        tuple(dict.fromkeys([*(note for each in written for note in each.index.notes), *notes])),
+        {split.name: len(split.dataset) for split in written},
+        {split.name: len(split.dataset.class_indices) for split in written},
+        tuple(fix for split in written for fix in split.dataset.fixes),
+        tuple(dict.fromkeys([*(note for each in written for note in each.dataset.notes), *notes])),
     )
 
 
@@ -91,15 +91,15 @@ def _chosen(source: Path, format: str | None, splits: Sequence[str]) -> dict[str
 
 
 def _with_validation(
-    source: Path, format: str | None, indexes: dict[str, DetectionDataset]
+    source: Path, format: str | None, datasets: dict[str, DetectionDataset]
 ) -> dict[str, DetectionDataset]:
     """Return the splits with one for validation, where training images can be held out for it."""
-    if source.is_file() or "train" not in indexes or "val" in indexes:
-        return indexes
+    if source.is_file() or "train" not in datasets or "val" in datasets:
+        return datasets
     training = open_dataset(source, "train", format)
-    if len(training) == len(indexes["train"]):  # too few, as its notes say
-        return indexes | {"train": training}
-    return {**indexes, "train": training, "val": open_dataset(source, "val", format)}
+    if len(training) == len(datasets["train"]):  # too few, as its notes say
+        return datasets | {"train": training}
+    return {**datasets, "train": training, "val": open_dataset(source, "val", format)}
 
 
 def _parts(
@@ -126,7 +126,7 @@ def _bring_images(split: SplitToWrite, folder: Path, link: bool) -> None:
     for place in inner:
         place.mkdir(parents=True, exist_ok=True)
     for image, file in enumerate(split.files):
-        origin = split.index.path(image)
+        origin = split.dataset.path(image)
         if link and not (folder / file).is_symlink():
             (folder / file).symlink_to(origin.absolute())
         elif not link:

@@ -80,8 +80,8 @@ class DetectionDataset:
     class_indices: Int32[np.ndarray, " A"]
     crowd: Bool[np.ndarray, " A"]
     annotation_ids: Int64[np.ndarray, " A"]
-    repairs: tuple[AnnotationFix, ...] = ()
-    outlines: Segmentations | None = None
+    fixes: tuple[AnnotationFix, ...] = ()
+    segmentations: Segmentations | None = None
     panoptic: PanopticFiles | None = None
     notes: tuple[str, ...] = ()
 
@@ -91,15 +91,15 @@ class DetectionDataset:
     @property
     def nbytes(self) -> int:
         """Bytes that the images and annotations take."""
-        parts = [part for part in (self, self.outlines, self.panoptic) if part is not None]
+        parts = [part for part in (self, self.segmentations, self.panoptic) if part is not None]
         columns = [getattr(part, field.name) for part in parts for field in fields(part)]
         arrays = sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
         return arrays + sum(len(column) for column in columns if isinstance(column, bytes))
 
     @property
-    def repair_counts(self) -> dict[str, int]:
-        """How often each kind of repair was made."""
-        return dict(Counter(repair.done for repair in self.repairs))
+    def fix_counts(self) -> dict[str, int]:
+        """How often each kind of fix was made."""
+        return dict(Counter(fix.done for fix in self.fixes))
 
     def name(self, image: int) -> str:
         """Return the file name of image number `image`, as the annotation file has it."""
@@ -151,9 +151,11 @@ class DetectionDataset:
         if self.panoptic is not None:
             segments = self.panoptic.segment_ids[annotations]
             return segment_masks(self.panoptic.path(image), segments, self.size_px(image))
-        assert self.outlines is not None, "a data set with masks has them as PNGs or as outlines"
+        assert self.segmentations is not None, (
+            "a data set with masks has them as PNGs or as segmentations"
+        )
         try:
-            return outline_masks(self.outlines, annotations.tolist(), self.size_px(image))
+            return outline_masks(self.segmentations, annotations.tolist(), self.size_px(image))
         except DataError as error:
             raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
 
@@ -192,14 +194,14 @@ class DetectionDataset:
 
     def require_masks(self) -> None:
         """Raise DataError when no object of this data set has an outline or a segment."""
-        if self.panoptic is None and self.outlines is None:
+        if self.panoptic is None and self.segmentations is None:
             raise DataError(
                 f"{self.source}: has boxes but no masks; segmentation is learned from COCO "
-                "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
+                "'segmentation' segmentations, YOLO polygons or COCO panoptic PNGs"
             )
 
     def choose(self, images: Int[np.ndarray, " M"], *notes: str) -> "DetectionDataset":
-        """Return the index of the chosen images, in their order, with further notes."""
+        """Return the dataset of the chosen images, in their order, with further notes."""
         rows, offsets = take_rows(self.offsets, images)
         letters, name_offsets = take_rows(self.name_offsets, images)
         return replace(
@@ -214,7 +216,7 @@ class DetectionDataset:
             class_indices=self.class_indices[rows],
             crowd=self.crowd[rows],
             annotation_ids=self.annotation_ids[rows],
-            outlines=self.outlines and self.outlines.take(rows),
+            segmentations=self.segmentations and self.segmentations.take(rows),
             panoptic=self.panoptic and self.panoptic.take(images, rows),
             notes=(*self.notes, *notes),
         )

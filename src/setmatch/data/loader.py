@@ -117,14 +117,14 @@ class TrainingBatches:
 
     def _judge(self, problems: Sequence[str]) -> None:
         self.unreadable += [problem for problem in problems if problem not in self.unreadable]
-        check_training_corruption(self._samples.index, self.unreadable, self._samples.skip)
+        check_training_corruption(self._samples.dataset, self.unreadable, self._samples.skip)
 
 
 class EvaluationBatches:
     """The evaluation batches of one process; the lengths are known before reading any image.
 
     So far, `unreadable` says what is wrong with the images that are missing from their batches, by
-    their numbers in the index.
+    their numbers in the dataset.
     """
 
     def __init__(self, samples: "_EvaluationSamples", order: list[list[int]], workers: int) -> None:
@@ -144,13 +144,13 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[EvaluationBatch]:
         for loaded in _load(self._samples, self._order, self._workers):
             self.unreadable |= loaded.unreadable
-            check_evaluation_corruption(self._samples.index, self.unreadable)
+            check_evaluation_corruption(self._samples.dataset, self.unreadable)
             if loaded.batch is not None:
                 yield loaded.batch
 
 
 def training_batches(
-    index: DetectionDataset,
+    dataset: DetectionDataset,
     data: DataSettings,
     preprocessing: Preprocessing,
     *,
@@ -171,18 +171,20 @@ def training_batches(
     dealt out, DataError when there are no masks to ask for, and while iterating DataError for an
     image that cannot be read: with "skip" only when more than 1% of the images cannot.
     Skipped images are missing from their minibatch; one that would be empty takes the next
-    readable image of the index.
+    readable image of the dataset.
     """
     grad_accum_steps(batch_size, micro_batch, world)
-    order = TrainSampler(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
+    order = TrainSampler(
+        len(dataset), batch_size, micro_batch, rank, world, first_step, steps, seed
+    )
     if masks:
-        index.require_masks()
-    samples = _TrainingSamples(index, data, preprocessing, seed, masks)
+        dataset.require_masks()
+    samples = _TrainingSamples(dataset, data, preprocessing, seed, masks)
     return TrainingBatches(samples, order, workers_for(data.workers, world))
 
 
 def evaluation_batches(
-    index: DetectionDataset,
+    dataset: DetectionDataset,
     preprocessing: Preprocessing,
     *,
     batch_size: int,
@@ -199,7 +201,7 @@ def evaluation_batches(
     while
     iterating. Raises ConfigError for `workers` below 0, DataError where there are no segments.
     """
-    sizes_px, size_of = np.unique(index.sizes_px, axis=0, return_inverse=True)
+    sizes_px, size_of = np.unique(dataset.sizes_px, axis=0, return_inverse=True)
     shapes = np.array([evaluation_px((h, w), preprocessing) for h, w in sizes_px.tolist()])
     shapes, shape_of = np.unique(shapes, axis=0, return_inverse=True)
     image_shape = shape_of[size_of.reshape(-1)]
@@ -208,8 +210,8 @@ def evaluation_batches(
         images = np.flatnonzero(image_shape == shape).tolist()
         order += [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     if segments:
-        index.require_segments()
-    samples = _EvaluationSamples(index, preprocessing, segments)
+        dataset.require_segments()
+    samples = _EvaluationSamples(dataset, preprocessing, segments)
     return EvaluationBatches(samples, order[rank::world], workers_for(workers, world))
 
 
@@ -223,7 +225,7 @@ class _Loaded(Generic[Kind]):
     batch: Kind | None
     problems: tuple[str, ...] = ()
     seen: AugmentationStats = AugmentationStats()
-    unreadable: Mapping[int, str] = field(default_factory=dict)  # by number in the index
+    unreadable: Mapping[int, str] = field(default_factory=dict)  # by number in the dataset
 
     def pin_memory(self) -> "_Loaded[Kind]":
         return replace(self, batch=self.batch and self.batch.pin_memory())
@@ -234,13 +236,13 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
 
     def __init__(
         self,
-        index: DetectionDataset,
+        dataset: DetectionDataset,
         data: DataSettings,
         preprocessing: Preprocessing,
         seed: int,
         masks: bool,
     ) -> None:
-        self.index = index
+        self.dataset = dataset
         self.skip = data.on_bad_image == "skip"
         self._masks = masks
         self._transform = training_transform(data.augment, preprocessing)
@@ -252,10 +254,10 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         problems: list[str] = []
         samples = [self._sample(place, problems) for place in places]
         epoch, last = places[-1]
-        for step in range(1, len(self.index)):
+        for step in range(1, len(self.dataset)):
             if not self.skip or any(samples):
                 break
-            samples.append(self._sample((epoch, (last + step) % len(self.index)), problems))
+            samples.append(self._sample((epoch, (last + step) % len(self.dataset)), problems))
         found = [sample for sample in samples if sample is not None]
         if not found or (problems and not self.skip):
             return _Loaded(None, tuple(problems))
@@ -268,8 +270,8 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
         epoch, image = place
         try:
-            pixels = read_image(self.index.path(image), self.index.size_px(image))
-            target = self.index.target(image, self._masks)
+            pixels = read_image(self.dataset.path(image), self.dataset.size_px(image))
+            target = self.dataset.target(image, self._masks)
         except DataError as error:
             problems.append(str(error))
             return None
@@ -280,27 +282,27 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             transform = self._at_first if epoch < self._epochs_at_first else self._transform
             pixels, after, clipped = transform(pixels, target)
         seen = AugmentationStats(len(target), clipped, len(target) - len(after))
-        return pixels, after, int(self.index.image_ids[image]), seen
+        return pixels, after, int(self.dataset.image_ids[image]), seen
 
 
 class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
     """Evaluation batches by the numbers of their images."""
 
     def __init__(
-        self, index: DetectionDataset, preprocessing: Preprocessing, segments: bool
+        self, dataset: DetectionDataset, preprocessing: Preprocessing, segments: bool
     ) -> None:
-        self.index = index
+        self.dataset = dataset
         self._preprocessing = preprocessing
         self._segments = segments
 
     def __getitem__(self, images: list[int]) -> _Loaded[EvaluationBatch]:
         # The annotated size decides, so that a file stored smaller still fits into its batch.
-        shape = evaluation_px(self.index.size_px(images[0]), self._preprocessing)
+        shape = evaluation_px(self.dataset.size_px(images[0]), self._preprocessing)
         pixels, unreadable, segments = {}, {}, []
         for image in images:
             try:
-                read = read_image(self.index.path(image), self.index.size_px(image))
-                segments += [self.index.segments(image)] if self._segments else []
+                read = read_image(self.dataset.path(image), self.dataset.size_px(image))
+                segments += [self.dataset.segments(image)] if self._segments else []
             except DataError as error:
                 unreadable[image] = str(error)
             else:
@@ -309,8 +311,8 @@ class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
             return _Loaded(None, unreadable=unreadable)
         batch = EvaluationBatch(
             Batch.from_images(list(pixels.values())),
-            tuple(self.index.image_ids[list(pixels)].tolist()),
-            tuple(map(self.index.size_px, pixels)),
+            tuple(self.dataset.image_ids[list(pixels)].tolist()),
+            tuple(map(self.dataset.size_px, pixels)),
             tuple(segments),
         )
         return _Loaded(batch, unreadable=unreadable)

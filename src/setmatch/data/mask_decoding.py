@@ -16,16 +16,16 @@ from setmatch.errors import DataError
 
 
 def outline_masks(
-    outlines: Segmentations, annotations: Sequence[int], size_px: tuple[int, int]
+    segmentations: Segmentations, annotations: Sequence[int], size_px: tuple[int, int]
 ) -> Bool[np.ndarray, "M H W"]:
-    """Fill the outlines of some annotations of an image of (height, width) `size_px`.
+    """Fill the segmentations of some annotations of an image of (height, width) `size_px`.
 
     An annotation without an outline has no pixels. Polygons are filled as COCO's own tools do.
     Raises DataError for run lengths that cannot be read or are of another size.
     """
     if not annotations:
         return np.zeros((0, *size_px), dtype=bool)
-    runs = [_runs(outlines, annotation, size_px) for annotation in annotations]
+    runs = [_runs(segmentations, annotation, size_px) for annotation in annotations]
     try:
         filled = hotcoco.mask.decode(runs)
     except (TypeError, ValueError) as error:
@@ -33,15 +33,17 @@ def outline_masks(
     return np.ascontiguousarray(filled.transpose(2, 0, 1)).view(np.bool_)
 
 
-def _runs(outlines: Segmentations, annotation: int, size_px: tuple[int, int]) -> dict[str, Any]:
-    written = outlines.run_lengths(annotation)
+def _runs(
+    segmentations: Segmentations, annotation: int, size_px: tuple[int, int]
+) -> dict[str, Any]:
+    written = segmentations.run_lengths(annotation)
     if written:
         runs: dict[str, Any] = json.loads(written)
         if runs["size"] != list(size_px):
             size = "×".join(map(str, runs["size"]))
             raise DataError(f"run lengths of {size} pixels, image of {size_px[0]}×{size_px[1]}")
         return runs
-    rings = outlines.rings(annotation)
+    rings = segmentations.rings(annotation)
     if not rings:
         return {"size": list(size_px), "counts": [size_px[0] * size_px[1]]}
     polygons = [ring.reshape(-1).tolist() for ring in rings]

@@ -20,14 +20,14 @@ def open_dataset(data: str | Path, split: str, format: str | None = None) -> Det
     """Open a split of a data set; a single file is one split, whichever is asked for.
 
     Where there is no validation split, the training images are divided by a hash of their names,
-    and the index' notes say so. Raises DataError with what was looked for and found.
+    and the dataset' notes say so. Raises DataError with what was looked for and found.
     """
     path = Path(data)
     found = find_format(path, format)
-    index = _opened(path, split, found.parts)
+    dataset = _opened(path, split, found.parts)
     # Asked only by who learns: it takes longer than opening what is in the cache.
     others = further_formats(found) if format is None and canonical(split) == "train" else ()
-    return replace(index, notes=(*found.notes, *others, *index.notes))
+    return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
 
 
 def _opened(path: Path, split: str, parts: dict[str, SplitSource]) -> DetectionDataset:
@@ -98,22 +98,22 @@ def _names(parts: dict[str, SplitSource], split: str) -> bool:
     return named or _to_divide(parts, split) is not None
 
 
-def _out(index: DetectionDataset) -> Bool[np.ndarray, " N"]:
-    return holdout_mask(unpack(index.names, index.name_offsets))
+def _out(dataset: DetectionDataset) -> Bool[np.ndarray, " N"]:
+    return holdout_mask(unpack(dataset.names, dataset.name_offsets))
 
 
-def _divided(index: DetectionDataset, validation: bool) -> DetectionDataset:
-    out = _out(index)
+def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
+    out = _out(dataset)
     if not out.any():
         if validation:
             raise DataError(
-                f"{index.source}: no validation split, and too few images to hold some out"
+                f"{dataset.source}: no validation split, and too few images to hold some out"
             )
         return replace(
-            index, notes=(*index.notes, "no validation split, and too few images for one")
+            dataset, notes=(*dataset.notes, "no validation split, and too few images for one")
         )
     note = (
         f"no validation split: {out.sum()} of the {len(out)} training images are held out for it, "
         "chosen by a hash of their file names"
     )
-    return index.choose(np.flatnonzero(out if validation else ~out), note)
+    return dataset.choose(np.flatnonzero(out if validation else ~out), note)

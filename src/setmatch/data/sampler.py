@@ -12,7 +12,7 @@ from jaxtyping import Int64
 
 from setmatch.errors import ConfigError
 
-Place = tuple[int, int]  # epoch, number of the image in the index
+Place = tuple[int, int]  # epoch, number of the image in the dataset
 
 
 def grad_accum_steps(batch_size: int, micro_batch: int, world: int) -> int:

@@ -1,4 +1,4 @@
-"""The outlines of annotated objects: polygons in flat arrays, and run lengths as they came."""
+"""The segmentations of annotated objects: polygons in flat arrays, and run lengths as they came."""
 
 import json
 from array import array
@@ -52,7 +52,7 @@ class Segmentations:
         return self.runs[start:stop].tobytes().decode()
 
     def take(self, rows: Int[np.ndarray, " M"]) -> "Segmentations":
-        """Return the outlines of the chosen annotations, in their order."""
+        """Return the segmentations of the chosen annotations, in their order."""
         return replace(self, rows=self.rows[rows])
 
 
@@ -62,7 +62,7 @@ def from_rings(
     rings: Sequence[int] | Int64[np.ndarray, " S"],
     runs: Mapping[int, bytes] = MappingProxyType({}),
 ) -> Segmentations | None:
-    """Return outlines whose rings have `sides` points each, each annotation `rings` of them.
+    """Return segmentations whose rings have `sides` points each, each annotation `rings` of them.
 
     `runs` are run lengths as JSON, by annotation. None where there is no outline at all.
     """
@@ -114,26 +114,26 @@ def read_outlines(
             sides.append(len(polygon) // 2)
             rings[number] += 1
     points_px = np.frombuffer(coordinates, dtype=np.float32).reshape(-1, 2)
-    outlines = from_rings(points_px, sides, rings, runs)
-    return outlines and _finite(outlines, note)
+    segmentations = from_rings(points_px, sides, rings, runs)
+    return segmentations and _finite(segmentations, note)
 
 
-def _finite(outlines: Segmentations, note: Note) -> Segmentations:
+def _finite(segmentations: Segmentations, note: Note) -> Segmentations:
     """Leave out the polygons of annotations with a point beyond every float32."""
-    wrong = ~np.isfinite(outlines.points_px).all(axis=1)
+    wrong = ~np.isfinite(segmentations.points_px).all(axis=1)
     if not wrong.any():
-        return outlines
-    ring = np.searchsorted(outlines.ring_offsets, np.flatnonzero(wrong), side="right") - 1
-    guilty = np.unique(np.searchsorted(outlines.offsets, ring, side="right") - 1)
+        return segmentations
+    ring = np.searchsorted(segmentations.ring_offsets, np.flatnonzero(wrong), side="right") - 1
+    guilty = np.unique(np.searchsorted(segmentations.offsets, ring, side="right") - 1)
     for annotation in guilty.tolist():
         note(annotation, "polygon not finite", "outline with such points: left out")
-    counts = np.diff(outlines.offsets)
+    counts = np.diff(segmentations.offsets)
     counts[guilty] = 0
-    kept, _ = take_rows(outlines.offsets, np.flatnonzero(counts))
-    points, ring_offsets = take_rows(outlines.ring_offsets, kept)
+    kept, _ = take_rows(segmentations.offsets, np.flatnonzero(counts))
+    points, ring_offsets = take_rows(segmentations.ring_offsets, kept)
     return replace(
-        outlines,
-        points_px=outlines.points_px[points],
+        segmentations,
+        points_px=segmentations.points_px[points],
         ring_offsets=ring_offsets,
         offsets=offsets_of(counts),
     )

@@ -19,33 +19,35 @@ def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:
     return np.where(things, things.cumsum() - 1, -1)
 
 
-def drop_stuff(index: DetectionDataset) -> DetectionDataset:
-    """Return the index without stuff: neither its classes nor its annotations; images all stay.
+def drop_stuff(dataset: DetectionDataset) -> DetectionDataset:
+    """Return the dataset without stuff: neither its classes nor its annotations; images all stay.
 
     Raises DataError when there are no things.
     """
-    known = index.categories
+    known = dataset.categories
     if not known.stuff:
-        return index
+        return dataset
     class_indices = slots_of_things(known)
     kept = np.flatnonzero(class_indices >= 0).tolist()
     if not kept:
-        raise DataError(f"{index.source}: every class is stuff; there are no things to find")
-    rows = np.flatnonzero(class_indices[index.class_indices] >= 0)
-    image = np.repeat(np.arange(len(index)), np.diff(index.offsets))[rows]
+        raise DataError(f"{dataset.source}: every class is stuff; there are no things to find")
+    rows = np.flatnonzero(class_indices[dataset.class_indices] >= 0)
+    image = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[rows]
     return replace(
-        index,
+        dataset,
         categories=Categories(
             tuple(known.ids[class_index] for class_index in kept),
             tuple(known.names[class_index] for class_index in kept),
         ),
-        offsets=offsets_of(np.bincount(image, minlength=len(index))),
-        xywh_px=index.xywh_px[rows],
-        area_px=index.area_px[rows],
-        class_indices=class_indices[index.class_indices[rows]].astype(index.class_indices.dtype),
-        crowd=index.crowd[rows],
-        annotation_ids=index.annotation_ids[rows],
-        outlines=index.outlines and index.outlines.take(rows),
-        panoptic=index.panoptic and index.panoptic.take(np.arange(len(index)), rows),
-        notes=(*index.notes, f"things only: {len(known.stuff)} classes of stuff are left out"),
+        offsets=offsets_of(np.bincount(image, minlength=len(dataset))),
+        xywh_px=dataset.xywh_px[rows],
+        area_px=dataset.area_px[rows],
+        class_indices=class_indices[dataset.class_indices[rows]].astype(
+            dataset.class_indices.dtype
+        ),
+        crowd=dataset.crowd[rows],
+        annotation_ids=dataset.annotation_ids[rows],
+        segmentations=dataset.segmentations and dataset.segmentations.take(rows),
+        panoptic=dataset.panoptic and dataset.panoptic.take(np.arange(len(dataset)), rows),
+        notes=(*dataset.notes, f"things only: {len(known.stuff)} classes of stuff are left out"),
     )

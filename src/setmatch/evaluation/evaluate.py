@@ -229,7 +229,7 @@ def _earlier_layers(
 def _compares_masks(index: DetectionDataset) -> bool:
     """Return whether there are things with masks; stuff is compared as segments alone."""
     things = len(index.categories) > len(index.categories.stuff)
-    return index.outlines is not None or (index.panoptic is not None and things)
+    return index.segmentations is not None or (index.panoptic is not None and things)
 
 
 def _limit(model: Detector, index: DetectionDataset) -> int:

@@ -37,12 +37,12 @@ def test_a_seed_gives_the_same_files_on_any_number_of_processes(tmp_path: Path):
 
 
 def test_what_is_written_opens_as_any_data_set(tmp_path: Path):
-    """Without repairs, with all classes, in both splits; no picture is in both."""
+    """Without fixes, with all classes, in both splits; no picture is in both."""
     write_scenes(tmp_path, 6, 4, 48, 0, 0)
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert (len(train), len(val)) == (6, 4)
     assert train.categories.names == val.categories.names == CLASSES
-    assert train.repairs == val.repairs == ()
+    assert train.fixes == val.fixes == ()
     pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
     assert len(set(pictures)) == 10
 
@@ -52,7 +52,7 @@ def test_landscapes_are_whole_and_have_exact_masks(tmp_path: Path):
     write_scenes(tmp_path, 6, 2, 64, 3, 0, panoptic=True)
     things = open_dataset(tmp_path, "train", "coco")
     whole = open_dataset(tmp_path, "train", "panoptic")
-    assert things.repairs == whole.repairs == ()
+    assert things.fixes == whole.fixes == ()
     assert things.categories.names == CLASSES
     assert whole.categories.names == (*CLASSES, *STUFF)
     assert whole.categories.stuff == {6, 7, 8}

@@ -52,7 +52,7 @@ def test_the_page_shows_quality_and_the_worst_segments(
 
 def test_without_masks_the_page_says_nothing_of_them(scenes: Path, tmp_path: Path):
     """Boxes alone have neither section, nor a number for them."""
-    index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, outlines=None)
+    index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, segmentations=None)
     panoptic = open_dataset(scenes, "val", "panoptic")
     evaluate(Knowing(panoptic, wrong=0.4), index, workers=0, report=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")

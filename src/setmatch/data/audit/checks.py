@@ -92,7 +92,7 @@ def require_trainable(training: DetectionDataset) -> None:
         return
     crowd = int(training.crowd.sum())
     counts = [f"{crowd} crowd regions"] if crowd else []
-    counts += [f"{count} × {done}" for done, count in training.repair_counts.items()]
+    counts += [f"{count} × {done}" for done, count in training.fix_counts.items()]
     raise DataError(
         f"{training.source}: no object to learn in its {len(training)} images "
         f"({'; '.join(counts) or 'there are no annotations'}); annotate at least one object, "
@@ -112,7 +112,7 @@ def _repairs(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
         # Splits that were divided from one file have its repairs in common.
         alone = sources.count(index.source) == 1
         # Told by another split, that is: two entries of a file may well be odd in the same words.
-        fresh = [repair for repair in index.repairs if (index.source, repair) not in told]
+        fresh = [repair for repair in index.fixes if (index.source, repair) not in told]
         told |= {(index.source, repair) for repair in fresh}
         for repair in fresh:
             what, _, done = repair.done.partition(": ")

@@ -69,7 +69,7 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
         else:
             files = unpack(index.names, index.name_offsets)
             tree = json.loads(msgspec.json.encode(coco_tree(index, files)))
-            changes += [_reading(repair) for repair in index.repairs]
+            changes += [_reading(repair) for repair in index.fixes]
         mended, changed = mend(tree, index)
         changes += [Change(str(name), *each) for each in changed]
         with whole_file(out / name) as aside:

@@ -19,7 +19,7 @@ def drawn_findings(index: DetectionDataset, split: str, image: int) -> Iterator[
     try:
         if index.panoptic is not None:
             yield from _segments(index, split, image)
-        elif index.outlines is not None:
+        elif index.segmentations is not None:
             yield from _outlines(index, split, image)
     except DataError as error:
         evaluated = canonical(split) in ("val", "test")

@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from setmatch.data.cleaning import AnnotationTable, repair
+from setmatch.data.cleaning import AnnotationTable, clean_annotations
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.missing_images import note_of
 from setmatch.data.ragged import offsets_of, pack
@@ -37,16 +37,18 @@ def assemble(
     photos: ImageTable,
     categories: Categories,
     rows: AnnotationTable,
-    outlines: Segmentations | None,
-    repairs: Sequence[AnnotationFix],
+    segmentations: Segmentations | None,
+    fixes: Sequence[AnnotationFix],
     label_files: list[str] | None = None,
 ) -> DetectionDataset:
-    """Mend the rows, group them by image, and return all as an Index.
+    """Clean the rows, group them by image, and return everything as a DetectionDataset.
 
-    `outlines` belong to all rows that were read, by `rows.origin`. `label_files` names the file of
-    each image's annotations, for repairs, where that is not one for all.
+    `segmentations` are those of all rows that were read; `rows.origin` points into them.
+    `label_files` names each image's annotation file, for formats that have one per image.
     """
-    rows, odd = repair(rows, photos.names if label_files is None else label_files, photos.sizes_px)
+    rows, odd = clean_annotations(
+        rows, photos.names if label_files is None else label_files, photos.sizes_px
+    )
     rows = rows.take(np.argsort(rows.image, kind="stable"))
     names, name_offsets = pack(photos.names)
     return DetectionDataset(
@@ -63,9 +65,9 @@ def assemble(
         class_indices=rows.class_index.astype(np.int32),
         crowd=rows.crowd,
         annotation_ids=rows.ids,
-        repairs=(*repairs, *odd),
-        outlines=outlines and outlines.take(rows.origin),
-        notes=note_of(repairs, len(photos.names)),
+        fixes=(*fixes, *odd),
+        segmentations=segmentations and segmentations.take(rows.origin),
+        notes=note_of(fixes, len(photos.names)),
     )
 
 

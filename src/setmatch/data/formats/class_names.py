@@ -44,7 +44,7 @@ def categories_of(
     listed: Sequence[str] | None,
     found: Sequence[str],
     source: Path,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
     first_id: int,
 ) -> Categories:
     """Return classes with ids from `first_id`: as listed, then those found besides, as noted.
@@ -54,7 +54,7 @@ def categories_of(
     names = list(listed or ())
     further = [name for name in found if name not in names]
     if listed is not None and further:
-        repairs.append(file_wide(", ".join(further)[:60], "classes not listed: added at the end"))
+        fixes.append(file_wide(", ".join(further)[:60], "classes not listed: added at the end"))
     if not names and not further:
         raise DataError(
             f"{source}: no object and so no class in any of its annotations; annotate at least one"

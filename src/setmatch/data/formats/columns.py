@@ -70,7 +70,7 @@ class Records:
         return place if id_ is None else f"{place} (id {short(id_)})"
 
     def some(self, key: str, positions: Sequence[int]) -> str:
-        """Return how many objects a repair of `key` is about, and the first of them."""
+        """Return how many objects a fix of `key` is about, and the first of them."""
         return f"{key} of {len(positions)} {self.key}, the first {self.named(positions[0])}"
 
     def values(self, key: str) -> list[Any]:

@@ -61,7 +61,7 @@ class AnnotationBuffer:
             origin=np.arange(count),
         )
 
-    def outlines(self) -> Segmentations | None:
+    def segmentations(self) -> Segmentations | None:
         """Return the polygons; None where no object has any."""
         points_px = np.array(self._points, dtype=np.float32).reshape(-1, 2)
         return from_rings(points_px, self._sides, self._rings)

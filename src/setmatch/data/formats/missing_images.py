@@ -21,7 +21,7 @@ _ONE_IN = 20
 
 
 def drop_missing(
-    place: object, absent: Sequence[AnnotationFix], images: int, repairs: list[AnnotationFix]
+    place: object, absent: Sequence[AnnotationFix], images: int, fixes: list[AnnotationFix]
 ) -> None:
     """Note which of `images` annotated images are left out: at most one in 20, and not all.
 
@@ -29,22 +29,22 @@ def drop_missing(
     """
     if len(absent) > min(-(-images // _ONE_IN), images - 1):
         files = ", ".join(map(_named, absent[:3])) + ", ..." * (len(absent) > 3)
-        kinds = dict.fromkeys(repair.done for repair in absent)
+        kinds = dict.fromkeys(fix.done for fix in absent)
         said = _SAID[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
         raise DataError(
             f"{place}: {len(absent)} of {images} {said}: {files}; complete the "
             "folder, name the right one, or take them out of the annotations"
         )
-    repairs += absent
+    fixes += absent
 
 
-def _named(repair: AnnotationFix) -> str:
-    return repair.value if repair.value == repair.file else f"{repair.value} of {repair.file}"
+def _named(fix: AnnotationFix) -> str:
+    return fix.value if fix.value == fix.file else f"{fix.value} of {fix.file}"
 
 
-def note_of(repairs: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
+def note_of(fixes: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
     """Say in a sentence how many images were left out beside the `images` that are there."""
-    absent = sum(repair.done in _SAID for repair in repairs)
+    absent = sum(fix.done in _SAID for fix in fixes)
     if not absent:
         return ()
     are = "is" if absent == 1 else "are"

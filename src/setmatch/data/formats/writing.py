@@ -10,15 +10,15 @@ from setmatch.data.dataset import DetectionDataset
 
 @dataclass(frozen=True)
 class SplitToWrite:
-    """A split and the names that its images get, in the order of the index."""
+    """A split and the names that its images get, in the order of the dataset."""
 
     name: str
-    index: DetectionDataset
+    dataset: DetectionDataset
     files: list[str]
 
     def __iter__(self) -> Iterator[tuple[int, str, range]]:
         """Yield the number of each image, its new file name, and its annotations."""
-        ends = self.index.offsets.tolist()
+        ends = self.dataset.offsets.tolist()
         for image, file in enumerate(self.files):
             yield image, file, range(ends[image], ends[image + 1])
 

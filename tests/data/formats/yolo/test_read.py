@@ -62,12 +62,12 @@ def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
     """Names come from classes.txt; every label belongs to its image."""
     write(tmp_path, files | {"classes.txt": "cat\ndog\n"})
     for split, name in (("train", "a.png"), ("val", "b.png")):
-        index = open_dataset(tmp_path, split)
-        assert name in index.name(len(index) - 1)
-        assert index.categories.names == ("cat", "dog")
-        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * len(index)
-        assert index.class_indices.tolist() == [1] * len(index)
-        assert index.repairs == ()
+        dataset = open_dataset(tmp_path, split)
+        assert name in dataset.name(len(dataset) - 1)
+        assert dataset.categories.names == ("cat", "dog")
+        assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * len(dataset)
+        assert dataset.class_indices.tolist() == [1] * len(dataset)
+        assert dataset.fixes == ()
 
 
 @pytest.mark.parametrize("places", WITH_YAML.values(), ids=WITH_YAML)
@@ -95,16 +95,16 @@ def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert train.categories == val.categories
     assert train.categories.names == tuple("01234567")
-    assert "named by their numbers" in train.repairs[0].done
+    assert "named by their numbers" in train.fixes[0].done
 
 
 def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
     """A triangle comes back in pixels."""
-    index = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
-    assert index.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
-    (ring,) = index.outlines.rings(0)
+    dataset = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
+    assert dataset.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
+    (ring,) = dataset.segmentations.rings(0)
     np.testing.assert_allclose(ring, [[6, 10], [30, 10], [30, 30]])
-    assert index.outlines.rings(1) == []
+    assert dataset.segmentations.rings(1) == []
 
 
 REPAIRED = {
@@ -177,22 +177,22 @@ REPAIRED = {
 @pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
 def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
     """File, line, value and what was done are listed; where nothing was odd, nothing is."""
-    index = one(tmp_path, text)
+    dataset = one(tmp_path, text)
     if done is None:
-        assert index.repairs == ()
-        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
+        assert dataset.fixes == ()
+        assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
         return
-    (repair,) = index.repairs
-    assert (repair.file, repair.line, repair.value, repair.done) == ("a.txt", line, value, done)
-    assert ((index.target(0).cxcywh >= 0) & (index.target(0).cxcywh <= 1)).all()
+    (fix,) = dataset.fixes
+    assert (fix.file, fix.line, fix.value, fix.done) == ("a.txt", line, value, done)
+    assert ((dataset.target(0).cxcywh >= 0) & (dataset.target(0).cxcywh <= 1)).all()
 
 
 def test_files_without_a_partner_are_noted(tmp_path: Path):
     """An image without labels shows nothing; labels without an image are left out by name."""
     write(tmp_path, {"images/b.png": "", "labels/c.txt": BOX})
-    index = one(tmp_path, BOX)
-    assert len(index) == 2 if "held" not in str(index.notes) else 1
-    assert [(repair.file, repair.value) for repair in index.repairs] == [
+    dataset = one(tmp_path, BOX)
+    assert len(dataset) == 2 if "held" not in str(dataset.notes) else 1
+    assert [(fix.file, fix.value) for fix in dataset.fixes] == [
         ("", "1 of 2 images"),
         ("c.txt", "label file"),
     ]
@@ -279,10 +279,10 @@ TEXT = st.lists(st.lists(WORDS, max_size=8).map(" ".join), max_size=4).map("\n".
 def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: bytes):
     """Whatever stands in the file, it opens with targets inside the image, or is refused."""
     try:
-        index = one(tmp_path_factory.getbasetemp() / "yolo", text)
+        dataset = one(tmp_path_factory.getbasetemp() / "yolo", text)
     except DataError:
         return
-    cxcywh = index.target(0).cxcywh
+    cxcywh = dataset.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 

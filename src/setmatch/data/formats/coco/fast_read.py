@@ -46,7 +46,7 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The annotations of a file, a row each: ids as the file has them, outlines as flat arrays."""
+    """The annotations of a file, one row each: ids as in the file, polygons as flat arrays."""
 
     ids: Int64[np.ndarray, " R"]
     image_ids: Int64[np.ndarray, " R"]
@@ -92,9 +92,9 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
             :6
         ]
         xywh_px[rows] = boxes
-        outlines = [_polygons(outline) for outline in columns[6]]
-        polygons = list(chain.from_iterable(outlines))
-        rings.extend(map(len, outlines))
+        segmentations = [_polygons(outline) for outline in columns[6]]
+        polygons = list(chain.from_iterable(segmentations))
+        rings.extend(map(len, segmentations))
         lengths.extend(map(len, polygons))
         for polygon in polygons:
             coordinates.extend(polygon)

@@ -1,6 +1,6 @@
 """COCO JSON into an Index: what is odd is repaired and listed, what is ambiguous is refused.
 
-Repaired besides what repair.py does to boxes: annotations of images that are not listed, absent
+Repaired besides what fix.py does to boxes: annotations of images that are not listed, absent
 iscrowd, area or image size, numbers written as text, entries listed twice, class names used twice.
 Refused: whatever could teach the wrong thing, such as a category that is not listed.
 """
@@ -29,12 +29,12 @@ def read_coco(annotations: str | Path, images: str | Path | None = None) -> Dete
 
     `images` is the folder of the image files; when None, the usual places beside the annotations
     are tried. Raises DataError with file, place, value and problem when the file cannot be
-    read, is ambiguous, or many image files are missing. What was repaired is in `index.repairs`.
+    read, is ambiguous, or many image files are missing. What was repaired is in `dataset.fixes`.
     """
     source = Path(annotations)
     with collector_paused():
-        index = _flawless(source, images)
-        return _carefully(source, images) if index is None else index
+        dataset = _flawless(source, images)
+        return _carefully(source, images) if dataset is None else dataset
 
 
 def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | None:
@@ -45,10 +45,10 @@ def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | Non
     parsed = parse_flawless(source)
     if parsed is None:
         return None
-    repairs: list[AnnotationFix] = []
+    fixes: list[AnnotationFix] = []
     classes, pictures, columns = parsed
-    categories = read_categories(classes, repairs)
-    photos = read_photos(pictures, images, repairs)
+    categories = read_categories(classes, fixes)
+    photos = read_photos(pictures, images, fixes)
     image = _positions(columns.image_ids, photos.ids)
     class_index = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
     sizes_px = {row: photos.sizes_px[image[row]].tolist() for row in columns.runs}
@@ -67,28 +67,28 @@ def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | Non
         np.full(count, NO_LINE, dtype=np.int64),
         np.arange(count),
     )
-    rows = _of_listed_images(rows, columns.image_ids, photos, repairs)
-    outlines = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
-    return assemble(source, photos, categories, rows, outlines, repairs)
+    rows = _of_listed_images(rows, columns.image_ids, photos, fixes)
+    segmentations = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
+    return assemble(source, photos, categories, rows, segmentations, fixes)
 
 
 def _carefully(source: Path, images: str | Path | None) -> DetectionDataset:
     """Read any file, and name what is wrong with it."""
-    repairs: list[AnnotationFix] = []
+    fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
-    categories = read_categories(lists["categories"], repairs)
-    photos = read_photos(lists["images"], images, repairs)
+    categories = read_categories(lists["categories"], fixes)
+    photos = read_photos(lists["images"], images, fixes)
     records = lists["annotations"]
-    rows = read_rows(records, photos, categories, repairs)
-    outlines = _outlines(records, rows, photos, repairs)
-    return assemble(source, photos, categories, rows, outlines, repairs)
+    rows = read_rows(records, photos, categories, fixes)
+    segmentations = _outlines(records, rows, photos, fixes)
+    return assemble(source, photos, categories, rows, segmentations, fixes)
 
 
-def read_categories(records: Records, repairs: list[AnnotationFix]) -> Categories:
+def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
     """Return the classes of a COCO file; raises DataError where two share an id."""
     if not len(records):
         raise DataError(f"{records.file}: lists no categories; name at least one class")
-    ids = _numbered(records, "id", repairs).tolist()
+    ids = _numbered(records, "id", fixes).tolist()
     names: dict[int, str] = {}
     for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
         if names.setdefault(id_, name) != name:
@@ -96,7 +96,7 @@ def read_categories(records: Records, repairs: list[AnnotationFix]) -> Categorie
             raise records.error(position, problem)
     for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
         value = f"{records.named(position)} {names[ids[position]]!r}"
-        repairs.append(file_wide(value, "listed twice: read once"))
+        fixes.append(file_wide(value, "listed twice: read once"))
     used: set[str] = set()
     for id_ in sorted(names):
         name = names[id_]
@@ -104,7 +104,7 @@ def read_categories(records: Records, repairs: list[AnnotationFix]) -> Categorie
             # Detections come back by name, so that two classes cannot share one.
             names[id_] = _free_name(name, used | set(names.values()))
             done = "name of another category: given a new one"
-            repairs.append(file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
+            fixes.append(file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
         used.add(names[id_])
     return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
 
@@ -117,7 +117,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def read_photos(
-    records: Records, images: str | Path | None, repairs: list[AnnotationFix]
+    records: Records, images: str | Path | None, fixes: list[AnnotationFix]
 ) -> ImageTable:
     """Return the images of a COCO file that are there.
 
@@ -126,9 +126,9 @@ def read_photos(
     """
     if not len(records):
         raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
-    ids = _numbered(records, "id", repairs)
+    ids = _numbered(records, "id", fixes)
     names = records.texts("file_name")
-    sides_px = [_numbered(records, key, repairs, missing=0) for key in ("height", "width")]
+    sides_px = [_numbered(records, key, fixes, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
         if is_path_traversal(name):
             problem = f"file name {name!r} leads out of the image folder; name a file inside it"
@@ -140,15 +140,15 @@ def read_photos(
         if names[position] != other:
             problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
             raise records.error(position, problem)
-        repairs.append(
+        fixes.append(
             AnnotationFix(other, None, f"image {ids[position]}", "listed twice: read once")
         )
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
     root = image_root(records.file, names) if images is None else Path(images)
-    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], repairs)
-    drop_missing(root, absent, len(names), repairs)
-    left = {repair.file for repair in absent}
+    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], fixes)
+    drop_missing(root, absent, len(names), fixes)
+    left = {fix.file for fix in absent}
     there = np.array([name not in left for name in names], dtype=bool)
     names = [name for name in names if name not in left]
     left_ids = frozenset(ids[kept][~there].tolist())
@@ -156,7 +156,7 @@ def read_photos(
 
 
 def _sizes_px(
-    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[AnnotationFix]
+    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], fixes: list[AnnotationFix]
 ) -> tuple[Int64[np.ndarray, "N 2"], list[AnnotationFix]]:
     """Return every image's size, from its file where none is annotated, and whom to leave out."""
     missing = set(missing_files(root, names))
@@ -172,19 +172,19 @@ def _sizes_px(
         except DataError:
             absent.append(AnnotationFix(name, None, name, UNREADABLE))
         else:
-            repairs.append(AnnotationFix(name, None, given, "size read from the image file"))
+            fixes.append(AnnotationFix(name, None, given, "size read from the image file"))
     return sizes_px, absent
 
 
 def read_rows(
-    records: Records, photos: ImageTable, categories: Categories, repairs: list[AnnotationFix]
+    records: Records, photos: ImageTable, categories: Categories, fixes: list[AnnotationFix]
 ) -> AnnotationTable:
     """Return the objects of images that are listed; raises DataError for unknown classes."""
-    image_ids = _numbered(records, "image_id", repairs)
+    image_ids = _numbered(records, "image_id", fixes)
     image = _positions(image_ids, photos.ids)
-    ids = _numbered(records, "id", repairs, missing=NO_ID)
+    ids = _numbered(records, "id", fixes, missing=NO_ID)
     class_index = _positions(
-        _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
+        _numbered(records, "category_id", fixes), np.array(categories.ids, dtype=np.int64)
     )
     for position in np.flatnonzero(class_index < 0).tolist():
         unknown = records.rows[position].category_id
@@ -194,19 +194,19 @@ def read_rows(
             "category, or correct or remove the annotation",
         )
     xywh_px = records.quadruples("bbox")
-    area_px = _areas_px(records, xywh_px, repairs)
+    area_px = _areas_px(records, xywh_px, fixes)
     lines = np.full(len(ids), NO_LINE, dtype=np.int64)
     origin = np.arange(len(ids))
-    crowd = _crowd(records, repairs)
+    crowd = _crowd(records, fixes)
     rows = AnnotationTable(ids, image, class_index, xywh_px, area_px, crowd, lines, origin)
-    return _of_listed_images(rows, image_ids, photos, repairs)
+    return _of_listed_images(rows, image_ids, photos, fixes)
 
 
 def _of_listed_images(
     rows: AnnotationTable,
     image_ids: Int64[np.ndarray, " A"],
     photos: ImageTable,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
 ) -> AnnotationTable:
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
@@ -215,12 +215,12 @@ def _of_listed_images(
         value = f"image_id {image_ids[position]}"
         if id_ is None:  # no other name leads to it
             value += f" of annotations[{rows.origin[position]}]"
-        repairs.append(AnnotationFix("", id_, value, f"{why}: left out"))
+        fixes.append(AnnotationFix("", id_, value, f"{why}: left out"))
     return rows.take(rows.image >= 0)
 
 
 def _areas_px(
-    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[AnnotationFix]
+    records: Records, xywh_px: Float64[np.ndarray, "A 4"], fixes: list[AnnotationFix]
 ) -> Float64[np.ndarray, " A"]:
     areas_px = records.numbers("area")
     wrong = ~np.isfinite(areas_px) | (areas_px < 0)
@@ -228,11 +228,11 @@ def _areas_px(
         with np.errstate(over="ignore"):  # of boxes that are refused or clipped later
             areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
         value = records.some("area", np.flatnonzero(wrong).tolist())
-        repairs.append(file_wide(value, "absent or no number: width × height"))
+        fixes.append(file_wide(value, "absent or no number: width × height"))
     return areas_px
 
 
-def _crowd(records: Records, repairs: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
+def _crowd(records: Records, fixes: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
     values = records.values("iscrowd")
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
         for position, value in enumerate(values):
@@ -240,17 +240,17 @@ def _crowd(records: Records, repairs: list[AnnotationFix]) -> Bool[np.ndarray, "
                 raise records.error(position, f"'iscrowd' is {short(value)}; it should be 0 or 1")
     absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(records.some("iscrowd", absent), "absent: read as 0"))
+        fixes.append(file_wide(records.some("iscrowd", absent), "absent: read as 0"))
     return np.array(values, dtype=bool)
 
 
 def _numbered(
-    records: Records, key: str, repairs: list[AnnotationFix], missing: int | None = None
+    records: Records, key: str, fixes: list[AnnotationFix], missing: int | None = None
 ) -> Int64[np.ndarray, " R"]:
     column = records.whole(key, missing)
     if column.rewritten:
         value = records.some(key, column.rewritten)
-        repairs.append(file_wide(value, "written as text or fraction: read as whole number"))
+        fixes.append(file_wide(value, "written as text or fraction: read as whole number"))
     return column.values
 
 
@@ -265,15 +265,15 @@ def _positions(
 
 
 def _outlines(
-    records: Records, rows: AnnotationTable, photos: ImageTable, repairs: list[AnnotationFix]
+    records: Records, rows: AnnotationTable, photos: ImageTable, fixes: list[AnnotationFix]
 ) -> Segmentations | None:
-    """Return the outlines of all records, those of `rows` noted by name where they are odd."""
+    """Return the segmentations of all records, those of `rows` noted by name where they are odd."""
 
     def note(record: int, value: str, done: str) -> None:
         row = int(np.searchsorted(rows.origin, record))
         if row < len(rows.origin) and rows.origin[row] == record:
             id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
-            repairs.append(AnnotationFix(photos.names[rows.image[row]], id_, value, done))
+            fixes.append(AnnotationFix(photos.names[rows.image[row]], id_, value, done))
 
     def size_px_of(record: int) -> tuple[int, int] | None:
         row = int(np.searchsorted(rows.origin, record))

@@ -25,22 +25,22 @@ from setmatch.errors import DataError
 def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
     """Read COCO panoptic annotations; things and stuff are classes, their boxes those of the file.
 
-    `index.panoptic` has the PNG file of each image and the segment id of each annotation, whose
+    `dataset.panoptic` has the PNG file of each image and the segment id of each annotation, whose
     own ids count from 1, because segment ids say something only within their image. Images
     without one are left out: few whose file is missing, and all for which none is listed. Raises
     DataError as `read_coco` does, and where many PNG files are missing.
     """
     source = Path(annotations)
     lists = parse(source, PanopticFile)
-    repairs: list[AnnotationFix] = []
-    categories = read_categories(lists["categories"], repairs)
-    stuff = _stuff(lists["categories"], categories.ids, repairs)
+    fixes: list[AnnotationFix] = []
+    categories = read_categories(lists["categories"], fixes)
+    stuff = _stuff(lists["categories"], categories.ids, fixes)
     categories = replace(categories, stuff=stuff)
-    photos = read_photos(lists["images"], images, repairs)
+    photos = read_photos(lists["images"], images, fixes)
     pictures = lists["annotations"]
-    folder, photos, pngs = _paired(source, photos, pictures, repairs)
+    folder, photos, pngs = _paired(source, photos, pictures, fixes)
     segments = _segments(pictures)
-    rows = read_rows(segments, photos, categories, repairs)
+    rows = read_rows(segments, photos, categories, fixes)
     segment_ids = rows.ids
     if (segment_ids == NO_ID).any():
         culprit = int(rows.origin[np.flatnonzero(segment_ids == NO_ID)[0]])
@@ -49,8 +49,8 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
         if wrong.any():
             raise segments.error(int(rows.origin[wrong.argmax()]), flaw)
     origin, rows = rows.origin, replace(rows, ids=np.arange(1, len(rows.ids) + 1))
-    index = assemble(source, photos, categories, rows, None, repairs)
-    kept = np.searchsorted(origin, origin[index.annotation_ids - 1])
+    dataset = assemble(source, photos, categories, rows, None, fixes)
+    kept = np.searchsorted(origin, origin[dataset.annotation_ids - 1])
     names, name_offsets = pack(pngs)
     files = PanopticFiles(
         folder=folder,
@@ -58,11 +58,11 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
         name_offsets=name_offsets,
         segment_ids=segment_ids[kept],
     )
-    return replace(index, panoptic=files)
+    return replace(dataset, panoptic=files)
 
 
 def _paired(
-    source: Path, photos: ImageTable, pictures: Records, repairs: list[AnnotationFix]
+    source: Path, photos: ImageTable, pictures: Records, fixes: list[AnnotationFix]
 ) -> tuple[Path, ImageTable, list[str]]:
     """Return the folder of the PNG files, the photos that have one, and the name of each."""
     image_ids = pictures.whole("image_id").values.tolist()
@@ -85,7 +85,7 @@ def _paired(
         )
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
-        repairs.append(
+        fixes.append(
             AnnotationFix(photos.names[position], None, f"image {photos.ids[position]}", done)
         )
     photos = _only(photos, has)
@@ -95,7 +95,7 @@ def _paired(
         AnnotationFix(photos.names[position], None, png[int(photos.ids[position])], UNDRAWN)
         for position in np.flatnonzero(~there).tolist()
     ]
-    drop_missing(folder, absent, len(there), repairs)
+    drop_missing(folder, absent, len(there), fixes)
     photos = _only(photos, there)
     return folder, photos, [png[image_id] for image_id in photos.ids.tolist()]
 
@@ -148,7 +148,7 @@ def _ambiguous(
     yield "has the 'id' of another segment of its image; give each its own, as in the PNG", again
 
 
-def _stuff(records: Records, ids: tuple[int, ...], repairs: list[AnnotationFix]) -> frozenset[int]:
+def _stuff(records: Records, ids: tuple[int, ...], fixes: list[AnnotationFix]) -> frozenset[int]:
     """Return the class slots of stuff; what the file says nothing about are things."""
     values = records.values("isthing")
     for position, value in enumerate(values):
@@ -156,7 +156,7 @@ def _stuff(records: Records, ids: tuple[int, ...], repairs: list[AnnotationFix])
             raise records.error(position, f"'isthing' is {short(value)}; it should be 0 or 1")
     absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(records.some("isthing", absent), "absent: read as things"))
+        fixes.append(file_wide(records.some("isthing", absent), "absent: read as things"))
     listed = records.whole("id").values.tolist()
     called: dict[int, object] = {}
     for position, (id_, value) in enumerate(zip(listed, values, strict=True)):

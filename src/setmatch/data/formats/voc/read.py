@@ -43,8 +43,8 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> De
     Raises DataError with file and line for
     XML that is malformed, declares a DOCTYPE, or has an object without name or box.
     """
-    repairs: list[AnnotationFix] = []
-    files = _files(split, repairs)
+    fixes: list[AnnotationFix] = []
+    files = _files(split, fixes)
     if not files:
         raise DataError(
             f"{split.names or split.annotations}: no annotation of any image; name one at least"
@@ -52,17 +52,17 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> De
     listed = read_names(root)
     found = {_name(file, each) for file in files for each in file.objects}
     found.update(*(_class_names(other) for other in others if other != split))
-    categories = categories_of(listed, sorted(found), root, repairs, first_id=1)
+    categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
-    files, paths, sizes_px = _with_images(files, split, repairs)
+    files, paths, sizes_px = _with_images(files, split, fixes)
     labels = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
-            _add(labels, image, class_indices[_name(file, each)], file, each, repairs)
+            _add(labels, image, class_indices[_name(file, each)], file, each, fixes)
     original = sum(file.counts_from_one for file in files)
     if original:
         done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
-        repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
+        fixes.append(file_wide(f"{original} files of PASCAL VOC itself", done))
     base = common_folder(paths)
     photos = ImageTable(
         base,
@@ -72,10 +72,10 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> De
     )
     names = [file.path.name for file in files]
     rows = labels.rows()
-    return assemble(root, photos, categories, rows, labels.outlines(), repairs, names)
+    return assemble(root, photos, categories, rows, labels.segmentations(), fixes, names)
 
 
-def _files(split: VocSplit, repairs: list[AnnotationFix]) -> list[VocFile]:
+def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
     stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
     if split.names is None:
         chosen = list(stems.values())
@@ -84,7 +84,7 @@ def _files(split: VocSplit, repairs: list[AnnotationFix]) -> list[VocFile]:
         }
         done = "without an XML file: left out, for nobody said that it is empty"
         bare = sorted(pictures.keys() - stems.keys())
-        repairs += [AnnotationFix(pictures[stem], None, "picture", done) for stem in bare]
+        fixes += [AnnotationFix(pictures[stem], None, "picture", done) for stem in bare]
     else:
         wanted = dict.fromkeys(_listed(split.names, stems))
         missing = [stem for stem in wanted if stem not in stems]
@@ -133,28 +133,28 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 
 def _with_images(
-    files: Sequence[VocFile], split: VocSplit, repairs: list[AnnotationFix]
+    files: Sequence[VocFile], split: VocSplit, fixes: list[AnnotationFix]
 ) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
     """Return the files that have an image of known size, with that; the others are left out."""
     there: list[tuple[VocFile, Path, tuple[int, int]]] = []
     absent = []
     for file in files:
-        path = _image(file, split, repairs)
+        path = _image(file, split, fixes)
         image = path and path.name
         try:
             if path is not None:
-                there.append((file, path, _size_px(file, path, repairs)))
+                there.append((file, path, _size_px(file, path, fixes)))
         except DataError:
             path = None
         if path is None:
             value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
             done = UNREADABLE if image else MISSING
             absent.append(AnnotationFix(file.path.name, None, value, done))
-    drop_missing(", ".join(map(str, split.images)), absent, len(files), repairs)
+    drop_missing(", ".join(map(str, split.images)), absent, len(files), fixes)
     return [each[0] for each in there], [each[1] for each in there], [each[2] for each in there]
 
 
-def _image(file: VocFile, split: VocSplit, repairs: list[AnnotationFix]) -> Path | None:
+def _image(file: VocFile, split: VocSplit, fixes: list[AnnotationFix]) -> Path | None:
     """Return the image with the XML's own name, or else the <filename>; None for neither."""
     given = Path(file.values.get("filename", "").replace("\\", "/")).name
     stem = file.path.stem
@@ -166,18 +166,18 @@ def _image(file: VocFile, split: VocSplit, repairs: list[AnnotationFix]) -> Path
             if (folder / name).is_file():
                 if given and Path(given).stem != stem:
                     done = "<filename> of another image: the XML's own name counts"
-                    repairs.append(AnnotationFix(file.path.name, None, given[:60], done))
+                    fixes.append(AnnotationFix(file.path.name, None, given[:60], done))
                 return folder / name
     for folder in split.images if given else ():
         if (folder / given).is_file():
-            repairs.append(
+            fixes.append(
                 AnnotationFix(file.path.name, None, given, "image found by its <filename>")
             )
             return folder / given
     return None
 
 
-def _size_px(file: VocFile, path: Path, repairs: list[AnnotationFix]) -> tuple[int, int]:
+def _size_px(file: VocFile, path: Path, fixes: list[AnnotationFix]) -> tuple[int, int]:
     texts = [file.values.get(key, "") for key in ("height", "width")]
     sane = all(text.isascii() and text.isdigit() and 0 < len(text) < 8 for text in texts)
     height, width = map(int, texts) if sane else (0, 0)
@@ -185,7 +185,7 @@ def _size_px(file: VocFile, path: Path, repairs: list[AnnotationFix]) -> tuple[i
     size_px = size_for_annotations(path, annotated_px)
     if size_px != annotated_px:
         given = "height {}, width {}".format(*(text or "absent" for text in texts))
-        repairs.append(AnnotationFix(file.path.name, None, given, "size read from the image file"))
+        fixes.append(AnnotationFix(file.path.name, None, given, "size read from the image file"))
     return size_px
 
 
@@ -195,7 +195,7 @@ def _add(
     class_index: int,
     file: VocFile,
     each: VocObject,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
 ) -> None:
     place = f"{file.path}:{each.line}: object {each.values['name']!r}"
     texts = []
@@ -215,7 +215,7 @@ def _add(
     if values[0] > values[2] or values[1] > values[3]:
         box = ", ".join(texts)
         done = "corners swapped: put in order"
-        repairs.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
     for low, high in ((0, 2), (1, 3)):
         if values[low] > values[high]:
             texts[low], texts[high] = texts[high], texts[low]
@@ -224,16 +224,16 @@ def _add(
     difficult = each.values.get("difficult", "0")
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
-        repairs.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
     if difficult == "1":
         value = f"object {each.values['name']!r}"
         done = "marked difficult: a crowd, neither trained on nor counted"
-        repairs.append(AnnotationFix(file.path.name, None, value, done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
     first = float(file.counts_from_one)  # the number of the first pixel
     xywh = (values[0] - first, values[1] - first, width + first, height + first)
     labels.add(image, class_index, xywh, each.line, crowd=difficult == "1")
     for polygon in each.polygons:
-        _outline(labels, polygon, file, each, repairs)
+        _outline(labels, polygon, file, each, fixes)
 
 
 def _outline(
@@ -241,7 +241,7 @@ def _outline(
     polygon: dict[str, str],
     file: VocFile,
     each: VocObject,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
 ) -> None:
     """Add a polygon x1, y1, x2, ... to the last object; what is no polygon is left out by name."""
     count = len(polygon) // 2
@@ -253,6 +253,6 @@ def _outline(
     if len(points) < 6 or len(polygon) % 2 or not np.isfinite(np.array(points, np.float32)).all():
         value = ", ".join(f"{key} {text}" for key, text in list(polygon.items())[:4])
         done = "polygon without three whole points: left out"
-        repairs.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
         return
     labels.add_ring(points)

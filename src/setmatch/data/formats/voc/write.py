@@ -17,7 +17,7 @@ def write_voc(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     of the classes. Returns in sentences what was not kept. Raises DataError for class names that
     XML or a line cannot hold.
     """
-    names = list(dict.fromkeys(name for s in splits for name in s.index.categories.names if name))
+    names = list(dict.fromkeys(name for s in splits for name in s.dataset.categories.names if name))
     for name in names:
         if name != name.strip() or not name.isprintable():
             raise DataError(f"class {name!r}: VOC cannot hold such white space; rename the class")
@@ -30,18 +30,22 @@ def write_voc(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
         for image, file, rows in split:
             stem = Path(file).stem
             stems.append(f"{stem}\n")
-            text = _xml(split.index, image, file, rows)
+            text = _xml(split.dataset, image, file, rows)
             (folder / "Annotations" / f"{stem}.xml").write_text(text, encoding="utf-8")
-            outlines = split.index.outlines
-            runs += 0 if outlines is None else sum(bool(outlines.run_lengths(row)) for row in rows)
+            segmentations = split.dataset.segmentations
+            runs += (
+                0
+                if segmentations is None
+                else sum(bool(segmentations.run_lengths(row)) for row in rows)
+            )
         path = folder / "ImageSets" / "Main" / f"{split.name}.txt"
         path.write_text("".join(stems), encoding="utf-8")
-    return counted(runs, "outlines as run lengths", "left out, VOC has polygons only")
+    return counted(runs, "segmentations as run lengths", "left out, VOC has polygons only")
 
 
-def _xml(index: DetectionDataset, image: int, file: str, rows: range) -> str:
-    height, width = index.size_px(image)
-    objects = "".join(_object(index, row) for row in rows)
+def _xml(dataset: DetectionDataset, image: int, file: str, rows: range) -> str:
+    height, width = dataset.size_px(image)
+    objects = "".join(_object(dataset, row) for row in rows)
     return (
         "<annotation>\n"
         "  <folder>JPEGImages</folder>\n"
@@ -51,11 +55,11 @@ def _xml(index: DetectionDataset, image: int, file: str, rows: range) -> str:
     )
 
 
-def _object(index: DetectionDataset, row: int) -> str:
-    x, y, w, h = index.xywh_px[row].tolist()
+def _object(dataset: DetectionDataset, row: int) -> str:
+    x, y, w, h = dataset.xywh_px[row].tolist()
     sides = {"xmin": total(x, 0.0), "ymin": total(y, 0.0), "xmax": total(x, w), "ymax": total(y, h)}
     box = "".join(f"<{side}>{text}</{side}>" for side, text in sides.items())
-    rings = [] if index.outlines is None else index.outlines.rings(row)
+    rings = [] if dataset.segmentations is None else dataset.segmentations.rings(row)
     polygons = "".join(
         "    <polygon>"
         + "".join(
@@ -67,8 +71,8 @@ def _object(index: DetectionDataset, row: int) -> str:
     )
     return (
         "  <object>\n"
-        f"    <name>{escape(index.categories.names[index.class_indices[row]] or '')}</name>\n"
-        f"    <difficult>{int(index.crowd[row])}</difficult>\n"
+        f"    <name>{escape(dataset.categories.names[dataset.class_indices[row]] or '')}</name>\n"
+        f"    <difficult>{int(dataset.crowd[row])}</difficult>\n"
         f"    <bndbox>{box}</bndbox>\n"
         f"{polygons}"
         "  </object>\n"

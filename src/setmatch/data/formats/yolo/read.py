@@ -46,18 +46,18 @@ def read_yolo(
     """
     if not images:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
-    repairs: list[AnnotationFix] = []
-    sizes_px = _sizes_px(source, images, repairs)
+    fixes: list[AnnotationFix] = []
+    sizes_px = _sizes_px(source, images, fixes)
     listed = list(zip(images, labels, strict=True))
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
-    lines = [_lines(path, repairs) for path in labels]
-    _note_absent(labels, lines, repairs)
-    _note_further(listed, repairs)
+    lines = [_lines(path, fixes) for path in labels]
+    _note_absent(labels, lines, fixes)
+    _note_further(listed, fixes)
     if names is None:
         names = [str(class_index) for class_index in range(_highest(labels) + 1)]
         found = f"no data.yaml and no classes.txt: {len(names)} classes"
-        repairs.append(file_wide(found, "named by their numbers"))
-    categories = categories_of(names, (), source, repairs, first_id=0)
+        fixes.append(file_wide(found, "named by their numbers"))
+    categories = categories_of(names, (), source, fixes, first_id=0)
     collected = AnnotationBuffer()
     for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
         height, width = sizes_px[image]
@@ -75,13 +75,13 @@ def read_yolo(
         [image.relative_to(root).as_posix() for image in images],
         np.array([sizes_px[image] for image in images], dtype=np.int32),
     )
-    rows, outlines = collected.rows(), collected.outlines()
+    rows, segmentations = collected.rows(), collected.segmentations()
     files = [path.name for path in labels]
-    return assemble(source, photos, categories, rows, outlines, repairs, files)
+    return assemble(source, photos, categories, rows, segmentations, fixes, files)
 
 
 def _sizes_px(
-    source: Path, images: Sequence[Path], repairs: list[AnnotationFix]
+    source: Path, images: Sequence[Path], fixes: list[AnnotationFix]
 ) -> dict[Path, tuple[int, int]]:
     """Return the size of every image that has a header; the others are left out, if they are few.
 
@@ -94,11 +94,11 @@ def _sizes_px(
         except DataError:
             done = UNREADABLE if image.is_file() else MISSING
             absent.append(AnnotationFix(image.name, None, image.name, done))
-    drop_missing(source, absent, len(images), repairs)
+    drop_missing(source, absent, len(images), fixes)
     return sizes_px
 
 
-def _lines(path: Path, repairs: list[AnnotationFix]) -> list[Line] | None:
+def _lines(path: Path, fixes: list[AnnotationFix]) -> list[Line] | None:
     """Return the lines of a label file; None where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -113,11 +113,11 @@ def _lines(path: Path, repairs: list[AnnotationFix]) -> list[Line] | None:
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         if words:
-            lines.append(_line(path, number, words, repairs))
+            lines.append(_line(path, number, words, fixes))
     return lines
 
 
-def _line(path: Path, number: int, words: list[str], repairs: list[AnnotationFix]) -> Line:
+def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix]) -> Line:
     shown = repr(" ".join(words)[:60])
     if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
         raise DataError(
@@ -137,7 +137,7 @@ def _line(path: Path, number: int, words: list[str], repairs: list[AnnotationFix
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
     if not words[0].isdigit():
         done = "class written as fraction: read as whole number"
-        repairs.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
+        fixes.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
     farthest = max(map(abs, fractions), default=0)
     if np.isfinite(farthest) and farthest > _FARTHEST:
         raise DataError(
@@ -164,13 +164,13 @@ def _add(labels: AnnotationBuffer, image: int, line: Line, width: int, height: i
 
 
 def _note_absent(
-    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[AnnotationFix]
+    labels: Sequence[Path], lines: Sequence[list[Line] | None], fixes: list[AnnotationFix]
 ) -> None:
     """Note images without label files; raises DataError where none has any."""
     absent = sum(of_image is None for of_image in lines)
     if absent:
         done = "without a label file: taken to show no object"
-        repairs.append(file_wide(f"{absent} of {len(lines)} images", done))
+        fixes.append(file_wide(f"{absent} of {len(lines)} images", done))
     if absent == len(lines):
         folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
         raise DataError(
@@ -179,7 +179,7 @@ def _note_absent(
         )
 
 
-def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[AnnotationFix]) -> None:
+def _note_further(listed: Sequence[tuple[Path, Path]], fixes: list[AnnotationFix]) -> None:
     """Note label files of which no image is known, in this split or beside it."""
     images: dict[Path, set[str]] = {}
     for image, label in listed:
@@ -190,9 +190,7 @@ def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[AnnotationF
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
             if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
-                repairs.append(
-                    AnnotationFix(name, None, "label file", "without an image: left out")
-                )
+                fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 
 def _highest(labels: Sequence[Path]) -> int:

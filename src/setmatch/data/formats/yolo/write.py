@@ -22,28 +22,28 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     not the object's box, the box is written. Crowds have no line in YOLO. Returns in sentences what
     was not kept. Raises DataError where the splits differ in their classes.
     """
-    names = splits[0].index.categories.names
+    names = splits[0].dataset.categories.names
     for split in splits:
-        if split.index.categories.names != names:
+        if split.dataset.categories.names != names:
             raise DataError(
-                f"{split.index.source}: classes {split.index.categories.names} in split "
+                f"{split.dataset.source}: classes {split.dataset.categories.names} in split "
                 f"{split.name!r}, {names} in {splits[0].name!r}; YOLO has one list for all"
             )
     crowds, boxes, turned = 0, 0, 0
     for split in splits:
-        index = split.index
-        crowds += int(index.crowd.sum())
+        dataset = split.dataset
+        crowds += int(dataset.crowd.sum())
         for image, file, rows in split:
-            height, width = index.size_px(image)
-            turned += not _same_way_up(index, image)
+            height, width = dataset.size_px(image)
+            turned += not _same_way_up(dataset, image)
             lines = []
             for row in rows:
-                if index.crowd[row]:
+                if dataset.crowd[row]:
                     continue
-                fractions, without_outline = _fractions(index, row, width, height)
+                fractions, without_outline = _fractions(dataset, row, width, height)
                 boxes += without_outline
                 lines.append(
-                    " ".join([str(index.class_indices[row]), *map(repr, fractions)]) + "\n"
+                    " ".join([str(dataset.class_indices[row]), *map(repr, fractions)]) + "\n"
                 )
             path = (folder / "labels" / split.name / file).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +63,14 @@ def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
 
 
 def _fractions(
-    index: DetectionDataset, row: int, width: int, height: int
+    dataset: DetectionDataset, row: int, width: int, height: int
 ) -> tuple[list[float], bool]:
     """Return the numbers of a line, and whether an outline was left behind."""
-    x, y, w, h = index.xywh_px[row].tolist()
+    x, y, w, h = dataset.xywh_px[row].tolist()
     box = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
-    rings = [] if index.outlines is None else index.outlines.rings(row)
+    rings = [] if dataset.segmentations is None else dataset.segmentations.rings(row)
     if not rings:
-        runs = index.outlines is not None and bool(index.outlines.run_lengths(row))
+        runs = dataset.segmentations is not None and bool(dataset.segmentations.run_lengths(row))
         return box, runs
     points = _joined(rings)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -89,13 +89,13 @@ def _joined(rings: list[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "P 2"]:
     return np.concatenate([*closed, *back]).astype(np.float64)
 
 
-def _same_way_up(index: DetectionDataset, image: int) -> bool:
-    annotated_px = index.size_px(image)
-    upright_px = size_for_annotations(index.path(image), annotated_px)
+def _same_way_up(dataset: DetectionDataset, image: int) -> bool:
+    annotated_px = dataset.size_px(image)
+    upright_px = size_for_annotations(dataset.path(image), annotated_px)
     if upright_px != annotated_px:
         return False
     try:
-        stored_px = size_for_annotations(index.path(image), None)
+        stored_px = size_for_annotations(dataset.path(image), None)
     except DataError:
         return True  # nobody can read it either way
     return (stored_px[0] > stored_px[1]) == (annotated_px[0] > annotated_px[1])
