@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from PIL import Image
 import setmatch.data.cache as cache
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import discover_splits
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.registry import format_named
 from setmatch.data.open import open_dataset
 
 RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
@@ -24,7 +26,7 @@ RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
 def root(tmp_path: Path, monkeypatch) -> Path:
     """Give a data set that is kept however quickly it was read."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_WORTH_S", 0.0)
+    monkeypatch.setattr(cache, "_MIN_SECONDS", 0.0)
     root = tmp_path / "set"
     (root / "annotations").mkdir(parents=True)
     (root / "images").mkdir()
@@ -48,18 +50,18 @@ def save(root: Path, split: str, *boxes: list[float]) -> None:
 
 
 def kept(root: Path) -> list[Path]:
-    return list((root.parent / "cache/datasets").glob("*.index"))
+    return list((root.parent / "cache/datasets").glob("*.safetensors"))
 
 
 def reads(root: Path, monkeypatch, split: str = "train") -> tuple[DetectionDataset, int]:
-    """Open a split, and count how often it was really read."""
+    """Open a split, and count how often its files are read."""
     part = discover_splits(root)[split]
+    reader = format_named(part.format)
     calls = []
-    spied = type(part)(
-        **{f.name: getattr(part, f.name) for f in fields(part)}
-        | {"read": lambda: calls.append(1) or part.read()}
-    )
-    return cache.cached(spied), len(calls)
+    counting = replace(reader, read=lambda part: calls.append(1) or reader.read(part))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "format_named", lambda name: counting)
+        return cache.cached(part), len(calls)
 
 
 def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
@@ -75,7 +77,7 @@ def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
 
 def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
     """All columns, names, fixes and segmentations; the second time nothing is read."""
-    fresh = discover_splits(root)["train"].read()
+    fresh = read_coco(root / "annotations" / "train.json")
     assert fresh.fixes
     first, read_first = reads(root, monkeypatch)
     second, read_second = reads(root, monkeypatch)
@@ -171,6 +173,6 @@ def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch)
 
 def test_what_is_read_quickly_is_not_kept(root: Path, monkeypatch):
     """Small data sets leave no files behind."""
-    monkeypatch.setattr(cache, "_WORTH_S", 60.0)
+    monkeypatch.setattr(cache, "_MIN_SECONDS", 60.0)
     reads(root, monkeypatch)
     assert kept(root) == []

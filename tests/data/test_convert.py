@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.convert import WRITERS, convert_dataset
+from setmatch.data.convert import convert_dataset
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.registry import writable_formats
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
@@ -141,7 +142,8 @@ def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", splits=["train"])
     assert done.notes == (
         "1 crowds: left out, YOLO has none",
-        "1 objects: written as boxes: their outline has another hull, or is no polygon",
+        "1 objects: written as boxes: their segmentation has another bounding box, or is not a "
+        "polygon",
     )
     lines = (tmp_path / "b/labels/train/train 0.txt").read_text().splitlines()
     assert sorted(len(line.split()) for line in lines) == [5, 7]
@@ -196,7 +198,7 @@ def test_links_lead_to_the_images(tmp_path: Path):
     assert image.resolve() == tmp_path / "a/images/train 0.png"
 
 
-@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("to", writable_formats())
 def test_a_failed_conversion_leaves_nothing(tmp_path: Path, to: str):
     """Neither half a data set nor a folder aside."""
     root = rich(tmp_path / "a")
@@ -212,7 +214,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path):
     root = rich(tmp_path / "a")
     (tmp_path / "b").mkdir()
     convert_dataset(root, tmp_path / "b", "coco")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         convert_dataset(root, tmp_path / "b", "coco")
     with pytest.raises(ConfigError, match="unknown format"):
         convert_dataset(root, tmp_path / "c", "tfrecord")
@@ -247,4 +249,4 @@ def test_the_command_line_converts(tmp_path: Path, capsys):
     assert "held out" in out
     assert "1 crowds: left out, YOLO has none" in out
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "voc"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from setmatch.data.corrupt_files import (
     check_evaluation_corruption,
     check_training_corruption,
     find_unreadable,
-    unanswered,
+    unreadable_notes,
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
@@ -128,9 +128,9 @@ def test_how_many_are_too_many(folder: Path):
         check_training_corruption(dataset, many.values(), True)
     with pytest.raises(DataError, match=r"^07\.jpg: x$"):
         check_training_corruption(dataset, ["07.jpg: x"], False)
-    with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
+    with pytest.raises(DataError, match=r"set\.json: 2 of 100 images to .* unreadable.* 08\.jpg"):
         check_evaluation_corruption(dataset, many)
     few_images = dataset.choose(np.arange(10), "ten of them")
     check_evaluation_corruption(few_images, {7: "07.jpg: x"})
-    (said,) = unanswered(dataset, {7: "07.jpg: x"})
-    assert said == "unanswered, so that its objects count as missed (2): 07.jpg: x"
+    (said,) = unreadable_notes(dataset, {7: "07.jpg: x"})
+    assert said == "no detections, so that its objects count as missed (2): 07.jpg: x"

@@ -14,7 +14,7 @@ from pycocotools import mask as oracle
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
-from setmatch.data.mask_decoding import outline_masks, read_segment_ids
+from setmatch.data.mask_decoding import read_segment_ids, segmentation_masks
 from setmatch.data.segmentations import from_rings
 from setmatch.errors import DataError
 
@@ -88,7 +88,7 @@ def test_polygons_are_filled_as_by_pycocotools(corners):
     if segmentations is None:
         return
     merged = oracle.merge(oracle.frPyObjects(rings, HEIGHT, WIDTH))
-    (mask,) = outline_masks(segmentations, [0], (HEIGHT, WIDTH))
+    (mask,) = segmentation_masks(segmentations, [0], (HEIGHT, WIDTH))
     assert np.array_equal(mask, oracle.decode(merged).astype(bool))
 
 

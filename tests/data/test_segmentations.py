@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.formats.coco.read import read_coco
-from setmatch.data.segmentations import read_outlines
+from setmatch.data.segmentations import parse_segmentations
 
 TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]
 RUNS = {"counts": "0T1", "size": [40, 60]}
@@ -88,7 +88,7 @@ def test_chosen_rows_keep_their_outlines(annotations: list[list[list[float]]], d
     import msgspec
 
     texts = [msgspec.Raw(json.dumps(rings).encode()) for rings in annotations]
-    segmentations = read_outlines(texts, lambda *_: pytest.fail("nothing is odd"))
+    segmentations = parse_segmentations(texts, lambda *_: pytest.fail("nothing is odd"))
     if segmentations is None:
         assert not any(annotations)
         return

@@ -1,11 +1,12 @@
 """`setmatch convert-data`: write a data set in another format."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from setmatch.cli.options import Format, Switch
+from setmatch.data.formats.registry import writable_formats
 
 
 def convert_data(
@@ -13,7 +14,7 @@ def convert_data(
     destination: Path,
     /,
     *,
-    to: Literal["coco", "voc", "yolo"],
+    to: Annotated[str, Parameter(help=f"The format to write: {', '.join(writable_formats())}.")],
     split: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     format: Format = None,
     link: Switch = False,
@@ -26,8 +27,6 @@ def convert_data(
         Folder or annotation file of a data set.
     destination
         Folder to write; new or empty.
-    to
-        The format to write.
     split
         Only this split. May be repeated.
     link

@@ -4,15 +4,26 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-DataFormat = Literal["coco", "panoptic", "voc", "yolo"]
+from setmatch.data.formats.registry import format_names
 
 Data = Annotated[
     str,
     Parameter(help="Folder of a data set (COCO, YOLO, VOC), its data.yaml, or a COCO JSON file."),
 ]
 Split = Annotated[str, Parameter(help="Which part of the data set.")]
+
+
+def _known_format(kind: object, name: str | None) -> None:
+    if name is not None and name not in format_names():
+        raise ValueError(f"unknown format {name!r}; choose one of {', '.join(format_names())}")
+
+
 Format = Annotated[
-    DataFormat | None, Parameter(help="What the annotations are, where they could be several.")
+    str | None,
+    Parameter(
+        help=f"Format of the annotations: {', '.join(format_names())}. Detected if not given.",
+        validator=_known_format,
+    ),
 ]
 Model = Annotated[str, Parameter(help="Published name, hub id, run folder or file.")]
 Settings = Annotated[

@@ -1,4 +1,4 @@
-"""Instance segmentation of panoptic data: what is counted, without the stuff around it."""
+"""Instance segmentation on panoptic data: keep the things, drop the stuff."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
-def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:
-    """Return for every slot the one that it has where things alone have slots; -1 for stuff."""
+def thing_class_indices(categories: Categories) -> Int64[np.ndarray, " C"]:
+    """Return each class's index when only things are counted; -1 for stuff."""
     things = np.array(
         [class_index not in categories.stuff for class_index in range(len(categories))], dtype=bool
     )
@@ -20,24 +20,24 @@ def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:
 
 
 def drop_stuff(dataset: DetectionDataset) -> DetectionDataset:
-    """Return the dataset without stuff: neither its classes nor its annotations; images all stay.
+    """Return the data set without stuff classes and their annotations. All images stay.
 
     Raises DataError when there are no things.
     """
-    known = dataset.categories
-    if not known.stuff:
+    categories = dataset.categories
+    if not categories.stuff:
         return dataset
-    class_indices = slots_of_things(known)
+    class_indices = thing_class_indices(categories)
     kept = np.flatnonzero(class_indices >= 0).tolist()
     if not kept:
-        raise DataError(f"{dataset.source}: every class is stuff; there are no things to find")
+        raise DataError(f"{dataset.source}: every class is stuff, so that no thing can be detected")
     rows = np.flatnonzero(class_indices[dataset.class_indices] >= 0)
     image = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[rows]
     return replace(
         dataset,
         categories=Categories(
-            tuple(known.ids[class_index] for class_index in kept),
-            tuple(known.names[class_index] for class_index in kept),
+            tuple(categories.ids[class_index] for class_index in kept),
+            tuple(categories.names[class_index] for class_index in kept),
         ),
         offsets=offsets_of(np.bincount(image, minlength=len(dataset))),
         xywh_px=dataset.xywh_px[rows],
@@ -49,5 +49,5 @@ def drop_stuff(dataset: DetectionDataset) -> DetectionDataset:
         annotation_ids=dataset.annotation_ids[rows],
         segmentations=dataset.segmentations and dataset.segmentations.take(rows),
         panoptic=dataset.panoptic and dataset.panoptic.take(np.arange(len(dataset)), rows),
-        notes=(*dataset.notes, f"things only: {len(known.stuff)} classes of stuff are left out"),
+        notes=(*dataset.notes, f"things only: {len(categories.stuff)} stuff classes are left out"),
     )

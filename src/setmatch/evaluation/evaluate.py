@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from setmatch.data.corrupt_files import check_evaluation_corruption, find_unreadable, unanswered
+from setmatch.data.corrupt_files import (
+    check_evaluation_corruption,
+    find_unreadable,
+    unreadable_notes,
+)
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
@@ -129,7 +133,7 @@ def evaluate(
         name=name or model.card.preset,
         panoptic=panoptic_quality(sum_stats(tallies, len(classes)), classes) if tallies else None,
         worst=worst_segments([mistaken for each in shares for mistaken in each.worst]),
-        unanswered=unanswered(index, unreadable),
+        unanswered=unreadable_notes(index, unreadable),
         writes=rank == 0,
     )
 

@@ -134,7 +134,7 @@ def _parsed(path: Path) -> Records:
 
 def _image_ids(rows: Records, index: DetectionDataset) -> Int64[np.ndarray, " D"]:
     if not _named(rows, "file_name"):
-        ids = rows.whole("image_id").values
+        ids = rows.integers("image_id").values
         for position in np.flatnonzero(~np.isin(ids, index.image_ids))[:1].tolist():
             raise rows.error(position, f"image_id {ids[position]} is not in {index.source}")
         return ids
@@ -162,7 +162,7 @@ def _slots(rows: Records, index: DetectionDataset) -> Int64[np.ndarray, " D"]:
             category: class_index for class_index, category in enumerate(index.categories.ids)
         }
         class_indices = [
-            class_index_of.get(each, -1) for each in rows.whole("category_id").values.tolist()
+            class_index_of.get(each, -1) for each in rows.integers("category_id").values.tolist()
         ]
         for position in [row for row, class_index in enumerate(class_indices) if class_index < 0][
             :1

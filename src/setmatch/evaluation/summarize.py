@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.stuff import drop_stuff, slots_of_things
+from setmatch.data.stuff import drop_stuff, thing_class_indices
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import (
     AveragePrecision,
@@ -73,7 +73,7 @@ def build_report(
 
 def _of_masks(index: DetectionDataset, results: Results, limit: int) -> AveragePrecision:
     """Measure the masks of things: what is not counted, COCO does not compare one by one."""
-    things = slots_of_things(index.categories)
+    things = thing_class_indices(index.categories)
     counted = results.only(things[results.class_indices] >= 0)
     of_things = replace(counted, class_indices=things[counted.class_indices])
     return average_precision(drop_stuff(index), of_things, limit, masks=True)

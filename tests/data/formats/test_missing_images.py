@@ -64,7 +64,7 @@ def test_many_are_refused(data: Path):
     listed(data)
     for path in pictures(data)[:5]:
         path.unlink()
-    with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; complete the"):
+    with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; add the files"):
         open_dataset(data, "train", data.name)
 
 
@@ -142,7 +142,7 @@ def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
 
 def test_a_picture_that_was_mended_in_place_is_back(scenes, tmp_path: Path, monkeypatch):
     """What was left out of a dataset that is kept is looked for again."""
-    monkeypatch.setattr("setmatch.data.cache._WORTH_S", 0.0)
+    monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
     data = shutil.copytree(scenes["coco"], tmp_path / "set")
     source = data / "annotations/train.json"
     tree = json.loads(source.read_text())

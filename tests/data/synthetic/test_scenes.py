@@ -10,7 +10,13 @@ from PIL import Image, ImageDraw
 
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import EASY, USUAL, landscape_scene, scene, write_scenes
-from setmatch.data.synthetic.textures import CLASSES, STUFF, clutter, ground, outlines
+from setmatch.data.synthetic.textures import (
+    CLASSES,
+    STUFF,
+    clutter,
+    shape_polygons,
+    textured_background,
+)
 from setmatch.errors import ConfigError, DataError
 
 
@@ -136,7 +142,7 @@ def test_objects_hide_parts_of_each_other():
 @pytest.mark.parametrize("name", CLASSES)
 def test_shapes_fill_their_circle_and_differ(name: str):
     """Every outline has radius 1 and an area of its own, so that shapes can be told apart."""
-    polygons = outlines(name)
+    polygons = shape_polygons(name)
     assert np.hypot(*polygons[0].T).max() == pytest.approx(1)
     image = Image.new("L", (200, 200))
     for polygon, ink in zip(polygons, (1, 0), strict=False):
@@ -163,7 +169,7 @@ def test_clutter_is_fine_next_to_objects():
 
 def test_grounds_vary():
     """Backgrounds differ in color and are not flat."""
-    grounds = [ground(np.random.default_rng(seed), 64) for seed in range(20)]
+    grounds = [textured_background(np.random.default_rng(seed), 64) for seed in range(20)]
     assert np.std([canvas.mean(axis=(0, 1)) for canvas in grounds]) > 15
     assert min(canvas.std() for canvas in grounds) > 3
 

@@ -17,8 +17,9 @@ import numpy as np
 
 from setmatch.data.audit.statistics import images_of
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.discovery import find_format
+from setmatch.data.discovery import discover_dataset
 from setmatch.data.formats.coco.write import coco_tree
+from setmatch.data.formats.registry import format_named
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.files import whole_file
@@ -47,7 +48,7 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
     where the index found them. out/changes.json lists every change. Raises DataError for files
     that cannot be read, and where a copy would replace its original.
     """
-    found = find_format(data, format)
+    found = discover_dataset(data, format)
     places = (data if data.is_dir() else data.parent, found.folder)
     if out.resolve() in [place.resolve() for place in places]:
         raise DataError(
@@ -63,7 +64,7 @@ def write_mended(data: Path, out: Path, format: str | None = None) -> list[Chang
         done.add(part.source)
         place = part.source.name if data.is_file() else part.source.relative_to(data)
         name = Path(place) if copied else Path("annotations", f"{part.split}.json")
-        index = part.read()
+        index = format_named(part.format).read(part)
         if copied:
             tree = json.loads(part.source.read_bytes())
         else:

@@ -13,7 +13,7 @@ from setmatch.data.corrupt_files import (
     check_evaluation_corruption,
     check_training_corruption,
     find_unreadable,
-    unanswered,
+    unreadable_notes,
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.files import whole_file
@@ -95,7 +95,7 @@ def check_files(
         check_evaluation_corruption(validation, bad)
         if not skip:
             check_training_corruption(validation, bad.values(), skip)
-        findings += [not_answered(problem) for problem in unanswered(validation, bad)]
+        findings += [not_answered(problem) for problem in unreadable_notes(validation, bad)]
     return findings
 
 

@@ -30,10 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 NOT_FINITE, NEGATIVE = "box not finite: left out", "box of negative width or height: left out"
 FLAT = "box without area: left out of training"
 OUTSIDE = "box outside the image: left out of training"
-OVER = "box passes the image's edge: clipped in training"
-REWRITTEN = "written as text or fraction: read as whole number"
+OVER = "box crosses the image's edge: clipped in training"
+REWRITTEN = "written as text or fraction: read as integer"
 NO_AREA = "absent or no number: width × height"
-NO_OUTLINE = "outline neither polygons nor run lengths: left out"
+NO_OUTLINE = "segmentation neither polygons nor run lengths: left out"
 FREE_ID = "id absent or taken: given a free one"
 SIZE = "size read from the image file"
 RUNS = {"counts": [0, 9, 2391], "size": [40, 60]}
@@ -172,7 +172,7 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
             ),
             "not finite": (
                 *([[1e300] * 6], "polygon not finite"),
-                "outline with such points: left out",
+                "segmentation with such points: left out",
             ),
             "of another size": (
                 *(RUNS | {"size": [4, 6]}, '{"counts": [0, 9, 2391], "size": [4, 6]}'),

@@ -136,7 +136,7 @@ REFUSED = {
     ),
     "the id of nothing": (
         lambda t: t["annotations"][0]["segments_info"][0].update(id=0),
-        r"annotations\[0\]\.segments_info\[0\].*no color",
+        r"annotations\[0\]\.segments_info\[0\].*not a color",
     ),
     "an id twice": (
         lambda t: t["annotations"][1]["segments_info"][1].update(id=7),

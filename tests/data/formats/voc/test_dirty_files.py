@@ -32,7 +32,7 @@ DIRTY = {
     "flat.jpg": ("flat.xml", SIZE, SOUND + box(9, 4, 9, 24), "without area"),
     "nothing.jpg": ("nothing.xml", SIZE, SOUND + box(0, 0, 0, 0), "without area"),
     "outside.jpg": ("outside.xml", SIZE, SOUND + box(90, 4, 99, 24), "outside the image"),
-    "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "passes the image's edge"),
+    "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "crosses the image's edge"),
     "sizeless.jpg": ("sizeless.xml", "", SOUND, "size read from the image"),
     "zerosize.jpg": ("zerosize.xml", SIZE.replace("60", "0"), SOUND, "size read from the image"),
     "otherwise.jpg": ("otherwise.xml", SIZE, SOUND, "<filename> of another image"),

@@ -37,13 +37,13 @@ REPAIRED = {
     "over the edge": (
         xml(box(6, 4, 90, 24)),
         "bbox [6, 4, 84, 20]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         4,
     ),
     "negative": (
         xml(box(-9, 4, 30, 24)),
         "bbox [-9, 4, 39, 20]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         4,
     ),
     "not a number": (
@@ -62,7 +62,7 @@ REPAIRED = {
     "difficult": (
         xml(box(6, 4, 36, 24, more="<difficult>1</difficult>")),
         "object 'dog'",
-        "marked difficult: a crowd, neither trained on nor counted",
+        "marked difficult: read as a crowd, neither trained on nor counted",
         4,
     ),
     "odd difficult": (
@@ -110,7 +110,7 @@ REPAIRED = {
     "other filename": (
         xml(DOG, filename="../elsewhere/z.png"),
         "z.png",
-        "<filename> of another image: the XML's own name counts",
+        "<filename> of another image: image of the XML file's own name used",
         None,
     ),
     "no filename": (xml(DOG, filename=""), None, None, None),

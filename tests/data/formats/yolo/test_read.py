@@ -117,7 +117,7 @@ REPAIRED = {
     "class 1.0": (
         "1.0 .5 .5 .5 .5",
         "class 1.0",
-        "class written as fraction: read as whole number",
+        "class written as fraction: read as integer",
         1,
     ),
     "no width": (
@@ -141,7 +141,7 @@ REPAIRED = {
     "over the edge": (
         "1 .9 .5 .4 .2",
         "bbox [42, 16, 24, 8]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         1,
     ),
     "not a number": (
@@ -202,7 +202,7 @@ REFUSED = {
     "four numbers": ("1 .5 .5 .5", r"a\.txt:1: '1 \.5 \.5 \.5' has 4 numbers; write 5"),
     "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: '1 .* \.9' has 6 numbers"),
     "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
-    "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' are not numbers"),
+    "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' is not all numbers"),
     "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
     "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
     "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
@@ -212,7 +212,7 @@ REFUSED = {
     "class nan": ("nan .5 .5 .5 .5", "class nan"),
     "a huge class": ("9" * 30 + " .5 .5 .5 .5", "class 999"),
     "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
-    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is no fraction of the image"),
+    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is not a fraction of the image"),
     "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
     "a zero byte": ("1 .5 .5 .5 .5\x00", "not numbers"),
 }
@@ -266,7 +266,7 @@ def test_there_are_forty_kinds():
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):
     """Images that nobody labeled are not images without objects."""
     write(tmp_path, {"data.yaml": NAMES + "train: images", "images/a.png": ""})
-    with pytest.raises(DataError, match="no label file for any of 1 images"):
+    with pytest.raises(DataError, match="none of 1 images has a label file"):
         open_dataset(tmp_path, "train")
 
 

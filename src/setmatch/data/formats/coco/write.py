@@ -1,4 +1,4 @@
-"""Write COCO instances: annotations/{split}.json beside images/{split}/."""
+"""Write COCO instances: annotations/{split}.json, with the images in images/{split}/."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,21 @@ from setmatch.data.formats.writing import SplitToWrite
 
 
 def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
-    """Write the annotations of all splits; all that a dataset holds is kept, to the last bit.
+    """Write all splits. COCO holds everything a DetectionDataset does, to the last bit.
 
-    Returns what was not kept, in sentences: nothing ever is.
+    Returns no sentences, because nothing is lost.
     """
     (folder / "annotations").mkdir(parents=True)
     for split in splits:
-        text = msgspec.json.encode(coco_tree(split.dataset, split.files))
+        files = split.dataset.file_names()
+        split.place_images(folder / "images" / split.name, files)
+        text = msgspec.json.encode(coco_tree(split.dataset, files))
         (folder / "annotations" / f"{split.name}.json").write_bytes(text)
     return []
 
 
 def coco_tree(dataset: DetectionDataset, files: Sequence[str]) -> dict[str, Any]:
-    """Return a dataset as COCO's instances; `files` are the names that the images get."""
+    """Return the content of a COCO instances file, with `files` as the images' file names."""
     ids, names = dataset.categories.ids, dataset.categories.names
     sizes_px = dataset.sizes_px.tolist()
     return {
@@ -38,10 +40,8 @@ def coco_tree(dataset: DetectionDataset, files: Sequence[str]) -> dict[str, Any]
         ],
         "annotations": [
             _annotation(dataset, image, row)
-            for image, (start, stop) in enumerate(
-                zip(dataset.offsets[:-1].tolist(), dataset.offsets[1:].tolist(), strict=True)
-            )
-            for row in range(start, stop)
+            for image in range(len(dataset))
+            for row in dataset.rows(image)
         ],
     }
 
@@ -55,13 +55,12 @@ def _annotation(dataset: DetectionDataset, image: int, row: int) -> dict[str, An
         "area": float(dataset.area_px[row]),
         "iscrowd": int(dataset.crowd[row]),
     }
-    if dataset.segmentations is None:
+    segmentations = dataset.segmentations
+    if segmentations is None:
         return plain
-    runs = dataset.segmentations.run_lengths(row)
-    if runs:
-        return plain | {"segmentation": msgspec.Raw(runs.encode())}
-    # By way of text, because 0.1 in float32 is 0.10000000149 in float64.
-    rings = [
-        ring.ravel().astype(str).astype(float).tolist() for ring in dataset.segmentations.rings(row)
-    ]
+    run_lengths = segmentations.run_lengths(row)
+    if run_lengths:
+        return plain | {"segmentation": msgspec.Raw(run_lengths.encode())}
+    # Converted by way of text, because 0.1 in float32 is 0.10000000149 in float64.
+    rings = [ring.ravel().astype(str).astype(float).tolist() for ring in segmentations.rings(row)]
     return plain | {"segmentation": rings}
