@@ -20,7 +20,7 @@ import numpy as np
 
 from setmatch.data.cache import cached
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.coco.find import coco_part
+from setmatch.data.formats.coco.find import json_source
 from timing import publish
 
 
@@ -96,7 +96,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
     before = private_mb()
     start = time.perf_counter()
     processor = time.process_time()
-    index = cached(coco_part(annotations, "all", "coco"))
+    index = cached(json_source(annotations, "all", "coco"))
     seconds = time.perf_counter() - start
     processor = time.process_time() - processor
     grown = private_mb() - before

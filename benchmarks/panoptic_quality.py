@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from setmatch.data.mask_decoding import numbered
+from setmatch.data.mask_decoding import renumber_segments
 from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality, pq_stat, sum_stats
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
@@ -120,7 +120,7 @@ def ours(images: list[Scene]) -> float:
     tallies = []
     for drawn, ids, class_indices, crowd, _, found, guess in images:
         truth = Segments(
-            torch.from_numpy(numbered(drawn, ids)),
+            torch.from_numpy(renumber_segments(drawn, ids)),
             torch.from_numpy(class_indices),
             torch.ones(len(class_indices)),
             CATEGORIES,

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from PIL import Image
 import setmatch.data.cache as cache
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import discover_splits
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.registry import format_named
 from setmatch.data.open import open_dataset
 
 RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
@@ -24,7 +26,7 @@ RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
 def root(tmp_path: Path, monkeypatch) -> Path:
     """Give a data set that is kept however quickly it was read."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "_WORTH_S", 0.0)
+    monkeypatch.setattr(cache, "_MIN_SECONDS", 0.0)
     root = tmp_path / "set"
     (root / "annotations").mkdir(parents=True)
     (root / "images").mkdir()
@@ -48,35 +50,35 @@ def save(root: Path, split: str, *boxes: list[float]) -> None:
 
 
 def kept(root: Path) -> list[Path]:
-    return list((root.parent / "cache/indexes").glob("*.index"))
+    return list((root.parent / "cache/datasets").glob("*.safetensors"))
 
 
 def reads(root: Path, monkeypatch, split: str = "train") -> tuple[DetectionDataset, int]:
-    """Open a split, and count how often it was really read."""
+    """Open a split, and count how often its files are read."""
     part = discover_splits(root)[split]
+    reader = format_named(part.format)
     calls = []
-    spied = type(part)(
-        **{f.name: getattr(part, f.name) for f in fields(part)}
-        | {"read": lambda: calls.append(1) or part.read()}
-    )
-    return cache.cached(spied), len(calls)
+    counting = replace(reader, read=lambda part: calls.append(1) or reader.read(part))
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "format_named", lambda name: counting)
+        return cache.cached(part), len(calls)
 
 
 def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
-    for part in (lambda index: index, lambda index: index.outlines):
+    for part in (lambda dataset: dataset, lambda dataset: dataset.segmentations):
         for field in fields(part(one)):
             a, b = getattr(part(one), field.name), getattr(part(other), field.name)
             if isinstance(a, np.ndarray):
                 assert a.dtype == b.dtype
                 np.testing.assert_array_equal(a, b)
-            elif field.name != "outlines":
+            elif field.name != "segmentations":
                 assert a == b
 
 
 def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
-    """All columns, names, repairs and outlines; the second time nothing is read."""
-    fresh = discover_splits(root)["train"].read()
-    assert fresh.repairs
+    """All columns, names, fixes and segmentations; the second time nothing is read."""
+    fresh = read_coco(root / "annotations" / "train.json")
+    assert fresh.fixes
     first, read_first = reads(root, monkeypatch)
     second, read_second = reads(root, monkeypatch)
     assert (read_first, read_second) == (1, 0)
@@ -88,8 +90,8 @@ def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
 def test_the_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
     """Nobody copies them, and nobody can change them."""
     reads(root, monkeypatch)
-    index, _ = reads(root, monkeypatch)
-    for column in (index.xywh_px, index.class_indices, index.outlines.points_px):
+    dataset, _ = reads(root, monkeypatch)
+    for column in (dataset.xywh_px, dataset.class_indices, dataset.segmentations.points_px):
         assert not column.flags.owndata
         assert not column.flags.writeable
 
@@ -109,7 +111,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_is_noticed(root: Path, monkeypatch, change):
-    """What the index was made from decides; the other split is another index."""
+    """What the dataset was made from decides; the other split is another dataset."""
     reads(root, monkeypatch)
     reads(root, monkeypatch, "val")
     change(root)
@@ -124,12 +126,12 @@ def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
     status = path.stat()
     path.write_text(path.read_text().replace('"cat"', '"dog"'))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    index, count = reads(root, monkeypatch)
-    assert (count, index.categories.names) == (1, ("dog",))
+    dataset, count = reads(root, monkeypatch)
+    assert (count, dataset.categories.names) == (1, ("dog",))
 
 
 def test_label_files_count_one_by_one(root: Path, monkeypatch):
-    """In a folder of YOLO labels, one changed file makes the index again."""
+    """In a folder of YOLO labels, one changed file makes the dataset again."""
     yolo = root.parent / "yolo"
     for split in ("train", "val"):
         (yolo / "images" / split).mkdir(parents=True)
@@ -141,14 +143,14 @@ def test_label_files_count_one_by_one(root: Path, monkeypatch):
     (yolo / "labels/train/a.txt").write_text("0 .5 .5 .5 .6\n")
     assert reads(yolo, monkeypatch)[1] == 1
     Image.new("RGB", (60, 48)).save(yolo / "images/train/a.png")
-    index, count = reads(yolo, monkeypatch)
-    assert (count, index.size_px(0)) == (1, (48, 60))
+    dataset, count = reads(yolo, monkeypatch)
+    assert (count, dataset.size_px(0)) == (1, (48, 60))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObject):
-    """Any flipped bit and any cut: the index is read again, and is right."""
+    """Any flipped bit and any cut: the dataset is read again, and is right."""
     whole, _ = reads(root, monkeypatch)
     (path,) = kept(root)
     good = path.read_bytes()
@@ -157,9 +159,9 @@ def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObje
     flipped = good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :]
     path.unlink()
     path.write_bytes(data.draw(st.sampled_from([good[:place], flipped])))
-    index, count = reads(root, monkeypatch)
+    dataset, count = reads(root, monkeypatch)
     assert count == 1
-    assert_equal(whole, index)
+    assert_equal(whole, dataset)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch):
@@ -171,6 +173,6 @@ def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch)
 
 def test_what_is_read_quickly_is_not_kept(root: Path, monkeypatch):
     """Small data sets leave no files behind."""
-    monkeypatch.setattr(cache, "_WORTH_S", 60.0)
+    monkeypatch.setattr(cache, "_MIN_SECONDS", 60.0)
     reads(root, monkeypatch)
     assert kept(root) == []

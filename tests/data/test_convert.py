@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.cli import main
-from setmatch.data.convert import WRITERS, convert_dataset
+from setmatch.data.convert import convert_dataset
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.registry import writable_formats
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError
@@ -44,15 +45,18 @@ def annotation(id_: int, image: int, class_index: int, bbox: list[float], **more
     return plain | {"area": bbox[2] * bbox[3], "iscrowd": 0} | more
 
 
-def content(index: DetectionDataset) -> list[tuple]:
+def content(dataset: DetectionDataset) -> list[tuple]:
     """Return all that formats share: names, sizes, and each image's objects in order."""
     rows = []
-    for image in range(len(index)):
-        own = slice(index.offsets[image], index.offsets[image + 1])
+    for image in range(len(dataset)):
+        own = slice(dataset.offsets[image], dataset.offsets[image + 1])
         names = [
-            index.categories.name(class_index) for class_index in index.class_indices[own].tolist()
+            dataset.categories.name(class_index)
+            for class_index in dataset.class_indices[own].tolist()
         ]
-        rows.append((index.size_px(image), names, index.crowd[own].tolist(), index.xywh_px[own]))
+        rows.append(
+            (dataset.size_px(image), names, dataset.crowd[own].tolist(), dataset.xywh_px[own])
+        )
     return rows
 
 
@@ -118,11 +122,14 @@ def test_coco_keeps_everything(tmp_path: Path):
 def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
     """Crowds are VOC's difficult objects; what cannot be kept is said."""
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "voc", splits=["train"])
-    assert done.notes == ("1 outlines as run lengths: left out, VOC has polygons only",)
+    assert done.notes == ("1 segmentations as run lengths: left out, VOC has polygons only",)
     both = [open_dataset(tmp_path / "b", split, "voc") for split in ("train", "val")]
     assert sum(len(part) for part in both) == 3
     rings = [
-        i.outlines.rings(row) for i in both for row in range(len(i.class_indices)) if i.outlines
+        i.segmentations.rings(row)
+        for i in both
+        for row in range(len(i.class_indices))
+        if i.segmentations
     ]
     assert sorted(map(len, rings)) == [0, 1, 1, 2]
     for ring in (ring for own in rings for ring in own):
@@ -135,7 +142,8 @@ def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", splits=["train"])
     assert done.notes == (
         "1 crowds: left out, YOLO has none",
-        "1 objects: written as boxes: their outline has another hull, or is no polygon",
+        "1 objects: written as boxes: their segmentation has another bounding box, or is not a "
+        "polygon",
     )
     lines = (tmp_path / "b/labels/train/train 0.txt").read_text().splitlines()
     assert sorted(len(line.split()) for line in lines) == [5, 7]
@@ -190,7 +198,7 @@ def test_links_lead_to_the_images(tmp_path: Path):
     assert image.resolve() == tmp_path / "a/images/train 0.png"
 
 
-@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("to", writable_formats())
 def test_a_failed_conversion_leaves_nothing(tmp_path: Path, to: str):
     """Neither half a data set nor a folder aside."""
     root = rich(tmp_path / "a")
@@ -206,7 +214,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path):
     root = rich(tmp_path / "a")
     (tmp_path / "b").mkdir()
     convert_dataset(root, tmp_path / "b", "coco")
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="exists already"):
         convert_dataset(root, tmp_path / "b", "coco")
     with pytest.raises(ConfigError, match="unknown format"):
         convert_dataset(root, tmp_path / "c", "tfrecord")
@@ -227,9 +235,9 @@ def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
     )
     for to in ("voc", "yolo"):
         convert_dataset(root, tmp_path / to, to)
-        index = open_dataset(tmp_path / to, "train")
-        assert index.categories.names == names
-        assert index.class_indices.tolist() == [0, 1, 2, 3]
+        dataset = open_dataset(tmp_path / to, "train")
+        assert dataset.categories.names == names
+        assert dataset.class_indices.tolist() == [0, 1, 2, 3]
 
 
 def test_the_command_line_converts(tmp_path: Path, capsys):
@@ -241,4 +249,4 @@ def test_the_command_line_converts(tmp_path: Path, capsys):
     assert "held out" in out
     assert "1 crowds: left out, YOLO has none" in out
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "voc"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from setmatch.data.corrupt_files import (
     check_evaluation_corruption,
     check_training_corruption,
     find_unreadable,
-    unanswered,
+    unreadable_notes,
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
@@ -27,7 +27,7 @@ def photograph(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
 
 
 def index_over(folder: Path) -> DetectionDataset:
-    """Return an index of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
+    """Return a dataset of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
     names = sorted(path.name for path in folder.iterdir())
     tree = {
         "images": [
@@ -67,10 +67,10 @@ def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
     turned[0x0112] = 6
     photograph(folder / "exif.jpg", (64, 96), exif=turned)
     photograph(folder / "smaller.jpg", (48, 32))
-    index = index_over(folder)
+    dataset = index_over(folder)
     for suffix in ("jpg", "png"):
         (folder / f"gone.{suffix}").unlink()
-    found = {index.name(image): problem for image, problem in find_unreadable(index).items()}
+    found = {dataset.name(image): problem for image, problem in find_unreadable(dataset).items()}
     kinds = ("cut", "page", "empty", "gone", "turned")
     assert set(found) == {f"{kind}.{suffix}" for kind in kinds for suffix in ("jpg", "png")}
     assert all(name in problem and "\n" not in problem for name, problem in found.items())
@@ -88,19 +88,19 @@ def test_png_files_of_segments_are_looked_at_where_masks_are_wanted(tmp_path: Pa
         Image.open(path).crop((0, 0, 64, 32)).save(path)
         Image.open(png).crop((0, 0, 64, 32)).save(png)
     source.write_text(json.dumps(tree))
-    index = read_panoptic(source)
-    assert find_unreadable(index, masks=True) == {}
+    dataset = read_panoptic(source)
+    assert find_unreadable(dataset, masks=True) == {}
     pngs[0].write_bytes(pngs[0].read_bytes()[:-90])
     pngs[1].write_bytes(b"<html>404</html>")
     Image.open(pngs[2]).rotate(90, expand=True).save(pngs[2])
     Image.open(pngs[3]).resize((32, 16)).save(pngs[3])
     pngs[4].unlink()
-    found = find_unreadable(index, masks=True)
+    found = find_unreadable(dataset, masks=True)
     assert list(found) == [0, 1, 2, 3, 4]
     for image, problem in found.items():
         assert str(pngs[image]) in problem
         assert "\n" not in problem
-    assert find_unreadable(index) == {}
+    assert find_unreadable(dataset) == {}
 
 
 def test_thousands_of_files_take_seconds(folder: Path):
@@ -108,29 +108,29 @@ def test_thousands_of_files_take_seconds(folder: Path):
     whole = photograph(folder / "0.jpg", (96, 64))
     for number in range(1, 2000):
         (folder / f"{number}.jpg").write_bytes(whole)
-    index = index_over(folder)
+    dataset = index_over(folder)
     began = time.process_time()
-    assert not find_unreadable(index)
+    assert not find_unreadable(dataset)
     assert time.process_time() - began < 4
-    assert len(find_unreadable(index, 10)) == 0
+    assert len(find_unreadable(dataset, 10)) == 0
 
 
 def test_how_many_are_too_many(folder: Path):
     """1% of the images, or none for whoever wants that; one never ends an evaluation."""
     for number in range(100):
         (folder / f"{number:02d}.jpg").write_bytes(b"x")
-    index = index_over(folder)
+    dataset = index_over(folder)
     for few in ({}, {7: "07.jpg: x"}):
-        check_training_corruption(index, few.values(), True)
-        check_evaluation_corruption(index, few)
+        check_training_corruption(dataset, few.values(), True)
+        check_evaluation_corruption(dataset, few)
     many = {7: "07.jpg: x", 8: "08.jpg: y"}
     with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1% .* 08\.jpg"):
-        check_training_corruption(index, many.values(), True)
+        check_training_corruption(dataset, many.values(), True)
     with pytest.raises(DataError, match=r"^07\.jpg: x$"):
-        check_training_corruption(index, ["07.jpg: x"], False)
-    with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
-        check_evaluation_corruption(index, many)
-    few_images = index.choose(np.arange(10), "ten of them")
+        check_training_corruption(dataset, ["07.jpg: x"], False)
+    with pytest.raises(DataError, match=r"set\.json: 2 of 100 images to .* unreadable.* 08\.jpg"):
+        check_evaluation_corruption(dataset, many)
+    few_images = dataset.choose(np.arange(10), "ten of them")
     check_evaluation_corruption(few_images, {7: "07.jpg: x"})
-    (said,) = unanswered(index, {7: "07.jpg: x"})
-    assert said == "unanswered, so that its objects count as missed (2): 07.jpg: x"
+    (said,) = unreadable_notes(dataset, {7: "07.jpg: x"})
+    assert said == "no detections, so that its objects count as missed (2): 07.jpg: x"

@@ -1,4 +1,4 @@
-"""Data sets are found in their folders, and their index is small."""
+"""Data sets are found in their folders, and their dataset is small."""
 
 import json
 import pickle
@@ -62,7 +62,7 @@ def test_an_unknown_split_says_what_was_found(tmp_path: Path):
     lay_out(tmp_path, "annotations/train.json", "images/a.png")
     with pytest.raises(DataError, match=r"no split 'test' .*annotations/train\.json"):
         open_dataset(tmp_path, "test")
-    with pytest.raises(DataError, match=r"looked for COCO.*found a\.png \(1 pictures\)"):
+    with pytest.raises(DataError, match=r"looked for COCO.*found a\.png \(1 images\)"):
         open_dataset(tmp_path / "images", "train")
     with pytest.raises(DataError, match="no such file or folder"):
         open_dataset(tmp_path / "nowhere", "train")
@@ -85,8 +85,8 @@ def test_a_large_index_is_small():
 
 def test_targets_need_no_more_than_their_own_rows():
     """Reading a target copies a few numbers, never a whole column."""
-    index = generated(1_000, 5_000)
-    targets = [index.target(image) for image in range(1_000)]
+    dataset = generated(1_000, 5_000)
+    targets = [dataset.target(image) for image in range(1_000)]
     assert sum(map(len, targets)) == 5_000
     assert all(target.cxcywh.untyped_storage().nbytes() <= 16 * 5 * 4 for target in targets)
 

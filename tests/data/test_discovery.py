@@ -8,7 +8,8 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.convert import convert_dataset
-from setmatch.data.discovery import FORMATS, discover_splits
+from setmatch.data.discovery import discover_splits
+from setmatch.data.formats.registry import format_names
 from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
@@ -44,7 +45,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("inside", ["images", "set", "my set/größe"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", format_names())
 def test_the_only_data_set_inside_is_meant(
     tmp_path: Path, scenes: dict[str, Path], format: str, inside: str
 ):
@@ -55,7 +56,7 @@ def test_the_only_data_set_inside_is_meant(
     within, itself = (open_dataset(place, "val", asked) for place in (tmp_path, scenes[format]))
     assert (within.names, within.xywh_px.tolist()) == (itself.names, itself.xywh_px.tolist())
     assert set(within.notes) - set(itself.notes) == {
-        f"no annotations in {tmp_path} itself, but in {inside} inside"
+        f"no annotations in {tmp_path} itself; read from {inside}/"
     }
 
 
@@ -150,19 +151,21 @@ def test_a_file_that_is_no_data_set_is_refused_as_such(tmp_path: Path, name: str
     """One annotation file, picture or table is not called broken JSON."""
     write(tmp_path, "xml", "txt", pictures=1)
     (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
-    with pytest.raises(DataError, match=r"no COCO JSON and no data\.yaml; give one of these"):
+    with pytest.raises(DataError, match=r"neither COCO JSON nor a data\.yaml"):
         discover_splits(tmp_path / name)
 
 
 def test_an_undivided_set_has_no_test_split_and_says_why(tmp_path: Path):
     """Validation images can be held out of it; what to test on is the user's to say."""
     write(tmp_path, "xml")
-    with pytest.raises(DataError, match="no split 'test', since nothing divides its voc annot"):
+    with pytest.raises(DataError, match="no split 'test': its voc annotations are not divided"):
         open_dataset(tmp_path, "test")
 
 
 def test_a_data_yaml_is_of_one_format_only(tmp_path: Path):
     """To ask for another is refused as that, not as a broken file."""
     (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
-    with pytest.raises(DataError, match="such a file is YOLO's; leave out --format coco"):
+    with pytest.raises(
+        DataError, match="a file of the format yolo, not coco; leave out --format coco"
+    ):
         discover_splits(tmp_path / "data.yaml", "coco")

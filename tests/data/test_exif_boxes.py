@@ -47,10 +47,10 @@ def write(root: Path, kind: str, orientation: int) -> None:
 def test_boxes_lie_on_their_objects(tmp_path: Path, kind: str, orientation: int):
     """rf-detr #189: whichever reader, the box is where the white pixels are."""
     write(tmp_path, kind, orientation)
-    index = open_dataset(tmp_path, "train")
-    assert index.size_px(0) == (40, 60)
-    white = read_image(index.path(0), index.size_px(0))[0] > 127
+    dataset = open_dataset(tmp_path, "train")
+    assert dataset.size_px(0) == (40, 60)
+    white = read_image(dataset.path(0), dataset.size_px(0))[0] > 127
     rows, columns = white.any(dim=1).nonzero(), white.any(dim=0).nonzero()
     width, height = columns.max() - columns.min() + 1, rows.max() - rows.min() + 1
     assert [columns.min(), rows.min(), width, height] == BOX
-    np.testing.assert_allclose(index.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(dataset.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5]], atol=1e-6)

@@ -55,12 +55,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def index(folder: Path) -> DetectionDataset:
+def dataset(folder: Path) -> DetectionDataset:
     return open_dataset(folder / "annotations/train.json", "train")
 
 
 def batches(
-    index: DetectionDataset, workers: int = 0, settings: DataSettings | None = None, **changes: int
+    dataset: DetectionDataset,
+    workers: int = 0,
+    settings: DataSettings | None = None,
+    **changes: int,
 ) -> list[Minibatch]:
     numbers = {
         "batch_size": 4,
@@ -72,12 +75,12 @@ def batches(
         "seed": 5,
     }
     return list(
-        training_batches(index, settings or data(workers), PREPROCESSING, **(numbers | changes))
+        training_batches(dataset, settings or data(workers), PREPROCESSING, **(numbers | changes))
     )
 
 
 def test_masks_are_read_only_when_they_are_asked_for(
-    folder: Path, index: DetectionDataset, tmp_path: Path
+    folder: Path, dataset: DetectionDataset, tmp_path: Path
 ):
     """With masks come the same images and boxes; a data set without any is refused at once."""
     tree = json.loads((folder / "annotations/train.json").read_text())
@@ -85,7 +88,7 @@ def test_masks_are_read_only_when_they_are_asked_for(
         annotation["segmentation"] = [[3, 3, 23, 3, 23, 23, 3, 23]]
     (tmp_path / "train.json").write_text(json.dumps(tree))
     outlined = read_coco(tmp_path / "train.json", folder / "images")
-    plain = batches(index)
+    plain = batches(dataset)
     masked = batches(outlined, masks=True)
     for one, other in zip(plain, masked, strict=True):
         assert torch.equal(one.batch.pixels, other.batch.pixels)
@@ -95,7 +98,7 @@ def test_masks_are_read_only_when_they_are_asked_for(
             assert len(b) in (len(a), 0)
     assert any(len(target) for batch in masked for target in batch.targets)
     with pytest.raises(DataError, match="no masks"):
-        batches(index, masks=True)
+        batches(dataset, masks=True)
 
 
 def same(one: Minibatch, other: Minibatch) -> bool:
@@ -110,59 +113,59 @@ def same(one: Minibatch, other: Minibatch) -> bool:
     )
 
 
-def test_each_image_comes_once_an_epoch(index: DetectionDataset):
+def test_each_image_comes_once_an_epoch(dataset: DetectionDataset):
     """Nothing is dropped or doubled, though eleven images fill no whole number of batches."""
-    stream = [id_ for batch in batches(index, steps=11) for id_ in batch.image_ids]
+    stream = [id_ for batch in batches(dataset, steps=11) for id_ in batch.image_ids]
     for epoch in range(4):
         ids = stream[epoch * IMAGES : (epoch + 1) * IMAGES]
         assert sorted(ids) == list(range(100, 100 + IMAGES))
     assert stream[:IMAGES] != stream[IMAGES : 2 * IMAGES]
 
 
-def test_workers_change_nothing(index: DetectionDataset):
+def test_workers_change_nothing(dataset: DetectionDataset):
     """Zero and two workers give the same samples, augmented alike."""
-    alone, helped = batches(index), batches(index, workers=2)
+    alone, helped = batches(dataset), batches(dataset, workers=2)
     assert len(alone) == len(helped) == 14
     assert all(map(same, alone, helped))
 
 
 @pytest.mark.parametrize("first", [1, 3, 5])
-def test_any_step_is_a_starting_point(index: DetectionDataset, first: int):
+def test_any_step_is_a_starting_point(dataset: DetectionDataset, first: int):
     """Resuming at a step gives what the uninterrupted run would have had."""
-    whole = batches(index)
-    assert all(map(same, whole[2 * first :], batches(index, first_step=first, steps=7 - first)))
+    whole = batches(dataset)
+    assert all(map(same, whole[2 * first :], batches(dataset, first_step=first, steps=7 - first)))
 
 
-def test_two_processes_share_what_one_would_do(index: DetectionDataset):
+def test_two_processes_share_what_one_would_do(dataset: DetectionDataset):
     """The union of both ranks' micro-batches is that of one process, in a known order."""
-    one = batches(index)
-    ranks = [batches(index, world=2, rank=rank) for rank in (0, 1)]
+    one = batches(dataset)
+    ranks = [batches(dataset, world=2, rank=rank) for rank in (0, 1)]
     dealt = [batch for pair in zip(*ranks, strict=True) for batch in pair]
     assert all(map(same, one, dealt))
     assert len(dealt) == len(one)
 
 
-def test_each_epoch_augments_anew_and_each_seed_differs(index: DetectionDataset):
+def test_each_epoch_augments_anew_and_each_seed_differs(dataset: DetectionDataset):
     """The same image looks different in the next epoch, and under another seed."""
     by_epoch: dict[int, list[torch.Tensor]] = {}
-    for batch in batches(index, micro_batch=1, steps=9):
+    for batch in batches(dataset, micro_batch=1, steps=9):
         by_epoch.setdefault(batch.image_ids[0], []).append(batch.batch.pixels)
     for first, *others in by_epoch.values():  # two of them may be alike by chance
         assert any(first.shape != x.shape or not torch.equal(first, x) for x in others)
-    assert not same(batches(index)[0], batches(index, seed=6)[0])
+    assert not same(batches(dataset)[0], batches(dataset, seed=6)[0])
 
 
 @pytest.mark.parametrize(
     ("augment", "before"), [("small", "flip"), ("detr", "flip"), ("none", "none")]
 )
 def test_pictures_are_mirrored_at_most_in_the_first_epochs(
-    index: DetectionDataset, augment, before
+    dataset: DetectionDataset, augment, before
 ):
     """What a picture looks like in an epoch depends on the epoch alone, not on where one began."""
 
     def seen(augment: str, after: int = 0) -> list[Minibatch]:
         settings = data(augment=augment).model_copy(update={"augment_after": after})
-        return batches(index, settings=settings, batch_size=IMAGES, micro_batch=IMAGES, steps=4)
+        return batches(dataset, settings=settings, batch_size=IMAGES, micro_batch=IMAGES, steps=4)
 
     later = seen(augment, after=2)  # a step is an epoch
     assert all(map(same, later[:2], seen(before)[:2]))
@@ -171,18 +174,18 @@ def test_pictures_are_mirrored_at_most_in_the_first_epochs(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_leaves_the_random_state_alone(index: DetectionDataset, workers: int):
+def test_loading_leaves_the_random_state_alone(dataset: DetectionDataset, workers: int):
     """Dropout in the main process draws the same numbers whatever is loaded meanwhile."""
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    batches(index, workers=workers, steps=2)
-    list(evaluation_batches(index, PREPROCESSING, batch_size=4, workers=workers))
+    batches(dataset, workers=workers, steps=2)
+    list(evaluation_batches(dataset, PREPROCESSING, batch_size=4, workers=workers))
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_targets_belong_to_their_images(index: DetectionDataset):
+def test_targets_belong_to_their_images(dataset: DetectionDataset):
     """Every second image has its object, unless a crop cut it away."""
-    for batch in batches(index):
+    for batch in batches(dataset):
         assert len(batch.targets) == len(batch.image_ids) == len(batch.batch.pixels)
         for id_, target in zip(batch.image_ids, batch.targets, strict=True):
             assert len(target) <= (id_ % 2 == 0)
@@ -200,11 +203,11 @@ def test_positions_follow_the_agreed_formula():
 
 @pytest.mark.parametrize(("batch", "micro", "world"), [(5, 2, 1), (4, 2, 3), (2, 4, 1)])
 def test_what_cannot_be_dealt_out_is_refused(
-    index: DetectionDataset, batch: int, micro: int, world: int
+    dataset: DetectionDataset, batch: int, micro: int, world: int
 ):
     """The error holds all three numbers and a batch size that fits."""
     with pytest.raises(ConfigError, match=rf"{batch} .* {micro} to {world}.*batch_size=") as caught:
-        batches(index, batch_size=batch, micro_batch=micro, world=world)
+        batches(dataset, batch_size=batch, micro_batch=micro, world=world)
     fitting = int(str(caught.value).split("batch_size=")[1].split(",")[0])
     assert grad_accum_steps(fitting, micro, world) >= 1
 
@@ -212,13 +215,13 @@ def test_what_cannot_be_dealt_out_is_refused(
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_counts_each_image_once_without_padding(
-    index: DetectionDataset, world: int, workers: int
+    dataset: DetectionDataset, world: int, workers: int
 ):
     """rf-detr #1507: over all processes each image comes once, in batches of one shape."""
     ids = []
     for rank in range(world):
         loader = evaluation_batches(
-            index, PREPROCESSING, batch_size=3, workers=workers, rank=rank, world=world
+            dataset, PREPROCESSING, batch_size=3, workers=workers, rank=rank, world=world
         )
         found = list(loader)
         assert len(found) == len(loader)
@@ -226,7 +229,7 @@ def test_evaluation_counts_each_image_once_without_padding(
         for batch in found:
             assert not batch.batch.padded
             assert len(batch.image_ids) == len(batch.sizes_px) <= 3
-            assert batch.sizes_px[0] == index.size_px(batch.image_ids[0] - 100)
+            assert batch.sizes_px[0] == dataset.size_px(batch.image_ids[0] - 100)
             ids += batch.image_ids
     assert sorted(ids) == list(range(100, 100 + IMAGES))
 
@@ -244,34 +247,34 @@ def broken(folder: Path, copy: Path, *names: str) -> DetectionDataset:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_unreadable_image_stops_by_name(folder: Path, tmp_path: Path, workers: int):
     """One line that names the file, from a worker as well."""
-    index = broken(folder, tmp_path, "3.png")
+    dataset = broken(folder, tmp_path, "3.png")
     with pytest.raises(DataError, match=r"3\.png: cannot be read") as caught:
-        batches(index, workers=workers)
+        batches(dataset, workers=workers)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_evaluation_goes_on_without_one_and_not_without_two(folder, tmp_path, workers: int):
     """The image is missing from its batch, and named; batches of nothing are left out."""
-    index = broken(folder, tmp_path / "one", "3.png")
+    dataset = broken(folder, tmp_path / "one", "3.png")
     for batch_size in (1, 4):
-        loader = evaluation_batches(index, PREPROCESSING, batch_size=batch_size, workers=workers)
+        loader = evaluation_batches(dataset, PREPROCESSING, batch_size=batch_size, workers=workers)
         found = {id_: size for each in loader for id_, size in zip(each.image_ids, each.sizes_px)}
-        assert found == {100 + i: index.size_px(i) for i in range(IMAGES) if i != 3}
+        assert found == {100 + i: dataset.size_px(i) for i in range(IMAGES) if i != 3}
         ((image, problem),) = loader.unreadable.items()
         assert image == 3
         assert "3.png: cannot be read" in problem
-    index = broken(folder, tmp_path / "two", "3.png", "8.png")
+    dataset = broken(folder, tmp_path / "two", "3.png", "8.png")
     with pytest.raises(DataError, match="2 unreadable of 11 images to evaluate on"):
-        list(evaluation_batches(index, PREPROCESSING, batch_size=2, workers=workers))
+        list(evaluation_batches(dataset, PREPROCESSING, batch_size=2, workers=workers))
 
 
 def skipping(
-    index: DetectionDataset, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float
+    dataset: DetectionDataset, micro_batch: int, monkeypatch: pytest.MonkeyPatch, share: float
 ):
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", share)
     return training_batches(
-        index,
+        dataset,
         data(on_bad_image="skip"),
         PREPROCESSING,
         batch_size=2,
@@ -300,27 +303,27 @@ def test_many_unreadable_images_cannot_be_skipped(folder, tmp_path, monkeypatch)
     """Above the limit training stops, because it would quietly learn from another data set."""
     for count in (2, IMAGES):
         names = [f"{i}.png" for i in range(count)]
-        index = broken(folder, tmp_path / str(count), *names)
+        dataset = broken(folder, tmp_path / str(count), *names)
         with pytest.raises(DataError, match="unreadable of 11 images; at most 10% may"):
-            list(skipping(index, 2, monkeypatch, 0.1))
+            list(skipping(dataset, 2, monkeypatch, 0.1))
 
 
 def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkeypatch):
     """Whoever wants none to be left out says so."""
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.5)
-    index = broken(folder, tmp_path, "3.png")
+    dataset = broken(folder, tmp_path, "3.png")
     settings = {"batch_size": 2, "micro_batch": 2, "rank": 0, "world": 1, "seed": 5}
     strict = data().model_copy(update={"on_bad_image": "stop"})
     span = {"first_step": 0, "steps": 11}
     with pytest.raises(DataError, match=r"3\.png: cannot be read"):
-        list(training_batches(index, strict, PREPROCESSING, **settings, **span))
+        list(training_batches(dataset, strict, PREPROCESSING, **settings, **span))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_augmentation_cuts_off_is_counted(index: DetectionDataset, workers: int):
+def test_what_augmentation_cuts_off_is_counted(dataset: DetectionDataset, workers: int):
     """Of all objects that were to be learned, those that are not in the batches were dropped."""
     loader = training_batches(
-        index,
+        dataset,
         data(workers),
         PREPROCESSING,
         batch_size=2,
@@ -332,17 +335,17 @@ def test_what_augmentation_cuts_off_is_counted(index: DetectionDataset, workers:
         seed=5,
     )
     kept = sum(len(target) for batch in loader for target in batch.targets)
-    assert loader.seen.objects == 10 * sum(len(index.target(i)) for i in range(len(index)))
+    assert loader.seen.objects == 10 * sum(len(dataset.target(i)) for i in range(len(dataset)))
     assert loader.seen.objects - loader.seen.dropped == kept
     assert loader.seen.clipped > 0
 
 
-def test_batches_move_to_a_device_whole(index: DetectionDataset):
+def test_batches_move_to_a_device_whole(dataset: DetectionDataset):
     """Pixels, validity, targets and ids arrive together."""
-    moved = batches(index)[0].to("meta")
+    moved = batches(dataset)[0].to("meta")
     assert moved.batch.pixels.device.type == "meta"
     assert all(target.cxcywh.device.type == "meta" for target in moved.targets)
-    assert moved.image_ids == batches(index)[0].image_ids
+    assert moved.image_ids == batches(dataset)[0].image_ids
 
 
 def test_workers_run_under_a_plain_script(folder: Path):
@@ -351,8 +354,8 @@ def test_workers_run_under_a_plain_script(folder: Path):
         "import sys; from setmatch.data.open import open_dataset;"
         "from setmatch.data.loader import evaluation_batches;"
         "from setmatch.structures import Preprocessing;"
-        "index = open_dataset(sys.argv[1], 'train');"
-        "loader = evaluation_batches(index, Preprocessing(64, 108), batch_size=2, workers=2);"
+        "dataset = open_dataset(sys.argv[1], 'train');"
+        "loader = evaluation_batches(dataset, Preprocessing(64, 108), batch_size=2, workers=2);"
         "print(sum(len(batch.image_ids) for batch in loader))"
     )
     command = [sys.executable, "-c", script, str(folder / "annotations/train.json")]

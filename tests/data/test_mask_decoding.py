@@ -14,7 +14,7 @@ from pycocotools import mask as oracle
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
-from setmatch.data.mask_decoding import outline_masks, read_segment_ids
+from setmatch.data.mask_decoding import read_segment_ids, segmentation_masks
 from setmatch.data.segmentations import from_rings
 from setmatch.errors import DataError
 
@@ -24,7 +24,7 @@ SQUARE = [40, 10, 55, 10, 55, 25, 40, 25]
 
 
 def instances(folder: Path, *segmentations: object) -> DetectionDataset:
-    """Return an index of one image with an object for each segmentation."""
+    """Return a dataset of one image with an object for each segmentation."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
     tree = {
         "images": [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
@@ -40,7 +40,7 @@ def instances(folder: Path, *segmentations: object) -> DetectionDataset:
 
 
 def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDataset:
-    """Return an index of one image whose PNG has the colors of `drawn`."""
+    """Return a dataset of one image whose PNG has the colors of `drawn`."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.jpg")
     (folder / "set").mkdir(exist_ok=True)
     colors = np.stack([drawn % 256, drawn // 256 % 256, drawn // 256**2], axis=-1)
@@ -84,11 +84,11 @@ def test_polygons_are_filled_as_by_pycocotools(corners):
     """To the pixel, whatever crosses itself or the edge of the image."""
     rings = [ring[: len(ring) // 2 * 2] for ring in corners]
     points = np.array([side for ring in rings for side in ring], dtype=np.float32).reshape(-1, 2)
-    outlines = from_rings(points, [len(ring) // 2 for ring in rings], [len(rings)])
-    if outlines is None:
+    segmentations = from_rings(points, [len(ring) // 2 for ring in rings], [len(rings)])
+    if segmentations is None:
         return
     merged = oracle.merge(oracle.frPyObjects(rings, HEIGHT, WIDTH))
-    (mask,) = outline_masks(outlines, [0], (HEIGHT, WIDTH))
+    (mask,) = segmentation_masks(segmentations, [0], (HEIGHT, WIDTH))
     assert np.array_equal(mask, oracle.decode(merged).astype(bool))
 
 
@@ -101,18 +101,18 @@ def test_a_png_is_read_by_its_colors(tmp_path_factory: pytest.TempPathFactory, i
     """Id = red + 256 green + 65536 blue, up to the last of three bytes."""
     drawn = np.random.default_rng(seed).choice([0, *ids], (HEIGHT, WIDTH))
     folder = tmp_path_factory.mktemp("png")
-    index = panoptic(folder, drawn, *ids)
-    assert np.array_equal(read_segment_ids(index.panoptic.path(0), (HEIGHT, WIDTH)), drawn)
-    masks = index.masks(0, np.arange(len(ids)))
+    dataset = panoptic(folder, drawn, *ids)
+    assert np.array_equal(read_segment_ids(dataset.panoptic.path(0), (HEIGHT, WIDTH)), drawn)
+    masks = dataset.masks(0, np.arange(len(ids)))
     assert all(np.array_equal(mask, drawn == id_) for mask, id_ in zip(masks, ids, strict=True))
 
 
 def test_objects_without_a_pixel_are_not_learned(tmp_path: Path):
     """A segment that the PNG lacks would teach an empty mask; its box goes with it."""
     drawn = np.full((HEIGHT, WIDTH), 7)
-    index = panoptic(tmp_path, drawn, 7, 8)
-    assert len(index.target(0)) == 2
-    target = index.target(0, masks=True)
+    dataset = panoptic(tmp_path, drawn, 7, 8)
+    assert len(dataset.target(0)) == 2
+    target = dataset.target(0, masks=True)
     assert len(target) == len(target.cxcywh) == len(target.masks) == 1
     assert target.masks.unpack().all()
 
@@ -126,9 +126,9 @@ def test_an_outline_that_lacks_leaves_its_object_out(tmp_path: Path):
 
 def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
     """Scaling it would invent segments along their edges."""
-    index = panoptic(tmp_path, np.full((HEIGHT // 2, WIDTH // 2), 7), 7)
+    dataset = panoptic(tmp_path, np.full((HEIGHT // 2, WIDTH // 2), 7), 7)
     with pytest.raises(DataError, match=r"a\.png: is 20×30 pixels"):
-        index.target(0, masks=True)
+        dataset.target(0, masks=True)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
 )
 def test_run_lengths_that_cannot_be_read_are_left_out_by_name(tmp_path: Path, runs, problem):
     """When the file is read, not after an hour of training; the box stays."""
-    index = instances(tmp_path, [TRIANGLE], runs)
-    (repair,) = index.repairs
-    assert (repair.annotation, repair.done) == (2, f"run lengths {problem}: left out")
-    assert len(index.target(0)) == 2
-    assert len(index.target(0, masks=True)) == 1
+    dataset = instances(tmp_path, [TRIANGLE], runs)
+    (fix,) = dataset.fixes
+    assert (fix.annotation, fix.done) == (2, f"run lengths {problem}: left out")
+    assert len(dataset.target(0)) == 2
+    assert len(dataset.target(0, masks=True)) == 1

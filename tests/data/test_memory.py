@@ -1,4 +1,4 @@
-"""An index of COCO's size opens in a second, and workers that walk it copy none of it."""
+"""A dataset of COCO's size opens in a second, and workers that walk it copy none of it."""
 
 import gc
 import os
@@ -12,28 +12,34 @@ import pytest
 
 from setmatch.data.cache import cached
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.base import SplitSource
+from setmatch.data.formats.base import DatasetFormat, SplitSource
 
 from .generated import generated
 
 IMAGES, BOXES, WORKERS, EPOCHS = 118_000, 860_000, 4, 3
 
 
-def coco() -> DetectionDataset:
-    return generated(IMAGES, BOXES)
+GENERATED = DatasetFormat(
+    "generated",
+    "nothing on disk",
+    find=lambda path: {},
+    read=lambda split: generated(IMAGES, BOXES),
+)
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory):
-    """Give the index from its cache, and the seconds of the processor that opening took."""
-    part = SplitSource("coco", "all", Path("generated.json"), coco)
+    """Give the dataset from its cache, and the seconds of the processor that opening took."""
+    split = SplitSource("generated", "all", Path("generated.json"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SETMATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("setmatch.data.cache._WORTH_S", 0.0)
-        cached(part)
-        began = time.process_time()
-        index = cached(SplitSource("coco", "all", Path("generated.json"), pytest.fail))
-        yield index, time.process_time() - began
+        patch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
+        patch.setattr("setmatch.data.cache.format_named", lambda name: GENERATED)
+        cached(split)
+        patch.setattr("setmatch.data.cache.format_named", pytest.fail)
+        start = time.process_time()
+        dataset = cached(split)
+        yield dataset, time.process_time() - start
 
 
 def private_mb() -> float:
@@ -45,7 +51,7 @@ def private_mb() -> float:
 def work(walk: Callable[[int], object], rank: int, queue: Any) -> None:
     gc.disable()  # it writes into all objects that the tests' own process had
     for image in range(rank, IMAGES, 100 * WORKERS):
-        walk(image)  # what any code takes at first is not the index' fault
+        walk(image)  # what any code takes at first is not the dataset' fault
     before = private_mb()
     for _ in range(EPOCHS):
         for image in range(rank, IMAGES, 10 * WORKERS):
@@ -68,21 +74,21 @@ def growth_mb(walk: Callable[[int], object]) -> float:
 
 def test_it_opens_in_a_second(opened: tuple[DetectionDataset, float]):
     """118,000 images and 860,000 boxes, from the cache."""
-    index, seconds = opened
-    assert (len(index), len(index.class_indices)) == (IMAGES, BOXES)
+    dataset, seconds = opened
+    assert (len(dataset), len(dataset.class_indices)) == (IMAGES, BOXES)
     assert seconds < 1
 
 
 def test_workers_do_not_grow(opened: tuple[DetectionDataset, float]):
-    """pytorch #13246: four of them stay within 5% of the index over three epochs.
+    """pytorch #13246: four of them stay within 5% of the dataset over three epochs.
 
     Any walk copies some pages on which the tests' own process had freed memory: 0.4 MB where it is
     young, 2.8 MB once after thousands of tests. So a walk over a hundred images goes before.
     """
-    index, _ = opened
+    dataset, _ = opened
     few = generated(100, 700)
     usual_mb = growth_mb(lambda image: few.target(image % 100))
-    assert growth_mb(index.target) - usual_mb < 0.05 * index.nbytes / 1e6
+    assert growth_mb(dataset.target) - usual_mb < 0.05 * dataset.nbytes / 1e6
 
 
 def test_a_list_of_objects_is_noticed():

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.formats.coco.read import read_coco
-from setmatch.data.segmentations import read_outlines
+from setmatch.data.segmentations import parse_segmentations
 
 TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]
 RUNS = {"counts": "0T1", "size": [40, 60]}
 
 
 def read(folder: Path, *segmentations: object):
-    """Return an index of one annotation for each segmentation."""
+    """Return a dataset of one annotation for each segmentation."""
     Image.new("RGB", (60, 40)).save(folder / "a.png")
     tree = {
         "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
@@ -34,20 +34,20 @@ def read(folder: Path, *segmentations: object):
 
 def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
     """Two polygons, run lengths, nothing: each comes back from the flat arrays."""
-    index = read(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
-    assert index.repairs == ()
-    first, second = index.outlines.rings(0)
+    dataset = read(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
+    assert dataset.fixes == ()
+    first, second = dataset.segmentations.rings(0)
     assert first.ravel().tolist() == TRIANGLE
     assert second.tolist() == [[0, 0], [1, 0], [1, 1], [0, 1]]
-    assert json.loads(index.outlines.run_lengths(1)) == RUNS
-    assert index.outlines.rings(1) == []
-    assert index.outlines.rings(2) == []
-    assert index.outlines.run_lengths(2) == ""
+    assert json.loads(dataset.segmentations.run_lengths(1)) == RUNS
+    assert dataset.segmentations.rings(1) == []
+    assert dataset.segmentations.rings(2) == []
+    assert dataset.segmentations.run_lengths(2) == ""
 
 
 def test_a_file_without_outlines_has_none(tmp_path: Path):
-    """Boxes alone cost nothing for outlines."""
-    assert read(tmp_path, [], None, "", {}).outlines is None
+    """Boxes alone cost nothing for segmentations."""
+    assert read(tmp_path, [], None, "", {}).segmentations is None
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ def test_a_file_without_outlines_has_none(tmp_path: Path):
     ],
 )
 def test_odd_outlines_are_left_out_by_name_and_the_box_stays(tmp_path: Path, segmentation, done):
-    """The repair has the annotation's id, and other annotations keep their outlines."""
-    index = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
-    (repair,) = index.repairs
-    assert (repair.file, repair.annotation) == ("a.png", 2)
-    assert done in repair.done
-    assert len(index.target(0)) == 3
-    assert [len(index.outlines.rings(i)) for i in range(3)] == [1, 0, 1]
-    assert index.outlines.rings(2)[0].ravel().tolist() == TRIANGLE
+    """The fix has the annotation's id, and other annotations keep their segmentations."""
+    dataset = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
+    (fix,) = dataset.fixes
+    assert (fix.file, fix.annotation) == ("a.png", 2)
+    assert done in fix.done
+    assert len(dataset.target(0)) == 3
+    assert [len(dataset.segmentations.rings(i)) for i in range(3)] == [1, 0, 1]
+    assert dataset.segmentations.rings(2)[0].ravel().tolist() == TRIANGLE
 
 
 POINTS = st.floats(0, 1000, width=32)
@@ -84,16 +84,16 @@ RINGS = st.lists(POINTS, min_size=6, max_size=12).filter(lambda ring: len(ring) 
 
 @given(st.lists(st.lists(RINGS, max_size=3), min_size=1, max_size=6), st.data())
 def test_chosen_rows_keep_their_outlines(annotations: list[list[list[float]]], data: st.DataObject):
-    """Any choice of annotations, in any order and repeated, has the outlines it had before."""
+    """Any choice of annotations, in any order and repeated, has the segmentations it had before."""
     import msgspec
 
     texts = [msgspec.Raw(json.dumps(rings).encode()) for rings in annotations]
-    outlines = read_outlines(texts, lambda *_: pytest.fail("nothing is odd"))
-    if outlines is None:
+    segmentations = parse_segmentations(texts, lambda *_: pytest.fail("nothing is odd"))
+    if segmentations is None:
         assert not any(annotations)
         return
     rows = data.draw(st.lists(st.integers(0, len(annotations) - 1), max_size=8))
-    chosen = outlines.take(np.array(rows, dtype=np.int64))
+    chosen = segmentations.take(np.array(rows, dtype=np.int64))
     for position, row in enumerate(rows):
         kept = [ring.ravel().tolist() for ring in chosen.rings(position)]
         assert kept == annotations[row]

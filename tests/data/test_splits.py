@@ -79,14 +79,16 @@ def test_the_parts_make_the_whole_and_it_is_said(tmp_path: Path):
     """Both share no image, every box stays with its own, and a note says what was done."""
     root = write(tmp_path, 30)
     train, val = open_dataset(root, "train"), open_dataset(root, "valid")
-    ids = [set(index.image_ids.tolist()) for index in (train, val)]
+    ids = [set(dataset.image_ids.tolist()) for dataset in (train, val)]
     assert not ids[0] & ids[1]
     assert ids[0] | ids[1] == set(range(30))
-    for index in (train, val):
-        assert index.annotation_ids.tolist() == index.image_ids.tolist()
-        assert [index.name(i) for i in range(len(index))] == [f"{n}.png" for n in index.image_ids]
-        assert index.xywh_px[:, 0].tolist() == (index.image_ids % 3).tolist()
-        (note,) = index.notes
+    for dataset in (train, val):
+        assert dataset.annotation_ids.tolist() == dataset.image_ids.tolist()
+        assert [dataset.name(i) for i in range(len(dataset))] == [
+            f"{n}.png" for n in dataset.image_ids
+        ]
+        assert dataset.xywh_px[:, 0].tolist() == (dataset.image_ids % 3).tolist()
+        (note,) = dataset.notes
         assert f"{len(val)} of the 30 training images are held out" in note
 
 

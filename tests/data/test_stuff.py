@@ -44,13 +44,13 @@ def test_stuff_is_left_out_and_the_rest_is_as_it_was():
 
 
 def test_data_of_things_are_left_as_they_are():
-    """The same index, without a note."""
-    index = _index(frozenset())
-    assert drop_stuff(index) is index
+    """The same dataset, without a note."""
+    dataset = _index(frozenset())
+    assert drop_stuff(dataset) is dataset
 
 
 def test_data_of_stuff_alone_are_refused():
     """There would be nothing to find."""
-    index = _index(frozenset({0, 1, 2}))
+    dataset = _index(frozenset({0, 1, 2}))
     with pytest.raises(DataError, match="every class is stuff"):
-        drop_stuff(index)
+        drop_stuff(dataset)

@@ -193,7 +193,7 @@ def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp
     from setmatch.data.formats.coco.read_panoptic import read_panoptic
 
     again = read_panoptic(tmp_path / "out/panoptic.json", scenes / "images")
-    assert again.repairs == ()
+    assert again.fixes == ()
     assert again.categories == index.categories
     assert evaluate(Knowing(index), again, workers=0).panoptic.all.PQ == 1
     rows = json.loads((tmp_path / "out/detections.json").read_text())

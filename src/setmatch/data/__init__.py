@@ -1,1 +1,1 @@
-"""Data sets, as they are, into batches."""
+"""Data sets: find, read, clean, audit and convert them; turn them into batches."""

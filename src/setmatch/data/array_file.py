@@ -1,66 +1,58 @@
-"""Named arrays and a JSON header in one file, mapped into memory instead of read.
+"""Named arrays and a JSON header in one safetensors file, memory-mapped instead of read.
 
-The file begins with the SHA-256 of all that follows: the header's length, the header, the arrays,
-each at a multiple of 64 bytes.
+Processes that open the same file share its memory.
 """
 
 import hashlib
 import json
-import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from setmatch.files import atomic_file
 
-_DIGEST = 32
-_ALIGN = 64
-
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a file that appears whole or not at all; raises OSError when it cannot be.
+    """Write a file that appears whole or not at all; raises OSError.
 
-    It is not forced to the disk: `read_arrays` would notice if it had not come there.
+    The file is not flushed to disk: after a power failure, `read_arrays` notices the damage.
     """
-    places, start = {}, 0
-    for name, array in arrays.items():
-        places[name] = (array.dtype.str, array.shape, start)
-        start += -(-array.nbytes // _ALIGN) * _ALIGN
-    text = json.dumps({"header": dict(header), "arrays": places}).encode()
-    text += b" " * (-(_DIGEST + 8 + len(text)) % _ALIGN)
-    digest = hashlib.sha256()
-    with atomic_file(path, durable=False) as aside, aside.open("wb") as file:
-        file.write(bytes(_DIGEST))
-        for part in (len(text).to_bytes(8, "little"), text, *map(_padded, arrays.values())):
-            digest.update(part)
-            file.write(part)
-        file.seek(0)
-        file.write(digest.digest())
+    text = json.dumps(dict(header))
+    metadata = {"header": text, "sha256": _digest(text, arrays)}
+    with atomic_file(path, durable=False) as temporary:
+        save_file(dict(arrays), temporary, metadata)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the header and the arrays, which are read-only views of the mapped file.
+    """Return the header and the arrays, as read-only views of the mapped file.
 
-    Raises OSError when the file cannot be opened, and ValueError when it is not what was written.
+    Raises OSError when the file cannot be opened, and ValueError when any bit has changed.
     """
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    with memoryview(mapped) as view:
-        if hashlib.sha256(view[_DIGEST:]).digest() != view[:_DIGEST]:
-            raise ValueError(f"{path}: damaged")
-        start = _DIGEST + 8
-        end = start + int.from_bytes(view[_DIGEST:start], "little")
-        tree = json.loads(bytes(view[start:end]))
-    arrays = {}
-    for name, (dtype, shape, offset) in tree["arrays"].items():
-        count = int(np.prod(shape))
-        flat = np.frombuffer(mapped, np.dtype(dtype), count, end + offset if count else 0)
-        arrays[name] = flat.reshape(shape)
-    return tree["header"], arrays
+    try:
+        # By way of torch, because safetensors' numpy reader copies every array.
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged ({error})") from None
+    for array in arrays.values():
+        array.flags.writeable = False
+    text = metadata.get("header", "")
+    if metadata.get("sha256") != _digest(text, arrays):
+        raise ValueError(f"{path}: damaged")
+    header: dict[str, Any] = json.loads(text)
+    return header, arrays
 
 
-def _padded(array: NDArray[Any]) -> bytes:
-    return array.tobytes() + bytes(-array.nbytes % _ALIGN)
+def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""Indexes that were read before, kept in the user's cache folder and mapped from there.
+"""A cache of data sets that were slow to read, memory-mapped from the user's cache folder.
 
-A kept index is used only while every file and folder that it was read from is unchanged. One that
-is damaged or out of date is made again without a word: nothing is lost but time.
+A cached data set is used only while every file and folder that it was read from is unchanged. A
+damaged or outdated one is silently made again: nothing is lost but time.
 """
 
 import hashlib
@@ -18,60 +18,65 @@ from setmatch.data.array_file import read_arrays, write_arrays
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.base import SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE
+from setmatch.data.formats.registry import format_named
 from setmatch.data.segmentations import Segmentations
 from setmatch.files import cache_folder
 from setmatch.structures.metadata import Categories
 
-_FORMAT = 6  # of the kept files; to be raised with any change to what readers make of a data set
-_WORTH_S = 0.5  # what is read quicker is not kept
-_SAMPLE = 1 << 16  # bytes of a file's beginning and end that count besides its size and time
+_VERSION = 7  # of the cached files; raise it with any change to what readers make of a data set
+_MIN_SECONDS = 0.5  # data sets that are read faster are not cached
+_SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and time
 
 
-def cached(part: SplitSource) -> DetectionDataset:
-    """Return the index of a part: as kept from an earlier call, or read, and kept if that is slow.
+def cached(split: SplitSource) -> DetectionDataset:
+    """Return a split from the cache, or read it and cache it if that was slow.
 
-    Besides what the part names, the folders of its images count, by which files are there.
+    It is read again when a file or folder that it names has changed, or a file was added to or
+    removed from the folders of its images.
     """
-    path = (
-        cache_folder() / "indexes" / f"{hashlib.sha256(part.key.encode()).hexdigest()[:32]}.index"
-    )
-    kept = _kept(path)
-    if kept is not None:
-        return kept
-    # Before reading: a change while reading makes the kept index stale, not wrong.
-    stamps = {place: _stamp(place, deep=False) for place in (*part.files, *part.folders)}
-    stamps |= {place: _stamp(place, deep=True) for place in part.listings}
+    key = hashlib.sha256(split.key.encode()).hexdigest()[:32]
+    path = cache_folder() / "datasets" / f"{key}.safetensors"
+    dataset = _load(path)
+    if dataset is not None:
+        return dataset
+    # Before reading, so that a change while reading makes the cached data set outdated, not wrong.
+    stamps = {place: _stamp(place, deep=False) for place in (*split.files, *split.folders)}
+    stamps |= {place: _stamp(place, deep=True) for place in split.listings}
     start = time.perf_counter()
-    index = part.read()
-    if time.perf_counter() - start < _WORTH_S:
-        return index
-    # An image that could not be read may be mended in place, which no folder notices.
-    damaged = {index.images / each.file for each in index.repairs if each.done == UNREADABLE}
-    places = {*_image_folders(index), *damaged}
+    dataset = format_named(split.format).read(split)
+    if time.perf_counter() - start < _MIN_SECONDS:
+        return dataset
+    # A damaged image may be replaced, which does not change the time of its folder.
+    damaged = {dataset.images / fix.file for fix in dataset.fixes if fix.done == UNREADABLE}
+    places = {*_image_folders(dataset), *damaged}
     stamps = {place: _stamp(place, deep=False) for place in places} | stamps
-    header = _header(index, {str(place.absolute()): stamp for place, stamp in stamps.items()})
+    header = _header(dataset, {str(place.absolute()): stamp for place, stamp in stamps.items()})
     try:
-        write_arrays(path, header, _arrays(index))
+        write_arrays(path, header, _arrays(dataset))
     except OSError:
-        return index  # a full or read-only cache costs time, and only the next time
-    return _kept(path) or index
+        return dataset  # a full or read-only cache only costs time on the next call
+    return _load(path) or dataset
 
 
-def _kept(path: Path) -> DetectionDataset | None:
+def _load(path: Path) -> DetectionDataset | None:
+    """Return a cached data set; None where there is none, or it is damaged or outdated."""
     try:
         header, arrays = read_arrays(path)
     except (OSError, ValueError):
         return None
-    if header["format"] != _FORMAT:
+    if header["version"] != _VERSION:
         return None
     for name, stamp in header["stamps"].items():
         if _stamp(Path(name), deep=stamp.startswith("every")) != stamp:
             return None
-    return _index(header, arrays)
+    return _dataset(header, arrays)
 
 
 def _stamp(path: Path, deep: bool) -> str:
-    """Return what changes when a file does, or what is in a folder."""
+    """Return text that changes with a file, or with the names in a folder.
+
+    `deep` includes the size and time of every file in the folder.
+    """
     try:
         status = path.stat()
         if not path.is_dir():
@@ -90,38 +95,39 @@ def _stamp(path: Path, deep: bool) -> str:
 
 def _sample(path: Path, size: int) -> str:
     with path.open("rb") as file:
-        digest = hashlib.sha256(file.read(_SAMPLE))
-        file.seek(max(size - _SAMPLE, 0))
-        digest.update(file.read(_SAMPLE))
+        digest = hashlib.sha256(file.read(_SAMPLED_BYTES))
+        file.seek(max(size - _SAMPLED_BYTES, 0))
+        digest.update(file.read(_SAMPLED_BYTES))
     return digest.hexdigest()
 
 
-def _image_folders(index: DetectionDataset) -> set[Path]:
-    if b"/" not in index.names:
-        return {index.images}
-    return {index.path(image).parent for image in range(len(index))}
+def _image_folders(dataset: DetectionDataset) -> set[Path]:
+    if b"/" not in dataset.names:
+        return {dataset.images}
+    return {dataset.path(image).parent for image in range(len(dataset))}
 
 
-def _header(index: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]:
+def _header(dataset: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]:
+    categories, panoptic = dataset.categories, dataset.panoptic
     return {
-        "format": _FORMAT,
+        "version": _VERSION,
         "stamps": stamps,
-        "source": str(index.source),
-        "images": str(index.images),
-        "categories": [
-            index.categories.ids,
-            index.categories.names,
-            sorted(index.categories.stuff),
-        ],
-        "repairs": [list(asdict(repair).values()) for repair in index.repairs],
-        "notes": index.notes,
-        "panoptic": None if index.panoptic is None else str(index.panoptic.folder),
+        "source": str(dataset.source),
+        "images": str(dataset.images),
+        "categories": [categories.ids, categories.names, sorted(categories.stuff)],
+        "fixes": [list(asdict(fix).values()) for fix in dataset.fixes],
+        "notes": dataset.notes,
+        "panoptic": None if panoptic is None else str(panoptic.folder),
     }
 
 
-def _arrays(index: DetectionDataset) -> dict[str, NDArray[Any]]:
+def _arrays(dataset: DetectionDataset) -> dict[str, NDArray[Any]]:
     arrays = {}
-    parts = {"index": index, "outlines": index.outlines, "panoptic": index.panoptic}
+    parts = {
+        "dataset": dataset,
+        "segmentations": dataset.segmentations,
+        "panoptic": dataset.panoptic,
+    }
     for part, holder in parts.items():
         for field in fields(holder) if holder is not None else ():
             value = getattr(holder, field.name)
@@ -132,26 +138,26 @@ def _arrays(index: DetectionDataset) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _index(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> DetectionDataset:
+def _dataset(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> DetectionDataset:
     def columns(part: str) -> dict[str, Any]:
         names = [name for name in arrays if name.startswith(f"{part}.")]
         found: dict[str, Any] = {name.partition(".")[2]: arrays[name] for name in names}
-        # A copy, because packed names are bytes; they are the smallest part.
+        # File names are copied, because they are bytes; they are the smallest part.
         return found | ({"names": found["names"].tobytes()} if "names" in found else {})
 
     ids, names, stuff = header["categories"]
-    index = DetectionDataset(
+    dataset = DetectionDataset(
         source=Path(header["source"]),
         images=Path(header["images"]),
         categories=Categories(tuple(ids), tuple(names), frozenset(stuff)),
-        repairs=tuple(AnnotationFix(*repair) for repair in header["repairs"]),
+        fixes=tuple(AnnotationFix(*fix) for fix in header["fixes"]),
         notes=tuple(header["notes"]),
-        **columns("index"),
+        **columns("dataset"),
     )
-    outlines, panoptic = columns("outlines"), columns("panoptic")
-    if outlines:
-        index = replace(index, outlines=Segmentations(**outlines))
+    segmentations, panoptic = columns("segmentations"), columns("panoptic")
+    if segmentations:
+        dataset = replace(dataset, segmentations=Segmentations(**segmentations))
     if panoptic:
         folder = Path(header["panoptic"])
-        index = replace(index, panoptic=PanopticFiles(folder=folder, **panoptic))
-    return index
+        dataset = replace(dataset, panoptic=PanopticFiles(folder=folder, **panoptic))
+    return dataset

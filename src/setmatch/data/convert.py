@@ -1,7 +1,6 @@
-"""A data set from any readable format into another, whole or not at all."""
+"""Convert a data set from any format to any other that can be written, whole or not at all."""
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,32 +8,22 @@ from setmatch.data.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.base import WHOLE, SplitSource
-from setmatch.data.formats.coco.write import write_coco
-from setmatch.data.formats.voc.write import write_voc
-from setmatch.data.formats.writing import SplitToWrite, distinct_names
-from setmatch.data.formats.yolo.write import write_yolo
+from setmatch.data.formats.registry import format_named, writable_formats
+from setmatch.data.formats.writing import SplitToWrite
 from setmatch.data.open import open_dataset
-from setmatch.data.ragged import unpack
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import atomic_folder
 
-WRITERS: dict[str, Callable[[Path, Sequence[SplitToWrite]], list[str]]] = {
-    "coco": write_coco,
-    "voc": write_voc,
-    "yolo": write_yolo,
-}
-_IMAGES = {"coco": "images/{}", "voc": "JPEGImages", "yolo": "images/{}"}
-
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: numbers of images and annotations by split; what was not, in sentences."""
+    """What a conversion wrote: images and annotations by split; `notes` says what was lost."""
 
     folder: Path
     images: dict[str, int]
     annotations: dict[str, int]
-    repairs: tuple[AnnotationFix, ...]
+    fixes: tuple[AnnotationFix, ...]
     notes: tuple[str, ...]
 
 
@@ -46,63 +35,55 @@ def convert_dataset(
     format: str | None = None,
     link: bool = False,
 ) -> Conversion:
-    """Write a data set in the format `to`: its train, val and test splits, or those of `splits`.
+    """Write a data set in the format `to`: the given splits, or else train, val and test.
 
     Boxes stay exact in COCO and VOC, and within a millionth of a pixel in YOLO. Images are copied,
-    or with `link` linked. What nothing divides becomes the split "train"; for YOLO, whose software
-    asks for a validation split, what training would hold out becomes that. Raises ConfigError for
-    a `destination` that is not empty or an unknown format, DataError for what cannot be read.
+    or linked with `link`. A data set without splits becomes the split "train"; for formats whose
+    tools need a validation split, as YOLO's do, the images that training would hold out become
+    "val". Raises ConfigError for an unknown format or a `destination` that is not empty, and
+    DataError for a `source` that cannot be read.
     """
-    destination = Path(destination)
-    if to not in WRITERS:
-        raise ConfigError(f"--to {to}: unknown format; known are {', '.join(WRITERS)}")
+    source, destination = Path(source), Path(destination)
+    if to not in writable_formats():
+        known = ", ".join(writable_formats())
+        raise ConfigError(f"--to {to}: unknown format; known formats: {known}")
+    target = format_named(to)
+    assert target.write is not None, "writable_formats names only formats that can be written"
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise ConfigError(f"{destination}: is there already; name a folder that is new or empty")
-    indexes = _chosen(Path(source), format, splits)
-    if to == "yolo" and not splits:
-        indexes = _with_validation(Path(source), format, indexes)
-    taken: set[str] = set()
-    written = []
-    for name, index in indexes.items():
-        if to != "voc":
-            taken = set()
-        names = unpack(index.names, index.name_offsets)
-        files = names if to == "coco" else distinct_names(names, taken, flat=to == "voc")
-        written.append(SplitToWrite(name, index, files))
+        raise ConfigError(f"{destination}: exists already; name a new or empty folder")
+    parts = _chosen(source, discover_splits(source, format), splits)
+    datasets = {name: cached(part) for name, part in parts.items()}
+    if target.needs_val_split and not splits:
+        datasets = _with_val_split(source, format, datasets)
+    to_write = [SplitToWrite(name, dataset, link) for name, dataset in datasets.items()]
     try:
-        with atomic_folder(destination) as aside:
-            for split in written:
-                _bring_images(split, aside / _IMAGES[to].format(split.name), link)
-            notes = WRITERS[to](aside, written)
+        with atomic_folder(destination) as temporary:
+            losses = target.write(temporary, to_write)
     except OSError as error:
         raise DataError(f"{destination}: cannot be written ({error.strerror or error})") from None
+    notes = [note for dataset in datasets.values() for note in dataset.notes]
     return Conversion(
         destination,
-        {split.name: len(split.index) for split in written},
-        {split.name: len(split.index.class_indices) for split in written},
-        tuple(repair for split in written for repair in split.index.repairs),
-        tuple(dict.fromkeys([*(note for each in written for note in each.index.notes), *notes])),
+        {name: len(dataset) for name, dataset in datasets.items()},
+        {name: len(dataset.class_indices) for name, dataset in datasets.items()},
+        tuple(fix for dataset in datasets.values() for fix in dataset.fixes),
+        tuple(dict.fromkeys([*notes, *losses])),
     )
 
 
-def _chosen(source: Path, format: str | None, splits: Sequence[str]) -> dict[str, DetectionDataset]:
-    parts = _parts(source, discover_splits(source, format), splits)
-    return {name: cached(part) for name, part in parts.items()}
-
-
-def _with_validation(
-    source: Path, format: str | None, indexes: dict[str, DetectionDataset]
+def _with_val_split(
+    source: Path, format: str | None, datasets: dict[str, DetectionDataset]
 ) -> dict[str, DetectionDataset]:
-    """Return the splits with one for validation, where training images can be held out for it."""
-    if source.is_file() or "train" not in indexes or "val" in indexes:
-        return indexes
+    """Return the splits with a "val" one, where images can be held out for it."""
+    if source.is_file() or "train" not in datasets or "val" in datasets:
+        return datasets
     training = open_dataset(source, "train", format)
-    if len(training) == len(indexes["train"]):  # too few, as its notes say
-        return indexes | {"train": training}
-    return {**indexes, "train": training, "val": open_dataset(source, "val", format)}
+    if len(training) == len(datasets["train"]):  # too few images, as its notes say
+        return datasets | {"train": training}
+    return {**datasets, "train": training, "val": open_dataset(source, "val", format)}
 
 
-def _parts(
+def _chosen(
     source: Path, parts: dict[str, SplitSource], splits: Sequence[str]
 ) -> dict[str, SplitSource]:
     if not splits:
@@ -118,16 +99,3 @@ def _parts(
             raise DataError(f"{source}: no split {split!r}; found {found}")
         chosen[name] = parts[name]
     return chosen
-
-
-def _bring_images(split: SplitToWrite, folder: Path, link: bool) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    inner = {folder / Path(file).parent for file in split.files}
-    for place in inner:
-        place.mkdir(parents=True, exist_ok=True)
-    for image, file in enumerate(split.files):
-        origin = split.index.path(image)
-        if link and not (folder / file).is_symlink():
-            (folder / file).symlink_to(origin.absolute())
-        elif not link:
-            shutil.copyfile(origin, folder / file)

@@ -1,9 +1,8 @@
-"""Image files that cannot be read: found before hours are spent; how many are too many.
+"""Unreadable image files: find them before training starts, and decide how many are too many.
 
-In training up to 1% of the images are left out. In an evaluation they stay, unanswered, so that
-their objects count as missed: no number is better for a picture that is damaged. Where masks are
-learned or measured, the PNG of an image's segments is as much needed as the image, and one rule
-holds for both.
+Training leaves out up to 1% of the images. Evaluation counts the objects of an unreadable image as
+missed, so that a damaged file never improves a metric. Where masks are used, the PNG file of an
+image's segments counts like the image itself.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,81 +16,80 @@ from setmatch.data.image_io import is_complete, read_image, read_size_px
 from setmatch.data.mask_decoding import read_segment_ids
 from setmatch.errors import DataError
 
-UNREADABLE_AT_MOST = 0.01  # of the images; in an evaluation one is never too many
-PROBED = 1000  # images of a training split that are looked at beforehand; of others, all are
-_READERS = 4  # threads, which mostly wait for the disk
+UNREADABLE_AT_MOST = 0.01  # fraction of the images; evaluation always accepts one image
+PROBED = 1000  # images of a training split to check before training; other splits are checked fully
+_THREADS = 4  # which mostly wait for the disk
 
 
-def sample(index: DetectionDataset, most: int | None) -> Int64[np.ndarray, " S"]:
-    """Choose `most` images of an index, always the same ones, in order; None chooses all."""
-    if most is None or most >= len(index):
-        return np.arange(len(index))
-    return np.sort(np.random.default_rng(0).permutation(len(index))[:most])
+def sample(dataset: DetectionDataset, most: int | None) -> Int64[np.ndarray, " S"]:
+    """Return `most` random images in order, the same ones each time; None returns all."""
+    if most is None or most >= len(dataset):
+        return np.arange(len(dataset))
+    return np.sort(np.random.default_rng(0).permutation(len(dataset))[:most])
 
 
 def find_unreadable(
-    index: DetectionDataset, most: int | None = None, masks: bool = False
+    dataset: DetectionDataset, most: int | None = None, masks: bool = False
 ) -> dict[int, str]:
-    """Return what is wrong with image files, by the images' numbers, of all or a sample of `most`.
+    """Return the error of each unreadable image by its number, among all images or `most` of them.
 
-    `masks` asks for the PNG files of segments too, where there are any. Of each file only beginning
-    and end are read, of those that look wrong all: some thousand files a second. Damage in the
-    middle of a file is left for whoever decodes it.
+    `masks` includes the PNG files of panoptic segments. Only the beginning and the end of a file
+    are read, and all of it if these look wrong: some thousand files a second. Damage in the middle
+    shows only when the image is decoded.
     """
-    images = sample(index, most).tolist()
-    with ThreadPoolExecutor(_READERS) as readers:
-        problems = readers.map(lambda image: _problem(index, image, masks), images)
+    images = sample(dataset, most).tolist()
+    with ThreadPoolExecutor(_THREADS) as readers:
+        problems = readers.map(lambda image: _problem(dataset, image, masks), images)
         return {image: text for image, text in zip(images, problems, strict=True) if text}
 
 
 def check_training_corruption(
-    index: DetectionDataset, problems: Collection[str], skip: bool
+    dataset: DetectionDataset, problems: Collection[str], skip: bool
 ) -> None:
-    """Raise DataError when training cannot go on without these unreadable images of its `index`.
+    """Raise DataError when too many images of `dataset` are unreadable to train on the rest.
 
-    Without `skip` it never can.
+    Without `skip`, one is too many.
     """
-    if not problems or (skip and len(problems) <= UNREADABLE_AT_MOST * len(index)):
+    if not problems or (skip and len(problems) <= UNREADABLE_AT_MOST * len(dataset)):
         return
     *_, last = problems
     if not skip:
         raise DataError(last)
     raise DataError(
-        f"{len(problems)} unreadable of {len(index)} images; at most {UNREADABLE_AT_MOST:.0%} may "
-        f"be left out; the last: {last}"
+        f"{len(problems)} of {len(dataset)} images are unreadable, but training leaves out at most "
+        f"{UNREADABLE_AT_MOST:.0%}; the last: {last}"
     )
 
 
-def check_evaluation_corruption(index: DetectionDataset, problems: Mapping[int, str]) -> None:
-    """Raise DataError when so many images of `index` cannot be read that no number means much."""
-    if len(problems) <= max(1, UNREADABLE_AT_MOST * len(index)):
+def check_evaluation_corruption(dataset: DetectionDataset, problems: Mapping[int, str]) -> None:
+    """Raise DataError when too many images of `dataset` are unreadable for meaningful metrics."""
+    if len(problems) <= max(1, UNREADABLE_AT_MOST * len(dataset)):
         return
+    *_, last = problems.values()
     raise DataError(
-        f"{index.source}: {len(problems)} unreadable of {len(index)} images to evaluate on; more "
-        f"than {UNREADABLE_AT_MOST:.0%} would say more of the files than of the model; the last: "
-        f"{[*problems.values()][-1]}"
+        f"{dataset.source}: {len(problems)} of {len(dataset)} images to evaluate are unreadable; "
+        f"with more than {UNREADABLE_AT_MOST:.0%}, metrics would measure the files rather than the "
+        f"model; replace the files; the last: {last}"
     )
 
 
-def unanswered(index: DetectionDataset, problems: Mapping[int, str]) -> tuple[str, ...]:
-    """Say of each unreadable image what that costs in an evaluation."""
-    return tuple(
-        f"unanswered, so that its objects count as missed ({_objects(index, image)}): {problem}"
-        for image, problem in problems.items()
-    )
+def unreadable_notes(dataset: DetectionDataset, problems: Mapping[int, str]) -> tuple[str, ...]:
+    """Return a sentence on each unreadable image, with the objects that count as missed."""
+    notes = []
+    for image, problem in problems.items():
+        rows = dataset.rows(image)
+        objects = int((~dataset.crowd[rows.start : rows.stop]).sum())
+        notes.append(f"no detections, so that its objects count as missed ({objects}): {problem}")
+    return tuple(notes)
 
 
-def _objects(index: DetectionDataset, image: int) -> int:
-    return int((~index.crowd[index.offsets[image] : index.offsets[image + 1]]).sum())
-
-
-def _problem(index: DetectionDataset, image: int, masks: bool) -> str:
-    path, size_px = index.path(image), index.size_px(image)
+def _problem(dataset: DetectionDataset, image: int, masks: bool) -> str:
+    path, size_px = dataset.path(image), dataset.size_px(image)
     try:
         if not is_complete(path, size_px):
             read_image(path, size_px)
-        if masks and index.panoptic is not None:
-            png = index.panoptic.path(image)
+        if masks and dataset.panoptic is not None:
+            png = dataset.panoptic.path(image)
             if not is_complete(png, size_px) or read_size_px(png) != size_px:
                 read_segment_ids(png, size_px)
     except DataError as error:

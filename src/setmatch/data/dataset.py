@@ -1,4 +1,4 @@
-"""A data set's annotations in flat arrays: small, quick to open, shared by all worker processes."""
+"""The annotations of a data set in flat arrays: compact, quick to open, shared by all workers."""
 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
 
-from setmatch.data.mask_decoding import numbered, outline_masks, read_segment_ids, segment_masks
-from setmatch.data.ragged import take_rows
+from setmatch.data.mask_decoding import (
+    read_segment_ids,
+    renumber_segments,
+    segment_masks,
+    segmentation_masks,
+)
+from setmatch.data.ragged import take_rows, unpack
 from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 from setmatch.structures.batch import Target
@@ -21,35 +26,36 @@ from setmatch.structures.segments import Segments
 
 @dataclass(frozen=True)
 class AnnotationFix:
-    """Something odd in an annotation file, and what was done about it.
+    """A flaw in an annotation file, and how it was handled."""
 
-    `file` is the image's name, or that of its own label file ("" when the data set is meant);
-    `annotation` the id that the file gives, `line` the line where files count lines.
-    """
+    file: str  # name of the image or of its label file; "" for the whole data set
+    annotation: int | None  # id, where the file gives ids
+    value: str  # as found in the file
+    done: str  # "flaw: how it was handled"
+    line: int | None = None  # where the file is a text file
 
-    file: str
-    annotation: int | None
-    value: str
-    done: str
-    line: int | None = None
+    @classmethod
+    def of_many(cls, value: str, done: str) -> "AnnotationFix":
+        """Return a fix of many annotations at once, of no image in particular."""
+        return cls("", None, value, done)
 
 
 @dataclass(frozen=True, eq=False)
 class PanopticFiles:
-    """Where the pixels of each annotation are: a PNG for each image, its colors segment ids."""
+    """Where the pixels of each segment are: one PNG per image, whose colors are segment ids."""
 
     folder: Path
-    names: bytes  # of the PNG of each image, UTF-8
+    names: bytes  # file names of the PNGs, one per image, UTF-8
     name_offsets: Int64[np.ndarray, " image_ends"]
     segment_ids: Int64[np.ndarray, " A"]
 
     def path(self, image: int) -> Path:
-        """Return the PNG of image number `image`."""
+        """Return the PNG file of image number `image`."""
         start, stop = self.name_offsets[image], self.name_offsets[image + 1]
         return self.folder / self.names[start:stop].decode()
 
     def take(self, images: Int[np.ndarray, " M"], rows: Int64[np.ndarray, " K"]) -> "PanopticFiles":
-        """Return what belongs to the chosen images and annotations, in their order."""
+        """Return the files of the chosen images and annotations, in their order."""
         letters, name_offsets = take_rows(self.name_offsets, images)
         names = np.frombuffer(self.names, dtype=np.uint8)[letters].tobytes()
         return replace(
@@ -59,16 +65,15 @@ class PanopticFiles:
 
 @dataclass(frozen=True, eq=False)
 class DetectionDataset:
-    """Images and their annotations, grouped by image; N images, A annotations.
+    """Images and their annotations, grouped by image: N images, A annotations.
 
-    Annotations of image i are rows `offsets[i]` to `offsets[i + 1]`, boxes as the file has them:
-    crowds and boxes without area are here for the evaluation, but never in `target`. There is no
-    Python object for an image or box, because forked workers would copy each as they count
-    references to it. `notes` says in sentences what a user should know about how it was opened.
+    The annotations of image i are the rows `offsets[i]` to `offsets[i + 1]`, with the boxes of the
+    file: evaluation needs crowds and boxes without area, which `target` leaves out. No image and no
+    box is a Python object: forked workers would copy each one when they count references to it.
     """
 
-    source: Path
-    images: Path
+    source: Path  # annotation file, or folder of the data set
+    images: Path  # folder of the image files
     categories: Categories
     image_ids: Int64[np.ndarray, " N"]
     sizes_px: Int32[np.ndarray, "N 2"]  # height, width
@@ -80,34 +85,38 @@ class DetectionDataset:
     class_indices: Int32[np.ndarray, " A"]
     crowd: Bool[np.ndarray, " A"]
     annotation_ids: Int64[np.ndarray, " A"]
-    repairs: tuple[AnnotationFix, ...] = ()
-    outlines: Segmentations | None = None
+    fixes: tuple[AnnotationFix, ...] = ()
+    segmentations: Segmentations | None = None
     panoptic: PanopticFiles | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences on how the data set was opened, for the user
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the images and annotations take."""
-        parts = [part for part in (self, self.outlines, self.panoptic) if part is not None]
+        """Size of the images and annotations in bytes."""
+        parts = [part for part in (self, self.segmentations, self.panoptic) if part is not None]
         columns = [getattr(part, field.name) for part in parts for field in fields(part)]
         arrays = sum(column.nbytes for column in columns if isinstance(column, np.ndarray))
         return arrays + sum(len(column) for column in columns if isinstance(column, bytes))
 
     @property
-    def repair_counts(self) -> dict[str, int]:
-        """How often each kind of repair was made."""
-        return dict(Counter(repair.done for repair in self.repairs))
+    def fix_counts(self) -> dict[str, int]:
+        """How often each kind of fix was made."""
+        return dict(Counter(fix.done for fix in self.fixes))
 
     def name(self, image: int) -> str:
         """Return the file name of image number `image`, as the annotation file has it."""
         start, stop = self.name_offsets[image], self.name_offsets[image + 1]
         return self.names[start:stop].decode()
 
+    def file_names(self) -> list[str]:
+        """Return the file names of all images."""
+        return unpack(self.names, self.name_offsets)
+
     def path(self, image: int) -> Path:
-        """Return where image number `image` lies."""
+        """Return the file of image number `image`."""
         return self.images / self.name(image)
 
     def size_px(self, image: int) -> tuple[int, int]:
@@ -115,12 +124,16 @@ class DetectionDataset:
         height, width = self.sizes_px[image].tolist()
         return height, width
 
-    def target(self, image: int, masks: bool = False) -> Target:
-        """Return what to learn from image number `image`: no crowds, boxes clipped to the image.
+    def rows(self, image: int) -> range:
+        """Return the rows of the annotations of image number `image`."""
+        return range(int(self.offsets[image]), int(self.offsets[image + 1]))
 
-        Boxes are fractions of the image; those that keep no area are left out. `masks` asks for
-        the objects' pixels too, in the annotated size; then objects without a pixel are left out.
-        Raises DataError for masks that there are not or that cannot be read.
+    def target(self, image: int, masks: bool = False) -> Target:
+        """Return the training target of image number `image`, without crowds.
+
+        Boxes are clipped to the image and normalized by its size; boxes without area are left out.
+        `masks` adds the objects' masks in the annotated size and leaves out objects without a
+        pixel. Raises DataError for masks that do not exist or cannot be read.
         """
         first = self.offsets[image]
         rows = slice(first, self.offsets[image + 1])
@@ -138,27 +151,27 @@ class DetectionDataset:
             return target
         pixels = self.masks(image, first + np.flatnonzero(keep))
         packed = PackedMasks.pack(torch.from_numpy(pixels))
-        seen = packed.any()
-        return Target(target.classes[seen], target.cxcywh[seen], packed[seen])
+        visible = packed.any()
+        return Target(target.classes[visible], target.cxcywh[visible], packed[visible])
 
     def masks(self, image: int, annotations: Int[np.ndarray, " M"]) -> Bool[np.ndarray, "M H W"]:
-        """Return the pixels of some annotations of image number `image`, in the annotated size.
+        """Return the masks of some annotations of image number `image`, in the annotated size.
 
-        An annotation of which nothing is drawn has none. Raises DataError when the data set has
-        no masks, or those of this image cannot be read.
+        An annotation without a segmentation has an empty mask. Raises DataError when the data set
+        has no masks, or those of this image cannot be read.
         """
         self.require_masks()
         if self.panoptic is not None:
             segments = self.panoptic.segment_ids[annotations]
             return segment_masks(self.panoptic.path(image), segments, self.size_px(image))
-        assert self.outlines is not None, "a data set with masks has them as PNGs or as outlines"
+        assert self.segmentations is not None, "masks are in PNG files or in segmentations"
         try:
-            return outline_masks(self.outlines, annotations.tolist(), self.size_px(image))
+            return segmentation_masks(self.segmentations, annotations.tolist(), self.size_px(image))
         except DataError as error:
             raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
 
     def run_lengths(self, image: int) -> list[dict[str, Any]]:
-        """Return COCO's run lengths of every annotation of image number `image`, crowds too.
+        """Return COCO run lengths of all annotations of image number `image`, crowds included.
 
         Raises DataError as `masks` does.
         """
@@ -168,38 +181,39 @@ class DetectionDataset:
     def segments(self, image: int) -> Segments:
         """Return the annotated segments of image number `image`, in the order of its annotations.
 
-        Colors of the PNG that are not annotated are nothing, and a segment that the PNG lacks has
-        no pixel. Raises DataError when the data set has no segments, or the PNG cannot be read.
+        Colors of the PNG that are not annotated become background. A segment that is missing from
+        the PNG has no pixel. Raises DataError when the data set has no segments, or the PNG cannot
+        be read.
         """
         self.require_segments()
-        assert self.panoptic is not None, "that is what was required"
+        assert self.panoptic is not None, "require_segments has checked it"
         rows = slice(self.offsets[image], self.offsets[image + 1])
-        drawn = read_segment_ids(self.panoptic.path(image), self.size_px(image))
+        pixel_ids = read_segment_ids(self.panoptic.path(image), self.size_px(image))
         return Segments(
-            torch.from_numpy(numbered(drawn, self.panoptic.segment_ids[rows])),
+            torch.from_numpy(renumber_segments(pixel_ids, self.panoptic.segment_ids[rows])),
             torch.from_numpy(self.class_indices[rows].astype(np.int64)),
             torch.ones(rows.stop - rows.start),
             self.categories,
         )
 
     def require_segments(self) -> None:
-        """Raise DataError when the data set is not a panoptic one."""
+        """Raise DataError when the data set has no panoptic segments."""
         if self.panoptic is None:
             raise DataError(
-                f"{self.source}: has no segments; panoptic segmentation is learned and measured on "
-                "COCO panoptic data (a JSON file with segments_info, and its PNG files)"
+                f"{self.source}: has no segments; panoptic segmentation needs COCO panoptic data "
+                "(a JSON file with segments_info, and its PNG files)"
             )
 
     def require_masks(self) -> None:
-        """Raise DataError when no object of this data set has an outline or a segment."""
-        if self.panoptic is None and self.outlines is None:
+        """Raise DataError when no object of the data set has a mask."""
+        if self.panoptic is None and self.segmentations is None:
             raise DataError(
-                f"{self.source}: has boxes but no masks; segmentation is learned from COCO "
-                "'segmentation' outlines, YOLO polygons or COCO panoptic PNGs"
+                f"{self.source}: has boxes but no masks; segmentation needs COCO 'segmentation' "
+                "entries, YOLO polygons or COCO panoptic PNG files"
             )
 
     def choose(self, images: Int[np.ndarray, " M"], *notes: str) -> "DetectionDataset":
-        """Return the index of the chosen images, in their order, with further notes."""
+        """Return the chosen images in their order, with further notes."""
         rows, offsets = take_rows(self.offsets, images)
         letters, name_offsets = take_rows(self.name_offsets, images)
         return replace(
@@ -214,7 +228,7 @@ class DetectionDataset:
             class_indices=self.class_indices[rows],
             crowd=self.crowd[rows],
             annotation_ids=self.annotation_ids[rows],
-            outlines=self.outlines and self.outlines.take(rows),
+            segmentations=self.segmentations and self.segmentations.take(rows),
             panoptic=self.panoptic and self.panoptic.take(images, rows),
             notes=(*self.notes, *notes),
         )

@@ -1,4 +1,4 @@
-"""Image files to uint8 RGB tensors, upright; a file that cannot be read is an error by name."""
+"""Read image files as upright uint8 RGB tensors."""
 
 import re
 import struct
@@ -16,8 +16,8 @@ from setmatch.errors import DataError
 
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
-_LAST = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # what the last bytes of a whole file hold
-_LAST_BYTES = 64
+_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # in the last bytes of a complete file
+_END_BYTES = 64
 # What Pillow's decoders raise on damaged files; PIL.UnidentifiedImageError is an OSError.
 _DECODING_ERRORS = (
     OSError,
@@ -39,18 +39,17 @@ _DECODING_ERRORS = (
 def read_image(
     path: str | Path, annotated_size_px: tuple[int, int] | None = None
 ) -> UInt8[Tensor, "3 H W"]:
-    """Read an image file as RGB, turned upright as its EXIF orientation says.
+    """Read an image file as RGB, turned upright by its EXIF orientation.
 
-    `annotated_size_px` is the (height, width) that annotations were made on: where it fits only
-    the file as it is stored, the annotations were made without EXIF, and the image is not turned.
-    Alpha is dropped, 16 bits become 8, and of an animation the first frame is read. Raises
-    DataError with the file's name when it cannot be read whole, holds more than Pillow's
-    limit of pixels, or has another shape than the annotated one.
+    `annotated_size_px` is the annotated (height, width). If only the stored size fits it, the
+    annotations ignore EXIF, and the image is not turned. Alpha is dropped, 16 bits become 8, and
+    the first frame of an animation is read. Raises DataError when the file cannot be read
+    completely, has more pixels than Pillow's limit, or another shape than the annotated one.
     """
     try:
-        # Read at once: Pillow by itself asks for dozens of small pieces.
+        # Read in one go: Pillow itself would make dozens of small reads.
         with Image.open(BytesIO(Path(path).read_bytes())) as image:
-            _refuse_bomb(image)
+            _check_pixel_limit(image)
             pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
     except _DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -64,20 +63,20 @@ def read_image(
 
 
 def from_pillow(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
-    """Return a picture as RGB, turned upright as its EXIF orientation says.
+    """Return a Pillow image as RGB, turned upright by its EXIF orientation, as `read_image` does.
 
-    It is read as `read_image` reads a file. Raises DataError when it cannot be.
+    Raises DataError when it cannot be decoded.
     """
     try:
         return _pixels(image, upright=True)
     except _DECODING_ERRORS as error:
-        raise _unreadable(f"the given {image.mode} picture", error) from error
+        raise _unreadable(f"the given {image.mode} image", error) from error
 
 
 def read_size_px(path: str | Path) -> tuple[int, int]:
-    """Return (height, width) of an image file, upright, from its header alone.
+    """Return the upright (height, width) of an image file, from its header alone.
 
-    Raises DataError with the file's name when it is no image.
+    Raises DataError when it is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -88,15 +87,16 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
 
 
 def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
-    """Return whether a file begins and ends like an image of the annotated size; it is quick.
+    """Return whether a file begins and ends like a complete image of the annotated size.
 
-    Where not, `read_image` may still be able to read it. Only the ends of JPEG and PNG are known.
+    A quick test: `read_image` may still read a file that fails it. Only the end markers of JPEG
+    and PNG are checked.
     """
     try:
         with Path(path).open("rb") as file, Image.open(file) as image:
-            _refuse_bomb(image)
-            stored_px, last = (image.height, image.width), _LAST.get(image.format or "", b"")
-            file.seek(max(file.seek(0, SEEK_END) - _LAST_BYTES, 0))
+            _check_pixel_limit(image)
+            stored_px, last = (image.height, image.width), _END_MARKERS.get(image.format or "", b"")
+            file.seek(max(file.seek(0, SEEK_END) - _END_BYTES, 0))
             return stored_px in (annotated_size_px, annotated_size_px[::-1]) and last in file.read()
     except _DECODING_ERRORS:
         return False
@@ -105,11 +105,11 @@ def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
 def size_for_annotations(
     path: str | Path, annotated_size_px: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Return the (height, width) that boxes refer to: as annotated, where the file can be so.
+    """Return the (height, width) that boxes refer to: the annotated size, if the file can have it.
 
-    Where it cannot, or nothing is annotated, it is the upright size of the file, read from its
-    header. A file whose header is damaged keeps the annotated size, for `read_image` to name;
-    raises DataError where there is none.
+    Otherwise, and where nothing is annotated, it is the file's upright size, from its header. A
+    file with a damaged header keeps the annotated size, and `read_image` reports the damage; raises
+    DataError where there is no annotated size.
     """
     try:
         with Image.open(path) as image:
@@ -126,10 +126,10 @@ def size_for_annotations(
 
 
 def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
-    # Without an orientation, transposing would still copy the image.
+    # exif_transpose copies the image even where there is nothing to turn.
     turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
     rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
-    # Still interleaved in memory: torchvision resizes such uint8 images fastest.
+    # A channels-last view: torchvision resizes such uint8 images fastest.
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
@@ -143,12 +143,12 @@ def _sideways(image: Image.Image) -> bool:
     return image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
 
 
-def _refuse_bomb(image: Image.Image) -> None:
+def _check_pixel_limit(image: Image.Image) -> None:
     # Pillow itself only warns up to twice its limit.
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Image.DecompressionBombError(
-            f"{image.width}×{image.height} pixels, PIL.Image.MAX_IMAGE_PIXELS allows {limit}"
+            f"{image.width}×{image.height} pixels, but PIL.Image.MAX_IMAGE_PIXELS allows {limit}"
         )
 
 
@@ -156,19 +156,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I"):
-        # 16-bit gray; Pillow's own conversion would clip every value above 255 to white.
+        # 16-bit gray: Pillow's own conversion would clip every value above 255 to white.
         gray = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; save it with 8 bits")
+        raise ValueError("floating-point pixels have no known range; save the image with 8 bits")
     if image.mode in ("P", "PA", "La", "RGBa"):
-        # These have no direct way to RGB that minds their palette's or their premultiplied alpha.
+        # Pillow converts these to RGB directly only by ignoring palette or premultiplied alpha.
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     return image.convert("RGB")
 
 
 def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) -> bool:
-    """Return whether one is the other scaled, within the rounding of a pixel."""
+    """Return whether one size is the other scaled, up to rounding to whole pixels."""
     if size_px == annotated_size_px:
         return True
     (height, width), (other_height, other_width) = size_px, annotated_size_px
@@ -178,7 +178,7 @@ def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) ->
 
 
 def _unreadable(path: str | Path, error: Exception) -> DataError:
-    # Pillow names the bytes it was given, which tells a user nothing.
+    # Pillow names the BytesIO object, which tells a user nothing.
     text = re.sub(r" (<_io\.BytesIO[^>]*>|'[^']*')$", "", str(error))
     reason = " ".join(text.split()) or type(error).__name__
     return DataError(f"{path}: cannot be read as an image ({reason}); replace or remove the file")

@@ -1,4 +1,4 @@
-"""Which image files are meant by names, folders and patterns."""
+"""Find image files by name, folder or pattern."""
 
 import glob
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ SUFFIXES = (
 
 
 def find_images(sources: Sequence[str | Path]) -> list[Path]:
-    """List the image files meant by files, folders (with all below them) and globs, each once.
+    """Return the image files of files, folders (searched recursively) and globs, each once.
 
-    A file named outright counts whatever its name; in folders and globs the suffix decides.
-    Raises DataError that names the source which does not exist or holds no image.
+    A file named directly counts whatever its name; in folders and globs the suffix decides.
+    Raises DataError for a source that does not exist or holds no image.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -24,12 +24,12 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = sorted(filter(_looks_like_image, path.rglob("*")))
+            matches = sorted(filter(_has_image_suffix, path.rglob("*")))
         else:
-            matches = sorted(filter(_looks_like_image, map(Path, _expanded(str(source)))))
+            matches = sorted(filter(_has_image_suffix, map(Path, _expanded(str(source)))))
         if not matches:
             known = ", ".join(SUFFIXES)
-            raise DataError(f"{source}: no image with a usual suffix in it; looked for {known}")
+            raise DataError(f"{source}: no image files; looked for {known}")
         found.update(dict.fromkeys(matches))
     return list(found)
 
@@ -43,6 +43,6 @@ def _expanded(pattern: str) -> list[str]:
     return names
 
 
-def _looks_like_image(path: Path) -> bool:
+def _has_image_suffix(path: Path) -> bool:
     hidden = path.name.startswith(".")
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

@@ -1,4 +1,4 @@
-"""The pixels of annotated objects: from polygons, COCO's run lengths, or panoptic PNG files."""
+"""Decode object masks: from polygons, COCO run lengths, or panoptic PNG files."""
 
 import json
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 
 
-def outline_masks(
-    outlines: Segmentations, annotations: Sequence[int], size_px: tuple[int, int]
+def segmentation_masks(
+    segmentations: Segmentations, annotations: Sequence[int], size_px: tuple[int, int]
 ) -> Bool[np.ndarray, "M H W"]:
-    """Fill the outlines of some annotations of an image of (height, width) `size_px`.
+    """Return the masks of some annotations of an image of (height, width) `size_px`.
 
-    An annotation without an outline has no pixels. Polygons are filled as COCO's own tools do.
-    Raises DataError for run lengths that cannot be read or are of another size.
+    An annotation without a segmentation has an empty mask. Polygons are filled as COCO's own tools
+    do. Raises DataError for run lengths that cannot be read or have another size.
     """
     if not annotations:
         return np.zeros((0, *size_px), dtype=bool)
-    runs = [_runs(outlines, annotation, size_px) for annotation in annotations]
+    runs = [_run_lengths(segmentations, annotation, size_px) for annotation in annotations]
     try:
         filled = hotcoco.mask.decode(runs)
     except (TypeError, ValueError) as error:
@@ -33,15 +33,19 @@ def outline_masks(
     return np.ascontiguousarray(filled.transpose(2, 0, 1)).view(np.bool_)
 
 
-def _runs(outlines: Segmentations, annotation: int, size_px: tuple[int, int]) -> dict[str, Any]:
-    written = outlines.run_lengths(annotation)
-    if written:
-        runs: dict[str, Any] = json.loads(written)
+def _run_lengths(
+    segmentations: Segmentations, annotation: int, size_px: tuple[int, int]
+) -> dict[str, Any]:
+    text = segmentations.run_lengths(annotation)
+    if text:
+        runs: dict[str, Any] = json.loads(text)
         if runs["size"] != list(size_px):
             size = "×".join(map(str, runs["size"]))
-            raise DataError(f"run lengths of {size} pixels, image of {size_px[0]}×{size_px[1]}")
+            raise DataError(
+                f"run lengths of {size} pixels, but the image has {size_px[0]}×{size_px[1]}"
+            )
         return runs
-    rings = outlines.rings(annotation)
+    rings = segmentations.rings(annotation)
     if not rings:
         return {"size": list(size_px), "counts": [size_px[0] * size_px[1]]}
     polygons = [ring.reshape(-1).tolist() for ring in rings]
@@ -51,50 +55,50 @@ def _runs(outlines: Segmentations, annotation: int, size_px: tuple[int, int]) ->
 def segment_masks(
     png: Path, segment_ids: Int[np.ndarray, " M"], size_px: tuple[int, int]
 ) -> Bool[np.ndarray, "M H W"]:
-    """Return the pixels of some segments of a panoptic PNG; one that it lacks has none.
+    """Return the masks of some segments of a panoptic PNG; a segment it lacks has an empty mask.
 
     Raises DataError as `read_segment_ids` does.
     """
-    drawn = read_segment_ids(png, size_px)
-    return np.asarray(drawn == segment_ids.astype(np.int32)[:, None, None])
+    pixel_ids = read_segment_ids(png, size_px)
+    return np.asarray(pixel_ids == segment_ids.astype(np.int32)[:, None, None])
 
 
 def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[np.ndarray, "H W"]:
-    """Read a panoptic PNG: every pixel's segment id, red + 256 green + 256² blue; 0 is nothing.
+    """Read the segment id of each pixel of a panoptic PNG: red + 256 green + 256² blue.
 
-    Raises DataError with the file's name when it cannot be read, or is not of `size_px`.
+    0 is no segment. Raises DataError when the file cannot be read, or is not of `size_px`.
     """
     red, green, blue = read_image(png, size_px).to(torch.int32)
     if red.shape != size_px:
         height, width = red.shape
         raise DataError(
-            f"{png}: is {height}×{width} pixels (height × width), its image "
-            f"{size_px[0]}×{size_px[1]}; segments must be drawn in the size of the image"
+            f"{png}: is {height}×{width} pixels (height × width), but its image is "
+            f"{size_px[0]}×{size_px[1]}; draw the segments in the size of the image"
         )
     return (red + (green << 8) + (blue << 16)).numpy()
 
 
-def numbered(
-    drawn: Int32[np.ndarray, "H W"], segment_ids: Int[np.ndarray, " S"]
+def renumber_segments(
+    pixel_ids: Int32[np.ndarray, "H W"], segment_ids: Int[np.ndarray, " S"]
 ) -> Int32[np.ndarray, "H W"]:
-    """Return every pixel's segment by its place in `segment_ids`, from 1; 0 for all others."""
+    """Return each pixel's segment as its position in `segment_ids`, from 1; 0 for any other id."""
     if not len(segment_ids):
-        return np.zeros_like(drawn)
-    # Looked up once for a run of equal pixels, which are twenty times fewer than the pixels.
-    flat = drawn.ravel()
+        return np.zeros_like(pixel_ids)
+    # One lookup per run of equal pixels: there are 20 times fewer runs than pixels.
+    flat = pixel_ids.ravel()
     starts = run_starts(flat)
     colors = flat[starts]
     order = segment_ids.argsort()
     place = np.searchsorted(segment_ids, colors, sorter=order).clip(max=len(order) - 1)
     number = order[place]
     known = np.where(segment_ids[number] == colors, number + 1, 0).astype(np.int32)
-    return np.repeat(known, np.diff(starts, append=len(flat))).reshape(drawn.shape)
+    return np.repeat(known, np.diff(starts, append=len(flat))).reshape(pixel_ids.shape)
 
 
-def run_starts(*pictures: Int32[np.ndarray, " P"]) -> Int64[np.ndarray, " R"]:
-    """Return where runs begin: pixels in a row, in each picture all of one segment."""
-    begins = np.ones(len(pictures[0]), dtype=bool)
-    begins[1:] = False
-    for picture in pictures:
-        begins[1:] |= picture[1:] != picture[:-1]
-    return np.flatnonzero(begins)
+def run_starts(*images: Int32[np.ndarray, " P"]) -> Int64[np.ndarray, " R"]:
+    """Return where runs start: stretches of pixels that are constant in each of the flat images."""
+    starts = np.ones(len(images[0]), dtype=bool)
+    starts[1:] = False
+    for image in images:
+        starts[1:] |= image[1:] != image[:-1]
+    return np.flatnonzero(starts)

@@ -1,4 +1,4 @@
-"""Which split of which format a folder or file holds, and its Index."""
+"""Open one split of a data set, in whatever format it is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,31 +6,29 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
 
 from setmatch.data.cache import cached
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import (
     DiscoveredDataset,
+    discover_dataset,
     discover_splits,
-    find_format,
-    further_formats,
+    other_formats_note,
 )
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
-from setmatch.data.ragged import unpack
 from setmatch.data.splits import SPLITS, canonical, holdout_mask, words_for
 from setmatch.errors import DataError
 
 
 def open_dataset(data: str | Path, split: str, format: str | None = None) -> DetectionDataset:
-    """Open a split of a data set; a single file is one split, whichever is asked for.
+    """Open a split of a data set. A COCO JSON file is one split, whatever `split` says.
 
-    Where there is no validation split, the training images are divided by a hash of their names,
-    and the index' notes say so. Raises DataError with what was looked for and found.
+    Where there is no validation split, a hash of the file names divides the training images, and
+    `notes` of the result says so. Raises DataError with what was searched for and what was found.
     """
     path = Path(data)
-    found = find_format(path, format)
+    found = discover_dataset(path, format)
     return _with_notes(_opened(path, split, found.parts), found, split, format)
 
 
@@ -51,7 +49,7 @@ def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
     DataError if there is no data set, or for a single file that cannot be read.
     """
     path = Path(data)
-    found = find_format(path, format)
+    found = discover_dataset(path, format)
     read = cache(cached)  # train and val may be taken from one file
     if path.is_file():
         dataset = _opened(path, "train", found.parts, read)
@@ -60,12 +58,12 @@ def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
     others = sorted(name for name in found.parts if name != WHOLE and canonical(name) is None)
     opened = OpenedSplits(found, {}, {})
     for split in (*SPLITS, *others):
-        if not _names(found.parts, split):
+        if not _can_open(found.parts, split):
             continue
         try:
             dataset = _opened(path, split, found.parts, read)
         except DataError as error:
-            held_out = split == "val" and _to_divide(found.parts, split) is not None
+            held_out = split == "val" and _undivided(found.parts, split) is not None
             if not (held_out and "train" in opened.datasets):  # else too few images to hold out
                 opened.errors[split] = error
         else:
@@ -77,8 +75,42 @@ def _with_notes(
     dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
 ) -> DetectionDataset:
     # For training only: looking for other formats takes longer than opening from the cache.
-    others = further_formats(found) if format is None and canonical(split) == "train" else ()
+    others = other_formats_note(found) if format is None and canonical(split) == "train" else ()
     return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
+
+
+def require_split(path: Path, split: str, format: str | None = None) -> None:
+    """Raise DataError unless `open_dataset` could open this split, or hold images out for it.
+
+    A single file is never divided.
+    """
+    parts = discover_splits(path, format)
+    if any(word in parts for word in words_for(split)):
+        return
+    source = None if path.is_file() else _undivided(parts, split)
+    if source is None:
+        raise _no_split(path, split, parts)
+    _divided(cached(source), canonical(split) == "val")
+
+
+def has_split(path: Path, split: str, format: str | None = None) -> bool:
+    """Return whether a data set has a split, or images to hold out for it. Reads no annotations."""
+    parts = discover_splits(path, format)
+    if path.is_file():
+        return any(word in parts for word in words_for(split))
+    return _can_open(parts, split)
+
+
+def prefer_panoptic(data: str | Path, split: str, format: str | None) -> str | None:
+    """Return `format`; if None, return "panoptic" where a folder has panoptic annotations.
+
+    A folder like COCO's own also has annotations of objects, which `open_dataset` would prefer.
+    """
+    folder = Path(data)
+    if format is not None or not folder.is_dir():
+        return format
+    parts = find_panoptic(folder) or find_panoptic(discover_dataset(folder).folder)
+    return "panoptic" if _can_open(parts, split) else None
 
 
 def _opened(
@@ -89,7 +121,7 @@ def _opened(
 ) -> DetectionDataset:
     if path.is_file() and WHOLE in parts:
         return read(parts[WHOLE])
-    source = _to_divide(parts, split)
+    source = _undivided(parts, split)
     if source is not None:
         return _divided(read(source), canonical(split) == "val")
     for word in words_for(split):
@@ -98,78 +130,43 @@ def _opened(
     raise _no_split(path, split, parts)
 
 
-def _to_divide(parts: dict[str, SplitSource], split: str) -> SplitSource | None:
-    """Return what training and validation images are both taken from, where `split` is of these."""
+def _can_open(parts: dict[str, SplitSource], split: str) -> bool:
+    listed = any(word in parts for word in words_for(split))
+    return listed or _undivided(parts, split) is not None
+
+
+def _undivided(parts: dict[str, SplitSource], split: str) -> SplitSource | None:
+    """Return the images to divide into training and validation; None where `split` needs no such.
+
+    That is the split "train", or else all images, where there is no validation split.
+    """
     if "val" in parts or canonical(split) not in ("train", "val"):
         return None
     return parts.get("train", parts.get(WHOLE))
 
 
-def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> DataError:
-    kind = next(iter(parts.values())).format
-    if WHOLE in parts:
-        return DataError(
-            f"{path}: no split {split!r}, since nothing divides its {kind} annotations"
-        )
-    found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
-    return DataError(f"{path}: no split {split!r} among its {kind} annotations; found {found}")
-
-
-def require_split(path: Path, split: str, format: str | None = None) -> None:
-    """Make sure that a data set has a split, or that one can be made; a single file is not divided.
-
-    Raises DataError with what was looked for and found, as `open_dataset` would.
-    """
-    parts = discover_splits(path, format)
-    if any(word in parts for word in words_for(split)):
-        return
-    source = None if path.is_file() else _to_divide(parts, split)
-    if source is None:
-        raise _no_split(path, split, parts)
-    _divided(cached(source), canonical(split) == "val")
-
-
-def prefer_panoptic(data: str | Path, split: str, format: str | None) -> str | None:
-    """Return `format`; where none is named, "panoptic" if a folder has such annotations of `split`.
-
-    A folder as COCO's own has those of objects as well, which `open_dataset` takes first.
-    """
-    folder = Path(data)
-    if format is not None or not folder.is_dir():
-        return format
-    parts = find_panoptic(folder) or find_panoptic(find_format(folder).folder)
-    return "panoptic" if _names(parts, split) else None
-
-
-def has_split(path: Path, split: str, format: str | None = None) -> bool:
-    """Return whether a data set has a split, or images to make it from; none of them is read."""
-    parts = discover_splits(path, format)
-    if path.is_file():
-        return any(word in parts for word in words_for(split))
-    return _names(parts, split)
-
-
-def _names(parts: dict[str, SplitSource], split: str) -> bool:
-    named = any(word in parts for word in words_for(split))
-    return named or _to_divide(parts, split) is not None
-
-
-def _out(index: DetectionDataset) -> Bool[np.ndarray, " N"]:
-    return holdout_mask(unpack(index.names, index.name_offsets))
-
-
-def _divided(index: DetectionDataset, validation: bool) -> DetectionDataset:
-    out = _out(index)
-    if not out.any():
+def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
+    held_out = holdout_mask(dataset.file_names())
+    if not held_out.any():
         if validation:
             raise DataError(
-                f"{index.source}: no validation split, and too few images to hold some out"
+                f"{dataset.source}: no validation split, and too few images to hold some out; add "
+                "images"
             )
-        return replace(
-            index, notes=(*index.notes, "no validation split, and too few images for one")
-        )
+        note = "no validation split, and too few images for one"
+        return replace(dataset, notes=(*dataset.notes, note))
     note = (
-        f"no validation split: {out.sum()} of the {len(out)} training images are held out for it, "
-        "chosen by a hash of their file names"
+        f"no validation split: {held_out.sum()} of the {len(held_out)} training images are held "
+        "out for it, chosen by a hash of their file names"
     )
-    return index.choose(np.flatnonzero(out if validation else ~out), note)
+    return dataset.choose(np.flatnonzero(held_out if validation else ~held_out), note)
+
+
+def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> DataError:
+    format = next(iter(parts.values())).format
+    if WHOLE in parts:
+        return DataError(
+            f"{path}: no split {split!r}: its {format} annotations are not divided into splits"
+        )
+    found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
+    return DataError(f"{path}: no split {split!r} among its {format} annotations; found {found}")

@@ -1,4 +1,4 @@
-"""Lists of different lengths as one flat array: row i is `offsets[i]` to `offsets[i + 1]`."""
+"""Lists of different lengths in one flat array: list i is `offsets[i]` to `offsets[i + 1]`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,14 +8,14 @@ from jaxtyping import Int, Int64
 
 
 def offsets_of(counts: Int[np.ndarray, " N"]) -> Int64[np.ndarray, " N+1"]:
-    """Return where rows of these lengths begin, and after the last one where it ends."""
+    """Return where lists of these lengths start, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def take_rows(
     offsets: Int64[np.ndarray, " _"], rows: Int[np.ndarray, " M"]
 ) -> tuple[Int64[np.ndarray, " K"], Int64[np.ndarray, " M+1"]]:
-    """Return which flat elements the chosen rows consist of, in order, and the rows' offsets."""
+    """Return the positions of the chosen lists' elements, in order, and the lists' new offsets."""
     counts = np.diff(offsets)[rows]
     chosen = offsets_of(counts)
     start = np.repeat(offsets[:-1][rows] - chosen[:-1], counts)
@@ -23,7 +23,7 @@ def take_rows(
 
 
 def pack(texts: Sequence[str]) -> tuple[bytes, Int64[np.ndarray, " _"]]:
-    """Return texts as one UTF-8 buffer and their offsets in it."""
+    """Return texts as one UTF-8 buffer, and their offsets in it."""
     encoded = [text.encode() for text in texts]
     return b"".join(encoded), offsets_of(np.array([len(text) for text in encoded], dtype=np.int64))
 

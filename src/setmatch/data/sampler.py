@@ -1,7 +1,7 @@
-"""Which image comes when: a stream of shuffled epochs, dealt out to steps and processes.
+"""The order of training images: shuffled epochs, split over optimizer steps and processes.
 
-Everything here follows from numbers alone (seed, epoch, step, rank), never from a state that
-would have to be saved: training goes on at any step, on any number of processes.
+The order depends only on numbers (seed, epoch, step, rank), not on saved state, so that training
+can resume at any step and on any number of processes.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,20 @@ from jaxtyping import Int64
 
 from setmatch.errors import ConfigError
 
-Place = tuple[int, int]  # epoch, number of the image in the index
+Place = tuple[int, int]  # epoch, number of the image in the data set
 
 
 def grad_accum_steps(batch_size: int, micro_batch: int, world: int) -> int:
-    """Return how many micro-batches each process sums up for one optimizer step.
+    """Return how many micro-batches each process accumulates per optimizer step.
 
-    Raises ConfigError when `world` processes with `micro_batch` images each do not divide
-    `batch_size`.
+    Raises ConfigError unless `micro_batch` × `world` divides `batch_size`.
     """
     count, rest = divmod(batch_size, micro_batch * world)
     if rest or not count:
         fitting = max(count, 1) * micro_batch * world
         raise ConfigError(
-            f"train.batch_size = {batch_size} cannot be dealt out in micro-batches of "
-            f"{micro_batch} to {world} process(es); set train.batch_size={fitting}, or change "
+            f"train.batch_size = {batch_size} cannot be divided into micro-batches of "
+            f"{micro_batch} for {world} process(es); set train.batch_size={fitting}, or change "
             "train.micro_batch or the number of processes"
         )
     return count
@@ -38,16 +37,16 @@ def permutation(seed: int, epoch: int, images: int) -> Int64[np.ndarray, " N"]:
 
 
 def sample_seed(seed: int, epoch: int, image: int) -> int:
-    """Return the 64-bit seed of all random numbers of one sample."""
+    """Return the 64-bit seed for all random numbers of one sample."""
     return int(np.random.SeedSequence([seed, epoch, image]).generate_state(1, np.uint64)[0])
 
 
 @dataclass(frozen=True)
 class TrainSampler:
-    """The micro-batches of one process, from `first_step` for `steps` optimizer steps.
+    """The micro-batches of one process for `steps` optimizer steps, starting at `first_step`.
 
-    Step t consumes positions t · batch_size to (t + 1) · batch_size of the endless stream
-    "permutation of epoch 0, of epoch 1, ...", so that each image comes exactly once an epoch.
+    The permutations of epochs 0, 1, 2, ... form one endless stream, in which each image appears
+    exactly once per epoch. Step t takes positions t · batch_size to (t + 1) · batch_size of it.
     Micro-batch a of rank r starts at position t · batch_size + (a · world + r) · micro_batch.
     """
 

@@ -1,4 +1,4 @@
-"""The outlines of annotated objects: polygons in flat arrays, and run lengths as they came."""
+"""Segmentations of annotated objects: polygons in flat arrays, and COCO run lengths as JSON."""
 
 import json
 from array import array
@@ -14,21 +14,21 @@ from jaxtyping import Float32, Int, Int64, UInt8
 
 from setmatch.data.ragged import offsets_of, take_rows
 
-_NOTHING = (b"null", b'""', b"{}")
+_EMPTY = (b"null", b'""', b"{}")
 _POLYGONS = msgspec.json.Decoder(list[list[float]])
-SizeOf = Callable[[int], tuple[int, int] | None]  # of the image of an annotation
-Note = Callable[[int, str, str], None]  # annotation, value, what was done
+SizeOf = Callable[[int], tuple[int, int] | None]  # annotation -> (height, width) of its image
+Note = Callable[[int, str, str], None]  # records annotation, value, and what was done about it
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentations:
-    """Polygons of A annotations; R rings with P points (x, y) in pixels; ends are one more.
+    """Polygons of A annotations: R rings with P points (x, y) in pixels.
 
-    Annotation i is number `rows[i]` of those that were read: choosing some, or another order, moves
-    no point, and what was not chosen stays, for a cached file is mapped and costs no memory. Of
-    those read, k has the rings `offsets[k]` to `offsets[k + 1]`, ring j the points
-    `ring_offsets[j]` to `ring_offsets[j + 1]`. Where a file has COCO's run lengths instead, they
-    are kept as its JSON text: bytes `run_offsets[k]` to `run_offsets[k + 1]` of `runs`.
+    Annotation i is number k = `rows[i]` of those that were read. Its rings are `offsets[k]` to
+    `offsets[k + 1]`; the points of ring j are `ring_offsets[j]` to `ring_offsets[j + 1]`. Where the
+    file has COCO run lengths instead, their JSON is `runs[run_offsets[k]:run_offsets[k + 1]]`.
+    Choosing or reordering annotations changes only `rows`: arrays from a cached file are
+    memory-mapped, so that unused points cost no memory.
     """
 
     rows: Int64[np.ndarray, " A"]
@@ -39,71 +39,74 @@ class Segmentations:
     run_offsets: Int64[np.ndarray, " ends"]
 
     def rings(self, annotation: int) -> list[Float32[np.ndarray, "_ 2"]]:
-        """Return the polygons of an annotation; none where there are none, or run lengths."""
+        """Return the polygons of an annotation; none where it has none, or run lengths."""
         row = self.rows[annotation]
         first, last = self.offsets[row], self.offsets[row + 1]
         ends = self.ring_offsets[first : last + 1].tolist()
         return [self.points_px[a:b] for a, b in pairwise(ends)]
 
     def run_lengths(self, annotation: int) -> str:
-        """Return the run lengths of an annotation as JSON; empty where there are none."""
+        """Return the run lengths of an annotation as JSON; "" where it has none."""
         row = self.rows[annotation]
         start, stop = self.run_offsets[row], self.run_offsets[row + 1]
         return self.runs[start:stop].tobytes().decode()
 
     def take(self, rows: Int[np.ndarray, " M"]) -> "Segmentations":
-        """Return the outlines of the chosen annotations, in their order."""
+        """Return the segmentations of the chosen annotations, in their order."""
         return replace(self, rows=self.rows[rows])
 
 
 def from_rings(
     points_px: Float32[np.ndarray, "P 2"],
-    sides: Sequence[int] | Int64[np.ndarray, " R"],
-    rings: Sequence[int] | Int64[np.ndarray, " S"],
-    runs: Mapping[int, bytes] = MappingProxyType({}),
+    points_per_ring: Sequence[int] | Int64[np.ndarray, " R"],
+    rings_per_annotation: Sequence[int] | Int64[np.ndarray, " S"],
+    run_lengths: Mapping[int, bytes] = MappingProxyType({}),
 ) -> Segmentations | None:
-    """Return outlines whose rings have `sides` points each, each annotation `rings` of them.
+    """Return segmentations from flat points; None where there are none at all.
 
-    `runs` are run lengths as JSON, by annotation. None where there is no outline at all.
+    `run_lengths` maps annotations to run lengths as JSON.
     """
-    if not len(sides) and not runs:
+    if not len(points_per_ring) and not run_lengths:
         return None
-    sizes = np.zeros(len(rings), dtype=np.int64)
-    sizes[list(runs)] = [len(text) for text in runs.values()]
+    sizes = np.zeros(len(rings_per_annotation), dtype=np.int64)
+    sizes[list(run_lengths)] = [len(text) for text in run_lengths.values()]
+    runs = b"".join(run_lengths[row] for row in sorted(run_lengths))
     return Segmentations(
-        np.arange(len(rings)),
+        np.arange(len(rings_per_annotation)),
         points_px,
-        offsets_of(np.array(sides, dtype=np.int64)),
-        offsets_of(np.array(rings, dtype=np.int64)),
-        np.frombuffer(b"".join(runs[row] for row in sorted(runs)), dtype=np.uint8),
+        offsets_of(np.array(points_per_ring, dtype=np.int64)),
+        offsets_of(np.array(rings_per_annotation, dtype=np.int64)),
+        np.frombuffer(runs, dtype=np.uint8),
         offsets_of(sizes),
     )
 
 
-def read_outlines(
+def parse_segmentations(
     texts: Sequence[msgspec.Raw], note: Note, size_px_of: SizeOf | None = None
 ) -> Segmentations | None:
-    """Read COCO's segmentations: lists of polygons, or objects with run lengths.
+    """Parse COCO segmentations: lists of polygons, or objects with run lengths.
 
-    What is neither is left out, and `note` is told, as are run lengths that cannot be read or are
-    not in the size that `size_px_of` gives. None where no annotation has an outline.
+    Anything else is left out and passed to `note`, and so are run lengths that cannot be read or
+    differ from the size that `size_px_of` returns. Returns None where no annotation has a
+    segmentation.
     """
     coordinates = array("f")
-    sides: list[int] = []
-    rings, runs = [0] * len(texts), dict[int, bytes]()
+    points_per_ring: list[int] = []
+    rings_per_annotation, run_lengths = [0] * len(texts), dict[int, bytes]()
     decode = _POLYGONS.decode
     for number, text in enumerate(texts):
         try:
             polygons = decode(text) if text else []
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            kept = _run_lengths(bytes(text))
-            flaw = flaw_of_runs(kept, size_px_of and size_px_of(number)) if kept else ""
+            runs = _normalized_run_lengths(bytes(text))
+            flaw = run_lengths_flaw(runs, size_px_of and size_px_of(number)) if runs else ""
             if flaw:
                 note(number, _short(text), flaw)
-            elif kept:
-                runs[number] = kept
-            elif bytes(text) not in _NOTHING:
-                note(number, _short(text), "outline neither polygons nor run lengths: left out")
+            elif runs:
+                run_lengths[number] = runs
+            elif bytes(text) not in _EMPTY:
+                done = "segmentation neither polygons nor run lengths: left out"
+                note(number, _short(text), done)
             continue
         for polygon in polygons:
             if len(polygon) < 6 or len(polygon) % 2:
@@ -111,48 +114,48 @@ def read_outlines(
                 note(number, f"polygon of {len(polygon)} numbers", done)
                 continue
             coordinates.extend(polygon)
-            sides.append(len(polygon) // 2)
-            rings[number] += 1
+            points_per_ring.append(len(polygon) // 2)
+            rings_per_annotation[number] += 1
     points_px = np.frombuffer(coordinates, dtype=np.float32).reshape(-1, 2)
-    outlines = from_rings(points_px, sides, rings, runs)
-    return outlines and _finite(outlines, note)
+    segmentations = from_rings(points_px, points_per_ring, rings_per_annotation, run_lengths)
+    return segmentations and _without_infinite(segmentations, note)
 
 
-def _finite(outlines: Segmentations, note: Note) -> Segmentations:
-    """Leave out the polygons of annotations with a point beyond every float32."""
-    wrong = ~np.isfinite(outlines.points_px).all(axis=1)
+def _without_infinite(segmentations: Segmentations, note: Note) -> Segmentations:
+    """Drop the polygons of annotations with a point beyond the range of float32."""
+    wrong = ~np.isfinite(segmentations.points_px).all(axis=1)
     if not wrong.any():
-        return outlines
-    ring = np.searchsorted(outlines.ring_offsets, np.flatnonzero(wrong), side="right") - 1
-    guilty = np.unique(np.searchsorted(outlines.offsets, ring, side="right") - 1)
-    for annotation in guilty.tolist():
-        note(annotation, "polygon not finite", "outline with such points: left out")
-    counts = np.diff(outlines.offsets)
-    counts[guilty] = 0
-    kept, _ = take_rows(outlines.offsets, np.flatnonzero(counts))
-    points, ring_offsets = take_rows(outlines.ring_offsets, kept)
+        return segmentations
+    ring = np.searchsorted(segmentations.ring_offsets, np.flatnonzero(wrong), side="right") - 1
+    affected = np.unique(np.searchsorted(segmentations.offsets, ring, side="right") - 1)
+    for annotation in affected.tolist():
+        note(annotation, "polygon not finite", "segmentation with such points: left out")
+    counts = np.diff(segmentations.offsets)
+    counts[affected] = 0
+    kept, _ = take_rows(segmentations.offsets, np.flatnonzero(counts))
+    points, ring_offsets = take_rows(segmentations.ring_offsets, kept)
     return replace(
-        outlines,
-        points_px=outlines.points_px[points],
+        segmentations,
+        points_px=segmentations.points_px[points],
         ring_offsets=ring_offsets,
         offsets=offsets_of(counts),
     )
 
 
-def _run_lengths(text: bytes) -> bytes:
-    """Return COCO's run lengths {"counts": text or list, "size": [h, w]} as JSON, or nothing."""
+def _normalized_run_lengths(text: bytes) -> bytes:
+    """Return COCO run lengths {"counts": text or list, "size": [h, w]} as JSON; b"" for others."""
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError):
         return b""
-    whole = isinstance(tree, dict) and _is_size(tree.get("size"))
-    if not whole or not isinstance(tree.get("counts"), str | list):
+    has_size = isinstance(tree, dict) and _is_size(tree.get("size"))
+    if not has_size or not isinstance(tree.get("counts"), str | list):
         return b""
     return json.dumps({"counts": tree["counts"], "size": tree["size"]}).encode()
 
 
-def flaw_of_runs(runs: bytes, size_px: Sequence[int] | None) -> str:
-    """Say what keeps run lengths from being the pixels of an image; nothing when nothing does."""
+def run_lengths_flaw(runs: bytes, size_px: Sequence[int] | None) -> str:
+    """Return why run lengths cannot be the mask of an image of `size_px`; "" where they can."""
     tree = json.loads(runs)
     if size_px is not None and tree["size"] != list(size_px):
         return "run lengths of another size than the image: left out"

@@ -1,4 +1,4 @@
-"""Instance segmentation of panoptic data: what is counted, without the stuff around it."""
+"""Instance segmentation on panoptic data: keep the things, drop the stuff."""
 
 from dataclasses import replace
 
@@ -11,41 +11,43 @@ from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
-def slots_of_things(categories: Categories) -> Int64[np.ndarray, " C"]:
-    """Return for every slot the one that it has where things alone have slots; -1 for stuff."""
+def thing_class_indices(categories: Categories) -> Int64[np.ndarray, " C"]:
+    """Return each class's index when only things are counted; -1 for stuff."""
     things = np.array(
         [class_index not in categories.stuff for class_index in range(len(categories))], dtype=bool
     )
     return np.where(things, things.cumsum() - 1, -1)
 
 
-def drop_stuff(index: DetectionDataset) -> DetectionDataset:
-    """Return the index without stuff: neither its classes nor its annotations; images all stay.
+def drop_stuff(dataset: DetectionDataset) -> DetectionDataset:
+    """Return the data set without stuff classes and their annotations. All images stay.
 
     Raises DataError when there are no things.
     """
-    known = index.categories
-    if not known.stuff:
-        return index
-    class_indices = slots_of_things(known)
+    categories = dataset.categories
+    if not categories.stuff:
+        return dataset
+    class_indices = thing_class_indices(categories)
     kept = np.flatnonzero(class_indices >= 0).tolist()
     if not kept:
-        raise DataError(f"{index.source}: every class is stuff; there are no things to find")
-    rows = np.flatnonzero(class_indices[index.class_indices] >= 0)
-    image = np.repeat(np.arange(len(index)), np.diff(index.offsets))[rows]
+        raise DataError(f"{dataset.source}: every class is stuff, so that no thing can be detected")
+    rows = np.flatnonzero(class_indices[dataset.class_indices] >= 0)
+    image = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))[rows]
     return replace(
-        index,
+        dataset,
         categories=Categories(
-            tuple(known.ids[class_index] for class_index in kept),
-            tuple(known.names[class_index] for class_index in kept),
+            tuple(categories.ids[class_index] for class_index in kept),
+            tuple(categories.names[class_index] for class_index in kept),
         ),
-        offsets=offsets_of(np.bincount(image, minlength=len(index))),
-        xywh_px=index.xywh_px[rows],
-        area_px=index.area_px[rows],
-        class_indices=class_indices[index.class_indices[rows]].astype(index.class_indices.dtype),
-        crowd=index.crowd[rows],
-        annotation_ids=index.annotation_ids[rows],
-        outlines=index.outlines and index.outlines.take(rows),
-        panoptic=index.panoptic and index.panoptic.take(np.arange(len(index)), rows),
-        notes=(*index.notes, f"things only: {len(known.stuff)} classes of stuff are left out"),
+        offsets=offsets_of(np.bincount(image, minlength=len(dataset))),
+        xywh_px=dataset.xywh_px[rows],
+        area_px=dataset.area_px[rows],
+        class_indices=class_indices[dataset.class_indices[rows]].astype(
+            dataset.class_indices.dtype
+        ),
+        crowd=dataset.crowd[rows],
+        annotation_ids=dataset.annotation_ids[rows],
+        segmentations=dataset.segmentations and dataset.segmentations.take(rows),
+        panoptic=dataset.panoptic and dataset.panoptic.take(np.arange(len(dataset)), rows),
+        notes=(*dataset.notes, f"things only: {len(categories.stuff)} stuff classes are left out"),
     )

@@ -1,4 +1,4 @@
-"""From a photograph and its objects to what the model sees: sizes, augmentation, normalization."""
+"""Turn an image and its objects into model input: resizing, augmentation, normalization."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
 
-# The boxes of an image, then its masks if they are wanted.
+# The boxes of an image; its masks, where they are used, come second.
 Objects: TypeAlias = BoundingBoxes | Mask
 Scene = tuple[Image | Objects, ...]
 Step = Callable[..., Scene]
@@ -28,16 +28,16 @@ _PUBLISHED = Preprocessing()
 _SHORT_SIDES_PX = tuple(range(480, 801, 32))
 _SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
 _CROP_SIDES_PX = (384, 600)
-_ROUNDING = 1e-5  # of a side, by which a box may pass the edge without being clipped
-_GRAY = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
+_ROUNDING = 1e-5  # fraction of a side by which a box may cross the edge and not count as clipped
+_GRAY = (0.299, 0.587, 0.114)  # luma weights of red, green and blue (ITU-R BT.601)
 
 
 def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
-    """Return the (height, width) to resize to: short side `short_px`, long side near `long_px`.
+    """Return the (height, width) to resize to: short side `short_px`, long side at most `long_px`.
 
-    The published rule: only a long side that would pass `long_px` makes the short one smaller,
-    to round(long_px · short / long); the other side is int(S · long / short). Strips so thin
-    that the short side would vanish keep one pixel of it.
+    The published rule (DETR): if the long side would exceed `long_px`, the short side becomes
+    S = round(long_px · short / long); the long side is int(S · long / short). A short side is at
+    least one pixel.
     """
     short, long = sorted(size_px)
     if long / short * short_px > long_px:
@@ -48,7 +48,7 @@ def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[i
 
 
 def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """Return the (height, width) in which the model sees an image outside of training."""
+    """Return the (height, width) to which images are resized outside of training."""
     return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)
 
 
@@ -59,7 +59,7 @@ def preprocess(
 ) -> Float[Tensor, "3 h w"]:
     """Resize and normalize an image for evaluation or prediction.
 
-    `size_px` overrules the size that follows from the image's own.
+    `size_px` overrides the size from `evaluation_px`.
     """
     height, width = image.shape[1:]
     target_px = size_px or evaluation_px((height, width), preprocessing)
@@ -69,9 +69,9 @@ def preprocess(
 def normalize(
     image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
 ) -> Float[Tensor, "3 h w"]:
-    """Scale an image to 0..1 and normalize it by mean and standard deviation, in float32."""
-    # Channel by channel in place: the plain arithmetic on all takes four times longer, most of it
-    # for the memory of its intermediate results.
+    """Scale an image to [0, 1] and normalize it by mean and standard deviation, in float32."""
+    # Channel by channel and in place: whole-tensor arithmetic takes four times longer, mostly to
+    # allocate its intermediate results.
     pixels = torch.empty(image.shape)
     pixels.copy_(image)
     for channel, mean, std in zip(pixels, preprocessing.mean, preprocessing.std, strict=True):
@@ -81,13 +81,13 @@ def normalize(
 
 @dataclass(frozen=True)
 class RandomResize:
-    """Resize by the published size rule, the short side drawn from `short_sides_px`."""
+    """Resize by the rule of `resized_px`, with a short side drawn from `short_sides_px`."""
 
     short_sides_px: tuple[int, ...]
     long_px: int
 
     def __call__(self, image: Image, *objects: Objects) -> Scene:
-        """Draw a short side; resize the image and its objects."""
+        """Resize the image and its objects."""
         short_px = self.short_sides_px[_draw(0, len(self.short_sides_px) - 1)]
         height, width = image.shape[-2:]
         size_px = list(resized_px((height, width), short_px, self.long_px))
@@ -96,13 +96,13 @@ class RandomResize:
 
 @dataclass(frozen=True)
 class RandomSizeCrop:
-    """Cut out a window whose sides are each drawn from min..max (or the image's side, if less)."""
+    """Crop a window whose sides are drawn from min..max (at most the image's side)."""
 
     min_px: int
     max_px: int
 
     def __call__(self, image: Image, *objects: Objects) -> Scene:
-        """Draw the window's sides and its place; cut the image and clip its objects."""
+        """Crop the image and its objects."""
         sides = image.shape[-2:]
         cut = [_draw(min(self.min_px, side), min(self.max_px, side)) for side in sides]
         corner = [_draw(0, side - kept) for side, kept in zip(sides, cut, strict=True)]
@@ -111,10 +111,10 @@ class RandomSizeCrop:
 
 @dataclass(frozen=True)
 class RandomZoom:
-    """Look at the image through a window of its own shape, then resize as for evaluation.
+    """Zoom in by cropping or out by padding, keep the aspect ratio, and resize as for evaluation.
 
-    The window's sides are those of the image times a factor whose logarithm is uniform between
-    -`reach` and `reach`; a window larger than the image shows `fill` around it.
+    The window's sides are the image's times a factor whose logarithm is uniform in
+    [-`reach`, `reach`]. A window larger than the image is padded with `fill`.
     """
 
     reach: float
@@ -122,7 +122,7 @@ class RandomZoom:
     preprocessing: Preprocessing
 
     def __call__(self, image: Image, *objects: Objects) -> Scene:
-        """Draw the window's size, then its place, inside the image or around it."""
+        """Crop or pad the image and its objects at random, then resize them."""
         height, width = image.shape[-2:]
         size_px = list(evaluation_px((height, width), self.preprocessing))
         factor = math.exp(float(torch.empty(()).uniform_(-self.reach, self.reach)))
@@ -140,16 +140,16 @@ class RandomZoom:
 
 @dataclass(frozen=True)
 class ColorJitter:
-    """Change brightness, contrast and saturation, each by a factor from 1 - `reach` to 1 + `reach`.
+    """Change brightness, contrast and saturation, each by a factor in [1 - `reach`, 1 + `reach`].
 
-    All three are linear in the colors, so that one 3×3 matrix does what v2.ColorJitter does in
-    three passes, in a quarter of its time. No hue: it would change what colors mean.
+    All three are linear in the colors: one 3×3 matrix replaces the three passes of v2.ColorJitter
+    and takes a quarter of the time. Hue stays, because colors carry meaning.
     """
 
     reach: float
 
     def __call__(self, image: Image, *objects: Objects) -> Scene:
-        """Draw the factors; change the image, whose values stay within 0..255."""
+        """Change the colors of the image; values stay in 0..255."""
         low, high = 1 - self.reach, 1 + self.reach
         brightness, contrast, saturation = torch.empty(3).uniform_(low, high).tolist()
         pixels = image.as_subclass(Tensor).float().flatten(1)
@@ -160,15 +160,15 @@ class ColorJitter:
             * (saturation * torch.eye(3) + (1 - saturation) * gray.expand(3, 3))
         )
         middle = brightness * (1 - contrast) * (gray @ pixels.mean(1))
-        lit = torch.addmm(middle.expand(3, 1), colors, pixels).clamp_(0, 255)
-        return Image(lit.to(torch.uint8).view(image.shape)), *objects
+        jittered = torch.addmm(middle.expand(3, 1), colors, pixels).clamp_(0, 255)
+        return Image(jittered.to(torch.uint8).view(image.shape)), *objects
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A pipeline of steps, and the normalization that ends it.
+    """A pipeline of augmentation steps, followed by normalization.
 
-    A class and not a closure, because workers that are spawned get it as a pickle.
+    A class rather than a closure, so that it can be pickled for spawned workers.
     """
 
     pipeline: v2.Compose
@@ -177,9 +177,9 @@ class Augmentation:
     def __call__(
         self, image: UInt8[Tensor, "3 H W"], target: Target
     ) -> tuple[Float[Tensor, "3 h w"], Target, int]:
-        """Return what one training step sees of an image and its target, and how many were clipped.
+        """Return the augmented image and target, and how many boxes were clipped.
 
-        Clipped are boxes that pass the edge of what is seen; those that keep nothing are dropped.
+        Boxes that cross the edge of the augmented image are clipped; those outside it are dropped.
         """
         height, width = image.shape[1:]
         scale = torch.tensor([width, height, width, height])
@@ -187,46 +187,48 @@ class Augmentation:
             cxcywh_to_xyxy(target.cxcywh) * scale,
             format=BoundingBoxFormat.XYXY,
             canvas_size=(height, width),
-            clamping_mode=None,  # only in the end, so that what is clipped can be counted
+            clamping_mode=None,  # clipped at the end, where it can be counted
         )
         masks = [] if target.masks is None else [_masks(target.masks, (height, width))]
-        seen, boxes, *masks = self.pipeline(Image(image), boxes, *masks)
-        seen_target, clipped = _target(target.classes, boxes, *masks)
-        return normalize(seen.as_subclass(Tensor), self.preprocessing), seen_target, clipped
+        pixels, boxes, *masks = self.pipeline(Image(image), boxes, *masks)
+        augmented, clipped = _target(target.classes, boxes, *masks)
+        return normalize(pixels.as_subclass(Tensor), self.preprocessing), augmented, clipped
 
 
 def training_transform(augment: str, preprocessing: Preprocessing) -> Transform:
-    """Return what turns a uint8 image and its target into what one training step sees.
+    """Return the augmentation called `augment`, which ends with resizing and normalization.
 
-    "detr" is the published augmentation (arXiv 2005.12872, appendix A.4), its numbers scaled with
-    `preprocessing`'s sides from 800 and 1333; "small" suits some hundred images: flip, and for
-    every other image zoom, shift and light; "flip" mirrors every other image, which is enough where
-    few epochs are to come; "none" only resizes. All draw from torch's generator. Raises ConfigError
-    for other names.
+    "detr" is the published augmentation (arXiv 2005.12872, appendix A.4), with its sides scaled
+    from 800 and 1333 to those of `preprocessing`. "small" suits some hundred images: a horizontal
+    flip, and for half of the images random zoom, shift and colors. "flip" only flips half of the
+    images, which is enough for a few epochs. "none" only resizes. All draw from torch's generator.
+    Raises ConfigError for other names.
     """
     pipelines: dict[str, Callable[[Preprocessing], list[Step]]] = {
         "detr": published,
-        "small": _few_images,
-        "flip": _mirrored,
-        "none": _nothing,
+        "small": _small_data,
+        "flip": _flip,
+        "none": _resize_only,
     }
     if augment not in pipelines:
-        raise ConfigError(f"data.augment = {augment!r}: known are {', '.join(pipelines)}")
+        raise ConfigError(
+            f"data.augment = {augment!r} is unknown; choose one of {', '.join(pipelines)}"
+        )
     return Augmentation(v2.Compose(pipelines[augment](preprocessing)), preprocessing)
 
 
 def weak_augmentation(augment: str) -> str:
-    """Return the augmentation for pictures that are still new to the model: the mirror alone."""
+    """Return the augmentation for the first epochs: at most a horizontal flip."""
     return "none" if augment == "none" else "flip"
 
 
 def published(preprocessing: Preprocessing) -> list[Step]:
-    """Return the steps of the published augmentation, scaled to `preprocessing`'s sides."""
+    """Return the steps of the published augmentation, scaled to the sides of `preprocessing`."""
     short = preprocessing.short_side_px / _PUBLISHED.short_side_px
     long_px = preprocessing.long_side_px
     resize = RandomResize(_scaled(_SHORT_SIDES_PX, short), long_px)
-    # The published resize before the crop knows no longest side; four times the usual one only
-    # keeps panoramas from filling the memory.
+    # The published resize before the crop has no maximum side. Four times the usual one keeps
+    # panoramas from filling the memory.
     before_crop = RandomResize(_scaled(_SHORT_SIDES_BEFORE_CROP_PX, short), 4 * long_px)
     crop = RandomSizeCrop(*_scaled(_CROP_SIDES_PX, short))
     return [
@@ -235,22 +237,22 @@ def published(preprocessing: Preprocessing) -> list[Step]:
     ]
 
 
-def _few_images(preprocessing: Preprocessing) -> list[Step]:
+def _small_data(preprocessing: Preprocessing) -> list[Step]:
     gray = tuple(round(255 * mean) for mean in preprocessing.mean)
-    changed = v2.Compose([RandomZoom(0.35, gray, preprocessing), ColorJitter(0.3)])
-    # Half of them as they are: where a hundred photographs are all there is, a model that sees each
-    # changed every time is slow to learn anything.
+    strong = v2.Compose([RandomZoom(0.35, gray, preprocessing), ColorJitter(0.3)])
+    # Half of the images stay unchanged: with only a hundred images, a model that sees each one
+    # changed every time learns slowly.
     return [
         v2.RandomHorizontalFlip(0.5),
-        v2.RandomChoice([changed, v2.Compose(_nothing(preprocessing))]),
+        v2.RandomChoice([strong, v2.Compose(_resize_only(preprocessing))]),
     ]
 
 
-def _mirrored(preprocessing: Preprocessing) -> list[Step]:
-    return [v2.RandomHorizontalFlip(0.5), *_nothing(preprocessing)]
+def _flip(preprocessing: Preprocessing) -> list[Step]:
+    return [v2.RandomHorizontalFlip(0.5), *_resize_only(preprocessing)]
 
 
-def _nothing(preprocessing: Preprocessing) -> list[Step]:
+def _resize_only(preprocessing: Preprocessing) -> list[Step]:
     return [RandomResize((preprocessing.short_side_px,), preprocessing.long_side_px)]
 
 
@@ -259,12 +261,12 @@ def _scaled(sides_px: tuple[int, ...], factor: float) -> tuple[int, ...]:
 
 
 def _draw(low: int, high: int) -> int:
-    """Return a whole number from `low` to `high`, both included, from torch's generator."""
+    """Return a random integer from `low` to `high`, both included, from torch's generator."""
     return int(torch.randint(low, high + 1, ()))
 
 
 def _split(spare: int) -> tuple[int, int]:
-    """Share out pixels, or with a negative number lacking ones, to the two ends of a side."""
+    """Split surplus pixels, or missing ones if negative, at random between both ends of a side."""
     first = _draw(0, abs(spare))
     return (first, spare - first) if spare > 0 else (-first, spare + first)
 
@@ -277,25 +279,25 @@ def _resized(size_px: list[int], image: Image, *objects: Objects) -> Scene:
 
 
 def _masks(masks: PackedMasks, size_px: tuple[int, int]) -> Mask:
-    """Return planes of masks in the size of their image, which may be smaller than annotated."""
+    """Return masks in the size of their image, which may be smaller than annotated."""
     planes = Mask(masks.planes())
     return planes if planes.shape[1:] == size_px else F.resize(planes, list(size_px))
 
 
 def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) -> tuple[Target, int]:
-    """Return the objects that still have an area, their boxes clipped to the canvas, and how many.
+    """Return the objects that still have an area, and how many of their boxes were clipped.
 
-    Boxes are fractions of the canvas.
+    Boxes are clipped to the canvas and normalized by its size.
     """
     height, width = boxes.canvas_size
-    whole = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
-    xyxy = whole.clamp(0, 1)
+    unclipped = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    xyxy = unclipped.clamp(0, 1)
     keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
     packed = None
     if masks is not None:
         packed = PackedMasks.from_planes(masks.as_subclass(Tensor), len(classes))
         keep &= packed.any()
         packed = packed[keep]
-    past_edge = (whole - xyxy).abs().amax(dim=1) > _ROUNDING
+    crosses_edge = (unclipped - xyxy).abs().amax(dim=1) > _ROUNDING
     target = Target(classes[keep], xyxy_to_cxcywh(xyxy[keep]), packed)
-    return target, int((past_edge & keep).sum())
+    return target, int((crosses_edge & keep).sum())

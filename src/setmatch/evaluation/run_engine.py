@@ -7,7 +7,11 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from setmatch.data.corrupt_files import check_evaluation_corruption, find_unreadable, unanswered
+from setmatch.data.corrupt_files import (
+    check_evaluation_corruption,
+    find_unreadable,
+    unreadable_notes,
+)
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
@@ -98,7 +102,7 @@ def run_engine(
         unknown=tuple(dataset.categories.name(index) for index in classes if index not in known),
         pq_stat=sum_stats(stats, len(classes)) if stats else None,
         worst=tuple(worst_segmentations([worst for each in results for worst in each.worst])),
-        unanswered=unanswered(dataset, unreadable),
+        unanswered=unreadable_notes(dataset, unreadable),
     )
 
 
@@ -183,7 +187,7 @@ def _earlier_layers(
 def _has_comparable_masks(dataset: DetectionDataset) -> bool:
     """Return whether there are things with masks. Stuff is compared only as segments."""
     things = len(dataset.categories) > len(dataset.categories.stuff)
-    return dataset.outlines is not None or (dataset.panoptic is not None and things)
+    return dataset.segmentations is not None or (dataset.panoptic is not None and things)
 
 
 def _dataset_class_indices(known: Categories, dataset: DetectionDataset) -> Int64[np.ndarray, " C"]:

@@ -115,7 +115,7 @@ def _parse(path: Path) -> Records:
 
 def _image_ids(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray, " D"]:
     if not _has_key(records, "file_name"):
-        ids = records.whole("image_id").values
+        ids = records.integers("image_id").values
         for row in np.flatnonzero(~np.isin(ids, dataset.image_ids))[:1].tolist():
             raise records.error(row, f"image_id {ids[row]} is not in {dataset.source}")
         return ids
@@ -138,7 +138,7 @@ def _class_indices(records: Records, dataset: DetectionDataset) -> Int64[np.ndar
     """Return the class index of every detection, or -1 for a name the data set does not have."""
     if not _has_key(records, "category_name"):
         index_of_id = {category: index for index, category in enumerate(dataset.categories.ids)}
-        ids = records.whole("category_id").values.tolist()
+        ids = records.integers("category_id").values.tolist()
         for row, category in enumerate(ids):
             if category not in index_of_id:
                 known = ", ".join(map(str, dataset.categories.ids[:10]))

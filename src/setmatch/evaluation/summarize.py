@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.stuff import drop_stuff, slots_of_things
+from setmatch.data.stuff import drop_stuff, thing_class_indices
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.average_precision import (
     AveragePrecision,
@@ -60,7 +60,7 @@ def build_report(
 
 def _mask_ap(dataset: DetectionDataset, results: Results, max_detections: int) -> AveragePrecision:
     """Return mask AP of things. COCO does not compare the masks of stuff instance by instance."""
-    thing_index = slots_of_things(dataset.categories)
+    thing_index = thing_class_indices(dataset.categories)
     things = results.only(thing_index[results.class_indices] >= 0)
     things = replace(things, class_indices=thing_index[things.class_indices])
     return average_precision(drop_stuff(dataset), things, max_detections, masks=True)

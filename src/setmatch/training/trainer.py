@@ -169,7 +169,7 @@ class Trainer:
 
         Raises TrainingError when it cannot be written.
         """
-        seen = sum(self.runtime.gather(self.loader.seen), AugmentationStats())
+        seen = sum(self.runtime.gather(self.loader.augmentation_stats), AugmentationStats())
         counts = {"since_step": self.first, **asdict(seen)}
 
         def write() -> None:

@@ -130,7 +130,7 @@ def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_
     before = read_coco(folder / "set.json")
     (folder / "set.json").write_text(json.dumps(result))
     after = read_coco(folder / "set.json")
-    assert [r for r in after.repairs if r.done != "the same box and class again: kept"] == []
+    assert [r for r in after.fixes if r.done != "the same box and class again: kept"] == []
     old, new = before.target(0), after.target(0)
     assert old.classes.tolist() == new.classes.tolist()
     assert old.cxcywh.shape == new.cxcywh.shape
@@ -153,7 +153,7 @@ def test_copies_have_the_paths_of_the_originals(folder: Path, tmp_path: Path):
     assert len(json.loads((out / "changes.json").read_text())) == 2
     for split in ("train", "val"):
         (out / "annotations" / f"{split}.json").replace(data / "annotations" / f"{split}.json")
-    assert open_dataset(data, "train").repairs == ()
+    assert open_dataset(data, "train").fixes == ()
     with pytest.raises(DataError, match="replace the originals"):
         write_fixed(data, find_format(data), data)
 

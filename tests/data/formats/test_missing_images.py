@@ -52,8 +52,8 @@ def test_few_are_left_out_by_name(data: Path, capsys: pytest.CaptureFixture[str]
     after = open_dataset(data, "train", data.name)
     assert len(after) < IMAGES
     assert gone.name not in {Path(after.name(image)).name for image in range(len(after))}
-    (repair,) = (each for each in after.repairs if each.done == "image file missing: left out")
-    assert Path(repair.value).name == gone.name
+    (fix,) = (each for each in after.fixes if each.done == "image file missing: left out")
+    assert Path(fix.value).name == gone.name
     assert f"1 of {IMAGES} images is left out" in " ".join(after.notes)
     assert main(["audit", str(data), "--format", data.name]) == 0
     assert "image file missing: left out" in " ".join(capsys.readouterr().out.split())
@@ -64,7 +64,7 @@ def test_many_are_refused(data: Path):
     listed(data)
     for path in pictures(data)[:5]:
         path.unlink()
-    with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; complete the"):
+    with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; add the files"):
         open_dataset(data, "train", data.name)
 
 
@@ -75,7 +75,7 @@ def test_without_a_header_nobody_knows_where_the_boxes_of_yolo_are(scenes, tmp_p
         pictures(data)[3].write_bytes(b"<html>404</html>")
         parts = [open_dataset(data, split) for split in ("train", "val")]
         assert sum(map(len, parts)) == kept
-        told = [each for part in parts for each in part.repairs if "cannot be read" in each.done]
+        told = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
         assert bool(told) == (name == "yolo")
 
 
@@ -86,9 +86,9 @@ def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
     damaged.write_bytes(b"")
     xml = data / "Annotations" / f"{damaged.stem}.xml"
     xml.write_text(xml.read_text().replace("<width>64</width>", "<width>0</width>"))
-    index = open_dataset(data, "train")
-    (repair,) = (each for each in index.repairs if "cannot be read: left out" in each.done)
-    assert (repair.file, repair.value) == (xml.name, damaged.name)
+    dataset = open_dataset(data, "train")
+    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.done)
+    assert (fix.file, fix.value) == (xml.name, damaged.name)
 
 
 @pytest.mark.parametrize("kind", ["coco", "panoptic"])
@@ -106,18 +106,18 @@ def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: i
         with pytest.raises(DataError, match=r"3 of 24 image files are unreadable: .*; complete"):
             open_dataset(source, "train", kind)
         return
-    index = open_dataset(source, "train", kind)
+    dataset = open_dataset(source, "train", kind)
     name = tree["images"][3]["file_name"]
-    assert len(index) == IMAGES - 1
-    assert name not in {index.name(image) for image in range(len(index))}
-    assert index.repair_counts["size read from the image file"] == 2
-    (repair,) = (each for each in index.repairs if "cannot be read: left out" in each.done)
-    assert (repair.file, repair.value) == (name, name)
+    assert len(dataset) == IMAGES - 1
+    assert name not in {dataset.name(image) for image in range(len(dataset))}
+    assert dataset.fix_counts["size read from the image file"] == 2
+    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.done)
+    assert (fix.file, fix.value) == (name, name)
     if kind == "panoptic":
         lost = len(tree["annotations"][3]["segments_info"])
     else:
         lost = sum(each["image_id"] == tree["images"][3]["id"] for each in tree["annotations"])
-    assert index.repair_counts["of an image without a usable file: left out"] == lost > 0
+    assert dataset.fix_counts["of an image without a usable file: left out"] == lost > 0
 
 
 @pytest.mark.parametrize("missing", [1, 3])
@@ -132,17 +132,17 @@ def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
         with pytest.raises(DataError, match=r"3 of 24 PNG files of segments are missing: .*\.png"):
             open_dataset(source, "train", "panoptic")
         return
-    index = open_dataset(source, "train", "panoptic")
-    assert len(index) == IMAGES - 1
-    (repair,) = (each for each in index.repairs if "PNG file is missing: left out" in each.done)
-    assert (repair.file, repair.value) == (f"{pngs[0].stem}.jpg", pngs[0].name)
-    assert f"1 of {IMAGES} images is left out" in " ".join(index.notes)
-    assert all(index.segments(image) for image in range(len(index)))
+    dataset = open_dataset(source, "train", "panoptic")
+    assert len(dataset) == IMAGES - 1
+    (fix,) = (each for each in dataset.fixes if "PNG file is missing: left out" in each.done)
+    assert (fix.file, fix.value) == (f"{pngs[0].stem}.jpg", pngs[0].name)
+    assert f"1 of {IMAGES} images is left out" in " ".join(dataset.notes)
+    assert all(dataset.segments(image) for image in range(len(dataset)))
 
 
 def test_a_picture_that_was_mended_in_place_is_back(scenes, tmp_path: Path, monkeypatch):
-    """What was left out of an index that is kept is looked for again."""
-    monkeypatch.setattr("setmatch.data.cache._WORTH_S", 0.0)
+    """What was left out of a dataset that is kept is looked for again."""
+    monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
     data = shutil.copytree(scenes["coco"], tmp_path / "set")
     source = data / "annotations/train.json"
     tree = json.loads(source.read_text())

@@ -10,7 +10,13 @@ from PIL import Image, ImageDraw
 
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import EASY, USUAL, landscape_scene, scene, write_scenes
-from setmatch.data.synthetic.textures import CLASSES, STUFF, clutter, ground, outlines
+from setmatch.data.synthetic.textures import (
+    CLASSES,
+    STUFF,
+    clutter,
+    shape_polygons,
+    textured_background,
+)
 from setmatch.errors import ConfigError, DataError
 
 
@@ -37,12 +43,12 @@ def test_a_seed_gives_the_same_files_on_any_number_of_processes(tmp_path: Path):
 
 
 def test_what_is_written_opens_as_any_data_set(tmp_path: Path):
-    """Without repairs, with all classes, in both splits; no picture is in both."""
+    """Without fixes, with all classes, in both splits; no picture is in both."""
     write_scenes(tmp_path, 6, 4, 48, 0, 0)
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert (len(train), len(val)) == (6, 4)
     assert train.categories.names == val.categories.names == CLASSES
-    assert train.repairs == val.repairs == ()
+    assert train.fixes == val.fixes == ()
     pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
     assert len(set(pictures)) == 10
 
@@ -52,7 +58,7 @@ def test_landscapes_are_whole_and_have_exact_masks(tmp_path: Path):
     write_scenes(tmp_path, 6, 2, 64, 3, 0, panoptic=True)
     things = open_dataset(tmp_path, "train", "coco")
     whole = open_dataset(tmp_path, "train", "panoptic")
-    assert things.repairs == whole.repairs == ()
+    assert things.fixes == whole.fixes == ()
     assert things.categories.names == CLASSES
     assert whole.categories.names == (*CLASSES, *STUFF)
     assert whole.categories.stuff == {6, 7, 8}
@@ -136,7 +142,7 @@ def test_objects_hide_parts_of_each_other():
 @pytest.mark.parametrize("name", CLASSES)
 def test_shapes_fill_their_circle_and_differ(name: str):
     """Every outline has radius 1 and an area of its own, so that shapes can be told apart."""
-    polygons = outlines(name)
+    polygons = shape_polygons(name)
     assert np.hypot(*polygons[0].T).max() == pytest.approx(1)
     image = Image.new("L", (200, 200))
     for polygon, ink in zip(polygons, (1, 0), strict=False):
@@ -163,7 +169,7 @@ def test_clutter_is_fine_next_to_objects():
 
 def test_grounds_vary():
     """Backgrounds differ in color and are not flat."""
-    grounds = [ground(np.random.default_rng(seed), 64) for seed in range(20)]
+    grounds = [textured_background(np.random.default_rng(seed), 64) for seed in range(20)]
     assert np.std([canvas.mean(axis=(0, 1)) for canvas in grounds]) > 15
     assert min(canvas.std() for canvas in grounds) > 3
 

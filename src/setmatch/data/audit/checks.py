@@ -42,7 +42,7 @@ def require_trainable(training: DetectionDataset) -> None:
         return
     crowd = int(training.crowd.sum())
     counts = [f"{crowd} crowd regions"] if crowd else []
-    counts += [f"{count} × {done}" for done, count in training.repair_counts.items()]
+    counts += [f"{count} × {done}" for done, count in training.fix_counts.items()]
     raise DataError(
         f"{training.source}: no object to train on in its {len(training)} images "
         f"({'; '.join(counts) or 'there are no annotations'}); annotate at least one object, "
@@ -65,7 +65,7 @@ def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     for split, dataset in splits.items():
         shares_file = sources.count(dataset.source) > 1
         # Compare with other splits only: two entries of one file may be odd in the same words.
-        new = [fix for fix in dataset.repairs if (dataset.source, fix) not in reported]
+        new = [fix for fix in dataset.fixes if (dataset.source, fix) not in reported]
         reported |= {(dataset.source, fix) for fix in new}
         for fix in new:
             kind, _, action = fix.done.partition(": ")

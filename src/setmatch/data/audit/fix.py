@@ -70,7 +70,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
         else:
             files = unpack(dataset.names, dataset.name_offsets)
             tree = json.loads(msgspec.json.encode(coco_tree(dataset, files)))
-            changes += [_fixed_while_reading(fix) for fix in dataset.repairs]
+            changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
         fixed, file_changes = fix_coco(tree, dataset)
         changes += [Change(str(name), *each) for each in file_changes]
         with atomic_file(out / name) as aside:

@@ -21,7 +21,7 @@ def check_masks(dataset: DetectionDataset, split: str, image: int) -> Iterator[F
     try:
         if dataset.panoptic is not None:
             yield from _check_segments(dataset, split, image)
-        elif dataset.outlines is not None:
+        elif dataset.segmentations is not None:
             yield from _check_outlines(dataset, split, image)
     except DataError as error:
         evaluated = canonical(split) in ("val", "test")

@@ -14,7 +14,7 @@ from setmatch.data.corrupt_files import (
     check_evaluation_corruption,
     check_training_corruption,
     find_unreadable,
-    unanswered,
+    unreadable_notes,
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.files import atomic_file
@@ -99,7 +99,8 @@ def check_files(
         if not skip:
             check_training_corruption(validation, problems.values(), skip)
         findings += [
-            unreadable_validation_image(problem) for problem in unanswered(validation, problems)
+            unreadable_validation_image(problem)
+            for problem in unreadable_notes(validation, problems)
         ]
     return findings
 

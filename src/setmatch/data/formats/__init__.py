@@ -1,1 +1,1 @@
-"""Each format of annotated images: which files are it, reading them, writing them."""
+"""Formats of annotated images: one folder each, with how to find, read and write it."""

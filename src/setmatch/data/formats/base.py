@@ -1,35 +1,66 @@
-"""A split of a data set as it lies on disk, found by looking and not yet read."""
+"""What a data format is: how its data sets are found, read and written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from setmatch.data.dataset import DetectionDataset
+if TYPE_CHECKING:
+    from setmatch.data.dataset import DetectionDataset
+    from setmatch.data.formats.writing import SplitToWrite
 
-WHOLE = "all"  # the split of a data set that nothing divides
+WHOLE = "all"  # name of the only split where nothing divides the data set
 
 
 @dataclass(frozen=True)
 class SplitSource:
-    """One split: how to read it, and what on disk it is made from.
+    """One split of a data set on disk: found, but not read yet.
 
-    A change to one of `files`, to any file in `listings`, or to which files are in `folders`, can
-    change what `read` returns.
+    The cache reads the split again when one of `files` changes, when any file inside one of
+    `listings` changes, or when a file is added to or removed from one of `folders`.
     """
 
-    format: str
-    split: str
-    source: Path
-    read: Callable[[], DetectionDataset]
+    format: str  # name of the DatasetFormat that reads it
+    split: str  # "train", "val", "test", WHOLE, or a name of the data set's own
+    source: Path  # annotation file or folder, as error messages name it
     files: tuple[Path, ...] = ()
     listings: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
+    details: Any = None  # whatever else the format's `read` needs
 
     def named(self, split: str) -> "SplitSource":
-        """Return the same under another split's name."""
+        """Return the same source under another split name."""
         return replace(self, split=split)
 
     @property
     def key(self) -> str:
-        """What tells this part from every other."""
+        """Text that identifies this split in the cache."""
         return "|".join([self.format, self.split, str(self.source), str(self.source.absolute())])
+
+
+def _never(file: Path) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """A format of annotated images. Append one to `setmatch.data.formats.registry.FORMATS` to
+    make `open_dataset`, `audit`, `convert_dataset` and the command line know it.
+
+    `find` returns the splits of the data set at a path by name, and nothing where the path holds
+    no data set of this format. It must be quick: it runs on every folder that is opened. `read`
+    returns the images and annotations of one split. `write` fills an empty folder with splits and
+    returns a sentence for each thing the format cannot hold; None marks a format that is only
+    read. All three raise DataError with file, place and likely fix.
+    """
+
+    name: str  # as in --format and --to
+    looks_for: str  # what `find` looks for, in an error message: "COCO JSON (such as ...)"
+    find: Callable[[Path], dict[str, SplitSource]]
+    read: Callable[[SplitSource], "DetectionDataset"]
+    write: Callable[[Path, Sequence["SplitToWrite"]], list[str]] | None = None
+    # True for a single file to open in this format although no format was named.
+    recognizes: Callable[[Path], bool] = _never
+    # Formats of one family may lie in one folder without a warning about the second.
+    family: str | None = None
+    needs_val_split: bool = False  # True where the format's own tools refuse data without one

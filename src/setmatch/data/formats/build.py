@@ -1,94 +1,126 @@
-"""What every reader ends in: images, classes and annotations put together as an Index."""
+"""Build a DetectionDataset: what every reader of a format ends with."""
 
-import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from setmatch.data.cleaning import AnnotationTable, repair
+from setmatch.data.cleaning import AnnotationTable, clean_annotations
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.formats.missing_images import note_of
+from setmatch.data.formats.missing_images import missing_images_note
 from setmatch.data.ragged import offsets_of, pack
-from setmatch.data.segmentations import Segmentations
+from setmatch.data.segmentations import Segmentations, from_rings
 from setmatch.structures.metadata import Categories
-
-_PLACES = re.compile(r"[/\\:\0]|\.\.")
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """The images of a data set: where, with which ids, names and annotated (height, width).
-
-    `absent` are the ids of images that are listed too, but have no file that can be used.
-    """
+    """The images of a data set: their folder, ids, file names and annotated (height, width)."""
 
     root: Path
     ids: Int64[np.ndarray, " N"]
     names: list[str]
     sizes_px: Int32[np.ndarray, "N 2"]
-    absent: frozenset[int] = frozenset()
+    absent: frozenset[int] = frozenset()  # ids of listed images without a usable file
+
+
+class AnnotationBuffer:
+    """Collects annotations one by one, for formats with an annotation file per image.
+
+    Columns are arrays of plain numbers: lists of objects would take several times the memory.
+    """
+
+    def __init__(self) -> None:
+        self.crowds = array("b")
+        self._images = array("q")
+        self._class_indices = array("q")
+        self._xywh_px = array("d")
+        self._lines = array("q")
+        self._points_px = array("f")
+        self._points_per_ring = array("q")
+        self._rings_per_annotation = array("q")
+
+    def add(
+        self,
+        image: int,
+        class_index: int,
+        xywh_px: tuple[float, float, float, float],
+        line: int,
+        crowd: bool = False,
+    ) -> None:
+        """Add an object of image number `image`, found on line `line` of its file."""
+        self._images.append(image)
+        self._class_indices.append(class_index)
+        self._xywh_px.extend(xywh_px)
+        self._lines.append(line)
+        self.crowds.append(crowd)
+        self._rings_per_annotation.append(0)
+
+    def add_ring(self, points_px: Sequence[float]) -> None:
+        """Add a polygon x, y, x, y, ... to the object added last."""
+        self._points_px.extend(points_px)
+        self._points_per_ring.append(len(points_px) // 2)
+        self._rings_per_annotation[-1] += 1
+
+    def rows(self) -> AnnotationTable:
+        """Return the objects with ids from 1 and the areas of their boxes."""
+        xywh_px = np.array(self._xywh_px, dtype=np.float64).reshape(-1, 4)
+        count = len(xywh_px)
+        with np.errstate(over="ignore", invalid="ignore"):
+            area_px = xywh_px[:, 2] * xywh_px[:, 3]
+        return AnnotationTable(
+            ids=np.arange(1, count + 1),
+            image=np.array(self._images, dtype=np.int64),
+            class_index=np.array(self._class_indices, dtype=np.int64),
+            xywh_px=xywh_px,
+            area_px=area_px,
+            crowd=np.array(self.crowds, dtype=bool),
+            line=np.array(self._lines, dtype=np.int64),
+            origin=np.arange(count),
+        )
+
+    def segmentations(self) -> Segmentations | None:
+        """Return the polygons; None where no object has one."""
+        points_px = np.array(self._points_px, dtype=np.float32).reshape(-1, 2)
+        return from_rings(points_px, self._points_per_ring, self._rings_per_annotation)
 
 
 def assemble(
     source: Path,
-    photos: ImageTable,
+    images: ImageTable,
     categories: Categories,
     rows: AnnotationTable,
-    outlines: Segmentations | None,
-    repairs: Sequence[AnnotationFix],
+    segmentations: Segmentations | None = None,
+    fixes: Sequence[AnnotationFix] = (),
     label_files: list[str] | None = None,
 ) -> DetectionDataset:
-    """Mend the rows, group them by image, and return all as an Index.
+    """Clean the rows, group them by image, and return everything as a DetectionDataset.
 
-    `outlines` belong to all rows that were read, by `rows.origin`. `label_files` names the file of
-    each image's annotations, for repairs, where that is not one for all.
+    `segmentations` are those of all rows that were read; `rows.origin` points into them.
+    `label_files` names each image's annotation file, for formats that have one per image.
     """
-    rows, odd = repair(rows, photos.names if label_files is None else label_files, photos.sizes_px)
+    files = images.names if label_files is None else label_files
+    rows, cleaned = clean_annotations(rows, files, images.sizes_px)
     rows = rows.take(np.argsort(rows.image, kind="stable"))
-    names, name_offsets = pack(photos.names)
+    names, name_offsets = pack(images.names)
     return DetectionDataset(
         source=source,
-        images=photos.root,
+        images=images.root,
         categories=categories,
-        image_ids=photos.ids,
-        sizes_px=photos.sizes_px,
+        image_ids=images.ids,
+        sizes_px=images.sizes_px,
         names=names,
         name_offsets=name_offsets,
-        offsets=offsets_of(np.bincount(rows.image, minlength=len(photos.names))),
+        offsets=offsets_of(np.bincount(rows.image, minlength=len(images.names))),
         xywh_px=rows.xywh_px,
         area_px=rows.area_px,
         class_indices=rows.class_index.astype(np.int32),
         crowd=rows.crowd,
         annotation_ids=rows.ids,
-        repairs=(*repairs, *odd),
-        outlines=outlines and outlines.take(rows.origin),
-        notes=note_of(repairs, len(photos.names)),
+        fixes=(*fixes, *cleaned),
+        segmentations=segmentations and segmentations.take(rows.origin),
+        notes=missing_images_note(fixes, len(images.names)),
     )
-
-
-def common_folder(paths: Sequence[Path]) -> Path:
-    """Return the deepest folder that all files are in."""
-    parents = sorted({path.parent for path in paths})
-    first = parents[0]
-    return next(
-        folder
-        for folder in (first, *first.parents)
-        if all(parent.is_relative_to(folder) for parent in parents)
-    )
-
-
-def is_path_traversal(name: str) -> bool:
-    """Return whether a file name leads out of the folder that it is in."""
-    if not _PLACES.search(name):
-        return False
-    # The Windows flavour knows both kinds of slashes, and drives.
-    path = PureWindowsPath(name)
-    return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
-
-
-def file_wide(value: str, done: str) -> AnnotationFix:
-    """Return a Repair of many things at once, in no image in particular."""
-    return AnnotationFix("", None, value, done)

@@ -1,10 +1,9 @@
-"""The names of the classes, for formats that keep them apart from the annotations."""
+"""Class names, for formats that keep them in a text file apart from the annotations."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
-from setmatch.data.formats.build import file_wide
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
@@ -12,7 +11,7 @@ NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
 
 
 def read_names(folder: Path) -> list[str] | None:
-    """Return the names in a folder's classes.txt, one a line; None where there is no such file.
+    """Return the class names in a folder's classes.txt; None where there is no such file.
 
     Raises DataError as `names_in` does.
     """
@@ -20,44 +19,47 @@ def read_names(folder: Path) -> list[str] | None:
 
 
 def names_in(path: Path) -> list[str] | None:
-    """Return the names in a text file, one a line; None where it is empty.
+    """Return the class names in a text file, one a line; None where the file is empty.
 
-    Raises DataError when it cannot be read, a line in the middle is empty, or one comes twice.
+    Raises DataError when the file cannot be read, has an empty line in the middle, or lists a
+    name twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path}: cannot be read as UTF-8 text ({error}); save it as such"
+            f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8"
         ) from None
     names = [line.strip() for line in lines]
     if not all(names):
         empty = names.index("") + 1
-        raise DataError(f"{path}:{empty}: empty line; remove it, or name the class")
-    for line, each in enumerate(names, start=1):
-        if each in names[: line - 1]:
-            raise DataError(f"{path}:{line}: {each!r} is listed twice; name classes apart")
+        raise DataError(f"{path}:{empty}: empty line; remove it, or write the class name")
+    for line, name in enumerate(names, start=1):
+        if name in names[: line - 1]:
+            raise DataError(f"{path}:{line}: class {name!r} is listed twice; rename or remove one")
     return names or None
 
 
 def categories_of(
     listed: Sequence[str] | None,
-    found: Sequence[str],
+    used: Sequence[str],
     source: Path,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
     first_id: int,
 ) -> Categories:
-    """Return classes with ids from `first_id`: as listed, then those found besides, as noted.
+    """Return the listed classes, then those only used in annotations; ids count from `first_id`.
 
-    Raises DataError when there is no class at all.
+    Used classes that a list lacks are recorded in `fixes`. Raises DataError when there is no class.
     """
     names = list(listed or ())
-    further = [name for name in found if name not in names]
+    further = [name for name in used if name not in names]
     if listed is not None and further:
-        repairs.append(file_wide(", ".join(further)[:60], "classes not listed: added at the end"))
+        value = ", ".join(further)[:60]
+        fixes.append(AnnotationFix.of_many(value, "classes not listed: added at the end"))
     if not names and not further:
         raise DataError(
-            f"{source}: no object and so no class in any of its annotations; annotate at least one"
+            f"{source}: no annotation has an object, and so there are no classes; annotate at "
+            "least one object"
         )
     names += further
     return Categories(tuple(range(first_id, first_id + len(names))), tuple(names))

@@ -1,4 +1,4 @@
-"""A list of records read a key at a time into arrays; whatever is wrong is named by place."""
+"""Read a list of records into arrays, one key at a time, and locate every wrong value."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from setmatch.errors import DataError
 
 @dataclass(frozen=True)
 class Column:
-    """Whole numbers of one key, and which of them were written as text or with a fraction .0."""
+    """The integers of one key, and the positions of those written as text or as 3.0."""
 
     values: Int64[np.ndarray, " R"]
     rewritten: Sequence[int]
@@ -23,35 +23,35 @@ class Column:
 
 @dataclass(frozen=True)
 class Records:
-    """The objects of one list of an annotation file; `place` says in words where one stands.
+    """The objects of one list of an annotation file.
 
-    Columns are checked by the set of their values' types, which is fast; only when that fails is
-    each value looked at, to name the culprit.
+    A column is checked by the set of its values' types, which is fast. Only when that fails are
+    the values checked one by one, to locate the wrong one.
     """
 
     file: Path
     key: str
     rows: Sequence[Any]
-    place: Callable[[int], str] | None = None
+    place: Callable[[int], str] | None = None  # describes where a row is; None: "key[row]"
 
     @classmethod
     def of(
         cls, file: Path, tree: dict[str, Any], key: str, record: type[msgspec.Struct]
     ) -> "Records":
-        """Return the list `key` of a file; DataError when it is no list of objects."""
+        """Return the list `key` of a file; raises DataError when it is not a list of objects."""
         rows = tree.get(key)
         if rows is None:
             found = ", ".join(repr(name) for name in list(tree)[:8]) or "nothing"
             raise DataError(
-                f"{file}: no list {key!r} as COCO's files have, but {found}; add it, or name the "
+                f"{file}: no list {key!r} as COCO files have, but {found}; add it, or name the "
                 "file that has it"
             )
         if not isinstance(rows, list):
             raise DataError(f"{file}: {key!r} is {short(rows)}; it should be a list")
         if set(map(type, rows)) - {dict}:
-            culprit = next(i for i, row in enumerate(rows) if type(row) is not dict)
-            value = short(rows[culprit])
-            raise DataError(f"{file}: {key}[{culprit}] is {value}; it should be an object")
+            wrong = next(i for i, row in enumerate(rows) if type(row) is not dict)
+            value = short(rows[wrong])
+            raise DataError(f"{file}: {key}[{wrong}] is {value}; it should be an object")
         known = record.__struct_fields__
         kept = [{name: row[name] for name in known if name in row} for row in rows]
         return cls(file, key, [record(**fields) for fields in kept])
@@ -60,80 +60,80 @@ class Records:
         return len(self.rows)
 
     def error(self, position: int, problem: str) -> DataError:
-        """Return the error that names the object at `position` by place and id."""
-        return DataError(f"{self.file}: {self.named(position)}: {problem}")
+        """Return an error that names the object at `position` by place and id."""
+        return DataError(f"{self.file}: {self.place_of(position)}: {problem}")
 
-    def named(self, position: int) -> str:
+    def place_of(self, position: int) -> str:
         """Return the place and the id of the object at `position`."""
         id_ = getattr(self.rows[position], "id", None)
         place = f"{self.key}[{position}]" if self.place is None else self.place(position)
         return place if id_ is None else f"{place} (id {short(id_)})"
 
-    def some(self, key: str, positions: Sequence[int]) -> str:
-        """Return how many objects a repair of `key` is about, and the first of them."""
-        return f"{key} of {len(positions)} {self.key}, the first {self.named(positions[0])}"
+    def describe(self, key: str, positions: Sequence[int]) -> str:
+        """Return how many objects have an issue with `key`, and which is the first."""
+        return f"{key} of {len(positions)} {self.key}, the first {self.place_of(positions[0])}"
 
     def values(self, key: str) -> list[Any]:
-        """Return what stands under a key, as it is; None where it is absent."""
+        """Return the unchecked values of a key; None where it is absent."""
         return [getattr(row, key) for row in self.rows]
 
-    def whole(self, key: str, missing: int | None = None) -> Column:
-        """Return a key's whole numbers; text of digits and floats such as 3.0 are understood.
+    def integers(self, key: str, missing: int | None = None) -> Column:
+        """Return a key's integers; text of digits and floats such as 3.0 are accepted.
 
-        Absent or null is read as `missing`, and is an error when that is None. Raises DataError
+        An absent value is read as `missing`; if `missing` is None, it is an error. Raises DataError
         for anything else, and for numbers beyond 64 bits.
         """
         values: list[Any] = self.values(key)
         rewritten: list[int] = []
         if set(map(type, values)) - {int}:
-            plain = [_whole(value, missing) for value in values]
-            self._refuse(plain, key, values, "a whole number")
+            plain = [_integer(value, missing) for value in values]
+            self._require(plain, key, values, "an integer")
             rewritten = [i for i, value in enumerate(values) if type(value) in (str, float)]
             values = plain
         try:
             return Column(np.array(values, dtype=np.int64), rewritten)
         except OverflowError:
             fits = [value if abs(value) < 2**63 else None for value in values]
-            self._refuse(fits, key, values, "a number of at most 64 bits")
+            self._require(fits, key, values, "a number of at most 64 bits")
             raise
 
     def texts(self, key: str) -> list[str]:
-        """Return a key's texts; DataError where one is absent, empty or cannot be encoded."""
+        """Return a key's strings; raises DataError where one is absent, empty or not Unicode."""
         values: list[Any] = self.values(key)
         plain = [_text(value) for value in values]
-        self._refuse(plain, key, values, "a text")
+        self._require(plain, key, values, "a non-empty string")
         return [text for text in plain if text is not None]
 
     def numbers(self, key: str) -> Float64[np.ndarray, " R"]:
-        """Return a key's numbers; NaN where there is none."""
+        """Return a key's numbers; NaN where the value is absent or not a number."""
         values: list[Any] = self.values(key)
         if set(map(type, values)) - {float}:
             values = [_number(value) for value in values]
         return np.array(values, dtype=np.float64)
 
     def quadruples(self, key: str) -> Float64[np.ndarray, "R 4"]:
-        """Return a key's lists of four numbers, null read as NaN; DataError for anything else."""
+        """Return a key's lists of four numbers, null as NaN; raises DataError for anything else."""
         values: list[Any] = self.values(key)
         shaped = not set(map(type, values)) - {list} and not set(map(len, values)) - {4}
         if not shaped or set(map(type, chain.from_iterable(values))) - {int, float}:
             plain = [_quadruple(value) for value in values]
-            self._refuse(plain, key, values, "a list of four numbers")
+            self._require(plain, key, values, "a list of four numbers")
             values = plain
         try:
             return np.array(values, dtype=np.float64).reshape(-1, 4)
-        except OverflowError:  # a whole number beyond every float
+        except OverflowError:  # an integer beyond every float
             return np.array([[_number(side) for side in value] for value in values])
 
-    def _refuse(self, plain: Sequence[object], key: str, values: Sequence[Any], what: str) -> None:
-        culprit = next((i for i, value in enumerate(plain) if value is None), None)
-        if culprit is None:
+    def _require(self, plain: Sequence[object], key: str, values: Sequence[Any], what: str) -> None:
+        wrong = next((i for i, value in enumerate(plain) if value is None), None)
+        if wrong is None:
             return
-        if values[culprit] is None:
-            raise self.error(culprit, f"has no {key!r}; it should be {what}")
-        raise self.error(culprit, f"{key!r} is {short(values[culprit])}; it should be {what}")
+        if values[wrong] is None:
+            raise self.error(wrong, f"has no {key!r}; it should be {what}")
+        raise self.error(wrong, f"{key!r} is {short(values[wrong])}; it should be {what}")
 
 
-def _whole(value: object, missing: int | None) -> int | None:
+def _integer(value: object, missing: int | None) -> int | None:
     if value is None:
         return missing
     if type(value) is int:
@@ -151,7 +151,7 @@ def _text(value: object) -> str | None:
         return None
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can contain
         return None
     return value
 

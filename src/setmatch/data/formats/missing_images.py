@@ -1,7 +1,6 @@
-"""Images that are annotated and not there, or of which nobody knows the size or the segments.
+"""Annotated images without a usable file: a few are left out, many are an error.
 
-They are left out by name where they are few. Many of them mean that the folder is the wrong one, or
-was copied in part, which no training should begin with.
+Many missing images mean that the folder is the wrong one or was copied only in part.
 """
 
 from collections.abc import Sequence
@@ -12,39 +11,40 @@ from setmatch.errors import DataError
 MISSING = "image file missing: left out"
 UNREADABLE = "image file that cannot be read: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
-_SAID = {
+_PROBLEMS = {
     MISSING: "image files are missing",
     UNREADABLE: "image files are unreadable",
     UNDRAWN: "PNG files of segments are missing",
 }
-_ONE_IN = 20
+_ONE_IN = 20  # images may be left out
 
 
 def drop_missing(
-    place: object, absent: Sequence[AnnotationFix], images: int, repairs: list[AnnotationFix]
+    place: object, absent: Sequence[AnnotationFix], images: int, fixes: list[AnnotationFix]
 ) -> None:
-    """Note which of `images` annotated images are left out: at most one in 20, and not all.
+    """Add the images that are left out, `absent`, to `fixes`.
 
-    Raises DataError that counts them, names three and says what to do, where they are more.
+    Raises DataError when they are more than one in 20 of all `images`, or all of them. The message
+    counts them and names the first three.
     """
     if len(absent) > min(-(-images // _ONE_IN), images - 1):
-        files = ", ".join(map(_named, absent[:3])) + ", ..." * (len(absent) > 3)
-        kinds = dict.fromkeys(repair.done for repair in absent)
-        said = _SAID[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
+        files = ", ".join(map(_file_of, absent[:3])) + ", ..." * (len(absent) > 3)
+        kinds = dict.fromkeys(fix.done for fix in absent)
+        problem = _PROBLEMS[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
         raise DataError(
-            f"{place}: {len(absent)} of {images} {said}: {files}; complete the "
-            "folder, name the right one, or take them out of the annotations"
+            f"{place}: {len(absent)} of {images} {problem}: {files}; add the files, name the right "
+            "folder, or remove the images from the annotations"
         )
-    repairs += absent
+    fixes += absent
 
 
-def _named(repair: AnnotationFix) -> str:
-    return repair.value if repair.value == repair.file else f"{repair.value} of {repair.file}"
+def _file_of(fix: AnnotationFix) -> str:
+    return fix.value if fix.value == fix.file else f"{fix.value} of {fix.file}"
 
 
-def note_of(repairs: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
-    """Say in a sentence how many images were left out beside the `images` that are there."""
-    absent = sum(repair.done in _SAID for repair in repairs)
+def missing_images_note(fixes: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
+    """Return a sentence on how many images were left out; `images` counts those that are used."""
+    absent = sum(fix.done in _PROBLEMS for fix in fixes)
     if not absent:
         return ()
     are = "is" if absent == 1 else "are"

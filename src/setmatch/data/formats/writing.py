@@ -1,34 +1,41 @@
-"""What the writers of data sets share: the splits to write, and names that formats can keep."""
+"""What the writers of all formats share: the splits to write, and file names without clashes."""
 
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from setmatch.data.dataset import DetectionDataset
 
 
 @dataclass(frozen=True)
 class SplitToWrite:
-    """A split and the names that its images get, in the order of the index."""
+    """One split of a data set to write."""
 
-    name: str
-    index: DetectionDataset
-    files: list[str]
+    name: str  # of the split
+    dataset: DetectionDataset
+    link: bool = False  # True links to the image files instead of copying them
 
-    def __iter__(self) -> Iterator[tuple[int, str, range]]:
-        """Yield the number of each image, its new file name, and its annotations."""
-        ends = self.index.offsets.tolist()
-        for image, file in enumerate(self.files):
-            yield image, file, range(ends[image], ends[image + 1])
+    def place_images(self, folder: Path, files: Sequence[str]) -> None:
+        """Copy or link the images into `folder` as `files`, one name per image; raises OSError."""
+        for parent in {folder, *((folder / file).parent for file in files)}:
+            parent.mkdir(parents=True, exist_ok=True)
+        for image, file in enumerate(files):
+            original, copy = self.dataset.path(image), folder / file
+            if not self.link:
+                shutil.copyfile(original, copy)
+            elif not copy.is_symlink():
+                copy.symlink_to(original.absolute())
 
 
-def distinct_names(names: Sequence[str], taken: set[str], flat: bool) -> list[str]:
-    """Return file names of which no two differ in their suffix alone; `taken` has those in use.
+def distinct_names(names: Sequence[str], taken: set[str], flat: bool = False) -> list[str]:
+    """Return file names of which no two differ only in their suffix.
 
-    `flat` makes names without folders and white space, as VOC's lists need them.
+    `taken` holds the names in use, without suffixes; the new ones are added to it. `flat` replaces
+    folders and white space, for formats that list names in a text file.
     """
-    found = []
+    distinct = []
     for name in names:
         clean = re.sub(r"[^\S ]|[\x00-\x1f]", "_", name)
         path = PurePosixPath(re.sub(r"[\s/]", "_", clean) if flat else clean)
@@ -37,10 +44,10 @@ def distinct_names(names: Sequence[str], taken: set[str], flat: bool) -> list[st
         while free in taken:
             free, number = f"{stem}_{number}", number + 1
         taken.add(free)
-        found.append(free + path.suffix)
-    return found
+        distinct.append(free + path.suffix)
+    return distinct
 
 
-def counted(count: int, thing: str, fate: str) -> list[str]:
-    """Return the sentence that says how many things met which fate; none where there are none."""
-    return [f"{count} {thing}: {fate}"] if count else []
+def counted(count: int, thing: str, outcome: str) -> list[str]:
+    """Return the sentence "count thing: outcome", or nothing where the count is 0."""
+    return [f"{count} {thing}: {outcome}"] if count else []

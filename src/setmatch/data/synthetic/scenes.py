@@ -1,6 +1,6 @@
-"""A generated data set: shapes on textured ground, with occlusion and clutter, as COCO on disk.
+"""Generate a data set: shapes on textured backgrounds, with occlusion and clutter, as COCO files.
 
-Nothing is downloaded, and the same seed gives the same pictures on any number of processes.
+Nothing is downloaded, and a seed gives the same images on any number of processes.
 """
 
 import json
@@ -22,8 +22,15 @@ from setmatch.data.formats.coco.write_panoptic import (
     write_panoptic_json,
     write_png,
 )
-from setmatch.data.synthetic.shapes import Cutout, cut_out, stick
-from setmatch.data.synthetic.textures import CLASSES, STUFF, Canvas, clutter, ground, landscape
+from setmatch.data.synthetic.shapes import Cutout, draw_cutout, paste
+from setmatch.data.synthetic.textures import (
+    CLASSES,
+    STUFF,
+    Canvas,
+    clutter,
+    landscape,
+    textured_background,
+)
 from setmatch.errors import ConfigError, DataError
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
@@ -34,24 +41,21 @@ LANDSCAPE = Categories(
     frozenset(range(len(CLASSES), len(CLASSES) + len(STUFF))),
 )
 
-_TRIES = 12  # places looked for before an object is given up
-_LEAST_VISIBLE = 0.55  # of an object; less would be no fair thing to find
-_LEAST_PX = 24
+_TRIES = 12  # places tried before an object is given up
+_MIN_VISIBLE = 0.55  # visible fraction of an object
+_MIN_AREA_PX = 24
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard scenes are to read.
-
-    `radius` is of an object, as a fraction of the picture's side; each octave comes alike often, so
-    that many objects are small.
-    """
+    """How hard the objects of a scene are to detect."""
 
     most_objects: int = 8
+    # Range of object radii as fractions of the image side, log-uniform: many objects are small.
     radius: tuple[float, float] = (0.055, 0.27)
     classes: tuple[str, ...] = CLASSES
     cluttered: bool = True
-    colored: bool = False  # each class has a hue of its own
+    colored: bool = False  # True gives each class a hue of its own
 
 
 USUAL = Difficulty()
@@ -60,13 +64,13 @@ EASY = Difficulty(3, (0.16, 0.3), ("circle", "square", "triangle"), cluttered=Fa
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it: class slots, and tight boxes of what can be seen."""
+    """An image and its objects: class indices, and tight boxes of their visible pixels."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     classes: tuple[int, ...]
     xywh_px: tuple[tuple[int, int, int, int], ...]
     visible_px: tuple[int, ...]
-    owner: Int16[np.ndarray, "H W"]  # which object a pixel is of; -1 for the ground
+    owner: Int16[np.ndarray, "H W"]  # number of the object at each pixel; -1 for the background
 
 
 def write_scenes(
@@ -81,15 +85,15 @@ def write_scenes(
 ) -> None:
     """Write scenes of `size_px` × `size_px` pixels as COCO: annotations/{train,val}.json, images/.
 
-    `panoptic` scenes lie in a landscape. Their objects have masks, and every pixel is annotated in
-    annotations/panoptic_{train,val}.json with PNG files in a folder of the same name. `workers`
-    processes paint (0: this one), and change nothing but the time. Raises ConfigError
-    for pictures below 32 pixels or splits without any, DataError when `out` cannot be written.
+    `panoptic` scenes show a landscape. Their objects have masks, and every pixel is annotated in
+    annotations/panoptic_{train,val}.json, with PNG files in a folder of the same name. `workers`
+    processes paint the scenes (0: this one); their number changes only the time. Raises ConfigError
+    for images below 32 pixels or empty splits, and DataError when `out` cannot be written.
     """
     if size_px < 32 or train < 1 or val < 1:
         raise ConfigError(
-            f"scenes of {size_px} px, {train} to train and {val} to validate on: take at least "
-            "32 px and one picture of each"
+            f"scenes of {size_px} px, {train} for training and {val} for validation: use at least "
+            "32 px and one image of each"
         )
     try:
         for folder in ("annotations", "images"):
@@ -102,7 +106,7 @@ def write_scenes(
                 path = out / "annotations" / f"panoptic_{split}.json"
                 segments = [record.segments for record in scenes]
                 write_panoptic_json(path, _listed(size_px, scenes), segments, LANDSCAPE)
-            # Last, so that a data set cut short is not taken for a whole one.
+            # Last, so that an interrupted data set does not look complete.
             (out / "annotations" / f"{split}.json").write_text(
                 json.dumps(_coco(size_px, scenes, difficulty))
             )
@@ -111,26 +115,26 @@ def write_scenes(
 
 
 def scene(seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL) -> Scene:
-    """Paint the scene that belongs to `seed`."""
+    """Paint the scene of a seed."""
     rng = np.random.default_rng(seed)
-    return _with_objects(rng, ground(rng, size_px), difficulty)
+    return _with_objects(rng, textured_background(rng, size_px), difficulty)
 
 
 def landscape_scene(
     seed: tuple[int, ...], size_px: int, difficulty: Difficulty = USUAL
 ) -> tuple[Scene, Segments]:
-    """Paint the landscape that belongs to `seed`, with objects in it; return all its segments.
+    """Paint the landscape scene of a seed, and return all its segments.
 
-    Objects come first, in their order, then what is visible of the landscape.
+    Objects come first, in their order, then the visible parts of the landscape.
     """
     rng = np.random.default_rng(seed)
     canvas, kinds = landscape(rng, size_px)
     painted = _with_objects(rng, canvas, difficulty)
-    bare = np.where(painted.owner < 0, kinds, -1)
-    seen = np.unique(bare[bare >= 0])
+    stuff = np.where(painted.owner < 0, kinds, -1)
+    visible = np.unique(stuff[stuff >= 0])
     count = len(painted.classes)
-    ids = np.where(bare < 0, painted.owner, count + np.searchsorted(seen, bare)) + 1
-    class_indices = [*painted.classes, *(len(CLASSES) + kind for kind in seen.tolist())]
+    ids = np.where(stuff < 0, painted.owner, count + np.searchsorted(visible, stuff)) + 1
+    class_indices = [*painted.classes, *(len(CLASSES) + kind for kind in visible.tolist())]
     segments = Segments(
         torch.from_numpy(ids.astype(np.int32)),
         torch.tensor(class_indices, dtype=torch.int64),
@@ -150,11 +154,11 @@ def _with_objects(rng: np.random.Generator, canvas: Canvas, difficulty: Difficul
     for _ in range(int(rng.integers(1, difficulty.most_objects + 1))):
         for _ in range(_TRIES):
             class_index = int(rng.integers(len(difficulty.classes)))
-            sticker = cut_out(rng, difficulty.classes[class_index], size_px, difficulty.radius)
-            area = int(sticker.covered.sum())
-            if area >= _LEAST_PX and _leaves_others_visible(owner, sticker, drawn_px):
-                stick(rng, canvas, sticker, _hue(class_index, difficulty))
-                owner[sticker.window][sticker.covered] = len(classes)
+            cutout = draw_cutout(rng, difficulty.classes[class_index], size_px, difficulty.radius)
+            area = int(cutout.covered.sum())
+            if area >= _MIN_AREA_PX and _leaves_others_visible(owner, cutout, drawn_px):
+                paste(rng, canvas, cutout, _hue(class_index, difficulty))
+                owner[cutout.window][cutout.covered] = len(classes)
                 classes.append(class_index)
                 drawn_px.append(area)
                 break
@@ -170,18 +174,18 @@ def _hue(class_index: int, difficulty: Difficulty) -> float | None:
 
 
 def _leaves_others_visible(
-    owner: Int16[np.ndarray, "H W"], sticker: Cutout, drawn_px: list[int]
+    owner: Int16[np.ndarray, "H W"], cutout: Cutout, drawn_px: list[int]
 ) -> bool:
     if not drawn_px:
         return True
     hidden = owner.copy()
-    hidden[sticker.window][sticker.covered] = -1
+    hidden[cutout.window][cutout.covered] = -1
     visible = np.bincount(hidden[hidden >= 0], minlength=len(drawn_px))
-    return bool((visible >= np.maximum(_LEAST_VISIBLE * np.array(drawn_px), _LEAST_PX)).all())
+    return bool((visible >= np.maximum(_MIN_VISIBLE * np.array(drawn_px), _MIN_AREA_PX)).all())
 
 
 def _box(visible: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return the tight (x, y, width, height) of a mask's true pixels."""
+    """Return the tight box (x, y, width, height) around a mask's true pixels."""
     (y0, y1), (x0, x1) = (
         (int(hits[0]), int(hits[-1]) + 1)
         for hits in (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
@@ -198,7 +202,7 @@ def _painted(paint: "partial[_Record]", count: int, workers: int) -> list["_Reco
 
 @dataclass(frozen=True)
 class _Record:
-    """What the annotations say of a written picture; `segments` only of one with a landscape."""
+    """The annotations of a written image; `segments` only for a landscape scene."""
 
     name: str
     objects: tuple[dict[str, Any], ...]
@@ -208,7 +212,7 @@ class _Record:
 def _write(
     out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
 ) -> _Record:
-    """Paint and save a picture; return its name and objects, without the pixels."""
+    """Paint and save an image; return its name and objects, without the pixels."""
     painted = scene((*seed, number), size_px, difficulty)
     return _Record(_save(out, split, number, painted), tuple(_objects(painted)))
 
@@ -216,7 +220,7 @@ def _write(
 def _write_landscape(
     out: Path, split: str, size_px: int, seed: tuple[int, int], difficulty: Difficulty, number: int
 ) -> _Record:
-    """Paint and save a picture and its PNG of segments; objects have their run lengths."""
+    """Paint and save an image and its PNG of segments; the objects have run lengths."""
     painted, segments = landscape_scene((*seed, number), size_px, difficulty)
     name = _save(out, split, number, painted)
     png = f"{Path(name).stem}.png"

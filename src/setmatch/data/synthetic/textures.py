@@ -1,4 +1,4 @@
-"""What generated scenes are painted with: grounds, clutter, shapes, colors and fillings."""
+"""What generated scenes are painted with: backgrounds, clutter, shapes, colors and patterns."""
 
 import colorsys
 import math
@@ -18,11 +18,11 @@ Color = Float64[np.ndarray, "3"]
 Polygon = Float64[np.ndarray, "P 2"]  # x, y
 
 _ROUND = np.linspace(0, 2 * math.pi, 64, endpoint=False)
-_ARM = 0.34  # half the width of a cross' arms
+_ARM = 0.34  # half the width of a cross's arms
 
 
-def outlines(name: str) -> list[Polygon]:
-    """Return a shape of radius 1 around the origin: its outline, then that of its hole if any."""
+def shape_polygons(name: str) -> list[Polygon]:
+    """Return a shape of radius 1 around the origin: its outline, then that of its hole, if any."""
     circle = _polar(_ROUND, np.ones(64))
     shapes = {
         "circle": [circle],
@@ -35,8 +35,8 @@ def outlines(name: str) -> list[Polygon]:
     return shapes[name]
 
 
-def ground(rng: np.random.Generator, side: int) -> Canvas:
-    """Paint a blend of related colors with clouds, cloth, ripples or grain on it."""
+def textured_background(rng: np.random.Generator, side: int) -> Canvas:
+    """Paint a blend of related colors, textured with clouds, cloth, ripples or grain."""
     hue = rng.uniform()
     colors = [_vivid(rng, hue + rng.normal(0, 0.07), (0.15, 0.7), (0.3, 0.95)) for _ in range(9)]
     grid = np.stack(colors).reshape(3, 3, 3)
@@ -47,7 +47,7 @@ def ground(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def landscape(rng: np.random.Generator, side: int) -> tuple[Canvas, Kinds]:
-    """Paint sky over ground, often with water in it; return which of STUFF every pixel is of."""
+    """Paint sky over ground, often with water; return each pixel's position in STUFF too."""
     height = np.arange(side, dtype=np.float32)[:, None] / side
     kinds = np.where(height < _coast(rng, side, (0.2, 0.5)), 0, 1).astype(np.int16)
     if rng.random() < 0.75:
@@ -62,7 +62,7 @@ def landscape(rng: np.random.Generator, side: int) -> tuple[Canvas, Kinds]:
 
 
 def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
-    """Return the canvas with strokes, arcs and specks on it that are no objects."""
+    """Return the canvas with strokes, arcs and specks on it, which are not objects."""
     side = canvas.shape[0]
     overlay = Image.new("RGBA", (2 * side, 2 * side))
     draw = ImageDraw.Draw(overlay)
@@ -75,7 +75,7 @@ def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
             radius = side * rng.uniform(0.006, 0.022)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
         elif kind == 1:
-            # Less than half a turn, so that no arc passes for a ring.
+            # Less than half a turn, so that no arc looks like a ring.
             radius, start = side * rng.uniform(0.08, 0.6), rng.uniform(0, 360)
             corners = (x - radius, y - radius, x + radius, y + radius)
             draw.arc(corners, start, start + rng.uniform(30, 150), fill=ink, width=width)
@@ -89,8 +89,8 @@ def clutter(rng: np.random.Generator, canvas: Canvas) -> Canvas:
     return np.asarray(canvas * (1 - alpha) + marks[..., :3] * alpha, dtype=np.float32)
 
 
-def contrasting(rng: np.random.Generator, against: Color, hue: float | None = None) -> Color:
-    """Return a color that stands out from another, the best of three; a clear one of `hue`."""
+def contrasting_color(rng: np.random.Generator, against: Color, hue: float | None = None) -> Color:
+    """Return the random color of three, of `hue` if given, farthest from `against`."""
     if hue is None:
         colors = [_vivid(rng, rng.uniform(), (0.25, 1.0), (0.25, 1.0)) for _ in range(3)]
     else:
@@ -98,8 +98,8 @@ def contrasting(rng: np.random.Generator, against: Color, hue: float | None = No
     return max(colors, key=lambda color: float(np.abs(color - against).sum()))
 
 
-def filling(rng: np.random.Generator, color: Color, height: int, width: int) -> Canvas:
-    """Paint a patch in a color: plain, striped, dotted, chequered or cloudy; lit from a side."""
+def filled_patch(rng: np.random.Generator, color: Color, height: int, width: int) -> Canvas:
+    """Paint a patch in a color: plain, striped, dotted, checkered or cloudy, lit from one side."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     along = x * math.cos(angle) + y * math.sin(angle)
@@ -119,7 +119,7 @@ def filling(rng: np.random.Generator, color: Color, height: int, width: int) -> 
 
 
 def _coast(rng: np.random.Generator, side: int, range_: tuple[float, float]) -> Mask:
-    """Return a line of hills from left to right, as heights of the picture's side."""
+    """Return the height of a line of hills at each column, as a fraction of the image side."""
     x = np.arange(side, dtype=np.float32) / side
     waves = rng.uniform(0, 2 * math.pi, 4)
     hills = [np.sin((2 * k - 1) * 2.2 * x + wave) / k for k, wave in enumerate(waves, 1)]
@@ -148,10 +148,10 @@ def _water(rng: np.random.Generator, side: int) -> Canvas:
 
 
 def _toward(
-    color: NDArray[np.float64], other: float, share: Float32[np.ndarray, "h w 1"]
+    color: NDArray[np.float64], other: float, amount: Float32[np.ndarray, "h w 1"]
 ) -> Canvas:
-    """Return a color, or one for each row, mixed with so much of a gray."""
-    return np.asarray(color + (other - color) * share, dtype=np.float32)
+    """Return a color, or one per row, mixed with `amount` (0..1) of the gray level `other`."""
+    return np.asarray(color + (other - color) * amount, dtype=np.float32)
 
 
 def _corners(count: int) -> NDArray[np.float64]:

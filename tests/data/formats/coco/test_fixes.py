@@ -30,16 +30,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 NOT_FINITE, NEGATIVE = "box not finite: left out", "box of negative width or height: left out"
 FLAT = "box without area: left out of training"
 OUTSIDE = "box outside the image: left out of training"
-OVER = "box passes the image's edge: clipped in training"
-REWRITTEN = "written as text or fraction: read as whole number"
+OVER = "box crosses the image's edge: clipped in training"
+REWRITTEN = "written as text or fraction: read as integer"
 NO_AREA = "absent or no number: width × height"
-NO_OUTLINE = "outline neither polygons nor run lengths: left out"
+NO_OUTLINE = "segmentation neither polygons nor run lengths: left out"
 FREE_ID = "id absent or taken: given a free one"
 SIZE = "size read from the image file"
 RUNS = {"counts": [0, 9, 2391], "size": [40, 60]}
 BIG = 10**400  # beyond every float
 
-# (file, annotation id, value, what was done): all of a repair.
+# (file, annotation id, value, what was done): all of a fix.
 Told = tuple[str, int | None, str, str]
 BOXES: Mapping[str, tuple[list[Any], str, str]] = {
     "NaN": ([float("nan"), 0, 5, 5], "nan, 0, 5, 5", NOT_FINITE),
@@ -172,7 +172,7 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
             ),
             "not finite": (
                 *([[1e300] * 6], "polygon not finite"),
-                "outline with such points: left out",
+                "segmentation with such points: left out",
             ),
             "of another size": (
                 *(RUNS | {"size": [4, 6]}, '{"counts": [0, 9, 2391], "size": [4, 6]}'),
@@ -194,20 +194,20 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
 @pytest.mark.parametrize(("change", "told"), REPAIRED.values(), ids=REPAIRED)
 def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, told: Told):
     """Once, with image or place, annotation id, value, and what was done; the rest is as it was."""
-    index = read(folder, edited(change))
-    (repair,) = index.repairs
-    assert (repair.file, repair.annotation, repair.value, repair.done) == told
-    assert index.repair_counts == {repair.done: 1}
-    assert len(np.unique(index.annotation_ids)) == len(index.annotation_ids)
+    dataset = read(folder, edited(change))
+    (fix,) = dataset.fixes
+    assert (fix.file, fix.annotation, fix.value, fix.done) == told
+    assert dataset.fix_counts == {fix.done: 1}
+    assert len(np.unique(dataset.annotation_ids)) == len(dataset.annotation_ids)
     gone = told[3] in (NOT_FINITE, NEGATIVE) or told[3].startswith("of an image")
-    assert len(index.annotation_ids) == 3 - gone + (told[3].endswith("kept"))
-    assert [index.name(number) for number in range(3)] == list(PHOTOS)
-    assert len(set(index.categories.names)) == 2
-    assert index.sizes_px.tolist() == [[40, 60]] * 3
+    assert len(dataset.annotation_ids) == 3 - gone + (told[3].endswith("kept"))
+    assert [dataset.name(number) for number in range(3)] == list(PHOTOS)
+    assert len(set(dataset.categories.names)) == 2
+    assert dataset.sizes_px.tolist() == [[40, 60]] * 3
     unlearned = gone or told[3] in (FLAT, OUTSIDE)
-    assert len(index.target(0)) == 2 - unlearned + told[3].endswith("kept")
+    assert len(dataset.target(0)) == 2 - unlearned + told[3].endswith("kept")
     for number in range(3):
-        cxcywh = index.target(number).cxcywh
+        cxcywh = dataset.target(number).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 
@@ -253,12 +253,12 @@ FINE: Mapping[str, Change] = {
 def test_unusual_but_sound_files_need_no_repair(folder: Path, change: Change):
     """What is merely rare is read as it is, to the last bit of every id."""
     tree = edited(change)
-    index = read(folder, tree)
-    assert index.repairs == ()
-    assert index.annotation_ids.tolist() == [row["id"] for row in tree["annotations"]]
-    assert index.image_ids.tolist() == [row["id"] for row in tree["images"]]
-    assert index.categories.ids == tuple(sorted(row["id"] for row in tree["categories"]))
-    images = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
+    dataset = read(folder, tree)
+    assert dataset.fixes == ()
+    assert dataset.annotation_ids.tolist() == [row["id"] for row in tree["annotations"]]
+    assert dataset.image_ids.tolist() == [row["id"] for row in tree["images"]]
+    assert dataset.categories.ids == tuple(sorted(row["id"] for row in tree["categories"]))
+    images = np.repeat(dataset.image_ids, np.diff(dataset.offsets)).tolist()
     assert images == [row["image_id"] for row in tree["annotations"]]
-    ids = [index.categories.ids[class_index] for class_index in index.class_indices.tolist()]
+    ids = [dataset.categories.ids[class_index] for class_index in dataset.class_indices.tolist()]
     assert ids == [row["category_id"] for row in tree["annotations"]]

@@ -1,4 +1,4 @@
-"""COCO JSON becomes an index with targets; whatever stands in it, nothing but DataError comes."""
+"""COCO JSON becomes a dataset with targets; whatever stands in it, nothing but DataError comes."""
 
 import json
 from pathlib import Path
@@ -20,11 +20,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_classes_come_from_the_file_in_order_of_their_ids(folder: Path):
     """rf-detr #85: ids with holes become contiguous slots, and come back as names."""
-    index = read(folder, sound())
-    assert index.categories.ids == (3, 18)
-    assert index.categories.names == ("car", "dog")
-    assert index.target(0).classes.tolist() == [1, 0]
-    assert index.repairs == ()
+    dataset = read(folder, sound())
+    assert dataset.categories.ids == (3, 18)
+    assert dataset.categories.names == ("car", "dog")
+    assert dataset.target(0).classes.tolist() == [1, 0]
+    assert dataset.fixes == ()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -38,9 +38,9 @@ def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObj
     given_ids = data.draw(st.lists(st.sampled_from(ids), min_size=3, max_size=3))
     for row, id_ in zip(tree["annotations"], given_ids):
         row["category_id"] = id_
-    index = read(folder, tree)
-    assert [sorted(ids)[class_index] for class_index in index.class_indices] == given_ids
-    assert index.categories.ids == tuple(sorted(ids))
+    dataset = read(folder, tree)
+    assert [sorted(ids)[class_index] for class_index in dataset.class_indices] == given_ids
+    assert dataset.categories.ids == tuple(sorted(ids))
     tree["annotations"][1]["category_id"] = max(ids) + 1
     with pytest.raises(DataError, match=r"annotations\[1\] \(id 2\): category_id .* is none of"):
         read(folder, tree)
@@ -48,34 +48,34 @@ def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObj
 
 def test_targets_are_fractions_without_crowds(folder: Path):
     """Boxes are center and size as fractions; crowds are for the evaluation only."""
-    index = read(folder, sound())
+    dataset = read(folder, sound())
     np.testing.assert_allclose(
-        index.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5], [0.5, 0.5, 1, 1]], atol=1e-6
+        dataset.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5], [0.5, 0.5, 1, 1]], atol=1e-6
     )
-    assert len(index.target(1)) == 0
-    assert len(index.target(2)) == 0
-    assert index.crowd.tolist() == [False, False, True]
-    assert index.annotation_ids.tolist() == [1, 2, 3]
+    assert len(dataset.target(1)) == 0
+    assert len(dataset.target(2)) == 0
+    assert dataset.crowd.tolist() == [False, False, True]
+    assert dataset.annotation_ids.tolist() == [1, 2, 3]
 
 
 def test_rows_are_grouped_by_image_whatever_their_order(folder: Path):
     """Offsets point at each image's own annotations."""
     tree = sound()
     tree["annotations"].reverse()
-    index = read(folder, tree)
-    assert index.offsets.tolist() == [0, 2, 3, 3]
-    assert index.annotation_ids.tolist() == [2, 1, 3]
-    assert [index.name(i) for i in range(3)] == list(PHOTOS)
-    assert index.path(1) == folder / "b.png"
+    dataset = read(folder, tree)
+    assert dataset.offsets.tolist() == [0, 2, 3, 3]
+    assert dataset.annotation_ids.tolist() == [2, 1, 3]
+    assert [dataset.name(i) for i in range(3)] == list(PHOTOS)
+    assert dataset.path(1) == folder / "b.png"
 
 
 def test_boxes_that_pass_the_edge_by_rounding_are_not_odd(folder: Path):
     """Half a pixel over the edge is clipped without a word."""
     tree = sound()
     tree["annotations"].append(annotation(77, 30, 3, [-0.4, 0, 60.6, 40.2]))
-    index = read(folder, tree)
-    assert index.repairs == ()
-    assert index.target(2).cxcywh.tolist() == [[0.5, 0.5, 1.0, 1.0]]
+    dataset = read(folder, tree)
+    assert dataset.fixes == ()
+    assert dataset.target(2).cxcywh.tolist() == [[0.5, 0.5, 1.0, 1.0]]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -114,14 +114,14 @@ def test_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObje
         box = st.lists(st.floats() | st.integers() | st.none(), min_size=4, max_size=4)
         tree[key][row] = tree[key][row] | {name: data.draw(JSON | box)}
     try:
-        index = read(folder, tree)
+        dataset = read(folder, tree)
     except DataError:
         return
-    for image in range(len(index)):
-        cxcywh = index.target(image).cxcywh
+    for image in range(len(dataset)):
+        cxcywh = dataset.target(image).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
-    assert len(np.unique(index.annotation_ids)) == len(index.annotation_ids)
-    assert ((index.class_indices >= 0) & (index.class_indices < len(index.categories))).all()
+    assert len(np.unique(dataset.annotation_ids)) == len(dataset.annotation_ids)
+    assert ((dataset.class_indices >= 0) & (dataset.class_indices < len(dataset.categories))).all()
 
 
 @pytest.mark.campaign

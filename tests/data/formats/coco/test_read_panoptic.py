@@ -68,17 +68,17 @@ def save(root: Path, tree: object) -> Path:
 
 def test_pairs_are_made_by_image_id(root: Path):
     """The published reader paired by order, and gave images the segments of others."""
-    index = open_dataset(root, "val")
-    assert [index.name(i) for i in range(2)] == ["a.png", "b.png"]
-    assert [index.panoptic.path(i).name for i in range(2)] == ["a seg.png", "b seg.png"]
-    assert all(index.panoptic.path(i).is_file() for i in range(2))
-    assert index.xywh_px.tolist() == [[0, 0, 60, 40], [5, 5, 10, 10], [0, 0, 9, 9]]
-    assert index.panoptic.segment_ids.tolist() == [7, 70000, 7]
-    assert len(set(index.annotation_ids.tolist())) == 3
-    assert index.crowd.tolist() == [False, True, False]
-    assert index.categories.names == ("person", "tree")
-    assert index.categories.stuff == {1}
-    assert index.repairs == ()
+    dataset = open_dataset(root, "val")
+    assert [dataset.name(i) for i in range(2)] == ["a.png", "b.png"]
+    assert [dataset.panoptic.path(i).name for i in range(2)] == ["a seg.png", "b seg.png"]
+    assert all(dataset.panoptic.path(i).is_file() for i in range(2))
+    assert dataset.xywh_px.tolist() == [[0, 0, 60, 40], [5, 5, 10, 10], [0, 0, 9, 9]]
+    assert dataset.panoptic.segment_ids.tolist() == [7, 70000, 7]
+    assert len(set(dataset.annotation_ids.tolist())) == 3
+    assert dataset.crowd.tolist() == [False, True, False]
+    assert dataset.categories.names == ("person", "tree")
+    assert dataset.categories.stuff == {1}
+    assert dataset.fixes == ()
 
 
 def test_chosen_images_keep_their_segments(root: Path):
@@ -102,9 +102,9 @@ def test_segments_left_out_stay_out_of_step_with_nothing(root: Path):
     """A box that is no box is left out by name; the other segment ids stay with their boxes."""
     tree = sound()
     tree["annotations"][1]["segments_info"].insert(0, segment(3, 1, [0, 0, -1, 5]))
-    index = read_panoptic(save(root, tree))
-    assert index.panoptic.segment_ids.tolist() == [7, 70000, 7]
-    assert [repair.file for repair in index.repairs] == ["a.png"]
+    dataset = read_panoptic(save(root, tree))
+    assert dataset.panoptic.segment_ids.tolist() == [7, 70000, 7]
+    assert [fix.file for fix in dataset.fixes] == ["a.png"]
 
 
 REFUSED = {
@@ -136,7 +136,7 @@ REFUSED = {
     ),
     "the id of nothing": (
         lambda t: t["annotations"][0]["segments_info"][0].update(id=0),
-        r"annotations\[0\]\.segments_info\[0\].*no color",
+        r"annotations\[0\]\.segments_info\[0\].*not a color",
     ),
     "an id twice": (
         lambda t: t["annotations"][1]["segments_info"][1].update(id=7),
@@ -173,26 +173,26 @@ def test_an_image_without_segments_listed_is_left_out_by_name(root: Path):
     """It would otherwise be an image without anything in it."""
     tree = sound()
     del tree["annotations"][0]
-    index = read_panoptic(save(root, tree))
-    assert [(r.file, r.done) for r in index.repairs] == [
+    dataset = read_panoptic(save(root, tree))
+    assert [(r.file, r.done) for r in dataset.fixes] == [
         ("b.png", "no segments listed: image left out")
     ]
-    assert len(index) == 1
+    assert len(dataset) == 1
 
 
 def test_categories_without_isthing_are_things_by_name(root: Path):
     """A data set of things alone may well leave it out; that it was assumed is said."""
     tree = sound()
     del tree["categories"][1]["isthing"]
-    index = read_panoptic(save(root, tree))
-    assert index.categories.stuff == frozenset()
-    assert [(r.value, r.done) for r in index.repairs] == [
+    dataset = read_panoptic(save(root, tree))
+    assert dataset.categories.stuff == frozenset()
+    assert [(r.value, r.done) for r in dataset.fixes] == [
         ("isthing of 1 categories, the first categories[1] (id 184)", "absent: read as things")
     ]
 
 
 def test_stuff_is_remembered_by_the_cache(root: Path):
-    """Read a second time, from the kept index, it is still stuff."""
+    """Read a second time, from the kept dataset, it is still stuff."""
     first, second = (open_dataset(root, "val") for _ in range(2))
     assert first.categories == second.categories
     assert second.categories.stuff == {1}
@@ -215,10 +215,10 @@ def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject
             row = data.draw(st.sampled_from([row, segments[0]]))
         row[data.draw(st.sampled_from(sorted(row)))] = data.draw(VALUES)
     try:
-        index = read_panoptic(save(root, tree))
+        dataset = read_panoptic(save(root, tree))
     except DataError:
         return
-    assert len(index.panoptic.segment_ids) == len(index.class_indices)
+    assert len(dataset.panoptic.segment_ids) == len(dataset.class_indices)
 
 
 @pytest.mark.campaign

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return photographed(tmp_path_factory.mktemp("photos"))
 
 
-WHOLE, TEXT = "it should be a whole number", "it should be a text"
+WHOLE, TEXT = "it should be an integer", "it should be a non-empty string"
 FOUR, OWN = "it should be a list of four numbers", "give each its own"
 INSIDE = "leads out of the image folder; name a file inside it"
 ADD = "add it, or name the file that has it"
@@ -125,7 +125,7 @@ REFUSED: Mapping[str, tuple[Change, str, str, str]] = {
     ),
     "no categories": (
         lambda tree: tree["categories"].clear(),
-        *("lists no categories", "no categories", "name at least one class"),
+        *("lists no categories", "no categories", "list at least one class"),
     ),
     **{
         f"no list of {key}": (

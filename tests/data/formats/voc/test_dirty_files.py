@@ -32,7 +32,7 @@ DIRTY = {
     "flat.jpg": ("flat.xml", SIZE, SOUND + box(9, 4, 9, 24), "without area"),
     "nothing.jpg": ("nothing.xml", SIZE, SOUND + box(0, 0, 0, 0), "without area"),
     "outside.jpg": ("outside.xml", SIZE, SOUND + box(90, 4, 99, 24), "outside the image"),
-    "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "passes the image's edge"),
+    "over.jpg": ("over.xml", SIZE, box(30, 4, 75, 44), "crosses the image's edge"),
     "sizeless.jpg": ("sizeless.xml", "", SOUND, "size read from the image"),
     "zerosize.jpg": ("zerosize.xml", SIZE.replace("60", "0"), SOUND, "size read from the image"),
     "otherwise.jpg": ("otherwise.xml", SIZE, SOUND, "<filename> of another image"),
@@ -59,28 +59,28 @@ def both(root: Path):
 
 def test_every_fault_is_named_and_every_image_is_there(dirty: Path):
     """Each with its file; the targets of all images are inside them."""
-    indexes = both(dirty)
-    names = sorted(index.name(image) for index in indexes for image in range(len(index)))
+    datasets = both(dirty)
+    names = sorted(dataset.name(image) for dataset in datasets for image in range(len(dataset)))
     assert names == sorted(DIRTY)
-    told = {(repair.file, repair.done) for index in indexes for repair in index.repairs}
+    told = {(fix.file, fix.done) for dataset in datasets for fix in dataset.fixes}
     for xml, _, _, done in DIRTY.values():
         assert any(file == xml and done in said for file, said in told) == bool(done)
-    for index in indexes:
-        for image in range(len(index)):
-            cxcywh = index.target(image).cxcywh
+    for dataset in datasets:
+        for image in range(len(dataset)):
+            cxcywh = dataset.target(image).cxcywh
             assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
-            assert len(cxcywh) == (index.name(image) != "empty.jpg")
+            assert len(cxcywh) == (dataset.name(image) != "empty.jpg")
 
 
 def test_the_survey_names_them_and_lets_it_pass(dirty: Path, capsys: pytest.CaptureFixture[str]):
-    """Nothing of this must be mended by hand, and the mended copy needs no repair."""
+    """Nothing of this must be mended by hand, and the mended copy needs no fix."""
     assert main(["audit", str(dirty), "--fix", str(dirty / "mended")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for _, _, _, done in DIRTY.values():
         assert done in shown
     shutil.copytree(dirty / "mended", dirty, dirs_exist_ok=True)
     for split in ("train", "val"):
-        assert open_dataset(dirty, split, "coco").repairs == ()
+        assert open_dataset(dirty, split, "coco").fixes == ()
 
 
 def test_a_file_that_is_no_xml_is_named(dirty: Path, capsys: pytest.CaptureFixture[str]):

@@ -37,13 +37,13 @@ REPAIRED = {
     "over the edge": (
         xml(box(6, 4, 90, 24)),
         "bbox [6, 4, 84, 20]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         4,
     ),
     "negative": (
         xml(box(-9, 4, 30, 24)),
         "bbox [-9, 4, 39, 20]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         4,
     ),
     "not a number": (
@@ -62,7 +62,7 @@ REPAIRED = {
     "difficult": (
         xml(box(6, 4, 36, 24, more="<difficult>1</difficult>")),
         "object 'dog'",
-        "marked difficult: a crowd, neither trained on nor counted",
+        "marked difficult: read as a crowd, neither trained on nor counted",
         4,
     ),
     "odd difficult": (
@@ -110,7 +110,7 @@ REPAIRED = {
     "other filename": (
         xml(DOG, filename="../elsewhere/z.png"),
         "z.png",
-        "<filename> of another image: the XML's own name counts",
+        "<filename> of another image: image of the XML file's own name used",
         None,
     ),
     "no filename": (xml(DOG, filename=""), None, None, None),
@@ -133,16 +133,16 @@ REPAIRED = {
 @pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
 def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
     """File, line, value and what was done are listed; where nothing was odd, nothing is."""
-    index = one(tmp_path, text)
-    assert index.categories.names == ("dog",)
-    assert index.sizes_px.tolist() == [[40, 60]]
+    dataset = one(tmp_path, text)
+    assert dataset.categories.names == ("dog",)
+    assert dataset.sizes_px.tolist() == [[40, 60]]
     if done is None:
-        assert index.repairs == ()
-        assert index.xywh_px.tolist() == [[6, 4, 30, 20]]
+        assert dataset.fixes == ()
+        assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
         return
-    (repair,) = index.repairs
-    assert (repair.file, repair.line, repair.value, repair.done) == ("a.xml", line, value, done)
-    cxcywh = index.target(0).cxcywh
+    (fix,) = dataset.fixes
+    assert (fix.file, fix.line, fix.value, fix.done) == ("a.xml", line, value, done)
+    cxcywh = dataset.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 

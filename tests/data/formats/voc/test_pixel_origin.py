@@ -41,7 +41,7 @@ def opened(root: Path, source: str) -> DetectionDataset:
 @pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES)
 def test_only_the_challenges_own_files_count_pixels_from_one(tmp_path: Path, source, expected):
     """What a file says of its source decides, never what its numbers look like; and it is said."""
-    index = opened(tmp_path, source)
-    assert index.xywh_px.tolist() == expected
-    said = [done for done in index.repair_counts if "count pixels from 1" in done]
+    dataset = opened(tmp_path, source)
+    assert dataset.xywh_px.tolist() == expected
+    said = [done for done in dataset.fix_counts if "count pixels from 1" in done]
     assert len(said) == (expected == PIXELS)

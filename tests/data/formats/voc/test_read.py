@@ -63,29 +63,29 @@ def test_usual_layouts_are_read(tmp_path: Path, files: dict[str, str]):
     """Both splits know the class of both, and the boxes are edges."""
     write(tmp_path, files)
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
-    assert [index.name(0) for index in (train, val)] == ["a.png", "b.png"]
+    assert [dataset.name(0) for dataset in (train, val)] == ["a.png", "b.png"]
     assert len(train) == len(val) == 1
     assert train.categories.names == val.categories.names == ("dog",)
     assert train.xywh_px.tolist() == [[6, 4, 30, 20]]
-    assert train.repairs == val.repairs == ()
+    assert train.fixes == val.fixes == ()
     assert train.path(0).is_file()
 
 
 def test_a_list_of_classes_gives_their_order(tmp_path: Path):
     """classes.txt decides; a class that it lacks goes to the end and is noted."""
     write(tmp_path, {"classes.txt": "zebra\ndog\n"})
-    index = one(tmp_path, xml(DOG, box(0, 0, 9, 9, name="ant")))
-    assert index.categories.names == ("zebra", "dog", "ant")
-    assert index.class_indices.tolist() == [1, 2]
-    assert [repair.done for repair in index.repairs] == ["classes not listed: added at the end"]
+    dataset = one(tmp_path, xml(DOG, box(0, 0, 9, 9, name="ant")))
+    assert dataset.categories.names == ("zebra", "dog", "ant")
+    assert dataset.class_indices.tolist() == [1, 2]
+    assert [fix.done for fix in dataset.fixes] == ["classes not listed: added at the end"]
 
 
 def test_a_part_of_an_object_is_not_the_object(tmp_path: Path):
     """The boxes of heads and hands in VOC's person layout are left alone."""
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
-    index = one(tmp_path, xml(box(6, 4, 36, 24, name="person", more=part)))
-    assert index.categories.names == ("person",)
-    assert index.xywh_px.tolist() == [[6, 4, 30, 20]]
+    dataset = one(tmp_path, xml(box(6, 4, 36, 24, name="person", more=part)))
+    assert dataset.categories.names == ("person",)
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
 
 
 def test_names_without_files_are_refused(tmp_path: Path):
@@ -101,9 +101,9 @@ def test_names_without_files_are_refused(tmp_path: Path):
 def test_pictures_without_xml_are_left_out_by_name(tmp_path: Path):
     """Nobody said that they are empty."""
     write(tmp_path, {"images/b.png": "", "images/c.png": ""})
-    index = one(tmp_path, xml(DOG))
-    assert len(index) == 1
-    assert [(r.file, r.done.split(":")[0]) for r in index.repairs] == [
+    dataset = one(tmp_path, xml(DOG))
+    assert len(dataset) == 1
+    assert [(r.file, r.done.split(":")[0]) for r in dataset.fixes] == [
         ("b.png", "without an XML file"),
         ("c.png", "without an XML file"),
     ]
@@ -111,11 +111,11 @@ def test_pictures_without_xml_are_left_out_by_name(tmp_path: Path):
 
 def test_an_image_is_found_by_its_filename_where_the_xml_has_another(tmp_path: Path):
     """The XML's own name goes first; what was taken instead is listed."""
-    index = one(tmp_path, xml(DOG))
+    dataset = one(tmp_path, xml(DOG))
     (tmp_path / "images/a.png").rename(tmp_path / "images/photo.png")
-    index = one_without_image(tmp_path, xml(DOG, filename="photo.png"))
-    assert index.name(0) == "photo.png"
-    assert "found by its <filename>" in index.repairs[-1].done
+    dataset = one_without_image(tmp_path, xml(DOG, filename="photo.png"))
+    assert dataset.name(0) == "photo.png"
+    assert "found by its <filename>" in dataset.fixes[-1].done
 
 
 def one_without_image(root: Path, text: str):
@@ -165,12 +165,12 @@ def test_no_xml_raises_anything_but_data_errors(tmp_path_factory, nodes, cut, no
     root = tmp_path_factory.getbasetemp() / "voc"
     text = xml(DOG, *nodes).encode("utf-8", "surrogatepass")
     try:
-        index = one(root, text[:cut] + noise + text[cut:] if noise else text)
+        dataset = one(root, text[:cut] + noise + text[cut:] if noise else text)
     except DataError:
         return
-    cxcywh = index.target(0).cxcywh
+    cxcywh = dataset.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
-    assert np.isfinite(index.xywh_px).all()
+    assert np.isfinite(dataset.xywh_px).all()
 
 
 @pytest.mark.campaign

@@ -38,11 +38,11 @@ def pairs(*names: str, images: str = "{}/images", labels: str = "{}/labels") -> 
 def check(root: Path) -> None:
     """The picture a is for training, b for validation, each with its object."""
     for split, stem in (("train", "a"), ("val", "b")):
-        index = open_dataset(root, split)
-        assert [index.path(image).stem for image in range(len(index))] == [stem]
-        assert index.categories.names == ("cat", "dog")
-        assert index.class_indices.tolist() == [1]
-        assert index.repairs == ()
+        dataset = open_dataset(root, split)
+        assert [dataset.path(image).stem for image in range(len(dataset))] == [stem]
+        assert dataset.categories.names == ("cat", "dog")
+        assert dataset.class_indices.tolist() == [1]
+        assert dataset.fixes == ()
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_a_label_without_an_image_is_named(tmp_path: Path):
     write(tmp_path, files | {"train/labels/classes.txt": "cat\ndog\n"})
     (tmp_path / "train/images/d.png").write_bytes(b"")
     write(tmp_path, {"train/labels/d.txt": BOX})
-    repairs = open_dataset(tmp_path, "train").repairs
-    assert [(repair.file, repair.done.split(":")[0]) for repair in repairs] == [
+    fixes = open_dataset(tmp_path, "train").fixes
+    assert [(fix.file, fix.done.split(":")[0]) for fix in fixes] == [
         ("d.png", "image file that cannot be read"),
         ("c.txt", "without an image"),
     ]

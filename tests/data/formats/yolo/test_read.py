@@ -62,12 +62,12 @@ def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
     """Names come from classes.txt; every label belongs to its image."""
     write(tmp_path, files | {"classes.txt": "cat\ndog\n"})
     for split, name in (("train", "a.png"), ("val", "b.png")):
-        index = open_dataset(tmp_path, split)
-        assert name in index.name(len(index) - 1)
-        assert index.categories.names == ("cat", "dog")
-        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * len(index)
-        assert index.class_indices.tolist() == [1] * len(index)
-        assert index.repairs == ()
+        dataset = open_dataset(tmp_path, split)
+        assert name in dataset.name(len(dataset) - 1)
+        assert dataset.categories.names == ("cat", "dog")
+        assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * len(dataset)
+        assert dataset.class_indices.tolist() == [1] * len(dataset)
+        assert dataset.fixes == ()
 
 
 @pytest.mark.parametrize("places", WITH_YAML.values(), ids=WITH_YAML)
@@ -95,16 +95,16 @@ def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert train.categories == val.categories
     assert train.categories.names == tuple("01234567")
-    assert "named by their numbers" in train.repairs[0].done
+    assert "named by their numbers" in train.fixes[0].done
 
 
 def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
     """A triangle comes back in pixels."""
-    index = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
-    assert index.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
-    (ring,) = index.outlines.rings(0)
+    dataset = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
+    assert dataset.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
+    (ring,) = dataset.segmentations.rings(0)
     np.testing.assert_allclose(ring, [[6, 10], [30, 10], [30, 30]])
-    assert index.outlines.rings(1) == []
+    assert dataset.segmentations.rings(1) == []
 
 
 REPAIRED = {
@@ -117,7 +117,7 @@ REPAIRED = {
     "class 1.0": (
         "1.0 .5 .5 .5 .5",
         "class 1.0",
-        "class written as fraction: read as whole number",
+        "class written as fraction: read as integer",
         1,
     ),
     "no width": (
@@ -141,7 +141,7 @@ REPAIRED = {
     "over the edge": (
         "1 .9 .5 .4 .2",
         "bbox [42, 16, 24, 8]",
-        "box passes the image's edge: clipped in training",
+        "box crosses the image's edge: clipped in training",
         1,
     ),
     "not a number": (
@@ -177,22 +177,22 @@ REPAIRED = {
 @pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
 def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
     """File, line, value and what was done are listed; where nothing was odd, nothing is."""
-    index = one(tmp_path, text)
+    dataset = one(tmp_path, text)
     if done is None:
-        assert index.repairs == ()
-        assert index.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
+        assert dataset.fixes == ()
+        assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
         return
-    (repair,) = index.repairs
-    assert (repair.file, repair.line, repair.value, repair.done) == ("a.txt", line, value, done)
-    assert ((index.target(0).cxcywh >= 0) & (index.target(0).cxcywh <= 1)).all()
+    (fix,) = dataset.fixes
+    assert (fix.file, fix.line, fix.value, fix.done) == ("a.txt", line, value, done)
+    assert ((dataset.target(0).cxcywh >= 0) & (dataset.target(0).cxcywh <= 1)).all()
 
 
 def test_files_without_a_partner_are_noted(tmp_path: Path):
     """An image without labels shows nothing; labels without an image are left out by name."""
     write(tmp_path, {"images/b.png": "", "labels/c.txt": BOX})
-    index = one(tmp_path, BOX)
-    assert len(index) == 2 if "held" not in str(index.notes) else 1
-    assert [(repair.file, repair.value) for repair in index.repairs] == [
+    dataset = one(tmp_path, BOX)
+    assert len(dataset) == 2 if "held" not in str(dataset.notes) else 1
+    assert [(fix.file, fix.value) for fix in dataset.fixes] == [
         ("", "1 of 2 images"),
         ("c.txt", "label file"),
     ]
@@ -202,7 +202,7 @@ REFUSED = {
     "four numbers": ("1 .5 .5 .5", r"a\.txt:1: '1 \.5 \.5 \.5' has 4 numbers; write 5"),
     "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: '1 .* \.9' has 6 numbers"),
     "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
-    "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' are not numbers"),
+    "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' is not all numbers"),
     "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
     "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
     "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
@@ -212,7 +212,7 @@ REFUSED = {
     "class nan": ("nan .5 .5 .5 .5", "class nan"),
     "a huge class": ("9" * 30 + " .5 .5 .5 .5", "class 999"),
     "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
-    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is no fraction of the image"),
+    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is not a fraction of the image"),
     "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
     "a zero byte": ("1 .5 .5 .5 .5\x00", "not numbers"),
 }
@@ -266,7 +266,7 @@ def test_there_are_forty_kinds():
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):
     """Images that nobody labeled are not images without objects."""
     write(tmp_path, {"data.yaml": NAMES + "train: images", "images/a.png": ""})
-    with pytest.raises(DataError, match="no label file for any of 1 images"):
+    with pytest.raises(DataError, match="none of 1 images has a label file"):
         open_dataset(tmp_path, "train")
 
 
@@ -279,10 +279,10 @@ TEXT = st.lists(st.lists(WORDS, max_size=8).map(" ".join), max_size=4).map("\n".
 def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: bytes):
     """Whatever stands in the file, it opens with targets inside the image, or is refused."""
     try:
-        index = one(tmp_path_factory.getbasetemp() / "yolo", text)
+        dataset = one(tmp_path_factory.getbasetemp() / "yolo", text)
     except DataError:
         return
-    cxcywh = index.target(0).cxcywh
+    cxcywh = dataset.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 

@@ -1,7 +1,7 @@
-"""COCO annotations without a flaw, from their text into arrays without a record of each.
+"""Parse flawless COCO annotations straight into arrays, without keeping a record of each.
 
-A few hundred are decoded at a time: their Python objects fit into the processor's cache, and never
-add up to several times the memory of the file.
+A few hundred annotations are decoded at a time. Their Python objects fit into the processor's
+cache, and memory never grows to several times the size of the file.
 """
 
 import json
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord
 from setmatch.data.formats.columns import Records
 
-_AT_ONCE = 256
+_CHUNK = 256  # annotations decoded at a time
 _Id = Annotated[int, msgspec.Meta(gt=-(2**63))]
 
 
@@ -46,7 +46,7 @@ class _File(msgspec.Struct):
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """The annotations of a file, a row each: ids as the file has them, outlines as flat arrays."""
+    """The annotations of a file, one row each: ids as in the file, polygons as flat arrays."""
 
     ids: Int64[np.ndarray, " R"]
     image_ids: Int64[np.ndarray, " R"]
@@ -55,16 +55,16 @@ class Columns:
     area_px: Float64[np.ndarray, " R"]
     crowd: Bool[np.ndarray, " R"]
     points_px: Float32[np.ndarray, "P 2"]
-    sides: Int64[np.ndarray, " polygons"]  # how many points each polygon has
-    rings: Int64[np.ndarray, " R"]  # how many polygons each annotation has
-    runs: Mapping[int, bytes]  # run lengths as JSON, by row
+    points_per_ring: Int64[np.ndarray, " polygons"]
+    rings_per_annotation: Int64[np.ndarray, " R"]
+    run_lengths: Mapping[int, bytes]  # as JSON, by row
 
 
 def parse_flawless(source: Path) -> tuple[Records, Records, Columns] | None:
-    """Return categories, images and annotations of a COCO instances file.
+    """Return the categories, images and annotations of a COCO instances file.
 
-    None when it is no such file, or when any annotation lacks what it should have, or has it in
-    another form: then each must be looked at.
+    Returns None for any other file, and when any annotation lacks a key or has an unusual value:
+    the slow reader then inspects each annotation.
     """
     try:
         tree = msgspec.json.decode(source.read_bytes(), type=_File)
@@ -81,30 +81,31 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
     ids, image_ids, category_ids = (np.empty(len(texts), dtype=np.int64) for _ in range(3))
     xywh_px, area_px = np.empty((len(texts), 4)), np.empty(len(texts))
     crowd = np.empty(len(texts), dtype=bool)
-    coordinates, lengths, rings = array("f"), array("q"), array("q")
-    runs: dict[int, bytes] = {}
+    coordinates, numbers_per_ring = array("f"), array("q")
+    rings_per_annotation = array("q")
+    run_lengths: dict[int, bytes] = {}
     decode = msgspec.json.Decoder(_Annotation).decode
-    for start in range(0, len(texts), _AT_ONCE):
-        records = map(decode, texts[start : start + _AT_ONCE])
+    for start in range(0, len(texts), _CHUNK):
+        records = map(decode, texts[start : start + _CHUNK])
         columns = list(zip(*map(msgspec.structs.astuple, records), strict=True))
         rows = slice(start, start + len(columns[0]))
         ids[rows], image_ids[rows], category_ids[rows], boxes, area_px[rows], crowd[rows] = columns[
             :6
         ]
         xywh_px[rows] = boxes
-        outlines = [_polygons(outline) for outline in columns[6]]
-        polygons = list(chain.from_iterable(outlines))
-        rings.extend(map(len, outlines))
-        lengths.extend(map(len, polygons))
+        polygon_lists = [_polygons(segmentation) for segmentation in columns[6]]
+        polygons = list(chain.from_iterable(polygon_lists))
+        rings_per_annotation.extend(map(len, polygon_lists))
+        numbers_per_ring.extend(map(len, polygons))
         for polygon in polygons:
             coordinates.extend(polygon)
-        for row, outline in enumerate(columns[6], start):
-            if type(outline) is _RunLengths:
-                tree = {"counts": outline.counts, "size": list(outline.size)}
-                runs[row] = json.dumps(tree).encode()
-    sizes = np.frombuffer(lengths, dtype=np.int64)
+        for row, segmentation in enumerate(columns[6], start):
+            if type(segmentation) is _RunLengths:
+                tree = {"counts": segmentation.counts, "size": list(segmentation.size)}
+                run_lengths[row] = json.dumps(tree).encode()
+    lengths = np.frombuffer(numbers_per_ring, dtype=np.int64)
     points = np.frombuffer(coordinates, dtype=np.float32)
-    if ((sizes < 6) | (sizes % 2 == 1)).any() or not np.isfinite(points).all():
+    if ((lengths < 6) | (lengths % 2 == 1)).any() or not np.isfinite(points).all():
         return None
     return Columns(
         ids,
@@ -114,11 +115,11 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
         area_px,
         crowd,
         points.reshape(-1, 2),
-        sizes // 2,
-        np.frombuffer(rings, dtype=np.int64),
-        runs,
+        lengths // 2,
+        np.frombuffer(rings_per_annotation, dtype=np.int64),
+        run_lengths,
     )
 
 
-def _polygons(outline: object) -> list[list[float]]:
-    return outline if type(outline) is list else []
+def _polygons(segmentation: object) -> list[list[float]]:
+    return segmentation if type(segmentation) is list else []

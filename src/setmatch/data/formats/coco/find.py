@@ -1,29 +1,20 @@
-"""Which JSON files of a folder are COCO annotations, and of which split."""
+"""Find COCO annotations: which JSON files of a folder they are, and of which splits."""
 
 import re
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource
-from setmatch.data.formats.coco.read import read_coco
-from setmatch.data.formats.coco.read_panoptic import read_panoptic
-from setmatch.data.formats.layout import image_folders
-from setmatch.data.splits import canonical, files_in, split_folders
+from setmatch.data.formats.layout import files_in, image_folders, split_folders
+from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
 Kind = Literal["coco", "panoptic"]
-_READERS: dict[Kind, Callable[[Path], DetectionDataset]] = {
-    "coco": read_coco,
-    "panoptic": read_panoptic,
-}
-_SAMPLE = 1 << 16  # bytes at the beginning and the end that are looked at
-# Where a split has several files, these names go first, in this order.
-_USUAL = (
+_SAMPLED_BYTES = 1 << 16  # read from the beginning and from the end of a file
+# Where a split has several files, the first of these that matches wins.
+_USUAL_NAMES = (
     r"instances_[a-z]+2017",
     r"panoptic_[a-z]+2017",
     r"_annotations\.coco",
@@ -32,34 +23,33 @@ _USUAL = (
 )
 
 
-def find_coco(folder: Path) -> dict[str, SplitSource]:
-    """Return the splits of COCO instances in a folder.
+def find_coco(path: Path) -> dict[str, SplitSource]:
+    """Return the splits of COCO instances in a folder; a JSON file is the split "all".
 
-    Known are annotations/instances_train2017.json, train/_annotations.coco.json,
-    annotations/train.json, and any JSON file with COCO's lists whose own name, or whose folder's,
-    has a word for the split in it. Raises DataError where two files may be meant.
+    Known layouts are annotations/instances_train2017.json, train/_annotations.coco.json,
+    annotations/train.json, and any JSON file with COCO's lists whose name, or whose folder's name,
+    contains a word for a split. Raises DataError where two files may be meant.
     """
-    return _find(folder, "coco")
+    return _find(path, "coco")
 
 
-def find_panoptic(folder: Path) -> dict[str, SplitSource]:
-    """Return the splits of COCO panoptic annotations in a folder, found likewise."""
-    return _find(folder, "panoptic")
+def find_panoptic(path: Path) -> dict[str, SplitSource]:
+    """Return the splits of COCO panoptic annotations; the layouts are those of `find_coco`."""
+    return _find(path, "panoptic")
 
 
-def coco_part(source: Path, split: str, kind: Kind) -> SplitSource:
-    """Return the part that a single JSON file is."""
-    folders = tuple(image_folders(source))
-    return SplitSource(kind, split, source, partial(_READERS[kind], source), (source,), (), folders)
+def json_source(file: Path, split: str, kind: Kind) -> SplitSource:
+    """Return a JSON file as the source of a split."""
+    return SplitSource(kind, split, file, (file,), folders=tuple(image_folders(file)))
 
 
-def kind_of(source: Path) -> Kind | None:
-    """Return what a JSON file holds, from its beginning and end; None for anything else."""
+def kind_of(file: Path) -> Kind | None:
+    """Return what a JSON file holds, judged by its first and last 64 KB; None for anything else."""
     try:
-        with source.open("rb") as file:
-            text = file.read(_SAMPLE)
-            file.seek(max(source.stat().st_size - _SAMPLE, 0))
-            text += file.read(_SAMPLE)
+        with file.open("rb") as stream:
+            text = stream.read(_SAMPLED_BYTES)
+            stream.seek(max(file.stat().st_size - _SAMPLED_BYTES, 0))
+            text += stream.read(_SAMPLED_BYTES)
     except OSError:
         return None
     if b'"images"' not in text:
@@ -70,42 +60,49 @@ def kind_of(source: Path) -> Kind | None:
     return "coco" if boxes and b'"caption"' not in text else None
 
 
-def _find(folder: Path, kind: Kind) -> dict[str, SplitSource]:
-    named: dict[str, list[Path]] = {}
-    nameless = []
-    for source, split in _json_files(folder):
-        found = kind_of(source)
-        if found is None and split is not None and _rank(source) < len(_USUAL):
-            found = _meant(source)
+def _find(path: Path, kind: Kind) -> dict[str, SplitSource]:
+    if path.is_file():
+        # Not by `kind_of` alone: 128 KB of a large file need not show what it holds.
+        is_json = path.suffix.lower() == ".json" or kind_of(path) is not None
+        return {WHOLE: json_source(path, WHOLE, kind)} if is_json else {}
+    by_split: dict[str, list[Path]] = {}
+    without_split = []
+    for file, split in _json_files(path):
+        found = kind_of(file)
+        if found is None and split is not None and _rank(file) < len(_USUAL_NAMES):
+            found = _kind_of_broken(file)
         if found == kind:
             if split is None:
-                nameless.append(source)
+                without_split.append(file)
             else:
-                named.setdefault(split, []).append(source)
-    parts = {split: coco_part(_chosen(paths), split, kind) for split, paths in named.items()}
-    if len(nameless) == 1 and not parts:
-        return {WHOLE: coco_part(nameless[0], WHOLE, kind)}
-    # Such as the split minival2014 of instances_minival2014.json.
-    for source in nameless:
-        split = re.sub("^(instances|panoptic)_", "", source.stem)
-        parts.setdefault(split, coco_part(source, split, kind))
-    return parts
+                by_split.setdefault(split, []).append(file)
+    sources = {
+        split: json_source(_preferred(files), split, kind) for split, files in by_split.items()
+    }
+    if len(without_split) == 1 and not sources:
+        return {WHOLE: json_source(without_split[0], WHOLE, kind)}
+    # Other names are splits of their own: minival2014 of instances_minival2014.json.
+    for file in without_split:
+        split = re.sub("^(instances|panoptic)_", "", file.stem)
+        sources.setdefault(split, json_source(file, split, kind))
+    return sources
 
 
-def _meant(source: Path) -> Kind | None:
-    """Take a file that is named like annotations, but broken, for what it was meant to be.
+def _kind_of_broken(file: Path) -> Kind | None:
+    """Return the kind of a broken JSON file by its name; None for a file that is not broken.
 
-    Its reader then says what is wrong with it; left out, another split would silently stand in.
+    The reader then reports what is broken. Without this, another split would silently take the
+    place of the broken one.
     """
     try:
-        msgspec.json.decode(source.read_bytes())
+        msgspec.json.decode(file.read_bytes())
     except (OSError, ValueError):
-        return "panoptic" if source.stem.startswith("panoptic") else "coco"
+        return "panoptic" if file.stem.startswith("panoptic") else "coco"
     return None
 
 
 def _json_files(folder: Path) -> list[tuple[Path, str | None]]:
-    """Return the JSON files that may be annotations, and their split where they name one."""
+    """Return the JSON files that may be annotations, each with the split that it names, if any."""
     found = []
     for place in (folder / "annotations", folder):
         for name in files_in(place, [".json"]):
@@ -117,15 +114,15 @@ def _json_files(folder: Path) -> list[tuple[Path, str | None]]:
     return found
 
 
-def _chosen(paths: list[Path]) -> Path:
-    ranks = [_rank(path) for path in paths]
-    best = [path for path, rank in zip(paths, ranks, strict=True) if rank == min(ranks)]
+def _preferred(files: list[Path]) -> Path:
+    ranks = [_rank(file) for file in files]
+    best = [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
     if len(best) > 1:
         names = ", ".join(map(str, best))
-        raise DataError(f"{names}: annotations of the same split; name the JSON file that is meant")
+        raise DataError(f"{names}: several JSON files for the same split; name the one to use")
     return best[0]
 
 
-def _rank(path: Path) -> int:
-    matches = (number for number, name in enumerate(_USUAL) if re.fullmatch(name, path.stem))
-    return next(matches, len(_USUAL))
+def _rank(file: Path) -> int:
+    matches = (rank for rank, name in enumerate(_USUAL_NAMES) if re.fullmatch(name, file.stem))
+    return next(matches, len(_USUAL_NAMES))

@@ -1,8 +1,8 @@
-"""COCO JSON into an Index: what is odd is repaired and listed, what is ambiguous is refused.
+"""Read COCO JSON: fix what is clearly meant, record each fix, refuse what is ambiguous.
 
-Repaired besides what repair.py does to boxes: annotations of images that are not listed, absent
+Fixed here, besides the boxes (see cleaning.py): annotations of images that are not listed, absent
 iscrowd, area or image size, numbers written as text, entries listed twice, class names used twice.
-Refused: whatever could teach the wrong thing, such as a category that is not listed.
+Refused: anything that could teach the wrong thing, such as a category that is not listed.
 """
 
 from pathlib import Path
@@ -12,48 +12,55 @@ from jaxtyping import Bool, Float64, Int64
 
 from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.formats.build import ImageTable, assemble, file_wide, is_path_traversal
+from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records, short
-from setmatch.data.formats.layout import image_root, missing_files
+from setmatch.data.formats.layout import image_root, is_path_traversal, missing_files
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import read_size_px
-from setmatch.data.segmentations import Segmentations, flaw_of_runs, from_rings, read_outlines
+from setmatch.data.segmentations import (
+    Segmentations,
+    from_rings,
+    parse_segmentations,
+    run_lengths_flaw,
+)
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
 def read_coco(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
-    """Read COCO instances; class slots are the categories in order of their ids.
+    """Read COCO instances. Class indices are the categories in order of their ids.
 
-    `images` is the folder of the image files; when None, the usual places beside the annotations
-    are tried. Raises DataError with file, place, value and problem when the file cannot be
-    read, is ambiguous, or many image files are missing. What was repaired is in `index.repairs`.
+    `images` is the folder of the image files; None tries the usual places near the annotations.
+    Raises DataError with file, place, value and problem when the file cannot be read, is
+    ambiguous, or many image files are missing. `fixes` of the result lists what was fixed.
     """
     source = Path(annotations)
     with collector_paused():
-        index = _flawless(source, images)
-        return _carefully(source, images) if index is None else index
+        dataset = _read_flawless(source, images)
+        return _read_any(source, images) if dataset is None else dataset
 
 
-def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | None:
-    """Read a file of which every annotation is as COCO has it; None for any other.
+def _read_flawless(source: Path, images: str | Path | None) -> DetectionDataset | None:
+    """Read a file in which every annotation has COCO's form; return None for any other.
 
-    Boxes may still be odd: whatever is about numbers alone is looked at afterwards.
+    Values may still be odd: boxes are cleaned afterwards.
     """
     parsed = parse_flawless(source)
     if parsed is None:
         return None
-    repairs: list[AnnotationFix] = []
-    classes, pictures, columns = parsed
-    categories = read_categories(classes, repairs)
-    photos = read_photos(pictures, images, repairs)
-    image = _positions(columns.image_ids, photos.ids)
+    fixes: list[AnnotationFix] = []
+    category_records, image_records, columns = parsed
+    categories = read_categories(category_records, fixes)
+    image_table = read_images(image_records, images, fixes)
+    image = _positions(columns.image_ids, image_table.ids)
     class_index = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
-    sizes_px = {row: photos.sizes_px[image[row]].tolist() for row in columns.runs}
+    sizes_px = {row: image_table.sizes_px[image[row]].tolist() for row in columns.run_lengths}
     if (class_index < 0).any() or any(
-        flaw_of_runs(runs, sizes_px[row]) for row, runs in columns.runs.items() if image[row] >= 0
+        run_lengths_flaw(text, sizes_px[row])
+        for row, text in columns.run_lengths.items()
+        if image[row] >= 0
     ):
         return None
     count = len(columns.ids)
@@ -67,44 +74,49 @@ def _flawless(source: Path, images: str | Path | None) -> DetectionDataset | Non
         np.full(count, NO_LINE, dtype=np.int64),
         np.arange(count),
     )
-    rows = _of_listed_images(rows, columns.image_ids, photos, repairs)
-    outlines = from_rings(columns.points_px, columns.sides, columns.rings, columns.runs)
-    return assemble(source, photos, categories, rows, outlines, repairs)
+    rows = _drop_unlisted(rows, columns.image_ids, image_table, fixes)
+    segmentations = from_rings(
+        columns.points_px,
+        columns.points_per_ring,
+        columns.rings_per_annotation,
+        columns.run_lengths,
+    )
+    return assemble(source, image_table, categories, rows, segmentations, fixes)
 
 
-def _carefully(source: Path, images: str | Path | None) -> DetectionDataset:
-    """Read any file, and name what is wrong with it."""
-    repairs: list[AnnotationFix] = []
+def _read_any(source: Path, images: str | Path | None) -> DetectionDataset:
+    """Read any file value by value, which locates every problem."""
+    fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
-    categories = read_categories(lists["categories"], repairs)
-    photos = read_photos(lists["images"], images, repairs)
+    categories = read_categories(lists["categories"], fixes)
+    image_table = read_images(lists["images"], images, fixes)
     records = lists["annotations"]
-    rows = read_rows(records, photos, categories, repairs)
-    outlines = _outlines(records, rows, photos, repairs)
-    return assemble(source, photos, categories, rows, outlines, repairs)
+    rows = read_rows(records, image_table, categories, fixes)
+    segmentations = _segmentations(records, rows, image_table, fixes)
+    return assemble(source, image_table, categories, rows, segmentations, fixes)
 
 
-def read_categories(records: Records, repairs: list[AnnotationFix]) -> Categories:
-    """Return the classes of a COCO file; raises DataError where two share an id."""
+def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
+    """Return the classes of a COCO file; raises DataError where two classes share an id."""
     if not len(records):
-        raise DataError(f"{records.file}: lists no categories; name at least one class")
-    ids = _numbered(records, "id", repairs).tolist()
+        raise DataError(f"{records.file}: lists no categories; list at least one class")
+    ids = _integers(records, "id", fixes).tolist()
     names: dict[int, str] = {}
     for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
         if names.setdefault(id_, name) != name:
             problem = f"{name!r} has the category id of {names[id_]!r}; give each its own"
             raise records.error(position, problem)
     for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
-        value = f"{records.named(position)} {names[ids[position]]!r}"
-        repairs.append(file_wide(value, "listed twice: read once"))
+        value = f"{records.place_of(position)} {names[ids[position]]!r}"
+        fixes.append(AnnotationFix.of_many(value, "listed twice: read once"))
     used: set[str] = set()
     for id_ in sorted(names):
         name = names[id_]
         if name in used:
-            # Detections come back by name, so that two classes cannot share one.
+            # Detections are reported by class name, so that names must differ.
             names[id_] = _free_name(name, used | set(names.values()))
             done = "name of another category: given a new one"
-            repairs.append(file_wide(f"category {id_} {name!r} -> {names[id_]!r}", done))
+            fixes.append(AnnotationFix.of_many(f"category {id_} {name!r} -> {names[id_]!r}", done))
         used.add(names[id_])
     return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
 
@@ -116,19 +128,19 @@ def _free_name(name: str, taken: set[str]) -> str:
     return f"{name} ({number})"
 
 
-def read_photos(
-    records: Records, images: str | Path | None, repairs: list[AnnotationFix]
+def read_images(
+    records: Records, images: str | Path | None, fixes: list[AnnotationFix]
 ) -> ImageTable:
-    """Return the images of a COCO file that are there.
+    """Return the images of a COCO file that have a usable file and a known size.
 
-    Few without a file are left out, as are few of which neither the list nor the file tells the
-    size. Raises DataError where they are many, or two share an id.
+    A few others are left out and recorded in `fixes`. Raises DataError where they are many, or
+    two images share an id.
     """
     if not len(records):
         raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
-    ids = _numbered(records, "id", repairs)
+    ids = _integers(records, "id", fixes)
     names = records.texts("file_name")
-    sides_px = [_numbered(records, key, repairs, missing=0) for key in ("height", "width")]
+    sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
         if is_path_traversal(name):
             problem = f"file name {name!r} leads out of the image folder; name a file inside it"
@@ -140,25 +152,27 @@ def read_photos(
         if names[position] != other:
             problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
             raise records.error(position, problem)
-        repairs.append(
+        fixes.append(
             AnnotationFix(other, None, f"image {ids[position]}", "listed twice: read once")
         )
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
     root = image_root(records.file, names) if images is None else Path(images)
-    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], repairs)
-    drop_missing(root, absent, len(names), repairs)
-    left = {repair.file for repair in absent}
-    there = np.array([name not in left for name in names], dtype=bool)
-    names = [name for name in names if name not in left]
-    left_ids = frozenset(ids[kept][~there].tolist())
-    return ImageTable(root, ids[kept][there], names, sizes_px[there].astype(np.int32), left_ids)
+    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], fixes)
+    drop_missing(root, absent, len(names), fixes)
+    dropped = {fix.file for fix in absent}
+    usable = np.array([name not in dropped for name in names], dtype=bool)
+    names = [name for name in names if name not in dropped]
+    dropped_ids = frozenset(ids[kept][~usable].tolist())
+    return ImageTable(
+        root, ids[kept][usable], names, sizes_px[usable].astype(np.int32), dropped_ids
+    )
 
 
 def _sizes_px(
-    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], repairs: list[AnnotationFix]
+    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], fixes: list[AnnotationFix]
 ) -> tuple[Int64[np.ndarray, "N 2"], list[AnnotationFix]]:
-    """Return every image's size, from its file where none is annotated, and whom to leave out."""
+    """Return all image sizes, from the file where none is annotated, and the unusable images."""
     missing = set(missing_files(root, names))
     absent = [AnnotationFix(name, None, name, MISSING) for name in names if name in missing]
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
@@ -166,25 +180,25 @@ def _sizes_px(
         name = names[position]
         if name in missing:
             continue
-        given = "height {}, width {}".format(*sizes_px[position].tolist())
+        value = "height {}, width {}".format(*sizes_px[position].tolist())
         try:
             sizes_px[position] = read_size_px(root / name)
         except DataError:
             absent.append(AnnotationFix(name, None, name, UNREADABLE))
         else:
-            repairs.append(AnnotationFix(name, None, given, "size read from the image file"))
+            fixes.append(AnnotationFix(name, None, value, "size read from the image file"))
     return sizes_px, absent
 
 
 def read_rows(
-    records: Records, photos: ImageTable, categories: Categories, repairs: list[AnnotationFix]
+    records: Records, image_table: ImageTable, categories: Categories, fixes: list[AnnotationFix]
 ) -> AnnotationTable:
-    """Return the objects of images that are listed; raises DataError for unknown classes."""
-    image_ids = _numbered(records, "image_id", repairs)
-    image = _positions(image_ids, photos.ids)
-    ids = _numbered(records, "id", repairs, missing=NO_ID)
+    """Return the annotations of listed images; raises DataError for unknown categories."""
+    image_ids = _integers(records, "image_id", fixes)
+    image = _positions(image_ids, image_table.ids)
+    ids = _integers(records, "id", fixes, missing=NO_ID)
     class_index = _positions(
-        _numbered(records, "category_id", repairs), np.array(categories.ids, dtype=np.int64)
+        _integers(records, "category_id", fixes), np.array(categories.ids, dtype=np.int64)
     )
     for position in np.flatnonzero(class_index < 0).tolist():
         unknown = records.rows[position].category_id
@@ -194,45 +208,45 @@ def read_rows(
             "category, or correct or remove the annotation",
         )
     xywh_px = records.quadruples("bbox")
-    area_px = _areas_px(records, xywh_px, repairs)
+    area_px = _areas_px(records, xywh_px, fixes)
     lines = np.full(len(ids), NO_LINE, dtype=np.int64)
     origin = np.arange(len(ids))
-    crowd = _crowd(records, repairs)
+    crowd = _crowd(records, fixes)
     rows = AnnotationTable(ids, image, class_index, xywh_px, area_px, crowd, lines, origin)
-    return _of_listed_images(rows, image_ids, photos, repairs)
+    return _drop_unlisted(rows, image_ids, image_table, fixes)
 
 
-def _of_listed_images(
+def _drop_unlisted(
     rows: AnnotationTable,
     image_ids: Int64[np.ndarray, " A"],
-    photos: ImageTable,
-    repairs: list[AnnotationFix],
+    image_table: ImageTable,
+    fixes: list[AnnotationFix],
 ) -> AnnotationTable:
     for position in np.flatnonzero(rows.image < 0).tolist():
         id_ = None if rows.ids[position] == NO_ID else int(rows.ids[position])
-        absent = int(image_ids[position]) in photos.absent
+        absent = int(image_ids[position]) in image_table.absent
         why = "of an image without a usable file" if absent else "of an image that is not listed"
         value = f"image_id {image_ids[position]}"
-        if id_ is None:  # no other name leads to it
+        if id_ is None:  # without an id, the position alone locates it
             value += f" of annotations[{rows.origin[position]}]"
-        repairs.append(AnnotationFix("", id_, value, f"{why}: left out"))
+        fixes.append(AnnotationFix("", id_, value, f"{why}: left out"))
     return rows.take(rows.image >= 0)
 
 
 def _areas_px(
-    records: Records, xywh_px: Float64[np.ndarray, "A 4"], repairs: list[AnnotationFix]
+    records: Records, xywh_px: Float64[np.ndarray, "A 4"], fixes: list[AnnotationFix]
 ) -> Float64[np.ndarray, " A"]:
     areas_px = records.numbers("area")
     wrong = ~np.isfinite(areas_px) | (areas_px < 0)
     if wrong.any():
-        with np.errstate(over="ignore"):  # of boxes that are refused or clipped later
+        with np.errstate(over="ignore"):  # huge boxes are cleaned later
             areas_px[wrong] = xywh_px[wrong, 2:].prod(axis=1)
-        value = records.some("area", np.flatnonzero(wrong).tolist())
-        repairs.append(file_wide(value, "absent or no number: width × height"))
+        value = records.describe("area", np.flatnonzero(wrong).tolist())
+        fixes.append(AnnotationFix.of_many(value, "absent or no number: width × height"))
     return areas_px
 
 
-def _crowd(records: Records, repairs: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
+def _crowd(records: Records, fixes: list[AnnotationFix]) -> Bool[np.ndarray, " A"]:
     values = records.values("iscrowd")
     if set(map(type, values)) - {int} or set(values) - {0, 1}:
         for position, value in enumerate(values):
@@ -240,46 +254,52 @@ def _crowd(records: Records, repairs: list[AnnotationFix]) -> Bool[np.ndarray, "
                 raise records.error(position, f"'iscrowd' is {short(value)}; it should be 0 or 1")
     absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(records.some("iscrowd", absent), "absent: read as 0"))
+        fixes.append(
+            AnnotationFix.of_many(records.describe("iscrowd", absent), "absent: read as 0")
+        )
     return np.array(values, dtype=bool)
 
 
-def _numbered(
-    records: Records, key: str, repairs: list[AnnotationFix], missing: int | None = None
+def _integers(
+    records: Records, key: str, fixes: list[AnnotationFix], missing: int | None = None
 ) -> Int64[np.ndarray, " R"]:
-    column = records.whole(key, missing)
+    column = records.integers(key, missing)
     if column.rewritten:
-        value = records.some(key, column.rewritten)
-        repairs.append(file_wide(value, "written as text or fraction: read as whole number"))
+        value = records.describe(key, column.rewritten)
+        fixes.append(AnnotationFix.of_many(value, "written as text or fraction: read as integer"))
     return column.values
 
 
 def _positions(
     ids: Int64[np.ndarray, " A"], known: Int64[np.ndarray, " K"]
 ) -> Int64[np.ndarray, " A"]:
-    """Return where each id stands among the known ones; -1 where it does not."""
+    """Return the position of each id among the known ids; -1 for an unknown id."""
     order = np.argsort(known)
     rank = np.searchsorted(known, ids, sorter=order).clip(max=len(known) - 1)
     position = order[rank]
     return np.where(known[position] == ids, position, -1)
 
 
-def _outlines(
-    records: Records, rows: AnnotationTable, photos: ImageTable, repairs: list[AnnotationFix]
+def _segmentations(
+    records: Records, rows: AnnotationTable, image_table: ImageTable, fixes: list[AnnotationFix]
 ) -> Segmentations | None:
-    """Return the outlines of all records, those of `rows` noted by name where they are odd."""
+    """Return the segmentations of all records; those of `rows` are checked and fixes recorded."""
+
+    def row_of(record: int) -> int | None:
+        row = int(np.searchsorted(rows.origin, record))
+        return row if row < len(rows.origin) and rows.origin[row] == record else None
 
     def note(record: int, value: str, done: str) -> None:
-        row = int(np.searchsorted(rows.origin, record))
-        if row < len(rows.origin) and rows.origin[row] == record:
+        row = row_of(record)
+        if row is not None:
             id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
-            repairs.append(AnnotationFix(photos.names[rows.image[row]], id_, value, done))
+            fixes.append(AnnotationFix(image_table.names[rows.image[row]], id_, value, done))
 
     def size_px_of(record: int) -> tuple[int, int] | None:
-        row = int(np.searchsorted(rows.origin, record))
-        if row == len(rows.origin) or rows.origin[row] != record:
+        row = row_of(record)
+        if row is None:
             return None
-        height, width = photos.sizes_px[rows.image[row]].tolist()
+        height, width = image_table.sizes_px[rows.image[row]].tolist()
         return height, width
 
-    return read_outlines(records.values("segmentation"), note, size_px_of)
+    return parse_segmentations(records.values("segmentation"), note, size_px_of)

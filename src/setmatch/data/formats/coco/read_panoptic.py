@@ -1,6 +1,6 @@
-"""COCO panoptic JSON into an Index: boxes of its segments, and where their pixels are.
+"""Read COCO panoptic JSON: the boxes of all segments, and the PNG files that hold their pixels.
 
-Images and their segments are paired by image id, whatever the order of the lists.
+Images and segments are paired by image id, not by their order in the lists.
 """
 
 from collections.abc import Iterator
@@ -12,45 +12,45 @@ from jaxtyping import Bool, Int64
 
 from setmatch.data.cleaning import NO_ID
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
-from setmatch.data.formats.build import ImageTable, assemble, file_wide, is_path_traversal
-from setmatch.data.formats.coco.read import read_categories, read_photos, read_rows
+from setmatch.data.formats.build import ImageTable, assemble
+from setmatch.data.formats.coco.read import read_categories, read_images, read_rows
 from setmatch.data.formats.coco.schema import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records, short
-from setmatch.data.formats.layout import missing_files
+from setmatch.data.formats.layout import is_path_traversal, missing_files
 from setmatch.data.formats.missing_images import UNDRAWN, drop_missing
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 
 
 def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
-    """Read COCO panoptic annotations; things and stuff are classes, their boxes those of the file.
+    """Read COCO panoptic annotations: things and stuff are classes, segments have the file's boxes.
 
-    `index.panoptic` has the PNG file of each image and the segment id of each annotation, whose
-    own ids count from 1, because segment ids say something only within their image. Images
-    without one are left out: few whose file is missing, and all for which none is listed. Raises
-    DataError as `read_coco` does, and where many PNG files are missing.
+    `panoptic` of the result holds the PNG file of each image and the segment id of each annotation.
+    Annotation ids count from 1, because segment ids are unique only within an image. Images for
+    which no segments are listed are left out, and so are a few images whose PNG file is missing.
+    Raises DataError as `read_coco` does, and where many PNG files are missing.
     """
     source = Path(annotations)
     lists = parse(source, PanopticFile)
-    repairs: list[AnnotationFix] = []
-    categories = read_categories(lists["categories"], repairs)
-    stuff = _stuff(lists["categories"], categories.ids, repairs)
+    fixes: list[AnnotationFix] = []
+    categories = read_categories(lists["categories"], fixes)
+    stuff = _stuff(lists["categories"], categories.ids, fixes)
     categories = replace(categories, stuff=stuff)
-    photos = read_photos(lists["images"], images, repairs)
-    pictures = lists["annotations"]
-    folder, photos, pngs = _paired(source, photos, pictures, repairs)
-    segments = _segments(pictures)
-    rows = read_rows(segments, photos, categories, repairs)
+    image_table = read_images(lists["images"], images, fixes)
+    records = lists["annotations"]
+    folder, image_table, pngs = _pair(source, image_table, records, fixes)
+    segments = _segments(records)
+    rows = read_rows(segments, image_table, categories, fixes)
     segment_ids = rows.ids
     if (segment_ids == NO_ID).any():
         culprit = int(rows.origin[np.flatnonzero(segment_ids == NO_ID)[0]])
         raise segments.error(culprit, "has no 'id'; it should be the segment's color in the PNG")
-    for flaw, wrong in _ambiguous(rows.image, segment_ids):
+    for flaw, wrong in _id_flaws(rows.image, segment_ids):
         if wrong.any():
             raise segments.error(int(rows.origin[wrong.argmax()]), flaw)
     origin, rows = rows.origin, replace(rows, ids=np.arange(1, len(rows.ids) + 1))
-    index = assemble(source, photos, categories, rows, None, repairs)
-    kept = np.searchsorted(origin, origin[index.annotation_ids - 1])
+    dataset = assemble(source, image_table, categories, rows, None, fixes)
+    kept = np.searchsorted(origin, origin[dataset.annotation_ids - 1])
     names, name_offsets = pack(pngs)
     files = PanopticFiles(
         folder=folder,
@@ -58,117 +58,125 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
         name_offsets=name_offsets,
         segment_ids=segment_ids[kept],
     )
-    return replace(index, panoptic=files)
+    return replace(dataset, panoptic=files)
 
 
-def _paired(
-    source: Path, photos: ImageTable, pictures: Records, repairs: list[AnnotationFix]
+def _pair(
+    source: Path, image_table: ImageTable, records: Records, fixes: list[AnnotationFix]
 ) -> tuple[Path, ImageTable, list[str]]:
-    """Return the folder of the PNG files, the photos that have one, and the name of each."""
-    image_ids = pictures.whole("image_id").values.tolist()
-    names = pictures.texts("file_name")
+    """Return the folder of the PNG files, the images that have one, and the name of each PNG."""
+    image_ids = records.integers("image_id").values.tolist()
+    names = records.texts("file_name")
     png: dict[int, str] = {}
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
         if is_path_traversal(name):
             problem = f"file name {name!r} leads out of its folder; name a file inside it"
-            raise pictures.error(position, problem)
+            raise records.error(position, problem)
         if image_id in png:
             before = "" if png[image_id] == name else f", with the PNG {png[image_id]!r} too"
-            raise pictures.error(position, f"image {image_id} is listed twice{before}; keep one")
+            raise records.error(position, f"image {image_id} is listed twice{before}; keep one")
         png[image_id] = name
-    has = np.array([image_id in png for image_id in photos.ids.tolist()], dtype=bool)
+    has = np.array([image_id in png for image_id in image_table.ids.tolist()], dtype=bool)
     if not has.any():
-        asked, listed = (str(next(iter(ids), "none")) for ids in (png, photos.ids.tolist()))
+        annotated, listed = (
+            str(next(iter(ids), "none")) for ids in (png, image_table.ids.tolist())
+        )
         raise DataError(
-            f"{pictures.file}: no annotation belongs to any of the listed images; the first "
-            f"annotation's image_id is {asked}, the first image's id {listed}; make them agree"
+            f"{records.file}: no annotation belongs to any of the listed images; the first "
+            f"annotation's image_id is {annotated}, the first image's id {listed}; make them agree"
         )
     for position in np.flatnonzero(~has).tolist():
         done = "no segments listed: image left out"
-        repairs.append(
-            AnnotationFix(photos.names[position], None, f"image {photos.ids[position]}", done)
+        fixes.append(
+            AnnotationFix(
+                image_table.names[position], None, f"image {image_table.ids[position]}", done
+            )
         )
-    photos = _only(photos, has)
-    folder, missing = _png_folder(source, [png[image_id] for image_id in photos.ids.tolist()])
-    there = np.array([png[image_id] not in missing for image_id in photos.ids.tolist()], dtype=bool)
+    image_table = _take(image_table, has)
+    folder, missing = _png_folder(source, [png[image_id] for image_id in image_table.ids.tolist()])
+    there = np.array(
+        [png[image_id] not in missing for image_id in image_table.ids.tolist()], dtype=bool
+    )
     absent = [
-        AnnotationFix(photos.names[position], None, png[int(photos.ids[position])], UNDRAWN)
+        AnnotationFix(
+            image_table.names[position], None, png[int(image_table.ids[position])], UNDRAWN
+        )
         for position in np.flatnonzero(~there).tolist()
     ]
-    drop_missing(folder, absent, len(there), repairs)
-    photos = _only(photos, there)
-    return folder, photos, [png[image_id] for image_id in photos.ids.tolist()]
+    drop_missing(folder, absent, len(there), fixes)
+    image_table = _take(image_table, there)
+    return folder, image_table, [png[image_id] for image_id in image_table.ids.tolist()]
 
 
-def _only(photos: ImageTable, chosen: Bool[np.ndarray, " N"]) -> ImageTable:
-    """Return the chosen photos; the others count as images that cannot be used."""
+def _take(image_table: ImageTable, chosen: Bool[np.ndarray, " N"]) -> ImageTable:
+    """Return the chosen images; the others count as images without a usable file."""
     kept = np.flatnonzero(chosen).tolist()
     return replace(
-        photos,
-        ids=photos.ids[chosen],
-        names=[photos.names[position] for position in kept],
-        sizes_px=photos.sizes_px[chosen],
-        absent=photos.absent | set(photos.ids[~chosen].tolist()),
+        image_table,
+        ids=image_table.ids[chosen],
+        names=[image_table.names[position] for position in kept],
+        sizes_px=image_table.sizes_px[chosen],
+        absent=image_table.absent | set(image_table.ids[~chosen].tolist()),
     )
 
 
-def _segments(pictures: Records) -> Records:
+def _segments(records: Records) -> Records:
     """Return the segments of all images as one list of annotations."""
-    lists = pictures.values("segments_info")
+    lists = records.values("segments_info")
     for position, segments in enumerate(lists):
         if not isinstance(segments, list) or any(type(each) is not dict for each in segments):
             problem = f"'segments_info' is {short(segments)}; it should be a list of objects"
-            raise pictures.error(position, problem)
+            raise records.error(position, problem)
     known = ("id", "category_id", "bbox", "area", "iscrowd")
     rows = [
-        AnnotationRecord(image_id=picture.image_id, **{key: each.get(key) for key in known})
-        for picture in pictures.rows
-        for each in picture.segments_info
+        AnnotationRecord(image_id=record.image_id, **{key: each.get(key) for key in known})
+        for record in records.rows
+        for each in record.segments_info
     ]
     counts = np.array([len(segments) for segments in lists], dtype=np.int64)
     first = np.cumsum(counts) - counts
 
     def place(row: int) -> str:
-        picture = int(np.searchsorted(first, row, side="right")) - 1
-        while not counts[picture]:
-            picture -= 1
-        return f"annotations[{picture}].segments_info[{row - first[picture]}]"
+        image = int(np.searchsorted(first, row, side="right")) - 1
+        while not counts[image]:
+            image -= 1
+        return f"annotations[{image}].segments_info[{row - first[image]}]"
 
-    return Records(pictures.file, "segments", rows, place)
+    return Records(records.file, "segments", rows, place)
 
 
-def _ambiguous(
+def _id_flaws(
     image: Int64[np.ndarray, " A"], ids: Int64[np.ndarray, " A"]
 ) -> Iterator[tuple[str, Bool[np.ndarray, " A"]]]:
-    """Yield what ids of segments cannot be, and which are so."""
-    no_color = "has an 'id' that is no color; it should be a number from 1 to 16777215"
+    """Yield each flaw that a segment id can have, and which segments have it."""
+    no_color = "has an 'id' that is not a color; it should be a number from 1 to 16777215"
     yield no_color, (ids < 1) | (ids >= 256**3)
     again = np.ones(len(ids), dtype=bool)
     again[np.unique(np.stack([image, ids], axis=1), axis=0, return_index=True)[1]] = False
     yield "has the 'id' of another segment of its image; give each its own, as in the PNG", again
 
 
-def _stuff(records: Records, ids: tuple[int, ...], repairs: list[AnnotationFix]) -> frozenset[int]:
-    """Return the class slots of stuff; what the file says nothing about are things."""
+def _stuff(records: Records, ids: tuple[int, ...], fixes: list[AnnotationFix]) -> frozenset[int]:
+    """Return the class indices of stuff. Classes without 'isthing' are things."""
     values = records.values("isthing")
     for position, value in enumerate(values):
         if value is not None and (type(value) not in (int, bool) or value not in (0, 1)):
             raise records.error(position, f"'isthing' is {short(value)}; it should be 0 or 1")
     absent = [position for position, value in enumerate(values) if value is None]
     if absent:
-        repairs.append(file_wide(records.some("isthing", absent), "absent: read as things"))
-    listed = records.whole("id").values.tolist()
-    called: dict[int, object] = {}
+        fixes.append(
+            AnnotationFix.of_many(records.describe("isthing", absent), "absent: read as things")
+        )
+    listed = records.integers("id").values.tolist()
+    kinds: dict[int, object] = {}
     for position, (id_, value) in enumerate(zip(listed, values, strict=True)):
-        if called.setdefault(id_, value) != value:
+        if kinds.setdefault(id_, value) != value:
             raise records.error(position, "is listed both as thing and as stuff; keep one")
-    return frozenset(
-        class_index for class_index, id_ in enumerate(ids) if called[id_] in (0, False)
-    )
+    return frozenset(class_index for class_index, id_ in enumerate(ids) if kinds[id_] in (0, False))
 
 
 def _png_folder(source: Path, pngs: list[str]) -> tuple[Path, set[str]]:
-    """Return where the PNG files are, and which of them are not there."""
+    """Return the folder of the PNG files, and which of them are missing."""
     beside = [source.with_suffix(""), source.parent / "panoptic", source.parent]
     some = pngs[:20]
     found = (each for each in beside if any((each / png).is_file() for png in some))

@@ -1,7 +1,7 @@
-"""The text of a COCO JSON file into records, of which only what is needed is kept.
+"""Parse the text of a COCO JSON file into records that hold only the keys we need.
 
-The quick parser takes plain JSON; whatever it refuses is given to Python's own, which also
-understands NaN, byte order marks and numbers of any length, and names what is wrong.
+msgspec parses plain JSON quickly. Text that it refuses goes to Python's own parser, which also
+accepts NaN, byte order marks and numbers of any length, and which locates errors.
 """
 
 import gc
@@ -16,7 +16,7 @@ import msgspec
 from setmatch.data.formats.columns import Records
 from setmatch.errors import DataError
 
-NO_OUTLINE = msgspec.Raw(b"")
+NO_SEGMENTATION = msgspec.Raw(b"")
 
 
 class CategoryRecord(msgspec.Struct, gc=False):
@@ -37,7 +37,7 @@ class ImageRecord(msgspec.Struct, gc=False):
 
 
 class AnnotationRecord(msgspec.Struct, gc=False):
-    """An object; absent keys are None. The outline stays JSON: it is nine tenths of the text."""
+    """An object; absent keys are None. The segmentation stays JSON: it is 90% of the text."""
 
     id: Any = None
     image_id: Any = None
@@ -45,10 +45,10 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     bbox: Any = None
     area: Any = None
     iscrowd: Any = None
-    segmentation: msgspec.Raw = NO_OUTLINE
+    segmentation: msgspec.Raw = NO_SEGMENTATION
 
 
-class PictureRecord(msgspec.Struct, gc=False):
+class SegmentedImageRecord(msgspec.Struct, gc=False):
     """The segments of one image of a panoptic file; absent keys are None."""
 
     image_id: Any = None
@@ -69,7 +69,7 @@ class PanopticFile(msgspec.Struct):
 
     images: list[ImageRecord]
     categories: list[CategoryRecord]
-    annotations: list[PictureRecord]
+    annotations: list[SegmentedImageRecord]
 
 
 Kind = TypeVar("Kind", InstancesFile, PanopticFile)
@@ -82,7 +82,7 @@ _RECORDS: dict[type, dict[str, type]] = {
     PanopticFile: {
         "images": ImageRecord,
         "categories": CategoryRecord,
-        "annotations": PictureRecord,
+        "annotations": SegmentedImageRecord,
     },
 }
 
@@ -96,30 +96,30 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
         text = source.read_bytes()
     except OSError as error:
         raise DataError(
-            f"{source}: cannot be read ({error.strerror or error}); name a file that can be"
+            f"{source}: cannot be read ({error.strerror or error}); name a readable file"
         ) from None
     try:
         tree = msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return _carefully(source, text, kind)
+        return _parse_slowly(source, text, kind)
     return {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking through millions of new lists, again and again."""
-    collecting = gc.isenabled()
+    """Pause the garbage collector, which would scan millions of new objects over and over."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collecting:
+        if was_enabled:
             gc.enable()
 
 
-def _carefully(source: Path, text: bytes, kind: type) -> dict[str, Records]:
+def _parse_slowly(source: Path, text: bytes, kind: type) -> dict[str, Records]:
     try:
-        tree = json.loads(text, object_hook=_with_raw_outline)
+        tree = json.loads(text, object_hook=_with_raw_segmentation)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -127,13 +127,13 @@ def _carefully(source: Path, text: bytes, kind: type) -> dict[str, Records]:
         ) from None
     if not isinstance(tree, dict):
         raise DataError(
-            f"{source}: holds a {type(tree).__name__}; it should be COCO's object with the lists "
+            f"{source}: holds a {type(tree).__name__}; it should be a COCO object with the lists "
             "'images', 'annotations' and 'categories'"
         )
     return {key: Records.of(source, tree, key, record) for key, record in _RECORDS[kind].items()}
 
 
-def _with_raw_outline(record: dict[str, Any]) -> dict[str, Any]:
+def _with_raw_segmentation(record: dict[str, Any]) -> dict[str, Any]:
     if "segmentation" in record:
         record["segmentation"] = msgspec.Raw(json.dumps(record["segmentation"]).encode())
     return record

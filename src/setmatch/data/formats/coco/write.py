@@ -1,4 +1,4 @@
-"""Write COCO instances: annotations/{split}.json beside images/{split}/."""
+"""Write COCO instances: annotations/{split}.json, with the images in images/{split}/."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,55 +11,56 @@ from setmatch.data.formats.writing import SplitToWrite
 
 
 def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
-    """Write the annotations of all splits; all that an index holds is kept, to the last bit.
+    """Write all splits. COCO holds everything a DetectionDataset does, to the last bit.
 
-    Returns what was not kept, in sentences: nothing ever is.
+    Returns no sentences, because nothing is lost.
     """
     (folder / "annotations").mkdir(parents=True)
     for split in splits:
-        text = msgspec.json.encode(coco_tree(split.index, split.files))
+        files = split.dataset.file_names()
+        split.place_images(folder / "images" / split.name, files)
+        text = msgspec.json.encode(coco_tree(split.dataset, files))
         (folder / "annotations" / f"{split.name}.json").write_bytes(text)
     return []
 
 
-def coco_tree(index: DetectionDataset, files: Sequence[str]) -> dict[str, Any]:
-    """Return an index as COCO's instances; `files` are the names that the images get."""
-    ids, names = index.categories.ids, index.categories.names
-    sizes_px = index.sizes_px.tolist()
+def coco_tree(dataset: DetectionDataset, files: Sequence[str]) -> dict[str, Any]:
+    """Return the content of a COCO instances file, with `files` as the images' file names."""
+    ids, names = dataset.categories.ids, dataset.categories.names
+    sizes_px = dataset.sizes_px.tolist()
     return {
         "images": [
             {"id": id_, "file_name": file, "height": height, "width": width}
             for id_, file, (height, width) in zip(
-                index.image_ids.tolist(), files, sizes_px, strict=True
+                dataset.image_ids.tolist(), files, sizes_px, strict=True
             )
         ],
         "categories": [
             {"id": id_, "name": name} for id_, name in zip(ids, names, strict=True) if name
         ],
         "annotations": [
-            _annotation(index, image, row)
-            for image, (start, stop) in enumerate(
-                zip(index.offsets[:-1].tolist(), index.offsets[1:].tolist(), strict=True)
-            )
-            for row in range(start, stop)
+            _annotation(dataset, image, row)
+            for image in range(len(dataset))
+            for row in dataset.rows(image)
         ],
     }
 
 
-def _annotation(index: DetectionDataset, image: int, row: int) -> dict[str, Any]:
+def _annotation(dataset: DetectionDataset, image: int, row: int) -> dict[str, Any]:
     plain = {
-        "id": int(index.annotation_ids[row]),
-        "image_id": int(index.image_ids[image]),
-        "category_id": index.categories.ids[index.class_indices[row]],
-        "bbox": index.xywh_px[row].tolist(),
-        "area": float(index.area_px[row]),
-        "iscrowd": int(index.crowd[row]),
+        "id": int(dataset.annotation_ids[row]),
+        "image_id": int(dataset.image_ids[image]),
+        "category_id": dataset.categories.ids[dataset.class_indices[row]],
+        "bbox": dataset.xywh_px[row].tolist(),
+        "area": float(dataset.area_px[row]),
+        "iscrowd": int(dataset.crowd[row]),
     }
-    if index.outlines is None:
+    segmentations = dataset.segmentations
+    if segmentations is None:
         return plain
-    runs = index.outlines.run_lengths(row)
-    if runs:
-        return plain | {"segmentation": msgspec.Raw(runs.encode())}
-    # By way of text, because 0.1 in float32 is 0.10000000149 in float64.
-    rings = [ring.ravel().astype(str).astype(float).tolist() for ring in index.outlines.rings(row)]
+    run_lengths = segmentations.run_lengths(row)
+    if run_lengths:
+        return plain | {"segmentation": msgspec.Raw(run_lengths.encode())}
+    # Converted by way of text, because 0.1 in float32 is 0.10000000149 in float64.
+    rings = [ring.ravel().astype(str).astype(float).tolist() for ring in segmentations.rings(row)]
     return plain | {"segmentation": rings}

@@ -1,4 +1,4 @@
-"""COCO panoptic: a JSON file of segments, and a PNG for each image with their ids as colors."""
+"""Write COCO panoptic: a JSON file of segments, and a PNG per image with segment ids as colors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ Record = Mapping[str, Any]
 
 
 def write_png(path: Path, segments: Segments) -> None:
-    """Write the ids of an image's segments as colors; the file appears whole or not at all."""
-    with atomic_file(path) as aside:
-        Image.fromarray(segments.to_pixels()).save(aside, format="PNG")
+    """Write the segment ids of an image as colors. The file appears whole or not at all."""
+    with atomic_file(path) as temporary:
+        Image.fromarray(segments.to_pixels()).save(temporary, format="PNG")
 
 
 def panoptic_record(image_id: int, png: str, segments: Segments) -> Record:
-    """Return what COCO's panoptic annotations and results say of one image and its PNG file."""
+    """Return one image's entry in COCO panoptic annotations or results."""
     return {"image_id": image_id, "file_name": png, "segments_info": segments.to_dicts()}
 
 
 def write_panoptic_json(
     path: Path, images: Sequence[Record], annotations: Sequence[Record], categories: Categories
 ) -> None:
-    """Write a COCO panoptic file of images and their records, read again by `read_panoptic`."""
-    known = [
+    """Write a COCO panoptic JSON file, as `read_panoptic` reads it."""
+    listed = [
         {
             "id": id_,
             "name": categories.name(class_index),
@@ -37,6 +37,6 @@ def write_panoptic_json(
         }
         for class_index, id_ in enumerate(categories.ids)
     ]
-    tree = {"images": list(images), "annotations": list(annotations), "categories": known}
-    with atomic_file(path) as aside:
-        aside.write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")
+    tree = {"images": list(images), "annotations": list(annotations), "categories": listed}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,12 +1,11 @@
-"""Pascal VOC: a folder of XML files into an Index.
+"""Read Pascal VOC: a folder of XML files.
 
-Boxes are read as edges, width = xmax - xmin, as nearly every tool writes them today; only where the
-file says that its <source><annotation> is PASCAL VOC, as the challenge's own files do, as the first
-and last pixel counted from 1: x = xmin - 1, width = xmax - xmin + 1. Objects that are marked
-difficult become crowds: VOC, too, neither trains on them nor counts them. Corners that
-are swapped are put in order; the size of an image comes from its file where the XML's is absent
-or does not fit. Class slots are the names in alphabetical order, over all splits, unless a
-classes.txt gives another.
+Boxes are read as edges, width = xmax - xmin, as nearly every tool writes them today. Only the
+challenge's own files, whose <source><annotation> is PASCAL VOC, give the first and the last pixel,
+counted from 1: x = xmin - 1, width = xmax - xmin + 1. Objects marked difficult become crowds,
+because VOC neither trains on them nor counts them. Swapped corners are put in order. The image size
+comes from the image file where the XML has none or a wrong one. Classes are the names in all splits
+in alphabetical order, unless a classes.txt gives another order.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -16,75 +15,74 @@ from pathlib import Path
 import numpy as np
 
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.formats.build import ImageTable, assemble, common_folder, file_wide
+from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
-from setmatch.data.formats.label_buffer import AnnotationBuffer
+from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
-from setmatch.data.splits import files_in
 from setmatch.errors import DataError
 
 
 @dataclass(frozen=True)
 class VocSplit:
-    """Where a split is: its XML files, its images, and the list of names that belong to it."""
+    """Where a split's XML files and images are, and which of the XML files belong to it."""
 
     annotations: Path
     images: tuple[Path, ...]  # folders, the most likely first
-    names: Path | None = None  # of ImageSets; without, every XML file belongs to it
+    names: Path | None = None  # list in ImageSets/; None: every XML file belongs to the split
 
 
 def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> DetectionDataset:
-    """Read a split; `others` are looked through for further class names, `root` has a classes.txt.
+    """Read a split. `others` can add class names; `root` can have a classes.txt.
 
-    Images without an XML file are left out, and counted, as are few XML files without an image.
-    Raises DataError with file and line for
-    XML that is malformed, declares a DOCTYPE, or has an object without name or box.
+    Images without an XML file are left out and recorded, and so are a few XML files without an
+    image. Raises DataError with file and line for XML that is malformed, declares a DOCTYPE, or has
+    an object without name or box.
     """
-    repairs: list[AnnotationFix] = []
-    files = _files(split, repairs)
+    fixes: list[AnnotationFix] = []
+    files = _files(split, fixes)
     if not files:
         raise DataError(
-            f"{split.names or split.annotations}: no annotation of any image; name one at least"
+            f"{split.names or split.annotations}: no XML file for this split; add at least one"
         )
     listed = read_names(root)
     found = {_name(file, each) for file in files for each in file.objects}
     found.update(*(_class_names(other) for other in others if other != split))
-    categories = categories_of(listed, sorted(found), root, repairs, first_id=1)
+    categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
-    files, paths, sizes_px = _with_images(files, split, repairs)
-    labels = AnnotationBuffer()
+    files, paths, sizes_px = _with_images(files, split, fixes)
+    buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
-            _add(labels, image, class_indices[_name(file, each)], file, each, repairs)
-    original = sum(file.counts_from_one for file in files)
-    if original:
-        done = "boxes count pixels from 1, as the challenge did: read as edges from 0"
-        repairs.append(file_wide(f"{original} files of PASCAL VOC itself", done))
+            _add(buffer, image, class_indices[_name(file, each)], file, each, fixes)
+    from_one = sum(file.counts_from_one for file in files)
+    if from_one:
+        done = "boxes in pixels counted from 1, as in the challenge: read as edges from 0"
+        fixes.append(AnnotationFix.of_many(f"{from_one} files of PASCAL VOC itself", done))
     base = common_folder(paths)
-    photos = ImageTable(
+    image_table = ImageTable(
         base,
         np.arange(1, len(files) + 1),
         [path.relative_to(base).as_posix() for path in paths],
         np.array(sizes_px, dtype=np.int32),
     )
     names = [file.path.name for file in files]
-    rows = labels.rows()
-    return assemble(root, photos, categories, rows, labels.outlines(), repairs, names)
+    rows, segmentations = buffer.rows(), buffer.segmentations()
+    return assemble(root, image_table, categories, rows, segmentations, fixes, names)
 
 
-def _files(split: VocSplit, repairs: list[AnnotationFix]) -> list[VocFile]:
+def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
     stems = {Path(name).stem: name for name in files_in(split.annotations, [".xml"])}
     if split.names is None:
         chosen = list(stems.values())
-        pictures = {
+        images = {
             Path(name).stem: name for folder in split.images for name in files_in(folder, SUFFIXES)
         }
-        done = "without an XML file: left out, for nobody said that it is empty"
-        bare = sorted(pictures.keys() - stems.keys())
-        repairs += [AnnotationFix(pictures[stem], None, "picture", done) for stem in bare]
+        done = "without an XML file: left out, since it may not be empty"
+        unlabeled = sorted(images.keys() - stems.keys())
+        fixes += [AnnotationFix(images[stem], None, "image", done) for stem in unlabeled]
     else:
         wanted = dict.fromkeys(_listed(split.names, stems))
         missing = [stem for stem in wanted if stem not in stems]
@@ -133,29 +131,29 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 
 def _with_images(
-    files: Sequence[VocFile], split: VocSplit, repairs: list[AnnotationFix]
+    files: Sequence[VocFile], split: VocSplit, fixes: list[AnnotationFix]
 ) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
-    """Return the files that have an image of known size, with that; the others are left out."""
-    there: list[tuple[VocFile, Path, tuple[int, int]]] = []
+    """Return the files with a usable image, their images and sizes; a few others are left out."""
+    usable: list[tuple[VocFile, Path, tuple[int, int]]] = []
     absent = []
     for file in files:
-        path = _image(file, split, repairs)
+        path = _image(file, split, fixes)
         image = path and path.name
         try:
             if path is not None:
-                there.append((file, path, _size_px(file, path, repairs)))
+                usable.append((file, path, _size_px(file, path, fixes)))
         except DataError:
             path = None
         if path is None:
             value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
             done = UNREADABLE if image else MISSING
             absent.append(AnnotationFix(file.path.name, None, value, done))
-    drop_missing(", ".join(map(str, split.images)), absent, len(files), repairs)
-    return [each[0] for each in there], [each[1] for each in there], [each[2] for each in there]
+    drop_missing(", ".join(map(str, split.images)), absent, len(files), fixes)
+    return [each[0] for each in usable], [each[1] for each in usable], [each[2] for each in usable]
 
 
-def _image(file: VocFile, split: VocSplit, repairs: list[AnnotationFix]) -> Path | None:
-    """Return the image with the XML's own name, or else the <filename>; None for neither."""
+def _image(file: VocFile, split: VocSplit, fixes: list[AnnotationFix]) -> Path | None:
+    """Return the image named like the XML file, or else like its <filename>; None for neither."""
     given = Path(file.values.get("filename", "").replace("\\", "/")).name
     stem = file.path.stem
     names = [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
@@ -165,37 +163,37 @@ def _image(file: VocFile, split: VocSplit, repairs: list[AnnotationFix]) -> Path
         for name in names:
             if (folder / name).is_file():
                 if given and Path(given).stem != stem:
-                    done = "<filename> of another image: the XML's own name counts"
-                    repairs.append(AnnotationFix(file.path.name, None, given[:60], done))
+                    done = "<filename> of another image: image of the XML file's own name used"
+                    fixes.append(AnnotationFix(file.path.name, None, given[:60], done))
                 return folder / name
     for folder in split.images if given else ():
         if (folder / given).is_file():
-            repairs.append(
+            fixes.append(
                 AnnotationFix(file.path.name, None, given, "image found by its <filename>")
             )
             return folder / given
     return None
 
 
-def _size_px(file: VocFile, path: Path, repairs: list[AnnotationFix]) -> tuple[int, int]:
+def _size_px(file: VocFile, path: Path, fixes: list[AnnotationFix]) -> tuple[int, int]:
     texts = [file.values.get(key, "") for key in ("height", "width")]
-    sane = all(text.isascii() and text.isdigit() and 0 < len(text) < 8 for text in texts)
-    height, width = map(int, texts) if sane else (0, 0)
+    valid = all(text.isascii() and text.isdigit() and 0 < len(text) < 8 for text in texts)
+    height, width = map(int, texts) if valid else (0, 0)
     annotated_px = (height, width) if height and width else None
     size_px = size_for_annotations(path, annotated_px)
     if size_px != annotated_px:
         given = "height {}, width {}".format(*(text or "absent" for text in texts))
-        repairs.append(AnnotationFix(file.path.name, None, given, "size read from the image file"))
+        fixes.append(AnnotationFix(file.path.name, None, given, "size read from the image file"))
     return size_px
 
 
 def _add(
-    labels: AnnotationBuffer,
+    buffer: AnnotationBuffer,
     image: int,
     class_index: int,
     file: VocFile,
     each: VocObject,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
 ) -> None:
     place = f"{file.path}:{each.line}: object {each.values['name']!r}"
     texts = []
@@ -215,7 +213,7 @@ def _add(
     if values[0] > values[2] or values[1] > values[3]:
         box = ", ".join(texts)
         done = "corners swapped: put in order"
-        repairs.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
     for low, high in ((0, 2), (1, 3)):
         if values[low] > values[high]:
             texts[low], texts[high] = texts[high], texts[low]
@@ -224,26 +222,26 @@ def _add(
     difficult = each.values.get("difficult", "0")
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
-        repairs.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
     if difficult == "1":
         value = f"object {each.values['name']!r}"
-        done = "marked difficult: a crowd, neither trained on nor counted"
-        repairs.append(AnnotationFix(file.path.name, None, value, done, each.line))
-    first = float(file.counts_from_one)  # the number of the first pixel
+        done = "marked difficult: read as a crowd, neither trained on nor counted"
+        fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
+    first = float(file.counts_from_one)  # coordinate of the first pixel
     xywh = (values[0] - first, values[1] - first, width + first, height + first)
-    labels.add(image, class_index, xywh, each.line, crowd=difficult == "1")
+    buffer.add(image, class_index, xywh, each.line, crowd=difficult == "1")
     for polygon in each.polygons:
-        _outline(labels, polygon, file, each, repairs)
+        _add_polygon(buffer, polygon, file, each, fixes)
 
 
-def _outline(
-    labels: AnnotationBuffer,
+def _add_polygon(
+    buffer: AnnotationBuffer,
     polygon: dict[str, str],
     file: VocFile,
     each: VocObject,
-    repairs: list[AnnotationFix],
+    fixes: list[AnnotationFix],
 ) -> None:
-    """Add a polygon x1, y1, x2, ... to the last object; what is no polygon is left out by name."""
+    """Add a polygon x1, y1, x2, ... to the last object; leave out and record a malformed one."""
     count = len(polygon) // 2
     keys = [f"{axis}{point}" for point in range(1, count + 1) for axis in "xy"]
     try:
@@ -253,6 +251,6 @@ def _outline(
     if len(points) < 6 or len(polygon) % 2 or not np.isfinite(np.array(points, np.float32)).all():
         value = ", ".join(f"{key} {text}" for key, text in list(polygon.items())[:4])
         done = "polygon without three whole points: left out"
-        repairs.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
+        fixes.append(AnnotationFix(file.path.name, None, value[:60], done, each.line))
         return
-    labels.add_ring(points)
+    buffer.add_ring(points)

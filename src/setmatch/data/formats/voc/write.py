@@ -6,42 +6,50 @@ from xml.sax.saxutils import escape
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.voc.xml import total
-from setmatch.data.formats.writing import SplitToWrite, counted
+from setmatch.data.formats.writing import SplitToWrite, counted, distinct_names
 from setmatch.errors import DataError
 
 
 def write_voc(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
-    """Write one XML file for each image, with the boxes' edges as exact as they are.
+    """Write an XML file for each image, with the exact edges of every box.
 
-    Crowds are marked difficult, polygons written as Roboflow does, and classes.txt keeps the order
-    of the classes. Returns in sentences what was not kept. Raises DataError for class names that
-    XML or a line cannot hold.
+    Crowds are marked difficult, polygons are written as Roboflow does, and classes.txt keeps the
+    order of the classes. Returns a sentence for each kind of thing that was lost. Raises DataError
+    for class names that XML or a line of text cannot hold.
     """
-    names = list(dict.fromkeys(name for s in splits for name in s.index.categories.names if name))
+    datasets = [split.dataset for split in splits]
+    names = list(dict.fromkeys(name for each in datasets for name in each.categories.names if name))
     for name in names:
         if name != name.strip() or not name.isprintable():
-            raise DataError(f"class {name!r}: VOC cannot hold such white space; rename the class")
+            raise DataError(
+                f"class {name!r}: VOC cannot hold this white space or control character; rename "
+                "the class"
+            )
     (folder / "ImageSets" / "Main").mkdir(parents=True)
     (folder / "Annotations").mkdir()
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    runs = 0
+    run_lengths, taken = 0, set[str]()
     for split in splits:
-        stems = []
-        for image, file, rows in split:
-            stem = Path(file).stem
-            stems.append(f"{stem}\n")
-            text = _xml(split.index, image, file, rows)
+        dataset = split.dataset
+        files = distinct_names(dataset.file_names(), taken, flat=True)
+        split.place_images(folder / "JPEGImages", files)
+        stems = [Path(file).stem for file in files]
+        for image, (file, stem) in enumerate(zip(files, stems, strict=True)):
+            text = _xml(dataset, image, file)
             (folder / "Annotations" / f"{stem}.xml").write_text(text, encoding="utf-8")
-            outlines = split.index.outlines
-            runs += 0 if outlines is None else sum(bool(outlines.run_lengths(row)) for row in rows)
+            run_lengths += sum(_has_run_lengths(dataset, row) for row in dataset.rows(image))
         path = folder / "ImageSets" / "Main" / f"{split.name}.txt"
-        path.write_text("".join(stems), encoding="utf-8")
-    return counted(runs, "outlines as run lengths", "left out, VOC has polygons only")
+        path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
+    return counted(run_lengths, "segmentations as run lengths", "left out, VOC has polygons only")
 
 
-def _xml(index: DetectionDataset, image: int, file: str, rows: range) -> str:
-    height, width = index.size_px(image)
-    objects = "".join(_object(index, row) for row in rows)
+def _has_run_lengths(dataset: DetectionDataset, row: int) -> bool:
+    return dataset.segmentations is not None and bool(dataset.segmentations.run_lengths(row))
+
+
+def _xml(dataset: DetectionDataset, image: int, file: str) -> str:
+    height, width = dataset.size_px(image)
+    objects = "".join(_object(dataset, row) for row in dataset.rows(image))
     return (
         "<annotation>\n"
         "  <folder>JPEGImages</folder>\n"
@@ -51,11 +59,11 @@ def _xml(index: DetectionDataset, image: int, file: str, rows: range) -> str:
     )
 
 
-def _object(index: DetectionDataset, row: int) -> str:
-    x, y, w, h = index.xywh_px[row].tolist()
+def _object(dataset: DetectionDataset, row: int) -> str:
+    x, y, w, h = dataset.xywh_px[row].tolist()
     sides = {"xmin": total(x, 0.0), "ymin": total(y, 0.0), "xmax": total(x, w), "ymax": total(y, h)}
     box = "".join(f"<{side}>{text}</{side}>" for side, text in sides.items())
-    rings = [] if index.outlines is None else index.outlines.rings(row)
+    rings = [] if dataset.segmentations is None else dataset.segmentations.rings(row)
     polygons = "".join(
         "    <polygon>"
         + "".join(
@@ -67,8 +75,8 @@ def _object(index: DetectionDataset, row: int) -> str:
     )
     return (
         "  <object>\n"
-        f"    <name>{escape(index.categories.names[index.class_indices[row]] or '')}</name>\n"
-        f"    <difficult>{int(index.crowd[row])}</difficult>\n"
+        f"    <name>{escape(dataset.categories.names[dataset.class_indices[row]] or '')}</name>\n"
+        f"    <difficult>{int(dataset.crowd[row])}</difficult>\n"
         f"    <bndbox>{box}</bndbox>\n"
         f"{polygons}"
         "  </object>\n"

@@ -1,7 +1,7 @@
-"""One Pascal VOC annotation file into plain values, with the line of each object.
+"""Parse one Pascal VOC annotation file into plain values, with the line of each object.
 
-Read by expat, event by event. A DOCTYPE is refused, and with it every entity: VOC needs none, and
-a few lines of them can fill the memory.
+The parser is expat, event by event. A DOCTYPE is refused, and every entity with it: VOC needs none,
+and a few lines of nested entities can fill the memory.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from xml.parsers import expat
 from setmatch.errors import DataError
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
-Polygon = dict[str, str]  # x1, y1, x2, ... as Roboflow writes them
+Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
 
 
 @dataclass
 class VocObject:
-    """An object as the file has it: texts, for the reader to judge."""
+    """An object as in the file: unchecked text."""
 
     line: int
     values: dict[str, str] = field(default_factory=dict)  # name, difficult
@@ -28,7 +28,7 @@ class VocObject:
 
 @dataclass
 class VocFile:
-    """What an annotation file says: `values` are the filename, width and height, and its source."""
+    """An annotation file; `values` are its filename, width, height and source."""
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
@@ -36,16 +36,16 @@ class VocFile:
 
     @property
     def counts_from_one(self) -> bool:
-        """True for the challenge's own files: the pixels of a box from the first to the last.
+        """True for the challenge's own files, whose boxes are the first and the last pixel.
 
-        They count from 1 (VOC2007 development kit, section "Annotation"); tools that write the
-        format today give edges, counted from 0.
+        They count pixels from 1 (VOC2007 development kit, section "Annotation"). Today's tools
+        write edges, counted from 0.
         """
         return self.values.get("source", "").upper().startswith("PASCAL VOC")
 
 
 def parse_voc(path: Path) -> VocFile:
-    """Read an annotation file; raises DataError with file and line for what is no VOC XML."""
+    """Parse an annotation file; raises DataError with file and line for anything but VOC XML."""
     file = VocFile(path)
     parser = expat.ParserCreate()
     events = _Events(file, parser)
@@ -66,7 +66,7 @@ def parse_voc(path: Path) -> VocFile:
 
 
 class _Events:
-    """Puts what expat reports into a VocFile."""
+    """Handles the events of expat by filling a VocFile."""
 
     def __init__(self, file: VocFile, parser: expat.XMLParserType) -> None:
         self._file = file
@@ -88,7 +88,7 @@ class _Events:
         self._texts.append(text)
 
     def end(self, tag: str) -> None:
-        # By the whole path: a <part> of an object has a name and a box of its own.
+        # Matched by the whole path: a <part> of an object has a name and a box of its own.
         text = "".join(self._texts).strip()
         match self._tags[1:]:
             case ["filename"] | ["size", "width" | "height"]:
@@ -96,16 +96,16 @@ class _Events:
             case ["source", "annotation"]:
                 self._file.values["source"] = text
             case ["object", "name" | "difficult"]:
-                self._keep(self._file.objects[-1].values, tag, text)
+                self._set(self._file.objects[-1].values, tag, text)
             case ["object", "bndbox", side] if side in SIDES:
-                self._keep(self._file.objects[-1].box, side, text)
+                self._set(self._file.objects[-1].box, side, text)
             case ["object", "polygon", _]:
                 self._file.objects[-1].polygons[-1][tag] = text
         self._tags.pop()
         self._texts.clear()
 
-    def _keep(self, values: dict[str, str], tag: str, text: str) -> None:
-        """Keep what an object says; raise DataError where it says it twice."""
+    def _set(self, values: dict[str, str], tag: str, text: str) -> None:
+        """Set a value of an object; raise DataError where it is set twice."""
         if tag in values:
             place = f"{self._file.path}:{self._file.objects[-1].line}"
             both = f"{values[tag][:40]!r} and {text[:40]!r}"
@@ -119,18 +119,18 @@ class _Events:
         )
 
 
-def number(text: str, complain: Callable[[], DataError]) -> float:
-    """Return a number as Python reads it, NaN and infinity too; raises what `complain` makes."""
+def number(text: str, error: Callable[[], DataError]) -> float:
+    """Return a number as Python reads it, NaN and infinity too; raises `error()` for other text."""
     try:
         if "_" in text:
             raise ValueError
         return float(text)
     except ValueError:
-        raise complain() from None
+        raise error() from None
 
 
 def difference(high: str, low: str) -> float:
-    """Return high - low without the rounding of either: 0.3 - 0.1 is 0.2."""
+    """Return high - low, rounded only once: 0.3 - 0.1 is 0.2."""
     if high.isdigit() and low.isdigit() and len(high) < 16 and len(low) < 16:
         return float(int(high) - int(low))
     with localcontext(prec=1000):
@@ -141,7 +141,7 @@ def difference(high: str, low: str) -> float:
 
 
 def total(low: float, extent: float) -> str:
-    """Return low + extent as text from which `difference` gives `extent` back, to the last bit."""
+    """Return low + extent as text from which `difference` recovers `extent` to the last bit."""
     with localcontext(prec=1000):
         exact = Decimal(repr(low)) + Decimal(repr(extent))
         return f"{exact:.0f}" if exact == exact.to_integral_value() else f"{exact:f}"

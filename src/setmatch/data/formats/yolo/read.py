@@ -1,8 +1,8 @@
-"""YOLO: a text file for each image into an Index.
+"""Read YOLO labels: a text file for each image.
 
 A line is a class index and a box (center x, center y, width, height, as fractions of the image),
-or a class index and a polygon (x, y of three or more points), whose hull is the box. An image
-without a text file, or with an empty one, has no objects. Copies of a line are kept and noted.
+or a class index and a polygon (x, y of three or more points), whose bounding box is the box. An
+image without a text file, or with an empty one, has no objects. Repeated lines are kept.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ import numpy as np
 from jaxtyping import Float64
 
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.formats.build import ImageTable, assemble, common_folder, file_wide
+from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
-from setmatch.data.formats.label_buffer import AnnotationBuffer
+from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
-from setmatch.data.splits import canonical, files_in
+from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
-_BOX = 5  # numbers on a line with a box
-_FARTHEST = 2.0  # of the image's side; beyond it, numbers are no fractions
+_NUMBERS_OF_BOX = 5  # class index, x, y, width, height
+_MAX_FRACTION = 2.0  # of the image's side; larger numbers are pixels
 
 
 @dataclass(frozen=True)
@@ -40,52 +40,52 @@ def read_yolo(
 ) -> DetectionDataset:
     """Read the given images; `labels` are their text files, which need not exist.
 
-    Without class `names`, classes are named by their numbers, up to the highest in any text file
-    beside those of `labels`. Raises DataError with file, line and value for what is no label line,
-    for a class without a name, and for coordinates that are pixels rather than fractions.
+    Without class `names`, classes are named by their numbers, up to the highest one in the text
+    files of all splits. Raises DataError with file, line and value for a line that is not a label,
+    a class without a name, and coordinates in pixels rather than fractions.
     """
     if not images:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
-    repairs: list[AnnotationFix] = []
-    sizes_px = _sizes_px(source, images, repairs)
+    fixes: list[AnnotationFix] = []
+    sizes_px = _sizes_px(source, images, fixes)
     listed = list(zip(images, labels, strict=True))
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
-    lines = [_lines(path, repairs) for path in labels]
-    _note_absent(labels, lines, repairs)
-    _note_further(listed, repairs)
+    lines = [_lines(path, fixes) for path in labels]
+    _note_unlabeled(labels, lines, fixes)
+    _note_orphan_labels(listed, fixes)
     if names is None:
-        names = [str(class_index) for class_index in range(_highest(labels) + 1)]
-        found = f"no data.yaml and no classes.txt: {len(names)} classes"
-        repairs.append(file_wide(found, "named by their numbers"))
-    categories = categories_of(names, (), source, repairs, first_id=0)
-    collected = AnnotationBuffer()
-    for number, (image, path, of_image) in enumerate(zip(images, labels, lines, strict=True)):
+        names = [str(class_index) for class_index in range(_highest_class(labels) + 1)]
+        value = f"no data.yaml and no classes.txt: {len(names)} classes"
+        fixes.append(AnnotationFix.of_many(value, "named by their numbers"))
+    categories = categories_of(names, (), source, fixes, first_id=0)
+    buffer = AnnotationBuffer()
+    for number, (image, path, image_lines) in enumerate(zip(images, labels, lines, strict=True)):
         height, width = sizes_px[image]
-        for line in of_image or ():
+        for line in image_lines or ():
             if line.class_index >= len(names):
                 raise DataError(
                     f"{path}:{line.number}: class {line.class_index}, but only {len(names)} "
                     f"classes have names (0 to {len(names) - 1}); name it or correct the line"
                 )
-            _add(collected, number, line, width, height)
+            _add(buffer, number, line, width, height)
     root = common_folder(images)
-    photos = ImageTable(
+    image_table = ImageTable(
         root,
         np.arange(1, len(images) + 1),
         [image.relative_to(root).as_posix() for image in images],
         np.array([sizes_px[image] for image in images], dtype=np.int32),
     )
-    rows, outlines = collected.rows(), collected.outlines()
+    rows, segmentations = buffer.rows(), buffer.segmentations()
     files = [path.name for path in labels]
-    return assemble(source, photos, categories, rows, outlines, repairs, files)
+    return assemble(source, image_table, categories, rows, segmentations, fixes, files)
 
 
 def _sizes_px(
-    source: Path, images: Sequence[Path], repairs: list[AnnotationFix]
+    source: Path, images: Sequence[Path], fixes: list[AnnotationFix]
 ) -> dict[Path, tuple[int, int]]:
-    """Return the size of every image that has a header; the others are left out, if they are few.
+    """Return the sizes of the images whose header can be read; a few others are left out.
 
-    Labels are fractions, so that without it nobody knows where the boxes are.
+    Without the size, a label's fractions say nothing.
     """
     sizes_px, absent = {}, []
     for image in images:
@@ -94,11 +94,11 @@ def _sizes_px(
         except DataError:
             done = UNREADABLE if image.is_file() else MISSING
             absent.append(AnnotationFix(image.name, None, image.name, done))
-    drop_missing(source, absent, len(images), repairs)
+    drop_missing(source, absent, len(images), fixes)
     return sizes_px
 
 
-def _lines(path: Path, repairs: list[AnnotationFix]) -> list[Line] | None:
+def _lines(path: Path, fixes: list[AnnotationFix]) -> list[Line] | None:
     """Return the lines of a label file; None where there is no such file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -113,74 +113,74 @@ def _lines(path: Path, repairs: list[AnnotationFix]) -> list[Line] | None:
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         if words:
-            lines.append(_line(path, number, words, repairs))
+            lines.append(_line(path, number, words, fixes))
     return lines
 
 
-def _line(path: Path, number: int, words: list[str], repairs: list[AnnotationFix]) -> Line:
+def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix]) -> Line:
     shown = repr(" ".join(words)[:60])
-    if len(words) != _BOX and (len(words) < 7 or len(words) % 2 == 0):
+    if len(words) != _NUMBERS_OF_BOX and (len(words) < 7 or len(words) % 2 == 0):
         raise DataError(
             f"{path}:{number}: {shown} has {len(words)} numbers; write 5 for a box (class, x, y, "
             "width, height), 7 or a larger odd number for a polygon (class, then x and y of each "
             "point)"
         )
     try:
-        # float() would take "1_0", and "١" too.
+        # float() would also accept "1_0" and "١".
         if any("_" in word or not word.isascii() for word in words):
             raise ValueError
         values = [float(word) for word in words]
     except ValueError:
-        raise DataError(f"{path}:{number}: {shown} are not numbers; correct the line") from None
+        raise DataError(f"{path}:{number}: {shown} is not all numbers; correct the line") from None
     class_, fractions = values[0], values[1:]
     if not 0 <= class_ < 2**31 or class_ != int(class_):
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
     if not words[0].isdigit():
-        done = "class written as fraction: read as whole number"
-        repairs.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
-    farthest = max(map(abs, fractions), default=0)
-    if np.isfinite(farthest) and farthest > _FARTHEST:
+        done = "class written as fraction: read as integer"
+        fixes.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
+    largest = max(map(abs, fractions), default=0)
+    if np.isfinite(largest) and largest > _MAX_FRACTION:
         raise DataError(
-            f"{path}:{number}: {farthest:g} is no fraction of the image; divide x and width by the "
-            "image's width in pixels, y and height by its height"
+            f"{path}:{number}: {largest:g} is not a fraction of the image; divide x and width by "
+            "the image's width in pixels, y and height by its height"
         )
     return Line(number, int(class_), fractions)
 
 
 def _add(labels: AnnotationBuffer, image: int, line: Line, width: int, height: int) -> None:
     values = line.fractions
-    if len(values) == _BOX - 1:
+    if len(values) == _NUMBERS_OF_BOX - 1:
         x, y, w, h = values
         box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
         labels.add(image, line.class_index, box, line.number)
         return
     points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
     low, high = points.min(axis=0), points.max(axis=0)
-    with np.errstate(invalid="ignore"):  # a box that is not finite is left out by name later
+    with np.errstate(invalid="ignore"):  # a box that is not finite is dropped later
         (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
     labels.add(image, line.class_index, (x0, y0, w, h), line.number)
     if np.isfinite(points).all():
         labels.add_ring(points.ravel().tolist())
 
 
-def _note_absent(
-    labels: Sequence[Path], lines: Sequence[list[Line] | None], repairs: list[AnnotationFix]
+def _note_unlabeled(
+    labels: Sequence[Path], lines: Sequence[list[Line] | None], fixes: list[AnnotationFix]
 ) -> None:
-    """Note images without label files; raises DataError where none has any."""
-    absent = sum(of_image is None for of_image in lines)
+    """Record images without a label file; raises DataError where no image has one."""
+    absent = sum(image_lines is None for image_lines in lines)
     if absent:
-        done = "without a label file: taken to show no object"
-        repairs.append(file_wide(f"{absent} of {len(lines)} images", done))
+        done = "without a label file: read as images without objects"
+        fixes.append(AnnotationFix.of_many(f"{absent} of {len(lines)} images", done))
     if absent == len(lines):
         folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
         raise DataError(
-            f"{folders}: no label file for any of {len(lines)} images; put one beside each image "
+            f"{folders}: none of {len(lines)} images has a label file; put one beside each image "
             "with an object, or into labels/ beside images/"
         )
 
 
-def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[AnnotationFix]) -> None:
-    """Note label files of which no image is known, in this split or beside it."""
+def _note_orphan_labels(listed: Sequence[tuple[Path, Path]], fixes: list[AnnotationFix]) -> None:
+    """Record label files without an image in this split or in the folders beside it."""
     images: dict[Path, set[str]] = {}
     for image, label in listed:
         images.setdefault(label.parent, set()).add(image.stem)
@@ -190,14 +190,12 @@ def _note_further(listed: Sequence[tuple[Path, Path]], repairs: list[AnnotationF
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
             if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
-                repairs.append(
-                    AnnotationFix(name, None, "label file", "without an image: left out")
-                )
+                fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 
-def _highest(labels: Sequence[Path]) -> int:
+def _highest_class(labels: Sequence[Path]) -> int:
     """Return the highest class index in all label files of the data set."""
-    # Beside the folders of this split, because classes are the same in all splits.
+    # Neighboring folders hold the other splits, which have the same classes.
     folders = {path.parent for path in labels}
     folders |= {each for folder in folders for each in folder.parent.iterdir() if each.is_dir()}
     highest = 0
@@ -206,6 +204,6 @@ def _highest(labels: Sequence[Path]) -> int:
             try:
                 lines = _lines(folder / name, []) or ()
             except DataError:
-                continue  # no label file, or of another split, which names it when it is opened
+                continue  # not a label file, or of another split, which reports it when opened
             highest = max([highest, *(line.class_index for line in lines)])
     return highest

@@ -8,80 +8,85 @@ import yaml
 from jaxtyping import Float
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.writing import SplitToWrite, counted
+from setmatch.data.formats.writing import SplitToWrite, counted, distinct_names
 from setmatch.data.image_io import size_for_annotations
 from setmatch.errors import DataError
 
-_CLOSE_PX = 0.5
+_TOLERANCE_PX = 0.5  # by which a polygon's bounding box may differ from the object's box
 
 
 def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
-    """Write the labels of all splits; an object with a polygon becomes a line with a polygon.
+    """Write all splits. An object with polygons becomes a polygon line, any other a box line.
 
-    Several polygons of one object are joined by lines without width. Where the polygon's hull is
-    not the object's box, the box is written. Crowds have no line in YOLO. Returns in sentences what
-    was not kept. Raises DataError where the splits differ in their classes.
+    Several polygons of one object are joined by lines of zero width. Where the polygons' bounding
+    box is not the object's box, the box is written. Crowds are left out. Returns a sentence for
+    each kind of thing that was lost. Raises DataError where the splits have different classes.
     """
-    names = splits[0].index.categories.names
+    names = splits[0].dataset.categories.names
     for split in splits:
-        if split.index.categories.names != names:
+        if split.dataset.categories.names != names:
             raise DataError(
-                f"{split.index.source}: classes {split.index.categories.names} in split "
-                f"{split.name!r}, {names} in {splits[0].name!r}; YOLO has one list for all"
+                f"{split.dataset.source}: classes {split.dataset.categories.names} in split "
+                f"{split.name!r}, but {names} in {splits[0].name!r}; YOLO has one list for all"
             )
-    crowds, boxes, turned = 0, 0, 0
+    crowds, boxes_only, turned = 0, 0, 0
     for split in splits:
-        index = split.index
-        crowds += int(index.crowd.sum())
-        for image, file, rows in split:
-            height, width = index.size_px(image)
-            turned += not _same_way_up(index, image)
+        dataset = split.dataset
+        files = distinct_names(dataset.file_names(), taken=set())
+        split.place_images(folder / "images" / split.name, files)
+        crowds += int(dataset.crowd.sum())
+        for image, file in enumerate(files):
+            height, width = dataset.size_px(image)
+            turned += _is_turned(dataset, image)
             lines = []
-            for row in rows:
-                if index.crowd[row]:
+            for row in dataset.rows(image):
+                if dataset.crowd[row]:
                     continue
-                fractions, without_outline = _fractions(index, row, width, height)
-                boxes += without_outline
-                lines.append(
-                    " ".join([str(index.class_indices[row]), *map(repr, fractions)]) + "\n"
-                )
+                fractions, polygon_lost = _fractions(dataset, row, width, height)
+                boxes_only += polygon_lost
+                words = [str(dataset.class_indices[row]), *map(repr, fractions)]
+                lines.append(" ".join(words) + "\n")
             path = (folder / "labels" / split.name / file).with_suffix(".txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(lines), encoding="utf-8")
     places = {split.name: f"images/{split.name}" for split in splits}
-    # Without a "path" places are beside this file; others take "." for where they were started.
+    # No "path": paths are then relative to this file. Some tools would take "." for the working
+    # directory.
     tree = {**places, "nc": len(names), "names": dict(enumerate(names))}
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return [
         *counted(crowds, "crowds", "left out, YOLO has none"),
         *counted(
-            boxes, "objects", "written as boxes: their outline has another hull, or is no polygon"
+            boxes_only,
+            "objects",
+            "written as boxes: their segmentation has another bounding box, or is not a polygon",
         ),
-        *counted(turned, "images", "annotated on the unturned file; YOLO will turn it (EXIF)"),
+        *counted(
+            turned, "images", "annotated without their EXIF orientation, which YOLO tools apply"
+        ),
     ]
 
 
 def _fractions(
-    index: DetectionDataset, row: int, width: int, height: int
+    dataset: DetectionDataset, row: int, width: int, height: int
 ) -> tuple[list[float], bool]:
-    """Return the numbers of a line, and whether an outline was left behind."""
-    x, y, w, h = index.xywh_px[row].tolist()
+    """Return the numbers of a line, and whether a segmentation was lost."""
+    x, y, w, h = dataset.xywh_px[row].tolist()
     box = [(x + w / 2) / width, (y + h / 2) / height, w / width, h / height]
-    rings = [] if index.outlines is None else index.outlines.rings(row)
+    segmentations = dataset.segmentations
+    rings = [] if segmentations is None else segmentations.rings(row)
     if not rings:
-        runs = index.outlines is not None and bool(index.outlines.run_lengths(row))
-        return box, runs
+        return box, segmentations is not None and bool(segmentations.run_lengths(row))
     points = _joined(rings)
-    low, high = points.min(axis=0), points.max(axis=0)
-    hull = np.concatenate([low, high])
-    if np.abs(hull - (x, y, x + w, y + h)).max() > _CLOSE_PX:
+    xyxy = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    if np.abs(xyxy - (x, y, x + w, y + h)).max() > _TOLERANCE_PX:
         return box, True
     return (points / (width, height)).ravel().tolist(), False
 
 
 def _joined(rings: list[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "P 2"]:
-    """Return rings as one: each is closed, and left and entered by the same way."""
+    """Return polygons as one: each is closed, and entered and left along the same line."""
     if len(rings) == 1:
         return rings[0].astype(np.float64)
     closed = [np.concatenate([ring, ring[:1]]) for ring in rings]
@@ -89,13 +94,14 @@ def _joined(rings: list[Float[np.ndarray, "_ 2"]]) -> Float[np.ndarray, "P 2"]:
     return np.concatenate([*closed, *back]).astype(np.float64)
 
 
-def _same_way_up(index: DetectionDataset, image: int) -> bool:
-    annotated_px = index.size_px(image)
-    upright_px = size_for_annotations(index.path(image), annotated_px)
+def _is_turned(dataset: DetectionDataset, image: int) -> bool:
+    """Return whether an image was annotated without the turn that its EXIF orientation asks for."""
+    annotated_px = dataset.size_px(image)
+    upright_px = size_for_annotations(dataset.path(image), annotated_px)
     if upright_px != annotated_px:
-        return False
+        return True
     try:
-        stored_px = size_for_annotations(index.path(image), None)
+        stored_px = size_for_annotations(dataset.path(image), None)
     except DataError:
-        return True  # nobody can read it either way
-    return (stored_px[0] > stored_px[1]) == (annotated_px[0] > annotated_px[1])
+        return False  # the file cannot be read either way
+    return (stored_px[0] > stored_px[1]) != (annotated_px[0] > annotated_px[1])
