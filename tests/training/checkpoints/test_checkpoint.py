@@ -40,7 +40,7 @@ def names(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-def test_the_newest_are_kept_and_the_newest_good_is_found(tmp_path):
+def test_the_newest_are_kept_and_the_latest_valid_is_found(tmp_path):
     """Two remain of four; the newest comes back with its facts."""
     write(tmp_path, 1, 2, 30, 200)
     assert names(tmp_path) == ["step_00000030", "step_00000200"]
@@ -118,7 +118,7 @@ def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
         import resource, signal, torch
         from pathlib import Path
         from setmatch.errors import TrainingError
-        from setmatch.train.checkpoint import newest_good, write_checkpoint
+        from setmatch.training.checkpoints.checkpoint import latest_valid, write_checkpoint
         run = Path({str(tmp_path)!r})
         write_checkpoint(run, 1, lambda f: (f / "small").write_text("x"), {{}}, 2)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -127,7 +127,7 @@ def test_a_file_too_large_for_the_system_is_a_clear_error(tmp_path):
             big = torch.ones(100000)
             write_checkpoint(run, 2, lambda f: torch.save(big, f / "trainer.pt"), {{}}, 2)
         except TrainingError as error:
-            print(newest_good(run).step, error)
+            print(latest_valid(run).step, error)
         print([p.name for p in (run / "checkpoints").iterdir()])
     """)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
@@ -150,7 +150,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path, moment):
     write_whole(folder, fill, {"which": "old"})
     script = textwrap.dedent(f"""
         import os, signal, pathlib
-        from setmatch.train.manifest import write_whole
+        from setmatch.training.checkpoints.manifest import write_whole
         die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
         def filler(folder):
             (folder / "a").write_text("new")
