@@ -32,7 +32,7 @@ def sides_seen(monkeypatch):
         sides.append(min(seen.batch.pixels.shape[-2:]))
         return seen
 
-    monkeypatch.setattr(learner, "shrunk", noted)
+    monkeypatch.setattr(learner, "downscale", noted)
     return sides
 
 

@@ -84,7 +84,7 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     are then 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
     """
     monkeypatch.setattr(loop, "Clock", SteadyClock)
-    monkeypatch.setattr(start, "starting_point", float64_from(start.initialize))
+    monkeypatch.setattr(start, "initialize", float64_from(start.initialize))
     sides = sides_seen(monkeypatch)
     run_tiny(data, tmp_path / "one", *FAMILY)
     assert list(dict.fromkeys(sides)) == [256, 192, 224]  # whole at first, and again at the end
@@ -148,15 +148,15 @@ def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, 
         from pathlib import Path
         sys.path.insert(0, {str(Path(tiny_runs.__file__).parent)!r})
         import tiny_runs
-        from setmatch.train.learner import Learner
-        learn, steps = Learner.learn, []
+        from setmatch.training.step import TrainStep
+        learn, steps = TrainStep.learn, []
         def dying(self, *given):
             steps.append(1)
             first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
             if first and os.environ["RANK"] == "1" and len(steps) == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(self, *given)
-        Learner.learn = dying
+        TrainStep.learn = dying
         said = "said" + os.environ["RANK"] + os.environ["TORCHELASTIC_RESTART_COUNT"]
         here = Path({str(tmp_path)!r})
         tiny_runs.main(here / "run", Path({str(data)!r}), [], {{}}, here / said)

@@ -44,20 +44,20 @@ def _middle(height, width):
 )
 def test_sides_grow_evenly_and_then_stay(progress, share):
     """Half the sides at first, all of them from the part of the run that the recipe names."""
-    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, full_size_at=0.6))
     assert resolution_scale(0.0, 0.6) == 0.5
     assert plan.resolution_scale(round(progress * plan.steps)) == pytest.approx(share)
 
 
 def test_the_first_step_shows_what_memory_the_last_will_need():
     """A GPU that cannot hold whole pictures says so at once, not when they have grown."""
-    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, grown=0.6))
+    plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, full_size_at=0.6))
     assert plan.resolution_scale(0) == 1.0
 
 
 def test_by_the_clock_sides_grow_with_the_time():
     """What counts is the time that is over, not the steps."""
-    plan = make_schedule(100, TrainSettings(minutes=1.0, grown=0.5))
+    plan = make_schedule(100, TrainSettings(minutes=1.0, full_size_at=0.5))
     assert [plan.resolution_scale(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
         0.5,
         0.75,

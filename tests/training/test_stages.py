@@ -25,7 +25,7 @@ from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import MODELS, box_preset
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.stages import lasting, train_mode
+from setmatch.training.stages import with_length, train_mode
 from setmatch.training.train import train
 
 
@@ -141,10 +141,10 @@ def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_
     known = tmp_path / "first"
     both = run_stages(scenes, tmp_path / "both", weights=known)
     assert (both.folder / "boxes").exists()
-    masks_only = {key: value for key, value in STAGES.items() if key != "boxes"}
+    masks_only = {key: value for key, value in STAGES.items() if key != "box_stage"}
     with pytest.raises(WeightsError, match="does not know ground, and stays frozen"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=known)
-    with pytest.raises(ConfigError, match="give a detector's --weights"):
+    with pytest.raises(ConfigError, match="name a detector by --weights"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)
     assert not (tmp_path / "refused").exists()
 
@@ -198,13 +198,13 @@ def test_a_model_without_a_mask_head_has_no_second_stage(scenes, whole, tmp_path
 def test_a_length_is_divided_between_the_stages():
     """Epochs are those of the boxes, the masks' in proportion; of minutes the boxes take more."""
     recipe = load_recipe("detr_r50_panoptic")
-    longer = lasting(recipe, 600, None)
+    longer = with_length(recipe, 600, None)
     assert (longer.box_stage.epochs, longer.train.epochs) == (600, 50)
-    timed = lasting(recipe, None, 9)
+    timed = with_length(recipe, None, 9)
     assert (timed.box_stage.minutes, timed.train.minutes) == pytest.approx((6, 3))
     alone = load_recipe("detr")
-    assert lasting(alone, 7, None).train.epochs == 7
-    assert lasting(alone, None, 2.5).train.minutes == 2.5
+    assert with_length(alone, 7, None).train.epochs == 7
+    assert with_length(alone, None, 2.5).train.minutes == 2.5
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_length_is_divided_between_the_stages():
 def test_a_length_is_a_number_above_nothing(epochs, minutes, said):
     """No minutes at all are refused: they would be taken for the recipe's epochs."""
     with pytest.raises(ConfigError, match=said):
-        lasting(load_recipe("setmatch_n"), epochs, minutes)
+        with_length(load_recipe("setmatch_n"), epochs, minutes)
 
 
 def test_frozen_parts_answer_as_they_will_be_used():

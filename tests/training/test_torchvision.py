@@ -126,8 +126,8 @@ def test_evaluate_and_predict_take_it(tmp_path):
     folder = write_data(tmp_path / "data", splits=("train", "val"))
     run = run_tiny(folder, tmp_path / "run", *BASELINE, "train.epochs=2")
     assert 0 <= run.best["AP"] <= 1
-    report = setmatch.evaluation(run.model, folder, workers=0)
+    report = setmatch.evaluate(run.model, folder, workers=0)
     assert pytest.approx(run.best["AP"]) == report.AP
-    found = setmatch.inference.predict(run.model, folder / "images" / "val_1.png")
+    found = setmatch.predict(run.model, folder / "images" / "val_1.png")
     assert len(found) <= 6
     assert found.size_px == (64, 64)

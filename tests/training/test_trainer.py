@@ -189,9 +189,9 @@ def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
 def test_the_data_say_how_many_queries_they_need(tmp_path):
     """Unless the recipe says it, or does not leave it to them."""
     training = open_dataset(tiny_runs.write_data(tmp_path / "data"), "train")
-    asked = ModelSettings(queries_by_data=True)
+    asked = ModelSettings(num_queries="auto")
     assert arguments_of(asked, training) == {"num_queries": 30}
-    told = ModelSettings(arguments={"num_queries": 7}, queries_by_data=True)
+    told = ModelSettings(arguments={"num_queries": 7}, num_queries="auto")
     assert arguments_of(told, training) == {"num_queries": 7}
     assert arguments_of(ModelSettings(), training) == {}
 

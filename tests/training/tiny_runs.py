@@ -197,8 +197,8 @@ def write_data(folder, images=10, splits=("train",), size=64, white=()):
 
 STAGES = RECIPE | {
     "model": {"preset": "tiny_panoptic", "arguments": {"dropout": 0.1}},
-    "boxes": RECIPE["train"] | {"epochs": 1, "checkpoint_every": 1},
-    "train": RECIPE["train"] | {"part": "masks", "epochs": 2, "lr": 1e-2},
+    "box_stage": RECIPE["train"] | {"epochs": 1, "checkpoint_every": 1},
+    "train": RECIPE["train"] | {"train_only": "masks", "epochs": 2, "lr": 1e-2},
 }
 
 

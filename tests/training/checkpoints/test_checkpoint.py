@@ -39,7 +39,7 @@ def names(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-def test_the_newest_are_kept_and_the_newest_good_is_found(tmp_path):
+def test_the_newest_are_kept_and_the_latest_valid_is_found(tmp_path):
     """Two remain of four; the newest comes back with its facts."""
     write(tmp_path, 1, 2, 30, 200)
     assert names(tmp_path) == ["step_00000030", "step_00000200"]

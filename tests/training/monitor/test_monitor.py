@@ -52,10 +52,10 @@ def test_a_healthy_run_is_left_in_peace(healthy):
 def test_too_few_steps_are_said_before_the_first(data, tmp_path, capsys):
     """Eight steps are too few; it is said on the screen at once, and once, with what to do."""
     run = run_quick(data, tmp_path / "run", "train.epochs=2")
-    said = remarks(run)["too_short"]
+    said = remarks(run)["too_few_steps"]
     assert "8 of 16 images" in said
     assert "raise train.epochs" in said
-    assert log_rows(run.folder)[0]["fault"] == "too_short"
+    assert log_rows(run.folder)[0]["fault"] == "too_few_steps"
     screen = capsys.readouterr().err
     assert screen.count(f"watch: {said}") == 1
     assert screen.index(said) < screen.index("step 1/8")
@@ -99,13 +99,13 @@ def test_muon_needs_fewer_steps():
 def test_too_few_steps_are_said_when_the_pace_of_the_clock_is_known(data, tmp_path):
     """By the clock the number of steps is estimated from those that were taken."""
     run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
-    assert "too few steps: about" in remarks(run)["too_short"]
+    assert "too few steps: about" in remarks(run)["too_few_steps"]
 
 
 def test_collapsed_queries_are_noticed(data, tmp_path):
     """With a learning rate far too high every query gives one box, whatever the object."""
     run = run_quick(data, tmp_path / "run", *PUBLISHED, *rate(0.1), "train.evaluate_every=2")
-    said = remarks(run)["one_box"]
+    said = remarks(run)["queries_collapsed"]
     assert "of the objects 0%" in said
     assert "a tenth of train.lr (now 0.1)" in said
 
@@ -118,7 +118,7 @@ def test_a_warm_up_is_advised_only_where_a_setting_says_how_long_it_is(length, a
     for step in (16, 20):
         probe = {"probe/alike": 1.0, "probe/objects_alike": 0.1}
         found += watch.hear({"kind": "val", "step": step, "AP50": 0.3, **probe}, 30.0, {})
-    (said,) = (remark.sentence for remark in found if remark.fault == "one_box")
+    (said,) = (remark.sentence for remark in found if remark.fault == "queries_collapsed")
     assert ("warmup_steps" in said) == advised
 
 
@@ -137,7 +137,7 @@ def test_matching_that_does_not_settle_is_noticed(flips, said):
     for number, share in enumerate(flips):
         row = {"kind": "val", "step": 16 + 4 * number, "AP50": 0.3, "probe/flips": share}
         found += watch.hear(row, 0.0, {})
-    assert [remark.fault for remark in found] == ["restless"] * said
+    assert [remark.fault for remark in found] == ["unstable_matching"] * said
     assert all("70%, 80%, 70% of the objects" in remark.sentence for remark in found)
 
 
@@ -153,7 +153,7 @@ def test_loss_that_falls_while_nothing_is_found_is_noticed(tmp_path):
     """Validation pictures were enlarged, their boxes were not: training well finds none of them."""
     data = write(tmp_path / "data", train=Split(64), val=Split(24, outgrown=True))
     run = run_quick(data, tmp_path / "run", "train.epochs=12", "train.evaluate_every=3")
-    said = remarks(run)["blind"]
+    said = remarks(run)["nothing_detected"]
     assert "the loss fell from" in said
     assert "audit" in said
 
@@ -163,15 +163,15 @@ def test_a_class_that_is_never_found_is_named(healthy, tmp_path):
     blue = Split(24, colors=("red", "green", "blue"))
     data = write(tmp_path / "data", train=Split(64), val=blue)
     run = run_quick(data, tmp_path / "run", *GENTLE, weights=healthy.folder)
-    assert set(remarks(run)) == {"class_unfound"}
-    assert "blue (0 training objects)" in remarks(run)["class_unfound"]
+    assert set(remarks(run)) == {"class_never_detected"}
+    assert "blue (0 training objects)" in remarks(run)["class_never_detected"]
 
 
 def test_a_learning_rate_that_spoils_loaded_weights_is_noticed(data, healthy, tmp_path):
     """The boxes were good before the first step; a gentle rate on the same weights is fine."""
     hot = ("train.lr=0.05", "train.muon_lr=0.5")
     spoilt = run_quick(data, tmp_path / "hot", *SHORT, *hot, weights=healthy.folder)
-    said = remarks(spoilt)["too_hot"]
+    said = remarks(spoilt)["lr_too_high"]
     assert {"lr", "muon_lr", "backbone_lr"} & set(log_rows(spoilt.folder)[0]) == {"lr", "muon_lr"}
     assert f"for the loaded weights ({healthy.folder})" in said
     assert "a tenth of train.lr (now 0.05) and train.muon_lr (now 0.5)" in said
@@ -183,7 +183,7 @@ def test_a_resumed_run_says_nothing_twice(data, tmp_path):
     run_quick(data, tmp_path / "run", "train.epochs=2")
     resumed = run_quick_on(data, tmp_path / "run")
     faults = [row["fault"] for row in log_rows(resumed.folder) if row["kind"] == "watch"]
-    assert faults.count("too_short") == 1
+    assert faults.count("too_few_steps") == 1
 
 
 def run_quick_on(data, out):
@@ -215,7 +215,7 @@ def heard(per_class, step, epochs=20):
 
 def test_a_class_is_given_time():
     """A class that has objects is not given up early, nor while others are hardly found."""
-    assert heard({"a": 0.5, "b": 0.0}, step=240) == ["class_unfound"]
+    assert heard({"a": 0.5, "b": 0.0}, step=240) == ["class_never_detected"]
     assert heard({"a": 0.5, "b": 0.0}, step=100, epochs=10) == []
     assert heard({"a": 0.5, "b": 0.0}, step=150) == [], "twelve rounds, but of few steps"
     assert heard({"a": 0.1, "b": 0.0}, step=240) == []
