@@ -1,6 +1,7 @@
 """Imports run downward only, and one file alone talks to other processes."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,30 @@ def talks_to_processes(source: str) -> bool:
 def test_a_module_imports_only_what_lies_below_it(module: str):
     """The method can be read from the bottom up: nothing low knows anything high."""
     assert layer_breaks(module, SOURCES[module]) == []
+
+
+def import_graph(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which module imports which other, inside functions too."""
+    return {
+        module: {target for _, target in imports(source) if target in sources} - {module}
+        for module, source in sources.items()
+    }
+
+
+def test_no_circle_of_imports():
+    """Every module can be read after those it imports, also inside a room."""
+    graphlib.TopologicalSorter(import_graph(SOURCES)).prepare()
+
+
+def test_a_circle_of_imports_is_noticed():
+    """The rule about circles can fail, through an import inside a function too."""
+    sources = {
+        "setmatch.errors": "def f():\n    import setmatch.files",
+        "setmatch.files": "import setmatch.errors",
+    }
+    graph = import_graph(sources)
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("module", SOURCES)

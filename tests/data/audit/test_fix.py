@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from setmatch.data.audit.fix import fix_coco, write_fixed
-from setmatch.data.discovery import find_format
+from setmatch.data.discovery import discover_dataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
@@ -149,13 +149,13 @@ def test_copies_have_the_paths_of_the_originals(folder: Path, tmp_path: Path):
     tree = tree_of([annotation(1, [5, 5, 0, 9]), annotation(2, [5, 5, 5, 9])])
     for split in ("train", "val"):
         (data / "annotations" / f"{split}.json").write_text(json.dumps(tree))
-    assert len(write_fixed(data, find_format(data), out)) == 2
+    assert len(write_fixed(data, discover_dataset(data), out)) == 2
     assert len(json.loads((out / "changes.json").read_text())) == 2
     for split in ("train", "val"):
         (out / "annotations" / f"{split}.json").replace(data / "annotations" / f"{split}.json")
     assert open_dataset(data, "train").fixes == ()
     with pytest.raises(DataError, match="replace the originals"):
-        write_fixed(data, find_format(data), data)
+        write_fixed(data, discover_dataset(data), data)
 
 
 def test_other_formats_become_coco(tmp_path: Path):
@@ -166,11 +166,11 @@ def test_other_formats_become_coco(tmp_path: Path):
     Image.new("RGB", (60, 40)).save(data / "images" / "train" / "a.png")
     (data / "labels" / "train" / "a.txt").write_text("0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0 0.2\n")
     (data / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
-    changes = write_fixed(data, find_format(data), out)
+    changes = write_fixed(data, discover_dataset(data), out)
     (remaining,) = json.loads((out / "annotations" / "train.json").read_text())["annotations"]
     assert remaining["bbox"] == pytest.approx([24, 16, 12, 8])
     assert any(change.entry == "line 2" for change in changes)
     with pytest.raises(DataError, match="or be read instead of them"):
-        write_fixed(data, find_format(data), data)
+        write_fixed(data, discover_dataset(data), data)
     with pytest.raises(DataError, match="or be read instead of them"):
-        write_fixed(data.parent, find_format(data.parent), data)
+        write_fixed(data.parent, discover_dataset(data.parent), data)
