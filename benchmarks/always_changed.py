@@ -1,9 +1,9 @@
-"""Train as setmatch does, but change every picture that has been seen often, not every other one.
+"""Train as `setmatch train` does, but augment every image after many epochs, not every other one.
 
     python benchmarks/always_changed.py train DATA --minutes 30 --set data.workers=0
 
-The arguments are those of `setmatch`; `data.augment` must be "small". Pictures are read in this
-process, or in ones that are forked from it.
+The arguments are those of `setmatch`; `data.augment` must be "small". Images are loaded in
+this process or in forked ones.
 """
 
 import sys
@@ -18,25 +18,25 @@ from setmatch.data.sampler import Place
 from setmatch.data.transforms import Augmentation
 from setmatch.structures.batch import Target
 
-OFTEN = 60  # epochs
+FROM_EPOCH = 60
 sample = _TrainingSamples._sample
 
 
-def always(usual: Augmentation) -> Augmentation:
-    """Return the steps of "small" without the choice to leave a picture as it is."""
-    mirror, choice = usual.pipeline.transforms
+def without_identity(usual: Augmentation) -> Augmentation:
+    """Return the augmentation "small" without its choice to leave an image unchanged."""
+    flip, choice = usual.pipeline.transforms
     assert isinstance(choice, v2.RandomChoice), 'data.augment is "small"'
-    changed, _ = choice.transforms
-    return replace(usual, pipeline=v2.Compose([mirror, changed]))
+    augmented, _ = choice.transforms
+    return replace(usual, pipeline=v2.Compose([flip, augmented]))
 
 
-def seen_often(
+def sample_augmented(
     self: _TrainingSamples, place: Place, problems: list[str]
 ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
-    """Return a sample, always changed from the epoch OFTEN on."""
+    """Return a sample, always augmented from FROM_EPOCH on."""
     usual = self._transform
-    assert isinstance(usual, Augmentation), "every transform for training is one"
-    self._transform = always(usual) if place[0] >= OFTEN else usual
+    assert isinstance(usual, Augmentation), "training transforms are Augmentations"
+    self._transform = without_identity(usual) if place[0] >= FROM_EPOCH else usual
     try:
         return sample(self, place, problems)
     finally:
@@ -44,5 +44,5 @@ def seen_often(
 
 
 if __name__ == "__main__":
-    _TrainingSamples._sample = seen_often  # type: ignore[method-assign]
+    _TrainingSamples._sample = sample_augmented  # type: ignore[method-assign]
     sys.exit(main())

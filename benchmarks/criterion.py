@@ -1,8 +1,8 @@
-"""Matching and losses of six layers, 16 images and 330 targets, against the published arithmetic.
+"""Matching and losses of six layers, 16 images and 330 targets, compared with the published way.
 
-The reference below is that arithmetic written straightforwardly: layer by layer, costs between
-all slots and all targets of the batch, of which only an image's own are used, and the diagonal of
-a full GIoU matrix in the box loss.
+The reference is the published computation, written plainly: layer by layer, costs of all queries
+and all targets of the batch, of which only an image's own are used, and the diagonal of a full GIoU
+matrix in the box loss.
 """
 
 import argparse
@@ -34,11 +34,11 @@ def reference_match(
     probability = logits.flatten(0, 1).softmax(-1)
     boxes = cxcywh.flatten(0, 1)
     labels = torch.cat([t.classes for t in targets])
-    owed = torch.cat([t.cxcywh for t in targets])
-    overlap = generalized_box_iou(
-        box_convert(boxes, "cxcywh", "xyxy"), box_convert(owed, "cxcywh", "xyxy")
+    target_boxes = torch.cat([t.cxcywh for t in targets])
+    giou = generalized_box_iou(
+        box_convert(boxes, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy")
     )
-    cost = 5 * torch.cdist(boxes, owed, p=1) - probability[:, labels] - 2 * overlap
+    cost = 5 * torch.cdist(boxes, target_boxes, p=1) - probability[:, labels] - 2 * giou
     cost = cost.view(len(targets), QUERIES, -1).cpu()
     parts = cost.split([len(t) for t in targets], -1)
     return [linear_sum_assignment(part[index]) for index, part in enumerate(parts)]
@@ -49,22 +49,22 @@ def reference_loss(logits: Tensor, cxcywh: Tensor, targets: Sequence[Target]) ->
     image = torch.cat([torch.full((len(q),), i) for i, (q, _) in enumerate(pairs)])
     query = torch.cat([torch.as_tensor(q) for q, _ in pairs])
     labels = torch.cat([t.classes[j] for t, (_, j) in zip(targets, pairs, strict=True)])
-    owed = torch.cat([t.cxcywh[j] for t, (_, j) in zip(targets, pairs, strict=True)])
-    class_indices = torch.full(logits.shape[:2], CLASSES)
-    class_indices[image, query] = labels
+    target_boxes = torch.cat([t.cxcywh[j] for t, (_, j) in zip(targets, pairs, strict=True)])
+    target_classes = torch.full(logits.shape[:2], CLASSES)
+    target_classes[image, query] = labels
     weight = torch.ones(CLASSES + 1)
     weight[-1] = 0.1
-    entropy = F.cross_entropy(logits.transpose(1, 2), class_indices, weight)
-    found = cxcywh[image, query]
-    distance = F.l1_loss(found, owed, reduction="none").sum() / len(owed)
-    overlap = generalized_box_iou(
-        box_convert(found, "cxcywh", "xyxy"), box_convert(owed, "cxcywh", "xyxy")
+    entropy = F.cross_entropy(logits.transpose(1, 2), target_classes, weight)
+    predicted = cxcywh[image, query]
+    l1 = F.l1_loss(predicted, target_boxes, reduction="none").sum() / len(target_boxes)
+    giou = generalized_box_iou(
+        box_convert(predicted, "cxcywh", "xyxy"), box_convert(target_boxes, "cxcywh", "xyxy")
     ).diag()
     with torch.no_grad():  # the published criterion logs these two
         _ = 100 - 100 * (logits[image, query].argmax(-1) == labels).float().mean()
-        inference_mode = (logits.argmax(-1) != CLASSES).sum(1)
-        _ = (inference_mode - torch.tensor([len(t) for t in targets])).abs().float().mean()
-    return entropy + 5 * distance + 2 * (1 - overlap).sum() / len(owed)
+        detected = (logits.argmax(-1) != CLASSES).sum(1)
+        _ = (detected - torch.tensor([len(t) for t in targets])).abs().float().mean()
+    return entropy + 5 * l1 + 2 * (1 - giou).sum() / len(target_boxes)
 
 
 def main() -> None:
@@ -85,8 +85,8 @@ def main() -> None:
     criterion = Criterion(Softmax(), MatchCosts(), LossWeights())
 
     def ours() -> Tensor:
-        stream = PredictionGroup("main", Predictions(logits, raw.sigmoid()))
-        return criterion([stream], targets).total
+        group = PredictionGroup("main", Predictions(logits, raw.sigmoid()))
+        return criterion([group], targets).total
 
     def published() -> Tensor:
         boxes = raw.sigmoid()

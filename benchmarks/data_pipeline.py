@@ -1,10 +1,10 @@
-"""Training images a second on one core: decode, augment, collate, ours against the published PIL.
+"""Training images per second on one core, compared with the published pipeline in PIL.
 
     python benchmarks/data_pipeline.py --images FOLDER [--count 64] [--rounds 5] [--json FILE]
 
-FOLDER has photographs, those of 640×480 pixels at best. Both pipelines draw their own random
-sizes, from the same distributions. The published one is written out here as its paper and code
-say, with PIL all the way to the tensor.
+FOLDER has photographs, ideally of 640×480 pixels. Both pipelines draw random sizes from the same
+distributions. The published one is written here after its paper and code, with PIL up to the
+tensor.
 """
 
 import argparse
@@ -51,11 +51,11 @@ def main() -> None:
         seconds = time_interleaved(ways, options.rounds)
         ratio = round(seconds["published"] / seconds["setmatch"], 2)
         results[augment] = {"ratio": ratio}
-    publish("Training data pipeline, images a second on one core", results, options.json)
+    publish("Training data pipeline, images per second on one core", results, options.json)
 
 
 def ours(paths: Sequence[Path], xyxy_px: Tensor, transform: Transform) -> None:
-    """Run the pipeline of setmatch as its loader does, in this process."""
+    """Run setmatch's pipeline in this process, as its loader does."""
     random.seed(0)
     torch.manual_seed(0)
     for start in range(0, len(paths), BATCH):
@@ -72,7 +72,7 @@ def ours(paths: Sequence[Path], xyxy_px: Tensor, transform: Transform) -> None:
 
 
 def reference(paths: Sequence[Path], xyxy_px: Tensor, augment: Augment) -> None:
-    """Run the published pipeline: PIL until the tensor, then float arithmetic, then padding."""
+    """Run the published pipeline: PIL up to the tensor, then normalization, then padding."""
     random.seed(0)
     for start in range(0, len(paths), BATCH):
         images = []
@@ -83,7 +83,7 @@ def reference(paths: Sequence[Path], xyxy_px: Tensor, augment: Augment) -> None:
 
 
 def published(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
-    """Return a flip, then either a resize, or a resize, a crop and a resize."""
+    """Apply a random flip, then a resize, or a resize, crop and resize."""
     if random.random() < 0.5:
         width = image.width
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

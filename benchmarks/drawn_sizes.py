@@ -1,8 +1,8 @@
-"""Train as setmatch does, with sizes of pictures drawn between the growing one and the whole.
+"""Train as `setmatch train` does, with image sizes drawn between the scheduled and the full one.
 
     python benchmarks/drawn_sizes.py train DATA --model setmatch_n --weights none --minutes 30
 
-The arguments are those of `setmatch`; every step draws anew.
+The arguments are those of `setmatch`. Every step draws a new size.
 """
 
 import sys
@@ -12,15 +12,15 @@ import numpy as np
 from setmatch.cli import main
 from setmatch.training.schedule import Schedule
 
-growing = Schedule.resolution_scale
+scheduled = Schedule.resolution_scale
 
 
-def drawn(self: Schedule, step: int, spent_s: float = 0.0) -> float:
-    """Return a share of sides between the growing one and 1."""
-    least = growing(self, step, spent_s)
+def draw_scale(self: Schedule, step: int, spent_s: float = 0.0) -> float:
+    """Return a random scale between the scheduled one and 1."""
+    least = scheduled(self, step, spent_s)
     return least + (1 - least) * np.random.default_rng([self.settings.seed, step]).random()
 
 
 if __name__ == "__main__":
-    Schedule.resolution_scale = drawn  # type: ignore[method-assign]
+    Schedule.resolution_scale = draw_scale  # type: ignore[method-assign]
     sys.exit(main())

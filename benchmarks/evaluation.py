@@ -1,7 +1,7 @@
-"""COCO's twelve numbers of 5,000 images and 500,000 detections, against pycocotools.
+"""The twelve COCO metrics of 5,000 images and 500,000 detections, compared with pycocotools.
 
-Both start from the same flat arrays, in the same run, on one thread. The data are made from a seed:
-80 classes, about 36,000 boxes, 100 detections an image, most of them near a box, some crowds.
+Both start from the same arrays, in the same run, on one thread. The data is generated from a seed:
+80 classes, about 36,000 boxes, 100 detections per image, most of them near a box, some crowds.
 """
 
 import argparse
@@ -28,8 +28,8 @@ PER_IMAGE = 100
 BOXES_PER_IMAGE = 7.2
 
 
-def made(images: int, seed: int = 0) -> tuple[DetectionDataset, Results]:
-    """Boxes of all sizes, and for each image detections of which two thirds are near a box."""
+def generate(images: int, seed: int = 0) -> tuple[DetectionDataset, Results]:
+    """Return boxes of all sizes, and detections of which two thirds are near a box."""
     random = np.random.default_rng(seed)
     counts = random.poisson(BOXES_PER_IMAGE, images)
     offsets = np.concatenate([[0], counts.cumsum()])
@@ -68,7 +68,7 @@ def made(images: int, seed: int = 0) -> tuple[DetectionDataset, Results]:
 
 
 def pycocotools(index: DetectionDataset, results: Results) -> list[float]:
-    """The twelve numbers by the quickest way that pycocotools offers from arrays."""
+    """Return the twelve metrics by the fastest way that pycocotools offers for arrays."""
     image_ids = np.repeat(index.image_ids, np.diff(index.offsets)).tolist()
     ids = np.array(index.categories.ids)
     columns: tuple[Any, ...] = (
@@ -103,8 +103,8 @@ def pycocotools(index: DetectionDataset, results: Results) -> list[float]:
 
 
 def measure(images: int, repeats: int) -> dict[str, Any]:
-    """Time ours (median of `repeats`) and pycocotools (once), and compare what they say."""
-    index, results = made(images)
+    """Time ours (median of `repeats`) and pycocotools (once), and compare their results."""
+    index, results = generate(images)
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -129,10 +129,12 @@ def measure(images: int, repeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=5, help="of ours; pycocotools runs once")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs of ours; pycocotools runs once"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    os.environ["RAYON_NUM_THREADS"] = "1"  # pycocotools has no more either
+    os.environ["RAYON_NUM_THREADS"] = "1"  # pycocotools is single-threaded
     torch.set_num_threads(1)
     result = measure(options.images, options.repeats)
     versions = {name: version(name) for name in ("hotcoco", "pycocotools", "numpy")}

@@ -1,6 +1,6 @@
-"""setmatch_n with one of its parts exchanged, as presets that recipes can name.
+"""Presets of setmatch_n with one part exchanged.
 
-What is taken away is in without.py; what others have and we have not, in a file for each idea.
+Parts that are removed are in without.py; each added idea has a file of its own.
 """
 
 import inspect
@@ -35,7 +35,7 @@ EXCHANGES: dict[str, Exchange] = {
 
 
 def register() -> None:
-    """Let recipes name what is here as presets."""
+    """Register the presets, so that recipes can name them."""
     default = inspect.signature(setmatch_n).parameters["shape"].default
     for name, exchange in EXCHANGES.items():
         MODELS[name] = _preset(exchange, default)
@@ -44,7 +44,7 @@ def register() -> None:
 def _preset(exchange: Exchange, default: MultiScaleShape) -> Callable[..., Detector]:
     def preset(num_classes: int, shape: MultiScaleShape = default) -> Detector:
         detector = setmatch_n(num_classes, shape)
-        assert isinstance(detector, SetMatchDetector), "the family is of one kind"
+        assert isinstance(detector, SetMatchDetector), "setmatch_n is a SetMatchDetector"
         return exchange(detector, shape)
 
     return preset

@@ -1,9 +1,9 @@
-"""The fast-converging family against detr_r50: size, work, latency and training, at 640×640.
+"""The setmatch family compared with detr_r50 at 640×640: size, GMACs, latency and training.
 
-Times are ratios within one run, models taking turns, so that whatever else the machine does hits
-all alike. A training step is forward, matching, losses, backward, clipping, the optimizer and the
-average of the weights, on random pictures with ten objects each. `setmatch_timm` is on resnet10t.
-Models with masks answer with those of all queries; they are not timed in training.
+Times are ratios within one run, with the models in turns, so that other load affects all equally. A
+training step is forward, matching, losses, backward, clipping, optimizer and moving average, on
+random images with ten objects each. `setmatch_timm` uses resnet10t. Models with masks compute the
+masks of all queries; their training is not timed.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 from timing import publish, time_interleaved
 
 PEER = "detr_r50"
-TRUNKS = {"setmatch_timm": {"trunk": "resnet10t"}}
-FAMILY = ("setmatch_n", "setmatch_s", "setmatch_m", *TRUNKS)
+BACKBONES = {"setmatch_timm": {"trunk": "resnet10t"}}
+FAMILY = ("setmatch_n", "setmatch_s", "setmatch_m", *BACKBONES)
 WITH_MASKS = ("setmatch_n_panoptic", "setmatch_s_panoptic", "setmatch_m_panoptic")
 SIDE_PX, BOXES, CLASSES, IMAGES = 640, 10, 80, 2
 
 
-def asking(model: Detector, batch: Batch) -> Callable[[], object]:
+def inference(model: Detector, batch: Batch) -> Callable[[], object]:
     def infer() -> None:
         with inference_mode(model):
             model(batch)
@@ -39,7 +39,7 @@ def asking(model: Detector, batch: Batch) -> Callable[[], object]:
     return infer
 
 
-def learning(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[], object]:
+def training(model: Detector, batch: Batch, targets: list[Target]) -> Callable[[], object]:
     model.train()
     criterion = Criterion(model.class_loss, MatchCosts(), LossWeights())
     optimizer = build_optimizer(model.parameter_groups(), TrainSettings(muon_lr=1e-4))
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=[1, 2], nargs="+")
-    parser.add_argument("--beside", default="nothing", help="what else the machine did")
+    parser.add_argument("--beside", default="nothing", help="other load on the machine")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -79,13 +79,13 @@ def main() -> None:
         tuple(range(CLASSES)), tuple(f"c{class_index}" for class_index in range(CLASSES))
     )
     models = {
-        name: build(ModelCard(name, TRUNKS.get(name, {}), names)).to(
+        name: build(ModelCard(name, BACKBONES.get(name, {}), names)).to(
             memory_format=torch.channels_last
         )
         for name in (PEER, *FAMILY, *WITH_MASKS)
     }
-    pictures = torch.randn(IMAGES, 3, SIDE_PX, SIDE_PX)
-    one, some = Batch.from_images([pictures[0]]), Batch.from_images(list(pictures))
+    images = torch.randn(IMAGES, 3, SIDE_PX, SIDE_PX)
+    one, some = Batch.from_images([images[0]]), Batch.from_images(list(images))
     targets = targets_of(IMAGES)
     results: dict[str, object] = {
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
@@ -94,13 +94,13 @@ def main() -> None:
     results["gflops"] = {name: round(count, 2) for name, count in gmacs.items()}
     for threads in options.threads:
         torch.set_num_threads(threads)
-        asked = {name: asking(model, one) for name, model in models.items()}
-        results[f"answers_times_as_fast_{threads}_threads"] = speedup(asked, options.rounds)
-    taught = {name: learning(models[name], some, targets) for name in (PEER, *FAMILY)}
+        inferring = {name: inference(model, one) for name, model in models.items()}
+        results[f"answers_times_as_fast_{threads}_threads"] = speedup(inferring, options.rounds)
+    steps = {name: training(models[name], some, targets) for name in (PEER, *FAMILY)}
     for threads in options.threads:
         torch.set_num_threads(threads)
-        learned = speedup(taught, max(options.rounds // 2, 1))
-        results[f"learns_times_as_fast_{threads}_threads"] = learned
+        ratios = speedup(steps, max(options.rounds // 2, 1))
+        results[f"learns_times_as_fast_{threads}_threads"] = ratios
     torch.set_num_threads(1)
     results["beside"] = options.beside
     publish(f"the family against {PEER} at {SIDE_PX}x{SIDE_PX}", results, options.json)

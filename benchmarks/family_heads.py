@@ -1,11 +1,11 @@
-"""The published mask head on setmatch_n beside the light one: what each costs, what each gives.
+"""The published mask head on setmatch_n, compared with the light one: cost and quality.
 
-Both are trained together with the boxes from one seed on the demo's landscapes, with the demo's
-settings, for the same minutes. On a machine that others use too, minutes of CPU time:
+Both are trained together with the boxes on the demo's landscapes, with the demo's settings and the
+same seed and minutes. On a shared machine, use minutes of CPU time:
 
     python benchmarks/contestants/cpu_clock.py benchmarks/family_heads.py OUT --json FILE
 
-A benchmark that was killed goes on with the same command.
+The same command resumes an interrupted benchmark.
 """
 
 import argparse
@@ -32,20 +32,20 @@ from setmatch.structures.outputs import MaskDecoder
 from timing import publish
 
 LIGHT, PUBLISHED = "setmatch_n_panoptic", "setmatch_n_panoptic_attention"
-APART = f"{PUBLISHED}_apart"  # whose attention learns by AdamW, not by Muon
+APART = f"{PUBLISHED}_apart"  # its attention is trained by AdamW, not by Muon
 
 
 class AttentionOnMemory(nn.Module):
-    """The published head, asked as the family asks: it grows through the levels of the memory.
+    """The published head with the interface of the light one: it upsamples the encoder's levels.
 
-    Its finest level is the trunk's, at stride 4, as for the light head. Convolutions and attention
-    read the same cells, for what lies before the encoder is not at hand.
+    The finest level is the backbone's at stride 4, as for the light head. Convolutions and
+    attention have the same input, since features before the encoder are not available.
     """
 
     def __init__(self, dim: int, heads: int, finest_channels: int) -> None:
         super().__init__()
         self.head = DETRMaskHead(dim, heads, (finest_channels, dim, dim))
-        # By this name Muon leaves alone what gives the logits, as it does in the light head.
+        # Muon skips layers of this name, which compute logits, as in the light head.
         self.head.add_module("out", nn.Sequential(OrderedDict(last=self.head.out)))
 
     def forward(
@@ -55,7 +55,7 @@ class AttentionOnMemory(nn.Module):
         memory: Memory,
         finest: Float[Tensor, "B C h w"],
     ) -> MaskDecoder:
-        """Return what makes masks; the boxes do not count."""
+        """Return the mask decoder; boxes are ignored."""
         counts = [height * width for height, width in memory.shapes]
         levels = [
             torch.unflatten(tokens.transpose(1, 2), 2, size)
@@ -70,7 +70,7 @@ class AttentionOnMemory(nn.Module):
 
 def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     detector = setmatch_n_panoptic(num_classes, shape)
-    assert isinstance(detector, SetMatchDetector), "the family is of one kind"
+    assert isinstance(detector, SetMatchDetector), "the preset builds a SetMatchDetector"
     channels = cast(tuple[int, ...], detector.backbone.channels)
     detector.mask_head = AttentionOnMemory(shape.dim, shape.heads, channels[0])
     return detector
@@ -78,9 +78,9 @@ def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detecto
 
 def attention_apart(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
     detector = attention_preset(num_classes, shape)
-    looks = cast(AttentionOnMemory, detector.mask_head).head.attention
+    attention = cast(AttentionOnMemory, detector.mask_head).head.attention
     for name in ("query", "key"):
-        looks.add_module(name, nn.Sequential(OrderedDict(last=getattr(looks, name))))
+        attention.add_module(name, nn.Sequential(OrderedDict(last=getattr(attention, name))))
     return detector
 
 
@@ -90,17 +90,17 @@ def trained(preset: str, options: argparse.Namespace) -> dict[str, object]:
         data,
         recipe=LIGHT,
         out=folder,
-        weights="none",  # or the light head alone would begin with a trained model around it
+        weights="none",  # bundled weights exist for the light head only
         overrides=[*SETTINGS, f"model.preset={preset}", f"train.seed={options.seed}"],
         minutes=options.minutes,
         resume=True,
         device="cpu",
         format="panoptic",
     )
-    assert isinstance(run.model.mask_head, nn.Module), "the presets have one"
+    assert isinstance(run.model.mask_head, nn.Module), "the presets have a mask head"
     report = sm.evaluate(run.model, data, workers=0)
     assert report.panoptic is not None, "the scenes have segments"
-    assert report.masks is not None, "the scenes have outlines"
+    assert report.masks is not None, "the scenes have masks"
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     quality = report.panoptic
     return {
@@ -118,12 +118,12 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--beside", default="nothing", help="what else the machine did")
+    parser.add_argument("--beside", default="nothing", help="other load on the machine")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     MODELS.update({PUBLISHED: attention_preset, APART: attention_apart})
     data = options.out / "data"
-    if not (data / "annotations" / "val.json").exists():  # it is written last
+    if not (data / "annotations" / "val.json").exists():  # written last
         write_scenes(data, options.scenes, options.scenes // 10, SIZE_PX, SEED, 0, panoptic=True)
     results: dict[str, object] = {n: trained(n, options) for n in (LIGHT, PUBLISHED, APART)}
     results["beside"] = options.beside

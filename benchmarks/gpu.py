@@ -1,9 +1,9 @@
-"""The family on a GPU: images a second in answers and in training, and what matching costs there.
+"""The setmatch family on a GPU: images per second in inference and training, and cost of matching.
 
-A training step is the library's own: forward, matching, losses, backward, clipping, optimizer,
-average, in bfloat16, pictures of 640×640 with ten objects already on the GPU. It is timed three
-ways: as it is, its costs on their way while the rest of the loss is worked out; with the matching
-waited for at once; and with every assignment known beforehand, which no way of matching can beat.
+A training step is the library's: forward, matching, losses, backward, clipping, optimizer and
+moving average, in bfloat16, on 640×640 images with ten objects that are on the GPU already. It is
+timed in three ways: as it is, with the matching costs copied while other losses are computed; with
+matching before everything else; and with known assignments, the upper bound for any matching.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from family import SIDE_PX, asking, targets_of
+from family import SIDE_PX, inference, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.data.loader import Minibatch
 from setmatch.distributed import Distributed
@@ -38,38 +38,38 @@ CLASSES = 80
 
 @dataclass(frozen=True)
 class Known(Criterion):
-    """Is told that the first queries answer for the targets, whatever they say."""
+    """A criterion without matching: the first queries are assigned to the targets."""
 
     def __call__(
         self,
-        streams: Sequence[PredictionGroup],
+        groups: Sequence[PredictionGroup],
         targets: Sequence[Target],
         normalizer: LossNormalizer | None = None,
     ) -> Losses:
-        """Return the losses as told."""
+        """Return the losses of the known assignments."""
         known = _in_order(tuple(len(target) for target in targets))
-        told = [
-            stream if stream.assignment else replace(stream, assignment=known) for stream in streams
+        assigned = [
+            group if group.assignment else replace(group, assignment=known) for group in groups
         ]
-        return super().__call__(told, targets, normalizer)
+        return super().__call__(assigned, targets, normalizer)
 
 
 @dataclass(frozen=True)
 class Waiting(Known):
-    """Matches every stream before it works out any loss."""
+    """Matches every group first, and discards the result."""
 
     def __call__(
         self,
-        streams: Sequence[PredictionGroup],
+        groups: Sequence[PredictionGroup],
         targets: Sequence[Target],
         normalizer: LossNormalizer | None = None,
     ) -> Losses:
-        """Return the losses as told, matched for nothing."""
-        for stream in streams:
-            if stream.assignment is None:
-                logits, cxcywh = self._trained_layers(stream.predictions)
+        """Return the losses of the known assignments, after matching."""
+        for group in groups:
+            if group.assignment is None:
+                logits, cxcywh = self._trained_layers(group.predictions)
                 match(logits, cxcywh, targets, self.class_loss, self.costs)
-        return super().__call__(streams, targets, normalizer)
+        return super().__call__(groups, targets, normalizer)
 
 
 WAYS = {"as it is": Criterion, "waiting for the matching": Waiting, "no matching": Known}
@@ -87,7 +87,7 @@ def _in_order(counts: tuple[int, ...]) -> Assignment:
     return _ORDERS[counts]
 
 
-def learning(model: Detector, window: list[Minibatch], way: type[Criterion]) -> Callable[[], None]:
+def training(model: Detector, window: list[Minibatch], way: type[Criterion]) -> Callable[[], None]:
     """Return a step on `window`, of micro-batches that are on the GPU."""
     model.train()
     runtime = Distributed(torch.device("cuda"))
@@ -143,7 +143,7 @@ def measured(name: str, rounds: int, images: int) -> dict[str, object]:
     found: dict[str, object] = {}
     for count in (1, images):
         batch = Batch.from_images(list(torch.randn(count, 3, SIDE_PX, SIDE_PX))).to("cuda")
-        infer = asking(model, batch)
+        infer = inference(model, batch)
 
         def ask_in_half(infer: Callable[[], object] = infer) -> None:
             with torch.autocast("cuda", torch.bfloat16):
@@ -154,7 +154,7 @@ def measured(name: str, rounds: int, images: int) -> dict[str, object]:
             found[f"answers, {count} at once, {way}: images/s"] = round(count / seconds, 1)
     for parts in (1, 2):
         window = minibatches(images, parts)
-        ways = {way: learning(model, window, criterion) for way, criterion in WAYS.items()}
+        ways = {way: training(model, window, criterion) for way, criterion in WAYS.items()}
         for way, seconds in time_interleaved(ways, rounds, warmup=3).items():
             found[f"learns, {parts} micro-batch(es), {way}: images/s"] = round(images / seconds, 1)
         found[f"learns, {parts} micro-batch(es): waits a step"] = syncs(ways["as it is"])

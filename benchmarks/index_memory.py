@@ -1,9 +1,9 @@
-"""What an index of COCO train2017's size costs: seconds to open, memory kept, memory in workers.
+"""Cost of a data set of COCO train2017's size: seconds to open, memory, memory in workers.
 
     python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--json FILE]
 
-The annotation file is generated in a temporary folder, with a polygon for every box as COCO has;
-the image files are empty, because reading annotations lists folders and opens no image.
+The annotation file is generated in a temporary folder, with a polygon per box as in COCO. The image
+files are empty, since reading annotations opens no image.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def generate(folder: Path, images: int, boxes: int) -> Path:
-    """Write a data set of random boxes, each with an outline of 24 numbers."""
+    """Write a data set of random boxes, each with a polygon of 24 numbers."""
     rng = np.random.default_rng(0)
     names = [f"{number:012d}.jpg" for number in range(images)]
     (folder / "train2017").mkdir()
@@ -75,9 +75,9 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
 
 
 def measure(annotations: Path) -> dict[str, object]:
-    """Open the index in fresh processes: first from the file, then from its cache.
+    """Open the data set in new processes: from the file, then from its cache.
 
-    Then a file with a single flaw, which makes the reader look at every annotation.
+    Then from a file with one flaw, for which the reader checks every annotation.
     """
     results: dict[str, object] = {"file_mb": round(annotations.stat().st_size / 1e6)}
     for name in ("first", "from_cache"):
@@ -92,7 +92,7 @@ def measure(annotations: Path) -> dict[str, object]:
 
 
 def in_fresh_process(annotations: Path) -> dict[str, object]:
-    """Return times in seconds and memory in MB of this process and of its forked workers."""
+    """Return seconds and memory (MB) of this process and its forked workers."""
     before = private_mb()
     start = time.perf_counter()
     processor = time.process_time()
@@ -109,12 +109,12 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
         "images": len(index),
         "boxes": len(index.class_indices),
         "open_s": round(seconds, 2),
-        "open_processor_s": round(processor, 2),  # what it takes when nobody else computes
+        "open_processor_s": round(processor, 2),  # CPU time
         "index_mb": round(index.nbytes / 1e6, 1),
         "resident_growth_mb": round(grown, 1),
         "peak_mb": round(status_mb("VmHWM"), 1),
-        # What four workers add to this machine's load: their part of what is shared, and their own
-        # alone, which would grow if they copied the index page by page.
+        # Memory of four workers: their part of shared pages, and their private pages, which would
+        # grow if they copied the arrays page by page.
         "four_workers_mb_by_epoch": [round(mb, 1) for mb in shares],
         "four_workers_growth": round(shares[-1] / shares[0] - 1, 4),
         "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private],
@@ -123,7 +123,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
 
 
 class Walker:
-    """A forked process that reads every target of an index once an epoch."""
+    """A forked process that reads every target of a data set once per epoch."""
 
     def __init__(self, index: DetectionDataset) -> None:
         context = get_context("fork")
@@ -133,7 +133,7 @@ class Walker:
         self._pipe.recv()
 
     def walk(self) -> tuple[float, float]:
-        """Read every target; return this worker's MB with its part of what is shared, and alone."""
+        """Read every target; return the worker's proportional and private memory in MB."""
         self._pipe.send("walk")
         proportional, private = self._pipe.recv()
         return proportional, private
@@ -145,7 +145,7 @@ class Walker:
 
     @staticmethod
     def _serve(index: DetectionDataset, pipe: Any) -> None:
-        # Measuring and telling take a fifth of a megabyte the first time: not the index' fault.
+        # The first measurement itself takes 0.2 MB.
         pipe.send((rollup_mb("Pss:"), private_mb()))
         while pipe.recv() == "walk":
             for image in range(len(index)):
@@ -154,12 +154,12 @@ class Walker:
 
 
 def private_mb() -> float:
-    """Return the MB of this process that no other shares (Linux)."""
+    """Return the private memory of this process in MB (Linux)."""
     return rollup_mb("Private_")
 
 
 def rollup_mb(key: str) -> float:
-    """Return the MB in the lines of this process' memory map that begin with a key (Linux)."""
+    """Return the sum of a key in this process' memory map in MB (Linux)."""
     text = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text()
     lines = [line for line in text.splitlines() if line.startswith(key)]
     return sum(int(line.split()[1]) for line in lines) / 1e3

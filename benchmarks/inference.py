@@ -1,4 +1,4 @@
-"""Float32 inference of detr_r50 at 800×1066 against transformers' model, one photograph."""
+"""Float32 inference of detr_r50 on one 800×1066 image, compared with transformers' model."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ SIZE = (800, 1066)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--dilated", action="store_true", help="DC5 in both")
+    parser.add_argument("--dilated", action="store_true", help="use DC5 in both")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

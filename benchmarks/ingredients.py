@@ -1,9 +1,8 @@
-"""Which ingredient of setmatch_n earns its place: take one away or add one, in equal time.
+"""Ablation of setmatch_n: remove or add one ingredient at a time, with equal training time.
 
-Every arm is the recipe of `setmatch_n` with a change or two, trained for the same minutes by the
-clock from several seeds; a campaign that was killed goes on with the same command. Parts that no
-setting reaches are exchanged in exchanged.py. On a machine that others use too, give every arm the
-same CPU time instead:
+Every arm is the recipe of `setmatch_n` with one or two changes, trained for the same minutes with
+several seeds. The same command resumes an interrupted ablation. Parts without a setting are
+exchanged in exchanged.py. On a shared machine, give every arm the same CPU time:
 
     python benchmarks/contestants/cpu_clock.py benchmarks/ingredients.py OUT --data FOLDER
 """
@@ -19,11 +18,9 @@ from exchanged import register
 from setmatch.ablation.run import ablate
 from setmatch.ablation.studies import Arm, Study
 
-AS_IT_IS = "setmatch_n as it is"
-ALIKE = (
-    "data.workers=0",
-    "model.init_weights=none",
-)  # trained weights fit no part that is exchanged
+UNCHANGED = "setmatch_n as it is"
+# Trained weights do not fit models with exchanged parts.
+COMMON = ("data.workers=0", "model.init_weights=none")
 
 
 def _preset(name: str, part: str) -> Arm:
@@ -39,7 +36,7 @@ INGREDIENTS = Study(
     "ingredients",
     "setmatch_n without one of its ingredients",
     (
-        Arm(AS_IT_IS),
+        Arm(UNCHANGED),
         _preset("no denoising", "no_denoising"),
         _preset("boxes not refined", "unmoved"),
         _preset("learned queries instead of top-k", "learned_queries"),
@@ -61,13 +58,13 @@ INGREDIENTS = Study(
         Arm("weight decay of 1e-4", ("train.weight_decay=1e-4",)),
         Arm("as many queries for any data", ("model.num_queries=null",)),
     ),
-    AS_IT_IS,
+    UNCHANGED,
 )
 ADDITIONS = Study(
     "additions",
     "setmatch_n with an ingredient that others have",
     (
-        Arm(AS_IT_IS),
+        Arm(UNCHANGED),
         _preset("boxes from distributions", "distributions"),
         _preset("boxes from distributions that have a loss", "fine_grained"),
         _preset("one to many in the encoder", "many_in_encoder"),
@@ -78,13 +75,13 @@ ADDITIONS = Study(
             ("model.preset=setmatch_n_mosaic", "model.arguments.num_queries=120"),
         ),
     ),
-    AS_IT_IS,
+    UNCHANGED,
 )
 LEVELS = Study(
     "amounts",
     "setmatch_n with more or less of an ingredient",
     (
-        Arm(AS_IT_IS),
+        Arm(UNCHANGED),
         *(Arm(f"{n} decoder layer(s)", (f"model.arguments.decoder_layers={n}",)) for n in (1, 3)),
         *(Arm(f"{n} points", (f"model.arguments.points={n}",)) for n in (2, 8)),
         *(
@@ -95,13 +92,13 @@ LEVELS = Study(
         *(Arm(f"average of {decay}", (f"train.ema_decay={decay}",)) for decay in (0.99, 0.9995)),
         *(Arm(f"batches of {n}", (f"train.batch_size={n}",)) for n in (8, 32, 64)),
     ),
-    AS_IT_IS,
+    UNCHANGED,
 )
 STUDIES = {study.name: study for study in (INGREDIENTS, ADDITIONS, LEVELS)}
 
 
 def _only(names: Sequence[str] | None, study: Study) -> Study:
-    """Return the study with the arms that are named and the one all others are compared with."""
+    """Return the study with the named arms and the reference."""
     if names is None:
         return study
     if unknown := set(names) - {arm.name for arm in study.arms}:
@@ -112,10 +109,10 @@ def _only(names: Sequence[str] | None, study: Study) -> Study:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="folder of the campaign")
+    parser.add_argument("out", type=Path, help="folder of the ablation")
     parser.add_argument("--data", type=Path, help="default: easy generated scenes")
     parser.add_argument("--study", nargs="*", choices=STUDIES, default=["ingredients"])
-    parser.add_argument("--arms", nargs="*", help="of the studies these alone")
+    parser.add_argument("--arms", nargs="*", help="only these arms of the studies")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="settings that all arms share")
@@ -123,18 +120,18 @@ def main() -> None:
     options = parser.parse_args()
     register()
     studies = [_only(options.arms, STUDIES[name]) for name in options.study]
-    # All arms by one seed before any by two, so that a campaign cut short can be read.
+    # All arms with one seed first, so an interrupted ablation is already useful.
     for seeds in range(1, options.seeds + 1):
-        campaign = ablate(
+        ablation = ablate(
             studies,
             out=options.out,
             data=options.data,
             recipe="setmatch_n",
-            overrides=[f"train.minutes={options.minutes:g}", *ALIKE, *options.set],
+            overrides=[f"train.minutes={options.minutes:g}", *COMMON, *options.set],
             seeds=options.seeds if options.tell else seeds,
             report_only=options.tell,
         )
-    for table in campaign.tables():
+    for table in ablation.tables():
         Console().print(table.to_rich())
 
 

@@ -1,10 +1,10 @@
-"""A step of training the mask head on a frozen detector, against the published arithmetic.
+"""A training step of the mask head on a frozen detector, compared with the published computation.
 
-Both are given the same detector's features and the same matches, 2 images of 480×640 with 10
-objects each, and make forward, mask losses and backward, in float32. The published way makes the
-masks of all 100 queries, each from its own copy of what queries share; ours those of matched
-queries alone. With the detector means that its forward pass, ours, is added to both. `answers`
-compares the masks of all queries, without gradients, as in use.
+Both get the same features and matches of 2 images of 480×640 with 10 objects each, and compute
+forward, mask losses and backward in float32. The published way computes the masks of all 100
+queries, each from its own copy of the shared features; ours computes those of matched queries only.
+"With the detector" adds our detector's forward pass to both. `answers` compares the masks of all
+queries without gradients, as in inference.
 """
 
 import argparse
@@ -33,7 +33,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class Features:
-    """What a frozen detector of the published shape gives the mask head, and what is owed."""
+    """The inputs of the mask head from a detector of the published shape, and target masks."""
 
     def __init__(self) -> None:
         random = torch.Generator().manual_seed(0)
@@ -48,10 +48,10 @@ class Features:
         self.content = torch.randn(BATCH, QUERIES, DIM, generator=random)
         self.image = torch.arange(BATCH).repeat_interleave(OBJECTS)
         self.query = torch.arange(OBJECTS).repeat(BATCH) * 7
-        self.owed = torch.rand(BATCH * OBJECTS, *SIZE, generator=random) < 0.2
+        self.targets = torch.rand(BATCH * OBJECTS, *SIZE, generator=random) < 0.2
 
     def channels_last(self) -> "Features":
-        """Lay the levels out as our trunk does."""
+        """Convert the levels to channels_last, as our backbone's output."""
         self.levels = [x.to(memory_format=torch.channels_last) for x in self.levels]
         return self
 
@@ -63,49 +63,53 @@ def _head() -> DETRMaskHead:
 
 def ours() -> Callable[[], float]:
     head = _head().to(memory_format=torch.channels_last)
-    given, owed = Features().channels_last(), PackedMasks.pack(Features().owed)
+    features, targets = Features().channels_last(), PackedMasks.pack(Features().targets)
 
     def step() -> float:
-        mask_decoder = head(given.content, given.memory, given.tokens, given.levels, None)
-        total = focal_and_dice(mask_decoder(given.image, given.query), owed).sum() / len(owed)
+        mask_decoder = head(
+            features.content, features.memory, features.tokens, features.levels, None
+        )
+        total = focal_and_dice(mask_decoder(features.image, features.query), targets).sum() / len(
+            targets
+        )
         return _learned(head, total)
 
     return step
 
 
 def published() -> Callable[[], float]:
-    head, given = _head(), Features()
-    owed = given.owed.float()
+    head, features = _head(), Features()
+    targets = features.targets.float()
 
     def step() -> float:
-        masks = published_masks(head, given)[given.image, given.query]
-        grown = F.interpolate(masks[:, None], size=SIZE, mode="bilinear").flatten(1)
-        there = owed.flatten(1)
-        p = grown.sigmoid()
-        surprise = F.binary_cross_entropy_with_logits(grown, there, reduction="none")
-        right = p * there + (1 - p) * (1 - there)
-        weight = 0.25 * there + 0.75 * (1 - there)
-        focal = (weight * surprise * (1 - right) ** 2).mean(1).sum()
-        share = grown.sigmoid()
-        dice = 1 - (2 * (share * there).sum(1) + 1) / (share.sum(1) + there.sum(1) + 1)
-        return _learned(head, (focal + dice.sum()) / len(there))
+        masks = published_masks(head, features)[features.image, features.query]
+        resized = F.interpolate(masks[:, None], size=SIZE, mode="bilinear").flatten(1)
+        target = targets.flatten(1)
+        p = resized.sigmoid()
+        entropy = F.binary_cross_entropy_with_logits(resized, target, reduction="none")
+        right = p * target + (1 - p) * (1 - target)
+        weight = 0.25 * target + 0.75 * (1 - target)
+        focal = (weight * entropy * (1 - right) ** 2).mean(1).sum()
+        share = resized.sigmoid()
+        dice = 1 - (2 * (share * target).sum(1) + 1) / (share.sum(1) + target.sum(1) + 1)
+        return _learned(head, (focal + dice.sum()) / len(target))
 
     return step
 
 
-def published_masks(head: DETRMaskHead, given: Features) -> Tensor:
-    """Make the masks of all queries the straightforward way: a copy of the features for each."""
-    size = given.levels[-1].shape[-2:]
-    looks = head.attention(given.content, given.memory, None)
-    looks = looks.view(*looks.shape[:-1], *size).flatten(0, 1)
+def published_masks(head: DETRMaskHead, features: Features) -> Tensor:
+    """Compute the masks of all queries plainly: with a copy of the features for each."""
+    size = features.levels[-1].shape[-2:]
+    attention = head.attention(features.content, features.memory, None)
+    attention = attention.view(*attention.shape[:-1], *size).flatten(0, 1)
 
     def copies(x: Tensor) -> Tensor:
         return x.unsqueeze(1).repeat(1, QUERIES, 1, 1, 1).flatten(0, 1)
 
-    grid = given.tokens.transpose(1, 2).reshape(BATCH, DIM, *size)
+    grid = features.tokens.transpose(1, 2).reshape(BATCH, DIM, *size)
     first, second, *growing = head.layers
-    x = second(first(torch.cat([copies(grid), looks], 1)))
-    for layer, adapter, level in zip(growing, head.adapters, given.levels[-2::-1], strict=True):
+    x = second(first(torch.cat([copies(grid), attention], 1)))
+    for layer, adapter, level in zip(growing, head.adapters, features.levels[-2::-1], strict=True):
         detail = copies(adapter(level))
         x = layer(detail + F.interpolate(x, size=detail.shape[-2:], mode="nearest"))
     return head.out(x).view(BATCH, QUERIES, *x.shape[-2:])
@@ -113,22 +117,24 @@ def published_masks(head: DETRMaskHead, given: Features) -> Tensor:
 
 def ours_answers() -> Callable[[], Tensor]:
     head = _head().to(memory_format=torch.channels_last)
-    given = Features().channels_last()
+    features = Features().channels_last()
 
     @torch.inference_mode()
     def answer() -> Tensor:
-        mask_decoder = head(given.content, given.memory, given.tokens, given.levels, None)
-        return all_masks(mask_decoder, BATCH, QUERIES, given.tokens.device)
+        mask_decoder = head(
+            features.content, features.memory, features.tokens, features.levels, None
+        )
+        return all_masks(mask_decoder, BATCH, QUERIES, features.tokens.device)
 
     return answer
 
 
 def published_answers() -> Callable[[], Tensor]:
-    head, given = _head(), Features()
+    head, features = _head(), Features()
 
     @torch.inference_mode()
     def answer() -> Tensor:
-        return published_masks(head, given)
+        return published_masks(head, features)
 
     return answer
 
@@ -157,7 +163,7 @@ CONTESTANTS: dict[str, Callable[[], Callable[[], object]]] = {**STEPS, **ANSWERS
 
 
 def _peak_mib(name: str) -> float:
-    """Run once in a process of its own; return its peak resident memory."""
+    """Run once in a new process; return its peak resident memory."""
     command = [sys.executable, __file__, "--peak", name]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return float(json.loads(answer.splitlines()[-1]))

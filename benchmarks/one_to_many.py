@@ -1,7 +1,7 @@
-"""Several queries for one target in training, so that more of them learn to find it.
+"""One-to-many matching in training (H-DETR, arXiv 2207.13080, section 3.2).
 
-Either the choice of queries learns so, or further queries beside the real ones do, which are left
-out of answers (H-DETR, arXiv 2207.13080, section 3.2).
+Several queries are matched to each target: either in the encoder's query selection, or among extra
+queries that are absent in evaluation.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
 from without import layers_of, logits_of, recomposed
 
 REPEATS = 4  # of every target
-BESIDE = 2  # times as many queries beside the real ones
+EXTRA = 2  # times as many extra queries as ordinary ones
 
 
 def repeated(
-    stream: PredictionGroup, targets: Sequence[Target], criterion: Criterion, repeats: int
+    group: PredictionGroup, targets: Sequence[Target], criterion: Criterion, repeats: int
 ) -> list[PredictionGroup]:
-    """Return the layers of `stream`, each assigned to `repeats` copies of every target."""
-    logits, cxcywh = stream.predictions.logits.float(), stream.predictions.cxcywh.float()
+    """Return each layer of `group`, matched to `repeats` copies of every target."""
+    logits, cxcywh = group.predictions.logits.float(), group.predictions.cxcywh.float()
     copies = [Target(t.classes.repeat(repeats), t.cxcywh.repeat(repeats, 1)) for t in targets]
     counts = [len(target) for target in targets]
     numbers = torch.split(torch.arange(sum(counts), device=logits.device), counts)
@@ -41,7 +41,7 @@ def repeated(
     matched = match(logits, cxcywh, copies, criterion.class_loss, criterion.costs)
     return [
         PredictionGroup(
-            stream.name,
+            group.name,
             Predictions(logits[layer : layer + 1], cxcywh[layer : layer + 1]),
             Assignment(pairs.image, pairs.query, original[pairs.target]),
             repeats,
@@ -50,8 +50,8 @@ def repeated(
     ]
 
 
-def _part(stream: PredictionGroup, name: str, queries: slice) -> PredictionGroup:
-    predictions = stream.predictions
+def _part(group: PredictionGroup, name: str, queries: slice) -> PredictionGroup:
+    predictions = group.predictions
     return PredictionGroup(
         name, Predictions(predictions.logits[:, :, queries], predictions.cxcywh[:, :, queries])
     )
@@ -59,59 +59,59 @@ def _part(stream: PredictionGroup, name: str, queries: slice) -> PredictionGroup
 
 @dataclass(frozen=True)
 class ManyInEncoder:
-    """The set loss, but every target is owed by several of the tokens that were chosen."""
+    """The set loss with one-to-many matching of the selected encoder tokens."""
 
     criterion: Criterion
 
     def __call__(
         self,
-        streams: Sequence[PredictionGroup],
+        groups: Sequence[PredictionGroup],
         targets: Sequence[Target],
         normalizer: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
-        main, encoder, denoising = streams
+        main, encoder, denoising = groups
         many = repeated(encoder, targets, self.criterion, REPEATS)
         return self.criterion([main, *many, denoising], targets, normalizer)
 
 
 @dataclass(frozen=True)
 class ManyBeside:
-    """The set loss of the first `queries`, and one to many that of the queries beside them."""
+    """The set loss of the first `queries`, and one-to-many matching of the extra ones."""
 
     criterion: Criterion
     queries: int
 
     def __call__(
         self,
-        streams: Sequence[PredictionGroup],
+        groups: Sequence[PredictionGroup],
         targets: Sequence[Target],
         normalizer: LossNormalizer,
     ) -> Losses:
         """Return the losses."""
-        main, encoder, denoising = streams
-        real, beside = slice(self.queries), slice(self.queries, None)
-        many = repeated(_part(main, "many", beside), targets, self.criterion, REPEATS)
-        one = [_part(main, "main", real), _part(encoder, "encoder", real)]
+        main, encoder, denoising = groups
+        ordinary, extra = slice(self.queries), slice(self.queries, None)
+        many = repeated(_part(main, "many", extra), targets, self.criterion, REPEATS)
+        one = [_part(main, "main", ordinary), _part(encoder, "encoder", ordinary)]
         return self.criterion([*one, denoising, *many], targets, normalizer)
 
 
 class MoreQueries(QuerySelection):
-    """The best tokens, and in training the next best beside them."""
+    """Query selection with extra queries in training: the next best tokens."""
 
     def forward(self, memory: Memory) -> EncoderProposals:
-        """Return the best tokens, best first."""
+        """Return the selected tokens, by descending priority."""
         every = super().forward(memory)
         if self.training:
             return every
-        real = slice(self.num_queries // (1 + BESIDE))
+        ordinary = slice(self.num_queries // (1 + EXTRA))
         return EncoderProposals(
-            every.content[:, real], every.logits[:, real], every.cxcywh[:, real]
+            every.content[:, ordinary], every.logits[:, ordinary], every.cxcywh[:, ordinary]
         )
 
 
 class ApartDecoder(RefiningDecoder):
-    """Real queries, and those beside them, which look at each other only."""
+    """A decoder in which ordinary and extra queries do not attend to each other."""
 
     def __init__(self, layers: list[Any], dim: int, logits: int, queries: int) -> None:
         super().__init__(layers, dim, logits)
@@ -122,20 +122,20 @@ class ApartDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        attention_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
-        if peers.attn_mask is not None:
-            chosen = min((1 + BESIDE) * self.queries, memory.tokens.shape[1])
+        if attention_mask.attn_mask is not None:
+            chosen = min((1 + EXTRA) * self.queries, memory.tokens.shape[1])
             place = torch.arange(content.shape[1], device=content.device)
-            beside = place >= content.shape[1] - chosen + self.queries
-            apart = peers.attn_mask & (beside[:, None] == beside[None])
-            peers = replace(peers, attn_mask=apart)
-        return super().forward(content, cxcywh, memory, peers)
+            extra = place >= content.shape[1] - chosen + self.queries
+            apart = attention_mask.attn_mask & (extra[:, None] == extra[None])
+            attention_mask = replace(attention_mask, attn_mask=apart)
+        return super().forward(content, cxcywh, memory, attention_mask)
 
 
 class EncoderMany(SetMatchDetector):
-    """The family, whose choice of queries learns one to many."""
+    """The setmatch detector with one-to-many matching in the encoder."""
 
     def objective(self, set_loss: Any) -> Any:
         """Return the set loss with repeated targets for the encoder."""
@@ -143,15 +143,15 @@ class EncoderMany(SetMatchDetector):
 
 
 class BesideMany(SetMatchDetector):
-    """The family, with queries beside the real ones in training."""
+    """The setmatch detector with extra queries in training."""
 
     def objective(self, set_loss: Any) -> Any:
-        """Return the set loss of the real queries with that of the others."""
+        """Return the set loss of ordinary and extra queries."""
         return ManyBeside(set_loss(self.class_loss), self.num_queries)
 
 
 def many_in_encoder(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Let the choice of queries learn one to many."""
+    """Return the detector with one-to-many matching in the encoder."""
     return recomposed(detector, EncoderMany)
 
 
@@ -159,6 +159,6 @@ def many_beside(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchD
     """Let further queries learn one to many."""
     changed = recomposed(detector, BesideMany)
     logits, queries = logits_of(detector), shape.num_queries
-    changed.queries = MoreQueries((1 + BESIDE) * queries, shape.dim, logits)
+    changed.queries = MoreQueries((1 + EXTRA) * queries, shape.dim, logits)
     changed.decoder = ApartDecoder(layers_of(detector), shape.dim, logits, queries)
     return changed

@@ -1,8 +1,8 @@
-"""Panoptic quality of pairs of segmentations, against panopticapi's arithmetic image by image.
+"""Panoptic quality of pairs of segmentations, compared with panopticapi's computation.
 
-The reference below is that arithmetic written straightforwardly: the ids of both pictures joined
-and counted by sorting, then a walk over the pairs, the missed and the invented. Both begin with
-what a PNG holds: the ids of 480×640 pixels.
+The reference is that computation, written plainly: the ids of both images are joined and counted by
+sorting, then pairs, false negatives and false positives are iterated. Both start from the content
+of a PNG: the ids of 480×640 pixels.
 """
 
 import argparse
@@ -28,55 +28,59 @@ CATEGORIES = Categories(
 
 
 class Scene(NamedTuple):
-    """A truth and an answer about it."""
+    """Ground truth and prediction of an image."""
 
-    drawn: np.ndarray
+    annotated: np.ndarray
     ids: np.ndarray
     class_indices: np.ndarray
     crowd: np.ndarray
     areas: list[int]
-    found: np.ndarray
-    guess: np.ndarray
+    predicted: np.ndarray
+    predicted_classes: np.ndarray
 
 
-def made(seed: int = 0) -> list[Scene]:
-    """Truths of blocks with ids as colors, and answers that are partly right."""
+def generate(seed: int = 0) -> list[Scene]:
+    """Return ground truth of blocks, and predictions that are partly right."""
     random = np.random.default_rng(seed)
     images = []
     for _ in range(IMAGES):
         ids = np.unique(random.integers(1, 2**24, SEGMENTS)).astype(np.int32)
         coarse = random.integers(0, len(ids) + 1, (12, 16))
         large = np.kron(coarse, np.ones((40, 40), dtype=np.int64))
-        drawn = np.append(ids, 0)[large].astype(np.int32)
+        annotated = np.append(ids, 0)[large].astype(np.int32)
         shifted = np.roll(large, tuple(random.integers(0, 12, 2)), axis=(0, 1))
         class_indices = random.integers(0, CLASSES, len(ids))
-        guess = np.where(
+        predicted_classes = np.where(
             random.random(len(ids)) < 0.8, class_indices, random.integers(0, CLASSES, len(ids))
         )
-        found = np.append(np.arange(1, len(ids) + 1), 0)[shifted].astype(np.int32)
-        if len(np.unique(found[found > 0])) < len(ids):
-            continue  # the merge answers with no segment that has no pixel
-        areas = [int((drawn == id_).sum()) for id_ in ids]  # which the JSON file has
+        predicted = np.append(np.arange(1, len(ids) + 1), 0)[shifted].astype(np.int32)
+        if len(np.unique(predicted[predicted > 0])) < len(ids):
+            continue  # predicted segments are never empty
+        areas = [int((annotated == id_).sum()) for id_ in ids]  # given in the JSON file
         crowd = random.random(len(ids)) < 0.05
-        images.append(Scene(drawn, ids, class_indices, crowd, areas, found, guess))
+        images.append(
+            Scene(annotated, ids, class_indices, crowd, areas, predicted, predicted_classes)
+        )
     return images
 
 
 def panopticapi(images: list[Scene]) -> float:
     overlap: defaultdict[int, float] = defaultdict(float)
-    matched: Counter[int] = Counter()
-    missed: Counter[int] = Counter()
-    invented: Counter[int] = Counter()
-    for drawn, ids, class_indices, crowd, areas, found, guess in images:
+    tp: Counter[int] = Counter()
+    fn: Counter[int] = Counter()
+    fp: Counter[int] = Counter()
+    for annotated, ids, class_indices, crowd, areas, predicted, predicted_classes in images:
         truth = {
             int(i): (int(s), bool(c), area)
             for i, s, c, area in zip(ids, class_indices, crowd, areas, strict=True)
         }
-        labels, counts = np.unique(found, return_counts=True)
-        answer = {
-            int(i): (int(guess[i - 1]), int(n)) for i, n in zip(labels, counts, strict=True) if i
+        labels, counts = np.unique(predicted, return_counts=True)
+        prediction = {
+            int(i): (int(predicted_classes[i - 1]), int(n))
+            for i, n in zip(labels, counts, strict=True)
+            if i
         }
-        joined = drawn.astype(np.uint64) * 2**24 + found.astype(np.uint64)
+        joined = annotated.astype(np.uint64) * 2**24 + predicted.astype(np.uint64)
         labels, counts = np.unique(joined, return_counts=True)
         shared = {
             (int(label) // 2**24, int(label) % 2**24): int(n)
@@ -84,12 +88,17 @@ def panopticapi(images: list[Scene]) -> float:
         }
         right, given = set(), set()
         for (i, j), both in shared.items():
-            if i not in truth or j not in answer or truth[i][1] or truth[i][0] != answer[j][0]:
+            if (
+                i not in truth
+                or j not in prediction
+                or truth[i][1]
+                or truth[i][0] != prediction[j][0]
+            ):
                 continue
-            iou = both / (answer[j][1] + truth[i][2] - both - shared.get((0, j), 0))
+            iou = both / (prediction[j][1] + truth[i][2] - both - shared.get((0, j), 0))
             if iou > 0.5:
                 overlap[truth[i][0]] += iou
-                matched[truth[i][0]] += 1
+                tp[truth[i][0]] += 1
                 right.add(i)
                 given.add(j)
         crowds = {}
@@ -97,39 +106,46 @@ def panopticapi(images: list[Scene]) -> float:
             if is_crowd:
                 crowds[class_index] = i
             elif i not in right:
-                missed[class_index] += 1
-        for j, (class_index, area) in answer.items():
+                fn[class_index] += 1
+        for j, (class_index, area) in prediction.items():
             if j in given:
                 continue
-            excused = shared.get((0, j), 0) + shared.get((crowds.get(class_index, -1), j), 0)
-            if excused / area <= 0.5:
-                invented[class_index] += 1
-    owed = {
-        class_index: matched[class_index] + (missed[class_index] + invented[class_index]) / 2
+            ignored = shared.get((0, j), 0) + shared.get((crowds.get(class_index, -1), j), 0)
+            if ignored / area <= 0.5:
+                fp[class_index] += 1
+    denominator = {
+        class_index: tp[class_index] + (fn[class_index] + fp[class_index]) / 2
         for class_index in range(CLASSES)
     }
     return float(
         np.mean(
-            [overlap[class_index] / owed[class_index] for class_index in owed if owed[class_index]]
+            [
+                overlap[class_index] / denominator[class_index]
+                for class_index in denominator
+                if denominator[class_index]
+            ]
         )
     )
 
 
 def ours(images: list[Scene]) -> float:
     class_index_of = np.arange(CLASSES)
-    tallies = []
-    for drawn, ids, class_indices, crowd, _, found, guess in images:
+    stats = []
+    for annotated, ids, class_indices, crowd, _, predicted, predicted_classes in images:
         truth = Segments(
-            torch.from_numpy(renumber_segments(drawn, ids)),
+            torch.from_numpy(renumber_segments(annotated, ids)),
             torch.from_numpy(class_indices),
             torch.ones(len(class_indices)),
             CATEGORIES,
         )
-        answer = Segments(
-            torch.from_numpy(found), torch.from_numpy(guess), torch.ones(len(guess)), CATEGORIES
+        prediction = Segments(
+            torch.from_numpy(predicted),
+            torch.from_numpy(predicted_classes),
+            torch.ones(len(predicted_classes)),
+            CATEGORIES,
         )
-        tallies.append(pq_stat(truth, crowd, answer, class_index_of))
-    return panoptic_quality(sum_stats(tallies, CLASSES), CATEGORIES).all.PQ
+        stats.append(pq_stat(truth, crowd, prediction, class_index_of))
+    return panoptic_quality(sum_stats(stats, CLASSES), CATEGORIES).all.PQ
 
 
 def main() -> None:
@@ -138,7 +154,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    images = made()
+    images = generate()
     seconds = time_interleaved(
         {"ours": lambda: ours(images), "panopticapi": lambda: panopticapi(images)}, options.rounds
     )

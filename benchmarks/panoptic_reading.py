@@ -1,8 +1,8 @@
-"""Panoptic reading of 100 slots, 800×1066 to 480×640, against the published arithmetic.
+"""Panoptic merge of 100 queries, 800×1066 to 480×640, compared with the published computation.
 
-The reference below is that arithmetic written straightforwardly: every kept mask enlarged to what
-the model saw, a softmax over masks, Pillow, and a pass over the picture for each area, until no
-mask is dropped any more. The masks are smooth random fields, so that each has some of the picture.
+The reference is that computation, written plainly: every kept mask resized to the input size, a
+softmax over masks, Pillow, and a pass over the image for each area, until no mask is dropped. The
+masks are smooth random fields, so each has some of the image.
 """
 
 import argparse
@@ -20,28 +20,28 @@ from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 from timing import publish, time_interleaved
 
-SLOTS, CLASSES, THINGS = 100, 250, 91
+QUERIES, CLASSES, THINGS = 100, 250, 91
 SEEN_PX, SIZE_PX = (800, 1066), (480, 640)
 CATEGORIES = Categories(tuple(range(CLASSES)), (None,) * CLASSES, frozenset(range(THINGS, CLASSES)))
 
 
-def made(kept: int, seed: int = 0) -> Predictions:
-    """Predictions of which `kept` slots are sure, each of its own class."""
+def generate(kept: int, seed: int = 0) -> Predictions:
+    """Return predictions with `kept` confident queries, each of another class."""
     generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(SLOTS, 1, 10, 13, generator=generator)
+    coarse = torch.randn(QUERIES, 1, 10, 13, generator=generator)
     masks = 3 * F.interpolate(coarse, size=(200, 267), mode="bicubic")[:, 0]
-    logits = torch.full((SLOTS, CLASSES + 1), -5.0)
+    logits = torch.full((QUERIES, CLASSES + 1), -5.0)
     logits[kept:, CLASSES] = 5
     class_indices = torch.randperm(CLASSES, generator=generator)[:kept]
     logits[torch.arange(kept), class_indices] = 10
     return Predictions(
-        logits[None, None], torch.rand(1, 1, SLOTS, 4, generator=generator), masks[None]
+        logits[None, None], torch.rand(1, 1, QUERIES, 4, generator=generator), masks[None]
     )
 
 
 @torch.no_grad()
 def published(predictions: Predictions) -> tuple[np.ndarray, list[int]]:
-    assert predictions.masks is not None, "made with masks"
+    assert predictions.masks is not None, "generated with masks"
     logits, masks = predictions.logits[-1, 0], predictions.masks[0]
     scores, likeliest = logits.softmax(-1).max(-1)
     keep = (likeliest != CLASSES) & (scores > 0.85)
@@ -65,8 +65,8 @@ def numbered(
             for place in same[1:]:
                 winner.masked_fill_(winner == place, same[0])
     colors = np.stack([winner.numpy() // 256**k % 256 for k in range(3)], axis=-1)
-    picture = Image.fromarray(colors.astype(np.uint8))
-    small = np.asarray(picture.resize(SIZE_PX[::-1], Image.Resampling.NEAREST)).astype(np.int32)
+    image = Image.fromarray(colors.astype(np.uint8))
+    small = np.asarray(image.resize(SIZE_PX[::-1], Image.Resampling.NEAREST)).astype(np.int32)
     number = torch.from_numpy(small @ np.array([1, 256, 65536], dtype=np.int32))
     areas = [int((number == place).sum()) for place in range(len(class_indices))]
     return number.numpy(), areas
@@ -80,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results: dict[str, object] = {}
     for kept in (15, 40, 100):
-        predictions = made(kept)
+        predictions = generate(kept)
         ours = partial(panoptic_segments, predictions, Softmax(), CATEGORIES, SEEN_PX, [SIZE_PX])
         theirs = partial(published, predictions)
         number, class_indices = theirs()

@@ -1,4 +1,4 @@
-"""Train one of transformers' detectors by the clock: what race.py runs as a process of its own."""
+"""Train a detector of transformers for a number of minutes; race.py starts it as a process."""
 
 from contestants.peers import main
 

@@ -1,10 +1,10 @@
-"""Time to AP, side by side: the same data, machine, budget by the clock, seed, evaluator for all.
+"""Time to AP: all contestants have the same data, machine, time budget, seed and evaluator.
 
-Everyone starts from random weights and trains in one process; training time alone counts, but for
-ours, whose evaluations on the way are in it. Curves are AP on the validation split; where there is
-a test split, the weights of the best point are asked about it once. Runs that are there already
-are only told, so that a race which was interrupted goes on. On a machine that others use too,
---by-cpu gives each contestant its minutes of its own CPU time.
+Everyone starts from random weights and trains in one process. Only training time counts; for ours
+it includes the evaluations during training. Curves are AP on the validation split. If there is a
+test split, the weights of the best point are evaluated on it once. Finished runs are reused, so the
+same command resumes an interrupted race. On a shared machine, --by-cpu counts each contestant's CPU
+time.
 
     python benchmarks/race.py OUT --scenes --data bccd=FOLDER --only setmatch_n yolo11n --yolo EXE
 """
@@ -25,22 +25,22 @@ from contestants.track import Contestant, Track, spent, write_json
 from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
-from timing import circumstances
+from timing import conditions
 
-FOLDERS = re.compile(r"(?<![^\s=])/\S*/")  # of a path, all but its last name
-RUN = ("machine", "track", "minutes", "clock", "name", "seed")  # what tells one run from another
-SCENES, UNSEEN, SCENES_PX, SIDE_PX = 2000, 200, 160, 320
+FOLDERS = re.compile(r"(?<![^\s=])/\S*/")  # of a path, without its last part
+RUN = ("machine", "track", "minutes", "clock", "name", "seed")  # identify a run
+SCENES, VALIDATION_SCENES, SCENES_PX, SIDE_PX = 2000, 200, 160, 320
 
 
 def scenes(out: Path) -> Path:
-    """Return the scenes that `setmatch demo` learns from, made unless they are there."""
+    """Return the scenes of `setmatch demo`; generate them if they do not exist."""
     if not (out / "annotations" / "val.json").exists():
-        write_scenes(out, SCENES, UNSEEN, SCENES_PX, 0, workers=1)
+        write_scenes(out, SCENES, VALIDATION_SCENES, SCENES_PX, 0, workers=1)
     return out
 
 
 def tracks(options: argparse.Namespace) -> list[Track]:
-    """Return the tracks that were asked for."""
+    """Return the chosen tracks."""
     common = (options.minutes, options.seed, options.by_cpu)
     found = []
     for given in options.data:
@@ -62,7 +62,7 @@ def _has_test(data: Path) -> bool:
 
 
 def compete(contestant: Contestant, track: Track, out: Path) -> None:
-    """Train and measure, unless it has been done; what fails is said and leaves the others be."""
+    """Train and evaluate, unless there is a result. Failures are printed and do not stop others."""
     place = out / f"{track.name}_{track.minutes:g}min_seed{track.seed}" / contestant.name
     place.mkdir(parents=True, exist_ok=True)
     if (place / "result.json").exists():
@@ -70,7 +70,7 @@ def compete(contestant: Contestant, track: Track, out: Path) -> None:
     print(f"{track.name}, {track.minutes:g} minutes: {contestant.name}", flush=True)
     try:
         if not (place / "train.json").exists():
-            where = circumstances()  # before the hours that would be lost if it could not be told
+            where = conditions()  # fails before the training, if at all
             seconds = spent(contestant.command(track, place), place / "train.log")
             write_json(place / "train.json", {**seconds, **where})
         finish = contestant.finish(track, place)
@@ -88,20 +88,20 @@ def compete(contestant: Contestant, track: Track, out: Path) -> None:
 
 
 def results(out: Path) -> list[dict[str, Any]]:
-    """Return everything that has ended, in whichever call, without anyone's folders."""
+    """Return the results of all finished runs, without paths of folders."""
     found = [json.loads(path.read_text()) for path in sorted(out.glob("*/*/result.json"))]
     return [each | {"command": FOLDERS.sub("", each["command"])} for each in found]
 
 
-def kept(found: Sequence[dict[str, Any]], earlier: Path) -> list[dict[str, Any]]:
-    """Return what has been found, and of `earlier` results all that was not run again."""
-    told = json.loads(earlier.read_text()) if earlier.exists() else []
-    return list({tuple(each[key] for key in RUN): each for each in (*told, *found)}.values())
+def merged(found: Sequence[dict[str, Any]], earlier: Path) -> list[dict[str, Any]]:
+    """Return the new results, and the `earlier` ones of runs that were not repeated."""
+    old = json.loads(earlier.read_text()) if earlier.exists() else []
+    return list({tuple(each[key] for key in RUN): each for each in (*old, *found)}.values())
 
 
-def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Write race.json, race.md and a plot for each track and machine where several ran."""
-    found = kept(found, folder / "race.json")
+def report(found: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Write race.json, race.md and a plot for each track and machine with several contestants."""
+    found = merged(found, folder / "race.json")
     write_json(folder / "race.json", list(found))
     (folder / "race.md").write_text(table(found), encoding="utf-8")
     for name, machine in sorted({(each["track"], each["machine"]) for each in found}):
@@ -111,7 +111,7 @@ def tell(found: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 def _slug(machine: str) -> str:
-    """Return a machine's name as part of a file's: "Intel(R) Xeon(R) (AMX)" is intel_xeon_amx."""
+    """Return a machine's name for a file name: "Intel(R) Xeon(R) (AMX)" is intel_xeon_amx."""
     plain = re.sub(r"\(R\)|Processor|\(no AMX\)", "", machine)
     return "_".join(re.findall(r"[a-z0-9]+", plain.lower()))
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="*", default=[], help="NAME=FOLDER")
     parser.add_argument("--scenes", action="store_true", help="generated scenes, as in the demo")
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--by-cpu", action="store_true", help="minutes of a contestant's own CPU")
+    parser.add_argument("--by-cpu", action="store_true", help="count minutes of CPU time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="contestants by name")
     parser.add_argument("--yolo", type=Path, help="an executable in an environment of its own")
@@ -140,7 +140,7 @@ def main() -> None:
             if contestant.name in names:
                 compete(contestant, track, options.out)
     if options.tell:
-        tell(results(options.out), options.tell)
+        report(results(options.out), options.tell)
 
 
 if __name__ == "__main__":

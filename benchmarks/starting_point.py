@@ -1,10 +1,10 @@
-"""Train what setmatch_n starts from: shapes in generated pictures, half of them in landscapes.
+"""Train the initial weights of setmatch_n on generated shapes, half of them in landscapes.
 
     python benchmarks/contestants/cpu_clock.py benchmarks/starting_point.py OUT --minutes 20
 
-Pictures are generated for this alone and differ from the demo's, from plain ground to landscapes
-and from small shapes to those that fill most of a picture. Weights are in OUT/run then;
-`setmatch convert-weights OUT/run --to setmatch-small` makes the file that comes along.
+The images are not those of the demo: backgrounds from plain to landscape, shapes from small to
+nearly image-filling. The weights are written to OUT/run; `setmatch convert-weights OUT/run --to
+setmatch-small` makes the bundled file.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from typing import Any
 import setmatch as sm
 from setmatch.data.synthetic.scenes import Difficulty, write_scenes
 
-SIDE_PX, SEED = 160, 1000  # the demo's seeds begin at 0
+SIDE_PX, SEED = 160, 1000  # the demo uses seeds from 0 on
 WIDE = Difficulty(radius=(0.055, 0.42))
 KINDS = {"ground": False, "landscape": True}
 
 
-def pictures(out: Path, train: int, val: int) -> Path:
-    """Return a data set of both kinds, made unless it is there."""
+def generate(out: Path, train: int, val: int) -> Path:
+    """Return the data set of both kinds; generate it if it does not exist."""
     merged = out / "data"
     if (merged / "val.json").exists():
         return merged
@@ -60,11 +60,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--train", type=int, default=10_000, help="pictures of each kind")
+    parser.add_argument("--train", type=int, default=10_000, help="images of each kind")
     parser.add_argument("--val", type=int, default=100)
     options = parser.parse_args()
     sm.train(
-        pictures(options.out, options.train, options.val),
+        generate(options.out, options.train, options.val),
         "setmatch_n",
         out=options.out / "run",
         weights="none",

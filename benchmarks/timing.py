@@ -1,4 +1,4 @@
-"""What every benchmark here shares: side-by-side timing, and what a result must be kept with."""
+"""Interleaved timing, and the conditions that are stored with every result."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ from setmatch.distributed import choose_precision
 def time_interleaved(
     contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, float]:
-    """Return median seconds of each contestant, timed in turns so that noise hits all alike."""
+    """Return the median seconds of each contestant; they take turns, so noise affects all."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(warmup + rounds):
         for name, run in contestants.items():
@@ -30,9 +30,9 @@ def time_interleaved(
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def circumstances() -> dict[str, str]:
-    """Return commit, machine, versions and command: a number without them says nothing."""
-    here = str(Path(__file__).parent)  # whatever folder it is called from
+def conditions() -> dict[str, str]:
+    """Return the conditions of a result: commit, machine, versions and command."""
+    here = str(Path(__file__).parent)  # independent of the working directory
     git = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=10"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
@@ -49,8 +49,8 @@ def circumstances() -> dict[str, str]:
 
 
 def publish(title: str, results: dict[str, object], out: Path | None) -> None:
-    """Print the results as JSON, and write them to `out` where one is given."""
-    text = json.dumps({"title": title, **results, **circumstances()}, indent=2)
+    """Print the results as JSON, and write them to `out` if it is given."""
+    text = json.dumps({"title": title, **results, **conditions()}, indent=2)
     print(text)
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""A training step at 2×3×480×640 against transformers' model on equal work, in time and memory.
+"""A training step at 2×3×480×640, compared with transformers' model on equal work: time and memory.
 
-Equal work: forward, matching, losses of six layers, backward, clipping, AdamW; stem and layer1
-frozen in both (as shipped, transformers trains them by mistake); dropout 0.1 wherever
-the published model has it, in both.
+Equal work: forward, matching, losses of six layers, backward, clipping, AdamW. Stem and layer1 are
+frozen in both (as shipped, transformers trains them by mistake). Both have dropout 0.1 where the
+published model has it.
 """
 
 import argparse
@@ -41,8 +41,8 @@ def ours(precision: str) -> Callable[[], object]:
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-            streams = model(batch)
-        criterion(streams, targets).total.backward()  # type: ignore[no-untyped-call]
+            groups = model(batch)
+        criterion(groups, targets).total.backward()  # type: ignore[no-untyped-call]
         apply_gradients(optimizer, clip_norm=0.1)
 
     return step
@@ -101,7 +101,7 @@ CONTESTANTS = {
 
 
 def _peak_mib(name: str) -> float:
-    """Run two steps in a process of its own; return its peak resident memory above the imports."""
+    """Run two steps in a new process; return its peak resident memory."""
     command = [sys.executable, __file__, "--peak", name]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return float(json.loads(answer.splitlines()[-1]))

@@ -1,4 +1,4 @@
-"""setmatch_n without one of its parts: what an ablation needs and the library does not."""
+"""setmatch_n without one of its parts, for ablations."""
 
 from collections.abc import Sequence
 from typing import TypeVar, cast
@@ -21,7 +21,7 @@ from setmatch.structures.outputs import Assignment
 
 
 class NoDenoising(nn.Module):
-    """Spoils no target: no query at all."""
+    """Replaces denoising: makes no queries."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -30,42 +30,42 @@ class NoDenoising(nn.Module):
     def forward(
         self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
     ) -> DenoisingQueries:
-        """Return nothing to mend."""
+        """Return no denoising queries."""
         empty = valid_ratio.new_zeros(len(targets), 0)
-        nowhere = torch.zeros(0, dtype=torch.int64, device=valid_ratio.device)
+        none = torch.zeros(0, dtype=torch.int64, device=valid_ratio.device)
         return DenoisingQueries(
             empty[..., None].expand(-1, -1, self.dim),
             empty[..., None].expand(-1, -1, 4),
             empty.bool(),
             torch.zeros(0, 0, dtype=torch.bool, device=valid_ratio.device),
             1,
-            Assignment(nowhere, nowhere, nowhere),
+            Assignment(none, none, none),
         )
 
 
 class UnmovedDecoder(RefiningDecoder):
-    """Every layer looks at, and starts from, the boxes that the first was given."""
+    """A decoder without iterative refinement: every layer starts from the initial boxes."""
 
     def forward(
         self,
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        attention_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
         logits, boxes = [], []
         position = self.position(2 * cxcywh - 1)
         heads = zip(self.layers, self.class_heads, self.box_steps, strict=True)
         for layer, class_head, box_step in heads:
-            content = layer(content, position, cxcywh, memory, peers)
+            content = layer(content, position, cxcywh, memory, attention_mask)
             logits.append(class_head(content).float())
             boxes.append(box_step(content, cxcywh))
         return torch.stack(logits), torch.stack(boxes), content
 
 
 class LearnedProposals(nn.Module):
-    """Queries that are the same for every image: learned content and learned boxes."""
+    """Learned queries, the same for every image: content and boxes."""
 
     def __init__(self, num_queries: int, dim: int, logits: int) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class LearnedProposals(nn.Module):
         self.content = nn.Embedding(num_queries, dim)
         self.class_head = ClassHead(dim, logits)
         self.box_step = BoxRefinementHead(dim)
-        self.box_step.last.reset_parameters()  # or all queries would begin with one box
+        self.box_step.last.reset_parameters()  # zero weights would give all queries the same box
 
     def forward(self, memory: Memory) -> EncoderProposals:
-        """Return the same for every image; the stream "encoder" trains their boxes."""
+        """Return the queries. Their boxes are trained by the group "encoder"."""
         content = self.content.weight.expand(len(memory.tokens), -1, -1)
         middle = content.new_full((1, self.num_queries, 4), 0.5)
         return EncoderProposals(
@@ -85,34 +85,35 @@ class LearnedProposals(nn.Module):
 
 
 class CrowdedQueries(QuerySelection):
-    """The tokens with the largest class logit, neighbors of each other or not."""
+    """Query selection by the largest class logit, without suppression of neighbors."""
 
     def priority(
         self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
     ) -> Float[Tensor, "B N"]:
-        """Return the largest class logit alone."""
+        """Return the largest class logit."""
         return logits.amax(-1)
 
 
 class Unrelated(nn.Module):
-    """Tells queries nothing of each other's boxes, only whom they may listen to."""
+    """Self-attention without box relations; only the attention mask remains."""
 
     def forward(
-        self, cxcywh: Float[Tensor, "B Q 4"], peers: QueryAttentionMask
+        self, cxcywh: Float[Tensor, "B Q 4"], attention_mask: QueryAttentionMask
     ) -> Bool[Tensor, "1 1 Q Q"] | None:
-        """Return what is allowed."""
-        return None if peers.attn_mask is None else peers.attn_mask[None, None]
+        """Return the attention mask."""
+        mask = attention_mask.attn_mask
+        return None if mask is None else mask[None, None]
 
 
 class Half(nn.Module):
-    """Stands where two maps are fused, and lets one of them through."""
+    """Replaces the fusion of two feature maps by one of them."""
 
     def __init__(self, place: int) -> None:
         super().__init__()
         self.place = place
 
     def forward(self, both: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
-        """Return the half of the channels that belongs to one map."""
+        """Return the channels of one of the maps."""
         return both.chunk(2, dim=1)[self.place]
 
 
@@ -120,7 +121,7 @@ Composition = TypeVar("Composition", bound=SetMatchDetector)
 
 
 def recomposed(detector: SetMatchDetector, composition: type[Composition]) -> Composition:
-    """Return the parts of `detector` in another composition."""
+    """Return a detector of another class with the parts of `detector`."""
     return composition(
         detector.backbone,
         detector.encoder,
@@ -132,55 +133,55 @@ def recomposed(detector: SetMatchDetector, composition: type[Composition]) -> Co
 
 
 def logits_of(detector: SetMatchDetector) -> int:
-    """Return how many logits every query has."""
+    """Return the number of logits per query."""
     return detector.queries.class_head.out_features
 
 
 def layers_of(detector: SetMatchDetector) -> list[DeformableDecoderLayer]:
-    """Return the decoder's layers, for another decoder."""
+    """Return the layers of the decoder."""
     return cast(list[DeformableDecoderLayer], list(detector.decoder.layers))
 
 
 def focal(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Score every class by focal loss."""
+    """Replace the varifocal loss by the focal loss."""
     detector.class_loss = Focal()
     return detector
 
 
 def no_denoising(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Spoil no target."""
+    """Train without denoising."""
     detector.denoising = cast(Denoising, NoDenoising(shape.dim))
     return detector
 
 
 def unmoved(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Let no layer move the boxes of the one before."""
+    """Decode without iterative box refinement."""
     detector.decoder = UnmovedDecoder(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 
 def learned_queries(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Ask every image the same."""
+    """Replace selected queries by learned ones."""
     learned = LearnedProposals(shape.num_queries, shape.dim, logits_of(detector))
     detector.queries = cast(QuerySelection, learned)
     return detector
 
 
 def crowded(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Let queries begin beside each other."""
+    """Select queries without suppression of neighbors."""
     detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits_of(detector))
     return detector
 
 
 def unrelated(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Tell queries nothing of each other's boxes."""
+    """Remove box relations from self-attention."""
     for layer in detector.decoder.layers:
         layer.relations = Unrelated()
     return detector
 
 
 def unfused(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
-    """Leave every level to itself."""
+    """Remove the fusion of feature levels."""
     encoder = detector.encoder
     steps = range(len(encoder.down))
     encoder.down = nn.ModuleList(Half(0) for _ in steps)

@@ -1,1 +1,1 @@
-"""Who runs in the race, a file for each kind of them, and what they have in common."""
+"""The contestants of the race, a file for each kind, and their common parts."""

@@ -1,7 +1,7 @@
-"""Run a program whose clocks count the CPU seconds of its own process.
+"""Run a program whose clocks count CPU seconds of its process.
 
-On a machine that others use too, a budget by the wall's clock measures the others. With one thread
-and no other process that reads pictures, both clocks agree on an idle machine.
+On a shared machine, a budget of wall-clock time depends on the other load. With one thread and no
+loader processes, both clocks agree on an idle machine.
 
     python cpu_clock.py PROGRAM [ARGUMENTS]        python cpu_clock.py -m MODULE [ARGUMENTS]
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    began, used = time.time(), time.process_time
-    time.time = lambda: began + used()
-    time.monotonic = time.perf_counter = used
+    start_s, cpu_time = time.time(), time.process_time
+    time.time = lambda: start_s + cpu_time()
+    time.monotonic = time.perf_counter = cpu_time
     _, *arguments = sys.argv
     if arguments[0] == "-m":
         sys.argv = arguments[1:]

@@ -1,7 +1,7 @@
-"""Contestants that `setmatch train` trains: the family, the published method made small, baselines.
+"""Contestants trained by `setmatch train`: the setmatch family, a small DETR, baselines.
 
-Their clock holds the evaluations on the way too, which take 3% of it at most as far as the run can
-know before; what they score on the way is in the run's own log.
+Their time includes the evaluations during training, planned to take at most 3% of it. The results
+of these evaluations are in the run's log.
 """
 
 import json
@@ -15,9 +15,9 @@ from contestants.track import Finish, Mark, Track, scored
 
 @dataclass(frozen=True)
 class Ours:
-    """A preset, with what differs from the recipe that it brings.
+    """A preset with changes to its recipe.
 
-    `sized` says that it takes the track's size of pictures; else its recipe's, if that can be.
+    `sized`: use the track's image size. Otherwise the recipe's size is used if the track allows it.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Ours:
     sized: bool = True
 
     def command(self, track: Track, folder: Path) -> list[str]:
-        """Return `setmatch train`, from random weights, by the clock, in a single process."""
+        """Return the `setmatch train` command: random weights, a time budget, a single process."""
         sides = (f"data.short_side_px={track.side_px}", f"data.long_side_px={2 * track.side_px}")
         settings = (
             *(sides if self.sized or track.exact else ()),
@@ -37,11 +37,11 @@ class Ours:
         given = [part for setting in settings for part in ("--set", setting)]
         program = ["-m", "setmatch", "train", str(track.data), *given, "--out", str(folder / "run")]
         program += ["--model", self.preset, "--weights", "none", "--minutes", f"{track.minutes:g}"]
-        # Without a checkpoint it begins; a run that was killed keeps its budget.
+        # Starts the run or resumes it; a resumed run keeps its time budget.
         return track.clocked(Path(sys.executable), [*program, "--resume"])
 
     def finish(self, track: Track, folder: Path) -> Finish:
-        """Read the log's evaluations; ask the best weights about the test split."""
+        """Read the evaluations in the log, and evaluate the best weights on the test split."""
         rows = [json.loads(line) for line in (folder / "run" / "log.jsonl").open()]
         marks = tuple(
             Mark(row["seconds"] / 60, row["AP"], row["AP50"])
@@ -50,11 +50,11 @@ class Ours:
         )
         test: dict[str, float] = {}
         if track.test:
-            found = folder / "test.json"
-            infer = [sys.executable, "-m", "setmatch", "evaluate", str(folder / "run")]
-            infer += [str(track.data), "--split", "test", "--workers", "0", "--detections"]
-            subprocess.run([*infer, str(found)], check=True, stdout=subprocess.DEVNULL)
-            test = scored(found, track, "test")
+            detections = folder / "test.json"
+            command = [sys.executable, "-m", "setmatch", "evaluate", str(folder / "run")]
+            command += [str(track.data), "--split", "test", "--workers", "0", "--detections"]
+            subprocess.run([*command, str(detections)], check=True, stdout=subprocess.DEVNULL)
+            test = scored(detections, track, "test")
         about = {"recipe": self.preset, "changed": list(self.overrides)}
         steps = max(row["step"] for row in rows)
         return Finish(marks, test, steps, about)
@@ -71,8 +71,8 @@ def _rates(preset: str, rates: tuple[str, ...], *overrides: str) -> tuple[Ours, 
     )
 
 
-# Faster R-CNN has live norms, as torchvision itself chooses without weights, and batches that are
-# small enough for more than a handful of steps; the baselines learn with an average, too.
+# Faster R-CNN trains its batch norms, as torchvision does without pretrained weights, and has small
+# batches to take enough steps. The baselines have a moving average, too.
 _BASELINE = ("data.augment=small", "train.schedule=cosine", "train.ema_decay=0.998")
 OURS = (
     Ours("setmatch_n", "setmatch_n", sized=False),

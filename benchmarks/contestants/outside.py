@@ -1,8 +1,8 @@
-"""A contestant that must stay outside: an executable of its own, named by whoever runs the race.
+"""A contestant outside of this repository: an executable given on the command line.
 
-Ultralytics' license keeps it out of this repository and of every environment made for it; what is
-here is the command line of an installation somewhere else. It reads data that `convert-data` wrote,
-trains by its own recipe from random weights, and leaves detections that our evaluator reads.
+Ultralytics' license keeps it out of this repository and its environments; this file only calls an
+installation elsewhere. It reads data written by `convert-data`, trains by its own recipe from
+random weights, and writes detections that our evaluator reads.
 """
 
 import csv
@@ -21,7 +21,7 @@ MARKS = 6
 
 @dataclass(frozen=True)
 class Outside:
-    """A model's YAML name, and the longest side of its squares as a factor of the track's side."""
+    """A model's YAML name, and its input size as a factor of the track's."""
 
     model: str
     executable: Path
@@ -29,11 +29,11 @@ class Outside:
 
     @property
     def name(self) -> str:
-        """Return the model's name, and how much larger it sees."""
+        """Return the model's name with its size factor."""
         return self.model if self.enlarge == 1 else f"{self.model}x{self.enlarge:g}"
 
     def command(self, track: Track, folder: Path) -> list[str]:
-        """Return its training on exported data, which is written first."""
+        """Convert the data, and return the training command."""
         data = folder / "data"
         if not data.exists():
             convert_dataset(track.data, data, "yolo")
@@ -49,10 +49,10 @@ class Outside:
             "project": folder.resolve(),
             "name": "run",
         }
-        return track.clocked(self.executable.with_name("python"), self._said("train", settings))
+        return track.clocked(self.executable.with_name("python"), self._command("train", settings))
 
     def finish(self, track: Track, folder: Path) -> Finish:
-        """Ask the weights of some epochs about the validation split, the best about test."""
+        """Evaluate the weights of some epochs on the validation split, the best on test."""
         lines = (folder / "run" / "results.csv").read_text().splitlines()
         rows = csv.DictReader(lines, skipinitialspace=True)
         epochs = [(float(row["time"]) / 60, int(row["epoch"])) for row in rows]
@@ -60,15 +60,15 @@ class Outside:
         chosen = sorted({min(epochs, key=lambda each: abs(each[0] - m)) for m in wanted})
         marks: list[Mark] = []
         for minutes, epoch in chosen:
-            marks.append(marked(minutes, self._asked(track, folder, epoch, "val"), track))
+            marks.append(marked(minutes, self._detections(track, folder, epoch, "val"), track))
         test = {}
         if track.test:
             epoch = chosen[best_of(marks)][1]
-            test = scored(self._asked(track, folder, epoch, "test"), track, "test")
+            test = scored(self._detections(track, folder, epoch, "test"), track, "test")
         return Finish(tuple(marks), test, epochs[-1][1], {"square_px": self._side_px(track)})
 
-    def _asked(self, track: Track, folder: Path, epoch: int, split: str) -> Path:
-        """Return a file of what the weights after `epoch` find, made unless it is there."""
+    def _detections(self, track: Track, folder: Path, epoch: int, split: str) -> Path:
+        """Return the file of detections by the weights after `epoch`; create it if needed."""
         found = folder / f"{split}_{epoch}.json"
         if found.exists():
             return found
@@ -85,11 +85,11 @@ class Outside:
             "name": "asked",
             "exist_ok": True,
         }
-        subprocess.run(self._said("val", settings), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self._command("val", settings), check=True, stdout=subprocess.DEVNULL)
         rows = json.loads((folder / "asked" / "predictions.json").read_text())
         names = _names(folder / "data" / "data.yaml")
-        # Its ids are file names and places in its list of classes: names are what both agree on.
-        kept = [
+        # Its ids are file names and indices of its own class list, so names are used instead.
+        detections = [
             {
                 "file_name": row["file_name"],
                 "category_name": names[row["category_id"] - 1],
@@ -98,14 +98,14 @@ class Outside:
             }
             for row in rows
         ]
-        write_json(found, kept)
+        write_json(found, detections)
         shutil.rmtree(folder / "asked")
         return found
 
     def _side_px(self, track: Track) -> int:
         return STEP_PX * round(self.enlarge * track.side_px / STEP_PX)
 
-    def _said(self, verb: str, settings: dict[str, object]) -> list[str]:
+    def _command(self, verb: str, settings: dict[str, object]) -> list[str]:
         usual = {"device": "cpu", "workers": 0, "plots": False}
         words = [f"{key}={value}" for key, value in {**settings, **usual}.items()]
         return [str(self.executable), "detect", verb, *words]

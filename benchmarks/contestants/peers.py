@@ -1,8 +1,8 @@
 """RT-DETR and D-FINE of transformers, from their configurations, with random weights.
 
-A straightforward loop with their own loss: AdamW, warm-up and cosine by the clock, flips, squares
-as published, pictures resized and held in memory beforehand, and their kind of average.
-benchmarks/peer.py trains one of them; evaluations on the way stop the clock.
+A plain training loop with their own loss: AdamW, warm-up and cosine schedule over time, flips,
+square inputs as published, images resized in advance and held in memory, and their moving average.
+benchmarks/peer.py trains one of them. Evaluations during training do not count as training time.
 """
 
 import argparse
@@ -32,14 +32,14 @@ from setmatch.structures.detections import Detections
 
 PROGRAM = Path(__file__).parents[1] / "peer.py"
 BATCH, CLIP, DECAY, WARMUP = 8, 0.1, 1e-4, 0.02
-EMA, EMA_STEPS = 0.9999, 2000  # of both, published; the average forgets its start by these steps
-ROUNDS = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the budget, when the average is evaluated
-BEST = 100  # answers of an image, as COCO counts
+EMA, EMA_STEPS = 0.9999, 2000  # as published for both; EMA_STEPS is the warm-up of the decay
+EVALUATE_AT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # fractions of the time budget
+MAX_DETECTIONS = 100  # per image, as in COCO
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A model of transformers, a rate and a size: squares as large as the track's pictures."""
+    """A model of transformers and its learning rate; inputs are squares of the track's side."""
 
     model: str
     rate: str
@@ -50,14 +50,14 @@ class Peer:
         return f"{self.model}@{self.rate}"
 
     def command(self, track: Track, folder: Path) -> list[str]:
-        """Return this file as a program."""
+        """Return the command that runs `main` of this file."""
         given = [self.model, str(track.data), str(folder), "--rate", self.rate]
         given += ["--side", str(track.side_px), "--minutes", f"{track.minutes:g}"]
         given += ["--seed", str(track.seed), *(["--test"] if track.test else [])]
         return track.clocked(Path(sys.executable), [str(PROGRAM), *given])
 
     def finish(self, track: Track, folder: Path) -> Finish:
-        """Measure what the loop has saved."""
+        """Evaluate the saved detections."""
         tree = json.loads((folder / "marks.json").read_text())
         marks = tuple(
             marked(minutes, folder / f"val_{number}.json", track)
@@ -69,17 +69,17 @@ class Peer:
 
 
 def rtdetr_r18(classes: int, side_px: int) -> nn.Module:
-    """RT-DETR on ResNet-18, as published (arXiv 2304.08069), its norms trained."""
+    """RT-DETR on ResNet-18 as published (arXiv 2304.08069), with trained batch norms."""
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
-    trunk = RTDetrResNetConfig(
+    backbone = RTDetrResNetConfig(
         hidden_sizes=[64, 128, 256, 512],
         depths=[2, 2, 2, 2],
         layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )
     config = RTDetrConfig(
-        backbone_config=trunk,
+        backbone_config=backbone,
         encoder_in_channels=[128, 256, 512],
         hidden_expansion=0.5,
         decoder_layers=3,
@@ -91,10 +91,10 @@ def rtdetr_r18(classes: int, side_px: int) -> nn.Module:
 
 
 def dfine_n(classes: int, side_px: int) -> nn.Module:
-    """D-FINE-N, as published (arXiv 2410.13842), its norms trained."""
+    """D-FINE-N as published (arXiv 2410.13842), with trained batch norms."""
     from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
 
-    trunk = HGNetV2Config(
+    backbone = HGNetV2Config(
         stem_channels=[3, 16, 16],
         stage_in_channels=[16, 64, 256, 512],
         stage_mid_channels=[16, 32, 64, 128],
@@ -106,7 +106,7 @@ def dfine_n(classes: int, side_px: int) -> nn.Module:
         out_indices=[3, 4],
     )
     config = DFineConfig(
-        backbone_config=trunk,
+        backbone_config=backbone,
         num_feature_levels=2,
         encoder_in_channels=[512, 1024],
         encoder_hidden_dim=128,
@@ -128,7 +128,7 @@ def dfine_n(classes: int, side_px: int) -> nn.Module:
 
 
 def _queries(side_px: int, strides: tuple[int, ...]) -> int:
-    """Return the published 300, or as many as the features of a small picture have places."""
+    """Return the published 300, or the number of feature cells of a small image."""
     return min(300, sum((side_px // stride) ** 2 for stride in strides))
 
 
@@ -136,8 +136,8 @@ MODELS = {"rtdetr_r18": rtdetr_r18, "dfine_n": dfine_n}
 PEERS = tuple(Peer(model, rate) for model in MODELS for rate in ("2e-4", "8e-4"))
 
 
-class Pictures:
-    """The pictures of a split that can be read, as squares in memory, with their targets."""
+class Images:
+    """The readable images of a split, as squares in memory, with their targets."""
 
     def __init__(self, index: DetectionDataset, side_px: int) -> None:
         self.index, self.places, squares = index, [], []
@@ -175,14 +175,14 @@ def _label(target: Target, flip: bool) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def answer(model: nn.Module, pictures: Pictures, path: Path) -> None:
+def answer(model: nn.Module, pictures: Images, path: Path) -> None:
     """Write the best answers of every picture as COCO results."""
     rows: list[dict[str, Any]] = []
     index = pictures.index
     for first in range(0, len(pictures.places), BATCH):
         found = model(pixel_values=pictures.squares[first : first + BATCH].float() / 255)
         scores = found.logits.float().sigmoid().flatten(1)
-        best = scores.topk(min(BEST, scores.shape[1]))
+        best = scores.topk(min(MAX_DETECTIONS, scores.shape[1]))
         for number, place in enumerate(pictures.places[first : first + BATCH]):
             height, width = index.size_px(place)
             classes = found.logits.shape[-1]
@@ -226,9 +226,9 @@ def factor(progress: float) -> float:
 
 def run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    training = Pictures(open_dataset(options.data, "train"), options.side)
+    training = Images(open_dataset(options.data, "train"), options.side)
     asked = {
-        split: Pictures(open_dataset(options.data, split), options.side)
+        split: Images(open_dataset(options.data, split), options.side)
         for split in ("val", *(["test"] if options.test else []))
     }
     model = MODELS[options.model](len(training.index.categories), options.side).train()
@@ -239,7 +239,7 @@ def run(options: argparse.Namespace) -> None:
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=DECAY, fused=True)
     precision = choose_precision("auto", torch.device("cpu"))  # as ours
-    batches, due = training.batches(options.seed), list(ROUNDS)
+    batches, due = training.batches(options.seed), list(EVALUATE_AT)
     clock_s, steps = 0.0, 0
     minutes: list[float] = []
     while due:

@@ -1,4 +1,4 @@
-"""The race as a table in Markdown and as pictures: AP against minutes."""
+"""Results of the race as Markdown tables and as plots of AP over minutes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -18,7 +18,7 @@ COLORS = {
     "ssdlite_mobilenet_v3": "#a61e4d",
     "detr_r18_tiny": "#868e96",
 }
-INK, SOFT = "#1d1f24", "#5b6068"
+TEXT, MUTED = "#1d1f24", "#5b6068"
 HEAD = (
     "| contestant | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes "
     "| commit |"
@@ -26,20 +26,20 @@ HEAD = (
 
 
 def best(result: Result) -> Mapping[str, float]:
-    """Return the best mark of a run."""
+    """Return the best evaluation of a run."""
     return max(result["marks"], key=lambda mark: mark["AP"])
 
 
 def entries(found: Sequence[Result]) -> list[list[Result]]:
-    """Return the runs of each contestant, one a seed, the best contestant first."""
-    kept: dict[str, list[Result]] = {}
+    """Return the runs of each contestant, one per seed, the best contestant first."""
+    runs_of: dict[str, list[Result]] = {}
     for result in sorted(found, key=lambda each: each["seed"]):
-        kept.setdefault(result["name"], []).append(result)
-    return sorted(kept.values(), key=lambda runs: -fmean(best(run)["AP"] for run in runs))
+        runs_of.setdefault(result["name"], []).append(result)
+    return sorted(runs_of.values(), key=lambda runs: -fmean(best(run)["AP"] for run in runs))
 
 
 def table(found: Sequence[Result]) -> str:
-    """Return Markdown, a table for each track and budget, best first."""
+    """Return Markdown with a table for each track and budget, best first."""
 
     def kind(result: Result) -> tuple[Any, ...]:
         return result["track"], result["minutes"], result["clock"], result["machine"]
@@ -63,7 +63,7 @@ def table(found: Sequence[Result]) -> str:
 
 
 def _overviews(found: Sequence[Result]) -> list[str]:
-    """Return a table for each track and machine: contestants by budget, each at its best rate."""
+    """Return a table per track and machine: contestants by budget, each at its best rate."""
 
     def kind(result: Result) -> tuple[str, str]:
         return result["track"], result["machine"]
@@ -84,7 +84,7 @@ def _overviews(found: Sequence[Result]) -> list[str]:
 
 
 def of_budget(found: Sequence[Result], minutes: float) -> dict[str, list[Result]]:
-    """Return who had so many minutes, worst first, by name, each at its best rate, a run a seed."""
+    """Return the runs of a budget by contestant, worst first, each at its best learning rate."""
     ranked = entries([each for each in found if each["minutes"] == minutes])
     return {_family(runs[0]): runs for runs in reversed(ranked)}
 
@@ -114,13 +114,13 @@ def _row(runs: Sequence[Result]) -> str:
 
 
 def _minutes(seconds: Sequence[float | None]) -> str:
-    """Return the mean in minutes; nothing where it was not measured."""
+    """Return the mean in minutes; empty if it was not measured."""
     known = [each for each in seconds if each is not None]
     return f"{fmean(known) / 60:.1f}" if known else ""
 
 
 def _spread(values: Sequence[float]) -> str:
-    """Return the mean in per cent, with the deviation where there are several."""
+    """Return the mean in percent, with the standard deviation if there are several."""
     if not values:
         return ""
     mean = f"{100 * fmean(values):.1f}"
@@ -128,10 +128,10 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def draw(found: Sequence[Result], path: Path) -> None:
-    """Write as PNG what each contestant reached with each budget, and faintly the way to it.
+    """Write a PNG of each contestant's AP by budget, with a faint curve for each run.
 
-    Each is shown at its best rate for the budget, a faint line a seed. What is reached is at the
-    best of the points on the way, as in the tables.
+    Each has its best learning rate for the budget. The AP is that of the best evaluation, as in the
+    tables.
     """
     from matplotlib.figure import Figure
 
@@ -166,12 +166,12 @@ def draw(found: Sequence[Result], path: Path) -> None:
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
     clocks = " and ".join(sorted({each["clock"] for each in found}))
-    axes.set_xlabel(f"budget: minutes of training on one thread ({clocks})", color=SOFT)
+    axes.set_xlabel(f"budget: minutes of training on one thread ({clocks})", color=MUTED)
     title = f"Validation AP on {found[0]['track']}, random weights, {found[0]['machine']}"
-    axes.set_title(title, loc="left", color=INK, fontsize=12)
+    axes.set_title(title, loc="left", color=TEXT, fontsize=12)
     axes.grid(axis="y", color="#e2e4e8")
     axes.set_axisbelow(True)
-    axes.tick_params(length=0, colors=INK)
+    axes.tick_params(length=0, colors=TEXT)
     axes.spines[["top", "right", "left"]].set_visible(False)
     with atomic_file(path) as aside:
         figure.savefig(aside, format="png")
@@ -182,10 +182,10 @@ def _family(result: Result) -> str:
 
 
 def _name(axes: Any, ends: Sequence[tuple[float, float, str]], last: float) -> None:
-    """Write names to the right of all curves, none upon another, and where one ended early."""
+    """Label the curves at the right without overlap; note those that ended early."""
     top = max(axes.get_ylim()[1], 1)
     gap = 0.055 * top
-    height = 0.03 * top - gap  # the lowest clears the axis
+    height = 0.03 * top - gap  # keeps the lowest above the axis
     for minutes, y, family in sorted(ends, key=lambda each: each[1]):
         height = max(y, height + gap)
         early = f" after {minutes:g}" if minutes < last else ""

@@ -1,4 +1,4 @@
-"""What all contestants have in common: data, size of the pictures, budget, seed, evaluator."""
+"""Common to all contestants: data, image size, budget, seed and evaluator."""
 
 import json
 import resource
@@ -19,10 +19,9 @@ CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")
 class Track:
     """A data set and a budget.
 
-    Contestants see pictures with a short side of about `side_px`; `exact` says that there are no
-    more pixels, so that nobody's recipe is to enlarge them. `test` says that there is a split to
-    report on beside the one that curves are drawn of. The budget is minutes by the clock, or with
-    `by_cpu` of the contestant's own CPU time.
+    Inputs have a short side of about `side_px`. `exact`: the images have no more pixels, so no
+    recipe may enlarge them. `test`: there is a test split. The budget is minutes of wall-clock
+    time, or with `by_cpu` of the contestant's CPU time.
     """
 
     name: str
@@ -35,13 +34,13 @@ class Track:
     test: bool = False
 
     def clocked(self, python: Path, program: Sequence[str]) -> list[str]:
-        """Return the command that runs a program (or -m, a module) by the clock of this track."""
+        """Return the command that runs a program (or -m, a module) with the track's clock."""
         return [str(python), *([str(CPU_CLOCK)] if self.by_cpu else []), *program]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a contestant scored on the validation split at a time of its own training clock."""
+    """AP on the validation split after some minutes of training."""
 
     minutes: float
     AP: float
@@ -50,12 +49,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Finish:
-    """All that came out: `marks` in order of time, and what the best of them scored on test."""
+    """The result: `marks` in order of time, and the test result of the best of them."""
 
     marks: tuple[Mark, ...]
     test: Mapping[str, float]
     steps: int
-    about: Mapping[str, Any]  # learning rate, size of pictures and whatever else was chosen
+    about: Mapping[str, Any]  # learning rate, image size and other choices
 
 
 class Contestant(Protocol):
@@ -63,50 +62,50 @@ class Contestant(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
 
     def command(self, track: Track, folder: Path) -> list[str]:
-        """Return what trains it for the budget into `folder`."""
+        """Return the command that trains for the budget and writes to `folder`."""
 
     def finish(self, track: Track, folder: Path) -> Finish:
-        """Measure what the training left, outside the budget."""
+        """Evaluate the trained weights, outside the budget."""
 
 
 def spent(command: Sequence[str], log: Path) -> dict[str, float]:
-    """Run a command to its end; return its seconds by the clock and of all its processes' CPU.
+    """Run a command; return its wall-clock and CPU seconds.
 
-    Raises RuntimeError that names the log when it fails.
+    Raises RuntimeError that names the log if it fails.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.perf_counter()
+    started = time.perf_counter()
     with log.open("w", encoding="utf-8") as out:
         code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT).returncode
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if code:
-        raise RuntimeError(f"exit code {code}; {log} says why")
+        raise RuntimeError(f"exit code {code}; see {log}")
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall_s": round(time.perf_counter() - began, 1), "cpu_s": round(cpu_s, 1)}
+    return {"wall_s": round(time.perf_counter() - started, 1), "cpu_s": round(cpu_s, 1)}
 
 
 def scored(detections: Path, track: Track, split: str) -> dict[str, float]:
-    """Return AP and AP50 of saved detections, and the AP of each class; all contestants alike."""
+    """Return AP, AP50 and the AP of each class of saved detections."""
     report = evaluate(detections, track.data, split=split)
     classes = {name: each.AP for name, each in report.per_class.items()}
     return {"AP": report.AP, "AP50": report.AP50, **classes}
 
 
 def marked(minutes: float, detections: Path, track: Track) -> Mark:
-    """Return the mark that saved detections of the validation split are worth."""
+    """Return the mark of saved detections of the validation split."""
     found = scored(detections, track, "val")
     return Mark(minutes, found["AP"], found["AP50"])
 
 
 def best_of(marks: Sequence[Mark]) -> int:
-    """Return which mark is the best, the latest of equals."""
+    """Return the index of the best mark, the latest if several are equal."""
     return max(range(len(marks)), key=lambda place: (marks[place].AP, place))
 
 
 def write_json(path: Path, tree: object) -> None:
-    """Write `tree` to `path`, whole or not at all."""
-    with atomic_file(path) as aside:
-        aside.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+    """Write `tree` to `path` atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")

@@ -35,39 +35,41 @@ def test_offsets_are_denser_near_zero(benchmarks):
 
 def test_decoding_inverts_the_target_distributions(benchmarks):
     """A uniform distribution moves no side."""
-    from distribution import moved, owed
+    from distribution import move_sides, target_distributions
 
     torch.manual_seed(0)
     start, target = _boxes(200), _boxes(200)
-    share = owed(start, target)
+    share = target_distributions(start, target)
     assert torch.allclose(share.sum(-1), torch.ones(200, 4))
     assert ((share > 0).sum(-1) <= 2).all()
     reachable = (cxcywh_to_xyxy(start) - cxcywh_to_xyxy(target)).abs() < start[:, 2:].repeat(1, 2)
     assert reachable.all(1).sum() > 100
-    found = moved(start, share.clamp(min=1e-30).log())
+    found = move_sides(start, share.clamp(min=1e-30).log())
     assert torch.allclose(found[reachable.all(1)], target[reachable.all(1)], atol=1e-5)
-    assert torch.allclose(moved(start, torch.zeros(200, 4, 33)), start, atol=1e-6)
-    far = owed(torch.tensor([[0.1, 0.1, 0.1, 0.1]]), torch.tensor([[0.9, 0.9, 0.1, 0.1]]))
+    assert torch.allclose(move_sides(start, torch.zeros(200, 4, 33)), start, atol=1e-6)
+    far = target_distributions(
+        torch.tensor([[0.1, 0.1, 0.1, 0.1]]), torch.tensor([[0.9, 0.9, 0.1, 0.1]])
+    )
     assert far[0].argmax(-1).tolist() == [0, 0, 32, 32]
 
 
 def test_the_distribution_loss_is_minimal_at_its_targets(benchmarks):
     """In padded images, too. Its weight is the IoU of the boxes."""
-    from distribution import _surprise, owed
+    from distribution import _cross_entropy, target_distributions
 
     torch.manual_seed(0)
     start, boxes, extent = _boxes(2)[None], _boxes(2), torch.tensor([[0.5, 0.8]])
     number = torch.arange(2)
     pairs = Assignment(torch.zeros(2, dtype=torch.int64), number, number.flip(0))
     target = boxes[pairs.target] * extent.repeat(1, 2)
-    sides = owed(start[0], target).clamp(min=1e-30).log()[None].requires_grad_()
-    _surprise(pairs, sides, start, boxes[pairs.target][None], boxes, extent).backward()
+    sides = target_distributions(start[0], target).clamp(min=1e-30).log()[None].requires_grad_()
+    _cross_entropy(pairs, sides, start, boxes[pairs.target][None], boxes, extent).backward()
     assert sides.grad.abs().max() < 1e-6
     elsewhere = torch.zeros_like(sides).requires_grad_()
-    _surprise(pairs, elsewhere, start, boxes[pairs.target][None], boxes, extent).backward()
+    _cross_entropy(pairs, elsewhere, start, boxes[pairs.target][None], boxes, extent).backward()
     assert elsewhere.grad.abs().max() > 0.1
     nowhere = torch.full((1, 2, 4), 9.0)
-    assert _surprise(pairs, elsewhere, start, nowhere, boxes, extent) == 0
+    assert _cross_entropy(pairs, elsewhere, start, nowhere, boxes, extent) == 0
 
 
 def test_every_copy_of_a_target_is_matched_to_a_query_of_its_own(benchmarks):

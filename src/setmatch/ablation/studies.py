@@ -95,7 +95,7 @@ STUDIES = {
         Study(
             "auxiliary",
             "losses of every decoder layer, or of the last only",
-            (Arm("last layer only", ("loss.auxiliary=false",)), Arm("every layer")),
+            (Arm("last layer alone", ("loss.auxiliary=false",)), Arm("every layer")),
             "every layer",
         ),
         Study(
