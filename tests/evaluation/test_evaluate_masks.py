@@ -49,7 +49,7 @@ def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_pa
     assert set(tree["panoptic"]["per_class"]) == set(LANDSCAPE.names)
     shown = io.StringIO()
     Console(file=shown, width=100).print(report.table())
-    for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "invented"):
+    for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "FP"):
         assert word in shown.getvalue()
 
 

@@ -37,7 +37,7 @@ def test_the_table_says_everything_in_per_cent():
         assert value < 0 or f"{100 * value:.1f}" in shown
     assert "54.2" in shown
     assert "7 images, 20 boxes, 700 detections" in shown
-    assert "does not know: none" in shown
+    assert "classes the model does not have: none" in shown
     assert "7 of 7 images are [upside] down" in shown
 
 

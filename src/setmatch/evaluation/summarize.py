@@ -46,7 +46,7 @@ def build_report(
         unknown=found.unknown,
         max_detections=max_detections,
         diagnosis=diagnosis,
-        masks=None if results.runs is None else _mask_ap(dataset, results, max_detections),
+        masks=None if results.rle is None else _mask_ap(dataset, results, max_detections),
         panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
         notes=found.notes,
         unanswered=found.unanswered,
@@ -61,7 +61,7 @@ def build_report(
 def _mask_ap(dataset: DetectionDataset, results: Results, max_detections: int) -> AveragePrecision:
     """Return mask AP of things. COCO does not compare the masks of stuff instance by instance."""
     thing_index = slots_of_things(dataset.categories)
-    things = results.only(thing_index[results.class_indices] >= 0)
+    things = results.select(thing_index[results.class_indices] >= 0)
     things = replace(things, class_indices=thing_index[things.class_indices])
     return average_precision(drop_stuff(dataset), things, max_detections, masks=True)
 

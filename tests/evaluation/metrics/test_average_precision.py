@@ -150,8 +150,8 @@ def test_how_results_were_split_does_not_matter(seed: int, world: int):
     index, results = random_set(seed)
     shares = [np.isin(results.image_ids, index.image_ids[rank::world]) for rank in range(world)]
     columns = (results.image_ids, results.class_indices, results.xywh_px, results.scores)
-    joined = Results.joined([Results(*(c[share] for c in columns)) for share in shares])
-    whole = Results.joined([results])
+    joined = Results.concatenate([Results(*(c[share] for c in columns)) for share in shares])
+    whole = Results.concatenate([results])
     assert joined.to_coco(index.categories) == whole.to_coco(index.categories)
     assert average_precision(index, joined) == average_precision(index, results)
 
@@ -161,7 +161,7 @@ def test_classes_that_the_data_set_does_not_know_are_left_out():
     categories = Categories((1, 2, 3), ("a", "b", "c"))
     boxes = torch.tensor([[1.0, 2.0, 4.0, 8.0]]).repeat(3, 1)
     found = Detections(boxes, torch.tensor([0.9, 0.8, 0.7]), torch.arange(3), categories, (9, 9))
-    results = Results.of([found, found], [4, 2], np.array([1, -1, 0]))
+    results = Results.from_detections([found, found], [4, 2], np.array([1, -1, 0]))
     assert results.image_ids.tolist() == [4, 4, 2, 2]
     assert results.class_indices.tolist() == [1, 0, 1, 0]
     assert results.xywh_px.tolist() == [[1.0, 2.0, 3.0, 6.0]] * 4

@@ -92,7 +92,7 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
         if kind == "missed":
             missed = sorted(set(range(len(index.class_indices))) - used - near)
             left = without(index, missed)
-        lost[kind] = ap50(index, left, mended.only(keep)) - before
+        lost[kind] = ap50(index, left, mended.select(keep)) - before
     return lost
 
 
@@ -125,7 +125,7 @@ def plain_set(seed: int) -> tuple[DetectionDataset, Results]:
     Detections of a class without objects are errors that cost nothing with hotcoco.
     """
     index, results = random_set(seed)
-    results = results.only(np.isin(results.class_indices, index.class_indices))
+    results = results.select(np.isin(results.class_indices, index.class_indices))
     boxes = index.xywh_px.copy()
     boxes[:, 2:] = boxes[:, 2:].clip(min=4)
     found = results.xywh_px.copy()

@@ -47,10 +47,10 @@ def test_processes_answers_are_put_together_in_order():
     two = results_of([2], [0], [A], [0.7])
     first = PerLayerDetections((one, one), (np.array([True, False]), np.array([True, True])))
     second = PerLayerDetections((two, two), (np.array([False]), np.array([True])))
-    joined = PerLayerDetections.joined([first, PerLayerDetections(()), second])
+    joined = PerLayerDetections.concatenate([first, PerLayerDetections(()), second])
     assert [layer.image_ids.tolist() for layer in joined.layers] == [[1, 2, 3]] * 2
     assert [kept.tolist() for kept in joined.survivors] == [[False, False, True], [True] * 3]
     assert joined.results.scores.tolist() == [0.8, 0.7, 0.9]
-    empty = PerLayerDetections.joined([PerLayerDetections(())])
+    empty = PerLayerDetections.concatenate([PerLayerDetections(())])
     assert (len(empty.results), empty.layers) == (0, ())
     assert isinstance(empty.results, Results)

@@ -99,7 +99,7 @@ def test_nothing_users_wrote_becomes_markup(tmp_path: Path):
 def test_a_model_that_finds_nothing_gets_a_page_that_says_so(tmp_path: Path):
     """No detection at all is an answer too."""
     index, results = pictured(tmp_path)
-    none = results.only(np.zeros(len(results), bool))
+    none = results.select(np.zeros(len(results), bool))
     path, report = written(tmp_path, index, none, none)
     assert "found nothing at all" in path.read_text("utf-8")
     assert report.diagnosis.errors["missed"].count == 27
