@@ -1,4 +1,4 @@
-"""A detector that finds what is red, and pictures for it."""
+"""A detector of red pixels, and images for it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ RED_OR_NOT = Categories((3, 8), ("red", "not red"))
 
 
 class RedFinder(Detector):
-    """Answers with one box on the red pixels, and with one nobody believes in."""
+    """Predicts one box around the red pixels, and the same box with a low score."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class RedFinder(Detector):
 
 
 def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
-    """Gray, with a red box (x0, y0, x1, y1)."""
+    """Return a gray image with a red box (x0, y0, x1, y1)."""
     image = torch.full((3, height, width), 120, dtype=torch.uint8)
     x0, y0, x1, y1 = box
     image[:, y0:y1, x0:x1] = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
@@ -68,7 +68,7 @@ BOX = (32, 16, 64, 48)
 
 
 def write_pictures(folder: Path) -> Path:
-    """Write pictures of several shapes, in folders, one of them no picture at all."""
+    """Write images of several shapes, in folders; one of the files is no image."""
     (folder / "in/deep").mkdir(parents=True)
     to_pil(picture(64, 96, BOX)).save(folder / "in/a.png")
     to_pil(picture(128, 128, BOX)).save(folder / "in/deep/a.png")

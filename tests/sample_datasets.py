@@ -1,4 +1,4 @@
-"""Annotated images and detections without files: made by hand, or at random."""
+"""Data sets and detections without files: given, or random."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def index_of(
     crowd: Any = None,
     annotation_ids: Any = None,
 ) -> DetectionDataset:
-    """An index without files; `image` is the position of each annotation's image, ascending."""
+    """Return a data set without files; `image` holds the image of each annotation, ascending."""
     image, boxes = np.array(image, dtype=np.int64), np.array(xywh_px, dtype=float).reshape(-1, 4)
     number, count = len(image_ids), len(boxes)
     return DetectionDataset(
@@ -51,7 +51,7 @@ def results_of(image_ids: Any, class_indices: Any, xywh_px: Any, scores: Any) ->
 
 
 def random_set(seed: int) -> tuple[DetectionDataset, Results]:
-    """Few images; crowds, ties, doubles, holes in the ids, classes and images with nothing."""
+    """Return few images with crowds, ties, duplicates, gaps in the ids, and empty classes."""
     random = np.random.default_rng(seed)
     images, classes = int(random.integers(1, 7)), int(random.integers(1, 5))
     image_ids = random.choice(50, images, replace=False)

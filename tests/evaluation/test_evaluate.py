@@ -1,4 +1,4 @@
-"""Evaluation from a folder of annotated images to the report, in one process and in several."""
+"""Evaluate a folder of annotated images, in one process and in several."""
 
 import contextlib
 import io
@@ -30,17 +30,17 @@ SIZES_PX = [(64, 96), (96, 64), (64, 64)]
 
 
 class ColorFinder(Detector):
-    """Answers with one box on the red pixels and one on the blue ones, a little too wide."""
+    """Detects the red and the blue pixels; its boxes are slightly too wide."""
 
     def __init__(self, categories: Categories = KNOWN) -> None:
         nn.Module.__init__(self)
         self.class_loss, self.mask_head, self.num_queries = Softmax(), None, 2
         self.card = ModelCard("stub", {}, categories, Preprocessing(64, 96))
-        self.asked = 0
+        self.images = 0
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not batch.padded
-        self.asked += len(batch.pixels)
+        self.images += len(batch.pixels)
         boxes, logits = [], []
         for channel, other, class_index in ((0, 2, 2), (2, 0, 0)):
             here = (batch.pixels[:, channel] > 1) & (batch.pixels[:, other] < 0)
@@ -62,21 +62,21 @@ class ColorFinder(Detector):
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Eleven pictures of three shapes with a red and a blue box each; one has nothing annotated."""
+    """Eleven images of three shapes with a red and a blue box each; one has no annotations."""
     (tmp_path / "images").mkdir()
     (tmp_path / "annotations").mkdir()
     images, annotations = [], []
     for number in range(11):
         height, width = SIZES_PX[number % 3]
-        picture = Image.new("RGB", (width, height), (120, 120, 120))
+        image = Image.new("RGB", (width, height), (120, 120, 120))
         name, image_id = f"{number:02d}.png", 100 - 7 * number
         for category_id, color, left in ((7, "red", 4), (9, "blue", 36)):
             box = (left, 2 + number, 16 + number, 20)
-            picture.paste(color, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+            image.paste(color, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
             annotation = {"id": len(annotations) + 1, "image_id": image_id, "bbox": box}
             annotation |= {"category_id": category_id, "area": box[2] * box[3], "iscrowd": 0}
             annotations += [annotation] if number != 4 else []
-        picture.save(tmp_path / "images" / name)
+        image.save(tmp_path / "images" / name)
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
     categories = [{"id": 9, "name": "blue"}, {"id": 7, "name": "red"}, {"id": 2, "name": "[b]"}]
     tree = {"images": images, "annotations": annotations, "categories": categories}
@@ -84,8 +84,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp_path: Path):
-    """Both files of one evaluation: pycocotools finds the report's numbers in the detections."""
+def test_metrics_equal_those_of_pycocotools(data: Path, tmp_path: Path):
+    """pycocotools computes the metrics of the JSON file from the file of detections."""
     evaluate(
         ColorFinder(),
         data,
@@ -109,7 +109,6 @@ def test_the_report_says_what_pycocotools_says_of_the_detections(data: Path, tmp
 
 
 def test_classes_are_matched_by_name(data: Path):
-    """Neither ids nor order matter: the model's slots become those of the data set."""
     report = evaluate(ColorFinder(), data, workers=0)
     assert {name: numbers.AP50 for name, numbers in report.per_class.items()} == {
         "[b]": -1,
@@ -120,8 +119,8 @@ def test_classes_are_matched_by_name(data: Path):
     assert (report.images, report.detections, report.unknown) == (11, 22, ("[b]",))
 
 
-def test_a_class_that_only_one_side_knows_does_no_harm(data: Path):
-    """The model's other classes are left out; the data set's are missed and named."""
+def test_classes_that_only_the_model_or_only_the_data_has_change_no_other_class(data: Path):
+    """The former are ignored; the latter count as missed, and the report names them."""
     report = evaluate(ColorFinder(Categories((1, 2, 3), ("blue", "x", "y"))), data, workers=0)
     whole = evaluate(ColorFinder(), data, workers=0)
     assert report.per_class["blue"] == whole.per_class["blue"]
@@ -129,16 +128,16 @@ def test_a_class_that_only_one_side_knows_does_no_harm(data: Path):
     assert report.unknown == ("[b]", "red")
 
 
-def test_nothing_in_common_is_an_error_that_names_both(data: Path):
-    """A model for other classes has no AP of 0 here, it has no AP."""
-    stranger = ColorFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
+def test_a_model_without_any_class_of_the_data_is_refused(data: Path):
+    """The error names the classes of both."""
+    unrelated = ColorFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
     with pytest.raises(DataError, match=r"\[b\], red, blue.*cat, dog, fox"):
-        evaluate(stranger, data)
+        evaluate(unrelated, data)
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: int):
-    """rf-detr #1507: each image is asked about once; every process has the same report."""
+def test_several_processes_return_the_same_report(data: Path, tmp_path: Path, world: int):
+    """rf-detr #1507: each image is processed once, and every process has the same report."""
     models = [ColorFinder() for _ in range(world)]
     file = tmp_path / "found.json"
 
@@ -153,46 +152,45 @@ def test_several_processes_report_the_same(data: Path, tmp_path: Path, world: in
     alone = evaluate(ColorFinder(), data, batch_size=2, workers=0, detections=file)
     assert reports == [alone] * world
     assert several == file.read_text()
-    assert sum(model.asked for model in models) == 11
-    assert all(model.asked for model in models)
+    assert sum(model.images for model in models) == 11
+    assert all(model.images for model in models)
 
 
-def damage(picture: Path) -> None:
-    """Spoil the middle of a PNG, which shows only when it is decoded."""
-    content = picture.read_bytes()
-    picture.write_bytes(content[:60] + b"????" + content[64:])
+def damage(path: Path) -> None:
+    """Overwrite bytes in the middle of a PNG, which only decoding reveals."""
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + b"????" + content[64:])
 
 
-@pytest.mark.parametrize("spoil", [damage, lambda picture: picture.write_bytes(b"no picture")])
+@pytest.mark.parametrize("damage_file", [damage, lambda path: path.write_bytes(b"no image")])
 @pytest.mark.parametrize("world", [1, 2])
-def test_an_image_that_cannot_be_read_is_unanswered_not_left_out(data, tmp_path, spoil, world):
-    """Its objects count as missed: as many as before, and the numbers of a model blind to it."""
+def test_objects_of_unreadable_images_count_as_missed(data, tmp_path, damage_file, world):
+    """The metrics equal those of a model that detects nothing in the image."""
 
     def work(distributed: Distributed) -> Report:
         return evaluate(ColorFinder(), data, batch_size=2, workers=0, distributed=distributed)
 
     file = tmp_path / "found.json"
     before = evaluate(ColorFinder(), data, workers=0, detections=file)
-    spoil(data / "images/05.png")
+    damage_file(data / "images/05.png")
     reports = in_processes(world, work)
     assert reports == [reports[0]] * world
-    (said,) = reports[0].unanswered
-    assert "count as missed (2)" in said
-    assert "05.png: cannot be read" in said
+    (message,) = reports[0].unanswered
+    assert "count as missed (2)" in message
+    assert "05.png: cannot be read" in message
     assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
-    kept = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
-    file.write_text(json.dumps(kept))
+    others = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
+    file.write_text(json.dumps(others))
     nothing_detected = evaluate(file, open_dataset(data, "val"))
     assert reports[0].numbers() == nothing_detected.numbers()
     assert reports[0].AP < before.AP
-    assert reports[0].to_json()["unanswered"] == [said]
+    assert reports[0].to_json()["unanswered"] == [message]
     page = tmp_path / "report.html"
     evaluate(ColorFinder(), data, workers=0, report=page)
     assert "count as missed" in page.read_text()
 
 
-def test_the_failure_of_one_process_is_told_in_all(data: Path):
-    """Too many unreadable images end the evaluation everywhere; nobody waits for who failed."""
+def test_an_error_in_one_process_is_raised_in_all(data: Path):
     damage(data / "images/05.png")
     damage(data / "images/06.png")
 
@@ -205,23 +203,20 @@ def test_the_failure_of_one_process_is_told_in_all(data: Path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_and_workers_change_nothing(data: Path, workers: int):
-    """The numbers belong to model and data alone."""
+def test_metrics_do_not_depend_on_batch_size_and_workers(data: Path, workers: int):
     index = open_dataset(data, "val")
     expected = evaluate(ColorFinder(), data, workers=0)
     assert evaluate(ColorFinder(), index, batch_size=1, workers=workers) == expected
 
 
-def test_the_model_is_left_in_the_mode_it_was_in(data: Path):
-    """Evaluation between two training steps leaves a training model."""
+def test_a_training_model_stays_in_training_mode(data: Path):
     model = ColorFinder().train()
     evaluate(model, data, workers=0)
     assert model.training
     assert torch.is_grad_enabled()
 
 
-def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path: Path):
-    """A typing error in a path does not cost an evaluation."""
+def test_unwritable_outputs_are_refused_before_the_evaluation(data: Path, tmp_path: Path):
     model = ColorFinder()
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file/report.json"):
@@ -233,12 +228,12 @@ def test_an_output_that_cannot_be_written_is_refused_first(data: Path, tmp_path:
             evaluate(model, data, report=output)
     with pytest.raises(ConfigError, match="batch_size = 0"):
         evaluate(model, data, batch_size=0)
-    assert model.asked == 0
+    assert model.images == 0
 
 
 @pytest.mark.parametrize(("boxes", "counted"), [(100, 100), (101, 150)])
 def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, counted: int):
-    """cocoapi #558, rf-detr #743: where an image is that full, all of the model's slots count."""
+    """cocoapi #558, rf-detr #743: all queries of the model count if an image is that crowded."""
 
     model = ColorFinder()
     model.num_queries = 150
@@ -251,7 +246,7 @@ def test_more_than_a_hundred_objects_raise_the_limit(data: Path, boxes: int, cou
 
 
 class TwoLayers(ColorFinder):
-    """Answers with the same boxes in both layers, in the first shifted by a quarter."""
+    """Predicts the same boxes in both layers, but shifted by a quarter in the first."""
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         (main,) = super().forward(batch)
@@ -261,8 +256,8 @@ class TwoLayers(ColorFinder):
         return (PredictionGroup("main", both),)
 
 
-def test_the_layers_are_told_from_the_same_pass(data: Path, tmp_path: Path):
-    """The last layer's AP is the report's, each image is asked about once, json holds it all."""
+def test_one_pass_over_the_images_measures_every_layer(data: Path, tmp_path: Path):
+    """The last layer's AP is the report's."""
     model = TwoLayers()
     outputs = {"json": tmp_path / "report.json", "report": tmp_path / "report.html"}
     report = evaluate(model, data, workers=0, **outputs)
@@ -270,7 +265,7 @@ def test_the_layers_are_told_from_the_same_pass(data: Path, tmp_path: Path):
     first, last = report.diagnosis.layers
     assert (last.layer, last.AP, last.AP50) == (2, report.AP, report.AP50)
     assert first.AP < last.AP
-    assert model.asked == 11
+    assert model.images == 11
     plain = evaluate(TwoLayers(), data, workers=0)
     assert plain.numbers() == report.numbers()
     assert plain.diagnosis is None
@@ -280,8 +275,8 @@ def test_the_layers_are_told_from_the_same_pass(data: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("world", [2, 13])
-def test_several_processes_make_the_same_diagnosis(data: Path, tmp_path: Path, world: int):
-    """Also where some of them have no image; one writes the page, all know the diagnosis."""
+def test_several_processes_return_the_same_diagnosis(data: Path, tmp_path: Path, world: int):
+    """Also if some of them have no image."""
     models = [TwoLayers() for _ in range(world)]
     page = tmp_path / "report.html"
 
@@ -296,20 +291,19 @@ def test_several_processes_make_the_same_diagnosis(data: Path, tmp_path: Path, w
     assert several == page.read_text("utf-8")
 
 
-def test_a_page_about_nothing_annotated_is_refused_first(data: Path, tmp_path: Path):
-    """Without an object there is nothing to compare with; no image is asked about in vain."""
+def test_a_page_without_annotated_objects_is_refused_first(data: Path, tmp_path: Path):
     tree = json.loads((data / "annotations/val.json").read_text())
     tree["annotations"] = []
     (data / "annotations/val.json").write_text(json.dumps(tree))
     model = ColorFinder()
     with pytest.raises(DataError, match=r"none of its 11 images has an annotated object"):
         evaluate(model, data, report=tmp_path / "report.html")
-    assert model.asked == 0
+    assert model.images == 0
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_command_takes_saved_detections(data: Path, tmp_path: Path, capsys):
-    """A JSON file in the place of a model: table and page; broken, one line and exit code 2."""
+def test_the_command_evaluates_saved_detections(data: Path, tmp_path: Path, capsys):
+    """An invalid file gives one line on stderr, and exit code 2."""
     file, page = tmp_path / "found.json", tmp_path / "report.html"
     evaluate(ColorFinder(), data, workers=0, detections=file)
     assert main(["evaluate", str(file), str(data), "--report", str(page)]) == 0
@@ -317,6 +311,6 @@ def test_the_command_takes_saved_detections(data: Path, tmp_path: Path, capsys):
     assert "Error analysis" in page.read_text("utf-8")
     file.write_text("[{}]")
     assert main(["evaluate", str(file), str(data)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"setmatch: {file}: detections[0]: has no")
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"setmatch: {file}: detections[0]: has no")
+    assert error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Masks and segments are measured beside boxes, in one process and in several."""
+"""Evaluate masks and segments, in one process and in several."""
 
 import contextlib
 import io
@@ -32,8 +32,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_path: Path):
-    """From pictures on disk to the report, its table and its JSON."""
+def test_perfect_masks_have_a_panoptic_quality_of_one(scenes: Path, tmp_path: Path):
+    """In the report, its table and its JSON."""
     index = open_dataset(scenes, "val", "panoptic")
     report = evaluate(Knowing(index), index, workers=0, json=tmp_path / "r.json")
     quality = report.panoptic
@@ -49,18 +49,17 @@ def test_who_knows_everything_has_a_panoptic_quality_of_one(scenes: Path, tmp_pa
     assert set(tree["panoptic"]["per_class"]) == set(LANDSCAPE.names)
     shown = io.StringIO()
     Console(file=shown, width=100).print(report.table())
-    for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "invented"):
+    for word in ("PQ", "SQ", "RQ", "things", "stuff", "water", "FP"):
         assert word in shown.getvalue()
 
 
 def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path):
-    """Who knows everything else has every segment of that one image missed, and none invented."""
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
     truth = list(map(index.segments, range(len(index))))
-    knowing = Knowing(index)
+    oracle = Knowing(index)
     index.path(2).write_bytes(b"")
-    report = evaluate(knowing, index, workers=0, report=tmp_path / "r.html")
+    report = evaluate(oracle, index, workers=0, report=tmp_path / "r.html")
     counts = report.panoptic.per_class.values()
     assert sum(each.fn for each in counts) == len(truth[2].classes)
     assert sum(each.fp for each in counts) == 0
@@ -70,7 +69,7 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
 
 
 class Boxes(Knowing):
-    """Knows the boxes alone."""
+    """The oracle without masks."""
 
     def __init__(self, index) -> None:
         super().__init__(index)
@@ -81,29 +80,27 @@ class Boxes(Knowing):
         return (replace(stream, predictions=replace(stream.predictions, masks=None)),)
 
 
-def spoil_middle(png: Path) -> None:
-    """Damage that shows only when the file is decoded: checksums of PNG chunks do not fit."""
+def damage(png: Path) -> None:
+    """Overwrite bytes in the middle of a PNG, which only decoding reveals."""
     content = png.read_bytes()
     png.write_bytes(content[:60] + b"????" + content[64:])
 
 
-@pytest.mark.parametrize("spoil", [spoil_middle, lambda png: png.write_bytes(b"no picture")])
+@pytest.mark.parametrize("damage_file", [damage, lambda png: png.write_bytes(b"no image")])
 @pytest.mark.parametrize("world", [1, 2])
-def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, spoil, world: int):
-    """A damaged PNG counts as a damaged picture does: unanswered, named, and no better number."""
+def test_segments_of_an_unreadable_png_are_missed(scenes, tmp_path, damage_file, world):
+    """The report names the file, and no metric gets better."""
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
     segments, file = int(np.diff(index.offsets)[2]), tmp_path / "found.json"
-    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
-    whole = evaluate(knowing, index, workers=0, detections=file)
-    spoil(index.panoptic.path(2))
-    reports = in_processes(
-        world, lambda each: evaluate(knowing, index, workers=0, distributed=each)
-    )
+    oracle = Knowing(open_dataset(scenes, "val", "panoptic"))
+    whole = evaluate(oracle, index, workers=0, detections=file)
+    damage_file(index.panoptic.path(2))
+    reports = in_processes(world, lambda each: evaluate(oracle, index, workers=0, distributed=each))
     assert reports == [reports[0]] * world
-    (said,) = reports[0].unanswered
-    assert f"count as missed ({segments})" in said
-    assert f"{index.panoptic.path(2)}: cannot be read as an image" in said
+    (message,) = reports[0].unanswered
+    assert f"count as missed ({segments})" in message
+    assert f"{index.panoptic.path(2)}: cannot be read as an image" in message
     counts = reports[0].panoptic.per_class.values()
     assert sum(each.fn for each in counts) == segments
     assert sum(each.fp for each in counts) == 0
@@ -116,33 +113,32 @@ def test_segments_that_cannot_be_read_are_missed(scenes: Path, tmp_path: Path, s
     assert reports[0].numbers() == evaluate(file, index).numbers()
 
 
-def test_two_of_seven_that_cannot_be_read_are_too_many(scenes: Path, tmp_path: Path):
-    """Of what kind they are does not matter; a model without masks needs no PNG."""
+def test_two_of_seven_unreadable_images_or_pngs_are_refused(scenes: Path, tmp_path: Path):
+    """A model without masks does not need the PNG files."""
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
-    knowing = Knowing(open_dataset(scenes, "val", "panoptic"))
+    oracle = Knowing(open_dataset(scenes, "val", "panoptic"))
     index.panoptic.path(2).write_bytes(b"")
     index.path(5).write_bytes(b"")
     with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
-        evaluate(knowing, index, workers=0)
-    spoil_middle(index.panoptic.path(3))
+        evaluate(oracle, index, workers=0)
+    damage(index.panoptic.path(3))
     index.path(5).write_bytes((scenes / "images" / index.name(5)).read_bytes())
     with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
-        evaluate(knowing, index, workers=0)
-    boxes_alone = Boxes(knowing.index)
+        evaluate(oracle, index, workers=0)
+    boxes_alone = Boxes(oracle.index)
     assert evaluate(boxes_alone, index, workers=0).unanswered == ()
 
 
-def test_of_a_folder_that_has_both_every_pixel_is_measured_where_stuff_is_known(scenes: Path):
-    """COCO's own folder has objects as well, in files that stand first."""
+def test_models_with_stuff_are_evaluated_on_panoptic_annotations(scenes: Path):
+    """A folder such as COCO's also has instance annotations, which other models use."""
     index = open_dataset(scenes, "val", "panoptic")
     assert evaluate(Knowing(index), scenes, workers=0).panoptic.all.PQ == 1
     things = read_coco(scenes / "annotations/val.json", scenes / "images")
     assert evaluate(Knowing(things), scenes, workers=0).panoptic is None
 
 
-def test_several_processes_measure_what_one_does(scenes: Path):
-    """Tallies of shares add up to the tally of all."""
+def test_several_processes_measure_the_same_panoptic_quality(scenes: Path):
     index = open_dataset(scenes, "val", "panoptic")
     alone = evaluate(Knowing(index, wrong=0.3), index, workers=0)
     assert 0 < alone.panoptic.all.PQ < 1
@@ -155,26 +151,26 @@ def test_several_processes_measure_what_one_does(scenes: Path):
             assert ours.classes == theirs.classes
 
 
-def test_mask_ap_is_that_of_pycocotools(scenes: Path, tmp_path: Path):
-    """All twelve numbers, on objects one by one, from the results that are written."""
+def test_mask_ap_equals_that_of_pycocotools(scenes: Path, tmp_path: Path):
+    """All twelve metrics, from the file of detections."""
     index = read_coco(scenes / "annotations/val.json", scenes / "images")
     found = tmp_path / "found.json"
     report = evaluate(Knowing(index, wrong=0.4), index, workers=0, detections=found)
     assert report.panoptic is None
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(scenes / "annotations/val.json"))
-        oracle = COCOeval(truth, truth.loadRes(str(found)), "segm")
-        oracle.evaluate()
-        oracle.accumulate()
-        oracle.summarize()
+        expected = COCOeval(truth, truth.loadRes(str(found)), "segm")
+        expected.evaluate()
+        expected.accumulate()
+        expected.summarize()
     ours = list(report.masks.numbers().values())
-    assert np.allclose(ours, oracle.stats, atol=1e-12)
+    assert np.allclose(ours, expected.stats, atol=1e-12)
     assert 0 < report.masks.AP < 1
     assert set(report.to_json()["masks"]) >= {"AP", "AP50", "per_class"}
 
 
 def test_mask_ap_of_panoptic_data_is_that_of_its_things(scenes: Path):
-    """Stuff is not counted one by one: as COCO's instances, whose file holds the same objects."""
+    """It equals mask AP on the instance annotations of the same objects."""
     panoptic = open_dataset(scenes, "val", "panoptic")
     report = evaluate(Knowing(panoptic, wrong=0.4), panoptic, workers=0)
     instances = read_coco(scenes / "annotations/val.json", scenes / "images")
@@ -185,8 +181,8 @@ def test_mask_ap_of_panoptic_data_is_that_of_its_things(scenes: Path):
     assert set(report.per_class) == set(LANDSCAPE.names)  # boxes are those of stuff too
 
 
-def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp_path: Path):
-    """COCO panoptic JSON and PNG files, by which the model scores itself perfect."""
+def test_predict_folder_writes_readable_panoptic_data(scenes: Path, tmp_path: Path):
+    """The model has a PQ of 1 on its own predictions."""
     index = open_dataset(scenes, "val", "panoptic")
     sources = [index.path(image) for image in range(len(index))]
     predict_folder(Knowing(index), sources, tmp_path / "out", progress=False)
@@ -201,8 +197,7 @@ def test_prediction_writes_what_is_read_again_as_panoptic_data(scenes: Path, tmp
     assert len(list((tmp_path / "out/pictures").iterdir())) == len(index)
 
 
-def test_a_found_picture_has_segments_and_draws_them(scenes: Path):
-    """One answer: boxes with masks, and what is at every pixel."""
+def test_predict_returns_masks_and_segments_and_draws_them(scenes: Path):
     index = open_dataset(scenes, "val", "panoptic")
     answer = predict(Knowing(index), index.path(0), threshold=0.5)
     assert torch.equal(answer.segments.ids > 0, torch.ones(SIDE, SIDE, dtype=torch.bool))

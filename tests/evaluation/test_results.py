@@ -1,4 +1,4 @@
-"""The report as people and programs read it."""
+"""The table and the JSON of a report."""
 
 import io
 import json
@@ -29,33 +29,29 @@ def text() -> str:
     return console.export_text()
 
 
-def test_the_table_says_everything_in_per_cent():
-    """Twelve numbers, every class by name, what was measured, and what the model does not know."""
+def test_the_table_shows_every_metric_class_and_note_in_per_cent():
     shown = text()
     for name, value in REPORT.numbers().items():
         assert name in shown
         assert value < 0 or f"{100 * value:.1f}" in shown
     assert "54.2" in shown
     assert "7 images, 20 boxes, 700 detections" in shown
-    assert "does not know: none" in shown
+    assert "classes the model does not have: none" in shown
     assert "7 of 7 images are [upside] down" in shown
 
 
-def test_the_table_shows_the_best_class_first_and_brackets_as_they_are():
-    """Class names are the user's, whatever characters they hold."""
+def test_the_table_shows_the_best_class_first_and_keeps_brackets_in_names():
     shown = text()
     assert shown.index("platelet") < shown.index("[red]cell") < shown.index("none")
 
 
-def test_nothing_to_find_is_no_number():
-    """-1 is shown as a dash, never as minus one hundred per cent."""
+def test_minus_one_is_shown_as_a_dash():
     shown = text()
     assert "-100" not in shown
     assert "–" in shown
 
 
-def test_json_holds_fractions_under_the_agreed_keys():
-    """Programs find COCO's own numbers: fractions, with -1 for nothing to find."""
+def test_json_holds_fractions_under_coco_keys():
     tree = json.loads(json.dumps(REPORT.to_json()))
     assert list(tree) == [
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),

@@ -1,4 +1,4 @@
-"""Saved detections measured like a model, and broken files named for what is wrong with them."""
+"""Evaluate saved detections, and refuse invalid files."""
 
 import json
 from pathlib import Path
@@ -32,8 +32,7 @@ def saved(folder: Path, content: Any) -> Path:
     return path
 
 
-def test_saved_results_give_the_numbers_they_were_saved_from(tmp_path: Path):
-    """What an evaluation writes is read back to the last digit."""
+def test_saved_results_have_the_metrics_of_the_originals(tmp_path: Path):
     for seed in range(20):
         index, results = random_set(seed)
         path = saved(tmp_path, results.to_coco(index.categories))
@@ -43,22 +42,22 @@ def test_saved_results_give_the_numbers_they_were_saved_from(tmp_path: Path):
         assert report.diagnosis is None
 
 
-def test_what_predict_wrote_is_matched_by_name(tmp_path: Path):
-    """predict counts images from 1 and knows the model's ids: file and class names decide."""
+def test_file_and_class_names_take_precedence_over_ids(tmp_path: Path):
+    """predict_folder counts images from 1 and writes the ids of the model."""
     row = {**GOOD, "image_id": 1, "category_id": 77, "category_name": "class 9"}
     rows = [{**row, "file_name": "two.jpg"}, {**row, "file_name": "one.jpg"}]
     read = read_detections(saved(tmp_path, rows), small())
     assert (read.image_ids.tolist(), read.class_indices.tolist()) == ([6, 5], [1, 1])
-    strange = [*rows, {**rows[0], "category_name": "horse"}]
-    assert len(read_detections(saved(tmp_path, strange), small())) == 2
+    unknown = [*rows, {**rows[0], "category_name": "horse"}]
+    assert len(read_detections(saved(tmp_path, unknown), small())) == 2
     with pytest.raises(DataError, match="no class in common"):
-        read_detections(saved(tmp_path, strange[2:]), small())
+        read_detections(saved(tmp_path, unknown[2:]), small())
     with pytest.raises(DataError, match=r"detections\[1\]: image 'three.jpg' is not in"):
         read_detections(saved(tmp_path, [rows[0], {**row, "file_name": "three.jpg"}]), small())
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('[{"image_id": 5', "not valid JSON, perhaps cut short"),
         ("", "not valid JSON"),
@@ -79,16 +78,14 @@ def test_what_predict_wrote_is_matched_by_name(tmp_path: Path):
         ),
     ],
 )
-def test_a_broken_file_is_named_with_place_and_value(tmp_path: Path, content: Any, said: str):
-    """One line that says which detection is wrong, and how."""
+def test_an_invalid_file_is_refused_with_the_place(tmp_path: Path, content: Any, message: str):
     path = saved(tmp_path, content)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         evaluate(path, small())
     assert str(caught.value).startswith(str(path))
 
 
-def test_what_lowers_the_numbers_is_said(tmp_path: Path):
-    """Detections of some images, or above a threshold, look like a bad model; a note tells."""
+def test_missing_images_and_a_threshold_are_noted(tmp_path: Path):
     report = evaluate(saved(tmp_path, [GOOD]), small())
     assert report.notes[0] == "1 of 2 images have no detection at all"
     assert report.notes[1].startswith("No detection scores below 0.50: was a threshold applied?")
@@ -97,20 +94,17 @@ def test_what_lowers_the_numbers_is_said(tmp_path: Path):
     assert len(evaluate(saved(tmp_path, []), small()).notes) == 1
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    """A missing file is no traceback."""
+def test_a_missing_file_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"none.json: cannot be read"):
         evaluate(tmp_path / "none.json", small())
 
 
-def test_only_json_means_saved_detections():
-    """A run, a checkpoint and a published name are models."""
+def test_only_json_files_are_saved_detections():
     assert is_saved_detections("found.JSON")
     assert not any(map(is_saved_detections, ("runs/first", "detr_r50", "a.pth", "a.safetensors")))
 
 
 def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):
-    """As with a model, a full image's answers all count."""
     boxes = np.column_stack([np.arange(120) * 4, np.zeros(120), np.full((120, 2), 3)])
     index = index_of([1], [1], [0] * 120, [0] * 120, boxes)
     rows = [{"image_id": 1, "category_id": 1, "bbox": b, "score": 0.5} for b in boxes.tolist()]

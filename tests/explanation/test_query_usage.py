@@ -1,4 +1,4 @@
-"""Query slots: every box is kept, and habits are told only where there are any."""
+"""Statistics of object queries, and their specializations."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ IMAGES = 40
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of two shapes, without objects: nobody needs annotations here."""
+    """Images of two shapes without objects, because annotations are not used."""
     folder = tmp_path_factory.mktemp("data")
     sizes = [(160, 96), (96, 160), (160, 96)]
     for number, size in enumerate(sizes):
@@ -34,8 +34,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "all.json"
 
 
-def made_up(score: np.ndarray, cxcywh: np.ndarray, class_index: np.ndarray) -> QueryStatistics:
-    """A study of IMAGES images whose answers are given."""
+def statistics_of(
+    score: np.ndarray, cxcywh: np.ndarray, class_index: np.ndarray
+) -> QueryStatistics:
+    """Return statistics of IMAGES images with given predictions."""
     return QueryStatistics(
         ModelCard("made_up", {}, NAMES),
         "none.json",
@@ -48,8 +50,8 @@ def made_up(score: np.ndarray, cxcywh: np.ndarray, class_index: np.ndarray) -> Q
 
 
 @pytest.fixture
-def habits() -> QueryStatistics:
-    """Query 0 answers anything; 1 only dogs; 2 only top left; 3 only one size; 4 never."""
+def specialists() -> QueryStatistics:
+    """Query 0 detects anything, 1 only dogs, 2 only top left, 3 only one size, and 4 nothing."""
     random = np.random.default_rng(0)
     middle = random.uniform(0.1, 0.9, (IMAGES, 5, 2))
     side = np.exp(random.uniform(-3, -0.7, (IMAGES, 5, 1)))
@@ -59,41 +61,44 @@ def habits() -> QueryStatistics:
     side[:, 3] = 0.2
     score = np.full((IMAGES, 5), 0.9)
     score[:, 4] = 0.5
-    return made_up(score, np.concatenate([middle, side, side], axis=-1), class_index)
+    return statistics_of(score, np.concatenate([middle, side, side], axis=-1), class_index)
 
 
-def test_habits_are_told(habits: QueryStatistics):
-    """Each query specializes in what it was made to, and in nothing else."""
-    assert [use.specializes for use in habits.uses] == [(), ("class",), ("place",), ("size",), ()]
+def test_specializations_are_recognized(specialists: QueryStatistics):
+    assert [use.specializes for use in specialists.uses] == [
+        (),
+        ("class",),
+        ("place",),
+        ("size",),
+        (),
+    ]
 
 
-def test_a_query_that_never_answers_is_dead(habits: QueryStatistics):
-    """Its score never passes the threshold: no answer, no class, no place."""
-    assert habits.to_json()["dead"] == [4]
-    dead = habits.uses[4]
+def test_a_query_that_never_detects_is_dead(specialists: QueryStatistics):
+    assert specialists.to_json()["dead"] == [4]
+    dead = specialists.uses[4]
     assert (dead.answers, dead.classes, dead.x, dead.side) == (0, {}, None, None)
 
 
-def test_a_few_answers_are_no_habit(habits: QueryStatistics):
-    """Nine answers of one class may be chance."""
-    habits.score[9:] = 0
-    assert all(use.specializes == () for use in habits.uses)
-    assert habits.uses[1].classes == {"dog": 9}
+def test_few_detections_are_no_specialization(specialists: QueryStatistics):
+    """Nine detections of one class may be chance."""
+    specialists.score[9:] = 0
+    assert all(use.specializes == () for use in specialists.uses)
+    assert specialists.uses[1].classes == {"dog": 9}
 
 
-def test_the_numbers_are_those_of_the_answers(habits: QueryStatistics):
-    """Only images where a query answers count: their middle, their size."""
-    habits.score[1:, 0] = 0.1
-    use = habits.uses[0]
-    box = habits.cxcywh[0, 0]
+def test_usage_describes_only_detections_above_the_threshold(specialists: QueryStatistics):
+    specialists.score[1:, 0] = 0.1
+    use = specialists.uses[0]
+    box = specialists.cxcywh[0, 0]
     assert use.answers == 1
     assert (use.x, use.y) == pytest.approx((box[0], box[1]), abs=1e-4)
     assert (use.side, use.spread) == pytest.approx((box[2], 0), abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_what_a_model_predicts_is_kept(data: Path, batch_size: int):
-    """Every query of every image: box, class and score of the last layer."""
+def test_predictions_of_every_query_are_kept(data: Path, batch_size: int):
+    """Box, class and score of the last layer, for every image."""
     study = study_queries(seeing(), open_dataset(data, "val"), batch_size=batch_size, workers=0)
     assert study.cxcywh.shape == (3, QUERIES, 4)
     np.testing.assert_allclose(study.cxcywh, BOXES[1].expand(3, -1, -1), atol=1e-6)
@@ -102,8 +107,8 @@ def test_what_a_model_predicts_is_kept(data: Path, batch_size: int):
     assert not study.ranked
 
 
-def test_queries_that_an_image_does_not_give_have_no_box(data: Path):
-    """A picture with fewer places than the model has queries leaves the others empty."""
+def test_missing_queries_have_no_box(data: Path):
+    """A small image has fewer feature cells than the model has queries."""
     model = sampling()
     model.queries.num_queries = model.num_queries = 400
     study = study_queries(model, open_dataset(data, "val"), workers=0)
@@ -115,41 +120,36 @@ def test_queries_that_an_image_does_not_give_have_no_box(data: Path):
     assert query_figure(study, [0, 399]).width > 1000
 
 
-def test_both_files_are_written(habits: QueryStatistics, tmp_path: Path):
-    """A picture that opens, and JSON that says what the study says."""
-    paths = save_query_statistics(habits, tmp_path / "new", [3, 1])
+def test_the_figure_and_the_json_file_are_written(specialists: QueryStatistics, tmp_path: Path):
+    paths = save_query_statistics(specialists, tmp_path / "new", [3, 1])
     assert [path.name for path in paths] == ["queries.png", "queries.json"]
     written = json.loads(paths[1].read_text())
-    assert written == json.loads(json.dumps(habits.to_json()))
+    assert written == json.loads(json.dumps(specialists.to_json()))
     assert written["queries"][1]["classes"] == {"dog": IMAGES}
     with Image.open(paths[0]) as picture:
         picture.load()
 
 
-def test_a_query_that_is_not_there_is_refused(habits: QueryStatistics, tmp_path: Path):
-    """With the numbers that there are."""
+def test_a_query_out_of_range_is_refused(specialists: QueryStatistics, tmp_path: Path):
     with pytest.raises(ConfigError, match="query 5: the model has queries 0 to 4"):
-        save_query_statistics(habits, tmp_path, [5])
+        save_query_statistics(specialists, tmp_path, [5])
 
 
-def test_dots_say_size_and_shape():
-    """Small boxes are green, large wide ones red, large tall ones blue."""
+def test_dot_colors_show_size_and_shape():
     boxes = np.array([[0.5, 0.5, w, h] for w, h in ((0.05, 0.05), (0.9, 0.4), (0.4, 0.9))])
     colors = dot_colors(boxes.astype(np.float32))
     assert [("red", "green", "blue")[int(c.argmax())] for c in colors] == ["green", "red", "blue"]
 
 
-def test_a_box_is_a_dot_at_its_middle():
-    """A single large tall box leaves a blue dot in the panel, where its middle is."""
+def test_a_box_is_a_dot_at_its_center():
     boxes = np.array([[[0.25, 0.75, 0.4, 0.9]]])
-    study = made_up(np.array([[0.9]]), boxes, np.array([[0]]))
+    study = statistics_of(np.array([[0.9]]), boxes, np.array([[0]]))
     pixels = np.asarray(query_figure(study).crop((28, 112, 228, 312)), dtype=int)
     blue = np.argwhere(pixels[..., 2] - pixels[..., 0] > 100)
     assert np.abs(blue.mean(0) - [150, 50]).max() < 1
 
 
-def test_thresholds_and_batches_are_checked(data: Path):
-    """Before the first image is read."""
+def test_threshold_and_batch_size_are_checked_first(data: Path):
     index = open_dataset(data, "val")
     with pytest.raises(ConfigError, match="threshold = 2"):
         study_queries(seeing(), index, threshold=2.0)
@@ -157,8 +157,7 @@ def test_thresholds_and_batches_are_checked(data: Path):
         study_queries(seeing(), index, batch_size=0)
 
 
-def test_diverged_weights_are_named(data: Path):
-    """Answers that are not finite are no answers."""
+def test_diverged_weights_raise_an_error(data: Path):
     model = sampling()
     model.decoder.class_heads[-1].bias.data.fill_(float("nan"))
     with pytest.raises(WeightsError, match="diverged"):

@@ -1,4 +1,4 @@
-"""Answers for any pictures: in order, independent of company, and broken ones named."""
+"""Predict images of any kind."""
 
 import warnings
 from pathlib import Path
@@ -22,7 +22,7 @@ from setmatch.structures.metadata import ModelCard, Preprocessing
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of several shapes, in folders, one of them no picture at all."""
+    """Images of several shapes, in folders; one of the files is no image."""
     return write_pictures(tmp_path)
 
 
@@ -31,8 +31,8 @@ def best_box(found: ImageResult | list[ImageResult]) -> list[float]:
     return found.xyxy_px[0].tolist()
 
 
-def test_one_picture_gives_one_answer():
-    """A single picture is answered by a Found, best first, in pixels of the original."""
+def test_one_image_gives_one_result():
+    """Detections are sorted by score, in pixels of the original image."""
     found = predict(RedFinder(), picture(128, 192, (64, 32, 128, 96)))
     assert isinstance(found, ImageResult)
     assert best_box(found) == pytest.approx([64, 32, 128, 96], abs=3)
@@ -40,8 +40,7 @@ def test_one_picture_gives_one_answer():
     assert found.scores[0] > 0.9 > found.scores[1]
 
 
-def test_a_picture_may_come_in_many_forms(folder: Path):
-    """File, name, Pillow image, tensor and array of one picture have the same answer."""
+def test_files_pillow_images_tensors_and_arrays_give_the_same_result(folder: Path):
     image = picture(64, 96, BOX)
     forms: list[Any] = [
         folder / "in/a.png",
@@ -54,8 +53,8 @@ def test_a_picture_may_come_in_many_forms(folder: Path):
     assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * len(forms)
 
 
-def test_an_array_may_be_a_view_of_anothers_memory():
-    """Colors turned round, as OpenCV's have to be, mirrored, and what Pillow lends read-only."""
+def test_arrays_may_be_views_or_read_only():
+    """Reversed channels (OpenCV), mirrored, and read-only memory of Pillow."""
     rgb = picture(64, 96, BOX).permute(1, 2, 0).numpy()
     bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
     lent = np.asarray(Image.fromarray(rgb))
@@ -68,15 +67,15 @@ def test_an_array_may_be_a_view_of_anothers_memory():
     assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * 3
 
 
-def test_an_array_of_something_else_is_refused():
-    """With what it is and what was expected, also where a tensor could not hold it."""
+def test_an_array_of_another_type_or_shape_is_refused():
+    """Also if a tensor could not hold it."""
     for array in (np.zeros((4, 4, 3)), np.zeros((3, 4, 4), np.uint8), np.empty((4, 4, 3), object)):
         with pytest.raises(DataError, match=r"ndarray of (float64|uint8|object).*\(H, W, 3\), RGB"):
             predict(RedFinder(), array)
 
 
-def test_a_picture_lying_on_its_side_is_turned_upright(folder: Path):
-    """EXIF counts for files and for Pillow images alike, and boxes are those of the upright one."""
+def test_images_are_rotated_by_exif(folder: Path):
+    """In files and Pillow images; boxes are in pixels of the upright image."""
     lying = to_pil(picture(64, 96, BOX))
     exif = lying.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
@@ -86,8 +85,7 @@ def test_a_picture_lying_on_its_side_is_turned_upright(folder: Path):
         assert best_box(found) == pytest.approx([16, 32, 48, 64], abs=1e-3)
 
 
-def test_answers_come_in_the_order_of_the_pictures(folder: Path):
-    """Batches of equal shape change the order of work, never that of the answers."""
+def test_results_have_the_order_of_the_images(folder: Path):
     shapes = [(64, 96), (96, 64), (64, 64)]
     images = [picture(*shapes[i % 3], (i, 0, i + 8, 8)) for i in range(17)]
     found = predict(RedFinder(), images, batch_size=2)
@@ -97,8 +95,8 @@ def test_answers_come_in_the_order_of_the_pictures(folder: Path):
 
 
 @given(st.lists(st.sampled_from([(64, 96), (96, 64), (40, 70)]), max_size=12), st.integers(1, 4))
-def test_batches_are_of_equal_shape_and_not_too_large(shapes: list[Any], batch_size: int):
-    """Nothing is padded, no batch is larger than asked, and every picture is answered once."""
+def test_batches_have_one_shape_and_at_most_batch_size_images(shapes: list[Any], batch_size: int):
+    """Nothing is padded, and every image has one result."""
     model = RedFinder()
     found = predict(model, [picture(*s, (0, 0, 20, 20)) for s in shapes], batch_size=batch_size)
     assert isinstance(found, list)
@@ -107,8 +105,7 @@ def test_batches_are_of_equal_shape_and_not_too_large(shapes: list[Any], batch_s
     assert sum(shape[0] for shape in model.shapes) == len(shapes)
 
 
-def test_company_changes_no_answer():
-    """A real model gives each picture the same boxes in batches of one and of five."""
+def test_results_do_not_depend_on_the_other_images_of_a_batch():
     torch.manual_seed(0)
     card = ModelCard("detr_r18_tiny", {}, RED_OR_NOT, Preprocessing(64, 96))
     model = build(card)
@@ -125,15 +122,14 @@ def test_company_changes_no_answer():
         torch.testing.assert_close(one.xyxy_px, other.xyxy_px, rtol=0, atol=1e-3)
 
 
-def test_only_what_scores_above_the_threshold_is_returned():
-    """The threshold cuts the answer; 0 keeps everything."""
+def test_only_detections_above_the_threshold_are_returned():
     found = predict(RedFinder(), picture(64, 64, BOX), threshold=0.7)
     assert isinstance(found, ImageResult)
     assert found.classes.tolist() == [0]
 
 
-def test_the_model_is_left_in_the_mode_it_was_in():
-    """A model in training answers in evaluation mode and goes on training, frozen parts frozen."""
+def test_every_module_keeps_its_mode():
+    """A training model predicts in evaluation mode, and is then restored part by part."""
     model = RedFinder().train()
     model.frozen.eval()
     predict(model, picture(64, 64, BOX))
@@ -143,8 +139,7 @@ def test_the_model_is_left_in_the_mode_it_was_in():
     assert torch.is_grad_enabled()
 
 
-def test_the_mode_comes_back_after_an_error():
-    """A failing picture does not leave a training model in evaluation mode."""
+def test_the_mode_is_restored_after_an_error():
     model = RedFinder().train()
     with pytest.raises(WeightsError):
         predict(model, torch.zeros(3, 64, 64, dtype=torch.uint8))
@@ -152,8 +147,8 @@ def test_the_mode_comes_back_after_an_error():
     assert torch.is_grad_enabled()
 
 
-def test_found_draws_itself(folder: Path):
-    """Whether the picture was a file or pixels, draw() shows it with its boxes."""
+def test_a_result_can_be_drawn(folder: Path):
+    """From a file and from pixels."""
     for source in (folder / "in/a.png", picture(64, 96, BOX)):
         found = predict(RedFinder(), source, threshold=0.7)
         assert isinstance(found, ImageResult)
@@ -162,8 +157,8 @@ def test_found_draws_itself(folder: Path):
         assert np.any(np.asarray(drawn) != np.asarray(to_pil(picture(64, 96, BOX))))
 
 
-def test_a_folder_s_pictures_are_not_kept_in_memory(folder: Path):
-    """Answers for files hold the path; the pixels are read again only to draw."""
+def test_images_of_a_folder_are_not_kept_in_memory(folder: Path):
+    """Results of files hold the path; the pixels are read again to draw."""
     found = predict(RedFinder(), [folder / "in/a.png", folder / "in/deep"])
     assert isinstance(found, list)
     assert [(each.image, each.path) for each in found] == [
@@ -172,8 +167,7 @@ def test_a_folder_s_pictures_are_not_kept_in_memory(folder: Path):
     ]
 
 
-def test_found_stays_found_above_a_threshold():
-    """Cutting an answer keeps its picture, so that it can still be drawn."""
+def test_above_keeps_the_image_of_a_result():
     found = predict(RedFinder(), picture(64, 64, BOX))
     assert isinstance(found, ImageResult)
     cut = found.above(0.7)
@@ -194,22 +188,19 @@ def test_found_stays_found_above_a_threshold():
         (torch.zeros(1, 4, 4, dtype=torch.uint8), r"shape \(1, 4, 4\)"),
     ],
 )
-def test_a_picture_that_is_none_is_named(folder: Path, source: Any, what: str):
-    """The API stops with what was wrong with which picture."""
+def test_a_source_that_is_no_image_is_refused(folder: Path, source: Any, what: str):
     with pytest.raises(DataError, match=what):
         predict(RedFinder(), folder / source if isinstance(source, str) else source)
 
 
-def test_thresholds_and_batches_that_make_no_sense_are_refused():
-    """A threshold in per cent would leave nothing without a word."""
+def test_thresholds_and_batch_sizes_out_of_range_are_refused():
     with pytest.raises(ConfigError, match=r"threshold = 70\.0"):
         predict(RedFinder(), picture(64, 64, BOX), threshold=70.0)
     with pytest.raises(ConfigError, match="batch_size = 0"):
         predict(RedFinder(), picture(64, 64, BOX), batch_size=0)
 
 
-def test_a_diverged_model_is_an_error_not_an_answer():
-    """NaN never becomes a detection."""
+def test_a_diverged_model_raises_an_error():
     nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its center is 0 / 0
     with pytest.raises(WeightsError, match="not finite"):
         predict(RedFinder(), nothing_red)

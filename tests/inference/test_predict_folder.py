@@ -1,4 +1,4 @@
-"""Objects in folders of pictures: results in files, whole or not at all."""
+"""Predict folders: files of results, complete or absent."""
 
 import csv
 import json
@@ -14,12 +14,11 @@ from setmatch.inference.predict_folder import predict_folder
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures of several shapes, in folders, one of them no picture at all."""
+    """Images of several shapes, in folders; one of the files is no image."""
     return write_pictures(tmp_path)
 
 
-def test_one_broken_picture_stops_no_other(folder: Path):
-    """The others are drawn and listed; the broken one is named with the reason."""
+def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Path):
     summary = predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
     assert (summary.images, summary.detections) == (3, 3)
     ((path, reason),) = summary.failed
@@ -35,15 +34,14 @@ def test_one_broken_picture_stops_no_other(folder: Path):
     }
 
 
-def test_no_picture_that_can_be_read_leaves_no_results(folder: Path):
-    """An empty list of detections would say that the pictures were looked at."""
+def test_without_a_readable_image_no_file_is_written(folder: Path):
+    """An empty list of detections would mean that images were processed."""
     summary = predict_folder(RedFinder(), [folder / "in/b.jpg"], folder / "out", progress=False)
     assert (summary.images, len(summary.failed)) == (0, 1)
     assert not [path for path in folder.glob("out/**/*") if path.is_file()]
 
 
-def test_results_are_coco_results_with_names(folder: Path):
-    """detections.json opens with COCO tools, and says which file and class it speaks of."""
+def test_detections_are_coco_results_with_names(folder: Path):
     predict_folder(RedFinder(), [folder / "in"], folder / "out", 0.7, progress=False)
     rows = json.loads((folder / "out/detections.json").read_text("utf-8"))
     assert [(row["image_id"], row["file_name"]) for row in rows] == [
@@ -59,8 +57,8 @@ def test_results_are_coco_results_with_names(folder: Path):
     assert [float(table[0][key]) for key in ("x", "y", "width", "height")] == rows[0]["bbox"]
 
 
-def test_no_picture_is_drawn_over_another(tmp_path: Path):
-    """What is written as PNG takes the name of no other picture."""
+def test_drawn_images_have_distinct_names(tmp_path: Path):
+    """An image that is drawn as PNG does not take the name of another."""
     (tmp_path / "in").mkdir()
     for name in ("a.bmp", "a.bmp.png", "a.bmp_.png"):
         Image.new("RGB", (64, 64), "red").save(tmp_path / "in" / name)
@@ -70,8 +68,8 @@ def test_no_picture_is_drawn_over_another(tmp_path: Path):
     assert drawn == ["a.bmp.png", "a.bmp_.png", "a.bmp__.png"]
 
 
-def test_a_second_run_does_not_read_what_the_first_has_drawn(folder: Path):
-    """Results inside the folder of pictures are no pictures to look at."""
+def test_a_second_run_ignores_drawn_images(folder: Path):
+    """The results folder is inside the source folder."""
     out = folder / "in/out"
     first = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
     second = predict_folder(RedFinder(), [folder / "in"], out, progress=False)
@@ -79,15 +77,14 @@ def test_a_second_run_does_not_read_what_the_first_has_drawn(folder: Path):
 
 
 def test_results_stay_in_their_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    """A source above the working folder is not written above the results."""
+    """Even if a source is above the working folder."""
     monkeypatch.chdir(folder / "in/deep")
     predict_folder(RedFinder(), ["../a.png", "a.png"], folder / "out", progress=False)
     drawn = sorted(str(path.relative_to(folder / "out")) for path in folder.glob("out/**/*.png"))
     assert drawn == ["pictures/a.png", "pictures/deep/a.png"]
 
 
-def test_a_diverged_model_leaves_no_half_written_results(folder: Path):
-    """When the run ends with an error, there is no detections.json that looks complete."""
+def test_a_diverged_model_leaves_no_incomplete_results(folder: Path):
     Image.new("RGB", (64, 64)).save(folder / "in/black.png")
     with pytest.raises(SetmatchError):
         predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)

@@ -1,6 +1,6 @@
-"""The files that an evaluation leaves."""
+"""The files that an evaluation writes."""
 
-import json as json_format
+import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,26 +12,26 @@ from setmatch.files import atomic_file, require_file
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where to write the numbers, every detection, and the page; None for what is not wanted."""
+    """Paths of the metrics, the detections and the page; None for a file that is not requested."""
 
     json: str | Path | None = None
     detections: str | Path | None = None
     report: str | Path | None = None
 
     def require_writable(self) -> None:
-        """Raise ConfigError now rather than after the last image."""
+        """Raise ConfigError if a file cannot be written, before any image is processed."""
         for field in fields(self):
             path = getattr(self, field.name)
             if path is not None:
                 require_file(path)
 
-    def write_numbers(self, report: Report, results: Results, index: DetectionDataset) -> None:
-        """Write the JSON files that are wanted; the page has a writer of its own."""
+    def write_numbers(self, report: Report, results: Results, dataset: DetectionDataset) -> None:
+        """Write the requested JSON files: the metrics, and the detections as COCO results."""
         if self.json:
-            text = json_format.dumps(report.to_json(), indent=1, ensure_ascii=False)
+            text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
             _write(Path(self.json), text)
         if self.detections:
-            _write(Path(self.detections), json_format.dumps(results.to_coco(index.categories)))
+            _write(Path(self.detections), json.dumps(results.to_coco(dataset.categories)))
 
 
 def _write(path: Path, text: str) -> None:

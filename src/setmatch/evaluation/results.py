@@ -1,4 +1,4 @@
-"""What an evaluation found, as numbers, as JSON, and as a table to read."""
+"""The report of an evaluation: metrics as numbers, as JSON, and as a table."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report(AveragePrecision):
-    """The COCO numbers of a model on a data set, 0..1, and what they were measured on.
+    """The COCO metrics of a model on a data set, 0..1.
 
-    `unknown` names the data set's classes that the model does not know: their boxes were missed.
-    At most `max_detections` of a class count in an image. `diagnosis` says what is behind the
-    numbers, where that was asked for; `panoptic` is there where the model has masks and the data
-    set has segments, `masks` where masks were compared as boxes are. `unanswered` names the images
-    that could not be read: their objects count as missed. `notes` say what to bear in mind when
-    reading the numbers.
+    `images` and `detections` are the numbers of images and detections. `unknown` names the data
+    set's classes that the model does not have; their boxes count as missed. The best
+    `max_detections` detections of each class count in an image. `diagnosis` is present if a page
+    was requested, `panoptic` if the model predicts masks and the data set has panoptic annotations,
+    and `masks` (mask AP) if objects have masks. `notes` are warnings about the metrics.
+    `unanswered` describes images that could not be read; their objects count as missed.
     """
 
     images: int
@@ -34,11 +34,10 @@ class Report(AveragePrecision):
     unanswered: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the twelve numbers and `per_class` as plain values; -1 means nothing to find.
+        """Return the twelve metrics and `per_class` as plain values; -1 means nothing to find.
 
-        Where there are segments, `panoptic` has PQ, SQ and RQ of all, things, stuff and each class;
-        where there are masks, `masks` has their numbers as those of the boxes. A diagnosis stands
-        under that key, images that could not be read under `unanswered`.
+        `masks` (the metrics of masks), `panoptic` (PQ, SQ and RQ of all classes, things, stuff and
+        each class), `unanswered` and `diagnosis` are present only if they are not empty.
         """
         tree = _tree(self)
         if self.masks is not None:
@@ -52,25 +51,27 @@ class Report(AveragePrecision):
         return tree
 
     def table(self) -> "RenderableType":
-        """Return a table for a rich console, in per cent; – means nothing to find."""
+        """Return tables for a rich console, in per cent; – means nothing to find."""
         from rich.console import Group
         from rich.text import Text
 
         boxes = sum(numbers.boxes for numbers in self.per_class.values())
         notes = [f"{self.images} images, {boxes} boxes, {self.detections} detections; in per cent"]
         if self.max_detections != 100:
-            notes.append(f"an image holds over 100 objects: {self.max_detections} detections count")
+            notes.append(
+                f"{self.max_detections} detections per class and image count, not COCO's 100"
+            )
         if self.unknown:
-            notes.append(f"the model does not know: {', '.join(self.unknown)}")
+            notes.append(f"classes the model does not have: {', '.join(self.unknown)}")
         notes += [*self.notes, *self.unanswered]
-        parts = [_summary(self), self._classes(), Text("\n".join(notes), style="dim")]
+        parts = [_metrics_table(self), self._class_table(), Text("\n".join(notes), style="dim")]
         if self.masks is not None:
-            parts = [Text("boxes"), parts[0], Text("masks"), _summary(self.masks), *parts[1:]]
+            parts = [Text("boxes"), parts[0], Text("masks"), _metrics_table(self.masks), *parts[1:]]
         if self.panoptic is not None:
             parts = [quality_table(self.panoptic), *parts]
         return Group(*parts)
 
-    def _classes(self) -> "RenderableType":
+    def _class_table(self) -> "RenderableType":
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
@@ -78,21 +79,23 @@ class Report(AveragePrecision):
         table = Table("class", box=SIMPLE_HEAD)
         for name in ("AP", "AP50", "boxes"):
             table.add_column(name, justify="right", min_width=5)
-        # Best first; a class without boxes has -1 and so comes last.
+        # Best first; a class without boxes has an AP of -1 and comes last.
         for name, numbers in sorted(self.per_class.items(), key=lambda item: -item[1].AP):
             row = (_per_cent(numbers.AP), _per_cent(numbers.AP50), str(numbers.boxes))
-            table.add_row(Text(name), *row)  # a Text, because brackets in a name are no markup
+            table.add_row(
+                Text(name), *row
+            )  # Text, because rich would read brackets in a name as markup
         return table
 
 
-def _summary(measured: AveragePrecision) -> "RenderableType":
+def _metrics_table(precision: AveragePrecision) -> "RenderableType":
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
 
-    numbers = list(measured.numbers().items())
+    numbers = list(precision.numbers().items())
     rows = []
-    for part in (numbers[:6], numbers[6:]):  # precision, then recall
+    for part in (numbers[:6], numbers[6:]):  # AP, then AR
         table = Table(box=SIMPLE_HEAD)
         for name, _ in part:
             table.add_column(name, justify="right", min_width=5)
@@ -101,26 +104,26 @@ def _summary(measured: AveragePrecision) -> "RenderableType":
     return Group(*rows)
 
 
-def _tree(measured: AveragePrecision) -> dict[str, Any]:
-    per_class = {name: asdict(numbers) for name, numbers in measured.per_class.items()}
-    return {**measured.numbers(), "per_class": per_class}
+def _tree(precision: AveragePrecision) -> dict[str, Any]:
+    per_class = {name: asdict(numbers) for name, numbers in precision.per_class.items()}
+    return {**precision.numbers(), "per_class": per_class}
 
 
 def quality_table(quality: PanopticQuality) -> "RenderableType":
-    """Return panoptic quality as a table for a rich console, in per cent, groups before classes."""
+    """Return panoptic quality as a table for a rich console, in per cent."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table("panoptic", box=SIMPLE_HEAD)
-    for name in ("PQ", "SQ", "RQ", "matched", "missed", "invented"):
+    for name in ("PQ", "SQ", "RQ", "TP", "FN", "FP"):
         table.add_column(name, justify="right", min_width=5)
     for name in ("all", "things", "stuff"):
         group: Quality = getattr(quality, name)
         row = [f"{100 * value:.1f}" for value in (group.PQ, group.SQ, group.RQ)]
         table.add_row(Text(f"{name}, {group.classes} classes"), *(row if group.classes else "–––"))
     table.add_section()
-    # Best first; a class that is neither there nor found says nothing.
+    # Best first, without classes that are neither annotated nor predicted.
     for name, numbers in sorted(quality.per_class.items(), key=lambda item: -item[1].PQ):
         counts = (numbers.tp, numbers.fn, numbers.fp)
         if any(counts):

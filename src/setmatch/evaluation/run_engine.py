@@ -97,7 +97,7 @@ def run_engine(
     classes = range(len(dataset.categories))
     return SplitDetections(
         name,
-        PerLayerDetections.joined([each.per_layer for each in results]),
+        PerLayerDetections.concatenate([each.per_layer for each in results]),
         engine.num_queries,
         unknown=tuple(dataset.categories.name(index) for index in classes if index not in known),
         pq_stat=sum_stats(stats, len(classes)) if stats else None,
@@ -140,7 +140,9 @@ def _run_images(
             layers = [found]
             if options.diagnose and predictions is not None:
                 layers = [*_earlier_layers(engine, predictions, batch.sizes_px), found]
-            results = tuple(Results.of(layer, batch.image_ids, class_index_of) for layer in layers)
+            results = tuple(
+                Results.from_detections(layer, batch.image_ids, class_index_of) for layer in layers
+            )
             survivors = tuple(map(survives_nms, results)) if options.diagnose else ()
             parts.append(PerLayerDetections(results, survivors))
             if with_masks and batch.segments:
@@ -160,7 +162,7 @@ def _run_images(
     if stats:
         stats += [all_missed(dataset, image) for image in batches.unreadable]
     total = sum_stats(stats, len(dataset.categories)) if stats else None
-    return _ProcessResult(PerLayerDetections.joined(parts), total, worst, batches.unreadable)
+    return _ProcessResult(PerLayerDetections.concatenate(parts), total, worst, batches.unreadable)
 
 
 def _compare_segments(

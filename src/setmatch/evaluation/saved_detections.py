@@ -42,7 +42,7 @@ def load_detections(path: Path, dataset: DetectionDataset, name: str = "") -> Sp
 
     Raises DataError as `read_detections` does.
     """
-    results = Results.joined([read_detections(path, dataset)])
+    results = Results.concatenate([read_detections(path, dataset)])
     _, per_image = np.unique(results.image_ids, return_counts=True)
     return SplitDetections(
         name or str(path),
@@ -85,7 +85,7 @@ def read_detections(path: Path, dataset: DetectionDataset) -> Results:
             row, f"'bbox' is {value}; it should be x, y, width, height in pixels, finite"
         )
     class_indices = _class_indices(records, dataset)
-    return Results(_image_ids(records, dataset), class_indices, xywh_px, scores).only(
+    return Results(_image_ids(records, dataset), class_indices, xywh_px, scores).select(
         class_indices >= 0
     )
 

@@ -61,7 +61,7 @@ def build_report(
 def _mask_ap(dataset: DetectionDataset, results: Results, max_detections: int) -> AveragePrecision:
     """Return mask AP of things. COCO does not compare the masks of stuff instance by instance."""
     thing_index = thing_class_indices(dataset.categories)
-    things = results.only(thing_index[results.class_indices] >= 0)
+    things = results.select(thing_index[results.class_indices] >= 0)
     things = replace(things, class_indices=thing_index[things.class_indices])
     return average_precision(drop_stuff(dataset), things, max_detections, masks=True)
 

@@ -1,4 +1,4 @@
-"""Models side by side: counts by construction, a row for each contestant, clear refusals."""
+"""Compare models: counts that are known, a row for each candidate, and errors."""
 
 import json
 import re
@@ -30,7 +30,7 @@ QUICK = {"rounds": 1, "batch_size": 1, "workers": 0, "short_side_px": 64}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Give three small scenes to measure on."""
+    """Three small scenes."""
     folder = tmp_path_factory.mktemp("data")
     write_scenes(folder, 1, 3, 64, 0, 0)
     return folder
@@ -38,7 +38,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def saved(data, tmp_path_factory):
-    """Give a model on disk, and the file of what it finds."""
+    """A model on disk, and the file of its detections."""
     folder = tmp_path_factory.mktemp("saved") / "ours"
     torch.manual_seed(0)
     index = open_dataset(data, "val")
@@ -49,8 +49,8 @@ def saved(data, tmp_path_factory):
     return folder, found
 
 
-class Known(Detector):
-    """Does a little arithmetic whose amount can be counted by hand."""
+class CountedModel(Detector):
+    """Does a little arithmetic that can be counted by hand."""
 
     def __init__(self):
         super().__init__()
@@ -64,33 +64,33 @@ class Known(Detector):
         return self.detect(batch, sizes_px).detections
 
     def work(self):
-        """Sixty multiply-adds a row."""
+        """Sixty multiply-adds per row."""
         self.layer(torch.ones(7, 6))
 
 
-class Attends(Known):
-    """Two heads, five queries, seven keys, width four: twice 5 × 7 × 4 for each head."""
+class AttentionModel(CountedModel):
+    """Two heads, five queries, seven keys, width four: 2 · 5 · 7 · 4 multiply-adds a head."""
 
     def work(self):
-        """Attend without and with a mask: the kernels differ, the count does not."""
+        """Run attention without and with a mask: the kernels differ, but not the count."""
         q, k = torch.ones(1, 2, 5, 4), torch.ones(1, 2, 7, 4)
         F.scaled_dot_product_attention(q, k, k)
         F.scaled_dot_product_attention(q, k, k, attn_mask=torch.ones(1, 1, 5, 7).bool())
 
 
-class Samples(Known):
-    """Reads 3 × 4 × 5 values of a map, each a mix of four."""
+class SamplingModel(CountedModel):
+    """Reads 3 × 4 × 5 values of a feature map, each a mix of four."""
 
     def work(self):
         """Sample bilinearly, as deformable attention does."""
         F.grid_sample(torch.ones(1, 3, 8, 8), torch.zeros(1, 4, 5, 2), align_corners=False)
 
 
-class Grows(Known):
-    """Has at most three pieces of 4000 bytes alive, though it makes five."""
+class AllocatingModel(CountedModel):
+    """Has at most three tensors of 4000 bytes at the same time, of five in all."""
 
     def work(self):
-        """Make, drop, view and make again."""
+        """Allocate, free, view, and allocate again."""
         a = torch.ones(1000)
         b = a + 1
         c = b.view(10, 100) + 1
@@ -102,23 +102,27 @@ class Grows(Known):
 
 @pytest.mark.parametrize(
     ("model", "expected"),
-    [(Known(), 7 * 60), (Attends(), 2 * 2 * 2 * 140), (Samples(), 3 * 4 * 5 * 4)],
+    [
+        (CountedModel(), 7 * 60),
+        (AttentionModel(), 2 * 2 * 2 * 140),
+        (SamplingModel(), 3 * 4 * 5 * 4),
+    ],
 )
 def test_multiply_adds_are_counted_once(model, expected):
-    """Matrix products, attention as a CPU computes it and sampling count; each pair is one."""
+    """Of matrix products, attention on a CPU, and sampling."""
     batch = Batch.from_images([torch.zeros(3, 8, 8)])
     assert count_macs(model.eval(), batch) == expected
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_memory_is_what_is_alive_at_once():
-    """Weights, the picture, and the largest sum of storages; views and what is dropped are none."""
+def test_memory_counts_tensors_that_exist_at_the_same_time():
+    """Weights, the image, and the largest sum of storages; views and freed tensors do not count."""
     batch = Batch.from_images([torch.zeros(3, 8, 8)])
-    assert peak_bytes(Grows().eval(), batch) == 240 + 768 + 3 * 4000
+    assert peak_bytes(AllocatingModel().eval(), batch) == 240 + 768 + 3 * 4000
 
 
-def test_contestants_take_turns():
-    """A round asks everybody once, so that noise hits all alike; the first does not count."""
+def test_candidates_take_turns():
+    """The first round is not counted."""
     order = []
     taken = time_interleaved([[lambda: order.append("a")], [lambda: order.append("b")]], 2)
     assert order == ["a", "b"] * 3
@@ -127,27 +131,26 @@ def test_contestants_take_turns():
 
 @pytest.fixture(scope="module")
 def comparison(data, saved):
-    """Compare one of each kind."""
+    """A comparison of a model, a preset with random weights, and saved detections."""
     folder, found = saved
     return compare([str(folder), "random:setmatch_n", str(found)], data, **QUICK)
 
 
-def test_every_kind_of_contestant_has_its_row(comparison, saved):
-    """A model has all, random weights no precision, a file no cost; file and model agree."""
-    ours, chance, file = comparison.rows
+def test_each_kind_of_candidate_has_a_row(comparison, saved):
+    """Random weights have no AP, and saved detections no cost."""
+    ours, random, file = comparison.rows
     assert [row.name for row in comparison.rows] == ["ours", "random:setmatch_n", "found"]
-    assert ours.cost.parameters < chance.cost.parameters
+    assert ours.cost.parameters < random.cost.parameters
     assert ours.cost.speedup == 1
     assert ours.cost.latency_s > 0
     assert ours.cost.gmacs > 0
-    assert chance.precision is None
-    assert "speed only" in chance.note
+    assert random.precision is None
+    assert "speed only" in random.note
     assert file.cost is None
     assert file.precision.numbers().keys() == ours.precision.numbers().keys()
 
 
-def test_a_file_scores_what_its_model_scored(comparison, data, saved):
-    """COCO results written by one and read by the other give the same numbers."""
+def test_saved_detections_have_the_ap_of_their_model(comparison, data, saved):
     from setmatch.evaluation.metrics.average_precision import average_precision
     from setmatch.evaluation.saved_detections import read_detections
 
@@ -158,8 +161,7 @@ def test_a_file_scores_what_its_model_scored(comparison, data, saved):
     assert again.numbers() == comparison.rows[2].precision.numbers()
 
 
-def test_long_names_are_not_cut_alike(comparison, tmp_path):
-    """Of two names that begin alike the ends are on the screen too."""
+def test_long_names_are_not_cut_off(comparison, tmp_path):
     names = [f"random:fasterrcnn_resnet50_fpn_{number}" for number in range(len(comparison.rows))]
     rows = [replace(row, name=name) for row, name in zip(comparison.rows, names, strict=True)]
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
@@ -167,8 +169,8 @@ def test_long_names_are_not_cut_alike(comparison, tmp_path):
     assert "…" not in console.export_text()
 
 
-def test_the_numbers_come_as_text_json_and_page(comparison, tmp_path):
-    """All three say the same; the page asks nothing of a network."""
+def test_text_json_and_page_show_the_same_numbers(comparison, tmp_path):
+    """The page makes no network request."""
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     console.print(comparison.table())
     text = console.export_text()
@@ -187,15 +189,14 @@ def test_the_numbers_come_as_text_json_and_page(comparison, tmp_path):
     assert not re.search(r"(src|href)=|https?://", page)
 
 
-def test_without_data_only_costs_are_told():
-    """On noise; a detections file is refused, for there is nothing to compare it with."""
+def test_without_data_only_the_cost_is_measured():
     alone = compare(["setmatch_n"], rounds=1, batch_size=1, short_side_px=64)
     assert [heads[0] for heads, _ in alone.tables()] == ["params"]
     assert alone.rows[0].cost.images_per_s > 0
 
 
 @pytest.mark.parametrize(
-    ("entry", "complaint"),
+    ("content", "message"),
     [
         ("[{]", "not valid JSON.*column 3"),
         ('{"annotations": []}', "not a list of detections.*COCO results"),
@@ -214,15 +215,14 @@ def test_without_data_only_costs_are_told():
         ),
     ],
 )
-def test_a_broken_detections_file_is_refused_with_the_place(data, tmp_path, entry, complaint):
-    """What is wrong is named before anything is timed."""
-    (tmp_path / "found.json").write_text(entry)
-    with pytest.raises(DataError, match=complaint):
+def test_invalid_detections_are_refused_before_the_timing(data, tmp_path, content, message):
+    (tmp_path / "found.json").write_text(content)
+    with pytest.raises(DataError, match=message):
         compare([str(tmp_path / "found.json"), "setmatch_n"], data, **QUICK)
 
 
-def test_what_cannot_be_compared_is_refused(data, saved, tmp_path):
-    """Unknown names with the nearest, runs without weights, splits that are not there."""
+def test_invalid_sources_are_refused(data, saved, tmp_path):
+    """Unknown names (with the nearest name), runs without weights, and missing splits."""
     with pytest.raises(WeightsError, match="did you mean setmatch_n"):
         compare(["setmatch_nn"], data, **QUICK)
     with pytest.raises(ConfigError, match="did you mean setmatch_n"):
@@ -238,13 +238,13 @@ def test_what_cannot_be_compared_is_refused(data, saved, tmp_path):
         compare([], data)
 
 
-def test_masks_are_compared_where_there_are_any(tmp_path):
-    """PQ, its parts and mask AP have a table of their own; boxes alone have a dash in it."""
+def test_mask_metrics_have_a_table_of_their_own(tmp_path):
+    """A candidate without masks has dashes."""
     write_scenes(tmp_path, 1, 3, SIDE, 2, 0, panoptic=True)
     index = open_dataset(tmp_path, "val", "panoptic")
-    knowing = evaluate(Knowing(index), index, workers=0)
-    boxes = replace(knowing, panoptic=None, masks=None)
-    rows = (Row("knowing", "", None, knowing), Row("boxes", "", None, boxes))
+    oracle = evaluate(Knowing(index), index, workers=0)
+    boxes = replace(oracle, panoptic=None, masks=None)
+    rows = (Row("oracle", "", None, oracle), Row("boxes", "", None, boxes))
     found = Comparison(rows, "scenes", "", 1)
     assert found.tables()[-1] == (MASKS, [("100.0",) * len(MASKS), ("–",) * len(MASKS)])
     assert found.to_json()["rows"][0]["masks"]["mask AP"] == 1

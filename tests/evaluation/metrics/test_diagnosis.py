@@ -1,4 +1,4 @@
-"""A diagnosis by construction: errors that were made to be found, and what they cost."""
+"""Diagnose errors that were made on purpose, and compare their cost with brute force."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ from setmatch.evaluation.metrics.matched_detections import MatchedDetections, ma
 
 A, B, FAR = [10, 10, 50, 50], [200, 10, 40, 40], [300, 300, 30, 30]
 LOOSE_A = [35, 10, 50, 50]  # an IoU of a third
-# What an image of objects A (class 0) and B (class 1) is answered with besides A itself, rightly.
+# Detections besides a correct one of A, in an image with objects A (class 0) and B (class 1).
 MADE = {
     "classification": [(0, B)],
     "localization": [(1, [220, 10, 40, 40])],
@@ -37,8 +37,8 @@ def made(wrong: list[tuple[int, list[int]]]) -> MatchedDetections:
 
 
 @pytest.mark.parametrize("kind", MADE)
-def test_an_error_is_called_what_it_is(kind: str):
-    """Each kind of TIDE, made once: counted once, and no other kind of wrong detection is."""
+def test_each_error_type_is_recognized(kind: str):
+    """One error of each of TIDE's types is counted once, as that type only."""
     diagnosis = diagnose(made(MADE[kind]))
     counts = {name: error.count for name, error in diagnosis.errors.items() if error.count}
     if kind in ("both", "duplicate", "background"):  # B stays missed, as nothing is near enough
@@ -46,26 +46,26 @@ def test_an_error_is_called_what_it_is(kind: str):
     assert counts == {kind: 1}
 
 
-def costs(judged: MatchedDetections) -> dict[str, float]:
-    """What each kind costs, by brute force: mend its errors, and measure AP50 again.
+def costs(matched: MatchedDetections) -> dict[str, float]:
+    """Return what each error type costs, by brute force: fix its errors, and measure AP50 again.
 
-    Mending, as TIDE has it: a box or class is put right on the best detection that could have found
-    an object nobody found, and all else is taken away; missed objects are taken out of the truth.
+    As in TIDE, a box or class is corrected on the best detection that could have found a missed
+    object, and other errors are removed; missed objects are removed from the ground truth.
     """
-    index, results = judged.index, judged.results
+    index, results = matched.index, matched.results
     before = ap50(index, index, results)
     rows_of = [np.arange(a, b) for a, b in zip(index.offsets, index.offsets[1:], strict=False)]
-    used = set(judged.truth[judged.right].tolist())
+    used = set(matched.truth[matched.right].tolist())
     kinds: dict[int, str] = {}
-    target: dict[int, int] = {}  # the object that a wrong detection is about
+    target: dict[int, int] = {}  # the object that a wrong detection is closest to
     for image, truth in enumerate(rows_of):
         here = np.flatnonzero(results.image_ids == index.image_ids[image])
         class_indices = index.class_indices[truth].astype(np.int64)
-        told = classify_errors(
+        types = classify_errors(
             results.xywh_px[here], results.class_indices[here], index.xywh_px[truth], class_indices
         )
-        for row, kind in zip(here.tolist(), told, strict=True):
-            if not judged.right[row]:
+        for row, kind in zip(here.tolist(), types, strict=True):
+            if not matched.right[row]:
                 kinds[row] = kind
                 near = overlaps(results.xywh_px[row], index.xywh_px[truth])
                 same = class_indices == results.class_indices[row]
@@ -74,7 +74,7 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
                     target[row] = int(truth[near.argmax()])
     lost = {}
     for kind in KINDS:
-        mended = replace(
+        fixed = replace(
             results, xywh_px=results.xywh_px.copy(), class_indices=results.class_indices.copy()
         )
         keep, taken = np.ones(len(results), dtype=bool), set(used)
@@ -82,8 +82,8 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
             if kinds[row] != kind:
                 continue
             if kind in ("classification", "localization") and target[row] not in taken:
-                mended.xywh_px[row] = index.xywh_px[target[row]]
-                mended.class_indices[row] = index.class_indices[target[row]]
+                fixed.xywh_px[row] = index.xywh_px[target[row]]
+                fixed.class_indices[row] = index.class_indices[target[row]]
                 taken.add(target[row])
             else:
                 keep[row] = False
@@ -92,12 +92,12 @@ def costs(judged: MatchedDetections) -> dict[str, float]:
         if kind == "missed":
             missed = sorted(set(range(len(index.class_indices))) - used - near)
             left = without(index, missed)
-        lost[kind] = ap50(index, left, mended.only(keep)) - before
+        lost[kind] = ap50(index, left, fixed.select(keep)) - before
     return lost
 
 
 def ap50(before: DetectionDataset, index: DetectionDataset, results: Results) -> float:
-    """The mean over the classes that had objects before: what has none left counts as nothing."""
+    """Return the mean over the classes that had objects before; a class without any left has 0."""
     per_class = average_precision(index, results, 1000).per_class
     counted = {before.categories.name(class_index) for class_index in before.class_indices.tolist()}
     return float(np.mean([max(per_class[name].AP50, 0) for name in counted]))
@@ -111,7 +111,7 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def without(index: DetectionDataset, rows: list[int]) -> DetectionDataset:
-    """The same data set, but some annotations are a crowd that nothing overlaps."""
+    """Return the data set with some annotations turned into a crowd that nothing overlaps."""
     crowd = index.crowd.copy()
     crowd[rows] = True
     boxes = index.xywh_px.copy()
@@ -120,12 +120,12 @@ def without(index: DetectionDataset, rows: list[int]) -> DetectionDataset:
 
 
 def plain_set(seed: int) -> tuple[DetectionDataset, Results]:
-    """A random set without crowds, boxes without area, equal scores and classes without objects.
+    """Return a random set without crowds, empty boxes, equal scores and classes without objects.
 
-    Detections of a class without objects are errors that cost nothing with hotcoco.
+    hotcoco counts detections of a class without objects as errors that cost nothing.
     """
     index, results = random_set(seed)
-    results = results.only(np.isin(results.class_indices, index.class_indices))
+    results = results.select(np.isin(results.class_indices, index.class_indices))
     boxes = index.xywh_px.copy()
     boxes[:, 2:] = boxes[:, 2:].clip(min=4)
     found = results.xywh_px.copy()
@@ -135,10 +135,10 @@ def plain_set(seed: int) -> tuple[DetectionDataset, Results]:
     return index, Results(results.image_ids, results.class_indices, found, scores)
 
 
-def test_what_an_error_costs_is_what_mending_it_brings():
-    """TIDE's cost of every kind against brute force, on random sets that hold all kinds.
+def test_the_cost_of_an_error_is_what_fixing_it_gains():
+    """TIDE's cost of each type equals brute force, on random sets that contain all types.
 
-    Where a recall equals one of the 101 but for the last digit, a point of the curve may differ.
+    If a recall equals one of the 101 but for the last digit, a point of the curve may differ.
     """
     seen: Counter[str] = Counter()
     off = 0
@@ -146,30 +146,27 @@ def test_what_an_error_costs_is_what_mending_it_brings():
         index, results = plain_set(seed)
         if not len(index.class_indices):
             continue
-        judged = match_detections(index, results, 1000)
-        told, expected = diagnose(judged).errors, costs(judged)
+        matched = match_detections(index, results, 1000)
+        errors, expected = diagnose(matched).errors, costs(matched)
         for kind in KINDS:
-            difference = abs(told[kind].lost_AP50 - expected[kind])
+            difference = abs(errors[kind].lost_AP50 - expected[kind])
             assert difference < 1 / 101, (seed, kind)
             off += difference > 1e-9
-            seen[kind] += told[kind].lost_AP50 > 1e-6
+            seen[kind] += errors[kind].lost_AP50 > 1e-6
     assert off <= 4  # of some two hundred
     assert all(seen[kind] for kind in KINDS), seen
 
 
-def test_kinds_in_the_pictures_are_kinds_in_the_table():
-    """What single detections are called adds up to the counts.
-
-    Crowds are left out: hotcoco lets a detection be ill-placed on one.
-    """
+def test_error_types_of_single_detections_add_up_to_the_counts():
+    """Without crowds, because hotcoco counts localization errors on them."""
     for seed in range(25):
         index, results = random_set(seed)
         index = replace(index, crowd=np.zeros(len(index.class_indices), bool))
-        judged = match_detections(index, results, 100)
+        matched = match_detections(index, results, 100)
         counts: Counter[str] = Counter()
         for image in range(len(index)):
-            here = judged.counted & (results.image_ids == index.image_ids[image])
-            here = np.flatnonzero(here & ~judged.right)
+            here = matched.counted & (results.image_ids == index.image_ids[image])
+            here = np.flatnonzero(here & ~matched.right)
             rows = np.arange(index.offsets[image], index.offsets[image + 1])
             class_indices = index.class_indices[rows].astype(np.int64)
             counts.update(
@@ -180,14 +177,14 @@ def test_kinds_in_the_pictures_are_kinds_in_the_table():
                     class_indices,
                 )
             )
-        told = {kind: error.count for kind, error in diagnose(judged).errors.items()}
+        reported = {kind: error.count for kind, error in diagnose(matched).errors.items()}
         assert {kind: counts[kind] for kind in KINDS if kind != "missed"} == {
-            kind: count for kind, count in told.items() if kind != "missed"
+            kind: count for kind, count in reported.items() if kind != "missed"
         }
 
 
-def test_scores_of_known_frequency():
-    """Of 40 detections that score 0.7, 30 are right: the bin says so, and the error follows."""
+def test_calibration_of_known_scores():
+    """30 of 40 detections that score 0.7 are correct, and none of 10 that score 0.25."""
     boxes = [[10 * k, 0, 8, 8] for k in range(40)]
     found = [*boxes[:30], *([x, 400, 8, 8] for x in range(0, 100, 10))]
     index = index_of([1], [1], [0] * 40, [0] * 40, boxes)
@@ -201,11 +198,11 @@ def test_scores_of_known_frequency():
     assert calibration.error == pytest.approx((40 * 0.05 + 10 * 0.25) / 50)
 
 
-def test_confusion_counts_who_was_taken_for_whom():
-    """Rows are the truth: one found, one taken for the other, one missed, one invented."""
+def test_confusion_matrix():
+    """Rows are the true classes: one object is found, one confused, one missed, one false alarm."""
     boxes = [[0, 0, 20, 20], [100, 0, 20, 20], [200, 0, 20, 20], [300, 0, 20, 20]]
     index = index_of([1], [4, 9], [0] * 4, [0, 0, 0, 1], boxes)
-    # The wrong ones score highest, so that they are above any threshold that shows the right ones.
+    # Errors score highest, so they are above any threshold that shows the correct detections.
     found = [(0, boxes[0], 0.5), (1, boxes[1], 0.9), (0, [400, 0, 20, 20], 0.8), (1, boxes[3], 0.4)]
     class_indices, places, scores = zip(*found, strict=True)
     diagnosis = diagnose(
@@ -215,8 +212,8 @@ def test_confusion_counts_who_was_taken_for_whom():
     assert (diagnosis.objects, diagnosis.found, diagnosis.false_alarms) == (4, 2, 2)
 
 
-def test_what_lies_on_a_crowd_is_no_mistake():
-    """Crowds count neither as objects nor as places where nothing is."""
+def test_detections_on_a_crowd_are_no_errors():
+    """A crowd is neither an object nor background."""
     index = index_of([1], [1], [0, 0], [0, 0], [A, [200, 200, 200, 200]], crowd=[False, True])
     results = results_of([1, 1], [0, 0], [A, [220, 220, 30, 30]], [0.5, 0.9])
     diagnosis = diagnose(match_detections(index, results, 100))
@@ -226,8 +223,8 @@ def test_what_lies_on_a_crowd_is_no_mistake():
     assert sum(error.count for error in diagnosis.errors.values()) == 0
 
 
-def test_sizes_and_curves_agree_with_the_evaluation():
-    """The curves of all IoUs average to AP, and the sizes are the report's."""
+def test_sizes_and_curves_agree_with_the_report():
+    """The precision curves of all IoUs average to AP."""
     for seed in range(25):
         index, results = random_set(seed)
         if index.crowd.all():
@@ -245,12 +242,11 @@ def test_sizes_and_curves_agree_with_the_evaluation():
             assert bool(each.precision["0.5"]) == (each.boxes > 0)
 
 
-def test_thresholds_and_worst_images_follow_from_each_other():
-    """Found, missed and false alarms of all images are those of the whole."""
+def test_errors_of_all_images_add_up_to_those_of_the_data_set():
     for seed in range(25):
         index, results = random_set(seed)
-        judged = match_detections(index, results, 100)
-        diagnosis: Diagnosis = diagnose(judged)
+        matched = match_detections(index, results, 100)
+        diagnosis: Diagnosis = diagnose(matched)
         assert diagnosis.found <= diagnosis.objects == (~index.crowd).sum()
         assert len(diagnosis.worst) <= 12
         assert sum(each.false_alarms for each in diagnosis.worst) == diagnosis.false_alarms
@@ -258,17 +254,17 @@ def test_thresholds_and_worst_images_follow_from_each_other():
         assert missed == diagnosis.objects - diagnosis.found
 
 
-def test_the_worst_image_has_many_mistakes_and_little_else():
-    """Half of ten objects missed is worse than one of ten, and than the only one."""
+def test_the_worst_image_has_many_errors_relative_to_its_objects():
+    """Five of ten objects missed is worse than one of ten, and than the only one."""
     boxes = [[20 * k, 0, 15, 15] for k in range(10)]
     image = [0] * 10 + [1] * 10 + [2]
     index = index_of([7, 8, 9], [1], image, [0] * 21, [*boxes, *boxes, boxes[0]])
     found = [(7, box) for box in boxes[:9]] + [(8, box) for box in boxes[:5]]
     ids, places = zip(*found, strict=True)
-    judged = match_detections(
+    matched = match_detections(
         index, results_of(ids, [0] * 14, places, np.linspace(0.9, 0.8, 14)), 100
     )
-    worst = diagnose(judged).worst
+    worst = diagnose(matched).worst
     assert [(each.image, each.found, each.missed) for each in worst] == [
         (1, 5, 5),
         (2, 0, 1),

@@ -1,4 +1,4 @@
-"""Panoptic quality is panopticapi's, void, crowds and all, however the images are dealt out."""
+"""Panoptic quality equals its definition and panopticapi's treatment of void and crowds."""
 
 from functools import partial
 
@@ -24,48 +24,55 @@ def segments(ids, classes) -> Segments:
 
 
 def reference(images):
-    """PQ by its definition, a pair of segments at a time; returns per class and per group."""
+    """Return PQ, SQ and RQ by their definition, per class and per group."""
     counts = {
         class_index: {"iou": 0.0, "tp": 0, "fp": 0, "fn": 0} for class_index in range(CLASSES)
     }
     for truth, crowd, found in images:
-        there, answer = truth.ids.numpy(), found.ids.numpy()
-        owed, given_ = truth.classes.tolist(), found.classes.tolist()
-        tp, answered = set(), set()
-        for g, class_index in enumerate(owed):
-            for p, other in enumerate(given_):
-                both = int(((there == g + 1) & (answer == p + 1)).sum())
+        truth_ids, predicted_ids = truth.ids.numpy(), found.ids.numpy()
+        truth_classes, predicted_classes = truth.classes.tolist(), found.classes.tolist()
+        tp, matched = set(), set()
+        for g, class_index in enumerate(truth_classes):
+            for p, other in enumerate(predicted_classes):
+                both = int(((truth_ids == g + 1) & (predicted_ids == p + 1)).sum())
                 if not both or crowd[g] or class_index != other:
                     continue
-                void = int(((there == 0) & (answer == p + 1)).sum())
-                union = int((there == g + 1).sum()) + int((answer == p + 1).sum()) - both - void
+                void = int(((truth_ids == 0) & (predicted_ids == p + 1)).sum())
+                union = (
+                    int((truth_ids == g + 1).sum())
+                    + int((predicted_ids == p + 1).sum())
+                    - both
+                    - void
+                )
                 if both / union > 0.5:
                     counts[class_index]["iou"] += both / union
                     counts[class_index]["tp"] += 1
                     tp.add(g)
-                    answered.add(p)
+                    matched.add(p)
         crowd_of = {}
-        for g, class_index in enumerate(owed):
+        for g, class_index in enumerate(truth_classes):
             if g in tp:
                 continue
             if crowd[g]:
                 crowd_of[class_index] = g
             else:
                 counts[class_index]["fn"] += 1
-        for p, class_index in enumerate(given_):
-            if p in answered:
+        for p, class_index in enumerate(predicted_classes):
+            if p in matched:
                 continue
-            excused = int(((there == 0) & (answer == p + 1)).sum())
+            ignored = int(((truth_ids == 0) & (predicted_ids == p + 1)).sum())
             if class_index in crowd_of:
-                excused += int(((there == crowd_of[class_index] + 1) & (answer == p + 1)).sum())
-            if not excused / int((answer == p + 1).sum()) > 0.5:
+                ignored += int(
+                    ((truth_ids == crowd_of[class_index] + 1) & (predicted_ids == p + 1)).sum()
+                )
+            if not ignored / int((predicted_ids == p + 1).sum()) > 0.5:
                 counts[class_index]["fp"] += 1
     per_class = {}
     for class_index, n in counts.items():
-        owing = n["tp"] + n["fp"] / 2 + n["fn"] / 2
-        if owing:
+        denominator = n["tp"] + n["fp"] / 2 + n["fn"] / 2
+        if denominator:
             sq = n["iou"] / n["tp"] if n["tp"] else 0.0
-            per_class[class_index] = (n["iou"] / owing, sq, n["tp"] / owing)
+            per_class[class_index] = (n["iou"] / denominator, sq, n["tp"] / denominator)
     groups = {}
     for name, chosen in (("all", {0, 1, 2, 3}), ("things", {0, 1}), ("stuff", {2, 3})):
         rows = [per_class[class_index] for class_index in per_class if class_index in chosen]
@@ -73,10 +80,10 @@ def reference(images):
     return per_class, groups
 
 
-def drawn(rng: np.random.Generator):
-    """An image of blocks, and an answer that is partly right, each segment with a pixel."""
+def random_image(rng: np.random.Generator):
+    """Return an image of blocks, and a partly correct prediction without empty segments."""
     truth = np.repeat(np.repeat(rng.integers(0, 6, (4, 5)), 3, axis=0), 3, axis=1)
-    owed = rng.integers(0, CLASSES, 5).tolist()
+    classes = rng.integers(0, CLASSES, 5).tolist()
     crowd = rng.random(5) < 0.3
     wrong = rng.random(truth.shape) < rng.choice([0, 0.2, 0.6])
     answer = np.where(wrong, rng.integers(0, 7, truth.shape), truth)
@@ -84,20 +91,20 @@ def drawn(rng: np.random.Generator):
     ids = ids.reshape(answer.shape) + (0 if kept[0] == 0 else 1)
     right = [
         class_index if rng.random() < 0.8 else int(rng.integers(CLASSES))
-        for class_index in [*owed, 1]
+        for class_index in [*classes, 1]
     ]
     given_ = [right[k - 1] for k in kept if k]
-    return segments(truth, owed), crowd, segments(ids, given_)
+    return segments(truth, classes), crowd, segments(ids, given_)
 
 
 @settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 6))
-def test_qualities_are_those_of_the_definition(seed: int, count: int):
-    """To 1e-9, with void, several crowds and wrong classes; and the order of images is nothing."""
+def test_qualities_equal_the_definition(seed: int, count: int):
+    """Within 1e-9, with void, several crowds and wrong classes, in any order of images."""
     rng = np.random.default_rng(seed)
-    images = [drawn(rng) for _ in range(count)]
-    tallies = [pq_stat(*image, SAME) for image in images]
-    quality = panoptic_quality(sum_stats(tallies, CLASSES), CATEGORIES)
+    images = [random_image(rng) for _ in range(count)]
+    stats = [pq_stat(*image, SAME) for image in images]
+    quality = panoptic_quality(sum_stats(stats, CLASSES), CATEGORIES)
     per_class, groups = reference(images)
     for class_index in range(CLASSES):
         ours = quality.per_class[CATEGORIES.name(class_index)]
@@ -106,12 +113,12 @@ def test_qualities_are_those_of_the_definition(seed: int, count: int):
     for name, expected in groups.items():
         group = getattr(quality, name)
         assert (group.PQ, group.SQ, group.RQ, group.classes) == pytest.approx(expected, abs=1e-9)
-    again = panoptic_quality(sum_stats(tallies[::-1], CLASSES), CATEGORIES)
+    again = panoptic_quality(sum_stats(stats[::-1], CLASSES), CATEGORIES)
     assert pytest.approx(quality.all.PQ, abs=1e-12) == again.all.PQ
 
 
-def test_the_truth_is_perfect():
-    """And what is not there takes part in no mean."""
+def test_the_ground_truth_has_a_quality_of_one():
+    """Classes without segments are in no mean."""
     truth = segments([[1, 1, 2, 0]], [0, 2])
     quality = panoptic_quality(pq_stat(truth, np.zeros(2, bool), truth, SAME), CATEGORIES)
     assert (quality.all.PQ, quality.all.SQ, quality.all.RQ, quality.all.classes) == (1, 1, 1, 2)
@@ -119,7 +126,7 @@ def test_the_truth_is_perfect():
 
 
 def test_hand_computed_values():
-    """Ten pixels of cat, of which eight are found, and two of sky that are called sea."""
+    """Eight of ten cat pixels are found, and two sky pixels are predicted as sea."""
     truth = segments([[1] * 10 + [2] * 2], [0, 2])
     found = segments([[1] * 8 + [0] * 2 + [2] * 2], [0, 3])
     quality = panoptic_quality(pq_stat(truth, np.zeros(2, bool), found, SAME), CATEGORIES)
@@ -130,16 +137,14 @@ def test_hand_computed_values():
     assert pytest.approx(1 / 3) == quality.all.RQ
 
 
-def test_half_an_overlap_is_not_enough():
-    """An IoU of exactly a half matches nothing: more than a half makes matches unique."""
+def test_an_iou_of_exactly_half_does_not_match():
     truth, found = segments([[1, 1, 1, 1]], [0]), segments([[1, 1, 0, 0]], [0])
     counted = pq_stat(truth, np.zeros(1, bool), found, SAME)
     assert (counted.tp[0], counted.fn[0], counted.fp[0]) == (0, 1, 1)
 
 
 @pytest.mark.parametrize(("on_crowd", "fp"), [(6, 0), (5, 1)])
-def test_what_lies_mostly_on_its_crowd_or_on_void_is_not_invented(on_crowd: int, fp: int):
-    """A crowd of the same class excuses; one pixel less than over half does not."""
+def test_segments_mostly_on_a_crowd_or_void_are_no_false_positives(on_crowd: int, fp: int):
     truth = segments([[1] * on_crowd + [2] * (10 - on_crowd)], [0, 2])
     found = segments([[1] * 10], [0])
     for crowd in (np.array([True, False]),):
@@ -148,8 +153,8 @@ def test_what_lies_mostly_on_its_crowd_or_on_void_is_not_invented(on_crowd: int,
     assert pq_stat(void, np.zeros(1, bool), found, SAME).fp[0] == fp
 
 
-def test_classes_are_matched_by_the_given_slots():
-    """The model numbers classes otherwise; what the data set does not know counts as nothing."""
+def test_classes_are_matched_by_the_given_class_indices():
+    """Predictions of classes that the data set does not have are ignored."""
     truth = segments([[1, 1, 2, 2]], [0, 1])
     found = segments([[1, 1, 2, 2]], [3, 2])
     class_index_of = np.array([-1, -1, -1, 0])
@@ -159,8 +164,7 @@ def test_classes_are_matched_by_the_given_slots():
     assert counted.fp.sum() == 0
 
 
-def test_empty_images_count_as_nothing_or_as_missed():
-    """No segment there, none found, neither."""
+def test_images_without_segments():
     none, one = segments([[0, 0]], []), segments([[1, 1]], [1])
     count = partial(pq_stat, class_index_of=SAME)
     assert count(none, np.zeros(0, bool), none).fp.sum() == 0

@@ -96,7 +96,7 @@ def test_names_do_not_become_markup(tmp_path: Path):
 
 def test_a_model_without_detections_gets_a_page_that_says_so(tmp_path: Path):
     index, results = dataset_with_errors(tmp_path)
-    none = results.only(np.zeros(len(results), bool))
+    none = results.select(np.zeros(len(results), bool))
     path, report = write_report(tmp_path, index, none, none)
     assert "detected nothing at all" in path.read_text("utf-8")
     assert report.diagnosis.errors["missed"].count == 27

@@ -1,4 +1,4 @@
-"""COCO average precision and recall: pycocotools' numbers to the last digit, but soon."""
+"""COCO AP and AR via hotcoco: identical to pycocotools, and faster."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
@@ -14,95 +14,98 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 
-AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # where each stands; boundaries at 32² and 96² pixels
-_RECALL_AT = (1, 10, 100)
+AREAS = {"all": 0, "s": 1, "m": 2, "l": 3}  # index on the area axis; limits: 32² and 96² pixels
+_RECALL_LIMITS = (1, 10, 100)
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Detections of many images in flat arrays, classes as slots of the data set.
+    """Detections of many images in flat arrays, with class indices of the data set.
 
-    `runs` are COCO's run lengths of their masks, where they have any.
+    `rle` holds COCO's run-length encodings of the masks; None if there are no masks.
     """
 
     image_ids: Int64[np.ndarray, " D"]
     class_indices: Int64[np.ndarray, " D"]
     xywh_px: Float64[np.ndarray, "D 4"]
     scores: Float64[np.ndarray, " D"]
-    runs: tuple[Mapping[str, Any], ...] | None = None
+    rle: tuple[Mapping[str, Any], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
-    def of(
+    def from_detections(
         cls,
-        found: Sequence[Detections],
+        detections: Sequence[Detections],
         image_ids: Sequence[int],
         class_index_of: Int64[np.ndarray, " C"],
     ) -> "Results":
-        """Gather the detections of some images.
+        """Collect the detections of several images.
 
-        `class_index_of` holds, for every class slot of the model, the slot of the data set, or -1
-        for a class that the data set does not know: its detections are left out.
+        `class_index_of` holds the data set's class index for every class index of the model, or -1
+        for a class that the data set does not have. Detections of such classes are left out.
         """
-        assert len(found) == len(image_ids), "one id for the detections of every image"
-        counts = [len(each) for each in found]
+        assert len(detections) == len(image_ids), "one id for the detections of every image"
+        counts = [len(each) for each in detections]
         class_indices = class_index_of[
-            _stacked([each.classes.numpy() for each in found]).astype(np.int64)
+            _concatenate([each.classes.numpy() for each in detections]).astype(np.int64)
         ]
-        xyxy = _stacked([each.xyxy_px.numpy() for each in found]).reshape(-1, 4).astype(np.float64)
+        xyxy = _concatenate([each.xyxy_px.numpy() for each in detections]).reshape(-1, 4)
+        xyxy = xyxy.astype(np.float64)
         known = class_indices >= 0
-        runs = [run for each in found if each.masks is not None for run in each.masks.to_coco()]
+        rle = [
+            mask for each in detections if each.masks is not None for mask in each.masks.to_coco()
+        ]
         return cls(
             np.repeat(np.array(image_ids, dtype=np.int64), counts)[known],
             class_indices[known],
             np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)[known],
-            _stacked([each.scores.numpy() for each in found]).astype(np.float64)[known],
-            tuple(runs[row] for row in np.flatnonzero(known)) if runs else None,
+            _concatenate([each.scores.numpy() for each in detections]).astype(np.float64)[known],
+            tuple(rle[row] for row in np.flatnonzero(known)) if rle else None,
         )
 
     @classmethod
-    def joined(cls, parts: Sequence["Results"]) -> "Results":
-        """Put the results of several batches or processes together, in order of image ids."""
-        image_ids = _stacked([part.image_ids for part in parts]).astype(np.int64)
+    def concatenate(cls, parts: Sequence["Results"]) -> "Results":
+        """Concatenate the results of several batches or processes, sorted by image id."""
+        image_ids = _concatenate([part.image_ids for part in parts]).astype(np.int64)
         order = image_ids.argsort(kind="stable")
-        runs = [run for part in parts for run in part.runs or ()]
+        rle = [mask for part in parts for mask in part.rle or ()]
         return cls(
             image_ids[order],
-            _stacked([part.class_indices for part in parts]).astype(np.int64)[order],
-            _stacked([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
-            _stacked([part.scores for part in parts]).astype(np.float64)[order],
-            tuple(runs[row] for row in order) if runs else None,
+            _concatenate([part.class_indices for part in parts]).astype(np.int64)[order],
+            _concatenate([part.xywh_px for part in parts]).astype(np.float64).reshape(-1, 4)[order],
+            _concatenate([part.scores for part in parts]).astype(np.float64)[order],
+            tuple(rle[row] for row in order) if rle else None,
         )
 
-    def only(self, chosen: Bool[np.ndarray, " D"]) -> "Results":
-        """Return the chosen detections, in their order."""
-        runs = self.runs
+    def select(self, mask: Bool[np.ndarray, " D"]) -> "Results":
+        """Return the detections for which `mask` is true, in the same order."""
+        rle = self.rle
         return Results(
-            self.image_ids[chosen],
-            self.class_indices[chosen],
-            self.xywh_px[chosen],
-            self.scores[chosen],
-            None if runs is None else tuple(runs[row] for row in np.flatnonzero(chosen)),
+            self.image_ids[mask],
+            self.class_indices[mask],
+            self.xywh_px[mask],
+            self.scores[mask],
+            None if rle is None else tuple(rle[row] for row in np.flatnonzero(mask)),
         )
 
     def to_coco(self, categories: Categories) -> list[dict[str, Any]]:
-        """Return COCO results; all digits are kept, so that others compute the same numbers."""
+        """Return COCO results, with all digits, so that other tools compute the same metrics."""
         ids = np.array(categories.ids, dtype=np.int64)[self.class_indices].tolist()
         columns = (self.image_ids.tolist(), ids, self.xywh_px.tolist(), self.scores.tolist())
         rows = [
             {"image_id": image, "category_id": category, "bbox": box, "score": score}
             for image, category, box, score in zip(*columns, strict=True)
         ]
-        if self.runs is None:
+        if self.rle is None:
             return rows
-        return [row | {"segmentation": run} for row, run in zip(rows, self.runs, strict=True)]
+        return [row | {"segmentation": mask} for row, mask in zip(rows, self.rle, strict=True)]
 
 
 @dataclass(frozen=True)
 class ClassPrecision:
-    """AP and AP50 of one class, -1 where there is nothing to find, and how many boxes there are."""
+    """AP and AP50 of one class, 0..1, and its number of boxes; -1 means nothing to find."""
 
     AP: float
     AP50: float
@@ -111,7 +114,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """The twelve COCO numbers, 0..1, and AP per class; -1 where there is nothing to find."""
+    """The twelve COCO metrics, 0..1, and AP per class; -1 means nothing to find."""
 
     AP: float
     AP50: float
@@ -128,7 +131,7 @@ class AveragePrecision:
     per_class: Mapping[str, ClassPrecision]
 
     def numbers(self) -> dict[str, float]:
-        """Return the twelve numbers by name, in COCO's order."""
+        """Return the twelve metrics by name, in COCO's order."""
         return {
             field.name: getattr(self, field.name)
             for field in fields(AveragePrecision)
@@ -137,88 +140,88 @@ class AveragePrecision:
 
 
 def average_precision(
-    index: DetectionDataset, results: Results, max_detections: int = 100, masks: bool = False
+    dataset: DetectionDataset, results: Results, max_detections: int = 100, masks: bool = False
 ) -> AveragePrecision:
-    """Compare results with all images and boxes of `index`, as pycocotools would.
+    """Return the COCO metrics of boxes or, with `masks`, of masks.
 
-    `masks` compares masks instead of boxes. At most `max_detections` per image and class count,
-    best first; AR1, AR10 and AR100 have their own limit. The protocol is COCO's
-    (cocodataset.org/#detection-eval), through hotcoco. Intended differences: an annotation with id
-    0 counts (pycocotools takes its match for none), and another limit than 100 changes the limit
-    alone (there AP becomes -1, cocoapi #558).
-    Raises DataError for an image id or a slot that `index` does not have, and for a score or box
-    that is not finite; ConfigError for a limit below 1.
+    The best `max_detections` detections of each class count in an image; AR1, AR10 and AR100 have
+    limits of their own. The protocol is COCO's (cocodataset.org/#detection-eval), via hotcoco. It
+    differs from pycocotools in two ways: an annotation with id 0 counts (pycocotools treats its
+    match as no match), and a limit other than 100 works (pycocotools returns an AP of -1, cocoapi
+    #558).
+    Raises DataError for an image id or class index that the data set does not have and for a score
+    or box that is not finite, and ConfigError for a limit below 1.
     """
     if max_detections < 1:
-        raise ConfigError(f"max_detections = {max_detections}: at least 1 must count per image")
-    limits = sorted({*_RECALL_AT, max_detections})
-    counted = run_protocol(index, results, limits, masks).eval
-    assert counted is not None, "the protocol has been run"
-    precision: NDArray[np.float64] = counted["precision"]  # IoU, recall, class, area, limit
-    recall: NDArray[np.float64] = counted["recall"]  # IoU, class, area, limit
-    at = limits.index(max_detections)
-    boxes = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
+        raise ConfigError(f"max_detections = {max_detections}: it must be at least 1")
+    limits = sorted({*_RECALL_LIMITS, max_detections})
+    accumulated = run_protocol(dataset, results, limits, masks).eval
+    assert accumulated is not None, "run_protocol accumulates"
+    precision: NDArray[np.float64] = accumulated["precision"]  # IoU, recall, class, area, limit
+    recall: NDArray[np.float64] = accumulated["recall"]  # IoU, class, area, limit
+    limit = limits.index(max_detections)
+    boxes = np.bincount(dataset.class_indices[~dataset.crowd], minlength=len(dataset.categories))
     return AveragePrecision(
-        AP=mean(precision[..., AREAS["all"], at]),
-        AP50=mean(precision[0, ..., AREAS["all"], at]),
-        AP75=mean(precision[5, ..., AREAS["all"], at]),
-        APs=mean(precision[..., AREAS["s"], at]),
-        APm=mean(precision[..., AREAS["m"], at]),
-        APl=mean(precision[..., AREAS["l"], at]),
+        AP=mean(precision[..., AREAS["all"], limit]),
+        AP50=mean(precision[0, ..., AREAS["all"], limit]),
+        AP75=mean(precision[5, ..., AREAS["all"], limit]),
+        APs=mean(precision[..., AREAS["s"], limit]),
+        APm=mean(precision[..., AREAS["m"], limit]),
+        APl=mean(precision[..., AREAS["l"], limit]),
         AR1=mean(recall[..., AREAS["all"], limits.index(1)]),
         AR10=mean(recall[..., AREAS["all"], limits.index(10)]),
         AR100=mean(recall[..., AREAS["all"], limits.index(100)]),
-        ARs=mean(recall[..., AREAS["s"], at]),
-        ARm=mean(recall[..., AREAS["m"], at]),
-        ARl=mean(recall[..., AREAS["l"], at]),
+        ARs=mean(recall[..., AREAS["s"], limit]),
+        ARm=mean(recall[..., AREAS["m"], limit]),
+        ARl=mean(recall[..., AREAS["l"], limit]),
         per_class={
-            index.categories.name(class_index): ClassPrecision(
-                AP=mean(precision[:, :, class_index, AREAS["all"], at]),
-                AP50=mean(precision[0, :, class_index, AREAS["all"], at]),
+            dataset.categories.name(class_index): ClassPrecision(
+                AP=mean(precision[:, :, class_index, AREAS["all"], limit]),
+                AP50=mean(precision[0, :, class_index, AREAS["all"], limit]),
                 boxes=int(boxes[class_index]),
             )
-            for class_index in range(len(index.categories))
+            for class_index in range(len(dataset.categories))
         },
     )
 
 
 def run_protocol(
-    index: DetectionDataset, results: Results, limits: list[int], masks: bool = False
+    dataset: DetectionDataset, results: Results, limits: list[int], masks: bool = False
 ) -> hotcoco.COCOeval:
-    """Count matches at every IoU, recall, class and area, for each limit of detections, ascending.
+    """Run COCO's matching and accumulation, for each limit of detections, in ascending order.
 
-    `masks` compares masks instead of boxes. hotcoco's ids are ranks from 1 on, exact in any type of
-    number: images in order of their ids, class slots, annotations and detections in order of their
-    rows. Raises DataError as `average_precision` does.
+    `masks` compares masks instead of boxes. All ids in hotcoco are ranks counted from 1, which any
+    number type represents exactly: images by their ids, classes by their indices, annotations and
+    detections by their rows. Raises DataError as `average_precision` does.
     """
-    drawn = _mask_runs(index, set(results.image_ids.tolist())) if masks else None
-    found: list[Any] | None = list(results.runs or ()) if masks else None
-    order = index.image_ids.argsort()
+    truth_rle = _annotation_rle(dataset, set(results.image_ids.tolist())) if masks else None
+    rle: list[Any] | None = list(results.rle or ()) if masks else None
+    order = dataset.image_ids.argsort()
     truth = hotcoco.COCO.from_arrays(
-        [{"id": rank} for rank in range(1, len(index) + 1)],
+        [{"id": rank} for rank in range(1, len(dataset) + 1)],
         [
             {"id": class_index + 1, "name": str(class_index)}
-            for class_index in range(len(index.categories))
+            for class_index in range(len(dataset.categories))
         ],
-        np.repeat(order.argsort() + 1, np.diff(index.offsets)),
-        index.class_indices.astype(np.int64) + 1,
-        index.xywh_px,
-        ids=np.arange(1, len(index.class_indices) + 1),
-        area=index.area_px,
-        iscrowd=index.crowd,
-        segmentation=drawn,
+        np.repeat(order.argsort() + 1, np.diff(dataset.offsets)),
+        dataset.class_indices.astype(np.int64) + 1,
+        dataset.xywh_px,
+        ids=np.arange(1, len(dataset.class_indices) + 1),
+        area=dataset.area_px,
+        iscrowd=dataset.crowd,
+        segmentation=truth_rle,
     )
     table = np.column_stack(
         [
-            _ranks(results.image_ids, index.image_ids[order]) + 1,
+            _ranks(results.image_ids, dataset.image_ids[order]) + 1,
             results.xywh_px,
             results.scores,
             results.class_indices + 1,
         ]
     )
-    _check(table, len(index.categories), index)
+    _check_table(table, len(dataset.categories), dataset)
     evaluation = hotcoco.COCOeval(
-        truth, truth.load_res(table, segmentation=found), "segm" if masks else "bbox"
+        truth, truth.load_res(table, segmentation=rle), "segm" if masks else "bbox"
     )
     evaluation.params.max_dets = limits
     evaluation.evaluate()
@@ -226,52 +229,54 @@ def run_protocol(
     return evaluation
 
 
-def _mask_runs(index: DetectionDataset, answered: Set[int]) -> list[Any]:
-    """Return the run lengths of all annotations; of images without an answer, those of nothing.
+def _annotation_rle(dataset: DetectionDataset, with_detections: Set[int]) -> list[Any]:
+    """Return the masks of all annotations; in images without detections, empty masks.
 
-    There every object is missed, wherever its pixels are, and the image or its PNG may be damaged.
+    There every object is missed, wherever its pixels are, and the PNG may be unreadable.
     """
-    runs: list[Any] = []
-    for image, image_id in enumerate(index.image_ids.tolist()):
-        if image_id in answered:
-            runs += index.run_lengths(image)
+    rle: list[Any] = []
+    for image, image_id in enumerate(dataset.image_ids.tolist()):
+        if image_id in with_detections:
+            rle += dataset.run_lengths(image)
         else:
-            height, width = index.size_px(image)
-            nothing = {"size": [height, width], "counts": [height * width]}
-            runs += [nothing] * int(index.offsets[image + 1] - index.offsets[image])
-    return runs
+            height, width = dataset.size_px(image)
+            empty = {"size": [height, width], "counts": [height * width]}
+            rle += [empty] * int(dataset.offsets[image + 1] - dataset.offsets[image])
+    return rle
 
 
 def _ranks(
     ids: Int64[np.ndarray, " D"], ordered: Int64[np.ndarray, " N"]
 ) -> Int64[np.ndarray, " D"]:
     ranks = np.searchsorted(ordered, ids).clip(max=len(ordered) - 1)
-    strange: NDArray[np.int64] = ids[ordered[ranks] != ids]
-    if strange.size:
+    unknown: NDArray[np.int64] = ids[ordered[ranks] != ids]
+    if unknown.size:
         raise DataError(
-            f"{strange.size} detections are of images that the data set does not have, "
-            f"such as image id {strange[0]}; evaluate them against the data they were made on"
+            f"{unknown.size} detections are of images that the data set does not have, "
+            f"such as image id {unknown[0]}; evaluate them on the data they were made from"
         )
     return ranks
 
 
-def _check(table: Float64[np.ndarray, "D 7"], classes: int, index: DetectionDataset) -> None:
+def _check_table(
+    table: Float64[np.ndarray, "D 7"], classes: int, dataset: DetectionDataset
+) -> None:
     class_indices = table[:, 6]
     if ((class_indices < 1) | (class_indices > classes)).any():
-        raise DataError(f"{index.source}: detections of a class that its categories do not have")
+        raise DataError(f"{dataset.source}: detections of a class that its categories do not have")
     finite = np.isfinite(table).all(axis=1)
     if not finite.all():
         raise DataError(
             f"{int((~finite).sum())} of {finite.size} detections have a score or box that is not "
-            "finite; the model they come from has diverged"
+            "finite; the model that made them has diverged"
         )
 
 
 def mean(values: NDArray[np.float64]) -> float:
-    """Return the mean of what can be measured; -1, as in COCO, when there is nothing."""
-    measured: NDArray[np.float64] = values[values > -1]
-    return float(measured.mean()) if measured.size else -1.0
+    """Return the mean of the values above -1; -1 if there are none, as in COCO."""
+    valid: NDArray[np.float64] = values[values > -1]
+    return float(valid.mean()) if valid.size else -1.0
 
 
-def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def _concatenate(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.empty(0)

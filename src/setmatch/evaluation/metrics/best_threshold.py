@@ -1,4 +1,4 @@
-"""From which score on detections should be shown: the threshold of the highest F1."""
+"""Find the score threshold with the highest F1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score, and how many of the detections above it are right, and of the objects found."""
+    """A score threshold, and the precision, recall and F1 of the detections that reach it."""
 
     score: float
     precision: float
@@ -20,25 +20,26 @@ class Threshold:
 def best_threshold(
     scores: Float64[np.ndarray, " D"], right: Bool[np.ndarray, " D"], objects: int
 ) -> Threshold | None:
-    """Return the threshold of the highest F1, the highest such; None where nothing is right.
+    """Return the threshold with the highest F1; None if no detection is correct.
 
-    It lies halfway between the last score that counts and the next lower one (or 0), so that it
-    does not matter whether an equal score would count. Which detections are right depends on
-    better ones alone, so that leaving out worse ones changes nothing above them.
+    If several have the same F1, the highest threshold is returned. It lies halfway between the
+    lowest score above it and the next lower score (or 0), so no score equals it. `right` marks the
+    correct detections. A match depends only on detections with higher scores, so a threshold does
+    not change the matches above it.
     """
     if not right.any() or not objects:
         return None
     order = scores.argsort()[::-1]
     ordered = scores[order]
-    found = right[order].cumsum()
-    f1 = 2 * found / (np.arange(1, len(ordered) + 1) + objects)
-    last_of_equals = np.append(ordered[:-1] > ordered[1:], True)
-    best = int(np.where(last_of_equals, f1, -1).argmax())
-    below = ordered[best + 1] if best + 1 < len(ordered) else 0.0
+    matches = right[order].cumsum()
+    f1 = 2 * matches / (np.arange(1, len(ordered) + 1) + objects)
+    is_last_of_equals = np.append(ordered[:-1] > ordered[1:], True)
+    best = int(np.where(is_last_of_equals, f1, -1).argmax())
+    next_lower = ordered[best + 1] if best + 1 < len(ordered) else 0.0
     return Threshold(
-        score=float((ordered[best] + below) / 2),
-        precision=float(found[best] / (best + 1)),
-        recall=float(found[best] / objects),
+        score=float((ordered[best] + next_lower) / 2),
+        precision=float(matches[best] / (best + 1)),
+        recall=float(matches[best] / objects),
         f1=float(f1[best]),
     )
 
@@ -49,8 +50,8 @@ def f1_at(
     right: Bool[np.ndarray, " D"],
     objects: int,
 ) -> tuple[float, ...]:
-    """Return the F1 of the detections that score at least so much, for each of the thresholds."""
+    """Return, for each threshold, the F1 of the detections that score at least the threshold."""
     order = scores.argsort()
     shown = len(order) - np.searchsorted(scores[order], thresholds)
-    found = np.append(right[order][::-1].cumsum()[::-1], 0)[len(order) - shown]
-    return tuple((2 * found / np.maximum(shown + objects, 1)).tolist())
+    matches = np.append(right[order][::-1].cumsum()[::-1], 0)[len(order) - shown]
+    return tuple((2 * matches / np.maximum(shown + objects, 1)).tolist())

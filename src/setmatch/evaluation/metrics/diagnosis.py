@@ -1,4 +1,4 @@
-"""A diagnosis: everything that the report says about a model's answers, as plain numbers."""
+"""Diagnose the errors of detections: everything that the report shows, as plain numbers."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,18 +14,19 @@ from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, MatchedDet
 from setmatch.evaluation.metrics.per_layer import LayerPrecision
 from setmatch.evaluation.metrics.worst_images import WorstImage, worst_images
 
-SCORES = tuple(step / 50 for step in range(51))  # where F1 is told
+SCORES = tuple(step / 50 for step in range(51))  # thresholds of the F1 curve
 BINS = 10
-_SHOWN_IOUS = {"0.5": 0, "0.75": 5, "0.9": 8}  # of the ten
+_SHOWN_IOUS = {"0.5": 0, "0.75": 5, "0.9": 8}  # index among COCO's ten IoU thresholds
 _WORST = 12
 _SIZES = {"small": ("s", 0, 32**2), "medium": ("m", 32**2, 96**2), "large": ("l", 96**2, np.inf)}
 
 
 @dataclass(frozen=True)
 class ClassDiagnosis:
-    """AP of a class (-1 where there is nothing to find), best threshold, curves.
+    """AP of a class (-1 means nothing to find), its best threshold, and its curves.
 
-    `precision` is that at recall 0, 0.01 ... 1 for some IoUs; `f1` that at every one of `SCORES`.
+    `precision` holds, for some IoUs, the precision at recall 0, 0.01 ... 1. `f1` holds the F1 at
+    each threshold of `SCORES`.
     """
 
     name: str
@@ -43,7 +44,7 @@ class ClassDiagnosis:
 
 @dataclass(frozen=True)
 class SizePrecision:
-    """AP and AR of the objects of one size, and how many there are."""
+    """AP and AR of the objects of one size, and their number."""
 
     AP: float
     AR: float
@@ -52,10 +53,10 @@ class SizePrecision:
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """How much AP50 a kind of error costs, and how often it is made.
+    """The cost and frequency of a type of error.
 
-    `lost_AP50` is how much higher AP50 would be without it. `count` is among all detections that
-    count, `shown` among those above their class' best threshold.
+    `lost_AP50` is the increase of AP50 if these errors were fixed. `count` is the number of errors
+    among all counted detections, `shown` among those above the best threshold of their class.
     """
 
     lost_AP50: float  # noqa: N815
@@ -65,7 +66,7 @@ class ErrorKind:
 
 @dataclass(frozen=True)
 class ScoreBin:
-    """Detections that score from `low` to `high`: how many, their mean score, and share right."""
+    """The detections that score from `low` to `high`: count, mean score, and fraction correct."""
 
     low: float
     high: float
@@ -76,7 +77,7 @@ class ScoreBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a score is the probability of being right; `error` is the mean difference (ECE)."""
+    """How well scores agree with precision; `error` is the expected calibration error (ECE)."""
 
     error: float
     bins: tuple[ScoreBin, ...]
@@ -84,11 +85,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is behind the numbers of a report; `worst` are the images with the worst mistakes.
+    """The details behind the metrics of a report.
 
-    `precision` is the mean over the classes at recall 0, 0.01 ... 1, for each of COCO's ten IoUs.
-    `confusion` counts true class (row) against answered class (column), the last of each being
-    nothing, for detections above the thresholds. `layers` is empty where no layer was heard.
+    `found` and `false_alarms` count correct and wrong detections above the thresholds. `precision`
+    is the mean over the classes at recall 0, 0.01 ... 1, for each of COCO's ten IoUs. `confusion`
+    counts the true class (row) against the detected class (column) of detections above the
+    thresholds; the last row and column are background. `layers` is empty without the detections of
+    all layers. `worst` holds the images with the most errors.
     """
 
     objects: int
@@ -104,51 +107,47 @@ class Diagnosis:
     worst: tuple[WorstImage, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values; -1 means nothing to find, null no threshold."""
+        """Return plain values; -1 means nothing to find, and null no threshold."""
         return asdict(self)
 
 
-def diagnose(
-    matched_detections: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()
-) -> Diagnosis:
-    """Say all there is to say about judged detections."""
-    above = matched_detections.results.only(matched_detections.shown)
-    protocol = run_protocol(matched_detections.index, above, [matched_detections.max_detections])
+def diagnose(matched: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()) -> Diagnosis:
+    """Compute the diagnosis of matched detections; `layers` is included as it is."""
+    above = matched.results.select(matched.shown)
+    protocol = run_protocol(matched.index, above, [matched.max_detections])
     matrix: NDArray[np.uint64] = protocol.confusion_matrix(iou_thr=RIGHT_IOU)["matrix"]
-    counted = matched_detections.protocol.eval
-    assert counted is not None, "the protocol has been run"
-    precision: NDArray[np.float64] = counted["precision"][..., 0]  # IoU, recall, class, area
-    recall: NDArray[np.float64] = counted["recall"][..., 0]  # IoU, class, area
+    accumulated = matched.protocol.eval
+    assert accumulated is not None, "run_protocol accumulates"
+    precision: NDArray[np.float64] = accumulated["precision"][..., 0]  # IoU, recall, class, area
+    recall: NDArray[np.float64] = accumulated["recall"][..., 0]  # IoU, class, area
     return Diagnosis(
-        objects=int((~matched_detections.index.crowd).sum()),
-        found=int((matched_detections.shown & matched_detections.right).sum()),
-        false_alarms=int((matched_detections.shown & ~matched_detections.right).sum()),
-        classes=tuple(_classes(matched_detections, precision)),
-        sizes=_sizes(matched_detections, precision, recall),
+        objects=int((~matched.index.crowd).sum()),
+        found=int((matched.shown & matched.right).sum()),
+        false_alarms=int((matched.shown & ~matched.right).sum()),
+        classes=tuple(_classes(matched, precision)),
+        sizes=_sizes(matched, precision, recall),
         precision={
             f"{iou:g}": _curve(precision[number, :, :, AREAS["all"]])
             for number, iou in enumerate(np.arange(50, 100, 5) / 100)
         },
         confusion=tuple(tuple(row) for row in matrix.astype(int).tolist()),
-        errors=_errors(matched_detections, protocol.tide_errors(RIGHT_IOU, NEAR_IOU)["counts"]),
-        calibration=_calibration(matched_detections),
+        errors=_errors(matched, protocol.tide_errors(RIGHT_IOU, NEAR_IOU)["counts"]),
+        calibration=_calibration(matched),
         layers=layers,
-        worst=worst_images(matched_detections, _WORST),
+        worst=worst_images(matched, _WORST),
     )
 
 
-def _classes(
-    matched_detections: MatchedDetections, precision: NDArray[np.float64]
-) -> list[ClassDiagnosis]:
-    index, results = matched_detections.index, matched_detections.results
-    boxes = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
-    found = []
-    for class_index, threshold in enumerate(matched_detections.thresholds):
-        mine = matched_detections.counted & (results.class_indices == class_index)
+def _classes(matched: MatchedDetections, precision: NDArray[np.float64]) -> list[ClassDiagnosis]:
+    dataset, results = matched.index, matched.results
+    boxes = np.bincount(dataset.class_indices[~dataset.crowd], minlength=len(dataset.categories))
+    diagnoses = []
+    for class_index, threshold in enumerate(matched.thresholds):
+        in_class = matched.counted & (results.class_indices == class_index)
         of_class = precision[:, :, class_index]
-        found.append(
+        diagnoses.append(
             ClassDiagnosis(
-                name=index.categories.name(class_index),
+                name=dataset.categories.name(class_index),
                 boxes=int(boxes[class_index]),
                 AP=mean(of_class[..., AREAS["all"]]),
                 AP50=mean(of_class[0, :, AREAS["all"]]),
@@ -163,27 +162,27 @@ def _classes(
                 },
                 f1=f1_at(
                     SCORES,
-                    results.scores[mine],
-                    matched_detections.right[mine],
+                    results.scores[in_class],
+                    matched.right[in_class],
                     int(boxes[class_index]),
                 ),
             )
         )
-    return found
+    return diagnoses
 
 
 def _curve(precision: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the mean over the classes (second axis) that have anything to find; else nothing."""
+    """Return the mean over the classes (second axis) that have objects; empty if none has."""
     known = precision[:, (precision > -1).all(axis=0)]
     return tuple(known.mean(axis=1).round(4).tolist()) if known.size else ()
 
 
 def _sizes(
-    matched_detections: MatchedDetections,
+    matched: MatchedDetections,
     precision: NDArray[np.float64],
     recall: NDArray[np.float64],
 ) -> dict[str, SizePrecision]:
-    area_px = matched_detections.index.area_px[~matched_detections.index.crowd]
+    area_px = matched.index.area_px[~matched.index.crowd]
     return {
         size: SizePrecision(
             AP=mean(precision[..., AREAS[short]]),
@@ -194,18 +193,16 @@ def _sizes(
     }
 
 
-def _errors(
-    matched_detections: MatchedDetections, shown: Mapping[str, int]
-) -> dict[str, ErrorKind]:
-    told = matched_detections.protocol.tide_errors(RIGHT_IOU, NEAR_IOU)
+def _errors(matched: MatchedDetections, shown: Mapping[str, int]) -> dict[str, ErrorKind]:
+    errors = matched.protocol.tide_errors(RIGHT_IOU, NEAR_IOU)
     return {
-        kind: ErrorKind(told["delta_ap"][name], told["counts"][name], shown[name])
+        kind: ErrorKind(errors["delta_ap"][name], errors["counts"][name], shown[name])
         for kind, name in KINDS.items()
     }
 
 
-def _calibration(matched_detections: MatchedDetections) -> Calibration:
-    told = matched_detections.protocol.calibration(n_bins=BINS, iou_threshold=RIGHT_IOU)
+def _calibration(matched: MatchedDetections) -> Calibration:
+    calibration = matched.protocol.calibration(n_bins=BINS, iou_threshold=RIGHT_IOU)
     bins = tuple(
         ScoreBin(
             each["bin_lower"],
@@ -214,6 +211,6 @@ def _calibration(matched_detections: MatchedDetections) -> Calibration:
             each["avg_confidence"],
             each["avg_accuracy"],
         )
-        for each in told["bins"]
+        for each in calibration["bins"]
     )
-    return Calibration(told["ece"], bins)
+    return Calibration(calibration["ece"], bins)

@@ -1,7 +1,7 @@
-"""Kinds of error, as TIDE tells them apart: what is wrong with a detection that is not right.
+"""Classify the errors of single detections into TIDE's types (arXiv 2008.08115, section 2.2).
 
-Source: arXiv 2008.08115, section 2.2. hotcoco counts them and what they cost; here the single
-detections of an image get their kind, to be shown.
+hotcoco counts the errors of each type and their cost. The types of single detections are needed to
+draw them.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from setmatch.ops.boxes import intersection_over_union
 
-KINDS = {  # of ours: hotcoco's name
+KINDS = {  # hotcoco's name of each type
     "classification": "Cls",
     "localization": "Loc",
     "both": "Both",
@@ -19,27 +19,33 @@ KINDS = {  # of ours: hotcoco's name
     "background": "Bkg",
     "missed": "Miss",
 }
-NEAR_IOU = 0.1  # with less overlap than this a detection is about nothing
+NEAR_IOU = 0.1  # a detection with a lower IoU with every object is on background
 
 
 def classify_errors(
     xywh_px: Float64[np.ndarray, "D 4"],
     class_indices: Int64[np.ndarray, " D"],
     truth_xywh_px: Float64[np.ndarray, "T 4"],
-    truth_slots: Int64[np.ndarray, " T"],
+    truth_class_indices: Int64[np.ndarray, " T"],
     right_iou: float = 0.5,
 ) -> list[str]:
-    """Name the error of every wrong detection of an image, whose objects are `truth_*`.
+    """Return the error type of every detection of an image, as if none of them were correct.
 
-    Same class, some overlap: localization. Another class' object, well placed: classification. A
-    well placed one of an object that a better detection has found: duplicate. Hardly any overlap
-    with anything: background. The rest: both class and place are wrong.
+    The first type that applies, in this order:
+
+    - localization: an object of the same class, with an IoU from 0.1 to below `right_iou`
+    - classification: an object of another class, with an IoU of at least `right_iou`
+    - duplicate: an object of the same class, with an IoU of at least `right_iou`
+    - background: no object with an IoU of at least 0.1
+    - both: the class and the location are wrong
+
+    `truth_xywh_px` and `truth_class_indices` are the boxes and class indices of the objects.
     """
-    overlap = intersection_over_union(_corners(xywh_px)[:, None], _corners(truth_xywh_px)).numpy()
-    same = class_indices[:, None] == truth_slots
-    best_same = np.where(same, overlap, 0).max(axis=1, initial=0)
-    best_other = np.where(same, 0, overlap).max(axis=1, initial=0)
-    chosen = np.select(
+    iou = intersection_over_union(_xyxy(xywh_px)[:, None], _xyxy(truth_xywh_px)).numpy()
+    same = class_indices[:, None] == truth_class_indices
+    best_same = np.where(same, iou, 0).max(axis=1, initial=0)
+    best_other = np.where(same, 0, iou).max(axis=1, initial=0)
+    types = np.select(
         [
             (best_same >= NEAR_IOU) & (best_same < right_iou),
             best_other >= right_iou,
@@ -49,10 +55,10 @@ def classify_errors(
         ["localization", "classification", "duplicate", "background"],
         "both",
     )
-    kinds: list[str] = chosen.tolist()
-    return kinds
+    names: list[str] = types.tolist()
+    return names
 
 
-def _corners(xywh_px: NDArray[np.float64]) -> torch.Tensor:
-    low, extent = xywh_px[:, :2], xywh_px[:, 2:]
-    return torch.from_numpy(np.concatenate([low, low + extent], axis=1))
+def _xyxy(xywh_px: NDArray[np.float64]) -> torch.Tensor:
+    corner, size = xywh_px[:, :2], xywh_px[:, 2:]
+    return torch.from_numpy(np.concatenate([corner, corner + size], axis=1))

@@ -1,4 +1,4 @@
-"""What became of every detection: right or wrong by COCO's protocol, and worth showing or not."""
+"""Match detections to annotations by COCO's protocol, and choose thresholds for display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ RIGHT_IOU = 0.5
 
 @dataclass(frozen=True, eq=False)
 class MatchedDetections:
-    """Detections of a data set, each judged at IoU 0.5; D detections, C classes.
+    """The detections of a data set, matched to annotations at IoU 0.5; D detections.
 
-    `counted` are those that the protocol counts: within the limit, and not on a crowd. `truth` is
-    the annotation (row of the index) that a detection found, -1 if none. `shown` are those above
-    their class' best threshold.
+    `counted` marks detections that count: they are within the limit, and not on a crowd. `truth` is
+    the row of the matched annotation, or -1. `thresholds` holds the best threshold of each class,
+    and `shown` marks the counted detections that reach it.
     """
 
     index: DetectionDataset
@@ -34,45 +34,46 @@ class MatchedDetections:
 
     @property
     def right(self) -> Bool[np.ndarray, " D"]:
-        """Say which detections found an object of their class."""
+        """Which detections match an object of their class."""
         return self.truth >= 0
 
 
 def match_detections(
-    index: DetectionDataset, results: Results, max_detections: int
+    dataset: DetectionDataset, results: Results, max_detections: int
 ) -> MatchedDetections:
-    """Match every detection as COCO does at IoU 0.5, and choose each class' best threshold.
+    """Match every detection as COCO does at IoU 0.5, and find the best threshold of each class.
 
     Raises DataError as `average_precision` does.
     """
-    protocol = run_protocol(index, results, [max_detections])
-    told = protocol.image_diagnostics(iou_thr=RIGHT_IOU)
+    protocol = run_protocol(dataset, results, [max_detections])
+    diagnostics = protocol.image_diagnostics(iou_thr=RIGHT_IOU)
     counted = np.zeros(len(results), dtype=bool)
-    counted[_rows(told["dt_status"])] = True
+    counted[_rows(diagnostics["dt_status"])] = True
     truth = np.full(len(results), -1, dtype=np.int64)
-    found = told["dt_match"]
-    truth[_rows(found)] = np.fromiter(found.values(), np.int64, len(found)) - 1
-    objects = np.bincount(index.class_indices[~index.crowd], minlength=len(index.categories))
+    match_of = diagnostics["dt_match"]
+    truth[_rows(match_of)] = np.fromiter(match_of.values(), np.int64, len(match_of)) - 1
+    classes = len(dataset.categories)
+    objects = np.bincount(dataset.class_indices[~dataset.crowd], minlength=classes)
     thresholds = tuple(
-        best_threshold(results.scores[of_class], truth[of_class] >= 0, int(objects[class_index]))
-        for class_index, of_class in enumerate(_by_class(results, counted, len(index.categories)))
+        best_threshold(results.scores[rows], truth[rows] >= 0, int(objects[class_index]))
+        for class_index, rows in enumerate(_rows_by_class(results, counted, classes))
     )
-    least = np.array([np.inf if each is None else each.score for each in thresholds])
-    shown = counted & (results.scores >= least[results.class_indices])
+    minimum = np.array([np.inf if each is None else each.score for each in thresholds])
+    shown = counted & (results.scores >= minimum[results.class_indices])
     return MatchedDetections(
-        index, results, max_detections, protocol, counted, truth, thresholds, shown
+        dataset, results, max_detections, protocol, counted, truth, thresholds, shown
     )
 
 
 def _rows(by_id: dict[int, object]) -> Int64[np.ndarray, " R"]:
-    """Return the rows of the detections, whose ids hotcoco counts from 1."""
+    """Return the rows of detections from their ids, which hotcoco counts from 1."""
     return np.fromiter(by_id, np.int64, len(by_id)) - 1
 
 
-def _by_class(
+def _rows_by_class(
     results: Results, counted: Bool[np.ndarray, " D"], classes: int
 ) -> Sequence[Int64[np.ndarray, " _"]]:
-    """Return the rows of every class' detections that count."""
+    """Return the rows of the counted detections of every class."""
     rows = np.flatnonzero(counted)
     order = results.class_indices[rows].argsort(kind="stable")
     ends = np.bincount(results.class_indices[rows], minlength=classes).cumsum()
