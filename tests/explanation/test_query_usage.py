@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from known_models import BOXES, NAMES, QUERIES, sampling, seeing
 from PIL import Image
 
+from known_models import BOXES, NAMES, QUERIES, sampling, seeing
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explanation.query_usage import QueryStatistics, study_queries

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from known_models import picture, sampling
 from PIL import Image
 
 import setmatch as sm
+from known_models import picture, sampling
 from setmatch.cli import main
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard

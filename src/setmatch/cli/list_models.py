@@ -7,9 +7,8 @@ def models() -> None:
     """List the models that can be built, and the trained examples that come along, a line each."""
     from setmatch.models.load import bundled, read
     from setmatch.models.registry import MODELS
-    from setmatch.models.torchvision.model import BASELINES
 
-    for name, preset in {**MODELS, **BASELINES}.items():
+    for name, preset in MODELS.items():
         print(f"{name:22} {inspect.getdoc(preset)}")
     for name in bundled():
         card = read(name).card

@@ -29,6 +29,11 @@ from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: models are none of this layer's business.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
+WITH_MASKS = {
+    FINE_TUNED: "detr_r50_panoptic",
+    FINE_TUNED_DENSE: "detr_r50_dc5_panoptic",
+    SMALL: "setmatch_n_panoptic",
+}
 PUBLISHED_QUERIES = 100
 _SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)  # more than in a run of minutes: epochs end a planned one
 _MANY_SMALL = 1 / 3
@@ -179,7 +184,7 @@ def _learning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str
 
 def _fit(preset: str, training: DetectionDataset) -> str:
     """Return the preset, or the same with masks where the data show what every pixel is."""
-    return preset if training.panoptic is None else f"{preset}_panoptic"
+    return preset if training.panoptic is None else WITH_MASKS[preset]
 
 
 def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
-from setmatch.models.registry import MODELS, build
-from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
-from setmatch.models.torchvision.model import BASELINES
-from setmatch.models.weights.download import COCO_SLOTS, PUBLISHED
+from setmatch.models.registry import MODELS, PUBLISHED, build
+from setmatch.models.weights.coco_classes import COCO_CLASSES
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 RANDOM = "random:"
@@ -60,14 +58,13 @@ def find_candidates(
 def _is_preset(source: str) -> bool:
     if source.startswith(RANDOM):
         return True
-    published = source in PUBLISHED or source in BASELINE_WEIGHTS
-    return source in {**MODELS, **BASELINES} and not published and not Path(source).exists()
+    return source in MODELS and source not in PUBLISHED and not Path(source).exists()
 
 
 def _untrained(
     preset: str, categories: Categories | None, preprocessing: Preprocessing
 ) -> Detector:
-    return build(ModelCard(preset, {}, categories or COCO_SLOTS, preprocessing)).eval()
+    return build(ModelCard(preset, {}, categories or COCO_CLASSES, preprocessing)).eval()
 
 
 def _note(path: Path) -> str:
