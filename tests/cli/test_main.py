@@ -11,7 +11,6 @@ import pytest
 from setmatch.cli import app, main
 from setmatch.models.load import bundled
 from setmatch.models.registry import MODELS
-from setmatch.models.torchvision.model import BASELINES
 
 
 def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -80,7 +79,7 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]):
 def test_models_lists_every_model_in_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*MODELS, *BASELINES, *bundled()]
+    assert [line.split()[0] for line in lines] == [*MODELS, *bundled()]
     assert all(len(line.split()) > 3 for line in lines)
 
 

@@ -11,10 +11,11 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.detr.checkpoint import PUBLISHED
 from setmatch.models.initialize import initialize
 from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import MODELS, build
-from setmatch.models.weights import download as published
+from setmatch.models.weights.download import PublishedCheckpoint, sha256_of
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
@@ -206,9 +207,8 @@ def test_queries_can_be_fewer_or_more(tmp_path: Path, num_queries: int):
 def test_a_published_name_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
     """The address, and the place where the file belongs."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(
-        published.PublishedCheckpoint, "url", property(lambda _: (tmp_path / "absent").as_uri())
-    )
+    absent = (tmp_path / "absent" / "detr-r50-e632da11.pth").as_uri()
+    monkeypatch.setitem(PUBLISHED, "detr_r50", PublishedCheckpoint(absent))
     with pytest.raises(WeightsError, match=r"put it at .*detr-r50-e632da11\.pth"):
         setmatch.load("detr_r50")
     assert list(tmp_path.iterdir()) == []
@@ -219,14 +219,12 @@ def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monke
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
     save(_detector("detr_r50"), tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "made.pth", "original")
-    digest = published.sha256_of(tmp_path / "made.pth")[:8]
-    stand_in = published.PublishedCheckpoint(f"detr-r50-{digest}.pth")
-    monkeypatch.setitem(published.PUBLISHED, "detr_r50", stand_in)
-    monkeypatch.setattr(
-        published.PublishedCheckpoint, "url", property(lambda _: (tmp_path / "made.pth").as_uri())
-    )
+    made = tmp_path / f"detr-r50-{sha256_of(tmp_path / 'made.pth')[:8]}.pth"
+    (tmp_path / "made.pth").rename(made)
+    stand_in = PublishedCheckpoint(made.as_uri())
+    monkeypatch.setitem(PUBLISHED, "detr_r50", stand_in)
     first = setmatch.load("detr_r50")
-    (tmp_path / "made.pth").unlink()
+    made.unlink()
     assert _same(first, setmatch.load("detr_r50"))
     cached = tmp_path / "cache" / stand_in.name
     cached.write_bytes(cached.read_bytes()[:-1] + b"x")

@@ -12,8 +12,9 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
+from setmatch.models.detr.key_map import ORIGINAL, ORIGINAL_PANOPTIC
 from setmatch.models.registry import build
-from setmatch.models.weights import key_map as layouts
+from setmatch.models.weights.key_map import from_layout, to_layout
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
@@ -27,8 +28,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 # Of each case: the preset, the published layout, and what the targets have beside boxes.
 CASES = {
-    "detr_resnet50": ("detr_r50", layouts.ORIGINAL, False),
-    "detr_resnet50_panoptic": ("detr_r50_panoptic", layouts.ORIGINAL_PANOPTIC, True),
+    "detr_resnet50": ("detr_r50", ORIGINAL, False),
+    "detr_resnet50_panoptic": ("detr_r50_panoptic", ORIGINAL_PANOPTIC, True),
 }
 
 
@@ -73,7 +74,7 @@ class Case:
             key: torch.from_numpy(np.asarray(formula_tensor(key, tuple(shape))))
             for key, shape in self.facts["manifest"].items()
         }
-        model.load_state_dict(layouts.from_layout(published, self.layout), strict=True)
+        model.load_state_dict(from_layout(published, self.layout), strict=True)
         return model
 
 
@@ -93,7 +94,7 @@ def case(request) -> Case:
 
 def test_every_tensor_has_a_name_in_the_published_layout(case: Case):
     """What we write in the published layout has exactly the published keys and shapes."""
-    ours = layouts.to_layout(case.model.state_dict(), case.layout)
+    ours = to_layout(case.model.state_dict(), case.layout)
     assert {key: list(value.shape) for key, value in ours.items()} == case.facts["manifest"]
 
 
@@ -165,9 +166,7 @@ def test_gradients_equal_the_published_ones(case: Case):
         for name, parameter in model.named_parameters()
     }
     model.float().zero_grad()
-    norms = {
-        key: value.norm().item() for key, value in layouts.to_layout(gradients, case.layout).items()
-    }
+    norms = {key: value.norm().item() for key, value in to_layout(gradients, case.layout).items()}
     expected = case.facts["grad_norms"]
     assert {key for key, norm in norms.items() if norm > 0} <= set(expected)
     for key, norm in expected.items():

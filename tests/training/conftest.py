@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import quick_runs
 import tiny_runs
 
-from setmatch.models.registry import MODELS
+from setmatch.models.registry import BOX_PRESETS, MODELS
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -18,9 +18,11 @@ def tiny_presets():
     """Let the tiny detectors be named in recipes, here only."""
     presets = {**tiny_runs.PRESETS, "quick": quick_runs.quick}
     MODELS.update(presets)
+    BOX_PRESETS.update(tiny_runs.BOXES)
     yield
     for name in presets:
         del MODELS[name]
+        BOX_PRESETS.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from tiny_runs import (
 import setmatch
 from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
-from setmatch.models.registry import MODELS, box_preset
+from setmatch.models.registry import BOX_PRESETS, MODELS
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.stages import train_mode, with_length
 from setmatch.training.train import train
@@ -237,10 +237,10 @@ def test_frozen_parts_answer_as_they_will_be_used():
 
 def test_every_panoptic_preset_has_a_detector_without_its_mask_head():
     """The first stage trains it, and its tensors are the second's."""
-    for name in MODELS:
-        if name == "tiny_panoptic" or box_preset(name) == name:
+    for name, box_preset in BOX_PRESETS.items():
+        if name == "tiny_panoptic":
             continue
         with torch.device("meta"):
-            whole, detector = MODELS[name](3), MODELS[box_preset(name)](3)
+            whole, detector = MODELS[name](3), MODELS[box_preset](3)
         kept = {k: v.shape for k, v in whole.state_dict().items() if "mask_head." not in k}
         assert kept == {k: v.shape for k, v in detector.state_dict().items()}

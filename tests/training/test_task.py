@@ -55,7 +55,7 @@ def test_a_task_needs_a_mask_head(both: Path, tmp_path: Path):
     require_mask_head("instance", "detr_r50_panoptic")
     with pytest.raises(ConfigError, match="setmatch_s has no mask head; take setmatch_s_panoptic"):
         require_mask_head("instance", "setmatch_s")
-    with pytest.raises(ConfigError, match="take a model whose name ends in _panoptic"):
+    with pytest.raises(ConfigError, match="take a model that has one"):
         require_mask_head("panoptic", "fasterrcnn_r50_fpn")
     with pytest.raises(ConfigError, match=r"detr_r18_tiny has no mask head"):
         train(both, "detr_r18_tiny", out=tmp_path / "run", task="instance")

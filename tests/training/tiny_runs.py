@@ -32,8 +32,9 @@ from setmatch.models.layers.position_encoding import PositionAtAttention, SinePo
 from setmatch.models.layers.queries import LearnedQueries
 from setmatch.models.layers.transformer_decoder import Decoder
 from setmatch.models.layers.transformer_encoder import Encoder
-from setmatch.models.registry import MODELS
-from setmatch.models.torchvision.model import BaselineShape, TorchvisionDetector
+from setmatch.models.registry import BOX_PRESETS, MODELS
+from setmatch.models.torchvision.config import BaselineShape
+from setmatch.models.torchvision.model import TorchvisionDetector
 from setmatch.training.checkpoints.checkpoint import latest_valid
 from setmatch.training.logging.writers import read_rows
 from setmatch.training.step import TrainStep
@@ -137,6 +138,7 @@ PRESETS = {
     "tiny_baseline": tiny_baseline,
     "tiny_panoptic": tiny_panoptic,
 }
+BOXES = {"tiny_panoptic": "tiny"}
 
 RECIPE = {
     "model": {"preset": "tiny", "arguments": {"dropout": 0.1}},
@@ -276,6 +278,7 @@ def main(out, data, overrides, environment, said):
     """Be one process of a run: what it says goes to the file `said`."""
     os.environ.update(environment)
     MODELS.update(PRESETS)
+    BOX_PRESETS.update(BOXES)
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
     torch.set_num_threads(1)

@@ -7,9 +7,8 @@ def models() -> None:
     """List the model presets and the example weights that come with setmatch."""
     from setmatch.models.load import bundled, read
     from setmatch.models.registry import MODELS
-    from setmatch.models.torchvision.model import BASELINES
 
-    for name, preset in {**MODELS, **BASELINES}.items():
+    for name, preset in MODELS.items():
         print(f"{name:22} {inspect.getdoc(preset)}")
     for name in bundled():
         card = read(name).card

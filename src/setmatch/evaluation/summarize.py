@@ -46,7 +46,7 @@ def build_report(
         unknown=found.unknown,
         max_detections=max_detections,
         diagnosis=diagnosis,
-        masks=None if results.runs is None else _mask_ap(dataset, results, max_detections),
+        masks=None if results.rle is None else _mask_ap(dataset, results, max_detections),
         panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
         notes=found.notes,
         unanswered=found.unanswered,

@@ -1,47 +1,15 @@
 """Weights for other classes or another number of queries: what both know is kept, and said."""
 
 import dataclasses
-import re
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.errors import WeightsError
+from setmatch.models.class_rows import ClassRows
 from setmatch.models.registry import build
 from setmatch.models.weights.key_map import State
 from setmatch.structures.metadata import Categories, ModelCard
-
-
-@dataclass(frozen=True)
-class ClassRows:
-    """Tensors with rows for each class: `each` a class, after `before` for what is no class.
-
-    With several `anchors` all that comes once for each of them.
-    """
-
-    names: re.Pattern[str]
-    each: int = 1
-    before: int = 0
-    anchors: int = 1
-
-    def by_class(self, tensor: Tensor) -> Float[Tensor, "classes anchors each *n"]:
-        """Return a view in which a row is all there is of a class."""
-        return tensor.view(self.anchors, -1, self.each, *tensor.shape[1:]).transpose(0, 1)
-
-
-CLASS_ROWS = (
-    ClassRows(re.compile(r"(class_head|queries\.class_head|decoder\.class_heads\.\d+)\.\w+")),
-    ClassRows(re.compile(r"denoising\.embedding\.weight")),
-    ClassRows(re.compile(r"network\.roi_heads\.box_predictor\.cls_score\.\w+"), before=1),
-    ClassRows(re.compile(r"network\.roi_heads\.box_predictor\.bbox_pred\.\w+"), 4, before=1),
-    ClassRows(
-        re.compile(r"network\.head\.classification_head\.module_list\.\d+\.1\.\w+"),
-        before=1,
-        anchors=6,
-    ),
-)
 
 
 def adapt_classes(
@@ -67,10 +35,13 @@ def adapt_classes(
     left = [
         name for name in old.names if name and name.casefold() not in {k.casefold() for k in kept}
     ]
-    fresh = build(renamed).state_dict()
+    model = build(renamed)
+    fresh = model.state_dict()
     adapted = dict(state)
-    for key, kind in _class_rows(state):
-        adapted[key] = _choose_rows(state[key], fresh[key], rows, len(old), kind)
+    for key in state:
+        for kind in model.class_rows:
+            if kind.names.fullmatch(key):
+                adapted[key] = _choose_rows(state[key], fresh[key], rows, len(old), kind)
     if any(adapted[key].shape != value.shape for key, value in fresh.items()):
         raise WeightsError(f"{card.preset}: its weights cannot be given other classes")
     if kept:
@@ -102,21 +73,17 @@ def adapt_num_queries(
     return dataclasses.replace(card, arguments=arguments), adapted, [note]
 
 
-def _class_rows(state: State) -> list[tuple[str, ClassRows]]:
-    return [(key, kind) for key in state for kind in CLASS_ROWS if kind.names.fullmatch(key)]
-
-
 def _choose_rows(
     tensor: Tensor, fresh: Tensor, rows: list[int | None], classes: int, kind: ClassRows
 ) -> Tensor:
     """Fill a copy of `fresh` with the rows of `tensor` that stand for the same."""
     filled = fresh.clone()
-    old, chosen, before = kind.by_class(tensor), kind.by_class(filled), kind.before
+    old, chosen, background = kind.by_class(tensor), kind.by_class(filled), kind.background
     for class_index, row in enumerate(rows):
         if row is not None:
-            chosen[before + class_index] = old[before + row]
-    chosen[:before] = old[:before]
-    chosen[before + len(rows) :] = old[before + classes :]
+            chosen[background + class_index] = old[background + row]
+    chosen[:background] = old[:background]
+    chosen[background + len(rows) :] = old[background + classes :]
     return filled
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from setmatch.errors import ConfigError
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.class_rows import QUERY_CLASS_ROWS, ClassRows
 from setmatch.models.layers.detr_mask_head import all_masks
 from setmatch.models.parameter_groups import ParameterGroups, backbone_and_rest
 from setmatch.postprocessing.detections import detections
@@ -30,6 +31,7 @@ class Detector(nn.Module):
     has_queries = True  # False for baselines: no object queries, no attention
     fixed_queries = False  # True: the queries are learned embeddings, the same for every image
     box_preset: str | None = None  # name of the preset without the mask head, if there is one
+    class_rows: tuple[ClassRows, ...] = QUERY_CLASS_ROWS  # tensors with a row for each class
     card: ModelCard
     class_loss: ClassificationLoss
     num_queries: int

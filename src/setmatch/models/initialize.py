@@ -10,16 +10,15 @@ from torchvision.ops import FrozenBatchNorm2d
 from setmatch.errors import WeightsError
 from setmatch.models.backbones.resnet import FrozenNormConv2d, Named
 from setmatch.models.backbones.timm import TimmBackbone
+from setmatch.models.config import free_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.load import assemble, load
-from setmatch.models.registry import box_preset, build
+from setmatch.models.registry import build, default_shape, find_preset
 from setmatch.models.weights.download import fetch_torchvision
 from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.metadata import ModelCard
 
 FROZEN = (FrozenNormConv2d, FrozenBatchNorm2d)
-# Arguments that no weight depends on.
-FREE = ("dropout", "no_object_weight", "num_detections", "denoising_queries")
 
 log = logging.getLogger("setmatch")
 MASK_HEAD = "mask_head."
@@ -49,22 +48,28 @@ def initialize(card: ModelCard, weights: str | None) -> Detector:
         case "none":
             pass
         case name:
-            detector = _from_detector(card, name)
+            detector = _from_detector(card, name, _box_preset(detector))
     return detector.to(memory_format=torch.channels_last).train()
 
 
-def _from_detector(card: ModelCard, name: str) -> Detector:
+def _box_preset(detector: Detector) -> str:
+    return detector.box_preset or detector.card.preset
+
+
+def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     queries = card.arguments.get("num_queries")
     detector = load(name, categories=card.categories, num_queries=queries)
-    if box_preset(detector.card.preset) != box_preset(card.preset):
+    if _box_preset(detector) != box_preset:
         raise WeightsError(
             f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "
             f"use --model {detector.card.preset}, or start from nothing (--weights none)"
         )
+    default = default_shape(find_preset(card.preset))
+    free = set() if default is None else free_arguments(default)
     differing = [
         f"{key} is {detector.card.arguments[key]!r} there, {value!r} here"
         for key, value in card.arguments.items()
-        if detector.card.arguments[key] != value and key not in FREE
+        if detector.card.arguments[key] != value and key not in free
     ]
     if differing:
         raise WeightsError(

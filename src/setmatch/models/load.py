@@ -4,30 +4,24 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
-from setmatch.files import atomic_file, atomic_folder
+from setmatch.files import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
-from setmatch.models.detr.checkpoint import read_original, write_original
-from setmatch.models.detr.transformers_checkpoint import (
-    fetch_hub,
-    read_transformers,
-    write_transformers,
-)
-from setmatch.models.registry import MODELS, build
-from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS, read_baseline
-from setmatch.models.torchvision.model import BASELINES
+from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, build
 from setmatch.models.weights.card import card_from_json, card_to_json
-from setmatch.models.weights.download import PUBLISHED, fetch, sha256_of
+from setmatch.models.weights.download import fetch_hub, sha256_of
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
+from setmatch.models.weights.layout import LoadedWeights
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_pth
 from setmatch.structures.metadata import Categories, ModelCard
 
 log = logging.getLogger("setmatch")
@@ -37,15 +31,6 @@ OTHER_VERSION = (
     "where the weights are whole, this model has changed since they were saved: load them with the "
     "setmatch that saved them, or train again"
 )
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A card and the tensors that fit it, in our names; `notes` say what was assumed or changed."""
-
-    card: ModelCard
-    state: State
-    notes: tuple[str, ...]
 
 
 def load(
@@ -78,21 +63,19 @@ def load(
     return assemble(card, state, str(source))
 
 
-def read(source: str | Path, preset: str | None = None) -> Loaded:
+def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
     """Read what `load` reads, without building the model."""
     name, path = str(source), Path(source)
     if path.is_dir():
-        return _read_folder(path)
+        return _read_folder(path, preset)
     if path.is_file():
         return _read_file(path, preset)
     if name in bundled():
         return _read_folder(BUNDLED / name)
     if name in PUBLISHED:
-        return Loaded(*_frozen(read_original(fetch(name), None)))
-    if name in BASELINE_WEIGHTS:
-        return Loaded(*_frozen(read_baseline(name)))
+        return PUBLISHED[name]()
     if name.count("/") == 1 and not path.suffix:
-        return Loaded(*_frozen(read_transformers(fetch_hub(name), name)))
+        return _read_layout(read_hub_folder(fetch_hub(name), name, preset))
     raise WeightsError(_unknown(name))
 
 
@@ -102,16 +85,17 @@ def preset_of(source: str | Path) -> str:
     Raises WeightsError as `read` does.
     """
     name = str(source)
-    called_like_it = name in PUBLISHED or name in BASELINE_WEIGHTS
-    return name if called_like_it and not Path(name).exists() else read(source).card.preset
+    if name in PUBLISHED and not Path(name).exists():
+        return name  # published weights are called like their preset
+    return read(source).card.preset
 
 
 def _unknown(name: str) -> str:
-    presets, published = {**MODELS, **BASELINES}, [*bundled(), *PUBLISHED, *BASELINE_WEIGHTS]
-    if name in presets:
+    published = [*bundled(), *PUBLISHED]
+    if name in MODELS:
         return f"{name}: no weights are published under this name; train it, and name the run"
     known = f"published are {', '.join(published)}; a hub repository is owner/name"
-    hint = suggest(name, [*published, *presets], known)
+    hint = suggest(name, [*published, *MODELS], known)
     return f"{name}: no such file or folder, and no published name; {hint}"
 
 
@@ -136,6 +120,8 @@ def assemble(card: ModelCard, state: State, source: str) -> Detector:
         differences = _differences(expected, found)
         raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
     detector.load_state_dict(state, strict=True, assign=True)
+    unset = [name for name, buffer in detector.named_buffers() if buffer.is_meta]
+    assert not unset, f"{card.preset}: buffer {unset[0]} is in no checkpoint; make it persistent"
     return detector.to(memory_format=torch.channels_last).eval()
 
 
@@ -169,7 +155,7 @@ def convert_weights(
     destination: str | Path,
     to: str,
     preset: str | None = None,
-) -> Loaded:
+) -> LoadedWeights:
     """Write the weights of `source` in another layout; returns what was read.
 
     "original" writes a .pth file that the published code loads strictly; "setmatch" and
@@ -179,44 +165,46 @@ def convert_weights(
     destination = Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination}: exists already; name a new file or folder")
-    if to not in WRITERS:
-        raise ConfigError(f"layout {to}: choose one of {', '.join(WRITERS)}")
+    write = _writer(to)
     loaded = read(source, preset)
-    atomic = atomic_file if to == "original" else atomic_folder
-    with atomic(destination) as temporary:
-        WRITERS[to](loaded, temporary)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    # A layout may be a file or a folder, so neither atomic_file nor atomic_folder fits all.
+    with TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as workshop:
+        made = Path(workshop, destination.name)
+        write(loaded, made)
+        made.rename(destination)
     return loaded
 
 
-def _to_setmatch(loaded: Loaded, destination: Path) -> None:
+def _to_setmatch(loaded: LoadedWeights, destination: Path) -> None:
     save(assemble(loaded.card, loaded.state, loaded.card.source), destination)
 
 
-def _to_small(loaded: Loaded, destination: Path) -> None:
+def _to_small(loaded: LoadedWeights, destination: Path) -> None:
     save(assemble(loaded.card, loaded.state, loaded.card.source), destination, small=True)
 
 
-def _to_original(loaded: Loaded, destination: Path) -> None:
-    write_original(loaded.card, loaded.state, destination)
-
-
-def _to_transformers(loaded: Loaded, destination: Path) -> None:
-    write_transformers(loaded.card, loaded.state, destination)
-
-
-WRITERS: dict[str, Callable[[Loaded, Path], None]] = {
+WRITERS: dict[str, Callable[[LoadedWeights, Path], None]] = {
     "setmatch": _to_setmatch,
     "setmatch-small": _to_small,
-    "original": _to_original,
-    "transformers": _to_transformers,
 }
 
 
-def _read_folder(folder: Path) -> Loaded:
+def _writer(layout: str) -> Callable[[LoadedWeights, Path], None]:
+    foreign = {each.name: each.write for each in LAYOUTS if each.write is not None}
+    if layout in WRITERS:
+        return WRITERS[layout]
+    if layout not in foreign:
+        raise ConfigError(f"layout {layout}: choose one of {', '.join([*WRITERS, *foreign])}")
+    write = foreign[layout]
+    return lambda loaded, destination: write(loaded.card, loaded.state, destination)
+
+
+def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
     if (folder / CARD).is_file():
         return _read_ours(folder / WEIGHTS)
     if (folder / "config.json").is_file():
-        return Loaded(*_frozen(read_transformers(folder, str(folder))))
+        return _read_layout(read_hub_folder(folder, str(folder), preset))
     kept = [folder / "best", *sorted((folder / "checkpoints").glob("step_*"), reverse=True)]
     problems = []
     for candidate in kept:
@@ -234,27 +222,33 @@ def _read_folder(folder: Path) -> Loaded:
     )
 
 
-def _read_file(path: Path, preset: str | None) -> Loaded:
+def _read_file(path: Path, preset: str | None) -> LoadedWeights:
     if path.suffix == ".safetensors":
         return _read_ours(path)
-    return Loaded(*_frozen(read_original(path, preset)))
+    return _read_layout(read_pth(path, preset))
 
 
-def _read_ours(path: Path) -> Loaded:
+def _read_layout(raw: RawCheckpoint) -> LoadedWeights:
+    for layout in LAYOUTS:
+        if layout.matches(raw.state.keys()):
+            return layout.read(raw)
+    known, first = ", ".join(layout.name for layout in LAYOUTS), next(iter(raw.state))
+    raise WeightsError(
+        f"{raw.path}: not a checkpoint that can be read; its tensors ({first}, ...) fit none of "
+        f"the layouts {known}"
+    )
+
+
+def _read_ours(path: Path) -> LoadedWeights:
     card, digest = card_from_json(path.with_suffix(".json"))
     if not path.is_file():
         raise WeightsError(f"{path}: missing beside its card; copy both files")
     if sha256_of(path) != digest:
         raise WeightsError(f"{path}: damaged, or not the weights that its card belongs to")
     try:
-        return Loaded(card, expand(load_file(path)), ())
+        return LoadedWeights(card, expand(load_file(path)), ())
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from None
-
-
-def _frozen(parts: tuple[ModelCard, State, list[str]]) -> tuple[ModelCard, State, tuple[str, ...]]:
-    card, state, notes = parts
-    return card, state, tuple(notes)
 
 
 def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:

@@ -9,7 +9,7 @@ from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files import atomic_file
 from setmatch.models.load import preset_of
-from setmatch.models.registry import MODELS, box_preset
+from setmatch.models.registry import has_masks, mask_preset
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
 from setmatch.training.stages import boxes_run
 
@@ -92,10 +92,9 @@ def require_mask_head(task: Task | None, preset: str) -> None:
 
     Boxes alone would be learned otherwise, and that seen when it is over.
     """
-    if task is None or _has_masks(preset):
+    if task is None or has_masks(preset):
         return
-    with_masks = f"{preset}_panoptic"
-    advice = with_masks if with_masks in MODELS else "a model whose name ends in _panoptic"
+    advice = mask_preset(preset) or f"a model that has one, such as {USUAL_WITH_MASKS}"
     raise ConfigError(f"--task {task}: {preset} has no mask head; take {advice}")
 
 
@@ -106,12 +105,8 @@ def format_for(
 
     Raises DataError where every pixel was asked for and objects alone are annotated.
     """
-    stuff = _has_masks(recipe.model.preset) and not recipe.data.things_only
+    stuff = has_masks(recipe.model.preset) and not recipe.data.things_only
     chosen = prefer_panoptic(data, "train", format) if stuff else format
     if task == "panoptic":
         open_dataset(data, "train", chosen).require_segments()
     return chosen
-
-
-def _has_masks(preset: str) -> bool:
-    return box_preset(preset) != preset

@@ -28,7 +28,8 @@ def boxes_run(run: Path) -> Path:
 def box_stage_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe of the first stage of a recipe that has two."""
     assert recipe.box_stage is not None, "there is a stage before"
-    model = recipe.model.model_copy(update={"preset": box_preset(recipe.model.preset)})
+    preset = recipe.model.preset
+    model = recipe.model.model_copy(update={"preset": box_preset(preset) or preset})
     return recipe.model_copy(update={"model": model, "train": recipe.box_stage, "box_stage": None})
 
 
@@ -116,7 +117,7 @@ def freeze_all_but_masks(detector: Detector) -> None:
     if detector.mask_head is None:
         raise ConfigError(
             f"train.train_only = masks: {detector.card.preset} has no mask head; take a model "
-            "whose name ends in _panoptic"
+            "that has one, such as setmatch_n_panoptic"
         )
     detector.requires_grad_(False)
     detector.mask_head.requires_grad_(True)

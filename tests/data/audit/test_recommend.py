@@ -21,8 +21,7 @@ from setmatch.data.audit.recommend import (
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.models.registry import MODELS
-from setmatch.models.weights.download import PUBLISHED
+from setmatch.models.registry import MODELS, PUBLISHED
 from setmatch.structures.metadata import Categories
 from setmatch.training.schedule import make_schedule
 

@@ -13,8 +13,8 @@ from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
 from setmatch.models.load import load, save
 from setmatch.models.registry import build
-from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
-from setmatch.models.torchvision.model import PyramidShape
+from setmatch.models.torchvision.checkpoint import WEIGHTS
+from setmatch.models.torchvision.config import PyramidShape
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard
 
@@ -131,7 +131,7 @@ def test_every_anchor_keeps_its_rows(tmp_path):
 def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
     """COCO's and ImageNet's are downloaded by torchvision; without a network the file is named."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    for name in BASELINE_WEIGHTS:
+    for name in WEIGHTS:
         with pytest.raises(WeightsError, match=r"put it at .*fasterrcnn_resnet50_fpn"):
             load(name)
     with pytest.raises(WeightsError, match=r"resnet50-\w+\.pth"):
@@ -157,7 +157,7 @@ def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
     stand_in = type(
         "Published", (), {"url": "x", "get_state_dict": lambda self, **_: peer.state_dict()}
     )()
-    monkeypatch.setitem(BASELINE_WEIGHTS, "fasterrcnn_r50_fpn", stand_in)
+    monkeypatch.setitem(WEIGHTS, "fasterrcnn_r50_fpn", stand_in)
     model = load("fasterrcnn_r50_fpn")
     assert model.card.categories.name(0) == "person"
     image = torch.rand(3, 64, 96)

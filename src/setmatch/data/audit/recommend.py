@@ -29,6 +29,11 @@ from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: data and models do not import each other.
 FINE_TUNED, FINE_TUNED_DENSE, SMALL = "detr_r50", "detr_r50_dc5", "setmatch_n"
+_WITH_MASKS = {
+    FINE_TUNED: "detr_r50_panoptic",
+    FINE_TUNED_DENSE: "detr_r50_dc5_panoptic",
+    SMALL: "setmatch_n_panoptic",
+}
 PUBLISHED_QUERIES = 100
 # A plan ends by epochs, not minutes, so it can afford a larger size than SIDES_PX.
 _SMALL_MODEL_SIDES_PX = (*SIDES_PX, 480)
@@ -179,7 +184,7 @@ def _small_model(training: DetectionDataset) -> tuple[dict[str, Any], str, list[
 
 def _matching_preset(preset: str, training: DetectionDataset) -> str:
     """Return the preset, or its version with masks for panoptic data."""
-    return preset if training.panoptic is None else f"{preset}_panoptic"
+    return preset if training.panoptic is None else _WITH_MASKS[preset]
 
 
 def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

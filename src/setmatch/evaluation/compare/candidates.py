@@ -11,10 +11,8 @@ from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
-from setmatch.models.registry import MODELS, build
-from setmatch.models.torchvision.checkpoint import BASELINE_WEIGHTS
-from setmatch.models.torchvision.model import BASELINES
-from setmatch.models.weights.download import COCO_SLOTS, PUBLISHED
+from setmatch.models.registry import MODELS, PUBLISHED, build
+from setmatch.models.weights.coco_classes import COCO_CLASSES
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 RANDOM_PREFIX = "random:"
@@ -65,7 +63,7 @@ def find_candidates(
             candidates.append(Candidate(names[source], None, Path(source), SAVED_DETECTIONS))
         elif _is_random(str(source)):
             preset = str(source).removeprefix(RANDOM_PREFIX)
-            card = ModelCard(preset, {}, categories or COCO_SLOTS, preprocessing)
+            card = ModelCard(preset, {}, categories or COCO_CLASSES, preprocessing)
             engine = as_engine(build(card).to(device).eval())
             candidates.append(Candidate(names[source], engine, None, RANDOM_WEIGHTS))
         else:
@@ -77,8 +75,7 @@ def find_candidates(
 def _is_random(source: str) -> bool:
     if source.startswith(RANDOM_PREFIX):
         return True
-    is_published = source in PUBLISHED or source in BASELINE_WEIGHTS
-    return source in {**MODELS, **BASELINES} and not is_published and not Path(source).exists()
+    return source in MODELS and source not in PUBLISHED and not Path(source).exists()
 
 
 def _note(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from setmatch.models.detr.config import FFN, Position
 from setmatch.models.layers.attention import SkipBranch
 from setmatch.models.layers.position_encoding import (
     LearnedPosition,
@@ -46,7 +47,7 @@ def _sine_at_input(channels: int, dim: int) -> nn.Module:
 
 
 # The rows of table 3 of arXiv 2005.12872; the first two place queries at the input alone, too.
-POSITIONS = {
+POSITIONS: dict[Position, PositionPlacement] = {
     "none": PositionPlacement(NoPosition, queries=ContentQueries),
     "sine_at_input": PositionPlacement(_sine_at_input, queries=ContentQueries),
     "learned": PositionPlacement(_learned),
@@ -66,4 +67,4 @@ def _without_ffn(layers: Layers) -> Layers:
     return layers
 
 
-FFNS = {"relu": _as_built, "none": _without_ffn}
+FFNS: dict[FFN, Callable[[Any], Any]] = {"relu": _as_built, "none": _without_ffn}

@@ -1,29 +1,41 @@
-"""Files of the published code (.pth): read without running anything in them."""
+"""Checkpoints of the published DETR code (.pth)."""
 
 import argparse
-import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.models.weights.download import COCO_PANOPTIC_SLOTS, COCO_SLOTS, PUBLISHED
-from setmatch.models.weights.key_map import (
-    DEMO,
-    ORIGINAL,
-    ORIGINAL_PANOPTIC,
-    State,
-    Table,
-    from_layout,
-    has_masks,
-    to_layout,
-    with_masks,
-)
+from setmatch.models.detr.key_map import DEMO, ORIGINAL, ORIGINAL_PANOPTIC, has_masks, with_masks
+from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_PANOPTIC_CLASSES
+from setmatch.models.weights.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.key_map import State, from_layout, to_layout
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
 from setmatch.structures.metadata import Categories, ModelCard
+
+URL = "https://dl.fbaipublicfiles.com/detr/"
+FILES = {
+    "detr_r50": "detr-r50-e632da11.pth",
+    "detr_r50_dc5": "detr-r50-dc5-f0fb7ef5.pth",
+    "detr_r101": "detr-r101-2c7b67e5.pth",
+    "detr_r101_dc5": "detr-r101-dc5-a2e86def.pth",
+    "detr_r50_panoptic": "detr-r50-panoptic-00ce5173.pth",
+    "detr_r50_dc5_panoptic": "detr-r50-dc5-panoptic-da08f1b1.pth",
+    "detr_r101_panoptic": "detr-r101-panoptic-40021d53.pth",
+    "detr_demo": "detr_demo-da2a99e9.pth",
+}
+PUBLISHED = {name: PublishedCheckpoint(URL + file, "Apache-2.0") for name, file in FILES.items()}
+
+# The tensor that tells a layout from the others.
+TABLES = {
+    "class_embed.weight": ORIGINAL,
+    "detr.class_embed.weight": ORIGINAL_PANOPTIC,
+    "linear_class.weight": DEMO,
+}
 
 ARGUMENTS = {
     "num_queries": "num_queries",
@@ -37,31 +49,41 @@ ARGUMENTS = {
 }
 
 
-def read_original(path: Path, preset: str | None) -> tuple[ModelCard, State, list[str]]:
-    """Read a .pth of the published code: its card, its tensors in our names, what was assumed.
+def matches_original(keys: Collection[str]) -> bool:
+    """Recognize the published code's detectors, with masks and without, and the paper's demo."""
+    return any(key in keys for key in TABLES)
 
-    Raises WeightsError for files that are damaged, that hold anything but tensors and plain
-    values (a pickle can run code), or that hold another model.
+
+def read_original(raw: RawCheckpoint) -> LoadedWeights:
+    """Read a .pth of the published code.
+
+    What the file does not hold is assumed as published and noted. Raises WeightsError for another
+    model.
     """
-    content = _safe_load(path)
-    state, settings = _unwrap(content, path)
-    table = _layout(state, path)
-    demo = table is DEMO
-    ours = {key: value.float() for key, value in from_layout(state, table).items()}
+    table = next(table for key, table in TABLES.items() if key in raw.state)
+    state = {key: value.float() for key, value in from_layout(raw.state, table).items()}
     notes: list[str] = []
-    arguments = _arguments(ours, settings, path, notes)
-    if not demo:
-        arguments |= _variant(ours)
-    categories = _categories(ours, notes)
+    arguments = _arguments(state, raw.settings, raw.path, notes)
+    if table is not DEMO:
+        arguments |= _variant(state)
+    categories = _categories(state, notes)
     for name, published in PUBLISHED.items():
-        if path.name == published.name:  # a file that is known leaves nothing to assume
-            return (
-                ModelCard(name, arguments, categories, license=published.license, source=name),
-                ours,
-                [],
-            )
-    name = preset or ("detr_demo" if demo else _preset(ours, settings, path, notes))
-    return ModelCard(name, arguments, categories, source=path.name), ours, notes
+        if raw.path.name == published.name:  # nothing to assume for a published file
+            card = ModelCard(name, arguments, categories, license=published.license, source=name)
+            return LoadedWeights(card, state)
+    name = raw.preset or (
+        "detr_demo" if table is DEMO else _preset(state, raw.settings, raw.path, notes)
+    )
+    card = ModelCard(name, arguments, categories, source=raw.source)
+    return LoadedWeights(card, state, tuple(notes))
+
+
+def read_published(name: str) -> LoadedWeights:
+    """Download and read the weights that are published for the preset `name`.
+
+    Raises WeightsError with the address if there is no network.
+    """
+    return read_original(read_pth(fetch(name, PUBLISHED[name])))
 
 
 def require_published_parts(card: ModelCard) -> None:
@@ -102,47 +124,6 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         torch.save({"model": tensors, "args": argparse.Namespace(**settings)}, file)
 
 
-def _layout(state: State, path: Path) -> Table:
-    layouts = {
-        "class_embed.weight": ORIGINAL,
-        "detr.class_embed.weight": ORIGINAL_PANOPTIC,
-        "linear_class.weight": DEMO,
-    }
-    for key, table in layouts.items():
-        if key in state:
-            return table
-    raise WeightsError(f"{path}: no class_embed.weight in it; not a DETR detector's weights")
-
-
-def _safe_load(path: Path) -> Any:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it asks to run {asked[1]}" if asked else "its pickle is not plain data"
-        raise WeightsError(
-            f"{path}: refused, {what}; only tensors and plain values are read"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: not a whole checkpoint ({reason}); fetch it again") from None
-
-
-def _unwrap(content: Any, path: Path) -> tuple[State, Mapping[str, Any] | None]:
-    state, settings = content, None
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        state = content["model"]
-        given = content.get("args")
-        settings = vars(given) if isinstance(given, argparse.Namespace) else given
-    if not isinstance(state, Mapping) or not state:
-        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
-    strangers = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise WeightsError(f"{path}: {strangers[0]} is no tensor; not a file of the published code")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}, settings
-
-
 def _arguments(
     ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]
 ) -> dict[str, Any]:
@@ -178,7 +159,7 @@ def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: 
     blocks = _count(ours, r"backbone\.body\.layer3\.(\d+)\.")
     trunk = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
     if trunk is None or "backbone.body.layer1.0.conv3.weight" not in ours:
-        raise WeightsError(f"{path}: its trunk is neither ResNet-50 nor ResNet-101")
+        raise WeightsError(f"{path}: its backbone is neither ResNet-50 nor ResNet-101")
     if settings is None or "dilation" not in settings:
         notes.append(
             f"assumed {trunk}, not its dilated form {trunk}_dc5: pass preset= to say otherwise"
@@ -189,8 +170,8 @@ def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: 
 
 def _categories(ours: State, notes: list[str]) -> Categories:
     class_indices = ours["class_head.weight"].shape[0] - 1
-    for known, name in ((COCO_SLOTS, "COCO's"), (COCO_PANOPTIC_SLOTS, "COCO panoptic's")):
-        if class_indices == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_SLOTS):
+    for known, name in ((COCO_CLASSES, "COCO's"), (COCO_PANOPTIC_CLASSES, "COCO panoptic's")):
+        if class_indices == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_CLASSES):
             notes.append(
                 f"assumed {name} class names: the file has {class_indices} slots and no names"
             )
@@ -204,3 +185,6 @@ def _categories(ours: State, notes: list[str]) -> Categories:
 def _count(state: State, pattern: str) -> int:
     found = {int(match[1]) for key in state if (match := re.match(pattern, key))}
     return max(found, default=-1) + 1
+
+
+LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)

@@ -1,29 +1,33 @@
-"""Settings of the DETR family."""
+"""Arguments of the DETR family."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from setmatch.models.config import Width
+from setmatch.models.config import Width, argument
+
+Position = Literal["none", "sine_at_input", "learned", "sine_in_decoder", "sine"]
+Norm = Literal["post", "pre"]
+FFN = Literal["relu", "none"]
 
 
 @dataclass(frozen=True)
 class TransformerShape(Width):
-    """Depth, width and queries of a transformer; the defaults are the published ones."""
+    """Depth and width of the transformer; the defaults are the published ones."""
 
-    encoder_layers: int = 6
+    encoder_layers: int = argument(6, may_be_0=True)
     decoder_layers: int = 6
     ffn_dim: int = 2048
-    dropout: float = 0.1
+    dropout: float = argument(0.1, may_be_0=True, below=1.0, shapes_weights=False)
 
 
 @dataclass(frozen=True)
 class DetrShape(TransformerShape):
-    """What may differ between DETR models of one trunk."""
+    """Arguments of every DETR preset but the demo."""
 
-    position: Literal["none", "sine_at_input", "learned", "sine_in_decoder", "sine"] = "sine"
-    norm: Literal["post", "pre"] = "post"
-    ffn: Literal["relu", "none"] = "relu"
-    no_object_weight: float = 0.1
+    position: Position = "sine"
+    norm: Norm = "post"
+    ffn: FFN = "relu"
+    no_object_weight: float = argument(0.1, shapes_weights=False)
 
 
 TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)

@@ -7,8 +7,9 @@ from setmatch.models.backbones.resnet import STAGES, Backbone, frozen_resnet, tr
 from setmatch.models.backbones.small_cnn import NanoCNN
 from setmatch.models.detector import Detector
 from setmatch.models.detr.ablations import FFNS, POSITIONS
-from setmatch.models.detr.config import SMALLEST, TINY, DetrShape, TransformerShape
+from setmatch.models.detr.config import SMALLEST, TINY, DetrShape, Norm, TransformerShape
 from setmatch.models.detr.model import DETR, muon_parameter_groups
+from setmatch.models.family import by_name
 from setmatch.models.layers.attention import PostNorm, PreNorm, Residual
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.heads import BoxHead
@@ -18,7 +19,7 @@ from setmatch.models.layers.transformer_decoder import Decoder, DecoderLayer, La
 from setmatch.models.layers.transformer_encoder import Encoder, EncoderLayer
 from setmatch.models.parameter_groups import GroupParameters, backbone_and_rest
 
-RESIDUALS: dict[str, Residual] = {"post": PostNorm, "pre": PreNorm}
+RESIDUALS: dict[Norm, Residual] = {"post": PostNorm, "pre": PreNorm}
 
 
 def detr_r50(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
@@ -134,3 +135,24 @@ def _decoder_layers(shape: TransformerShape, residual: Residual) -> list[Decoder
         DecoderLayer(shape.dim, shape.heads, shape.ffn_dim, shape.dropout, residual)
         for _ in range(shape.decoder_layers)
     ]
+
+
+PRESETS = by_name(
+    detr_r50,
+    detr_r50_dc5,
+    detr_r101,
+    detr_r101_dc5,
+    detr_r50_panoptic,
+    detr_r50_dc5_panoptic,
+    detr_r101_panoptic,
+    detr_r18_tiny,
+    detr_r18_tiny_panoptic,
+    detr_nano,
+    detr_demo,
+)
+BOX_PRESETS = {
+    "detr_r50_panoptic": "detr_r50",
+    "detr_r50_dc5_panoptic": "detr_r50_dc5",
+    "detr_r101_panoptic": "detr_r101",
+    "detr_r18_tiny_panoptic": "detr_r18_tiny",
+}

@@ -1,27 +1,25 @@
-"""Folders and hub repositories in transformers' layout: DetrForObjectDetection, with or without
-the masks of DetrForSegmentation.
-"""
+"""DETR in transformers' layout: DetrForObjectDetection, and DetrForSegmentation with masks."""
 
 import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from setmatch.errors import WeightsError
 from setmatch.models.detr.checkpoint import require_published_parts
-from setmatch.models.weights.download import COCO_PANOPTIC_SLOTS
-from setmatch.models.weights.key_map import (
+from setmatch.models.detr.key_map import (
     TRANSFORMERS,
     TRANSFORMERS_PANOPTIC,
-    State,
-    from_layout,
     has_masks,
     normalize_keys,
-    to_layout,
     with_masks,
 )
+from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
+from setmatch.models.weights.key_map import State, from_layout, to_layout
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 ARGUMENTS = {
@@ -35,41 +33,25 @@ ARGUMENTS = {
     "position": "position_embedding_type",
 }
 BACKBONES = {"resnet50": "detr_r50", "resnet101": "detr_r101"}
-FILES = ["config.json", "preprocessor_config.json", "model.safetensors"]
+PUBLISHED = "facebook/detr-"  # repositories of the authors, under the license of their code
 
 
-def fetch_hub(repository: str) -> Path:
-    """Return the folder of a hub repository, downloaded once by huggingface_hub.
+def matches_transformers(keys: Collection[str]) -> bool:
+    """Recognize the heads of transformers' DETR models."""
+    return any(key.endswith("class_labels_classifier.weight") for key in keys)
 
-    Raises WeightsError that says what to fetch when there is no network or no such repository.
+
+def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
+    """Read a folder that transformers wrote.
+
+    What the folder does not hold is assumed as published and noted. Raises WeightsError for models
+    other than DETR.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"{repository}: neither a file or folder here nor to be had from the hub ({reason}); "
-            f"fetch {', '.join(FILES)} of it elsewhere into one folder and load that folder"
-        ) from None
-
-
-def read_transformers(folder: Path, source: str) -> tuple[ModelCard, State, list[str]]:
-    """Read a folder that transformers has written: card, tensors in our names, what was assumed.
-
-    Raises WeightsError for models other than DETR's detector, and for damaged files.
-    """
-    config = _json(folder / "config.json")
+    config = raw.settings or {}
     if config.get("model_type") != "detr":
         kind = config.get("model_type")
-        raise WeightsError(f"{folder}: config.json says model_type {kind!r}; only detr is read")
-    try:
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
-    hub = normalize_keys(tensors)
+        raise WeightsError(f"{raw.path}: config.json says model_type {kind!r}; only detr is read")
+    hub = normalize_keys(raw.state)
     table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
     state = {key: value.float() for key, value in from_layout(hub, table).items()}
     notes: list[str] = []
@@ -83,14 +65,14 @@ def read_transformers(folder: Path, source: str) -> tuple[ModelCard, State, list
         if ours not in arguments:
             arguments[ours] = config.get(theirs, defaults.get(theirs, 6))
     card = ModelCard(
-        _preset(state, config, folder),
+        _preset(state, config, raw.path),
         arguments,
         _categories(state, config),
-        _preprocessing(folder, notes),
-        license="Apache-2.0" if source.startswith("facebook/detr-") else "unknown",
-        source=source,
+        _preprocessing(raw.path, notes),
+        license="Apache-2.0" if raw.source.startswith(PUBLISHED) else "unknown",
+        source=raw.source,
     )
-    return card, state, notes
+    return LoadedWeights(card, state, tuple(notes))
 
 
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
@@ -137,6 +119,7 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
     }
+    folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     (folder / "preprocessor_config.json").write_text(
         json.dumps(processor, indent=2), encoding="utf-8"
@@ -146,31 +129,25 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(tree, dict):
-        raise WeightsError(f"{path}: expected a JSON object")
-    return tree
-
-
-def _preset(state: State, config: dict[str, Any], folder: Path) -> str:
+def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
     blocks = {key.split(".")[3] for key in state if key.startswith("backbone.body.layer3.")}
     trunk = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
     if trunk is None:
-        raise WeightsError(f"{folder}: its trunk is neither ResNet-50 nor ResNet-101")
+        raise WeightsError(f"{folder}: its backbone is neither ResNet-50 nor ResNet-101")
     return with_masks(f"{trunk}_dc5" if config.get("dilation") else trunk, state)
 
 
-def _categories(state: State, config: dict[str, Any]) -> Categories:
+def _categories(state: State, config: Mapping[str, Any]) -> Categories:
     class_indices = state["class_head.weight"].shape[0] - 1
     labels = {
         int(class_index): str(name) for class_index, name in (config.get("id2label") or {}).items()
     }
-    if has_masks(state) and class_indices == len(COCO_PANOPTIC_SLOTS) and labels.get(1) == "person":
-        return COCO_PANOPTIC_SLOTS  # config.json has no place for which of the classes are stuff
+    if (
+        has_masks(state)
+        and class_indices == len(COCO_PANOPTIC_CLASSES)
+        and labels.get(1) == "person"
+    ):
+        return COCO_PANOPTIC_CLASSES  # config.json has no place for which of the classes are stuff
     names = tuple(
         None if labels.get(s) in (None, "N/A") else labels[s] for s in range(class_indices)
     )
@@ -182,7 +159,7 @@ def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
     if not path.exists():
         notes.append(f"assumed the published preprocessing: there is no {path.name}")
         return Preprocessing()
-    tree = _json(path)
+    tree = read_json(path)
     size = tree.get("size", {})
     if not isinstance(size, dict):  # as older processors wrote it
         size = {"shortest_edge": size, "longest_edge": tree.get("max_size")}
@@ -195,3 +172,8 @@ def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
         (red, green, blue),
         (spread_red, spread_green, spread_blue),
     )
+
+
+LAYOUT = CheckpointLayout(
+    "transformers", matches_transformers, read_transformers, write_transformers
+)

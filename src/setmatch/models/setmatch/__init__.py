@@ -1,1 +1,6 @@
-"""The setmatch family: multi-scale, converges fast from random weights."""
+"""The setmatch family: multi-scale, converges quickly from random weights."""
+
+from setmatch.models.family import Family
+from setmatch.models.setmatch import presets
+
+FAMILY = Family(presets.PRESETS, presets.BOX_PRESETS)

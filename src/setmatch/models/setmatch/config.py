@@ -1,24 +1,24 @@
-"""Settings of the setmatch family."""
+"""Arguments of the setmatch family."""
 
 from dataclasses import dataclass
 
-from setmatch.models.config import Width
+from setmatch.models.config import Width, argument
 
 
 @dataclass(frozen=True)
 class MultiScaleShape(Width):
-    """Depth, width and queries of the fast-converging family."""
+    """Depth, width and queries of a setmatch model."""
 
-    encoder_layers: int = 1
+    encoder_layers: int = argument(1, may_be_0=True)
     decoder_layers: int = 3
     ffn_dim: int = 1024
-    points: int = 4
-    denoising_queries: int = 100
+    points: int = 4  # sampling points of a query, per level and head
+    denoising_queries: int = argument(100, shapes_weights=False)
 
 
 @dataclass(frozen=True)
 class TimmShape(MultiScaleShape):
-    """The same, on a trunk that timm knows by name."""
+    """The same on a backbone from timm, by its name there."""
 
     trunk: str = "resnet18"
 

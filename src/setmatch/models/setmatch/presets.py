@@ -5,6 +5,7 @@ from setmatch.models.backbones.resnet import STAGES, Backbone, trainable_resnet
 from setmatch.models.backbones.small_cnn import SmallCNN
 from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.detector import Detector
+from setmatch.models.family import by_name
 from setmatch.models.layers.attention import PostNorm
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.layers.denoising import Denoising
@@ -107,3 +108,19 @@ def _multi_scale(
         mask_head,
         parameter_groups,
     )
+
+
+PRESETS = by_name(
+    setmatch_n,
+    setmatch_s,
+    setmatch_m,
+    setmatch_timm,
+    setmatch_n_panoptic,
+    setmatch_s_panoptic,
+    setmatch_m_panoptic,
+)
+BOX_PRESETS = {
+    "setmatch_n_panoptic": "setmatch_n",
+    "setmatch_s_panoptic": "setmatch_s",
+    "setmatch_m_panoptic": "setmatch_m",
+}

@@ -1,26 +1,23 @@
-"""Baselines: torchvision's detectors, trained and asked through the same calls as ours.
+"""Baselines: torchvision's detectors behind the interface of `Detector`.
 
-They bring their own losses and read their own answers, doubles suppressed; what they share with a
-set predictor is images in, boxes out.
+They bring their own losses and their own non-maximum suppression.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import detection
-from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
-from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.losses.normalizer import LossNormalizer
+from setmatch.models.class_rows import ClassRows
 from setmatch.models.detector import Detector, SizesPx
 from setmatch.models.parameter_groups import (
     ParameterGroups,
@@ -32,38 +29,9 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
 from setmatch.structures.outputs import ModelOutput
 
-LEVELS = 5  # of torchvision's feature pyramid
-RATIOS = (0.5, 1.0, 2.0)
-STEP_PX = 32  # the coarsest stride of a ResNet
 LEAST_PX = 0.01  # torchvision ends the run at a box without area
-
-NORMS = {"frozen": FrozenBatchNorm2d, "live": nn.BatchNorm2d}
-TRAINED_STAGES = {"frozen": 3, "live": 5}  # as torchvision chooses with and without weights
-
-
-@dataclass(frozen=True)
-class BaselineShape:
-    """How many boxes answer for an image at most."""
-
-    num_detections: int = 100
-
-    def validate(self) -> str:
-        """Return what does not fit together; nothing can."""
-        return ""
-
-
-@dataclass(frozen=True)
-class PyramidShape(BaselineShape):
-    """What may differ between pyramids; anchors double from level to level."""
-
-    smallest_anchor_px: int = 32
-
-
-@dataclass(frozen=True)
-class FrozenPyramidShape(PyramidShape):
-    """The trunk's norms are frozen, as torchvision has them with weights, or live, as without."""
-
-    batch_norm: Literal["frozen", "live"] = "frozen"
+BOX_PREDICTOR = r"network\.roi_heads\.box_predictor"
+SSD_CLASSES = r"network\.head\.classification_head\.module_list\.\d+\.1\.\w+"
 
 
 @dataclass(frozen=True)
@@ -81,6 +49,11 @@ class TorchvisionDetector(Detector):
     """
 
     has_queries = False
+    class_rows = (
+        ClassRows(re.compile(rf"{BOX_PREDICTOR}\.cls_score\.\w+"), background=1),
+        ClassRows(re.compile(rf"{BOX_PREDICTOR}\.bbox_pred\.\w+"), per_class=4, background=1),
+        ClassRows(re.compile(SSD_CLASSES), background=1, anchors=6),
+    )
 
     def __init__(self, network: Any, num_detections: int, multiple_px: int) -> None:
         super().__init__()
@@ -167,63 +140,6 @@ def torchvision_losses(
     total = torch.stack(list(parts.values())).sum()
     shown = {name: part.detach() for name, part in parts.items()}
     return TorchvisionLosses(total, {"loss": total.detach(), **shown})
-
-
-def fasterrcnn_r50_fpn(
-    num_classes: int, shape: FrozenPyramidShape = FrozenPyramidShape()
-) -> Detector:
-    """Baseline: torchvision's Faster R-CNN on ResNet-50 with a feature pyramid."""
-    trunk = resnet_fpn_backbone(
-        backbone_name="resnet50",
-        weights=None,
-        norm_layer=NORMS[shape.batch_norm],
-        trainable_layers=TRAINED_STAGES[shape.batch_norm],
-    )
-    network = detection.FasterRCNN(
-        trunk, num_classes + 1, box_detections_per_img=shape.num_detections
-    )
-    return _on_pyramid(network, shape)
-
-
-def fasterrcnn_r50_fpn_v2(num_classes: int, shape: PyramidShape = PyramidShape()) -> Detector:
-    """Baseline: torchvision's improved Faster R-CNN (arXiv 2111.11429), every layer trained."""
-    network = detection.fasterrcnn_resnet50_fpn_v2(
-        weights=None,
-        weights_backbone=None,
-        num_classes=num_classes + 1,
-        box_detections_per_img=shape.num_detections,
-    )
-    return _on_pyramid(network, shape)
-
-
-def ssdlite_mobilenet_v3(num_classes: int, shape: BaselineShape = BaselineShape(300)) -> Detector:
-    """Baseline: torchvision's SSDLite on MobileNetV3, for pictures of any shape."""
-    network = detection.ssdlite320_mobilenet_v3_large(
-        weights=None,
-        weights_backbone=None,
-        num_classes=num_classes + 1,
-        detections_per_img=shape.num_detections,
-    )
-    with torch.device("cpu"):  # its tensors are no buffers, and would stay where they are made
-        network.anchor_generator = DefaultBoxGenerator(
-            [[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95
-        )
-    return TorchvisionDetector(network, shape.num_detections, multiple_px=1)
-
-
-def _on_pyramid(network: Any, shape: PyramidShape) -> Detector:
-    network.backbone.name = "resnet50"
-    sides = tuple((shape.smallest_anchor_px * 2**level,) for level in range(LEVELS))
-    with torch.device("cpu"):  # its tensors are no buffers, and would stay where they are made
-        network.rpn.anchor_generator = AnchorGenerator(sides, (RATIOS,) * LEVELS)
-    return TorchvisionDetector(network, shape.num_detections, STEP_PX)
-
-
-BASELINES: dict[str, Callable[..., Detector]] = {
-    "fasterrcnn_r50_fpn": fasterrcnn_r50_fpn,
-    "fasterrcnn_r50_fpn_v2": fasterrcnn_r50_fpn_v2,
-    "ssdlite_mobilenet_v3": ssdlite_mobilenet_v3,
-}
 
 
 def sizes_of(batch: Batch) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""Names of tensors: ours, the published code's and transformers', one table for both directions.
+"""Tensor names: one table of our names and a published layout's serves both directions.
 
-A row pairs two templates; {i}, {n}, {at} and {leaf} stand for what both sides share. The published
-layout packs query, key and value of an attention into one tensor: `name#0` is its first third.
+A row pairs two templates; {i}, {n}, {at} and {leaf} stand for parts that both names share. A layout
+that packs query, key and value of an attention into one tensor writes `name#0` for the first third.
 """
 
 import re
@@ -15,7 +15,7 @@ from setmatch.errors import WeightsError
 State = dict[str, Tensor]
 Table = Sequence[tuple[str, str]]
 
-SHARED = {
+PLACEHOLDERS = {
     "i": r"\d+",
     "n": r"\d",
     "at": r"(?:layer\d\.\d+\.)?",
@@ -23,8 +23,8 @@ SHARED = {
 }
 
 
-def _trunk(theirs: str) -> Table:
-    """Pair our frozen trunk with torchvision's and timm's ResNet below the prefix `theirs`."""
+def resnet_table(theirs: str) -> Table:
+    """Pair our frozen ResNet with torchvision's and timm's below the prefix `theirs`."""
     return (
         ("backbone.body.{at}conv{n}.weight", theirs + "{at}conv{n}.weight"),
         ("backbone.body.{at}conv{n}.norm.{leaf}", theirs + "{at}bn{n}.{leaf}"),
@@ -33,153 +33,16 @@ def _trunk(theirs: str) -> Table:
     )
 
 
-def _packed(ours: str, theirs: str) -> Table:
-    return (
-        (f"{ours}.query.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#0"),
-        (f"{ours}.key.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#1"),
-        (f"{ours}.value.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#2"),
-        (f"{ours}.out.{{leaf}}", f"{theirs}.out_proj.{{leaf}}"),
-    )
-
-
-def _below(ours: str, theirs: str, table: Table) -> Table:
+def below(ours: str, theirs: str, table: Table) -> Table:
+    """Return `table` with a prefix for each side."""
     return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in table)
 
 
-TORCH_TRANSFORMER: Table = (
-    *_below(
-        "encoder.layers.{i}",
-        "transformer.encoder.layers.{i}",
-        (
-            *_packed("self_attention", "self_attn"),
-            ("around_attention.norm.{leaf}", "norm1.{leaf}"),
-            ("around_ffn.norm.{leaf}", "norm2.{leaf}"),
-            ("ffn.0.{leaf}", "linear1.{leaf}"),
-            ("ffn.3.{leaf}", "linear2.{leaf}"),
-        ),
-    ),
-    ("encoder.norm.{leaf}", "transformer.encoder.norm.{leaf}"),
-    *_below(
-        "decoder.layers.{i}",
-        "transformer.decoder.layers.{i}",
-        (
-            *_packed("self_attention", "self_attn"),
-            *_packed("cross_attention", "multihead_attn"),
-            ("around_self.norm.{leaf}", "norm1.{leaf}"),
-            ("around_cross.norm.{leaf}", "norm2.{leaf}"),
-            ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
-            ("ffn.0.{leaf}", "linear1.{leaf}"),
-            ("ffn.3.{leaf}", "linear2.{leaf}"),
-        ),
-    ),
-    ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
-)
-
-MASK_HEAD: Table = (
-    ("mask_head.attention.query.{leaf}", "bbox_attention.q_linear.{leaf}"),
-    ("mask_head.attention.key.{leaf}", "bbox_attention.k_linear.{leaf}"),
-    *((f"mask_head.layers.{i}.conv.{{leaf}}", f"mask_head.lay{i + 1}.{{leaf}}") for i in range(5)),
-    *((f"mask_head.layers.{i}.norm.{{leaf}}", f"mask_head.gn{i + 1}.{{leaf}}") for i in range(5)),
-    *((f"mask_head.adapters.{i}.{{leaf}}", f"mask_head.adapter{i + 1}.{{leaf}}") for i in range(3)),
-    ("mask_head.out.{leaf}", "mask_head.out_lay.{leaf}"),
-)
-
-
-def _with_masks(detector: Table) -> Table:
-    """Pair a model with a mask head, in which both layouts call the detector `detr`."""
-    return (*((ours, f"detr.{theirs}") for ours, theirs in detector), *MASK_HEAD)
-
-
-TORCHVISION_BACKBONE: Table = _trunk("")
-
-ORIGINAL: Table = (
-    *_trunk("backbone.0.body."),
-    ("embed.position.rows.weight", "backbone.1.row_embed.weight"),
-    ("embed.position.columns.weight", "backbone.1.col_embed.weight"),
-    ("embed.projection.{leaf}", "input_proj.{leaf}"),
-    *TORCH_TRANSFORMER,
-    ("queries.embedding.weight", "query_embed.weight"),
-    ("class_head.{leaf}", "class_embed.{leaf}"),
-    ("box_head.layers.{i}.{leaf}", "bbox_embed.layers.{i}.{leaf}"),
-)
-
-ORIGINAL_PANOPTIC: Table = _with_masks(ORIGINAL)
-
-DEMO: Table = (
-    *_trunk("backbone."),
-    ("embed.position.rows.weight", "row_embed"),
-    ("embed.position.columns.weight", "col_embed"),
-    ("embed.projection.{leaf}", "conv.{leaf}"),
-    *TORCH_TRANSFORMER,
-    ("queries.embedding.weight", "query_pos"),
-    ("class_head.{leaf}", "linear_class.{leaf}"),
-    ("box_head.layers.0.{leaf}", "linear_bbox.{leaf}"),
-)
-
-
-def _projections(ours: str, theirs: str) -> Table:
-    names = (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
-    return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.{b}.{{leaf}}") for a, b in names)
-
-
-TRANSFORMERS: Table = (
-    *_trunk("model.backbone.conv_encoder.model."),
-    ("embed.position.rows.weight", "model.position_embedding.row_embeddings.weight"),
-    ("embed.position.columns.weight", "model.position_embedding.column_embeddings.weight"),
-    ("embed.projection.{leaf}", "model.input_projection.{leaf}"),
-    *_below(
-        "encoder.layers.{i}",
-        "model.encoder.layers.{i}",
-        (
-            *_projections("self_attention", "self_attn"),
-            ("around_attention.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
-            ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
-            ("ffn.0.{leaf}", "fc1.{leaf}"),
-            ("ffn.3.{leaf}", "fc2.{leaf}"),
-        ),
-    ),
-    *_below(
-        "decoder.layers.{i}",
-        "model.decoder.layers.{i}",
-        (
-            *_projections("self_attention", "self_attn"),
-            *_projections("cross_attention", "encoder_attn"),
-            ("around_self.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
-            ("around_cross.norm.{leaf}", "encoder_attn_layer_norm.{leaf}"),
-            ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
-            ("ffn.0.{leaf}", "fc1.{leaf}"),
-            ("ffn.3.{leaf}", "fc2.{leaf}"),
-        ),
-    ),
-    ("decoder.norm.{leaf}", "model.decoder.layernorm.{leaf}"),
-    ("queries.embedding.weight", "model.query_position_embeddings.weight"),
-    ("class_head.{leaf}", "class_labels_classifier.{leaf}"),
-    ("box_head.layers.{i}.{leaf}", "bbox_predictor.layers.{i}.{leaf}"),
-)
-
-TRANSFORMERS_PANOPTIC: Table = _with_masks(TRANSFORMERS)
-
-# What transformers also calls the same tensors: in version 5's memory, and in its own ResNet.
-TRANSFORMERS_SPELLINGS = (
-    (r"^(detr\.)?model\.backbone\.model\.", r"\1model.backbone.conv_encoder.model."),
-    (r"^(detr\.)?model\.backbone\.position_embedding\.", r"\1model.position_embedding."),
-    (r"^bbox_attention\.(q|k)_proj\.", r"bbox_attention.\1_linear."),
-    (r"^mask_head\.output_conv\.", "mask_head.out_lay."),
-    (r"\.o_proj\.", ".out_proj."),
-    (r"\.mlp\.fc", ".fc"),
-    (r"\.embedder\.embedder\.convolution\.", ".conv1."),
-    (r"\.embedder\.embedder\.normalization\.", ".bn1."),
-    (r"\.shortcut\.convolution\.", ".downsample.0."),
-    (r"\.shortcut\.normalization\.", ".downsample.1."),
-)
-FUSION = re.compile(r"^mask_head\.fpn_stages\.(\d)\.(fpn_adapter|refine\.conv|refine\.norm)\.")
-MIXING = re.compile(r"^mask_head\.conv(\d)\.(conv|norm)\.")
-STAGE = re.compile(r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.")
-BRANCH = re.compile(r"\.layer\.(\d)\.(convolution|normalization)\.")
+TORCHVISION_BACKBONE: Table = resnet_table("")
 
 
 def to_layout(state: State, table: Table) -> State:
-    """Rename our tensors into the layout of `table`, packing what it packs.
+    """Rename our tensors into a layout, packing attention projections where it does.
 
     Raises WeightsError for a tensor that the layout has no name for.
     """
@@ -191,10 +54,10 @@ def to_layout(state: State, table: Table) -> State:
 
 
 def from_layout(state: State, table: Table) -> State:
-    """Rename the tensors of a foreign layout into ours, splitting what it packs.
+    """Rename the tensors of a layout into ours, splitting packed attention projections.
 
-    Counters of trained batch norms, which a frozen norm has no use for, are left out. Raises
-    WeightsError for a tensor that the layout does not know.
+    Batch norm counters are dropped: a frozen norm does not use them. Raises WeightsError for a
+    tensor that the layout does not know.
     """
     split: State = {}
     for key, value in state.items():
@@ -207,56 +70,14 @@ def from_layout(state: State, table: Table) -> State:
     return _rename(split, [(theirs, ours) for ours, theirs in table])
 
 
-def has_masks(state: State) -> bool:
-    """Say whether tensors in our names include a mask head."""
-    return "mask_head.out.weight" in state
-
-
-def with_masks(preset: str, state: State) -> str:
-    """Return the preset's name as it is with a mask head, if `state` has one."""
-    return f"{preset}_panoptic" if has_masks(state) else preset
-
-
-def normalize_keys(state: State) -> State:
-    """Bring every spelling that transformers has used for DETR's tensors into the hub's."""
-    respelled = {}
-    for spelling, value in state.items():
-        key = MIXING.sub(_mixing, FUSION.sub(_fusion, spelling))
-        key = BRANCH.sub(_branch, STAGE.sub(_stage, key))
-        for pattern, name in TRANSFORMERS_SPELLINGS:
-            key = re.sub(pattern, name, key)
-        respelled[key] = value
-    return respelled
-
-
-def _mixing(match: re.Match[str]) -> str:
-    return f"mask_head.{'lay' if match[2] == 'conv' else 'gn'}{match[1]}."
-
-
-def _fusion(match: re.Match[str]) -> str:
-    stage = int(match[1])
-    if match[2] == "fpn_adapter":
-        return f"mask_head.adapter{stage + 1}."
-    return f"mask_head.{'lay' if match[2] == 'refine.conv' else 'gn'}{stage + 3}."
-
-
-def _stage(match: re.Match[str]) -> str:
-    return f".layer{int(match[1]) + 1}.{match[2]}."
-
-
-def _branch(match: re.Match[str]) -> str:
-    kind = "conv" if match[2] == "convolution" else "bn"
-    return f".{kind}{int(match[1]) + 1}."
-
-
 def _rename(state: State, pairs: Table) -> State:
     rules = [(_pattern(source), target) for source, target in pairs]
     renamed = {}
     for key, value in state.items():
         for pattern, target in rules:
-            found = pattern.fullmatch(key)
-            if found:
-                renamed[target.format(**found.groupdict())] = value
+            match = pattern.fullmatch(key)
+            if match:
+                renamed[target.format(**match.groupdict())] = value
                 break
         else:
             raise WeightsError(f"tensor {key}: this layout has no name for it")
@@ -265,4 +86,4 @@ def _rename(state: State, pairs: Table) -> State:
 
 def _pattern(template: str) -> re.Pattern[str]:
     escaped = re.escape(template).replace(r"\{", "{").replace(r"\}", "}")
-    return re.compile(re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{SHARED[m[1]]})", escaped))
+    return re.compile(re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{PLACEHOLDERS[m[1]]})", escaped))

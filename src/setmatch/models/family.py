@@ -1,0 +1,28 @@
+"""A model family: what its folder offers to the rest of the package."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from setmatch.models.detector import Detector
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+
+Preset = Callable[..., Detector]  # (num_classes, shape), shape a frozen dataclass with defaults
+
+
+@dataclass(frozen=True)
+class Family:
+    """The named models of a family, and the checkpoints that it can read.
+
+    `box_presets` pairs each preset that has a mask head with the same model without one.
+    `published` downloads and reads the weights that are published under a name.
+    """
+
+    presets: Mapping[str, Preset]
+    box_presets: Mapping[str, str] = field(default_factory=dict)
+    layouts: Sequence[CheckpointLayout] = ()
+    published: Mapping[str, Callable[[], LoadedWeights]] = field(default_factory=dict)
+
+
+def by_name(*presets: Preset) -> dict[str, Preset]:
+    """Return the presets by the names of their functions."""
+    return {preset.__name__: preset for preset in presets}

@@ -1,0 +1,29 @@
+"""Arguments of the torchvision baselines."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from setmatch.models.config import argument
+
+BatchNorm = Literal["frozen", "live"]
+
+
+@dataclass(frozen=True)
+class BaselineShape:
+    """The largest number of detections per image."""
+
+    num_detections: int = argument(100, shapes_weights=False)
+
+
+@dataclass(frozen=True)
+class PyramidShape(BaselineShape):
+    """Arguments of the detectors on a feature pyramid; anchors double from level to level."""
+
+    smallest_anchor_px: int = 32
+
+
+@dataclass(frozen=True)
+class FrozenPyramidShape(PyramidShape):
+    """The backbone's norms are frozen, torchvision's choice with weights, or live, without."""
+
+    batch_norm: BatchNorm = "frozen"
