@@ -25,7 +25,7 @@ from setmatch.config import load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import MODELS, box_preset
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.stages import with_length, train_mode
+from setmatch.training.stages import train_mode, with_length
 from setmatch.training.train import train
 
 

@@ -16,6 +16,10 @@ from setmatch.data.splits import canonical, holdout_mask, words_for
 from setmatch.errors import DataError
 
 
+class NoSplitError(DataError):
+    """A data set has no such split, and no images to make it from."""
+
+
 def open_dataset(data: str | Path, split: str, format: str | None = None) -> DetectionDataset:
     """Open a split of a data set; a single file is one split, whichever is asked for.
 
@@ -49,14 +53,14 @@ def _to_divide(parts: dict[str, SplitSource], split: str) -> SplitSource | None:
     return parts.get("train", parts.get(WHOLE))
 
 
-def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> DataError:
+def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> NoSplitError:
     kind = next(iter(parts.values())).format
     if WHOLE in parts:
-        return DataError(
+        return NoSplitError(
             f"{path}: no split {split!r}, since nothing divides its {kind} annotations"
         )
     found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
-    return DataError(f"{path}: no split {split!r} among its {kind} annotations; found {found}")
+    return NoSplitError(f"{path}: no split {split!r} among its {kind} annotations; found {found}")
 
 
 def require_split(path: Path, split: str, format: str | None = None) -> None:
@@ -106,7 +110,7 @@ def _divided(index: DetectionDataset, validation: bool) -> DetectionDataset:
     out = _out(index)
     if not out.any():
         if validation:
-            raise DataError(
+            raise NoSplitError(
                 f"{index.source}: no validation split, and too few images to hold some out"
             )
         return replace(

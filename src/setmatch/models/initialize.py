@@ -55,7 +55,12 @@ def initialize(card: ModelCard, weights: str | None) -> Detector:
 
 def _from_detector(card: ModelCard, name: str) -> Detector:
     queries = card.arguments.get("num_queries")
-    detector = load(name, categories=card.categories, num_queries=queries)
+    detector = load(
+        name,
+        categories=card.categories,
+        num_queries=queries,
+        preprocessing=card.preprocessing,
+    )
     if box_preset(detector.card.preset) != box_preset(card.preset):
         raise WeightsError(
             f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "

@@ -13,7 +13,9 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from setmatch.training.setup import begin, open_run
+from setmatch.training.setup import build_setup
+from setmatch.training.start_run import open_run_folder
+from setmatch.training.training_data import open_training_data
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:
@@ -105,8 +107,8 @@ RECIPE = {
 
 def test_a_run_keeps_the_report(folder: Path, tmp_path: Path):
     """What training found in its data lies in the folder of the run."""
-    start = begin(folder, load_recipe(RECIPE), "none", None, False)
-    open_run(tmp_path / "run", start)
+    start = build_setup(open_training_data(folder), load_recipe(RECIPE), "none", None, False)
+    open_run_folder(tmp_path / "run", start)
     report = json.loads((tmp_path / "run" / "data_report.json").read_text())
     assert any("more objects than queries" in kind for kind in report["counts"])
 
@@ -117,5 +119,5 @@ def test_training_refuses_only_what_cannot_be_learned_from(tmp_path: Path, boxes
     write_split(tmp_path, "train", boxes)
     write_split(tmp_path, "val", [[0, 0, 20, 20]])
     with pytest.raises(DataError, match="no object to learn in its 1 images") as refused:
-        begin(tmp_path, load_recipe(RECIPE), "none", None, False)
+        build_setup(open_training_data(tmp_path), load_recipe(RECIPE), "none", None, False)
     assert ("box without area" in str(refused.value)) == bool(boxes)
