@@ -107,7 +107,7 @@ def training(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
     seeds = list(range(len(window)))
 
     def step() -> None:
-        learner.learn(window, normalizer, seeds)
+        learner.step(window, normalizer, seeds)
 
     return step
 

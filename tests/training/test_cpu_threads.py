@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from setmatch.training.cpu_threads import fastest_threads, threads_kept
+from setmatch.training.cpu_threads import fastest_num_threads, keep_num_threads
 
 
 def costs(seconds: dict[int, float]):
@@ -25,13 +25,13 @@ def costs(seconds: dict[int, float]):
 def test_more_threads_are_taken_as_long_as_they_help(seconds: dict[int, float], chosen: int):
     """Doubling stops where it costs clearly more; a small difference is no reason to stop."""
     before = torch.get_num_threads()
-    assert fastest_threads(max(seconds), costs(seconds)) == chosen
+    assert fastest_num_threads(max(seconds), costs(seconds)) == chosen
     assert torch.get_num_threads() == before
 
 
 def test_one_thread_is_never_exceeded():
     """What OMP_NUM_THREADS allows is the limit; the real work ends too."""
-    assert fastest_threads(1) == 1
+    assert fastest_num_threads(1) == 1
 
 
 def test_torch_gets_its_threads_back():
@@ -39,7 +39,7 @@ def test_torch_gets_its_threads_back():
     before = torch.get_num_threads()
 
     def fail():
-        with threads_kept():
+        with keep_num_threads():
             torch.set_num_threads(before + 1)
             raise KeyError
 

@@ -52,15 +52,15 @@ def test_what_fits_is_advised(images, advice):
 
 def test_a_run_that_needs_too_much_memory_goes_on_with_fewer_images(data, tmp_path, monkeypatch):
     """The advice works: the steps before are kept, and training ends with smaller micro-batches."""
-    learn = TrainStep.learn
+    learn = TrainStep.step
 
     def greedy(self, window, *others):
-        if len(window[0].targets) > 1 and self.average.updates >= 4:
+        if len(window[0].targets) > 1 and self.ema.updates >= 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return learn(self, window, *others)
 
-    monkeypatch.setattr(TrainStep, "learn", greedy)
-    with pytest.raises(TrainingError, match="micro_batch=1, or take"):
+    monkeypatch.setattr(TrainStep, "step", greedy)
+    with pytest.raises(TrainingError, match="micro_batch=1, or use"):
         run_tiny(data, tmp_path / "run", "train.micro_batch=2")
     run_tiny(data, tmp_path / "run", "train.micro_batch=1", resume=True, allow_changes=True)
     assert log_rows(tmp_path / "run")[-1]["step"] == 8

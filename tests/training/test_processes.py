@@ -149,14 +149,14 @@ def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, 
         sys.path.insert(0, {str(Path(tiny_runs.__file__).parent)!r})
         import tiny_runs
         from setmatch.training.step import TrainStep
-        learn, steps = TrainStep.learn, []
+        learn, steps = TrainStep.step, []
         def dying(self, *given):
             steps.append(1)
             first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
             if first and os.environ["RANK"] == "1" and len(steps) == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
             return learn(self, *given)
-        TrainStep.learn = dying
+        TrainStep.step = dying
         said = "said" + os.environ["RANK"] + os.environ["TORCHELASTIC_RESTART_COUNT"]
         here = Path({str(tmp_path)!r})
         tiny_runs.main(here / "run", Path({str(data)!r}), [], {{}}, here / said)

@@ -30,13 +30,13 @@ def test_the_time_of_a_step_is_measured(tmp_path: Path):
 def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
     """A step of each third of the run, whose pictures begin with half of their sides."""
     shares = []
-    learn = TrainStep.learn
+    learn = TrainStep.step
 
     def noted(self, window, normalizer, seeds, share):
         shares.append(share)
         return learn(self, window, normalizer, seeds, share)
 
-    monkeypatch.setattr(TrainStep, "learn", noted)
+    monkeypatch.setattr(TrainStep, "step", noted)
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1)
     settings = ("data.short_side_px=64", "data.long_side_px=64", "train.batch_size=2")
     recipe = load_recipe("setmatch_n", [*settings, "data.workers=0", "train.full_size_at=0.6"])
@@ -47,13 +47,13 @@ def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
 def test_masks_are_timed_with_the_boxes_of_a_model_that_has_them(tmp_path: Path, monkeypatch):
     """Reading and learning them is a part of what a step costs."""
     seen = []
-    learn = TrainStep.learn
+    learn = TrainStep.step
 
     def noted(self, window, normalizer, seeds, share):
         seen.extend(target.masks is not None for each in window for target in each.targets)
         return learn(self, window, normalizer, seeds, share)
 
-    monkeypatch.setattr(TrainStep, "learn", noted)
+    monkeypatch.setattr(TrainStep, "step", noted)
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1, panoptic=True)
     settings = ("data.short_side_px=64", "data.long_side_px=64", "train.batch_size=2")
     recipe = load_recipe("setmatch_n_panoptic", [*settings, "data.workers=0"])

@@ -100,7 +100,7 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
     data, whole, tmp_path, monkeypatch, number, code, after
 ):
     """Nothing that was learned is lost, and a resume ends where an undisturbed run does."""
-    note = RunLogger.note
+    note = RunLogger.add_step
 
     def interrupted(self, step, *rest):
         note(self, step, *rest)
@@ -108,7 +108,7 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "note", interrupted)
+        patch.setattr(RunLogger, "add_step", interrupted)
         with pytest.raises(Stopped, match=f"after step {after + 1}") as stopped:
             run_tiny(data, tmp_path / "run")
     assert stopped.value.exit_code == code

@@ -44,7 +44,7 @@ def test_with_nothing_to_lose_the_first_signal_ends_it(early):
         with stop_requests() as stop:
             if early:
                 os.kill(os.getpid(), signal.SIGTERM)
-            with stop.nothing_to_lose("before the first step"):
+            with stop.nothing_to_save("before the first step"):
                 os.kill(os.getpid(), signal.SIGTERM)
                 reached.append(True)
 

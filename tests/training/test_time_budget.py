@@ -52,7 +52,7 @@ def test_a_clock_goes_on_from_what_was_spent():
 
 def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
     """Time spent before an interruption counts; the learning rate goes on where it was."""
-    note, spent = RunLogger.note, []
+    note, spent = RunLogger.add_step, []
 
     def interrupted(self, step, spent_s, rates, learned):
         note(self, step, spent_s, rates, learned)
@@ -61,7 +61,7 @@ def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
             raise Stopped(15, "for the test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(RunLogger, "note", interrupted)
+        patch.setattr(RunLogger, "add_step", interrupted)
         with pytest.raises(Stopped):
             run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1")
     state = sorted((tmp_path / "run/checkpoints").glob("step_*"))[-1]
@@ -114,9 +114,9 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
 def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
     """Ten of a hundred seconds for 60 images: as long as for the 60 that were learned from."""
     plan = make_schedule(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
-    assert plan.evaluates(14, before_s=9.5, after_s=10.0) == afforded
+    assert plan.evaluation_due(14, before_s=9.5, after_s=10.0) == afforded
     # A checkpoint is written all the same: no evaluation begins without one.
-    assert plan.saves(14, before_s=9.5, after_s=10.0)
+    assert plan.checkpoint_due(14, before_s=9.5, after_s=10.0)
 
 
 def test_no_step_begins_when_the_time_is_over(uninterrupted):
@@ -170,14 +170,14 @@ def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path,
 @pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
 def test_only_a_run_by_the_clock_chooses_its_threads(data, tmp_path, monkeypatch, length, chosen):
     """One counted in epochs keeps torch's number, so that it repeats to the last bit."""
-    used, note = set(), RunLogger.note
+    used, note = set(), RunLogger.add_step
 
     def noted(self, *arguments):
         used.add(torch.get_num_threads())
         note(self, *arguments)
 
-    monkeypatch.setattr(RunLogger, "note", noted)
-    monkeypatch.setattr(loop, "fastest_threads", lambda most: 1)
+    monkeypatch.setattr(RunLogger, "add_step", noted)
+    monkeypatch.setattr(loop, "fastest_num_threads", lambda most: 1)
     torch.set_num_threads(2)
     try:
         run_tiny(data, tmp_path / "run", length)

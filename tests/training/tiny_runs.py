@@ -235,7 +235,7 @@ class CrashError(Exception):
 
 def crash_before(step, monkeypatch):
     """Let the next run end before it takes `step`."""
-    learn, taken = TrainStep.learn, []
+    learn, taken = TrainStep.step, []
 
     def patched(self, *given):
         if len(taken) == step:
@@ -243,7 +243,7 @@ def crash_before(step, monkeypatch):
         taken.append(step)
         return learn(self, *given)
 
-    monkeypatch.setattr(TrainStep, "learn", patched)
+    monkeypatch.setattr(TrainStep, "step", patched)
 
 
 def final_state(run):

@@ -13,12 +13,15 @@ from setmatch.data.discovery import (
     DiscoveredDataset,
     discover_dataset,
     discover_splits,
-    other_formats_note,
 )
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
 from setmatch.data.splits import SPLITS, canonical, holdout_mask, words_for
 from setmatch.errors import DataError
+
+
+class NoSplitError(DataError):
+    """A data set has no such split, and no images to make it from."""
 
 
 def open_dataset(data: str | Path, split: str, format: str | None = None) -> DetectionDataset:
@@ -74,7 +77,7 @@ def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
 def _with_notes(
     dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
 ) -> DetectionDataset:
-    # For training only: looking for other formats takes longer than opening from the cache.
+    # Only for training: the search takes longer than opening a cached data set.
     others = other_formats_note(found) if format is None and canonical(split) == "train" else ()
     return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
 
@@ -149,7 +152,7 @@ def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
     held_out = holdout_mask(dataset.file_names())
     if not held_out.any():
         if validation:
-            raise DataError(
+            raise NoSplitError(
                 f"{dataset.source}: no validation split, and too few images to hold some out; add "
                 "images"
             )
@@ -162,11 +165,11 @@ def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
     return dataset.choose(np.flatnonzero(held_out if validation else ~held_out), note)
 
 
-def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> DataError:
+def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> NoSplitError:
     format = next(iter(parts.values())).format
     if WHOLE in parts:
-        return DataError(
+        return NoSplitError(
             f"{path}: no split {split!r}: its {format} annotations are not divided into splits"
         )
     found = ", ".join(f"{name} ({part.source})" for name, part in sorted(parts.items()))
-    return DataError(f"{path}: no split {split!r} among its {format} annotations; found {found}")
+    return NoSplitError(f"{path}: no split {split!r} among its {format} annotations; found {found}")

@@ -58,7 +58,12 @@ def _box_preset(detector: Detector) -> str:
 
 def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     queries = card.arguments.get("num_queries")
-    detector = load(name, categories=card.categories, num_queries=queries)
+    detector = load(
+        name,
+        categories=card.categories,
+        num_queries=queries,
+        preprocessing=card.preprocessing,
+    )
     if _box_preset(detector) != box_preset:
         raise WeightsError(
             f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "

@@ -22,7 +22,7 @@ from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.layout import LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_pth
-from setmatch.structures.metadata import Categories, ModelCard
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -38,6 +38,7 @@ def load(
     preset: str | None = None,
     categories: Categories | None = None,
     num_queries: int | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Detector:
     """Return a detector with trained weights, in eval mode.
 
@@ -47,6 +48,7 @@ def load(
     folder, or a folder or file that `save` wrote.
     `categories` gives the model other classes (rows of names it knows are kept) and `num_queries`
     more or fewer queries; what was kept, new or assumed is logged as a warning of "setmatch".
+    `preprocessing` replaces the image size and normalization of the weights' card.
     Raises WeightsError for what is missing, damaged, or does not fit.
     """
     loaded = read(source, preset)
@@ -58,6 +60,8 @@ def load(
     if num_queries is not None:
         card, state, changed = adapt_num_queries(card, state, num_queries)
         notes += changed
+    if preprocessing is not None:
+        card = dataclasses.replace(card, preprocessing=preprocessing)
     for note in notes:
         log.warning("%s: %s", source, note)
     return assemble(card, state, str(source))

@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine, measured by taking a few."""
+"""Measure the time of a training step on this machine."""
 
 import time
 from itertools import islice
@@ -18,16 +18,17 @@ from setmatch.structures.metadata import ModelCard
 from setmatch.training.micro_batch import explain_oom, micro_batch_size
 from setmatch.training.progressive_resizing import resolution_scale
 from setmatch.training.setup import TrainingSetup, build_train_step
+from setmatch.training.training_data import TrainingData
 
 _STEPS = 3
 
 
 def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
-    """Return the seconds of one optimizer step, reading images included, in one process.
+    """Return the seconds of one optimizer step in one process, including loading the images.
 
-    The model has random weights; the first step, which pays for imports and caches, does not
-    count. Pictures are as large as in the third of the run that each of the others stands for.
-    Raises ConfigError, and DataError for images that cannot be read.
+    The mean of three steps after one warm-up step, of a model with random weights. Each step uses
+    the image size of its third of the run (see `progressive_resizing`). Raises ConfigError, and
+    DataError for images that cannot be read.
     """
     preprocessing, settings = preprocessing_of(recipe.data), recipe.train
     card = ModelCard(
@@ -35,10 +36,11 @@ def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
     )
     detector = build(card)
     check = check_data(training, None, detector.num_queries, preprocessing)
-    start = TrainingSetup(recipe, training, None, check, detector, None, {}, "random weights")
-    with init_distributed() as runtime, explain_oom(micro_batch_size(settings, runtime)):
-        learner = build_train_step(start, runtime)
-        images = micro_batch_size(settings, runtime)
+    data = TrainingData(training, None)
+    setup = TrainingSetup(recipe, data, check, detector, None, {}, "random weights")
+    with init_distributed() as distributed, explain_oom(micro_batch_size(settings, distributed)):
+        train_step = build_train_step(setup, distributed)
+        images = micro_batch_size(settings, distributed)
         batches = iter(
             training_batches(
                 training,
@@ -54,15 +56,15 @@ def seconds_per_step(recipe: Recipe, training: DetectionDataset) -> float:
                 masks=detector.mask_head is not None,
             )
         )
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         for step in range(1 + _STEPS):
             window = list(islice(batches, grad_accum_steps(settings.batch_size, images, 1)))
             targets = [target for minibatch in window for target in minibatch.targets]
             normalizer = LossNormalizer.of(targets, detector.num_queries)
             progress = (step - 0.5) / _STEPS  # in the middle of a third of the run
-            share = resolution_scale(progress, settings.full_size_at) if step else 1.0
-            learner.learn(window, normalizer, range(len(window)), share)
-            if runtime.device.type == "cuda":
-                torch.cuda.synchronize(runtime.device)
-            began = time.perf_counter() if step == 0 else began
-        return (time.perf_counter() - began) / _STEPS
+            scale = resolution_scale(progress, settings.full_size_at) if step else 1.0
+            train_step.step(window, normalizer, range(len(window)), scale)
+            if distributed.device.type == "cuda":
+                torch.cuda.synchronize(distributed.device)
+            start_s = time.perf_counter() if step == 0 else start_s
+        return (time.perf_counter() - start_s) / _STEPS

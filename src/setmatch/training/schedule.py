@@ -1,9 +1,9 @@
-"""The plan of a run: epochs or minutes, learning rate, what falls due when.
+"""The schedule of a run: its length, the learning rate, and when to log, save and evaluate.
 
-Steps count from 0; "after `step`" means when `step + 1` optimizer steps are done. The data are an
-endless stream of epochs, of which every step takes the next `batch_size` images, so that epochs
-may end within a step and a step may end several. By epochs everything is a function of the step
-alone; by the clock it is one of the step and of `spent_s`, the seconds of training so far.
+Steps count from 0; "after `step`" means when `step + 1` optimizer steps are done. Epochs follow
+each other without a break, and every step takes the next `batch_size` images. An epoch may thus end
+within a step, and several may end in one. In a run of epochs everything is a function of the step;
+in a time-based run it also depends on `spent_s`, the seconds of training so far.
 """
 
 import math
@@ -16,209 +16,209 @@ import numpy as np
 from setmatch.config import TrainSettings
 from setmatch.training.progressive_resizing import resolution_scale
 
-CLOCK_EVALUATIONS = 10  # of a run by the clock
-CLOCK_EVALUATING = 0.03  # of its time so far at most
-CLOCK_FIRST = 0.1  # of all its time, at most the first of them
-CLOCK_WARMUP = 0.02  # of its time
+# Of a time-based run:
+CLOCK_STAGES = 10  # each ends with a checkpoint, and with an evaluation if time allows
+MAX_EVALUATION_FRACTION = 0.03  # of the time so far, for all evaluations
+MAX_FIRST_EVALUATION_FRACTION = 0.1  # of the run, for the first evaluation
+CLOCK_WARMUP = 0.02  # of the run
 ENDLESS = 10**12
 
 
 @dataclass(frozen=True)
 class Schedule(ABC):
-    """What happens at each step of a run over `images` training images; see `make_schedule`.
+    """What is due at each step of a run; see `make_schedule`."""
 
-    Evaluations answer `unseen` images.
-    """
-
-    images: int
+    images: int  # in the training split
     settings: TrainSettings
-    unseen: int = 0
+    validation_images: int = 0
 
-    by_clock: ClassVar[bool]  # True where minutes end the run, not epochs
+    by_clock: ClassVar[bool]  # True for a time-based run, which minutes end, not epochs
 
     @property
     @abstractmethod
     def steps(self) -> int:
-        """Return the number of optimizer steps at most."""
+        """The maximum number of optimizer steps."""
 
     @abstractmethod
     def progress(self, step: int, spent_s: float) -> float:
-        """Return how much of the run lies before `step`, 0 to 1."""
+        """Return the fraction of the run that lies before `step`, in [0, 1]."""
 
     @abstractmethod
-    def evaluates(
-        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    def evaluation_due(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluation_s: float = 0.0
     ) -> bool:
-        """Say whether an evaluation is due after `step`, which lasted from `before_s` to `after_s`.
+        """Return whether an evaluation is due after `step`.
 
-        Evaluations before took `evaluating_s` in all.
+        The step lasted from `before_s` to `after_s`; earlier evaluations took `evaluation_s`.
         """
 
     @abstractmethod
     def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
-        """Say whether something worth a checkpoint ends with `step`."""
+        """Return whether `step` ends an epoch, or a tenth of a time-based run."""
 
     @abstractmethod
     def _warmup(self, step: int, spent_s: float) -> float:
-        """Return the share of their learning rates that `step` has, 1 after the warm-up."""
+        """Return the warm-up's factor on the learning rates at `step`, in (0, 1]."""
 
     @abstractmethod
     def _dropped(self, step: int, spent_s: float) -> bool:
-        """Say whether `step` comes after the drop of the published schedule."""
+        """Return whether `step` comes after the learning rate drop of the published schedule."""
 
     @abstractmethod
-    def _along_cosine(self, step: int, spent_s: float) -> float:
-        """Return how much of the half cosine lies before `step`, 0 to 1."""
+    def _cosine_progress(self, step: int, spent_s: float) -> float:
+        """Return the cosine schedule's progress at `step`, in [0, 1]."""
 
-    def over(self, step: int, spent_s: float) -> bool:
-        """Say whether the run ends before `step`."""
+    def is_over(self, step: int, spent_s: float) -> bool:
+        """Return whether the run ends before `step`."""
         return self.progress(step, spent_s) >= 1
 
     def epoch(self, step: int) -> int:
         """Return the epoch that the first image of `step` belongs to, from 0."""
         return step * self.settings.batch_size // self.images
 
-    def ended(self, step: int) -> int:
-        """Return how many epochs have ended after `step`."""
+    def epochs_ended(self, step: int) -> int:
+        """Return the number of epochs that have ended after `step`."""
         return self.epoch(step + 1)
 
-    def saves(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
-        """Say whether a checkpoint is due after `step`: every n steps, and when a stage ends."""
+    def checkpoint_due(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+        """Return whether a checkpoint is due after `step`: every n steps and with every epoch
+        or, in a time-based run, every tenth of it.
+        """
         due = (step + 1) % self.settings.checkpoint_every == 0
         return due or self._stage_ends(step, before_s, after_s)
 
-    def logs(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
-        """Say whether a log line is due after `step`: every n steps and with every checkpoint.
+    def log_due(self, step: int, before_s: float = 0.0, after_s: float = 0.0) -> bool:
+        """Return whether a log line is due after `step`: every n steps and with every checkpoint.
 
-        Also after the very first, whose losses are those of the weights that training begins with.
+        The first step is logged too: its losses are those of the initial weights.
         """
         due = step == 0 or (step + 1) % self.settings.log_every == 0
-        return due or self.saves(step, before_s, after_s)
+        return due or self.checkpoint_due(step, before_s, after_s)
 
     def lr_factor(self, step: int, spent_s: float = 0.0) -> float:
-        """Return what the learning rates are multiplied by at `step`.
+        """Return the factor on the learning rates at `step`.
 
-        Linear warm-up, then a drop to a tenth (published) or a half cosine to 0.
+        It is a linear warm-up times a drop to a tenth (published) or a half cosine to 0.
         """
         if self.settings.schedule == "drop":
-            late = 0.1 if self._dropped(step, spent_s) else 1.0
+            decay = 0.1 if self._dropped(step, spent_s) else 1.0
         else:
-            late = 0.5 * (1 + math.cos(math.pi * self._along_cosine(step, spent_s)))
-        return self._warmup(step, spent_s) * late
+            decay = 0.5 * (1 + math.cos(math.pi * self._cosine_progress(step, spent_s)))
+        return self._warmup(step, spent_s) * decay
 
     def resolution_scale(self, step: int, spent_s: float = 0.0) -> float:
-        """Return the share of their full sides that pictures have at `step`.
+        """Return the factor on image sides at `step`.
 
-        All at the very first, so that memory that does not suffice shows at once.
+        It is 1 at the first step, so that a lack of memory shows at once.
         """
         if step == 0:
             return 1.0
         return resolution_scale(self.progress(step, spent_s), self.settings.full_size_at)
 
-    def seed(self, step: int, part: int) -> int:
+    def seed(self, step: int, micro_batch: int) -> int:
         """Return the seed of everything random in the model (dropout, denoising) at `step`.
 
-        `part` numbers the micro-batches of the step over all processes. So neither an evaluation,
-        nor a resume, nor another number of processes changes what is drawn for an image.
+        `micro_batch` counts over all processes. Evaluations, interruptions and the number of
+        processes thus do not change the random numbers of an image.
         """
-        sequence = np.random.SeedSequence([self.settings.seed, step, part])
+        sequence = np.random.SeedSequence([self.settings.seed, step, micro_batch])
         return int(sequence.generate_state(1, np.uint64)[0])
 
 
 @dataclass(frozen=True)
 class EpochSchedule(Schedule):
-    """A run of a number of epochs, in which the step alone says what is due."""
+    """The schedule of a run of epochs, a function of the step alone."""
 
     by_clock = False
 
     @property
     def steps(self) -> int:
-        """Return as many as the images of all epochs fill; the last may reach into one more."""
+        """The number of steps that covers all epochs; the last may reach into one more."""
         return math.ceil(self.settings.epochs * self.images / self.settings.batch_size)
 
     def progress(self, step: int, spent_s: float) -> float:
-        """Return the share of the steps that are done."""
+        """Return the fraction of steps that are done."""
         return step / self.steps
 
-    def ended(self, step: int) -> int:
-        """Return how many epochs have ended after `step`, never more than the run has."""
-        return min(self.settings.epochs, super().ended(step))
+    def epochs_ended(self, step: int) -> int:
+        """Return the number of epochs that have ended after `step`, at most those of the run."""
+        return min(self.settings.epochs, super().epochs_ended(step))
 
-    def evaluates(
-        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    def evaluation_due(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluation_s: float = 0.0
     ) -> bool:
-        """Say so every n epochs and after the last step."""
+        """Return True every n epochs and after the last step."""
         every = self.settings.evaluate_every
-        due = self.ended(step) // every > self.ended(step - 1) // every
+        due = self.epochs_ended(step) // every > self.epochs_ended(step - 1) // every
         return due or step + 1 == self.steps
 
     def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
-        """Say so when an epoch ends, and with evaluations."""
-        return self.ended(step) > self.ended(step - 1) or self.evaluates(step)
+        """Return True if an epoch ends or an evaluation is due."""
+        return self.epochs_ended(step) > self.epochs_ended(step - 1) or self.evaluation_due(step)
 
     def _warmup(self, step: int, spent_s: float) -> float:
-        """Return 1 from the start where there are no warm-up steps."""
+        """Return the factor of a linear warm-up over `warmup_steps`."""
         return min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
 
     def _dropped(self, step: int, spent_s: float) -> bool:
-        """Say so from `drop_epoch` on."""
+        """Return True from `drop_epoch` on."""
         return self.epoch(step) >= self.settings.drop_epoch
 
-    def _along_cosine(self, step: int, spent_s: float) -> float:
-        """Return how much of it: it begins where the warm-up ends."""
+    def _cosine_progress(self, step: int, spent_s: float) -> float:
+        """Return the progress counted from the end of the warm-up."""
         warmup = self.settings.warmup_steps
         return min(1.0, max(0, step - warmup) / max(1, self.steps - warmup))
 
 
 @dataclass(frozen=True)
 class TimeSchedule(Schedule):
-    """A run of a number of minutes, in which the time that is spent says what is due."""
+    """The schedule of a time-based run, a function of the time spent."""
 
     by_clock = True
 
     @property
     def steps(self) -> int:
-        """Return more than any run takes: the clock ends it."""
+        """A number above that of any run: the clock ends it."""
         return ENDLESS
 
     def progress(self, step: int, spent_s: float) -> float:
-        """Return the share of the time that is spent."""
+        """Return the fraction of the time that is spent."""
         return min(1.0, spent_s / (60 * self.settings.minutes))
 
-    def evaluates(
-        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluating_s: float = 0.0
+    def evaluation_due(
+        self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluation_s: float = 0.0
     ) -> bool:
-        """Say so at every tenth, as long as the evaluations before took little of its time.
+        """Return True at every tenth of the run, if evaluations take little of its time.
 
-        Before any did, as long as it will not take much: no image takes longer to answer than to
-        learn from.
+        The first one's time is estimated: evaluating an image takes at most as long as a training
+        image did.
         """
         if not self._stage_ends(step, before_s, after_s):
             return False
-        if evaluating_s:
-            return evaluating_s <= CLOCK_EVALUATING * after_s
-        foreseen_s = self.unseen * after_s / ((step + 1) * self.settings.batch_size)
-        return foreseen_s <= CLOCK_FIRST * 60 * self.settings.minutes
+        if evaluation_s:
+            return evaluation_s <= MAX_EVALUATION_FRACTION * after_s
+        estimate_s = self.validation_images * after_s / ((step + 1) * self.settings.batch_size)
+        return estimate_s <= MAX_FIRST_EVALUATION_FRACTION * 60 * self.settings.minutes
 
     def _stage_ends(self, step: int, before_s: float, after_s: float) -> bool:
-        """Say so at every tenth: an epoch may be shorter than a checkpoint takes."""
+        """Return True at every tenth of the run: epochs may be shorter than saving takes."""
         before, after = self.progress(step, before_s), self.progress(step + 1, after_s)
-        return int(after * CLOCK_EVALUATIONS) > int(before * CLOCK_EVALUATIONS)
+        return int(after * CLOCK_STAGES) > int(before * CLOCK_STAGES)
 
     def _warmup(self, step: int, spent_s: float) -> float:
-        """Return it not from 0: the first step would be wasted."""
+        """Return a factor above 0 at the first step, which would be wasted otherwise."""
         return min(1.0, (self.progress(step, spent_s) + 1e-3) / CLOCK_WARMUP)
 
     def _dropped(self, step: int, spent_s: float) -> bool:
-        """Say so after two thirds of the time, as the published 300 epochs drop after 200."""
+        """Return True after two thirds of the time: the published 300 epochs drop after 200."""
         return self.progress(step, spent_s) >= 2 / 3
 
-    def _along_cosine(self, step: int, spent_s: float) -> float:
-        """Return how much of it: it is as long as the run."""
+    def _cosine_progress(self, step: int, spent_s: float) -> float:
+        """Return the progress of the run: the cosine is as long."""
         return self.progress(step, spent_s)
 
 
-def make_schedule(images: int, settings: TrainSettings, unseen: int = 0) -> Schedule:
-    """Return the plan by the clock where `settings` has minutes, by epochs where not."""
+def make_schedule(images: int, settings: TrainSettings, validation_images: int = 0) -> Schedule:
+    """Return a time-based schedule if `settings` has minutes, else one of epochs."""
     kind = TimeSchedule if settings.minutes > 0 else EpochSchedule
-    return kind(images, settings, unseen)
+    return kind(images, settings, validation_images)

@@ -1,11 +1,10 @@
-"""Where a run begins: its data, its detector, and the checkpoint it goes on from."""
+"""Everything a run needs before its first step: checkpoint, checked data, detector, train step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from setmatch.config import ModelSettings, Recipe
@@ -14,16 +13,15 @@ from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.open import open_dataset, require_split
-from setmatch.data.sampler import grad_accum_steps
-from setmatch.data.stuff import drop_stuff
 from setmatch.distributed import Distributed, choose_precision
-from setmatch.errors import ConfigError, DataError
+from setmatch.errors import ConfigError
 from setmatch.files import remove_leftovers
-from setmatch.losses.criterion import Criterion
+from setmatch.losses.base import Loss
+from setmatch.losses.classification import ClassificationLoss
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
+from setmatch.models.registry import find_preset
 from setmatch.structures.metadata import ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
@@ -31,253 +29,186 @@ from setmatch.training.checkpoints.checkpoint import (
     Checkpoint,
     has_checkpoints,
     latest_valid,
-    remove_old,
-    set_aside_newer,
 )
 from setmatch.training.checkpoints.state import facts_of, refuse_changes
-from setmatch.training.logging.step_metrics import listed
-from setmatch.training.micro_batch import micro_batch_size
-from setmatch.training.monitor.rules import RunContext
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import build_optimizer
-from setmatch.training.resolve_recipe import keep_recipe, unwritable
-from setmatch.training.schedule import Schedule
+from setmatch.training.own_model import CriterionFactory, OwnModel, build_criterion, fill
 from setmatch.training.stages import freeze_all_but_masks, train_mode
 from setmatch.training.step import TrainStep
+from setmatch.training.training_data import TrainingData
 
-REPORT = "data_report.json"
-SAME_SIZE = 1.25  # times, that loaded weights take without a word
+SIMILAR_SIZE = 1.25  # image sizes up to this factor apart need no warning
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """All that is settled before the first step; nothing has been written yet."""
+    """Everything decided before the first step; nothing has been written yet."""
 
     recipe: Recipe
-    training: DetectionDataset
-    validation: DetectionDataset | None
+    data: TrainingData
     check: DataCheck
     detector: Detector
     checkpoint: Checkpoint | None
-    facts: Mapping[str, Any]
-    weights: str  # what the detector starts from, in words
-    loaded: str | None = None  # the detector's weights it starts from; None also for a checkpoint
+    facts: Mapping[str, Any]  # what a resumed run must have in common with this one
+    initialized_from: str  # in words
+    loaded_weights: str | None = None  # initial weights of a detector; None for a resumed run
+    criterion: Loss | CriterionFactory | None = None  # the user's own
 
 
 def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None for a run that begins.
+    """Return the checkpoint to resume from; None for a run that starts.
 
-    Also removes what killed writes left there. Raises ConfigError when the folder has a run and
-    `resume` is not wanted, or the best weights of one that lost its checkpoints, TrainingError when
-    every checkpoint is damaged.
+    Also removes leftovers of killed processes. Raises ConfigError if the folder has a run and
+    `resume` is not set, or has best weights but no checkpoints; TrainingError if every checkpoint
+    is damaged.
     """
     if run.exists() and not run.is_dir():
         raise ConfigError(f"{run}: is a file; name a folder for the run")
     if (run / BEST).exists() and not has_checkpoints(run):
-        # Which would be compared with those of the run that begins, and might outlive them.
+        # A new run would compare its weights with these, and might keep them.
         raise ConfigError(
-            f"{run}: has the best weights of a run, but no checkpoint to go on from; name another "
-            f"folder, and start from them if you like (--weights {run})"
+            f"{run}: has the best weights of a run, but no checkpoint to resume from; name another "
+            f"folder, and start from these weights if you like (--weights {run})"
         )
     if has_checkpoints(run) and not resume:
-        raise ConfigError(f"{run}: has a run already; go on with --resume, or name another folder")
+        raise ConfigError(
+            f"{run}: has a run already; continue with --resume, or name another folder"
+        )
     remove_leftovers(run)
     remove_leftovers(run / CHECKPOINTS)
     return latest_valid(run) if has_checkpoints(run) else None
 
 
-def open_training(data: str | Path, recipe: Recipe, format: str | None = None) -> DetectionDataset:
-    """Return the images to learn from, with the objects that the recipe is about."""
-    training = open_dataset(data, "train", format)
-    return drop_stuff(training) if recipe.data.things_only else training
-
-
-def require_masks(data: str | Path, recipe: Recipe, format: str | None = None) -> None:
-    """Make sure that masks can be learned from the data and measured on it, before boxes are.
-
-    Raises DataError where there are none, or too many PNG files of segments cannot be read.
-    """
-    training = open_training(data, recipe, format)
-    training.require_masks()
-    validation = open_validation(data, training, format)
-    check_files(training, validation, recipe.data.on_bad_image == "skip", masks=True)
+def require_known_model(run: Path, checkpoint: Checkpoint | None) -> None:
+    """Raise ConfigError if the run to resume trains a model of the user's own, not a preset."""
+    if checkpoint is None:
+        return
+    name = checkpoint.facts["recipe"]["model"]["preset"]
+    try:
+        find_preset(name)
+    except ConfigError:
+        raise ConfigError(
+            f"{run}: the run trains a model of your own, {name}; to resume it, pass the same "
+            "detector or factory as `model`"
+        ) from None
 
 
 def build_setup(
-    data: str | Path,
+    data: TrainingData,
     recipe: Recipe,
     source: str | Path | None,
     checkpoint: Checkpoint | None,
     allow_changes: bool,
-    format: str | None = None,
+    own: OwnModel | None = None,
+    criterion: Loss | CriterionFactory | None = None,
 ) -> TrainingSetup:
-    """Open the data and build the detector, from `source` or from the checkpoint.
+    """Check the data and build the detector, from weights `source` or from the checkpoint.
 
-    Raises DataError, WeightsError or ConfigError before anything is written.
+    `own` takes the place of the recipe's preset. Raises DataError, WeightsError or ConfigError
+    before anything is written.
     """
-    training = open_training(data, recipe, format)
+    training = data.training
     require_trainable(training)
     recipe = recipe.model_copy(update={"data": resolve_image_size(recipe.data, training)})
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         refuse_changes(checkpoint, facts, allow_changes)
-        detector = weights.load(checkpoint.folder)
-        words = f"the checkpoint after step {checkpoint.step}"
-    else:
-        torch.manual_seed(recipe.train.seed)
-        card = ModelCard(
-            recipe.model.preset,
-            arguments_of(recipe.model, training),
-            training.categories,
-            preprocessing_of(recipe.data),
-            source=f"trained by setmatch on {training.source.name}",
-        )
-        detector = initialize(card, None if source is None else str(source))
-        words = (
-            f"weights {source}{_other_size(detector.card.preprocessing, recipe, str(source))}"
-            if source
-            else f"the preset's own start, seed {recipe.train.seed}"
-        )
-    detector.card = replace(detector.card, preprocessing=preprocessing_of(recipe.data))
-    if detector.mask_head is not None:
+    detector, initialized_from = _build_detector(recipe, training, source, checkpoint, own)
+    has_masks = detector.mask_head is not None
+    if has_masks:
         training.require_masks()
     if recipe.train.train_only == "masks":
         freeze_all_but_masks(detector)
-    validation = open_validation(data, training, format)
-    if validation is not None and recipe.data.things_only:
-        validation = drop_stuff(validation)
-    check = check_data(training, validation, detector.num_queries, detector.card.preprocessing)
-    masks = detector.mask_head is not None
-    files = check_files(training, validation, recipe.data.on_bad_image == "skip", masks)
+    preprocessing = detector.card.preprocessing
+    check = check_data(training, data.validation, detector.num_queries, preprocessing)
+    files = check_files(training, data.validation, recipe.data.on_bad_image == "skip", has_masks)
     check = replace(check, findings=(*check.findings, *files))
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
     return TrainingSetup(
-        recipe, training, validation, check, detector, checkpoint, facts, words, loaded
+        recipe, data, check, detector, checkpoint, facts, initialized_from, loaded, criterion
     )
+
+
+def _build_detector(
+    recipe: Recipe,
+    training: DetectionDataset,
+    source: str | Path | None,
+    checkpoint: Checkpoint | None,
+    own: OwnModel | None,
+) -> tuple[Detector, str]:
+    """Return the detector, and in words what it is initialized from."""
+    preprocessing = (own and own.preprocessing) or preprocessing_of(recipe.data)
+    origin = f"trained by setmatch on {training.source.name}"
+    if checkpoint is None or own is not None:
+        torch.manual_seed(recipe.train.seed)
+    if own is not None:
+        detector = own.build(training.categories, preprocessing, origin)
+        if checkpoint is None:
+            return detector, f"the model that was passed, seed {recipe.train.seed}"
+        return fill(detector, checkpoint.folder), f"the checkpoint after step {checkpoint.step}"
+    if checkpoint is not None:
+        detector = weights.load(checkpoint.folder, preprocessing=preprocessing)
+        return detector, f"the checkpoint after step {checkpoint.step}"
+    card = ModelCard(
+        recipe.model.preset,
+        arguments_of(recipe.model, training),
+        training.categories,
+        preprocessing,
+        source=origin,
+    )
+    if not source:
+        return initialize(card, None), f"the preset's default, seed {recipe.train.seed}"
+    detector = initialize(card, str(source))
+    return detector, f"weights {source}{_size_warning(preprocessing, recipe, str(source))}"
 
 
 def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, Any]:
-    """Return the preset's arguments, with the number of queries where the data is to say it."""
+    """Return the preset's arguments; `num_queries: auto` becomes a number that fits the data."""
     arguments = dict(model.arguments)
     if model.num_queries is not None and "num_queries" not in arguments:
-        by_data = model.num_queries == "auto"
-        arguments["num_queries"] = queries_for(training) if by_data else model.num_queries
+        auto = model.num_queries == "auto"
+        arguments["num_queries"] = queries_for(training) if auto else model.num_queries
     return arguments
 
 
-def _other_size(learned: Preprocessing, recipe: Recipe, source: str) -> str:
-    """Return a warning where loaded weights know pictures of quite another size, or nothing.
+def _size_warning(preprocessing: Preprocessing, recipe: Recipe, source: str) -> str:
+    """Return a warning if weights were trained at a very different image size, else "".
 
-    A recipe that brings its weights suits them as it is.
+    Weights that the recipe itself names suit it.
     """
-    old_px, new_px = learned.short_side_px, preprocessing_of(recipe.data).short_side_px
-    alike = max(old_px, new_px) <= SAME_SIZE * min(old_px, new_px)
-    if alike or source == recipe.model.init_weights:
+    if source in ("none", "imagenet", recipe.model.init_weights):
+        return ""
+    trained_px = weights.read(source).card.preprocessing.short_side_px
+    new_px = preprocessing.short_side_px
+    if max(trained_px, new_px) <= SIMILAR_SIZE * min(trained_px, new_px):
         return ""
     return (
-        f", which learned from short sides of {old_px} px and are now shown {new_px} "
-        f"(--set data.short_side_px={old_px} keeps theirs)"
+        f", which were trained at a short side of {trained_px} px and now get {new_px} px "
+        f"(--set data.short_side_px={trained_px} keeps their size)"
     )
 
 
-def open_validation(
-    data: str | Path, training: DetectionDataset, format: str | None = None
-) -> DetectionDataset | None:
-    """Return the validation split, or the held-out images; None where there can be neither.
-
-    Raises DataError when it has no class in common with the training split.
-    """
-    try:
-        require_split(Path(data), "val", format)
-    except DataError:
-        return None
-    validation = open_dataset(data, "val", format)
-    if not set(validation.categories.names) & set(training.categories.names):
-        raise DataError(
-            f"{validation.source}: no class in common with {training.source}; classes are "
-            "matched by name, so name them alike"
-        )
-    return validation
-
-
-def build_train_step(start: TrainingSetup, runtime: Distributed) -> TrainStep:
-    """Put the detector on its device and everything that trains it around it."""
-    recipe, settings, loss = start.recipe, start.recipe.train, start.recipe.loss
-    detector = start.detector.to(memory_format=torch.channels_last).to(runtime.device)
+def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainStep:
+    """Move the detector to its device and build the loss, optimizer and EMA that train it."""
+    recipe, settings, loss_weights = setup.recipe, setup.recipe.train, setup.recipe.loss
+    detector = setup.detector.to(memory_format=torch.channels_last).to(distributed.device)
     train_mode(detector)
-    if settings.train_only == "masks":  # of which the last layer alone has any
-        loss = loss.model_copy(update={"auxiliary": False})
+    if settings.train_only == "masks":  # only the last layer has masks
+        loss_weights = loss_weights.model_copy(update={"auxiliary": False})
+
+    def set_loss(class_loss: ClassificationLoss) -> Loss:
+        return build_criterion(setup.criterion, class_loss, recipe.matching, loss_weights)
+
     return TrainStep(
-        runtime,
+        distributed,
         detector,
-        runtime.wrap(detector),
-        detector.objective(lambda class_loss: Criterion(class_loss, recipe.matching, loss)),
+        distributed.wrap(detector),
+        detector.objective(set_loss) if setup.criterion is None else set_loss(detector.class_loss),
         build_optimizer(detector.parameter_groups(), settings),
-        BatchNormStats(detector, runtime),
+        BatchNormStats(detector, distributed),
         EMA(detector, settings.ema_decay) if settings.ema_decay else None,
-        choose_precision(settings.precision, runtime.device),
+        choose_precision(settings.precision, distributed.device),
         settings.clip_norm,
     )
-
-
-def open_run(run: Path, start: TrainingSetup) -> None:
-    """Make the folder of the run, with its complete recipe; damaged checkpoints step aside.
-
-    Raises ConfigError when the folder cannot be written.
-    """
-    keep_recipe(run, start.recipe)
-    try:
-        start.check.write(run / REPORT)
-        set_aside_newer(run, -1 if start.checkpoint is None else start.checkpoint.step)
-        remove_old(run, start.recipe.train.keep_checkpoints)
-    except OSError as error:
-        raise unwritable(run, error) from None
-
-
-def introduction(start: TrainingSetup, plan: Schedule, learner: TrainStep) -> list[str]:
-    """Say in plain words what is about to happen."""
-    training, settings, world = start.training, start.recipe.train, learner.runtime.world
-    detector, names = learner.detector, start.training.categories
-    known = listed(tuple(names.name(class_index) for class_index in range(len(names))))
-    validation = (
-        f"{len(start.validation)} validation images"
-        if start.validation is not None
-        else "no validation split (val or valid), so nothing is evaluated and the newest is kept"
-    )
-    trained = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
-    images = micro_batch_size(settings, learner.runtime)
-    parts = grad_accum_steps(settings.batch_size, images, world)
-    precision = str(learner.precision).removeprefix("torch.")
-    sentences = [
-        f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
-        f"{validation}",
-        f"classes: {len(names)} ({known})",
-        f"model: {detector.card.preset}, {detector.num_queries} queries, {trained:,} parameters to "
-        f"train; from {start.weights}",
-        f"plan: {_length(plan)} of {settings.batch_size} images "
-        f"({world} process(es) x {parts} micro-batch(es) of {images})",
-        f"computing on {learner.runtime.device} in {precision}",
-        *training.notes,
-    ]
-    if settings.train_only == "masks":
-        sentences.append("the mask head alone is trained; the detector stays as it is")
-    return [*sentences, *start.check.sentences()]
-
-
-def origin_of(start: TrainingSetup, plan: Schedule) -> RunContext:
-    """Return what the watch must know of a run before its first step."""
-    names, learned = start.training.categories, ~start.training.crowd
-    objects = np.bincount(start.training.class_indices[learned], minlength=len(names)).tolist()
-    return RunContext(
-        plan,
-        published=start.detector.fixed_queries,
-        loaded=start.loaded,
-        objects={names.name(class_index): count for class_index, count in enumerate(objects)},
-    )
-
-
-def _length(plan: Schedule) -> str:
-    if plan.by_clock:
-        return f"{plan.settings.minutes:g} minutes of steps"
-    return f"{plan.settings.epochs} epochs are {plan.steps} steps"

@@ -1,4 +1,4 @@
-"""One optimizer step: a window of micro-batches goes through the model, the weights move once."""
+"""One optimizer step: forward and backward over a window of micro-batches, then one update."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,11 @@ from setmatch.training.progressive_resizing import downscale
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves for the log: on the device, so that the next step need not wait.
+    """What a step logs. It stays on the device, so that the next step need not wait.
 
-    `terms` are this process' shares of the window's losses; `micro_batch_finite` says of each of
-    its
-    micro-batches whether the loss was finite, `finite` whether the step was taken, in all processes
-    alike.
+    `terms` are this process' parts of the window's losses. `micro_batch_finite` is True for each
+    of its micro-batches with a finite loss; `finite` is True if the step was taken, and the same in
+    all processes.
     """
 
     terms: dict[str, Tensor]
@@ -38,67 +37,68 @@ class StepResult:
 
 @dataclass(frozen=True)
 class TrainStep:
-    """All that a step reads and changes."""
+    """Everything that a step reads and changes."""
 
-    runtime: Distributed
+    distributed: Distributed
     detector: Detector
-    wrapped: nn.Module  # the detector as the processes share it
-    objective: Loss
+    wrapped: nn.Module  # the detector in DistributedDataParallel, if there are several processes
+    loss: Loss
     optimizer: CombinedOptimizer
-    norms: BatchNormStats
-    average: EMA | None
+    batch_norm_stats: BatchNormStats
+    ema: EMA | None
     precision: torch.dtype
     clip_norm: float
 
     @property
-    def answers(self) -> Detector:
-        """The detector to evaluate and keep: the average where there is one."""
-        if self.average is None:
+    def inference_model(self) -> Detector:
+        """The detector to evaluate and save: the EMA if there is one."""
+        if self.ema is None:
             return self.detector
-        return cast(Detector, self.average.model)  # a copy of the detector
+        return cast(Detector, self.ema.model)  # a copy of the detector
 
-    def learn(
+    def step(
         self,
         window: Sequence[Minibatch],
         normalizer: LossNormalizer,
         seeds: Sequence[int],
         resolution_scale: float = 1.0,
     ) -> StepResult:
-        """Take one step on the window's micro-batches; `normalizer` counts those of all processes.
+        """Take one step on the micro-batches of `window`.
 
-        `seeds` are those of all that is random in the model, one for each micro-batch; pictures
-        are shrunk to `resolution_scale`. A loss or gradient that is not finite changes nothing: no
-        weight, moment, statistic or average.
+        `normalizer` counts the window over all processes. `seeds`, one for each micro-batch, seed
+        everything random in the model. Images are resized by `resolution_scale`. After a loss or
+        gradient that is not finite, nothing changes: no weight, moment, statistic or EMA.
         """
-        self.norms.keep()
-        device = self.runtime.device
+        self.batch_norm_stats.snapshot()
+        device = self.distributed.device
         normalizer = LossNormalizer(normalizer.counts.to(device, non_blocking=True))
-        shares: list[dict[str, Tensor]] = []
-        for place, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
-            last = place == len(window) - 1
+        parts: list[dict[str, Tensor]] = []
+        for index, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
+            is_last = index == len(window) - 1
             torch.manual_seed(seed)
-            with no_sync(self.wrapped, skip=not last):
-                seen = downscale(minibatch.to(device), resolution_scale)
-                shares.append(self._share(seen, normalizer))
+            with no_sync(self.wrapped, skip=not is_last):
+                resized = downscale(minibatch.to(device), resolution_scale)
+                parts.append(self._backward(resized, normalizer))
         norm, finite = apply_gradients(self.optimizer, self.clip_norm)
-        self.norms.settle(finite)
-        if self.average is not None:
-            self.average.update(finite)
-        terms = {name: torch.stack([s[name] for s in shares]).sum(0) for name in shares[0]}
-        micro_batch_finite = torch.stack([share["loss"] for share in shares]).isfinite()
+        self.batch_norm_stats.commit(finite)
+        if self.ema is not None:
+            self.ema.update(finite)
+        terms = {name: torch.stack([part[name] for part in parts]).sum(0) for name in parts[0]}
+        micro_batch_finite = torch.stack([part["loss"] for part in parts]).isfinite()
         return StepResult(
             terms, norm, finite, micro_batch_finite, tuple(m.image_ids for m in window)
         )
 
-    def _share(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
-        """Add a micro-batch's share to the gradients and return its loss terms."""
-        kind, precision = self.runtime.device.type, self.precision
-        with torch.autocast(kind, dtype=precision, enabled=precision != torch.float32):
+    def _backward(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
+        """Add the gradients of a micro-batch and return its loss terms."""
+        device_type, precision = self.distributed.device.type, self.precision
+        with torch.autocast(device_type, dtype=precision, enabled=precision != torch.float32):
             outputs = self.wrapped(minibatch.batch, minibatch.targets)
-        losses = self.objective(outputs, minibatch.targets, normalizer)
-        # DDP averages over processes where the loss is a sum. A loss that is not finite spoils all
-        # gradients, so that they tell every process, even where the maths would have hidden it.
+        losses = self.loss(outputs, minibatch.targets, normalizer)
+        # DDP averages gradients over processes, but the loss is a sum: scale by their number. A
+        # loss that is not finite makes all gradients NaN, so that every process skips the step,
+        # even if the backward pass would have hidden it.
         finite = losses.total.detach().isfinite()
-        scale = torch.where(finite, float(self.runtime.world), float("nan"))
+        scale = torch.where(finite, float(self.distributed.world), float("nan"))
         (losses.total * scale).backward()  # type: ignore[no-untyped-call]
         return losses.terms

@@ -1,8 +1,8 @@
-"""Training, from a folder of annotated images to a folder with a trained model.
+"""Training: from a folder of annotated images to a folder with a trained model.
 
-RUN/recipe.yaml is the complete recipe, RUN/checkpoints the newest states, RUN/best the best weights
-by validation PQ or AP, RUN/log.jsonl and RUN/log.csv what happened, RUN/live.html a page to watch
-it by.
+RUN/recipe.yaml is the complete recipe, RUN/checkpoints has the newest checkpoints, RUN/best the
+best weights by validation PQ or AP, RUN/log.jsonl and RUN/log.csv the log, RUN/live.html a page to
+watch the run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,19 +13,28 @@ from typing import Any
 from setmatch.config import Recipe
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
-from setmatch.errors import TrainingError
+from setmatch.errors import ConfigError, TrainingError
+from setmatch.losses.base import Loss
+from setmatch.models.detector import Detector
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
-from setmatch.training.cpu_threads import threads_kept
+from setmatch.training.cpu_threads import keep_num_threads
 from setmatch.training.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
+from setmatch.training.own_model import (
+    CriterionFactory,
+    DetectorFactory,
+    OwnModel,
+    choose_own_recipe,
+)
 from setmatch.training.resolve_recipe import (
     Task,
+    choose_format,
     choose_recipe,
-    format_for,
-    keep_recipe,
-    kept_recipe,
+    require_mask_head,
+    saved_recipe,
+    write_recipe,
 )
-from setmatch.training.setup import build_setup, find_checkpoint, open_training, require_masks
+from setmatch.training.setup import build_setup, find_checkpoint, require_known_model
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
     box_stage_recipe,
@@ -35,14 +44,15 @@ from setmatch.training.stages import (
     single_stage_recipe,
     with_length,
 )
-from setmatch.training.trainer import Trainer
+from setmatch.training.start_run import start_run
+from setmatch.training.training_data import open_training_data
 
-BEGINNING = "before the first step, with nothing new to save"
+BEFORE_FIRST_STEP = "before the first step, with nothing new to save"
 
 
 def train(
     data: str | Path,
-    model: str | None = None,
+    model: str | Detector | DetectorFactory | None = None,
     *,
     out: str | Path,
     weights: str | Path | None = None,
@@ -56,76 +66,109 @@ def train(
     device: str = "auto",
     format: str | None = None,
     task: Task | None = None,
+    criterion: Loss | CriterionFactory | None = None,
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
-    `model` is a preset (default: that of `weights` or `recipe`, else setmatch_n) and `weights`
-    what to start from (default: the recipe's), `recipe` and `overrides` as in `load_recipe`,
-    `epochs` or `minutes` how long. `task` asks for masks (default: setmatch_n_panoptic's). A recipe
-    of two stages trains the detector without its mask head in OUT/boxes before, unless `weights`
-    know every class or both are trained at once (`joint`).
+    `model` is a preset (default: that of `weights` or `recipe`, else setmatch_n), a `Detector` to
+    train as it is, or a factory that is called with the number of classes and returns one. The
+    classes on a detector's card must be those of the data. `weights` are the initial weights
+    (default: the recipe's); a model of your own brings its weights along.
+    `criterion` replaces the set loss: an object called as a `setmatch.losses.base.Loss`, or a class
+    or function that is called as `Criterion` is and returns one.
 
-    With `resume` a run goes on from its newest good checkpoint as if it had never ended, by its own
-    recipe; settings and data must be the same unless `allow_changes` (model and classes always).
-    Without a checkpoint it begins, so that a job that restarts needs one command. Processes of
-    torchrun train together.
+    `recipe` and `overrides` are those of `load_recipe`; `epochs` or `minutes` set the length.
+    `task` requires masks (default model: setmatch_n_panoptic). A recipe with a box stage first
+    trains the model without its mask head, in OUT/boxes, unless `weights` know every class or
+    `joint` trains boxes and masks together.
 
-    Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, whose `exit_code` is 143
-    or 130, after SIGTERM or Ctrl-C, when a checkpoint of the last whole step has been written.
+    With `resume` a run continues from its newest valid checkpoint, with the same result as without
+    the interruption. Its recipe is the default; settings and data must be unchanged, or
+    `allow_changes` be set (model and classes never change). A model or criterion of your own must
+    be passed again. A run without a checkpoint starts anew, so a job that is restarted needs one
+    command only. Processes started by torchrun train together.
+
+    Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, with `exit_code` 143 or
+    130, after SIGTERM or Ctrl-C, once the last whole step is in a checkpoint.
     """
     run = Path(out)
+    own = None if model is None or isinstance(model, str) else OwnModel(model)
+    if own is not None and weights is not None:
+        raise ConfigError(
+            f"weights {weights}: model {own.name} is trained as it is passed; load the weights "
+            "into the detector before"
+        )
+    preset = own.name if own is not None else model if isinstance(model, str) else None
 
-    def stage(
-        folder: Path, chosen: Recipe, source: str | Path | None, checkpoint: Checkpoint | None
+    def train_stage(
+        folder: Path, recipe: Recipe, weights: str | Path | None, checkpoint: Checkpoint | None
     ) -> None:
-        images = micro_batch_size(chosen.train, runtime)
+        images = micro_batch_size(recipe.train, distributed)
         with explain_oom(images):
-            with stop.nothing_to_lose(BEGINNING):
-                grad_accum_steps(chosen.train.batch_size, images, runtime.world)
-                start = build_setup(data, chosen, source, checkpoint, allow_changes, format)
-                training = Trainer(folder, start, runtime, stop)
-            with training.journal.display, lost_workers_named(), threads_kept():
-                training.run()
+            with stop.nothing_to_save(BEFORE_FIRST_STEP):
+                grad_accum_steps(recipe.train.batch_size, images, distributed.world)
+                setup = build_setup(
+                    splits, recipe, weights, checkpoint, allow_changes, own, criterion
+                )
+                trainer = start_run(folder, setup, distributed, stop)
+            with trainer.logger.display, explain_lost_workers(), keep_num_threads():
+                trainer.run()
 
-    with init_distributed(device) as runtime, stop_requests() as stop:
-        with stop.nothing_to_lose(BEGINNING):
-            checkpoint = runtime.first(lambda: find_checkpoint(run, resume))
+    with init_distributed(device) as distributed, stop_requests() as stop:
+        with stop.nothing_to_save(BEFORE_FIRST_STEP):
+            checkpoint = distributed.first(lambda: find_checkpoint(run, resume))
             chosen = choose_recipe(
-                model, weights, recipe, overrides, checkpoint, kept_recipe(run, resume), task
+                preset, weights, recipe, overrides, checkpoint, saved_recipe(run, resume), task
             )
-            format = format_for(data, chosen, format, task)
+            if own is None:
+                require_known_model(run, checkpoint)
+            require_mask_head(task, chosen.model.preset, own)
+            format = choose_format(data, chosen, format, task, own)
             chosen = joint_recipe(chosen) if joint else chosen
-            weights = chosen.model.init_weights if weights is None else weights
-            before = checkpoint is None and needs_boxes(
-                chosen, weights, lambda: open_training(data, chosen, format).categories
+            if own is not None:
+                chosen = choose_own_recipe(chosen, own, overrides)
+            splits = open_training_data(
+                data,
+                format,
+                things_only=chosen.data.things_only,
+                require_segments=task == "panoptic",
             )
-            begun = before or checkpoint is not None  # a run goes on as it began
-            chosen = with_length(chosen if begun else single_stage_recipe(chosen), epochs, minutes)
-            chosen = resolve_micro_batch(chosen, runtime)
-            first = None
-            if before:
-                # Now, rather than when the boxes have been learned, which may take days.
-                require_masks(data, chosen, format)
-                first = runtime.first(lambda: find_checkpoint(boxes_run(run), resume))
-                if first is None or allow_changes:
-                    runtime.first(lambda: keep_recipe(run, chosen))
-        if before:
-            stage(boxes_run(run), box_stage_recipe(chosen), weights, first)
+            weights = chosen.model.init_weights if weights is None else weights
+            boxes_first = (
+                checkpoint is None
+                and own is None
+                and needs_boxes(chosen, weights, splits.categories)
+            )
+            # A resumed run keeps its stages.
+            keeps_stages = boxes_first or checkpoint is not None
+            chosen = chosen if keeps_stages else single_stage_recipe(chosen)
+            chosen = resolve_micro_batch(with_length(chosen, epochs, minutes), distributed)
+            boxes_checkpoint = None
+            if boxes_first:
+                # Checked now, because the box stage may take days.
+                splits.require_masks(chosen.data.on_bad_image == "skip")
+                boxes_checkpoint = distributed.first(
+                    lambda: find_checkpoint(boxes_run(run), resume)
+                )
+                if boxes_checkpoint is None or allow_changes:
+                    distributed.first(lambda: write_recipe(run, chosen))
+        if boxes_first:
+            train_stage(boxes_run(run), box_stage_recipe(chosen), weights, boxes_checkpoint)
             weights = boxes_run(run)
-        stage(run, chosen, weights, checkpoint)
-    return Run(run)
+        train_stage(run, chosen, weights, checkpoint)
+    return Run(run, own)
 
 
 @contextmanager
-def lost_workers_named() -> Iterator[None]:
-    """Turn the death of a process that reads images into a TrainingError that says what to try."""
+def explain_lost_workers() -> Iterator[None]:
+    """Turn the death of a data-loading process into a TrainingError with advice."""
     try:
         yield
     except (RuntimeError, ConnectionError, EOFError) as error:
-        # The last two come from the pipe of a worker that died while it handed over a batch.
+        # ConnectionError and EOFError come from the pipe of a worker that died while sending.
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            f"a process that reads images has died ({' '.join(str(error).split())}), often because "
-            "memory ran out: try fewer data.workers, and go on with --resume"
+            f"a data-loading process died ({' '.join(str(error).split())}), often because memory "
+            "ran out; set data.workers lower and continue with --resume"
         ) from error

@@ -1,4 +1,4 @@
-"""The loop of a run: its parts, and the order of events in it."""
+"""The training loop of a run, or of one stage of it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,240 +12,241 @@ from setmatch.data.audit.preflight import (
     unreadable_training_image,
     unreadable_validation_image,
 )
-from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches, training_batches
+from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
-from setmatch.training.checkpoints.state import Progress, restore_state, save_state
-from setmatch.training.cpu_threads import fastest_threads
+from setmatch.training.checkpoints.state import Progress, save_state
+from setmatch.training.cpu_threads import fastest_num_threads
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
-from setmatch.training.schedule import make_schedule
-from setmatch.training.setup import (
-    REPORT,
-    TrainingSetup,
-    build_train_step,
-    introduction,
-    open_run,
-    origin_of,
-)
+from setmatch.training.schedule import Schedule
+from setmatch.training.setup import TrainingSetup
 from setmatch.training.signals import Stopped, StopRequest, agreed_signal
+from setmatch.training.step import TrainStep
+
+DATA_REPORT = "data_report.json"
 
 
 class Trainer:
-    """A run in progress, or one stage of it."""
+    """The loop of a run: steps, log lines, checkpoints and evaluations, in the schedule's order.
+
+    `start_run` builds it. `progress` is that of the checkpoint after `first_step` steps.
+    """
 
     def __init__(
-        self, run: Path, start: TrainingSetup, runtime: Distributed, stop: StopRequest
+        self,
+        folder: Path,
+        setup: TrainingSetup,
+        distributed: Distributed,
+        stop: StopRequest,
+        schedule: Schedule,
+        train_step: TrainStep,
+        logger: RunLogger,
+        batches: TrainingBatches,
+        clock: Clock,
+        progress: Progress,
+        first_step: int = 0,
+        probe: Probe | None = None,
     ) -> None:
-        self.folder, self.start, self.runtime, self.stop = run, start, runtime, stop
-        self.check = start.check
-        self.most = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
-        self.settings = start.recipe.train
-        self.micro_batch_size = micro_batch_size(self.settings, runtime)
-        unseen = 0 if start.validation is None else len(start.validation)
-        self.plan = make_schedule(len(start.training), self.settings, unseen)
-        self.learner = build_train_step(start, runtime)
-        self.first, self.saved = 0, -1  # steps done when this began, and when last saved
-        progress = Progress()
-        if start.checkpoint is not None:
-            progress = restore_state(start.checkpoint, self.learner)
-            self.first = self.saved = start.checkpoint.step
-        self.clock = Clock(progress.spent_s)
-        # Seconds that all processes agree on, and whether the last step asks for an evaluation.
-        self.spent_s, self.due = progress.spent_s, progress.evaluation_due
-        self.evaluating_s, self.evaluated = progress.evaluating_s, -1
-        runtime.first(lambda: open_run(run, start))
-        origin = origin_of(start, self.plan)
-        self.journal = RunLogger(
-            run, self.plan, runtime, start.training, self.first, progress.skips, origin
-        )
-        for sentence in introduction(start, self.plan, self.learner):
-            self.journal.say(sentence)
-        self.journal.begin()
-        self.loader = self.batches()
-        self.probe: Probe | None = None
-        if start.validation is not None and runtime.is_first:
-            self.probe = Probe(run, start.detector, start.validation, start.recipe.matching)
+        self.folder, self.setup, self.distributed, self.stop = folder, setup, distributed, stop
+        self.schedule, self.train_step, self.logger = schedule, train_step, logger
+        self.batches, self.clock, self.first_step, self.probe = batches, clock, first_step, probe
+        self.settings = setup.recipe.train
+        self.check = setup.check  # grows with the findings of the run
+        self.micro_batch_size = micro_batch_size(self.settings, distributed)
+        self.max_threads = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
+        self.saved_step = first_step if setup.checkpoint is not None else -1
+        self.evaluated_step = -1
+        # All processes agree on the seconds, and on whether the last step is to be evaluated.
+        self.spent_s, self.evaluation_s = progress.spent_s, progress.evaluating_s
+        self.evaluation_due = progress.evaluation_due
 
     def run(self) -> None:
-        """Take the steps that are left, in the order of the plan."""
-        if self.due and not self.journal.has_evaluation(self.first):
-            self.evaluate(self.first)  # the run ended between checkpoint and evaluation
-        parts = grad_accum_steps(
-            self.settings.batch_size, self.micro_batch_size, self.runtime.world
+        """Take the remaining steps; raise Stopped after a signal."""
+        if self.evaluation_due and not self.logger.has_evaluation(self.first_step):
+            # The run was interrupted between the checkpoint and the evaluation.
+            self.evaluate(self.first_step)
+        accumulated = grad_accum_steps(
+            self.settings.batch_size, self.micro_batch_size, self.distributed.world
         )
-        self.choose_threads()
+        self.choose_num_threads()
         self.clock.start()
-        batches, step = iter(self.loader), self.first
-        while not self.plan.over(step, self.spent_s):
-            window = list(islice(batches, parts))
+        batches, step = iter(self.batches), self.first_step
+        while not self.schedule.is_over(step, self.spent_s):
+            window = list(islice(batches, accumulated))
             before_s = self.spent_s
-            normalizer = self.agree(window, step)
-            if self.due:  # until now an evaluation took most of the time
-                self.evaluating_s += self.spent_s - before_s
-            if step and self.plan.over(step, self.spent_s):
-                break  # waiting for pictures, or an evaluation, took what was left
-            places = range(self.runtime.rank, parts * self.runtime.world, self.runtime.world)
-            seeds = [self.plan.seed(step, place) for place in places]
-            optimizer = self.learner.optimizer
-            set_learning_rates(optimizer, self.plan.lr_factor(step, self.spent_s))
-            share = self.plan.resolution_scale(step, self.spent_s)
-            learned = self.learner.learn(window, normalizer, seeds, share)
-            self.journal.note(step, self.spent_s, learning_rates(optimizer), learned)
-            if self.plan.logs(step, before_s, self.spent_s):
-                self.journal.write_line(step)
+            normalizer = self.exchange(window, step)
+            if self.evaluation_due:  # most of the time since then went into the evaluation
+                self.evaluation_s += self.spent_s - before_s
+            if step and self.schedule.is_over(step, self.spent_s):
+                break  # loading images, or an evaluation, took the remaining time
+            self.take_step(window, normalizer, step)
+            if self.schedule.log_due(step, before_s, self.spent_s):
+                self.logger.write_line(step)
                 self.report_unreadable()
-            self.due = self.plan.evaluates(step, before_s, self.spent_s, self.evaluating_s)
+            self.evaluation_due = self.schedule.evaluation_due(
+                step, before_s, self.spent_s, self.evaluation_s
+            )
             step += 1
-            if self.plan.saves(step - 1, before_s, self.spent_s):
+            if self.schedule.checkpoint_due(step - 1, before_s, self.spent_s):
                 self.save(step)
-            if self.due:
+            if self.evaluation_due:
                 self.evaluate(step)
-                self.choose_threads()
-        # The clock may end a run anywhere between two checkpoints or evaluations; the last
-        # checkpoint has to know that nothing is left of it.
-        if self.saved != step or (self.plan.by_clock and step > self.first):
-            self.journal.write_line(step - 1)
+                self.choose_num_threads()
+        self.finish(step)
+
+    def take_step(self, window: Sequence[Minibatch], normalizer: LossNormalizer, step: int) -> None:
+        """Take one optimizer step on the micro-batches of `window` and log it."""
+        rank, world = self.distributed.rank, self.distributed.world
+        seeds = [
+            self.schedule.seed(step, micro_batch)
+            for micro_batch in range(rank, len(window) * world, world)
+        ]
+        optimizer = self.train_step.optimizer
+        set_learning_rates(optimizer, self.schedule.lr_factor(step, self.spent_s))
+        scale = self.schedule.resolution_scale(step, self.spent_s)
+        result = self.train_step.step(window, normalizer, seeds, scale)
+        self.logger.add_step(step, self.spent_s, learning_rates(optimizer), result)
+
+    def finish(self, step: int) -> None:
+        """Save and evaluate the last step, unless that is done."""
+        # A time-based run may end between two checkpoints or evaluations, and its last checkpoint
+        # must record that no time is left.
+        if self.saved_step != step or (self.schedule.by_clock and step > self.first_step):
+            self.logger.write_line(step - 1)
             self.report_unreadable()
-            self.due = True
+            self.evaluation_due = True
             self.save(step)
-        if self.evaluated != step and not self.journal.has_evaluation(step):
+        if self.evaluated_step != step and not self.logger.has_evaluation(step):
             self.evaluate(step)
-        self.journal.end("done")
-        self.journal.say(f"done: {step} steps; the run is in {self.folder}")
+        self.logger.end("done")
+        self.logger.say(f"done: {step} steps; the run is in {self.folder}")
 
-    def batches(self) -> TrainingBatches:
-        """Return this process' micro-batches of the steps that are left."""
-        return training_batches(
-            self.start.training,
-            self.start.recipe.data,
-            self.start.detector.card.preprocessing,
-            batch_size=self.settings.batch_size,
-            micro_batch=self.micro_batch_size,
-            rank=self.runtime.rank,
-            world=self.runtime.world,
-            first_step=self.first,
-            steps=self.plan.steps - self.first,
-            seed=self.settings.seed,
-            masks=self.learner.detector.mask_head is not None,
-        )
+    def exchange(self, window: Sequence[Minibatch], step: int) -> LossNormalizer:
+        """Return the counts that normalize the losses of `step`, over all processes.
 
-    def choose_threads(self) -> None:
-        """Take as many threads as help at the moment, where the clock ends the run.
-
-        Runs that are counted in epochs keep torch's number, so that repeating one repeats its
-        last digits; a run by the clock depends on the machine anyway.
+        Raises Stopped, after a checkpoint, if any process received a signal. Counts, signals and
+        the first process' clock share the one exchange between hosts in a step.
         """
-        if not self.plan.by_clock or self.runtime.device.type != "cpu" or self.most == 1:
-            return
-        before, chosen = torch.get_num_threads(), fastest_threads(self.most)
-        torch.set_num_threads(chosen)
-        if chosen != before:
-            self.journal.say(f"computing with {chosen} of {self.most} threads: now the fastest way")
-
-    def report_unreadable(self) -> None:
-        """Say which images any process has left out since, and add them to the data's report."""
-        gathered = self.runtime.gather(self.loader.unreadable)
-        self.report([unreadable_training_image(problem) for found in gathered for problem in found])
-
-    def report(self, findings: Sequence[Finding]) -> None:
-        """Say what has been found since about the data, and add it to their report."""
-        fresh = [each for each in dict.fromkeys(findings) if each not in self.check.findings]
-        for finding in fresh:
-            self.journal.say(f"warning: {finding.action}: {finding.value}")
-        if fresh:
-            self.check = replace(self.check, findings=(*self.check.findings, *fresh))
-            self.write_report()
-
-    def write_report(self) -> None:
-        """Write the data's report, with what augmentation has cut off in this process and others.
-
-        Raises TrainingError when it cannot be written.
-        """
-        seen = sum(self.runtime.gather(self.loader.augmentation_stats), AugmentationStats())
-        counts = {"since_step": self.first, **asdict(seen)}
-
-        def write() -> None:
-            try:
-                self.check.write(self.folder / REPORT, counts)
-            except OSError as error:
-                raise TrainingError(
-                    f"{self.folder / REPORT}: cannot be written ({error.strerror}); "
-                    "make room, and go on with --resume"
-                ) from error
-
-        self.runtime.first(write)
-
-    def agree(self, window: Sequence[Minibatch], step: int) -> LossNormalizer:
-        """Return what the losses of `step` are divided by, unless a process was told to stop.
-
-        One exchange for both and for the first process' clock, on the hosts, where all processes
-        meet once a step.
-        """
-        queries = self.learner.detector.num_queries
+        queries = self.train_step.detector.num_queries
         targets = [target for minibatch in window for target in minibatch.targets]
         counts = LossNormalizer.of(targets, queries).counts
-        flags = self.stop.flags()
-        spent_s = torch.tensor([self.clock.spent_s if self.runtime.is_first else 0.0])
-        agreed = self.runtime.sum(torch.cat([counts, spent_s, flags]))
-        total, self.spent_s = agreed[:4], agreed[4].item()
-        number = agreed_signal(agreed[5:])
-        if number is not None:
-            self.journal.write_line(step - 1)
-            if self.saved != step:
+        spent_s = torch.tensor([self.clock.spent_s if self.distributed.is_first else 0.0])
+        total = self.distributed.sum(torch.cat([counts, spent_s, self.stop.flags()]))
+        self.spent_s = total[4].item()
+        signal_number = agreed_signal(total[5:])
+        if signal_number is not None:
+            self.logger.write_line(step - 1)
+            if self.saved_step != step:
                 self.save(step)
-            self.journal.end(f"stopped after step {step}")
-            raise Stopped(number, f"after step {step}, which is saved in {self.folder}")
-        return LossNormalizer(total)
+            self.logger.end(f"stopped after step {step}")
+            raise Stopped(signal_number, f"after step {step}, which is saved in {self.folder}")
+        return LossNormalizer(total[:4])
+
+    def choose_num_threads(self) -> None:
+        """Use as many CPU threads as are fastest now, in a time-based run.
+
+        A run of epochs keeps torch's number of threads, which the last digits of its results
+        depend on; a time-based run depends on the machine anyway.
+        """
+        on_cpu = self.distributed.device.type == "cpu"
+        if not self.schedule.by_clock or not on_cpu or self.max_threads == 1:
+            return
+        before, fastest = torch.get_num_threads(), fastest_num_threads(self.max_threads)
+        torch.set_num_threads(fastest)
+        if fastest != before:
+            self.logger.say(
+                f"using {fastest} of {self.max_threads} CPU threads, the fastest number now"
+            )
 
     def save(self, steps: int) -> None:
-        """Write the checkpoint after `steps` steps."""
-        skips = self.journal.meter.skips
-        self.runtime.first(
+        """Write the checkpoint after `steps` steps, and the data report."""
+        progress = Progress(
+            self.logger.metrics.skips, self.spent_s, self.evaluation_due, self.evaluation_s
+        )
+        self.distributed.first(
             lambda: save_state(
                 self.folder,
-                self.learner,
+                self.train_step,
                 steps,
-                Progress(skips, self.spent_s, self.due, self.evaluating_s),
-                self.start.facts,
+                progress,
+                self.setup.facts,
                 self.settings.keep_checkpoints,
             )
         )
-        self.saved = steps
-        self.write_report()
-        self.journal.resume_clock(steps)
+        self.saved_step = steps
+        self.write_data_report()
+        self.logger.restart_timer(steps)
 
     def evaluate(self, steps: int) -> None:
-        """Measure the answers on the validation split, if there is one; keep the best."""
-        if self.start.validation is None:
+        """Evaluate on the validation split, if there is one, and keep the best weights."""
+        if self.setup.data.validation is None:
             return
-        answers = self.learner.answers
+        detector = self.train_step.inference_model
         try:
-            with self.stop.nothing_to_lose("at an evaluation, all training saved"):
+            with self.stop.nothing_to_save("at an evaluation, with all steps saved"):
                 report = evaluate(
-                    answers,
-                    self.start.validation,
+                    detector,
+                    self.setup.data.validation,
                     batch_size=self.micro_batch_size,
-                    workers=self.start.recipe.data.workers,
-                    distributed=self.runtime,
-                    on_predictions=self.probe.hear if self.probe else None,
+                    workers=self.setup.recipe.data.workers,
+                    distributed=self.distributed,
+                    on_predictions=self.probe.add if self.probe else None,
                 )
-        except DataError:  # in every process alike; what was learned until now must not be lost
-            if self.saved != steps:
-                self.due = True
+        except DataError:  # raised in every process; the steps until now must not be lost
+            if self.saved_step != steps:
+                self.evaluation_due = True
                 self.save(steps)
-            self.journal.say(f"step {steps} is saved: mend the data, and go on with --resume")
+            self.logger.say(f"step {steps} is saved; fix the data and continue with --resume")
             raise
-        self.report([unreadable_validation_image(problem) for problem in report.unanswered])
-        self.evaluated = steps
+        self.report_findings(
+            [unreadable_validation_image(problem) for problem in report.unanswered]
+        )
+        self.evaluated_step = steps
         metrics = report.to_json()
-        self.runtime.first(lambda: keep_if_best(self.folder, answers, metrics, steps))
-        # Last, because the line tells a resumed run that nothing of this is left to do.
-        self.journal.write_evaluation(steps, metrics, self.probe.read(steps) if self.probe else {})
+        self.distributed.first(lambda: keep_if_best(self.folder, detector, metrics, steps))
+        # Written last: to a resumed run, this line means that the evaluation is complete.
+        probe_metrics = self.probe.compute(steps) if self.probe else {}
+        self.logger.write_evaluation(steps, metrics, probe_metrics)
+
+    def report_unreadable(self) -> None:
+        """Report the images that any process could not read since the last report."""
+        gathered = self.distributed.gather(self.batches.unreadable)
+        self.report_findings(
+            [unreadable_training_image(problem) for problems in gathered for problem in problems]
+        )
+
+    def report_findings(self, findings: Sequence[Finding]) -> None:
+        """Log new findings about the data, and add them to the data report."""
+        new = [each for each in dict.fromkeys(findings) if each not in self.check.findings]
+        for finding in new:
+            self.logger.say(f"warning: {finding.action}: {finding.value}")
+        if new:
+            self.check = replace(self.check, findings=(*self.check.findings, *new))
+            self.write_data_report()
+
+    def write_data_report(self) -> None:
+        """Write the data report, with what augmentation clipped and dropped in all processes.
+
+        Raises TrainingError if it cannot be written.
+        """
+        stats = sum(self.distributed.gather(self.batches.augmentation_stats), AugmentationStats())
+        counts = {"since_step": self.first_step, **asdict(stats)}
+
+        def write() -> None:
+            try:
+                self.check.write(self.folder / DATA_REPORT, counts)
+            except OSError as error:
+                raise TrainingError(
+                    f"{self.folder / DATA_REPORT}: cannot be written ({error.strerror}); free "
+                    "space and continue with --resume"
+                ) from error
+
+        self.distributed.first(write)

@@ -13,7 +13,9 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
-from setmatch.training.setup import build_setup, open_run
+from setmatch.training.setup import build_setup
+from setmatch.training.start_run import open_run_folder
+from setmatch.training.training_data import open_training_data
 
 
 def write_split(folder: Path, split: str, boxes: list[list[float]], **more: Any) -> None:
@@ -101,9 +103,10 @@ RECIPE = {
 }
 
 
-def test_a_run_folder_has_the_report(folder: Path, tmp_path: Path):
-    start = build_setup(folder, load_recipe(RECIPE), "none", None, False)
-    open_run(tmp_path / "run", start)
+def test_a_run_keeps_the_report(folder: Path, tmp_path: Path):
+    """What training found in its data lies in the folder of the run."""
+    start = build_setup(open_training_data(folder), load_recipe(RECIPE), "none", None, False)
+    open_run_folder(tmp_path / "run", start)
     report = json.loads((tmp_path / "run" / "data_report.json").read_text())
     assert any("more objects than queries" in kind for kind in report["counts"])
 
@@ -114,5 +117,5 @@ def test_training_refuses_data_without_any_object(tmp_path: Path, boxes):
     write_split(tmp_path, "train", boxes)
     write_split(tmp_path, "val", [[0, 0, 20, 20]])
     with pytest.raises(DataError, match="no object to train on in its 1 images") as refused:
-        build_setup(tmp_path, load_recipe(RECIPE), "none", None, False)
+        build_setup(open_training_data(tmp_path), load_recipe(RECIPE), "none", None, False)
     assert ("box without area" in str(refused.value)) == bool(boxes)

@@ -57,14 +57,14 @@ def test_too_few_steps_are_said_before_the_first(data, tmp_path, capsys):
     assert "raise train.epochs" in said
     assert log_rows(run.folder)[0]["fault"] == "too_few_steps"
     screen = capsys.readouterr().err
-    assert screen.count(f"watch: {said}") == 1
+    assert screen.count(f"warning: {said}") == 1
     assert screen.index(said) < screen.index("step 1/8")
 
 
 def test_a_long_warm_up_is_too_few_steps():
     """A warm-up that takes more than half of the steps leaves too few."""
     plan = make_schedule(64, TrainSettings(epochs=20, batch_size=16, warmup_steps=41))
-    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).begin()
+    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).check_schedule()
     assert "80 of 16 images" in remark.sentence
     assert "41 of them warm-up" in remark.sentence
 
@@ -72,15 +72,15 @@ def test_a_long_warm_up_is_too_few_steps():
 def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
     """Before the first step by epochs; by the clock as soon as the pace is known."""
     plan = make_schedule(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
-    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).begin()
+    (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).check_schedule()
     assert "40 of 16 images" in remark.sentence
     assert "the warm-up of 50 does not end" in remark.sentence
     assert "raise train.epochs" in remark.sentence
     clock = TrainingMonitor(
         RunContext(make_schedule(64, TrainSettings(minutes=1.0)), False, None, {})
     )
-    assert clock.begin() == []
-    (remark,) = clock.hear({"kind": "train", "step": 3, "loss": 9.0}, spent_s=12.0)
+    assert clock.check_schedule() == []
+    (remark,) = clock.add({"kind": "train", "step": 3, "loss": 9.0}, spent_s=12.0)
     assert "about 10 of 16 images" in remark.sentence  # two steps were done after 12 seconds
     assert "not even the warm-up" in remark.sentence
     assert "raise train.minutes" in remark.sentence
@@ -89,9 +89,9 @@ def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
 def test_muon_needs_fewer_steps():
     """Learned queries under Muon found most objects after 750 steps, which AdamW had not begun."""
     plan = make_schedule(4000, TrainSettings(epochs=3, batch_size=16, muon_lr=0.01))
-    assert TrainingMonitor(RunContext(plan, True, None, {})).begin() == []
+    assert TrainingMonitor(RunContext(plan, True, None, {})).check_schedule() == []
     plan = make_schedule(4000, TrainSettings(epochs=1, batch_size=16, muon_lr=0.01))
-    (remark,) = TrainingMonitor(RunContext(plan, True, None, {})).begin()
+    (remark,) = TrainingMonitor(RunContext(plan, True, None, {})).check_schedule()
     assert "250 of 16 images" in remark.sentence
     assert "some hundreds" in remark.sentence
 
@@ -117,7 +117,7 @@ def test_a_warm_up_is_advised_only_where_a_setting_says_how_long_it_is(length, a
     watch, found = TrainingMonitor(RunContext(plan, True, None, {})), []
     for step in (16, 20):
         probe = {"probe/alike": 1.0, "probe/objects_alike": 0.1}
-        found += watch.hear({"kind": "val", "step": step, "AP50": 0.3, **probe}, 30.0, {})
+        found += watch.add({"kind": "val", "step": step, "AP50": 0.3, **probe}, 30.0, {})
     (said,) = (remark.sentence for remark in found if remark.fault == "queries_collapsed")
     assert ("warmup_steps" in said) == advised
 
@@ -127,16 +127,16 @@ def test_a_warm_up_is_advised_only_where_a_setting_says_how_long_it_is(length, a
     [([0.7, 0.8, 0.7], True), ([0.5, 0.6, 0.5], False), ([0.9, 0.8, 0.5], False)],
 )
 def test_matching_that_does_not_settle_is_noticed(flips, said):
-    """Most objects change their query again and again; fewer, or ever fewer, are no fault.
+    """Most objects change their query each time; fewer objects, or a falling number, are fine.
 
-    Told to the watch: whether a wild rate makes a run restless, or collapses it, hangs on the last
-    bits of the processor.
+    Tested on rows: whether a high learning rate makes matching unstable or collapses the queries
+    depends on the processor's last bits.
     """
     plan = make_schedule(64, TrainSettings(epochs=10, batch_size=16))
     watch, found = TrainingMonitor(RunContext(plan, True, None, {})), []
     for number, share in enumerate(flips):
         row = {"kind": "val", "step": 16 + 4 * number, "AP50": 0.3, "probe/flips": share}
-        found += watch.hear(row, 0.0, {})
+        found += watch.add(row, 0.0, {})
     assert [remark.fault for remark in found] == ["unstable_matching"] * said
     assert all("70%, 80%, 70% of the objects" in remark.sentence for remark in found)
 
@@ -210,7 +210,7 @@ def heard(per_class, step, epochs=20):
     watch = TrainingMonitor(RunContext(plan, False, None, dict.fromkeys(per_class, 5)))
     row = {"kind": "val", "step": step, "epoch": 1, "AP": 0.2, "AP50": 0.3}
     numbers = {name: {"AP50": ap50} for name, ap50 in per_class.items()}
-    return [remark.fault for remark in watch.hear(row, 0.0, numbers)]
+    return [remark.fault for remark in watch.add(row, 0.0, numbers)]
 
 
 def test_a_class_is_given_time():
@@ -229,9 +229,9 @@ def hear_evaluations(marks):
     )
     said = []
     for number, (ap, loss) in enumerate(marks, 1):
-        watch.hear({"kind": "train", "step": 200 * number, "loss": loss, "giou": 0.2}, 0.0)
+        watch.add({"kind": "train", "step": 200 * number, "loss": loss, "giou": 0.2}, 0.0)
         row = {"kind": "val", "step": 200 * number, "AP": ap, "AP50": 0.9}
-        said += [(number, each.sentence) for each in watch.hear(row, 0.0, {})]
+        said += [(number, each.sentence) for each in watch.add(row, 0.0, {})]
     return said
 
 
@@ -277,6 +277,6 @@ def test_losses_that_were_not_finite_are_no_evidence():
     )
     for step in (1, 50, 100, 150, 200, 240):
         row = {"kind": "train", "step": step, "loss": None, "giou": None}
-        assert watch.hear(row, 0.0) == []
+        assert watch.add(row, 0.0) == []
         row = {"kind": "val", "step": step, "AP": None, "AP50": None}
-        assert watch.hear(row, 0.0, {}) == []
+        assert watch.add(row, 0.0, {}) == []

@@ -29,10 +29,10 @@ def after(model, micro_batches, runtime, finite=True):
     """Return the statistics after a step on the micro-batches of one process."""
     model = copy.deepcopy(model)
     norms = BatchNormStats(model, runtime)
-    norms.keep()
+    norms.snapshot()
     for pixels in micro_batches:
         model(pixels)
-    norms.settle(torch.tensor(finite))
+    norms.commit(torch.tensor(finite))
     return dict(model.named_buffers())
 
 

@@ -60,9 +60,9 @@ def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
     other, its_optimizer = model_and_optimizer()
     norms = BatchNormStats(other, Distributed(torch.device("cpu")))
     for pixels in (first, torch.full_like(first, float("nan")), second):
-        norms.keep()
+        norms.snapshot()
         _, finite = learn(other, its_optimizer, pixels)
-        norms.settle(finite)
+        norms.commit(finite)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
 
@@ -139,13 +139,13 @@ def test_every_epoch_ends_once(images, batch_size, epochs, every):
     """Whatever the sizes, epochs end in order, all of them, and the last step evaluates."""
     settings = TrainSettings(epochs=epochs, batch_size=batch_size, evaluate_every=every)
     plan = make_schedule(images, settings)
-    ended = [plan.ended(step) for step in range(plan.steps)]
+    ended = [plan.epochs_ended(step) for step in range(plan.steps)]
     assert ended == sorted(ended)
     assert ended[-1] == epochs
     assert (plan.steps - 1) * batch_size < epochs * images <= plan.steps * batch_size
-    assert plan.evaluates(plan.steps - 1)
-    assert all(plan.saves(step) for step in range(plan.steps) if plan.evaluates(step))
-    due = sum(plan.evaluates(step) for step in range(plan.steps))
+    assert plan.evaluation_due(plan.steps - 1)
+    assert all(plan.checkpoint_due(step) for step in range(plan.steps) if plan.evaluation_due(step))
+    due = sum(plan.evaluation_due(step) for step in range(plan.steps))
     assert due <= epochs // every + 1
 
 
@@ -183,15 +183,15 @@ def test_by_the_clock_everything_follows_the_time():
     assert 0 < factors[0] < factors[1] < factors[2]
     assert factors[3] == pytest.approx(0.5, abs=0.01)
     assert factors[4] < 0.01
-    assert [plan.evaluates(5, t, t + 1.0) for t in (4.5, 5.5, 6.5)] == [False, True, False]
-    assert sum(plan.evaluates(t, float(t), t + 1.0) for t in range(60)) == 10
-    assert not plan.over(10**6, 59.9)
-    assert plan.over(3, 60.0)
+    assert [plan.evaluation_due(5, t, t + 1.0) for t in (4.5, 5.5, 6.5)] == [False, True, False]
+    assert sum(plan.evaluation_due(t, float(t), t + 1.0) for t in range(60)) == 10
+    assert not plan.is_over(10**6, 59.9)
+    assert plan.is_over(3, 60.0)
 
 
 def test_evaluations_that_take_long_become_rare():
     """By the clock three hundredths of the time go to evaluations; the first is always due."""
     plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
-    assert plan.evaluates(5, 5.5, 6.5)
-    assert not plan.evaluates(5, 11.5, 12.5, evaluating_s=1.0)
-    assert plan.evaluates(5, 35.5, 36.5, evaluating_s=1.0)
+    assert plan.evaluation_due(5, 5.5, 6.5)
+    assert not plan.evaluation_due(5, 11.5, 12.5, evaluation_s=1.0)
+    assert plan.evaluation_due(5, 35.5, 36.5, evaluation_s=1.0)

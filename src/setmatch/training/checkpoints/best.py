@@ -1,4 +1,4 @@
-"""RUN/best: the weights that scored highest on the validation split, with what they scored."""
+"""RUN/best: the weights with the highest score on the validation split, and their metrics."""
 
 import json
 import warnings
@@ -10,26 +10,30 @@ from typing import Any
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
+from setmatch.training.own_model import OwnModel, filled_copy
 
 BEST, METRICS = "best", "metrics.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: its folder, its best model, and what that scored."""
+    """A run on disk: its folder, its best model, and the metrics of that model."""
 
     folder: Path
+    own_model: OwnModel | None = None  # the user's own, which no preset builds
 
     @property
     def model(self) -> Detector:
-        """The best model by PQ or mask AP, by AP where it has no masks; else the newest."""
+        """The best model by PQ, mask AP or box AP; the newest if nothing was evaluated."""
+        if self.own_model is not None:
+            return filled_copy(self.own_model, self.folder)
         return weights.load(self.folder)
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The evaluation of the best detector, and its step; None where nothing was evaluated.
+        """The metrics of the best model, and its step; None if nothing was evaluated.
 
-        A damaged one counts as none, and is named in a warning.
+        Damaged best weights cause a warning and count as none.
         """
         folder = self.folder / BEST
         if not folder.exists():
@@ -37,18 +41,19 @@ class Run:
         try:
             read_manifest(folder)
         except DamagedError as error:
-            warnings.warn(f"damaged best weights, to be replaced: {error}", stacklevel=2)
+            warnings.warn(
+                f"the best weights are damaged and will be replaced: {error}", stacklevel=2
+            )
             return None
         metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         return metrics
 
 
 def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
-    """Replace RUN/best whole by this detector, unless what is there scored higher.
+    """Replace RUN/best by this detector, unless the weights there have a higher score.
 
-    Panoptic quality counts where there is stuff, mask AP where there are things alone, else AP. Of
-    equals the newest is kept: while a mask head is trained, the boxes stay as they are.
-    Raises TrainingError when it cannot be written.
+    The score is PQ if there are stuff classes, mask AP if there are masks of things only, else box
+    AP. The newer of two equal scores is kept. Raises TrainingError if it cannot be written.
     """
     best = Run(run).best
     if best is not None and _score(metrics) < _score(best):
@@ -63,7 +68,6 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
 
 
 def _score(metrics: Mapping[str, Any]) -> float:
-    """Return PQ where there is stuff, else mask AP, else the AP of boxes."""
     if "panoptic" in metrics and (
         metrics["panoptic"]["stuff"]["classes"] or "masks" not in metrics
     ):

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: RUN/checkpoints/step_00000123/, newest good first."""
+"""The checkpoints of a run, in folders like RUN/checkpoints/step_00000123."""
 
 import shutil
 import warnings
@@ -16,7 +16,7 @@ PREFIX = "step_"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder whose files are what its manifest says; `facts` are what it was written with."""
+    """A folder whose files match its manifest; `facts` were passed when it was written."""
 
     folder: Path
     step: int
@@ -24,16 +24,16 @@ class Checkpoint:
 
 
 def has_checkpoints(run: Path) -> bool:
-    """Say whether the run has any checkpoint, good or damaged."""
+    """Return whether the run has any checkpoint, valid or damaged."""
     return bool(_folders(run))
 
 
 def write_checkpoint(
     run: Path, step: int, fill: Callable[[Path], None], facts: Mapping[str, Any], keep: int
 ) -> None:
-    """Write the checkpoint after `step` steps whole, then remove all but the newest `keep`.
+    """Write the checkpoint after `step` steps, then remove all but the newest `keep`.
 
-    Raises TrainingError when it cannot be written; earlier ones are intact then.
+    Raises TrainingError if it cannot be written; earlier checkpoints stay intact.
     """
     folder = run / CHECKPOINTS / f"{PREFIX}{step:08d}"
     write_whole(folder, fill, {**facts, "step": step})
@@ -47,10 +47,10 @@ def remove_old(run: Path, keep: int) -> None:
 
 
 def latest_valid(run: Path) -> Checkpoint:
-    """Return the newest checkpoint of which every file is what its manifest says.
+    """Return the newest checkpoint whose files all match its manifest.
 
-    Every damaged one that is newer is named in a warning, with the file and what is wrong with it.
-    Raises TrainingError when none is good.
+    A warning names each newer, damaged checkpoint and what is wrong with it. Raises TrainingError
+    if no checkpoint is valid.
     """
     folders = _folders(run)
     for folder in folders:
@@ -58,15 +58,15 @@ def latest_valid(run: Path) -> Checkpoint:
             manifest = read_manifest(folder)
             step = int(manifest["step"])
         except (DamagedError, KeyError, TypeError, ValueError) as error:
-            warnings.warn(f"damaged checkpoint, not used: {error}", stacklevel=2)
+            warnings.warn(f"damaged checkpoint is not used: {error}", stacklevel=2)
         else:
             return Checkpoint(folder, step, manifest)
-    found = f"all {len(folders)} there are damaged" if folders else "there are none"
-    raise TrainingError(f"{run / CHECKPOINTS}: no good checkpoint to resume from: {found}")
+    reason = f"all {len(folders)} are damaged" if folders else "there are none"
+    raise TrainingError(f"{run / CHECKPOINTS}: no valid checkpoint to resume from: {reason}")
 
 
 def set_aside_newer(run: Path, step: int) -> None:
-    """Rename the checkpoints after `step`, which are damaged, so that they never count again."""
+    """Rename the checkpoints after `step`, all damaged, so that they are not used again."""
     for folder in _folders(run):
         if _step(folder) > step:
             aside = folder.with_name(f"damaged_{folder.name}")
@@ -76,8 +76,8 @@ def set_aside_newer(run: Path, step: int) -> None:
 
 def _folders(run: Path) -> list[Path]:
     """Return the folders of checkpoints, newest first."""
-    found = [f for f in (run / CHECKPOINTS).glob(f"{PREFIX}*") if _step(f) >= 0]
-    return sorted(found, key=_step, reverse=True)
+    folders = [f for f in (run / CHECKPOINTS).glob(f"{PREFIX}*") if _step(f) >= 0]
+    return sorted(folders, key=_step, reverse=True)
 
 
 def _step(folder: Path) -> int:

@@ -1,8 +1,8 @@
-"""Folders that appear whole or not at all, and that notice when a bit of them has changed.
+"""Folders that are written atomically, with checksums that reveal any changed bit.
 
-Measured: neither safetensors nor .pth notices a flipped bit, and a plain save that is killed leaves
-files that cannot be loaded. So every folder carries the SHA-256 of its files, is written aside,
-flushed to the disk, and only then given its name.
+Measured: neither safetensors nor .pth detects a flipped bit, and a plain save that is killed leaves
+files that cannot be loaded. Every folder therefore has the SHA-256 of its files, is written under a
+temporary name, flushed to the disk, and then renamed.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ ITSELF = "manifest_sha256"  # of everything else in the manifest
 
 
 class DamagedError(Exception):
-    """A folder that is not what its manifest says; the message names the file and what is wrong."""
+    """A folder does not match its manifest; the message names the file and what is wrong."""
 
 
 def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, Any]) -> None:
-    """Let `fill` write files into a folder aside, add a manifest with `facts`, name it `folder`.
+    """Write `folder` atomically: the files that `fill` writes, and a manifest with `facts`.
 
-    A folder of that name is replaced. When anything fails, or the process is killed, `folder` is
-    what it was before. Raises TrainingError, naming the folder, when the disk is full or read-only.
+    An existing folder is replaced. If anything fails, or the process is killed, it stays as it was.
+    Raises TrainingError, naming the folder, if the disk is full or read-only.
     """
     try:
         with atomic_folder(folder, replace=True, durable=True) as temporary:
@@ -38,37 +38,37 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
             text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
             (temporary / MANIFEST).write_text(text, encoding="utf-8")
     except (OSError, RuntimeError, SafetensorError) as error:
-        # torch reports a full disk as RuntimeError, safetensors as its own error; but a worker that
-        # reads images may die while this goes on, which is reported as RuntimeError as well.
+        # torch reports a full disk as RuntimeError, safetensors by its own error. The death of a
+        # data-loading worker in the meantime is a RuntimeError as well.
         if "DataLoader" in str(error):
             raise
         raise TrainingError(
-            f"{folder}: cannot be written ({' '.join(str(error).split())}); what was there before "
-            "is intact: free space or choose another folder, then go on with --resume"
+            f"{folder}: cannot be written ({' '.join(str(error).split())}); earlier contents are "
+            "intact: free space or choose another folder, then continue with --resume"
         ) from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of `folder` after comparing every file with it.
+    """Return the manifest of `folder`, after comparing every file with it.
 
-    Raises DamagedError that names the file that is missing, cut, changed or unknown.
+    Raises DamagedError that names the file that is missing, truncated or changed.
     """
     path = folder / MANIFEST
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        files, promised = dict(manifest["files"]), manifest.pop(ITSELF)
+        files, expected = dict(manifest["files"]), manifest.pop(ITSELF)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path}: cannot be read as a manifest ({error!r})") from None
-    if _digest(manifest) != promised:
-        raise DamagedError(f"{path}: its own SHA-256 is another: bits have changed")
-    for name, promised in files.items():
-        found = _look(folder / name)
-        if found != promised:
-            raise DamagedError(f"{folder / name}: {_difference(found, promised)}")
+    if _digest(manifest) != expected:
+        raise DamagedError(f"{path}: its own SHA-256 does not match: bits have changed")
+    for name, expected in files.items():
+        actual = _fingerprint_or_error(folder / name)
+        if actual != expected:
+            raise DamagedError(f"{folder / name}: {_difference(actual, expected)}")
     return manifest
 
 
-def _look(path: Path) -> dict[str, Any] | str:
+def _fingerprint_or_error(path: Path) -> dict[str, Any] | str:
     try:
         return _fingerprint(path)
     except OSError as error:
@@ -85,9 +85,9 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": file.tell(), "sha256": digest}
 
 
-def _difference(found: dict[str, Any] | str, promised: Any) -> str:
-    if isinstance(found, str):
-        return found
-    if not isinstance(promised, dict) or found["bytes"] != promised.get("bytes"):
-        return f"has {found['bytes']} bytes, the manifest promises {promised}"
+def _difference(actual: dict[str, Any] | str, expected: Any) -> str:
+    if isinstance(actual, str):
+        return actual
+    if not isinstance(expected, dict) or actual["bytes"] != expected.get("bytes"):
+        return f"has {actual['bytes']} bytes, the manifest says {expected}"
     return "its SHA-256 is not the one in the manifest: bits have changed"

@@ -1,36 +1,36 @@
-"""The time a run has spent, over all its interruptions, and the time it will still take."""
+"""The training time of a run, across interruptions, and an estimate of the time left."""
 
 import time
 
 
 class Clock:
-    """Counts seconds from `spent_s` on, once it is started."""
+    """Counts the seconds of a run, starting from `spent_s` at `start`."""
 
     def __init__(self, spent_s: float) -> None:
-        self._before_s = spent_s
+        self._earlier_s = spent_s
         self._started_s: float | None = None
 
     def start(self) -> None:
-        """Count from now."""
+        """Start counting."""
         self._started_s = time.monotonic()
 
     @property
     def spent_s(self) -> float:
-        """The seconds spent so far, those before an interruption included."""
+        """The seconds spent so far, including those before an interruption."""
         if self._started_s is None:
-            return self._before_s
-        return self._before_s + time.monotonic() - self._started_s
+            return self._earlier_s
+        return self._earlier_s + time.monotonic() - self._started_s
 
 
 class ETA:
-    """Tells the time that is left from the pace since it was first asked."""
+    """Estimates the time left from the progress since the first call."""
 
     def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None
+        self._start: tuple[float, float] | None = None  # seconds, progress
 
     def left_s(self, progress: float) -> float | None:
-        """Return the seconds left at `progress`, 0 to 1; None where nothing tells yet."""
+        """Return the seconds left at `progress`, in [0, 1]; None if it is too early to tell."""
         now = time.monotonic()
-        began_s, first = self._began = self._began or (now, progress)
+        start_s, first = self._start = self._start or (now, progress)
         gained = progress - first
-        return (now - began_s) * (1 - progress) / gained if gained > 0 else None
+        return (now - start_s) * (1 - progress) / gained if gained > 0 else None

@@ -1,4 +1,4 @@
-"""What a person sees of a run: plain sentences, and a bar where the output is a terminal."""
+"""The console output of a run: sentences, and a progress bar in a terminal."""
 
 import time
 from types import TracebackType
@@ -22,18 +22,18 @@ PLAIN_EVERY_S = 5.0
 
 
 class Display:
-    """A bar with time left, or a line every few seconds; nothing at all if `quiet`.
+    """A progress bar with the time left; without a terminal, a line every few seconds.
 
-    It goes to stderr, so that stdout stays for results.
+    Writes to stderr, so that stdout is free for results; writes nothing if `quiet`.
     """
 
-    def __init__(self, plan: Schedule, *, quiet: bool = False) -> None:
+    def __init__(self, schedule: Schedule, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self._plan = plan
+        self._schedule = schedule
         self._progress = 0.0
-        self._evaluated = ""
+        self._scores = ""
         self._printed_s = float("-inf")
-        self._forecast = ETA()
+        self._eta = ETA()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -60,40 +60,40 @@ class Display:
         self._bar.stop()
 
     def say(self, sentence: str, style: str | None = None) -> None:
-        """Print a sentence above the bar, in a style of rich's where the output is a terminal."""
+        """Print a sentence above the bar, in a terminal with a style of rich."""
         self.console.print(sentence, markup=False, style=style)
 
-    def advance(self, done: int, spent_s: float) -> None:
-        """Show that `done` steps are done, after `spent_s` seconds."""
-        self._progress = self._plan.progress(done, spent_s)
-        self._bar.update(self._task, completed=self._progress, done=self._steps(done))
+    def advance(self, steps: int, spent_s: float) -> None:
+        """Show that `steps` steps are done after `spent_s` seconds."""
+        self._progress = self._schedule.progress(steps, spent_s)
+        self._bar.update(self._task, completed=self._progress, done=self._steps(steps))
 
     def show(self, row: Row) -> None:
         """Show a row of the log."""
         if row["kind"] == "watch":
-            self.say(f"watch: {row['says']}", "yellow")
+            self.say(f"warning: {row['says']}", "yellow")
             return
         if row["kind"] == "val":
             names = [name for name in ("PQ", "mask_AP", "AP") if name in row]
-            self._evaluated = ", ".join(f"{name} {_number(row[name])}" for name in names)
-            self.say(f"epoch {row['epoch']}: {self._evaluated}, AP50 {_number(row['AP50'])}")
+            self._scores = ", ".join(f"{name} {_number(row[name])}" for name in names)
+            self.say(f"epoch {row['epoch']}: {self._scores}, AP50 {_number(row['AP50'])}")
             return
         names = [name for name in FIRST_TERMS if name in row]
         names += [n for n in loss_terms(row) if n not in (*FIRST_TERMS, *HIDDEN_TERMS)]
         shown = [f"{name} {_number(row[name])}" for name in names]
-        numbers = " ".join([*shown, f"{_number(row['images_per_s'])} images/s", self._evaluated])
+        numbers = " ".join([*shown, f"{_number(row['images_per_s'])} images/s", self._scores])
         self._bar.update(self._task, numbers=numbers)
         now = time.monotonic()
-        left_s = self._forecast.left_s(self._progress)
+        left_s = self._eta.left_s(self._progress)
         due = now - self._printed_s >= PLAIN_EVERY_S or self._progress >= 1
         if due and not self.console.is_terminal:
             self._printed_s = now
-            words = "" if left_s is None else f"{left_s / 60:.1f} min left"
-            done = self._steps(int(row["step"] or 0))
-            self.say(f"step {done} epoch {row['epoch']} {numbers} {words}".rstrip())
+            left = "" if left_s is None else f"{left_s / 60:.1f} min left"
+            steps = self._steps(int(row["step"] or 0))
+            self.say(f"step {steps} epoch {row['epoch']} {numbers} {left}".rstrip())
 
-    def _steps(self, done: int) -> str:
-        return f"{done}" if self._plan.by_clock else f"{done}/{self._plan.steps}"
+    def _steps(self, steps: int) -> str:
+        return f"{steps}" if self._schedule.by_clock else f"{steps}/{self._schedule.steps}"
 
 
 def _number(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What is told about a run: lines in the log, sentences and numbers on the screen."""
+"""The logger of a run: log files, console output, live page, and the monitor's warnings."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.step_metrics import (
     SkippedSteps,
     StepMetrics,
+    check_skipped_steps,
     listed,
-    refuse_to_go_on,
 )
 from setmatch.training.logging.writers import LOG, CommaSeparated, JsonLines, Logger, Row, read_rows
 from setmatch.training.monitor.monitor import WATCH, TrainingMonitor, TrainingWarning
@@ -25,132 +25,151 @@ TABLE = "log.csv"
 
 
 class RunLogger:
-    """Keeps the log of a run from step `first` on, and the screen; the first process alone writes.
+    """Logs a run; only the first process writes.
 
-    All processes call its methods together, since the losses of a line are those of all.
+    All processes call its methods together, because a log line has the losses of all of them.
+    `earlier_rows` are those of the log that is continued.
     """
 
     def __init__(
         self,
-        run: Path,
-        plan: Schedule,
-        runtime: Distributed,
-        images: DetectionDataset,
-        first: int,
-        skips: SkippedSteps,
-        origin: RunContext,
+        schedule: Schedule,
+        metrics: StepMetrics,
+        monitor: TrainingMonitor,
+        display: Display,
+        writers: Sequence[Logger],
+        live_page: LivePage | None,
+        earlier_rows: Sequence[Row] = (),
+        first_step: int = 0,
     ) -> None:
-        place = {id_: number for number, id_ in enumerate(images.image_ids.tolist())}
-        self.meter = StepMetrics(runtime, lambda image_id: images.name(place[image_id]), skips)
-        self.display = Display(plan, quiet=not runtime.is_first)
-        self._plan = plan
-        self._rows = read_rows(run / LOG, first)
-        self._watch = TrainingMonitor(origin, self._rows)
-        self._loggers: list[Logger] = []
-        self._live: LivePage | None = None
-        if runtime.is_first:
-            self._loggers = [
-                JsonLines(run / LOG, self._rows),
-                CommaSeparated(run / TABLE, self._rows),
-            ]
-            self._live = LivePage(run, plan, self._rows)
-        self._rates: dict[str, float] = {}  # of the last step, by their settings
+        self.metrics, self.display = metrics, display
+        self._schedule, self._monitor = schedule, monitor
+        self._writers, self._live_page = writers, live_page
+        self._earlier_rows = earlier_rows
+        self._learning_rates: dict[str, float] = {}  # at the last step, by their settings
         self._spent_s = 0.0
-        self.resume_clock(first)
+        self.restart_timer(first_step)
 
     def has_evaluation(self, steps: int) -> bool:
-        """Say whether the log that is continued has an evaluation after `steps` steps."""
-        return any(row["kind"] == "val" and row["step"] == steps for row in self._rows)
+        """Return whether the log that is continued has an evaluation after `steps` steps."""
+        return any(row["kind"] == "val" and row["step"] == steps for row in self._earlier_rows)
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""
         self.display.say(sentence)
 
-    def end(self, words: str) -> None:
-        """Say on the page of the run how it ends."""
-        if self._live:
-            self._live.end(words)
+    def end(self, status: str) -> None:
+        """Write on the live page how the run ended."""
+        if self._live_page:
+            self._live_page.end(status)
 
-    def resume_clock(self, steps: int) -> None:
-        """Measure images/s from here: saving and evaluating are no training."""
-        self._clock_s, self._clock_step = time.monotonic(), steps
+    def restart_timer(self, steps: int) -> None:
+        """Measure images/s from now on; saving and evaluating do not count."""
+        self._timer_s, self._timer_step = time.monotonic(), steps
 
-    def note(
-        self, step: int, spent_s: float, rates: Mapping[str, float], learned: StepResult
+    def add_step(
+        self, step: int, spent_s: float, learning_rates: Mapping[str, float], result: StepResult
     ) -> None:
-        """Take note of a step, without waiting for the device."""
-        self.meter.add(learned)
-        self._rates, self._spent_s = dict(rates), spent_s
+        """Add the result of a step, without waiting for the device."""
+        self.metrics.add(result)
+        self._learning_rates, self._spent_s = dict(learning_rates), spent_s
         self.display.advance(step + 1, spent_s)
 
     def write_line(self, step: int) -> None:
-        """Write what happened since the last line; name the images behind skipped steps.
+        """Write the means since the last line; name the images behind skipped steps.
 
-        Raises TrainingError, with advice, when too many steps in a row were skipped.
+        Raises TrainingError, with advice, if too many steps in a row were skipped.
         """
-        if self.meter.empty:
+        if self.metrics.empty:
             return
-        reading, settings = self.meter.read(), self._plan.settings
-        images = (step + 1 - self._clock_step) * settings.batch_size
+        summary, settings = self.metrics.summarize(), self._schedule.settings
+        images = (step + 1 - self._timer_step) * settings.batch_size
         row: Row = {
             "kind": "train",
             "step": step + 1,
-            "epoch": self._plan.epoch(step) + 1,
-            **self._rates,
-            **reading.numbers,
-            "images_per_s": images / (time.monotonic() - self._clock_s),
+            "epoch": self._schedule.epoch(step) + 1,
+            **self._learning_rates,
+            **summary.numbers,
+            "images_per_s": images / (time.monotonic() - self._timer_s),
             "seconds": round(self._spent_s, 2),
-            "nonfinite": reading.skips.total,
+            "nonfinite": summary.skips.total,
         }
         self._write(row)
-        self._remark(step + 1, self._watch.hear(row, self._spent_s))
-        self.resume_clock(step + 1)
-        if reading.skipped:
+        self._write_warnings(step + 1, self._monitor.add(row, self._spent_s))
+        self.restart_timer(step + 1)
+        if summary.skipped:
             self.say(
-                f"warning: {reading.skipped} of the last steps up to {step + 1} were not finite "
-                f"and changed nothing; images: {listed(reading.blamed)}"
+                f"warning: {summary.skipped} of the last steps up to {step + 1} were skipped, "
+                f"because a loss or gradient was not finite; images: {listed(summary.suspects)}"
             )
-        refuse_to_go_on(reading, settings.nonfinite_limit)
+        check_skipped_steps(summary, settings.nonfinite_limit)
 
     def write_evaluation(
-        self, steps: int, metrics: Mapping[str, Any], probed: Mapping[str, float]
+        self, steps: int, metrics: Mapping[str, Any], probe_metrics: Mapping[str, float]
     ) -> None:
-        """Write the numbers of an evaluation and its probe; classes are left to metrics.json."""
+        """Write the metrics of an evaluation and its probe; metrics.json has those of classes."""
         numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         if "masks" in metrics:
             numbers["mask_AP"] = metrics["masks"]["AP"]
         if "panoptic" in metrics:
-            quality = metrics["panoptic"]
-            numbers |= {"PQ": quality["all"]["PQ"], "PQ_things": quality["things"]["PQ"]}
-            numbers["PQ_stuff"] = quality["stuff"]["PQ"]
-        ended = self._plan.ended(steps - 1)
+            panoptic = metrics["panoptic"]
+            numbers |= {"PQ": panoptic["all"]["PQ"], "PQ_things": panoptic["things"]["PQ"]}
+            numbers["PQ_stuff"] = panoptic["stuff"]["PQ"]
         row: Row = {
             "kind": "val",
             "step": steps,
-            "epoch": ended,
+            "epoch": self._schedule.epochs_ended(steps - 1),
             **numbers,
-            **probed,
+            **probe_metrics,
             "seconds": round(self._spent_s, 2),
         }
-        # The row comes last, as it says that the evaluation is done: a run that is killed between
-        # them evaluates again, and loses no remark.
-        self._remark(steps, self._watch.hear(row, self._spent_s, metrics["per_class"]))
+        # The row comes after the warnings: it marks the evaluation as complete. A run that is
+        # killed in between evaluates again, and loses no warning.
+        warnings = self._monitor.add(row, self._spent_s, metrics["per_class"])
+        self._write_warnings(steps, warnings)
         self._write(row)
-        self.resume_clock(steps)
+        self.restart_timer(steps)
 
-    def begin(self) -> None:
-        """Say what is wrong with the run before its first step."""
-        self._remark(0, self._watch.begin())
+    def warn_before_first_step(self) -> None:
+        """Write the warnings that the schedule alone gives rise to."""
+        self._write_warnings(0, self._monitor.check_schedule())
 
-    def _remark(self, steps: int, remarks: Sequence[TrainingWarning]) -> None:
-        for remark in remarks:
-            self._write(
-                {"kind": WATCH, "step": steps, "fault": remark.fault, "says": remark.sentence}
-            )
+    def _write_warnings(self, steps: int, warnings: Sequence[TrainingWarning]) -> None:
+        for each in warnings:
+            self._write({"kind": WATCH, "step": steps, "fault": each.fault, "says": each.sentence})
 
     def _write(self, row: Row) -> None:
         self.display.show(row)
-        for logger in self._loggers:
-            logger.write(row)
-        if self._live:
-            self._live.write(row, self._spent_s)
+        for writer in self._writers:
+            writer.write(row)
+        if self._live_page:
+            self._live_page.write(row, self._spent_s)
+
+
+def open_run_logger(
+    run: Path,
+    schedule: Schedule,
+    distributed: Distributed,
+    training: DetectionDataset,
+    first_step: int,
+    skips: SkippedSteps,
+    context: RunContext,
+) -> RunLogger:
+    """Return the logger of the run in folder `run`; its log keeps the rows up to `first_step`."""
+    rows = read_rows(run / LOG, first_step)
+    number_of = {id_: number for number, id_ in enumerate(training.image_ids.tolist())}
+    writers: list[JsonLines | CommaSeparated] = []
+    if distributed.is_first:
+        writers = [JsonLines(run / LOG), CommaSeparated(run / TABLE)]
+    for writer in writers:
+        writer.rewrite(rows)
+    return RunLogger(
+        schedule,
+        StepMetrics(distributed, lambda id_: training.name(number_of[id_]), skips),
+        TrainingMonitor(context, rows),
+        Display(schedule, quiet=not distributed.is_first),
+        writers,
+        LivePage(run, schedule, rows) if distributed.is_first else None,
+        rows,
+        first_step,
+    )

@@ -1,4 +1,4 @@
-"""What happened since the last log line, read from the device at once; who spoilt a step."""
+"""Means over the steps since the last log line, and the images behind skipped steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,90 +13,95 @@ from setmatch.training.step import StepResult
 
 @dataclass(frozen=True)
 class SkippedSteps:
-    """Steps that were skipped because something in them was not finite."""
+    """Counts of steps that were skipped because a loss or gradient was not finite."""
 
     total: int = 0
     in_a_row: int = 0
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Means over the steps taken since the last log line, and the names behind those skipped."""
+class StepSummary:
+    """Means over the steps since the last log line, and the images behind the skipped ones."""
 
     numbers: dict[str, Value]
     skips: SkippedSteps
     skipped: int
-    blamed: tuple[str, ...]
+    suspects: tuple[str, ...]  # names of images
 
 
 class StepMetrics:
-    """Collects steps without waiting for the device, until `read`."""
+    """Collects the results of steps, without waiting for the device until `summarize`."""
 
     def __init__(
-        self, runtime: Distributed, name: Callable[[int], str], skips: SkippedSteps
+        self, distributed: Distributed, name: Callable[[int], str], skips: SkippedSteps
     ) -> None:
-        self._runtime = runtime
+        self._distributed = distributed
         self._name = name  # of an image, by its id
-        self.skips = skips  # as of the last reading
+        self.skips = skips  # as of the last summary
         self._steps: list[StepResult] = []
 
-    def add(self, learned: StepResult) -> None:
-        """Take one step."""
-        self._steps.append(learned)
+    def add(self, result: StepResult) -> None:
+        """Add the result of one step."""
+        self._steps.append(result)
 
     @property
     def empty(self) -> bool:
-        """True when no step was taken since the last reading."""
+        """True if no step was added since the last summary."""
         return not self._steps
 
-    def read(self) -> Reading:
-        """Return what was collected and start anew; all processes must call it together."""
+    def summarize(self) -> StepSummary:
+        """Return the summary of the collected steps and clear them, in all processes together."""
         steps, self._steps = self._steps, []
         names = list(steps[0].terms)
-        shares = torch.stack([torch.stack([step.terms[n] for n in names]) for step in steps])
+        parts = torch.stack([torch.stack([step.terms[n] for n in names]) for step in steps])
         finite = torch.stack([step.finite for step in steps]).cpu()
         norms = torch.stack([step.norm for step in steps]).cpu()[finite]
-        taken = self._runtime.sum(shares).cpu()[finite]
+        taken = self._distributed.sum(parts).cpu()[finite]
         numbers: dict[str, Value] = dict.fromkeys((*names, "grad_norm"))
         if len(taken):
             numbers = dict(zip(names, taken.mean(0).tolist(), strict=True))
             numbers["grad_norm"] = norms.mean().item()
-        blamed: tuple[str, ...] = ()
+        suspects: tuple[str, ...] = ()
         flags: list[bool] = finite.tolist()
         if not all(flags):
-            bad = [step for step, good in zip(steps, flags, strict=True) if not good]
-            blamed = self._blame(bad)
-        for good in flags:
-            in_a_row = 0 if good else self.skips.in_a_row + 1
-            self.skips = SkippedSteps(self.skips.total + (not good), in_a_row)
-        return Reading(numbers, self.skips, len(flags) - sum(flags), blamed)
+            skipped = [step for step, is_finite in zip(steps, flags, strict=True) if not is_finite]
+            suspects = self._find_suspects(skipped)
+        for is_finite in flags:
+            in_a_row = 0 if is_finite else self.skips.in_a_row + 1
+            self.skips = SkippedSteps(self.skips.total + (not is_finite), in_a_row)
+        return StepSummary(numbers, self.skips, len(flags) - sum(flags), suspects)
 
-    def _blame(self, bad: list[StepResult]) -> tuple[str, ...]:
-        """Name the images whose loss was not finite; where all were, those of the whole window."""
-        windows: set[int] = set()
-        culprits: set[int] = set()
-        for step in bad:
-            for ids, good in zip(step.image_ids, step.micro_batch_finite.tolist(), strict=True):
-                windows.update(ids)
-                culprits.update(() if good else ids)
-        gathered = self._runtime.gather((windows, culprits))
-        culprits = set().union(*(theirs for _, theirs in gathered))
-        windows = set().union(*(theirs for theirs, _ in gathered))
-        return tuple(self._name(image_id) for image_id in sorted(culprits or windows))
+    def _find_suspects(self, skipped: list[StepResult]) -> tuple[str, ...]:
+        """Return the names of images with a loss that is not finite.
+
+        If all losses are finite (but a gradient is not), they are those of the whole window.
+        """
+        window: set[int] = set()
+        nonfinite: set[int] = set()
+        for step in skipped:
+            for ids, is_finite in zip(
+                step.image_ids, step.micro_batch_finite.tolist(), strict=True
+            ):
+                window.update(ids)
+                nonfinite.update(() if is_finite else ids)
+        gathered = self._distributed.gather((window, nonfinite))
+        nonfinite = set().union(*(ids for _, ids in gathered))
+        window = set().union(*(ids for ids, _ in gathered))
+        return tuple(self._name(image_id) for image_id in sorted(nonfinite or window))
 
 
-def refuse_to_go_on(reading: Reading, limit: int) -> None:
-    """Raise TrainingError, with advice and names, when `limit` steps in a row were skipped."""
-    if reading.skips.in_a_row >= limit:
+def check_skipped_steps(summary: StepSummary, limit: int) -> None:
+    """Raise TrainingError, with advice and image names, if `limit` steps in a row were skipped."""
+    if summary.skips.in_a_row >= limit:
         raise TrainingError(
-            f"{reading.skips.in_a_row} steps in a row were not finite, last with "
-            f"{listed(reading.blamed)}: try a lower train.lr, train.backbone_lr and train.muon_lr, "
-            "train.precision=float32, a longer train.warmup_steps (in a run by epochs), or other "
-            "weights to start from; look at these images and their boxes"
+            f"{summary.skips.in_a_row} steps in a row had a loss or gradient that is not finite, "
+            f"most recently with {listed(summary.suspects)}: inspect these images and their boxes; "
+            "try a lower train.lr, train.backbone_lr and train.muon_lr, train.precision=float32, a "
+            "longer train.warmup_steps (in a run of epochs), or other initial weights"
         )
 
 
 def listed(names: tuple[str, ...], shown: int = 8) -> str:
-    """Return the first names in words, and how many more there are."""
+    """Return the first names as text, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more

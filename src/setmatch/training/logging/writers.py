@@ -1,7 +1,7 @@
-"""The log of a run: RUN/log.jsonl and RUN/log.csv, a line each log interval and each evaluation.
+"""The log of a run: RUN/log.jsonl and RUN/log.csv, a line per log interval and evaluation.
 
-A row is flat: "kind" ("train", "val" or "watch"), "step", then numbers by name. A logger is
-anything with `write(row)`, so that other trackers are adapters beside these two.
+A row is flat: "kind" ("train", "val", or "watch" for a warning of the training monitor), "step",
+then numbers by name. To add another tracker, write a class with `write(row)`.
 """
 
 import csv
@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from setmatch.files import atomic_file
 
@@ -24,19 +24,23 @@ _NOT_TERMS = {
 }
 
 
+@runtime_checkable
 class Logger(Protocol):
-    """Where rows go."""
+    """A destination of log rows."""
 
     def write(self, row: Row) -> None:
-        """Take one row; a column may appear for the first time in any of them."""
+        """Write one row; any row may have a new column."""
 
 
 class JsonLines:
-    """A JSON object a line; a number that is not finite is written as null."""
+    """Writes one JSON object per line, and null for a number that is not finite."""
 
-    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        with atomic_file(path) as aside:
+
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        """Replace the file by one with these rows."""
+        with atomic_file(self.path) as aside:
             aside.write_text("".join(map(_line, rows)), encoding="utf-8")
 
     def write(self, row: Row) -> None:
@@ -46,14 +50,22 @@ class JsonLines:
 
 
 class CommaSeparated:
-    """The same rows as a table; a new column rewrites the file with a wider header."""
+    """Writes the rows as a table; a new column rewrites the file with a wider header."""
 
-    def __init__(self, path: Path, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: list[str] = []
+
+    def rewrite(self, rows: Sequence[Row]) -> None:
+        """Replace the file by one with these rows."""
         for row in rows:
             self._columns += [name for name in row if name not in self._columns]
-        self._rewrite(rows)
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, self._columns)
+        table.writeheader()
+        table.writerows(rows)
+        with atomic_file(self.path) as aside:
+            aside.write_text(text.getvalue(), encoding="utf-8", newline="")
 
     def write(self, row: Row) -> None:
         """Append one line."""
@@ -61,19 +73,10 @@ class CommaSeparated:
         if new:
             with self.path.open(encoding="utf-8", newline="") as file:
                 rows: list[Row] = [dict(old) for old in csv.DictReader(file)]
-            self._columns += new
-            self._rewrite([*rows, row])
+            self.rewrite([*rows, row])
             return
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self._columns).writerow(row)
-
-    def _rewrite(self, rows: Sequence[Row]) -> None:
-        text = io.StringIO(newline="")
-        table = csv.DictWriter(text, self._columns)
-        table.writeheader()
-        table.writerows(rows)
-        with atomic_file(self.path) as aside:
-            aside.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
 def loss_terms(row: Row) -> list[str]:
@@ -85,9 +88,9 @@ def loss_terms(row: Row) -> list[str]:
 
 
 def read_log(path: Path) -> tuple[list[Row], list[int]]:
-    """Return the rows of a log, and the numbers of its lines that cannot be read.
+    """Return the rows of a log, and the line numbers of unreadable lines.
 
-    A killed process leaves such a line at the end. A log that is not there has no rows.
+    A killed process leaves such a line at the end. A missing log has no rows.
     """
     rows: list[Row] = []
     broken: list[int] = []
@@ -105,7 +108,7 @@ def read_log(path: Path) -> tuple[list[Row], list[int]]:
 
 
 def read_rows(path: Path, last_step: int) -> list[Row]:
-    """Return the rows of a log up to `last_step`: what came later is about to be done again."""
+    """Return the rows of a log up to `last_step`; a resumed run repeats what came later."""
     return [row for row in read_log(path)[0] if int(row["step"] or 0) <= last_step]
 
 

@@ -1,1 +1,1 @@
-"""The training monitor: what goes wrong, said in plain words."""
+"""The training monitor: warnings about a run that goes wrong."""

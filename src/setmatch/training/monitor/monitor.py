@@ -1,7 +1,7 @@
-"""The watch: says in plain words what goes wrong in a run while it can still be mended.
+"""The training monitor: warns about a run that goes wrong while it can still be fixed.
 
-It reads what the log says, nothing else, so that it costs a step nothing and a resumed run knows
-what has been said already.
+It reads only the rows of the log. It thus adds nothing to the time of a step, and a resumed run
+does not repeat a warning.
 """
 
 from collections import deque
@@ -12,82 +12,83 @@ from typing import Any
 
 from setmatch.training.logging.writers import Row
 from setmatch.training.monitor.rules import (
-    LOSS,
     RULES,
+    TRAIN_LOSS,
     RunContext,
     RunHistory,
     column,
     too_few_steps,
 )
 
-WATCH = "watch"  # the kind of its rows in the log
+WATCH = "watch"  # the kind of the warnings' rows in the log
 LENGTH = too_few_steps.__name__
-_RECENT = 5  # rows of training
-_PACE_KNOWN = 0.1  # of a run by the clock
+_RECENT_ROWS = 5  # of training
+_PACE_KNOWN_AT = 0.1  # fraction of a time-based run
 
 
 @dataclass(frozen=True)
 class TrainingWarning:
-    """One fault of a run, said once: its name, and the sentence."""
+    """A warning: the name of its rule, and the sentence for the user."""
 
     fault: str
     sentence: str
 
 
 class TrainingMonitor:
-    """Hears the rows of a log, those before a resume too, and remarks on each fault once."""
+    """Reads the rows of a log, including those before a resume, and gives each warning once."""
 
-    def __init__(self, origin: RunContext, rows: Sequence[Row] = ()) -> None:
-        self._origin = origin
+    def __init__(self, context: RunContext, rows: Sequence[Row] = ()) -> None:
+        self._context = context
         self._first: Row | None = None
-        self._recent: deque[Row] = deque(maxlen=_RECENT)
+        self._recent: deque[Row] = deque(maxlen=_RECENT_ROWS)
         self._evaluations: list[Row] = []
-        self._said: set[str] = set()
+        self._given: set[str] = set()  # names of rules
         self._resumed = bool(rows)
         for row in rows:
-            self._keep(row)
+            self._collect(row)
 
-    def begin(self) -> list[TrainingWarning]:
-        """Return what the plan alone shows, before the first step of a run that is new."""
-        plan = self._origin.plan
-        if self._resumed or plan.by_clock:
+    def check_schedule(self) -> list[TrainingWarning]:
+        """Return the warnings that the schedule of a new run alone gives rise to."""
+        schedule = self._context.schedule
+        if self._resumed or schedule.by_clock:
             return []
-        return self._look(0.0, float(plan.steps), {}, [LENGTH])
+        return self._check(0.0, float(schedule.steps), {}, [LENGTH])
 
-    def hear(
+    def add(
         self, row: Row, spent_s: float, per_class: Mapping[str, Any] | None = None
     ) -> list[TrainingWarning]:
-        """Take a row of the log, written after `spent_s` seconds; return what is new to say.
+        """Add a row logged after `spent_s` seconds and return the new warnings.
 
-        `per_class` are the numbers of each class, with a row of an evaluation.
+        `per_class` are the metrics of each class, for the row of an evaluation.
         """
-        self._keep(row)
-        plan, step = self._origin.plan, int(row["step"] or 0)
-        progress = plan.progress(step, spent_s)
-        ap50 = {name: each["AP50"] for name, each in (per_class or {}).items()}
-        faults = [fault for fault in RULES if fault != LENGTH]
-        # The last step of a row ends after its time was taken, unless no time was left.
-        timed = step if progress >= 1 else step - 1
-        if plan.by_clock and not self._resumed and progress >= _PACE_KNOWN and timed > 0:
-            faults.append(LENGTH)  # only now the pace tells how many steps there will be
-        return self._look(progress, timed / progress if progress else 0.0, ap50, faults)
+        self._collect(row)
+        schedule, step = self._context.schedule, int(row["step"] or 0)
+        progress = schedule.progress(step, spent_s)
+        ap50 = {name: metrics["AP50"] for name, metrics in (per_class or {}).items()}
+        rules = [rule for rule in RULES if rule != LENGTH]
+        # `spent_s` was read before the last step of the row, unless the time was over.
+        timed_steps = step if progress >= 1 else step - 1
+        pace_known = progress >= _PACE_KNOWN_AT and timed_steps > 0
+        if schedule.by_clock and not self._resumed and pace_known:
+            rules.append(LENGTH)
+        return self._check(progress, timed_steps / progress if progress else 0.0, ap50, rules)
 
-    def _keep(self, row: Row) -> None:
+    def _collect(self, row: Row) -> None:
         match row["kind"]:
             case "train":
                 self._first = self._first or row
                 self._recent.append(row)
             case "val":
                 losses = column(self._recent, "loss")
-                self._evaluations.append({**row, LOSS: median(losses) if losses else None})
+                self._evaluations.append({**row, TRAIN_LOSS: median(losses) if losses else None})
             case "watch":
-                self._said.add(str(row["fault"]))
+                self._given.add(str(row["fault"]))
 
-    def _look(
-        self, progress: float, steps: float, ap50: Mapping[str, float], faults: Sequence[str]
+    def _check(
+        self, progress: float, steps: float, ap50: Mapping[str, float], rules: Sequence[str]
     ) -> list[TrainingWarning]:
-        seen = RunHistory(
-            self._origin,
+        history = RunHistory(
+            self._context,
             self._first or {},
             tuple(self._recent),
             tuple(self._evaluations),
@@ -95,10 +96,10 @@ class TrainingMonitor:
             progress,
             steps,
         )
-        remarks = [
-            TrainingWarning(fault, sentence)
-            for fault in faults
-            if fault not in self._said and (sentence := RULES[fault](seen))
+        warnings = [
+            TrainingWarning(rule, sentence)
+            for rule in rules
+            if rule not in self._given and (sentence := RULES[rule](history))
         ]
-        self._said |= {remark.fault for remark in remarks}
-        return remarks
+        self._given |= {warning.fault for warning in warnings}
+        return warnings

@@ -1,7 +1,7 @@
-"""A few validation images asked at every evaluation: where do the answers lie, and whose are they?
+"""The validation probe: a few validation images whose matched predictions are logged.
 
-The evaluation's own predictions are looked at, so that nothing is computed twice. What comes out
-are a few numbers for the log; the watch reads them.
+It reads the predictions of the evaluation, so nothing is computed twice. The training monitor
+reads the metrics it logs.
 """
 
 import json
@@ -24,44 +24,46 @@ from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions
 
-ANSWERS = "probe.json"
-IMAGES = 32
-ALIKE = 0.8  # IoU of two boxes that are taken for the same
+PROBE_FILE = "probe.json"
+NUM_IMAGES = 32
+SAME_BOX_IOU = 0.8  # at which two boxes count as the same
 
 
 @dataclass(frozen=True)
 class ProbeSample:
-    """What was answered for the objects of one image: matched boxes, and who gave them."""
+    """The matched predictions of one image."""
 
-    queries: tuple[int, ...]  # one for every object that has one
-    found: Float[Tensor, "M 4"]  # cxcywh, as is `owed`
-    owed: Float[Tensor, "M 4"]
-    named: int  # of the matched queries, those that name the right class
+    queries: tuple[int, ...]  # one for every matched object, in the order of the objects
+    predicted: Float[Tensor, "M 4"]  # cxcywh
+    target: Float[Tensor, "M 4"]  # cxcywh
+    right_class: int  # number of matched queries that predict the right class
 
 
 class Probe:
-    """Listens to the answers for a fixed few images of `validation`, spread evenly over it.
+    """Matches the predictions for 32 fixed images, evenly spaced in `validation`.
 
-    Of several processes the first alone listens, to its own share of the images.
+    With several processes only the first has a probe, which sees that process' images.
     """
 
     def __init__(
         self, run: Path, detector: Detector, validation: DetectionDataset, costs: MatchCosts
     ) -> None:
-        self._path = run / ANSWERS
+        self._path = run / PROBE_FILE
         self._detector, self._costs = detector, costs
-        # Queries that the image chooses have no name that lasts from one evaluation to the next.
-        self._lasting = detector.fixed_queries
+        # Queries selected from the image have no identity that lasts between evaluations.
+        self._fixed_queries = detector.fixed_queries
         images = np.flatnonzero(np.diff(validation.offsets) > 0)
-        spaced = np.linspace(0, max(len(images) - 1, 0), num=min(IMAGES, len(images)))
+        spaced = np.linspace(0, max(len(images) - 1, 0), num=min(NUM_IMAGES, len(images)))
         self._targets = {
-            int(validation.image_ids[image]): _known(validation.target(image), validation, detector)
+            int(validation.image_ids[image]): _known_targets(
+                validation.target(image), validation, detector
+            )
             for image in images[spaced.round().astype(int)].tolist()
         }
-        self._heard: dict[int, ProbeSample] = {}
+        self._samples: dict[int, ProbeSample] = {}
 
-    def hear(self, image_ids: tuple[int, ...], predictions: Predictions) -> None:
-        """Look at the last layer's answers for those images of a batch that are of the probe."""
+    def add(self, image_ids: tuple[int, ...], predictions: Predictions) -> None:
+        """Match the last layer's predictions for the images of a batch that are in the probe."""
         rows = [row for row, image_id in enumerate(image_ids) if image_id in self._targets]
         if not rows:
             return
@@ -72,96 +74,97 @@ class Probe:
             logits, cxcywh, [t.to(device) for t in targets], self._detector.class_loss, self._costs
         )
         image, query, target = pairs.image.cpu(), pairs.query.cpu(), pairs.target.cpu()
-        class_indices, owed = (
-            torch.cat([t.classes for t in targets]),
-            torch.cat([t.cxcywh for t in targets]),
-        )
-        named = logits[0].float().argmax(-1).cpu()[image, query] == class_indices[target]
-        found = cxcywh[0].cpu()[image, query]
-        for place, row in enumerate(rows):
-            here = image == place
-            order = target[here].argsort()  # object after object, whichever query comes first
-            self._heard[image_ids[row]] = ProbeSample(
-                tuple(query[here][order].tolist()),
-                found[here],
-                owed[target[here]],
-                int(named[here].sum()),
+        target_classes = torch.cat([t.classes for t in targets])[target]
+        target_cxcywh = torch.cat([t.cxcywh for t in targets])
+        right_class = logits[0].float().argmax(-1).cpu()[image, query] == target_classes
+        predicted = cxcywh[0].cpu()[image, query]
+        for index, row in enumerate(rows):
+            here = image == index
+            by_object = target[here].argsort()
+            self._samples[image_ids[row]] = ProbeSample(
+                tuple(query[here][by_object].tolist()),
+                predicted[here],
+                target_cxcywh[target[here]],
+                int(right_class[here].sum()),
             )
 
-    def read(self, steps: int) -> dict[str, float]:
-        """Return what was heard in numbers, after `steps` steps, and keep who answered.
+    def compute(self, steps: int) -> dict[str, float]:
+        """Return the metrics of the added predictions after `steps` steps, and store the matching.
 
-        "probe/iou" is the mean overlap of matched boxes with their objects, "probe/named" the share
-        of them with the right class, "probe/alike" the share that is one and the same box,
-        "probe/objects_alike" the same of the objects, and "probe/flips" the share of the objects
-        that another query answers for than at the evaluation before. What cannot be told is left
-        out.
+        "probe/iou" is the mean IoU of matched boxes and their objects, "probe/named" the fraction
+        of them with the right class, "probe/alike" the fraction that is nearly one and the same
+        box, "probe/objects_alike" that fraction of the objects, and "probe/flips" the fraction of
+        objects matched to another query than at the evaluation before. Metrics without data are
+        left out.
         """
-        heard, self._heard = self._heard, {}
-        objects = sum(len(each.queries) for each in heard.values())
+        samples, self._samples = self._samples, {}
+        objects = sum(len(sample.queries) for sample in samples.values())
         if not objects:
             return {}
-        found = cxcywh_to_xyxy(torch.cat([each.found for each in heard.values()]))
-        owed = cxcywh_to_xyxy(torch.cat([each.owed for each in heard.values()]))
-        numbers = {
-            "probe/iou": float(intersection_over_union(found, owed).mean()),
-            "probe/named": sum(each.named for each in heard.values()) / objects,
-            "probe/alike": _alike(found),
-            "probe/objects_alike": _alike(owed),
+        predicted = cxcywh_to_xyxy(torch.cat([sample.predicted for sample in samples.values()]))
+        target = cxcywh_to_xyxy(torch.cat([sample.target for sample in samples.values()]))
+        metrics = {
+            "probe/iou": float(intersection_over_union(predicted, target).mean()),
+            "probe/named": sum(sample.right_class for sample in samples.values()) / objects,
+            "probe/alike": _same_box_fraction(predicted),
+            "probe/objects_alike": _same_box_fraction(target),
         }
-        if self._lasting:
-            answers = {image_id: each.queries for image_id, each in heard.items()}
-            before = self._kept_before(steps)
-            flips = _flips(_answers(before), answers)
-            numbers |= {} if flips is None else {"probe/flips": flips}
-            queries = {str(image_id): list(each) for image_id, each in answers.items()}
-            kept = {"step": steps, "queries": queries, "before": {**before, "before": None}}
+        if self._fixed_queries:
+            queries = {image_id: sample.queries for image_id, sample in samples.items()}
+            before = self._stored_before(steps)
+            flips = _flip_rate(_stored_queries(before), queries)
+            metrics |= {} if flips is None else {"probe/flips": flips}
+            stored = {
+                "step": steps,
+                "queries": {str(image_id): list(each) for image_id, each in queries.items()},
+                "before": {**before, "before": None},
+            }
             with atomic_file(self._path) as aside:
-                aside.write_text(json.dumps(kept), encoding="utf-8")
-        return numbers
+                aside.write_text(json.dumps(stored), encoding="utf-8")
+        return metrics
 
-    def _kept_before(self, steps: int) -> dict[str, Any]:
-        """Return what was kept of the evaluation before; nothing where that cannot be read.
+    def _stored_before(self, steps: int) -> dict[str, Any]:
+        """Return the stored matching of an evaluation before `steps`, or {} if there is none.
 
-        A run that was killed may have kept this very evaluation already, or gone further.
+        A run that was killed may have stored this very evaluation, or a later one.
         """
         try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            while kept["step"] >= steps:
-                kept = kept["before"]
-            return dict(kept)
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            while stored["step"] >= steps:
+                stored = stored["before"]
+            return dict(stored)
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
 
-def _answers(kept: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
+def _stored_queries(stored: Mapping[str, Any]) -> dict[int, tuple[int, ...]]:
     try:
-        return {int(image_id): tuple(each) for image_id, each in kept["queries"].items()}
+        return {int(image_id): tuple(each) for image_id, each in stored["queries"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _known(target: Target, index: DetectionDataset, detector: Detector) -> Target:
-    """Return the objects whose class the detector knows, by its slots."""
-    class_indices = {
-        name: class_index for class_index, name in enumerate(detector.card.categories.names)
-    }
-    of = torch.tensor([class_indices.get(name, -1) for name in index.categories.names])
-    classes = of[target.classes]
+def _known_targets(target: Target, dataset: DetectionDataset, detector: Detector) -> Target:
+    """Return the objects of classes that the detector knows, with its class indices."""
+    known = {name: index for index, name in enumerate(detector.card.categories.names)}
+    class_index = torch.tensor([known.get(name, -1) for name in dataset.categories.names])
+    classes = class_index[target.classes]
     return Target(classes[classes >= 0], target.cxcywh[classes >= 0])
 
 
-def _alike(xyxy: Float[Tensor, "M 4"]) -> float:
-    """Return the share of boxes that are nearly the median box."""
-    middle = xyxy.median(0).values
-    return float((intersection_over_union(xyxy, middle) >= ALIKE).float().mean())
+def _same_box_fraction(xyxy: Float[Tensor, "M 4"]) -> float:
+    """Return the fraction of boxes that nearly equal the median box."""
+    median = xyxy.median(0).values
+    return float((intersection_over_union(xyxy, median) >= SAME_BOX_IOU).float().mean())
 
 
-def _flips(
+def _flip_rate(
     before: Mapping[int, tuple[int, ...]], now: Mapping[int, tuple[int, ...]]
 ) -> float | None:
-    """Return the share of objects that another query answers for than before (DN-DETR's measure of
-    instability, arXiv 2203.01305, section 3.1); None where nothing can be compared.
+    """Return the fraction of objects matched to another query than before.
+
+    This is DN-DETR's measure of instability (arXiv 2203.01305, section 3.1). None if no object can
+    be compared.
     """
     pairs = [
         pair

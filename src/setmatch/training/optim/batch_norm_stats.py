@@ -1,4 +1,4 @@
-"""The running statistics of batch norms: those of one process, and of good steps alone."""
+"""Batch norm statistics: the same as in one process, and unchanged by steps that are skipped."""
 
 from collections.abc import Sequence
 
@@ -10,71 +10,76 @@ from setmatch.distributed import Distributed
 
 
 class BatchNormStats:
-    """The running statistics of trainable batch norms, which a bad forward spoils before any loss.
+    """The running statistics of trainable batch norms.
 
-    `keep` remembers them before a step. `settle` brings them back if the step was not finite; else
-    it makes them what one process would have that saw the micro-batches of all, in their order.
-    There a statistic keeps (1 - momentum)^W of itself from one micro-batch of a process to its
-    next, so that is what norms keep here, too; and what the processes' own have moved adds up,
-    that of a later one weighing more. All see as many micro-batches, and every norm each once.
+    A forward pass that is not finite corrupts them before there is any loss. `snapshot` copies them
+    before a step. `commit` restores the copy if the step was not finite; otherwise it sets them to
+    what one process would have after the micro-batches of all W processes, in their order. There a
+    statistic retains (1 - momentum)^W of itself from one micro-batch of a process to its next;
+    norms here retain as much, and the changes of the processes add up, with a larger weight for a
+    later one. All processes have the same number of micro-batches, and every norm sees each once.
 
-    The model's norms have another momentum from then on, so that there is one of these for a model.
+    The constructor changes the momentum of the model's norms: use one object per model.
     """
 
-    def __init__(self, model: nn.Module, runtime: Distributed) -> None:
-        self._runtime = runtime
+    def __init__(self, model: nn.Module, distributed: Distributed) -> None:
+        self._distributed = distributed
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         buffers = [(buffer, norm) for norm in norms for buffer in norm.buffers()]
-        # Numbers of a kind in one piece: on a GPU, small tensors cost what their launches cost.
-        kinds = sorted({buffer.dtype for buffer, _ in buffers}, key=str)
-        self._kinds = [[b for b, _ in buffers if b.dtype == kind] for kind in kinds]
-        self._kept: list[Tensor] = []
-        if runtime.world > 1:
-            self._shares = [
-                _in_one_piece(
-                    [torch.full_like(b, _share(n, runtime)) for b, n in buffers if b.dtype == kind]
+        # One flat tensor per dtype: on a GPU, many small tensors cost a kernel launch each.
+        dtypes = sorted({buffer.dtype for buffer, _ in buffers}, key=str)
+        self._buffers = [[b for b, _ in buffers if b.dtype == dtype] for dtype in dtypes]
+        self._saved: list[Tensor] = []
+        if distributed.world > 1:
+            self._weights = [
+                _flatten(
+                    [
+                        torch.full_like(buffer, _change_weight(norm, distributed))
+                        for buffer, norm in buffers
+                        if buffer.dtype == dtype
+                    ]
                 )
-                for kind in kinds
+                for dtype in dtypes
             ]
             for norm in norms:
-                norm.momentum = 1 - _kept_over_a_round(norm, runtime)
+                norm.momentum = 1 - _retained_per_round(norm, distributed)
 
-    def keep(self) -> None:
-        """Remember the statistics as they are."""
-        self._kept = [_in_one_piece(buffers) for buffers in self._kinds]
+    def snapshot(self) -> None:
+        """Save a copy of the statistics."""
+        self._saved = [_flatten(buffers) for buffers in self._buffers]
 
-    def settle(self, finite: Bool[Tensor, ""]) -> None:
-        """Share what has moved, or bring back what was kept; the host does not wait to know."""
-        moved = [_in_one_piece(buffers) for buffers in self._kinds]
-        if self._runtime.world > 1:
-            moved = list(map(self._of_all, self._kept, moved, self._shares))
-        for buffers, kept, now in zip(self._kinds, self._kept, moved, strict=True):
-            resolve_image_size = torch.where(finite, now, kept)
-            parts = resolve_image_size.split_with_sizes([buffer.numel() for buffer in buffers])
+    def commit(self, finite: Bool[Tensor, ""]) -> None:
+        """Combine the changes of all processes, or restore the copy; the host does not wait."""
+        current = [_flatten(buffers) for buffers in self._buffers]
+        if self._distributed.world > 1:
+            current = list(map(self._combine, self._saved, current, self._weights))
+        for buffers, saved, new in zip(self._buffers, self._saved, current, strict=True):
+            committed = torch.where(finite, new, saved)
+            parts = committed.split_with_sizes([buffer.numel() for buffer in buffers])
             shaped = [part.view_as(old) for part, old in zip(parts, buffers, strict=True)]
             torch._foreach_copy_(buffers, shaped)
 
-    def _of_all(self, kept: Tensor, moved: Tensor, shares: Tensor) -> Tensor:
-        if moved.is_floating_point():
-            return kept + self._runtime.sum(shares * (moved - kept))
-        return kept + self._runtime.world * (moved - kept)  # numbers of micro-batches
+    def _combine(self, saved: Tensor, current: Tensor, weights: Tensor) -> Tensor:
+        if current.is_floating_point():
+            return saved + self._distributed.sum(weights * (current - saved))
+        return saved + self._distributed.world * (current - saved)  # numbers of micro-batches
 
 
-def _share(norm: nn.modules.batchnorm._BatchNorm, runtime: Distributed) -> float:
-    """Return how much of what a process' own statistic moved counts."""
-    later = (1 - _momentum(norm)) ** (runtime.world - 1 - runtime.rank)
-    return _momentum(norm) * later / (1 - _kept_over_a_round(norm, runtime))
+def _change_weight(norm: nn.modules.batchnorm._BatchNorm, distributed: Distributed) -> float:
+    """Return the weight of this process' change of a statistic in the combined change."""
+    later = (1 - _momentum(norm)) ** (distributed.world - 1 - distributed.rank)
+    return _momentum(norm) * later / (1 - _retained_per_round(norm, distributed))
 
 
-def _kept_over_a_round(norm: nn.modules.batchnorm._BatchNorm, runtime: Distributed) -> float:
-    """Return what is left of a statistic after a micro-batch of every process."""
-    return (1 - _momentum(norm)) ** runtime.world
+def _retained_per_round(norm: nn.modules.batchnorm._BatchNorm, distributed: Distributed) -> float:
+    """Return the fraction of a statistic that is left after one micro-batch of every process."""
+    return (1 - _momentum(norm)) ** distributed.world
 
 
 def _momentum(norm: nn.modules.batchnorm._BatchNorm) -> float:
-    assert norm.momentum is not None, "no norm here averages over all batches it ever saw"
+    assert norm.momentum is not None, "norms have a momentum, and do not average over all batches"
     return norm.momentum
 
 
-def _in_one_piece(tensors: Sequence[Tensor]) -> Tensor:
+def _flatten(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.flatten() for tensor in tensors])

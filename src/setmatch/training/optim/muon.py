@@ -1,8 +1,8 @@
-"""Muon: momentum whose updates of matrices are made orthogonal, so that all directions learn.
+"""Muon: momentum with orthogonalized updates of weight matrices.
 
 Source: Keller Jordan's Muon (https://kellerjordan.github.io/posts/muon), Nesterov momentum, five
 Newton-Schulz steps. torch.optim.Muon takes matrices only and one at a time; most of a detector's
-weights are convolutions, here read as (out, rest) matrices and worked on in stacks of one shape.
+weights are convolutions, here viewed as (out, rest) matrices and updated in stacks of one shape.
 """
 
 from collections import defaultdict
@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Of the quintic that drives all singular values toward 1 fastest, ending between 0.7 and 1.2.
+# Coefficients of the polynomial that drives singular values toward 1 fastest, to 0.7 to 1.2.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for weights of two or more axes; where `found_inf` is 1 a step changes nothing."""
+    """Muon for weights of two or more axes; a step with `found_inf` 1 changes nothing."""
 
     found_inf: Tensor | None = None
 
@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Update every weight that has a gradient."""
         for group in self.param_groups:
             stacks: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
             new = torch.where(skip, old, new)
             change = change.masked_fill(skip, 0.0)
             decay = decay * (1 - self.found_inf)
-        # By few calls: on a GPU, small steps cost what their launches cost.
+        # Few calls: on a GPU, small operations cost a kernel launch each.
         shape = (len(weights), *weights[0].shape)
         torch._foreach_copy_(momenta, new.view(shape).unbind())
         torch._foreach_mul_(weights, 1 - decay)
@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
 
     def _momentum(self, weight: Tensor) -> Tensor:
         state = self.state[weight]
-        if "momentum" not in state:  # laid out as matrices are, whatever the weight's own layout
+        if "momentum" not in state:  # contiguous like a matrix, whatever the layout of the weight
             state["momentum"] = torch.zeros_like(weight, memory_format=torch.contiguous_format)
         momentum: Tensor = state["momentum"]
         return momentum
@@ -80,7 +80,7 @@ def orthogonal(matrix: Float[Tensor, "N r c"], steps: int = 5) -> Float[Tensor, 
     """Return matrices with the same singular vectors and all singular values near 1.
 
     The iteration X <- a X + b (X X') X + c (X X')² X multiplies X by a polynomial of its Gram
-    matrix, so it runs on the small Gram matrices alone; X is touched twice, not fifteen times.
+    matrix, so it runs on the small Gram matrices; X takes part in 2 products, not 15.
     """
     if matrix.shape[-2] > matrix.shape[-1]:
         return orthogonal(matrix.mT, steps).mT

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW, and Muon for matrices, which skip a step that is not finite."""
+"""The optimizer: AdamW, and Muon for matrices; both skip a step that is not finite."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,49 +12,49 @@ from setmatch.training.optim.muon import Muon
 
 
 class SkippingAdamW(torch.optim.AdamW):
-    """AdamW whose fused kernel leaves everything as it was where `found_inf` is 1.
+    """AdamW whose fused kernel changes nothing if `found_inf` is 1.
 
-    The flag stays on the device, so that no step waits for an answer; it is the field that torch's
-    gradient scaler sets for the same purpose.
+    The flag stays on the device, so no step waits for it. Torch's gradient scaler sets the same
+    attribute for the same purpose.
     """
 
     found_inf: Tensor
 
 
 class CombinedOptimizer:
-    """Optimizers that step as one, each on parameters of its own."""
+    """Several optimizers that step together, each on its own parameters."""
 
     def __init__(self, *optimizers: SkippingAdamW | Muon) -> None:
         self.optimizers = optimizers
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all, which may be changed in place."""
+        """The groups of all optimizers, which may be changed in place."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def skip_where(self, found_inf: Float[Tensor, ""]) -> None:
-        """Let the next step change nothing where `found_inf` is 1."""
+        """Make the next step change nothing if `found_inf` is 1."""
         for optimizer in self.optimizers:
             optimizer.found_inf = found_inf
 
     def step(self) -> None:
-        """Move every parameter."""
+        """Update every parameter."""
         for optimizer in self.optimizers:
             optimizer.step()
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Set all gradients to None."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, dict[int, Any]]:
-        """Return the moments that each kind keeps, numbered as its parameters are."""
+        """Return the state of each optimizer by its class name, then by parameter number."""
         return {type(each).__name__: each.state_dict()["state"] for each in self.optimizers}
 
     def load_state_dict(self, states: Mapping[str, dict[int, Any]]) -> None:
-        """Take the moments that `state_dict` returned; rates stay as they are.
+        """Restore what `state_dict` returned; learning rates stay as they are.
 
-        Raises KeyError or ValueError where they are of other optimizers or parameters.
+        Raises KeyError or ValueError for the state of other optimizers or parameters.
         """
         for optimizer in self.optimizers:
             groups = optimizer.state_dict()["param_groups"]
@@ -67,10 +67,10 @@ def build_optimizer(
 ) -> CombinedOptimizer:
     """Return AdamW over the groups "backbone" and "rest", and Muon over "matrices".
 
-    Each has its own learning rate; with `muon_lr` 0 AdamW trains the matrices like the rest.
+    Each group has its own learning rate. With `muon_lr` 0, AdamW trains the matrices like the rest.
     Source: Loshchilov and Hutter (arXiv 1711.05101); rates of arXiv 2005.12872, appendix A.4.
     """
-    rates = {"backbone": "backbone_lr", "rest": "lr"}  # the setting that is each one's rate
+    rates = {"backbone": "backbone_lr", "rest": "lr"}  # group: the setting of its learning rate
     rates["matrices"] = "muon_lr" if settings.muon_lr else "lr"
     assert set(groups) <= set(rates), f"the groups of a detector are {', '.join(rates)}"
     by_muon = ["matrices"] if settings.muon_lr else []
@@ -91,23 +91,23 @@ def build_optimizer(
 
 
 def set_learning_rates(optimizer: CombinedOptimizer, factor: float) -> None:
-    """Set every group's learning rate to `factor` times its full one."""
+    """Set every group's learning rate to `factor` times the one in its setting."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["full_lr"]
 
 
 def learning_rates(optimizer: CombinedOptimizer) -> dict[str, float]:
-    """Return the learning rate there is at the moment of each setting that a parameter follows."""
+    """Return the current learning rates by the name of their setting."""
     return {group["setting"]: group["lr"] for group in optimizer.param_groups}
 
 
 def apply_gradients(
     optimizer: CombinedOptimizer, clip_norm: float
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""]]:
-    """Clip the gradients to `clip_norm`, step unless one is not finite, and forget them.
+    """Clip the gradients to `clip_norm`, step unless one is not finite, and clear them.
 
     Returns the norm before clipping and whether the step was taken, both still on the device. A
-    step not taken changes no parameter, moment or step count by a bit.
+    skipped step changes no bit of any parameter, moment or step count.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm)

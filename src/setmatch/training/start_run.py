@@ -1,0 +1,152 @@
+"""Start or resume a run: restore the checkpoint, open the run folder, introduce the run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from setmatch.data.loader import TrainingBatches, training_batches
+from setmatch.data.sampler import grad_accum_steps
+from setmatch.distributed import Distributed
+from setmatch.training.checkpoints.checkpoint import remove_old, set_aside_newer
+from setmatch.training.checkpoints.state import Progress, restore_state
+from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.run_logger import open_run_logger
+from setmatch.training.logging.step_metrics import listed
+from setmatch.training.micro_batch import micro_batch_size
+from setmatch.training.monitor.rules import RunContext
+from setmatch.training.monitor.validation_probe import Probe
+from setmatch.training.resolve_recipe import run_not_writable, write_recipe
+from setmatch.training.schedule import Schedule, make_schedule
+from setmatch.training.setup import TrainingSetup, build_train_step
+from setmatch.training.signals import StopRequest
+from setmatch.training.step import TrainStep
+from setmatch.training.trainer import DATA_REPORT, Trainer
+
+
+def start_run(
+    folder: Path, setup: TrainingSetup, distributed: Distributed, stop: StopRequest
+) -> Trainer:
+    """Return the trainer of the run in `folder`, restored from the checkpoint if there is one.
+
+    Writes the recipe and the data report into the folder and logs an introduction. Raises
+    ConfigError if the folder cannot be written, TrainingError for a checkpoint of another model.
+    """
+    training, validation = setup.data.training, setup.data.validation
+    settings = setup.recipe.train
+    schedule = make_schedule(len(training), settings, 0 if validation is None else len(validation))
+    train_step = build_train_step(setup, distributed)
+    first_step, progress = 0, Progress()
+    if setup.checkpoint is not None:
+        progress = restore_state(setup.checkpoint, train_step)
+        first_step = setup.checkpoint.step
+    distributed.first(lambda: open_run_folder(folder, setup))
+    context = run_context(setup, schedule)
+    logger = open_run_logger(
+        folder, schedule, distributed, training, first_step, progress.skips, context
+    )
+    for sentence in introduction(setup, schedule, train_step):
+        logger.say(sentence)
+    logger.warn_before_first_step()
+    probe = None
+    if validation is not None and distributed.is_first:
+        probe = Probe(folder, setup.detector, validation, setup.recipe.matching)
+    return Trainer(
+        folder,
+        setup,
+        distributed,
+        stop,
+        schedule,
+        train_step,
+        logger,
+        open_batches(setup, schedule, distributed, first_step),
+        Clock(progress.spent_s),
+        progress,
+        first_step,
+        probe,
+    )
+
+
+def open_run_folder(folder: Path, setup: TrainingSetup) -> None:
+    """Create the folder of the run with its recipe and data report; set damaged checkpoints aside.
+
+    Raises ConfigError if the folder cannot be written.
+    """
+    write_recipe(folder, setup.recipe)
+    try:
+        setup.check.write(folder / DATA_REPORT)
+        set_aside_newer(folder, -1 if setup.checkpoint is None else setup.checkpoint.step)
+        remove_old(folder, setup.recipe.train.keep_checkpoints)
+    except OSError as error:
+        raise run_not_writable(folder, error) from None
+
+
+def open_batches(
+    setup: TrainingSetup, schedule: Schedule, distributed: Distributed, first_step: int
+) -> TrainingBatches:
+    """Return this process' micro-batches of the remaining steps."""
+    settings = setup.recipe.train
+    return training_batches(
+        setup.data.training,
+        setup.recipe.data,
+        setup.detector.card.preprocessing,
+        batch_size=settings.batch_size,
+        micro_batch=micro_batch_size(settings, distributed),
+        rank=distributed.rank,
+        world=distributed.world,
+        first_step=first_step,
+        steps=schedule.steps - first_step,
+        seed=settings.seed,
+        masks=setup.detector.mask_head is not None,
+    )
+
+
+def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep) -> list[str]:
+    """Return sentences that describe the run: data, classes, model, length and device."""
+    training, validation = setup.data.training, setup.data.validation
+    settings, world = setup.recipe.train, train_step.distributed.world
+    detector, categories = setup.detector, setup.data.categories
+    names = listed(tuple(categories.name(index) for index in range(len(categories))))
+    evaluated_on = (
+        f"{len(validation)} validation images"
+        if validation is not None
+        else "no validation split (val or valid), so nothing is evaluated and the newest weights "
+        "are kept"
+    )
+    parameters = sum(p.numel() for group in detector.parameter_groups().values() for p in group)
+    images = micro_batch_size(settings, train_step.distributed)
+    micro_batches = grad_accum_steps(settings.batch_size, images, world)
+    precision = str(train_step.precision).removeprefix("torch.")
+    sentences = [
+        f"data: {len(training)} training images, {len(training.annotation_ids)} annotations; "
+        f"{evaluated_on}",
+        f"classes: {len(categories)} ({names})",
+        f"model: {detector.card.preset}, {detector.num_queries} queries, {parameters:,} trainable "
+        f"parameters; initialized from {setup.initialized_from}",
+        f"schedule: {_length(schedule)} of {settings.batch_size} images "
+        f"({world} process(es) x {micro_batches} micro-batch(es) of {images})",
+        f"device: {train_step.distributed.device}, {precision}",
+        *training.notes,
+    ]
+    if settings.train_only == "masks":
+        sentences.append("only the mask head is trained; the rest of the model is frozen")
+    return [*sentences, *setup.check.sentences()]
+
+
+def run_context(setup: TrainingSetup, schedule: Schedule) -> RunContext:
+    """Return what the training monitor needs to know of a run before its first step."""
+    training, categories = setup.data.training, setup.data.categories
+    objects = np.bincount(
+        training.class_indices[~training.crowd], minlength=len(categories)
+    ).tolist()
+    return RunContext(
+        schedule,
+        fixed_queries=setup.detector.fixed_queries,
+        loaded_weights=setup.loaded_weights,
+        objects={categories.name(index): count for index, count in enumerate(objects)},
+    )
+
+
+def _length(schedule: Schedule) -> str:
+    if schedule.by_clock:
+        return f"{schedule.settings.minutes:g} minutes of steps"
+    return f"{schedule.settings.epochs} epochs, {schedule.steps} steps"
