@@ -55,13 +55,16 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         named.update(epochs=1, minutes=None)
         return train(*positional, overrides=(*overrides, *SHORTEST), **named)
 
+    def few_scenes(out: Path, train: int, val: int, *others: Any) -> None:
+        write_scenes(out, train, 8, *others)
+
     arm = ("data.workers=0", "train.epochs=1")
-    monkeypatch.setattr(ablation, "UNSEEN", 8)
     for module, name, short in (
         (training, "train", short_run),
         (setmatch, "train", short_run),
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
+        (ablation, "write_scenes", few_scenes),
         (ablation, "ablate", at_most(ablation.ablate, {"scenes": 32, "overrides": arm})),
     ):
         monkeypatch.setattr(module, name, short, raising=False)
