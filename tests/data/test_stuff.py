@@ -40,7 +40,7 @@ def test_stuff_is_left_out_and_the_rest_is_as_it_was():
     assert things.crowd.tolist() == [True, False, False]
     assert things.xywh_px[:, 0].tolist() == [1, 2, 4]
     assert [len(things.target(image)) for image in range(3)] == [0, 0, 2]
-    assert "1 classes of stuff" in things.notes[-1]
+    assert "1 stuff classes" in things.notes[-1]
 
 
 def test_data_of_things_are_left_as_they_are():

@@ -40,7 +40,7 @@ def write(folder: Path, splits):
         split.place_images(folder / split.name, data.file_names())
         with (folder / f"{split.name}.csv").open("w") as file:
             for image, row in ((i, row) for i in range(len(data)) for row in data.rows(i)):
-                name = data.categories.name(data.class_indices[row])
+                name = data.categories.name(int(data.class_indices[row]))
                 csv.writer(file).writerow([data.name(image), name, *data.xywh_px[row].tolist()])
     return []
 

@@ -149,7 +149,7 @@ def test_repairs_of_a_divided_file_are_told_once():
         AnnotationFix("a.png", 3, "bbox [0, 0, 0, 5]", "box without area: left out of training"),
         AnnotationFix("a.txt", None, "0 .5 .5 .1 .1", "the same box and class again: kept", 7),
     )
-    index = replace(index_of(box, names=("cat",)), repairs=repairs, notes=("divided",))
+    index = replace(index_of(box, names=("cat",)), fixes=repairs, notes=("divided",))
     other = replace(index, images=Path("elsewhere"))
     found = findings_of({"train": index, "val": other}, 100, Preprocessing())
     assert [(each.severity, each.what, each.done) for each in found] == [

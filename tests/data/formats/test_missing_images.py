@@ -103,7 +103,9 @@ def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: i
     for path in pictures(data)[3 : 3 + 4 * damaged : 4]:
         path.write_bytes(b"<html>404</html>")
     if damaged == 3:
-        with pytest.raises(DataError, match=r"3 of 24 image files are unreadable: .*; complete"):
+        with pytest.raises(
+            DataError, match=r"3 of 24 image files are unreadable: .*; add the files"
+        ):
             open_dataset(source, "train", kind)
         return
     dataset = open_dataset(source, "train", kind)

@@ -115,7 +115,7 @@ def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
 
 def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch):
     """The pixels an object changes reach its box on every side, and no further by its own paint."""
-    monkeypatch.setattr("setmatch.data.synthetic.scenes.ground", black)
+    monkeypatch.setattr("setmatch.data.synthetic.scenes.textured_background", black)
     monkeypatch.setattr("setmatch.data.synthetic.scenes.clutter", lambda rng, canvas: canvas)
     checked = 0
     for number in range(30):

@@ -182,7 +182,7 @@ REFUSED = {
     "a comma": (xml(box("1,5", 2, 3, 4)), r"<xmin> is '1,5'"),
     "an underscore": (xml(box("1_5", 2, 3, 4)), r"<xmin> is '1_5'"),
     "nothing in a side": (xml(box("", 2, 3, 4)), r"<xmin> is ''"),
-    "no object anywhere": (xml(), "no object and so no class"),
+    "no object anywhere": (xml(), "no annotation has an object"),
 }
 
 

@@ -43,5 +43,5 @@ def test_only_the_challenges_own_files_count_pixels_from_one(tmp_path: Path, sou
     """What a file says of its source decides, never what its numbers look like; and it is said."""
     dataset = opened(tmp_path, source)
     assert dataset.xywh_px.tolist() == expected
-    said = [done for done in dataset.fix_counts if "count pixels from 1" in done]
+    said = [done for done in dataset.fix_counts if "pixels counted from 1" in done]
     assert len(said) == (expected == PIXELS)

@@ -140,7 +140,7 @@ def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
     labels = {"obj_train_data/a.txt": BOX, "train.txt": "data/obj_train_data/a.png\n"}
     write(tmp_path, labels | {"obj.data": DARKNET.replace("val.txt", "train.txt")})
     write(tmp_path, {"obj.names": "cat\ndog\n"})
-    with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; complete"):
+    with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; add the files"):
         open_dataset(tmp_path, "train")
     found = audit(tmp_path, has_gpu=False)
     assert [each.what for each in found.findings] == ["split that cannot be read"]

@@ -204,9 +204,9 @@ REFUSED = {
     "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
     "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' is not all numbers"),
     "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
-    "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
-    "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
-    "Arabic digits": ("١ .5 .5 .5 .5", "not numbers"),
+    "decimal commas": ("1 0,5 0,5 0,5 0,5", "not all numbers"),
+    "underscores": ("1 0_1 .5 .5 .5", "not all numbers"),
+    "Arabic digits": ("١ .5 .5 .5 .5", "not all numbers"),
     "half a class": ("1.5 .5 .5 .5 .5", r"class 1\.5; it should be 0, 1, 2"),
     "a negative class": ("-1 .5 .5 .5 .5", "class -1"),
     "class nan": ("nan .5 .5 .5 .5", "class nan"),
@@ -214,7 +214,7 @@ REFUSED = {
     "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
     "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is not a fraction of the image"),
     "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
-    "a zero byte": ("1 .5 .5 .5 .5\x00", "not numbers"),
+    "a zero byte": ("1 .5 .5 .5 .5\x00", "not all numbers"),
 }
 CONFIGS = {
     "no YAML": ("names: [", "cannot be read as YAML"),
