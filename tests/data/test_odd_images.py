@@ -1,4 +1,4 @@
-"""More than 200 odd image files: each is read as what it shows, or refused by its name."""
+"""More than 200 odd image files: each is read correctly, or refused by name."""
 
 import struct
 import zlib
@@ -55,7 +55,7 @@ def frames(form: str) -> bytes:
 
 
 def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes:
-    """A file with a header and rows of its own, which Pillow would not write so."""
+    """Return a PNG with a header and rows that Pillow would not write."""
     head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     packed = (
@@ -66,12 +66,12 @@ def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A file of some bytes whose header promises many pixels."""
+    """Return a few bytes whose header promises many pixels."""
     return png_of(width, height, 8, 0, b"\0" * 100)
 
 
 def png_of_16_bits() -> bytes:
-    """The picture in color with two bytes a channel."""
+    """Return a color PNG with two bytes per channel."""
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in PICTURE)
     return png_of(48, 32, 16, 2, rows)
 
@@ -157,13 +157,12 @@ CUT = {
 }
 
 
-def test_there_are_more_than_two_hundred():
-    """As many as were promised, no two alike in name."""
+def test_there_are_more_than_two_hundred_files():
     assert len({*SHOWN, *REFUSED, *CUT}) == len(SHOWN) + len(REFUSED) + len(CUT) >= 200
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
+def test_readable_files_are_read_correctly(tmp_path: Path, name: str):
     """Upright, in color, the first frame, whatever the file is called; JPEG within its losses."""
     data, shown = SHOWN[name]
     (tmp_path / name).write_bytes(data)
@@ -174,8 +173,8 @@ def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str):
-    """In one line, before pixels that are not there take memory."""
+def test_files_that_are_not_images_are_refused_by_name(tmp_path: Path, name: str):
+    """In one line, before pixels that do not exist take memory."""
     (tmp_path / name).write_bytes(REFUSED[name])
     with pytest.raises(DataError, match="cannot be read as an image") as caught:
         read_image(tmp_path / name)
@@ -184,8 +183,8 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_what_was_cut_short_is_whole_or_refused(tmp_path: Path, name: str):
-    """Where only an ending is gone that no pixel needs; never half a picture."""
+def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
+    """Only an end that no pixel needs may be missing."""
     (tmp_path / name).write_bytes(CUT[name])
     pixels, problem = None, ""
     try:
@@ -199,8 +198,7 @@ def test_what_was_cut_short_is_whole_or_refused(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("kind", ["folder", "missing", "link to nothing", "link to itself"])
-def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str):
-    """Whatever stands where a file should."""
+def test_paths_that_are_not_files_are_refused_by_name(tmp_path: Path, kind: str):
     path = tmp_path / "a.jpg"
     if kind == "folder":
         path.mkdir()

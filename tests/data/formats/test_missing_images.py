@@ -1,4 +1,4 @@
-"""Annotated images without a usable file: few are left out by name, many are refused."""
+"""Annotated images without a usable file: a few are left out, many are an error."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same pictures in every format that is read, with panoptic annotations and without."""
+    """The same images in every format, with panoptic annotations and without."""
     root = tmp_path_factory.mktemp("formats")
     write_scenes(root / "panoptic", IMAGES, 1, 64, 2, 0, panoptic=True)
     for to in ("coco", "voc", "yolo"):
@@ -35,7 +35,7 @@ def pictures(data: Path) -> list[Path]:
 
 
 def listed(data: Path) -> Path:
-    """Give a YOLO folder a list of its images; without one, an image that is gone is not missed."""
+    """Give a YOLO folder a list of its images; without one, a missing image goes unnoticed."""
     if data.name == "yolo":
         lines = "".join(f"{path.relative_to(data)}\n" for path in pictures(data))
         (data / "train.txt").write_text(lines)
@@ -44,8 +44,10 @@ def listed(data: Path) -> Path:
     return data
 
 
-def test_few_are_left_out_by_name(data: Path, capsys: pytest.CaptureFixture[str]):
-    """With their objects; who opens the data set is told, and so is who surveys it."""
+def test_a_few_missing_images_are_left_out_and_reported(
+    data: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A note says so when the data set is opened, and the audit names them."""
     listed(data)
     gone = pictures(data)[3]
     gone.unlink()
@@ -59,7 +61,7 @@ def test_few_are_left_out_by_name(data: Path, capsys: pytest.CaptureFixture[str]
     assert "image file missing: left out" in " ".join(capsys.readouterr().out.split())
 
 
-def test_many_are_refused(data: Path):
+def test_many_missing_images_raise_an_error(data: Path):
     """The error counts them, names three, and says what to do."""
     listed(data)
     for path in pictures(data)[:5]:
@@ -68,8 +70,8 @@ def test_many_are_refused(data: Path):
         open_dataset(data, "train", data.name)
 
 
-def test_without_a_header_nobody_knows_where_the_boxes_of_yolo_are(scenes, tmp_path: Path):
-    """A damaged image is left out by name; where the annotations tell the size, it stays."""
+def test_yolo_leaves_out_an_image_whose_size_is_unreadable(scenes, tmp_path: Path):
+    """Other formats keep the image, because the annotations have its size."""
     for name, kept in (("yolo", IMAGES - 1), ("voc", IMAGES), ("coco", IMAGES)):
         data = shutil.copytree(scenes[name], tmp_path / name)
         pictures(data)[3].write_bytes(b"<html>404</html>")
@@ -79,8 +81,7 @@ def test_without_a_header_nobody_knows_where_the_boxes_of_yolo_are(scenes, tmp_p
         assert bool(told) == (name == "yolo")
 
 
-def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
-    """Neither the XML nor the file says it."""
+def test_voc_leaves_out_an_image_of_unknown_size(scenes: dict[str, Path], tmp_path: Path):
     data = shutil.copytree(scenes["voc"], tmp_path / "voc")
     damaged = pictures(data)[3]
     damaged.write_bytes(b"")
@@ -93,8 +94,10 @@ def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["coco", "panoptic"])
 @pytest.mark.parametrize("damaged", [1, 3])
-def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: int):
-    """Its objects are left out one by one; of 24 images three are too many, and named."""
+def test_coco_leaves_out_a_few_images_of_unknown_size(
+    scenes, tmp_path: Path, kind: str, damaged: int
+):
+    """Three of 24 are too many."""
     data = shutil.copytree(scenes[kind], tmp_path / kind)
     source = data / "annotations" / ("panoptic_train.json" if kind == "panoptic" else "train.json")
     tree = json.loads(source.read_text())
@@ -123,8 +126,7 @@ def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: i
 
 
 @pytest.mark.parametrize("missing", [1, 3])
-def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
-    """Without it nobody knows which pixels are what; the picture goes with it."""
+def test_an_image_without_its_segments_png_is_left_out(scenes, tmp_path: Path, missing: int):
     data = shutil.copytree(scenes["panoptic"], tmp_path / "set")
     pngs = sorted((data / "annotations/panoptic_train").iterdir())
     for png in pngs[:missing]:
@@ -142,8 +144,8 @@ def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
     assert all(dataset.segments(image) for image in range(len(dataset)))
 
 
-def test_a_picture_that_was_mended_in_place_is_back(scenes, tmp_path: Path, monkeypatch):
-    """What was left out of a dataset that is kept is looked for again."""
+def test_an_image_that_was_repaired_in_place_is_used_again(scenes, tmp_path: Path, monkeypatch):
+    """Even though the data set is cached."""
     monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
     data = shutil.copytree(scenes["coco"], tmp_path / "set")
     source = data / "annotations/train.json"

@@ -1,4 +1,4 @@
-"""Malformed COCO that is repaired, kind by kind: what the file says, what is told and done."""
+"""Malformed COCO files that are fixed: each kind of flaw, and the fix that is reported."""
 
 import json
 from collections.abc import Mapping
@@ -192,8 +192,8 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
 
 
 @pytest.mark.parametrize(("change", "told"), REPAIRED.values(), ids=REPAIRED)
-def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, told: Told):
-    """Once, with image or place, annotation id, value, and what was done; the rest is as it was."""
+def test_each_harmless_flaw_is_fixed_and_reported_once(folder: Path, change: Change, told: Told):
+    """The fix has the image or place, annotation id, value and action; nothing else changes."""
     dataset = read(folder, edited(change))
     (fix,) = dataset.fixes
     assert (fix.file, fix.annotation, fix.value, fix.done) == told
@@ -211,8 +211,7 @@ def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, t
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 
-def test_there_are_more_than_forty_kinds():
-    """As many as were promised, without those that are refused."""
+def test_more_than_forty_kinds_of_flaws_are_fixed():
     assert len(REPAIRED) > 40
 
 
@@ -250,8 +249,8 @@ FINE: Mapping[str, Change] = {
 
 
 @pytest.mark.parametrize("change", FINE.values(), ids=FINE)
-def test_unusual_but_sound_files_need_no_repair(folder: Path, change: Change):
-    """What is merely rare is read as it is, to the last bit of every id."""
+def test_unusual_but_valid_files_are_read_without_a_fix(folder: Path, change: Change):
+    """Every id is kept to the last bit."""
     tree = edited(change)
     dataset = read(folder, tree)
     assert dataset.fixes == ()
