@@ -49,7 +49,7 @@ def save(root: Path, split: str, *boxes: list[float]) -> None:
     (root / f"annotations/{split}.json").write_text(json.dumps(tree))
 
 
-def kept(root: Path) -> list[Path]:
+def cached_files(root: Path) -> list[Path]:
     return list((root.parent / "cache/datasets").glob("*.safetensors"))
 
 
@@ -150,7 +150,7 @@ def test_a_change_of_one_label_file_is_noticed(root: Path, monkeypatch):
 def test_a_damaged_cache_is_read_again(root: Path, monkeypatch, data: st.DataObject):
     """Any flipped bit and any truncation."""
     whole, _ = reads(root, monkeypatch)
-    (path,) = kept(root)
+    (path,) = cached_files(root)
     good = path.read_bytes()
     place = data.draw(st.integers(0, len(good) - 1))
     bit = 1 << data.draw(st.integers(0, 7))
@@ -171,4 +171,4 @@ def test_a_data_set_opens_when_the_cache_cannot_be_written(root: Path, monkeypat
 def test_a_data_set_that_is_read_quickly_is_not_cached(root: Path, monkeypatch):
     monkeypatch.setattr(cache, "_MIN_SECONDS", 60.0)
     reads(root, monkeypatch)
-    assert kept(root) == []
+    assert cached_files(root) == []

@@ -21,7 +21,7 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 
-def photograph(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
+def write_image(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
     Image.effect_noise(size, 60).convert("RGB").save(path, **how)
     return path.read_bytes()
 
@@ -55,18 +55,18 @@ def folder(tmp_path: Path) -> Path:
 def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
     """Truncated, empty, not an image, missing, and of another size than annotated."""
     for suffix in ("jpg", "png"):
-        whole = photograph(folder / f"whole.{suffix}")
+        whole = write_image(folder / f"whole.{suffix}")
         (folder / f"cut.{suffix}").write_bytes(whole[:-70])
         (folder / f"page.{suffix}").write_bytes(b"<html>404</html>")
         (folder / f"empty.{suffix}").write_bytes(b"")
-        photograph(folder / f"gone.{suffix}")
-        photograph(folder / f"turned.{suffix}", (64, 64))
+        write_image(folder / f"gone.{suffix}")
+        write_image(folder / f"turned.{suffix}", (64, 64))
         (folder / f"after.{suffix}").write_bytes(whole + bytes(500))
-    photograph(folder / "other.webp")
+    write_image(folder / "other.webp")
     turned = Image.Exif()
     turned[0x0112] = 6
-    photograph(folder / "exif.jpg", (64, 96), exif=turned)
-    photograph(folder / "smaller.jpg", (48, 32))
+    write_image(folder / "exif.jpg", (64, 96), exif=turned)
+    write_image(folder / "smaller.jpg", (48, 32))
     dataset = dataset_over(folder)
     for suffix in ("jpg", "png"):
         (folder / f"gone.{suffix}").unlink()
@@ -103,13 +103,13 @@ def test_png_files_of_segments_are_checked_where_masks_are_used(tmp_path: Path):
 
 
 def test_checking_thousands_of_files_takes_seconds(folder: Path):
-    whole = photograph(folder / "0.jpg", (96, 64))
+    whole = write_image(folder / "0.jpg", (96, 64))
     for number in range(1, 2000):
         (folder / f"{number}.jpg").write_bytes(whole)
     dataset = dataset_over(folder)
-    began = time.process_time()
+    start = time.process_time()
     assert not find_unreadable(dataset)
-    assert time.process_time() - began < 4
+    assert time.process_time() - start < 4
     assert len(find_unreadable(dataset, 10)) == 0
 
 
@@ -130,5 +130,5 @@ def test_more_than_one_percent_unreadable_images_raise_an_error(folder: Path):
         check_evaluation_corruption(dataset, many)
     few_images = dataset.choose(np.arange(10), "ten of them")
     check_evaluation_corruption(few_images, {7: "07.jpg: x"})
-    (said,) = unreadable_notes(dataset, {7: "07.jpg: x"})
-    assert said == "no detections, so that its objects count as missed (2): 07.jpg: x"
+    (note,) = unreadable_notes(dataset, {7: "07.jpg: x"})
+    assert note == "no detections, so that its objects count as missed (2): 07.jpg: x"

@@ -21,10 +21,10 @@ XML = (
 )
 
 
-def write(root: Path, *names: str, pictures: int = 12) -> Path:
+def write(root: Path, *names: str, images: int = 12) -> Path:
     """Write images into a folder, and beside each the annotations of the named formats."""
     root.mkdir(parents=True, exist_ok=True)
-    for number in range(pictures):
+    for number in range(images):
         Image.new("RGB", (60, 40)).save(root / f"{number}.png")
         for suffix, text in ((".txt", LABEL), (".xml", XML)):
             if suffix[1:] in names:
@@ -135,7 +135,7 @@ def test_a_typo_in_a_path_gets_a_suggestion(tmp_path: Path, wrong: str):
 
 
 def test_the_error_for_a_wrong_format_names_the_right_one(tmp_path: Path):
-    write(tmp_path, "xml", pictures=1)
+    write(tmp_path, "xml", images=1)
     with pytest.raises(
         DataError, match=r"looked for YOLO .*; found voc annotations, 0\.png, 0\.xml"
     ):
@@ -145,7 +145,7 @@ def test_the_error_for_a_wrong_format_names_the_right_one(tmp_path: Path):
 @pytest.mark.parametrize("name", ["0.xml", "0.png", "0.txt", "labels.csv"])
 def test_a_file_that_is_not_a_data_set_is_refused(tmp_path: Path, name: str):
     """It is not called broken JSON."""
-    write(tmp_path, "xml", "txt", pictures=1)
+    write(tmp_path, "xml", "txt", images=1)
     (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
     with pytest.raises(DataError, match=r"neither COCO JSON nor a data\.yaml"):
         discover_splits(tmp_path / name)

@@ -87,9 +87,9 @@ def test_masks_are_read_only_when_requested(
     for annotation in tree["annotations"]:
         annotation["segmentation"] = [[3, 3, 23, 3, 23, 23, 3, 23]]
     (tmp_path / "train.json").write_text(json.dumps(tree))
-    outlined = read_coco(tmp_path / "train.json", folder / "images")
+    with_polygons = read_coco(tmp_path / "train.json", folder / "images")
     plain = batches(dataset)
-    masked = batches(outlined, masks=True)
+    masked = batches(with_polygons, masks=True)
     for one, other in zip(plain, masked, strict=True):
         assert torch.equal(one.batch.pixels, other.batch.pixels)
         for a, b in zip(one.targets, other.targets, strict=True):
@@ -137,9 +137,9 @@ def test_resuming_at_a_step_gives_the_uninterrupted_samples(dataset: DetectionDa
 def test_two_processes_together_load_the_samples_of_one(dataset: DetectionDataset):
     one = batches(dataset)
     ranks = [batches(dataset, world=2, rank=rank) for rank in (0, 1)]
-    dealt = [batch for pair in zip(*ranks, strict=True) for batch in pair]
-    assert all(map(same, one, dealt))
-    assert len(dealt) == len(one)
+    interleaved = [batch for pair in zip(*ranks, strict=True) for batch in pair]
+    assert all(map(same, one, interleaved))
+    assert len(interleaved) == len(one)
 
 
 def test_epochs_and_seeds_augment_differently(dataset: DetectionDataset):
@@ -327,11 +327,11 @@ def test_objects_dropped_by_augmentation_are_counted(dataset: DetectionDataset, 
         steps=55,
         seed=5,
     )
-    kept = sum(len(target) for batch in loader for target in batch.targets)
+    remaining = sum(len(target) for batch in loader for target in batch.targets)
     assert loader.augmentation_stats.objects == 10 * sum(
         len(dataset.target(i)) for i in range(len(dataset))
     )
-    assert loader.augmentation_stats.objects - loader.augmentation_stats.dropped == kept
+    assert loader.augmentation_stats.objects - loader.augmentation_stats.dropped == remaining
     assert loader.augmentation_stats.clipped > 0
 
 

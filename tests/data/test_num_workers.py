@@ -17,7 +17,7 @@ from setmatch.explanation.query_usage import study_queries
 @pytest.mark.parametrize(
     ("cores", "world", "gpu", "workers"),
     [
-        (2, 1, False, 0),  # whoever reads would take a core from those who compute
+        (2, 1, False, 0),  # a worker would take a core from training
         (8, 1, False, 2),
         (8, 4, False, 0),
         (2, 1, True, 1),

@@ -16,12 +16,12 @@ from setmatch.errors import DataError
 from .orientations import STORED
 
 # Four quarters of different colors, so that no turn or mirror shows the same.
-PICTURE = np.zeros((32, 48, 3), dtype=np.uint8)
-PICTURE[:16, :24] = (220, 30, 30)
-PICTURE[:16, 24:] = (30, 200, 30)
-PICTURE[16:, :24] = (30, 30, 210)
-PICTURE[16:, 24:] = (240, 240, 240)
-GRAY = np.asarray(Image.fromarray(PICTURE).convert("L"))
+EXPECTED = np.zeros((32, 48, 3), dtype=np.uint8)
+EXPECTED[:16, :24] = (220, 30, 30)
+EXPECTED[:16, 24:] = (30, 200, 30)
+EXPECTED[16:, :24] = (30, 30, 210)
+EXPECTED[16:, 24:] = (240, 240, 240)
+GRAY = np.asarray(Image.fromarray(EXPECTED).convert("L"))
 GRAYS = np.stack([GRAY] * 3, axis=-1)
 
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"} | {
@@ -38,20 +38,20 @@ def content(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture(form: str = "PNG", **options: object) -> bytes:
-    return content(Image.fromarray(PICTURE), form, **options)
+def encoded(form: str = "PNG", **options: object) -> bytes:
+    return content(Image.fromarray(EXPECTED), form, **options)
 
 
 def turned(form: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](PICTURE)))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](EXPECTED)))
     return content(stored, form, exif=exif)
 
 
 def frames(form: str) -> bytes:
-    later = [Image.fromarray(255 - PICTURE)] * 2
-    return picture(form, save_all=True, append_images=later)
+    later = [Image.fromarray(255 - EXPECTED)] * 2
+    return encoded(form, save_all=True, append_images=later)
 
 
 def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes:
@@ -72,12 +72,12 @@ def png_that_claims(width: int, height: int) -> bytes:
 
 def png_of_16_bits() -> bytes:
     """Return a color PNG with two bytes per channel."""
-    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in PICTURE)
+    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in EXPECTED)
     return png_of(48, 32, 16, 2, rows)
 
 
 def cut(form: str, share: float) -> bytes:
-    whole = picture(form)
+    whole = encoded(form)
     return whole[: int(share * len(whole))]
 
 
@@ -89,18 +89,18 @@ def bmp_that_claims(side: int) -> bytes:
 # By file name: what is in the file, and what it shows.
 SHOWN: dict[str, tuple[bytes, np.ndarray]] = {}
 for form, way in product(("JPEG", "PNG", "WEBP", "TIFF"), STORED):
-    SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), PICTURE)
+    SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), EXPECTED)
 for form, suffix in product(FORMATS, (*FORMATS.values(), ".JPG", "")):
-    SHOWN[f"{form} called{suffix}"] = (picture(form), PICTURE)
+    SHOWN[f"{form} called{suffix}"] = (encoded(form), EXPECTED)
 for mode, form in (
     *product(("RGBA", "P", "RGB"), ("PNG", "TIFF")),
     *product(("P", "RGB"), ("GIF", "BMP")),
     *product(("CMYK", "YCbCr"), ("TIFF",)),
     *(("RGBA", "WEBP"), ("CMYK", "JPEG")),
 ):
-    whole = Image.fromarray(PICTURE)
+    whole = Image.fromarray(EXPECTED)
     image = whole.quantize(8) if mode == "P" else whole.convert(mode)
-    SHOWN[f"{mode}{FORMATS[form]}"] = (content(image, form), PICTURE)
+    SHOWN[f"{mode}{FORMATS[form]}"] = (content(image, form), EXPECTED)
 for mode, form in (
     *product(("L", "LA"), ("PNG", "TIFF")),
     *product(("L",), ("JPEG", "BMP", "GIF")),
@@ -109,9 +109,9 @@ for mode, form in (
 for form in ("PNG", "TIFF"):
     wide = Image.fromarray(GRAY.astype(np.uint16) * 257)
     SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GRAYS)
-SHOWN["16 bits in color.png"] = (png_of_16_bits(), PICTURE)
+SHOWN["16 bits in color.png"] = (png_of_16_bits(), EXPECTED)
 for form in ("GIF", "PNG", "TIFF", "WEBP"):
-    SHOWN[f"animated{FORMATS[form]}"] = (frames(form), PICTURE)
+    SHOWN[f"animated{FORMATS[form]}"] = (frames(form), EXPECTED)
 for (height, width), form in product(
     [(1, 1), (1, 2), (3, 1), (1, 20000), (20000, 1)], ("PNG", "BMP", "TIFF")
 ):
@@ -127,10 +127,10 @@ for name, options in {
     "half of EXIF": {"exif": b"Exif\0\0MM\0*"},
     "EXIF of noise": {"exif": b"Exif\0\0" + bytes(range(200))},
 }.items():
-    SHOWN[f"{name}.jpg"] = (picture("JPEG", **options), PICTURE)
+    SHOWN[f"{name}.jpg"] = (encoded("JPEG", **options), EXPECTED)
 for name in ("mit Leerzeichen", "ünïcödé", "50%", "#1", "a;b", "日本", "x" * 200):
-    SHOWN[f"{name}.png"] = (picture(), PICTURE)
-SHOWN["trailing noise.jpg"] = (picture("JPEG") + b"\0noise" * 99, PICTURE)
+    SHOWN[f"{name}.png"] = (encoded(), EXPECTED)
+SHOWN["trailing noise.jpg"] = (encoded("JPEG") + b"\0noise" * 99, EXPECTED)
 
 REFUSED: dict[str, bytes] = {
     "empty.jpg": b"",
@@ -194,7 +194,7 @@ def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
     if pixels is None:
         assert problem.startswith(f"{tmp_path / name}: ")
     else:
-        assert np.abs(pixels - PICTURE).mean() < 3
+        assert np.abs(pixels - EXPECTED).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["folder", "missing", "link to nothing", "link to itself"])

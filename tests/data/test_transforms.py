@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
-from torchvision.tv_tensors import Image as Picture
+from torchvision.tv_tensors import Image as TVImage
 
 from setmatch.data.transforms import (
     ColorJitter,
@@ -239,16 +239,16 @@ def test_without_multi_scale_sizes_are_those_of_evaluation(augment: str):
 def test_color_jitter_equals_torchvisions_three_passes(seed: int):
     """Where nothing is clipped."""
     torch.manual_seed(seed)
-    picture = Picture(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
+    image = TVImage(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
     boxes = BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(9, 7))
     state = torch.get_rng_state()
-    lit, same = ColorJitter(0.3)(picture, boxes)
+    jittered, same = ColorJitter(0.3)(image, boxes)
     torch.set_rng_state(state)
     brightness, contrast, saturation = torch.empty(3).uniform_(0.7, 1.3).tolist()
-    expected = F.adjust_contrast(F.adjust_brightness(picture / 255, brightness), contrast)
+    expected = F.adjust_contrast(F.adjust_brightness(image / 255, brightness), contrast)
     expected = 255 * F.adjust_saturation(expected, saturation)
-    assert (lit - expected).abs().max() <= 1.01  # what is behind the comma is cut off
-    assert lit.dtype == torch.uint8
+    assert (jittered - expected).abs().max() <= 1.01  # what is behind the comma is cut off
+    assert jittered.dtype == torch.uint8
     assert same is boxes
 
 

@@ -30,14 +30,14 @@ def data(request: pytest.FixtureRequest, scenes: dict[str, Path], tmp_path: Path
     return shutil.copytree(scenes[request.param], tmp_path / request.param)
 
 
-def pictures(data: Path) -> list[Path]:
+def image_files(data: Path) -> list[Path]:
     return sorted(path for path in data.rglob("*.jpg") if "train" in path.name)
 
 
 def listed(data: Path) -> Path:
     """Give a YOLO folder a list of its images; without one, a missing image goes unnoticed."""
     if data.name == "yolo":
-        lines = "".join(f"{path.relative_to(data)}\n" for path in pictures(data))
+        lines = "".join(f"{path.relative_to(data)}\n" for path in image_files(data))
         (data / "train.txt").write_text(lines)
         names = json.dumps(open_dataset(data, "train").categories.names)
         (data / "data.yaml").write_text(f"train: train.txt\nnames: {names}\n")
@@ -49,13 +49,13 @@ def test_a_few_missing_images_are_left_out_and_reported(
 ):
     """A note says so when the data set is opened, and the audit names them."""
     listed(data)
-    gone = pictures(data)[3]
-    gone.unlink()
+    missing = image_files(data)[3]
+    missing.unlink()
     after = open_dataset(data, "train", data.name)
     assert len(after) < IMAGES
-    assert gone.name not in {Path(after.name(image)).name for image in range(len(after))}
+    assert missing.name not in {Path(after.name(image)).name for image in range(len(after))}
     (fix,) = (each for each in after.fixes if each.done == "image file missing: left out")
-    assert Path(fix.value).name == gone.name
+    assert Path(fix.value).name == missing.name
     assert f"1 of {IMAGES} images is left out" in " ".join(after.notes)
     assert main(["audit", str(data), "--format", data.name]) == 0
     assert "image file missing: left out" in " ".join(capsys.readouterr().out.split())
@@ -64,7 +64,7 @@ def test_a_few_missing_images_are_left_out_and_reported(
 def test_many_missing_images_raise_an_error(data: Path):
     """The error counts them, names three, and says what to do."""
     listed(data)
-    for path in pictures(data)[:5]:
+    for path in image_files(data)[:5]:
         path.unlink()
     with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; add the files"):
         open_dataset(data, "train", data.name)
@@ -72,18 +72,18 @@ def test_many_missing_images_raise_an_error(data: Path):
 
 def test_yolo_leaves_out_an_image_whose_size_is_unreadable(scenes, tmp_path: Path):
     """Other formats keep the image, because the annotations have its size."""
-    for name, kept in (("yolo", IMAGES - 1), ("voc", IMAGES), ("coco", IMAGES)):
+    for name, used in (("yolo", IMAGES - 1), ("voc", IMAGES), ("coco", IMAGES)):
         data = shutil.copytree(scenes[name], tmp_path / name)
-        pictures(data)[3].write_bytes(b"<html>404</html>")
+        image_files(data)[3].write_bytes(b"<html>404</html>")
         parts = [open_dataset(data, split) for split in ("train", "val")]
-        assert sum(map(len, parts)) == kept
-        told = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
-        assert bool(told) == (name == "yolo")
+        assert sum(map(len, parts)) == used
+        fixes = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
+        assert bool(fixes) == (name == "yolo")
 
 
 def test_voc_leaves_out_an_image_of_unknown_size(scenes: dict[str, Path], tmp_path: Path):
     data = shutil.copytree(scenes["voc"], tmp_path / "voc")
-    damaged = pictures(data)[3]
+    damaged = image_files(data)[3]
     damaged.write_bytes(b"")
     xml = data / "Annotations" / f"{damaged.stem}.xml"
     xml.write_text(xml.read_text().replace("<width>64</width>", "<width>0</width>"))
@@ -103,7 +103,7 @@ def test_coco_leaves_out_a_few_images_of_unknown_size(
     tree = json.loads(source.read_text())
     del tree["images"][3]["width"], tree["images"][7]["height"], tree["images"][11]["width"]
     source.write_text(json.dumps(tree))
-    for path in pictures(data)[3 : 3 + 4 * damaged : 4]:
+    for path in image_files(data)[3 : 3 + 4 * damaged : 4]:
         path.write_bytes(b"<html>404</html>")
     if damaged == 3:
         with pytest.raises(
@@ -152,9 +152,9 @@ def test_an_image_that_was_repaired_in_place_is_used_again(scenes, tmp_path: Pat
     tree = json.loads(source.read_text())
     del tree["images"][3]["width"]
     source.write_text(json.dumps(tree))
-    picture = pictures(data)[3]
-    whole = picture.read_bytes()
-    picture.write_bytes(b"")
+    image = image_files(data)[3]
+    content = image.read_bytes()
+    image.write_bytes(b"")
     assert len(open_dataset(source, "train")) == IMAGES - 1
-    picture.write_bytes(whole)
+    image.write_bytes(content)
     assert len(open_dataset(source, "train")) == IMAGES

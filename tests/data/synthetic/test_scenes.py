@@ -49,8 +49,8 @@ def test_written_scenes_open_without_fixes(tmp_path: Path):
     assert (len(train), len(val)) == (6, 4)
     assert train.categories.names == val.categories.names == CLASSES
     assert train.fixes == val.fixes == ()
-    pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
-    assert len(set(pictures)) == 10
+    images = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
+    assert len(set(images)) == 10
 
 
 def test_every_pixel_of_a_landscape_has_a_segment_and_masks_are_exact(tmp_path: Path):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
-from small_coco import PHOTOS, annotation, photographed, read, sound
+from small_coco import IMAGE_NAMES, annotation, read, sound, write_images
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photographed(tmp_path_factory.mktemp("photos"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def test_classes_come_from_the_file_in_order_of_their_ids(folder: Path):
@@ -65,7 +65,7 @@ def test_rows_are_grouped_by_image_in_any_file_order(folder: Path):
     dataset = read(folder, tree)
     assert dataset.offsets.tolist() == [0, 2, 3, 3]
     assert dataset.annotation_ids.tolist() == [2, 1, 3]
-    assert [dataset.name(i) for i in range(3)] == list(PHOTOS)
+    assert [dataset.name(i) for i in range(3)] == list(IMAGE_NAMES)
     assert dataset.path(1) == folder / "b.png"
 
 

@@ -14,16 +14,16 @@ from small_coco import (
     edited,
     image,
     object_,
-    photographed,
     read,
     sound,
     without,
+    write_images,
 )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photographed(tmp_path_factory.mktemp("photos"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 WHOLE, TEXT = "it should be an integer", "it should be a non-empty string"
@@ -149,18 +149,18 @@ REFUSED: Mapping[str, tuple[Change, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "place", "value", "mend"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("change", "place", "value", "advice"), REFUSED.values(), ids=REFUSED)
 def test_ambiguous_files_raise_an_error_with_place_value_and_advice(
-    folder: Path, change: Change, place: str, value: str, mend: str
+    folder: Path, change: Change, place: str, value: str, advice: str
 ):
     """In one line."""
     with pytest.raises(DataError) as caught:
         read(folder, edited(change))
-    said = str(caught.value)
-    assert said.startswith(f"{folder / 'set.json'}: {place}")
-    assert value in said
-    assert said.endswith(mend)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'set.json'}: {place}")
+    assert value in message
+    assert message.endswith(advice)
+    assert "\n" not in message
 
 
 def test_places_count_all_images_of_the_file(folder: Path):
@@ -198,7 +198,7 @@ def test_a_file_truncated_anywhere_is_refused_by_name(folder: Path):
         b"\x89PNG\r\n\x1a\n",
         b"\0" * 100,
     ],
-    ids=["list", "null", "number", "not UTF-8", "deep", "huge number", "picture", "zeros"],
+    ids=["list", "null", "number", "not UTF-8", "deep", "huge number", "image", "zeros"],
 )
 def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "bad.json").write_bytes(content)

@@ -9,7 +9,7 @@ import pytest
 from setmatch.errors import DataError
 from small_voc import DOG, SIZE, box, one, xml
 
-REPAIRED = {
+FIXED = {
     "swapped corners": (
         xml(box(36, 24, 6, 4)),
         "corners [36, 24, 6, 4]",
@@ -130,7 +130,7 @@ REPAIRED = {
 }
 
 
-@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
+@pytest.mark.parametrize(("text", "value", "done", "line"), FIXED.values(), ids=FIXED)
 def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, done, line):
     """The fix has the file, line, value and action."""
     dataset = one(tmp_path, text)
@@ -214,5 +214,5 @@ def test_nested_entities_are_refused_quickly_and_in_little_memory(tmp_path: Path
 
 
 def test_at_least_forty_kinds_of_flaws_are_covered():
-    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+    odd = [value for _, value, *_ in FIXED.values() if value is not None]
     assert len(odd) + len(REFUSED) >= 40

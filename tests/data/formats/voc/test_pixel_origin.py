@@ -43,5 +43,5 @@ def test_only_the_challenges_own_files_count_pixels_from_one(tmp_path: Path, sou
     """The file's <source> decides, not its numbers, and the data set reports it."""
     dataset = opened(tmp_path, source)
     assert dataset.xywh_px.tolist() == expected
-    said = [done for done in dataset.fix_counts if "pixels counted from 1" in done]
-    assert len(said) == (expected == PIXELS)
+    reported = [done for done in dataset.fix_counts if "pixels counted from 1" in done]
+    assert len(reported) == (expected == PIXELS)

@@ -105,7 +105,7 @@ def test_polygons_are_kept_and_their_bounding_box_is_the_box(tmp_path: Path):
     assert dataset.segmentations.rings(1) == []
 
 
-REPAIRED = {
+FIXED = {
     "an empty file": ("", None, None, None),
     "blank lines": ("\n\n" + BOX + "\n\n", None, None, None),
     "Windows lines": (BOX.replace("\n", "\r\n"), None, None, None),
@@ -172,7 +172,7 @@ REPAIRED = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
+@pytest.mark.parametrize(("text", "value", "done", "line"), FIXED.values(), ids=FIXED)
 def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, done, line):
     """The fix has the file, line, value and action."""
     dataset = one(tmp_path, text)
@@ -255,7 +255,7 @@ def test_a_wrong_data_yaml_raises_an_error_with_the_key(tmp_path, config, messag
 
 
 def test_at_least_forty_kinds_of_flaws_are_covered():
-    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+    odd = [value for _, value, *_ in FIXED.values() if value is not None]
     assert len(odd) + len(REFUSED) + len(CONFIGS) >= 40
 
 
