@@ -1,4 +1,4 @@
-"""What an index of COCO train2017's size costs: seconds to open, memory kept, memory in workers.
+"""Cost of a data set of COCO train2017's size: seconds to open, memory, memory of workers.
 
     python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--json FILE]
 
@@ -34,7 +34,7 @@ def main() -> None:
         annotations = generate(Path(folder), options.images, options.boxes)
         os.environ["SETMATCH_CACHE"] = cache
         results = measure(annotations)
-    publish("Memory of an index, and of four workers that walk it", results, options.json)
+    publish("Memory of a data set, and of four workers that walk it", results, options.json)
 
 
 def generate(folder: Path, images: int, boxes: int) -> Path:
@@ -75,7 +75,7 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
 
 
 def measure(annotations: Path) -> dict[str, object]:
-    """Open the index in fresh processes: first from the file, then from its cache.
+    """Open the data set in fresh processes: first from the file, then from its cache.
 
     Then a file with a single flaw, which makes the reader look at every annotation.
     """
@@ -114,7 +114,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
         "resident_growth_mb": round(grown, 1),
         "peak_mb": round(status_mb("VmHWM"), 1),
         # What four workers add to this machine's load: their part of what is shared, and their own
-        # alone, which would grow if they copied the index page by page.
+        # alone, which would grow if they copied the data set page by page.
         "four_workers_mb_by_epoch": [round(mb, 1) for mb in shares],
         "four_workers_growth": round(shares[-1] / shares[0] - 1, 4),
         "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private],
@@ -123,7 +123,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
 
 
 class Walker:
-    """A forked process that reads every target of an index once an epoch."""
+    """A forked process that reads every target of a data set once an epoch."""
 
     def __init__(self, index: DetectionDataset) -> None:
         context = get_context("fork")
@@ -145,7 +145,7 @@ class Walker:
 
     @staticmethod
     def _serve(index: DetectionDataset, pipe: Any) -> None:
-        # Measuring and telling take a fifth of a megabyte the first time: not the index' fault.
+        # The first measurement itself takes a fifth of a megabyte.
         pipe.send((rollup_mb("Pss:"), private_mb()))
         while pipe.recv() == "walk":
             for image in range(len(index)):

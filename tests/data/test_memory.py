@@ -49,9 +49,9 @@ def private_mb() -> float:
 
 
 def work(walk: Callable[[int], object], rank: int, queue: Any) -> None:
-    gc.disable()  # it writes into all objects that the tests' own process had
+    gc.disable()  # it would write into all objects of the test process
     for image in range(rank, IMAGES, 100 * WORKERS):
-        walk(image)  # what any code takes at first is not the dataset' fault
+        walk(image)  # a first pass, whose one-time cost does not count
     before = private_mb()
     for _ in range(EPOCHS):
         for image in range(rank, IMAGES, 10 * WORKERS):

@@ -15,7 +15,7 @@ from setmatch.errors import DataError
 
 from .orientations import STORED
 
-# Four quarters of different colors, so that no turn or mirror shows the same.
+# Four quarters of different colors: every rotation and reflection looks different.
 EXPECTED = np.zeros((32, 48, 3), dtype=np.uint8)
 EXPECTED[:16, :24] = (220, 30, 30)
 EXPECTED[:16, 24:] = (30, 200, 30)
@@ -76,9 +76,9 @@ def png_of_16_bits() -> bytes:
     return png_of(48, 32, 16, 2, rows)
 
 
-def cut(form: str, share: float) -> bytes:
+def cut(form: str, fraction: float) -> bytes:
     whole = encoded(form)
-    return whole[: int(share * len(whole))]
+    return whole[: int(fraction * len(whole))]
 
 
 def bmp_that_claims(side: int) -> bytes:
@@ -86,7 +86,7 @@ def bmp_that_claims(side: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
 
 
-# By file name: what is in the file, and what it shows.
+# File name: content of the file, and the image it shows.
 SHOWN: dict[str, tuple[bytes, np.ndarray]] = {}
 for form, way in product(("JPEG", "PNG", "WEBP", "TIFF"), STORED):
     SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), EXPECTED)
@@ -152,8 +152,8 @@ REFUSED: dict[str, bytes] = {
     "floating point.tif": content(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
 }
 CUT = {
-    f"{form} cut at {share:.0%}{suffix}": cut(form, share)
-    for (form, suffix), share in product(FORMATS.items(), np.linspace(0.02, 0.98, 13).tolist())
+    f"{form} cut at {fraction:.0%}{suffix}": cut(form, fraction)
+    for (form, suffix), fraction in product(FORMATS.items(), np.linspace(0.02, 0.98, 13).tolist())
 }
 
 

@@ -247,7 +247,7 @@ def test_color_jitter_equals_torchvisions_three_passes(seed: int):
     brightness, contrast, saturation = torch.empty(3).uniform_(0.7, 1.3).tolist()
     expected = F.adjust_contrast(F.adjust_brightness(image / 255, brightness), contrast)
     expected = 255 * F.adjust_saturation(expected, saturation)
-    assert (jittered - expected).abs().max() <= 1.01  # what is behind the comma is cut off
+    assert (jittered - expected).abs().max() <= 1.01  # fractions are truncated
     assert jittered.dtype == torch.uint8
     assert same is boxes
 

@@ -37,7 +37,7 @@ NO_SEGMENTATION = "segmentation neither polygons nor run lengths: left out"
 FREE_ID = "id absent or taken: given a free one"
 SIZE = "size read from the image file"
 RUNS = {"counts": [0, 9, 2391], "size": [40, 60]}
-BIG = 10**400  # beyond every float
+BIG = 10**400  # larger than any float
 
 # (file, annotation id, value, what was done): all of a fix.
 Expected = tuple[str, int | None, str, str]
@@ -243,7 +243,7 @@ FINE: Mapping[str, Change] = {
     "polygons": object_(0, segmentation=[[0, 0, 1, 1, 2, 0]]),
     "run lengths as list": object_(0, segmentation=RUNS),
     "no segmentation": object_(0, segmentation=[]),
-    "info": lambda tree: tree.update(info={"year": 2026}, licenses=[]),  # else there is none
+    "info": lambda tree: tree.update(info={"year": 2026}, licenses=[]),  # absent in the other files
     "keys nobody knows": lambda tree: [
         each.update(extra={"bbox": 1}) for rows in tree.values() for each in rows
     ],

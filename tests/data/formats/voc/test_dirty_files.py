@@ -23,7 +23,7 @@ def box(*corners: float, name: str = "RBC") -> str:
 
 
 SOUND = box(6, 4, 36, 24)
-# By the image's file: its XML file, what that says, and what is reported about it.
+# Image file: its XML file, the content of that, and the reported flaw.
 DIRTY = {
     "plain.jpg": ("plain.xml", SIZE, SOUND, ""),
     "upper.JPG": ("upper.xml", SIZE, SOUND, ""),

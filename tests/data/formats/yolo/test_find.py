@@ -116,7 +116,7 @@ def test_image_lists_divide_one_folder(tmp_path: Path):
     files = pairs("x/a", "x/b", images="images", labels="labels")
     lists = {"train.txt": "images/a.png\n", "val.txt": "./images/b.png\n"}
     check(write(tmp_path, files | lists | {"classes.txt": "cat\ndog\n"}))
-    # Some other text file called like a split divides nothing.
+    # Another text file named after a split divides nothing.
     write(tmp_path, {"train.txt": "epoch 1\n", "val.txt": ""})
     assert sum(len(open_dataset(tmp_path, split)) for split in ("train", "val")) == 2
 
