@@ -1,4 +1,4 @@
-"""Cost of a data set of COCO train2017's size: seconds to open, memory, memory in workers.
+"""Cost of a data set of COCO train2017's size: seconds to open, memory, memory of workers.
 
     python benchmarks/index_memory.py [--images 118000] [--boxes 860000] [--json FILE]
 
@@ -34,7 +34,7 @@ def main() -> None:
         annotations = generate(Path(folder), options.images, options.boxes)
         os.environ["SETMATCH_CACHE"] = cache
         results = measure(annotations)
-    publish("Memory of an index, and of four workers that walk it", results, options.json)
+    publish("Memory of a data set, and of four workers that walk it", results, options.json)
 
 
 def generate(folder: Path, images: int, boxes: int) -> Path:
@@ -75,7 +75,7 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
 
 
 def measure(annotations: Path) -> dict[str, object]:
-    """Open the data set in new processes: from the file, then from its cache.
+    """Open the data set in fresh processes: first from the file, then from its cache.
 
     Then from a file with one flaw, for which the reader checks every annotation.
     """
@@ -113,8 +113,6 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
         "index_mb": round(index.nbytes / 1e6, 1),
         "resident_growth_mb": round(grown, 1),
         "peak_mb": round(status_mb("VmHWM"), 1),
-        # Memory of four workers: their part of shared pages, and their private pages, which would
-        # grow if they copied the arrays page by page.
         "four_workers_mb_by_epoch": [round(mb, 1) for mb in shares],
         "four_workers_growth": round(shares[-1] / shares[0] - 1, 4),
         "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private],
@@ -123,7 +121,7 @@ def in_fresh_process(annotations: Path) -> dict[str, object]:
 
 
 class Walker:
-    """A forked process that reads every target of a data set once per epoch."""
+    """A forked process that reads every target of a data set once an epoch."""
 
     def __init__(self, index: DetectionDataset) -> None:
         context = get_context("fork")
@@ -145,7 +143,6 @@ class Walker:
 
     @staticmethod
     def _serve(index: DetectionDataset, pipe: Any) -> None:
-        # The first measurement itself takes 0.2 MB.
         pipe.send((rollup_mb("Pss:"), private_mb()))
         while pipe.recv() == "walk":
             for image in range(len(index)):

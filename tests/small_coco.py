@@ -1,4 +1,4 @@
-"""A COCO file of three small pictures without an oddity, to be made odd in one place at a time."""
+"""A COCO file of three small images without a flaw, to be given one flaw at a time."""
 
 import copy
 import json
@@ -11,16 +11,16 @@ from PIL import Image
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 
-PHOTOS = ("a.png", "b.png", "c.png")  # 40 high, 60 wide
+IMAGE_NAMES = ("a.png", "b.png", "c.png")  # 40 high, 60 wide
 Change = Callable[[dict[str, Any]], object]
 
 
 def sound() -> dict[str, Any]:
-    """Return a data set without oddities: two objects in a, a crowd in b, nothing in c."""
+    """Return a data set without flaws: two objects in a, a crowd in b, nothing in c."""
     return {
         "images": [
             {"id": 10 * (i + 1), "file_name": name, "height": 40, "width": 60}
-            for i, name in enumerate(PHOTOS)
+            for i, name in enumerate(IMAGE_NAMES)
         ],
         "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}],
         "annotations": [
@@ -37,21 +37,21 @@ def annotation(id_: Any, image: Any, category: Any, bbox: Any, **more: Any) -> d
 
 
 def edited(change: Change) -> dict[str, Any]:
-    """Return the sound data set with a change."""
+    """Return the flawless data set with a change."""
     tree = copy.deepcopy(sound())
     change(tree)
     return tree
 
 
-def photographed(folder: Path) -> Path:
-    """Put the three pictures into a folder."""
-    for name in PHOTOS:
+def write_images(folder: Path) -> Path:
+    """Put the three images into a folder."""
+    for name in IMAGE_NAMES:
         Image.new("RGB", (60, 40)).save(folder / name)
     return folder
 
 
 def read(folder: Path, tree: Any) -> DetectionDataset:
-    """Save a data set beside its pictures as set.json, and read it."""
+    """Save a data set beside its images as set.json, and read it."""
     (folder / "set.json").write_text(json.dumps(tree))
     return read_coco(folder / "set.json")
 

@@ -1,4 +1,4 @@
-"""Pascal VOC data sets of small pictures, written as texts."""
+"""Pascal VOC data sets of small images, written as texts."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def box(*corners: object, name: str = "dog", more: str = "") -> str:
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> Path:
-    """Write texts, and pictures of 60 × 40 for names that end in png or jpg."""
+    """Write texts, and images of 60 × 40 for names that end in png or jpg."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,5 +38,5 @@ def write(root: Path, files: dict[str, str | bytes]) -> Path:
 
 
 def one(root: Path, text: str | bytes) -> DetectionDataset:
-    """Open a data set of one picture, a.png."""
+    """Open a data set of one image, a.png."""
     return open_dataset(write(root, {"Annotations/a.xml": text, "images/a.png": ""}), "train")

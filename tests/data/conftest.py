@@ -1,4 +1,4 @@
-"""Tests of data keep no dataset in the user's own cache."""
+"""Tests of data keep their cache out of the user's own cache folder."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A dataset of any size, of no pictures at all."""
+"""A DetectionDataset of any size, without image files."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from setmatch.structures.metadata import Categories
 
 
 def generated(images: int, boxes: int) -> DetectionDataset:
-    """Return a dataset of random boxes with names like COCO's."""
+    """Return a data set of random boxes with file names like COCO's."""
     rng = np.random.default_rng(0)
     names = [f"{i:012d}.jpg".encode() for i in range(images)]
     image = np.sort(rng.integers(0, images, boxes))

@@ -1,4 +1,4 @@
-"""How an upright picture is stored so that its EXIF orientation turns it back."""
+"""How an upright image is stored so that its EXIF orientation turns it back."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Indexes that took long to read are kept, mapped, and made again when anything changed."""
+"""Data sets that are slow to read are cached, memory-mapped, and read again after any change."""
 
 import json
 import os
@@ -24,7 +24,7 @@ RING = [1.0, 2.0, 30.0, 2.5, 10.0, 20.0]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch) -> Path:
-    """Give a data set that is kept however quickly it was read."""
+    """Give a data set that is cached however quickly it was read."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "_MIN_SECONDS", 0.0)
     root = tmp_path / "set"
@@ -49,7 +49,7 @@ def save(root: Path, split: str, *boxes: list[float]) -> None:
     (root / f"annotations/{split}.json").write_text(json.dumps(tree))
 
 
-def kept(root: Path) -> list[Path]:
+def cached_files(root: Path) -> list[Path]:
     return list((root.parent / "cache/datasets").glob("*.safetensors"))
 
 
@@ -75,8 +75,8 @@ def assert_equal(one: DetectionDataset, other: DetectionDataset) -> None:
                 assert a == b
 
 
-def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
-    """All columns, names, fixes and segmentations; the second time nothing is read."""
+def test_the_cached_data_set_equals_the_one_read(root: Path, monkeypatch):
+    """The second time, nothing is read."""
     fresh = read_coco(root / "annotations" / "train.json")
     assert fresh.fixes
     first, read_first = reads(root, monkeypatch)
@@ -87,8 +87,7 @@ def test_what_is_kept_is_what_was_read(root: Path, monkeypatch):
     assert len(second.target(0)) == 1
 
 
-def test_the_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
-    """Nobody copies them, and nobody can change them."""
+def test_cached_arrays_are_mapped_and_read_only(root: Path, monkeypatch):
     reads(root, monkeypatch)
     dataset, _ = reads(root, monkeypatch)
     for column in (dataset.xywh_px, dataset.class_indices, dataset.segmentations.points_px):
@@ -110,8 +109,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_is_noticed(root: Path, monkeypatch, change):
-    """What the dataset was made from decides; the other split is another dataset."""
+def test_a_change_of_the_files_is_noticed(root: Path, monkeypatch, change):
+    """The cached data set of the other split is independent."""
     reads(root, monkeypatch)
     reads(root, monkeypatch, "val")
     change(root)
@@ -120,7 +119,7 @@ def test_a_change_is_noticed(root: Path, monkeypatch, change):
 
 
 def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
-    """The beginning and the end of the file count as well."""
+    """The beginning and the end of the file are compared too."""
     reads(root, monkeypatch)
     path = root / "annotations/train.json"
     status = path.stat()
@@ -130,8 +129,7 @@ def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
     assert (count, dataset.categories.names) == (1, ("dog",))
 
 
-def test_label_files_count_one_by_one(root: Path, monkeypatch):
-    """In a folder of YOLO labels, one changed file makes the dataset again."""
+def test_a_change_of_one_label_file_is_noticed(root: Path, monkeypatch):
     yolo = root.parent / "yolo"
     for split in ("train", "val"):
         (yolo / "images" / split).mkdir(parents=True)
@@ -149,10 +147,10 @@ def test_label_files_count_one_by_one(root: Path, monkeypatch):
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObject):
-    """Any flipped bit and any cut: the dataset is read again, and is right."""
+def test_a_damaged_cache_is_read_again(root: Path, monkeypatch, data: st.DataObject):
+    """Any flipped bit and any truncation."""
     whole, _ = reads(root, monkeypatch)
-    (path,) = kept(root)
+    (path,) = cached_files(root)
     good = path.read_bytes()
     place = data.draw(st.integers(0, len(good) - 1))
     bit = 1 << data.draw(st.integers(0, 7))
@@ -164,15 +162,13 @@ def test_damage_is_noticed_and_mended(root: Path, monkeypatch, data: st.DataObje
     assert_equal(whole, dataset)
 
 
-def test_a_cache_that_cannot_be_written_costs_only_time(root: Path, monkeypatch):
-    """The data set opens nevertheless."""
+def test_a_data_set_opens_when_the_cache_cannot_be_written(root: Path, monkeypatch):
     (root.parent / "cache").write_text("a file")
     assert reads(root, monkeypatch)[1] == 1
     assert len(open_dataset(root, "train")) == 1
 
 
-def test_what_is_read_quickly_is_not_kept(root: Path, monkeypatch):
-    """Small data sets leave no files behind."""
+def test_a_data_set_that_is_read_quickly_is_not_cached(root: Path, monkeypatch):
     monkeypatch.setattr(cache, "_MIN_SECONDS", 60.0)
     reads(root, monkeypatch)
-    assert kept(root) == []
+    assert cached_files(root) == []

@@ -1,4 +1,4 @@
-"""Data sets keep what they are on the way from any format to any other."""
+"""Conversions keep what both formats can hold, in any direction."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ TRIANGLE = [3.25, 2.0, 30.1, 2.5, 10.0, 20.75]
 
 
 def write_coco(root: Path, splits: dict[str, list[dict]], classes=("cat", "dog")) -> Path:
-    """Write pictures of 60 × 40, three a split, with the given annotations."""
+    """Write images of 60 × 40, three a split, with the given annotations."""
     (root / "annotations").mkdir(parents=True)
     (root / "images").mkdir()
     for split, annotations in splits.items():
@@ -46,7 +46,7 @@ def annotation(id_: int, image: int, class_index: int, bbox: list[float], **more
 
 
 def content(dataset: DetectionDataset) -> list[tuple]:
-    """Return all that formats share: names, sizes, and each image's objects in order."""
+    """Return what all formats hold: sizes, and each image's objects in order."""
     rows = []
     for image in range(len(dataset)):
         own = slice(dataset.offsets[image], dataset.offsets[image + 1])
@@ -76,8 +76,8 @@ OBJECTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), BOXES), max_s
 
 @settings(max_examples=10)
 @given(OBJECTS, st.permutations(["coco", "voc", "yolo"]))
-def test_boxes_survive_every_way(tmp_path_factory, objects, way):
-    """Through all formats in any order: exact until YOLO, and a millionth of a pixel after it."""
+def test_boxes_survive_any_chain_of_conversions(tmp_path_factory, objects, way):
+    """Exactly until YOLO, and within a millionth of a pixel after it."""
     root = tmp_path_factory.mktemp("way")
     rows = [annotation(i, *each) for i, each in enumerate(objects)]
     here = write_coco(root / "start", {"train": rows, "val": []})
@@ -120,7 +120,7 @@ def test_coco_keeps_everything(tmp_path: Path):
 
 
 def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
-    """Crowds are VOC's difficult objects; what cannot be kept is said."""
+    """Crowds are VOC's difficult objects; losses are reported."""
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "voc", splits=["train"])
     assert done.notes == ("1 segmentations as run lengths: left out, VOC has polygons only",)
     both = [open_dataset(tmp_path / "b", split, "voc") for split in ("train", "val")]
@@ -137,8 +137,8 @@ def test_voc_keeps_polygons_and_crowds(tmp_path: Path):
     assert sum(int(part.crowd.sum()) for part in both) == 1
 
 
-def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
-    """Boxes go before polygons, and crowds would be taken for objects: both are said."""
+def test_yolo_keeps_polygons_whose_bounding_box_is_the_box(tmp_path: Path):
+    """Other objects become boxes, and crowds are left out: both are reported."""
     done = convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", splits=["train"])
     assert done.notes == (
         "1 crowds: left out, YOLO has none",
@@ -151,8 +151,8 @@ def test_yolo_keeps_polygons_whose_hull_is_the_box(tmp_path: Path):
     assert len((tmp_path / "b/labels/train/train 2.txt").read_text().split()) == 1 + 2 * 9
 
 
-def test_yolo_places_are_beside_the_file_that_names_them(tmp_path: Path):
-    """A "path" would count from where others are started; without one they find the images."""
+def test_paths_in_data_yaml_are_relative_to_the_file(tmp_path: Path):
+    """With a "path", some tools would start from the working directory."""
     source = write_coco(tmp_path / "coco", {"train": [], "val": []})
     convert_dataset(source, tmp_path / "yolo", "yolo")
     lines = (tmp_path / "yolo" / "data.yaml").read_text().splitlines()
@@ -160,7 +160,7 @@ def test_yolo_places_are_beside_the_file_that_names_them(tmp_path: Path):
 
 
 def test_yolo_gets_the_validation_split_that_training_would_hold_out(tmp_path: Path):
-    """Software for YOLO refuses a data.yaml without one; the divided set is learned from alike."""
+    """YOLO tools refuse a data.yaml without one."""
     source = tmp_path / "scenes"
     write_scenes(source, 24, 1, 64, 0, workers=0)
     (source / "annotations" / "val.json").unlink()
@@ -174,8 +174,8 @@ def test_yolo_gets_the_validation_split_that_training_would_hold_out(tmp_path: P
     assert whole.images == {"train": 24}  # a single file is one split
 
 
-def test_images_of_one_name_stay_apart(tmp_path: Path):
-    """a.png and a.jpg, or x/a.png and y/a.png, would share a label file."""
+def test_images_that_would_share_a_label_file_are_renamed(tmp_path: Path):
+    """a.png and a.jpg, or x/a.png and y/a.png."""
     root = write_coco(tmp_path / "a", {"train": [annotation(1, 0, 0, [1, 2, 3, 4])]})
     tree = json.loads((root / "annotations/train.json").read_text())
     for row, name in zip(tree["images"], ("a.png", "a.jpg", "x/a.png")):
@@ -190,8 +190,7 @@ def test_images_of_one_name_stay_apart(tmp_path: Path):
         assert sum(len(part.class_indices) for part in parts) == 1
 
 
-def test_links_lead_to_the_images(tmp_path: Path):
-    """With `link`, nothing is copied."""
+def test_link_links_to_the_images_instead_of_copying(tmp_path: Path):
     convert_dataset(rich(tmp_path / "a"), tmp_path / "b", "yolo", link=True)
     image = tmp_path / "b/images/train/train 0.png"
     assert image.is_symlink()
@@ -199,8 +198,7 @@ def test_links_lead_to_the_images(tmp_path: Path):
 
 
 @pytest.mark.parametrize("to", writable_formats())
-def test_a_failed_conversion_leaves_nothing(tmp_path: Path, to: str):
-    """Neither half a data set nor a folder aside."""
+def test_a_failed_conversion_leaves_no_files(tmp_path: Path, to: str):
     root = rich(tmp_path / "a")
     (root / "images/train 1.png").unlink()
     (root / "images/train 1.png").mkdir()
@@ -209,8 +207,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path, to: str):
     assert list((tmp_path / "b").iterdir()) == [] if (tmp_path / "b").exists() else True
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path):
-    """An empty folder is filled; any other is refused before reading."""
+def test_a_folder_that_is_not_empty_is_never_overwritten(tmp_path: Path):
     root = rich(tmp_path / "a")
     (tmp_path / "b").mkdir()
     convert_dataset(root, tmp_path / "b", "coco")
@@ -223,7 +220,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path):
 
 
 def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
-    """A line break in a name would be two classes."""
+    """A line break in a name would make two classes."""
     root = write_coco(tmp_path / "a", {"train": []}, classes=("cat", "d\nog"))
     with pytest.raises(DataError, match="rename the class"):
         convert_dataset(root, tmp_path / "b", "voc")
@@ -241,7 +238,7 @@ def test_classes_that_a_format_cannot_hold_are_refused(tmp_path: Path):
 
 
 def test_the_command_line_converts(tmp_path: Path, capsys):
-    """It says what was written, and a mistake is one line and exit code 2."""
+    """A user's mistake is one line and exit code 2."""
     root = rich(tmp_path / "a")
     assert main(["convert-data", str(root), str(tmp_path / "b"), "--to", "yolo"]) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Files that cannot be read are found beforehand, and quickly; sound ones are never suspected."""
+"""Unreadable files are found quickly before training; sound files are never reported."""
 
 import json
 import time
@@ -21,13 +21,13 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
 
-def photograph(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
+def write_image(path: Path, size: tuple[int, int] = (96, 64), **how) -> bytes:
     Image.effect_noise(size, 60).convert("RGB").save(path, **how)
     return path.read_bytes()
 
 
-def index_over(folder: Path) -> DetectionDataset:
-    """Return a dataset of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
+def dataset_over(folder: Path) -> DetectionDataset:
+    """Return a data set of all files, each annotated as 96×64 pixels with two boxes and a crowd."""
     names = sorted(path.name for path in folder.iterdir())
     tree = {
         "images": [
@@ -53,21 +53,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
-    """Cut short, empty, another kind of file, no file at all, and other sides than annotated."""
+    """Truncated, empty, not an image, missing, and of another size than annotated."""
     for suffix in ("jpg", "png"):
-        whole = photograph(folder / f"whole.{suffix}")
+        whole = write_image(folder / f"whole.{suffix}")
         (folder / f"cut.{suffix}").write_bytes(whole[:-70])
         (folder / f"page.{suffix}").write_bytes(b"<html>404</html>")
         (folder / f"empty.{suffix}").write_bytes(b"")
-        photograph(folder / f"gone.{suffix}")
-        photograph(folder / f"turned.{suffix}", (64, 64))
+        write_image(folder / f"gone.{suffix}")
+        write_image(folder / f"turned.{suffix}", (64, 64))
         (folder / f"after.{suffix}").write_bytes(whole + bytes(500))
-    photograph(folder / "other.webp")
+    write_image(folder / "other.webp")
     turned = Image.Exif()
     turned[0x0112] = 6
-    photograph(folder / "exif.jpg", (64, 96), exif=turned)
-    photograph(folder / "smaller.jpg", (48, 32))
-    dataset = index_over(folder)
+    write_image(folder / "exif.jpg", (64, 96), exif=turned)
+    write_image(folder / "smaller.jpg", (48, 32))
+    dataset = dataset_over(folder)
     for suffix in ("jpg", "png"):
         (folder / f"gone.{suffix}").unlink()
     found = {dataset.name(image): problem for image, problem in find_unreadable(dataset).items()}
@@ -76,8 +76,7 @@ def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
     assert all(name in problem and "\n" not in problem for name, problem in found.items())
 
 
-def test_png_files_of_segments_are_looked_at_where_masks_are_wanted(tmp_path: Path):
-    """Cut short, no picture, turned on its side: found as damaged pictures are, and named."""
+def test_png_files_of_segments_are_checked_where_masks_are_used(tmp_path: Path):
     write_scenes(tmp_path, 6, 1, 64, 1, 0, panoptic=True)
     wide = [tmp_path / "images" / f"train_00000{image}.jpg" for image in range(6)]
     pngs = [tmp_path / "annotations/panoptic_train" / f"{path.stem}.png" for path in wide]
@@ -103,34 +102,33 @@ def test_png_files_of_segments_are_looked_at_where_masks_are_wanted(tmp_path: Pa
     assert find_unreadable(dataset) == {}
 
 
-def test_thousands_of_files_take_seconds(folder: Path):
-    """The beginning and the end of a file are enough."""
-    whole = photograph(folder / "0.jpg", (96, 64))
+def test_checking_thousands_of_files_takes_seconds(folder: Path):
+    whole = write_image(folder / "0.jpg", (96, 64))
     for number in range(1, 2000):
         (folder / f"{number}.jpg").write_bytes(whole)
-    dataset = index_over(folder)
-    began = time.process_time()
+    dataset = dataset_over(folder)
+    start = time.process_time()
     assert not find_unreadable(dataset)
-    assert time.process_time() - began < 4
+    assert time.process_time() - start < 4
     assert len(find_unreadable(dataset, 10)) == 0
 
 
-def test_how_many_are_too_many(folder: Path):
-    """1% of the images, or none for whoever wants that; one never ends an evaluation."""
+def test_more_than_one_percent_unreadable_images_raise_an_error(folder: Path):
+    """Evaluation always accepts one; training without skipping accepts none."""
     for number in range(100):
         (folder / f"{number:02d}.jpg").write_bytes(b"x")
-    dataset = index_over(folder)
+    dataset = dataset_over(folder)
     for few in ({}, {7: "07.jpg: x"}):
         check_training_corruption(dataset, few.values(), True)
         check_evaluation_corruption(dataset, few)
     many = {7: "07.jpg: x", 8: "08.jpg: y"}
-    with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1% .* 08\.jpg"):
+    with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1%.* 08\.jpg"):
         check_training_corruption(dataset, many.values(), True)
     with pytest.raises(DataError, match=r"^07\.jpg: x$"):
         check_training_corruption(dataset, ["07.jpg: x"], False)
-    with pytest.raises(DataError, match=r"set\.json: 2 of 100 images to .* unreadable.* 08\.jpg"):
+    with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
         check_evaluation_corruption(dataset, many)
     few_images = dataset.choose(np.arange(10), "ten of them")
     check_evaluation_corruption(few_images, {7: "07.jpg: x"})
-    (said,) = unreadable_notes(dataset, {7: "07.jpg: x"})
-    assert said == "no detections, so that its objects count as missed (2): 07.jpg: x"
+    (note,) = unreadable_notes(dataset, {7: "07.jpg: x"})
+    assert note == "no detections, so that its objects count as missed (2): 07.jpg: x"

@@ -1,4 +1,4 @@
-"""Data sets are found in their folders, and their dataset is small."""
+"""Data sets are found in their folders, and take little memory."""
 
 import json
 import pickle
@@ -44,7 +44,7 @@ def lay_out(root: Path, annotations: str, image: str, file_name: str = "a.png") 
     ],
 )
 def test_known_layouts_are_opened(tmp_path: Path, annotations: str, image: str, file_name: str):
-    """A folder, or the JSON file in it, is all a user has to name."""
+    """By the folder, or by the JSON file in it."""
     lay_out(tmp_path, annotations, image, file_name)
     (tmp_path / "images").mkdir(exist_ok=True)
     assert open_dataset(tmp_path, "val").path(0) == tmp_path / image
@@ -52,13 +52,11 @@ def test_known_layouts_are_opened(tmp_path: Path, annotations: str, image: str, 
 
 
 def test_a_json_beside_its_images_is_opened(tmp_path: Path):
-    """Without any layout, images are looked for beside the JSON."""
     lay_out(tmp_path, "mine.json", "a.png")
     assert open_dataset(tmp_path / "mine.json", "train").path(0) == tmp_path / "a.png"
 
 
-def test_an_unknown_split_says_what_was_found(tmp_path: Path):
-    """The error names what was looked for and which JSON files are there."""
+def test_an_unknown_split_raises_an_error_with_what_was_found(tmp_path: Path):
     lay_out(tmp_path, "annotations/train.json", "images/a.png")
     with pytest.raises(DataError, match=r"no split 'test' .*annotations/train\.json"):
         open_dataset(tmp_path, "test")
@@ -68,38 +66,39 @@ def test_an_unknown_split_says_what_was_found(tmp_path: Path):
         open_dataset(tmp_path / "nowhere", "train")
 
 
-def test_missing_images_are_counted_when_opening(tmp_path: Path):
-    """Hours before training would come to them."""
+def test_missing_images_are_counted_on_opening(tmp_path: Path):
     lay_out(tmp_path, "annotations/train.json", "images/b.png")
     with pytest.raises(DataError, match=r"images: 1 of 1 image files are missing: a\.png"):
         open_dataset(tmp_path, "train")
 
 
-def test_a_large_index_is_small():
-    """118,000 images and 860,000 boxes take well under 200 MB, alike for each image and box."""
+def test_a_large_data_set_takes_little_memory():
+    """118,000 images and 860,000 boxes take well under 200 MB, linear in their number."""
     small = generated(1_180, 8_600)
     assert 100 * small.nbytes < 80e6
     assert generated(11_800, 86_000).nbytes == pytest.approx(10 * small.nbytes, rel=0.01)
     assert len(pickle.dumps(small)) < small.nbytes + 4000
 
 
-def test_targets_need_no_more_than_their_own_rows():
-    """Reading a target copies a few numbers, never a whole column."""
+def test_a_target_holds_only_its_own_rows():
     dataset = generated(1_000, 5_000)
     targets = [dataset.target(image) for image in range(1_000)]
     assert sum(map(len, targets)) == 5_000
     assert all(target.cxcywh.untyped_storage().nbytes() <= 16 * 5 * 4 for target in targets)
 
 
-def test_opening_a_data_set_needs_no_torch_of_the_command_line():
-    """Errors and layouts are importable without torch, so that --help stays quick."""
-    code = "import sys, setmatch.data.formats.layout; sys.exit('torch' in sys.modules)"
+def test_formats_are_listed_without_importing_torch_or_numpy():
+    """So that --help stays quick."""
+    code = (
+        "import sys, setmatch.data, setmatch.data.formats.registry;"
+        "sys.exit(bool({'torch', 'numpy', 'msgspec'} & {*sys.modules}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"images": [{]'])
-def test_a_broken_file_is_named_and_not_passed_over(tmp_path: Path, text: str):
-    """Left out, part of the other split would silently be trained on instead."""
+def test_a_broken_annotation_file_raises_an_error(tmp_path: Path, text: str):
+    """If it were ignored, part of the other split would silently be trained on."""
     (tmp_path / "annotations").mkdir()
     (tmp_path / "images").mkdir()
     whole = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}

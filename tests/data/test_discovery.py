@@ -1,4 +1,4 @@
-"""Where in a folder a data set lies: in it, or in the only folder inside that is one."""
+"""The data set in a folder is found: in the folder itself, or in the only one inside."""
 
 import re
 from pathlib import Path
@@ -21,10 +21,10 @@ XML = (
 )
 
 
-def write(root: Path, *names: str, pictures: int = 12) -> Path:
-    """Write pictures into a folder, and beside each the annotations of the formats named."""
+def write(root: Path, *names: str, images: int = 12) -> Path:
+    """Write images into a folder, and beside each the annotations of the named formats."""
     root.mkdir(parents=True, exist_ok=True)
-    for number in range(pictures):
+    for number in range(images):
         Image.new("RGB", (60, 40)).save(root / f"{number}.png")
         for suffix, text in ((".txt", LABEL), (".xml", XML)):
             if suffix[1:] in names:
@@ -46,10 +46,10 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("inside", ["images", "set", "my set/größe"])
 @pytest.mark.parametrize("format", format_names())
-def test_the_only_data_set_inside_is_meant(
+def test_the_only_data_set_inside_a_folder_is_opened(
     tmp_path: Path, scenes: dict[str, Path], format: str, inside: str
 ):
-    """An archive unpacked into a folder of its own is read as it is, and it is said where."""
+    """As after unpacking an archive; a note says where it is."""
     (tmp_path / inside).parent.mkdir(exist_ok=True)
     (tmp_path / inside).symlink_to(scenes[format])
     asked = format if format == "panoptic" else None
@@ -60,14 +60,15 @@ def test_the_only_data_set_inside_is_meant(
     }
 
 
-def test_segments_are_found_inside_too(tmp_path: Path, scenes: dict[str, Path]):
-    """A model with masks learns from the panoptic annotations of a folder inside."""
+def test_panoptic_annotations_are_found_inside_a_folder_too(
+    tmp_path: Path, scenes: dict[str, Path]
+):
     (tmp_path / "set").symlink_to(scenes["panoptic"])
     assert prefer_panoptic(tmp_path, "train", None) == "panoptic"
 
 
-def test_several_data_sets_are_not_mixed(tmp_path: Path):
-    """The nearest count; where there are several, the user says which."""
+def test_several_data_sets_in_a_folder_raise_an_error(tmp_path: Path):
+    """The shallowest level counts."""
     write(tmp_path / "a", "xml")
     write(tmp_path / "b" / "deeper", "txt")
     assert {part.format for part in discover_splits(tmp_path).values()} == {"voc"}
@@ -78,7 +79,7 @@ def test_several_data_sets_are_not_mixed(tmp_path: Path):
 
 
 def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
-    """What is wrong inside is said only where nothing else is there to be read."""
+    """A broken folder is reported only where there is no other data set."""
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "x.yaml").write_text("names: [")
     with pytest.raises(DataError, match=r"x\.yaml: cannot be read as YAML"):
@@ -87,16 +88,15 @@ def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
     assert {part.format for part in discover_splits(tmp_path).values()} == {"yolo"}
 
 
-def test_what_lies_too_deep_is_not_looked_for(tmp_path: Path):
-    """A wrong folder is refused with what was looked for, not searched for ever."""
+def test_the_search_stops_after_two_levels(tmp_path: Path):
     write(tmp_path / "a" / "b" / "c", "xml")
     write(tmp_path / ".hidden", "xml")
     with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found \.hid"):
         discover_splits(tmp_path)
 
 
-def test_two_formats_in_one_folder_are_said(tmp_path: Path):
-    """One of them is read, the user is told of the other, and --format takes it."""
+def test_a_second_format_in_a_folder_is_reported(tmp_path: Path):
+    """--format chooses it."""
     write(tmp_path, "txt", "xml")
     read = open_dataset(tmp_path, "train")
     assert f"read as yolo, but {tmp_path} holds voc annotations too" in read.notes[0]
@@ -105,15 +105,13 @@ def test_two_formats_in_one_folder_are_said(tmp_path: Path):
     assert not any("annotations too" in note for note in open_dataset(tmp_path, "val", "voc").notes)
 
 
-def test_what_belongs_together_is_no_second_format(scenes: dict[str, Path]):
-    """Panoptic annotations beside those of objects are as COCO's own."""
+def test_panoptic_beside_instances_is_not_reported_as_a_second_format(scenes: dict[str, Path]):
     assert not open_dataset(scenes["coco"], "val").notes
 
 
-def test_the_printed_commands_take_the_folder_as_given(
+def test_printed_commands_use_the_folder_as_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Survey, conversion and reading agree on what a folder holds."""
     write(tmp_path / "with space" / "images", "xml")
     data = str(tmp_path / "with space")
     assert main(["audit", data]) == 0
@@ -125,8 +123,7 @@ def test_the_printed_commands_take_the_folder_as_given(
 
 
 @pytest.mark.parametrize("wrong", ["set1", "set1/images", "ste", "set/imgaes"])
-def test_a_slip_in_a_path_is_answered_with_what_was_meant(tmp_path: Path, wrong: str):
-    """The nearest name in the last folder that there is."""
+def test_a_typo_in_a_path_gets_a_suggestion(tmp_path: Path, wrong: str):
     write(tmp_path / "set" / "images", "xml")
     meant = tmp_path / ("set/images" if wrong == "set/imgaes" else "set")
     with pytest.raises(
@@ -137,9 +134,8 @@ def test_a_slip_in_a_path_is_answered_with_what_was_meant(tmp_path: Path, wrong:
         discover_splits(tmp_path / "quite" / "other")
 
 
-def test_the_wrong_format_is_answered_with_the_right_one(tmp_path: Path):
-    """Whoever asks for YOLO where there is VOC is told so."""
-    write(tmp_path, "xml", pictures=1)
+def test_the_error_for_a_wrong_format_names_the_right_one(tmp_path: Path):
+    write(tmp_path, "xml", images=1)
     with pytest.raises(
         DataError, match=r"looked for YOLO .*; found voc annotations, 0\.png, 0\.xml"
     ):
@@ -147,23 +143,22 @@ def test_the_wrong_format_is_answered_with_the_right_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["0.xml", "0.png", "0.txt", "labels.csv"])
-def test_a_file_that_is_no_data_set_is_refused_as_such(tmp_path: Path, name: str):
-    """One annotation file, picture or table is not called broken JSON."""
-    write(tmp_path, "xml", "txt", pictures=1)
+def test_a_file_that_is_not_a_data_set_is_refused(tmp_path: Path, name: str):
+    """It is not called broken JSON."""
+    write(tmp_path, "xml", "txt", images=1)
     (tmp_path / "labels.csv").write_text("filename,class,xmin\n")
     with pytest.raises(DataError, match=r"neither COCO JSON nor a data\.yaml"):
         discover_splits(tmp_path / name)
 
 
-def test_an_undivided_set_has_no_test_split_and_says_why(tmp_path: Path):
-    """Validation images can be held out of it; what to test on is the user's to say."""
+def test_a_data_set_without_splits_has_no_test_split(tmp_path: Path):
+    """Only a validation split can be held out."""
     write(tmp_path, "xml")
     with pytest.raises(DataError, match="no split 'test': its voc annotations are not divided"):
         open_dataset(tmp_path, "test")
 
 
-def test_a_data_yaml_is_of_one_format_only(tmp_path: Path):
-    """To ask for another is refused as that, not as a broken file."""
+def test_a_data_yaml_with_another_format_is_refused(tmp_path: Path):
     (tmp_path / "data.yaml").write_text("names: [cat]\ntrain: images\n")
     with pytest.raises(
         DataError, match="a file of the format yolo, not coco; leave out --format coco"

@@ -1,4 +1,4 @@
-"""A photograph that is stored turned, annotated as people see it: boxes lie on their objects."""
+"""Images that are stored turned but annotated upright: boxes lie on their objects."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def write(root: Path, kind: str, orientation: int) -> None:
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("kind", ["coco", "coco without sizes", "yolo", "voc"])
 def test_boxes_lie_on_their_objects(tmp_path: Path, kind: str, orientation: int):
-    """rf-detr #189: whichever reader, the box is where the white pixels are."""
+    """rf-detr #189: in every format, the box is where the white pixels are."""
     write(tmp_path, kind, orientation)
     dataset = open_dataset(tmp_path, "train")
     assert dataset.size_px(0) == (40, 60)

@@ -1,4 +1,4 @@
-"""Image files: each kind read right, or refused with its name."""
+"""Image files of each kind are read correctly, or refused by name."""
 
 from pathlib import Path
 
@@ -32,21 +32,19 @@ def as_array(image: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_exif_orientation_is_turned_upright(tmp_path: Path, orientation: int):
-    """rf-detr #189: whatever way up a camera stored it, a picture comes as people see it."""
+    """rf-detr #189: however a camera stored it, an image is upright."""
     path = saved(tmp_path / "a.png", STORED[orientation](RED_GREEN), orientation)
     assert np.array_equal(as_array(read_image(path)), RED_GREEN)
     assert read_size_px(path) == (4, 6)
 
 
 def test_exif_is_ignored_where_annotations_fit_only_the_stored_file(tmp_path: Path):
-    """Annotations made on the unturned picture stay right."""
     path = saved(tmp_path / "a.png", STORED[6](RED_GREEN), 6)
     assert read_image(path, (6, 4)).shape == (3, 6, 4)
     assert read_image(path, (4, 6)).shape == (3, 4, 6)
 
 
-def test_a_square_image_is_turned_whatever_the_annotation(tmp_path: Path):
-    """Where both fit, the picture is turned as EXIF says."""
+def test_a_square_image_is_turned_as_exif_says(tmp_path: Path):
     square = RED_GREEN[:, 1:5]
     path = saved(tmp_path / "a.png", STORED[3](square), 3)
     assert np.array_equal(as_array(read_image(path, (4, 4))), square)
@@ -54,7 +52,6 @@ def test_a_square_image_is_turned_whatever_the_annotation(tmp_path: Path):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
 def test_color_modes_keep_their_colors(tmp_path: Path, mode: str):
-    """Every mode that holds colors ends as the same RGB."""
     path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
     Image.fromarray(RED_GREEN).convert(mode).save(path)
     assert np.abs(as_array(read_image(path)).astype(int) - RED_GREEN).max() <= 1
@@ -62,7 +59,6 @@ def test_color_modes_keep_their_colors(tmp_path: Path, mode: str):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "1"])
 def test_gray_modes_become_equal_channels(tmp_path: Path, mode: str):
-    """Gray pictures are read as RGB with equal channels."""
     gray = np.full((4, 6), 255, dtype=np.uint8)
     gray[:2] = 0
     Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
@@ -70,35 +66,31 @@ def test_gray_modes_become_equal_channels(tmp_path: Path, mode: str):
 
 
 def test_sixteen_bits_become_eight(tmp_path: Path):
-    """The full 16-bit range maps to 0..255; nothing is clipped to white."""
+    """The full range maps to 0..255; nothing is clipped to white."""
     wide = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(wide).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png")[0].tolist() == [[0, 1, 128, 255]]
 
 
 def test_transparent_palette_keeps_its_colors(tmp_path: Path):
-    """A palette with transparent entries is read by its colors, without a warning."""
     image = Image.fromarray(RED_GREEN).convert("P")
     image.save(tmp_path / "a.png", transparency=bytes([0] * 256))
     assert np.array_equal(as_array(read_image(tmp_path / "a.png")), RED_GREEN)
 
 
 def test_an_animation_is_its_first_frame(tmp_path: Path):
-    """Of several frames the first counts."""
     frames = [Image.fromarray(np.full((4, 6, 3), value, np.uint8)) for value in (0, 255)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert read_image(tmp_path / "a.gif").max() == 0
 
 
 def test_the_content_counts_not_the_extension(tmp_path: Path):
-    """A PNG called .jpg is read as what it is."""
     saved(tmp_path / "a.png", RED_GREEN).rename(tmp_path / "a.jpg")
     assert np.array_equal(as_array(read_image(tmp_path / "a.jpg")), RED_GREEN)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1)])
 def test_thin_and_tiny_images_are_read(tmp_path: Path, size: tuple[int, int]):
-    """No shape is too odd."""
     Image.new("RGB", size[::-1]).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", size).shape == (3, *size)
 
@@ -115,8 +107,7 @@ def test_thin_and_tiny_images_are_read(tmp_path: Path, size: tuple[int, int]):
     ],
     ids=["empty", "text", "only a header", "folder", "missing", "floating point"],
 )
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path, make):
-    """One line that names the file."""
+def test_a_file_that_is_not_an_image_is_refused_by_name(tmp_path: Path, make):
     path = tmp_path / "broken.jpg"
     make(path)
     with pytest.raises(DataError, match=r"broken\.jpg") as caught:
@@ -124,16 +115,16 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, make):
     assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch):
-    """More pixels than Pillow's limit are refused, also below twice the limit."""
+def test_an_image_over_the_pixel_limit_is_refused_before_decoding(tmp_path: Path, monkeypatch):
+    """Also below twice the limit, where Pillow only warns."""
     Image.new("L", (40, 40)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.warns(Image.DecompressionBombWarning), pytest.raises(DataError, match=r"bomb\.png"):
         read_image(tmp_path / "bomb.png")
 
 
-def test_another_shape_than_annotated_is_refused(tmp_path: Path):
-    """Boxes of another picture would teach the wrong thing; a scaled copy is fine."""
+def test_an_image_of_another_shape_than_annotated_is_refused(tmp_path: Path):
+    """A scaled copy is fine."""
     path = saved(tmp_path / "a.png", RED_GREEN)
     assert read_image(path, (400, 600)).shape == (3, 4, 6)
     with pytest.raises(DataError, match=r"a\.png: is 4×6 pixels"):
@@ -146,8 +137,7 @@ def test_another_shape_than_annotated_is_refused(tmp_path: Path):
     cut=st.floats(0, 1),
     flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=6),
 )
-def test_damaged_files_raise_nothing_but_data_errors(tmp_path: Path, form, cut, flips):
-    """Cut and flipped bytes are either read or reported by name."""
+def test_damaged_files_are_read_or_raise_a_data_error(tmp_path: Path, form, cut, flips):
     path = tmp_path / "damaged"
     noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path, form)

@@ -1,4 +1,4 @@
-"""The pictures a user means: files, folders, patterns, each once; what is missing is named."""
+"""Image files are found by files, folders and patterns, each once."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from setmatch.errors import DataError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Empty files: names are all that counts here."""
+    """Empty files: only names count here."""
     for name in ("a.png", "b.JPG", "notes.txt", ".hidden.png", "deep/er/c.webp", "none/x.csv"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -21,30 +21,27 @@ def names(folder: Path, sources: list[str | Path]) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in find_images(sources)]
 
 
-def test_a_folder_is_searched_to_the_bottom(folder: Path):
-    """All pictures below it, sorted; other files and hidden ones are passed over."""
+def test_a_folder_is_searched_recursively(folder: Path):
+    """Other files and hidden ones are ignored."""
     assert names(folder, [folder]) == ["a.png", "b.JPG", "deep/er/c.webp"]
 
 
-def test_a_file_named_outright_counts(folder: Path):
-    """Whoever names a file means it, whatever its suffix."""
+def test_a_file_named_directly_counts_whatever_its_suffix(folder: Path):
     assert names(folder, [folder / "notes.txt"]) == ["notes.txt"]
 
 
-def test_a_pattern_means_the_pictures_it_matches(folder: Path):
-    """Globs work where no shell has expanded them, ** included."""
+def test_a_glob_pattern_finds_images(folder: Path):
+    """** included."""
     assert names(folder, [f"{folder}/*"]) == ["a.png", "b.JPG"]
     assert names(folder, [f"{folder}/**/*.webp"]) == ["deep/er/c.webp"]
 
 
-def test_a_file_with_magic_characters_is_a_file(folder: Path):
-    """A name that looks like a pattern but exists is taken by its word."""
+def test_an_existing_file_with_glob_characters_is_a_file(folder: Path):
     (folder / "d[1].png").touch()
     assert names(folder, [f"{folder}/d[1].png"]) == ["d[1].png"]
 
 
-def test_each_picture_comes_once(folder: Path):
-    """Overlapping sources do not double the work."""
+def test_overlapping_sources_give_each_image_once(folder: Path):
     assert names(folder, [folder / "b.JPG", folder]) == ["b.JPG", "a.png", "deep/er/c.webp"]
 
 
@@ -57,8 +54,8 @@ def test_each_picture_comes_once(folder: Path):
         ("gone.jpg", "no such file or folder"),
     ],
 )
-def test_a_source_without_pictures_is_named(folder: Path, source: str, what: str):
-    """Nothing found is said, not passed over, even when other sources hold pictures."""
+def test_a_source_without_images_raises_an_error(folder: Path, source: str, what: str):
+    """Even when other sources have images."""
     with pytest.raises(DataError, match=what) as error:
         find_images([folder / "a.png", folder / source])
     assert str(folder / source) in str(error.value)

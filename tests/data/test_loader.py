@@ -1,4 +1,4 @@
-"""The order of samples, and that nothing but (seed, epoch, image) decides what they look like."""
+"""Loading: the order of samples, and that only (seed, epoch, image) decides how they look."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def data(workers: int = 0, augment: str = "detr", on_bad_image: str = "stop") ->
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven noisy photographs of three shapes, an object in every second."""
+    """Eleven noisy images of three shapes, with an object in every second one."""
     root = tmp_path_factory.mktemp("set")
     (root / "annotations").mkdir()
     (root / "images").mkdir()
@@ -79,17 +79,17 @@ def batches(
     )
 
 
-def test_masks_are_read_only_when_they_are_asked_for(
+def test_masks_are_read_only_when_requested(
     folder: Path, dataset: DetectionDataset, tmp_path: Path
 ):
-    """With masks come the same images and boxes; a data set without any is refused at once."""
+    """Images and boxes are the same; a data set without masks is refused at once."""
     tree = json.loads((folder / "annotations/train.json").read_text())
     for annotation in tree["annotations"]:
         annotation["segmentation"] = [[3, 3, 23, 3, 23, 23, 3, 23]]
     (tmp_path / "train.json").write_text(json.dumps(tree))
-    outlined = read_coco(tmp_path / "train.json", folder / "images")
+    with_polygons = read_coco(tmp_path / "train.json", folder / "images")
     plain = batches(dataset)
-    masked = batches(outlined, masks=True)
+    masked = batches(with_polygons, masks=True)
     for one, other in zip(plain, masked, strict=True):
         assert torch.equal(one.batch.pixels, other.batch.pixels)
         for a, b in zip(one.targets, other.targets, strict=True):
@@ -113,8 +113,8 @@ def same(one: Minibatch, other: Minibatch) -> bool:
     )
 
 
-def test_each_image_comes_once_an_epoch(dataset: DetectionDataset):
-    """Nothing is dropped or doubled, though eleven images fill no whole number of batches."""
+def test_each_image_appears_once_per_epoch(dataset: DetectionDataset):
+    """Although eleven images do not fill whole batches."""
     stream = [id_ for batch in batches(dataset, steps=11) for id_ in batch.image_ids]
     for epoch in range(4):
         ids = stream[epoch * IMAGES : (epoch + 1) * IMAGES]
@@ -122,31 +122,27 @@ def test_each_image_comes_once_an_epoch(dataset: DetectionDataset):
     assert stream[:IMAGES] != stream[IMAGES : 2 * IMAGES]
 
 
-def test_workers_change_nothing(dataset: DetectionDataset):
-    """Zero and two workers give the same samples, augmented alike."""
+def test_the_number_of_workers_does_not_change_samples(dataset: DetectionDataset):
     alone, helped = batches(dataset), batches(dataset, workers=2)
     assert len(alone) == len(helped) == 14
     assert all(map(same, alone, helped))
 
 
 @pytest.mark.parametrize("first", [1, 3, 5])
-def test_any_step_is_a_starting_point(dataset: DetectionDataset, first: int):
-    """Resuming at a step gives what the uninterrupted run would have had."""
+def test_resuming_at_a_step_gives_the_uninterrupted_samples(dataset: DetectionDataset, first: int):
     whole = batches(dataset)
     assert all(map(same, whole[2 * first :], batches(dataset, first_step=first, steps=7 - first)))
 
 
-def test_two_processes_share_what_one_would_do(dataset: DetectionDataset):
-    """The union of both ranks' micro-batches is that of one process, in a known order."""
+def test_two_processes_together_load_the_samples_of_one(dataset: DetectionDataset):
     one = batches(dataset)
     ranks = [batches(dataset, world=2, rank=rank) for rank in (0, 1)]
-    dealt = [batch for pair in zip(*ranks, strict=True) for batch in pair]
-    assert all(map(same, one, dealt))
-    assert len(dealt) == len(one)
+    interleaved = [batch for pair in zip(*ranks, strict=True) for batch in pair]
+    assert all(map(same, one, interleaved))
+    assert len(interleaved) == len(one)
 
 
-def test_each_epoch_augments_anew_and_each_seed_differs(dataset: DetectionDataset):
-    """The same image looks different in the next epoch, and under another seed."""
+def test_epochs_and_seeds_augment_differently(dataset: DetectionDataset):
     by_epoch: dict[int, list[torch.Tensor]] = {}
     for batch in batches(dataset, micro_batch=1, steps=9):
         by_epoch.setdefault(batch.image_ids[0], []).append(batch.batch.pixels)
@@ -158,13 +154,11 @@ def test_each_epoch_augments_anew_and_each_seed_differs(dataset: DetectionDatase
 @pytest.mark.parametrize(
     ("augment", "before"), [("small", "flip"), ("detr", "flip"), ("none", "none")]
 )
-def test_pictures_are_mirrored_at_most_in_the_first_epochs(
-    dataset: DetectionDataset, augment, before
-):
-    """What a picture looks like in an epoch depends on the epoch alone, not on where one began."""
+def test_the_first_epochs_only_flip_images(dataset: DetectionDataset, augment, before):
+    """The epoch alone decides, not the step at which a run starts."""
 
     def seen(augment: str, after: int = 0) -> list[Minibatch]:
-        settings = data(augment=augment).model_copy(update={"augment_after": after})
+        settings = data(augment=augment).model_copy(update={"strong_augment_from_epoch": after})
         return batches(dataset, settings=settings, batch_size=IMAGES, micro_batch=IMAGES, steps=4)
 
     later = seen(augment, after=2)  # a step is an epoch
@@ -174,8 +168,7 @@ def test_pictures_are_mirrored_at_most_in_the_first_epochs(
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_loading_leaves_the_random_state_alone(dataset: DetectionDataset, workers: int):
-    """Dropout in the main process draws the same numbers whatever is loaded meanwhile."""
+def test_loading_does_not_change_the_random_state(dataset: DetectionDataset, workers: int):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     batches(dataset, workers=workers, steps=2)
@@ -184,15 +177,13 @@ def test_loading_leaves_the_random_state_alone(dataset: DetectionDataset, worker
 
 
 def test_targets_belong_to_their_images(dataset: DetectionDataset):
-    """Every second image has its object, unless a crop cut it away."""
     for batch in batches(dataset):
         assert len(batch.targets) == len(batch.image_ids) == len(batch.batch.pixels)
         for id_, target in zip(batch.image_ids, batch.targets, strict=True):
             assert len(target) <= (id_ % 2 == 0)
 
 
-def test_positions_follow_the_agreed_formula():
-    """Micro-batch a of rank r in step t starts at t·batch + (a·world + r)·micro."""
+def test_positions_follow_the_documented_formula():
     order = TrainSampler(100, 12, 2, rank=1, world=3, first_step=2, steps=2, seed=0)
     whole = TrainSampler(100, 12, 12, rank=0, world=1, first_step=2, steps=2, seed=0)
     stream = [place for places in whole for place in places]
@@ -202,11 +193,13 @@ def test_positions_follow_the_agreed_formula():
 
 
 @pytest.mark.parametrize(("batch", "micro", "world"), [(5, 2, 1), (4, 2, 3), (2, 4, 1)])
-def test_what_cannot_be_dealt_out_is_refused(
+def test_a_batch_size_that_cannot_be_divided_is_refused(
     dataset: DetectionDataset, batch: int, micro: int, world: int
 ):
-    """The error holds all three numbers and a batch size that fits."""
-    with pytest.raises(ConfigError, match=rf"{batch} .* {micro} to {world}.*batch_size=") as caught:
+    """The error has all three numbers and a batch size that fits."""
+    with pytest.raises(
+        ConfigError, match=rf"{batch} .* {micro} for {world} .*batch_size="
+    ) as caught:
         batches(dataset, batch_size=batch, micro_batch=micro, world=world)
     fitting = int(str(caught.value).split("batch_size=")[1].split(",")[0])
     assert grad_accum_steps(fitting, micro, world) >= 1
@@ -217,7 +210,7 @@ def test_what_cannot_be_dealt_out_is_refused(
 def test_evaluation_counts_each_image_once_without_padding(
     dataset: DetectionDataset, world: int, workers: int
 ):
-    """rf-detr #1507: over all processes each image comes once, in batches of one shape."""
+    """rf-detr #1507: over all processes each image appears once, in batches of one shape."""
     ids = []
     for rank in range(world):
         loader = evaluation_batches(
@@ -235,7 +228,7 @@ def test_evaluation_counts_each_image_once_without_padding(
 
 
 def broken(folder: Path, copy: Path, *names: str) -> DetectionDataset:
-    """Copy the data set and cut the files `names` short."""
+    """Copy the data set and truncate the files `names`."""
     for path in folder.rglob("*.*"):
         target = copy / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +238,10 @@ def broken(folder: Path, copy: Path, *names: str) -> DetectionDataset:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_image_stops_by_name(folder: Path, tmp_path: Path, workers: int):
-    """One line that names the file, from a worker as well."""
+def test_an_unreadable_image_stops_training_with_its_name(
+    folder: Path, tmp_path: Path, workers: int
+):
+    """In one line, from a worker process too."""
     dataset = broken(folder, tmp_path, "3.png")
     with pytest.raises(DataError, match=r"3\.png: cannot be read") as caught:
         batches(dataset, workers=workers)
@@ -254,8 +249,7 @@ def test_an_unreadable_image_stops_by_name(folder: Path, tmp_path: Path, workers
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_evaluation_goes_on_without_one_and_not_without_two(folder, tmp_path, workers: int):
-    """The image is missing from its batch, and named; batches of nothing are left out."""
+def test_evaluation_continues_without_one_image_but_not_without_two(folder, tmp_path, workers: int):
     dataset = broken(folder, tmp_path / "one", "3.png")
     for batch_size in (1, 4):
         loader = evaluation_batches(dataset, PREPROCESSING, batch_size=batch_size, workers=workers)
@@ -288,8 +282,8 @@ def skipping(
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
-def test_few_unreadable_images_can_be_skipped(folder, tmp_path, monkeypatch, micro_batch: int):
-    """They are listed, and no micro-batch is empty, as every process must take every step."""
+def test_a_few_unreadable_images_can_be_skipped(folder, tmp_path, monkeypatch, micro_batch: int):
+    """No micro-batch is empty, because every process must take every step."""
     loader = skipping(broken(folder, tmp_path, "3.png"), micro_batch, monkeypatch, 0.1)
     found = list(loader)
     assert len(found) == len(loader) == 22 // micro_batch
@@ -300,16 +294,16 @@ def test_few_unreadable_images_can_be_skipped(folder, tmp_path, monkeypatch, mic
 
 
 def test_many_unreadable_images_cannot_be_skipped(folder, tmp_path, monkeypatch):
-    """Above the limit training stops, because it would quietly learn from another data set."""
     for count in (2, IMAGES):
         names = [f"{i}.png" for i in range(count)]
         dataset = broken(folder, tmp_path / str(count), *names)
-        with pytest.raises(DataError, match="unreadable of 11 images; at most 10% may"):
+        with pytest.raises(DataError, match=r"2 unreadable of 11 .* at most 10%"):
             list(skipping(dataset, 2, monkeypatch, 0.1))
 
 
-def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkeypatch):
-    """Whoever wants none to be left out says so."""
+def test_without_skipping_one_unreadable_image_stops_training(
+    folder: Path, tmp_path: Path, monkeypatch
+):
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.5)
     dataset = broken(folder, tmp_path, "3.png")
     settings = {"batch_size": 2, "micro_batch": 2, "rank": 0, "world": 1, "seed": 5}
@@ -320,8 +314,7 @@ def test_unreadable_images_can_stop_at_once(folder: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_augmentation_cuts_off_is_counted(dataset: DetectionDataset, workers: int):
-    """Of all objects that were to be learned, those that are not in the batches were dropped."""
+def test_objects_dropped_by_augmentation_are_counted(dataset: DetectionDataset, workers: int):
     loader = training_batches(
         dataset,
         data(workers),
@@ -334,26 +327,26 @@ def test_what_augmentation_cuts_off_is_counted(dataset: DetectionDataset, worker
         steps=55,
         seed=5,
     )
-    kept = sum(len(target) for batch in loader for target in batch.targets)
-    assert loader.seen.objects == 10 * sum(len(dataset.target(i)) for i in range(len(dataset)))
-    assert loader.seen.objects - loader.seen.dropped == kept
-    assert loader.seen.clipped > 0
+    remaining = sum(len(target) for batch in loader for target in batch.targets)
+    assert loader.augmentation_stats.objects == 10 * sum(
+        len(dataset.target(i)) for i in range(len(dataset))
+    )
+    assert loader.augmentation_stats.objects - loader.augmentation_stats.dropped == remaining
+    assert loader.augmentation_stats.clipped > 0
 
 
-def test_batches_move_to_a_device_whole(dataset: DetectionDataset):
-    """Pixels, validity, targets and ids arrive together."""
+def test_a_batch_moves_to_a_device_completely(dataset: DetectionDataset):
     moved = batches(dataset)[0].to("meta")
     assert moved.batch.pixels.device.type == "meta"
     assert all(target.cxcywh.device.type == "meta" for target in moved.targets)
     assert moved.image_ids == batches(dataset)[0].image_ids
 
 
-def test_workers_run_under_a_plain_script(folder: Path):
-    """Worker processes start from a script without a guard for the main module."""
+def test_workers_start_from_a_script_without_a_main_guard(folder: Path):
     script = (
         "import sys; from setmatch.data.open import open_dataset;"
         "from setmatch.data.loader import evaluation_batches;"
-        "from setmatch.structures import Preprocessing;"
+        "from setmatch.structures.metadata import Preprocessing;"
         "dataset = open_dataset(sys.argv[1], 'train');"
         "loader = evaluation_batches(dataset, Preprocessing(64, 108), batch_size=2, workers=2);"
         "print(sum(len(batch.image_ids) for batch in loader))"

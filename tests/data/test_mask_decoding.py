@@ -1,4 +1,4 @@
-"""Masks are the pixels that COCO's own tools give, whichever way they were written."""
+"""Decoded masks equal those of COCO's own tools, in every notation."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ SQUARE = [40, 10, 55, 10, 55, 25, 40, 25]
 
 
 def instances(folder: Path, *segmentations: object) -> DetectionDataset:
-    """Return a dataset of one image with an object for each segmentation."""
+    """Return a data set of one image with an object for each segmentation."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
     tree = {
         "images": [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
@@ -40,7 +40,7 @@ def instances(folder: Path, *segmentations: object) -> DetectionDataset:
 
 
 def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDataset:
-    """Return a dataset of one image whose PNG has the colors of `drawn`."""
+    """Return a data set of one image whose PNG has the colors of `drawn`."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.jpg")
     (folder / "set").mkdir(exist_ok=True)
     colors = np.stack([drawn % 256, drawn // 256 % 256, drawn // 256**2], axis=-1)
@@ -64,8 +64,7 @@ def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDat
     return read_panoptic(folder / "set.json")
 
 
-def test_polygons_and_both_kinds_of_run_lengths_are_the_same_pixels(tmp_path: Path):
-    """COCO's polygons, its compressed and its uncompressed run lengths of one object."""
+def test_polygons_and_both_kinds_of_run_lengths_give_the_same_mask(tmp_path: Path):
     rings = oracle.frPyObjects([TRIANGLE, SQUARE], HEIGHT, WIDTH)
     merged = oracle.merge(rings)
     expected = oracle.decode(merged).astype(bool)
@@ -81,7 +80,7 @@ def test_polygons_and_both_kinds_of_run_lengths_are_the_same_pixels(tmp_path: Pa
 @settings(max_examples=200)
 @given(st.lists(st.lists(st.floats(-20, 80, width=32), min_size=6, max_size=14), max_size=4))
 def test_polygons_are_filled_as_by_pycocotools(corners):
-    """To the pixel, whatever crosses itself or the edge of the image."""
+    """To the pixel, even where they cross themselves or the edge of the image."""
     rings = [ring[: len(ring) // 2 * 2] for ring in corners]
     points = np.array([side for ring in rings for side in ring], dtype=np.float32).reshape(-1, 2)
     segmentations = from_rings(points, [len(ring) // 2 for ring in rings], [len(rings)])
@@ -97,8 +96,8 @@ def test_polygons_are_filled_as_by_pycocotools(corners):
     ids=st.lists(st.integers(1, 2**24 - 1), min_size=1, max_size=6, unique=True),
     seed=st.integers(0, 99),
 )
-def test_a_png_is_read_by_its_colors(tmp_path_factory: pytest.TempPathFactory, ids, seed):
-    """Id = red + 256 green + 65536 blue, up to the last of three bytes."""
+def test_a_segment_id_is_the_color_of_the_png(tmp_path_factory: pytest.TempPathFactory, ids, seed):
+    """Up to the last of three bytes."""
     drawn = np.random.default_rng(seed).choice([0, *ids], (HEIGHT, WIDTH))
     folder = tmp_path_factory.mktemp("png")
     dataset = panoptic(folder, drawn, *ids)
@@ -107,8 +106,8 @@ def test_a_png_is_read_by_its_colors(tmp_path_factory: pytest.TempPathFactory, i
     assert all(np.array_equal(mask, drawn == id_) for mask, id_ in zip(masks, ids, strict=True))
 
 
-def test_objects_without_a_pixel_are_not_learned(tmp_path: Path):
-    """A segment that the PNG lacks would teach an empty mask; its box goes with it."""
+def test_objects_without_a_pixel_are_not_targets(tmp_path: Path):
+    """A segment missing from the PNG would teach an empty mask."""
     drawn = np.full((HEIGHT, WIDTH), 7)
     dataset = panoptic(tmp_path, drawn, 7, 8)
     assert len(dataset.target(0)) == 2
@@ -117,15 +116,14 @@ def test_objects_without_a_pixel_are_not_learned(tmp_path: Path):
     assert target.masks.unpack().all()
 
 
-def test_an_outline_that_lacks_leaves_its_object_out(tmp_path: Path):
-    """Beside others that are there; alone they are no data set to learn masks from."""
+def test_an_object_without_a_segmentation_is_not_a_target(tmp_path: Path):
+    """If no object has one, masks are refused."""
     assert len(instances(tmp_path, [TRIANGLE], []).target(0, masks=True)) == 1
     with pytest.raises(DataError, match="has boxes but no masks"):
         instances(tmp_path, [], None).target(0, masks=True)
 
 
 def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
-    """Scaling it would invent segments along their edges."""
     dataset = panoptic(tmp_path, np.full((HEIGHT // 2, WIDTH // 2), 7), 7)
     with pytest.raises(DataError, match=r"a\.png: is 20×30 pixels"):
         dataset.target(0, masks=True)
@@ -141,8 +139,8 @@ def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
         ({"counts": [1, "2"], "size": [HEIGHT, WIDTH]}, "that cannot be read"),
     ],
 )
-def test_run_lengths_that_cannot_be_read_are_left_out_by_name(tmp_path: Path, runs, problem):
-    """When the file is read, not after an hour of training; the box stays."""
+def test_unreadable_run_lengths_are_left_out_and_reported(tmp_path: Path, runs, problem):
+    """The box stays."""
     dataset = instances(tmp_path, [TRIANGLE], runs)
     (fix,) = dataset.fixes
     assert (fix.annotation, fix.done) == (2, f"run lengths {problem}: left out")

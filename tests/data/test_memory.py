@@ -1,4 +1,4 @@
-"""A dataset of COCO's size opens in a second, and workers that walk it copy none of it."""
+"""A data set of COCO's size opens in a second, and workers do not copy it."""
 
 import gc
 import os
@@ -29,7 +29,7 @@ GENERATED = DatasetFormat(
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory):
-    """Give the dataset from its cache, and the seconds of the processor that opening took."""
+    """Give the data set from its cache, and the CPU seconds that opening took."""
     split = SplitSource("generated", "all", Path("generated.json"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SETMATCH_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -43,15 +43,15 @@ def opened(tmp_path_factory: pytest.TempPathFactory):
 
 
 def private_mb() -> float:
-    """Return the MB of this process that it shares with no other (Linux)."""
+    """Return the MB that this process shares with no other (Linux)."""
     lines = Path(f"/proc/{os.getpid()}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) / 1e3
 
 
 def work(walk: Callable[[int], object], rank: int, queue: Any) -> None:
-    gc.disable()  # it writes into all objects that the tests' own process had
+    gc.disable()  # it would write into all objects of the test process
     for image in range(rank, IMAGES, 100 * WORKERS):
-        walk(image)  # what any code takes at first is not the dataset' fault
+        walk(image)  # a first pass, whose one-time cost does not count
     before = private_mb()
     for _ in range(EPOCHS):
         for image in range(rank, IMAGES, 10 * WORKERS):
@@ -72,18 +72,17 @@ def growth_mb(walk: Callable[[int], object]) -> float:
     return sum(grown)
 
 
-def test_it_opens_in_a_second(opened: tuple[DetectionDataset, float]):
-    """118,000 images and 860,000 boxes, from the cache."""
+def test_a_cached_data_set_opens_in_a_second(opened: tuple[DetectionDataset, float]):
     dataset, seconds = opened
     assert (len(dataset), len(dataset.class_indices)) == (IMAGES, BOXES)
     assert seconds < 1
 
 
-def test_workers_do_not_grow(opened: tuple[DetectionDataset, float]):
-    """pytorch #13246: four of them stay within 5% of the dataset over three epochs.
+def test_workers_do_not_copy_the_data_set(opened: tuple[DetectionDataset, float]):
+    """pytorch #13246: four of them stay within 5% of the data set over three epochs.
 
-    Any walk copies some pages on which the tests' own process had freed memory: 0.4 MB where it is
-    young, 2.8 MB once after thousands of tests. So a walk over a hundred images goes before.
+    Any walk copies some pages on which the test process had freed memory: 0.4 MB when it is young,
+    2.8 MB once after thousands of tests. A walk over a hundred images measures that first.
     """
     dataset, _ = opened
     few = generated(100, 700)
@@ -91,8 +90,7 @@ def test_workers_do_not_grow(opened: tuple[DetectionDataset, float]):
     assert growth_mb(dataset.target) - usual_mb < 0.05 * dataset.nbytes / 1e6
 
 
-def test_a_list_of_objects_is_noticed():
-    """Forked workers copy its pages merely by looking, so that the test above means something."""
+def test_the_measurement_notices_that_workers_copy_a_list_of_objects():
     boxes = [{"bbox": [float(image), 1.0, 2.0, 3.0], "id": image} for image in range(IMAGES)]
     assert (
         growth_mb(

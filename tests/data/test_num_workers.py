@@ -1,4 +1,4 @@
-"""How many processes read images follows the machine, unless somebody says a number."""
+"""The number of workers follows the machine, unless it is set."""
 
 import inspect
 import os
@@ -17,7 +17,7 @@ from setmatch.explanation.query_usage import study_queries
 @pytest.mark.parametrize(
     ("cores", "world", "gpu", "workers"),
     [
-        (2, 1, False, 0),  # whoever reads would take a core from those who compute
+        (2, 1, False, 0),  # a worker would take a core from training
         (8, 1, False, 2),
         (8, 4, False, 0),
         (2, 1, True, 1),
@@ -26,21 +26,19 @@ from setmatch.explanation.query_usage import study_queries
         (96, 1, True, 8),
     ],
 )
-def test_auto_leaves_the_cores_to_those_who_compute(monkeypatch, cores, world, gpu, workers):
-    """On a CPU a core in four reads; beside a GPU all but one, up to eight."""
+def test_auto_leaves_most_cpu_cores_to_training(monkeypatch, cores, world, gpu, workers):
+    """On a CPU one core in four reads; beside a GPU all but one, up to eight."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert workers_for("auto", world) == workers
 
 
-def test_a_number_stays_what_it_is():
-    """Also one that no machine has cores for."""
+def test_a_number_is_used_as_it_is():
     assert workers_for(0, 1) == 0
     assert workers_for(100, 8) == 100
 
 
-def test_less_than_none_is_refused():
-    """A negative number is named, and not left to PyTorch."""
+def test_a_negative_number_is_refused():
     with pytest.raises(ConfigError, match="workers = -1"):
         workers_for(-1, 1)
 
@@ -50,6 +48,5 @@ def test_less_than_none_is_refused():
     [evaluate, compare, study_queries]
     + [app[verb].default_command for verb in ("evaluate", "compare", "queries")],
 )
-def test_one_rule_for_whoever_reads_a_data_set(reader):
-    """Measuring, comparing and looking into a model follow the machine, as training does."""
+def test_all_commands_default_to_auto(reader):
     assert inspect.signature(reader).parameters["workers"].default == "auto"

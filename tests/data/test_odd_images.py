@@ -1,4 +1,4 @@
-"""More than 200 odd image files: each is read as what it shows, or refused by its name."""
+"""More than 200 odd image files: each is read correctly, or refused by name."""
 
 import struct
 import zlib
@@ -15,13 +15,13 @@ from setmatch.errors import DataError
 
 from .orientations import STORED
 
-# Four quarters of different colors, so that no turn or mirror shows the same.
-PICTURE = np.zeros((32, 48, 3), dtype=np.uint8)
-PICTURE[:16, :24] = (220, 30, 30)
-PICTURE[:16, 24:] = (30, 200, 30)
-PICTURE[16:, :24] = (30, 30, 210)
-PICTURE[16:, 24:] = (240, 240, 240)
-GRAY = np.asarray(Image.fromarray(PICTURE).convert("L"))
+# Four quarters of different colors: every rotation and reflection looks different.
+EXPECTED = np.zeros((32, 48, 3), dtype=np.uint8)
+EXPECTED[:16, :24] = (220, 30, 30)
+EXPECTED[:16, 24:] = (30, 200, 30)
+EXPECTED[16:, :24] = (30, 30, 210)
+EXPECTED[16:, 24:] = (240, 240, 240)
+GRAY = np.asarray(Image.fromarray(EXPECTED).convert("L"))
 GRAYS = np.stack([GRAY] * 3, axis=-1)
 
 FORMATS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"} | {
@@ -38,24 +38,24 @@ def content(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def picture(form: str = "PNG", **options: object) -> bytes:
-    return content(Image.fromarray(PICTURE), form, **options)
+def encoded(form: str = "PNG", **options: object) -> bytes:
+    return content(Image.fromarray(EXPECTED), form, **options)
 
 
 def turned(form: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](PICTURE)))
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](EXPECTED)))
     return content(stored, form, exif=exif)
 
 
 def frames(form: str) -> bytes:
-    later = [Image.fromarray(255 - PICTURE)] * 2
-    return picture(form, save_all=True, append_images=later)
+    later = [Image.fromarray(255 - EXPECTED)] * 2
+    return encoded(form, save_all=True, append_images=later)
 
 
 def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes:
-    """A file with a header and rows of its own, which Pillow would not write so."""
+    """Return a PNG with a header and rows that Pillow would not write."""
     head = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     packed = (
@@ -66,19 +66,19 @@ def png_of(width: int, height: int, bits: int, color: int, rows: bytes) -> bytes
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A file of some bytes whose header promises many pixels."""
+    """Return a few bytes whose header promises many pixels."""
     return png_of(width, height, 8, 0, b"\0" * 100)
 
 
 def png_of_16_bits() -> bytes:
-    """The picture in color with two bytes a channel."""
-    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in PICTURE)
+    """Return a color PNG with two bytes per channel."""
+    rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in EXPECTED)
     return png_of(48, 32, 16, 2, rows)
 
 
-def cut(form: str, share: float) -> bytes:
-    whole = picture(form)
-    return whole[: int(share * len(whole))]
+def cut(form: str, fraction: float) -> bytes:
+    whole = encoded(form)
+    return whole[: int(fraction * len(whole))]
 
 
 def bmp_that_claims(side: int) -> bytes:
@@ -86,21 +86,21 @@ def bmp_that_claims(side: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
 
 
-# By file name: what is in the file, and what it shows.
+# File name: content of the file, and the image it shows.
 SHOWN: dict[str, tuple[bytes, np.ndarray]] = {}
 for form, way in product(("JPEG", "PNG", "WEBP", "TIFF"), STORED):
-    SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), PICTURE)
+    SHOWN[f"orientation {way}{FORMATS[form]}"] = (turned(form, way), EXPECTED)
 for form, suffix in product(FORMATS, (*FORMATS.values(), ".JPG", "")):
-    SHOWN[f"{form} called{suffix}"] = (picture(form), PICTURE)
+    SHOWN[f"{form} called{suffix}"] = (encoded(form), EXPECTED)
 for mode, form in (
     *product(("RGBA", "P", "RGB"), ("PNG", "TIFF")),
     *product(("P", "RGB"), ("GIF", "BMP")),
     *product(("CMYK", "YCbCr"), ("TIFF",)),
     *(("RGBA", "WEBP"), ("CMYK", "JPEG")),
 ):
-    whole = Image.fromarray(PICTURE)
+    whole = Image.fromarray(EXPECTED)
     image = whole.quantize(8) if mode == "P" else whole.convert(mode)
-    SHOWN[f"{mode}{FORMATS[form]}"] = (content(image, form), PICTURE)
+    SHOWN[f"{mode}{FORMATS[form]}"] = (content(image, form), EXPECTED)
 for mode, form in (
     *product(("L", "LA"), ("PNG", "TIFF")),
     *product(("L",), ("JPEG", "BMP", "GIF")),
@@ -109,9 +109,9 @@ for mode, form in (
 for form in ("PNG", "TIFF"):
     wide = Image.fromarray(GRAY.astype(np.uint16) * 257)
     SHOWN[f"16 bits{FORMATS[form]}"] = (content(wide, form), GRAYS)
-SHOWN["16 bits in color.png"] = (png_of_16_bits(), PICTURE)
+SHOWN["16 bits in color.png"] = (png_of_16_bits(), EXPECTED)
 for form in ("GIF", "PNG", "TIFF", "WEBP"):
-    SHOWN[f"animated{FORMATS[form]}"] = (frames(form), PICTURE)
+    SHOWN[f"animated{FORMATS[form]}"] = (frames(form), EXPECTED)
 for (height, width), form in product(
     [(1, 1), (1, 2), (3, 1), (1, 20000), (20000, 1)], ("PNG", "BMP", "TIFF")
 ):
@@ -127,10 +127,10 @@ for name, options in {
     "half of EXIF": {"exif": b"Exif\0\0MM\0*"},
     "EXIF of noise": {"exif": b"Exif\0\0" + bytes(range(200))},
 }.items():
-    SHOWN[f"{name}.jpg"] = (picture("JPEG", **options), PICTURE)
+    SHOWN[f"{name}.jpg"] = (encoded("JPEG", **options), EXPECTED)
 for name in ("mit Leerzeichen", "ünïcödé", "50%", "#1", "a;b", "日本", "x" * 200):
-    SHOWN[f"{name}.png"] = (picture(), PICTURE)
-SHOWN["trailing noise.jpg"] = (picture("JPEG") + b"\0noise" * 99, PICTURE)
+    SHOWN[f"{name}.png"] = (encoded(), EXPECTED)
+SHOWN["trailing noise.jpg"] = (encoded("JPEG") + b"\0noise" * 99, EXPECTED)
 
 REFUSED: dict[str, bytes] = {
     "empty.jpg": b"",
@@ -152,18 +152,17 @@ REFUSED: dict[str, bytes] = {
     "floating point.tif": content(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"),
 }
 CUT = {
-    f"{form} cut at {share:.0%}{suffix}": cut(form, share)
-    for (form, suffix), share in product(FORMATS.items(), np.linspace(0.02, 0.98, 13).tolist())
+    f"{form} cut at {fraction:.0%}{suffix}": cut(form, fraction)
+    for (form, suffix), fraction in product(FORMATS.items(), np.linspace(0.02, 0.98, 13).tolist())
 }
 
 
-def test_there_are_more_than_two_hundred():
-    """As many as were promised, no two alike in name."""
+def test_there_are_more_than_two_hundred_files():
     assert len({*SHOWN, *REFUSED, *CUT}) == len(SHOWN) + len(REFUSED) + len(CUT) >= 200
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
+def test_readable_files_are_read_correctly(tmp_path: Path, name: str):
     """Upright, in color, the first frame, whatever the file is called; JPEG within its losses."""
     data, shown = SHOWN[name]
     (tmp_path / name).write_bytes(data)
@@ -174,8 +173,8 @@ def test_what_can_be_read_is_read_right(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str):
-    """In one line, before pixels that are not there take memory."""
+def test_files_that_are_not_images_are_refused_by_name(tmp_path: Path, name: str):
+    """In one line, before pixels that do not exist take memory."""
     (tmp_path / name).write_bytes(REFUSED[name])
     with pytest.raises(DataError, match="cannot be read as an image") as caught:
         read_image(tmp_path / name)
@@ -184,8 +183,8 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, name: str):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_what_was_cut_short_is_whole_or_refused(tmp_path: Path, name: str):
-    """Where only an ending is gone that no pixel needs; never half a picture."""
+def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
+    """Only an end that no pixel needs may be missing."""
     (tmp_path / name).write_bytes(CUT[name])
     pixels, problem = None, ""
     try:
@@ -195,12 +194,11 @@ def test_what_was_cut_short_is_whole_or_refused(tmp_path: Path, name: str):
     if pixels is None:
         assert problem.startswith(f"{tmp_path / name}: ")
     else:
-        assert np.abs(pixels - PICTURE).mean() < 3
+        assert np.abs(pixels - EXPECTED).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["folder", "missing", "link to nothing", "link to itself"])
-def test_what_is_no_file_is_refused_by_name(tmp_path: Path, kind: str):
-    """Whatever stands where a file should."""
+def test_paths_that_are_not_files_are_refused_by_name(tmp_path: Path, kind: str):
     path = tmp_path / "a.jpg"
     if kind == "folder":
         path.mkdir()

@@ -1,4 +1,4 @@
-"""Outlines are kept as the file has them, in flat arrays."""
+"""Segmentations are kept as in the file, in flat arrays."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ RUNS = {"counts": "0T1", "size": [40, 60]}
 
 
 def read(folder: Path, *segmentations: object):
-    """Return a dataset of one annotation for each segmentation."""
+    """Return a data set of one annotation for each segmentation."""
     Image.new("RGB", (60, 40)).save(folder / "a.png")
     tree = {
         "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
@@ -33,7 +33,6 @@ def read(folder: Path, *segmentations: object):
 
 
 def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
-    """Two polygons, run lengths, nothing: each comes back from the flat arrays."""
     dataset = read(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
     assert dataset.fixes == ()
     first, second = dataset.segmentations.rings(0)
@@ -45,8 +44,7 @@ def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
     assert dataset.segmentations.run_lengths(2) == ""
 
 
-def test_a_file_without_outlines_has_none(tmp_path: Path):
-    """Boxes alone cost nothing for segmentations."""
+def test_a_file_without_segmentations_has_none(tmp_path: Path):
     assert read(tmp_path, [], None, "", {}).segmentations is None
 
 
@@ -67,8 +65,7 @@ def test_a_file_without_outlines_has_none(tmp_path: Path):
         ([[1, 2, 3, float("nan"), 5, 6]], "neither"),
     ],
 )
-def test_odd_outlines_are_left_out_by_name_and_the_box_stays(tmp_path: Path, segmentation, done):
-    """The fix has the annotation's id, and other annotations keep their segmentations."""
+def test_malformed_segmentations_are_left_out_and_the_box_stays(tmp_path: Path, segmentation, done):
     dataset = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
     (fix,) = dataset.fixes
     assert (fix.file, fix.annotation) == ("a.png", 2)
@@ -83,8 +80,10 @@ RINGS = st.lists(POINTS, min_size=6, max_size=12).filter(lambda ring: len(ring) 
 
 
 @given(st.lists(st.lists(RINGS, max_size=3), min_size=1, max_size=6), st.data())
-def test_chosen_rows_keep_their_outlines(annotations: list[list[list[float]]], data: st.DataObject):
-    """Any choice of annotations, in any order and repeated, has the segmentations it had before."""
+def test_chosen_annotations_keep_their_segmentations(
+    annotations: list[list[list[float]]], data: st.DataObject
+):
+    """Any choice, in any order and repeated."""
     import msgspec
 
     texts = [msgspec.Raw(json.dumps(rings).encode()) for rings in annotations]

@@ -1,4 +1,4 @@
-"""Where there is no validation split, one is held out, always the same one."""
+"""Without a validation split, the same training images are always held out for one."""
 
 import json
 from pathlib import Path
@@ -18,21 +18,19 @@ NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), unique=True, min_siz
 
 
 def test_about_a_sixth_is_held_out():
-    """Neither too few to measure on nor too many to spare."""
     share = holdout_mask([f"{number:012d}.jpg" for number in range(20_000)]).mean()
     assert share == pytest.approx(1 / 6, abs=0.01)
 
 
 @given(NAMES, NAMES)
-def test_adding_images_moves_none(names: list[str], more: list[str]):
-    """An image that was learned from is never measured on later, and the other way round."""
+def test_adding_images_moves_no_image_to_the_other_split(names: list[str], more: list[str]):
     before, after = holdout_mask(names), holdout_mask(names + more)
     if before.any():
         assert (after[: len(names)] == before).all()
 
 
-def test_the_hash_is_fixed():
-    """These very images are held out, on every machine and in every version."""
+def test_the_held_out_images_are_the_same_everywhere():
+    """On every machine and in every version."""
     names = [f"{number}.jpg" for number in range(30)]
     assert np.flatnonzero(holdout_mask(names)).tolist() == HELD_OUT
     assert (
@@ -49,8 +47,8 @@ def test_copies_of_a_photograph_stay_together():
 
 
 @pytest.mark.parametrize("count", range(2, 8))
-def test_few_images_are_divided_too(count: int):
-    """Of two or more, at least one is held out and one is left."""
+def test_two_or_more_images_are_divided(count: int):
+    """At least one is on each side."""
     out = holdout_mask([f"{number}.jpg" for number in range(count)])
     assert 0 < out.sum() < count
     assert not holdout_mask(["12.jpg"]).any()
@@ -75,8 +73,7 @@ def write(root: Path, images: int) -> Path:
     return root
 
 
-def test_the_parts_make_the_whole_and_it_is_said(tmp_path: Path):
-    """Both share no image, every box stays with its own, and a note says what was done."""
+def test_both_parts_together_are_the_whole_and_a_note_says_so(tmp_path: Path):
     root = write(tmp_path, 30)
     train, val = open_dataset(root, "train"), open_dataset(root, "valid")
     ids = [set(dataset.image_ids.tolist()) for dataset in (train, val)]
@@ -93,7 +90,7 @@ def test_the_parts_make_the_whole_and_it_is_said(tmp_path: Path):
 
 
 def test_a_single_image_is_for_training(tmp_path: Path):
-    """There is nothing to divide, which is said, and asking for validation is an error."""
+    """A note says so, and opening the validation split is an error."""
     root = write(tmp_path, 1)
     train = open_dataset(root, "train")
     assert (len(train), len(train.notes)) == (1, 1)
@@ -101,6 +98,5 @@ def test_a_single_image_is_for_training(tmp_path: Path):
         open_dataset(root, "val")
 
 
-def test_a_file_is_taken_whole(tmp_path: Path):
-    """Whoever names a JSON file means all of it."""
+def test_a_json_file_is_never_divided(tmp_path: Path):
     assert len(open_dataset(write(tmp_path, 30) / "annotations/train.json", "train")) == 30

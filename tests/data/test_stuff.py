@@ -1,4 +1,4 @@
-"""Things alone: stuff is left out of classes, annotations, masks and targets, images stay."""
+"""Things only: stuff is left out of classes, annotations, masks and targets; images stay."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
 
-def _index(stuff: frozenset[int]) -> DetectionDataset:
+def _dataset(stuff: frozenset[int]) -> DetectionDataset:
     """Three images with 2, 0 and 3 annotations of the classes car, sky and cat."""
     return DetectionDataset(
         source=Path("set.json"),
@@ -30,9 +30,9 @@ def _index(stuff: frozenset[int]) -> DetectionDataset:
     )
 
 
-def test_stuff_is_left_out_and_the_rest_is_as_it_was():
-    """Slots are numbered anew, ids and names stay; a note says what was left out."""
-    things = drop_stuff(_index(frozenset({1})))
+def test_stuff_is_left_out_and_things_stay():
+    """Class indices are renumbered; ids and names stay."""
+    things = drop_stuff(_dataset(frozenset({1})))
     assert things.categories == Categories((4, 9), ("car", "cat"))
     assert things.annotation_ids.tolist() == [11, 12, 14]
     assert things.class_indices.tolist() == [1, 0, 1]
@@ -40,17 +40,15 @@ def test_stuff_is_left_out_and_the_rest_is_as_it_was():
     assert things.crowd.tolist() == [True, False, False]
     assert things.xywh_px[:, 0].tolist() == [1, 2, 4]
     assert [len(things.target(image)) for image in range(3)] == [0, 0, 2]
-    assert "1 classes of stuff" in things.notes[-1]
+    assert "1 stuff classes" in things.notes[-1]
 
 
-def test_data_of_things_are_left_as_they_are():
-    """The same dataset, without a note."""
-    dataset = _index(frozenset())
+def test_data_without_stuff_is_unchanged():
+    dataset = _dataset(frozenset())
     assert drop_stuff(dataset) is dataset
 
 
-def test_data_of_stuff_alone_are_refused():
-    """There would be nothing to find."""
-    dataset = _index(frozenset({0, 1, 2}))
+def test_data_of_stuff_only_is_refused():
+    dataset = _dataset(frozenset({0, 1, 2}))
     with pytest.raises(DataError, match="every class is stuff"):
         drop_stuff(dataset)

@@ -1,4 +1,4 @@
-"""Sizes and augmentations are the published ones, and boxes stay with their objects."""
+"""Sizes and augmentations are the published ones, and boxes stay on their objects."""
 
 from multiprocessing.reduction import ForkingPickler
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxes
-from torchvision.tv_tensors import Image as Picture
+from torchvision.tv_tensors import Image as TVImage
 
 from setmatch.data.transforms import (
     ColorJitter,
@@ -32,7 +32,7 @@ SMALL = Preprocessing(160, 267)
 
 
 def published_size(size_px: tuple[int, int], size: int, max_size: int) -> tuple[int, int]:
-    """The rule as the published code states it, on (width, height)."""
+    """The rule as in the published code, on (width, height)."""
     h, w = size_px
     min_original, max_original = float(min((w, h))), float(max((w, h)))
     if max_original / min_original * size > max_size:
@@ -58,18 +58,17 @@ def test_sizes_follow_the_published_rule(size_px: tuple[int, int], short: int, l
     ("size_px", "expected"),
     [((480, 640), (800, 1066)), ((640, 480), (1066, 800)), ((300, 1000), (400, 1333))],
 )
-def test_familiar_sizes(size_px: tuple[int, int], expected: tuple[int, int]):
-    """The example of the paper: 480×640 becomes 800×1066."""
+def test_the_papers_example_size(size_px: tuple[int, int], expected: tuple[int, int]):
+    """480×640 becomes 800×1066."""
     assert evaluation_px(size_px, Preprocessing()) == expected
 
 
-def test_strips_keep_a_pixel_and_stay_small():
-    """A 1×20000 image neither vanishes nor fills the memory."""
+def test_very_thin_images_keep_a_pixel_and_stay_small():
     assert evaluation_px((1, 20000), Preprocessing()) == (1, 1333)
     assert evaluation_px((20000, 1), Preprocessing()) == (1333, 1)
 
 
-def test_prepare_resizes_as_pillow_and_normalizes_last():
+def test_preprocess_resizes_like_pillow_and_then_normalizes():
     """Within a gray level or two of the published Pillow transforms."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     smooth = Image.fromarray(pixels).resize((20, 15)).resize((80, 60))
@@ -107,8 +106,8 @@ def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], se
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
-def test_boxes_stay_with_their_objects(augment: str):
-    """After any augmentation the box is where the white pixels are, within a pixel."""
+def test_boxes_stay_on_their_objects(augment: str):
+    """After any augmentation, within a pixel."""
     seen = 0
     for seed in range(60):
         image, target = run(augment, SMALL, (120, 180), seed)
@@ -128,7 +127,6 @@ def test_boxes_stay_with_their_objects(augment: str):
 
 @pytest.mark.parametrize("augment", ["detr", "small", "none"])
 def test_masks_stay_on_their_objects(augment: str):
-    """After any augmentation the mask has the image's size and covers what is white."""
     seen = 0
     for seed in range(30):
         image, target = run(augment, SMALL, (120, 180), seed)
@@ -142,8 +140,7 @@ def test_masks_stay_on_their_objects(augment: str):
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "none"])
-def test_masks_change_nothing_else(augment: str):
-    """Image, boxes and random numbers are those of a training on boxes."""
+def test_masks_change_neither_image_nor_boxes_nor_random_numbers(augment: str):
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
     boxes = torch.tensor([[0.5, 0.5, 0.6, 0.4], [0.2, 0.2, 0.1, 0.1]])
     masks = PackedMasks.pack(torch.ones(2, 50, 70, dtype=torch.bool))
@@ -160,8 +157,8 @@ def test_masks_change_nothing_else(augment: str):
     assert len(with_masks.masks) == len(with_masks)
 
 
-def test_an_object_whose_pixels_are_cut_away_goes_with_its_box():
-    """A box may reach into the crop where the object does not; an empty mask teaches nothing."""
+def test_an_object_without_visible_pixels_is_dropped_with_its_box():
+    """Its box may still reach into the crop."""
     image = torch.zeros(3, 120, 180, dtype=torch.uint8)
     corner = torch.zeros(1, 120, 180, dtype=torch.bool)
     corner[:, :2, :2] = True
@@ -179,7 +176,6 @@ def test_an_object_whose_pixels_are_cut_away_goes_with_its_box():
 
 
 def test_masks_annotated_on_a_larger_copy_fit_the_stored_image():
-    """Images may be stored smaller than they were annotated."""
     masks = PackedMasks.pack(torch.ones(1, 80, 120, dtype=torch.bool))
     whole = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1.0, 1.0]]), masks)
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
@@ -211,7 +207,7 @@ def test_boxes_stay_inside_and_keep_an_area(augment, size_px, seed, corners):
 
 
 def test_published_augmentation_draws_its_sizes():
-    """Short sides are 480..800 step 32 scaled to the setting; half of the images are cropped."""
+    """Short sides are 480..800 in steps of 32, scaled; half of the images are cropped."""
     shapes = [run("detr", SMALL, (120, 160), seed)[0].shape for seed in range(150)]
     assert {min(shape[1:]) for shape in shapes if max(shape[1:]) < 260} <= set(range(90, 161))
     uncropped = sum(shape[2] == int(shape[1] * 4 / 3) for shape in shapes)
@@ -221,7 +217,6 @@ def test_published_augmentation_draws_its_sizes():
 
 
 def test_published_numbers_hold_at_the_published_size():
-    """At 800/1333: resize to one of eleven sizes, or resize, crop 384..600, resize."""
     _, choice = published(Preprocessing())
     resize, cropped = choice.transforms
     assert choice.p == [0.5, 0.5]
@@ -233,45 +228,42 @@ def test_published_numbers_hold_at_the_published_size():
 
 
 @pytest.mark.parametrize("augment", ["small", "flip", "none"])
-def test_shapes_without_multi_scale_are_those_of_the_evaluation(augment: str):
-    """Equal shapes in, equal shapes out, so that batches need no padding."""
+def test_without_multi_scale_sizes_are_those_of_evaluation(augment: str):
+    """Equal shapes need no padding in a batch."""
     shapes = {run(augment, SMALL, (121, 183), seed)[0].shape for seed in range(20)}
     assert shapes == {(3, *evaluation_px((121, 183), SMALL))}
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=20)
-def test_light_does_what_torchvision_does_in_three_passes(seed: int):
-    """Brightness, contrast and saturation, one after the other, where nothing is clipped."""
+def test_color_jitter_equals_torchvisions_three_passes(seed: int):
+    """Where nothing is clipped."""
     torch.manual_seed(seed)
-    picture = Picture(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
+    image = TVImage(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
     boxes = BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(9, 7))
     state = torch.get_rng_state()
-    lit, same = ColorJitter(0.3)(picture, boxes)
+    jittered, same = ColorJitter(0.3)(image, boxes)
     torch.set_rng_state(state)
     brightness, contrast, saturation = torch.empty(3).uniform_(0.7, 1.3).tolist()
-    expected = F.adjust_contrast(F.adjust_brightness(picture / 255, brightness), contrast)
+    expected = F.adjust_contrast(F.adjust_brightness(image / 255, brightness), contrast)
     expected = 255 * F.adjust_saturation(expected, saturation)
-    assert (lit - expected).abs().max() <= 1.01  # what is behind the comma is cut off
-    assert lit.dtype == torch.uint8
+    assert (jittered - expected).abs().max() <= 1.01  # fractions are truncated
+    assert jittered.dtype == torch.uint8
     assert same is boxes
 
 
 def test_an_unknown_augmentation_is_refused():
-    """By name, with what is known."""
     with pytest.raises(ConfigError, match="detr, small, flip, none"):
         training_transform("cutmix", SMALL)
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
-def test_spawned_workers_can_be_given_the_augmentation(augment: str):
-    """Where processes are not forked (macOS, Windows, Python 3.14) it travels as a pickle."""
+def test_the_augmentation_can_be_pickled_for_spawned_workers(augment: str):
     ForkingPickler.dumps(training_transform(augment, Preprocessing(64, 96)))
 
 
 @pytest.mark.parametrize("augment", ["detr", "small", "flip", "none"])
-def test_what_a_window_cuts_is_counted(augment: str):
-    """Each object is seen whole, is clipped, or is dropped; nothing is lost without a number."""
+def test_clipped_and_dropped_objects_are_counted(augment: str):
     image = torch.zeros(3, 60, 90, dtype=torch.uint8)
     corners = torch.tensor([[0.05, 0.05], [0.95, 0.05], [0.05, 0.95], [0.95, 0.95], [0.5, 0.5]])
     boxes = torch.cat([corners, torch.full((5, 2), 0.1)], dim=1)

@@ -22,16 +22,15 @@ def find(path: Path):
 
 
 def read(split: SplitSource):
-    lines = list(csv.reader(split.source.open()))
-    folder = split.source.parent / split.split
+    lines, folder = list(csv.reader(split.source.open())), split.source.parent / split.split
     files, classes = sorted(p.name for p in folder.iterdir()), sorted({line[1] for line in lines})
     annotations = AnnotationBuffer()
     for number, (file, name, *xywh) in enumerate(lines, start=1):
         annotations.add(files.index(file), classes.index(name), tuple(map(float, xywh)), number)
     sizes_px = np.array([read_size_px(folder / file) for file in files], dtype=np.int32)
     images = ImageTable(folder, np.arange(len(files)), files, sizes_px)
-    categories = Categories(tuple(range(len(classes))), tuple(classes))
-    return assemble(split.source, images, categories, annotations.rows())
+    classes = Categories(tuple(range(len(classes))), tuple(classes))
+    return assemble(split.source, images, classes, annotations.rows())
 
 
 def write(folder: Path, splits):
@@ -40,7 +39,7 @@ def write(folder: Path, splits):
         split.place_images(folder / split.name, data.file_names())
         with (folder / f"{split.name}.csv").open("w") as file:
             for image, row in ((i, row) for i in range(len(data)) for row in data.rows(i)):
-                name = data.categories.name(data.class_indices[row])
+                name = data.categories.names[data.class_indices[row]]
                 csv.writer(file).writerow([data.name(image), name, *data.xywh_px[row].tolist()])
     return []
 

@@ -56,7 +56,7 @@ def check_training_corruption(
     if not skip:
         raise DataError(last)
     raise DataError(
-        f"{len(problems)} of {len(dataset)} images are unreadable, but training leaves out at most "
+        f"{len(problems)} unreadable of {len(dataset)} images, but training leaves out at most "
         f"{UNREADABLE_AT_MOST:.0%}; the last: {last}"
     )
 
@@ -67,7 +67,7 @@ def check_evaluation_corruption(dataset: DetectionDataset, problems: Mapping[int
         return
     *_, last = problems.values()
     raise DataError(
-        f"{dataset.source}: {len(problems)} of {len(dataset)} images to evaluate are unreadable; "
+        f"{dataset.source}: {len(problems)} unreadable of {len(dataset)} images to evaluate on; "
         f"with more than {UNREADABLE_AT_MOST:.0%}, metrics would measure the files rather than the "
         f"model; replace the files; the last: {last}"
     )

@@ -157,7 +157,7 @@ def test_fixes_of_a_file_that_is_split_are_reported_once():
         AnnotationFix("a.png", 3, "bbox [0, 0, 0, 5]", "box without area: left out of training"),
         AnnotationFix("a.txt", None, "0 .5 .5 .1 .1", "the same box and class again: kept", 7),
     )
-    dataset = replace(dataset_of(box, names=("cat",)), repairs=fixes, notes=("divided",))
+    dataset = replace(dataset_of(box, names=("cat",)), fixes=fixes, notes=("divided",))
     other = replace(dataset, images=Path("elsewhere"))
     findings = check_annotations({"train": dataset, "val": other}, 100, Preprocessing())
     assert [(each.severity, each.kind, each.action) for each in findings] == [

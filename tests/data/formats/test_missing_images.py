@@ -1,4 +1,4 @@
-"""Annotated images without a usable file: few are left out by name, many are refused."""
+"""Annotated images without a usable file: a few are left out, many are an error."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ IMAGES = 24
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same pictures in every format that is read, with panoptic annotations and without."""
+    """The same images in every format, with panoptic annotations and without."""
     root = tmp_path_factory.mktemp("formats")
     write_scenes(root / "panoptic", IMAGES, 1, 64, 2, 0, panoptic=True)
     for to in ("coco", "voc", "yolo"):
@@ -30,59 +30,60 @@ def data(request: pytest.FixtureRequest, scenes: dict[str, Path], tmp_path: Path
     return shutil.copytree(scenes[request.param], tmp_path / request.param)
 
 
-def pictures(data: Path) -> list[Path]:
+def image_files(data: Path) -> list[Path]:
     return sorted(path for path in data.rglob("*.jpg") if "train" in path.name)
 
 
 def listed(data: Path) -> Path:
-    """Give a YOLO folder a list of its images; without one, an image that is gone is not missed."""
+    """Give a YOLO folder a list of its images; without one, a missing image goes unnoticed."""
     if data.name == "yolo":
-        lines = "".join(f"{path.relative_to(data)}\n" for path in pictures(data))
+        lines = "".join(f"{path.relative_to(data)}\n" for path in image_files(data))
         (data / "train.txt").write_text(lines)
         names = json.dumps(open_dataset(data, "train").categories.names)
         (data / "data.yaml").write_text(f"train: train.txt\nnames: {names}\n")
     return data
 
 
-def test_few_are_left_out_by_name(data: Path, capsys: pytest.CaptureFixture[str]):
-    """With their objects; who opens the data set is told, and so is who surveys it."""
+def test_a_few_missing_images_are_left_out_and_reported(
+    data: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A note says so when the data set is opened, and the audit names them."""
     listed(data)
-    gone = pictures(data)[3]
-    gone.unlink()
+    missing = image_files(data)[3]
+    missing.unlink()
     after = open_dataset(data, "train", data.name)
     assert len(after) < IMAGES
-    assert gone.name not in {Path(after.name(image)).name for image in range(len(after))}
+    assert missing.name not in {Path(after.name(image)).name for image in range(len(after))}
     (fix,) = (each for each in after.fixes if each.done == "image file missing: left out")
-    assert Path(fix.value).name == gone.name
+    assert Path(fix.value).name == missing.name
     assert f"1 of {IMAGES} images is left out" in " ".join(after.notes)
     assert main(["audit", str(data), "--format", data.name]) == 0
     assert "image file missing: left out" in " ".join(capsys.readouterr().out.split())
 
 
-def test_many_are_refused(data: Path):
+def test_many_missing_images_raise_an_error(data: Path):
     """The error counts them, names three, and says what to do."""
     listed(data)
-    for path in pictures(data)[:5]:
+    for path in image_files(data)[:5]:
         path.unlink()
     with pytest.raises(DataError, match=rf"5 of {IMAGES} image files .*, \.\.\.; add the files"):
         open_dataset(data, "train", data.name)
 
 
-def test_without_a_header_nobody_knows_where_the_boxes_of_yolo_are(scenes, tmp_path: Path):
-    """A damaged image is left out by name; where the annotations tell the size, it stays."""
-    for name, kept in (("yolo", IMAGES - 1), ("voc", IMAGES), ("coco", IMAGES)):
+def test_yolo_leaves_out_an_image_whose_size_is_unreadable(scenes, tmp_path: Path):
+    """Other formats keep the image, because the annotations have its size."""
+    for name, used in (("yolo", IMAGES - 1), ("voc", IMAGES), ("coco", IMAGES)):
         data = shutil.copytree(scenes[name], tmp_path / name)
-        pictures(data)[3].write_bytes(b"<html>404</html>")
+        image_files(data)[3].write_bytes(b"<html>404</html>")
         parts = [open_dataset(data, split) for split in ("train", "val")]
-        assert sum(map(len, parts)) == kept
-        told = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
-        assert bool(told) == (name == "yolo")
+        assert sum(map(len, parts)) == used
+        fixes = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
+        assert bool(fixes) == (name == "yolo")
 
 
-def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
-    """Neither the XML nor the file says it."""
+def test_voc_leaves_out_an_image_of_unknown_size(scenes: dict[str, Path], tmp_path: Path):
     data = shutil.copytree(scenes["voc"], tmp_path / "voc")
-    damaged = pictures(data)[3]
+    damaged = image_files(data)[3]
     damaged.write_bytes(b"")
     xml = data / "Annotations" / f"{damaged.stem}.xml"
     xml.write_text(xml.read_text().replace("<width>64</width>", "<width>0</width>"))
@@ -93,17 +94,21 @@ def test_of_voc_without_sizes_too(scenes: dict[str, Path], tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["coco", "panoptic"])
 @pytest.mark.parametrize("damaged", [1, 3])
-def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: int):
-    """Its objects are left out one by one; of 24 images three are too many, and named."""
+def test_coco_leaves_out_a_few_images_of_unknown_size(
+    scenes, tmp_path: Path, kind: str, damaged: int
+):
+    """Three of 24 are too many."""
     data = shutil.copytree(scenes[kind], tmp_path / kind)
     source = data / "annotations" / ("panoptic_train.json" if kind == "panoptic" else "train.json")
     tree = json.loads(source.read_text())
     del tree["images"][3]["width"], tree["images"][7]["height"], tree["images"][11]["width"]
     source.write_text(json.dumps(tree))
-    for path in pictures(data)[3 : 3 + 4 * damaged : 4]:
+    for path in image_files(data)[3 : 3 + 4 * damaged : 4]:
         path.write_bytes(b"<html>404</html>")
     if damaged == 3:
-        with pytest.raises(DataError, match=r"3 of 24 image files are unreadable: .*; complete"):
+        with pytest.raises(
+            DataError, match=r"3 of 24 image files are unreadable: .*; add the files"
+        ):
             open_dataset(source, "train", kind)
         return
     dataset = open_dataset(source, "train", kind)
@@ -121,8 +126,7 @@ def test_of_coco_without_sizes_too(scenes, tmp_path: Path, kind: str, damaged: i
 
 
 @pytest.mark.parametrize("missing", [1, 3])
-def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
-    """Without it nobody knows which pixels are what; the picture goes with it."""
+def test_an_image_without_its_segments_png_is_left_out(scenes, tmp_path: Path, missing: int):
     data = shutil.copytree(scenes["panoptic"], tmp_path / "set")
     pngs = sorted((data / "annotations/panoptic_train").iterdir())
     for png in pngs[:missing]:
@@ -140,17 +144,17 @@ def test_of_a_png_of_segments_too(scenes, tmp_path: Path, missing: int):
     assert all(dataset.segments(image) for image in range(len(dataset)))
 
 
-def test_a_picture_that_was_mended_in_place_is_back(scenes, tmp_path: Path, monkeypatch):
-    """What was left out of a dataset that is kept is looked for again."""
+def test_an_image_that_was_repaired_in_place_is_used_again(scenes, tmp_path: Path, monkeypatch):
+    """Even though the data set is cached."""
     monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
     data = shutil.copytree(scenes["coco"], tmp_path / "set")
     source = data / "annotations/train.json"
     tree = json.loads(source.read_text())
     del tree["images"][3]["width"]
     source.write_text(json.dumps(tree))
-    picture = pictures(data)[3]
-    whole = picture.read_bytes()
-    picture.write_bytes(b"")
+    image = image_files(data)[3]
+    content = image.read_bytes()
+    image.write_bytes(b"")
     assert len(open_dataset(source, "train")) == IMAGES - 1
-    picture.write_bytes(whole)
+    image.write_bytes(content)
     assert len(open_dataset(source, "train")) == IMAGES

@@ -1,4 +1,4 @@
-"""Generated scenes: the same from a seed, with tight boxes, as ordinary COCO on disk."""
+"""Generated scenes: reproducible from a seed, with tight boxes, as ordinary COCO files."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_seed_gives_the_same_files_on_any_number_of_processes(tmp_path: Path):
-    """Byte for byte; another seed gives others."""
+    """Byte for byte; another seed gives other files."""
     for name, seed, workers in (("alone", 3, 0), ("helped", 3, 2), ("other", 4, 0)):
         write_scenes(tmp_path / name, 5, 3, 64, seed, workers)
     assert contents(tmp_path / "alone") == contents(tmp_path / "helped")
@@ -42,19 +42,19 @@ def test_a_seed_gives_the_same_files_on_any_number_of_processes(tmp_path: Path):
     )
 
 
-def test_what_is_written_opens_as_any_data_set(tmp_path: Path):
-    """Without fixes, with all classes, in both splits; no picture is in both."""
+def test_written_scenes_open_without_fixes(tmp_path: Path):
+    """Both splits have all classes, and share no image."""
     write_scenes(tmp_path, 6, 4, 48, 0, 0)
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert (len(train), len(val)) == (6, 4)
     assert train.categories.names == val.categories.names == CLASSES
     assert train.fixes == val.fixes == ()
-    pictures = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
-    assert len(set(pictures)) == 10
+    images = [path.read_bytes() for path in (tmp_path / "images").iterdir()]
+    assert len(set(images)) == 10
 
 
-def test_landscapes_are_whole_and_have_exact_masks(tmp_path: Path):
-    """Every pixel is of one segment; boxes and masks of both files agree; nothing is repaired."""
+def test_every_pixel_of_a_landscape_has_a_segment_and_masks_are_exact(tmp_path: Path):
+    """Boxes and masks of both files agree, and nothing is fixed."""
     write_scenes(tmp_path, 6, 2, 64, 3, 0, panoptic=True)
     things = open_dataset(tmp_path, "train", "coco")
     whole = open_dataset(tmp_path, "train", "panoptic")
@@ -77,14 +77,13 @@ def test_landscapes_are_whole_and_have_exact_masks(tmp_path: Path):
 
 
 def test_landscapes_have_sky_above_ground_and_often_water():
-    """Every kind comes, and objects hide none of them whole for ever."""
     seen = [set(landscape_scene((4, number), 64)[1].classes.tolist()) for number in range(30)]
     assert all({6, 7} <= kinds for kinds in seen)
     assert 10 < sum(8 in kinds for kinds in seen) < 30
 
 
 def test_plain_scenes_have_no_landscape(tmp_path: Path):
-    """What others measured on them stays comparable: no mask, no PNG, no further class."""
+    """Earlier measurements on plain scenes stay comparable."""
     write_scenes(tmp_path, 1, 1, 64, 3, 0)
     assert sorted(path.name for path in (tmp_path / "annotations").iterdir()) == [
         "train.json",
@@ -94,8 +93,7 @@ def test_plain_scenes_have_no_landscape(tmp_path: Path):
 
 
 @pytest.mark.parametrize("size_px", [32, 160])
-def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
-    """Boxes lie inside the picture, hold what is visible, and every class comes."""
+def test_boxes_lie_inside_the_image_and_every_class_appears(size_px: int):
     seen = set()
     sides = []
     for number in range(60):
@@ -113,9 +111,8 @@ def test_objects_are_inside_visible_and_of_all_classes(size_px: int):
     assert np.quantile(sides, 0.1) < 0.25 < 0.4 < np.quantile(sides, 0.95)
 
 
-def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch):
-    """The pixels an object changes reach its box on every side, and no further by its own paint."""
-    monkeypatch.setattr("setmatch.data.synthetic.scenes.ground", black)
+def test_boxes_are_tight_around_the_painted_pixels(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("setmatch.data.synthetic.scenes.textured_background", black)
     monkeypatch.setattr("setmatch.data.synthetic.scenes.clutter", lambda rng, canvas: canvas)
     checked = 0
     for number in range(30):
@@ -129,8 +126,7 @@ def test_boxes_are_tight_around_what_was_painted(monkeypatch: pytest.MonkeyPatch
     assert checked >= 20
 
 
-def test_objects_hide_parts_of_each_other():
-    """Boxes overlap in many scenes."""
+def test_objects_occlude_each_other():
     overlapping = 0
     for number in range(40):
         x, y, width, height = np.array(scene((5, number), 160).xywh_px).T[..., None]
@@ -140,8 +136,7 @@ def test_objects_hide_parts_of_each_other():
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_shapes_fill_their_circle_and_differ(name: str):
-    """Every outline has radius 1 and an area of its own, so that shapes can be told apart."""
+def test_shapes_have_radius_one_and_different_areas(name: str):
     polygons = shape_polygons(name)
     assert np.hypot(*polygons[0].T).max() == pytest.approx(1)
     image = Image.new("L", (200, 200))
@@ -159,39 +154,36 @@ def test_shapes_fill_their_circle_and_differ(name: str):
     assert area == pytest.approx(expected[name], abs=0.12)
 
 
-def test_clutter_is_fine_next_to_objects():
-    """Strokes and specks cover little of a picture."""
+def test_clutter_covers_little_of_the_image():
     rng = np.random.default_rng(0)
     flat = np.full((160, 160, 3), 128, dtype=np.float32)
     shares = [(np.abs(clutter(rng, flat) - flat).max(axis=2) > 30).mean() for _ in range(20)]
     assert 0 < np.mean(shares) < 0.06
 
 
-def test_grounds_vary():
-    """Backgrounds differ in color and are not flat."""
+def test_backgrounds_vary():
     grounds = [textured_background(np.random.default_rng(seed), 64) for seed in range(20)]
     assert np.std([canvas.mean(axis=(0, 1)) for canvas in grounds]) > 15
     assert min(canvas.std() for canvas in grounds) > 3
 
 
 @pytest.mark.parametrize("wrong", [{"size_px": 8}, {"train": 0}, {"val": -1}])
-def test_impossible_requests_are_refused(tmp_path: Path, wrong: dict[str, int]):
-    """Before anything is written."""
+def test_impossible_requests_are_refused_before_anything_is_written(
+    tmp_path: Path, wrong: dict[str, int]
+):
     request = {"train": 1, "val": 1, "size_px": 64, "seed": 0, "workers": 0} | wrong
     with pytest.raises(ConfigError, match="at least 32 px"):
         write_scenes(tmp_path / "out", **request)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_unwritable_place_is_named(tmp_path: Path):
-    """A file where the folder should be is an error in one line."""
+def test_an_unwritable_folder_is_named_in_the_error(tmp_path: Path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(DataError, match="taken: cannot be written"):
         write_scenes(tmp_path / "taken", 1, 1, 64, 0, 0)
 
 
-def test_difficulty_bounds_what_is_in_a_scene():
-    """Easy scenes hold few, large objects of the classes that are asked for."""
+def test_difficulty_limits_number_size_and_classes_of_objects():
     scenes = [scene((7, number), 96, EASY) for number in range(40)]
     assert {len(each.classes) for each in scenes} == {1, 2, 3}
     assert {class_index for each in scenes for class_index in each.classes} == {0, 1, 2}
@@ -199,8 +191,7 @@ def test_difficulty_bounds_what_is_in_a_scene():
     assert min(sides) > 10
 
 
-def test_a_color_may_tell_the_class():
-    """In easy scenes circles are red, squares green and triangles blue, wherever they are seen."""
+def test_easy_scenes_color_objects_by_class():
     for number in range(20):
         painted = scene((8, number), 64, EASY)
         for place, class_index in enumerate(painted.classes):
@@ -208,8 +199,7 @@ def test_a_color_may_tell_the_class():
             assert seen.argmax() == class_index
 
 
-def test_easy_scenes_name_only_their_classes(tmp_path):
-    """The annotation file has the classes that can be there."""
+def test_easy_scenes_list_only_their_classes(tmp_path):
     write_scenes(tmp_path, 1, 1, 64, 0, 0, EASY)
     tree = json.loads((tmp_path / "annotations" / "train.json").read_text())
     assert [each["name"] for each in tree["categories"]] == ["circle", "square", "triangle"]

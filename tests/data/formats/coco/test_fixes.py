@@ -1,4 +1,4 @@
-"""Malformed COCO that is repaired, kind by kind: what the file says, what is told and done."""
+"""Malformed COCO files that are fixed: each kind of flaw, and the fix that is reported."""
 
 import json
 from collections.abc import Mapping
@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from small_coco import (
-    PHOTOS,
+    IMAGE_NAMES,
     Change,
     again,
     category,
     edited,
     image,
     object_,
-    photographed,
     read,
     without,
+    write_images,
 )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photographed(tmp_path_factory.mktemp("photos"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 NOT_FINITE, NEGATIVE = "box not finite: left out", "box of negative width or height: left out"
@@ -33,14 +33,14 @@ OUTSIDE = "box outside the image: left out of training"
 OVER = "box crosses the image's edge: clipped in training"
 REWRITTEN = "written as text or fraction: read as integer"
 NO_AREA = "absent or no number: width × height"
-NO_OUTLINE = "segmentation neither polygons nor run lengths: left out"
+NO_SEGMENTATION = "segmentation neither polygons nor run lengths: left out"
 FREE_ID = "id absent or taken: given a free one"
 SIZE = "size read from the image file"
 RUNS = {"counts": [0, 9, 2391], "size": [40, 60]}
-BIG = 10**400  # beyond every float
+BIG = 10**400  # larger than any float
 
 # (file, annotation id, value, what was done): all of a fix.
-Told = tuple[str, int | None, str, str]
+Expected = tuple[str, int | None, str, str]
 BOXES: Mapping[str, tuple[list[Any], str, str]] = {
     "NaN": ([float("nan"), 0, 5, 5], "nan, 0, 5, 5", NOT_FINITE),
     "infinite": ([0, 0, float("inf"), 5], "0, 0, inf, 5", NOT_FINITE),
@@ -60,7 +60,7 @@ BOXES: Mapping[str, tuple[list[Any], str, str]] = {
     "over the corner": ([50, 30, 20, 20], "50, 30, 20, 20", OVER),
     "around it": ([-9, -9, 900, 900], "-9, -9, 900, 900", OVER),
 }
-REPAIRED: Mapping[str, tuple[Change, Told]] = {
+FIXED: Mapping[str, tuple[Change, Expected]] = {
     **{
         f"box {kind}": (object_(1, bbox=box), ("a.png", 2, f"bbox [{value}]", done))
         for kind, (box, value, done) in BOXES.items()
@@ -160,12 +160,12 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
         ("", None, "id of 3 annotations, the first annotations[0] (id 1.0)", REWRITTEN),
     ),
     **{
-        f"outline {kind}": (object_(1, segmentation=outline), ("a.png", 2, value, done))
-        for kind, (outline, value, done) in {
-            "a list of run lengths": ([RUNS], json.dumps([RUNS]), NO_OUTLINE),
-            "a flat list": ([1, 2, 3, 4, 5, 6], "[1, 2, 3, 4, 5, 6]", NO_OUTLINE),
-            "a number": (7, "7", NO_OUTLINE),
-            "without a size": ({"counts": [0, 9]}, '{"counts": [0, 9]}', NO_OUTLINE),
+        f"segmentation {kind}": (object_(1, segmentation=segmentation), ("a.png", 2, value, done))
+        for kind, (segmentation, value, done) in {
+            "a list of run lengths": ([RUNS], json.dumps([RUNS]), NO_SEGMENTATION),
+            "a flat list": ([1, 2, 3, 4, 5, 6], "[1, 2, 3, 4, 5, 6]", NO_SEGMENTATION),
+            "a number": (7, "7", NO_SEGMENTATION),
+            "without a size": ({"counts": [0, 9]}, '{"counts": [0, 9]}', NO_SEGMENTATION),
             "of two points": (
                 *([[1, 2, 3, 4]], "polygon of 4 numbers"),
                 "polygon without three whole points: left out",
@@ -191,29 +191,30 @@ REPAIRED: Mapping[str, tuple[Change, Told]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "told"), REPAIRED.values(), ids=REPAIRED)
-def test_harmless_oddities_are_repaired_and_told(folder: Path, change: Change, told: Told):
-    """Once, with image or place, annotation id, value, and what was done; the rest is as it was."""
+@pytest.mark.parametrize(("change", "expected"), FIXED.values(), ids=FIXED)
+def test_each_harmless_flaw_is_fixed_and_reported_once(
+    folder: Path, change: Change, expected: Expected
+):
+    """The fix has the image or place, annotation id, value and action; nothing else changes."""
     dataset = read(folder, edited(change))
     (fix,) = dataset.fixes
-    assert (fix.file, fix.annotation, fix.value, fix.done) == told
+    assert (fix.file, fix.annotation, fix.value, fix.done) == expected
     assert dataset.fix_counts == {fix.done: 1}
     assert len(np.unique(dataset.annotation_ids)) == len(dataset.annotation_ids)
-    gone = told[3] in (NOT_FINITE, NEGATIVE) or told[3].startswith("of an image")
-    assert len(dataset.annotation_ids) == 3 - gone + (told[3].endswith("kept"))
-    assert [dataset.name(number) for number in range(3)] == list(PHOTOS)
+    gone = expected[3] in (NOT_FINITE, NEGATIVE) or expected[3].startswith("of an image")
+    assert len(dataset.annotation_ids) == 3 - gone + (expected[3].endswith("kept"))
+    assert [dataset.name(number) for number in range(3)] == list(IMAGE_NAMES)
     assert len(set(dataset.categories.names)) == 2
     assert dataset.sizes_px.tolist() == [[40, 60]] * 3
-    unlearned = gone or told[3] in (FLAT, OUTSIDE)
-    assert len(dataset.target(0)) == 2 - unlearned + told[3].endswith("kept")
+    not_a_target = gone or expected[3] in (FLAT, OUTSIDE)
+    assert len(dataset.target(0)) == 2 - not_a_target + expected[3].endswith("kept")
     for number in range(3):
         cxcywh = dataset.target(number).cxcywh
         assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 
-def test_there_are_more_than_forty_kinds():
-    """As many as were promised, without those that are refused."""
-    assert len(REPAIRED) > 40
+def test_more_than_forty_kinds_of_flaws_are_fixed():
+    assert len(FIXED) > 40
 
 
 FINE: Mapping[str, Change] = {
@@ -241,8 +242,8 @@ FINE: Mapping[str, Change] = {
     "iscrowd as boolean": object_(2, iscrowd=True),
     "polygons": object_(0, segmentation=[[0, 0, 1, 1, 2, 0]]),
     "run lengths as list": object_(0, segmentation=RUNS),
-    "no outline": object_(0, segmentation=[]),
-    "info": lambda tree: tree.update(info={"year": 2026}, licenses=[]),  # else there is none
+    "no segmentation": object_(0, segmentation=[]),
+    "info": lambda tree: tree.update(info={"year": 2026}, licenses=[]),  # absent in the other files
     "keys nobody knows": lambda tree: [
         each.update(extra={"bbox": 1}) for rows in tree.values() for each in rows
     ],
@@ -250,8 +251,8 @@ FINE: Mapping[str, Change] = {
 
 
 @pytest.mark.parametrize("change", FINE.values(), ids=FINE)
-def test_unusual_but_sound_files_need_no_repair(folder: Path, change: Change):
-    """What is merely rare is read as it is, to the last bit of every id."""
+def test_unusual_but_valid_files_are_read_without_a_fix(folder: Path, change: Change):
+    """Every id is kept to the last bit."""
     tree = edited(change)
     dataset = read(folder, tree)
     assert dataset.fixes == ()

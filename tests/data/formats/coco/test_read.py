@@ -1,4 +1,4 @@
-"""COCO JSON becomes a dataset with targets; whatever stands in it, nothing but DataError comes."""
+"""COCO JSON becomes a data set with targets, and bad input raises only DataError."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.errors import DataError
-from small_coco import PHOTOS, annotation, photographed, read, sound
+from small_coco import IMAGE_NAMES, annotation, read, sound, write_images
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photographed(tmp_path_factory.mktemp("photos"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def test_classes_come_from_the_file_in_order_of_their_ids(folder: Path):
-    """rf-detr #85: ids with holes become contiguous slots, and come back as names."""
+    """rf-detr #85: ids with gaps become contiguous class indices with the right names."""
     dataset = read(folder, sound())
     assert dataset.categories.ids == (3, 18)
     assert dataset.categories.names == ("car", "dog")
@@ -29,10 +29,12 @@ def test_classes_come_from_the_file_in_order_of_their_ids(folder: Path):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(st.integers(-5, 2**40), min_size=1, max_size=5, unique=True), data=st.data())
-def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObject):
-    """D-FINE #125: whatever the ids, labels count classes from 0; what is not listed is refused.
+def test_class_indices_stay_within_the_number_of_classes(
+    folder: Path, ids: list[int], data: st.DataObject
+):
+    """D-FINE #125: whatever the ids, class indices count from 0; unlisted categories are refused.
 
-    A model takes its number of classes from the same place, so that the two cannot differ.
+    A model takes its number of classes from the same place, so that the two always agree.
     """
     tree = sound() | {"categories": [{"id": id_, "name": f"class {id_}"} for id_ in ids]}
     given_ids = data.draw(st.lists(st.sampled_from(ids), min_size=3, max_size=3))
@@ -46,8 +48,7 @@ def test_no_label_is_out_of_range(folder: Path, ids: list[int], data: st.DataObj
         read(folder, tree)
 
 
-def test_targets_are_fractions_without_crowds(folder: Path):
-    """Boxes are center and size as fractions; crowds are for the evaluation only."""
+def test_targets_are_normalized_and_leave_out_crowds(folder: Path):
     dataset = read(folder, sound())
     np.testing.assert_allclose(
         dataset.target(0).cxcywh, [[0.35, 0.35, 0.5, 0.5], [0.5, 0.5, 1, 1]], atol=1e-6
@@ -58,19 +59,17 @@ def test_targets_are_fractions_without_crowds(folder: Path):
     assert dataset.annotation_ids.tolist() == [1, 2, 3]
 
 
-def test_rows_are_grouped_by_image_whatever_their_order(folder: Path):
-    """Offsets point at each image's own annotations."""
+def test_rows_are_grouped_by_image_in_any_file_order(folder: Path):
     tree = sound()
     tree["annotations"].reverse()
     dataset = read(folder, tree)
     assert dataset.offsets.tolist() == [0, 2, 3, 3]
     assert dataset.annotation_ids.tolist() == [2, 1, 3]
-    assert [dataset.name(i) for i in range(3)] == list(PHOTOS)
+    assert [dataset.name(i) for i in range(3)] == list(IMAGE_NAMES)
     assert dataset.path(1) == folder / "b.png"
 
 
-def test_boxes_that_pass_the_edge_by_rounding_are_not_odd(folder: Path):
-    """Half a pixel over the edge is clipped without a word."""
+def test_a_box_half_a_pixel_beyond_the_edge_is_not_reported(folder: Path):
     tree = sound()
     tree["annotations"].append(annotation(77, 30, 3, [-0.4, 0, 60.6, 40.2]))
     dataset = read(folder, tree)
@@ -79,8 +78,8 @@ def test_boxes_that_pass_the_edge_by_rounding_are_not_odd(folder: Path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_byte_order_marks_are_understood(folder: Path, encoding: str):
-    """Files that Windows tools wrote are read."""
+def test_files_with_a_byte_order_mark_are_read(folder: Path, encoding: str):
+    """Windows tools write them."""
     (folder / "set.json").write_text(json.dumps(sound()), encoding=encoding)
     assert len(read_coco(folder / "set.json")) == 3
 
@@ -99,8 +98,8 @@ KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentatio
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObject):
-    """Whatever values stand where, the file opens with targets inside images, or is refused."""
+def test_any_json_opens_or_raises_a_data_error(folder: Path, data: st.DataObject):
+    """Files that open have targets inside their images."""
     tree = sound()
     for _ in range(data.draw(st.integers(1, 4))):
         key = data.draw(st.sampled_from(["images", "categories", "annotations"]))
@@ -128,6 +127,5 @@ def test_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObje
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_of_ten_thousand_no_json_raises_anything_but_data_errors(folder: Path, data: st.DataObject):
-    """The same claim, in the number of cases that is promised."""
-    test_no_json_raises_anything_but_data_errors.hypothesis.inner_test(folder, data)
+def test_any_of_ten_thousand_jsons_opens_or_raises_a_data_error(folder: Path, data: st.DataObject):
+    test_any_json_opens_or_raises_a_data_error.hypothesis.inner_test(folder, data)

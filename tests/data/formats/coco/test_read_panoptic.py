@@ -1,4 +1,4 @@
-"""COCO panoptic: pairs are made by image id, and everything a reader of masks needs is kept."""
+"""COCO panoptic: images and segments are paired by image id, and masks stay readable."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def segment(id_: int, category: int, bbox: list[int], crowd: int = 0) -> dict:
 
 
 def sound() -> dict:
-    """Return two images whose annotations stand in the other order, with equal segment ids."""
+    """Return two images whose annotations are in the other order and share segment ids."""
     return {
         "images": [
             {"id": 5, "file_name": "a.png", "height": 40, "width": 60},
@@ -66,8 +66,8 @@ def save(root: Path, tree: object) -> Path:
     return path
 
 
-def test_pairs_are_made_by_image_id(root: Path):
-    """The published reader paired by order, and gave images the segments of others."""
+def test_images_and_segments_are_paired_by_image_id(root: Path):
+    """The published reader pairs them by order, which gives images the segments of others."""
     dataset = open_dataset(root, "val")
     assert [dataset.name(i) for i in range(2)] == ["a.png", "b.png"]
     assert [dataset.panoptic.path(i).name for i in range(2)] == ["a seg.png", "b seg.png"]
@@ -82,7 +82,6 @@ def test_pairs_are_made_by_image_id(root: Path):
 
 
 def test_chosen_images_keep_their_segments(root: Path):
-    """A held-out part has its own PNG files and segment ids."""
     import numpy as np
 
     chosen = open_dataset(root, "val").choose(np.array([1]))
@@ -90,16 +89,15 @@ def test_chosen_images_keep_their_segments(root: Path):
     assert chosen.panoptic.segment_ids.tolist() == [7]
 
 
-def test_instances_go_first_unless_panoptic_is_asked_for(root: Path):
-    """COCO's own folder has both kinds."""
+def test_instances_are_preferred_unless_panoptic_is_requested(root: Path):
+    """COCO's own folder has both."""
     tree = sound() | {"annotations": []}
     (root / "annotations/instances_val2017.json").write_text(json.dumps(tree))
     assert open_dataset(root, "val").panoptic is None
     assert open_dataset(root, "val", "panoptic").panoptic is not None
 
 
-def test_segments_left_out_stay_out_of_step_with_nothing(root: Path):
-    """A box that is no box is left out by name; the other segment ids stay with their boxes."""
+def test_a_dropped_segment_leaves_the_other_segment_ids_with_their_boxes(root: Path):
     tree = sound()
     tree["annotations"][1]["segments_info"].insert(0, segment(3, 1, [0, 0, -1, 5]))
     dataset = read_panoptic(save(root, tree))
@@ -158,8 +156,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
-def test_ambiguous_files_are_refused_with_their_place(root: Path, change, message: str):
-    """One line names the file, the annotation, the segment and its id, and what to do."""
+def test_ambiguous_files_raise_an_error_with_the_place(root: Path, change, message: str):
+    """The error names the file, the annotation, the segment, its id and what to do."""
     tree = sound()
     change(tree)
     with pytest.raises(DataError, match=message) as caught:
@@ -169,8 +167,7 @@ def test_ambiguous_files_are_refused_with_their_place(root: Path, change, messag
     assert "\n" not in str(caught.value)
 
 
-def test_an_image_without_segments_listed_is_left_out_by_name(root: Path):
-    """It would otherwise be an image without anything in it."""
+def test_an_image_without_listed_segments_is_left_out_and_reported(root: Path):
     tree = sound()
     del tree["annotations"][0]
     dataset = read_panoptic(save(root, tree))
@@ -180,8 +177,7 @@ def test_an_image_without_segments_listed_is_left_out_by_name(root: Path):
     assert len(dataset) == 1
 
 
-def test_categories_without_isthing_are_things_by_name(root: Path):
-    """A data set of things alone may well leave it out; that it was assumed is said."""
+def test_categories_without_isthing_are_things_and_reported(root: Path):
     tree = sound()
     del tree["categories"][1]["isthing"]
     dataset = read_panoptic(save(root, tree))
@@ -191,8 +187,7 @@ def test_categories_without_isthing_are_things_by_name(root: Path):
     ]
 
 
-def test_stuff_is_remembered_by_the_cache(root: Path):
-    """Read a second time, from the kept dataset, it is still stuff."""
+def test_stuff_is_stuff_in_the_cached_data_set_too(root: Path):
     first, second = (open_dataset(root, "val") for _ in range(2))
     assert first.categories == second.categories
     assert second.categories.stuff == {1}
@@ -204,8 +199,7 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=4) | st.dictionaries(st.just("id")
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject):
-    """Whatever values stand where, the file opens or is refused."""
+def test_any_json_opens_or_raises_a_data_error(root: Path, data: st.DataObject):
     tree = sound()
     for _ in range(data.draw(st.integers(1, 3))):
         rows = tree[data.draw(st.sampled_from(["images", "annotations", "categories"]))]
@@ -225,6 +219,5 @@ def test_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_of_ten_thousand_no_json_raises_anything_but_data_errors(root: Path, data: st.DataObject):
-    """The same claim, in the number of cases that is promised."""
-    test_no_json_raises_anything_but_data_errors.hypothesis.inner_test(root, data)
+def test_any_of_ten_thousand_jsons_opens_or_raises_a_data_error(root: Path, data: st.DataObject):
+    test_any_json_opens_or_raises_a_data_error.hypothesis.inner_test(root, data)

@@ -1,4 +1,4 @@
-"""Malformed COCO that is refused, kind by kind: where, which value, and what to do about it."""
+"""Malformed COCO files that are refused: the error has the place, the value and what to do."""
 
 import json
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from small_coco import (
     edited,
     image,
     object_,
-    photographed,
     read,
     sound,
     without,
+    write_images,
 )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return photographed(tmp_path_factory.mktemp("photos"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 WHOLE, TEXT = "it should be an integer", "it should be a non-empty string"
@@ -149,22 +149,22 @@ REFUSED: Mapping[str, tuple[Change, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "place", "value", "mend"), REFUSED.values(), ids=REFUSED)
-def test_what_could_teach_the_wrong_thing_is_refused(
-    folder: Path, change: Change, place: str, value: str, mend: str
+@pytest.mark.parametrize(("change", "place", "value", "advice"), REFUSED.values(), ids=REFUSED)
+def test_ambiguous_files_raise_an_error_with_place_value_and_advice(
+    folder: Path, change: Change, place: str, value: str, advice: str
 ):
-    """In one line: the file, the place in it, the value, and what to do."""
+    """In one line."""
     with pytest.raises(DataError) as caught:
         read(folder, edited(change))
-    said = str(caught.value)
-    assert said.startswith(f"{folder / 'set.json'}: {place}")
-    assert value in said
-    assert said.endswith(mend)
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'set.json'}: {place}")
+    assert value in message
+    assert message.endswith(advice)
+    assert "\n" not in message
 
 
-def test_places_count_every_image_of_the_file(folder: Path):
-    """Whatever is left out before it: an image listed twice, and one without a file."""
+def test_places_count_all_images_of_the_file(folder: Path):
+    """Duplicates and images without a file are counted too."""
     tree = sound()
     tree["images"].insert(0, tree["images"][0])
     tree["images"].insert(0, tree["images"][0] | {"id": 7, "file_name": "gone.png"})
@@ -173,13 +173,11 @@ def test_places_count_every_image_of_the_file(folder: Path):
         read(folder, tree)
 
 
-def test_there_are_more_than_forty_kinds():
-    """As many as were promised, without those that are repaired."""
+def test_more_than_forty_kinds_of_flaws_are_refused():
     assert len(REFUSED) > 40
 
 
-def test_a_file_cut_short_anywhere_is_refused_by_name(folder: Path):
-    """After any byte but the last."""
+def test_a_file_truncated_anywhere_is_refused_by_name(folder: Path):
     text = json.dumps(sound())
     cut = folder / "cut.json"
     for length in range(len(text)):
@@ -200,10 +198,9 @@ def test_a_file_cut_short_anywhere_is_refused_by_name(folder: Path):
         b"\x89PNG\r\n\x1a\n",
         b"\0" * 100,
     ],
-    ids=["list", "null", "number", "not UTF-8", "deep", "huge number", "picture", "zeros"],
+    ids=["list", "null", "number", "not UTF-8", "deep", "huge number", "image", "zeros"],
 )
-def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes):
-    """A damaged file is named, in one line, with what to do."""
+def test_a_file_that_is_not_a_json_object_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "bad.json").write_bytes(content)
     with pytest.raises(DataError, match=r"bad\.json: .*; ") as caught:
         read_coco(tmp_path / "bad.json")

@@ -1,6 +1,6 @@
-"""A folder of VOC files as people have them: every usual fault at once, named, and in no way.
+"""A VOC folder with every usual flaw at once: each is reported, and none stops training.
 
-Public VOC sets were found to have these faults, such as the blood cells of BCCD when they were new.
+Public VOC sets had these flaws, such as BCCD in its first version.
 """
 
 import shutil
@@ -23,7 +23,7 @@ def box(*corners: float, name: str = "RBC") -> str:
 
 
 SOUND = box(6, 4, 36, 24)
-# By the image's file: its XML file, what that says, and what is reported about it.
+# Image file: its XML file, the content of that, and the reported flaw.
 DIRTY = {
     "plain.jpg": ("plain.xml", SIZE, SOUND, ""),
     "upper.JPG": ("upper.xml", SIZE, SOUND, ""),
@@ -57,14 +57,13 @@ def both(root: Path):
     return [open_dataset(root, split) for split in ("train", "val")]
 
 
-def test_every_fault_is_named_and_every_image_is_there(dirty: Path):
-    """Each with its file; the targets of all images are inside them."""
+def test_every_flaw_is_reported_and_every_image_is_used(dirty: Path):
     datasets = both(dirty)
     names = sorted(dataset.name(image) for dataset in datasets for image in range(len(dataset)))
     assert names == sorted(DIRTY)
-    told = {(fix.file, fix.done) for dataset in datasets for fix in dataset.fixes}
+    fixes = {(fix.file, fix.done) for dataset in datasets for fix in dataset.fixes}
     for xml, _, _, done in DIRTY.values():
-        assert any(file == xml and done in said for file, said in told) == bool(done)
+        assert any(file == xml and done in text for file, text in fixes) == bool(done)
     for dataset in datasets:
         for image in range(len(dataset)):
             cxcywh = dataset.target(image).cxcywh
@@ -72,8 +71,8 @@ def test_every_fault_is_named_and_every_image_is_there(dirty: Path):
             assert len(cxcywh) == (dataset.name(image) != "empty.jpg")
 
 
-def test_the_survey_names_them_and_lets_it_pass(dirty: Path, capsys: pytest.CaptureFixture[str]):
-    """Nothing of this must be mended by hand, and the mended copy needs no fix."""
+def test_the_audit_reports_the_flaws_and_passes(dirty: Path, capsys: pytest.CaptureFixture[str]):
+    """The fixed copy needs no fix."""
     assert main(["audit", str(dirty), "--fix", str(dirty / "mended")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for _, _, _, done in DIRTY.values():
@@ -83,8 +82,9 @@ def test_the_survey_names_them_and_lets_it_pass(dirty: Path, capsys: pytest.Capt
         assert open_dataset(dirty, split, "coco").fixes == ()
 
 
-def test_a_file_that_is_no_xml_is_named(dirty: Path, capsys: pytest.CaptureFixture[str]):
-    """What it said cannot be guessed: training refuses, and the survey says what to mend."""
+def test_a_file_that_is_not_xml_stops_training_and_is_reported_by_the_audit(
+    dirty: Path, capsys: pytest.CaptureFixture[str]
+):
     (dirty / "Annotations" / "torn.xml").write_text(f"<annotation>{SIZE}{SOUND}"[:70])
     Image.new("RGB", (60, 40)).save(dirty / "JPEGImages" / "torn.jpg")
     with pytest.raises(DataError, match=r"torn\.xml: not valid XML, perhaps cut short"):

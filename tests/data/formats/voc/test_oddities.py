@@ -1,4 +1,4 @@
-"""Malformed Pascal VOC, kind by kind: mended by name, or refused with file, line and what to do."""
+"""Malformed Pascal VOC: each kind of flaw is fixed and reported, or refused."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from setmatch.errors import DataError
 from small_voc import DOG, SIZE, box, one, xml
 
-REPAIRED = {
+FIXED = {
     "swapped corners": (
         xml(box(36, 24, 6, 4)),
         "corners [36, 24, 6, 4]",
@@ -130,9 +130,9 @@ REPAIRED = {
 }
 
 
-@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
-def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
-    """File, line, value and what was done are listed; where nothing was odd, nothing is."""
+@pytest.mark.parametrize(("text", "value", "done", "line"), FIXED.values(), ids=FIXED)
+def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, done, line):
+    """The fix has the file, line, value and action."""
     dataset = one(tmp_path, text)
     assert dataset.categories.names == ("dog",)
     assert dataset.sizes_px.tolist() == [[40, 60]]
@@ -182,13 +182,13 @@ REFUSED = {
     "a comma": (xml(box("1,5", 2, 3, 4)), r"<xmin> is '1,5'"),
     "an underscore": (xml(box("1_5", 2, 3, 4)), r"<xmin> is '1_5'"),
     "nothing in a side": (xml(box("", 2, 3, 4)), r"<xmin> is ''"),
-    "no object anywhere": (xml(), "no object and so no class"),
+    "no object anywhere": (xml(), "no annotation has an object"),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_could_teach_the_wrong_thing_is_refused_with_its_place(tmp_path, text, message):
-    """One line names the file, the line where there is one, the value, and what to do."""
+def test_ambiguous_files_raise_an_error_with_the_place(tmp_path, text, message):
+    """The error names the file, the line, the value and what to do."""
     with pytest.raises(DataError, match=message) as caught:
         one(tmp_path, text)
     assert str(tmp_path) in str(caught.value)
@@ -196,8 +196,8 @@ def test_what_could_teach_the_wrong_thing_is_refused_with_its_place(tmp_path, te
     assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_costs_nothing(tmp_path: Path):
-    """Ten levels of tenfold entities are refused at once, in little memory."""
+def test_nested_entities_are_refused_quickly_and_in_little_memory(tmp_path: Path):
+    """Ten levels of tenfold entities."""
     levels = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 11))
     (tmp_path / "a.xml").write_text(
         f'<!DOCTYPE a [<!ENTITY l0 "lol">{levels}]><annotation>&l10;</annotation>'
@@ -213,7 +213,6 @@ def test_a_bomb_costs_nothing(tmp_path: Path):
     assert "DOCTYPE" in done.stderr
 
 
-def test_there_are_forty_kinds():
-    """As many as of COCO."""
-    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+def test_at_least_forty_kinds_of_flaws_are_covered():
+    odd = [value for _, value, *_ in FIXED.values() if value is not None]
     assert len(odd) + len(REFUSED) >= 40

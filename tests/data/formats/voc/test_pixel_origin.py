@@ -1,4 +1,4 @@
-"""From which number VOC files count pixels: the challenge's own from 1, other tools' from 0."""
+"""VOC pixel origin: the challenge's own files count pixels from 1, other tools' from 0."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ SOURCES = {
 
 
 def opened(root: Path, source: str) -> DetectionDataset:
-    """A picture of 60 × 40 with two objects, of which the last fills it in the challenge's way."""
+    """An image of 60 × 40 with two objects; the second fills it, in the challenge's convention."""
     (root / "Annotations").mkdir()
     (root / "images").mkdir()
     Image.new("RGB", (60, 40)).save(root / "images" / "a.png")
@@ -40,8 +40,8 @@ def opened(root: Path, source: str) -> DetectionDataset:
 
 @pytest.mark.parametrize(("source", "expected"), SOURCES.values(), ids=SOURCES)
 def test_only_the_challenges_own_files_count_pixels_from_one(tmp_path: Path, source, expected):
-    """What a file says of its source decides, never what its numbers look like; and it is said."""
+    """The file's <source> decides, not its numbers, and the data set reports it."""
     dataset = opened(tmp_path, source)
     assert dataset.xywh_px.tolist() == expected
-    said = [done for done in dataset.fix_counts if "count pixels from 1" in done]
-    assert len(said) == (expected == PIXELS)
+    reported = [done for done in dataset.fix_counts if "pixels counted from 1" in done]
+    assert len(reported) == (expected == PIXELS)

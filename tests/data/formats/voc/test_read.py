@@ -1,4 +1,4 @@
-"""Pascal VOC: usual folders are read; whatever stands in a file, nothing but DataError comes."""
+"""Pascal VOC: usual folders are read, and bad input raises only DataError."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
 def test_usual_layouts_are_read(tmp_path: Path, files: dict[str, str]):
-    """Both splits know the class of both, and the boxes are edges."""
+    """Each split knows the classes of both."""
     write(tmp_path, files)
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert [dataset.name(0) for dataset in (train, val)] == ["a.png", "b.png"]
@@ -71,8 +71,8 @@ def test_usual_layouts_are_read(tmp_path: Path, files: dict[str, str]):
     assert train.path(0).is_file()
 
 
-def test_a_list_of_classes_gives_their_order(tmp_path: Path):
-    """classes.txt decides; a class that it lacks goes to the end and is noted."""
+def test_classes_txt_gives_the_order_of_classes(tmp_path: Path):
+    """A class that it lacks goes to the end and is reported."""
     write(tmp_path, {"classes.txt": "zebra\ndog\n"})
     dataset = one(tmp_path, xml(DOG, box(0, 0, 9, 9, name="ant")))
     assert dataset.categories.names == ("zebra", "dog", "ant")
@@ -81,15 +81,14 @@ def test_a_list_of_classes_gives_their_order(tmp_path: Path):
 
 
 def test_a_part_of_an_object_is_not_the_object(tmp_path: Path):
-    """The boxes of heads and hands in VOC's person layout are left alone."""
+    """VOC's person layout has boxes of heads and hands."""
     part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
     dataset = one(tmp_path, xml(box(6, 4, 36, 24, name="person", more=part)))
     assert dataset.categories.names == ("person",)
     assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
 
 
-def test_names_without_files_are_refused(tmp_path: Path):
-    """A listed name without XML, and an XML without image, are named."""
+def test_listed_names_without_files_are_refused(tmp_path: Path):
     write(tmp_path, {"Annotations/a.xml": xml(DOG), "ImageSets/Main/train.txt": "a\nq\n"})
     with pytest.raises(DataError, match=r"train\.txt: 1 of its 2 names have no XML file .*: q"):
         open_dataset(tmp_path, "train")
@@ -98,8 +97,8 @@ def test_names_without_files_are_refused(tmp_path: Path):
         open_dataset(tmp_path, "train")
 
 
-def test_pictures_without_xml_are_left_out_by_name(tmp_path: Path):
-    """Nobody said that they are empty."""
+def test_images_without_xml_are_left_out_and_reported(tmp_path: Path):
+    """They may not be empty."""
     write(tmp_path, {"images/b.png": "", "images/c.png": ""})
     dataset = one(tmp_path, xml(DOG))
     assert len(dataset) == 1
@@ -109,8 +108,8 @@ def test_pictures_without_xml_are_left_out_by_name(tmp_path: Path):
     ]
 
 
-def test_an_image_is_found_by_its_filename_where_the_xml_has_another(tmp_path: Path):
-    """The XML's own name goes first; what was taken instead is listed."""
+def test_an_image_is_found_by_filename_if_the_xml_has_another_name(tmp_path: Path):
+    """An image with the XML file's own name comes first."""
     dataset = one(tmp_path, xml(DOG))
     (tmp_path / "images/a.png").rename(tmp_path / "images/photo.png")
     dataset = one_without_image(tmp_path, xml(DOG, filename="photo.png"))
@@ -123,8 +122,7 @@ def one_without_image(root: Path, text: str):
     return open_dataset(root, "train")
 
 
-def test_several_years_are_not_mixed(tmp_path: Path):
-    """A devkit of two years asks which is meant."""
+def test_a_devkit_of_several_years_is_refused(tmp_path: Path):
     write(tmp_path, {f"VOC20{year}/Annotations/a.xml": xml(DOG) for year in ("07", "12")})
     with pytest.raises(DataError, match=r"several data sets \(VOC2007, VOC2012\)"):
         open_dataset(tmp_path, "train")
@@ -134,8 +132,7 @@ FLOATS = st.floats(-1e6, 1e6) | st.floats(allow_nan=False, allow_infinity=False)
 
 
 @given(FLOATS, st.floats(0, 1e6) | st.floats(0, allow_nan=False, allow_infinity=False))
-def test_edges_give_back_the_width_to_the_last_bit(low: float, extent: float):
-    """low + extent - low is extent, as it is not in floating point."""
+def test_written_edges_give_back_the_exact_width(low: float, extent: float):
     assert difference(total(low, extent), total(low, 0.0)) == extent
     assert float(total(low, 0.0)) == low
 
@@ -160,8 +157,8 @@ XML = st.recursive(
 
 @settings(max_examples=300)
 @given(st.lists(XML, max_size=4), st.integers(0, 400), st.binary(max_size=3))
-def test_no_xml_raises_anything_but_data_errors(tmp_path_factory, nodes, cut, noise):
-    """Whatever stands in the file, it opens with targets inside the image, or is refused."""
+def test_any_xml_opens_or_raises_a_data_error(tmp_path_factory, nodes, cut, noise):
+    """Files that open have targets inside their images."""
     root = tmp_path_factory.getbasetemp() / "voc"
     text = xml(DOG, *nodes).encode("utf-8", "surrogatepass")
     try:
@@ -177,16 +174,12 @@ def test_no_xml_raises_anything_but_data_errors(tmp_path_factory, nodes, cut, no
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(st.lists(XML, max_size=4), st.integers(0, 400), st.binary(max_size=3))
-def test_of_ten_thousand_no_xml_raises_anything_but_data_errors(
-    tmp_path_factory, nodes, cut, noise
-):
-    """The same claim, in the number of cases that is promised."""
-    test_no_xml_raises_anything_but_data_errors.hypothesis.inner_test(
+def test_any_of_ten_thousand_xmls_opens_or_raises_a_data_error(tmp_path_factory, nodes, cut, noise):
+    test_any_xml_opens_or_raises_a_data_error.hypothesis.inner_test(
         tmp_path_factory, nodes, cut, noise
     )
 
 
-def test_the_line_of_an_object_is_where_it_begins(tmp_path: Path):
-    """So that an editor leads to it."""
+def test_the_line_of_an_object_is_its_first(tmp_path: Path):
     (tmp_path / "a.xml").write_text(xml(DOG, "\n\n", DOG))
     assert [each.line for each in parse_voc(tmp_path / "a.xml").objects] == [4, 8]

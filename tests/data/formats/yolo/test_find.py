@@ -1,4 +1,4 @@
-"""YOLO: where images, labels and class names are, whoever wrote the paths, and wherever."""
+"""YOLO: images, labels and class names are found, wherever the paths were written."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NAMES = "names: [cat, dog]\n"
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
-    """Write texts, and pictures for names that end in png."""
+    """Write texts, and images for names that end in png."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def pairs(*names: str, images: str = "{}/images", labels: str = "{}/labels") -> dict[str, str]:
-    """Return a picture and its labels for every name "split/stem"."""
+    """Return an image and its labels for every name "split/stem"."""
     files = {}
     for split, stem in (name.split("/") for name in names):
         files[f"{images.format(split)}/{stem}.png"] = ""
@@ -36,7 +36,7 @@ def pairs(*names: str, images: str = "{}/images", labels: str = "{}/labels") -> 
 
 
 def check(root: Path) -> None:
-    """The picture a is for training, b for validation, each with its object."""
+    """Image a is for training, b for validation, each with its object."""
     for split, stem in (("train", "a"), ("val", "b")):
         dataset = open_dataset(root, split)
         assert [dataset.path(image).stem for image in range(len(dataset))] == [stem]
@@ -58,14 +58,13 @@ def check(root: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("names", [NAMES, "names: {0: cat, 1: dog}\n", "names:\n- cat\n- dog\n"])
-def test_folders_of_another_machine_are_found_here(tmp_path: Path, given: str, names: str):
-    """Paths that Roboflow, notebooks and Windows wrote lead to what lies beside the file."""
+def test_paths_written_on_another_machine_are_found(tmp_path: Path, given: str, names: str):
+    """Paths of Roboflow, notebooks and Windows lead to the folders beside the file."""
     config = f"nc: 2\n{names}train: {given.format('train')}\nval: {given.format('valid')}\n"
     check(write(tmp_path / "mine", pairs("train/a", "valid/b") | {"data.yaml": config}))
 
 
-def test_the_path_as_given_comes_first(tmp_path: Path):
-    """A folder that is where the file says it is, is meant."""
+def test_the_path_as_written_comes_first(tmp_path: Path):
     assert list(relocate_path(tmp_path, "../x/images")) == [
         tmp_path / "../x/images",
         tmp_path / "x/images",
@@ -73,16 +72,16 @@ def test_the_path_as_given_comes_first(tmp_path: Path):
     ]
 
 
-def test_two_splits_are_not_led_to_the_same_images(tmp_path: Path):
-    """Where the folders of splits are lost, neither is taken from the images that are left."""
+def test_two_splits_never_get_the_same_images(tmp_path: Path):
+    """Where the folders of splits are lost, no split takes the remaining images."""
     config = NAMES + "train: ../train/images\nval: ../valid/images\n"
     write(tmp_path, {"data.yaml": config, "images/a.png": "", "labels/a.txt": BOX})
     with pytest.raises(DataError, match=r"'train' is .*'val' is .*but both lead to .*images"):
         open_dataset(tmp_path, "train")
 
 
-def test_a_lost_test_split_keeps_nobody_from_training(tmp_path: Path):
-    """It is named by whoever asks for it, and by the survey."""
+def test_a_lost_test_split_does_not_stop_training(tmp_path: Path):
+    """Opening that split raises the error, and the audit reports it."""
     config = NAMES + "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
     check(write(tmp_path, pairs("train/a", "valid/b") | {"data.yaml": config}))
     with pytest.raises(DataError, match=r"'test' is '\.\./test/images', but none of"):
@@ -100,7 +99,7 @@ DARKNET = "classes = 2\ntrain = data/train.txt\nvalid = data/val.txt\nnames = da
 @pytest.mark.parametrize("before", ["data/", "/darknet/data/", "", "x64\\data\\"])
 @pytest.mark.parametrize("named", [True, False])
 def test_darknets_files_are_read(tmp_path: Path, folder: str, before: str, named: bool):
-    """obj.data, or the lists alone: as Yolo_mark and CVAT leave them."""
+    """obj.data, or the lists alone, as Yolo_mark and CVAT write them."""
     files = pairs(f"{folder}/a", f"{folder}/b", images="{}", labels="{}")
     lists = {
         f"{split}.txt": f"{before}{folder}/{stem}.png\r\n"
@@ -112,18 +111,18 @@ def test_darknets_files_are_read(tmp_path: Path, folder: str, before: str, named
     check(tmp_path)
 
 
-def test_lists_divide_one_folder(tmp_path: Path):
-    """train.txt and val.txt count, and a label of the other split is no label without an image."""
+def test_image_lists_divide_one_folder(tmp_path: Path):
+    """A label of the other split is not reported as a label without an image."""
     files = pairs("x/a", "x/b", images="images", labels="labels")
     lists = {"train.txt": "images/a.png\n", "val.txt": "./images/b.png\n"}
     check(write(tmp_path, files | lists | {"classes.txt": "cat\ndog\n"}))
-    # Some other text file called like a split divides nothing.
+    # Another text file named after a split divides nothing.
     write(tmp_path, {"train.txt": "epoch 1\n", "val.txt": ""})
     assert sum(len(open_dataset(tmp_path, split)) for split in ("train", "val")) == 2
 
 
-def test_a_label_without_an_image_is_named(tmp_path: Path):
-    """Unless it is that of an image which is named already, or no label file at all."""
+def test_a_label_without_an_image_is_reported(tmp_path: Path):
+    """Unless its image is reported already, or it is not a label file."""
     files = pairs("train/a", "valid/b") | {"train/labels/c.txt": BOX, "classes.txt": "cat\ndog\n"}
     write(tmp_path, files | {"train/labels/classes.txt": "cat\ndog\n"})
     (tmp_path / "train/images/d.png").write_bytes(b"")
@@ -135,12 +134,11 @@ def test_a_label_without_an_image_is_named(tmp_path: Path):
     ]
 
 
-def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
-    """An export of annotations alone asks for the pictures."""
+def test_missing_images_are_reported_before_missing_labels(tmp_path: Path):
     labels = {"obj_train_data/a.txt": BOX, "train.txt": "data/obj_train_data/a.png\n"}
     write(tmp_path, labels | {"obj.data": DARKNET.replace("val.txt", "train.txt")})
     write(tmp_path, {"obj.names": "cat\ndog\n"})
-    with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; complete"):
+    with pytest.raises(DataError, match=r"1 of 1 image files are missing: a\.png; add the files"):
         open_dataset(tmp_path, "train")
     found = audit(tmp_path, has_gpu=False)
     assert [each.kind for each in found.findings] == ["split that cannot be read"]
@@ -149,13 +147,13 @@ def test_missing_images_are_said_before_missing_labels(tmp_path: Path):
 @pytest.mark.parametrize(
     "place", [".", "labels", "images", "train", "train/labels", "valid/labels"]
 )
-def test_a_list_of_classes_is_found_wherever_tools_put_it(tmp_path: Path, place: str):
-    """LabelImg and Label Studio leave it with the labels, or above them."""
+def test_classes_txt_is_found_wherever_tools_put_it(tmp_path: Path, place: str):
+    """LabelImg and Label Studio put it with the labels, or above them."""
     check(write(tmp_path, pairs("train/a", "valid/b") | {f"{place}/classes.txt": "cat\ndog\n"}))
 
 
-def test_lists_of_classes_that_differ_are_refused(tmp_path: Path):
-    """LabelImg numbers classes by folder: one that goes on is the same, another order is not."""
+def test_lists_of_classes_that_contradict_are_refused(tmp_path: Path):
+    """LabelImg numbers classes by folder: a longer list is fine, another order is not."""
     write(tmp_path, pairs("train/a", "valid/b") | {"train/labels/classes.txt": "cat\n"})
     check(write(tmp_path, {"valid/labels/classes.txt": "cat\ndog\n"}))
     write(tmp_path, {"train/labels/classes.txt": "dog\ncat\nant\n"})
@@ -164,7 +162,6 @@ def test_lists_of_classes_that_differ_are_refused(tmp_path: Path):
 
 
 def test_upper_case_suffixes_are_read(tmp_path: Path):
-    """Cameras and old tools write them, for pictures and labels alike."""
     write(tmp_path, pairs("train/a", "valid/b") | {"classes.txt": "cat\ndog\n"})
     for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("?.txt")]:
         path.rename(path.with_suffix(path.suffix.upper()))

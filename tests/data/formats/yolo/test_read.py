@@ -1,4 +1,4 @@
-"""YOLO: any usual folder is read, oddities are mended by name or refused with file and line."""
+"""YOLO: usual folders are read; flaws are fixed and reported, or refused with file and line."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = "names: [cat, dog]\n"
 
 
 def write(root: Path, files: dict[str, str | bytes]) -> Path:
-    """Write texts, and pictures of 60 × 40 for names that end in png."""
+    """Write texts, and images of 60 × 40 for names that end in png."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ WITH_YAML = {
 
 
 @pytest.mark.parametrize("files", BARE.values(), ids=BARE)
-def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
+def test_folders_without_data_yaml_are_read(tmp_path: Path, files: dict[str, str]):
     """Names come from classes.txt; every label belongs to its image."""
     write(tmp_path, files | {"classes.txt": "cat\ndog\n"})
     for split, name in (("train", "a.png"), ("val", "b.png")):
@@ -72,7 +72,7 @@ def test_bare_folders_are_read(tmp_path: Path, files: dict[str, str]):
 
 @pytest.mark.parametrize("places", WITH_YAML.values(), ids=WITH_YAML)
 def test_a_data_yaml_is_read(tmp_path: Path, places: str):
-    """Its folders are found even where they were somewhere else when it was written."""
+    """Its folders are found even where the data set has moved."""
     lists = {"train_list.txt": "images/train/a.png\n", "val_list.txt": "./images/val/b.png"}
     write(tmp_path, BARE["images/train"] | {"data.yaml": NAMES + places, **lists})
     for source in (tmp_path, tmp_path / "data.yaml"):
@@ -82,15 +82,14 @@ def test_a_data_yaml_is_read(tmp_path: Path, places: str):
         assert train.xywh_px.tolist() == [[15, 10, 30, 20]]
 
 
-def test_text_beside_images_under_a_folder_called_images_is_found(tmp_path: Path):
-    """Labels are in labels/ only where there is such a folder."""
+def test_labels_beside_images_in_a_folder_called_images_are_found(tmp_path: Path):
     root = tmp_path / "images" / "mine"
     write(root, pair("train/a.png", "train/a.txt") | {"classes.txt": "cat\ndog"})
     assert open_dataset(root, "train").class_indices.tolist() == [1]
 
 
 def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
-    """Both splits have the classes 0 to 7, and it is noted that they have no names."""
+    """The data set reports that the classes have no names."""
     write(tmp_path, BARE["images/train"] | {"labels/val/b.txt": "7 .5 .5 .1 .1"})
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert train.categories == val.categories
@@ -98,8 +97,7 @@ def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
     assert "named by their numbers" in train.fixes[0].done
 
 
-def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
-    """A triangle comes back in pixels."""
+def test_polygons_are_kept_and_their_bounding_box_is_the_box(tmp_path: Path):
     dataset = one(tmp_path, "0 0.1 0.25 0.5 0.25 0.5 0.75\n" + BOX)
     assert dataset.xywh_px.tolist() == [[6, 10, 24, 20], [15, 10, 30, 20]]
     (ring,) = dataset.segmentations.rings(0)
@@ -107,7 +105,7 @@ def test_polygons_are_kept_and_their_hull_is_the_box(tmp_path: Path):
     assert dataset.segmentations.rings(1) == []
 
 
-REPAIRED = {
+FIXED = {
     "an empty file": ("", None, None, None),
     "blank lines": ("\n\n" + BOX + "\n\n", None, None, None),
     "Windows lines": (BOX.replace("\n", "\r\n"), None, None, None),
@@ -174,9 +172,9 @@ REPAIRED = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("text", "value", "done", "line"), REPAIRED.values(), ids=REPAIRED)
-def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, value, done, line):
-    """File, line, value and what was done are listed; where nothing was odd, nothing is."""
+@pytest.mark.parametrize(("text", "value", "done", "line"), FIXED.values(), ids=FIXED)
+def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, done, line):
+    """The fix has the file, line, value and action."""
     dataset = one(tmp_path, text)
     if done is None:
         assert dataset.fixes == ()
@@ -187,8 +185,7 @@ def test_harmless_oddities_are_read_or_mended_by_name(tmp_path: Path, text, valu
     assert ((dataset.target(0).cxcywh >= 0) & (dataset.target(0).cxcywh <= 1)).all()
 
 
-def test_files_without_a_partner_are_noted(tmp_path: Path):
-    """An image without labels shows nothing; labels without an image are left out by name."""
+def test_images_without_labels_and_labels_without_images_are_reported(tmp_path: Path):
     write(tmp_path, {"images/b.png": "", "labels/c.txt": BOX})
     dataset = one(tmp_path, BOX)
     assert len(dataset) == 2 if "held" not in str(dataset.notes) else 1
@@ -204,9 +201,9 @@ REFUSED = {
     "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
     "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' is not all numbers"),
     "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
-    "decimal commas": ("1 0,5 0,5 0,5 0,5", "not numbers"),
-    "underscores": ("1 0_1 .5 .5 .5", "not numbers"),
-    "Arabic digits": ("١ .5 .5 .5 .5", "not numbers"),
+    "decimal commas": ("1 0,5 0,5 0,5 0,5", "not all numbers"),
+    "underscores": ("1 0_1 .5 .5 .5", "not all numbers"),
+    "Arabic digits": ("١ .5 .5 .5 .5", "not all numbers"),
     "half a class": ("1.5 .5 .5 .5 .5", r"class 1\.5; it should be 0, 1, 2"),
     "a negative class": ("-1 .5 .5 .5 .5", "class -1"),
     "class nan": ("nan .5 .5 .5 .5", "class nan"),
@@ -214,7 +211,7 @@ REFUSED = {
     "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
     "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is not a fraction of the image"),
     "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
-    "a zero byte": ("1 .5 .5 .5 .5\x00", "not numbers"),
+    "a zero byte": ("1 .5 .5 .5 .5\x00", "not all numbers"),
 }
 CONFIGS = {
     "no YAML": ("names: [", "cannot be read as YAML"),
@@ -238,8 +235,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_could_teach_the_wrong_thing_is_refused_with_its_line(tmp_path, text, message):
-    """One line names the file, the line, the value, and what to do."""
+def test_ambiguous_lines_raise_an_error_with_the_line(tmp_path, text, message):
+    """The error names the file, the line, the value and what to do."""
     with pytest.raises(DataError, match=message) as caught:
         one(tmp_path, text)
     assert str(tmp_path) in str(caught.value)
@@ -248,8 +245,8 @@ def test_what_could_teach_the_wrong_thing_is_refused_with_its_line(tmp_path, tex
 
 
 @pytest.mark.parametrize(("config", "message"), CONFIGS.values(), ids=CONFIGS)
-def test_a_data_yaml_that_is_wrong_is_refused_with_its_key(tmp_path, config, message):
-    """One line names the file, the key, the value, and what to do."""
+def test_a_wrong_data_yaml_raises_an_error_with_the_key(tmp_path, config, message):
+    """The error names the file, the key, the value and what to do."""
     with pytest.raises(DataError, match=message) as caught:
         one(tmp_path, BOX, config)
     assert str(tmp_path) in str(caught.value)
@@ -257,14 +254,13 @@ def test_a_data_yaml_that_is_wrong_is_refused_with_its_key(tmp_path, config, mes
     assert "\n" not in str(caught.value)
 
 
-def test_there_are_forty_kinds():
-    """As many as of COCO: of label files and of data.yaml."""
-    odd = [value for _, value, *_ in REPAIRED.values() if value is not None]
+def test_at_least_forty_kinds_of_flaws_are_covered():
+    odd = [value for _, value, *_ in FIXED.values() if value is not None]
     assert len(odd) + len(REFUSED) + len(CONFIGS) >= 40
 
 
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):
-    """Images that nobody labeled are not images without objects."""
+    """Unlabeled images are not images without objects."""
     write(tmp_path, {"data.yaml": NAMES + "train: images", "images/a.png": ""})
     with pytest.raises(DataError, match="none of 1 images has a label file"):
         open_dataset(tmp_path, "train")
@@ -276,8 +272,8 @@ TEXT = st.lists(st.lists(WORDS, max_size=8).map(" ".join), max_size=4).map("\n".
 
 @settings(max_examples=300)
 @given(TEXT.map(str.encode) | st.binary(max_size=40))
-def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: bytes):
-    """Whatever stands in the file, it opens with targets inside the image, or is refused."""
+def test_any_label_file_opens_or_raises_a_data_error(tmp_path_factory, text: bytes):
+    """Files that open have targets inside their images."""
     try:
         dataset = one(tmp_path_factory.getbasetemp() / "yolo", text)
     except DataError:
@@ -290,11 +286,10 @@ def test_no_label_file_raises_anything_but_data_errors(tmp_path_factory, text: b
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(TEXT.map(str.encode) | st.binary(max_size=40))
-def test_of_ten_thousand_no_label_file_raises_anything_but_data_errors(
+def test_any_of_ten_thousand_label_files_opens_or_raises_a_data_error(
     tmp_path_factory, text: bytes
 ):
-    """The same claim, in the number of cases that is promised."""
-    test_no_label_file_raises_anything_but_data_errors.hypothesis.inner_test(tmp_path_factory, text)
+    test_any_label_file_opens_or_raises_a_data_error.hypothesis.inner_test(tmp_path_factory, text)
 
 
 VALUES = st.recursive(
@@ -306,8 +301,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(["names", "train", "val", "path", "nc"]), VALUES))
-def test_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
-    """Whatever stands under its keys."""
+def test_any_data_yaml_opens_or_raises_a_data_error(tmp_path_factory, tree):
     import yaml
 
     root = tmp_path_factory.getbasetemp() / "yolo yaml"
@@ -319,6 +313,5 @@ def test_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(st.dictionaries(st.sampled_from(["names", "train", "val", "path", "nc"]), VALUES))
-def test_of_ten_thousand_no_data_yaml_raises_anything_but_data_errors(tmp_path_factory, tree):
-    """The same claim, in the number of cases that is promised."""
-    test_no_data_yaml_raises_anything_but_data_errors.hypothesis.inner_test(tmp_path_factory, tree)
+def test_any_of_ten_thousand_data_yamls_opens_or_raises_a_data_error(tmp_path_factory, tree):
+    test_any_data_yaml_opens_or_raises_a_data_error.hypothesis.inner_test(tmp_path_factory, tree)
