@@ -89,14 +89,14 @@ def test_what_cannot_be_trained_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_held_out_by_a_hash_are_said_to_be_so(
-    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_held_out_validation_split_is_noted_once(
+    run: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    """Who evaluates where there is no validation split hears once what is evaluated instead."""
+    """If there is no validation split, evaluate logs what it evaluates instead."""
     shutil.copytree(data, tmp_path / "data")
     (tmp_path / "data" / "annotations" / "val.json").unlink()
     assert main(["evaluate", str(run), str(tmp_path / "data"), "--workers", "0"]) == 0
-    assert capsys.readouterr().err.count("held out") == 1
+    assert caplog.text.count("held out") == 1
 
 
 def test_a_run_is_evaluated(run: Path, data: Path, tmp_path: Path):

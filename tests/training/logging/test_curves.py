@@ -142,7 +142,7 @@ def test_what_has_no_curves_is_a_sentence(tmp_path, capsys):
     with pytest.raises(ConfigError, match="at least one run"):
         read_histories([])
     assert main(["curves", "x", "--out", "c.pdf"]) == 2
-    assert "a page (.html) or a picture (.png)" in capsys.readouterr().err
+    assert "an HTML page (.html) or an image (.png)" in capsys.readouterr().err
 
 
 def test_a_run_that_was_never_evaluated_has_losses_alone(tmp_path):
