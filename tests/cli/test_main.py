@@ -1,12 +1,14 @@
 """The command line: help, exit codes, and one line for every error."""
 
 import inspect
+import json
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from setmatch.cli import app, main
 from setmatch.models.load import bundled
@@ -123,6 +125,27 @@ def test_a_missing_file_model_recipe_or_setting_is_named(
     filled = [argument.replace("{}", str(tmp_path)) for argument in arguments]
     assert message in error_line(capsys, *filled)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_notes_on_the_data_are_printed_on_stderr(tmp_path: Path):
+    """As here, that validation images are held out of the training images."""
+    images = [{"id": k, "file_name": f"{k}.png", "width": 16, "height": 16} for k in range(1, 13)]
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81}
+    tree = {
+        "images": images,
+        "annotations": [box | {"id": k, "image_id": k} for k in range(1, 13)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "train.json").write_text(json.dumps(tree))
+    (tmp_path / "images").mkdir()
+    for image in images:
+        Image.new("RGB", (16, 16)).save(tmp_path / "images" / str(image["file_name"]))
+    (tmp_path / "none.json").write_text("[]")
+    done = setmatch("evaluate", tmp_path / "none.json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("setmatch: no validation split: ")
+    assert "12 training images are held out" in done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):

@@ -13,6 +13,7 @@ from setmatch.data.discovery import (
     DiscoveredDataset,
     discover_dataset,
     discover_splits,
+    other_formats_note,
 )
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic

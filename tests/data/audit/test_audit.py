@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+import setmatch.data.open as open_module
 from setmatch.cli import main
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.audit.audit import DataAudit, UnfixableDataError, audit
@@ -198,6 +199,18 @@ def test_a_split_that_cannot_be_read_is_a_finding(clean: Path, tmp_path: Path):
     (unreadable,) = (each for each in result.findings if each.severity == "error")
     assert "val.json" in unreadable.value
     assert [each.name for each in result.statistics] == ["train"]
+
+
+def test_each_annotation_file_is_read_once(clean: Path, tmp_path: Path, monkeypatch):
+    """Also if the validation split is held out of the training split, which shares its file."""
+    shutil.copytree(clean, tmp_path / "data")
+    (tmp_path / "data" / "annotations" / "val.json").unlink()
+    sources = []
+    read = open_module.cached
+    monkeypatch.setattr(open_module, "cached", lambda part: sources.append(part) or read(part))
+    result = audit(tmp_path / "data", has_gpu=False)
+    assert {*result.splits} == {"train", "val"}
+    assert [part.source.name for part in sources] == ["train.json"]
 
 
 def test_no_data_set_is_an_error(tmp_path: Path):

@@ -152,7 +152,7 @@ def test_a_folder_without_curves_is_a_clear_error(tmp_path, capsys):
     with pytest.raises(ConfigError, match="at least one run"):
         read_histories([])
     assert main(["curves", "x", "--out", "c.pdf"]) == 2
-    assert "a page (.html) or a picture (.png)" in capsys.readouterr().err
+    assert "an HTML page (.html) or an image (.png)" in capsys.readouterr().err
 
 
 def test_a_run_without_evaluation_has_no_ap_panel(tmp_path):
