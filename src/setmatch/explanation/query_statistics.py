@@ -38,7 +38,7 @@ class QueryStatistics:
     """What every query of a model predicted for each image of a data set.
 
     Boxes are cxcywh as fractions of the image. If an image has fewer queries than the model's
-    maximum, the missing ones have score 0 and NaN boxes. `ranked` says that the image chooses the
+    maximum, the missing ones have score 0 and NaN boxes. `ranked` is True if the image chooses the
     queries, best first, so the number of a query is a rank.
     """
 
@@ -54,6 +54,16 @@ class QueryStatistics:
     def uses(self) -> list[QueryUsage]:
         """The usage of each query."""
         return [self._usage(query) for query in range(self.score.shape[1])]
+
+    def summary(self) -> str:
+        """Return one line: how many queries detect nothing, and how many specialize."""
+        uses = self.uses
+        unused = sum(not use.answers for use in uses)
+        specialized = sum(bool(use.specializes) for use in uses)
+        return (
+            f"{len(uses)} queries, {len(self.score)} images: {unused} never detect anything above "
+            f"a score of {self.threshold:g}, {specialized} specialize"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the usage of every query, ready for JSON."""
