@@ -1,1 +1,1 @@
-"""How good a model is: the COCO numbers, overall and by class, and what is behind them."""
+"""Evaluation: metrics, reports, and comparisons of models."""

@@ -1,6 +1,6 @@
 """Measure a model, or saved detections, on a split of a data set."""
 
-import sys
+import logging
 from pathlib import Path
 
 import torch
@@ -18,6 +18,8 @@ from setmatch.evaluation.summarize import build_report, require_objects
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.models.detector import Detector
+
+log = logging.getLogger("setmatch")
 
 
 def evaluate(
@@ -50,7 +52,8 @@ def evaluate(
         A detector, an engine, or the path of saved detections: a JSON file of COCO results, as
         written by `detections` or by `predict_folder`.
     data
-        A data set folder, a COCO file (`split` is ignored), or an open data set.
+        A data set folder, a COCO file (`split` is ignored), or an open data set. The notes of a
+        data set that is opened here are logged as warnings of "setmatch".
     split
         The split to open.
     format
@@ -71,7 +74,7 @@ def evaluate(
     name
         Title of the page (default: the preset, or the path of saved detections).
     progress
-        Show a progress bar, and the notes of a data set that was opened here, on stderr.
+        Show a progress bar on stderr.
     distributed
         The processes among which the images are divided. The first process writes the files; all
         of them return the same report.
@@ -101,9 +104,8 @@ def evaluate(
         if engine is not None and engine.card.categories.stuff:
             format = prefer_panoptic(data, split, format)
         dataset = open_dataset(data, split, format)
-        if progress and distributed.is_first:
-            for note in dataset.notes:
-                print(f"setmatch: {note}", file=sys.stderr)
+        for note in dataset.notes if distributed.is_first else ():
+            log.warning("%s", note)
     if report:
         require_objects(dataset)
     if engine is None:

@@ -1,4 +1,4 @@
-"""The detections of a whole split, from a model or from a file, before they are measured."""
+"""All detections of a split, from a model or a file, before they are measured."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ COCO_LIMIT = 100  # detections per class and image that COCO counts
 
 @dataclass(frozen=True)
 class SplitDetections:
-    """All detections of a split, and what a report says about their source.
+    """All detections of a split, and the facts about them that a report needs.
 
     `name` names the model or file. `max_per_image` is the largest number of detections of an image.
     `unknown` are the data set's classes that the model does not have. `pq_stat` holds the panoptic

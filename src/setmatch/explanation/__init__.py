@@ -1,1 +1,1 @@
-"""What a model does inside: what answers and places looked at, and what its query slots are for."""
+"""Explanation: the attention behind detections, and what object queries are used for."""

@@ -38,7 +38,7 @@ class QueryStatistics:
     """What every query of a model predicted for each image of a data set.
 
     Boxes are cxcywh as fractions of the image. If an image has fewer queries than the model's
-    maximum, the missing ones have score 0 and NaN boxes. `ranked` says that the image chooses the
+    maximum, the missing ones have score 0 and NaN boxes. `ranked` is True if the image chooses the
     queries, best first, so the number of a query is a rank.
     """
 

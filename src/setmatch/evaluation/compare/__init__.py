@@ -1,1 +1,1 @@
-"""Models side by side: what each costs, and what each finds (arXiv 2005.12872, table 1)."""
+"""Compare models by cost and AP, as in table 1 of arXiv 2005.12872."""

@@ -1,1 +1,1 @@
-"""Metrics: average precision, panoptic quality, error types."""
+"""Metrics: COCO AP and AR, panoptic quality, and the diagnosis of errors."""

@@ -1,1 +1,1 @@
-"""Engines: what runs a model on a batch."""
+"""Engines: what executes a detector on a batch."""
