@@ -100,7 +100,7 @@ class DistributionDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return all logits and boxes, in fractions of the canvas, and the last content."""
         logits: list[Tensor] = []
@@ -109,7 +109,7 @@ class DistributionDecoder(RefiningDecoder):
         heads = zip(self.layers, self.class_heads, self.sides, strict=True)
         for layer, class_head, correct in heads:
             before = content.detach()
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, peers)
+            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, query_mask)
             logits.append(class_head(content).float())
             if not said:
                 boxes.append(self.box_steps[0](content, cxcywh))

@@ -121,16 +121,16 @@ class ApartDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
-        if peers.attn_mask is not None:
+        if query_mask.attn_mask is not None:
             chosen = min((1 + BESIDE) * self.queries, memory.tokens.shape[1])
             place = torch.arange(content.shape[1], device=content.device)
             beside = place >= content.shape[1] - chosen + self.queries
-            apart = peers.attn_mask & (beside[:, None] == beside[None])
-            peers = replace(peers, attn_mask=apart)
-        return super().forward(content, cxcywh, memory, peers)
+            apart = query_mask.attn_mask & (beside[:, None] == beside[None])
+            query_mask = replace(query_mask, attn_mask=apart)
+        return super().forward(content, cxcywh, memory, query_mask)
 
 
 class EncoderMany(SetMatchDetector):
