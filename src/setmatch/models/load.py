@@ -116,7 +116,8 @@ def assemble(card: ModelCard, state: State, source: str) -> Detector:
         with torch.device("meta"):
             detector = build(card)
     except ConfigError as error:
-        raise WeightsError(f"{source}: {error}; {OTHER_VERSION}") from None
+        advice = "" if ":" in card.preset else f"; {OTHER_VERSION}"
+        raise WeightsError(f"{source}: {error}{advice}") from None
     expected = {key: tuple(value.shape) for key, value in detector.state_dict().items()}
     actual = {key: tuple(value.shape) for key, value in state.items()}
     if expected != actual:
