@@ -105,7 +105,7 @@ class DistributionDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        attention_mask: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return all logits and boxes, normalized to the padded batch, and the last content."""
         logits: list[Tensor] = []
@@ -114,7 +114,7 @@ class DistributionDecoder(RefiningDecoder):
         heads = zip(self.layers, self.class_heads, self.sides, strict=True)
         for layer, class_head, correct in heads:
             before = content.detach()
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, attention_mask)
+            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, query_mask)
             logits.append(class_head(content).float())
             if not distributions:
                 boxes.append(self.box_steps[0](content, cxcywh))

@@ -25,7 +25,7 @@ from setmatch.training.optim.optimizer import apply_gradients, build_optimizer
 from timing import publish, time_interleaved
 
 PEER = "detr_r50"
-BACKBONES = {"setmatch_timm": {"trunk": "resnet10t"}}
+BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}
 FAMILY = ("setmatch_n", "setmatch_s", "setmatch_m", *BACKBONES)
 WITH_MASKS = ("setmatch_n_panoptic", "setmatch_s_panoptic", "setmatch_m_panoptic")
 SIDE_PX, BOXES, CLASSES, IMAGES = 640, 10, 80, 2

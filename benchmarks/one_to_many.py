@@ -122,16 +122,16 @@ class ApartDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        attention_mask: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
-        if attention_mask.attn_mask is not None:
+        if query_mask.attn_mask is not None:
             chosen = min((1 + EXTRA) * self.queries, memory.tokens.shape[1])
             place = torch.arange(content.shape[1], device=content.device)
             extra = place >= content.shape[1] - chosen + self.queries
-            apart = attention_mask.attn_mask & (extra[:, None] == extra[None])
-            attention_mask = replace(attention_mask, attn_mask=apart)
-        return super().forward(content, cxcywh, memory, attention_mask)
+            apart = query_mask.attn_mask & (extra[:, None] == extra[None])
+            query_mask = replace(query_mask, attn_mask=apart)
+        return super().forward(content, cxcywh, memory, query_mask)
 
 
 class EncoderMany(SetMatchDetector):

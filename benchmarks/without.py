@@ -51,14 +51,14 @@ class UnmovedDecoder(RefiningDecoder):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        attention_mask: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
         logits, boxes = [], []
         position = self.position(2 * cxcywh - 1)
         heads = zip(self.layers, self.class_heads, self.box_steps, strict=True)
         for layer, class_head, box_step in heads:
-            content = layer(content, position, cxcywh, memory, attention_mask)
+            content = layer(content, position, cxcywh, memory, query_mask)
             logits.append(class_head(content).float())
             boxes.append(box_step(content, cxcywh))
         return torch.stack(logits), torch.stack(boxes), content
@@ -98,10 +98,10 @@ class Unrelated(nn.Module):
     """Self-attention without box relations; only the attention mask remains."""
 
     def forward(
-        self, cxcywh: Float[Tensor, "B Q 4"], attention_mask: QueryAttentionMask
+        self, cxcywh: Float[Tensor, "B Q 4"], query_mask: QueryAttentionMask
     ) -> Bool[Tensor, "1 1 Q Q"] | None:
         """Return the attention mask."""
-        mask = attention_mask.attn_mask
+        mask = query_mask.attn_mask
         return None if mask is None else mask[None, None]
 
 

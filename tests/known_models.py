@@ -14,11 +14,11 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 NAMES = Categories((1, 2), ("cat", "dog"))
 ROWS, COLUMNS = 3, 5
 SEEN = Preprocessing(ROWS * 32, COLUMNS * 32)  # so that a cell is 32 pixels
-CELLS = (7, 0, 13, 4)  # what query 0, 1, 2, 3 looks at
+CELLS = (7, 0, 13, 4)  # the cell that query 0, 1, 2, 3 attends to
 QUERIES = len(CELLS)
 SHARP = 200.0  # makes the softmax choose
 
-# What each query answers after each of the two layers, far enough apart to point at.
+# The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [
         [[0.1, 0.2, 0.1, 0.2], [0.4, 0.2, 0.2, 0.2], [0.7, 0.2, 0.1, 0.3], [0.2, 0.7, 0.3, 0.3]],
@@ -27,32 +27,32 @@ BOXES = torch.tensor(
 )
 
 
-class SaidBeforehand(nn.Module):
-    """A head that answers the same whatever it is asked."""
+class ConstantHead(nn.Module):
+    """A head with a constant output."""
 
-    def __init__(self, answer: torch.Tensor) -> None:
+    def __init__(self, output: torch.Tensor) -> None:
         super().__init__()
-        self.answer = answer  # L Q n
+        self.output = output  # L Q n
 
     def forward(self, decoded: torch.Tensor) -> torch.Tensor:
-        return self.answer[:, None].expand(-1, decoded.shape[1], -1, -1)
+        return self.output[:, None].expand(-1, decoded.shape[1], -1, -1)
 
 
 def picture() -> Image.Image:
-    """A gray picture of the size that the models see."""
+    """A gray image of the models' input size."""
     return Image.new("RGB", (COLUMNS * 32, ROWS * 32), (150, 150, 150))
 
 
 def mirrored(cell: int) -> int:
-    """The cell on the other side of the picture's middle."""
+    """The mirror image of a cell through the image center."""
     return ROWS * COLUMNS - 1 - cell
 
 
 def seeing(encoder_layers: int = 1) -> DETR:
-    """Every place looks at its mirror image, every query listens to the next one.
+    """A DETR in which every cell attends to its mirror image, every query to the next one.
 
-    In the first decoder layer query q looks at CELLS[q], in the second everywhere alike. Tokens and
-    the content of queries are zero, so that positions alone decide who looks where.
+    In the first decoder layer query q attends to CELLS[q], in the second to all cells equally.
+    Tokens and the contents of queries are zero: positions alone determine attention.
     """
     shape = {
         "dim": 64,
@@ -74,37 +74,40 @@ def seeing(encoder_layers: int = 1) -> DETR:
     queries: Any = model.queries
     queries.embedding.weight.data.copy_(position[list(CELLS)])
     for layer in _layers(model.encoder):
-        _look(layer.self_attention, position, position.flip(0))
+        _attend(layer.self_attention, position, position.flip(0))
     first, second = _layers(model.decoder)
     asking = position[list(CELLS)]
-    _look(first.cross_attention, asking, asking)
+    _attend(first.cross_attention, asking, asking)
     for layer in (first, second):
-        _look(layer.self_attention, asking, asking.roll(-1, 0))
+        _attend(layer.self_attention, asking, asking.roll(-1, 0))
     logits = torch.full((2, QUERIES, 3), -5.0)
     for query in range(QUERIES):
         logits[:, query, query % 2] = 3.0 - query / 2
-    model.box_head, model.class_head = SaidBeforehand(BOXES), SaidBeforehand(logits)
+    model.box_head, model.class_head = ConstantHead(BOXES), ConstantHead(logits)
     return model
 
 
 def sampling(score: float = 2.0) -> SetMatchDetector:
-    """A multi-scale model with random weights whose sampling points are set by hand.
+    """A setmatch_n with random weights whose sampling points are set by hand.
 
-    Head h looks (h + 1) / 4 boxes to the right of its box's middle, and its points, counted through
-    the levels, each a quarter box higher and heavier than the one before. Boxes move a little.
+    Head h samples (h + 1) / 4 box widths right of the box center. Its points, counted through the
+    levels, are each a quarter box height above the previous one, with a larger weight. Boxes move
+    slightly.
     """
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 6, "denoising_queries": 4}
-    torch.manual_seed(3)  # whose first query looks at the middle of the picture
+    torch.manual_seed(3)  # whose first query is at the image center
     model = build(ModelCard("setmatch_n", {**shape, "points": 2}, NAMES, SEEN))
     assert isinstance(model, SetMatchDetector)
     for layer in _layers(model.decoder):
-        eyes = layer.cross_attention
-        offsets = torch.zeros(eyes.heads, eyes.levels, eyes.points, 2)
-        offsets[..., 0] = torch.arange(1, eyes.heads + 1)[:, None, None] / 2
-        number = torch.arange(float(eyes.levels * eyes.points)).view(eyes.levels, eyes.points)
+        attention = layer.cross_attention
+        offsets = torch.zeros(attention.heads, attention.levels, attention.points, 2)
+        offsets[..., 0] = torch.arange(1, attention.heads + 1)[:, None, None] / 2
+        number = torch.arange(float(attention.levels * attention.points)).view(
+            attention.levels, attention.points
+        )
         offsets[..., 1] = -number / 2
-        eyes.offsets.bias.data.copy_(offsets.flatten())
-        eyes.attention.bias.data.copy_(number.flatten().repeat(eyes.heads))
+        attention.offsets.bias.data.copy_(offsets.flatten())
+        attention.attention.bias.data.copy_(number.flatten().repeat(attention.heads))
     for head in model.decoder.class_heads:
         head.bias.data.fill_(score)
     for step in model.decoder.box_steps:
@@ -113,17 +116,19 @@ def sampling(score: float = 2.0) -> SetMatchDetector:
 
 
 def unsure() -> DETR:
-    """The seeing model, but convinced that nothing is there."""
+    """The same DETR, but all its queries predict no object."""
     model = seeing()
-    model.class_head = SaidBeforehand(torch.tensor([-5.0, -6.0, 3.0]).expand(2, QUERIES, 3))
+    model.class_head = ConstantHead(torch.tensor([-5.0, -6.0, 3.0]).expand(2, QUERIES, 3))
     return model
 
 
-def _look(attention: Any, asking: torch.Tensor, wanted: torch.Tensor) -> None:
-    """Let whoever stands at `asking` find the key that stands at `wanted` most alike."""
-    solution = torch.linalg.lstsq(asking.double(), wanted.double(), driver="gelsd").solution
+def _attend(attention: Any, query_position: torch.Tensor, key_position: torch.Tensor) -> None:
+    """Make queries at `query_position` attend to the keys at `key_position`."""
+    solution = torch.linalg.lstsq(
+        query_position.double(), key_position.double(), driver="gelsd"
+    ).solution
     attention.query.weight.data.copy_(SHARP * solution.T.float())
-    attention.key.weight.data.copy_(torch.eye(asking.shape[1]))
+    attention.key.weight.data.copy_(torch.eye(query_position.shape[1]))
 
 
 def _layers(stack: nn.Module) -> list[Any]:

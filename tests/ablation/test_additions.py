@@ -108,13 +108,13 @@ def test_extra_queries_do_not_change_the_others(benchmarks):
     memory = Memory(torch.randn(1, 26, 32), None, shapes, torch.ones(1, 2))
     decoder = many_beside(setmatch_n(3, MultiScaleShape(dim=32, heads=4, num_queries=5)), SMALL)
     content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 noised, 5 ordinary, 10 extra
-    attention_mask = QueryAttentionMask(
+    query_mask = QueryAttentionMask(
         torch.ones(19, 19, dtype=torch.bool), torch.ones(19, 19).tril(-1) > 0
     )
     decoder = decoder.decoder
-    before = decoder(content, boxes, memory, attention_mask)[0]
+    before = decoder(content, boxes, memory, query_mask)[0]
     content[:, 9:] += 1
-    after = decoder(content, boxes, memory, attention_mask)[0]
+    after = decoder(content, boxes, memory, query_mask)[0]
     assert torch.equal(before[:, :, :9], after[:, :, :9])
     assert not torch.equal(before[:, :, 9:], after[:, :, 9:])
 

@@ -1,4 +1,4 @@
-"""Weights in every layout: what comes in goes out the same; nothing is guessed silently."""
+"""Loading and saving: every layout keeps the model, and assumptions are logged."""
 
 import argparse
 import json
@@ -52,8 +52,8 @@ def _same(a, b) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
 
-def test_what_is_saved_comes_back_whole(tmp_path: Path):
-    """Tensors bit by bit, card, eval mode."""
+def test_a_saved_model_loads_unchanged(tmp_path: Path):
+    """Tensors bit by bit, card, evaluation mode."""
     model = _detector()
     save(model, tmp_path / "m")
     again = setmatch.load(tmp_path / "m")
@@ -63,8 +63,7 @@ def test_what_is_saved_comes_back_whole(tmp_path: Path):
     assert _same(model, setmatch.load(tmp_path / "m" / "model.safetensors"))
 
 
-def test_others_may_read_what_is_saved(tmp_path: Path):
-    """Weights have the same permissions as any new file."""
+def test_saved_weights_have_the_permissions_of_any_new_file(tmp_path: Path):
     save(_detector(), tmp_path / "m")
     modes = {path.stat().st_mode for path in (tmp_path / "m").iterdir()}
     (tmp_path / "any").touch()
@@ -72,7 +71,7 @@ def test_others_may_read_what_is_saved(tmp_path: Path):
 
 
 @pytest.mark.parametrize("position", [0, 9, 1000, -1])
-def test_a_flipped_bit_is_found(tmp_path: Path, position: int):
+def test_a_flipped_bit_is_detected(tmp_path: Path, position: int):
     """Neither safetensors nor torch would notice; the card's SHA-256 does."""
     save(_detector(), tmp_path)
     data = bytearray((tmp_path / "model.safetensors").read_bytes())
@@ -83,8 +82,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, position: int):
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": "other-9"}', '{"format": 3}'])
-def test_a_broken_card_is_named(tmp_path: Path, damage: str):
-    """The message names the card's file."""
+def test_the_error_for_a_damaged_card_names_its_file(tmp_path: Path, damage: str):
     save(_detector(), tmp_path)
     (tmp_path / "model.json").write_text(damage)
     with pytest.raises(WeightsError, match=r"model\.json"):
@@ -100,8 +98,8 @@ def test_a_broken_card_is_named(tmp_path: Path, damage: str):
         ("detr_demo", {}),
     ],
 )
-def test_the_original_layout_holds_all_that_is_needed(tmp_path: Path, preset: str, changes: dict):
-    """A .pth made here comes back as the same model, from its args alone."""
+def test_the_original_layout_round_trips(tmp_path: Path, preset: str, changes: dict):
+    """A .pth written here loads as the same model, from its args alone."""
     model = _detector(preset, **changes)
     save(model, tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "model.pth", "original")
@@ -111,8 +109,8 @@ def test_the_original_layout_holds_all_that_is_needed(tmp_path: Path, preset: st
     assert torch.equal(_logits(again), _logits(model))
 
 
-def test_without_args_the_keys_do_and_what_was_assumed_is_said(tmp_path: Path, caplog):
-    """Depth, width, queries, positions and norms show in the keys; heads and dilation do not."""
+def test_a_checkpoint_without_args_loads_with_logged_assumptions(tmp_path: Path, caplog):
+    """Tensor names show depth, width, queries, positions and norms, but not heads and dilation."""
     model = _detector("detr_r50", heads=8, norm="pre", position="learned")
     save(model, tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "with_args.pth", "original")
@@ -120,8 +118,8 @@ def test_without_args_the_keys_do_and_what_was_assumed_is_said(tmp_path: Path, c
     with caplog.at_level(logging.WARNING, "setmatch"):
         again = setmatch.load(tmp_path / "bare.pth", categories=PETS)
     assert torch.equal(_logits(again), _logits(model))
-    for said in ("8 attention heads", "not its dilated form detr_r50_dc5", "all rows kept"):
-        assert said in caplog.text
+    for note in ("8 attention heads", "not its dilated form detr_r50_dc5", "all rows kept"):
+        assert note in caplog.text
     dilated = setmatch.load(tmp_path / "bare.pth", preset="detr_r50_dc5")
     assert dilated.card.preset == "detr_r50_dc5"
 
@@ -133,7 +131,6 @@ class _Bomb:
 
 @pytest.mark.parametrize("make", [pickle.dump, torch.save])
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch, make):
-    """Nothing in a foreign file is ever run."""
     monkeypatch.chdir(tmp_path)
     with open("evil.pth", "wb") as file:
         make({"model": {"a": _Bomb()}}, file)
@@ -153,15 +150,13 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path, monkeypatch, make):
         {"args": argparse.Namespace(a=1)},
     ],
 )
-def test_a_file_of_something_else_is_named(tmp_path: Path, content):
-    """Whatever else a .pth holds is refused by name."""
+def test_the_error_for_other_content_names_the_file(tmp_path: Path, content):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match=r"other\.pth|tensor"):
         setmatch.load(tmp_path / "other.pth")
 
 
-def test_a_truncated_file_is_named(tmp_path: Path):
-    """Half a checkpoint is an error that names the file."""
+def test_the_error_for_a_truncated_file_names_it(tmp_path: Path):
     save(_detector("detr_r50"), tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "whole.pth", "original")
     data = (tmp_path / "whole.pth").read_bytes()
@@ -170,8 +165,8 @@ def test_a_truncated_file_is_named(tmp_path: Path):
         setmatch.load(tmp_path / "half.pth")
 
 
-def test_classes_known_by_name_keep_their_rows(tmp_path: Path, caplog):
-    """rf-detr #258: in any order, by any ids, with a new class: rows follow names, as is said."""
+def test_classes_with_the_same_name_keep_their_rows(tmp_path: Path, caplog):
+    """rf-detr #258: in any order, with any ids, next to new classes; the log lists them."""
     model = _detector()
     save(model, tmp_path)
     wanted = Categories((1, 2, 3, 4), ("parrot", "horse", "cat", "mouse"))
@@ -181,19 +176,18 @@ def test_classes_known_by_name_keep_their_rows(tmp_path: Path, caplog):
     assert torch.equal(new.weight[[0, 2, 4]], old.weight[[2, 0, 3]])  # parrot, cat, no object
     assert torch.equal(new.bias[[0, 2, 4]], old.bias[[2, 0, 3]])
     assert again.card.categories == wanted
-    assert "kept 2 (parrot, cat); new 2 (horse, mouse); left behind 1 (dog)" in caplog.text
+    assert "kept 2 (parrot, cat); new 2 (horse, mouse); dropped 1 (dog)" in caplog.text
 
 
-def test_a_start_of_other_classes_is_no_loss(caplog):
-    """Nothing that anybody asked for is left behind where a run starts from other pictures."""
+def test_starting_with_entirely_other_classes_is_logged(caplog):
     with caplog.at_level(logging.WARNING, "setmatch"):
         setmatch.load("scenes_n", categories=Categories((7,), ("kangaroo",)))
     assert "class head: new for 1 (kangaroo); the weights know 6 (" in caplog.text
 
 
 @pytest.mark.parametrize("num_queries", [4, 9, 30])
-def test_queries_can_be_fewer_or_more(tmp_path: Path, num_queries: int):
-    """Those that are kept do not change."""
+def test_the_number_of_queries_can_change(tmp_path: Path, num_queries: int):
+    """Queries that are kept do not change."""
     model = _detector()
     save(model, tmp_path)
     again = setmatch.load(tmp_path, num_queries=num_queries)
@@ -204,8 +198,9 @@ def test_queries_can_be_fewer_or_more(tmp_path: Path, num_queries: int):
     assert again.card.arguments["num_queries"] == num_queries
 
 
-def test_a_published_name_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
-    """The address, and the place where the file belongs."""
+def test_the_error_for_a_published_name_offline_says_what_to_fetch_and_where_to_put_it(
+    tmp_path: Path, monkeypatch
+):
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path))
     absent = (tmp_path / "absent" / "detr-r50-e632da11.pth").as_uri()
     monkeypatch.setitem(PUBLISHED, "detr_r50", PublishedCheckpoint(absent))
@@ -214,8 +209,8 @@ def test_a_published_name_offline_says_what_to_fetch(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monkeypatch):
-    """The real route, with a file made here in place of the published one."""
+def test_published_weights_are_downloaded_checked_and_cached(tmp_path: Path, monkeypatch):
+    """The real code path, with a file made here in place of the published one."""
     monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
     save(_detector("detr_r50"), tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "made.pth", "original")
@@ -232,8 +227,7 @@ def test_a_published_name_is_downloaded_checked_and_cached(tmp_path: Path, monke
         setmatch.load("detr_r50")
 
 
-def test_unknown_sources_are_refused(tmp_path: Path):
-    """Neither a file, nor a folder, nor a name, with the nearest; and what has no weights."""
+def test_the_error_for_an_unknown_source_suggests_a_name(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"no such file or folder.*did you mean detr_r50"):
         setmatch.load("detr_r5O")
     with pytest.raises(WeightsError, match=r"published are .*detr_r50"):
@@ -244,14 +238,13 @@ def test_unknown_sources_are_refused(tmp_path: Path):
         setmatch.load(tmp_path)
 
 
-def test_the_hub_offline_says_what_to_fetch():
-    """Tests run with the hub switched off: the message lists the files."""
+def test_the_error_for_the_hub_offline_says_what_to_fetch():
     with pytest.raises(WeightsError, match=r"config\.json.*model\.safetensors"):
         setmatch.load("facebook/detr-resnet-50")
 
 
-def test_a_missing_tensor_is_never_initialized_silently(tmp_path: Path):
-    """rf-detr #258: the error lists the tensor instead."""
+def test_a_missing_tensor_is_an_error(tmp_path: Path):
+    """rf-detr #258: never initialized silently."""
     model = _detector("detr_r50")
     save(model, tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "whole.pth", "original")
@@ -262,8 +255,8 @@ def test_a_missing_tensor_is_never_initialized_silently(tmp_path: Path):
         setmatch.load(tmp_path / "less.pth")
 
 
-def test_convert_overwrites_nothing_and_leaves_no_half(tmp_path: Path):
-    """An existing destination, an unknown layout, a model without counterpart."""
+def test_converting_overwrites_nothing_and_leaves_nothing_half_written(tmp_path: Path):
+    """An existing destination, an unknown layout, a model the layout does not have."""
     save(_detector(), tmp_path / "ours")
     (tmp_path / "there").mkdir()
     with pytest.raises(ConfigError, match="exists already"):
@@ -276,8 +269,8 @@ def test_convert_overwrites_nothing_and_leaves_no_half(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours", "there"]
 
 
-def test_weights_of_a_model_that_has_changed_since_say_so(tmp_path: Path, monkeypatch):
-    """A preset with other widths, or without an argument that the card has, is named as such."""
+def test_the_error_for_weights_of_an_older_model_says_so(tmp_path: Path, monkeypatch):
+    """A preset with other widths, or without an argument that the card has."""
     save(_detector(), tmp_path)
     with monkeypatch.context() as patch:
         patch.setitem(MODELS, "detr_r18_tiny", MODELS["detr_r50"])
@@ -290,8 +283,10 @@ def test_weights_of_a_model_that_has_changed_since_say_so(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("preset", ["setmatch_n", "setmatch_n_panoptic"])
-def test_the_family_starts_from_weights_of_other_classes_and_queries(tmp_path: Path, preset: str):
-    """Rows of known names are kept in every head and in denoising; all else is as it was."""
+def test_setmatch_models_start_from_weights_with_other_classes_and_queries(
+    tmp_path: Path, preset: str
+):
+    """Every class head and the denoising embedding keep the rows of known names."""
     shape = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 9}
     torch.manual_seed(0)
     old = build(ModelCard(preset, shape, PETS))
@@ -299,20 +294,19 @@ def test_the_family_starts_from_weights_of_other_classes_and_queries(tmp_path: P
     wanted = Categories((1, 2), ("horse", "Cat"))
     new = initialize(ModelCard(preset, {**shape, "num_queries": 30}, wanted), str(tmp_path))
     assert new.num_queries == new.card.arguments["num_queries"] == 30
-    (stream, *_) = new.eval()(Batch.from_images([torch.randn(3, 128, 128)]))
-    assert stream.predictions.logits.shape[-2:] == (30, 2)
+    (group, *_) = new.eval()(Batch.from_images([torch.randn(3, 128, 128)]))
+    assert group.predictions.logits.shape[-2:] == (30, 2)
     before, after = old.state_dict(), new.state_dict()
-    of_classes = [key for key in before if "class_head" in key or key.startswith("denoising")]
-    assert len(of_classes) == 2 * (1 + old.card.arguments["decoder_layers"]) + 1
+    class_rows = [key for key in before if "class_head" in key or key.startswith("denoising")]
+    assert len(class_rows) == 2 * (1 + old.card.arguments["decoder_layers"]) + 1
     for key, value in before.items():
-        same = (after[key][1], value[0]) if key in of_classes else (after[key], value)
+        same = (after[key][1], value[0]) if key in class_rows else (after[key], value)
         assert torch.equal(*same), key
     nothing = "denoising.embedding.weight"  # its last row: no target at all
     assert torch.equal(after[nothing][-1], before[nothing][-1])
 
 
-def test_training_starts_where_it_was_told(tmp_path: Path):
-    """From a detector of the same shape with other classes; another shape is refused by name."""
+def test_training_starts_from_a_detector_with_the_same_arguments(tmp_path: Path):
     save(_detector(), tmp_path)
     card = ModelCard("detr_r18_tiny", SMALL, Categories((1,), ("dog",)))
     started = initialize(card, str(tmp_path))
@@ -327,8 +321,8 @@ def test_training_starts_where_it_was_told(tmp_path: Path):
         initialize(ModelCard("detr_r50", SMALL, PETS), str(tmp_path))
 
 
-def test_the_imagenet_trunk_offline_says_what_to_fetch(tmp_path: Path, monkeypatch):
-    """And the real loading code runs on a file made here, for frozen and for live norms."""
+def test_imagenet_weights_load_into_the_backbone(tmp_path: Path, monkeypatch):
+    """Offline, the error names the file; with a file made here, the real code loads it."""
     from torchvision.models import ResNet50_Weights, resnet50
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -337,11 +331,11 @@ def test_the_imagenet_trunk_offline_says_what_to_fetch(tmp_path: Path, monkeypat
     with pytest.raises(WeightsError, match=name):
         initialize(card, None)
     torch.manual_seed(3)
-    trunk = resnet50()
+    pretrained = resnet50()
     (tmp_path / "checkpoints").mkdir(exist_ok=True)
-    torch.save(trunk.state_dict(), tmp_path / "checkpoints" / name)
+    torch.save(pretrained.state_dict(), tmp_path / "checkpoints" / name)
     started = initialize(card, None)
     conv = started.backbone.body.layer3[2].conv2
-    assert torch.equal(conv.weight, trunk.layer3[2].conv2.weight)
-    assert torch.equal(conv.norm.running_var, trunk.layer3[2].bn2.running_var)
+    assert torch.equal(conv.weight, pretrained.layer3[2].conv2.weight)
+    assert torch.equal(conv.norm.running_var, pretrained.layer3[2].bn2.running_var)
     assert json.dumps(started.card.arguments)

@@ -1,11 +1,11 @@
-"""Which weights the optimizers tell apart, by name: to rename a layer must not hand it to Muon."""
+"""Which weights Muon trains, by name: renaming a layer must not change that."""
 
 import pytest
 
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
 
-APART = {
+NOT_FOR_MUON = {
     "backbone.stem.0.0",
     "queries.class_head",
     "queries.box_step.last",
@@ -24,13 +24,13 @@ APART = {
         ("setmatch_n_panoptic", {"mask_head.pixel.last", "mask_head.query.last"}),
     ],
 )
-def test_muon_has_the_matrices_between_hidden_features_alone(preset: str, more: set[str]):
-    """First convolution, heads, embeddings and what places points learn by AdamW, biases too."""
+def test_muon_gets_only_the_matrices_between_hidden_features(preset: str, more: set[str]):
+    """First convolution, heads, embeddings, sampling offsets and biases are trained by AdamW."""
     model = build(ModelCard(preset, {}, Categories((0, 1), ("a", "b"))))
     groups = model.parameter_groups()
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     rest = {name_of[id(parameter)] for parameter in groups["rest"] if parameter.ndim >= 2}
-    assert rest == {f"{name}.weight" for name in APART | more}
+    assert rest == {f"{name}.weight" for name in NOT_FOR_MUON | more}
     assert all(parameter.ndim >= 2 for parameter in groups["matrices"])
-    together = [id(parameter) for group in groups.values() for parameter in group]
-    assert sorted(together) == sorted(name_of)
+    grouped = [id(parameter) for group in groups.values() for parameter in group]
+    assert sorted(grouped) == sorted(name_of)

@@ -1,4 +1,4 @@
-"""The 50-line model of the paper against the same built straight from torch's own transformer."""
+"""The paper's 50-line demo against the same model built from torch's own transformer."""
 
 from pathlib import Path
 
@@ -26,9 +26,9 @@ class Reference(nn.Module):
         self.col_embed = nn.Parameter(torch.rand(50, dim // 2))
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        trunk = self.backbone
-        x = trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(pixels))))
-        features = self.conv(trunk.layer4(trunk.layer3(trunk.layer2(trunk.layer1(x)))))
+        resnet = self.backbone
+        x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(pixels))))
+        features = self.conv(resnet.layer4(resnet.layer3(resnet.layer2(resnet.layer1(x)))))
         height, width = features.shape[-2:]
         columns = self.col_embed[:width].unsqueeze(0).repeat(height, 1, 1)
         rows = self.row_embed[:height].unsqueeze(1).repeat(1, width, 1)
@@ -39,8 +39,8 @@ class Reference(nn.Module):
         return self.linear_class(decoded), self.linear_bbox(decoded).sigmoid()
 
 
-def test_the_demo_model_equals_its_fifty_lines(tmp_path: Path):
-    """Loaded from a half-precision file with the demo's keys, as the published one is."""
+def test_the_demo_model_equals_the_published_fifty_lines(tmp_path: Path):
+    """Loaded from a half-precision file with the demo's tensor names, as published."""
     torch.manual_seed(0)
     reference = Reference(91, 64, 8, 2).eval()
     for module in reference.modules():

@@ -26,7 +26,7 @@ from .formula_weights import formula_images, formula_targets, formula_tensor
 GOLDEN = Path(__file__).parent / "golden"
 
 
-# Of each case: the preset, the published layout, and what the targets have beside boxes.
+# For each case: the preset, the published layout, and whether targets have masks.
 CASES = {
     "detr_resnet50": ("detr_r50", ORIGINAL, False),
     "detr_resnet50_panoptic": ("detr_r50_panoptic", ORIGINAL_PANOPTIC, True),
@@ -34,9 +34,7 @@ CASES = {
 
 
 class Case:
-    """A golden case, and what our model makes of it: answers in eval mode, losses in training
-    mode, without dropout.
-    """
+    """A golden case, our predictions in evaluation mode and our losses in training mode."""
 
     def __init__(self, name: str) -> None:
         self.preset, self.layout, masks = CASES[name]
@@ -63,8 +61,8 @@ class Case:
         with torch.no_grad():
             self.predictions: Predictions = self.model(self.batch)[0].predictions
             self.criterion = Criterion(self.model.class_loss, MatchCosts(), LossWeights())
-            streams = self.model.train()(self.batch)
-            self.losses: Losses = self.criterion(streams, self.targets)
+            groups = self.model.train()(self.batch)
+            self.losses: Losses = self.criterion(groups, self.targets)
 
     def _model(self) -> Detector:
         count = self.facts["num_classes"]
@@ -92,8 +90,7 @@ def case(request) -> Case:
     return Case(request.param)
 
 
-def test_every_tensor_has_a_name_in_the_published_layout(case: Case):
-    """What we write in the published layout has exactly the published keys and shapes."""
+def test_tensor_names_and_shapes_equal_the_published_ones(case: Case):
     ours = to_layout(case.model.state_dict(), case.layout)
     assert {key: list(value.shape) for key, value in ours.items()} == case.facts["manifest"]
 
@@ -117,7 +114,6 @@ def test_masks_equal_the_published_ones(case: Case):
 
 
 def test_matching_equals_the_published_one(case: Case):
-    """The same query answers for the same target."""
     assignment = match(
         case.predictions.logits,
         case.predictions.cxcywh,
@@ -155,8 +151,8 @@ def test_losses_equal_the_published_ones(case: Case):
 def test_gradients_equal_the_published_ones(case: Case):
     """The norm of every parameter's gradient within 1e-3 relative; frozen ones have none.
 
-    In float64: in float32 those of the panoptic case move by up to 1.7e-3 with the machine, the
-    published code's as much as ours.
+    In float64: in float32 those of the panoptic case vary by up to 1.7e-3 between machines, in the
+    published code as well.
     """
     model = case.model.double().train()
     batch = replace(case.batch, pixels=case.batch.pixels.double())
@@ -170,24 +166,24 @@ def test_gradients_equal_the_published_ones(case: Case):
     expected = case.facts["grad_norms"]
     assert {key for key, norm in norms.items() if norm > 0} <= set(expected)
     for key, norm in expected.items():
-        # Of the first self-attention's weights it is zero but for rounding: all contents are zero.
+        # The first self-attention's is zero up to rounding: all contents are zero.
         assert norms[key] == pytest.approx(norm, rel=1e-3, abs=1e-4), key
 
 
 def test_detections_equal_the_published_ones(case: Case):
-    """Scores, classes and boxes in pixels of an original of twice the size, all slots."""
+    """Scores, classes and boxes of all queries, in an original of twice the size."""
     sizes_px = [(2 * height, 2 * width) for height, width in case.sizes]
     with torch.no_grad():
-        found = detections(
+        results = detections(
             case.predictions, case.model.class_loss, case.model.card.categories, sizes_px
         )
-    for image, ours in enumerate(found):
+    for image, ours in enumerate(results):
         scores = case.arrays[f"det{image}_scores"]
         order = np.argsort(-scores, kind="stable")
         assert np.abs(ours.scores.numpy() - scores[order]).max() < 1e-4
         boxes = case.arrays[f"det{image}_boxes"][order]
         labels = case.arrays[f"det{image}_labels"][order]
-        # Slots whose scores tie within float32's error may stand in either order.
+        # Detections with equal scores up to float32's rounding may be in either order.
         close = np.abs(ours.xyxy_px.numpy()[:, None] - boxes[None]).max(-1) < 0.1
         same = ours.classes.numpy()[:, None] == labels[None]
         assert (close & same).any(1).all()

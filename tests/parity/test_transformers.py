@@ -71,8 +71,8 @@ def _our_outputs(model) -> Predictions:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_transformers_folder_gives_the_same_answers_here_and_back(case: str, tmp_path: Path):
-    """Padded logits and boxes agree after loading, and again in transformers after converting."""
+def test_a_transformers_folder_predicts_the_same_here_and_converted_back(case: str, tmp_path: Path):
+    """Logits and boxes of a padded batch."""
     peer = _peer(**CASES[case])
     logits, boxes = _peer_outputs(peer)
     peer.save_pretrained(tmp_path / "theirs")
@@ -93,8 +93,9 @@ def test_a_transformers_folder_gives_the_same_answers_here_and_back(case: str, t
 
 
 @pytest.mark.parametrize("case", MASK_CASES)
-def test_masks_of_transformers_are_ours_and_back(case: str, tmp_path: Path):
-    """DetrForSegmentation's masks, logits and boxes agree after loading and after converting."""
+def test_masks_of_a_transformers_folder_are_the_same_here_and_converted_back(
+    case: str, tmp_path: Path
+):
     peer = _peer(DetrForSegmentation, **MASK_CASES[case])
     batch = Batch.from_images(_images())
     with torch.no_grad():
@@ -117,7 +118,7 @@ def test_masks_of_transformers_are_ours_and_back(case: str, tmp_path: Path):
 
 
 def test_transformers_own_resnet_is_read_too(tmp_path: Path):
-    """Checkpoints that do not use timm spell the trunk differently and mean the same."""
+    """Checkpoints without timm name the backbone's tensors differently."""
     config = DetrConfig(
         backbone_config=ResNetConfig(depths=[3, 4, 6, 3], out_features=["stage4"]),
         num_labels=7,

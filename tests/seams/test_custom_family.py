@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import setmatch
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, WeightsError
 from setmatch.losses.classification import Focal
 from setmatch.models.detector import Detector
 from setmatch.models.load import save
@@ -22,8 +22,6 @@ PETS = Categories((3, 7), ("cat", "dog"))
 
 
 class GridDetector(Detector):
-    """Predicts one box in each cell of the coarsest grid of features."""
-
     def __init__(self, num_classes: int, dim: int, cells: int) -> None:
         super().__init__()
         self.class_loss, self.num_queries = Focal(), cells * cells
@@ -51,6 +49,10 @@ def test_a_custom_family_is_built_saved_loaded_and_detects(tmp_path: Path):
     assert model.card.arguments == {"dim": 8, "cells": 4}
     output = model.detect(Batch.from_images([torch.rand(3, 64, 96)]), [(640, 960)])
     assert len(output.detections[0]) == model.num_queries == 16
+    card = tmp_path / "model.json"
+    card.write_text(card.read_text().replace(FACTORY, "not_installed:factory"))
+    with pytest.raises(WeightsError, match=r"cannot import not_installed .* PYTHONPATH$"):
+        setmatch.load(tmp_path)
     with pytest.raises(ConfigError, match="did you mean cells"):
         build(ModelCard(FACTORY, {"cels": 4}, PETS))
     with pytest.raises(ConfigError, match="not a factory of detectors"):

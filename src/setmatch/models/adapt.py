@@ -1,4 +1,4 @@
-"""Weights for other classes or another number of queries: what both know is kept, and said."""
+"""Weights for other classes or another number of queries; what carries over is kept."""
 
 import dataclasses
 
@@ -15,24 +15,24 @@ from setmatch.structures.metadata import Categories, ModelCard
 def adapt_classes(
     card: ModelCard, state: State, categories: Categories
 ) -> tuple[ModelCard, State, list[str]]:
-    """Give class heads a row for each of `categories`, keeping the rows of names that they know.
+    """Return card and weights for `categories`; rows of classes with the same name are kept.
 
-    Names are compared without regard to case. New rows are drawn as a fresh model's would be; what
-    stands for no class ("no object", background) is kept. A model whose slots have no names takes
-    the new names as they stand if there are as many. Raises WeightsError for a model whose rows of
-    a class are not known here.
+    Names are compared case-insensitively. Rows of new classes are initialized at random; rows for
+    "no object" or background are kept. Classes without names take the new names if there are as
+    many. The third value lists the changes. Raises WeightsError for a model whose class rows are
+    unknown (`Detector.class_rows`).
     """
     old = card.categories
     renamed = dataclasses.replace(card, categories=categories)
     if old == categories:
         return card, state, []
     if not any(old.names) and len(old) == len(categories):
-        return renamed, state, [f"named the {len(old)} class slots of the file: all rows kept"]
+        return renamed, state, [f"named the {len(old)} classes of the file: all rows kept"]
     known = {name.casefold(): class_index for class_index, name in enumerate(old.names) if name}
     rows = [known.get(name.casefold()) if name else None for name in categories.names]
     kept = [categories.name(class_index) for class_index, row in enumerate(rows) if row is not None]
     new = [categories.name(class_index) for class_index, row in enumerate(rows) if row is None]
-    left = [
+    dropped = [
         name for name in old.names if name and name.casefold() not in {k.casefold() for k in kept}
     ]
     model = build(renamed)
@@ -45,38 +45,38 @@ def adapt_classes(
     if any(adapted[key].shape != value.shape for key, value in fresh.items()):
         raise WeightsError(f"{card.preset}: its weights cannot be given other classes")
     if kept:
-        note = f"kept {_listed(kept)}; new {_listed(new)}; left behind {_listed(left)}"
+        note = f"kept {_listed(kept)}; new {_listed(new)}; dropped {_listed(dropped)}"
     else:
-        note = f"new for {_listed(new)}; the weights know {_listed(left)}"
+        note = f"new for {_listed(new)}; the weights know {_listed(dropped)}"
     return renamed, adapted, [f"class head: {note}"]
 
 
 def adapt_num_queries(
     card: ModelCard, state: State, num_queries: int
 ) -> tuple[ModelCard, State, list[str]]:
-    """Keep the first `num_queries` queries, or add queries drawn as fresh ones are."""
+    """Return card and weights with `num_queries` queries: the first are kept, new ones random."""
     key = "queries.embedding.weight"
     arguments = {**card.arguments, "num_queries": num_queries}
-    if key not in state:  # the image chooses the queries, in any number
+    if key not in state:  # queries are selected from the image, in any number
         return dataclasses.replace(card, arguments=arguments), state, []
-    had = state[key].shape[0]
-    if had == num_queries:
+    old = state[key].shape[0]
+    if old == num_queries:
         return card, state, []
     adapted = dict(state)
-    if num_queries < had:
+    if num_queries < old:
         adapted[key] = state[key][:num_queries].clone()
-        note = f"queries: kept the first {num_queries} of {had}"
+        note = f"queries: kept the first {num_queries} of {old}"
     else:
-        added = torch.randn(num_queries - had, state[key].shape[1]) * state[key].std()
+        added = torch.randn(num_queries - old, state[key].shape[1]) * state[key].std()
         adapted[key] = torch.cat([state[key], added])
-        note = f"queries: kept all {had}, added {num_queries - had} new ones, which must be trained"
+        note = f"queries: kept all {old}, added {num_queries - old} new ones, which must be trained"
     return dataclasses.replace(card, arguments=arguments), adapted, [note]
 
 
 def _choose_rows(
     tensor: Tensor, fresh: Tensor, rows: list[int | None], classes: int, kind: ClassRows
 ) -> Tensor:
-    """Fill a copy of `fresh` with the rows of `tensor` that stand for the same."""
+    """Return a copy of `fresh` with the rows of `tensor` for known classes and background."""
     filled = fresh.clone()
     old, chosen, background = kind.by_class(tensor), kind.by_class(filled), kind.background
     for class_index, row in enumerate(rows):

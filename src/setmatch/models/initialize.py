@@ -1,4 +1,4 @@
-"""Where training starts: from a detector's weights, from a trunk that saw ImageNet, or nothing."""
+"""Initial weights for training: a detector's, an ImageNet backbone's, or random."""
 
 import dataclasses
 import logging
@@ -25,26 +25,26 @@ MASK_HEAD = "mask_head."
 
 
 def initialize(card: ModelCard, weights: str | None) -> Detector:
-    """Return the detector that `card` describes, in training mode, ready to be trained.
+    """Return the detector that `card` describes, in training mode, with initial weights.
 
-    `weights` is anything that `weights.load` reads (its classes are exchanged for the card's, rows
-    of known names kept; a mask head that it lacks is fresh), "imagenet" for a pretrained trunk
-    alone, or "none". None chooses: the trunk's ImageNet weights where norms are frozen, as
-    published, and nothing where they learn.
-    Raises WeightsError for weights that are not to be had or belong to another model.
+    `weights` is anything that `load` reads, "imagenet" for a pretrained backbone only, or "none"
+    for random weights. A detector's weights are adapted to the card's classes; rows of classes with
+    the same name are kept, and a missing mask head is random. None means "imagenet" for backbones
+    with frozen norms, as published, and "none" for all others.
+    Raises WeightsError for weights that cannot be found or belong to another model.
     """
     detector = build(card)
-    trunk = detector.backbone
-    frozen = any(isinstance(module, FROZEN) for module in trunk.modules())
+    backbone = detector.backbone
+    frozen = any(isinstance(module, FROZEN) for module in backbone.modules())
     match weights or ("imagenet" if frozen else "none"):
-        case "imagenet" if isinstance(trunk, TimmBackbone):
-            trunk.fill()
-        case "imagenet" if isinstance(trunk, Named):
-            load_imagenet_backbone(trunk)
+        case "imagenet" if isinstance(backbone, TimmBackbone):
+            backbone.load_pretrained()
+        case "imagenet" if isinstance(backbone, Named):
+            load_imagenet_backbone(backbone)
         case "imagenet":
-            raise WeightsError(f"{card.preset}: there are no ImageNet weights for its trunk")
+            raise WeightsError(f"{card.preset}: there are no ImageNet weights for its backbone")
         case "none" if frozen:
-            log.warning("%s: random trunk under frozen norms; it will hardly learn", card.preset)
+            log.warning("%s: random backbone with frozen norms; it will hardly learn", card.preset)
         case "none":
             pass
         case name:
@@ -66,8 +66,8 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     )
     if _box_preset(detector) != box_preset:
         raise WeightsError(
-            f"{name}: weights of {detector.card.preset}, but {card.preset} is to be trained; "
-            f"use --model {detector.card.preset}, or start from nothing (--weights none)"
+            f"{name}: weights of {detector.card.preset} do not fit {card.preset}; use "
+            f"--model {detector.card.preset}, or random weights (--weights none)"
         )
     default = default_shape(find_preset(card.preset))
     free = set() if default is None else free_arguments(default)
@@ -78,8 +78,8 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     ]
     if differing:
         raise WeightsError(
-            f"{name}: another shape than the recipe's: {'; '.join(differing)}; leave the shape as "
-            "it is, or start from nothing (--weights none)"
+            f"{name}: other model arguments than the recipe's: {'; '.join(differing)}; remove them "
+            "from the recipe, or use random weights (--weights none)"
         )
     if detector.card.preset != card.preset:
         return swap_mask_head(detector, card)
@@ -89,7 +89,7 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
 
 
 def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:
-    """Return the same detector with a fresh mask head where `card` has one, or without its own."""
+    """Return the detector with a random mask head if `card` has one, else without a mask head."""
     other = build(dataclasses.replace(card, arguments=detector.card.arguments))
     body = {k: v for k, v in detector.state_dict().items() if not k.startswith(MASK_HEAD)}
     head = {k: v for k, v in other.state_dict().items() if k.startswith(MASK_HEAD)}
@@ -98,9 +98,9 @@ def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:
 
 
 def load_imagenet_backbone(backbone: Named) -> None:
-    """Load torchvision's ImageNet weights (the first published set, as DETR did) into the trunk.
+    """Load torchvision's ImageNet weights (V1, as DETR did) into the backbone.
 
-    Raises WeightsError that says what to fetch and where to put it when there is no network.
+    Raises WeightsError with the file to fetch and its place if there is no network.
     """
     weights = get_model_weights(backbone.name)["IMAGENET1K_V1"]
     state = fetch_torchvision(

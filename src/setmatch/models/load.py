@@ -1,4 +1,4 @@
-"""Weights in and out: published names, hub repositories, files and run folders become detectors."""
+"""Loading, saving and converting weights: published names, hub repositories, files, run folders."""
 
 import dataclasses
 import logging
@@ -28,8 +28,8 @@ log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
 BUNDLED = Path(__file__).parents[1] / "weights"
 OTHER_VERSION = (
-    "where the weights are whole, this model has changed since they were saved: load them with the "
-    "setmatch that saved them, or train again"
+    "if the weights are complete, the model has changed since they were saved: load them with the "
+    "setmatch version that saved them, or train again"
 )
 
 
@@ -40,16 +40,16 @@ def load(
     num_queries: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Detector:
-    """Return a detector with trained weights, in eval mode.
+    """Return a detector with trained weights, in evaluation mode.
 
-    `source` is the name of weights that come along ("scenes_n"), a published name ("detr_r50":
-    downloaded, checked, cached), a hub repository or folder in transformers' layout, a .pth of the
-    published code (read safely; `preset` says which model it is where the file cannot), a run
-    folder, or a folder or file that `save` wrote.
-    `categories` gives the model other classes (rows of names it knows are kept) and `num_queries`
-    more or fewer queries; what was kept, new or assumed is logged as a warning of "setmatch".
+    `source` is the name of bundled weights ("scenes_n"), a published name ("detr_r50": downloaded,
+    checked, cached), a hub repository or folder in transformers' layout, a .pth of the published
+    code, a run folder, or a folder or file that `save` wrote. `preset` is needed for a .pth that
+    does not store its model.
+    `categories` changes the classes (rows with the same names are kept), `num_queries` the number
+    of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
     `preprocessing` replaces the image size and normalization of the weights' card.
-    Raises WeightsError for what is missing, damaged, or does not fit.
+    Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
     loaded = read(source, preset)
     notes = list(loaded.notes)
@@ -84,7 +84,7 @@ def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
 
 
 def preset_of(source: str | Path) -> str:
-    """Return the preset of the weights that `read` would read, without a download if it can.
+    """Return the preset of the weights that `read` would read, if possible without a download.
 
     Raises WeightsError as `read` does.
     """
@@ -97,31 +97,33 @@ def preset_of(source: str | Path) -> str:
 def _unknown(name: str) -> str:
     published = [*bundled(), *PUBLISHED]
     if name in MODELS:
-        return f"{name}: no weights are published under this name; train it, and name the run"
+        return f"{name}: no weights are published under this name; train it and load the run folder"
     known = f"published are {', '.join(published)}; a hub repository is owner/name"
     hint = suggest(name, [*published, *MODELS], known)
     return f"{name}: no such file or folder, and no published name; {hint}"
 
 
 def bundled() -> list[str]:
-    """Return the names of the example weights that come with setmatch: no download is needed."""
+    """Return the names of the example weights that come with setmatch."""
     return sorted(card.parent.name for card in BUNDLED.glob(f"*/{CARD}"))
 
 
 def assemble(card: ModelCard, state: State, source: str) -> Detector:
-    """Build the model of `card` around `state`, in eval mode; never with a tensor left to chance.
+    """Build the model of `card` with the tensors of `state`, in evaluation mode.
 
-    Raises WeightsError that lists what is missing, left over, of another shape, or no longer known.
+    Raises WeightsError with the tensors that are missing, unknown or of another shape, or for a
+    card that no longer fits.
     """
     try:
         with torch.device("meta"):
             detector = build(card)
     except ConfigError as error:
-        raise WeightsError(f"{source}: {error}; {OTHER_VERSION}") from None
+        advice = "" if ":" in card.preset else f"; {OTHER_VERSION}"
+        raise WeightsError(f"{source}: {error}{advice}") from None
     expected = {key: tuple(value.shape) for key, value in detector.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != found:
-        differences = _differences(expected, found)
+    actual = {key: tuple(value.shape) for key, value in state.items()}
+    if expected != actual:
+        differences = _differences(expected, actual)
         raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
     detector.load_state_dict(state, strict=True, assign=True)
     unset = [name for name, buffer in detector.named_buffers() if buffer.is_meta]
@@ -132,9 +134,9 @@ def assemble(card: ModelCard, state: State, source: str) -> Detector:
 def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None:
     """Write the weights and their card, model.safetensors and model.json, into `folder`.
 
-    `small` spends one byte on a weight instead of four (see compact.py); loading undoes it.
-    Each file is written atomically. The SHA-256 in the card shows on loading whether it belongs to
-    the weights.
+    `small` stores one byte per weight instead of four (see weights/int8.py); loading expands them.
+    Each file is written atomically. The card holds the SHA-256 of the weights, which is checked
+    when they are loaded.
     """
     folder = Path(folder)
     state = {key: value.detach().contiguous() for key, value in detector.state_dict().items()}
@@ -160,11 +162,11 @@ def convert_weights(
     to: str,
     preset: str | None = None,
 ) -> LoadedWeights:
-    """Write the weights of `source` in another layout; returns what was read.
+    """Write the weights of `source` in another layout and return what was read.
 
-    "original" writes a .pth file that the published code loads strictly; "setmatch" and
-    "transformers" write a folder, as does "setmatch-small", with a byte for a weight. Nothing is
-    half-written, and nothing there is overwritten.
+    "original" writes a .pth file that the published code loads strictly. "setmatch",
+    "setmatch-small" (one byte per weight) and "transformers" write a folder. Raises ConfigError for
+    an existing destination; an interrupted conversion leaves nothing behind.
     """
     destination = Path(destination)
     if destination.exists():
@@ -209,9 +211,9 @@ def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
         return _read_ours(folder / WEIGHTS)
     if (folder / "config.json").is_file():
         return _read_layout(read_hub_folder(folder, str(folder), preset))
-    kept = [folder / "best", *sorted((folder / "checkpoints").glob("step_*"), reverse=True)]
+    candidates = [folder / "best", *sorted((folder / "checkpoints").glob("step_*"), reverse=True)]
     problems = []
-    for candidate in kept:
+    for candidate in candidates:
         if (candidate / CARD).is_file():
             try:
                 loaded = _read_ours(candidate / WEIGHTS)
@@ -246,22 +248,22 @@ def _read_layout(raw: RawCheckpoint) -> LoadedWeights:
 def _read_ours(path: Path) -> LoadedWeights:
     card, digest = card_from_json(path.with_suffix(".json"))
     if not path.is_file():
-        raise WeightsError(f"{path}: missing beside its card; copy both files")
+        raise WeightsError(f"{path}: missing next to its card; copy both files")
     if sha256_of(path) != digest:
-        raise WeightsError(f"{path}: damaged, or not the weights that its card belongs to")
+        raise WeightsError(f"{path}: damaged, or not the file that its card describes")
     try:
         return LoadedWeights(card, expand(load_file(path)), ())
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from None
 
 
-def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
-    problems = [f"{key} is missing" for key in expected if key not in found]
-    problems += [f"{key} has no place" for key in found if key not in expected]
+def _differences(expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]) -> str:
+    problems = [f"{key} is missing" for key in expected if key not in actual]
+    problems += [f"{key} is unknown" for key in actual if key not in expected]
     problems += [
-        f"{key} is {found[key]}, not {expected[key]}"
+        f"{key} is {actual[key]}, not {expected[key]}"
         for key in expected
-        if key in found and found[key] != expected[key]
+        if key in actual and actual[key] != expected[key]
     ]
     more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(problems[:3]) + more

@@ -83,6 +83,6 @@ def has_masks(name: str) -> bool:
 
 
 def _probe(name: str) -> Detector:
-    """Build a model without memory for its weights, to look at its attributes."""
-    with torch.device("meta"):
+    """Build a model without memory for its weights, for its attributes; keeps the random state."""
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
         return find_preset(name)(1)

@@ -1,4 +1,4 @@
-"""The family on trunks of timm: built by name, saved by name, refused in plain words."""
+"""setmatch on timm backbones: built, saved and refused by name."""
 
 import sys
 from pathlib import Path
@@ -20,66 +20,64 @@ NAMES = Categories((0, 1), ("a", "b"))
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 6}
 
 
-def card(trunk: str) -> ModelCard:
-    return ModelCard("setmatch_timm", {**SMALL, "trunk": trunk}, NAMES)
+def card(backbone: str) -> ModelCard:
+    return ModelCard("setmatch_timm", {**SMALL, "backbone": backbone}, NAMES)
 
 
-def test_a_trunk_of_timm_answers_learns_and_comes_back(tmp_path: Path):
-    """Every parameter has a gradient, the trunk's in a group of its own; the card names it."""
+def test_a_timm_backbone_trains_and_is_saved(tmp_path: Path):
+    """Every parameter has a gradient, the backbone's in a group of its own; the card names it."""
     torch.manual_seed(0)
     model = build(card("resnet10t")).train()
     batch = Batch.from_images([torch.randn(3, 64, 96)] * 2)
-    streams = model(batch, [Target(torch.tensor([1]), torch.full((1, 4), 0.4))] * 2)
-    sum(s.predictions.logits.sum() + s.predictions.cxcywh.sum() for s in streams).backward()
+    groups = model(batch, [Target(torch.tensor([1]), torch.full((1, 4), 0.4))] * 2)
+    sum(s.predictions.logits.sum() + s.predictions.cxcywh.sum() for s in groups).backward()
     assert [name for name, p in model.backbone.named_parameters() if p.grad is None] == []
     groups = model.parameter_groups()
     assert len(groups["backbone"]) == len(list(model.backbone.parameters()))
     assert sum(map(len, groups.values())) == len(list(model.parameters()))
     save(model, tmp_path)
     again = setmatch.load(tmp_path)
-    assert again.card.arguments["trunk"] == "resnet10t"
+    assert again.card.arguments["backbone"] == "resnet10t"
     with torch.no_grad():
         ours, theirs = (each.eval()(batch)[0].predictions for each in (model, again))
     assert torch.equal(ours.logits, theirs.logits)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (67, 99)])
-def test_the_levels_are_what_timm_s_own_network_gives(size: tuple[int, int]):
-    """Pools that round sizes up are exchanged for what a graph can be made of, to the same."""
+def test_feature_maps_equal_those_of_timm(size: tuple[int, int]):
+    """With the pools that round sizes up replaced for export."""
     torch.manual_seed(0)
-    trunk = TimmBackbone("resnet10t").eval()
+    backbone = TimmBackbone("resnet10t").eval()
     own = timm.create_model("resnet10t", features_only=True, out_indices=(2, 3, 4)).eval()
-    own.load_state_dict(trunk.network.state_dict())
+    own.load_state_dict(backbone.network.state_dict())
     pixels = torch.randn(2, 3, *size)
     with torch.no_grad():
-        for ours, theirs in zip(trunk(pixels), own(pixels), strict=True):
+        for ours, theirs in zip(backbone(pixels), own(pixels), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-5)
-    exchanged = sum(isinstance(module, HalvedByMean) for module in trunk.modules())
-    kept = sum(isinstance(module, torch.nn.AvgPool2d) for module in trunk.modules())
-    assert (exchanged, kept) == (3, 0)
+    replaced = sum(isinstance(module, HalvedByMean) for module in backbone.modules())
+    kept = sum(isinstance(module, torch.nn.AvgPool2d) for module in backbone.modules())
+    assert (replaced, kept) == (3, 0)
 
 
 @pytest.mark.parametrize(
-    ("trunk", "said"),
+    ("backbone", "message"),
     [
         ("resnet10tt", "no such network; did you mean resnet10t"),
         ("vit_tiny_patch16_224", "strides 8, 16 and 32 are needed"),
     ],
 )
-def test_a_trunk_that_does_not_fit_is_refused_by_name(trunk: str, said: str):
-    """A misspelled network and one with other strides, each with what to take."""
-    with pytest.raises(ConfigError, match=said):
-        build(card(trunk))
+def test_the_error_for_an_unfit_backbone_suggests_another(backbone: str, message: str):
+    """A misspelled network and one with other strides."""
+    with pytest.raises(ConfigError, match=message):
+        build(card(backbone))
 
 
-def test_weights_of_a_trunk_that_cannot_be_fetched_say_what_to_do():
-    """Tests run with the hub switched off: what to fetch, and how to train without it."""
+def test_the_error_for_pretrained_weights_offline_says_what_to_do():
     with pytest.raises(WeightsError, match=r"timm/resnet10t.*--weights none"):
         initialize(card("resnet10t"), "imagenet")
 
 
-def test_without_timm_the_extra_is_named(monkeypatch):
-    """An optional library that is absent is one line that says how to get it."""
+def test_the_error_without_timm_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ExtraMissingError, match=r"setmatch\[timm\]"):
         build(card("resnet10t"))

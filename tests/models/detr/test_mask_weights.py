@@ -1,4 +1,4 @@
-"""Models with masks in every layout: the detector below a name of its own, the head beside it."""
+"""Models with masks in every layout."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ PLACES = Categories((3, 7, 20), ("cat", "dog", "grass"), stuff=frozenset({2}))
 VARIANTS = ["detr_r50_panoptic", "detr_r50_dc5_panoptic", "detr_r101_panoptic"]
 
 
-def _answers(model) -> Predictions:
+def _outputs(model) -> Predictions:
     torch.manual_seed(1)
     with torch.no_grad():
         return model(Batch.from_images([torch.randn(3, 64, 96)]))[0].predictions
@@ -32,33 +32,33 @@ def _answers(model) -> Predictions:
 
 @pytest.fixture(params=VARIANTS)
 def model(request):
-    """Small, of random weights, and of a trunk whose size the preset says."""
+    """A small model with random weights."""
     torch.manual_seed(0)
     return build(
         ModelCard(request.param, SMALL, PLACES, Preprocessing(64, 96), "MIT", "a test")
     ).eval()
 
 
-def _is(again, model) -> None:
+def _assert_same(again, model) -> None:
     assert again.card.preset == model.card.preset
     assert again.card.arguments == model.card.arguments
     left, right = model.state_dict(), again.state_dict()
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
-    before, after = _answers(model), _answers(again)
+    before, after = _outputs(model), _outputs(again)
     for part in ("logits", "cxcywh", "masks"):
         assert torch.allclose(getattr(before, part), getattr(after, part), atol=1e-5)
 
 
-def test_the_original_layout_holds_all_that_is_needed(model, tmp_path: Path):
-    """A .pth made here comes back as the same model, from its args alone, dilation too."""
+def test_the_original_layout_round_trips(model, tmp_path: Path):
+    """From its args alone, dilation too."""
     save(model, tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "model.pth", "original")
-    _is(setmatch.load(tmp_path / "model.pth"), model)
+    _assert_same(setmatch.load(tmp_path / "model.pth"), model)
 
 
-def test_one_published_layout_becomes_the_other_and_comes_home(model, tmp_path: Path):
-    """From ours to the original's, to transformers', back to the original's, and to ours."""
+def test_a_model_survives_all_layouts_in_turn(model, tmp_path: Path):
+    """Ours, original, transformers, original, ours."""
     save(model, tmp_path / "ours")
     for source, made, layout in (
         ("ours", "first.pth", "original"),
@@ -67,4 +67,4 @@ def test_one_published_layout_becomes_the_other_and_comes_home(model, tmp_path: 
         ("second.pth", "home", "setmatch"),
     ):
         convert_weights(tmp_path / source, tmp_path / made, layout)
-    _is(setmatch.load(tmp_path / "home"), model)
+    _assert_same(setmatch.load(tmp_path / "home"), model)

@@ -34,7 +34,7 @@ def _bilinear(level: torch.Tensor, x: float, y: float) -> torch.Tensor:
 @given(st.integers(0, 1000), st.sampled_from([((3, 4), (2, 2)), ((1, 1), (1, 5)), ((2, 3),)]))
 @settings(max_examples=25)
 def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tuple[int, int], ...]):
-    """Every head, level and point by hand, boxes at corners and beyond, levels of one cell."""
+    """Every head, level and point by hand; boxes at corners and outside, levels of one cell."""
     torch.manual_seed(seed)
     attention = DeformableAttention(8, 2, len(shapes), 3).double()
     with torch.no_grad():
@@ -63,27 +63,27 @@ def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tupl
                             at = (image, q, head, index, point)
                             right, down = offsets[at].tolist()
                             x, y = cx + right * width / 2, cy + down * height / 2
-                            seen = _bilinear(level, x, y)
-                            expected[image, q, mine] += weights[at].item() * seen
+                            sampled = _bilinear(level, x, y)
+                            expected[image, q, mine] += weights[at].item() * sampled
         ours = attention(query, boxes, memory)
         theirs = attention.out(expected)
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("place", "seen"),
+    ("point", "value"),
     [
-        ((0.25, 0.25), 1.0),  # the middle of the first cell
+        ((0.25, 0.25), 1.0),  # the center of the first cell
         ((0.5, 0.25), 1.5),  # half-way to its neighbor
-        ((0.0, 0.0), 0.25),  # a corner of the canvas: three of four neighbors are beyond
+        ((0.0, 0.0), 0.25),  # a corner: three of the four neighbors are outside
         ((1.0, 1.0), 1.0),
         ((1.0, 0.5), 1.5),  # half of the mean of two cells
-        ((-0.25, 0.25), 0.0),  # a cell's width beyond
+        ((-0.25, 0.25), 0.0),  # one cell outside
         ((7.0, -3.0), 0.0),
     ],
 )
-def test_a_point_sees_what_lies_around_it_and_zero_beyond(place: tuple[float, float], seen: float):
-    """Middles of cells, borders and corners of the canvas, and far outside, exactly."""
+def test_sampling_is_bilinear_with_zeros_outside(point: tuple[float, float], value: float):
+    """Cell centers, borders, corners, and far outside, exactly."""
     attention = DeformableAttention(4, 1, 1, 1)
     for part in (attention.value, attention.out):
         torch.nn.init.eye_(part.weight)
@@ -91,12 +91,12 @@ def test_a_point_sees_what_lies_around_it_and_zero_beyond(place: tuple[float, fl
     torch.nn.init.zeros_(attention.offsets.bias)
     cells = torch.tensor([[1.0, 2.0, 3.0, 4.0]])[..., None].expand(1, 4, 4).contiguous()
     memory = Memory(cells, None, ((2, 2),), torch.ones(1, 2))
-    box = torch.tensor([[[*place, 0.1, 0.1]]])
-    assert torch.equal(attention(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), seen))
+    box = torch.tensor([[[*point, 0.1, 0.1]]])
+    assert torch.equal(attention(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), value))
 
 
-def test_a_level_of_one_cell_is_that_cell_around_its_middle():
-    """It fades to half at the border and to nothing half a canvas beyond."""
+def test_a_level_of_one_cell_fades_towards_its_border():
+    """Half at the border, zero half an image outside."""
     attention = DeformableAttention(4, 1, 1, 1)
     for part in (attention.value, attention.out):
         torch.nn.init.eye_(part.weight)
@@ -104,19 +104,18 @@ def test_a_level_of_one_cell_is_that_cell_around_its_middle():
     torch.nn.init.zeros_(attention.offsets.bias)
     memory = Memory(torch.full((1, 1, 4), 8.0), None, ((1, 1),), torch.ones(1, 2))
     boxes = torch.tensor([[[0.5, 0.5, 1, 1], [1.0, 0.5, 1, 1], [1.5, 0.5, 1, 1]]])
-    found = attention(torch.zeros(1, 3, 4), boxes, memory)
-    assert found[0, :, 0].tolist() == [8.0, 4.0, 0.0]
+    output = attention(torch.zeros(1, 3, 4), boxes, memory)
+    assert output[0, :, 0].tolist() == [8.0, 4.0, 0.0]
 
 
-def test_attention_weights_of_a_query_sum_to_one():
-    """Over all levels and points of a head together."""
+def test_weights_of_a_query_sum_to_one():
+    """Over all levels and points of a head."""
     attention = DeformableAttention(8, 2, 2, 3)
-    _, weights = attention.look(torch.randn(1, 5, 8), torch.rand(1, 5, 4))
+    _, weights = attention.sampling_points(torch.randn(1, 5, 8), torch.rand(1, 5, 4))
     assert torch.allclose(weights.sum((-1, -2)), torch.ones(1, 5, 2))
 
 
-def test_what_is_not_valid_is_never_seen():
-    """Padding cannot leak through a sampling point that falls on it."""
+def test_padding_does_not_leak_through_sampling_points():
     memory = memory_of(((4, 4),), 8)
     valid = torch.ones(2, 16, dtype=torch.bool)
     valid[:, 8:] = False
@@ -125,7 +124,7 @@ def test_what_is_not_valid_is_never_seen():
     before = attention(
         query, boxes, Memory(memory.tokens, valid, memory.shapes, memory.valid_ratio)
     )
-    spoilt = memory.tokens.clone()
-    spoilt[:, 8:] = 99.0
-    after = attention(query, boxes, Memory(spoilt, valid, memory.shapes, memory.valid_ratio))
+    changed = memory.tokens.clone()
+    changed[:, 8:] = 99.0
+    after = attention(query, boxes, Memory(changed, valid, memory.shapes, memory.valid_ratio))
     assert torch.equal(before, after)

@@ -1,4 +1,4 @@
-"""The parts of the model: what each promises by itself."""
+"""Layers and presets: parity with torch, shapes, gradients, argument checks."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def _small(preset: str = "detr_r18_tiny", **changes):
 
 @given(st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
 @settings(max_examples=30)
-def test_attention_equals_torchs_own(queries: int, keys: int, masked: bool, seed: int):
+def test_attention_equals_torchs(queries: int, keys: int, masked: bool, seed: int):
     """Output and weights, against nn.MultiheadAttention with the same projections."""
     torch.manual_seed(seed)
     ours, peer = Attention(16, 4, 0.0), nn.MultiheadAttention(16, 4, batch_first=True)
@@ -59,7 +59,7 @@ def test_attention_equals_torchs_own(queries: int, keys: int, masked: bool, seed
 
 
 def test_folded_norms_equal_norms_after_the_convolution():
-    """The whole trunk against torchvision's with its own frozen norms, eps 1e-5."""
+    """The whole backbone against torchvision's with its own frozen norms, eps 1e-5."""
     torch.manual_seed(0)
     peer = resnet50(norm_layer=FrozenBatchNorm2d)
     for module in peer.modules():
@@ -82,20 +82,20 @@ def test_folded_norms_equal_norms_after_the_convolution():
 
 
 def test_stem_and_first_stage_are_not_trained():
-    """As published; and no norm has anything to train."""
-    trunk = frozen_resnet("resnet50")
-    frozen = {name for name, p in trunk.named_parameters() if not p.requires_grad}
+    """As published; frozen norms have no parameters."""
+    backbone = frozen_resnet("resnet50")
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
     expected = {
-        n for n, _ in trunk.named_parameters() if n.startswith(("body.conv1", "body.layer1"))
+        n for n, _ in backbone.named_parameters() if n.startswith(("body.conv1", "body.layer1"))
     }
     assert frozen == expected
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in trunk.modules())
-    assert sum(isinstance(m, FrozenNormConv2d) for m in trunk.modules()) == 53
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    assert sum(isinstance(m, FrozenNormConv2d) for m in backbone.modules()) == 53
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1)])
 def test_a_frozen_norm_folds_into_any_convolution(kernel: int, stride: int):
-    """Output and gradients, also where a 1×1 kernel takes a faster way, equal conv then norm."""
+    """Output and gradients equal convolution, then norm."""
     torch.manual_seed(0)
     conv = nn.Conv2d(5, 7, kernel, stride, kernel // 2, bias=False)
     norm = nn.BatchNorm2d(7).eval()
@@ -110,16 +110,15 @@ def test_a_frozen_norm_folds_into_any_convolution(kernel: int, stride: int):
     assert torch.allclose(slope, torch.autograd.grad(theirs, conv.weight, pull)[0], atol=1e-3)
 
 
-def test_the_dilated_trunk_keeps_twice_the_resolution():
-    """3×800×1066 becomes 25×34 cells, or 50×67 dilated (here a quarter of that size)."""
+def test_the_dilated_backbone_has_twice_the_resolution():
+    """A quarter of 800×1066: 7×9 cells, or 13×17 dilated."""
     pixels = torch.zeros(1, 3, 200, 266)
     with torch.no_grad():
         assert frozen_resnet("resnet50")(pixels)[0].shape == (1, 2048, 7, 9)
         assert frozen_resnet("resnet50", dilate_last=True)(pixels)[0].shape == (1, 2048, 13, 17)
 
 
-def test_sine_positions_count_only_valid_cells():
-    """An image has the same positions alone and padded."""
+def test_sine_positions_ignore_padding():
     sine = SinePosition(32)
     alone = sine(torch.ones(1, 4, 6, dtype=torch.bool))
     valid = torch.zeros(1, 8, 9, dtype=torch.bool)
@@ -127,8 +126,7 @@ def test_sine_positions_count_only_valid_cells():
     assert torch.allclose(sine(valid)[:, :, :4, :6], alone, atol=1e-6)
 
 
-def test_learned_positions_say_where_they_end():
-    """50 rows and columns are learned; a larger map is refused, not wrapped."""
+def test_learned_positions_refuse_more_than_50_rows_or_columns():
     learned = LearnedPosition(16)
     assert learned(torch.ones(1, 50, 50, dtype=torch.bool)).shape == (1, 16, 50, 50)
     with pytest.raises(ConfigError, match="50x51"):
@@ -136,36 +134,33 @@ def test_learned_positions_say_where_they_end():
 
 
 @pytest.mark.parametrize("preset", QUERY_PRESETS)
-def test_every_preset_answers_with_all_its_slots(preset: str):
-    """Logits for classes and no object, boxes in 0..1, one entry per decoder layer."""
+def test_every_preset_predicts_for_all_queries(preset: str):
+    """Logits for all classes, boxes in 0..1, one entry per decoder layer."""
     model = _small(preset, decoder_layers=2)
     with torch.no_grad():
-        (stream,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
+        (group,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
     layers = 1 if preset == "detr_demo" else 2
-    assert stream.name == "main"
-    assert stream.predictions.logits.shape == (layers, 2, 6, model.class_loss.num_logits(2))
-    assert stream.predictions.cxcywh.shape == (layers, 2, 6, 4)
-    assert 0 <= stream.predictions.cxcywh.min() <= stream.predictions.cxcywh.max() <= 1
+    assert group.name == "main"
+    assert group.predictions.logits.shape == (layers, 2, 6, model.class_loss.num_logits(2))
+    assert group.predictions.cxcywh.shape == (layers, 2, 6, 4)
+    assert 0 <= group.predictions.cxcywh.min() <= group.predictions.cxcywh.max() <= 1
 
 
 @pytest.mark.parametrize("preset", QUERY_PRESETS)
-def test_every_parameter_has_a_gradient_on_an_all_empty_batch(preset: str):
-    """mmdet #2153: no find_unused_parameters is ever needed, not even where nothing is to be found.
-
-    Pictures of two sizes, so that the masked paths are those that learn.
-    """
+def test_every_parameter_has_a_gradient_without_any_target(preset: str):
+    """mmdet #2153: find_unused_parameters is never needed, with padding too."""
     model = _small(preset, decoder_layers=2).train()
     nothing = [Target(torch.empty(0, dtype=torch.long), torch.empty(0, 4))] * 2
-    streams = model(Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 40, 64)]), nothing)
-    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, nothing)
+    groups = model(Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 40, 64)]), nothing)
+    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(groups, nothing)
     losses.total.backward()
     assert losses.total.isfinite()
     assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_images_of_one_size_are_answered_the_same_alone_and_together(norm: str):
-    """detr #191, #217: no batch mate changes an answer."""
+def test_predictions_do_not_depend_on_other_images_of_the_batch(norm: str):
+    """detr #191, #217."""
     model = _small(norm=norm)
     images = [torch.randn(3, 64, 96) for _ in range(3)]
     with torch.no_grad():
@@ -176,8 +171,7 @@ def test_images_of_one_size_are_answered_the_same_alone_and_together(norm: str):
         assert torch.allclose(together.cxcywh[:, index], single.cxcywh[:, 0], atol=1e-5)
 
 
-def test_a_batch_marks_what_is_valid():
-    """Padding goes to the bottom and right, and is zero."""
+def test_a_batch_is_padded_with_zeros_and_marks_valid_pixels():
     batch = Batch.from_images([torch.ones(3, 4, 6), torch.ones(3, 5, 2)])
     assert batch.pixels.shape == (2, 3, 5, 6)
     assert batch.padded
@@ -189,7 +183,7 @@ def test_a_batch_marks_what_is_valid():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"num_querys": 3}, "did you mean num_queries"),
         ({"dim": "wide"}, "must be of type int"),
@@ -201,13 +195,11 @@ def test_a_batch_marks_what_is_valid():
         ({"dim": 30, "heads": 4}, "multiple"),
     ],
 )
-def test_arguments_that_do_not_fit_are_named(arguments: dict, said: str):
-    """At load, with the key, the value and the likely fix."""
-    with pytest.raises(ConfigError, match=said):
+def test_the_error_for_an_argument_names_it_and_the_fix(arguments: dict, message: str):
+    with pytest.raises(ConfigError, match=message):
         build(ModelCard("detr_r18_tiny", arguments, NAMES))
 
 
-def test_an_unknown_model_is_answered_with_the_nearest():
-    """And the message names what was asked for."""
+def test_the_error_for_an_unknown_model_suggests_the_nearest():
     with pytest.raises(ConfigError, match="detr_r5O: no such model; did you mean detr_r50"):
         build(ModelCard("detr_r5O", {}, NAMES))

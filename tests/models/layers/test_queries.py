@@ -1,4 +1,4 @@
-"""Queries chosen by the image: peaks first, ties apart, padding never before the image."""
+"""Query selection: peaks first, no duplicates, padding last."""
 
 import torch
 
@@ -7,29 +7,29 @@ from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.queries import QuerySelection
 
 
-def test_top_k_takes_peaks_first():
+def test_peaks_are_selected_first():
     """Each token at most once; fewer tokens than queries give fewer queries."""
     memory = memory_of(((2, 5), (1, 1)), 8)
     queries = QuerySelection(4, 8, 3)
     chosen = queries(memory)
     for image, logits in enumerate(queries.class_head(queries.prepare(memory.tokens))):
         level = logits[:10].view(2, 5, 3)
-        surpassed = torch.ones(11, 3, dtype=torch.bool)
+        not_a_peak = torch.ones(11, 3, dtype=torch.bool)
         for row in range(2):
             for column in range(5):
-                around = level[:, max(column - 1, 0) : column + 2].amax((0, 1))
-                surpassed[5 * row + column] = level[row, column] < around
-        surpassed[10] = False  # alone on its level
-        assert surpassed[:10].any()
-        assert not surpassed[:10].all()
-        owed = (logits - 1000 * surpassed).amax(1).topk(4).indices
-        assert torch.equal(chosen.logits[image], logits[owed])
+                neighborhood = level[:, max(column - 1, 0) : column + 2].amax((0, 1))
+                not_a_peak[5 * row + column] = level[row, column] < neighborhood
+        not_a_peak[10] = False  # alone on its level
+        assert not_a_peak[:10].any()
+        assert not not_a_peak[:10].all()
+        expected = (logits - 1000 * not_a_peak).amax(1).topk(4).indices
+        assert torch.equal(chosen.logits[image], logits[expected])
     assert chosen.content.requires_grad is False
     assert QuerySelection(50, 8, 3)(memory).cxcywh.shape == (2, 11, 4)
 
 
-def test_cells_that_tie_surpass_each_other_nowhere():
-    """Of a plateau all cells are peaks but those beside a likelier one; none is chosen twice."""
+def test_equal_neighbors_are_all_peaks():
+    """Except those next to a larger logit; none is selected twice."""
     queries = QuerySelection(4, 8, 1)
     logits = torch.tensor([1.0, 1.0, 3.0, 1.0, 1.0, 1.0])[None, :, None]
     chosen = queries.priority(logits, ((1, 6),)).topk(4).indices
@@ -37,11 +37,10 @@ def test_cells_that_tie_surpass_each_other_nowhere():
     flat = Memory(torch.ones(2, 6, 8), None, ((1, 6),), torch.ones(2, 2))
     first, second = queries(flat).cxcywh
     assert len(first.unique(dim=0)) == 4
-    assert torch.equal(first, second)  # alike images, the same choice
+    assert torch.equal(first, second)  # equal images, equal selection
 
 
-def test_what_lies_off_the_image_is_chosen_last_and_surpasses_nothing():
-    """The padding takes no part, however likely it looks."""
+def test_padding_is_selected_last_and_suppresses_no_peak():
     memory = memory_of(((1, 6),), 8)
     valid = torch.tensor([[True] * 4 + [False] * 2] * 2)
     queries = QuerySelection(4, 8, 3)

@@ -1,4 +1,4 @@
-"""The published mask head on the fast-converging family, as benchmarks/family_heads.py has it."""
+"""The published mask head on setmatch models, as in benchmarks/family_heads.py."""
 
 import argparse
 from pathlib import Path
@@ -20,7 +20,7 @@ SHAPE = MultiScaleShape(dim=32, heads=4, ffn_dim=48, num_queries=7, denoising_qu
 
 @pytest.fixture(params=["attention_preset", "attention_apart"])
 def model(monkeypatch, request) -> SetMatchDetector:
-    """Return the family's smallest with the published head, of few queries."""
+    """Return a small setmatch_n with the published mask head."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     import family_heads
 
@@ -28,30 +28,29 @@ def model(monkeypatch, request) -> SetMatchDetector:
     return getattr(family_heads, request.param)(3, SHAPE)
 
 
-def test_it_makes_a_mask_for_every_query_of_a_padded_batch(model):
-    """At a quarter of the size, odd levels included; what lies in the padding is not looked at."""
-    pictures = [torch.randn(3, 64, 98), torch.randn(3, 50, 70)]
-    looks = []
-    model.mask_head.head.attention.register_forward_hook(lambda *call: looks.append(call[-1]))
+def test_it_predicts_a_mask_for_every_query_of_a_padded_batch(model):
+    """At a quarter of the size; padding gets no attention."""
+    images = [torch.randn(3, 64, 98), torch.randn(3, 50, 70)]
+    maps = []
+    model.mask_head.head.attention.register_forward_hook(lambda *call: maps.append(call[-1]))
     with torch.no_grad():
-        masks = model.eval()(Batch.from_images(pictures))[0].predictions.masks
+        masks = model.eval()(Batch.from_images(images))[0].predictions.masks
     assert masks.shape == (2, 7, 16, 25)
     assert masks.isfinite().all()
-    per_cell = looks[0].sum((1, 2)).view(2, 2, 4)  # both images cover two rows of stride 32
+    per_cell = maps[0].sum((1, 2)).view(2, 2, 4)  # both images cover two rows of stride 32
     assert (per_cell[0] > 0).all()
     assert (per_cell[1, :, :3] > 0).all()
     assert (per_cell[1, :, 3] == 0).all()
 
 
-def test_it_learns_beside_boxes_and_its_last_convolution_without_muon(model):
-    """Every parameter has a gradient, as with the light head."""
+def test_it_trains_with_boxes_and_muon_skips_its_last_convolution(model):
     masks = torch.zeros(2, 64, 96, dtype=torch.bool)
     masks[0, 10:40, 20:60] = masks[1, 40:60, 5:30] = True
     boxes = torch.tensor([[0.42, 0.39, 0.42, 0.47], [0.18, 0.78, 0.26, 0.31]])
     targets = [Target(torch.tensor([0, 2]), boxes, PackedMasks.pack(masks))]
-    streams = model.train()(Batch.from_images([torch.randn(3, 64, 96)]), targets)
+    groups = model.train()(Batch.from_images([torch.randn(3, 64, 96)]), targets)
     weights = LossWeights(mask=10, dice=2)
-    loss = Criterion(model.class_loss, MatchCosts(), weights)(streams, targets).total
+    loss = Criterion(model.class_loss, MatchCosts(), weights)(groups, targets).total
     loss.backward()
     assert loss.isfinite()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
@@ -59,8 +58,8 @@ def test_it_learns_beside_boxes_and_its_last_convolution_without_muon(model):
     assert all(parameter is not last for parameter in model.parameter_groups()["matrices"])
 
 
-def test_the_published_head_is_trained_and_measured(monkeypatch, tmp_path: Path):
-    """From random weights: the recipe's own are of a model that has another head."""
+def test_the_benchmark_trains_it(monkeypatch, tmp_path: Path):
+    """From random weights: the recipe's initial weights have another head."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
     import family_heads
 

@@ -1,4 +1,4 @@
-"""The fast-converging family: its boxes, its streams against each other, what they learn from."""
+"""The setmatch detector: boxes, prediction groups, denoising, gradients."""
 
 from dataclasses import replace
 
@@ -23,8 +23,8 @@ def _model(preset: str = "setmatch_n"):
     return build(ModelCard(preset, SMALL, NAMES))
 
 
-def _moved(preset: str):
-    """A model in float64 all of whose weights do something: many begin at zero."""
+def _perturbed(preset: str):
+    """A float64 model without zero weights: many are initialized to zero."""
     model = _model(preset).double().train()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -46,76 +46,76 @@ def _targets(*counts: int) -> list[Target]:
     ]
 
 
-def test_an_untrained_step_leaves_boxes_where_they_are():
-    """So that refinement begins as the identity."""
+def test_the_initial_box_refinement_is_the_identity():
     boxes = torch.rand(2, 5, 4) * 0.8 + 0.1
     assert torch.allclose(BoxRefinementHead(8)(torch.randn(2, 5, 8), boxes), boxes, atol=1e-5)
 
 
 @pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0), (30, 1)])
-def test_denoising_spoils_boxes_within_its_bounds(counts: tuple[int, int]):
-    """Positives stay within half of box_noise; each positive knows its target."""
+def test_positives_are_noised_within_bounds(counts: tuple[int, int]):
+    """Centers move by at most half of box_noise; each positive is assigned to its target."""
     torch.manual_seed(1)
     targets = _targets(*counts)
-    noisy = Denoising(3, 8, queries=24)(targets, torch.ones(2, 2))
+    noised = Denoising(3, 8, queries=24)(targets, torch.ones(2, 2))
     most = max(*counts, 1)
-    assert noisy.groups == max(1, 24 // (2 * most))
-    assert noisy.content.shape[1] == 2 * max(counts) * noisy.groups
-    assert noisy.real.sum(1).tolist() == [2 * noisy.groups * count for count in counts]
-    owed = torch.cat([target.cxcywh for target in targets])[noisy.assignment.target]
-    found = noisy.cxcywh[noisy.assignment.image, noisy.assignment.query]
-    assert noisy.real[noisy.assignment.image, noisy.assignment.query].all()
-    assert len(owed) == noisy.groups * sum(counts)
-    limit = 0.4 * owed[:, 2:] + 1e-5
-    assert ((found[:, :2] - owed[:, :2]).abs() <= limit).all()
+    assert noised.groups == max(1, 24 // (2 * most))
+    assert noised.content.shape[1] == 2 * max(counts) * noised.groups
+    assert noised.real.sum(1).tolist() == [2 * noised.groups * count for count in counts]
+    expected = torch.cat([target.cxcywh for target in targets])[noised.assignment.target]
+    actual = noised.cxcywh[noised.assignment.image, noised.assignment.query]
+    assert noised.real[noised.assignment.image, noised.assignment.query].all()
+    assert len(expected) == noised.groups * sum(counts)
+    limit = 0.4 * expected[:, 2:] + 1e-5
+    assert ((actual[:, :2] - expected[:, :2]).abs() <= limit).all()
 
 
-def test_a_negative_is_no_box_of_its_target():
-    """Corners that all move by 0.4 to 0.8 sides leave an IoU of 0.41; a positive may have it all.
+def test_negatives_overlap_their_target_less_than_half():
+    """Corners move by 0.4 to 0.8 sides, so the IoU is at most 0.41.
 
-    Most is left where one axis grows to 1.8 sides and on the other, ends having crossed, 0.6 stay.
+    The maximum: one axis grows to 1.8 sides, and 0.6 remain on the other, whose ends crossed.
     """
     torch.manual_seed(0)
     target = Target(torch.zeros(1, dtype=torch.int64), torch.tensor([[0.5, 0.5, 0.2, 0.2]]))
-    noisy = Denoising(3, 8, queries=2000)([target], torch.ones(1, 2))
+    noised = Denoising(3, 8, queries=2000)([target], torch.ones(1, 2))
     overlap = intersection_over_union(
-        cxcywh_to_xyxy(noisy.cxcywh[0]), cxcywh_to_xyxy(target.cxcywh)
+        cxcywh_to_xyxy(noised.cxcywh[0]), cxcywh_to_xyxy(target.cxcywh)
     )
     positive, negative = overlap.view(-1, 2).unbind(1)  # a group is one of each
     assert negative.max() <= 0.6 / (1 + 1.8 * 0.6 - 0.6)
     assert positive.median() > 0.45
 
 
-class Still(torch.nn.Module):
-    """A decoder that answers with the boxes it was given."""
+class IdentityDecoder(torch.nn.Module):
+    """A decoder that returns the boxes it was given."""
 
-    def forward(self, content, cxcywh, memory, peers):
+    def forward(self, content, cxcywh, memory, query_mask):
         return content.new_zeros(1, *content.shape[:2], 3), cxcywh[None], content
 
 
-def test_boxes_are_fractions_of_the_canvas_inside_and_of_the_image_outside():
-    """Unspoilt targets come back as they were, however far an image is from filling its canvas."""
+def test_boxes_are_converted_between_padded_and_unpadded_coordinates():
+    """Targets without noise come back unchanged, however large the padding."""
     model = _model().train()
-    model.decoder, model.denoising.box_noise = Still(), 0.0
+    model.decoder, model.denoising.box_noise = IdentityDecoder(), 0.0
     images = [torch.randn(3, 64, 96), torch.randn(3, 128, 64)]
     targets = [
         Target(target.classes, target.cxcywh * torch.tensor([1, 1, 0.5, 0.5]))  # inside the image
         for target in _targets(3, 2)
     ]
     main, encoder, denoising = model(Batch.from_images(images), targets)
-    known = denoising.assignment
-    found = denoising.predictions.cxcywh[0, known.image, known.query]
-    owed = torch.cat([target.cxcywh for target in targets])[known.target]
-    assert torch.allclose(found, owed, atol=1e-6)
-    for stream in (main, encoder):
-        centers = stream.predictions.cxcywh[..., :2]
+    pairs = denoising.assignment
+    actual = denoising.predictions.cxcywh[0, pairs.image, pairs.query]
+    expected = torch.cat([target.cxcywh for target in targets])[pairs.target]
+    assert torch.allclose(actual, expected, atol=1e-6)
+    for group in (main, encoder):
+        centers = group.predictions.cxcywh[..., :2]
         assert (centers < 1).all()
-        assert (centers.amax((0, 2)) > 0.5).all(), "on the canvas one side of each ends there"
+        assert (centers.amax((0, 2)) > 0.5).all(), (
+            "images cover half of the padded image in one direction"
+        )
 
 
-def test_no_gradient_flows_through_the_box_a_layer_starts_from():
-    """Each layer learns by how it moves boxes, not by where the last one left them."""
-    model = _moved("setmatch_n")
+def test_no_gradient_flows_through_the_input_boxes_of_a_layer():
+    model = _perturbed("setmatch_n")
     batch = Batch.from_images([torch.randn(3, 64, 96).double()])
     main, *_ = model(batch, _targets(2))
     main.predictions.cxcywh[-1].sum().backward()
@@ -125,12 +125,12 @@ def test_no_gradient_flows_through_the_box_a_layer_starts_from():
 
 
 @pytest.mark.parametrize("preset", ["setmatch_n", "setmatch_n_panoptic"])
-def test_targets_never_leak_into_the_answers(preset: str):
-    """The main stream is the same, bit for bit, whatever the denoising queries hold.
+def test_targets_never_leak_into_the_main_predictions(preset: str):
+    """The main group is bit-equal for any denoising queries of the same number.
 
-    Another number of them, or none, makes matrices of another size, whose products round otherwise.
+    Another number of them changes matrix sizes, and with them the rounding.
     """
-    model = _moved(preset)
+    model = _perturbed(preset)
     batch = Batch.from_images([torch.randn(3, 64, 96).double()] * 2)
     every = torch.arange(2).repeat_interleave(7), torch.arange(7).repeat(2)
     outputs = []
@@ -144,7 +144,7 @@ def test_targets_never_leak_into_the_answers(preset: str):
         outputs.append(replace(main.predictions, masks=masks))
     first, *others, more = outputs
     assert (first.masks is None) == (preset == "setmatch_n")
-    assert (first.cxcywh[0] - first.cxcywh[-1]).abs().amax() > 0.01, "layers move boxes"
+    assert (first.cxcywh[0] - first.cxcywh[-1]).abs().amax() > 0.01, "layers refine boxes"
     for other in others:
         assert torch.equal(first.logits, other.logits)
         assert torch.equal(first.cxcywh, other.cxcywh)
@@ -158,19 +158,19 @@ def test_targets_never_leak_into_the_answers(preset: str):
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (1, 0), (9, 2)])
-def test_every_parameter_learns_from_any_batch(counts: tuple[int, int]):
-    """No targets, one, more than queries: finite loss, a gradient for each parameter."""
+def test_every_parameter_has_a_gradient_on_any_batch(counts: tuple[int, int]):
+    """No targets, one, more than queries."""
     model = _model().train()
-    streams = model(Batch.from_images([torch.randn(3, 64, 96)] * 2), _targets(*counts))
-    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(streams, _targets(*counts))
+    groups = model(Batch.from_images([torch.randn(3, 64, 96)] * 2), _targets(*counts))
+    losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(groups, _targets(*counts))
     losses.total.backward()
     assert torch.isfinite(losses.total)
     without = [name for name, p in model.named_parameters() if p.grad is None]
     assert without == []
 
 
-def test_a_padded_image_covers_its_part_of_the_canvas():
-    """Its extent says which, so that boxes can be fractions of it; padding adds no token."""
+def test_the_valid_ratio_is_the_unpadded_fraction():
+    """Padding adds no valid token."""
     model = _model().eval()
     model.backbone = torch.nn.Identity()
     levels = [torch.randn(1, c, 16 // s, 24 // s) for c, s in zip((64, 128, 128), (2, 4, 8))]

@@ -1,4 +1,4 @@
-"""The baselines: torchvision's own answers and losses, behind the calls of our detectors."""
+"""The baselines: torchvision's detections and losses behind the interface of Detector."""
 
 import logging
 
@@ -23,13 +23,13 @@ CPU = torch.device("cpu")
 
 
 def model_of(preset: str, **arguments: object) -> Detector:
-    """A baseline with random weights, which answers with something: no score is too low."""
+    """A baseline with random weights."""
     torch.manual_seed(0)
     return build(ModelCard(preset, arguments, PETS)).eval()
 
 
-def pictures() -> list[torch.Tensor]:
-    """Two pictures in 0..1 of different sizes, neither a multiple of 32."""
+def images() -> list[torch.Tensor]:
+    """Two images in 0..1 of different sizes, neither a multiple of 32."""
     torch.manual_seed(1)
     return [torch.rand(3, 70, 100), torch.rand(3, 90, 80)]
 
@@ -51,19 +51,19 @@ def theirs(ours: Detector) -> torch.nn.Module:
     return peer.eval()
 
 
-def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
-    """Same weights, same picture: the same boxes, scores and labels, our slots being one less."""
-    image = pictures()[0]
+def test_detections_equal_torchvision_s(ours: Detector, theirs: torch.nn.Module):
+    """Same weights, same image; our class index is one less."""
+    image = images()[0]
     mean = torch.tensor(theirs.transform.image_mean)[:, None, None]
     std = torch.tensor(theirs.transform.image_std)[:, None, None]
     batch = Batch.from_images([(image - mean) / std])
-    (found,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
+    (detected,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
     with torch.inference_mode():
         (expected,) = theirs([image])
-    assert len(found) == len(expected["boxes"]) > 10
-    assert torch.allclose(found.xyxy_px, expected["boxes"], atol=1e-3)
-    assert torch.allclose(found.scores, expected["scores"], atol=1e-5)
-    assert torch.equal(found.classes, expected["labels"] - 1)
+    assert len(detected) == len(expected["boxes"]) > 10
+    assert torch.allclose(detected.xyxy_px, expected["boxes"], atol=1e-3)
+    assert torch.allclose(detected.scores, expected["scores"], atol=1e-5)
+    assert torch.equal(detected.classes, expected["labels"] - 1)
 
 
 @pytest.mark.parametrize(
@@ -73,34 +73,33 @@ def test_answers_are_torchvision_s_own(ours: Detector, theirs: torch.nn.Module):
         ("ssdlite_mobilenet_v3", detection.ssdlite320_mobilenet_v3_large),
     ],
 )
-def test_the_other_baselines_are_torchvision_s_networks(preset: str, peer):
-    """Every tensor has torchvision's name and shape, so that its weights fit."""
+def test_the_other_baselines_have_torchvision_s_tensors(preset: str, peer):
+    """Names and shapes are equal, so its weights fit."""
     with torch.device("meta"):
         ours = build(ModelCard(preset, {}, PETS)).network.state_dict()
         theirs = peer(weights=None, weights_backbone=None, num_classes=3).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
-def test_boxes_come_back_in_the_original_s_pixels(ours: Detector):
-    """A picture that was seen at half its size gets boxes twice as large."""
-    batch = Batch.from_images(pictures()[:1])
+def test_boxes_are_in_pixels_of_the_original_image(ours: Detector):
+    batch = Batch.from_images(images()[:1])
     (seen,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
     (twice,) = EagerEngine(ours).detect(batch, [(140, 300)]).detections
     assert torch.allclose(seen.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
 
 
-def test_a_saved_baseline_is_the_same_model(tmp_path, ours: Detector):
-    """Weights and card bring it back, anchors included, though it is built without memory."""
+def test_a_saved_baseline_loads_unchanged(tmp_path, ours: Detector):
+    """Anchors included, although it is built on the meta device."""
     save(ours, tmp_path)
     again = load(tmp_path)
-    batch = Batch.from_images(pictures()[:1])
+    batch = Batch.from_images(images()[:1])
     mine, theirs = (EagerEngine(m).detect(batch, [(70, 100)]).detections[0] for m in (ours, again))
     assert torch.allclose(mine.xyxy_px, theirs.xyxy_px, atol=1e-3)  # in another memory format
     assert again.card.arguments["batch_norm"] == "live"
 
 
-def test_classes_that_are_known_keep_their_rows(tmp_path, ours: Detector, caplog):
-    """Fine-tuning on other classes keeps the background and what both name (detr #552)."""
+def test_classes_with_the_same_name_keep_their_rows(tmp_path, ours: Detector, caplog):
+    """detr #552: the background is kept too."""
     save(ours, tmp_path)
     with caplog.at_level(logging.WARNING):
         tuned = load(tmp_path, categories=Categories((1, 2, 3), ("bird", "dog", "fish")))
@@ -112,8 +111,8 @@ def test_classes_that_are_known_keep_their_rows(tmp_path, ours: Detector, caplog
     assert len(new.bbox_pred.weight) == 16
 
 
-def test_every_anchor_keeps_its_rows(tmp_path):
-    """SSDLite has a row of each class for each of six anchors: known names keep all of theirs."""
+def test_every_anchor_keeps_the_rows_of_known_classes(tmp_path):
+    """SSDLite has rows for each class and each of six anchors."""
     torch.manual_seed(0)
     old = build(ModelCard("ssdlite_mobilenet_v3", {}, PETS))
     save(old, tmp_path)
@@ -128,8 +127,7 @@ def test_every_anchor_keeps_its_rows(tmp_path):
         assert not torch.equal(rows[:, 1], known[:, 1])
 
 
-def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
-    """COCO's and ImageNet's are downloaded by torchvision; without a network the file is named."""
+def test_the_error_for_published_weights_offline_says_what_to_fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for name in WEIGHTS:
         with pytest.raises(WeightsError, match=r"put it at .*fasterrcnn_resnet50_fpn"):
@@ -140,8 +138,8 @@ def test_published_weights_offline_say_what_to_fetch(tmp_path, monkeypatch):
         initialize(ModelCard("ssdlite_mobilenet_v3", {}, PETS), "imagenet")
 
 
-def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
-    """A file made here stands for the published one: frozen norms without their small constant."""
+def test_published_weights_detect_as_in_torchvision(tmp_path, monkeypatch):
+    """A file made here replaces the published one: frozen norms without epsilon."""
     torch.manual_seed(0)
     peer = detection.FasterRCNN(
         detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet50", weights=None),
@@ -165,18 +163,17 @@ def test_published_weights_answer_as_torchvision_s(tmp_path, monkeypatch):
         torch.tensor(v)[:, None, None]
         for v in (peer.transform.image_mean, peer.transform.image_std)
     )
-    (found,) = (
+    (detected,) = (
         EagerEngine(model).detect(Batch.from_images([(image - mean) / std]), [(64, 96)]).detections
     )
     with torch.inference_mode():
         (expected,) = peer([image])
-    assert len(found) == len(expected["boxes"])
-    assert torch.allclose(found.xyxy_px, expected["boxes"], atol=1e-2)
-    assert torch.allclose(found.scores, expected["scores"], atol=1e-4)
+    assert len(detected) == len(expected["boxes"])
+    assert torch.allclose(detected.xyxy_px, expected["boxes"], atol=1e-2)
+    assert torch.allclose(detected.scores, expected["scores"], atol=1e-4)
 
 
-def test_arguments_that_do_not_exist_are_refused():
-    """With the nearest that does, as for every model."""
+def test_the_error_for_an_unknown_argument_suggests_the_nearest():
     with pytest.raises(ConfigError, match="did you mean smallest_anchor_px"):
         model_of("fasterrcnn_r50_fpn", smallest_anchor=16)
     with pytest.raises(ConfigError, match="frozen or live"):
@@ -185,8 +182,8 @@ def test_arguments_that_do_not_exist_are_refused():
         model_of("fasterrcnn_r50_fpm")
 
 
-def test_anchors_follow_the_smallest():
-    """Each level's are twice the one below, so that small pictures can have small anchors."""
+def test_anchors_double_from_level_to_level():
+    """The smallest is an argument, for small images."""
     model = model_of("fasterrcnn_r50_fpn", smallest_anchor_px=8)
     assert model.network.rpn.anchor_generator.sizes == ((8,), (16,), (32,), (64,), (128,))
     assert PyramidShape().smallest_anchor_px == 32

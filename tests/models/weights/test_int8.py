@@ -1,4 +1,4 @@
-"""Small weights: what a byte a weight costs, and that everything else comes back as it was."""
+"""int8 weights: the rounding error, and what stays unchanged."""
 
 import torch
 from hypothesis import given
@@ -13,8 +13,10 @@ from setmatch.structures.metadata import Categories, ModelCard
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(-30, 30), st.integers(0, 99))
-def test_an_entry_moves_by_half_a_step_of_its_row(rows: int, columns: int, power: int, seed: int):
-    """At most 1/254 of the largest entry of the row, at any scale; a row of zeros stays zero."""
+def test_the_rounding_error_is_half_a_step_of_the_row(
+    rows: int, columns: int, power: int, seed: int
+):
+    """At most 1/254 of the row's largest entry, at any scale; zeros stay zero."""
     torch.manual_seed(seed)
     matrix = torch.randn(rows, columns) * 2.0**power
     matrix[0] = 0
@@ -24,16 +26,15 @@ def test_an_entry_moves_by_half_a_step_of_its_row(rows: int, columns: int, power
     assert not back[0].any()
 
 
-def test_norms_and_counters_stay_as_they_are():
-    """What has one dimension, or no fractions, is not touched."""
+def test_one_dimensional_tensors_and_integers_are_unchanged():
     state = {"norm.bias": torch.randn(5), "steps": torch.tensor(3), "ids": torch.ones(2, 2).long()}
     back = expand(compact(state))
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], value) for key, value in state.items())
 
 
-def test_small_weights_load_as_any_others(tmp_path):
-    """A third of the bytes or less, and nearly the same answers."""
+def test_int8_weights_load_like_any_others(tmp_path):
+    """A third of the bytes or less, and nearly the same predictions."""
     torch.manual_seed(0)
     model = build(ModelCard("setmatch_n", {}, Categories((4, 7), ("a", "b")))).eval()
     save(model, tmp_path / "full")

@@ -1,4 +1,4 @@
-"""The trunk: torchvision's ResNet, its batch norms frozen into the convolutions they follow."""
+"""torchvision's ResNet as a backbone, with trained batch norms or with frozen, folded ones."""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -14,14 +14,14 @@ STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 @runtime_checkable
 class Named(Protocol):
-    """A trunk whose `body` is torchvision's network called `name`, so that its weights fit."""
+    """A backbone whose `body` is torchvision's network `name`, for loading its weights."""
 
     name: str
     body: nn.Module
 
 
 class FrozenNorm(nn.Module):
-    """The statistics of a batch norm that is never trained; `FrozenNormConv2d` applies them."""
+    """The statistics of a frozen batch norm, applied by `FrozenNormConv2d`."""
 
     weight: Tensor
     bias: Tensor
@@ -37,20 +37,20 @@ class FrozenNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def scale_and_shift(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
-        """Return the affine map, per channel, that the frozen norm is."""
+        """Return the frozen norm as a scale and shift per channel."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 class FrozenNormConv2d(nn.Conv2d):
-    """A convolution with a frozen batch norm after it, folded into its weights at every call.
+    """A convolution and a frozen batch norm, folded into its weights at every call.
 
-    Folding costs an operation per weight; a norm after the convolution would cost one per pixel,
-    which for the published trunk is several times more, and keeps another activation in memory.
+    Folding costs one operation per weight. A separate norm costs one per output pixel, several
+    times more for the published backbone, and keeps another activation in memory.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        assert conv.bias is None, "a norm that follows makes a bias superfluous"
+        assert conv.bias is None, "the norm has a bias of its own"
         super().__init__(
             conv.in_channels,
             conv.out_channels,
@@ -79,8 +79,8 @@ class FrozenNormConv2d(nn.Conv2d):
         )
 
     def _dilation(self, features: Tensor) -> tuple[int, ...]:
-        # A kernel of one cell has nothing to dilate. But on a single thread torch keeps plain 1×1
-        # convolutions from oneDNN, which does them a third faster, and dilated ones it does not.
+        # Dilation has no effect on a 1×1 kernel, but with one thread torch uses oneDNN, a third
+        # faster, only for dilated 1×1 convolutions.
         pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1)
         if pointwise and features.device.type == "cpu" and not torch.compiler.is_exporting():
             return (2, 2)
@@ -88,7 +88,7 @@ class FrozenNormConv2d(nn.Conv2d):
 
 
 class Backbone(nn.Module):
-    """A ResNet up to the stages that are asked for, from fine to coarse."""
+    """A ResNet that returns the feature maps of the chosen stages, fine to coarse."""
 
     def __init__(self, name: str, stages: tuple[str, ...], body: resnet.ResNet) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class Backbone(nn.Module):
         self.channels = tuple(_out_channels(getattr(body, stage)) for stage in stages)
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature map of each asked-for stage, (B, C, H / stride, W / stride)."""
+        """Return the feature map of each chosen stage, (B, C, H / stride, W / stride)."""
         body = self.body
         features = pixels.contiguous(memory_format=torch.channels_last)
         features = body.maxpool(body.relu(body.bn1(body.conv1(features))))
@@ -114,10 +114,10 @@ class Backbone(nn.Module):
 def frozen_resnet(
     name: str, *, dilate_last: bool = False, stages: tuple[str, ...] = ("layer4",)
 ) -> Backbone:
-    """Return the trunk of the published models: frozen norms, stem and layer1 not trained.
+    """Return the backbone of the published models: frozen norms, stem and layer1 not trained.
 
-    `name` is torchvision's ("resnet50"); `dilate_last` keeps the last stage at stride 16 by
-    dilation (DC5). Weights are random: `start.load_imagenet_backbone` fills them.
+    `name` is torchvision's ("resnet50"); `dilate_last` dilates the last stage to keep it at stride
+    16 (DC5). Weights are random; `initialize.load_imagenet_backbone` loads pretrained ones.
     """
     body = getattr(resnet, name)(
         norm_layer=nn.Identity, replace_stride_with_dilation=[False, False, dilate_last]
@@ -130,7 +130,7 @@ def frozen_resnet(
 
 
 def trainable_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
-    """Return a trunk whose batch norms and every layer are trained: for learning from scratch."""
+    """Return a ResNet with all layers and batch norms trained, for training from scratch."""
     return Backbone(name, stages, getattr(resnet, name)())
 
 

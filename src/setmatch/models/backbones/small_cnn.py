@@ -1,4 +1,4 @@
-"""A small trunk for a CPU: residual stages at strides 4, 8, 16 and 32, every layer trained."""
+"""Small backbones for CPUs: residual stages, every layer trained."""
 
 import torch
 from jaxtyping import Float
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution and its batch norm; the activation is left to whoever composes them."""
+    """A convolution and its batch norm, without an activation."""
 
     def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
@@ -16,7 +16,7 @@ class ConvNorm(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions around which the input goes (arXiv 1512.03385, figure 2)."""
+    """Two 3×3 convolutions and a shortcut (arXiv 1512.03385, figure 2)."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
@@ -31,10 +31,7 @@ class ResidualBlock(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """A stem of stride 4, then a stage per width; the last `levels` stages are the levels.
-
-    A stage is one block, and leaves room in the names of its weights for more.
-    """
+    """A stem of stride 4, then one residual block per width; returns the last `levels` maps."""
 
     def __init__(self, widths: tuple[int, int, int, int], levels: int = 3) -> None:
         super().__init__()
@@ -53,7 +50,7 @@ class SmallCNN(nn.Module):
         self.channels = widths[-levels:]
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature maps of strides (4,) 8, 16 and 32."""
+        """Return the feature maps of strides 8, 16 and 32, with four levels also of stride 4."""
         features = self.stem(pixels.contiguous(memory_format=torch.channels_last))
         levels = []
         for stage in self.stages:
@@ -63,7 +60,7 @@ class SmallCNN(nn.Module):
 
 
 class NanoCNN(nn.Module):
-    """A stem of stride 4 and two stages: one map of stride 16, for small pictures."""
+    """A stem of stride 4 and two blocks: one feature map of stride 16, for small images."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Any network of timm as a trunk: its feature maps of strides 8, 16 and 32."""
+"""Any timm network as a backbone: its feature maps of strides 8, 16 and 32."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ STRIDES = (8, 16, 32)
 
 
 class TimmBackbone(nn.Module):
-    """The network that timm calls `name`, every layer trained, its classifier left out.
+    """The timm network `name` without its classifier, every layer trained.
 
-    Raises ConfigError for a name that timm does not know or a network without the three strides,
-    ExtraMissingError without timm.
+    Raises ConfigError for an unknown name or a network without the three strides, and
+    ExtraMissingError if timm is not installed.
     """
 
     def __init__(self, name: str) -> None:
@@ -33,33 +33,33 @@ class TimmBackbone(nn.Module):
         """Return the feature maps of strides 8, 16 and 32."""
         return tuple(self.network(pixels.contiguous(memory_format=torch.channels_last)))
 
-    def fill(self) -> None:
-        """Take the weights that timm's authors publish under its name.
+    def load_pretrained(self) -> None:
+        """Load the pretrained weights that timm publishes for this network.
 
-        Raises WeightsError that says what to fetch, or what to do instead, without a network.
+        Raises WeightsError with the repository to fetch if there is no network.
         """
         try:
             pretrained = _features(self.name, pretrained=True)
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"pretrained weights of {self.name}: not to be had ({reason}); fetch them into the "
-                f"hub's cache where there is a network (hf download {_repository(self.name)}), or "
-                "start from random weights (--weights none, with train.backbone_lr as high as "
-                "train.lr)"
+                f"pretrained weights of {self.name}: cannot be downloaded ({reason}); fetch them "
+                "into the hub's cache on a machine with a network (hf download "
+                f"{_repository(self.name)}), or start from random weights (--weights none, with "
+                "train.backbone_lr as high as train.lr)"
             ) from None
         self.network.load_state_dict(pretrained.state_dict(), strict=True)
 
 
 class HalvedByMean(nn.Module):
-    """The mean of 2×2 cells, at an odd end of what there is: the pool of timm's residual networks.
+    """Average pooling of 2×2 cells that rounds sizes up, with odd borders replicated.
 
-    That pool rounds sizes up by a rule that holds for almost every size, so that a graph of unknown
-    sizes cannot be made of it. A repeated end says the same.
+    It equals the pool of timm's residual networks, whose rounding torch.export cannot express for
+    unknown sizes.
     """
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C _ _"]:
-        """Return half of the sides, rounded up."""
+        """Return the features at half the size, rounded up."""
         return F.avg_pool2d(F.pad(features, (0, 1, 0, 1), mode="replicate"), 2)
 
 
@@ -73,11 +73,11 @@ def _features(name: str, pretrained: bool) -> Any:
     try:
         import timm
     except ImportError:
-        raise ExtraMissingError("trunks of timm need it: pip install 'setmatch[timm]'") from None
+        raise ExtraMissingError("timm backbones need timm: pip install 'setmatch[timm]'") from None
 
     if not timm.is_model(name):
         hint = suggest(name, timm.list_models(), "timm.list_models() has them all")
-        raise ConfigError(f"model.arguments.trunk = {name}: timm has no such network; {hint}")
+        raise ConfigError(f"model.arguments.backbone = {name}: timm has no such network; {hint}")
     # Some of timm's networks read numbers off tensors while they are built, which meta has none of.
     with torch.device("cpu"):
         try:
@@ -102,6 +102,6 @@ def _repository(name: str) -> str:
 
 def _unfit(name: str, why: str) -> ConfigError:
     return ConfigError(
-        f"model.arguments.trunk = {name}: {why}, and strides 8, 16 and 32 are needed; take a "
+        f"model.arguments.backbone = {name}: {why}, and strides 8, 16 and 32 are needed; take a "
         "convolutional network, such as resnet18 or mobilenetv3_small_100"
     )

@@ -1,4 +1,4 @@
-"""What the paper's ablations move or leave out: positions, and feed-forward networks."""
+"""The paper's ablations: where positions enter, and whether layers have feed-forward networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ Layers = TypeVar("Layers", bound=list[Any])  # of an encoder or a decoder
 
 @dataclass(frozen=True)
 class PositionPlacement:
-    """Where positions enter: with the tokens, in the encoder or not, and with the queries.
+    """Where positions enter: at the tokens, in the encoder, at the queries.
 
-    `tokens` is built of (channels, dim), `queries` of (number, dim).
+    `tokens` is constructed with (channels, dim), `queries` with (num_queries, dim).
     """
 
     tokens: Part
@@ -46,7 +46,7 @@ def _sine_at_input(channels: int, dim: int) -> nn.Module:
     return PositionAtInput(channels, dim, SinePosition(dim), feature_scale=1.0)
 
 
-# The rows of table 3 of arXiv 2005.12872; the first two place queries at the input alone, too.
+# The rows of table 3 of arXiv 2005.12872; the first two add query embeddings at the input only.
 POSITIONS: dict[Position, PositionPlacement] = {
     "none": PositionPlacement(NoPosition, queries=ContentQueries),
     "sine_at_input": PositionPlacement(_sine_at_input, queries=ContentQueries),
@@ -56,15 +56,15 @@ POSITIONS: dict[Position, PositionPlacement] = {
 }
 
 
-def _as_built(layers: Layers) -> Layers:
+def _unchanged(layers: Layers) -> Layers:
     return layers
 
 
 def _without_ffn(layers: Layers) -> Layers:
-    """Leave attention alone in every layer (an ablation of the paper)."""
+    """Remove the feed-forward network from every layer."""
     for layer in layers:
         layer.ffn, layer.around_ffn = nn.Identity(), SkipBranch()
     return layers
 
 
-FFNS: dict[FFN, Callable[[Any], Any]] = {"relu": _as_built, "none": _without_ffn}
+FFNS: dict[FFN, Callable[[Any], Any]] = {"relu": _unchanged, "none": _without_ffn}

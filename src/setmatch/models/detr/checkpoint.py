@@ -87,17 +87,17 @@ def read_published(name: str) -> LoadedWeights:
 
 
 def require_published_parts(card: ModelCard) -> None:
-    """Raise WeightsError for an ablated model, of which the published code has no counterpart."""
+    """Raise WeightsError for ablations that the published code does not have."""
     position, ffn = card.arguments.get("position", "sine"), card.arguments.get("ffn", "relu")
     if position not in ("sine", "learned") or ffn != "relu":
         raise WeightsError(
             f"{card.preset} with position={position}, ffn={ffn}: the layout has no such model; "
-            "keep it as setmatch's"
+            "save it in setmatch's layout"
         )
 
 
 def write_original(card: ModelCard, state: State, path: Path) -> None:
-    """Write {"model": tensors, "args": plain values} that the published code loads strictly.
+    """Write {"model": tensors, "args": plain values}, which the published code loads strictly.
 
     Raises WeightsError for a model that the published code cannot build.
     """
@@ -118,7 +118,7 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         tensors = to_layout(state, table)
     except WeightsError as error:
         raise WeightsError(
-            f"{card.preset}: the published code has no counterpart of this model ({error})"
+            f"{card.preset}: the published code cannot build this model ({error})"
         ) from None
     with path.open("wb") as file:  # given a path, torch would write its name into the file
         torch.save({"model": tensors, "args": argparse.Namespace(**settings)}, file)
@@ -127,7 +127,7 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
 def _arguments(
     ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]
 ) -> dict[str, Any]:
-    """Take the shape from the tensors where they show it, else from the file's args."""
+    """Read the arguments from the tensors' shapes, else from the file's args."""
     try:
         arguments = {
             "num_queries": ours["queries.embedding.weight"].shape[0],
@@ -137,13 +137,15 @@ def _arguments(
             "ffn_dim": ours["decoder.layers.0.ffn.0.weight"].shape[0],
         }
     except KeyError as error:
-        raise WeightsError(f"{path}: the tensor {error} is missing; not a whole detector") from None
+        raise WeightsError(
+            f"{path}: the tensor {error} is missing; the checkpoint is incomplete"
+        ) from None
     known = settings or {}
     arguments["heads"] = known.get("nheads", 8)
     arguments["dropout"] = known.get("dropout", 0.1)
     if "nheads" not in known:
         notes.append(
-            "assumed 8 attention heads and dropout 0.1, as published: the file does not say"
+            "assumed 8 attention heads and dropout 0.1, as published: the file does not store them"
         )
     return arguments
 
@@ -157,34 +159,32 @@ def _variant(ours: State) -> dict[str, str]:
 
 def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]) -> str:
     blocks = _count(ours, r"backbone\.body\.layer3\.(\d+)\.")
-    trunk = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
-    if trunk is None or "backbone.body.layer1.0.conv3.weight" not in ours:
+    base = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
+    if base is None or "backbone.body.layer1.0.conv3.weight" not in ours:
         raise WeightsError(f"{path}: its backbone is neither ResNet-50 nor ResNet-101")
     if settings is None or "dilation" not in settings:
-        notes.append(
-            f"assumed {trunk}, not its dilated form {trunk}_dc5: pass preset= to say otherwise"
-        )
-        return with_masks(trunk, ours)
-    return with_masks(f"{trunk}_dc5" if settings["dilation"] else trunk, ours)
+        notes.append(f"assumed {base}, not its dilated form {base}_dc5: pass preset= to choose")
+        return with_masks(base, ours)
+    return with_masks(f"{base}_dc5" if settings["dilation"] else base, ours)
 
 
 def _categories(ours: State, notes: list[str]) -> Categories:
-    class_indices = ours["class_head.weight"].shape[0] - 1
+    num_classes = ours["class_head.weight"].shape[0] - 1
     for known, name in ((COCO_CLASSES, "COCO's"), (COCO_PANOPTIC_CLASSES, "COCO panoptic's")):
-        if class_indices == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_CLASSES):
+        if num_classes == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_CLASSES):
             notes.append(
-                f"assumed {name} class names: the file has {class_indices} slots and no names"
+                f"assumed {name} class names: the file has {num_classes} classes and no names"
             )
             return known
     notes.append(
-        f"the file names none of its {class_indices} class slots: pass categories= to name them"
+        f"the file has no names for its {num_classes} classes: pass categories= to name them"
     )
-    return Categories(tuple(range(class_indices)), (None,) * class_indices)
+    return Categories(tuple(range(num_classes)), (None,) * num_classes)
 
 
 def _count(state: State, pattern: str) -> int:
-    found = {int(match[1]) for key in state if (match := re.match(pattern, key))}
-    return max(found, default=-1) + 1
+    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
+    return max(numbers, default=-1) + 1
 
 
 LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)

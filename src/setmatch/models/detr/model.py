@@ -55,7 +55,7 @@ class DETR(Detector):
         self._parameter_groups = parameter_groups
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
-        """Return the one stream "main": DETR makes nothing of the targets."""
+        """Return the one group "main"; DETR makes no queries from the targets."""
         levels = self.backbone(batch.pixels)
         features = levels[-1]
         cells = _valid_cells(batch, features)
@@ -86,7 +86,7 @@ def muon_parameter_groups(detector: DETR) -> ParameterGroups:
 
 
 def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
-    """Say which cells lie on an image; one map stands for all images if none is padded."""
+    """Return True for cells on an image; the batch size is 1 if no image is padded."""
     size = features.shape[-2:]
     if not batch.padded:
         return torch.ones(1, *size, dtype=torch.bool, device=features.device)

@@ -1,4 +1,4 @@
-"""Named DETR models, a function each."""
+"""Named DETR models, one function each."""
 
 from torch import nn
 
@@ -28,7 +28,7 @@ def detr_r50(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
 
 
 def detr_r50_dc5(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
-    """DETR on ResNet-50 whose last stage is dilated: twice the resolution, for small objects."""
+    """DETR on ResNet-50 with a dilated last stage: twice the resolution, for small objects."""
     return _detr(frozen_resnet("resnet50", dilate_last=True), num_classes, shape)
 
 
@@ -38,7 +38,7 @@ def detr_r101(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
 
 
 def detr_r101_dc5(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
-    """DETR on ResNet-101 whose last stage is dilated."""
+    """DETR on ResNet-101 with a dilated last stage."""
     return _detr(frozen_resnet("resnet101", dilate_last=True), num_classes, shape)
 
 
@@ -48,7 +48,7 @@ def detr_r50_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Detec
 
 
 def detr_r50_dc5_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Detector:
-    """DETR on ResNet-50 whose last stage is dilated, with a mask for every query."""
+    """DETR on ResNet-50 with a dilated last stage and a mask for every query."""
     backbone = frozen_resnet("resnet50", dilate_last=True, stages=STAGES)
     return _panoptic(backbone, num_classes, shape)
 
@@ -59,23 +59,23 @@ def detr_r101_panoptic(num_classes: int, shape: DetrShape = DetrShape()) -> Dete
 
 
 def detr_r18_tiny(num_classes: int, shape: DetrShape = TINY) -> Detector:
-    """The published method made small, on a ResNet-18 whose norms are trained too."""
+    """A small DETR on ResNet-18 with trained batch norms."""
     return _detr(trainable_resnet("resnet18"), num_classes, shape)
 
 
 def detr_r18_tiny_panoptic(num_classes: int, shape: DetrShape = TINY) -> Detector:
-    """The published method made small, with a mask for every query."""
+    """A small DETR on ResNet-18, with a mask for every query."""
     return _panoptic(trainable_resnet("resnet18", stages=STAGES), num_classes, shape)
 
 
 def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
-    """The published method for pictures of 64 to 100 pixels, on a trunk of its own."""
+    """The smallest DETR, for images of 64 to 100 pixels, on a backbone of its own."""
     backbone = NanoCNN((16, 32, 64))
     return _detr(backbone, num_classes, shape, parameter_groups=muon_parameter_groups)
 
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
-    """The 50-line model of the paper: positions at the input, one linear box head."""
+    """The 50-line demo of the paper: positions at the input, one linear box head."""
     backbone = frozen_resnet("resnet50")
     class_loss = Softmax()
     return DETR(
@@ -105,15 +105,17 @@ def _detr(
     mask_head: DETRMaskHead | None = None,
     parameter_groups: GroupParameters = backbone_and_rest,
 ) -> Detector:
-    residual, placing = RESIDUALS[shape.norm], POSITIONS[shape.position]
+    residual, placement = RESIDUALS[shape.norm], POSITIONS[shape.position]
     class_loss = Softmax(shape.no_object_weight)
-    trim = FFNS[shape.ffn]
+    with_ffn = FFNS[shape.ffn]
     return DETR(
         backbone,
-        placing.tokens(backbone.channels[-1], shape.dim),
-        placing.encoder(trim(_encoder_layers(shape, residual)), residual.final_norm(shape.dim)),
-        placing.queries(shape.num_queries, shape.dim),
-        Decoder(trim(_decoder_layers(shape, residual)), shape.dim),
+        placement.tokens(backbone.channels[-1], shape.dim),
+        placement.encoder(
+            with_ffn(_encoder_layers(shape, residual)), residual.final_norm(shape.dim)
+        ),
+        placement.queries(shape.num_queries, shape.dim),
+        Decoder(with_ffn(_decoder_layers(shape, residual)), shape.dim),
         nn.Linear(shape.dim, class_loss.num_logits(num_classes)),
         BoxHead(shape.dim, shape.dim, shape.dim, 4),
         class_loss,

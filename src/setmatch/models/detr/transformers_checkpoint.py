@@ -78,13 +78,13 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
     """Write config.json, preprocessor_config.json and model.safetensors for transformers.
 
-    Raises WeightsError for models that transformers has no counterpart of.
+    Raises WeightsError for models that transformers does not have.
     """
     masks = has_masks(state)
     if card.preset not in {
-        with_masks(t + d, state) for t in BACKBONES.values() for d in ("", "_dc5")
+        with_masks(base + dilated, state) for base in BACKBONES.values() for dilated in ("", "_dc5")
     }:
-        raise WeightsError(f"{card.preset}: transformers has no counterpart of this model")
+        raise WeightsError(f"{card.preset}: transformers does not have this model")
     require_published_parts(card)
     if card.arguments.get("norm", "post") != "post":
         raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
@@ -92,7 +92,7 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         class_index: card.categories.names[class_index] or "N/A"
         for class_index in range(len(card.categories))
     }
-    shape = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
+    arguments = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
     config = {
         "architectures": ["DetrForSegmentation" if masks else "DetrForObjectDetection"],
         "model_type": "detr",
@@ -101,7 +101,7 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         "backbone": "resnet101" if "r101" in card.preset else "resnet50",
         "backbone_config": None,
         "dilation": "_dc5" in card.preset,
-        **shape,
+        **arguments,
         "decoder_attention_heads": card.arguments["heads"],
         "decoder_ffn_dim": card.arguments["ffn_dim"],
         "id2label": {str(class_index): name for class_index, name in names.items()},
@@ -131,27 +131,21 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
 
 def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
     blocks = {key.split(".")[3] for key in state if key.startswith("backbone.body.layer3.")}
-    trunk = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
-    if trunk is None:
+    base = {6: "detr_r50", 23: "detr_r101"}.get(len(blocks))
+    if base is None:
         raise WeightsError(f"{folder}: its backbone is neither ResNet-50 nor ResNet-101")
-    return with_masks(f"{trunk}_dc5" if config.get("dilation") else trunk, state)
+    return with_masks(f"{base}_dc5" if config.get("dilation") else base, state)
 
 
 def _categories(state: State, config: Mapping[str, Any]) -> Categories:
-    class_indices = state["class_head.weight"].shape[0] - 1
+    num_classes = state["class_head.weight"].shape[0] - 1
     labels = {
         int(class_index): str(name) for class_index, name in (config.get("id2label") or {}).items()
     }
-    if (
-        has_masks(state)
-        and class_indices == len(COCO_PANOPTIC_CLASSES)
-        and labels.get(1) == "person"
-    ):
-        return COCO_PANOPTIC_CLASSES  # config.json has no place for which of the classes are stuff
-    names = tuple(
-        None if labels.get(s) in (None, "N/A") else labels[s] for s in range(class_indices)
-    )
-    return Categories(tuple(range(class_indices)), names)
+    if has_masks(state) and num_classes == len(COCO_PANOPTIC_CLASSES) and labels.get(1) == "person":
+        return COCO_PANOPTIC_CLASSES  # config.json does not store which classes are stuff
+    names = tuple(None if labels.get(i) in (None, "N/A") else labels[i] for i in range(num_classes))
+    return Categories(tuple(range(num_classes)), names)
 
 
 def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
@@ -161,16 +155,16 @@ def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
         return Preprocessing()
     tree = read_json(path)
     size = tree.get("size", {})
-    if not isinstance(size, dict):  # as older processors wrote it
+    if not isinstance(size, dict):  # as older versions wrote it
         size = {"shortest_edge": size, "longest_edge": tree.get("max_size")}
-    usual = Preprocessing()
-    red, green, blue = tree.get("image_mean", usual.mean)
-    spread_red, spread_green, spread_blue = tree.get("image_std", usual.std)
+    published = Preprocessing()
+    red, green, blue = tree.get("image_mean", published.mean)
+    std_red, std_green, std_blue = tree.get("image_std", published.std)
     return Preprocessing(
-        size.get("shortest_edge") or usual.short_side_px,
-        size.get("longest_edge") or usual.long_side_px,
+        size.get("shortest_edge") or published.short_side_px,
+        size.get("longest_edge") or published.long_side_px,
         (red, green, blue),
-        (spread_red, spread_green, spread_blue),
+        (std_red, std_green, std_blue),
     )
 
 

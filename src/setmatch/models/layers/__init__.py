@@ -1,1 +1,1 @@
-"""Layers that model families are composed of."""
+"""Layers from which the model families are composed."""

@@ -1,4 +1,4 @@
-"""Multi-head attention through fused kernels, and the residual around it; weights on request."""
+"""Multi-head attention with fused kernels, residual branches and the feed-forward network."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
-        assert dim % heads == 0, "the heads share the width evenly"
+        assert dim % heads == 0, "dim is divided evenly among the heads"
         self.heads = heads
         self.dropout = dropout
         self.query = nn.Linear(dim, dim)
@@ -22,7 +22,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
         for projection in (self.query, self.key, self.value):
-            # The published model draws all three as one (3 D, D) matrix: Xavier sees that shape.
+            # Published as one (3 D, D) matrix, whose shape sets the range of Xavier initialization.
             nn.init.xavier_uniform_(projection.weight, gain=math.sqrt(0.5))
             nn.init.zeros_(projection.bias)
         nn.init.xavier_uniform_(self.out.weight)
@@ -35,24 +35,24 @@ class Attention(nn.Module):
         value: Float[Tensor, "B K D"],
         attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
-        """Return for every query the mix of values whose keys it asks for.
+        """Return the attention output of every query.
 
-        `attn_mask` says which query may look at which key, or, of floats, what is added to their
-        affinity before the softmax; None, all at all, is the fast path.
+        A boolean `attn_mask` is True where a query may attend to a key; a float one is added to
+        the logits. None, full attention, is the fastest.
         """
         q, k, v = self.query(query), self.key(key), self.value(value)
         if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # On a CPU the fused backward in bfloat16 takes up to ten times as long as in float32.
+            # On a CPU the fused backward pass is up to ten times slower in bfloat16 than float32.
             q, k, v = q.float(), k.float(), v.float()
         with torch.autocast(q.device.type, enabled=False):
-            mixed = F.scaled_dot_product_attention(
+            output = F.scaled_dot_product_attention(
                 self._split(q),
                 self._split(k),
                 self._split(v),
-                attn_mask=_of_kind(attn_mask, q),
+                attn_mask=_match_precision(attn_mask, q),
                 dropout_p=self.dropout if self.training else 0.0,
             )
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(output.transpose(1, 2).flatten(2))
 
     def weights(
         self,
@@ -60,28 +60,28 @@ class Attention(nn.Module):
         key: Float[Tensor, "B K D"],
         attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
-        """Return how much each query looks at each key, per head: what forward keeps hidden."""
+        """Return the attention weights of each head, which the fused kernel does not give."""
         q, k = self._split(self.query(query)), self._split(self.key(key))
-        affinity = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         if attn_mask is None:
-            return affinity.softmax(-1)
+            return logits.softmax(-1)
         if attn_mask.is_floating_point():
-            return (affinity + attn_mask).softmax(-1)
-        return affinity.masked_fill(~attn_mask, float("-inf")).softmax(-1)
+            return (logits + attn_mask).softmax(-1)
+        return logits.masked_fill(~attn_mask, float("-inf")).softmax(-1)
 
     def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def _of_kind(attn_mask: Tensor | None, query: Tensor) -> Tensor | None:
-    """Return floats in the precision of the queries, as the fused kernels want them."""
+def _match_precision(attn_mask: Tensor | None, query: Tensor) -> Tensor | None:
+    """Cast a float mask to the precision of the queries: the fused kernels require it."""
     if attn_mask is None or not attn_mask.is_floating_point():
         return attn_mask
     return attn_mask.to(query.dtype)
 
 
 class PostNorm(nn.Module):
-    """Residual, then norm: the published models."""
+    """A residual branch, then the norm, as published."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -94,12 +94,12 @@ class PostNorm(nn.Module):
 
     @staticmethod
     def final_norm(dim: int) -> nn.Module:
-        """Return what ends a stack: nothing, for its last layer has normed already."""
+        """Return the norm at the end of a stack: none, because its last layer ends with one."""
         return nn.Identity()
 
 
 class PreNorm(nn.Module):
-    """Norm inside the residual (arXiv 2002.04745): trains more easily when deep."""
+    """The norm inside the residual branch (arXiv 2002.04745): deep stacks train more easily."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -112,15 +112,15 @@ class PreNorm(nn.Module):
 
     @staticmethod
     def final_norm(dim: int) -> nn.Module:
-        """Return the norm that the stack's unnormed sum needs."""
+        """Return the norm at the end of a stack, whose sum is not normalized."""
         return nn.LayerNorm(dim)
 
 
 class SkipBranch(nn.Module):
-    """A residual around nothing: tokens go on as they are (an ablation of the paper)."""
+    """A residual without its branch (an ablation of the paper)."""
 
     def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return x; the branch is not asked."""
+        """Return x; the branch is skipped."""
         return x
 
 
@@ -128,7 +128,7 @@ Residual = type[PostNorm] | type[PreNorm]
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers around a ReLU, at every token alike."""
+    """Two linear layers around a ReLU, applied to every token."""
 
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         widen, narrow = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
@@ -138,5 +138,5 @@ class FeedForward(nn.Sequential):
 
 
 def with_pos_embed(x: Tensor, position: Tensor | None) -> Tensor:
-    """Return x with its position added, where there is one to add."""
+    """Return x plus its position encoding, if there is one."""
     return x if position is None else x + position

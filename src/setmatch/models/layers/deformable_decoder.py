@@ -1,4 +1,4 @@
-"""Boxes that are refined: every decoder layer moves the boxes of the one before."""
+"""A decoder with iterative box refinement: each layer corrects the boxes of the previous one."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from setmatch.ops.precision import at_least_single
 
 
 class DeformableDecoderLayer(nn.Module):
-    """Self-attention among queries, deformable attention to the memory, a feed-forward network."""
+    """Self-attention among queries, deformable cross-attention, a feed-forward network."""
 
     def __init__(self, dim: int, heads: int, ffn_dim: int, levels: int, points: int) -> None:
         super().__init__()
@@ -31,28 +31,28 @@ class DeformableDecoderLayer(nn.Module):
         position: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> Float[Tensor, "B Q D"]:
-        """Return the content of every query after one look at the others and at the image."""
-        affinity = self.relations(cxcywh, peers)
+        """Return the content of every query after self-attention, cross-attention and FFN."""
+        bias = self.relations(cxcywh, query_mask)
 
-        def look_at_others(x: Tensor) -> Tensor:
-            at = with_pos_embed(x, position)
-            return self.self_attention(at, at, x, affinity)
+        def attend_to_queries(x: Tensor) -> Tensor:
+            positioned = with_pos_embed(x, position)
+            return self.self_attention(positioned, positioned, x, bias)
 
-        def look_at_image(x: Tensor) -> Tensor:
+        def attend_to_image(x: Tensor) -> Tensor:
             return self.cross_attention(with_pos_embed(x, position), cxcywh, memory)
 
-        content = self.around_self(content, look_at_others)
-        content = self.around_cross(content, look_at_image)
+        content = self.around_self(content, attend_to_queries)
+        content = self.around_cross(content, attend_to_image)
         return self.around_ffn(content, self.ffn)
 
 
 class RefiningDecoder(nn.Module):
-    """A stack of layers with heads of their own; each starts from the boxes of the last, detached.
+    """Decoder layers with a class head and a box head each; every layer refines the boxes.
 
-    A query's position is a function of its box (arXiv 2201.12329); boxes move in logit space, and
-    no gradient flows through the box a layer starts from (arXiv 2010.04159, section 4.2).
+    A query's position encoding is a function of its box (arXiv 2201.12329). Boxes are corrected in
+    logit space, without gradient through the input boxes (arXiv 2010.04159, section 4.2).
     """
 
     def __init__(self, layers: list[DeformableDecoderLayer], dim: int, logits: int) -> None:
@@ -67,19 +67,19 @@ class RefiningDecoder(nn.Module):
         content: Float[Tensor, "B Q D"],
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
-        peers: QueryAttentionMask,
+        query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
-        """Return every layer's logits and boxes, in fractions of the canvas, and the last content.
+        """Return every layer's logits and boxes, and the content after the last layer.
 
-        `peers` says which query may look at which, and which comes first.
+        Boxes are fractions of the padded image.
         """
         logits, boxes = [], []
         for layer, class_head, box_step in zip(
             self.layers, self.class_heads, self.box_steps, strict=True
         ):
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, peers)
-            moved = box_step(content, cxcywh)
+            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, query_mask)
+            refined = box_step(content, cxcywh)
             logits.append(at_least_single(class_head(content)))
-            boxes.append(moved)
-            cxcywh = moved.detach()
+            boxes.append(refined)
+            cxcywh = refined.detach()
         return torch.stack(logits), torch.stack(boxes), content

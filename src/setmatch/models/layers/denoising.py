@@ -1,4 +1,4 @@
-"""Denoising: queries made from the targets, spoilt, that learn to mend a box or to reject it."""
+"""Denoising: noised targets as extra queries, trained to recover the box or to reject it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
 
-MOST = 100  # targets of an image that are spoilt: each costs two queries that all look at all
+MAX_TARGETS = 100  # per image: each costs two queries in self-attention
 
 
 @dataclass(frozen=True)
 class DenoisingQueries:
-    """Spoilt targets as queries: `groups` times a positive and a negative of each.
+    """Noised targets as queries: in each of `groups`, a positive and a negative of every target.
 
-    `real` is False where an image has fewer targets than the fullest of its batch. `assignment`
-    says which target each positive is to become.
+    `real` is False for padding, in images with fewer targets than the fullest of the batch.
+    `assignment` pairs each positive with its target.
     """
 
     content: Float[Tensor, "B Q D"]
     cxcywh: Float[Tensor, "B Q 4"]
     real: Bool[Tensor, "B Q"]
-    together: Bool[Tensor, "Q Q"]  # True: of one group, so that they may look at each other
+    same_group: Bool[Tensor, "Q Q"]  # True: the queries may attend to each other
     groups: int
     assignment: Assignment
 
@@ -34,8 +34,9 @@ class DenoisingQueries:
 class Denoising(nn.Module):
     """Contrastive denoising (arXiv 2203.03605, section 3.3, after arXiv 2203.01305).
 
-    A positive's corners move by less than half of `box_noise` box sides and it must find back; a
-    negative's move by more and it must answer "nothing". A share of the labels is drawn by chance.
+    The corners of a positive move by less than half of `box_noise` box sides, and it is trained to
+    recover the target; those of a negative move further, and it is trained as "no object". A
+    fraction `label_noise` of the class labels is random.
     """
 
     def __init__(
@@ -51,32 +52,34 @@ class Denoising(nn.Module):
         self.queries = queries
         self.label_noise = label_noise
         self.box_noise = box_noise
-        self.embedding = nn.Embedding(num_classes + 1, dim)  # the last: no target at all
+        self.embedding = nn.Embedding(num_classes + 1, dim)  # the last one is padding
 
     def forward(
         self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
     ) -> DenoisingQueries:
-        """Return about `queries` spoilt queries per image, or one positive and negative each.
+        """Return about `queries` denoising queries per image, or one group if that is more.
 
-        There is no query at all where no image has a target. Of more than MOST targets in an
-        image, so many are chosen by chance. Boxes come back as fractions of the canvas, of which
-        each image covers `valid_ratio`.
+        There are none if no image has a target. Of more than MAX_TARGETS targets, a random subset
+        is used. Boxes are fractions of the padded image, of which an image covers `valid_ratio`.
         """
-        rows = [_some(len(target)) for target in targets]
+        rows = [_choose(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]
         most = max(max(counts), 1)
         groups = max(1, self.queries // (2 * most))
-        kept = [_only(target, chosen) for target, chosen in zip(targets, rows, strict=True)]
-        class_indices = pad_sequence([target.classes for target in kept], True, self.num_classes)
-        boxes = pad_sequence([target.cxcywh for target in kept], True, 0.5)
+        used = [_subset(target, chosen) for target, chosen in zip(targets, rows, strict=True)]
+        class_indices = pad_sequence([target.classes for target in used], True, self.num_classes)
+        boxes = pad_sequence([target.cxcywh for target in used], True, 0.5)
         real = (class_indices < self.num_classes).repeat(1, 2 * groups)
         class_indices, boxes = class_indices.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
-        place = torch.arange(class_indices.shape[1], device=class_indices.device)
-        negative = (place // most) % 2 == 1
-        boxes = self._move(boxes, negative) * torch.cat([valid_ratio, valid_ratio], dim=1)[:, None]
-        group = place // (2 * most)
+        position = torch.arange(class_indices.shape[1], device=class_indices.device)
+        negative = (position // most) % 2 == 1
+        boxes = (
+            self._noise_boxes(boxes, negative)
+            * torch.cat([valid_ratio, valid_ratio], dim=1)[:, None]
+        )
+        group = position // (2 * most)
         return DenoisingQueries(
-            self.embedding(self._guessed(class_indices, real)),
+            self.embedding(self._noise_labels(class_indices, real)),
             torch.where(real[..., None], boxes, 0.5),
             real,
             group[:, None] == group[None],
@@ -86,38 +89,38 @@ class Denoising(nn.Module):
             ),
         )
 
-    def _guessed(
+    def _noise_labels(
         self, class_indices: Int[Tensor, "B Q"], real: Bool[Tensor, "B Q"]
     ) -> Int[Tensor, "B Q"]:
-        guessed = (
+        random_label = (
             torch.rand(class_indices.shape, device=class_indices.device) < self.label_noise
         ) & real
         return torch.where(
-            guessed, torch.randint_like(class_indices, self.num_classes), class_indices
+            random_label, torch.randint_like(class_indices, self.num_classes), class_indices
         )
 
-    def _move(
+    def _noise_boxes(
         self, cxcywh: Float[Tensor, "B Q 4"], negative: Bool[Tensor, " Q"]
     ) -> Float[Tensor, "B Q 4"]:
         sign = torch.randint_like(cxcywh, 2) * 2 - 1
-        share = torch.rand_like(cxcywh) + negative[:, None]
+        magnitude = torch.rand_like(cxcywh) + negative[:, None]
         half = cxcywh[..., 2:].repeat(1, 1, 2) / 2
-        moved = cxcywh_to_xyxy(cxcywh) + sign * share * half * self.box_noise
+        moved = cxcywh_to_xyxy(cxcywh) + sign * magnitude * half * self.box_noise
         low, high = moved.clamp(0, 1).chunk(2, dim=-1)
-        turned = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
-        spoilt = xyxy_to_cxcywh(turned)
-        return torch.cat([spoilt[..., :2], spoilt[..., 2:].clamp(min=0.01)], dim=-1)
+        ordered = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
+        noised = xyxy_to_cxcywh(ordered)
+        return torch.cat([noised[..., :2], noised[..., 2:].clamp(min=0.01)], dim=-1)
 
 
-def _some(count: int) -> Int[Tensor, " M"]:
-    """Return which of an image's `count` targets are spoilt: all, or MOST of them in order."""
-    if count <= MOST:
+def _choose(count: int) -> Int[Tensor, " M"]:
+    """Return the indices of the targets to noise: all `count`, or a sorted random subset."""
+    if count <= MAX_TARGETS:
         return torch.arange(count)
-    return torch.randperm(count)[:MOST].sort().values
+    return torch.randperm(count)[:MAX_TARGETS].sort().values
 
 
-def _only(target: Target, chosen: Int[Tensor, " M"]) -> Target:
-    if len(chosen) == len(target):  # nearly always, and without a transfer
+def _subset(target: Target, chosen: Int[Tensor, " M"]) -> Target:
+    if len(chosen) == len(target):  # nearly always; avoids a transfer
         return target
     chosen = chosen.to(target.classes.device)
     return Target(target.classes[chosen], target.cxcywh[chosen])
@@ -130,9 +133,9 @@ def _assignment(
     most: int,
     device: torch.device,
 ) -> Assignment:
-    """Pair each positive with its target, group by group; `counts` are those of all targets.
+    """Pair each positive with its target, group by group; `counts` are targets per image.
 
-    All is known on the host, so that no accelerator has to be waited for.
+    Computed on the host, so that no accelerator has to be waited for.
     """
     first = [sum(counts[:image]) for image in range(len(counts))]
     target = torch.cat([start + chosen for start, chosen in zip(first, rows, strict=True)])

@@ -1,7 +1,7 @@
-"""The published mask head: where each query looks, grown to a mask through the trunk's levels.
+"""The published mask head: attention maps of each query, upsampled with the backbone's levels.
 
-Masks are made when they are asked for, of the queries that are asked for: in training only matched
-queries have one to learn, and a mask for every query would be most of the memory of a step.
+Masks are computed on request, for chosen queries: in training only matched queries need one, and
+masks for all queries would take most of a step's memory.
 """
 
 import itertools
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import MaskDecoder
 
-AT_ONCE = 10  # queries of every image whose masks are made together where all are wanted
+CHUNK = 10  # queries per image whose masks are computed together
 
 
 class MHAttentionMap(nn.Module):
-    """How much each query looks at each cell, per head: attention without values."""
+    """Attention weights of each query over the cells, per head, without values."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class MHAttentionMap(nn.Module):
         memory: Float[Tensor, "B N D"],
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B Q H N"]:
-        """Return shares that add up to 1 over all heads and cells together, as published."""
+        """Return weights that sum to 1 over all heads and cells together, as published."""
         query = self.query(content).unflatten(-1, (self.heads, -1))
         key = self.key(memory).unflatten(-1, (self.heads, -1))
-        affinity = torch.einsum("bqhd,bnhd->bqhn", query / math.sqrt(query.shape[-1]), key)
+        logits = torch.einsum("bqhd,bnhd->bqhn", query / math.sqrt(query.shape[-1]), key)
         if attn_mask is not None:
-            affinity = affinity.masked_fill(~attn_mask, float("-inf"))
-        return affinity.flatten(2).softmax(-1).view_as(affinity)
+            logits = logits.masked_fill(~attn_mask, float("-inf"))
+        return logits.flatten(2).softmax(-1).view_as(logits)
 
 
 class MaskLayer(nn.Module):
@@ -60,15 +60,15 @@ class MaskLayer(nn.Module):
         return self.finish(self.conv(x))
 
     def finish(self, convolved: Float[Tensor, "M D h w"]) -> Float[Tensor, "M D h w"]:
-        """Return what `forward` makes of a convolution that was done in parts."""
+        """Return relu(norm(convolved)), for a convolution that was computed in parts."""
         return F.relu(self.norm(convolved), inplace=True)
 
 
 class DETRMaskHead(nn.Module):
-    """Attention maps, then convolutions that grow and take in finer levels (arXiv 2005.12872, 4.4).
+    """Attention maps, then an FPN-style stack of convolutions (arXiv 2005.12872, section 4.4).
 
-    As published, every query convolves its own copy of features that all queries of an image
-    share. Convolutions are linear, so here what is shared is convolved once an image.
+    The published code convolves the image features once per query. Convolution is linear, so here
+    the part that all queries share is convolved once per image.
     """
 
     def __init__(self, dim: int, heads: int, finer_channels: Sequence[int]) -> None:
@@ -95,39 +95,41 @@ class DETRMaskHead(nn.Module):
         levels: Sequence[Float[Tensor, "B _ _ _"]],
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> MaskDecoder:
-        """Return what makes masks: of the finest level's size, in logits.
+        """Return the decoder of mask logits at the size of the finest level.
 
-        `tokens` are the cells of the coarsest level before the encoder, `memory` after it.
+        `tokens` are the coarsest level before the encoder, `memory` after it.
         """
         *finer, coarsest = levels
         size = coarsest.shape[-2:]
-        looks = self.attention(content, memory, attn_mask)
-        looks = looks.view(*looks.shape[:-1], *size)
-        first, second, *growing = cast("list[MaskLayer]", list(self.layers))
+        maps = self.attention(content, memory, attn_mask)
+        maps = maps.view(*maps.shape[:-1], *size)
+        first, second, *upsampling = cast("list[MaskLayer]", list(self.layers))
         dim = tokens.shape[-1]
-        for_tokens, for_looks = first.conv.weight[:, :dim], first.conv.weight[:, dim:]
+        token_weight, map_weight = first.conv.weight[:, :dim], first.conv.weight[:, dim:]
         grid = tokens.transpose(1, 2).reshape(tokens.shape[0], dim, *size)
-        ground = F.conv2d(grid, for_tokens, first.conv.bias, padding=1)
+        shared = F.conv2d(grid, token_weight, first.conv.bias, padding=1)
         details = [
             layer.conv(adapter(level))
-            for layer, adapter, level in zip(growing, self.adapters, reversed(finer), strict=True)
+            for layer, adapter, level in zip(
+                upsampling, self.adapters, reversed(finer), strict=True
+            )
         ]
 
         def mask_decoder(
             image: Int[Tensor, " M"], query: Int[Tensor, " M"]
         ) -> Float[Tensor, "M h w"]:
-            own = F.conv2d(looks[image, query], for_looks, padding=1)
-            x = second(first.finish(own + ground.index_select(0, image)))
-            for layer, detail in zip(growing, details, strict=True):
+            own = F.conv2d(maps[image, query], map_weight, padding=1)
+            x = second(first.finish(own + shared.index_select(0, image)))
+            for layer, detail in zip(upsampling, details, strict=True):
                 own = upsample_conv(x, layer.conv.weight, detail.shape[-2:])
                 x = layer.finish(own + detail.index_select(0, image))
             return at_least_single(self.out(x)[:, 0])
 
-        return in_this_precision(mask_decoder, coarsest.device.type)
+        return with_current_autocast(mask_decoder, coarsest.device.type)
 
 
-def in_this_precision(mask_decoder: MaskDecoder, device: str) -> MaskDecoder:
-    """Return `mask_decoder` as it would compute here and now: autocast ends before it is called."""
+def with_current_autocast(mask_decoder: MaskDecoder, device: str) -> MaskDecoder:
+    """Return `mask_decoder` bound to the current autocast, which ends before it is called."""
     enabled, precision = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def later(image: Int[Tensor, " M"], query: Int[Tensor, " M"]) -> Float[Tensor, "M h w"]:
@@ -140,27 +142,25 @@ def in_this_precision(mask_decoder: MaskDecoder, device: str) -> MaskDecoder:
 def all_masks(
     mask_decoder: MaskDecoder, images: int, queries: int, device: torch.device
 ) -> Float[Tensor, "B Q h w"]:
-    """Make the masks of all queries, some at a time: the steps on the way take several times more
-    memory than the masks.
-    """
+    """Compute the masks of all queries, in chunks: intermediate features take the most memory."""
     image = torch.arange(images, device=device)[:, None]
     parts = []
-    for some in torch.split(torch.arange(queries, device=device), AT_ONCE):
-        masks = mask_decoder(image.expand(-1, len(some)).flatten(), some.repeat(images))
-        parts.append(masks.view(images, len(some), *masks.shape[1:]))
+    for chunk in torch.split(torch.arange(queries, device=device), CHUNK):
+        masks = mask_decoder(image.expand(-1, len(chunk)).flatten(), chunk.repeat(images))
+        parts.append(masks.view(images, len(chunk), *masks.shape[1:]))
     return torch.cat(parts, dim=1)
 
 
 def upsample_conv(
     x: Float[Tensor, "M C h w"], weight: Float[Tensor, "D C 3 3"], size: tuple[int, int]
 ) -> Float[Tensor, "M D H W"]:
-    """Convolve x as if it had been grown to `size`, by nearest neighbors, without growing it.
+    """Return conv2d(interpolate(x, size)) without the upsampled copy of x.
 
-    `size` is that of x, or twice it, less one where the finer level is odd. Where every pixel
-    stands four times, sixteen products do what thirty-six would: a transposed convolution. Of odd
-    sizes the last row and column, whose neighbors are not there, are done again.
+    `size` is that of x, or twice it, less one where the finer level is odd. After nearest-neighbor
+    upsampling by 2 the same result takes 16 instead of 36 products, as a transposed convolution.
+    For odd sizes the last row and column are recomputed.
     """
-    if torch.compiler.is_exporting():  # to a graph that serves even and odd sizes alike
+    if torch.compiler.is_exporting():  # one graph for even and odd sizes
         return F.conv2d(F.interpolate(x, size=size), weight, padding=1)
     height, width = x.shape[-2:]
     if size == (height, width):

@@ -1,4 +1,4 @@
-"""A light mask head: pixels and queries say what they are; a mask is where they agree."""
+"""A light mask head: masks are dot products of pixel and query embeddings."""
 
 import math
 from collections import OrderedDict
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.backbones.small_cnn import ConvNorm
-from setmatch.models.layers.detr_mask_head import in_this_precision
+from setmatch.models.layers.detr_mask_head import with_current_autocast
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import MaskDecoder
 
-STEEP = 8.0  # logits that an untrained mask loses one box side away from its box
+STEEPNESS = 8.0  # logits that an untrained mask loses per box side outside its box
 
 
 class DotProductMaskHead(nn.Module):
-    """Dot products of pixel and query embeddings (arXiv 2107.06278, section 3.1), held to boxes.
+    """Dot products of pixel and query embeddings (arXiv 2107.06278, section 3.1), bound to boxes.
 
-    Pixels are embedded at stride 4, from the trunk's finest level and the finest of the memory. Two
-    objects that look alike differ in where they are, and the box already says so: beyond it a mask
-    falls off, the steeper the smaller the box.
+    Pixels are embedded at stride 4, from the backbone's finest level and the memory's. Objects of
+    the same appearance are told apart by their boxes: mask logits fall off outside the box, in
+    proportion to the distance in box sides.
     """
 
     def __init__(self, dim: int, finest_channels: int) -> None:
@@ -35,7 +35,7 @@ class DotProductMaskHead(nn.Module):
         self.query = nn.Sequential(
             OrderedDict(first=nn.Linear(dim, dim), relu=nn.ReLU(), last=nn.Linear(dim, width))
         )
-        self.steepness = nn.Parameter(torch.tensor(STEEP))
+        self.steepness = nn.Parameter(torch.tensor(STEEPNESS))
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(
@@ -45,31 +45,31 @@ class DotProductMaskHead(nn.Module):
         memory: Memory,
         finest: Float[Tensor, "B C h w"],
     ) -> MaskDecoder:
-        """Return what makes masks: of the finest level's size, in logits.
+        """Return the decoder of mask logits at the size of the finest level.
 
-        Boxes are fractions of the canvas; masks teach them nothing.
+        Boxes are fractions of the padded image; they get no gradient from the masks.
         """
         height, width = memory.shapes[0]
         tokens = memory.tokens[:, : height * width].transpose(1, 2)
         coarse = self.coarse(tokens.reshape(*tokens.shape[:2], height, width))
-        grown = F.interpolate(coarse, size=finest.shape[-2:], mode="bilinear")
-        pixels = self.pixel(F.relu(self.mix(F.relu(self.fine(finest) + grown))))
+        upsampled = F.interpolate(coarse, size=finest.shape[-2:], mode="bilinear")
+        pixels = self.pixel(F.relu(self.mix(F.relu(self.fine(finest) + upsampled))))
         queries = self.query(content)
-        agreement = torch.einsum("bqe,behw->bqhw", queries / math.sqrt(queries.shape[-1]), pixels)
+        products = torch.einsum("bqe,behw->bqhw", queries / math.sqrt(queries.shape[-1]), pixels)
         boxes, count = at_least_single(cxcywh.detach()), content.shape[1]
 
         def mask_decoder(
             image: Int[Tensor, " M"], query: Int[Tensor, " M"]
         ) -> Float[Tensor, "M h w"]:
-            chosen = agreement.flatten(0, 1).index_select(0, image * count + query)
-            beyond = sides_beyond(boxes[image, query], (finest.shape[-2], finest.shape[-1]))
-            return at_least_single(chosen) + self.bias - self.steepness * beyond
+            chosen = products.flatten(0, 1).index_select(0, image * count + query)
+            distance = sides_outside(boxes[image, query], (finest.shape[-2], finest.shape[-1]))
+            return at_least_single(chosen) + self.bias - self.steepness * distance
 
-        return in_this_precision(mask_decoder, finest.device.type)
+        return with_current_autocast(mask_decoder, finest.device.type)
 
 
-def sides_beyond(cxcywh: Float[Tensor, "M 4"], size: tuple[int, int]) -> Float[Tensor, "M h w"]:
-    """Return how far each cell lies beyond each box, in sides of the box; 0 inside."""
+def sides_outside(cxcywh: Float[Tensor, "M 4"], size: tuple[int, int]) -> Float[Tensor, "M h w"]:
+    """Return the distance of each cell from each box, in box sides; 0 inside."""
     y = (torch.arange(size[0], device=cxcywh.device) + 0.5) / size[0]
     x = (torch.arange(size[1], device=cxcywh.device) + 0.5) / size[1]
     center_x, center_y, width, height = cxcywh[..., None].unbind(1)

@@ -1,4 +1,4 @@
-"""Heads: from the content of a query to its class and its box."""
+"""Prediction heads: from the content of a query to its class logits and its box."""
 
 import itertools
 import math
@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from setmatch.ops.precision import at_least_single
 
-RARE = (
-    0.01  # how probable any class is of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
-)
+PRIOR = 0.01  # class probability of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
 
 
 class BoxHead(nn.Module):
@@ -31,15 +29,15 @@ class BoxHead(nn.Module):
 
 
 class ClassHead(nn.Linear):
-    """A linear layer read by sigmoids, which begins by expecting nothing anywhere."""
+    """A linear layer for sigmoid class scores; every class starts out improbable."""
 
     def __init__(self, dim: int, logits: int) -> None:
         super().__init__(dim, logits)
-        nn.init.constant_(self.bias, -math.log((1 - RARE) / RARE))
+        nn.init.constant_(self.bias, -math.log((1 - PRIOR) / PRIOR))
 
 
 class BoxRefinementHead(nn.Module):
-    """A perceptron that moves a given box in logit space; it begins by leaving it where it is."""
+    """A perceptron that corrects a box in logit space; the correction starts at zero."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -52,11 +50,11 @@ class BoxRefinementHead(nn.Module):
     def forward(
         self, content: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "#B Q 4"]
     ) -> Float[Tensor, "B Q 4"]:
-        """Return the moved boxes, in float32 or finer even under autocast."""
+        """Return the corrected boxes, in float32 or higher precision even under autocast."""
         step = self.last(F.relu(self.second(F.relu(self.first(content)))))
         return (at_least_single(step) + inverse_sigmoid(at_least_single(cxcywh))).sigmoid()
 
 
 def inverse_sigmoid(x: Float[Tensor, "*n"], margin: float = 1e-3) -> Float[Tensor, "*n"]:
-    """Return the logit of x, kept `margin` away from 0 and 1, where it would not be finite."""
+    """Return the logit of x clamped to [margin, 1 - margin], where it is finite."""
     return torch.logit(x, eps=margin)

@@ -1,4 +1,4 @@
-"""The hybrid encoder: attention on the coarsest level, convolutions that fuse down and up."""
+"""The hybrid encoder: self-attention on the coarsest level, convolutions to fuse the levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from setmatch.structures.batch import Batch
 
 @dataclass(frozen=True)
 class Memory:
-    """What the decoder may look at: the tokens of all levels, fine to coarse, row by row.
+    """The encoder's output: tokens of all levels, fine to coarse, each level in row-major order.
 
-    Boxes inside the model are fractions of the padded canvas, of which an image covers
-    `valid_ratio` (width, height); `valid` None means that every token lies on an image.
+    Boxes inside the model are fractions of the padded image, of which the image itself covers
+    `valid_ratio` (width, height). `valid` is None if there is no padding.
     """
 
     tokens: Float[Tensor, "B N D"]
@@ -31,8 +31,8 @@ class Memory:
 class HybridEncoder(nn.Module):
     """Fuse feature maps of several strides (arXiv 2304.08069, section 4.2).
 
-    Self-attention runs on the coarsest level only, where a token is cheap and sees far; then the
-    levels are fused by 3×3 convolutions, first from coarse to fine, then from fine to coarse.
+    Self-attention runs on the coarsest level only, which has the fewest tokens. Then 3×3
+    convolutions fuse the levels, first from coarse to fine, then from fine to coarse.
     """
 
     def __init__(self, channels: Sequence[int], dim: int, layers: list[EncoderLayer]) -> None:
@@ -46,16 +46,16 @@ class HybridEncoder(nn.Module):
         self.up = nn.ModuleList(ConvNorm(2 * dim, dim) for _ in range(steps))
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]], batch: Batch) -> Memory:
-        """Return the tokens of every level, each aware of the others."""
+        """Return the fused tokens of every level."""
         maps = [project(level) for project, level in zip(self.project, features, strict=True)]
-        cells = [_touched_cells(batch, level) for level in maps]
+        cells = [_valid_cells(batch, level) for level in maps]
         maps[-1] = self._attend(maps[-1], cells[-1])
         for index in reversed(range(len(maps) - 1)):
-            above = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
-            maps[index] = F.relu(self.down[index](torch.cat([maps[index], above], dim=1)))
+            coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
+            maps[index] = F.relu(self.down[index](torch.cat([maps[index], coarser], dim=1)))
         for index in range(len(maps) - 1):
-            below = F.relu(self.shrink[index](maps[index]))
-            maps[index + 1] = F.relu(self.up[index](torch.cat([below, maps[index + 1]], dim=1)))
+            finer = F.relu(self.shrink[index](maps[index]))
+            maps[index + 1] = F.relu(self.up[index](torch.cat([finer, maps[index + 1]], dim=1)))
         flat = [cell.flatten(1) for cell in cells if cell is not None]
         return Memory(
             torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
@@ -67,8 +67,8 @@ class HybridEncoder(nn.Module):
     def _attend(
         self, level: Float[Tensor, "B D h w"], cells: Bool[Tensor, "B h w"] | None
     ) -> Float[Tensor, "B D h w"]:
-        everywhere = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
-        position = self.position(everywhere if cells is None else cells)
+        all_cells = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
+        position = self.position(all_cells if cells is None else cells)
         attn_mask = None if cells is None else cells.flatten(1)[:, None, None]
         tokens = level.flatten(2).transpose(1, 2)
         for layer in self.layers:
@@ -76,8 +76,8 @@ class HybridEncoder(nn.Module):
         return tokens.transpose(1, 2).reshape(level.shape)
 
 
-def _touched_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor, "B h w"] | None:
-    """Say which cells touch an image; None when all do."""
+def _valid_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor, "B h w"] | None:
+    """Return True for cells that overlap the image; None if there is no padding."""
     if not batch.padded:
         return None
     cells = F.adaptive_max_pool2d(batch.valid[:, None].float(), level.shape[-2:])
@@ -85,6 +85,6 @@ def _touched_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor
 
 
 def valid_ratio_of(batch: Batch) -> Float[Tensor, "B 2"]:
-    """Return the share of the canvas' width and height that each image covers."""
+    """Return the fractions of the padded width and height that each image covers."""
     covered = batch.valid.float()
     return torch.stack([covered[:, 0].mean(1), covered[:, :, 0].mean(1)], dim=1)

@@ -1,4 +1,4 @@
-"""Where a token stands: position encodings, and the places where a model adds them, if any."""
+"""Position encodings, and the places where a model adds them."""
 
 import math
 
@@ -10,9 +10,9 @@ from setmatch.errors import ConfigError
 
 
 class SinePosition(nn.Module):
-    """Sines and cosines of the row and column, as fractions of the valid part (arXiv 2005.12872).
+    """Sines and cosines of row and column, relative to the unpadded size (arXiv 2005.12872).
 
-    Half of the `dim` features tell the row, half the column; wavelengths run from 2 pi to
+    Half of the `dim` features encode the row, half the column. Wavelengths range from 2 pi to
     10000 * 2 pi, coordinates from 0 to 2 pi.
     """
 
@@ -23,7 +23,7 @@ class SinePosition(nn.Module):
         self.features = dim // 2
 
     def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "B D h w"]:
-        """Return the encoding of every cell, counted over the valid cells of its column or row."""
+        """Return the encoding of every cell; padding is not counted."""
         row, column = valid.float().cumsum(1), valid.float().cumsum(2)
         row = row / (row[:, -1:, :] + 1e-6) * 2 * math.pi
         column = column / (column[:, :, -1:] + 1e-6) * 2 * math.pi
@@ -34,7 +34,7 @@ class SinePosition(nn.Module):
 
 
 class LearnedPosition(nn.Module):
-    """A learned vector for each row and each column, at most 50 of either."""
+    """A learned embedding for each row and each column, at most 50 of either."""
 
     limit = 50
 
@@ -46,7 +46,7 @@ class LearnedPosition(nn.Module):
         nn.init.uniform_(self.columns.weight)
 
     def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "1 D h w"]:
-        """Return the encoding of every cell; padding does not move it."""
+        """Return the encoding of every cell; ConfigError for more than 50 rows or columns."""
         height, width = valid.shape[-2:]
         if max(height, width) > self.limit:
             raise ConfigError(
@@ -59,7 +59,7 @@ class LearnedPosition(nn.Module):
 
 
 class PositionAtAttention(nn.Module):
-    """Tokens without position; the position goes beside them, to every attention."""
+    """Tokens and position encodings apart: every attention layer adds them, as published."""
 
     def __init__(self, channels: int, dim: int, position: nn.Module) -> None:
         super().__init__()
@@ -69,12 +69,12 @@ class PositionAtAttention(nn.Module):
     def forward(
         self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
     ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "#B N D"]]:
-        """Return tokens, and their positions; `valid` of one row serves a batch without padding."""
+        """Return tokens and their positions; `valid` may have batch size 1 without padding."""
         return _tokens(self.projection(features)), _tokens(self.position(valid))
 
 
 class PositionAtInput(nn.Module):
-    """Tokens with their position added once, at the input (the 50-line model of the paper)."""
+    """Tokens with their position added once, at the input (the paper's 50-line demo)."""
 
     def __init__(self, channels: int, dim: int, position: nn.Module, feature_scale: float) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class PositionAtInput(nn.Module):
     def forward(
         self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
     ) -> tuple[Float[Tensor, "B N D"], None]:
-        """Return tokens; no position is left for the attentions to add."""
+        """Return tokens, and no positions for the attention layers to add."""
         tokens = self.feature_scale * _tokens(self.projection(features))
         return tokens + _tokens(self.position(valid)), None
 
 
 class NoPosition(nn.Module):
-    """Tokens that do not know where they stand (an ablation of the paper)."""
+    """Tokens without any position encoding (an ablation of the paper)."""
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class NoPosition(nn.Module):
     def forward(
         self, features: Float[Tensor, "B C h w"], valid: Bool[Tensor, "#B h w"]
     ) -> tuple[Float[Tensor, "B N D"], None]:
-        """Return tokens alone; `valid` says nothing that they could use."""
+        """Return tokens without positions; `valid` is not used."""
         return _tokens(self.projection(features)), None
 
 

@@ -1,4 +1,4 @@
-"""The decoder: queries look at each other, so as not to repeat, and at the image."""
+"""The transformer decoder: queries attend to each other and to the image."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,27 +26,27 @@ class DecoderLayer(nn.Module):
         content: Float[Tensor, "B Q D"],
         query_position: Float[Tensor, "#B Q D"] | None,
         memory: Float[Tensor, "B N D"],
-        located_memory: Float[Tensor, "B N D"],
+        positioned_memory: Float[Tensor, "B N D"],
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B Q D"]:
-        """Return the content of every query after one look at the others and at the image."""
+        """Return the content of every query after self-attention, cross-attention and FFN."""
 
-        def look_at_others(x: Tensor) -> Tensor:
-            at = with_pos_embed(x, query_position)
-            return self.self_attention(at, at, x)
+        def attend_to_queries(x: Tensor) -> Tensor:
+            positioned = with_pos_embed(x, query_position)
+            return self.self_attention(positioned, positioned, x)
 
-        def look_at_image(x: Tensor) -> Tensor:
+        def attend_to_image(x: Tensor) -> Tensor:
             return self.cross_attention(
-                with_pos_embed(x, query_position), located_memory, memory, attn_mask
+                with_pos_embed(x, query_position), positioned_memory, memory, attn_mask
             )
 
-        content = self.around_self(content, look_at_others)
-        content = self.around_cross(content, look_at_image)
+        content = self.around_self(content, attend_to_queries)
+        content = self.around_cross(content, attend_to_image)
         return self.around_ffn(content, self.ffn)
 
 
 class Decoder(nn.Module):
-    """A stack of decoder layers, each answering through one shared norm."""
+    """A stack of decoder layers with one shared output norm."""
 
     def __init__(self, layers: list[DecoderLayer], dim: int) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ class Decoder(nn.Module):
         position: Float[Tensor, "#B N D"] | None,
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "L B Q D"]:
-        """Return what every layer made of the queries, normed; the last is the answer."""
-        located_memory = with_pos_embed(memory, position)
-        answers = []
+        """Return the normalized output of every layer, the last one last."""
+        positioned_memory = with_pos_embed(memory, position)
+        outputs = []
         for layer in self.layers:
-            content = layer(content, query_position, memory, located_memory, attn_mask)
-            answers.append(self.norm(content))
-        return torch.stack(answers)
+            content = layer(content, query_position, memory, positioned_memory, attn_mask)
+            outputs.append(self.norm(content))
+        return torch.stack(outputs)
 
 
 class LastLayerDecoder(Decoder):
-    """A decoder of which only the last layer answers: the 50-line model trains no others."""
+    """A decoder that returns its last layer only: the paper's demo has no auxiliary losses."""
 
     def forward(
         self,
@@ -81,5 +81,5 @@ class LastLayerDecoder(Decoder):
         position: Float[Tensor, "#B N D"] | None,
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "1 B Q D"]:
-        """Return what the last layer made of the queries, normed."""
+        """Return the normalized output of the last layer."""
         return super().forward(content, query_position, memory, position, attn_mask)[-1:]

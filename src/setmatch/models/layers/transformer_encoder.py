@@ -1,4 +1,4 @@
-"""The encoder: every token of the image looks at every other."""
+"""The transformer encoder: self-attention among all tokens of the image."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -24,17 +24,17 @@ class EncoderLayer(nn.Module):
         position: Float[Tensor, "#B N D"] | None,
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
-        """Return tokens that know of each other; position goes to queries and keys, not values."""
+        """Return the tokens; positions are added to queries and keys, not to values."""
 
-        def look_around(x: Tensor) -> Tensor:
-            at = with_pos_embed(x, position)
-            return self.self_attention(at, at, x, attn_mask)
+        def attend(x: Tensor) -> Tensor:
+            positioned = with_pos_embed(x, position)
+            return self.self_attention(positioned, positioned, x, attn_mask)
 
-        return self.around_ffn(self.around_attention(tokens, look_around), self.ffn)
+        return self.around_ffn(self.around_attention(tokens, attend), self.ffn)
 
 
 class Encoder(nn.Module):
-    """A stack of encoder layers; none at all is allowed (an ablation of the paper)."""
+    """A stack of encoder layers, possibly empty (an ablation of the paper)."""
 
     def __init__(self, layers: list[EncoderLayer], final_norm: nn.Module) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class Encoder(nn.Module):
         position: Float[Tensor, "#B N D"] | None,
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the memory that the decoder reads; `attn_mask` None means every token."""
+        """Return the memory for the decoder; `attn_mask` None means no padding."""
         for layer in self.layers:
             tokens = layer(tokens, position, attn_mask)
         return self.norm(tokens)
 
 
 class EncoderWithoutPositions(Encoder):
-    """An encoder whose tokens compare contents alone; the decoder still gets their positions."""
+    """An encoder that ignores positions (an ablation); the decoder still gets them."""
 
     def forward(
         self,
@@ -62,5 +62,5 @@ class EncoderWithoutPositions(Encoder):
         position: Float[Tensor, "#B N D"] | None,
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the memory that the decoder reads, made without positions."""
+        """Return the memory for the decoder, computed without positions."""
         return super().forward(tokens, None, attn_mask)

@@ -27,7 +27,7 @@ def trace_setmatch(model: "SetMatchDetector", batch: Batch) -> AttentionTrace:
     (memory,) = calls[model.queries]
     proposals = model.queries(memory)
     start = query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)
-    sampled = [each.look(*calls[each][:2]) for each in cross]
+    sampled = [each.sampling_points(*calls[each][:2]) for each in cross]
     # Each is (Q, H, levels, P): heads go first, and the points of all levels into one axis.
     places = torch.stack([place[0].transpose(0, 1).flatten(2, 3) for place, _ in sampled])
     weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in sampled])

@@ -20,7 +20,7 @@ class MultiScaleShape(Width):
 class TimmShape(MultiScaleShape):
     """The same on a backbone from timm, by its name there."""
 
-    trunk: str = "resnet18"
+    backbone: str = "resnet18"
 
 
 NANO = MultiScaleShape(

@@ -27,13 +27,14 @@ from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
-MASKED_LOGIT = -20.0  # a logit so low that neither loss nor gradient comes of it
+MASKED_LOGIT = -20.0  # so low that loss and gradient vanish
 
 
 class SetMatchDetector(Detector):
-    """Trunk, hybrid encoder, queries chosen by the image, a decoder that refines their boxes.
+    """Backbone, hybrid encoder, query selection, a decoder that refines boxes.
 
-    In training, "encoder" trains the choice of queries, and "denoising" spoilt targets.
+    In training there are two more groups of predictions: "encoder", the selected tokens' own, and
+    "denoising".
     """
 
     def __init__(
@@ -59,36 +60,36 @@ class SetMatchDetector(Detector):
         self._parameter_groups = parameter_groups or muon_parameter_groups
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
-        """Return "main"; in training also "encoder", and "denoising" made from the targets."""
+        """Return "main"; in training also "encoder" and, made from the targets, "denoising"."""
         levels = self.backbone(batch.pixels)
         memory = self.encoder(levels[-len(self.encoder.project) :], batch)
-        chosen = self.queries(memory)
-        content, cxcywh = chosen.content, chosen.cxcywh.detach()
+        proposals = self.queries(memory)
+        content, cxcywh = proposals.content, proposals.cxcywh.detach()
         if not self.training:
             logits, boxes, content = self.decoder(
                 content, cxcywh, memory, QueryAttentionMask.in_order(content)
             )
             return (self._main(logits, boxes, content, memory, levels[0]),)
-        noisy = self.denoising(targets, memory.valid_ratio)
+        noised = self.denoising(targets, memory.valid_ratio)
         logits, boxes, content = self.decoder(
-            torch.cat([noisy.content.to(content.dtype), content], dim=1),
-            torch.cat([noisy.cxcywh, cxcywh], dim=1),
+            torch.cat([noised.content.to(content.dtype), content], dim=1),
+            torch.cat([noised.cxcywh, cxcywh], dim=1),
             memory,
-            denoising_attn_mask(noisy, QueryAttentionMask.in_order(content)),
+            denoising_attn_mask(noised, QueryAttentionMask.in_order(content)),
         )
-        spoilt = noisy.real.shape[1]
-        mended = torch.where(noisy.real[..., None], logits[:, :, :spoilt], MASKED_LOGIT)
-        first = to_image_coords(chosen.cxcywh, memory.valid_ratio)
+        extra = noised.real.shape[1]  # denoising queries come first
+        denoised = torch.where(noised.real[..., None], logits[:, :, :extra], MASKED_LOGIT)
+        proposed = to_image_coords(proposals.cxcywh, memory.valid_ratio)
         return (
             self._main(
-                logits[:, :, spoilt:], boxes[:, :, spoilt:], content[:, spoilt:], memory, levels[0]
+                logits[:, :, extra:], boxes[:, :, extra:], content[:, extra:], memory, levels[0]
             ),
-            PredictionGroup("encoder", Predictions(chosen.logits[None], first[None])),
+            PredictionGroup("encoder", Predictions(proposals.logits[None], proposed[None])),
             PredictionGroup(
                 "denoising",
-                Predictions(mended, to_image_coords(boxes[:, :, :spoilt], memory.valid_ratio)),
-                noisy.assignment,
-                noisy.groups,
+                Predictions(denoised, to_image_coords(boxes[:, :, :extra], memory.valid_ratio)),
+                noised.assignment,
+                noised.groups,
             ),
         )
 
@@ -134,14 +135,16 @@ def pretrained_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
 
 
 def to_image_coords(cxcywh: Float[Tensor, "*n B Q 4"], valid_ratio: Float[Tensor, "B 2"]) -> Tensor:
-    """Turn fractions of the canvas into fractions of each image."""
+    """Convert fractions of the padded image to fractions of each image."""
     return cxcywh / valid_ratio.repeat(1, 2)[:, None]
 
 
-def denoising_attn_mask(noisy: DenoisingQueries, peers: QueryAttentionMask) -> QueryAttentionMask:
-    """Let only its own group look at a spoilt query, so that no target leaks into an answer."""
-    spoilt, queries = len(noisy.together), len(peers.before)
-    attn_mask = noisy.together.new_ones(spoilt + queries, spoilt + queries)
-    attn_mask[:spoilt, :spoilt] = noisy.together
-    attn_mask[spoilt:, :spoilt] = False
-    return QueryAttentionMask(attn_mask, F.pad(peers.before, (spoilt, 0, spoilt, 0)))
+def denoising_attn_mask(
+    noised: DenoisingQueries, query_mask: QueryAttentionMask
+) -> QueryAttentionMask:
+    """Put the denoising queries first: only their own group may see them, or targets would leak."""
+    extra, queries = len(noised.same_group), len(query_mask.ranks_before)
+    attn_mask = noised.same_group.new_ones(extra + queries, extra + queries)
+    attn_mask[:extra, :extra] = noised.same_group
+    attn_mask[extra:, :extra] = False
+    return QueryAttentionMask(attn_mask, F.pad(query_mask.ranks_before, (extra, 0, extra, 0)))

@@ -1,4 +1,4 @@
-"""Named models of the setmatch family, a function each."""
+"""Named models of the setmatch family, one function each."""
 
 from setmatch.losses.classification import Varifocal
 from setmatch.models.backbones.resnet import STAGES, Backbone, trainable_resnet
@@ -22,11 +22,11 @@ from setmatch.models.setmatch.model import (
 )
 
 LEVELS = ("layer2", "layer3", "layer4")  # strides 8, 16 and 32
-NARROW = (32, 64, 128, 128)  # channels of the trunk of setmatch_n, at strides 4, 8, 16 and 32
+NARROW = (32, 64, 128, 128)  # backbone channels of setmatch_n at strides 4, 8, 16 and 32
 
 
 def setmatch_n(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:
-    """The smallest of the fast-converging family: a trunk of its own, made for a CPU."""
+    """The smallest of the fast-converging family, on a backbone made for CPUs."""
     return _multi_scale(SmallCNN(NARROW), num_classes, shape)
 
 
@@ -43,8 +43,10 @@ def setmatch_m(num_classes: int, shape: MultiScaleShape = MultiScaleShape()) -> 
 
 
 def setmatch_timm(num_classes: int, shape: TimmShape = TimmShape()) -> Detector:
-    """The fast-converging family on any trunk of timm, by name: model.arguments.trunk."""
-    return _multi_scale(TimmBackbone(shape.trunk), num_classes, shape, pretrained_parameter_groups)
+    """The fast-converging family on any timm backbone: model.arguments.backbone."""
+    return _multi_scale(
+        TimmBackbone(shape.backbone), num_classes, shape, pretrained_parameter_groups
+    )
 
 
 def setmatch_n_panoptic(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:

@@ -29,23 +29,23 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.detections import Detections
 from setmatch.structures.outputs import ModelOutput
 
-LEAST_PX = 0.01  # torchvision ends the run at a box without area
+LEAST_PX = 0.01  # torchvision raises for boxes without area
 BOX_PREDICTOR = r"network\.roi_heads\.box_predictor"
 SSD_CLASSES = r"network\.head\.classification_head\.module_list\.\d+\.1\.\w+"
 
 
 @dataclass(frozen=True)
 class TorchvisionLosses:
-    """A micro-batch's share of the losses that a model brings itself."""
+    """The losses that a torchvision model computes itself, for one micro-batch."""
 
     total: Float[Tensor, ""]
     terms: dict[str, Tensor]
 
 
 class TorchvisionDetector(Detector):
-    """A detector of torchvision, given batches that are resized and normalized already.
+    """A torchvision detector on batches that are resized and normalized already.
 
-    Its label 0 is the background, label i + 1 our class slot i.
+    Its label 0 is the background; label i + 1 is our class index i.
     """
 
     has_queries = False
@@ -68,11 +68,11 @@ class TorchvisionDetector(Detector):
 
     @property
     def backbone(self) -> nn.Module:  # type: ignore[override]  # registered once, in the network
-        """The trunk, with the pyramid or whatever else torchvision has put on it."""
+        """The backbone, with whatever torchvision has put on it, such as a feature pyramid."""
         return self.network.backbone
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> Any:
-        """Return losses by name in training, else boxes, scores and labels of each image."""
+        """Return losses by name in training, else the boxes, scores and labels of each image."""
         sizes_px = sizes_of(batch)
         images = [
             pixels[:, :height, :width]
@@ -93,14 +93,14 @@ class TorchvisionDetector(Detector):
         return ModelOutput([self._detections(*result) for result in results], None)
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the pretrained part of the trunk apart, where there is one: `body`."""
+        """Return the parameters with the pretrained part of the backbone apart."""
         body = getattr(self.backbone, "body", self.backbone)
         return split_backbone_params({"rest": trainable_parameters(self)}, body)
 
     def _detections(
         self, result: Mapping[str, Tensor], input_px: tuple[int, int], size_px: tuple[int, int]
     ) -> Detections:
-        height, width = (size / seen for size, seen in zip(size_px, input_px, strict=True))
+        height, width = (size / size_in for size, size_in in zip(size_px, input_px, strict=True))
         boxes = result["boxes"].float().cpu() * torch.tensor([width, height, width, height])
         class_indices = result["labels"].cpu() - 1
         return Detections(
@@ -109,7 +109,7 @@ class TorchvisionDetector(Detector):
 
 
 class IdentityTransform(nn.Module):
-    """Stands where torchvision resizes and normalizes, which has been done: it only pads."""
+    """Replaces torchvision's resizing and normalization, which are done already: it only pads."""
 
     def __init__(self, multiple_px: int) -> None:
         super().__init__()
@@ -118,28 +118,28 @@ class IdentityTransform(nn.Module):
     def forward(
         self, images: list[Tensor], targets: list[dict[str, Tensor]] | None
     ) -> tuple[ImageList, list[dict[str, Tensor]] | None]:
-        """Put images into one tensor whose sides are multiples of `multiple_px`."""
+        """Pad images into one tensor whose sides are multiples of `multiple_px`."""
         pixels = Batch.from_images(images).pixels
         height, width = pixels.shape[-2:]
         pixels = F.pad(pixels, (0, -width % self.multiple_px, 0, -height % self.multiple_px))
         return ImageList(pixels, [(image.shape[1], image.shape[2]) for image in images]), targets
 
     def postprocess(
-        self, found: list[dict[str, Tensor]], seen_px: SizesPx, given_px: SizesPx
+        self, results: list[dict[str, Tensor]], input_px: SizesPx, original_px: SizesPx
     ) -> list[dict[str, Tensor]]:
-        """Leave boxes in the pixels that the network saw: both sizes are the same."""
-        return found
+        """Return the boxes unchanged, in pixels of the network's input."""
+        return results
 
 
 def torchvision_losses(
     outputs: Mapping[str, Tensor], targets: Sequence[Target], normalizer: LossNormalizer, /
 ) -> TorchvisionLosses:
-    """Add up losses that are means over a micro-batch, weighed by its share of the images."""
-    share = len(targets) / normalizer.times(1).images
-    parts = {name.removeprefix("loss_"): loss.float() * share for name, loss in outputs.items()}
+    """Sum the losses, means over a micro-batch, weighted by its fraction of the images."""
+    weight = len(targets) / normalizer.times(1).images
+    parts = {name.removeprefix("loss_"): loss.float() * weight for name, loss in outputs.items()}
     total = torch.stack(list(parts.values())).sum()
-    shown = {name: part.detach() for name, part in parts.items()}
-    return TorchvisionLosses(total, {"loss": total.detach(), **shown})
+    detached = {name: part.detach() for name, part in parts.items()}
+    return TorchvisionLosses(total, {"loss": total.detach(), **detached})
 
 
 def sizes_of(batch: Batch) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""The card beside every weights file: what is needed to build the model and use its answers."""
+"""The model card next to every weights file: how to build the model, its classes, its source."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ FORMAT = "setmatch-1"
 
 
 def card_to_json(card: ModelCard, sha256: str) -> str:
-    """Return the card as JSON, with the SHA-256 of the weights file that it stands beside."""
+    """Return the card as JSON, with the SHA-256 of its weights file."""
     known = card.categories
     categories = [
         {"slot": class_index, "id": known.ids[class_index], "name": known.names[class_index]}
@@ -33,9 +33,9 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
 
 
 def card_from_json(path: Path) -> tuple[ModelCard, str]:
-    """Read a card and the SHA-256 that it promises.
+    """Return a card and the SHA-256 of its weights file.
 
-    Raises WeightsError, naming the file, where it is not a whole card of a format known here.
+    Raises WeightsError with the path for a damaged card or an unknown format.
     """
     try:
         tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -43,15 +43,15 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
             raise WeightsError(
                 f"{path}: format {tree['format']!r} is not {FORMAT!r}; use a newer setmatch"
             )
-        class_indices = sorted(tree["categories"], key=lambda class_index: class_index["slot"])
+        classes = sorted(tree["categories"], key=lambda each: each["slot"])
         return (
             ModelCard(
                 tree["preset"],
                 tree["arguments"],
                 Categories(
-                    tuple(s["id"] for s in class_indices),
-                    tuple(s["name"] for s in class_indices),
-                    frozenset(i for i, s in enumerate(class_indices) if s.get("stuff", False)),
+                    tuple(s["id"] for s in classes),
+                    tuple(s["name"] for s in classes),
+                    frozenset(i for i, s in enumerate(classes) if s.get("stuff", False)),
                 ),
                 _preprocessing(tree["preprocessing"]),
                 tree["license"],
@@ -61,17 +61,17 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WeightsError(
-            f"{path}: not a whole model card ({type(error).__name__}: {error}); "
-            "copy it again from where the weights came"
+            f"{path}: damaged model card ({type(error).__name__}: {error}); "
+            "copy it again from where the weights came from"
         ) from None
 
 
 def _preprocessing(tree: dict[str, Any]) -> Preprocessing:
     red, green, blue = tree["mean"]
-    spread_red, spread_green, spread_blue = tree["std"]
+    std_red, std_green, std_blue = tree["std"]
     return Preprocessing(
         tree["short_side_px"],
         tree["long_side_px"],
         (red, green, blue),
-        (spread_red, spread_green, spread_blue),
+        (std_red, std_green, std_blue),
     )

@@ -1,4 +1,4 @@
-"""Weights in a quarter of their size: one byte for an entry of a matrix, one scale for a row."""
+"""Weights at a quarter of their size: int8 entries and one scale per row."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 SCALE = ".scale"
-_STEPS = 127  # on either side of zero: eight bits with a sign, used symmetrically
+_STEPS = 127  # on either side of zero: symmetric int8
 
 
 def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state` with every matrix and kernel as int8, its rows' scales beside it as KEY.scale.
+    """Return `state` with every matrix and kernel as int8, and their row scales as KEY.scale.
 
-    Each entry moves by at most half a step, which is 1/254 of the largest in its row. What has one
-    dimension only (norms, biases) or no fractions stays as it is.
+    Each entry changes by at most 1/254 of the largest absolute value in its row. One-dimensional
+    tensors (norms, biases) and integers are unchanged.
     """
     packed: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -29,7 +29,7 @@ def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def expand(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the float32 tensors that `compact` was given, as nearly as their bytes tell."""
+    """Return float32 tensors from those of `compact`, up to its rounding."""
     full: dict[str, Tensor] = {}
     for key, value in state.items():
         if key.endswith(SCALE) and key.removesuffix(SCALE) in state:
