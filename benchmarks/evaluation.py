@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.coco import Results, average_precision
 from setmatch.structures.metadata import Categories
 from timing import publish
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from setmatch.data.mask_decoding import renumber_segments
-from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality, pq_stat, sum_stats
+from setmatch.evaluation.metrics.panoptic import panoptic_quality, pq_stat, sum_stats
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 from timing import publish, time_interleaved

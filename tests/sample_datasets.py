@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.coco import Results
 from setmatch.structures.metadata import Categories
 
 

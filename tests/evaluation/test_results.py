@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from setmatch.evaluation.metrics.average_precision import ClassPrecision
+from setmatch.evaluation.metrics.coco import ClassPrecision
 from setmatch.evaluation.results import Report
 
 REPORT = Report(

@@ -12,7 +12,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.metrics.average_precision import average_precision
+from setmatch.evaluation.metrics.coco import average_precision
 from setmatch.evaluation.saved_detections import is_saved_detections, read_detections
 
 A = [10, 10, 50, 50]

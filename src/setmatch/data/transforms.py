@@ -18,6 +18,20 @@ from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
 
+__all__ = [
+    "Augmentation",
+    "ColorJitter",
+    "RandomResize",
+    "RandomSizeCrop",
+    "RandomZoom",
+    "evaluation_px",
+    "normalize",
+    "preprocess",
+    "resized_px",
+    "training_transform",
+    "weak_augmentation",
+]
+
 # The boxes of an image; its masks, where they are used, come second.
 Objects: TypeAlias = BoundingBoxes | Mask
 Scene = tuple[Image | Objects, ...]

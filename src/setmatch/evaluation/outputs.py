@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.results import Report
 from setmatch.files import atomic_file, require_file
 

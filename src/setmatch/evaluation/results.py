@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from setmatch.evaluation.metrics.average_precision import AveragePrecision
+from setmatch.evaluation.metrics.coco import AveragePrecision
 from setmatch.evaluation.metrics.diagnosis import Diagnosis
-from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality, Quality
+from setmatch.evaluation.metrics.panoptic import PanopticQuality, Quality
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

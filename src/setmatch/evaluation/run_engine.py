@@ -17,8 +17,8 @@ from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, SetmatchError
-from setmatch.evaluation.metrics.average_precision import Results
-from setmatch.evaluation.metrics.panoptic_quality import PQStat, all_missed, pq_stat, sum_stats
+from setmatch.evaluation.metrics.coco import Results
+from setmatch.evaluation.metrics.panoptic import PQStat, all_missed, pq_stat, sum_stats
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.metrics.worst_images import (
     WorstSegmentation,

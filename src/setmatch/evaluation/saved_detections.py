@@ -14,7 +14,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.columns import Records, short
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.panoptic_quality import PQStat
+from setmatch.evaluation.metrics.panoptic import PQStat
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.metrics.worst_images import WorstSegmentation
 

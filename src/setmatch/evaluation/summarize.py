@@ -6,14 +6,10 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.stuff import drop_stuff, thing_class_indices
 from setmatch.errors import DataError
-from setmatch.evaluation.metrics.average_precision import (
-    AveragePrecision,
-    Results,
-    average_precision,
-)
+from setmatch.evaluation.metrics.coco import AveragePrecision, Results, average_precision
 from setmatch.evaluation.metrics.diagnosis import diagnose
 from setmatch.evaluation.metrics.matched_detections import match_detections
-from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality
+from setmatch.evaluation.metrics.panoptic import panoptic_quality
 from setmatch.evaluation.metrics.per_layer import layer_precision
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.report.html import write_page

@@ -1,1 +1,5 @@
-"""The models: parts that compose into detectors."""
+"""Models: parts that compose into detectors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -151,7 +151,7 @@ def test_each_kind_of_candidate_has_a_row(comparison, saved):
 
 
 def test_saved_detections_have_the_ap_of_their_model(comparison, data, saved):
-    from setmatch.evaluation.metrics.average_precision import average_precision
+    from setmatch.evaluation.metrics.coco import average_precision
     from setmatch.evaluation.saved_detections import read_detections
 
     index = open_dataset(data, "val")

@@ -8,7 +8,7 @@ import pytest
 
 from sample_datasets import index_of, random_set, results_of
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.coco import Results, average_precision
 from setmatch.evaluation.metrics.diagnosis import Diagnosis, diagnose
 from setmatch.evaluation.metrics.error_types import KINDS, classify_errors
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections

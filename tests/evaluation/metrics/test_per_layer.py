@@ -3,7 +3,7 @@
 import numpy as np
 
 from sample_datasets import index_of, results_of
-from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, layer_precision, survives_nms
 
 A, B = [10, 10, 50, 50], [200, 10, 50, 50]

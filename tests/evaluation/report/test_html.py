@@ -13,7 +13,7 @@ from browser import OpenPage
 from sample_datasets import index_of, results_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
-from setmatch.evaluation.metrics.average_precision import Results
+from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report

@@ -12,7 +12,7 @@ from oracle_detector import SIDE, Knowing
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.evaluation.metrics.panoptic_quality import PQStat
+from setmatch.evaluation.metrics.panoptic import PQStat
 from setmatch.evaluation.metrics.worst_images import (
     MAX_SEGMENTATIONS,
     WorstSegmentation,

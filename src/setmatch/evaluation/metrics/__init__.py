@@ -1,1 +1,5 @@
-"""Metrics: COCO AP and AR, panoptic quality, and the diagnosis of errors."""
+"""Metrics: average precision, panoptic quality, error types."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

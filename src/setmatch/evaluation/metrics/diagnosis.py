@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from setmatch.evaluation.metrics.average_precision import AREAS, mean, run_protocol
 from setmatch.evaluation.metrics.best_threshold import Threshold, f1_at
+from setmatch.evaluation.metrics.coco import AREAS, mean, run_protocol
 from setmatch.evaluation.metrics.error_types import KINDS, NEAR_IOU
 from setmatch.evaluation.metrics.matched_detections import RIGHT_IOU, MatchedDetections
 from setmatch.evaluation.metrics.per_layer import LayerPrecision

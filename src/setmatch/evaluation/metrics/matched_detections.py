@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results, run_protocol
 from setmatch.evaluation.metrics.best_threshold import Threshold, best_threshold
+from setmatch.evaluation.metrics.coco import Results, run_protocol
 
 RIGHT_IOU = 0.5
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from torchvision.ops import batched_nms
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.average_precision import Results, average_precision
+from setmatch.evaluation.metrics.coco import Results, average_precision
 
 NMS_IOU = 0.5  # a box with a higher IoU with a better box of its class is dropped
 

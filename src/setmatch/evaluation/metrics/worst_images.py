@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64
 
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections
-from setmatch.evaluation.metrics.panoptic_quality import PQStat
+from setmatch.evaluation.metrics.panoptic import PQStat
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 

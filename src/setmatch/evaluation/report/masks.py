@@ -11,8 +11,8 @@ from PIL import Image
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
-from setmatch.evaluation.metrics.average_precision import AveragePrecision
-from setmatch.evaluation.metrics.panoptic_quality import PanopticQuality
+from setmatch.evaluation.metrics.coco import AveragePrecision
+from setmatch.evaluation.metrics.panoptic import PanopticQuality
 from setmatch.evaluation.metrics.worst_images import WorstSegmentation
 from setmatch.html.images import jpeg_uri
 from setmatch.html.tables import Bar, Row, Table, percent

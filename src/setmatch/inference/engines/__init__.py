@@ -1,1 +1,5 @@
-"""Engines: what executes a detector on a batch."""
+"""Engines: what runs a model on a batch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""Layers from which the model families are composed."""
+"""Layers that model families are composed of."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -14,11 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from sample_datasets import index_of, random_set, results_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError, DataError
-from setmatch.evaluation.metrics.average_precision import (
-    AveragePrecision,
-    Results,
-    average_precision,
-)
+from setmatch.evaluation.metrics.coco import AveragePrecision, Results, average_precision
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 

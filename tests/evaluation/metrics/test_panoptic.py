@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.evaluation.metrics.panoptic_quality import panoptic_quality, pq_stat, sum_stats
+from setmatch.evaluation.metrics.panoptic import panoptic_quality, pq_stat, sum_stats
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 

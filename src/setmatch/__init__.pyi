@@ -1,0 +1,52 @@
+from . import data as data
+from . import losses as losses
+from . import models as models
+from .config import Recipe as Recipe
+from .config import load_recipe as load_recipe
+from .data import transforms as transforms
+from .errors import SetmatchError as SetmatchError
+from .evaluation import metrics as metrics
+from .evaluation.evaluate import evaluate as evaluate
+from .explanation.explain import explain as explain
+from .inference import engines as engines
+from .inference.predict import predict as predict
+from .models import layers as layers
+from .models.load import convert_weights as convert_weights
+from .models.load import load as load
+from .models.load import save as save
+from .structures.batch import Batch as Batch
+from .structures.batch import Target as Target
+from .structures.detections import Detections as Detections
+from .structures.metadata import Categories as Categories
+from .structures.outputs import PredictionGroup as PredictionGroup
+from .structures.outputs import Predictions as Predictions
+from .training.train import train as train
+
+__version__: str
+
+__all__ = [
+    "Batch",
+    "Categories",
+    "Detections",
+    "PredictionGroup",
+    "Predictions",
+    "Recipe",
+    "SetmatchError",
+    "Target",
+    "__version__",
+    "convert_weights",
+    "data",
+    "engines",
+    "evaluate",
+    "explain",
+    "layers",
+    "load",
+    "load_recipe",
+    "losses",
+    "metrics",
+    "models",
+    "predict",
+    "save",
+    "train",
+    "transforms",
+]

@@ -1,0 +1,5 @@
+from . import metrics as metrics
+
+__all__ = [
+    "metrics",
+]

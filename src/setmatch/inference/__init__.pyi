@@ -1,0 +1,5 @@
+from . import engines as engines
+
+__all__ = [
+    "engines",
+]

@@ -1,0 +1,29 @@
+from .base import Loss as Loss
+from .base import LossOutput as LossOutput
+from .base import LossTerm as LossTerm
+from .base import MatchedPredictions as MatchedPredictions
+from .boxes import giou_loss as giou_loss
+from .boxes import l1_loss as l1_loss
+from .classification import ClassificationLoss as ClassificationLoss
+from .classification import Focal as Focal
+from .classification import Softmax as Softmax
+from .classification import Varifocal as Varifocal
+from .criterion import Criterion as Criterion
+from .matcher import match as match
+from .normalizer import LossNormalizer as LossNormalizer
+
+__all__ = [
+    "ClassificationLoss",
+    "Criterion",
+    "Focal",
+    "Loss",
+    "LossNormalizer",
+    "LossOutput",
+    "LossTerm",
+    "MatchedPredictions",
+    "Softmax",
+    "Varifocal",
+    "giou_loss",
+    "l1_loss",
+    "match",
+]
