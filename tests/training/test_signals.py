@@ -49,7 +49,7 @@ def test_with_nothing_to_lose_the_first_signal_ends_it(early):
                 reached.append(True)
 
     reached = []
-    with pytest.raises(Stopped, match="by SIGTERM before the first step; go on"):
+    with pytest.raises(Stopped, match="by SIGTERM before the first step; continue"):
         work()
     assert reached == []
 

@@ -142,9 +142,9 @@ def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_
     both = run_stages(scenes, tmp_path / "both", weights=known)
     assert (both.folder / "boxes").exists()
     masks_only = {key: value for key, value in STAGES.items() if key != "box_stage"}
-    with pytest.raises(WeightsError, match="does not know ground, and stays frozen"):
+    with pytest.raises(WeightsError, match="does not know the classes ground, and stays frozen"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=known)
-    with pytest.raises(ConfigError, match="name a detector by --weights"):
+    with pytest.raises(ConfigError, match=r"name trained weights \(--weights\)"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)
     assert not (tmp_path / "refused").exists()
 

@@ -56,7 +56,7 @@ def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, c
     changes = {"order": (), "one more": (), "model.preset": ("model.preset=tiny_norm",)}
     overrides = changes.get(change, (change,))
     before = latest_valid(whole)
-    with pytest.raises(ConfigError, match=f"no run changes its model .*--weights {whole}"):
+    with pytest.raises(ConfigError, match=f"a run cannot change its model .*--weights {whole}"):
         run_tiny(other, whole, *overrides, resume=True, allow_changes=True)
     assert latest_valid(whole) == before
 
@@ -67,7 +67,7 @@ def test_the_best_of_a_run_without_checkpoints_is_not_taken_for_anothers(data, t
     run_tiny(data, tmp_path / "run")
     (tmp_path / "run/best").mkdir(exist_ok=True)
     shutil.rmtree(tmp_path / "run/checkpoints")
-    with pytest.raises(ConfigError, match="no checkpoint to go on from; name another folder"):
+    with pytest.raises(ConfigError, match="no checkpoint to resume from; name another folder"):
         run_tiny(data, tmp_path / "run", resume=resume)
 
 
@@ -255,7 +255,7 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     step = latest_valid(tmp_path / "run").step
     assert step > 0
-    assert f"step {step} is saved: mend the data, and go on with --resume" in said
+    assert f"step {step} is saved; fix the data and continue with --resume" in said
     run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
     rows = log_rows(tmp_path / "run")
     assert next(row["step"] for row in rows if row["kind"] == "val") == step
@@ -303,8 +303,8 @@ def test_weights_that_know_another_size_are_said(data, whole, tmp_path, capsys):
     """Published rates on pictures of twice the size undo what was learned; nobody would see why."""
     again = {"model": None, "recipe": RECIPE, "weights": whole, "device": "cpu"}
     train(data, **again, out=tmp_path / "same", overrides=["train.epochs=1"])
-    assert "learned from short sides" not in capsys.readouterr().err
+    assert "trained at a short side" not in capsys.readouterr().err
     larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
     train(data, **again, out=tmp_path / "larger", overrides=larger)
     said = capsys.readouterr().err
-    assert "learned from short sides of 64 px and are now shown 128" in said
+    assert "trained at a short side of 64 px and now get 128 px" in said

@@ -155,15 +155,17 @@ def training_batches(
     preprocessing: Preprocessing,
     *,
     batch_size: int,
-    micro_batch: int,
-    rank: int,
-    world: int,
-    first_step: int,
     steps: int,
-    seed: int,
+    micro_batch: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+    first_step: int = 0,
+    seed: int = 42,
     masks: bool = False,
 ) -> TrainingBatches:
     """Return the minibatches that process `rank` of `world` takes from `first_step` on.
+
+    Each has `micro_batch` images, by default a process' whole part of `batch_size`.
 
     Pictures are seen as `preprocessing` says; `masks` asks for those of the objects; that changes
     nothing else, but leaves out objects without a pixel. The random numbers of a sample come from
@@ -173,6 +175,7 @@ def training_batches(
     Skipped images are missing from their minibatch; one that would be empty takes the next
     readable image of the index.
     """
+    micro_batch = batch_size // world if micro_batch is None else micro_batch
     grad_accum_steps(batch_size, micro_batch, world)
     order = TrainSampler(len(index), batch_size, micro_batch, rank, world, first_step, steps, seed)
     if masks:

@@ -84,7 +84,7 @@ def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
         (folder / "trainer.pt").write_bytes(b"")
     with (
         pytest.warns(UserWarning, match=r"has 0 bytes"),
-        pytest.raises(TrainingError, match="all 2 there are damaged"),
+        pytest.raises(TrainingError, match="all 2 are damaged"),
     ):
         latest_valid(tmp_path)
     assert has_checkpoints(tmp_path)

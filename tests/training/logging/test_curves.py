@@ -54,7 +54,7 @@ def test_masks_have_curves_of_their_own(tmp_path):
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     history = read_history(tmp_path)
-    assert "PQ 0.625, the best 0.625 after step 20; mask AP 0.250" in history.summary()
+    assert "PQ 0.625, best 0.625 after step 20; mask AP 0.250" in history.summary()
     titles = [panel.title for panel in panels([history])]
     assert titles[:2] == [
         "panoptic quality on the validation images",
@@ -120,7 +120,7 @@ def test_a_broken_line_is_left_out_and_named(runs, tmp_path, capsys):
     assert history.broken == (3, 4)
     assert list(history.rows) == [json.loads(line) for line in lines]
     assert main(["curves", str(run), "--out", str(tmp_path / "c.html")]) == 0
-    assert "2 broken line(s) of its log.jsonl left out: 3, 4" in capsys.readouterr().out
+    assert "2 unreadable line(s) of log.jsonl ignored: 3, 4" in capsys.readouterr().out
 
 
 def test_what_has_no_curves_is_a_sentence(tmp_path, capsys):
@@ -132,7 +132,7 @@ def test_what_has_no_curves_is_a_sentence(tmp_path, capsys):
     (tmp_path / "rubbish" / "log.jsonl").write_text("rubbish\n")
     expected = {
         "nowhere": "no such folder",
-        "empty": "no run; a run has a recipe.yaml",
+        "empty": "not a run; training writes recipe.yaml",
         "young": "no log line yet",
         "rubbish": "none of its 1 log lines can be read",
     }

@@ -39,13 +39,15 @@ def test_a_resumed_log_drops_what_will_be_done_again_and_torn_lines(tmp_path):
         file.write('{"kind": "train", "ste')
     rows = read_rows(path, last_step=3)
     assert rows == [TRAIN]
-    JsonLines(path, rows).write(VAL)
+    log.rewrite(rows)
+    log.write(VAL)
     assert read_rows(path, last_step=9) == [TRAIN, VAL]
 
 
 def test_the_table_grows_a_column_without_losing_rows(tmp_path):
     """The first evaluation brings new columns; earlier rows leave them empty."""
-    log = CommaSeparated(tmp_path / "log.csv", [TRAIN])
+    log = CommaSeparated(tmp_path / "log.csv")
+    log.rewrite([TRAIN])
     log.write(VAL)
     log.write({"kind": "train", "step": 6, "loss": 0.5})
     rows = table(tmp_path / "log.csv")

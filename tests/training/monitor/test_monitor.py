@@ -74,7 +74,7 @@ def test_a_warm_up_that_does_not_end_is_said_with_what_to_do():
     plan = make_schedule(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
     (remark,) = TrainingMonitor(RunContext(plan, False, None, {})).check_schedule()
     assert "40 of 16 images" in remark.sentence
-    assert "the warm-up of 50 does not end" in remark.sentence
+    assert "the warm-up of 50 steps does not end" in remark.sentence
     assert "raise train.epochs" in remark.sentence
     clock = TrainingMonitor(
         RunContext(make_schedule(64, TrainSettings(minutes=1.0)), False, None, {})
@@ -106,7 +106,7 @@ def test_collapsed_queries_are_noticed(data, tmp_path):
     """With a learning rate far too high every query gives one box, whatever the object."""
     run = run_quick(data, tmp_path / "run", *PUBLISHED, *rate(0.1), "train.evaluate_every=2")
     said = remarks(run)["queries_collapsed"]
-    assert "of the objects 0%" in said
+    assert "only 0% of the objects are" in said
     assert "a tenth of train.lr (now 0.1)" in said
 
 

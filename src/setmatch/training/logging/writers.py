@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from setmatch.files import whole_file
 
@@ -18,6 +18,7 @@ Value = str | int | float | None
 Row = Mapping[str, Value]
 
 
+@runtime_checkable
 class Logger(Protocol):
     """A destination of log rows."""
 
