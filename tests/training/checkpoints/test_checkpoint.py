@@ -1,4 +1,4 @@
-"""Checkpoints appear whole or not at all, and damage never goes unnoticed."""
+"""Checkpoints are written atomically, and damage is detected."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def names(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-def test_the_newest_are_kept_and_the_latest_valid_is_found(tmp_path):
+def test_the_newest_checkpoints_are_kept(tmp_path):
     """Two remain of four; the newest comes back with its facts."""
     write(tmp_path, 1, 2, 30, 200)
     assert names(tmp_path) == ["step_00000030", "step_00000200"]
@@ -75,8 +75,7 @@ def test_a_missing_file_is_named(tmp_path, name):
         read_manifest(tmp_path / "checkpoints/step_00000001")
 
 
-def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
-    """With every checkpoint damaged there is nothing to fall back on, and the error counts them."""
+def test_no_valid_checkpoint_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="there are none"):
         latest_valid(tmp_path)
     write(tmp_path, 1, 2)
@@ -90,8 +89,8 @@ def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
     assert has_checkpoints(tmp_path)
 
 
-def test_damaged_newer_checkpoints_step_aside(tmp_path):
-    """What was damaged no longer counts as a checkpoint, and is not deleted."""
+def test_damaged_newer_checkpoints_are_renamed(tmp_path):
+    """They no longer count as checkpoints, and are not deleted."""
     write(tmp_path, 1, 2)
     set_aside_newer(tmp_path, 1)
     assert names(tmp_path) == ["damaged_step_00000002", "step_00000001"]
@@ -144,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error():
 
 
 @pytest.mark.parametrize("moment", ["fill", "fsync", "rename 1", "rename 2"])
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path, moment):
+def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new(tmp_path, moment):
     """Killed while filling, flushing or renaming, a replaced folder is whole: old or new."""
     folder = tmp_path / "best"
     write_whole(folder, fill, {"which": "old"})
