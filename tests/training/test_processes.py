@@ -15,7 +15,7 @@ from fixed_clock import SteadyClock, exact_main, float64_from, sides_seen
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
 from setmatch.training import setup as start
-from setmatch.training import trainer as loop
+from setmatch.training import start_run
 from setmatch.training.checkpoints.checkpoint import latest_valid
 
 # Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
@@ -83,7 +83,7 @@ def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_pa
     In float32 gradients may jump where rounding chooses the side of a kink: by some seeds weights
     are then 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
     """
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     monkeypatch.setattr(start, "initialize", float64_from(start.initialize))
     sides = sides_seen(monkeypatch)
     run_tiny(data, tmp_path / "one", *FAMILY)

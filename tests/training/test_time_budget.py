@@ -8,6 +8,7 @@ from fixed_clock import SteadyClock, sides_seen
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings
+from setmatch.training import start_run
 from setmatch.training import trainer as loop
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
@@ -34,7 +35,7 @@ def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
 
 def test_the_log_says_when(data, tmp_path, monkeypatch):
     """Every reading and every evaluation has the seconds of training before it, never fewer."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
     seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
     assert len(seconds) > 2
@@ -80,7 +81,7 @@ BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3"
 def uninterrupted(data, tmp_path_factory):
     """Give a run of 47 steps: as the 48th would begin, its twelve seconds are over."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Clock", SteadyClock)
+        patch.setattr(start_run, "Clock", SteadyClock)
         return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
 
 
@@ -98,7 +99,7 @@ def test_a_resumed_time_based_run_equals_an_uninterrupted_one(
     data, uninterrupted, tmp_path, monkeypatch, step
 ):
     """Weights, moments, average, losses, evaluations and the best are equal, all but the time."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):
@@ -127,7 +128,7 @@ def test_no_step_starts_when_the_time_is_over(uninterrupted):
 
 def test_a_run_without_time_still_takes_one_step(data, tmp_path, monkeypatch):
     """Otherwise there would be no weights to save."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     run = run_tiny(data, tmp_path / "run", "train.minutes=0.001").folder
     assert log_rows(run)[-1]["step"] == 1
     run_tiny(data, tmp_path / "run", "train.minutes=0.001", resume=True)
@@ -154,7 +155,7 @@ def test_a_resumed_time_based_setmatch_run_equals_an_uninterrupted_one(data, tmp
 
     Seven steps; it ends before the third, as images grow, and before the first augmented one.
     """
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     sides = sides_seen(monkeypatch)
     whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
     assert sides == [256, 192, 224, 224, 256, 256, 256]
