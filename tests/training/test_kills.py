@@ -112,7 +112,7 @@ def test_the_death_of_a_data_loading_process_is_explained(data, tmp_path):
     os.kill(int(children.split()[0]), signal.SIGKILL)
     codes, said = run.wait()
     assert codes == [2], said
-    assert "fewer data.workers" in said[0]
+    assert "set data.workers lower" in said[0]
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(scenes, tmp_path):
