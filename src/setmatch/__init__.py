@@ -8,7 +8,7 @@ from typing import Any
 
 import lazy_loader
 
-_import_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import_name, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
 
 
@@ -18,3 +18,7 @@ def __getattr__(name: str) -> Any:
     from importlib.metadata import version
 
     return version("setmatch")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Lets the tests of training import their tiny detectors, one of which also runs as a script."""
+"""Makes the tiny detectors of the training tests available; tiny_runs also runs as a script."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from setmatch.models.registry import BOX_PRESETS, MODELS
 
 @pytest.fixture(autouse=True, scope="module")
 def tiny_presets():
-    """Let the tiny detectors be named in recipes, here only."""
+    """Register the tiny detectors as presets, in this folder only."""
     presets = {**tiny_runs.PRESETS, "quick": quick_runs.quick}
     MODELS.update(presets)
     BOX_PRESETS.update(tiny_runs.BOXES)
@@ -27,5 +27,5 @@ def tiny_presets():
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """Ten training pictures; the file alone, so that none is held out for validation."""
+    """Ten training images, in a single file, so that none is held out for validation."""
     return tiny_runs.write_data(tmp_path_factory.mktemp("data")) / "annotations/train.json"

@@ -5,8 +5,8 @@ from dataclasses import replace
 import tiny_runs
 
 from setmatch.training import setup as start
+from setmatch.training import start_run
 from setmatch.training import step as learner
-from setmatch.training import trainer as loop
 from setmatch.training.logging.clock import Clock
 
 
@@ -60,5 +60,5 @@ def exact_main(out, data, overrides, environment, said):
             return 1000 * super().spent_s
 
     start.initialize = float64_from(start.initialize)
-    loop.Clock = SteadyClock if environment["RANK"] == "0" else Racing
+    start_run.Clock = SteadyClock if environment["RANK"] == "0" else Racing
     tiny_runs.main(out, data, overrides, environment, said)

@@ -1,4 +1,4 @@
-"""A detector that learns in seconds, and pictures that it can learn from: colored boxes."""
+"""A tiny detector that trains in seconds, on images of colored boxes."""
 
 import json
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ RECIPE = {
 
 @dataclass(frozen=True)
 class Split:
-    """What is drawn in the pictures of a split; `outgrown` are boxes of pictures half as large."""
+    """The images of a split; with `outgrown` the boxes have half the size of their objects."""
 
     images: int
     colors: tuple[str, ...] = ("red", "green")
@@ -59,7 +59,7 @@ class Split:
 
 
 def write(folder, size=64, **splits):
-    """Write pictures with one or two boxes on noise, as COCO with all three colors for classes."""
+    """Write images with one or two colored boxes on noise, as COCO with three color classes."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     for name, split in splits.items():
@@ -92,7 +92,7 @@ def write(folder, size=64, **splits):
 
 
 def run_quick(data, out, *overrides, weights="none", resume=False):
-    """Train the quick detector on `data`; the run."""
+    """Train the quick detector on `data` and return the run."""
     return train(
         data,
         out=out,

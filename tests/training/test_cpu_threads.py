@@ -1,4 +1,4 @@
-"""How many threads are taken: as many as help, by the clock and not by the number of cores."""
+"""The number of CPU threads is chosen by time, not by the number of cores."""
 
 import time
 
@@ -9,7 +9,7 @@ from setmatch.training.cpu_threads import fastest_num_threads, keep_num_threads
 
 
 def costs(seconds: dict[int, float]):
-    """Return work that takes so long with so many threads."""
+    """Return work whose time depends on the number of threads."""
     return lambda: time.sleep(seconds[torch.get_num_threads()])
 
 
@@ -22,19 +22,19 @@ def costs(seconds: dict[int, float]):
         ({1: 0.040, 2: 0.042}, 2),
     ],
 )
-def test_more_threads_are_taken_as_long_as_they_help(seconds: dict[int, float], chosen: int):
-    """Doubling stops where it costs clearly more; a small difference is no reason to stop."""
+def test_threads_are_doubled_while_that_is_not_slower(seconds: dict[int, float], chosen: int):
+    """A small difference does not stop the search."""
     before = torch.get_num_threads()
     assert fastest_num_threads(max(seconds), costs(seconds)) == chosen
     assert torch.get_num_threads() == before
 
 
-def test_one_thread_is_never_exceeded():
-    """What OMP_NUM_THREADS allows is the limit; the real work ends too."""
+def test_the_limit_of_threads_is_respected():
+    """OMP_NUM_THREADS sets the limit."""
     assert fastest_num_threads(1) == 1
 
 
-def test_torch_gets_its_threads_back():
+def test_the_number_of_threads_is_restored():
     """Also when training ends with an error."""
     before = torch.get_num_threads()
 

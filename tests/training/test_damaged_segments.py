@@ -1,4 +1,4 @@
-"""A damaged PNG of segments, in a run that learns masks: one rule with damaged pictures."""
+"""A damaged PNG of segments is treated like a damaged image, in a run that trains masks."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def pngs(data: Path, split: str) -> list[Path]:
     return sorted((data / f"annotations/panoptic_{split}").iterdir())
 
 
-def spoil_middle(png: Path) -> None:
+def damage_middle(png: Path) -> None:
     content = png.read_bytes()
     png.write_bytes(content[:60] + b"????" + content[64:])
 
@@ -41,11 +41,13 @@ def findings(folder: Path, name: str) -> list[dict]:
     return [found for found in report["findings"] if name in found["value"]]
 
 
-@pytest.mark.parametrize("spoil", [lambda png: png.write_bytes(b""), spoil_middle])
-def test_to_evaluate_on_its_segments_are_missed(data: Path, tmp_path: Path, capsys, spoil):
-    """The run goes on to its last evaluation, and the file is named once, and in the report."""
+@pytest.mark.parametrize("damage", [lambda png: png.write_bytes(b""), damage_middle])
+def test_segments_of_a_damaged_validation_png_count_as_missed(
+    data: Path, tmp_path: Path, capsys, damage
+):
+    """The run reaches its last evaluation; the file is named once, and in the data report."""
     png = pngs(data, "val")[1]
-    spoil(png)
+    damage(png)
     folder = run(data, tmp_path / "run").folder
     assert capsys.readouterr().err.count(f"{png}: cannot be read") == 1
     (finding,) = findings(folder, png.name)
@@ -53,8 +55,7 @@ def test_to_evaluate_on_its_segments_are_missed(data: Path, tmp_path: Path, caps
     assert {"AP", "PQ", "mask_AP"} <= log_rows(folder)[-1].keys()
 
 
-def test_it_is_said_before_the_first_step(data: Path, tmp_path: Path, capsys):
-    """By the check that looks for pictures: who would rather stop stops at once."""
+def test_a_damaged_png_is_reported_before_the_first_step(data: Path, tmp_path: Path, capsys):
     png = pngs(data, "val")[1]
     png.write_bytes(b"")
     with pytest.raises(DataError, match=png.name):
@@ -67,8 +68,10 @@ def test_it_is_said_before_the_first_step(data: Path, tmp_path: Path, capsys):
 
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_many_are_refused_before_anything_is_written(data: Path, tmp_path: Path, joint, split):
-    """Also where boxes are to be learned before, for days, which need no PNG."""
+def test_many_damaged_pngs_are_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, joint, split
+):
+    """Also if the run starts with a box stage, which needs no PNG."""
     for png in pngs(data, split)[:2]:
         png.write_bytes(b"")
     with pytest.raises(DataError, match=r"2 unreadable of \d .*\.png: cannot be read"):
@@ -76,19 +79,19 @@ def test_many_are_refused_before_anything_is_written(data: Path, tmp_path: Path,
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("spoil", [lambda png: png.write_bytes(b""), spoil_middle])
-def test_to_learn_from_its_image_is_left_out(data: Path, tmp_path: Path, monkeypatch, spoil):
-    """One in a hundred; here of six."""
+@pytest.mark.parametrize("damage", [lambda png: png.write_bytes(b""), damage_middle])
+def test_a_training_image_with_a_damaged_png_is_skipped(
+    data: Path, tmp_path: Path, monkeypatch, damage
+):
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.2)
     png = pngs(data, "train")[1]
-    spoil(png)
+    damage(png)
     folder = run(data, tmp_path / "run").folder
     (finding,) = findings(folder, png.name)
     assert finding["action"] == "left out of training"
 
 
-def test_boxes_alone_need_no_png(data: Path, tmp_path: Path):
-    """A model without masks learns and is measured as if every PNG were whole."""
+def test_a_model_without_masks_needs_no_png(data: Path, tmp_path: Path):
     for split in ("train", "val"):
         for png in pngs(data, split):
             png.write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Nothing is dropped silently: a run on dirty data lists each drop, and the mended copy none."""
+"""Nothing is dropped silently: a run on dirty data lists each drop, and on its fixed copy none."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def dirty(tmp_path: Path) -> Path:
     return data
 
 
-def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
+def test_each_dropped_annotation_is_counted_and_listed(dirty: Path, tmp_path: Path):
     """With file or annotation id; what augmentation cut off is counted beside it."""
     tree = json.loads((dirty / "annotations/train.json").read_text())
     run_tiny(dirty, tmp_path / "run", "train.epochs=1")
@@ -60,8 +60,7 @@ def test_each_drop_of_a_run_is_counted_and_listed(dirty: Path, tmp_path: Path):
     assert report["while_training"]["objects"] > 0
 
 
-def test_the_mended_copy_has_nothing_to_repair(dirty: Path, tmp_path: Path):
-    """Laid over the data set it is faultless, and the survey says so with its exit code."""
+def test_the_fixed_copy_has_nothing_to_fix(dirty: Path, tmp_path: Path):
     outputs = [f"--{kind}={tmp_path / kind}" for kind in ("json", "html", "fix")]
     assert main(["audit", str(dirty), *outputs]) == 0
     shutil.copytree(tmp_path / "fix", dirty, dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""kill -9, SIGTERM and Ctrl-C at random moments; a few each time, many in the campaign."""
+"""SIGKILL, SIGTERM and Ctrl-C at random moments: a few in every test run, many in the campaign."""
 
 import os
 import random
@@ -18,13 +18,13 @@ SETTINGS = ("train.log_every=1", "train.epochs=5")
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Give data with a validation split, so that kills meet evaluations and RUN/best too."""
+    """Data with a validation split, so that kills also hit evaluations and RUN/best."""
     return tiny_runs.write_data(tmp_path_factory.mktemp("scenes"), splits=("train", "val"))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(scenes, tmp_path_factory):
-    """Give whole runs by number of processes, and how long each took."""
+    """Uninterrupted runs by number of processes, and their time."""
     runs = {}
     for world in (1, 2):
         out = tmp_path_factory.mktemp("undisturbed") / "run"
@@ -38,7 +38,7 @@ def undisturbed(scenes, tmp_path_factory):
 
 
 def assert_same_run(run, other):
-    """The last bit of the state, the best weights, the log; and nothing is left lying about."""
+    """The last bit of the state, the best weights, the log; and no leftovers."""
     assert_bit_equal(run, other)
     for name in ("model.safetensors", "metrics.json"):
         assert (run / "best" / name).read_bytes() == (other / "best" / name).read_bytes(), name
@@ -95,8 +95,8 @@ def test_a_signal_at_any_moment_loses_no_step(scenes, undisturbed, tmp_path, num
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_a_signal_to_all_of_a_job_waits_for_the_step_too(scenes, tmp_path):
-    """Cluster managers and terminals signal the processes that read images as well."""
+def test_a_signal_to_the_whole_job_waits_for_the_step_too(scenes, tmp_path):
+    """Cluster managers and terminals signal the data-loading processes as well."""
     run = Processes(tmp_path / "run", scenes, "train.epochs=2000", "data.workers=2")
     run.wait_for_step(4)
     os.killpg(run.ranks[0].pid, signal.SIGTERM)
@@ -104,19 +104,19 @@ def test_a_signal_to_all_of_a_job_waits_for_the_step_too(scenes, tmp_path):
     assert codes == [143], said
 
 
-def test_the_death_of_a_reading_process_is_explained(data, tmp_path):
-    """Out of memory, the system kills one; the error says so and what to try."""
+def test_the_death_of_a_data_loading_process_is_explained(data, tmp_path):
+    """The system kills one when memory runs out; the error gives advice."""
     run = Processes(tmp_path / "run", data, "train.epochs=2000", "data.workers=2")
     run.wait_for_step(4)
     children = Path(f"/proc/{run.ranks[0].pid}/task/{run.ranks[0].pid}/children").read_text()
     os.kill(int(children.split()[0]), signal.SIGKILL)
     codes, said = run.wait()
     assert codes == [2], said
-    assert "fewer data.workers" in said[0]
+    assert "set data.workers lower" in said[0]
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(scenes, tmp_path):
-    """It leaves within moments, and what was saved before is good."""
+    """The last checkpoint is valid."""
     run = Processes(tmp_path / "run", scenes, "train.epochs=2000")
     run.wait_for_step(4)
     run.kill(number=signal.SIGINT)

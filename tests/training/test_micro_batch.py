@@ -1,4 +1,4 @@
-"""How many images go through the model at once, and what is said when they are too many."""
+"""The micro-batch size, and advice when the GPU runs out of memory."""
 
 import pytest
 import torch
@@ -24,34 +24,33 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
         (CPU, 1, 17, 17),
     ],
 )
-def test_auto_fits_the_device_and_deals_out_evenly(device, world, batch_size, images):
-    """All of a process' share on a GPU; on a CPU the largest part of it up to 8."""
+def test_auto_depends_on_the_device_and_divides_the_batch(device, world, batch_size, images):
+    """The whole part of a process on a GPU; its largest divisor up to 8 on a CPU."""
     settings = TrainSettings(batch_size=batch_size, micro_batch="auto")
     assert micro_batch_size(settings, Distributed(device, 0, world)) == images
 
 
-def test_a_run_goes_on_by_the_number_it_began_with(data, tmp_path):
-    """What auto meant is in the run's recipe, so that another device changes nothing."""
+def test_a_resumed_run_keeps_its_micro_batch(data, tmp_path):
+    """The number that auto resolved to is in the recipe of the run."""
     run = run_tiny(data, tmp_path / "run", "train.micro_batch=auto", "train.epochs=1")
     assert load_recipe(run.folder / "recipe.yaml").train.micro_batch == 4
 
 
-def test_a_number_stays_what_it_is():
-    """Whoever says how many is obeyed on any device."""
+def test_a_number_is_used_on_any_device():
     assert micro_batch_size(TrainSettings(micro_batch=3), Distributed(GPU)) == 3
 
 
 @pytest.mark.parametrize(
     ("images", "advice"), [(16, "train.micro_batch=8"), (9, "micro_batch=3"), (1, "short_side_px")]
 )
-def test_what_fits_is_advised(images, advice):
-    """A number that is smaller and divides as before; of a single image its size."""
+def test_out_of_memory_advises_a_smaller_divisor(images, advice):
+    """For a single image the advice is a smaller image."""
     with pytest.raises(TrainingError, match=advice), explain_oom(images):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
-def test_a_run_that_needs_too_much_memory_goes_on_with_fewer_images(data, tmp_path, monkeypatch):
-    """The advice works: the steps before are kept, and training ends with smaller micro-batches."""
+def test_a_run_out_of_memory_resumes_with_a_smaller_micro_batch(data, tmp_path, monkeypatch):
+    """The advice works: earlier steps are kept."""
     learn = TrainStep.step
 
     def greedy(self, window, *others):

@@ -1,4 +1,4 @@
-"""Several processes, and several micro-batches, learn what one process with one batch learns."""
+"""Several processes or micro-batches train the same weights as one process with one batch."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from fixed_clock import SteadyClock, exact_main, float64_from, sides_seen
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows, run_tiny
 
 from setmatch.training import setup as start
-from setmatch.training import trainer as loop
+from setmatch.training import start_run
 from setmatch.training.checkpoints.checkpoint import latest_valid
 
 # Without dropout, which differs between processes, and at the published rate: AdamW steps as far as
@@ -25,7 +25,7 @@ LOGGED = ("loss", "class", "l1", "giou", "class_error", "cardinality_error", "gr
 
 
 def assert_same_learning(run, other):
-    """Weights and averages agree within 1e-6, and so do all logged losses and gradient norms."""
+    """Weights and EMA agree within 1e-6, logged losses and gradient norms within 1e-5 of them."""
     mine, theirs = final_state(run), final_state(other)
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
@@ -41,7 +41,7 @@ def logged(run, name):
 
 @pytest.fixture(scope="module")
 def one_batch(data, tmp_path_factory):
-    """Give the weights after 8 steps of 4 images at once in one process."""
+    """A run of 8 steps of 4 images at once in one process."""
     out = tmp_path_factory.mktemp("one") / "run"
     return run_tiny(data, out, *STILL, "train.micro_batch=4").folder
 
@@ -56,7 +56,7 @@ def test_accumulation_changes_nothing(data, one_batch, tmp_path, micro_batch):
 @pytest.mark.parametrize(
     "micro_batch", [1, pytest.param(2, marks=pytest.mark.campaign)], ids=["accumulated", "at_once"]
 )
-def test_two_processes_learn_what_one_does(data, one_batch, tmp_path, micro_batch):
+def test_two_processes_train_the_same_weights_as_one(data, one_batch, tmp_path, micro_batch):
     """Losses are divided by the boxes of all processes and micro-batches, so weights agree."""
     codes, said = Processes(
         tmp_path / "run", data, *STILL, f"train.micro_batch={micro_batch}", world=2
@@ -75,15 +75,15 @@ FAMILY = (
 )
 
 
-def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_path, monkeypatch):
+def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
-    Some of them have no object. The first process' clock is everybody's, by which pictures grow.
+    Some of them have no object. All use the first process' clock, by which images grow.
     Running statistics are those of all micro-batches in their order, so that answers agree, too.
     In float32 gradients may jump where rounding chooses the side of a kink: by some seeds weights
     are then 3e-4 apart after six steps (LOG.md, "Two processes and one, by seed").
     """
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     monkeypatch.setattr(start, "initialize", float64_from(start.initialize))
     sides = sides_seen(monkeypatch)
     run_tiny(data, tmp_path / "one", *FAMILY)
@@ -100,8 +100,8 @@ def test_two_processes_learn_what_one_does_of_the_family_by_the_clock(data, tmp_
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(data, one_batch, tmp_path, monkeypatch):
-    """Begun by one process, ended by two: the same images, the same weights within 1e-6."""
+def test_a_run_resumes_with_another_number_of_processes(data, one_batch, tmp_path, monkeypatch):
+    """Started by one process, finished by two: the same weights within 1e-6."""
     with monkeypatch.context() as patch:
         tiny_runs.crash_before(4, patch)
         with pytest.raises(tiny_runs.CrashError):
@@ -112,8 +112,8 @@ def test_a_run_goes_on_with_another_number_of_processes(data, one_batch, tmp_pat
 
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.campaign)])
-def test_when_a_process_dies_the_others_leave(data, tmp_path, victim):
-    """Within 60 s, with an error that says so and how to go on."""
+def test_when_a_process_dies_the_others_exit(data, tmp_path, victim):
+    """Within 60 s, with an error that says how to continue."""
     init_distributed = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
     init_distributed.wait_for_step(4)
     init_distributed.kill(victim)
@@ -126,7 +126,7 @@ def test_when_a_process_dies_the_others_leave(data, tmp_path, victim):
     assert time.monotonic() - began < 60
 
 
-def test_all_processes_stop_at_the_step_at_which_one_is_told_to(data, tmp_path):
+def test_a_signal_to_one_process_stops_all_at_the_same_step(data, tmp_path):
     """One SIGTERM, one checkpoint, the same exit code everywhere."""
     init_distributed = Processes(tmp_path / "run", data, "train.epochs=2000", world=2)
     init_distributed.wait_for_step(4)
@@ -186,15 +186,14 @@ def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, 
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """Give the run that two processes make of the recipe when nothing disturbs them."""
+    """An uninterrupted run of two processes."""
     out = tmp_path_factory.mktemp("whole") / "run"
     codes, said = Processes(out, data, world=2).wait()
     assert codes == [0, 0], said
     return out
 
 
-def test_a_mistake_is_everybodys(data, one_batch, tmp_path):
-    """What the first process refuses, the others refuse as well instead of waiting."""
+def test_an_error_in_the_first_process_is_raised_in_all(data, one_batch, tmp_path):
     codes, said = Processes(one_batch, data, "train.lr=1", world=2).wait()
     assert codes == [2, 2]
     assert all("train.lr was 0.0001 and is 1.0" in text for text in said)

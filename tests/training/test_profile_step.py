@@ -1,4 +1,4 @@
-"""The time of a step is measured, on the planned recipe and real pictures."""
+"""The time of a training step is measured with the recipe and images of the run."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ from setmatch.training.step import TrainStep
 
 
 def test_the_time_of_a_step_is_measured(tmp_path: Path):
-    """Three steps take between one and all of the seconds that passed meanwhile."""
+    """Three steps take less than the whole call."""
     write_scenes(tmp_path, 4, 1, 64, 0, workers=1)
     recipe = load_recipe(
         {
@@ -27,8 +27,7 @@ def test_the_time_of_a_step_is_measured(tmp_path: Path):
     assert 0 < 3 * seconds < time.perf_counter() - began
 
 
-def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
-    """A step of each third of the run, whose pictures begin with half of their sides."""
+def test_each_step_uses_the_image_size_of_its_third_of_the_run(tmp_path: Path, monkeypatch):
     shares = []
     learn = TrainStep.step
 
@@ -44,8 +43,7 @@ def test_pictures_that_grow_are_timed_as_they_grow(tmp_path: Path, monkeypatch):
     assert shares == pytest.approx([1, 0.5 + 0.5 / 3.6, 0.5 + 0.5 / 1.2, 1])
 
 
-def test_masks_are_timed_with_the_boxes_of_a_model_that_has_them(tmp_path: Path, monkeypatch):
-    """Reading and learning them is a part of what a step costs."""
+def test_a_model_with_masks_is_timed_with_masks(tmp_path: Path, monkeypatch):
     seen = []
     learn = TrainStep.step
 

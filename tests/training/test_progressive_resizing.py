@@ -1,4 +1,4 @@
-"""Pictures that grow with training."""
+"""Progressive resizing: images that grow during training."""
 
 import pytest
 import torch
@@ -42,21 +42,20 @@ def _middle(height, width):
 @pytest.mark.parametrize(
     ("progress", "share"), [(0.15, 0.625), (0.3, 0.75), (0.6, 1.0), (0.99, 1.0)]
 )
-def test_sides_grow_evenly_and_then_stay(progress, share):
-    """Half the sides at first, all of them from the part of the run that the recipe names."""
+def test_image_sides_grow_linearly_and_then_stay(progress, share):
+    """From half their length to all of it at `full_size_at`."""
     plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, full_size_at=0.6))
     assert resolution_scale(0.0, 0.6) == 0.5
     assert plan.resolution_scale(round(progress * plan.steps)) == pytest.approx(share)
 
 
-def test_the_first_step_shows_what_memory_the_last_will_need():
-    """A GPU that cannot hold whole pictures says so at once, not when they have grown."""
+def test_the_first_step_has_full_size():
+    """A GPU without enough memory fails at once, not when images have grown."""
     plan = make_schedule(100, TrainSettings(epochs=16, batch_size=1, full_size_at=0.6))
     assert plan.resolution_scale(0) == 1.0
 
 
-def test_by_the_clock_sides_grow_with_the_time():
-    """What counts is the time that is over, not the steps."""
+def test_in_a_time_based_run_sides_grow_with_the_time():
     plan = make_schedule(100, TrainSettings(minutes=1.0, full_size_at=0.5))
     assert [plan.resolution_scale(7, spent_s) for spent_s in (0.0, 15.0, 30.0, 50.0)] == [
         0.5,
@@ -66,16 +65,15 @@ def test_by_the_clock_sides_grow_with_the_time():
     ]
 
 
-def test_without_the_setting_nothing_is_shrunk():
-    """The published recipe shows pictures in one size, from the first step on."""
+def test_images_have_full_size_by_default():
     plan = make_schedule(100, TrainSettings())
     whole = minibatch((128, 192))
     assert plan.resolution_scale(0) == 1.0
     assert downscale(whole, plan.resolution_scale(0)) is whole
 
 
-def test_pictures_padding_and_masks_shrink_together():
-    """Whole cells of the canvas; what is padding stays so; a mask covers the same part."""
+def test_images_padding_and_masks_are_resized_together():
+    """By whole cells; padding stays padding, and masks cover the same region."""
     small = downscale(minibatch((256, 384), (128, 384), masks=True), 0.5)
     assert small.batch.pixels.shape == (2, 3, 128, 192)
     assert small.batch.valid.flatten(1).sum(1).tolist() == [128 * 192, 64 * 192]
@@ -83,16 +81,15 @@ def test_pictures_padding_and_masks_shrink_together():
         assert torch.equal(target.masks.unpack(), _middle(height, width))
 
 
-def test_nothing_gets_too_small_to_be_seen():
-    """A side keeps 128 pixels, or what it has."""
+def test_a_side_keeps_128_pixels_or_its_length():
     small = downscale(minibatch((160, 320), (48, 300)), 0.5)
     assert small.batch.pixels.shape == (2, 3, 128, 160)
     thin = downscale(minibatch((40, 320)), 0.5)
     assert thin.batch.pixels.shape == (1, 3, 40, 160)
 
 
-def test_a_resumed_run_sees_what_its_twin_sees(tmp_path, monkeypatch):
-    """The size follows from the step, so that an interruption changes no digit."""
+def test_a_resumed_run_uses_the_same_sizes(tmp_path, monkeypatch):
+    """The size follows from the step."""
     data = write_data(tmp_path / "data")
     settings = ("train.full_size_at=0.75", "data.short_side_px=160", "data.long_side_px=256")
     whole = run_tiny(data, tmp_path / "whole", *settings)

@@ -1,4 +1,4 @@
-"""A run that was cut short ends as if nothing had happened, to the last bit."""
+"""A run that was interrupted ends bit-equal to an uninterrupted one."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from setmatch.training.signals import Stopped
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """Give a run of 8 steps that nothing interrupted."""
+    """An uninterrupted run of 8 steps."""
     return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
 
 
@@ -23,7 +23,7 @@ def whole(data, tmp_path_factory):
     "step", [0, 2, 4, 7, *(pytest.param(step, marks=pytest.mark.campaign) for step in (1, 3, 5, 6))]
 )
 def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch, step):
-    """yolov5 #409: weights, moments, average and counters are bit-equal after a resume."""
+    """yolov5 #409: weights, moments, EMA and counters are bit-equal after a resume."""
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):
@@ -38,8 +38,8 @@ def test_a_crash_at_any_step_changes_nothing(data, whole, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("kind", ["val", "watch"])
-def test_a_crash_between_an_evaluation_and_its_remark_loses_neither(tmp_path, monkeypatch, kind):
-    """Whichever row of the log was the last to be written whole, the other one follows."""
+def test_a_crash_between_an_evaluation_and_its_warning_loses_neither(tmp_path, monkeypatch, kind):
+    """Whichever row was written last, the other one follows."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
     write = JsonLines.write
 
@@ -63,8 +63,8 @@ def test_a_crash_between_an_evaluation_and_its_remark_loses_neither(tmp_path, mo
     assert rows[0] == rows[1]
 
 
-def test_workers_change_nothing_and_may_change_on_resume(data, whole, tmp_path, monkeypatch):
-    """Begun with two workers and resumed with none, the run is the same to the bit."""
+def test_the_number_of_workers_may_change_on_resume(data, whole, tmp_path, monkeypatch):
+    """Started with two workers and resumed with none, the run is bit-equal."""
     with monkeypatch.context() as patch:
         crash_before(4, patch)
         with pytest.raises(CrashError):
@@ -73,15 +73,15 @@ def test_workers_change_nothing_and_may_change_on_resume(data, whole, tmp_path, 
     assert_bit_equal(tmp_path / "run", whole)
 
 
-def test_the_numbers_of_a_run_come_from_its_seed(data, whole, tmp_path):
-    """Another seed gives other weights, so that bit equality above means something."""
+def test_another_seed_gives_other_weights(data, whole, tmp_path):
+    """So bit equality in the other tests means something."""
     run_tiny(data, tmp_path / "run", "train.seed=43")
     with pytest.raises(AssertionError):
         assert_bit_equal(tmp_path / "run", whole)
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, whole, tmp_path, monkeypatch):
-    """The one before is used, the damaged one named and set aside, the end the same."""
+    """The one before is used; the damaged one is named and renamed; the result is the same."""
     with monkeypatch.context() as patch:
         crash_before(7, patch)
         with pytest.raises(CrashError):
@@ -96,10 +96,10 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(data, whole, tmp_path,
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("after", [0, 3])
-def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
+def test_a_signal_stops_the_run_after_the_step_with_a_checkpoint(
     data, whole, tmp_path, monkeypatch, number, code, after
 ):
-    """Nothing that was learned is lost, and a resume ends where an undisturbed run does."""
+    """A resume ends with the result of an uninterrupted run."""
     note = RunLogger.add_step
 
     def interrupted(self, step, *rest):
@@ -117,8 +117,7 @@ def test_a_signal_ends_the_run_at_the_next_step_with_a_checkpoint(
     assert_bit_equal(tmp_path / "run", whole)
 
 
-def test_a_finished_run_resumes_to_itself(data, tmp_path):
-    """There is nothing left to do, and nothing is done."""
+def test_resuming_a_finished_run_changes_nothing(data, tmp_path):
     run_tiny(data, tmp_path / "run")
     before = final_state(tmp_path / "run")
     run_tiny(data, tmp_path / "run", resume=True)

@@ -1,4 +1,4 @@
-"""What a process does when it is told to stop."""
+"""Signals: a process stops after its step, or at once if there is nothing to save."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from setmatch.training.signals import Stopped, agreed_signal, stop_requests
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_first_signal_is_only_noted(number, code):
-    """Work goes on; all processes learn of it by summing flags; the exit code is documented."""
+def test_a_first_signal_only_sets_a_flag(number, code):
+    """All processes learn of it from the summed flags; the exit code is documented."""
     with stop_requests() as stop:
         assert agreed_signal(stop.flags()) is None
         os.kill(os.getpid(), number)
@@ -20,9 +20,7 @@ def test_a_first_signal_is_only_noted(number, code):
     assert Stopped(number, "after step 3").exit_code == code
 
 
-def test_a_second_ctrl_c_leaves_at_once():
-    """The second one is Python's own KeyboardInterrupt."""
-
+def test_a_second_ctrl_c_raises_keyboard_interrupt():
     def work():
         with stop_requests():
             os.kill(os.getpid(), signal.SIGINT)
@@ -37,8 +35,8 @@ def test_a_second_ctrl_c_leaves_at_once():
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_with_nothing_to_lose_the_first_signal_ends_it(early):
-    """Before training, or at an evaluation, nothing is gained by waiting; which it was is said."""
+def test_with_nothing_to_save_the_first_signal_stops_at_once(early):
+    """Before training or at an evaluation; the message says which."""
 
     def work():
         with stop_requests() as stop:
@@ -49,13 +47,13 @@ def test_with_nothing_to_lose_the_first_signal_ends_it(early):
                 reached.append(True)
 
     reached = []
-    with pytest.raises(Stopped, match="by SIGTERM before the first step; go on"):
+    with pytest.raises(Stopped, match="by SIGTERM before the first step; continue"):
         work()
     assert reached == []
 
 
-def test_handlers_are_as_before_afterwards():
-    """A library puts back what it found, also after an error."""
+def test_signal_handlers_are_restored():
+    """Also after an error."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="x"), stop_requests():
         raise ValueError("x")
@@ -63,7 +61,7 @@ def test_handlers_are_as_before_afterwards():
 
 
 def test_training_may_run_in_a_thread():
-    """Python lets no thread but the main one catch signals; that is no error."""
+    """Python catches signals in the main thread only; that is no error."""
     seen = []
 
     def work():

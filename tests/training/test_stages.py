@@ -1,4 +1,4 @@
-"""Boxes first, then the mask head on the frozen detector: one command, resumed in either stage."""
+"""Two stages: boxes first, then the mask head on the frozen detector, resumed in either stage."""
 
 import json
 
@@ -31,7 +31,7 @@ from setmatch.training.train import train
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Eight pictures of bright squares on ground that is darker below, as COCO panoptic."""
+    """Eight images of bright squares on dark ground, as COCO panoptic."""
     folder = tmp_path_factory.mktemp("scenes")
     chance = np.random.default_rng(0)
     tree = {
@@ -80,7 +80,7 @@ def _weights(folder):
 
 
 def test_one_command_trains_boxes_then_masks_on_the_frozen_detector(whole):
-    """The second stage changes no tensor of the detector, and every one of the mask head learns."""
+    """The mask stage changes no tensor of the detector."""
     boxes, both = _weights(whole / "boxes"), _weights(whole)
     assert setmatch.load(whole / "boxes").card.preset == "tiny"
     assert not any(name.startswith("mask_head.") for name in boxes)
@@ -93,21 +93,21 @@ def test_one_command_trains_boxes_then_masks_on_the_frozen_detector(whole):
 
 @pytest.mark.parametrize("step", [0, 1, 2, 5])
 def test_a_crash_in_either_stage_changes_nothing(scenes, whole, tmp_path, monkeypatch, step):
-    """Steps 0 and 1 are of the boxes, 2 to 5 of the masks; `--resume` alone is enough to go on."""
+    """Steps 0 and 1 train boxes, 2 to 5 masks; `resume` alone is enough."""
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):
             run_stages(scenes, tmp_path / "run")
-    begun = (tmp_path / "run/boxes/checkpoints").is_dir()
-    assert begun == (step > 0)
-    run_stages(scenes, tmp_path / "run", recipe=None if begun else STAGES, resume=True)
+    started = (tmp_path / "run/boxes/checkpoints").is_dir()
+    assert started == (step > 0)
+    run_stages(scenes, tmp_path / "run", recipe=None if started else STAGES, resume=True)
     assert_bit_equal(tmp_path / "run/boxes", whole / "boxes")
     assert_bit_equal(tmp_path / "run", whole)
     assert (tmp_path / "run/recipe.yaml").read_text() == (whole / "recipe.yaml").read_text()
 
 
-def test_jointly_trained_there_is_one_stage(scenes, tmp_path):
-    """Detector and mask head learn at once, for as long as the boxes would."""
+def test_joint_training_has_one_stage(scenes, tmp_path):
+    """Detector and mask head train together, for the length of the box stage."""
     run = run_stages(scenes, tmp_path / "run", joint=True).folder
     assert not (run / "boxes").exists()
     assert latest_valid(run).step == 2
@@ -118,8 +118,8 @@ def test_jointly_trained_there_is_one_stage(scenes, tmp_path):
     assert recipe.train.train_only == "all"
 
 
-def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_path):
-    """The second stage alone; from weights of other classes the boxes are trained before."""
+def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_path):
+    """From weights of other classes, boxes are trained first."""
     alone = run_stages(scenes, tmp_path / "alone", weights=whole / "boxes").folder
     assert not (alone / "boxes").exists()
     before, after = _weights(whole / "boxes"), _weights(alone)
@@ -142,17 +142,15 @@ def test_weights_that_know_every_class_are_given_a_mask_head(scenes, whole, tmp_
     both = run_stages(scenes, tmp_path / "both", weights=known)
     assert (both.folder / "boxes").exists()
     masks_only = {key: value for key, value in STAGES.items() if key != "box_stage"}
-    with pytest.raises(WeightsError, match="does not know ground, and stays frozen"):
+    with pytest.raises(WeightsError, match="does not know the classes ground, and stays frozen"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=known)
-    with pytest.raises(ConfigError, match="name a detector by --weights"):
+    with pytest.raises(ConfigError, match=r"name trained weights \(--weights\)"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)
     assert not (tmp_path / "refused").exists()
 
 
-def test_masks_learn_over_two_processes_what_they_learn_in_one(scenes, tmp_path):
-    """A mask head works after the forward pass, when the criterion asks; its gradients are
-    exchanged all the same, and divided by the boxes of all processes.
-    """
+def test_two_processes_train_the_same_mask_head_as_one(scenes, tmp_path):
+    """The mask head runs in the criterion; its gradients are exchanged too."""
     # No dropout, which differs between processes, and a rate at which AdamW keeps still where a
     # gradient is rounding alone.
     still = (
@@ -173,30 +171,29 @@ def test_masks_learn_over_two_processes_what_they_learn_in_one(scenes, tmp_path)
         assert rows[0][name] == pytest.approx(rows[1][name], rel=1e-4), name
 
 
-def test_of_panoptic_data_the_things_alone_can_be_learned(scenes, tmp_path):
-    """Instance segmentation: the classes are the things, the stuff is left out."""
+def test_things_only_leaves_out_stuff_classes(scenes, tmp_path):
     run = run_stages(scenes, tmp_path / "run", "data.things_only=true", joint=True)
     assert setmatch.load(run.folder).card.categories.names == ("square",)
 
 
 @pytest.mark.parametrize("joint", [True, False])
 def test_data_without_masks_are_refused_before_anything_is_written(tmp_path, joint):
-    """A mask head would learn nothing from boxes; nor are boxes learned first, for days."""
+    """Nor does the box stage, which may take days, start."""
     boxes = write_data(tmp_path / "data") / "annotations/train.json"
     with pytest.raises(DataError, match="boxes but no masks"):
         run_stages(boxes, tmp_path / "run", joint=joint)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_without_a_mask_head_has_no_second_stage(scenes, whole, tmp_path):
-    """The message names the models that have one."""
+def test_a_model_without_a_mask_head_has_no_mask_stage(scenes, whole, tmp_path):
+    """The message says which models have one."""
     recipe = RECIPE | {"train": STAGES["train"]}
     with pytest.raises(ConfigError, match=r"tiny has no mask head.*_panoptic"):
         run_stages(scenes, tmp_path / "run", recipe=recipe, weights=whole / "boxes")
 
 
 def test_a_length_is_divided_between_the_stages():
-    """Epochs are those of the boxes, the masks' in proportion; of minutes the boxes take more."""
+    """Epochs set the box stage, and the mask stage scales; of minutes, boxes get two thirds."""
     recipe = load_recipe("detr_r50_panoptic")
     longer = with_length(recipe, 600, None)
     assert (longer.box_stage.epochs, longer.train.epochs) == (600, 50)
@@ -217,14 +214,14 @@ def test_a_length_is_divided_between_the_stages():
         (None, float("inf"), "--minutes inf: expected"),
     ],
 )
-def test_a_length_is_a_number_above_nothing(epochs, minutes, said):
-    """No minutes at all are refused: they would be taken for the recipe's epochs."""
+def test_a_length_must_be_above_0(epochs, minutes, said):
+    """Zero minutes would otherwise mean the epochs of the recipe."""
     with pytest.raises(ConfigError, match=said):
         with_length(load_recipe("setmatch_n"), epochs, minutes)
 
 
-def test_frozen_parts_answer_as_they_will_be_used():
-    """No dropout and no moving statistics in what learns nothing; the rest is in training mode."""
+def test_frozen_parts_stay_in_evaluation_mode():
+    """They have no dropout and fixed statistics; the rest is in training mode."""
     model = tiny_panoptic(3)
     model.requires_grad_(False)
     model.mask_head.requires_grad_(True)
@@ -235,7 +232,7 @@ def test_frozen_parts_answer_as_they_will_be_used():
     assert not any(module.training for module in model.backbone.modules())
 
 
-def test_every_panoptic_preset_has_a_detector_without_its_mask_head():
+def test_every_panoptic_preset_has_a_box_preset_with_the_same_tensors():
     """The first stage trains it, and its tensors are the second's."""
     for name, box_preset in BOX_PRESETS.items():
         if name == "tiny_panoptic":

@@ -8,6 +8,7 @@ from fixed_clock import SteadyClock, sides_seen
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings
+from setmatch.training import start_run
 from setmatch.training import trainer as loop
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
@@ -34,7 +35,7 @@ def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
 
 def test_the_log_says_when(data, tmp_path, monkeypatch):
     """Every reading and every evaluation has the seconds of training before it, never fewer."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
     seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
     assert len(seconds) > 2
@@ -80,7 +81,7 @@ BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3"
 def uninterrupted(data, tmp_path_factory):
     """Give a run of 47 steps: as the 48th would begin, its twelve seconds are over."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "Clock", SteadyClock)
+        patch.setattr(start_run, "Clock", SteadyClock)
         return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
 
 
@@ -94,11 +95,11 @@ def assert_same_run(run, other):
 
 
 @pytest.mark.parametrize("step", [7, 36])
-def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
+def test_a_resumed_time_based_run_equals_an_uninterrupted_one(
     data, uninterrupted, tmp_path, monkeypatch, step
 ):
     """Weights, moments, average, losses, evaluations and the best are equal, all but the time."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):
@@ -111,23 +112,23 @@ def test_a_resumed_run_by_the_clock_is_its_uninterrupted_twin(
 
 
 @pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
-def test_the_first_evaluation_takes_a_tenth_of_the_time_at_most(unseen, afforded):
+def test_the_first_evaluation_gets_at_most_a_tenth_of_the_time(unseen, afforded):
     """Ten of a hundred seconds for 60 images: as long as for the 60 that were learned from."""
     plan = make_schedule(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
     assert plan.evaluation_due(14, before_s=9.5, after_s=10.0) == afforded
-    # A checkpoint is written all the same: no evaluation begins without one.
+    # A checkpoint is written anyway: no evaluation starts without one.
     assert plan.checkpoint_due(14, before_s=9.5, after_s=10.0)
 
 
-def test_no_step_begins_when_the_time_is_over(uninterrupted):
-    """What an evaluation or a slow disk took is not followed by one step more, at a rate of 0."""
+def test_no_step_starts_when_the_time_is_over(uninterrupted):
+    """Even if an evaluation or a slow disk took the remaining time."""
     rows = log_rows(uninterrupted)
     assert max(row["seconds"] for row in rows if row["kind"] == "train") == 11.75
 
 
-def test_a_run_that_has_no_time_still_takes_a_step(data, tmp_path, monkeypatch):
-    """Or there would be nothing to keep."""
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+def test_a_run_without_time_still_takes_one_step(data, tmp_path, monkeypatch):
+    """Otherwise there would be no weights to save."""
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     run = run_tiny(data, tmp_path / "run", "train.minutes=0.001").folder
     assert log_rows(run)[-1]["step"] == 1
     run_tiny(data, tmp_path / "run", "train.minutes=0.001", resume=True)
@@ -149,12 +150,12 @@ FAMILY = (
 )
 
 
-def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path, monkeypatch):
-    """Denoising, Muon's moments, pictures that grow and the ramp of the average go on by the clock.
+def test_a_resumed_time_based_setmatch_run_equals_an_uninterrupted_one(data, tmp_path, monkeypatch):
+    """Denoising, Muon's moments, growing images and the ramp of the EMA continue.
 
-    Seven steps; it ends before the third, as pictures grow, and before the first augmented one.
+    Seven steps; it ends before the third, as images grow, and before the first augmented one.
     """
-    monkeypatch.setattr(loop, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", SteadyClock)
     sides = sides_seen(monkeypatch)
     whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
     assert sides == [256, 192, 224, 224, 256, 256, 256]
@@ -168,8 +169,10 @@ def test_the_family_too_is_its_uninterrupted_twin_after_a_resume(data, tmp_path,
 
 
 @pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
-def test_only_a_run_by_the_clock_chooses_its_threads(data, tmp_path, monkeypatch, length, chosen):
-    """One counted in epochs keeps torch's number, so that it repeats to the last bit."""
+def test_only_a_time_based_run_chooses_its_number_of_threads(
+    data, tmp_path, monkeypatch, length, chosen
+):
+    """A run of epochs keeps torch's number, so that it is repeatable bit for bit."""
     used, note = set(), RunLogger.add_step
 
     def noted(self, *arguments):

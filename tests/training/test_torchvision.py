@@ -29,14 +29,14 @@ def whole(data, tmp_path_factory):
     return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BASELINE).folder
 
 
-def pictures():
-    """Two pictures of different sizes, neither a multiple of what the network wants."""
+def sample_images():
+    """Two images of different sizes, neither a multiple of what the network wants."""
     torch.manual_seed(1)
     return [torch.rand(3, 60, 96), torch.rand(3, 90, 64)]
 
 
 def targets():
-    """Objects for two pictures, the second empty; binary fractions, so that pixels are exact."""
+    """Objects for two images, the second empty; binary fractions, so that pixels are exact."""
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.25, 0.25, 0.25, 0.25]])
     return [Target(torch.tensor([0, 1]), boxes), Target(torch.zeros(0).long(), boxes[:0])]
 
@@ -54,7 +54,7 @@ def test_losses_are_torchvision_s_own():
     theirs.transform = GeneralizedRCNNTransform(
         60, 96, [0.0] * 3, [1.0] * 3, size_divisible=8, _skip_resize=True
     )
-    batch = Batch.from_images(pictures())
+    batch = Batch.from_images(sample_images())
     assert sizes_of(batch) == [(60, 96), (90, 64)]
     wanted = [
         {
@@ -63,7 +63,7 @@ def test_losses_are_torchvision_s_own():
         },
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
     ]
-    images, seen = pictures(), targets()
+    images, seen = sample_images(), targets()
     torch.manual_seed(2)
     losses = ours(batch, seen)
     torch.manual_seed(2)
@@ -98,7 +98,7 @@ def test_every_parameter_learns_from_pictures_without_objects():
 def test_a_box_without_area_does_not_end_the_run():
     """torchvision refuses such boxes by an assertion; the least size that it takes is given."""
     thin = [Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 1e-9, 0.2]]))]
-    losses = model_of().train()(Batch.from_images(pictures()[:1]), thin)
+    losses = model_of().train()(Batch.from_images(sample_images()[:1]), thin)
     assert all(loss.isfinite() for loss in losses.values())
 
 
@@ -112,7 +112,7 @@ def test_the_losses_fall(data, tmp_path):
 
 @pytest.mark.parametrize("step", [3, 5])
 def test_a_crash_changes_nothing(data, whole, tmp_path, monkeypatch, step):
-    """Resumed in mid-epoch it ends bit-equal to its twin, the sampling of boxes included."""
+    """Resumed within an epoch, the run is bit-equal, including the sampling of boxes."""
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):

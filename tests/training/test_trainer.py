@@ -1,4 +1,4 @@
-"""What a run leaves behind, and what it refuses."""
+"""The files that a run writes, and the runs it refuses."""
 
 import csv
 import json
@@ -22,18 +22,18 @@ from setmatch.training.train import train
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """Give a run of 8 steps that nothing interrupted."""
+    """An uninterrupted run of 8 steps."""
     return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
 
 
-def test_a_run_in_the_folder_is_never_overwritten(data, whole):
-    """Without --resume a folder with checkpoints is refused, and says what to do."""
+def test_an_existing_run_is_never_overwritten(data, whole):
+    """The message names --resume."""
     with pytest.raises(ConfigError, match="--resume"):
         run_tiny(data, whole)
 
 
 def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
-    """Old and new value are named; allowed changes take effect."""
+    """The message has the old and the new value; allowed changes take effect."""
     run_tiny(data, tmp_path / "run")
     with pytest.raises(ConfigError, match=r"recipe\.train\.lr was 0\.001 and is 0\.1"):
         run_tiny(data, tmp_path / "run", "train.lr=0.1", resume=True)
@@ -42,8 +42,8 @@ def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["order", "one more", "model.arguments.dim=8", "model.preset"])
-def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, change):
-    """Slots of the old names would learn the new ones' objects, and the old model go on unseen."""
+def test_a_resumed_run_cannot_change_its_model_or_classes(data, whole, tmp_path, change):
+    """Class indices would silently mean other classes."""
     tree = json.loads(data.read_text())
     tree["categories"] = {
         "order": [{"id": 3, "name": "other"}, {"id": 7, "name": "square"}],
@@ -56,38 +56,38 @@ def test_no_run_changes_its_model_or_classes_on_the_way(data, whole, tmp_path, c
     changes = {"order": (), "one more": (), "model.preset": ("model.preset=tiny_norm",)}
     overrides = changes.get(change, (change,))
     before = latest_valid(whole)
-    with pytest.raises(ConfigError, match=f"no run changes its model .*--weights {whole}"):
+    with pytest.raises(ConfigError, match=f"a run cannot change its model .*--weights {whole}"):
         run_tiny(other, whole, *overrides, resume=True, allow_changes=True)
     assert latest_valid(whole) == before
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_the_best_of_a_run_without_checkpoints_is_not_taken_for_anothers(data, tmp_path, resume):
-    """Whoever removed them to save room keeps the weights, and is told how to start from them."""
+def test_best_weights_without_checkpoints_are_not_overwritten(data, tmp_path, resume):
+    """The message says how to start from them."""
     run_tiny(data, tmp_path / "run")
     (tmp_path / "run/best").mkdir(exist_ok=True)
     shutil.rmtree(tmp_path / "run/checkpoints")
-    with pytest.raises(ConfigError, match="no checkpoint to go on from; name another folder"):
+    with pytest.raises(ConfigError, match="no checkpoint to resume from; name another folder"):
         run_tiny(data, tmp_path / "run", resume=resume)
 
 
 def test_changed_data_is_refused(data, tmp_path):
-    """A run does not go on with other images."""
     run_tiny(data, tmp_path / "run")
     other = tiny_runs.write_data(tmp_path / "other", images=12) / "annotations/train.json"
     with pytest.raises(ConfigError, match=r"data\.images was 10 and is 12"):
         run_tiny(other, tmp_path / "run", resume=True)
 
 
-def test_a_resumed_run_knows_its_recipe(data, tmp_path):
-    """Nothing of the recipe has to be said again."""
+def test_a_resumed_run_uses_its_own_recipe(data, tmp_path):
     run_tiny(data, tmp_path / "run")
     train(data, out=tmp_path / "run", resume=True, device="cpu")
     assert load_recipe(tmp_path / "run/recipe.yaml") == load_recipe(RECIPE)
 
 
-def test_without_a_validation_split_the_newest_is_the_result(data, whole, capsys, tmp_path):
-    """It is said that nothing is evaluated, and the model is there nevertheless."""
+def test_without_a_validation_split_the_newest_weights_are_the_result(
+    data, whole, capsys, tmp_path
+):
+    """The log says that nothing is evaluated."""
     run = run_tiny(data, tmp_path / "run")
     assert "no validation split" in capsys.readouterr().err
     assert run.best is None
@@ -131,7 +131,7 @@ def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path, monkeypatch):
     assert [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "val"] == [3, 5, 8]
 
 
-def test_one_bad_image_is_named_and_spoils_nothing(tmp_path, capsys):
+def test_one_image_with_a_nonfinite_loss_is_named_and_changes_nothing(tmp_path, capsys):
     """Steps with it are skipped and counted; weights, statistics and average stay finite."""
     data = tiny_runs.write_data(tmp_path / "data", white=(4,)) / "annotations/train.json"
     sizes = ("train.batch_size=2", "train.micro_batch=1")
@@ -176,7 +176,6 @@ def test_mistakes_leave_no_folder_behind(data, tmp_path):
 
 
 def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
-    """Not after the first epoch."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
     tree = json.loads((data / "annotations/val.json").read_text())
     for category in tree["categories"]:
@@ -186,8 +185,8 @@ def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
         run_tiny(data, tmp_path / "run")
 
 
-def test_the_data_say_how_many_queries_they_need(tmp_path):
-    """Unless the recipe says it, or does not leave it to them."""
+def test_num_queries_auto_follows_from_the_data(tmp_path):
+    """Unless the arguments set a number."""
     training = open_dataset(tiny_runs.write_data(tmp_path / "data"), "train")
     asked = ModelSettings(num_queries="auto")
     assert arguments_of(asked, training) == {"num_queries": 30}
@@ -196,18 +195,18 @@ def test_the_data_say_how_many_queries_they_need(tmp_path):
     assert arguments_of(ModelSettings(), training) == {}
 
 
-def test_a_picture_that_cannot_be_read_is_left_out_and_reported(tmp_path, capsys, monkeypatch):
-    """One in a hundred stops no training: it is named once, and stands in the data's report."""
+def test_an_unreadable_training_image_is_skipped_and_reported(tmp_path, capsys, monkeypatch):
+    """It is named once in the log, and in the data report."""
     monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.3)
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
-    picture = sorted(data.rglob("train*.png"))[0]
-    picture.write_bytes(picture.read_bytes()[:100])
+    image_file = sorted(data.rglob("train*.png"))[0]
+    image_file.write_bytes(image_file.read_bytes()[:100])
     run_tiny(data, tmp_path / "run")
-    assert capsys.readouterr().err.count(picture.name) == 1
+    assert capsys.readouterr().err.count(image_file.name) == 1
     report = json.loads((tmp_path / "run/data_report.json").read_text())
-    (finding,) = [found for found in report["findings"] if picture.name in found["value"]]
+    (finding,) = [found for found in report["findings"] if image_file.name in found["value"]]
     assert finding["action"] == "left out of training"
-    with pytest.raises(DataError, match=picture.name):
+    with pytest.raises(DataError, match=image_file.name):
         run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
 
 
@@ -217,10 +216,10 @@ def reported(run, name):
     return [found for found in report["findings"] if name in found["value"]]
 
 
-def test_a_validation_picture_that_cannot_be_read_is_unanswered(tmp_path, capsys):
-    """It is said before the first step, once, and every evaluation goes on; two are refused then.
+def test_an_unreadable_validation_image_counts_as_missed(tmp_path, capsys):
+    """It is named once; two such images are refused.
 
-    Damage in the middle of a file shows only when it is decoded, and is said at that time.
+    Damage in the middle of a file shows only when the file is decoded.
     """
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
     first, second = sorted(data.rglob("val*.png"))[:2]
@@ -242,7 +241,7 @@ def test_a_validation_picture_that_cannot_be_read_is_unanswered(tmp_path, capsys
 
 
 def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
-    """What was learned until then is saved, and the run goes on with that evaluation."""
+    """The steps until then are saved, and the resumed run repeats the evaluation."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
 
     def fail(*given, **wanted):
@@ -255,14 +254,14 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().err
     step = latest_valid(tmp_path / "run").step
     assert step > 0
-    assert f"step {step} is saved: mend the data, and go on with --resume" in said
+    assert f"step {step} is saved; fix the data and continue with --resume" in said
     run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
     rows = log_rows(tmp_path / "run")
     assert next(row["step"] for row in rows if row["kind"] == "val") == step
 
 
-def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monkeypatch):
-    """On a full disk the checkpoint that came before it is whole, and the run goes on from it."""
+def test_a_data_report_that_cannot_be_written_is_a_clear_error(data, tmp_path, monkeypatch):
+    """The checkpoint before it is valid, and the run resumes from it."""
     write = DataCheck.write
 
     def full(self, path, while_training=None):
@@ -293,18 +292,17 @@ def test_a_report_that_cannot_be_written_ends_in_a_sentence(data, tmp_path, monk
         ({"task": "panoptic", "model": "detr_r101_panoptic"}, "detr_r101_panoptic"),
     ],
 )
-def test_a_run_that_names_nothing_needs_no_download(asked, preset):
-    """A run is of the model that its weights are of; without any, of the family's smallest."""
+def test_the_preset_follows_from_what_is_named(asked, preset):
+    """With nothing named, it is a preset that needs no download."""
     settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
     assert choose_recipe(**settings, checkpoint=None).model.preset == preset
 
 
-def test_weights_that_know_another_size_are_said(data, whole, tmp_path, capsys):
-    """Published rates on pictures of twice the size undo what was learned; nobody would see why."""
+def test_weights_of_another_image_size_cause_a_warning(data, whole, tmp_path, capsys):
     again = {"model": None, "recipe": RECIPE, "weights": whole, "device": "cpu"}
     train(data, **again, out=tmp_path / "same", overrides=["train.epochs=1"])
-    assert "learned from short sides" not in capsys.readouterr().err
+    assert "trained at a short side" not in capsys.readouterr().err
     larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
     train(data, **again, out=tmp_path / "larger", overrides=larger)
     said = capsys.readouterr().err
-    assert "learned from short sides of 64 px and are now shown 128" in said
+    assert "trained at a short side of 64 px and now get 128 px" in said

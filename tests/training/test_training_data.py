@@ -46,7 +46,7 @@ def test_without_a_validation_split_images_are_held_out(tmp_path: Path):
 
 
 def test_too_few_images_leave_no_validation_data(tmp_path: Path):
-    assert open_training_data(write_data(tmp_path / "data", images=3)).validation is None
+    assert open_training_data(write_data(tmp_path / "data", images=1)).validation is None
 
 
 def test_splits_without_a_common_class_are_refused(tmp_path: Path):

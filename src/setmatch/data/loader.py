@@ -154,12 +154,12 @@ def training_batches(
     preprocessing: Preprocessing,
     *,
     batch_size: int,
-    micro_batch: int,
-    rank: int,
-    world: int,
-    first_step: int,
     steps: int,
-    seed: int,
+    micro_batch: int | None = None,
+    rank: int = 0,
+    world: int = 1,
+    first_step: int = 0,
+    seed: int = 42,
     masks: bool = False,
 ) -> TrainingBatches:
     """Return the minibatches of process `rank` of `world`, starting at `first_step`.
@@ -174,6 +174,7 @@ def training_batches(
     images are missing from their minibatch. A minibatch that would be empty takes the next readable
     image.
     """
+    micro_batch = batch_size // world if micro_batch is None else micro_batch
     grad_accum_steps(batch_size, micro_batch, world)
     order = TrainSampler(
         len(dataset), batch_size, micro_batch, rank, world, first_step, steps, seed

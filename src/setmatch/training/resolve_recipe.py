@@ -84,7 +84,7 @@ def task_overrides(task: Task | None) -> tuple[str, ...]:
 def require_mask_head(task: Task | None, preset: str, own: OwnModel | None = None) -> None:
     """Raise ConfigError if the task needs masks and the model predicts none.
 
-    A factory of the user's own is trusted.
+    The detector of a factory is checked when it is built.
     """
     if task is None or (own is not None and own.has_masks is not False):
         return

@@ -110,6 +110,8 @@ def train(
                 setup = build_setup(
                     splits, recipe, weights, checkpoint, allow_changes, own, criterion
                 )
+                if own is not None and task is not None and setup.detector.mask_head is None:
+                    raise ConfigError(f"--task {task}: {own.name} has no mask head")
                 trainer = start_run(folder, setup, distributed, stop)
             with trainer.logger.display, explain_lost_workers(), keep_num_threads():
                 trainer.run()

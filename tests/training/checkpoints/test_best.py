@@ -1,4 +1,4 @@
-"""The best weights are those that do best what the model is for."""
+"""RUN/best keeps the weights with the highest score."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def _metrics(
     ],
     ids=["boxes", "panoptic", "instance", "both", "equals"],
 )
-def test_the_best_is_kept_and_of_equals_the_newest(tmp_path, evaluations, best):
+def test_the_best_weights_are_kept_and_the_newest_of_equals(tmp_path, evaluations, best):
     """By AP, by PQ or by mask AP; a frozen detector's AP never changes."""
     torch.manual_seed(0)
     model = build(ModelCard("tiny", {}, Categories((1,), ("cat",))))

@@ -1,4 +1,4 @@
-"""Checkpoints appear whole or not at all, and damage never goes unnoticed."""
+"""Checkpoints are written atomically, and damage is detected."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def names(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-def test_the_newest_are_kept_and_the_latest_valid_is_found(tmp_path):
+def test_the_newest_checkpoints_are_kept(tmp_path):
     """Two remain of four; the newest comes back with its facts."""
     write(tmp_path, 1, 2, 30, 200)
     assert names(tmp_path) == ["step_00000030", "step_00000200"]
@@ -74,8 +74,7 @@ def test_a_missing_file_is_named(tmp_path, name):
         read_manifest(tmp_path / "checkpoints/step_00000001")
 
 
-def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
-    """With every checkpoint damaged there is nothing to fall back on, and the error counts them."""
+def test_no_valid_checkpoint_is_an_error(tmp_path):
     with pytest.raises(TrainingError, match="there are none"):
         latest_valid(tmp_path)
     write(tmp_path, 1, 2)
@@ -83,14 +82,14 @@ def test_no_good_checkpoint_is_an_error_that_says_so(tmp_path):
         (folder / "trainer.pt").write_bytes(b"")
     with (
         pytest.warns(UserWarning, match=r"has 0 bytes"),
-        pytest.raises(TrainingError, match="all 2 there are damaged"),
+        pytest.raises(TrainingError, match="all 2 are damaged"),
     ):
         latest_valid(tmp_path)
     assert has_checkpoints(tmp_path)
 
 
-def test_damaged_newer_checkpoints_step_aside(tmp_path):
-    """What was damaged no longer counts as a checkpoint, and is not deleted."""
+def test_damaged_newer_checkpoints_are_renamed(tmp_path):
+    """They no longer count as checkpoints, and are not deleted."""
     write(tmp_path, 1, 2)
     set_aside_newer(tmp_path, 1)
     assert names(tmp_path) == ["damaged_step_00000002", "step_00000001"]
@@ -143,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error():
 
 
 @pytest.mark.parametrize("moment", ["fill", "fsync", "rename 1", "rename 2"])
-def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path, moment):
+def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new(tmp_path, moment):
     """Killed while filling, flushing or renaming, a replaced folder is whole: old or new."""
     folder = tmp_path / "best"
     write_whole(folder, fill, {"which": "old"})

@@ -55,7 +55,7 @@ def test_masks_have_curves_of_their_own(tmp_path):
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     history = read_history(tmp_path)
-    assert "PQ 0.625, the best 0.625 after step 20; mask AP 0.250" in history.summary()
+    assert "PQ 0.625, best 0.625 after step 20; mask AP 0.250" in history.summary()
     titles = [panel.title for panel in panels([history])]
     assert titles[:2] == [
         "validation PQ (panoptic quality)",
@@ -130,7 +130,7 @@ def test_broken_lines_of_a_log_are_skipped_and_reported(runs, tmp_path, capsys):
     assert history.broken == (3, 4)
     assert list(history.rows) == [json.loads(line) for line in lines]
     assert main(["curves", str(run), "--out", str(tmp_path / "c.html")]) == 0
-    assert "2 broken line(s) of its log.jsonl left out: 3, 4" in capsys.readouterr().out
+    assert "2 unreadable line(s) of log.jsonl ignored: 3, 4" in capsys.readouterr().out
 
 
 def test_a_folder_without_curves_is_a_clear_error(tmp_path, capsys):
@@ -142,7 +142,7 @@ def test_a_folder_without_curves_is_a_clear_error(tmp_path, capsys):
     (tmp_path / "rubbish" / "log.jsonl").write_text("rubbish\n")
     expected = {
         "nowhere": "no such folder",
-        "empty": "no run; a run has a recipe.yaml",
+        "empty": "not a run; training writes recipe.yaml",
         "young": "no log line yet",
         "rubbish": "none of its 1 log lines can be read",
     }

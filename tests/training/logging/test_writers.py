@@ -1,4 +1,4 @@
-"""The log survives kills and resumes, and the table beside it always says the same."""
+"""The log survives kills and resumes, and the CSV table has the same rows."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ def test_json_lines_are_valid_json_whatever_the_numbers(tmp_path):
     assert rows == [TRAIN, {**LATER, "loss": None}, VAL]
 
 
-def test_a_resumed_log_drops_what_will_be_done_again_and_torn_lines(tmp_path):
+def test_a_resumed_log_drops_later_rows_and_incomplete_lines(tmp_path):
     """Rows after the resumed step and half a line are gone; earlier rows stay once."""
     path = tmp_path / "log.jsonl"
     log = JsonLines(path)
@@ -39,13 +39,15 @@ def test_a_resumed_log_drops_what_will_be_done_again_and_torn_lines(tmp_path):
         file.write('{"kind": "train", "ste')
     rows = read_rows(path, last_step=3)
     assert rows == [TRAIN]
-    JsonLines(path, rows).write(VAL)
+    log.rewrite(rows)
+    log.write(VAL)
     assert read_rows(path, last_step=9) == [TRAIN, VAL]
 
 
 def test_the_table_grows_a_column_without_losing_rows(tmp_path):
     """The first evaluation brings new columns; earlier rows leave them empty."""
-    log = CommaSeparated(tmp_path / "log.csv", [TRAIN])
+    log = CommaSeparated(tmp_path / "log.csv")
+    log.rewrite([TRAIN])
     log.write(VAL)
     log.write({"kind": "train", "step": 6, "loss": 0.5})
     rows = table(tmp_path / "log.csv")
@@ -79,7 +81,6 @@ def test_a_quiet_display_says_nothing(capsys):
 
 
 @pytest.mark.parametrize("text", ["", "not json\n", "[1]\n", '{"step": "x"}\n'])
-def test_a_log_that_is_no_log_has_no_rows(tmp_path, text):
-    """Whatever lies there, a run can start its log."""
+def test_an_invalid_log_has_no_rows(tmp_path, text):
     (tmp_path / "log.jsonl").write_text(text)
     assert read_rows(tmp_path / "log.jsonl", 5) == []

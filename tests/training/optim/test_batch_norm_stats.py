@@ -1,4 +1,4 @@
-"""Running statistics of several processes against those of one that sees every micro-batch."""
+"""Batch norm statistics of several processes equal those of one with every micro-batch."""
 
 import copy
 
@@ -11,13 +11,13 @@ from setmatch.training.optim.batch_norm_stats import BatchNormStats
 
 
 class Apart(Distributed):
-    """A process that never meets the others: its sums are its own shares."""
+    """A process without the others: its sums are its own parts."""
 
     def sum(self, tensor):
         return tensor
 
 
-def learner(momentum):
+def make_model(momentum):
     torch.manual_seed(0)
     model = nn.Sequential(nn.BatchNorm1d(3, momentum=momentum), nn.Linear(3, 2), nn.BatchNorm1d(2))
     for norm in (model[0], model[2]):
@@ -37,9 +37,9 @@ def after(model, micro_batches, runtime, finite=True):
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_shares_of_the_processes_add_up_to_what_one_has(world: int):
+def test_statistics_of_several_processes_equal_those_of_one(world: int):
     """Whatever the momentum of each norm, micro-batches count as if they had come in a row."""
-    model = learner(0.03)
+    model = make_model(0.03)
     before = dict(model.named_buffers())
     window = [torch.randn(5, 3).double() * (1 + k) for k in range(2 * world)]
     whole = copy.deepcopy(model)
@@ -58,18 +58,18 @@ def test_shares_of_the_processes_add_up_to_what_one_has(world: int):
         assert torch.allclose(total[name], value, rtol=1e-12, atol=1e-12), name
 
 
-def test_a_norm_that_does_not_learn_stays_as_it_is():
+def test_a_frozen_norm_does_not_change():
     """Not a bit moves, in however many processes."""
-    model = learner(0.1).eval()
+    model = make_model(0.1).eval()
     found = after(model, [torch.randn(5, 3).double()] * 2, Apart(torch.device("cpu"), 1, 3))
     for name, value in model.named_buffers():
         assert torch.equal(found[name], value), name
 
 
-def test_a_step_that_is_not_finite_moves_no_statistic():
+def test_a_skipped_step_changes_no_statistic():
     """Also where every process shares a number that is none."""
-    model = learner(0.1)
-    spoilt = torch.full((5, 3), torch.nan).double()
-    found = after(model, [spoilt], Apart(torch.device("cpu"), 0, 2), finite=False)
+    model = make_model(0.1)
+    nonfinite = torch.full((5, 3), torch.nan).double()
+    found = after(model, [nonfinite], Apart(torch.device("cpu"), 0, 2), finite=False)
     for name, value in model.named_buffers():
         assert torch.equal(found[name], value), name

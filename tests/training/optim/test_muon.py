@@ -17,7 +17,7 @@ def _plain(matrix: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 30), (30, 8), (1, 5), (64, 300)])
-def test_the_short_way_gives_what_the_plain_iteration_gives(shape: tuple[int, int]):
+def test_the_gram_iteration_equals_the_plain_iteration(shape: tuple[int, int]):
     """On Gram matrices alone, within float32's error; no singular value ends far above 1."""
     torch.manual_seed(0)
     matrix = torch.randn(3, *shape)
@@ -51,7 +51,7 @@ def test_a_skipped_step_changes_nothing():
     assert all(torch.equal(m, optimizer.state[p]["momentum"]) for m, p in zip(momentum, matrices))
 
 
-def test_how_weights_lie_in_memory_changes_nothing():
+def test_the_memory_format_of_weights_changes_nothing():
     """Convolutions in channels_last learn to the bit what plain ones learn."""
     torch.manual_seed(0)
     plain = [nn.Parameter(torch.randn(8, 4, 3, 3)) for _ in range(2)]

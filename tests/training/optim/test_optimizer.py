@@ -1,4 +1,4 @@
-"""The optimizer, the average and the plan: steps that are not finite, schedules, epochs."""
+"""The optimizer, the EMA and the schedule."""
 
 import copy
 
@@ -51,7 +51,7 @@ def test_a_step_that_is_not_finite_changes_no_bit(poison):
             assert all(torch.equal(value, before[key]) for key, value in moments.items())
 
 
-def test_training_goes_on_after_a_bad_step_as_if_it_had_not_been():
+def test_a_skipped_step_does_not_affect_later_steps():
     """Good, bad, good gives the weights of good, good."""
     first, second = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 6)
     model, optimizer = model_and_optimizer()
@@ -88,8 +88,8 @@ def test_the_backbone_learns_at_its_own_rate():
     assert rates == {"backbone_lr": pytest.approx(1e-6), "lr": pytest.approx(1e-5)}
 
 
-def test_rates_are_those_that_some_parameter_follows():
-    """A model without a trunk of its own has no rate for one, nor one for Muon without Muon."""
+def test_only_learning_rates_in_use_are_reported():
+    """A model without a separate backbone has no backbone_lr, one without Muon no muon_lr."""
     hidden, rest = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
     groups = {"matrices": [hidden], "rest": [rest]}
     optimizer = build_optimizer(groups, TrainSettings(lr=1e-3, muon_lr=0.02))
@@ -98,7 +98,7 @@ def test_rates_are_those_that_some_parameter_follows():
     assert learning_rates(build_optimizer(groups, TrainSettings(lr=1e-3))) == {"lr": 1e-3}
 
 
-def test_average_follows_the_ramped_decay_and_ignores_bad_steps():
+def test_ema_follows_the_ramped_decay_and_ignores_skipped_steps():
     """The average equals the formula over finite steps; a bad step moves nothing."""
     torch.manual_seed(0)
     model = nn.BatchNorm1d(3)
@@ -119,7 +119,7 @@ def test_average_follows_the_ramped_decay_and_ignores_bad_steps():
 
 
 @pytest.mark.parametrize(("steps", "ago"), [(60, 6), (600, 60), (4000, 400), (20000, 500)])
-def test_the_average_reaches_back_a_tenth_of_its_run_or_500_steps(steps, ago):
+def test_the_mean_age_of_the_ema_is_a_tenth_of_the_steps_or_500(steps, ago):
     """Weights that grow evenly from 0 to 1 are on average those of so many steps ago."""
     model = nn.BatchNorm1d(1)
     average = EMA(model, decay=0.998)
@@ -175,7 +175,7 @@ def test_every_micro_batch_has_its_own_seed():
     assert plan.seed(7, 1) == make_schedule(99, TrainSettings(seed=3, lr=1.0)).seed(7, 1)
 
 
-def test_by_the_clock_everything_follows_the_time():
+def test_a_time_based_schedule_depends_on_seconds_only():
     """Warm-up, cosine, ten evaluations and the end depend on the seconds spent, not on steps."""
     plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.by_clock
@@ -189,8 +189,8 @@ def test_by_the_clock_everything_follows_the_time():
     assert plan.is_over(3, 60.0)
 
 
-def test_evaluations_that_take_long_become_rare():
-    """By the clock three hundredths of the time go to evaluations; the first is always due."""
+def test_slow_evaluations_become_rare():
+    """In a time-based run, evaluations get three hundredths of the time."""
     plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.evaluation_due(5, 5.5, 6.5)
     assert not plan.evaluation_due(5, 11.5, 12.5, evaluation_s=1.0)
