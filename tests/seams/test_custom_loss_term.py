@@ -14,7 +14,7 @@ from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import ModelCard
 from setmatch.training.logging.curves.history import read_history
 from setmatch.training.logging.curves.panels import panels
-from setmatch.training.logging.run_logger import RunLogger
+from setmatch.training.logging.run_logger import open_run_logger
 from setmatch.training.logging.step_metrics import SkippedSteps
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
@@ -45,14 +45,14 @@ def test_a_custom_term_is_trained_logged_shown_and_drawn(tmp_path, capfd):
     target = Target(torch.tensor([0]), torch.tensor([[0.5, 0.5, 0.6, 0.2]]))
     images = Minibatch(Batch.from_images([torch.randn(3, 64, 64)] * 2), (target,) * 2, (7, 9))
     plan = make_schedule(2, recipe.train)
-    context = RunContext(plan, published=False, loaded=None, objects={})
-    logger = RunLogger(tmp_path, plan, process, data, 0, SkippedSteps(), context)
+    context = RunContext(plan, fixed_queries=False, loaded_weights=None, objects={})
+    logger = open_run_logger(tmp_path, plan, process, data, 0, SkippedSteps(), context)
     for number in range(8):
-        result = step.learn([images], LossNormalizer.of(images.targets, 9), [number])
-        logger.note(number, float(number), {}, result)
+        result = step.step([images], LossNormalizer.of(images.targets, 9), [number])
+        logger.add_step(number, float(number), {}, result)
         logger.write_line(number)
     history = read_history(tmp_path)
     values = [value for _, value in history.points("train", "aspect")]
     assert values[-1] < 0.9 * values[0]
-    assert "loss term aspect" in [panel.title for panel in panels([history])]
+    assert "aspect loss, last layer" in [panel.title for panel in panels([history])]
     assert f"aspect {values[0]:.3g}" in capfd.readouterr().err

@@ -51,7 +51,7 @@ def test_segments_of_a_damaged_validation_png_count_as_missed(
     folder = run(data, tmp_path / "run").folder
     assert capsys.readouterr().err.count(f"{png}: cannot be read") == 1
     (finding,) = findings(folder, png.name)
-    assert finding["value"].startswith("unanswered, so that its objects count as missed")
+    assert finding["value"].startswith("no detections, so that its objects count as missed")
     assert {"AP", "PQ", "mask_AP"} <= log_rows(folder)[-1].keys()
 
 

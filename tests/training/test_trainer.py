@@ -229,7 +229,7 @@ def test_an_unreadable_validation_image_counts_as_missed(tmp_path, capsys):
         run_tiny(data, tmp_path / run)
         assert capsys.readouterr().err.count(first.name) == 1
         (finding,) = reported(tmp_path / run, first.name)
-        assert finding["value"].startswith("unanswered, so that its objects count as missed")
+        assert finding["value"].startswith("no detections, so that its objects count as missed")
         assert "AP" in log_rows(tmp_path / run)[-1]
     first.write_bytes(b"")
     with pytest.raises(DataError, match=first.name):

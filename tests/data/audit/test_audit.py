@@ -183,7 +183,7 @@ def test_files_that_cannot_be_written_are_refused_first(
     assert main(["audit", str(clean), option, str(tmp_path / "file" / "out")]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "file is no folder; name another" in printed.err
+    assert "file is not a folder; name another" in printed.err
 
 
 def test_a_split_that_cannot_be_read_is_a_finding(clean: Path, tmp_path: Path):

@@ -76,5 +76,5 @@ def test_a_side_is_a_number_or_auto() -> None:
     recipe = load_recipe("setmatch_n", ["data.short_side_px=auto", "data.long_side_px=500"])
     assert (recipe.data.short_side_px, recipe.data.long_side_px) == ("auto", 500)
     for wrong in ("large", "12.5", "true", "[1]"):
-        with pytest.raises(ConfigError, match=r"short_side_px = .*a whole number, or auto"):
+        with pytest.raises(ConfigError, match=r"short_side_px = .*an integer or auto"):
             load_recipe(None, [f"data.short_side_px={wrong}"])

@@ -17,6 +17,7 @@ from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.outputs import Outputs
 from setmatch.evaluation.results import Report
+from setmatch.evaluation.split_detections import SplitDetections
 from setmatch.evaluation.summarize import build_report
 
 HOSTILE = "<script>alert(1)</script> & co"
@@ -48,8 +49,10 @@ def write_report(
     page = folder / "report.html"
     survivors = tuple(map(survives_nms, layers)) if len(layers) > 1 else ()
     answers = PerLayerDetections(layers, survivors) if survivors else PerLayerDetections(layers)
-    settings = {"limit": 100, "unknown": (), "name": HOSTILE, **others}
-    return page, build_report(index, answers, Outputs(report=page), **settings)
+    found = SplitDetections(
+        **{"name": HOSTILE, "per_layer": answers, "max_per_image": 100} | others
+    )
+    return page, build_report(index, found, 100, Outputs(report=page))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])

@@ -50,7 +50,7 @@ def test_the_page_shows_panoptic_quality_and_the_worst_segmentations(
 
 
 def test_a_report_of_boxes_has_no_section_about_masks(scenes: Path, tmp_path: Path):
-    index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, outlines=None)
+    index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, segmentations=None)
     panoptic = open_dataset(scenes, "val", "panoptic")
     evaluate(Knowing(panoptic, wrong=0.4), index, workers=0, report=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
