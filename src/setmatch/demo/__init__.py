@@ -1,1 +1,1 @@
-"""The whole journey on generated pictures, and the page it ends with."""
+"""The whole workflow on generated images, and the page that shows it."""

@@ -15,7 +15,7 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
     """Return the card as JSON, with the SHA-256 of its weights file."""
     known = card.categories
     categories = [
-        {"slot": class_index, "id": known.ids[class_index], "name": known.names[class_index]}
+        {"class_index": class_index, "id": known.ids[class_index], "name": known.names[class_index]}
         | ({"stuff": True} if class_index in known.stuff else {})
         for class_index in range(len(known))
     ]
@@ -43,7 +43,7 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
             raise WeightsError(
                 f"{path}: format {tree['format']!r} is not {FORMAT!r}; use a newer setmatch"
             )
-        classes = sorted(tree["categories"], key=lambda each: each["slot"])
+        classes = sorted(tree["categories"], key=lambda each: each["class_index"])
         return (
             ModelCard(
                 tree["preset"],
