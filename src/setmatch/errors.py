@@ -45,3 +45,11 @@ def suggest(name: str, known: Collection[str], otherwise: str | None = None) -> 
     if similar is not None:
         return f"did you mean {similar}?"
     return f"known are {', '.join(known)}" if otherwise is None else otherwise
+
+
+def diverged(what: str) -> WeightsError:
+    """Return the error for a model whose outputs, such as "scores or boxes", are not finite."""
+    return WeightsError(
+        f"the model predicts {what} that are not finite: its weights have diverged or are damaged; "
+        "load earlier weights, or train again with a lower learning rate"
+    )

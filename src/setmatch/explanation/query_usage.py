@@ -10,12 +10,12 @@ import torch
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
 from setmatch.files import atomic_file, require_folder
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import as_engine, diverged
+from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions

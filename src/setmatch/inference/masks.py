@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from setmatch.errors import diverged
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import diverged
 from setmatch.postprocessing.detections import instances
 from setmatch.postprocessing.panoptic_merge import panoptic_segments
 from setmatch.structures.batch import Batch

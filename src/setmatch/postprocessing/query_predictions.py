@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.errors import WeightsError
+from setmatch.errors import diverged
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.structures.attention import QueryPredictions
 from setmatch.structures.outputs import Predictions
@@ -23,7 +23,4 @@ def query_predictions(
 def require_finite(predictions: Predictions) -> None:
     """Raise WeightsError if a logit or box is not finite."""
     if not (predictions.logits.isfinite().all() and predictions.cxcywh.isfinite().all()):
-        raise WeightsError(
-            "the model predicts scores or boxes that are not finite: its weights have diverged "
-            "or are damaged; load earlier ones, or train again with a lower learning rate"
-        )
+        raise diverged("scores or boxes")

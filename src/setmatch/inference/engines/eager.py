@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from setmatch.errors import WeightsError
+from setmatch.errors import diverged
 from setmatch.inference.engines.base import Engine
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
@@ -94,11 +94,3 @@ def require_finite(found: Sequence[Detections]) -> None:
     """Raise WeightsError if a score or box is not finite."""
     if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
         raise diverged("scores or boxes")
-
-
-def diverged(what: str) -> WeightsError:
-    """Return the error for a model whose outputs, such as "scores or boxes", are not finite."""
-    return WeightsError(
-        f"the model predicts {what} that are not finite: its weights have diverged or are damaged; "
-        "load earlier weights, or train again with a lower learning rate"
-    )
