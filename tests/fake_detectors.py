@@ -52,7 +52,7 @@ class RedFinder(Detector):
         )
 
 
-def picture(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
+def red_box_image(height: int, width: int, box: tuple[int, int, int, int]) -> torch.Tensor:
     """Return a gray image with a red box (x0, y0, x1, y1)."""
     image = torch.full((3, height, width), 120, dtype=torch.uint8)
     x0, y0, x1, y1 = box
@@ -67,12 +67,12 @@ def to_pil(image: torch.Tensor) -> Image.Image:
 BOX = (32, 16, 64, 48)
 
 
-def write_pictures(folder: Path) -> Path:
+def write_images(folder: Path) -> Path:
     """Write images of several shapes, in folders; one of the files is no image."""
     (folder / "in/deep").mkdir(parents=True)
-    to_pil(picture(64, 96, BOX)).save(folder / "in/a.png")
-    to_pil(picture(128, 128, BOX)).save(folder / "in/deep/a.png")
-    to_pil(picture(64, 96, (0, 0, 32, 32))).save(folder / "in/c.JPG", quality=95)
-    (folder / "in/b.jpg").write_bytes(b"no picture")
-    (folder / "in/notes.txt").write_text("no picture either")
+    to_pil(red_box_image(64, 96, BOX)).save(folder / "in/a.png")
+    to_pil(red_box_image(128, 128, BOX)).save(folder / "in/deep/a.png")
+    to_pil(red_box_image(64, 96, (0, 0, 32, 32))).save(folder / "in/c.JPG", quality=95)
+    (folder / "in/b.jpg").write_bytes(b"no image")
+    (folder / "in/notes.txt").write_text("no image either")
     return folder

@@ -38,7 +38,7 @@ class ConstantHead(nn.Module):
         return self.output[:, None].expand(-1, decoded.shape[1], -1, -1)
 
 
-def picture() -> Image.Image:
+def gray_image() -> Image.Image:
     """A gray image of the models' input size."""
     return Image.new("RGB", (COLUMNS * 32, ROWS * 32), (150, 150, 150))
 

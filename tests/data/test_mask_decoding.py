@@ -143,6 +143,6 @@ def test_unreadable_run_lengths_are_left_out_and_reported(tmp_path: Path, runs, 
     """The box stays."""
     dataset = instances(tmp_path, [TRIANGLE], runs)
     (fix,) = dataset.fixes
-    assert (fix.annotation, fix.done) == (2, f"run lengths {problem}: left out")
+    assert (fix.annotation, fix.description) == (2, f"run lengths {problem}: left out")
     assert len(dataset.target(0)) == 2
     assert len(dataset.target(0, masks=True)) == 1

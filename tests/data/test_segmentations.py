@@ -69,7 +69,7 @@ def test_malformed_segmentations_are_left_out_and_the_box_stays(tmp_path: Path, 
     dataset = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
     (fix,) = dataset.fixes
     assert (fix.file, fix.annotation) == ("a.png", 2)
-    assert done in fix.done
+    assert done in fix.description
     assert len(dataset.target(0)) == 3
     assert [len(dataset.segmentations.rings(i)) for i in range(3)] == [1, 0, 1]
     assert dataset.segmentations.rings(2)[0].ravel().tolist() == TRIANGLE

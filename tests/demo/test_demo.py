@@ -124,7 +124,7 @@ def test_predict_reports_broken_images_and_continues(run: Path, data: Path, tmp_
     assert {row["file_name"] for row in rows} == {"good.jpg"}
     with (out / "detections.csv").open() as file:
         assert len([*csv.DictReader(file)]) == len(rows)
-    with Image.open(out / "pictures" / "good.jpg") as drawn, Image.open(good) as original:
+    with Image.open(out / "images" / "good.jpg") as drawn, Image.open(good) as original:
         assert drawn.size == original.size
 
 
@@ -196,9 +196,9 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, arguments: tuple[str, ...], m
     done = setmatch("demo", "--out", os.path.relpath(out), *short, *arguments)
     page = out / "index.html"
     assert os.path.relpath(page) in done.stdout
-    pictures = {path.name for path in (out / "pictures").iterdir()}
-    assert len(pictures) == 24
-    assert all(f"pictures/{name}" in page.read_text() for name in pictures)
+    images = {path.name for path in (out / "images").iterdir()}
+    assert len(images) == 24
+    assert all(f"images/{name}" in page.read_text() for name in images)
     assert model in page.read_text()
     assert "near zero" in page.read_text()
     metrics = json.loads((out / "metrics.json").read_text())

@@ -14,8 +14,8 @@ from known_models import (
     COLUMNS,
     QUERIES,
     ROWS,
+    gray_image,
     mirrored,
-    picture,
     sampling,
     seeing,
     unsure,
@@ -53,7 +53,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "unsure": unsure(),
     }
     for name, model in models.items():
-        explain(model, picture()).save(folder / f"{name}.html")
+        explain(model, gray_image()).save(folder / f"{name}.html")
     return {name: folder / f"{name}.html" for name in models}
 
 
@@ -158,7 +158,7 @@ def test_the_first_step_is_the_encoder_proposal(open_page: OpenPage, pages: dict
     assert page.get_attribute("#step", "max") == "2"
     page.locator("#step").fill("0")
     assert page.inner_text("#step-name") == "encoder proposal"
-    facts = page_facts(explain(sampling(), picture()))
+    facts = page_facts(explain(sampling(), gray_image()))
     assert facts["predictions"][0]["boxes"] != facts["predictions"][1]["boxes"]
 
 
@@ -196,7 +196,7 @@ def test_sampling_points_are_painted_at_their_positions(
     """The heaviest point samples the coarsest level: a dot of that level's color lies there."""
     page = ready(open_page, pages["sampling"])
     page.get_by_label("decoder layer 2, head 2").click()
-    explanation = explain(sampling(), picture())
+    explanation = explain(sampling(), gray_image())
     cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
     assert not isinstance(cross_attention, AttentionMaps)
     x, y = cross_attention.places[1, 1, query, -1].tolist()
@@ -261,7 +261,7 @@ def test_names_cannot_run(open_page: OpenPage, tmp_path: Path):
         "detr_r18_tiny", {}, Categories((1, 2), (evil, "&amp;")), model.card.preprocessing
     )
     path = tmp_path / "<b>$name.png"
-    picture().save(path)
+    gray_image().save(path)
     explain(model, path).save(tmp_path / "page.html")
     page = ready(open_page, tmp_path / "page.html")
     assert page.inner_text("#title") == "Explanation of <b>$name.png"
@@ -287,7 +287,7 @@ def test_only_the_best_300_queries_are_on_the_page():
     torch.manual_seed(0)
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 310, "decoder_layers": 1}
     names, seen = Categories((1,), ("a",)), Preprocessing(64, 96)
-    explanation = explain(build(ModelCard("detr_r18_tiny", shape, names, seen)), picture())
+    explanation = explain(build(ModelCard("detr_r18_tiny", shape, names, seen)), gray_image())
     facts = page_facts(explanation)
     assert (len(facts["queryIds"]), facts["numQueries"]) == (300, 310)
     assert facts["detections"][0]["queryId"] == int(explanation.queries[0])
@@ -296,15 +296,15 @@ def test_only_the_best_300_queries_are_on_the_page():
 
 def test_invalid_arguments_are_clear_errors(tmp_path: Path):
     """An unreadable image, a missing file, a threshold above 1, a folder as page."""
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg: cannot be read"):
         explain(seeing(), tmp_path / "text.jpg")
     with pytest.raises(DataError, match=r"none\.jpg: no such image"):
         explain(seeing(), tmp_path / "none.jpg")
     with pytest.raises(ConfigError, match=r"threshold = 1\.5"):
-        explain(seeing(), picture(), threshold=1.5)
+        explain(seeing(), gray_image(), threshold=1.5)
     with pytest.raises(ConfigError, match="a folder"):
-        explain(seeing(), picture()).save(tmp_path)
+        explain(seeing(), gray_image()).save(tmp_path)
 
 
 @pytest.mark.parametrize("size", [(3, 2000), (2000, 3)])
@@ -312,6 +312,6 @@ def test_an_image_of_any_shape_fits_a_page(
     open_page: OpenPage, tmp_path: Path, size: tuple[int, int]
 ):
     """A strip three pixels wide does not make the page very long."""
-    explain(seeing(), picture().resize(size)).save(tmp_path / "why.html")
+    explain(seeing(), gray_image().resize(size)).save(tmp_path / "why.html")
     page = ready(open_page, tmp_path / "why.html")
     assert page.evaluate("document.documentElement.scrollHeight") < 4000

@@ -74,10 +74,10 @@ def test_specializations_are_recognized(specialists: QueryStatistics):
     ]
 
 
-def test_a_query_that_never_detects_is_dead(specialists: QueryStatistics):
-    assert specialists.to_json()["dead"] == [4]
-    dead = specialists.uses[4]
-    assert (dead.answers, dead.classes, dead.x, dead.side) == (0, {}, None, None)
+def test_a_query_that_never_detects_is_unused(specialists: QueryStatistics):
+    assert specialists.to_json()["unused"] == [4]
+    unused = specialists.uses[4]
+    assert (unused.detections, unused.classes, unused.x, unused.side) == (0, {}, None, None)
 
 
 def test_few_detections_are_no_specialization(specialists: QueryStatistics):
@@ -91,7 +91,7 @@ def test_usage_describes_only_detections_above_the_threshold(specialists: QueryS
     specialists.score[1:, 0] = 0.1
     use = specialists.uses[0]
     box = specialists.cxcywh[0, 0]
-    assert use.answers == 1
+    assert use.detections == 1
     assert (use.x, use.y) == pytest.approx((box[0], box[1]), abs=1e-4)
     assert (use.side, use.spread) == pytest.approx((box[2], 0), abs=1e-4)
 
@@ -126,8 +126,8 @@ def test_the_figure_and_the_json_file_are_written(specialists: QueryStatistics, 
     written = json.loads(paths[1].read_text())
     assert written == json.loads(json.dumps(specialists.to_json()))
     assert written["queries"][1]["classes"] == {"dog": IMAGES}
-    with Image.open(paths[0]) as picture:
-        picture.load()
+    with Image.open(paths[0]) as figure:
+        figure.load()
 
 
 def test_a_query_out_of_range_is_refused(specialists: QueryStatistics, tmp_path: Path):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import setmatch as sm
-from known_models import picture, sampling
+from known_models import gray_image, sampling
 from setmatch.cli import main
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
@@ -15,10 +15,10 @@ from setmatch.structures.metadata import Categories, ModelCard
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, a picture, and a data set of it."""
+    """A folder with a model, an image, and a data set of it."""
     folder = tmp_path_factory.mktemp("saved")
     sm.save(sampling(), folder / "model")
-    picture().save(folder / "street.png")
+    gray_image().save(folder / "street.png")
     image = {"id": 1, "file_name": "street.png", "width": 160, "height": 96}
     coco = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
     (folder / "all.json").write_text(json.dumps(coco))
@@ -28,7 +28,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_explain_writes_what_is_asked_for(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """A page and three pictures, each named on a line of its own."""
+    """A page and three figures, each named on a line of its own."""
     page, figures = tmp_path / "why.html", tmp_path / "figures"
     infer = ("explain", saved / "street.png", "--model", saved / "model", "--out", page)
     assert main([*map(str, infer), "--png", str(figures), "--point", "20,30"]) == 0
@@ -106,7 +106,7 @@ def test_queries_of_a_baseline_are_refused(
 def test_queries_writes_a_picture_and_numbers(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Both files, and a line that says how many queries there are and how many are dead."""
+    """Both files, and a line that says how many queries there are and how many are unused."""
     out = tmp_path / "slots"
     infer = ("queries", saved / "model", saved / "all.json", "--out", out, "--query", 5)
     assert main([*map(str, infer), "--workers", "0"]) == 0

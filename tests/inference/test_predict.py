@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fake_detectors import BOX, RED_OR_NOT, RedFinder, picture, to_pil, write_pictures
+from fake_detectors import BOX, RED_OR_NOT, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.inference.pipeline import ImageResult
 from setmatch.inference.predict import predict
@@ -23,7 +23,7 @@ from setmatch.structures.metadata import ModelCard, Preprocessing
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Images of several shapes, in folders; one of the files is no image."""
-    return write_pictures(tmp_path)
+    return write_images(tmp_path)
 
 
 def best_box(found: ImageResult | list[ImageResult]) -> list[float]:
@@ -33,7 +33,7 @@ def best_box(found: ImageResult | list[ImageResult]) -> list[float]:
 
 def test_one_image_gives_one_result():
     """Detections are sorted by score, in pixels of the original image."""
-    found = predict(RedFinder(), picture(128, 192, (64, 32, 128, 96)))
+    found = predict(RedFinder(), red_box_image(128, 192, (64, 32, 128, 96)))
     assert isinstance(found, ImageResult)
     assert best_box(found) == pytest.approx([64, 32, 128, 96], abs=3)
     assert (found.size_px, len(found)) == ((128, 192), 2)
@@ -41,7 +41,7 @@ def test_one_image_gives_one_result():
 
 
 def test_files_pillow_images_tensors_and_arrays_give_the_same_result(folder: Path):
-    image = picture(64, 96, BOX)
+    image = red_box_image(64, 96, BOX)
     forms: list[Any] = [
         folder / "in/a.png",
         str(folder / "in/a.png"),
@@ -55,7 +55,7 @@ def test_files_pillow_images_tensors_and_arrays_give_the_same_result(folder: Pat
 
 def test_arrays_may_be_views_or_read_only():
     """Reversed channels (OpenCV), mirrored, and read-only memory of Pillow."""
-    rgb = picture(64, 96, BOX).permute(1, 2, 0).numpy()
+    rgb = red_box_image(64, 96, BOX).permute(1, 2, 0).numpy()
     bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
     lent = np.asarray(Image.fromarray(rgb))
     assert not lent.flags.writeable
@@ -76,7 +76,7 @@ def test_an_array_of_another_type_or_shape_is_refused():
 
 def test_images_are_rotated_by_exif(folder: Path):
     """In files and Pillow images; boxes are in pixels of the upright image."""
-    lying = to_pil(picture(64, 96, BOX))
+    lying = to_pil(red_box_image(64, 96, BOX))
     exif = lying.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
     lying.save(folder / "lying.png", exif=exif)
@@ -87,7 +87,7 @@ def test_images_are_rotated_by_exif(folder: Path):
 
 def test_results_have_the_order_of_the_images(folder: Path):
     shapes = [(64, 96), (96, 64), (64, 64)]
-    images = [picture(*shapes[i % 3], (i, 0, i + 8, 8)) for i in range(17)]
+    images = [red_box_image(*shapes[i % 3], (i, 0, i + 8, 8)) for i in range(17)]
     found = predict(RedFinder(), images, batch_size=2)
     assert isinstance(found, list)
     assert [each.size_px for each in found] == [shapes[i % 3] for i in range(17)]
@@ -98,7 +98,9 @@ def test_results_have_the_order_of_the_images(folder: Path):
 def test_batches_have_one_shape_and_at_most_batch_size_images(shapes: list[Any], batch_size: int):
     """Nothing is padded, and every image has one result."""
     model = RedFinder()
-    found = predict(model, [picture(*s, (0, 0, 20, 20)) for s in shapes], batch_size=batch_size)
+    found = predict(
+        model, [red_box_image(*s, (0, 0, 20, 20)) for s in shapes], batch_size=batch_size
+    )
     assert isinstance(found, list)
     assert [each.size_px for each in found] == shapes
     assert all(shape[0] <= batch_size for shape in model.shapes)
@@ -123,7 +125,7 @@ def test_results_do_not_depend_on_the_other_images_of_a_batch():
 
 
 def test_only_detections_above_the_threshold_are_returned():
-    found = predict(RedFinder(), picture(64, 64, BOX), threshold=0.7)
+    found = predict(RedFinder(), red_box_image(64, 64, BOX), threshold=0.7)
     assert isinstance(found, ImageResult)
     assert found.classes.tolist() == [0]
 
@@ -132,7 +134,7 @@ def test_every_module_keeps_its_mode():
     """A training model predicts in evaluation mode, and is then restored part by part."""
     model = RedFinder().train()
     model.frozen.eval()
-    predict(model, picture(64, 64, BOX))
+    predict(model, red_box_image(64, 64, BOX))
     assert model.training
     assert not model.frozen.training
     assert model.grew == [False]
@@ -149,12 +151,12 @@ def test_the_mode_is_restored_after_an_error():
 
 def test_a_result_can_be_drawn(folder: Path):
     """From a file and from pixels."""
-    for source in (folder / "in/a.png", picture(64, 96, BOX)):
+    for source in (folder / "in/a.png", red_box_image(64, 96, BOX)):
         found = predict(RedFinder(), source, threshold=0.7)
         assert isinstance(found, ImageResult)
         drawn = found.draw()
         assert drawn.size == (96, 64)
-        assert np.any(np.asarray(drawn) != np.asarray(to_pil(picture(64, 96, BOX))))
+        assert np.any(np.asarray(drawn) != np.asarray(to_pil(red_box_image(64, 96, BOX))))
 
 
 def test_images_of_a_folder_are_not_kept_in_memory(folder: Path):
@@ -168,7 +170,7 @@ def test_images_of_a_folder_are_not_kept_in_memory(folder: Path):
 
 
 def test_above_keeps_the_image_of_a_result():
-    found = predict(RedFinder(), picture(64, 64, BOX))
+    found = predict(RedFinder(), red_box_image(64, 64, BOX))
     assert isinstance(found, ImageResult)
     cut = found.above(0.7)
     assert isinstance(cut, ImageResult)
@@ -195,9 +197,9 @@ def test_a_source_that_is_no_image_is_refused(folder: Path, source: Any, what: s
 
 def test_thresholds_and_batch_sizes_out_of_range_are_refused():
     with pytest.raises(ConfigError, match=r"threshold = 70\.0"):
-        predict(RedFinder(), picture(64, 64, BOX), threshold=70.0)
+        predict(RedFinder(), red_box_image(64, 64, BOX), threshold=70.0)
     with pytest.raises(ConfigError, match="batch_size = 0"):
-        predict(RedFinder(), picture(64, 64, BOX), batch_size=0)
+        predict(RedFinder(), red_box_image(64, 64, BOX), batch_size=0)
 
 
 def test_a_diverged_model_raises_an_error():

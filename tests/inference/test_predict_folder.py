@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fake_detectors import RedFinder, write_pictures
+from fake_detectors import RedFinder, write_images
 from setmatch.errors import SetmatchError
 from setmatch.inference.predict_folder import predict_folder
 
@@ -15,7 +15,7 @@ from setmatch.inference.predict_folder import predict_folder
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Images of several shapes, in folders; one of the files is no image."""
-    return write_pictures(tmp_path)
+    return write_images(tmp_path)
 
 
 def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Path):
@@ -24,13 +24,13 @@ def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Pa
     ((path, reason),) = summary.failed
     assert path == folder / "in/b.jpg"
     assert "cannot be read" in reason
-    pictures = {str(p.relative_to(folder / "out")) for p in folder.glob("out/**/*") if p.is_file()}
-    assert pictures == {
+    images = {str(p.relative_to(folder / "out")) for p in folder.glob("out/**/*") if p.is_file()}
+    assert images == {
         "detections.json",
         "detections.csv",
-        "pictures/a.png",
-        "pictures/c.JPG",
-        "pictures/deep/a.png",
+        "images/a.png",
+        "images/c.JPG",
+        "images/deep/a.png",
     }
 
 
@@ -63,7 +63,7 @@ def test_drawn_images_have_distinct_names(tmp_path: Path):
     for name in ("a.bmp", "a.bmp.png", "a.bmp_.png"):
         Image.new("RGB", (64, 64), "red").save(tmp_path / "in" / name)
     summary = predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
-    drawn = sorted(path.name for path in (tmp_path / "out/pictures").iterdir())
+    drawn = sorted(path.name for path in (tmp_path / "out/images").iterdir())
     assert summary.images == len(drawn) == 3
     assert drawn == ["a.bmp.png", "a.bmp_.png", "a.bmp__.png"]
 
@@ -81,7 +81,7 @@ def test_results_stay_in_their_folder(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder / "in/deep")
     predict_folder(RedFinder(), ["../a.png", "a.png"], folder / "out", progress=False)
     drawn = sorted(str(path.relative_to(folder / "out")) for path in folder.glob("out/**/*.png"))
-    assert drawn == ["pictures/a.png", "pictures/deep/a.png"]
+    assert drawn == ["images/a.png", "images/deep/a.png"]
 
 
 def test_a_diverged_model_leaves_no_incomplete_results(folder: Path):

@@ -35,8 +35,8 @@ def reference(logits, masks, stuff, seen_px, size_px, threshold):
             for class_index in set(class_indices) & stuff:
                 same = [place for place, other in enumerate(class_indices) if other == class_index]
                 winner[torch.isin(winner, torch.tensor(same))] = same[0]
-        picture = Image.fromarray(winner.numpy().astype(np.int32))
-        number = np.asarray(picture.resize(size_px[::-1], Image.Resampling.NEAREST))
+        ids = Image.fromarray(winner.numpy().astype(np.int32))
+        number = np.asarray(ids.resize(size_px[::-1], Image.Resampling.NEAREST))
         areas = [int((number == place).sum()) for place in range(len(class_indices))]
         left = [place for place, area in enumerate(areas) if area > 4]
         if len(left) == len(class_indices):

@@ -82,7 +82,7 @@ def test_shares_of_a_window_add_up_to_its_mean():
     assert first.terms.keys() == {"loss", "a"}
 
 
-def test_every_parameter_learns_from_pictures_without_objects():
+def test_every_parameter_learns_from_images_without_objects():
     """No process waits for a gradient that never comes."""
     model = model_of().train()
     empty = [targets()[1]] * 2

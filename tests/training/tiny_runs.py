@@ -117,7 +117,7 @@ def tiny_baseline(num_classes, shape=SIX_BOXES):
 
 
 class LevelTrunk(TinyTrunk):
-    """The tiny trunk, whose finer levels are the picture made smaller: they learn nothing."""
+    """The tiny backbone, whose finer levels are the image made smaller: they learn nothing."""
 
     def forward(self, pixels):
         finer = [F.avg_pool2d(pixels, stride) for stride in (2, 4, 8)]

@@ -47,7 +47,7 @@ def cached(split: SplitSource) -> DetectionDataset:
     if time.perf_counter() - start < _MIN_SECONDS:
         return dataset
     # A damaged image may be replaced, which does not change the time of its folder.
-    damaged = {dataset.images / fix.file for fix in dataset.fixes if fix.done == UNREADABLE}
+    damaged = {dataset.images / fix.file for fix in dataset.fixes if fix.description == UNREADABLE}
     places = {*_image_folders(dataset), *damaged}
     stamps = {place: _stamp(place, deep=False) for place in places} | stamps
     header = _header(dataset, {str(place.absolute()): stamp for place, stamp in stamps.items()})

@@ -31,13 +31,13 @@ class AnnotationFix:
     file: str  # name of the image or of its label file; "" for the whole data set
     annotation: int | None  # id, where the file gives ids
     value: str  # as found in the file
-    done: str  # "flaw: how it was handled"
+    description: str  # "flaw: how it was handled"
     line: int | None = None  # where the file is a text file
 
     @classmethod
-    def of_many(cls, value: str, done: str) -> "AnnotationFix":
+    def of_many(cls, value: str, description: str) -> "AnnotationFix":
         """Return a fix of many annotations at once, of no image in particular."""
-        return cls("", None, value, done)
+        return cls("", None, value, description)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ class DetectionDataset:
     @property
     def fix_counts(self) -> dict[str, int]:
         """How often each kind of fix was made."""
-        return dict(Counter(fix.done for fix in self.fixes))
+        return dict(Counter(fix.description for fix in self.fixes))
 
     def name(self, image: int) -> str:
         """Return the file name of image number `image`, as the annotation file has it."""

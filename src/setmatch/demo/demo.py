@@ -95,7 +95,7 @@ def demo(
     with atomic_file(out / "metrics.json") as temporary:
         metrics = {**report.to_json(), "seconds": round(seconds, 1)}
         temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    results = _draw_results(trained, validation, out / "pictures")
+    results = _draw_results(trained, validation, out / "images")
     page = out / "index.html"
     outcome = Outcome(
         preset=preset,
@@ -107,7 +107,7 @@ def demo(
         run=folder,
         index=validation,
         report=report,
-        found=results,
+        predictions=results,
     )
     write_page(outcome, page)
     return page
@@ -135,7 +135,7 @@ def _draw_results(trained: Detector, dataset: DetectionDataset, folder: Path) ->
     for number, result in enumerate(results):
         with Image.open(paths[number]) as image:
             both = _draw_pair(image, result, dataset, number)
-        for name, drawn in zip(("found", "truth"), both, strict=True):
+        for name, drawn in zip(("prediction", "ground_truth"), both, strict=True):
             drawn.save(folder / f"{number:02d}_{name}.png")
     return results
 

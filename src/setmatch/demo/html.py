@@ -28,7 +28,7 @@ class Outcome:
     run: Path
     index: DetectionDataset  # of the validation split
     report: Report
-    found: Sequence[ImageResult]  # in the first images of the split
+    predictions: Sequence[ImageResult]  # in the first images of the split
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class _Figure:
     """The files of an image with predictions and with ground truth, and how many objects each."""
 
     predicted_file: str
-    truth_file: str
+    ground_truth_file: str
     predicted: int
     annotated: int
 
 
 def write_page(outcome: Outcome, path: Path) -> None:
-    """Write the page; it shows pictures/NN_found.png and pictures/NN_truth.png beside it."""
+    """Write the page; it shows the files NN_prediction.png and NN_ground_truth.png of images/."""
     report, dataset = outcome.report, outcome.index
     first_image = dataset.path(0).resolve().relative_to(path.resolve().parent).as_posix()
     write(
@@ -54,7 +54,7 @@ def write_page(outcome: Outcome, path: Path) -> None:
         numbers=_numbers(outcome),
         curve=chart(panels([read_history(outcome.run, "AP")])[0]),
         classes=_class_table(report, len(dataset)),
-        figures=[_figure(dataset, image, each) for image, each in enumerate(outcome.found)],
+        figures=[_figure(dataset, image, each) for image, each in enumerate(outcome.predictions)],
         first_image=first_image,
     )
 
@@ -91,8 +91,8 @@ def _figure(dataset: DetectionDataset, image: int, result: ImageResult) -> _Figu
     predicted = result if result.segments is None else result.segments
     annotated = dataset.target(image) if result.segments is None else dataset.segments(image)
     return _Figure(
-        f"pictures/{image:02d}_found.png",
-        f"pictures/{image:02d}_truth.png",
+        f"images/{image:02d}_prediction.png",
+        f"images/{image:02d}_ground_truth.png",
         len(predicted),
         len(annotated),
     )

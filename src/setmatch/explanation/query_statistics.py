@@ -18,13 +18,13 @@ _MAX_RELATIVE_SPREAD = 0.5  # of a query's detections, relative to those of all 
 class QueryUsage:
     """What one query detects: its boxes in the images in which it scores above the threshold.
 
-    `answers` counts them. `x`, `y` and `side` (√(w·h), the geometric mean) are means of these boxes
-    as fractions of the image, and `spread` is the root mean square distance of the centers from
-    (x, y). They are None for a query without detections.
+    `detections` counts them. `x`, `y` and `side` (√(w·h), the geometric mean) are means of these
+    boxes as fractions of the image, and `spread` is the root mean square distance of the centers
+    from (x, y). They are None for a query without detections.
     """
 
     query: int
-    answers: int
+    detections: int
     classes: dict[str, int]  # detections by class, the most frequent class first
     x: float | None
     y: float | None
@@ -58,7 +58,7 @@ class QueryStatistics:
     def summary(self) -> str:
         """Return one line: how many queries detect nothing, and how many specialize."""
         uses = self.uses
-        unused = sum(not use.answers for use in uses)
+        unused = sum(not use.detections for use in uses)
         specialized = sum(bool(use.specializes) for use in uses)
         return (
             f"{len(uses)} queries, {len(self.score)} images: {unused} never detect anything above "
@@ -74,7 +74,7 @@ class QueryStatistics:
             "images": len(self.score),
             "threshold": self.threshold,
             "queries_are_ranks": self.ranked,
-            "dead": [use.query for use in uses if not use.answers],
+            "unused": [use.query for use in uses if not use.detections],
             "queries": [{f.name: getattr(use, f.name) for f in fields(use)} for use in uses],
         }
 

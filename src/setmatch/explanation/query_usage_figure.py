@@ -16,7 +16,7 @@ _COLUMNS = 5
 _SUPERSAMPLING = 3  # for smooth dots
 _PANEL_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX, _BARS_PX = 200, 18, 28, 26, 150
 _BACKGROUND, _PANEL, _TEXT = (255, 255, 255), (246, 247, 249), (29, 31, 36)
-_GRAY, _USED, _DEAD = (110, 116, 125), (43, 108, 176), (220, 50, 60)
+_GRAY, _USED, _UNUSED = (110, 116, 125), (43, 108, 176), (220, 50, 60)
 _SMALL, _WIDE, _TALL = (38, 166, 91), (220, 50, 60), (48, 92, 230)
 # Dots of boxes with a side (√(w·h), a fraction of the image) up to the first value are pure green;
 # from the second value on, they have no green of the small boxes.
@@ -90,7 +90,7 @@ def dot_colors(
 
 
 def _most_used(uses: list[QueryUsage]) -> list[int]:
-    most = sorted(uses, key=lambda use: (-use.answers, use.query))[:_MAX_PANELS]
+    most = sorted(uses, key=lambda use: (-use.detections, use.query))[:_MAX_PANELS]
     return sorted(use.query for use in most)
 
 
@@ -125,34 +125,34 @@ def _draw_panel(
     centers = corner + _PANEL_PX * np.clip(boxes[:, :2], 0, 1)
     radius = float(np.clip(30 / math.sqrt(max(len(boxes), 1)), 1.1, 3.5))
     canvas.dots(centers.astype(np.float32), radius, dot_colors(boxes).tolist())
-    fraction = use.answers / max(len(statistics.score), 1)
+    fraction = use.detections / max(len(statistics.score), 1)
     top_class = next(iter(use.classes), "")
     caption = f"query {use.query}: {_percent(fraction)}" + (f", {top_class}" if top_class else "")
-    color = _TEXT if use.answers else _DEAD
+    color = _TEXT if use.detections else _UNUSED
     canvas.text(left, top + _PANEL_PX + 13, _shorten(caption), 14, color)
 
 
 def _draw_bars(
     canvas: _Canvas, statistics: QueryStatistics, uses: list[QueryUsage], top: Pixels
 ) -> None:
-    dead = sum(not use.answers for use in uses)
+    unused = sum(not use.detections for use in uses)
     title = f"Fraction of images in which a query scores above {statistics.threshold:.0%}: "
     x = canvas.text(_MARGIN_PX, top + 10, title, 16)
-    summary = f"{dead} of {len(uses)} never do" if dead else f"all {len(uses)} do in some image"
-    canvas.text(x, top + 10, summary, 16, _DEAD if dead else _TEXT)
+    summary = f"{unused} of {len(uses)} never do" if unused else f"all {len(uses)} do in some image"
+    canvas.text(x, top + 10, summary, 16, _UNUSED if unused else _TEXT)
     base = top + 44 + _BARS_PX
-    most = max(max(use.answers for use in uses), 1)
+    most = max(max(use.detections for use in uses), 1)
     width = _COLUMNS * (_PANEL_PX + _GAP_PX) - _GAP_PX
     step = width / len(uses)
     canvas.rectangle((_MARGIN_PX, base, _MARGIN_PX + width, base + 0.5), _GRAY)
     for use in uses:
         left = _MARGIN_PX + use.query * step
-        height = _BARS_PX * use.answers / most
+        height = _BARS_PX * use.detections / most
         right = left + max(0.8 * step, 1)
-        if use.answers:
+        if use.detections:
             canvas.rectangle((left, base - height, right, base), _USED)
         else:
-            canvas.rectangle((left, base - 4, right, base), _DEAD)
+            canvas.rectangle((left, base - 4, right, base), _UNUSED)
     highest = _percent(most / max(len(statistics.score), 1))
     canvas.text(_MARGIN_PX + 4, base - _BARS_PX - 9, highest, 13, _GRAY)
     canvas.text(_MARGIN_PX, base + 14, "query 0", 13, _GRAY)

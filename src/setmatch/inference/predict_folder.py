@@ -54,7 +54,7 @@ def predict_folder(
     `out` then holds the detections that score more than `threshold` (default: 0.7, as published,
     for models with a "no object" class, else 0.5):
 
-    - pictures/: the images with detections drawn on them, in the folders of the sources
+    - images/: the images with detections drawn on them, in the folders of the sources
     - detections.json: COCO results with category_name and file_name; image ids count from 1
     - detections.csv: boxes in pixels
 
@@ -91,7 +91,7 @@ def predict_folder(
                 failed[number] = str(result)
             else:
                 name = names[number]
-                _write_image(out / "pictures" / drawn_names[number], result.draw())
+                _write_image(out / "images" / drawn_names[number], result.draw())
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
                 if result.segments is not None:

@@ -130,7 +130,7 @@ def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_
     before = read_coco(folder / "set.json")
     (folder / "set.json").write_text(json.dumps(result))
     after = read_coco(folder / "set.json")
-    assert [r for r in after.fixes if r.done != "the same box and class again: kept"] == []
+    assert [r for r in after.fixes if r.description != "the same box and class again: kept"] == []
     old, new = before.target(0), after.target(0)
     assert old.classes.tolist() == new.classes.tolist()
     assert old.cxcywh.shape == new.cxcywh.shape

@@ -54,7 +54,7 @@ def test_a_few_missing_images_are_left_out_and_reported(
     after = open_dataset(data, "train", data.name)
     assert len(after) < IMAGES
     assert missing.name not in {Path(after.name(image)).name for image in range(len(after))}
-    (fix,) = (each for each in after.fixes if each.done == "image file missing: left out")
+    (fix,) = (each for each in after.fixes if each.description == "image file missing: left out")
     assert Path(fix.value).name == missing.name
     assert f"1 of {IMAGES} images is left out" in " ".join(after.notes)
     assert main(["audit", str(data), "--format", data.name]) == 0
@@ -77,7 +77,9 @@ def test_yolo_leaves_out_an_image_whose_size_is_unreadable(scenes, tmp_path: Pat
         image_files(data)[3].write_bytes(b"<html>404</html>")
         parts = [open_dataset(data, split) for split in ("train", "val")]
         assert sum(map(len, parts)) == used
-        fixes = [each for part in parts for each in part.fixes if "cannot be read" in each.done]
+        fixes = [
+            each for part in parts for each in part.fixes if "cannot be read" in each.description
+        ]
         assert bool(fixes) == (name == "yolo")
 
 
@@ -88,7 +90,7 @@ def test_voc_leaves_out_an_image_of_unknown_size(scenes: dict[str, Path], tmp_pa
     xml = data / "Annotations" / f"{damaged.stem}.xml"
     xml.write_text(xml.read_text().replace("<width>64</width>", "<width>0</width>"))
     dataset = open_dataset(data, "train")
-    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.done)
+    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.description)
     assert (fix.file, fix.value) == (xml.name, damaged.name)
 
 
@@ -116,7 +118,7 @@ def test_coco_leaves_out_a_few_images_of_unknown_size(
     assert len(dataset) == IMAGES - 1
     assert name not in {dataset.name(image) for image in range(len(dataset))}
     assert dataset.fix_counts["size read from the image file"] == 2
-    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.done)
+    (fix,) = (each for each in dataset.fixes if "cannot be read: left out" in each.description)
     assert (fix.file, fix.value) == (name, name)
     if kind == "panoptic":
         lost = len(tree["annotations"][3]["segments_info"])
@@ -138,7 +140,7 @@ def test_an_image_without_its_segments_png_is_left_out(scenes, tmp_path: Path, m
         return
     dataset = open_dataset(source, "train", "panoptic")
     assert len(dataset) == IMAGES - 1
-    (fix,) = (each for each in dataset.fixes if "PNG file is missing: left out" in each.done)
+    (fix,) = (each for each in dataset.fixes if "PNG file is missing: left out" in each.description)
     assert (fix.file, fix.value) == (f"{pngs[0].stem}.jpg", pngs[0].name)
     assert f"1 of {IMAGES} images is left out" in " ".join(dataset.notes)
     assert all(dataset.segments(image) for image in range(len(dataset)))

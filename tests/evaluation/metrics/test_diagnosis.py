@@ -209,7 +209,7 @@ def test_confusion_matrix():
         match_detections(index, results_of([1] * 4, class_indices, places, scores), 100)
     )
     assert diagnosis.confusion == ((1, 1, 1), (0, 1, 0), (1, 0, 0))
-    assert (diagnosis.objects, diagnosis.found, diagnosis.false_alarms) == (4, 2, 2)
+    assert (diagnosis.objects, diagnosis.true_positives, diagnosis.false_positives) == (4, 2, 2)
 
 
 def test_detections_on_a_crowd_are_no_errors():
@@ -218,7 +218,7 @@ def test_detections_on_a_crowd_are_no_errors():
     results = results_of([1, 1], [0, 0], [A, [220, 220, 30, 30]], [0.5, 0.9])
     diagnosis = diagnose(match_detections(index, results, 100))
     assert diagnosis.confusion == ((1, 0), (0, 0))
-    assert (diagnosis.objects, diagnosis.false_alarms) == (1, 0)
+    assert (diagnosis.objects, diagnosis.false_positives) == (1, 0)
     assert diagnosis.worst == ()
     assert sum(error.count for error in diagnosis.errors.values()) == 0
 
@@ -247,11 +247,11 @@ def test_errors_of_all_images_add_up_to_those_of_the_data_set():
         index, results = random_set(seed)
         matched = match_detections(index, results, 100)
         diagnosis: Diagnosis = diagnose(matched)
-        assert diagnosis.found <= diagnosis.objects == (~index.crowd).sum()
+        assert diagnosis.true_positives <= diagnosis.objects == (~index.crowd).sum()
         assert len(diagnosis.worst) <= 12
-        assert sum(each.false_alarms for each in diagnosis.worst) == diagnosis.false_alarms
-        missed = sum(each.missed for each in diagnosis.worst)
-        assert missed == diagnosis.objects - diagnosis.found
+        assert sum(each.false_positives for each in diagnosis.worst) == diagnosis.false_positives
+        missed = sum(each.false_negatives for each in diagnosis.worst)
+        assert missed == diagnosis.objects - diagnosis.true_positives
 
 
 def test_the_worst_image_has_many_errors_relative_to_its_objects():
@@ -265,7 +265,7 @@ def test_the_worst_image_has_many_errors_relative_to_its_objects():
         index, results_of(ids, [0] * 14, places, np.linspace(0.9, 0.8, 14)), 100
     )
     worst = diagnose(matched).worst
-    assert [(each.image, each.found, each.missed) for each in worst] == [
+    assert [(each.image, each.true_positives, each.false_negatives) for each in worst] == [
         (1, 5, 5),
         (2, 0, 1),
         (0, 9, 1),

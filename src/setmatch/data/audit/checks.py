@@ -68,7 +68,7 @@ def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
         new = [fix for fix in dataset.fixes if (dataset.source, fix) not in reported]
         reported |= {(dataset.source, fix) for fix in new}
         for fix in new:
-            kind, _, action = fix.done.partition(": ")
+            kind, _, action = fix.description.partition(": ")
             yield Finding(
                 "note" if action == "kept" else "fixed",
                 kind,

@@ -84,7 +84,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
 def _fixed_while_reading(fix: AnnotationFix) -> Change:
     """Return the change that reading a file of another format than COCO made."""
     entry = "" if fix.line is None else f"line {fix.line}"
-    return Change(fix.file, entry, fix.annotation, "", fix.value, fix.done)
+    return Change(fix.file, entry, fix.annotation, "", fix.value, fix.description)
 
 
 _FileChange = tuple[str, Any, str, Any, Any]  # a Change without its file

@@ -32,7 +32,7 @@ class _FindingGroup:
     severity: str
     count: int
     what: str
-    done: str
+    action: str
     places: list[str]
     is_open: bool
 

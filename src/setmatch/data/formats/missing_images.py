@@ -29,7 +29,7 @@ def drop_missing(
     """
     if len(absent) > min(-(-images // _ONE_IN), images - 1):
         files = ", ".join(map(_file_of, absent[:3])) + ", ..." * (len(absent) > 3)
-        kinds = dict.fromkeys(fix.done for fix in absent)
+        kinds = dict.fromkeys(fix.description for fix in absent)
         problem = _PROBLEMS[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
         raise DataError(
             f"{place}: {len(absent)} of {images} {problem}: {files}; add the files, name the right "
@@ -44,7 +44,7 @@ def _file_of(fix: AnnotationFix) -> str:
 
 def missing_images_note(fixes: Sequence[AnnotationFix], images: int) -> tuple[str, ...]:
     """Return a sentence on how many images were left out; `images` counts those that are used."""
-    absent = sum(fix.done in _PROBLEMS for fix in fixes)
+    absent = sum(fix.description in _PROBLEMS for fix in fixes)
     if not absent:
         return ()
     are = "is" if absent == 1 else "are"

@@ -60,7 +60,7 @@ class Row:
         return numbers
 
     @property
-    def found(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """All metrics by column head, 0..1; -1 means nothing to find."""
         return {**(self.precision.numbers() if self.precision else {}), **self.masks}
 
@@ -109,7 +109,7 @@ class Comparison:
         if any(row.cost for row in self.rows):
             tables.append((costs, [_cost_cells(row.cost) for row in self.rows]))
         if any(row.precision for row in self.rows):
-            tables.append((PRECISIONS, [_per_cents(row.found, PRECISIONS) for row in self.rows]))
+            tables.append((PRECISIONS, [_per_cents(row.metrics, PRECISIONS) for row in self.rows]))
         if any(row.masks for row in self.rows):
             tables.append((MASKS, [_per_cents(row.masks, MASKS) for row in self.rows]))
         return tables

@@ -63,7 +63,7 @@ def _tables(comparison: Comparison) -> Iterator[_Table]:
 
 def _best(comparison: Comparison, name: str) -> list[Row]:
     """Return the rows with the highest value, where at least two rows have one."""
-    measured = [(row.found[name], row) for row in comparison.rows if name in row.found]
+    measured = [(row.metrics[name], row) for row in comparison.rows if name in row.metrics]
     highest = max((value for value, _ in measured), default=-1)
     return [row for value, row in measured if value == highest >= 0] if len(measured) > 1 else []
 

@@ -87,16 +87,16 @@ class Calibration:
 class Diagnosis:
     """The details behind the metrics of a report.
 
-    `found` and `false_alarms` count correct and wrong detections above the thresholds. `precision`
-    is the mean over the classes at recall 0, 0.01 ... 1, for each of COCO's ten IoUs. `confusion`
-    counts the true class (row) against the detected class (column) of detections above the
-    thresholds; the last row and column are background. `layers` is empty without the detections of
-    all layers. `worst` holds the images with the most errors.
+    `true_positives` and `false_positives` count correct and wrong detections above the thresholds.
+    `precision` is the mean over the classes at recall 0, 0.01 ... 1, for each of COCO's ten IoUs.
+    `confusion` counts the true class (row) against the detected class (column) of detections above
+    the thresholds; the last row and column are background. `layers` is empty without the detections
+    of all layers. `worst` holds the images with the most errors.
     """
 
     objects: int
-    found: int
-    false_alarms: int
+    true_positives: int
+    false_positives: int
     classes: tuple[ClassDiagnosis, ...]
     sizes: Mapping[str, SizePrecision]
     precision: Mapping[str, tuple[float, ...]]
@@ -122,8 +122,8 @@ def diagnose(matched: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()
     recall: NDArray[np.float64] = accumulated["recall"][..., 0]  # IoU, class, area
     return Diagnosis(
         objects=int((~matched.index.crowd).sum()),
-        found=int((matched.shown & matched.right).sum()),
-        false_alarms=int((matched.shown & ~matched.right).sum()),
+        true_positives=int((matched.shown & matched.right).sum()),
+        false_positives=int((matched.shown & ~matched.right).sum()),
         classes=tuple(_classes(matched, precision)),
         sizes=_sizes(matched, precision, recall),
         precision={

@@ -21,9 +21,9 @@ class WorstImage:
 
     image: int
     name: str
-    found: int
-    missed: int
-    false_alarms: int
+    true_positives: int
+    false_negatives: int
+    false_positives: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +61,22 @@ def worst_images(matched_detections: MatchedDetections, most: int) -> tuple[Wors
     image_of_object = np.repeat(np.arange(images), np.diff(dataset.offsets))
     objects = np.bincount(image_of_object[~dataset.crowd], minlength=images)
     matched = matched_detections.truth[matched_detections.shown & matched_detections.right]
-    found = np.bincount(image_of_object[matched], minlength=images)
+    true_positives = np.bincount(image_of_object[matched], minlength=images)
     wrong = matched_detections.shown & ~matched_detections.right
     by_id = dataset.image_ids.argsort()
     image_of_wrong = by_id[
         np.searchsorted(dataset.image_ids[by_id], matched_detections.results.image_ids[wrong])
     ]
-    false_alarms = np.bincount(image_of_wrong, minlength=images)
-    errors = objects - found + false_alarms
-    weight = errors**2 / np.maximum(errors + found, 1)
+    false_positives = np.bincount(image_of_wrong, minlength=images)
+    errors = objects - true_positives + false_positives
+    weight = errors**2 / np.maximum(errors + true_positives, 1)
     return tuple(
         WorstImage(
             image,
             dataset.name(image),
-            int(found[image]),
-            int(objects[image] - found[image]),
-            int(false_alarms[image]),
+            int(true_positives[image]),
+            int(objects[image] - true_positives[image]),
+            int(false_positives[image]),
         )
         for image in (-weight).argsort(kind="stable")[:most].tolist()
         if errors[image]

@@ -19,7 +19,7 @@ _MIN_SPREAD = 0.1
 def sentences(diagnosis: Diagnosis, unknown: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield what stands out, most important first; `unknown` are classes the model lacks."""
     has_errors = any(error.count for kind, error in diagnosis.errors.items() if kind != "missed")
-    if not has_errors and not diagnosis.found:
+    if not has_errors and not diagnosis.true_positives:
         yield "The model detected nothing at all: there is not a single detection to evaluate."
         return
     yield _overall(diagnosis)
@@ -36,14 +36,13 @@ def sentences(diagnosis: Diagnosis, unknown: tuple[str, ...] = ()) -> Iterator[s
 
 
 def _overall(diagnosis: Diagnosis) -> str:
-    shown = diagnosis.found + diagnosis.false_alarms
+    right, shown = diagnosis.true_positives, diagnosis.true_positives + diagnosis.false_positives
     if not shown:
         return "No detection is right at IoU 0.5, so no threshold gives useful detections."
-    recall = diagnosis.found / diagnosis.objects
     return (
-        f"At the best threshold of each class, recall is {recall:.0%} "
-        f"({diagnosis.found:,} of {diagnosis.objects:,} objects are found) and precision is "
-        f"{diagnosis.found / shown:.0%}."
+        f"At the best threshold of each class, recall is {right / diagnosis.objects:.0%} "
+        f"({right:,} of {diagnosis.objects:,} objects are found) and precision is "
+        f"{right / shown:.0%}."
     )
 
 

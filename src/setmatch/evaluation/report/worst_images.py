@@ -73,9 +73,10 @@ def worst_image_figures(
 def _figure(matched_detections: MatchedDetections, worst: WorstImage) -> WorstImageFigure:
     dataset, image = matched_detections.index, worst.image
     size_px = dataset.size_px(image)
+    found, missed = worst.true_positives, worst.false_negatives
     caption = (
-        f"{worst.found} of {worst.found + worst.missed} objects found, {worst.missed} missed, "
-        f"{worst.false_alarms} false positives"
+        f"{found} of {found + missed} objects found, {missed} missed, "
+        f"{worst.false_positives} false positives"
     )
     uri = None
     try:

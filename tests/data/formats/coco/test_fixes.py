@@ -198,8 +198,8 @@ def test_each_harmless_flaw_is_fixed_and_reported_once(
     """The fix has the image or place, annotation id, value and action; nothing else changes."""
     dataset = read(folder, edited(change))
     (fix,) = dataset.fixes
-    assert (fix.file, fix.annotation, fix.value, fix.done) == expected
-    assert dataset.fix_counts == {fix.done: 1}
+    assert (fix.file, fix.annotation, fix.value, fix.description) == expected
+    assert dataset.fix_counts == {fix.description: 1}
     assert len(np.unique(dataset.annotation_ids)) == len(dataset.annotation_ids)
     gone = expected[3] in (NOT_FINITE, NEGATIVE) or expected[3].startswith("of an image")
     assert len(dataset.annotation_ids) == 3 - gone + (expected[3].endswith("kept"))

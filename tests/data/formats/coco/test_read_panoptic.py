@@ -171,7 +171,7 @@ def test_an_image_without_listed_segments_is_left_out_and_reported(root: Path):
     tree = sound()
     del tree["annotations"][0]
     dataset = read_panoptic(save(root, tree))
-    assert [(r.file, r.done) for r in dataset.fixes] == [
+    assert [(r.file, r.description) for r in dataset.fixes] == [
         ("b.png", "no segments listed: image left out")
     ]
     assert len(dataset) == 1
@@ -182,7 +182,7 @@ def test_categories_without_isthing_are_things_and_reported(root: Path):
     del tree["categories"][1]["isthing"]
     dataset = read_panoptic(save(root, tree))
     assert dataset.categories.stuff == frozenset()
-    assert [(r.value, r.done) for r in dataset.fixes] == [
+    assert [(r.value, r.description) for r in dataset.fixes] == [
         ("isthing of 1 categories, the first categories[1] (id 184)", "absent: read as things")
     ]
 

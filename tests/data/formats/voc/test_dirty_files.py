@@ -61,7 +61,7 @@ def test_every_flaw_is_reported_and_every_image_is_used(dirty: Path):
     datasets = both(dirty)
     names = sorted(dataset.name(image) for dataset in datasets for image in range(len(dataset)))
     assert names == sorted(DIRTY)
-    fixes = {(fix.file, fix.done) for dataset in datasets for fix in dataset.fixes}
+    fixes = {(fix.file, fix.description) for dataset in datasets for fix in dataset.fixes}
     for xml, _, _, done in DIRTY.values():
         assert any(file == xml and done in text for file, text in fixes) == bool(done)
     for dataset in datasets:

@@ -141,7 +141,7 @@ def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, d
         assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
         return
     (fix,) = dataset.fixes
-    assert (fix.file, fix.line, fix.value, fix.done) == ("a.xml", line, value, done)
+    assert (fix.file, fix.line, fix.value, fix.description) == ("a.xml", line, value, done)
     cxcywh = dataset.target(0).cxcywh
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 

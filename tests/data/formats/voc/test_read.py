@@ -77,7 +77,7 @@ def test_classes_txt_gives_the_order_of_classes(tmp_path: Path):
     dataset = one(tmp_path, xml(DOG, box(0, 0, 9, 9, name="ant")))
     assert dataset.categories.names == ("zebra", "dog", "ant")
     assert dataset.class_indices.tolist() == [1, 2]
-    assert [fix.done for fix in dataset.fixes] == ["classes not listed: added at the end"]
+    assert [fix.description for fix in dataset.fixes] == ["classes not listed: added at the end"]
 
 
 def test_a_part_of_an_object_is_not_the_object(tmp_path: Path):
@@ -102,7 +102,7 @@ def test_images_without_xml_are_left_out_and_reported(tmp_path: Path):
     write(tmp_path, {"images/b.png": "", "images/c.png": ""})
     dataset = one(tmp_path, xml(DOG))
     assert len(dataset) == 1
-    assert [(r.file, r.done.split(":")[0]) for r in dataset.fixes] == [
+    assert [(r.file, r.description.split(":")[0]) for r in dataset.fixes] == [
         ("b.png", "without an XML file"),
         ("c.png", "without an XML file"),
     ]
@@ -114,7 +114,7 @@ def test_an_image_is_found_by_filename_if_the_xml_has_another_name(tmp_path: Pat
     (tmp_path / "images/a.png").rename(tmp_path / "images/photo.png")
     dataset = one_without_image(tmp_path, xml(DOG, filename="photo.png"))
     assert dataset.name(0) == "photo.png"
-    assert "found by its <filename>" in dataset.fixes[-1].done
+    assert "found by its <filename>" in dataset.fixes[-1].description
 
 
 def one_without_image(root: Path, text: str):

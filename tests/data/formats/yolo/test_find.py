@@ -128,7 +128,7 @@ def test_a_label_without_an_image_is_reported(tmp_path: Path):
     (tmp_path / "train/images/d.png").write_bytes(b"")
     write(tmp_path, {"train/labels/d.txt": BOX})
     fixes = open_dataset(tmp_path, "train").fixes
-    assert [(fix.file, fix.done.split(":")[0]) for fix in fixes] == [
+    assert [(fix.file, fix.description.split(":")[0]) for fix in fixes] == [
         ("d.png", "image file that cannot be read"),
         ("c.txt", "without an image"),
     ]

@@ -94,7 +94,7 @@ def test_classes_without_names_are_numbered_over_all_splits(tmp_path: Path):
     train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
     assert train.categories == val.categories
     assert train.categories.names == tuple("01234567")
-    assert "named by their numbers" in train.fixes[0].done
+    assert "named by their numbers" in train.fixes[0].description
 
 
 def test_polygons_are_kept_and_their_bounding_box_is_the_box(tmp_path: Path):
@@ -181,7 +181,7 @@ def test_each_harmless_flaw_is_fixed_and_reported(tmp_path: Path, text, value, d
         assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * bool(text)
         return
     (fix,) = dataset.fixes
-    assert (fix.file, fix.line, fix.value, fix.done) == ("a.txt", line, value, done)
+    assert (fix.file, fix.line, fix.value, fix.description) == ("a.txt", line, value, done)
     assert ((dataset.target(0).cxcywh >= 0) & (dataset.target(0).cxcywh <= 1)).all()
 
 
