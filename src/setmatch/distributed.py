@@ -150,6 +150,13 @@ def init_distributed(device: str = "auto") -> Iterator[Distributed]:
     dist.destroy_process_group()
 
 
+def require_single_process(reason: str) -> None:
+    """Raise ConfigError with the reason if torchrun started this process beside others."""
+    world = _environment("WORLD_SIZE", 1)
+    if world > 1:
+        raise ConfigError(f"{reason}: start a single process, not {world}")
+
+
 @contextmanager
 def single_process() -> Iterator[None]:
     """Let the code inside run as a single process, even under torchrun.

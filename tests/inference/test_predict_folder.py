@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fake_detectors import RedFinder, write_images
-from setmatch.errors import SetmatchError
+from setmatch.errors import DataError, SetmatchError
 from setmatch.inference.predict_folder import predict_folder
 
 
@@ -36,8 +36,13 @@ def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Pa
 
 def test_without_a_readable_image_no_file_is_written(folder: Path):
     """An empty list of detections would mean that images were processed."""
-    summary = predict_folder(RedFinder(), [folder / "in/b.jpg"], folder / "out", progress=False)
-    assert (summary.images, len(summary.failed)) == (0, 1)
+    for name in ("x.jpg", "y.png"):
+        (folder / name).write_bytes(b"no image")
+    for sources in (["in/b.jpg"], ["x.jpg", "y.png", "in/b.jpg"]):
+        paths = [folder / source for source in sources]
+        message = rf"none of the {len(paths)} images could be read; the first: .*{sources[0]}"
+        with pytest.raises(DataError, match=message):
+            predict_folder(RedFinder(), paths, folder / "out", progress=False)
     assert not [path for path in folder.glob("out/**/*") if path.is_file()]
 
 

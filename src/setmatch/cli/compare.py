@@ -51,29 +51,24 @@ def compare(
     """
     from rich.console import Console
 
-    from setmatch.distributed import init_distributed
-    from setmatch.errors import ConfigError
     from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
 
     for path in (json, html):
         if path is not None:
             require_file(path)
-    with init_distributed(device) as runtime:
-        if runtime.world > 1:
-            raise ConfigError("compare times one model at a time: start it as a single process")
-        comparison = compare(
-            models,
-            data,
-            split=split,
-            format=format,
-            rounds=rounds,
-            batch_size=batch_size,
-            workers=workers,
-            short_side_px=short_side_px,
-            device=runtime.device,
-            progress=True,
-        )
+    comparison = compare(
+        models,
+        data,
+        split=split,
+        format=format,
+        rounds=rounds,
+        batch_size=batch_size,
+        workers=workers,
+        short_side_px=short_side_px,
+        device=device,
+        progress=True,
+    )
     Console().print(comparison.table())
     if json is not None:
         comparison.write_json(json)

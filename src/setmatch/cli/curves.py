@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from setmatch.errors import ConfigError
-from setmatch.files import require_file
-
 
 def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     """Plot the losses and the AP of one or more training runs.
@@ -22,17 +19,9 @@ def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
     out
         HTML page (.html) or image (.png) to write.
     """
-    from setmatch.training.logging.curves.history import read_histories
-    from setmatch.training.logging.curves.html import write_page
-    from setmatch.training.logging.curves.png import write_png
+    from setmatch.training.logging.curves.plot import plot_curves
 
-    writers = {".html": write_page, ".png": write_png}
-    if out.suffix.lower() not in writers:
-        raise ConfigError(f"--out {out}: write an HTML page (.html) or an image (.png)")
-    require_file(out)
-    histories = read_histories(runs)
-    writers[out.suffix.lower()](histories, out)
-    for history in histories:
+    for history in plot_curves(runs, out):
         print(history.summary())
         for step, warning in history.remarks:
             print(f"  warning at step {step:,}: {warning}")

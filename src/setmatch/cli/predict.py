@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from setmatch.cli.options import Device, Model
-from setmatch.errors import DataError
 
 
 def predict(
@@ -50,6 +49,4 @@ def predict(
         )
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
-    if not summary.images:
-        raise DataError(f"none of the {len(summary.failed)} images could be read")
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")

@@ -63,8 +63,8 @@ def predict_folder(
     queries that score more than `segment_threshold`.
 
     Every file is written completely or not at all. An image that cannot be read is listed in the
-    summary; the others are processed. If none can be read, no file is written. Raises ConfigError
-    if a threshold or the batch size is out of range, DataError if a source has no image, and
+    summary; the others are processed. Raises ConfigError if a threshold or the batch size is out of
+    range, DataError if a source has no image or no image can be read (nothing is written then), and
     WeightsError if the model's outputs are not finite.
     """
     engine = as_engine(model)
@@ -100,14 +100,17 @@ def predict_folder(
                     panoptic_images.append(_image_record(number + 1, name, result.segments))
                     panoptic.append(panoptic_record(number + 1, png.as_posix(), result.segments))
             advance(1)
+    if not rows:
+        raise DataError(
+            f"none of the {len(paths)} images could be read; the first: {failed[min(failed)]}"
+        )
     if panoptic:
         write_panoptic_json(
             out / "panoptic.json", panoptic_images, panoptic, engine.card.categories
         )
     table = [row for number in sorted(rows) for row in rows[number]]
-    if rows:  # an empty list would mean that images were processed
-        _write_json(out / "detections.json", table)
-        _write_csv(out / "detections.csv", table)
+    _write_json(out / "detections.json", table)
+    _write_csv(out / "detections.csv", table)
     return Summary(out, len(rows), len(table), tuple((paths[n], failed[n]) for n in sorted(failed)))
 
 

@@ -4,6 +4,8 @@ from .config import argument as argument
 from .detector import Detector as Detector
 from .detr.model import DETR as DETR
 from .family import Family as Family
+from .listing import AvailableModel as AvailableModel
+from .listing import available_models as available_models
 from .load import assemble as assemble
 from .parameter_groups import split_backbone_params as split_backbone_params
 from .parameter_groups import split_muon_params as split_muon_params
@@ -22,6 +24,7 @@ __all__ = [
     "FAMILIES",
     "LAYOUTS",
     "MODELS",
+    "AvailableModel",
     "CheckpointLayout",
     "Detector",
     "Family",
@@ -30,6 +33,7 @@ __all__ = [
     "Width",
     "argument",
     "assemble",
+    "available_models",
     "build",
     "find_preset",
     "layers",

@@ -238,6 +238,14 @@ def test_invalid_sources_are_refused(data, saved, tmp_path):
         compare([], data)
 
 
+def test_several_processes_are_refused_at_once(data, monkeypatch):
+    """Models that are timed at the same time would slow each other down."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ConfigError, match="one model at a time: start a single process, not 2"):
+        compare(["setmatch_n"], data, **QUICK)
+
+
 def test_mask_metrics_have_a_table_of_their_own(tmp_path):
     """A candidate without masks has dashes."""
     write_scenes(tmp_path, 1, 3, SIDE, 2, 0, panoptic=True)

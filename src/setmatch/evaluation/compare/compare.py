@@ -16,6 +16,7 @@ from setmatch.data.image_io import read_image
 from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import preprocess
+from setmatch.distributed import init_distributed, require_single_process
 from setmatch.errors import ConfigError
 from setmatch.evaluation.compare.candidates import Candidate, Source, find_candidates
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
@@ -167,15 +168,19 @@ def compare(
     """Compare the cost of models and, on a split of `data`, their AP.
 
     `sources` are detectors, engines, and whatever else `find_candidates` takes. Models that are
-    loaded here run on `device`. Models with random weights see images with a short side of
-    `short_side_px`; the others store theirs. Each candidate is measured on the classes that it
-    shares with the data by name. Without data only the cost is measured, on noise of the size of
-    the paper's example. Each model is timed `rounds` times on single images and on batches of
-    `batch_size`.
+    loaded here run on `device`: "auto", "cpu", "cuda" or "cuda:1". Models with random weights see
+    images with a short side of `short_side_px`; the others store theirs. Each candidate is measured
+    on the classes that it shares with the data by name. Without data only the cost is measured, on
+    noise of the size of the paper's example. Each model is timed `rounds` times on single images
+    and on batches of `batch_size`.
 
-    Raises ConfigError if there is no source, a count is below 1, or saved detections come without
-    data, and whatever loading and evaluating a candidate raises.
+    Raises ConfigError if there is no source, a count is below 1, saved detections come without
+    data, or this is one of several processes, and whatever loading and evaluating a candidate
+    raises.
     """
+    require_single_process("compare times one model at a time")
+    with init_distributed(str(device)) as process:
+        device = process.device
     if not sources:
         raise ConfigError("nothing to compare: name at least one run, model or detections file")
     if rounds < 1 or batch_size < 1:
