@@ -1,6 +1,7 @@
 """The data set in a folder is found: in the folder itself, or in the only one inside."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -91,8 +92,32 @@ def test_a_broken_folder_does_not_hide_the_good_one(tmp_path: Path):
 def test_the_search_stops_after_two_levels(tmp_path: Path):
     write(tmp_path / "a" / "b" / "c", "xml")
     write(tmp_path / ".hidden", "xml")
-    with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found \.hid"):
+    with pytest.raises(DataError, match=r"here or up to 2 folders deep; .*found a/$"):
         discover_splits(tmp_path)
+
+
+@pytest.mark.parametrize("left", [".ipynb_checkpoints", "@eaDir", "__MACOSX", ".thumbnails"])
+@pytest.mark.parametrize("format", ["coco", "voc", "yolo"])
+def test_copies_that_systems_leave_are_not_in_the_data(
+    tmp_path: Path, scenes: dict[str, Path], format: str, left: str
+):
+    """A copy of a labeled image without its labels would teach that it shows no object."""
+    root = shutil.copytree(scenes[format], tmp_path / "set")
+    before = {split: open_dataset(root, split) for split in ("train", "val")}
+    for file in [file for file in root.rglob("*") if file.is_file()]:
+        place = file.parent / left
+        place.mkdir(exist_ok=True)
+        shutil.copy(file, place / f"{file.stem}-checkpoint{file.suffix}")
+        shutil.copy(file, place / file.name)
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    shutil.copytree(root, root / left / "whole", ignore=shutil.ignore_patterns(left))
+    for split, dataset in before.items():
+        after = open_dataset(root, split)
+        assert (after.file_names(), after.fixes, after.notes) == (
+            *(dataset.file_names(), dataset.fixes, dataset.notes),
+        )
+        assert after.categories == dataset.categories
+        assert after.xywh_px.tolist() == dataset.xywh_px.tolist()
 
 
 def test_a_second_format_in_a_folder_is_reported(tmp_path: Path):

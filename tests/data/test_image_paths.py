@@ -26,6 +26,34 @@ def test_a_folder_is_searched_recursively(folder: Path):
     assert names(folder, [folder]) == ["a.png", "b.JPG", "deep/er/c.webp"]
 
 
+SYSTEM_FOLDERS = (
+    *(".ipynb_checkpoints", ".thumbnails", ".git", "@eaDir", "@eadir", "__MACOSX", "#recycle"),
+    *("$RECYCLE.BIN", "System Volume Information"),
+)
+
+
+@pytest.mark.parametrize("place", ["", "deep", "deep/er"])
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+def test_what_systems_and_tools_leave_in_folders_is_no_image(folder: Path, name: str, place: str):
+    """Neither in a folder nor by a pattern, however deep."""
+    for left in (f"{place}/{name}/a.png", f"{place}/{name}/more/a.png", f"{place}/._a.png"):
+        (folder / left).parent.mkdir(parents=True, exist_ok=True)
+        (folder / left).touch()
+    for source in (folder, folder / "**/*", folder / "**/*.[pP][nN][gG]", folder / "*/*/*"):
+        assert {Path(each).name for each in names(folder, [source])} <= {
+            *("a.png", "b.JPG", "c.webp")
+        }
+        assert not any(name in each or "._" in each for each in names(folder, [source]))
+
+
+def test_a_system_folder_that_is_named_is_searched(tmp_path: Path):
+    """A user who names a hidden folder means it."""
+    (tmp_path / ".cache/photos").mkdir(parents=True)
+    (tmp_path / ".cache/photos/a.png").touch()
+    for source in (".cache", ".cache/photos", ".cache/*/*.png", ".cache/photos/a.png"):
+        assert names(tmp_path, [tmp_path / source]) == [".cache/photos/a.png"]
+
+
 def test_a_file_named_directly_counts_whatever_its_suffix(folder: Path):
     assert names(folder, [folder / "notes.txt"]) == ["notes.txt"]
 

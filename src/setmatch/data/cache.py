@@ -23,7 +23,7 @@ from setmatch.data.segmentations import Segmentations
 from setmatch.files import cache_folder
 from setmatch.structures.metadata import Categories
 
-_VERSION = 7  # of the cached files; raise it with any change to what readers make of a data set
+_VERSION = 8  # of the cached files; raise it with any change to what readers make of a data set
 _MIN_SECONDS = 0.5  # data sets that are read faster are not cached
 _SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and time
 

@@ -76,7 +76,7 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
     """Find the only data set inside the folders of `folder`; the shallowest level counts."""
     level = [folder]
     for _ in range(_MAX_DEPTH):
-        level = [inner for place in level for inner in subfolders(place) if inner.name[0] != "."]
+        level = [inner for place in level for inner in subfolders(place)]
         found: dict[Path, dict[str, SplitSource]] = {}
         problems = []
         for place in level:

@@ -1,7 +1,8 @@
-"""Find image files by name, folder or pattern."""
+"""Find image files by name, folder or pattern, and tell data from what systems leave beside it."""
 
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from setmatch.errors import DataError
@@ -10,13 +11,30 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".avif", ".jp2"),
 )
+# Folders of network drives, archives, recycle bins and interpreters, in small letters.
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "@recycle", "#snapshot", "__macosx", "__pycache__"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+    }
+)
+
+
+def is_data_name(name: str) -> bool:
+    """Return whether a file or folder of this name can hold data.
+
+    Names with a leading dot never do: notebooks leave copies in .ipynb_checkpoints, and macOS
+    leaves AppleDouble files (._photo.jpg). Nor do folders such as @eaDir and __MACOSX, which hold
+    thumbnails.
+    """
+    return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
 
 
 def find_images(sources: Sequence[str | Path]) -> list[Path]:
     """Return the image files of files, folders (searched recursively) and globs, each once.
 
-    A file named directly counts whatever its name; in folders and globs the suffix decides.
-    Raises DataError for a source that does not exist or holds no image.
+    A file named directly counts whatever its name; in folders and globs the suffix decides, and
+    `is_data_name`. Raises DataError for a source that does not exist or holds no image.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -24,9 +42,9 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             matches = [path]
         elif path.is_dir():
-            matches = sorted(filter(_has_image_suffix, path.rglob("*")))
+            matches = sorted(filter(_has_image_suffix, _files_below(path)))
         else:
-            matches = sorted(filter(_has_image_suffix, map(Path, _expanded(str(source)))))
+            matches = sorted(filter(_has_image_suffix, _expanded(str(source))))
         if not matches:
             known = ", ".join(SUFFIXES)
             raise DataError(f"{source}: no image files; looked for {known}")
@@ -34,15 +52,21 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
     return list(found)
 
 
-def _expanded(pattern: str) -> list[str]:
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, inner, names in os.walk(folder):
+        inner[:] = filter(is_data_name, inner)  # the walk goes on with these alone
+        yield from (Path(place, name) for name in names)
+
+
+def _expanded(pattern: str) -> list[Path]:
     if not glob.has_magic(pattern):
         raise DataError(f"{pattern}: no such file or folder")
-    names = glob.glob(pattern, recursive=True)
-    if not names:
+    paths = list(map(Path, glob.glob(pattern, recursive=True)))
+    if not paths:
         raise DataError(f"{pattern}: the pattern matches no file")
-    return names
+    named = set(Path(pattern).parts)  # a folder that the pattern names is meant
+    return [path for path in paths if all(map(is_data_name, {*path.parts[:-1]} - named))]
 
 
 def _has_image_suffix(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in SUFFIXES and is_data_name(path.name) and path.is_file()

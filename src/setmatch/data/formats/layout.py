@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
+from setmatch.data.image_paths import is_data_name
 from setmatch.data.splits import canonical
 
 _SUSPICIOUS = re.compile(r"[/\\:\0]|\.\.")
@@ -12,13 +13,15 @@ _PROBED_NAMES = 20  # file names that decide which folder holds the images
 
 
 def entries(folder: Path) -> list[tuple[str, bool]]:
-    """Return the sorted names in a folder, each with True for a folder.
+    """Return the sorted names in a folder that can hold data, each with True for a folder.
 
     A folder that does not exist or cannot be listed has no entries.
     """
     try:
         with os.scandir(folder) as found:
-            return sorted((entry.name, entry.is_dir()) for entry in found)
+            return sorted(
+                (entry.name, entry.is_dir()) for entry in found if is_data_name(entry.name)
+            )
     except OSError:
         return []
 
@@ -44,7 +47,7 @@ def files_in(folder: Path, suffixes: Iterable[str]) -> list[str]:
     return [
         name
         for name, is_folder in entries(folder)
-        if not is_folder and name.lower().endswith(ends) and not name.startswith(".")
+        if not is_folder and name.lower().endswith(ends)
     ]
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
-from setmatch.data.formats.layout import common_folder, files_in
+from setmatch.data.formats.layout import common_folder, files_in, subfolders
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
@@ -197,7 +197,7 @@ def _highest_class(labels: Sequence[Path]) -> int:
     """Return the highest class index in all label files of the data set."""
     # Neighboring folders hold the other splits, which have the same classes.
     folders = {path.parent for path in labels}
-    folders |= {each for folder in folders for each in folder.parent.iterdir() if each.is_dir()}
+    folders |= {each for folder in folders for each in subfolders(folder.parent)}
     highest = 0
     for folder in sorted(folders):
         for name in files_in(folder, [".txt"]):
