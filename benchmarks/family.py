@@ -14,7 +14,7 @@ import torch
 
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
 from setmatch.evaluation.compare.profiling import count_macs
-from setmatch.inference.engines.eager import inference_mode
+from setmatch.inference.engines.eager import evaluation_copy
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
 from setmatch.models.registry import build
@@ -32,9 +32,11 @@ SIDE_PX, BOXES, CLASSES, IMAGES = 640, 10, 80, 2
 
 
 def inference(model: Detector, batch: Batch) -> Callable[[], object]:
+    ready = evaluation_copy(model)
+
+    @torch.inference_mode()
     def infer() -> None:
-        with inference_mode(model):
-            model(batch)
+        ready(batch)
 
     return infer
 

@@ -1,6 +1,7 @@
 """A detector of red pixels, and images for it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,6 +16,13 @@ from setmatch.structures.outputs import PredictionGroup, Predictions
 RED_OR_NOT = Categories((3, 8), ("red", "not red"))
 
 
+class Recorded(list[Any]):
+    """A list that a copy of a detector shares with it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Recorded":
+        return self
+
+
 class RedFinder(Detector):
     """Predicts one box around the red pixels, and the same box with a low score."""
 
@@ -23,8 +31,7 @@ class RedFinder(Detector):
         self.class_loss = Softmax()
         self.frozen = nn.Dropout()
         self.card = ModelCard("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
-        self.shapes: list[tuple[int, ...]] = []
-        self.grew: list[bool] = []
+        self.shapes, self.grew = Recorded(), Recorded()
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not self.training

@@ -131,7 +131,7 @@ def test_only_detections_above_the_threshold_are_returned():
 
 
 def test_every_module_keeps_its_mode():
-    """A training model predicts in evaluation mode, and is then restored part by part."""
+    """A copy of a training model predicts, in evaluation mode and without gradients."""
     model = RedFinder().train()
     model.frozen.eval()
     predict(model, red_box_image(64, 64, BOX))
@@ -141,7 +141,7 @@ def test_every_module_keeps_its_mode():
     assert torch.is_grad_enabled()
 
 
-def test_the_mode_is_restored_after_an_error():
+def test_the_mode_is_unchanged_after_an_error():
     model = RedFinder().train()
     with pytest.raises(WeightsError):
         predict(model, torch.zeros(3, 64, 64, dtype=torch.uint8))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from setmatch.data.image_io import from_pillow, read_image
@@ -13,7 +14,7 @@ from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.explanation.figures import write_figures
 from setmatch.explanation.html import write_page
 from setmatch.files import require_file, require_folder
-from setmatch.inference.engines.eager import inference_mode
+from setmatch.inference.engines.eager import evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.batch import Batch
@@ -64,8 +65,10 @@ def explain(
     else:
         raise DataError(f"{image}: no such image; give one file")
     batch = Batch.from_images([preprocess(pixels, model.card.preprocessing)])
-    with inference_mode(model):
-        trace = model.attention_trace(batch.to(next(model.parameters()).device))
+    # The attention is recorded by hooks, which other threads must not meet on the model itself.
+    private = evaluation_copy(model)
+    with torch.inference_mode():
+        trace = private.attention_trace(batch.to(next(private.parameters()).device))
     size_px = (pixels.shape[1], pixels.shape[2])
     (found,) = detections(trace.predictions, model.class_loss, model.card.categories, [size_px])
     decoded = model.class_loss.decode(trace.predictions.logits[-1].float())

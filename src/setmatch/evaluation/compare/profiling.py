@@ -3,8 +3,7 @@
 import statistics
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from setmatch.inference.engines.base import Engine
-from setmatch.inference.engines.eager import EagerEngine
+from setmatch.inference.engines.eager import EagerEngine, evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
@@ -105,8 +104,9 @@ def time_interleaved(
 def count_macs(detector: Detector, batch: Batch) -> float:
     """Return the multiply-adds of one detection. The paper counts one as two operations."""
     counter = FlopCounterMode(display=False, custom_mapping=UNCOUNTED_BY_TORCH)
-    with _gradients_disabled(detector), counter:
-        _run(EagerEngine(detector), batch)
+    engine = EagerEngine(evaluation_copy(detector))  # torch's counter expects no gradients
+    with counter:
+        _run(engine, batch)
     return counter.get_total_flops() / 2
 
 
@@ -163,19 +163,6 @@ class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _remove(self, key: int, count: int) -> None:
         self._keys.discard(key)
         self.live_bytes -= count
-
-
-@contextmanager
-def _gradients_disabled(detector: Detector) -> Iterator[None]:
-    """Disable the gradients of all parameters, which torch's counter expects even in inference."""
-    trainable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    try:
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
 
 
 def _run(engine: Engine, batch: Batch) -> None:

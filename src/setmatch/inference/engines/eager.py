@@ -1,12 +1,13 @@
 """The eager engine: runs a detector with PyTorch, operation by operation, on the model's device."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from setmatch.errors import diverged
+from setmatch.errors import ConfigError, diverged
 from setmatch.inference.engines.base import Engine
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
@@ -17,7 +18,11 @@ from setmatch.structures.outputs import ModelOutput
 
 
 class EagerEngine(Engine):
-    """Runs a `Detector` in evaluation mode, without gradients, on the device of its weights."""
+    """Runs a `Detector` in evaluation mode, without gradients, on the device of its weights.
+
+    It never changes the detector, so several threads can detect with one. A detector in training
+    mode is copied for every batch (see `evaluation_copy`); `as_engine` copies it once.
+    """
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -61,33 +66,50 @@ class EagerEngine(Engine):
     def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
         """Return the detections of a batch, best first, in pixels of the original images.
 
-        Every module of the detector is left in the mode it was in. Raises WeightsError if a score
-        or box is not finite.
+        Raises WeightsError if a score or box is not finite, ConfigError for a detector in training
+        mode that cannot be copied.
         """
-        with inference_mode(self.detector):
-            output = self.detector.detect(batch.to(self.device), sizes_px)
+        with torch.inference_mode():
+            output = in_evaluation_mode(self.detector).detect(batch.to(self.device), sizes_px)
         require_finite(output.detections)
         return output
 
 
 def as_engine(model: Detector | Engine) -> Engine:
-    """Return `model` itself if it is an engine, and an `EagerEngine` for a detector."""
-    return EagerEngine(model) if isinstance(model, nn.Module) else model
+    """Return `model` itself if it is an engine, and an `EagerEngine` for a detector.
+
+    Raises ConfigError for a detector in training mode that cannot be copied.
+    """
+    return EagerEngine(in_evaluation_mode(model)) if isinstance(model, nn.Module) else model
 
 
-@contextmanager
-def inference_mode(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode without gradients; restore the mode of every module."""
-    # Module by module, because a caller may have frozen only some of them.
-    training = [part for part in model.modules() if part.training]
-    if training:
-        model.eval()
+def in_evaluation_mode(model: Detector) -> Detector:
+    """Return `model` if all its modules are in evaluation mode, else its `evaluation_copy`.
+
+    Changing the mode of the model itself would change it for every other thread that uses it.
+    """
+    return evaluation_copy(model) if any(part.training for part in model.modules()) else model
+
+
+def evaluation_copy(model: Detector) -> Detector:
+    """Return a copy in evaluation mode that shares the memory of all weights with `model`.
+
+    Its parameters have no gradients, and its modules can be given hooks without an effect on
+    `model`. Raises ConfigError if a module holds something that cannot be copied.
+    """
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    for part in model.modules():
+        shared |= {id(value): value for value in vars(part).values() if isinstance(value, Tensor)}
+    for parameter in model.parameters():
+        shared[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
     try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for part in training:
-            part.training = True
+        return copy.deepcopy(model, shared).eval()
+    except (TypeError, RuntimeError, NotImplementedError, AttributeError) as error:
+        raise ConfigError(
+            f"model {type(model).__name__}: in training mode, and to record its attention, a copy "
+            f"is used, but it cannot be copied ({error}); call model.eval() before it predicts, "
+            "and keep what cannot be copied out of its modules"
+        ) from None
 
 
 def require_finite(found: Sequence[Detections]) -> None:
