@@ -33,7 +33,8 @@ from setmatch.errors import SetmatchError
 app = App(
     name="setmatch",
     help="Train, evaluate and run detection transformers.",
-    help_epilogue="Every command also takes --debug: show the full traceback of an error.",
+    help_epilogue="Every command also takes --debug, which shows the full traceback of an error, "
+    "and --import MODULE, which imports a module of yours that defines a model.",
     group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     try:
-        app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False)
+        tokens = _import_modules([t for t in tokens if t != "--debug"])
+        app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has gone; the interpreter's flush at exit must not fail too.
@@ -78,6 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(_one_line(error), error.exit_code if isinstance(error, SetmatchError) else 2)
     return 0
+
+
+def _import_modules(tokens: list[str]) -> list[str]:
+    """Import what `--import MODULE` names and return the other tokens."""
+    rest, modules = [], []
+    remaining = iter(tokens)
+    for token in remaining:
+        option, equals, value = token.partition("=")
+        if option == "--import":
+            modules.append(value if equals else next(remaining, ""))
+        else:
+            rest.append(token)
+    if modules:
+        from setmatch.models.factory import import_module
+
+        for module in modules:
+            import_module(module)
+    return rest
 
 
 def _one_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from setmatch.errors import ConfigError
 from setmatch.files import atomic_file
 from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
+from setmatch.models.factory import import_named
 from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_valid
@@ -68,7 +69,8 @@ def demo(
     data, folder = out / "data", out / "run"
     preset, format = model or PRESETS[task], FORMATS[task]
     minutes = MINUTES[task] if minutes is None else minutes
-    # Both raise on invalid arguments, before anything is generated.
+    # They raise on invalid arguments, before anything is generated.
+    import_named(preset)
     find_preset(preset)
     with_length(choose_recipe(preset, None, None, (), None), None, minutes)
     _refuse_other_demo(out, folder, preset, scenes)

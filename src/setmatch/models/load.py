@@ -15,6 +15,7 @@ from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
+from setmatch.models.factory import import_named
 from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, build
 from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub, sha256_of
@@ -45,7 +46,8 @@ def load(
     `source` is the name of bundled weights ("scenes_n"), a published name ("detr_r50": downloaded,
     checked, cached), a hub repository or folder in transformers' layout, a .pth of the published
     code, a run folder, or a folder or file that `save` wrote. `preset` is needed for a .pth that
-    does not store its model.
+    does not store its model. A model of your own, outside of setmatch, loads once its module is
+    imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
     `preprocessing` replaces the image size and normalization of the weights' card.
@@ -69,6 +71,8 @@ def load(
 
 def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
     """Read what `load` reads, without building the model."""
+    if preset is not None:
+        import_named(preset)
     name, path = str(source), Path(source)
     if path.is_dir():
         return _read_folder(path, preset)

@@ -10,7 +10,7 @@ from setmatch.errors import ConfigError, suggest
 from setmatch.models import detr, setmatch, torchvision
 from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
-from setmatch.models.factory import import_factory
+from setmatch.models.factory import find_factory
 from setmatch.models.family import Preset
 from setmatch.structures.metadata import ModelCard
 
@@ -46,10 +46,10 @@ def build(card: ModelCard) -> Detector:
 def find_preset(name: str) -> Preset:
     """Return the preset called `name`, or the factory that `package.module:factory` names.
 
-    Raises ConfigError, for an unknown name with the nearest known one.
+    Raises ConfigError, for an unknown name with the nearest known one; see also `find_factory`.
     """
     if ":" in name:
-        return import_factory(name)
+        return find_factory(name)
     if name not in MODELS:
         raise ConfigError(f"model {name}: no such model; {suggest(name, MODELS)}")
     return MODELS[name]

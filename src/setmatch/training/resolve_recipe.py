@@ -8,6 +8,7 @@ from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files import atomic_file
+from setmatch.models.factory import import_named
 from setmatch.models.load import preset_of
 from setmatch.models.registry import has_masks, mask_preset
 from setmatch.training.checkpoints.checkpoint import Checkpoint, has_checkpoints
@@ -54,6 +55,17 @@ def choose_recipe(
         base = model
     preset = [] if model is None else [f"model.preset={model}"]
     return load_recipe(base, [*preset, *overrides, *task_overrides(task)])
+
+
+def import_own_model(model: str | None, overrides: Sequence[str]) -> None:
+    """Import the code of a model that the caller names as `package.module:factory`.
+
+    A recipe or a checkpoint that names one imports nothing. Raises ConfigError.
+    """
+    settings = (override.partition("=") for override in overrides)
+    named = [value.strip() for key, _, value in settings if key.strip() == "model.preset"]
+    for name in named if model is None else [model, *named]:
+        import_named(name)
 
 
 def saved_recipe(run: Path, resume: bool) -> Path | None:

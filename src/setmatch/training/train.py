@@ -30,6 +30,7 @@ from setmatch.training.resolve_recipe import (
     Task,
     choose_format,
     choose_recipe,
+    import_own_model,
     require_mask_head,
     saved_recipe,
     write_recipe,
@@ -71,9 +72,10 @@ def train(
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
     `model` is a preset (default: that of `weights` or `recipe`, else setmatch_n), a `Detector` to
-    train as it is, or a factory that is called with the number of classes and returns one. The
-    classes on a detector's card must be those of the data. `weights` are the initial weights
-    (default: the recipe's); a model of your own brings its weights along.
+    train as it is, or a factory that is called with the number of classes and returns one, itself
+    or by its name package.module:factory, which is imported. The classes on a detector's card must
+    be those of the data. `weights` are the initial weights (default: the recipe's); a model of your
+    own brings its weights along.
     `criterion` replaces the set loss: an object called as a `setmatch.losses.base.Loss`, or a class
     or function that is called as `Criterion` is and returns one.
 
@@ -98,7 +100,10 @@ def train(
             f"weights {weights}: model {own.name} is trained as it is passed; load the weights "
             "into the detector before"
         )
-    preset = own.name if own is not None else model if isinstance(model, str) else None
+    named = model if isinstance(model, str) else None
+    if own is None:
+        import_own_model(named, overrides)
+    preset = named if own is None else own.name
 
     def train_stage(
         folder: Path, recipe: Recipe, weights: str | Path | None, checkpoint: Checkpoint | None

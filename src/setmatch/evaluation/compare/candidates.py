@@ -10,6 +10,7 @@ from setmatch.evaluation.saved_detections import is_saved_detections
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.models.detector import Detector
+from setmatch.models.factory import import_named
 from setmatch.models.load import load
 from setmatch.models.registry import MODELS, PUBLISHED, build
 from setmatch.models.weights.coco_classes import COCO_CLASSES
@@ -63,6 +64,7 @@ def find_candidates(
             candidates.append(Candidate(names[source], None, Path(source), SAVED_DETECTIONS))
         elif _is_random(str(source)):
             preset = str(source).removeprefix(RANDOM_PREFIX)
+            import_named(preset)
             card = ModelCard(preset, {}, categories or COCO_CLASSES, preprocessing)
             engine = as_engine(build(card).to(device).eval())
             candidates.append(Candidate(names[source], engine, None, RANDOM_WEIGHTS))
