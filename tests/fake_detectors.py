@@ -31,13 +31,13 @@ class RedFinder(Detector):
         self.class_loss = Softmax()
         self.frozen = nn.Dropout()
         self.card = ModelCard("stub", {}, RED_OR_NOT, Preprocessing(64, 128))
-        self.shapes, self.grew = Recorded(), Recorded()
+        self.shapes, self.grad_enabled = Recorded(), Recorded()
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not self.training
         assert not batch.padded
         self.shapes.append(tuple(batch.pixels.shape))
-        self.grew.append(torch.is_grad_enabled())
+        self.grad_enabled.append(torch.is_grad_enabled())
         red = (batch.pixels[:, 0] > 1) & (batch.pixels[:, 1] < 0)
         height, width = red.shape[1:]
         x = (torch.arange(width) + 0.5) / width * red

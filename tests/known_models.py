@@ -11,9 +11,9 @@ from setmatch.models.registry import build
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
-NAMES = Categories((1, 2), ("cat", "dog"))
+CATEGORIES = Categories((1, 2), ("cat", "dog"))
 ROWS, COLUMNS = 3, 5
-SEEN = Preprocessing(ROWS * 32, COLUMNS * 32)  # so that a cell is 32 pixels
+PREPROCESSING = Preprocessing(ROWS * 32, COLUMNS * 32)  # so that a cell is 32 pixels
 CELLS = (7, 0, 13, 4)  # the cell that query 0, 1, 2, 3 attends to
 QUERIES = len(CELLS)
 SHARP = 200.0  # makes the softmax choose
@@ -48,7 +48,7 @@ def mirrored(cell: int) -> int:
     return ROWS * COLUMNS - 1 - cell
 
 
-def seeing(encoder_layers: int = 1) -> DETR:
+def known_detr(encoder_layers: int = 1) -> DETR:
     """A DETR in which every cell attends to its mirror image, every query to the next one.
 
     In the first decoder layer query q attends to CELLS[q], in the second to all cells equally.
@@ -63,7 +63,7 @@ def seeing(encoder_layers: int = 1) -> DETR:
         "decoder_layers": 2,
     }
     torch.manual_seed(0)
-    model = build(ModelCard("detr_r18_tiny", shape, NAMES, SEEN))
+    model = build(ModelCard("detr_r18_tiny", shape, CATEGORIES, PREPROCESSING))
     assert isinstance(model, DETR)
     for part in (model.embed, model.encoder, model.decoder):
         for name, parameter in part.named_parameters():
@@ -76,10 +76,10 @@ def seeing(encoder_layers: int = 1) -> DETR:
     for layer in _layers(model.encoder):
         _attend(layer.self_attention, position, position.flip(0))
     first, second = _layers(model.decoder)
-    asking = position[list(CELLS)]
-    _attend(first.cross_attention, asking, asking)
+    query_position = position[list(CELLS)]
+    _attend(first.cross_attention, query_position, query_position)
     for layer in (first, second):
-        _attend(layer.self_attention, asking, asking.roll(-1, 0))
+        _attend(layer.self_attention, query_position, query_position.roll(-1, 0))
     logits = torch.full((2, QUERIES, 3), -5.0)
     for query in range(QUERIES):
         logits[:, query, query % 2] = 3.0 - query / 2
@@ -87,7 +87,7 @@ def seeing(encoder_layers: int = 1) -> DETR:
     return model
 
 
-def sampling(score: float = 2.0) -> SetMatchDetector:
+def known_setmatch(score: float = 2.0) -> SetMatchDetector:
     """A setmatch_n with random weights whose sampling points are set by hand.
 
     Head h samples (h + 1) / 4 box widths right of the box center. Its points, counted through the
@@ -96,7 +96,7 @@ def sampling(score: float = 2.0) -> SetMatchDetector:
     """
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 6, "denoising_queries": 4}
     torch.manual_seed(3)  # whose first query is at the image center
-    model = build(ModelCard("setmatch_n", {**shape, "points": 2}, NAMES, SEEN))
+    model = build(ModelCard("setmatch_n", {**shape, "points": 2}, CATEGORIES, PREPROCESSING))
     assert isinstance(model, SetMatchDetector)
     for layer in _layers(model.decoder):
         attention = layer.cross_attention
@@ -115,9 +115,9 @@ def sampling(score: float = 2.0) -> SetMatchDetector:
     return model
 
 
-def unsure() -> DETR:
+def unsure_detr() -> DETR:
     """The same DETR, but all its queries predict no object."""
-    model = seeing()
+    model = known_detr()
     model.class_head = ConstantHead(torch.tensor([-5.0, -6.0, 3.0]).expand(2, QUERIES, 3))
     return model
 

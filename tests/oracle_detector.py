@@ -14,7 +14,7 @@ from setmatch.structures.outputs import PredictionGroup, Predictions
 SIDE = 64
 
 
-class Knowing(Detector):
+class OracleDetector(Detector):
     """Recognizes every image by some of its pixels, and predicts its annotated boxes and masks.
 
     A fraction `wrong` of the objects gets class 0.
@@ -42,8 +42,8 @@ class Knowing(Detector):
             generator = torch.Generator().manual_seed(image)
             target = self.index.target(image, masks=True)
             for query in range(len(target)):
-                lies = torch.rand((), generator=generator) < self.wrong
-                class_index = int(target.classes[query]) if not lies else 0
+                is_wrong = torch.rand((), generator=generator) < self.wrong
+                class_index = int(target.classes[query]) if not is_wrong else 0
                 logits[0, place, query, class_index] = 9 + query / 10
                 logits[0, place, query, -1] = -9
             boxes[0, place, : len(target)] = target.cxcywh

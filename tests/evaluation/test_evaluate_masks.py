@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
 from fake_processes import in_processes
-from oracle_detector import SIDE, Knowing
+from oracle_detector import SIDE, OracleDetector
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
@@ -35,7 +35,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_perfect_masks_have_a_panoptic_quality_of_one(scenes: Path, tmp_path: Path):
     """In the report, its table and its JSON."""
     index = open_dataset(scenes, "val", "panoptic")
-    report = evaluate(Knowing(index), index, workers=0, json=tmp_path / "r.json")
+    report = evaluate(OracleDetector(index), index, workers=0, json=tmp_path / "r.json")
     quality = report.panoptic
     assert (quality.all.PQ, quality.things.PQ, quality.stuff.PQ) == (1, 1, 1)
     assert report.masks.AP == 1
@@ -57,7 +57,7 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
     truth = list(map(index.segments, range(len(index))))
-    oracle = Knowing(index)
+    oracle = OracleDetector(index)
     index.path(2).write_bytes(b"")
     report = evaluate(oracle, index, workers=0, report=tmp_path / "r.html")
     counts = report.panoptic.per_class.values()
@@ -68,7 +68,7 @@ def test_segments_of_an_unreadable_image_are_missed(scenes: Path, tmp_path: Path
     )
 
 
-class Boxes(Knowing):
+class OracleWithoutMasks(OracleDetector):
     """The oracle without masks."""
 
     def __init__(self, index) -> None:
@@ -76,8 +76,8 @@ class Boxes(Knowing):
         self.mask_head = None
 
     def forward(self, batch, targets=()):
-        (stream,) = super().forward(batch)
-        return (replace(stream, predictions=replace(stream.predictions, masks=None)),)
+        (group,) = super().forward(batch)
+        return (replace(group, predictions=replace(group.predictions, masks=None)),)
 
 
 def damage(png: Path) -> None:
@@ -92,8 +92,8 @@ def test_segments_of_an_unreadable_png_are_missed(scenes, tmp_path, damage_file,
     """The report names the file, and no metric gets better."""
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
-    segments, file = int(np.diff(index.offsets)[2]), tmp_path / "found.json"
-    oracle = Knowing(open_dataset(scenes, "val", "panoptic"))
+    segments, file = int(np.diff(index.offsets)[2]), tmp_path / "detections.json"
+    oracle = OracleDetector(open_dataset(scenes, "val", "panoptic"))
     whole = evaluate(oracle, index, workers=0, detections=file)
     damage_file(index.panoptic.path(2))
     reports = in_processes(world, lambda each: evaluate(oracle, index, workers=0, distributed=each))
@@ -117,7 +117,7 @@ def test_two_of_seven_unreadable_images_or_pngs_are_refused(scenes: Path, tmp_pa
     """A model without masks does not need the PNG files."""
     shutil.copytree(scenes, tmp_path / "set")
     index = open_dataset(tmp_path / "set", "val", "panoptic")
-    oracle = Knowing(open_dataset(scenes, "val", "panoptic"))
+    oracle = OracleDetector(open_dataset(scenes, "val", "panoptic"))
     index.panoptic.path(2).write_bytes(b"")
     index.path(5).write_bytes(b"")
     with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
@@ -126,23 +126,23 @@ def test_two_of_seven_unreadable_images_or_pngs_are_refused(scenes: Path, tmp_pa
     index.path(5).write_bytes((scenes / "images" / index.name(5)).read_bytes())
     with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
         evaluate(oracle, index, workers=0)
-    boxes_alone = Boxes(oracle.index)
-    assert evaluate(boxes_alone, index, workers=0).unanswered == ()
+    without_masks = OracleWithoutMasks(oracle.index)
+    assert evaluate(without_masks, index, workers=0).unanswered == ()
 
 
 def test_models_with_stuff_are_evaluated_on_panoptic_annotations(scenes: Path):
     """A folder such as COCO's also has instance annotations, which other models use."""
     index = open_dataset(scenes, "val", "panoptic")
-    assert evaluate(Knowing(index), scenes, workers=0).panoptic.all.PQ == 1
+    assert evaluate(OracleDetector(index), scenes, workers=0).panoptic.all.PQ == 1
     things = read_coco(scenes / "annotations/val.json", scenes / "images")
-    assert evaluate(Knowing(things), scenes, workers=0).panoptic is None
+    assert evaluate(OracleDetector(things), scenes, workers=0).panoptic is None
 
 
 def test_several_processes_measure_the_same_panoptic_quality(scenes: Path):
     index = open_dataset(scenes, "val", "panoptic")
-    alone = evaluate(Knowing(index, wrong=0.3), index, workers=0)
+    alone = evaluate(OracleDetector(index, wrong=0.3), index, workers=0)
     assert 0 < alone.panoptic.all.PQ < 1
-    model = Knowing(index, wrong=0.3)
+    model = OracleDetector(index, wrong=0.3)
     reports = in_processes(2, lambda each: evaluate(model, index, workers=0, distributed=each))
     for report in reports:
         for group in ("all", "things", "stuff"):
@@ -154,12 +154,12 @@ def test_several_processes_measure_the_same_panoptic_quality(scenes: Path):
 def test_mask_ap_equals_that_of_pycocotools(scenes: Path, tmp_path: Path):
     """All twelve metrics, from the file of detections."""
     index = read_coco(scenes / "annotations/val.json", scenes / "images")
-    found = tmp_path / "found.json"
-    report = evaluate(Knowing(index, wrong=0.4), index, workers=0, detections=found)
+    file = tmp_path / "detections.json"
+    report = evaluate(OracleDetector(index, wrong=0.4), index, workers=0, detections=file)
     assert report.panoptic is None
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(scenes / "annotations/val.json"))
-        expected = COCOeval(truth, truth.loadRes(str(found)), "segm")
+        expected = COCOeval(truth, truth.loadRes(str(file)), "segm")
         expected.evaluate()
         expected.accumulate()
         expected.summarize()
@@ -172,9 +172,9 @@ def test_mask_ap_equals_that_of_pycocotools(scenes: Path, tmp_path: Path):
 def test_mask_ap_of_panoptic_data_is_that_of_its_things(scenes: Path):
     """It equals mask AP on the instance annotations of the same objects."""
     panoptic = open_dataset(scenes, "val", "panoptic")
-    report = evaluate(Knowing(panoptic, wrong=0.4), panoptic, workers=0)
+    report = evaluate(OracleDetector(panoptic, wrong=0.4), panoptic, workers=0)
     instances = read_coco(scenes / "annotations/val.json", scenes / "images")
-    alone = evaluate(Knowing(panoptic, wrong=0.4), instances, workers=0)
+    alone = evaluate(OracleDetector(panoptic, wrong=0.4), instances, workers=0)
     assert 0 < report.masks.AP < 1
     assert report.masks.numbers() == alone.masks.numbers()
     assert report.masks.per_class == alone.masks.per_class
@@ -185,13 +185,13 @@ def test_predict_folder_writes_readable_panoptic_data(scenes: Path, tmp_path: Pa
     """The model has a PQ of 1 on its own predictions."""
     index = open_dataset(scenes, "val", "panoptic")
     sources = [index.path(image) for image in range(len(index))]
-    predict_folder(Knowing(index), sources, tmp_path / "out", progress=False)
+    predict_folder(OracleDetector(index), sources, tmp_path / "out", progress=False)
     from setmatch.data.formats.coco.read_panoptic import read_panoptic
 
     again = read_panoptic(tmp_path / "out/panoptic.json", scenes / "images")
     assert again.fixes == ()
     assert again.categories == index.categories
-    assert evaluate(Knowing(index), again, workers=0).panoptic.all.PQ == 1
+    assert evaluate(OracleDetector(index), again, workers=0).panoptic.all.PQ == 1
     rows = json.loads((tmp_path / "out/detections.json").read_text())
     assert all(row["segmentation"]["size"] == [SIDE, SIDE] for row in rows)
     assert len(list((tmp_path / "out/images").iterdir())) == len(index)
@@ -199,9 +199,9 @@ def test_predict_folder_writes_readable_panoptic_data(scenes: Path, tmp_path: Pa
 
 def test_predict_returns_masks_and_segments_and_draws_them(scenes: Path):
     index = open_dataset(scenes, "val", "panoptic")
-    answer = predict(Knowing(index), index.path(0), threshold=0.5)
-    assert torch.equal(answer.segments.ids > 0, torch.ones(SIDE, SIDE, dtype=torch.bool))
-    assert len(answer.masks) == len(answer)
-    assert answer.draw().size == (SIDE, SIDE)
-    few = predict(Knowing(index), index.path(0), segment_threshold=1.0)
+    result = predict(OracleDetector(index), index.path(0), threshold=0.5)
+    assert torch.equal(result.segments.ids > 0, torch.ones(SIDE, SIDE, dtype=torch.bool))
+    assert len(result.masks) == len(result)
+    assert result.draw().size == (SIDE, SIDE)
+    few = predict(OracleDetector(index), index.path(0), segment_threshold=1.0)
     assert len(few.segments) == 0

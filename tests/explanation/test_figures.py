@@ -1,4 +1,4 @@
-"""Plain figures: what was looked at is where the light and the colors are."""
+"""Figures of attention: attended cells are colored or bright."""
 
 from pathlib import Path
 
@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from known_models import BOXES, CELLS, COLUMNS, ROWS, gray_image, mirrored, sampling, seeing, unsure
+from known_models import (
+    BOXES,
+    CELLS,
+    COLUMNS,
+    ROWS,
+    gray_image,
+    known_detr,
+    known_setmatch,
+    mirrored,
+    unsure_detr,
+)
 from setmatch.errors import ConfigError
 from setmatch.explanation.explain import Explanation, explain
 from setmatch.explanation.figures import decoder_figure, encoder_figure, layers_figure
@@ -36,20 +46,20 @@ def first_layer(model: Detector) -> Explanation:
     return explanation
 
 
-def test_an_object_colors_the_cell_it_looked_at():
-    """Query q looks at cell c: there is the color of its object, and elsewhere there is none."""
-    explanation = first_layer(seeing())
+def test_attended_cells_have_the_color_of_their_object():
+    """Query q attends to CELLS[q]. Only these cells are colored, each in its object's color."""
+    explanation = first_layer(known_detr())
     figure = decoder_figure(explanation)
     order = explanation.queries.tolist()
     for cell in range(ROWS * COLUMNS):
         column, row = cell % COLUMNS, cell // COLUMNS
-        # Off the middle, where a box or label might lie.
-        seen = color(figure, (column + 0.52) * SIDE, (row + 0.52) * SIDE)
+        # Not the exact middle, where a box edge or label may be drawn.
+        pixel = color(figure, (column + 0.52) * SIDE, (row + 0.52) * SIDE)
         if cell in CELLS:
-            own = np.array(color_of(order.index(CELLS.index(cell))), dtype=float)
-            assert np.abs(seen - own).max() < 80
+            expected = np.array(color_of(order.index(CELLS.index(cell))), dtype=float)
+            assert np.abs(pixel - expected).max() < 80
         else:
-            assert np.ptp(seen) < 60 or _on_a_label(explanation, column, row)
+            assert np.ptp(pixel) < 60 or _on_a_label(explanation, column, row)
 
 
 def _on_a_label(explanation: Explanation, column: int, row: int) -> bool:
@@ -62,9 +72,9 @@ def _on_a_label(explanation: Explanation, column: int, row: int) -> bool:
     )
 
 
-def test_a_point_lights_the_place_it_looked_at():
-    """Every place looks at its mirror image, which alone is left bright in its tile."""
-    explanation = explain(seeing(), gray_image())
+def test_the_encoder_figure_shows_the_cell_a_point_attends_to():
+    """Every cell attends to its mirror image, the only bright cell of the tile."""
+    explanation = explain(known_detr(), gray_image())
     figure = encoder_figure(explanation, [middle_px(1)])
     assert figure.size == (2 * 1000 + 16, 600)
     for cell in set(range(ROWS * COLUMNS)) - {1}:
@@ -74,62 +84,65 @@ def test_a_point_lights_the_place_it_looked_at():
 
 
 def test_sampling_points_lie_on_the_figure():
-    """At the heaviest point of the best answer is its color."""
-    explanation = explain(sampling(), gray_image())
+    """The sampling point with the largest weight has the color of its detection."""
+    explanation = explain(known_setmatch(), gray_image())
     cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
     assert isinstance(cross_attention, SamplingPoints)
     x, y = cross_attention.places[-1, 1, query, -1].tolist()
-    seen = color(decoder_figure(explanation), x * 1000, y * 600)
-    assert np.abs(seen - np.array(color_of(0))).max() < 60
+    pixel = color(decoder_figure(explanation), x * 1000, y * 600)
+    assert np.abs(pixel - np.array(color_of(0))).max() < 60
 
 
-def test_every_step_has_its_tile():
-    """Two layers side by side; with the proposals before them, three."""
-    assert layers_figure(explain(seeing(), gray_image())).size == (2 * 600 + 16, 360 + 36)
-    assert layers_figure(explain(sampling(), gray_image())).size == (3 * 600 + 2 * 16, 360 + 36)
+def test_every_layer_has_a_tile():
+    """Two tiles for two decoder layers; three if the encoder makes proposals."""
+    assert layers_figure(explain(known_detr(), gray_image())).size == (2 * 600 + 16, 360 + 36)
+    assert layers_figure(explain(known_setmatch(), gray_image())).size == (
+        3 * 600 + 2 * 16,
+        360 + 36,
+    )
 
 
 def test_all_figures_are_written(tmp_path: Path):
-    """Three files, and the paths of just these."""
-    paths = explain(seeing(), gray_image()).save_figures(
+    """The returned paths are those of the three files."""
+    paths = explain(known_detr(), gray_image()).save_figures(
         tmp_path / "new", [(1.0, 2.0), (100.0, 60.0)]
     )
     assert [path.name for path in paths] == ["decoder.png", "layers.png", "encoder.png"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
 
 
-def test_nothing_found_still_gives_figures(tmp_path: Path):
-    """Without an answer the encoder is asked at four places, and the other figures show none."""
-    paths = explain(unsure(), gray_image()).save_figures(tmp_path)
+def test_an_image_without_detections_has_figures(tmp_path: Path):
+    """The encoder figure then shows four default points; the others show no detection."""
+    paths = explain(unsure_detr(), gray_image()).save_figures(tmp_path)
     assert len(paths) == 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
-def test_a_picture_of_any_shape_has_figures(tmp_path: Path, size: tuple[int, int]):
+def test_an_image_of_any_shape_has_figures(tmp_path: Path, size: tuple[int, int]):
     """Tiles of an image three pixels high have a pixel at least."""
-    explanation = explain(seeing(), gray_image().resize(size))
+    explanation = explain(known_detr(), gray_image().resize(size))
     for path in explanation.save_figures(tmp_path, [(size[0] / 2, size[1] / 2)] * 9):
         with Image.open(path) as figure:
             figure.load()
 
 
-def test_no_encoder_gives_no_encoder_figure(tmp_path: Path):
-    """And points that were asked for are an error that says why."""
-    explanation = explain(seeing(encoder_layers=0), gray_image())
+def test_a_model_without_encoder_has_no_encoder_figure(tmp_path: Path):
+    """Points given for such a model raise an error that gives the reason."""
+    explanation = explain(known_detr(encoder_layers=0), gray_image())
     assert len(explanation.save_figures(tmp_path)) == 2
     with pytest.raises(ConfigError, match="encoder has no layers"):
         explanation.save_figures(tmp_path, [(1.0, 2.0)])
 
 
 @pytest.mark.parametrize("point", [(-1.0, 5.0), (160.0, 5.0), (5.0, 96.0), (float("nan"), 5.0)])
-def test_a_point_off_the_picture_is_named(tmp_path: Path, point: tuple[float, float]):
-    """It is refused before anything is written."""
+def test_a_point_outside_the_image_is_refused(tmp_path: Path, point: tuple[float, float]):
+    """The error comes before any file is written."""
     with pytest.raises(ConfigError, match="outside the image of 160×96 pixels"):
-        explain(seeing(), gray_image()).save_figures(tmp_path, [point])
+        explain(known_detr(), gray_image()).save_figures(tmp_path, [point])
     assert not list(tmp_path.iterdir())
 
 
 def test_more_points_than_fit_are_refused(tmp_path: Path):
-    """Ten tiles would be too small to see anything."""
+    """With ten tiles, each would be too small."""
     with pytest.raises(ConfigError, match="at most 9"):
-        explain(seeing(), gray_image()).save_figures(tmp_path, [(1.0, 1.0)] * 10)
+        explain(known_detr(), gray_image()).save_figures(tmp_path, [(1.0, 1.0)] * 10)

@@ -15,10 +15,10 @@ from known_models import (
     QUERIES,
     ROWS,
     gray_image,
+    known_detr,
+    known_setmatch,
     mirrored,
-    sampling,
-    seeing,
-    unsure,
+    unsure_detr,
 )
 from setmatch.errors import ConfigError, DataError
 from setmatch.explanation.explain import explain
@@ -29,16 +29,16 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 LIMIT_BYTES = 8_000_000
 # Brightness of each cell of the overlay, read in the middle of the cell.
-LIGHT = """([rows, columns]) => {
+BRIGHTNESS = """([rows, columns]) => {
   const overlay = document.getElementById("overlay");
   const context = overlay.getContext("2d");
-  const light = [];
+  const brightness = [];
   for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {
     const x = Math.floor((column + 0.5) * overlay.width / columns);
     const y = Math.floor((row + 0.5) * overlay.height / rows);
-    light.push(255 - context.getImageData(x, y, 1, 1).data[3]);
+    brightness.push(255 - context.getImageData(x, y, 1, 1).data[3]);
   }
-  return light;
+  return brightness;
 }"""
 
 
@@ -47,10 +47,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages of models whose attention is known, and of one with low scores."""
     folder = tmp_path_factory.mktemp("pages")
     models = {
-        "seeing": seeing(),
-        "blind": seeing(encoder_layers=0),
-        "sampling": sampling(),
-        "unsure": unsure(),
+        "detr": known_detr(),
+        "no_encoder": known_detr(encoder_layers=0),
+        "setmatch": known_setmatch(),
+        "no_detections": unsure_detr(),
     }
     for name, model in models.items():
         explain(model, gray_image()).save(folder / f"{name}.html")
@@ -63,14 +63,14 @@ def ready(open_page: OpenPage, path: Path, **options: Any) -> Any:
     return page
 
 
-def light(page: Any) -> list[int]:
-    return page.evaluate(LIGHT, [ROWS, COLUMNS])
+def brightness(page: Any) -> list[int]:
+    return page.evaluate(BRIGHTNESS, [ROWS, COLUMNS])
 
 
 def brightest(page: Any) -> int:
-    cells = light(page)
-    assert max(cells) == 255, "the most attended cell is not darkened"
-    assert sorted(cells)[-2] < 128, "all others are"
+    cells = brightness(page)
+    assert max(cells) == 255, "the most attended cell is darkened"
+    assert sorted(cells)[-2] < 128, "another cell is not darkened"
     return cells.index(max(cells))
 
 
@@ -96,7 +96,7 @@ def test_hovering_a_box_shows_the_attention_of_its_query(
     open_page: OpenPage, pages: dict[str, Path]
 ):
     """Query q attends to cell c alone: with the mouse over the box of q, only c is bright."""
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     page.get_by_label("decoder layer 1, head 1").click()
     for query, box in enumerate(BOXES[0]):
         page.mouse.move(*at(page, float(box[0]), float(box[1])))
@@ -106,7 +106,7 @@ def test_hovering_a_box_shows_the_attention_of_its_query(
 
 
 def test_a_tap_on_a_phone_selects_a_query(open_page: OpenPage, pages: dict[str, Path]):
-    page = ready(open_page, pages["seeing"], width=390, height=844, touch=True)
+    page = ready(open_page, pages["detr"], width=390, height=844, touch=True)
     for query, box in enumerate(BOXES[1]):
         page.touchscreen.tap(*at(page, float(box[0]), float(box[1])))
         assert page.inner_text("#selected h2") == f"Query {query}"
@@ -114,15 +114,15 @@ def test_a_tap_on_a_phone_selects_a_query(open_page: OpenPage, pages: dict[str, 
 
 def test_uniform_attention_darkens_no_cell(open_page: OpenPage, pages: dict[str, Path]):
     """The second layer of the known model attends to all cells equally."""
-    page = ready(open_page, pages["seeing"])
-    assert set(light(page)) == {255}
+    page = ready(open_page, pages["detr"])
+    assert set(brightness(page)) == {255}
 
 
 def test_a_click_shows_the_encoder_attention_of_the_cell(
     open_page: OpenPage, pages: dict[str, Path]
 ):
     """Every cell attends to its mirror image alone."""
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     page.get_by_role("button", name="Encoder attention").click()
     for cell in range(ROWS * COLUMNS):
         page.mouse.click(*at(page, *middle(cell)))
@@ -132,7 +132,7 @@ def test_a_click_shows_the_encoder_attention_of_the_cell(
 def test_a_click_beside_the_boxes_opens_encoder_attention(
     open_page: OpenPage, pages: dict[str, Path]
 ):
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     corner = ROWS * COLUMNS - 1
     page.mouse.click(*at(page, *middle(corner)))
     assert brightest(page) == mirrored(corner)
@@ -140,7 +140,7 @@ def test_a_click_beside_the_boxes_opens_encoder_attention(
 
 def test_the_slider_moves_the_boxes(open_page: OpenPage, pages: dict[str, Path]):
     """At every step every box is the one that the layer predicted."""
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     page.locator("#all-queries").check()
     for step in (0, 1, 0):
         page.locator("#step").fill(str(step))
@@ -154,24 +154,24 @@ def test_the_slider_moves_the_boxes(open_page: OpenPage, pages: dict[str, Path])
 
 def test_the_first_step_is_the_encoder_proposal(open_page: OpenPage, pages: dict[str, Path]):
     """Models that select queries from the encoder have one step more than decoder layers."""
-    page = ready(open_page, pages["sampling"])
+    page = ready(open_page, pages["setmatch"])
     assert page.get_attribute("#step", "max") == "2"
     page.locator("#step").fill("0")
     assert page.inner_text("#step-name") == "encoder proposal"
-    facts = page_facts(explain(sampling(), gray_image()))
+    facts = page_facts(explain(known_setmatch(), gray_image()))
     assert facts["predictions"][0]["boxes"] != facts["predictions"][1]["boxes"]
 
 
 def test_the_play_button_goes_through_the_steps(open_page: OpenPage, pages: dict[str, Path]):
     """It starts at the first step and ends at the last."""
-    page = ready(open_page, pages["sampling"])
+    page = ready(open_page, pages["setmatch"])
     page.locator("#play").click()
     page.wait_for_function("document.getElementById('step').value === '0'")
     page.wait_for_function("document.getElementById('step').value === '2'")
 
 
 def test_moving_the_slider_stops_the_play(open_page: OpenPage, pages: dict[str, Path]):
-    page = ready(open_page, pages["sampling"])
+    page = ready(open_page, pages["setmatch"])
     page.locator("#play").click()
     page.locator("#step").fill("0")
     page.wait_for_timeout(2200)
@@ -180,7 +180,7 @@ def test_moving_the_slider_stops_the_play(open_page: OpenPage, pages: dict[str, 
 
 def test_self_attention_lists_the_attended_queries(open_page: OpenPage, pages: dict[str, Path]):
     """Every query attends to the next one alone, and a line leads there."""
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     page.get_by_role("button", name="Self-attention").click()
     for query in range(QUERIES):
         page.locator("#list button").nth(query).click()
@@ -193,10 +193,10 @@ def test_self_attention_lists_the_attended_queries(open_page: OpenPage, pages: d
 def test_sampling_points_are_painted_at_their_positions(
     open_page: OpenPage, pages: dict[str, Path]
 ):
-    """The heaviest point samples the coarsest level: a dot of that level's color lies there."""
-    page = ready(open_page, pages["sampling"])
+    """The point with the largest weight samples the coarsest level and has its color."""
+    page = ready(open_page, pages["setmatch"])
     page.get_by_label("decoder layer 2, head 2").click()
-    explanation = explain(sampling(), gray_image())
+    explanation = explain(known_setmatch(), gray_image())
     cross_attention, query = explanation.trace.cross_attention, int(explanation.queries[0])
     assert not isinstance(cross_attention, AttentionMaps)
     x, y = cross_attention.places[1, 1, query, -1].tolist()
@@ -216,7 +216,7 @@ def test_sampling_points_are_painted_at_their_positions(
 
 
 def test_the_threshold_slider_filters_detections(open_page: OpenPage, pages: dict[str, Path]):
-    page = ready(open_page, pages["seeing"])
+    page = ready(open_page, pages["detr"])
     assert page.locator("#list button").count() == QUERIES
     page.locator("#threshold").fill("100")
     assert page.locator("#list button").count() == 0
@@ -226,7 +226,7 @@ def test_the_threshold_slider_filters_detections(open_page: OpenPage, pages: dic
 def test_an_image_without_detections_names_the_best_one(
     open_page: OpenPage, pages: dict[str, Path]
 ):
-    page = ready(open_page, pages["unsure"])
+    page = ready(open_page, pages["no_detections"])
     assert "detects nothing with a score above 50%" in page.inner_text("#verdict")
     assert "The best one is" in page.inner_text("#list")
 
@@ -235,14 +235,14 @@ def test_a_model_without_encoder_has_no_encoder_attention(
     open_page: OpenPage, pages: dict[str, Path]
 ):
     """The button is disabled, and a click beside the boxes does nothing."""
-    page = ready(open_page, pages["blind"])
+    page = ready(open_page, pages["no_encoder"])
     assert "no encoder" in page.inner_text("#verdict")
     assert page.get_by_role("button", name="Encoder attention").is_disabled()
     page.mouse.click(*at(page, *middle(ROWS * COLUMNS - 1)))
     assert page.inner_text("#selected h2") == "Query 0"
 
 
-@pytest.mark.parametrize("name", ["seeing", "sampling"])
+@pytest.mark.parametrize("name", ["detr", "setmatch"])
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_the_page_fits_the_screen(
     open_page: OpenPage, pages: dict[str, Path], name: str, width: int
@@ -255,17 +255,17 @@ def test_the_page_fits_the_screen(
 
 def test_names_cannot_run(open_page: OpenPage, tmp_path: Path):
     """A file or class whose name contains a script is shown as text."""
-    evil = "</script><script>console.error('ran')</script><img src=x onerror=alert(1)>"
-    model = seeing()
+    script_name = "</script><script>console.error('ran')</script><img src=x onerror=alert(1)>"
+    model = known_detr()
     model.card = ModelCard(
-        "detr_r18_tiny", {}, Categories((1, 2), (evil, "&amp;")), model.card.preprocessing
+        "detr_r18_tiny", {}, Categories((1, 2), (script_name, "&amp;")), model.card.preprocessing
     )
     path = tmp_path / "<b>$name.png"
     gray_image().save(path)
     explain(model, path).save(tmp_path / "page.html")
     page = ready(open_page, tmp_path / "page.html")
     assert page.inner_text("#title") == "Explanation of <b>$name.png"
-    assert evil in page.inner_text("#list")
+    assert script_name in page.inner_text("#list")
 
 
 def test_the_page_of_a_large_model_stays_below_8_mb(tmp_path: Path):
@@ -286,8 +286,10 @@ def test_the_page_of_a_large_model_stays_below_8_mb(tmp_path: Path):
 def test_only_the_best_300_queries_are_on_the_page():
     torch.manual_seed(0)
     shape = {"dim": 32, "heads": 2, "ffn_dim": 8, "num_queries": 310, "decoder_layers": 1}
-    names, seen = Categories((1,), ("a",)), Preprocessing(64, 96)
-    explanation = explain(build(ModelCard("detr_r18_tiny", shape, names, seen)), gray_image())
+    categories, preprocessing = Categories((1,), ("a",)), Preprocessing(64, 96)
+    explanation = explain(
+        build(ModelCard("detr_r18_tiny", shape, categories, preprocessing)), gray_image()
+    )
     facts = page_facts(explanation)
     assert (len(facts["queryIds"]), facts["numQueries"]) == (300, 310)
     assert facts["detections"][0]["queryId"] == int(explanation.queries[0])
@@ -298,13 +300,13 @@ def test_invalid_arguments_are_clear_errors(tmp_path: Path):
     """An unreadable image, a missing file, a threshold above 1, a folder as page."""
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg: cannot be read"):
-        explain(seeing(), tmp_path / "text.jpg")
+        explain(known_detr(), tmp_path / "text.jpg")
     with pytest.raises(DataError, match=r"none\.jpg: no such image"):
-        explain(seeing(), tmp_path / "none.jpg")
+        explain(known_detr(), tmp_path / "none.jpg")
     with pytest.raises(ConfigError, match=r"threshold = 1\.5"):
-        explain(seeing(), gray_image(), threshold=1.5)
+        explain(known_detr(), gray_image(), threshold=1.5)
     with pytest.raises(ConfigError, match="a folder"):
-        explain(seeing(), gray_image()).save(tmp_path)
+        explain(known_detr(), gray_image()).save(tmp_path)
 
 
 @pytest.mark.parametrize("size", [(3, 2000), (2000, 3)])
@@ -312,6 +314,6 @@ def test_an_image_of_any_shape_fits_a_page(
     open_page: OpenPage, tmp_path: Path, size: tuple[int, int]
 ):
     """A strip three pixels wide does not make the page very long."""
-    explain(seeing(), gray_image().resize(size)).save(tmp_path / "why.html")
+    explain(known_detr(), gray_image().resize(size)).save(tmp_path / "why.html")
     page = ready(open_page, tmp_path / "why.html")
     assert page.evaluate("document.documentElement.scrollHeight") < 4000

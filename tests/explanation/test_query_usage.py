@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from known_models import BOXES, NAMES, QUERIES, sampling, seeing
+from known_models import BOXES, CATEGORIES, QUERIES, known_detr, known_setmatch
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explanation.query_statistics import QueryStatistics
@@ -39,7 +39,7 @@ def statistics_of(
 ) -> QueryStatistics:
     """Return statistics of IMAGES images with given predictions."""
     return QueryStatistics(
-        ModelCard("made_up", {}, NAMES),
+        ModelCard("made_up", {}, CATEGORIES),
         "none.json",
         0.5,
         False,
@@ -99,7 +99,7 @@ def test_usage_describes_only_detections_above_the_threshold(specialists: QueryS
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_predictions_of_every_query_are_kept(data: Path, batch_size: int):
     """Box, class and score of the last layer, for every image."""
-    study = study_queries(seeing(), open_dataset(data, "val"), batch_size=batch_size, workers=0)
+    study = study_queries(known_detr(), open_dataset(data, "val"), batch_size=batch_size, workers=0)
     assert study.cxcywh.shape == (3, QUERIES, 4)
     np.testing.assert_allclose(study.cxcywh, BOXES[1].expand(3, -1, -1), atol=1e-6)
     assert study.class_index.tolist() == [[0, 1, 0, 1]] * 3
@@ -109,7 +109,7 @@ def test_predictions_of_every_query_are_kept(data: Path, batch_size: int):
 
 def test_missing_queries_have_no_box(data: Path):
     """A small image has fewer feature cells than the model has queries."""
-    model = sampling()
+    model = known_setmatch()
     model.queries.num_queries = model.num_queries = 400
     study = study_queries(model, open_dataset(data, "val"), workers=0)
     assert study.ranked
@@ -152,13 +152,13 @@ def test_a_box_is_a_dot_at_its_center():
 def test_threshold_and_batch_size_are_checked_first(data: Path):
     index = open_dataset(data, "val")
     with pytest.raises(ConfigError, match="threshold = 2"):
-        study_queries(seeing(), index, threshold=2.0)
+        study_queries(known_detr(), index, threshold=2.0)
     with pytest.raises(ConfigError, match="batch_size = 0"):
-        study_queries(seeing(), index, batch_size=0)
+        study_queries(known_detr(), index, batch_size=0)
 
 
 def test_diverged_weights_raise_an_error(data: Path):
-    model = sampling()
+    model = known_setmatch()
     model.decoder.class_heads[-1].bias.data.fill_(float("nan"))
     with pytest.raises(WeightsError, match="diverged"):
         study_queries(model, open_dataset(data, "val"), workers=0)

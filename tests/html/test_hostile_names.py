@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from oracle_detector import SIDE, Knowing
+from oracle_detector import SIDE, OracleDetector
 from setmatch.config import TrainSettings
 from setmatch.data.audit.audit import audit
 from setmatch.data.audit.html import write_page as write_audit
@@ -108,12 +108,12 @@ def report_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
         dataset.path(image).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(scenes.path(image), dataset.path(image))
     page = folder / "page.html"
-    evaluate(Knowing(dataset, wrong=0.4), dataset, workers=0, report=page, name=name)
+    evaluate(OracleDetector(dataset, wrong=0.4), dataset, workers=0, report=page, name=name)
     return page
 
 
 def comparison_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
-    report = evaluate(Knowing(scenes, wrong=0.4), scenes, workers=0)
+    report = evaluate(OracleDetector(scenes, wrong=0.4), scenes, workers=0)
     rows = [Row(name, name, Cost(1, 1.0, seconds, 1.0, 1.0, 1), report) for seconds in (0.1, 0.2)]
     write_comparison(Comparison(tuple(rows), name, name, 1), folder / "page.html")
     return folder / "page.html"
@@ -153,7 +153,7 @@ def live_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
 def demo_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log_rows(name)))
     dataset = replace(renamed(scenes, name), images=folder)
-    report = evaluate(Knowing(scenes, wrong=0.4), scenes, workers=0)
+    report = evaluate(OracleDetector(scenes, wrong=0.4), scenes, workers=0)
     report = replace(report, per_class={f"{name} {k}": v for k, v in report.per_class.items()})
     outcome = Outcome(
         name, 1, 1, 1.0, 1.0, 0.5, folder, dataset, replace(report, panoptic=None), ()

@@ -26,18 +26,18 @@ def folder(tmp_path: Path) -> Path:
     return write_images(tmp_path)
 
 
-def best_box(found: ImageResult | list[ImageResult]) -> list[float]:
-    assert isinstance(found, ImageResult)
-    return found.xyxy_px[0].tolist()
+def best_box(result: ImageResult | list[ImageResult]) -> list[float]:
+    assert isinstance(result, ImageResult)
+    return result.xyxy_px[0].tolist()
 
 
 def test_one_image_gives_one_result():
     """Detections are sorted by score, in pixels of the original image."""
-    found = predict(RedFinder(), red_box_image(128, 192, (64, 32, 128, 96)))
-    assert isinstance(found, ImageResult)
-    assert best_box(found) == pytest.approx([64, 32, 128, 96], abs=3)
-    assert (found.size_px, len(found)) == ((128, 192), 2)
-    assert found.scores[0] > 0.9 > found.scores[1]
+    result = predict(RedFinder(), red_box_image(128, 192, (64, 32, 128, 96)))
+    assert isinstance(result, ImageResult)
+    assert best_box(result) == pytest.approx([64, 32, 128, 96], abs=3)
+    assert (result.size_px, len(result)) == ((128, 192), 2)
+    assert result.scores[0] > 0.9 > result.scores[1]
 
 
 def test_files_pillow_images_tensors_and_arrays_give_the_same_result(folder: Path):
@@ -57,12 +57,13 @@ def test_arrays_may_be_views_or_read_only():
     """Reversed channels (OpenCV), mirrored, and read-only memory of Pillow."""
     rgb = red_box_image(64, 96, BOX).permute(1, 2, 0).numpy()
     bgr, mirrored = rgb[..., ::-1].copy(), rgb[:, ::-1].copy()
-    lent = np.asarray(Image.fromarray(rgb))
-    assert not lent.flags.writeable
+    read_only = np.asarray(Image.fromarray(rgb))
+    assert not read_only.flags.writeable
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         boxes = [
-            best_box(predict(RedFinder(), a)) for a in (bgr[..., ::-1], mirrored[:, ::-1], lent)
+            best_box(predict(RedFinder(), a))
+            for a in (bgr[..., ::-1], mirrored[:, ::-1], read_only)
         ]
     assert boxes == [pytest.approx(list(BOX), abs=1e-3)] * 3
 
@@ -76,33 +77,33 @@ def test_an_array_of_another_type_or_shape_is_refused():
 
 def test_images_are_rotated_by_exif(folder: Path):
     """In files and Pillow images; boxes are in pixels of the upright image."""
-    lying = to_pil(red_box_image(64, 96, BOX))
-    exif = lying.getexif()
+    rotated = to_pil(red_box_image(64, 96, BOX))
+    exif = rotated.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
-    lying.save(folder / "lying.png", exif=exif)
-    for source in (folder / "lying.png", Image.open(folder / "lying.png")):
-        found = predict(RedFinder(), source)
-        assert best_box(found) == pytest.approx([16, 32, 48, 64], abs=1e-3)
+    rotated.save(folder / "rotated.png", exif=exif)
+    for source in (folder / "rotated.png", Image.open(folder / "rotated.png")):
+        result = predict(RedFinder(), source)
+        assert best_box(result) == pytest.approx([16, 32, 48, 64], abs=1e-3)
 
 
 def test_results_have_the_order_of_the_images(folder: Path):
     shapes = [(64, 96), (96, 64), (64, 64)]
     images = [red_box_image(*shapes[i % 3], (i, 0, i + 8, 8)) for i in range(17)]
-    found = predict(RedFinder(), images, batch_size=2)
-    assert isinstance(found, list)
-    assert [each.size_px for each in found] == [shapes[i % 3] for i in range(17)]
-    assert [best_box(each)[0] for each in found] == [pytest.approx(i, abs=0.01) for i in range(17)]
+    result = predict(RedFinder(), images, batch_size=2)
+    assert isinstance(result, list)
+    assert [each.size_px for each in result] == [shapes[i % 3] for i in range(17)]
+    assert [best_box(each)[0] for each in result] == [pytest.approx(i, abs=0.01) for i in range(17)]
 
 
 @given(st.lists(st.sampled_from([(64, 96), (96, 64), (40, 70)]), max_size=12), st.integers(1, 4))
 def test_batches_have_one_shape_and_at_most_batch_size_images(shapes: list[Any], batch_size: int):
     """Nothing is padded, and every image has one result."""
     model = RedFinder()
-    found = predict(
+    result = predict(
         model, [red_box_image(*s, (0, 0, 20, 20)) for s in shapes], batch_size=batch_size
     )
-    assert isinstance(found, list)
-    assert [each.size_px for each in found] == shapes
+    assert isinstance(result, list)
+    assert [each.size_px for each in result] == shapes
     assert all(shape[0] <= batch_size for shape in model.shapes)
     assert sum(shape[0] for shape in model.shapes) == len(shapes)
 
@@ -125,9 +126,9 @@ def test_results_do_not_depend_on_the_other_images_of_a_batch():
 
 
 def test_only_detections_above_the_threshold_are_returned():
-    found = predict(RedFinder(), red_box_image(64, 64, BOX), threshold=0.7)
-    assert isinstance(found, ImageResult)
-    assert found.classes.tolist() == [0]
+    result = predict(RedFinder(), red_box_image(64, 64, BOX), threshold=0.7)
+    assert isinstance(result, ImageResult)
+    assert result.classes.tolist() == [0]
 
 
 def test_every_module_keeps_its_mode():
@@ -137,7 +138,7 @@ def test_every_module_keeps_its_mode():
     predict(model, red_box_image(64, 64, BOX))
     assert model.training
     assert not model.frozen.training
-    assert model.grew == [False]
+    assert model.grad_enabled == [False]
     assert torch.is_grad_enabled()
 
 
@@ -152,29 +153,29 @@ def test_the_mode_is_unchanged_after_an_error():
 def test_a_result_can_be_drawn(folder: Path):
     """From a file and from pixels."""
     for source in (folder / "in/a.png", red_box_image(64, 96, BOX)):
-        found = predict(RedFinder(), source, threshold=0.7)
-        assert isinstance(found, ImageResult)
-        drawn = found.draw()
+        result = predict(RedFinder(), source, threshold=0.7)
+        assert isinstance(result, ImageResult)
+        drawn = result.draw()
         assert drawn.size == (96, 64)
         assert np.any(np.asarray(drawn) != np.asarray(to_pil(red_box_image(64, 96, BOX))))
 
 
 def test_images_of_a_folder_are_not_kept_in_memory(folder: Path):
     """Results of files hold the path; the pixels are read again to draw."""
-    found = predict(RedFinder(), [folder / "in/a.png", folder / "in/deep"])
-    assert isinstance(found, list)
-    assert [(each.image, each.path) for each in found] == [
+    result = predict(RedFinder(), [folder / "in/a.png", folder / "in/deep"])
+    assert isinstance(result, list)
+    assert [(each.image, each.path) for each in result] == [
         (None, folder / "in/a.png"),
         (None, folder / "in/deep/a.png"),
     ]
 
 
 def test_above_keeps_the_image_of_a_result():
-    found = predict(RedFinder(), red_box_image(64, 64, BOX))
-    assert isinstance(found, ImageResult)
-    cut = found.above(0.7)
+    result = predict(RedFinder(), red_box_image(64, 64, BOX))
+    assert isinstance(result, ImageResult)
+    cut = result.above(0.7)
     assert isinstance(cut, ImageResult)
-    assert cut.image is found.image
+    assert cut.image is result.image
     assert isinstance(cut, Detections)
 
 

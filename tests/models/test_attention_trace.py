@@ -5,7 +5,16 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from known_models import BOXES, CELLS, NAMES, QUERIES, SEEN, mirrored, sampling, seeing
+from known_models import (
+    BOXES,
+    CATEGORIES,
+    CELLS,
+    PREPROCESSING,
+    QUERIES,
+    known_detr,
+    known_setmatch,
+    mirrored,
+)
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.inference.engines.eager import evaluation_copy
 from setmatch.losses.classification import Focal, Softmax
@@ -33,7 +42,7 @@ def traced(model: Detector) -> AttentionTrace:
 
 @pytest.fixture(scope="module")
 def trace() -> AttentionTrace:
-    return traced(seeing())
+    return traced(known_detr())
 
 
 def test_cross_attention_shows_the_cell_each_query_attends_to(trace: AttentionTrace):
@@ -75,7 +84,7 @@ def test_predictions_of_every_layer_are_in_the_trace(trace: AttentionTrace):
 
 def test_sampling_points_are_relative_to_the_box_a_layer_starts_from():
     """Offsets and weights set by hand."""
-    trace = traced(sampling())
+    trace = traced(known_setmatch())
     assert isinstance(trace.cross_attention, SamplingPoints)
     assert trace.start is not None
     assert trace.cross_attention.level.tolist() == [0, 0, 1, 1, 2, 2]
@@ -92,11 +101,13 @@ def test_sampling_points_are_relative_to_the_box_a_layer_starts_from():
 
 
 MODELS: dict[str, Callable[[], Detector]] = {
-    "seeing": seeing,
-    "blind": lambda: seeing(encoder_layers=0),
-    "sampling": sampling,
+    "known_detr": known_detr,
+    "no_encoder": lambda: known_detr(encoder_layers=0),
+    "known_setmatch": known_setmatch,
     **{
-        name: lambda name=name, more=more: build(ModelCard(name, {**SMALL, **more}, NAMES, SEEN))
+        name: lambda name=name, more=more: build(
+            ModelCard(name, {**SMALL, **more}, CATEGORIES, PREPROCESSING)
+        )
         for name, more in {
             "detr_r18_tiny": {"norm": "pre", "decoder_layers": 2},
             "detr_demo": {"decoder_layers": 2, "encoder_layers": 2},
@@ -133,7 +144,7 @@ def test_attention_weights_sum_to_one(name: str):
 
 def test_the_traced_weights_reproduce_the_attention_output():
     torch.manual_seed(0)
-    model = build(ModelCard("detr_r18_tiny", SMALL, NAMES, SEEN)).eval()
+    model = build(ModelCard("detr_r18_tiny", SMALL, CATEGORIES, PREPROCESSING)).eval()
     assert isinstance(model, DETR)
     attention = list(model.decoder.get_submodule("layers").children())[1].cross_attention
     outputs: list[torch.Tensor] = []
@@ -156,7 +167,7 @@ def test_layers_without_auxiliary_loss_have_no_predictions():
 
 
 def test_an_encoder_without_layers_has_no_attention():
-    trace = traced(seeing(encoder_layers=0))
+    trace = traced(known_detr(encoder_layers=0))
     assert trace.encoder.shape == (0, 15, 15)
     assert trace.cross_attention.weights.shape[0] == 2
 
@@ -177,22 +188,22 @@ def test_a_model_without_attention_is_refused():
     class Other(Detector):
         def __init__(self) -> None:
             super().__init__()
-            self.card = ModelCard("faster", {}, NAMES, Preprocessing())
+            self.card = ModelCard("faster", {}, CATEGORIES, Preprocessing())
 
     with pytest.raises(ConfigError, match="faster: not a detection transformer"):
         Other().attention_trace(batch())
 
 
 def test_diverged_weights_are_refused():
-    model = sampling()
+    model = known_setmatch()
     model.decoder.class_heads[1].bias.data.fill_(float("nan"))
     with pytest.raises(WeightsError, match="diverged"):
         traced(model)
 
 
 def test_the_last_layer_of_a_trace_equals_the_detections():
-    model = seeing()
+    model = known_detr()
     trace = traced(model)
-    (detected,) = detections(trace.predictions, model.class_loss, NAMES, [(1, 1)])
+    (detected,) = detections(trace.predictions, model.class_loss, CATEGORIES, [(1, 1)])
     assert trace.after[-1] is not None
     assert torch.equal(detected.scores, trace.after[-1].score.sort(descending=True).values)

@@ -110,9 +110,11 @@ def evaluate(
         require_objects(dataset)
     if engine is None:
         assert isinstance(model, str | Path)
-        found = load_detections(Path(model), dataset, name)
+        split_detections = load_detections(Path(model), dataset, name)
     else:
         options = RunOptions(batch_size, workers, threshold, bool(report), progress, on_predictions)
-        found = run_engine(engine, dataset, name or engine.card.preset, options, distributed)
-    limit = found.default_limit(dataset) if max_detections is None else max_detections
-    return build_report(dataset, found, limit, outputs, is_writer=distributed.is_first)
+        split_detections = run_engine(
+            engine, dataset, name or engine.card.preset, options, distributed
+        )
+    limit = split_detections.default_limit(dataset) if max_detections is None else max_detections
+    return build_report(dataset, split_detections, limit, outputs, is_writer=distributed.is_first)

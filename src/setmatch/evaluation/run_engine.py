@@ -131,15 +131,15 @@ def _run_images(
     with torch.inference_mode(), progress_bar("evaluating", batches.images, visible) as advance:
         for batch in batches:
             output = engine.detect(batch.batch, batch.sizes_px)
-            found, predictions = output.detections, output.predictions
+            detected, predictions = output.detections, output.predictions
             with_masks = predictions if predictions and predictions.masks is not None else None
             if options.on_predictions is not None and predictions is not None:
                 options.on_predictions(batch.image_ids, predictions)
             if with_masks and _has_comparable_masks(dataset):
-                found = detections_with_masks(engine, with_masks, batch.batch, batch.sizes_px)
-            layers = [found]
+                detected = detections_with_masks(engine, with_masks, batch.batch, batch.sizes_px)
+            layers = [detected]
             if options.diagnose and predictions is not None:
-                layers = [*_earlier_layers(engine, predictions, batch.sizes_px), found]
+                layers = [*_earlier_layers(engine, predictions, batch.sizes_px), detected]
             results = tuple(
                 Results.from_detections(layer, batch.image_ids, class_index_of) for layer in layers
             )
@@ -158,7 +158,7 @@ def _run_images(
                     if options.diagnose:
                         shown = with_dataset_classes(segments, class_index_of, dataset.categories)
                         worst = worst_segmentations([*worst, WorstSegmentation(image, shown, stat)])
-            advance(len(found))
+            advance(len(detected))
     if stats:
         stats += [all_missed(dataset, image) for image in batches.unreadable]
     total = sum_stats(stats, len(dataset.categories)) if stats else None

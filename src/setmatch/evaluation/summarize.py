@@ -19,7 +19,7 @@ from setmatch.evaluation.split_detections import SplitDetections
 
 def build_report(
     dataset: DetectionDataset,
-    found: SplitDetections,
+    detections: SplitDetections,
     max_detections: int,
     outputs: Outputs,
     is_writer: bool = True,
@@ -29,28 +29,28 @@ def build_report(
     At most `max_detections` detections count per class and image. The diagnosis is computed only
     if `outputs` requests the page.
     """
-    results, stat = found.per_layer.results, found.pq_stat
+    results, stat = detections.per_layer.results, detections.pq_stat
     matched = diagnosis = None
     if outputs.report:
         matched = match_detections(dataset, results, max_detections)
-        layers = layer_precision(dataset, found.per_layer, max_detections)
+        layers = layer_precision(dataset, detections.per_layer, max_detections)
         diagnosis = diagnose(matched, layers)
     report = Report(
         **vars(average_precision(dataset, results, max_detections)),
         images=len(dataset),
         detections=len(results),
-        unknown=found.unknown,
+        unknown=detections.unknown,
         max_detections=max_detections,
         diagnosis=diagnosis,
         masks=None if results.rle is None else _mask_ap(dataset, results, max_detections),
         panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
-        notes=found.notes,
-        unanswered=found.unanswered,
+        notes=detections.notes,
+        unanswered=detections.unanswered,
     )
     if is_writer:
         outputs.write_numbers(report, results, dataset)
         if matched is not None and outputs.report:
-            write_page(report, matched, found.worst, found.name, Path(outputs.report))
+            write_page(report, matched, detections.worst, detections.name, Path(outputs.report))
     return report
 
 

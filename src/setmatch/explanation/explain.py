@@ -70,8 +70,8 @@ def explain(
     with torch.inference_mode():
         trace = private.attention_trace(batch.to(next(private.parameters()).device))
     size_px = (pixels.shape[1], pixels.shape[2])
-    (found,) = detections(trace.predictions, model.class_loss, model.card.categories, [size_px])
+    (detected,) = detections(trace.predictions, model.class_loss, model.card.categories, [size_px])
     decoded = model.class_loss.decode(trace.predictions.logits[-1].float())
     order = decoded.score.argsort(dim=1, descending=True, stable=True)  # as in `detections`
     queries = decoded.query.gather(1, order)[0].cpu()
-    return Explanation(name, pixels, model.card, trace, found, queries, threshold)
+    return Explanation(name, pixels, model.card, trace, detected, queries, threshold)

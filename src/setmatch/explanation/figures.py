@@ -122,17 +122,17 @@ def _best_detections(explained: ExplainedImage) -> tuple[Image.Image, Detections
     Each detection has a class of its own, so that each is drawn in its own color.
     """
     image = _resize(explained)
-    found = explained.detections.above(explained.threshold)
-    count = min(len(found), _MAX_OBJECTS)
+    detected = explained.detections.above(explained.threshold)
+    count = min(len(detected), _MAX_OBJECTS)
     names = tuple(
-        found.categories.name(class_index) for class_index in found.classes[:count].tolist()
+        detected.categories.name(class_index) for class_index in detected.classes[:count].tolist()
     )
     shown = Detections(
-        found.xyxy_px[:count],
-        found.scores[:count],
+        detected.xyxy_px[:count],
+        detected.scores[:count],
         torch.arange(count),
         Categories(tuple(range(count)), names),
-        found.size_px,
+        detected.size_px,
     )
     return image, _scale(shown, image.size), explained.queries[:count]
 
@@ -150,10 +150,10 @@ def _layer_detections(explained: ExplainedImage, predicted: QueryPredictions) ->
     ).above(explained.threshold)
 
 
-def _scale(found: Detections, size: tuple[int, int]) -> Detections:
+def _scale(detected: Detections, size: tuple[int, int]) -> Detections:
     """Return detections in the pixels of a resized image (width, height)."""
-    factor = size[0] / found.size_px[1]
-    return replace(found, xyxy_px=found.xyxy_px * factor, size_px=(size[1], size[0]))
+    factor = size[0] / detected.size_px[1]
+    return replace(detected, xyxy_px=detected.xyxy_px * factor, size_px=(size[1], size[0]))
 
 
 def _resize(explained: ExplainedImage, long_side_px: int = _LONG_SIDE_PX) -> Image.Image:

@@ -118,14 +118,14 @@ def _detect_batch(
     if predictions is not None and predictions.masks is not None:
         detections = detections_with_masks(engine, predictions, batch, sizes_px, options.threshold)
         segments = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
-    for loaded, found, image_segments in zip(images, detections, segments, strict=True):
+    for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
         result = ImageResult(
-            found.xyxy_px,
-            found.scores,
-            found.classes,
-            found.categories,
-            found.size_px,
-            found.masks,
+            detected.xyxy_px,
+            detected.scores,
+            detected.classes,
+            detected.categories,
+            detected.size_px,
+            detected.masks,
             segments=image_segments,
             image=loaded.image,
         )

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from oracle_detector import SIDE, Knowing
+from oracle_detector import SIDE, OracleDetector
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
@@ -59,9 +59,6 @@ class CountedModel(Detector):
     def detect(self, batch, sizes_px):
         self.work()
         return ModelOutput([], None)
-
-    def answers(self, batch, sizes_px, reading):
-        return self.detect(batch, sizes_px).detections
 
     def work(self):
         """Sixty multiply-adds per row."""
@@ -250,7 +247,7 @@ def test_mask_metrics_have_a_table_of_their_own(tmp_path):
     """A candidate without masks has dashes."""
     write_scenes(tmp_path, 1, 3, SIDE, 2, 0, panoptic=True)
     index = open_dataset(tmp_path, "val", "panoptic")
-    oracle = evaluate(Knowing(index), index, workers=0)
+    oracle = evaluate(OracleDetector(index), index, workers=0)
     boxes = replace(oracle, panoptic=None, masks=None)
     rows = (Row("oracle", "", None, oracle), Row("boxes", "", None, boxes))
     found = Comparison(rows, "scenes", "", 1)

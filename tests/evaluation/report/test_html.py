@@ -20,20 +20,20 @@ from setmatch.evaluation.results import Report
 from setmatch.evaluation.split_detections import SplitDetections
 from setmatch.evaluation.summarize import build_report
 
-HOSTILE = "<script>alert(1)</script> & co"
+CLASS_WITH_MARKUP = "<script>alert(1)</script> & co"
 
 
 def dataset_with_errors(
     folder: Path, images: int = 9, classes: int = 3
 ) -> tuple[DetectionDataset, Results]:
-    """Images with an object of each class; all classes of every third image are mistaken."""
+    """Images with an object of each class; in every third image all predicted classes are wrong."""
     rows = [(image, class_index) for image in range(images) for class_index in range(classes)]
     image, class_indices = np.array(rows).T
     boxes = [[30 + 130 * class_index, 40 + 10 * image, 100, 80] for image, class_index in rows]
     index = index_of(range(1, images + 1), range(1, classes + 1), image, class_indices, boxes)
     names = [f"{number}.png" for number in range(images)]
     buffer, offsets = pack(names)
-    names_of = (HOSTILE, *(f"class {class_index}" for class_index in range(1, classes)))
+    names_of = (CLASS_WITH_MARKUP, *(f"class {class_index}" for class_index in range(1, classes)))
     categories = type(index.categories)(index.categories.ids, names_of)
     vars(index).update(images=folder, names=buffer, name_offsets=offsets, categories=categories)
     for number, name in enumerate(names):
@@ -48,11 +48,11 @@ def write_report(
 ) -> tuple[Path, Report]:
     page = folder / "report.html"
     survivors = tuple(map(survives_nms, layers)) if len(layers) > 1 else ()
-    answers = PerLayerDetections(layers, survivors) if survivors else PerLayerDetections(layers)
-    found = SplitDetections(
-        **{"name": HOSTILE, "per_layer": answers, "max_per_image": 100} | others
+    per_layer = PerLayerDetections(layers, survivors) if survivors else PerLayerDetections(layers)
+    detections = SplitDetections(
+        **{"name": CLASS_WITH_MARKUP, "per_layer": per_layer, "max_per_image": 100} | others
     )
-    return page, build_report(index, found, 100, Outputs(report=page))
+    return page, build_report(index, detections, 100, Outputs(report=page))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
@@ -63,7 +63,7 @@ def test_the_page_fits_the_screen_without_errors(
     path, report = write_report(tmp_path, index, results, results)
     page = open_page(path, width=width, height=height)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.inner_text("h1") == HOSTILE
+    assert page.inner_text("h1") == CLASS_WITH_MARKUP
     assert f"{100 * report.AP:.1f}" in page.inner_text(".numbers")
     headings = page.locator("h2").all_inner_texts()
     assert {"Classes", "Error analysis", "Confusion matrix", "Decoder layers"} <= {*headings}
@@ -107,10 +107,10 @@ def test_a_model_without_detections_gets_a_page_that_says_so(tmp_path: Path):
 
 def test_classes_without_a_right_detection_have_no_threshold(tmp_path: Path):
     index, results = dataset_with_errors(tmp_path)
-    moved = Results(
+    shifted = Results(
         results.image_ids, results.class_indices, results.xywh_px + 2000, results.scores
     )
-    path, report = write_report(tmp_path, index, moved)
+    path, report = write_report(tmp_path, index, shifted)
     assert {each.threshold for each in report.diagnosis.classes} == {None}
     assert "No detection is right" in path.read_text("utf-8")
 

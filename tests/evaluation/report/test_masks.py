@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from browser import OpenPage
-from oracle_detector import SIDE, Knowing
+from oracle_detector import SIDE, OracleDetector
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import LANDSCAPE, write_scenes
 from setmatch.evaluation.evaluate import evaluate
@@ -34,7 +34,7 @@ def test_the_page_shows_panoptic_quality_and_the_worst_segmentations(
     open_page: OpenPage, scenes: Path, tmp_path: Path, width: int, height: int
 ):
     index = open_dataset(scenes, "val", "panoptic")
-    model = Knowing(index, wrong=0.4)
+    model = OracleDetector(index, wrong=0.4)
     report = evaluate(model, index, workers=0, report=tmp_path / "report.html")
     page = open_page(tmp_path / "report.html", width=width, height=height)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -52,7 +52,7 @@ def test_the_page_shows_panoptic_quality_and_the_worst_segmentations(
 def test_a_report_of_boxes_has_no_section_about_masks(scenes: Path, tmp_path: Path):
     index = replace(open_dataset(scenes, "val", "panoptic"), panoptic=None, segmentations=None)
     panoptic = open_dataset(scenes, "val", "panoptic")
-    evaluate(Knowing(panoptic, wrong=0.4), index, workers=0, report=tmp_path / "report.html")
+    evaluate(OracleDetector(panoptic, wrong=0.4), index, workers=0, report=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "Panoptic quality" not in text
     assert "mask AP" not in text
@@ -60,7 +60,7 @@ def test_a_report_of_boxes_has_no_section_about_masks(scenes: Path, tmp_path: Pa
 
 def test_perfect_segmentations_are_reported_as_such(scenes: Path, tmp_path: Path):
     index = open_dataset(scenes, "val", "panoptic")
-    evaluate(Knowing(index), index, workers=0, report=tmp_path / "report.html")
+    evaluate(OracleDetector(index), index, workers=0, report=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "Every segment of every image is right to the pixel" in text
 

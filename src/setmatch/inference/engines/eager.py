@@ -112,7 +112,9 @@ def evaluation_copy(model: Detector) -> Detector:
         ) from None
 
 
-def require_finite(found: Sequence[Detections]) -> None:
+def require_finite(detections: Sequence[Detections]) -> None:
     """Raise WeightsError if a score or box is not finite."""
-    if not all(each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in found):
+    if not all(
+        each.scores.isfinite().all() and each.xyxy_px.isfinite().all() for each in detections
+    ):
         raise diverged("scores or boxes")
