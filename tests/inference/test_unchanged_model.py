@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import setmatch as sm
-from fake_detectors import BOX, RedFinder, picture, to_pil
+from fake_detectors import BOX, RedFinder, red_box_image, to_pil
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError
@@ -106,7 +106,7 @@ def test_a_model_in_evaluation_mode_is_used_as_it_is():
     model = RedFinder().eval()
     seen: list[bool] = []
     model.register_forward_hook(lambda module, *rest: seen.append(module is model))
-    sm.predict(model, picture(64, 96, BOX))
+    sm.predict(model, red_box_image(64, 96, BOX))
     assert seen == [True]
 
 
@@ -128,12 +128,12 @@ def test_a_prediction_that_ends_does_not_change_the_mode_of_another():
     model = Waiting().train()
 
     def first() -> None:
-        sm.predict(model, picture(64, 96, BOX))
+        sm.predict(model, red_box_image(64, 96, BOX))
         first_done.set()
 
     thread = threading.Thread(target=first, name="first")
     thread.start()
-    found = sm.predict(model, picture(64, 96, BOX))
+    found = sm.predict(model, red_box_image(64, 96, BOX))
     thread.join()
     assert modes == [False]
     assert model.training
@@ -142,7 +142,7 @@ def test_a_prediction_that_ends_does_not_change_the_mode_of_another():
 
 def test_threads_get_the_answers_of_one_thread():
     """Predictions and explanations of one training model at once; its statistics stay."""
-    model, image = training_model(), picture(64, 96, BOX)
+    model, image = training_model(), red_box_image(64, 96, BOX)
     before = state_of(model)
     expected = sm.predict(model, image).scores
     maps = sm.explain(model, to_pil(image)).trace.encoder
@@ -158,12 +158,12 @@ def test_a_model_that_cannot_be_copied_is_refused_only_where_a_copy_is_needed():
     model = RedFinder().train()
     model.lock = threading.Lock()
     with pytest.raises(ConfigError, match=r"RedFinder: .*call model\.eval\(\)"):
-        sm.predict(model, picture(64, 96, BOX))
-    assert len(sm.predict(model.eval(), picture(64, 96, BOX))) == 2
+        sm.predict(model, red_box_image(64, 96, BOX))
+    assert len(sm.predict(model.eval(), red_box_image(64, 96, BOX))) == 2
 
 
 def test_activations_that_a_training_model_keeps_do_not_hinder_a_copy():
     """Tensors with a history cannot be copied, so they are shared."""
     model = RedFinder().train()
     model.last = torch.ones(2, requires_grad=True) * 2
-    assert len(sm.predict(model, picture(64, 96, BOX))) == 2
+    assert len(sm.predict(model, red_box_image(64, 96, BOX))) == 2
