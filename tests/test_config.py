@@ -99,7 +99,7 @@ def test_overrides_do_not_change_the_given_mapping():
         ("train: !!python/object:os.system {}", ["not valid YAML"]),
         ("? [a, b]\n: 3", ["not valid YAML"]),
         ("[" * 3000, ["not valid YAML"]),
-        ("&a train: &b {epochs: *b}", ["train.epochs"]),
+        ("train: &b {epochs: *b}", ["inside of what it stands for", "line 1"]),
         ("1: {epochs: 7}", ["expected sections"]),
         ("train: {1: 7}", ["train.1"]),
         (f"train: {{lr: {'a' * 5000}}}", ["train.lr = 'aaa"]),

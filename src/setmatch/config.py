@@ -5,7 +5,7 @@ The reference documentation of the settings is generated from the descriptions b
 
 import copy
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,7 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from setmatch.errors import ConfigError, suggest
+from setmatch.errors import ConfigError, short, suggest
+from setmatch.safe_yaml import YamlError, parse_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 MIN_SIDE_PX = 64  # least side of the images a model is trained on
@@ -334,31 +335,6 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, which also refuses duplicate keys instead of dropping the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return the mapping of `node`. Raises yaml.YAMLError for a duplicate key."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, (key, (node_of_key, _)) in enumerate(zip(keys, node.value, strict=True)):
-            if key in keys[:index]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key!r}", problem_mark=node_of_key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _parse(text: str) -> Any:
-    """Parse YAML. Every failure is a yaml.YAMLError."""
-    loader = _StrictLoader(text)
-    try:
-        return loader.get_single_data()
-    except (ValueError, RecursionError) as error:  # an impossible date; too deeply nested
-        raise yaml.YAMLError(str(error)) from None
-    finally:
-        loader.dispose()
-
-
 def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any], str]:
     if source is None:
         return {}, "the default recipe"
@@ -366,19 +342,19 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
         return copy.deepcopy(dict(source)), "the recipe"
     path = RECIPES / f"{source}.yaml" if source in recipe_names() else Path(source)
     try:
-        tree = _parse(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"), unique_keys=True)
     except FileNotFoundError:
         known = ", ".join(recipe_names())
         raise ConfigError(f"recipe {source}: no such file; bundled recipes: {known}") from None
     except OSError as error:
         raise ConfigError(f"recipe {path}: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"recipe {path}: not valid YAML: {_one_line(error)}") from None
+    except (ValueError, YamlError) as error:
+        raise ConfigError(f"recipe {path}: not valid YAML: {error}") from None
     if tree is None:
         return {}, f"recipe {path}"
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise ConfigError(
-            f"recipe {path}: expected sections such as 'train:', got {_shorten(tree)}"
+            f"recipe {path}: expected sections such as 'train:', got {short(tree, 80)}"
         )
     # YAML reads a section as None if all its lines are commented out.
     return {key: {} if value is None else value for key, value in tree.items()}, f"recipe {path}"
@@ -390,9 +366,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or len(parts) < 2 or not all(parts):
         raise ConfigError(f"--set {override}: expected section.key=value, such as train.lr=1e-4")
     try:
-        value = _parse(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: {_one_line(error)}") from None
+        value = parse_yaml(text, unique_keys=True)
+    except YamlError as error:
+        raise ConfigError(f"--set {override}: {error}") from None
     branch = tree
     for part in parts[:-1]:
         if not isinstance(branch.setdefault(part, {}), dict):
@@ -408,7 +384,7 @@ def _explain(error: ValidationError, origin: str) -> str:
         known = _known_keys(first["loc"])
         return f"{origin}: unknown key {key}; {suggest(str(first['loc'][-1]), known)}"
     problem = first["msg"].removeprefix("Value error, ")
-    return f"{origin}: {key} = {_shorten(first['input'])}: {problem}"
+    return f"{origin}: {key} = {short(first['input'], 80)}: {problem}"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
@@ -421,12 +397,3 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
 
 def _keys_of(section: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

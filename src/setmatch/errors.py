@@ -1,7 +1,7 @@
 """Errors that a user can fix: each says what is wrong, where, and what to do, in one line."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 
 class SetmatchError(Exception):
@@ -53,3 +53,43 @@ def diverged(what: str) -> WeightsError:
         f"the model predicts {what} that are not finite: its weights have diverged or are damaged; "
         "load earlier weights, or train again with a lower learning rate"
     )
+
+
+def short(value: object, most: int = 60) -> str:
+    """Return a value from a file as an error message shows it, cut to `most` characters.
+
+    It is the beginning of `repr`, which is never made as a whole: it may be larger than the file.
+    """
+    text = ""
+    for piece in _pieces(value, most):
+        text += piece
+        if len(text) > most:
+            return f"{text[: most - 3]}..."
+    return text
+
+
+def _pieces(value: object, most: int) -> Iterator[str]:
+    """Yield the `repr` of a value in pieces; pieces of one text or number are cut by `most`."""
+    if isinstance(value, dict):
+        yield "{"
+        for number, (key, inner) in enumerate(value.items()):
+            yield ", " if number else ""
+            yield from _pieces(key, most)
+            yield ": "
+            yield from _pieces(inner, most)
+        yield "}"
+    elif isinstance(value, list | tuple):
+        first, last = "[]" if isinstance(value, list) else "()"
+        yield first
+        for number, inner in enumerate(value):
+            yield ", " if number else ""
+            yield from _pieces(inner, most)
+        yield "," if isinstance(value, tuple) and len(value) == 1 else ""
+        yield last
+    elif isinstance(value, str | bytes):
+        yield repr(value[: most + 1])
+    else:
+        try:
+            yield repr(value)
+        except ValueError:  # a number of more digits than Python prints
+            yield type(value).__name__

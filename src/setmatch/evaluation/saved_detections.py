@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.columns import Records
 from setmatch.data.ragged import unpack
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections

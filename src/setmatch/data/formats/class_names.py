@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
 
 NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
@@ -34,9 +34,13 @@ def names_in(path: Path) -> list[str] | None:
     if not all(names):
         empty = names.index("") + 1
         raise DataError(f"{path}:{empty}: empty line; remove it, or write the class name")
+    seen: set[str] = set()
     for line, name in enumerate(names, start=1):
-        if name in names[: line - 1]:
-            raise DataError(f"{path}:{line}: class {name!r} is listed twice; rename or remove one")
+        if name in seen:
+            raise DataError(
+                f"{path}:{line}: class {short(name)} is listed twice; rename or remove one"
+            )
+        seen.add(name)
     return names or None
 
 
@@ -52,7 +56,8 @@ def categories_of(
     Used classes that a list lacks are recorded in `fixes`. Raises DataError when there is no class.
     """
     names = list(listed or ())
-    further = [name for name in used if name not in names]
+    listed_names = set(names)
+    further = [name for name in used if name not in listed_names]
     if listed is not None and further:
         value = ", ".join(further)[:60]
         fixes.append(AnnotationFix.of_many(value, "classes not listed: added at the end"))

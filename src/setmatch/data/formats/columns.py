@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 
 
 @dataclass(frozen=True)
@@ -171,12 +171,3 @@ def _quadruple(value: object) -> list[float] | None:
     if any(side is not None and type(side) not in (int, float) for side in value):
         return None
     return [_number(side) for side in value]
-
-
-def short(value: object) -> str:
-    """Return a value as an error message shows it, cut to 60 characters."""
-    try:
-        text = repr(value)
-    except ValueError:  # a number of more digits than Python prints
-        text = type(value).__name__
-    return text if len(text) <= 60 else f"{text[:57]}..."

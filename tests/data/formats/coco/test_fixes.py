@@ -263,3 +263,31 @@ def test_unusual_but_valid_files_are_read_without_a_fix(folder: Path, change: Ch
     assert images == [row["image_id"] for row in tree["annotations"]]
     ids = [dataset.categories.ids[class_index] for class_index in dataset.class_indices.tolist()]
     assert ids == [row["category_id"] for row in tree["annotations"]]
+
+
+def nested(value: Any, levels: int, key: str | None = None) -> Any:
+    for _ in range(levels):
+        value = [value] if key is None else {key: value}
+    return value
+
+
+@pytest.mark.parametrize("parser", ["fast", "slow"])
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        nested([], 1, "segmentation"),
+        nested(RUNS, 3, "segmentation"),
+        nested([[1, 2, 3, 4, 5, 6]], 400, "segmentation"),
+        nested([], 300),
+        nested(1, 50, "counts"),
+        {"segmentation": {"counts": {"segmentation": []}, "size": [40, 60]}},
+        [{"segmentation": [[1, 2, 3, 4, 5, 6]]}],
+    ],
+    ids=lambda value: json.dumps(value)[:40],
+)
+def test_nested_segmentations_are_left_out(folder: Path, parser: str, segmentation: Any):
+    """The slow parser reads files that only Python's own JSON accepts, such as one with NaN."""
+    area = float("nan") if parser == "slow" else 5
+    dataset = read(folder, edited(object_(1, segmentation=segmentation, area=area)))
+    assert NO_SEGMENTATION in dataset.fix_counts
+    assert len(dataset.xywh_px) == 3

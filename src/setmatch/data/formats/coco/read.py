@@ -15,7 +15,7 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
-from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.columns import Records
 from setmatch.data.formats.layout import image_root, is_path_traversal, missing_files
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
 from setmatch.data.image_io import read_size_px
@@ -25,7 +25,7 @@ from setmatch.data.segmentations import (
     parse_segmentations,
     run_lengths_flaw,
 )
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
 
 
@@ -104,10 +104,11 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
     names: dict[int, str] = {}
     for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
         if names.setdefault(id_, name) != name:
-            problem = f"{name!r} has the category id of {names[id_]!r}; give each its own"
+            shown, other = short(name, 200), short(names[id_], 200)
+            problem = f"{shown} has the category id of {other}; give each its own"
             raise records.error(position, problem)
     for position in sorted(set(range(len(ids))) - set(map(ids.index, names))):
-        value = f"{records.place_of(position)} {names[ids[position]]!r}"
+        value = f"{records.place_of(position)} {short(names[ids[position]], 200)}"
         fixes.append(AnnotationFix.of_many(value, "listed twice: read once"))
     used: set[str] = set()
     for id_ in sorted(names):
@@ -116,7 +117,8 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
             # Detections are reported by class name, so that names must differ.
             names[id_] = _free_name(name, used | set(names.values()))
             done = "name of another category: given a new one"
-            fixes.append(AnnotationFix.of_many(f"category {id_} {name!r} -> {names[id_]!r}", done))
+            value = f"category {id_} {short(name, 200)} -> {short(names[id_], 200)}"
+            fixes.append(AnnotationFix.of_many(value, done))
         used.add(names[id_])
     return Categories(tuple(sorted(names)), tuple(names[id_] for id_ in sorted(names)))
 
@@ -143,14 +145,16 @@ def read_images(
     sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
         if is_path_traversal(name):
-            problem = f"file name {name!r} leads out of the image folder; name a file inside it"
+            shown = short(name, 200)
+            problem = f"file name {shown} leads out of the image folder; name a file inside it"
             raise records.error(position, problem)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse]
     for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
         other = names[original[position]]
         if names[position] != other:
-            problem = f"{names[position]!r} has the image id of {other!r}; give each its own"
+            shown, taken = short(names[position], 200), short(other, 200)
+            problem = f"{shown} has the image id of {taken}; give each its own"
             raise records.error(position, problem)
         fixes.append(
             AnnotationFix(other, None, f"image {ids[position]}", "listed twice: read once")

@@ -15,11 +15,11 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.coco.read import read_categories, read_images, read_rows
 from setmatch.data.formats.coco.schema import AnnotationRecord, PanopticFile, parse
-from setmatch.data.formats.columns import Records, short
+from setmatch.data.formats.columns import Records
 from setmatch.data.formats.layout import is_path_traversal, missing_files
 from setmatch.data.formats.missing_images import UNDRAWN, drop_missing
 from setmatch.data.ragged import pack
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 
 
 def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
@@ -70,10 +70,10 @@ def _pair(
     png: dict[int, str] = {}
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
         if is_path_traversal(name):
-            problem = f"file name {name!r} leads out of its folder; name a file inside it"
+            problem = f"file name {short(name, 200)} leads out of its folder; name a file inside it"
             raise records.error(position, problem)
         if image_id in png:
-            before = "" if png[image_id] == name else f", with the PNG {png[image_id]!r} too"
+            before = "" if png[image_id] == name else f", with the PNG {short(png[image_id])} too"
             raise records.error(position, f"image {image_id} is listed twice{before}; keep one")
         png[image_id] = name
     has = np.array([image_id in png for image_id in image_table.ids.tolist()], dtype=bool)

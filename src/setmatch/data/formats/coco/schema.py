@@ -119,7 +119,7 @@ def collector_paused() -> Iterator[None]:
 
 def _parse_slowly(source: Path, text: bytes, kind: type) -> dict[str, Records]:
     try:
-        tree = json.loads(text, object_hook=_with_raw_segmentation)
+        tree = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
@@ -130,10 +130,16 @@ def _parse_slowly(source: Path, text: bytes, kind: type) -> dict[str, Records]:
             f"{source}: holds a {type(tree).__name__}; it should be a COCO object with the lists "
             "'images', 'annotations' and 'categories'"
         )
+    annotations = tree.get("annotations")
+    for record in annotations if isinstance(annotations, list) else ():
+        if isinstance(record, dict) and "segmentation" in record:
+            record["segmentation"] = _raw(record["segmentation"])
     return {key: Records.of(source, tree, key, record) for key, record in _RECORDS[kind].items()}
 
 
-def _with_raw_segmentation(record: dict[str, Any]) -> dict[str, Any]:
-    if "segmentation" in record:
-        record["segmentation"] = msgspec.Raw(json.dumps(record["segmentation"]).encode())
-    return record
+def _raw(value: Any) -> msgspec.Raw:
+    """Return a value as JSON; a value nested too deeply to be written is no segmentation anyway."""
+    try:
+        return msgspec.Raw(json.dumps(value).encode())
+    except RecursionError:
+        return msgspec.Raw(b'"nested too deeply"')

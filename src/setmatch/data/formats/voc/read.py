@@ -22,7 +22,7 @@ from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missi
 from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _add(
     each: VocObject,
     fixes: list[AnnotationFix],
 ) -> None:
-    place = f"{file.path}:{each.line}: object {each.values['name']!r}"
+    place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
     texts = []
     for side in SIDES:
         if side not in each.box:
@@ -224,7 +224,7 @@ def _add(
         done = "<difficult> neither 0 nor 1: read as 0"
         fixes.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))
     if difficult == "1":
-        value = f"object {each.values['name']!r}"
+        value = f"object {short(each.values['name'], 200)}"
         done = "marked difficult: read as a crowd, neither trained on nor counted"
         fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
     first = float(file.counts_from_one)  # coordinate of the first pixel

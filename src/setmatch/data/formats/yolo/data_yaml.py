@@ -1,19 +1,19 @@
 """Read a YOLO data.yaml, or darknet's obj.data: the class names, and the images of each split."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from setmatch.data.formats.class_names import names_in
-from setmatch.data.formats.columns import short
 from setmatch.data.formats.layout import relocate_path
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
+from setmatch.safe_yaml import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".data")
+_MAX_NAMES = 8  # in an error message
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def _existing_path(file: Path, tree: dict[Any, Any], key: str, value: str) -> Pa
         raise DataError(f"{file}: '{key}' is {short(value)}; a path cannot contain a zero byte")
     place = next(filter(Path.exists, _candidates(file.parent, base, value)), None)
     if place is None:
-        tried = ", ".join(dict.fromkeys(map(str, _candidates(file.parent, base, value))))
+        candidates = dict.fromkeys(map(str, _candidates(file.parent, base, value)))
+        tried = ", ".join(list(candidates)[:_MAX_NAMES]) + ", ..." * (len(candidates) > _MAX_NAMES)
         raise DataError(
-            f"{file}: '{key}' is {value!r}, but none of {tried} exists; correct the path"
+            f"{file}: '{key}' is {short(value, 200)}, but none of {tried} exists; correct the path"
         )
     return place
 
@@ -105,7 +106,7 @@ def _names(file: Path, tree: dict[Any, Any]) -> list[str]:
     for name in names:
         if type(name) not in (str, int) or not str(name).strip():
             raise DataError(f"{file}: 'names' has {short(name)}; write class names in quotes")
-    repeated = next((name for name in names if names.count(name) > 1), None)
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise DataError(f"{file}: 'names' has {short(repeated)} twice; rename one of the classes")
     if "nc" in tree and tree["nc"] != len(names):
@@ -121,10 +122,10 @@ def _tree(file: Path) -> Any:
         if file.suffix == ".data":
             pairs = (line.partition("=") for line in text.splitlines())
             return {key.strip(): value.strip() for key, _, value in pairs}
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{file}: cannot be read ({reason}); name a readable file") from None
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (ValueError, YamlError) as error:
+        reason = str(error)[:200]
         raise DataError(f"{file}: cannot be read as YAML ({reason}); correct it") from None

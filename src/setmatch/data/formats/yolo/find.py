@@ -7,14 +7,13 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.class_names import NAME_FILES, read_names
-from setmatch.data.formats.columns import short
 from setmatch.data.formats.layout import files_in, relocate_path, split_folders, subfolders
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.data_yaml import is_data_yaml, read_data_yaml
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 
 
 @dataclass(frozen=True)
