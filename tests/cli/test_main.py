@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -154,6 +155,44 @@ def test_debug_shows_the_traceback(tmp_path: Path):
     assert done.returncode != 0
     assert "Traceback" in done.stderr
     assert "WeightsError" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["", "many", "-1", "0", "1.5"])
+def test_a_limit_of_pixels_that_is_no_number_is_refused(
+    capsys: pytest.CaptureFixture[str], value: str
+):
+    assert "pixel" in error_line(capsys, "models", "--max-pixels", value)
+
+
+@pytest.mark.parametrize("given", [["--max-pixels", "5999"], ["--max-pixels=5999"]])
+def test_the_limit_of_pixels_is_a_setting_of_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
+):
+    """With a higher limit than the image has pixels, there is no error to name it."""
+    Image.new("RGB", (100, 60)).save(tmp_path / "large.png")
+    arguments = (
+        "predict",
+        "--model",
+        "scenes_n",
+        "--out",
+        tmp_path / "out",
+        tmp_path / "large.png",
+    )
+    refused = setmatch(*arguments, *given)
+    assert refused.returncode == 2
+    assert "(100×60 pixels, width × height; the limit is 5,999 pixels); make it" in refused.stderr
+    monkeypatch.setenv("SETMATCH_MAX_PIXELS", "5999")
+    assert setmatch(*arguments, "--max-pixels", "6000").returncode == 0
+
+
+def test_a_name_that_the_terminal_cannot_show_is_printed(tmp_path: Path):
+    """All work is done when the name of the results folder is printed."""
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    Image.new("RGB", (100, 60)).save(tmp_path / "a.png")
+    done = setmatch("predict", "--model", "scenes_n", "--out", out, tmp_path / "a.png")
+    assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stderr
+    assert r"written to " in done.stdout
+    assert r"caf\udce9" in done.stdout
 
 
 def test_a_closed_output_pipe_is_not_an_error():

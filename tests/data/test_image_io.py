@@ -1,5 +1,8 @@
 """Image files of each kind are read correctly, or refused by name."""
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.image_io import read_image, read_size_px
-from setmatch.errors import DataError
+from setmatch.data.image_io import (
+    is_complete,
+    limit_pixels,
+    read_header,
+    read_image,
+    read_size_px,
+)
+from setmatch.errors import ConfigError, DataError
+from special_files import SPECIAL
 
 from .orientations import STORED
 
@@ -115,12 +125,122 @@ def test_a_file_that_is_not_an_image_is_refused_by_name(tmp_path: Path, make):
     assert "\n" not in str(caught.value)
 
 
-def test_an_image_over_the_pixel_limit_is_refused_before_decoding(tmp_path: Path, monkeypatch):
-    """Also below twice the limit, where Pillow only warns."""
+@pytest.fixture
+def pixel_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restores the limit, which is one of the process."""
+    monkeypatch.setenv("SETMATCH_MAX_PIXELS", "")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("limit", [1, 790, 800, 1599])
+def test_an_image_over_the_pixel_limit_is_refused_before_decoding(
+    tmp_path: Path, pixel_limit: None, limit: int
+):
+    """Below twice the limit, where Pillow only warns, too; the message says what to do."""
     Image.new("L", (40, 40)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.warns(Image.DecompressionBombWarning), pytest.raises(DataError, match=r"bomb\.png"):
+    limit_pixels(limit)
+    with pytest.raises(DataError, match=r"bomb\.png.*; make it smaller.*--max-pixels") as caught:
         read_image(tmp_path / "bomb.png")
+    assert f"the limit is {limit:,} pixels" in str(caught.value)
+
+
+def test_a_higher_pixel_limit_holds_in_started_processes_too(tmp_path: Path, pixel_limit: None):
+    """Above twice Pillow's limit, where Pillow itself refuses."""
+    Image.new("1", (15_000, 12_000)).save(tmp_path / "large.png")
+    with pytest.raises(DataError, match="--max-pixels"):
+        read_size_px(tmp_path / "large.png")
+    limit_pixels(180_000_000)
+    assert read_size_px(tmp_path / "large.png") == (12_000, 15_000)
+    ask = "from setmatch.data import image_io as io; print(io.Image.MAX_IMAGE_PIXELS)"
+    shown = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert shown.stdout == "180000000\n"
+
+
+@pytest.mark.parametrize("pixels", [0, -1])
+def test_a_pixel_limit_below_one_is_refused(pixel_limit: None, pixels: int):
+    with pytest.raises(ConfigError, match="at least one pixel"):
+        limit_pixels(pixels)
+
+
+def test_a_file_larger_than_any_image_of_the_limit_is_not_read(tmp_path: Path):
+    """It takes no space on the disk, but would take the memory."""
+    with (tmp_path / "a.webp").open("wb") as file:
+        file.write(b"RIFF\0\0\0\x7fWEBPVP8 ")
+        file.truncate(1 << 42)
+    with pytest.raises(DataError, match=r"a\.webp.*4,398,046,511,104 bytes; the limit"):
+        read_image(tmp_path / "a.webp")
+
+
+ERRORS = [
+    *(RuntimeError("AVIF decode failed"), MemoryError(), RecursionError("too deep")),
+    *(AssertionError(), AttributeError("fp"), BufferError("view"), UserWarning("corrupt")),
+    *(UnicodeDecodeError("ascii", b"\xff", 0, 1, "no"), StopIteration(), LookupError("codec")),
+    *(ArithmeticError(), TimeoutError(), EOFError(), ZeroDivisionError(), OverflowError()),
+    *(Exception("of a plugin"), type("OfItsOwn", (Exception,), {})("a decoder's own")),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("read", [read_image, read_size_px, read_header])
+def test_whatever_a_decoder_raises_is_an_error_of_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, read
+):
+    """A damaged AVIF raised RuntimeError, which ended the whole run."""
+    path = saved(tmp_path / "a.png", RED_GREEN)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image") as caught:
+        read(path)
+    assert "()" not in str(caught.value), "the reason is never empty"
+    assert not is_complete(path, (4, 6))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), SystemExit(2), OSError(errno.EMFILE, "Too many open files")],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_of_the_process_are_no_errors_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+):
+    path = saved(tmp_path / "a.png", RED_GREEN)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(type(error)) as caught:
+        read_image(path)
+    assert caught.value is error
+
+
+def test_a_file_that_a_program_would_decode_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr(subprocess, "check_call", run)
+    monkeypatch.setattr(subprocess, "Popen", run)
+    saved(tmp_path / "a.eps", RED_GREEN).rename(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="cannot identify"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("read", [read_image, read_size_px, read_header])
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str, read):
+    SPECIAL[kind](tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image \((is |Is a dir)"):
+        read(tmp_path / "a.png")
+    assert not is_complete(tmp_path / "a.png", (4, 6))
 
 
 def test_an_image_of_another_shape_than_annotated_is_refused(tmp_path: Path):

@@ -54,7 +54,8 @@ def unsafe(source: str) -> list[str]:
 def _is_unsafe(node: ast.AST) -> bool:
     match node:
         case ast.ExceptHandler():
-            return node.type is None or bool(_names(node.type) & CATCH_ALL)
+            catches_all = node.type is None or bool(_names(node.type) & CATCH_ALL)
+            return catches_all and not _raises(node)
         case ast.ImportFrom():
             return node.module in PICKLES | {"yaml"}
         case ast.Call():
@@ -70,6 +71,14 @@ def _is_unsafe(node: ast.AST) -> bool:
                 or (name.endswith("suppress") and bool(_names(node) & CATCH_ALL))
             )
     return False
+
+
+def _raises(handler: ast.ExceptHandler) -> bool:
+    """Whether every way through a handler ends in an error: nothing is swallowed."""
+    leaves = (ast.Return, ast.Continue, ast.Break)
+    return isinstance(handler.body[-1], ast.Raise) and not any(
+        isinstance(node, leaves) for node in ast.walk(handler)
+    )
 
 
 def _names(node: ast.AST) -> set[str]:
@@ -240,6 +249,8 @@ def test_a_drawer_is_noticed(name: str):
         "try: pass\nexcept Exception: pass",
         "try: pass\nexcept (OSError, Exception) as error: pass",
         "try: pass\nexcept BaseException: pass",
+        "try: pass\nexcept Exception:\n    if known: raise",
+        "def f():\n try: pass\n except Exception:\n  if known: return\n  raise",
         "with contextlib.suppress(Exception): pass",
     ],
 )
@@ -255,6 +266,7 @@ def test_unsafe_code_is_noticed(source: str):
         "yaml.safe_load(text)",
         "model.eval()",
         "try: pass\nexcept (OSError, ValueError): pass",
+        "try: pass\nexcept Exception as error:\n    raise DataError(path) from error",
     ],
 )
 def test_safe_code_is_left_alone(source: str):

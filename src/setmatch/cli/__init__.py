@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, MissingArgumentError
@@ -28,13 +29,14 @@ from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.queries import queries
 from setmatch.cli.train import train
-from setmatch.errors import SetmatchError
+from setmatch.errors import ConfigError, SetmatchError
 
 app = App(
     name="setmatch",
     help="Train, evaluate and run detection transformers.",
-    help_epilogue="Every command also takes --debug, which shows the full traceback of an error, "
-    "and --import MODULE, which imports a module of yours that defines a model.",
+    help_epilogue="Every command also takes --max-pixels N: read images of up to N pixels "
+    "(default: 89478485); --debug: show the full traceback of an error; and --import MODULE: "
+    "import a module of yours that defines a model.",
     group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",
@@ -63,10 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     logging.basicConfig(format="setmatch: %(message)s")
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file name need not be of the terminal's encoding
+            stream.reconfigure(errors="backslashreplace")
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     try:
-        tokens = _import_modules([t for t in tokens if t != "--debug"])
+        tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -84,20 +89,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _import_modules(tokens: list[str]) -> list[str]:
     """Import what `--import MODULE` names and return the other tokens."""
-    rest, modules = [], []
-    remaining = iter(tokens)
-    for token in remaining:
-        option, equals, value = token.partition("=")
-        if option == "--import":
-            modules.append(value if equals else next(remaining, ""))
-        else:
-            rest.append(token)
+    modules, rest = _take("--import", tokens)
     if modules:
         from setmatch.models.factory import import_module
 
         for module in modules:
             import_module(module)
     return rest
+
+
+def _limit_pixels(tokens: list[str]) -> list[str]:
+    """Allow images as many pixels as `--max-pixels N` says and return the other tokens."""
+    limits, rest = _take("--max-pixels", tokens)
+    for limit in limits:
+        if not limit.isdecimal():
+            raise ConfigError(f"--max-pixels {limit}: give a number of pixels, such as 200000000")
+        from setmatch.data.image_io import limit_pixels
+
+        limit_pixels(int(limit))
+    return rest
+
+
+def _take(option: str, tokens: list[str]) -> tuple[list[str], list[str]]:
+    """Return the values of an option that every command takes, and the other tokens."""
+    values, rest = [], []
+    remaining = iter(tokens)
+    for token in remaining:
+        name, equals, value = token.partition("=")
+        if name == option:
+            values.append(value if equals else next(remaining, ""))
+        else:
+            rest.append(token)
+    return values, rest
 
 
 def _one_line(error: Exception) -> str:
@@ -129,6 +152,8 @@ def _warn(
     line: str | None = None,
 ) -> None:
     """Print a warning in one line, without the place in the code."""
+    if category.__name__ == "DecompressionBombWarning":
+        return  # such an image is refused by its name when it is read
     print(f"setmatch: {' '.join(str(message).split())}", file=sys.stderr)
 
 

@@ -1,9 +1,16 @@
-"""Read image files as upright uint8 RGB tensors."""
+"""Read image files as upright uint8 RGB tensors.
 
+Whatever a decoder raises on a damaged file becomes a DataError that names the file. Only regular
+files are opened, and no program is started.
+"""
+
+import errno
+import os
 import re
-import struct
-import zlib
-from io import SEEK_END, BytesIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import SEEK_END, BufferedReader, BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +19,54 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from setmatch.errors import DataError
+from setmatch.errors import ConfigError, DataError
+from setmatch.reading import open_regular
 
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 _END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # in the last bytes of a complete file
 _END_BYTES = 64
-# What Pillow's decoders raise on damaged files; PIL.UnidentifiedImageError is an OSError.
-_DECODING_ERRORS = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_MAX_PIXELS = "SETMATCH_MAX_PIXELS"  # environment variable, which spawned processes inherit
+_READ_AT_ONCE = 1 << 26  # bytes
+_BYTES_PER_PIXEL = 16  # at most, for the first frame of any uncompressed format
+_RUN_PROGRAMS = ("EPS", "WMF")  # formats that Pillow hands to a program outside, such as gs
+# Errors of the process, which every further image would meet. KeyboardInterrupt and SystemExit are
+# no Exception. All others are of the image that is read, MemoryError too.
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE)
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says about itself; `size_px` is the stored (height, width)."""
+
+    format: str
+    mode: str  # of Pillow
+    size_px: tuple[int, int]
+    orientation: int  # by EXIF, 1 if there is none
+    animated: bool
+
+
+def limit_pixels(pixels: int) -> None:
+    """Let images have up to this many pixels, in this process and in all that it starts.
+
+    The default is Pillow's own limit of 89 million. Raises ConfigError for a number below 1.
+    """
+    if pixels < 1:
+        raise ConfigError(f"max_pixels = {pixels}: an image has at least one pixel")
+    os.environ[_MAX_PIXELS] = str(pixels)
+    Image.MAX_IMAGE_PIXELS = pixels
+
+
+def _limit_by_environment() -> None:
+    text = os.environ.get(_MAX_PIXELS, "")
+    if not text:
+        return
+    if not (text.isascii() and text.isdigit()):
+        raise ConfigError(f"{_MAX_PIXELS}={text}: give a number of pixels, such as 200000000")
+    limit_pixels(int(text))
+
+
+_limit_by_environment()
 
 
 def read_image(
@@ -44,15 +77,11 @@ def read_image(
     `annotated_size_px` is the annotated (height, width). If only the stored size fits it, the
     annotations ignore EXIF, and the image is not turned. Alpha is dropped, 16 bits become 8, and
     the first frame of an animation is read. Raises DataError when the file cannot be read
-    completely, has more pixels than Pillow's limit, or another shape than the annotated one.
+    completely, has more pixels than `limit_pixels` allows, or another shape than the annotated one.
     """
-    try:
-        # Read in one go: Pillow itself would make dozens of small reads.
-        with Image.open(BytesIO(Path(path).read_bytes())) as image:
-            _check_pixel_limit(image)
-            pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
-    except _DECODING_ERRORS as error:
-        raise _unreadable(path, error) from error
+    with _decoding(path), open_regular(path) as file, _opened(_in_memory(file)) as image:
+        _check_pixel_limit(image)
+        pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
     size_px = (pixels.shape[1], pixels.shape[2])
     if annotated_size_px is not None and not _same_shape(size_px, annotated_size_px):
         raise DataError(
@@ -67,10 +96,20 @@ def from_pillow(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
 
     Raises DataError when it cannot be decoded.
     """
-    try:
+    with _decoding(f"the given {image.mode} image"):
         return _pixels(image, upright=True)
-    except _DECODING_ERRORS as error:
-        raise _unreadable(f"the given {image.mode} image", error) from error
+
+
+def read_header(path: str | Path) -> ImageHeader:
+    """Return what the header of an image file says; raises DataError when it is not an image."""
+    with _decoding(path), open_regular(path) as file, _opened(file) as image:
+        return ImageHeader(
+            image.format or "",
+            image.mode,
+            (image.height, image.width),
+            image.getexif().get(_EXIF_ORIENTATION, 1),
+            _is_animated(image),
+        )
 
 
 def read_size_px(path: str | Path) -> tuple[int, int]:
@@ -78,12 +117,7 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
 
     Raises DataError when it is not an image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (width, height) if _sideways(image) else (height, width)
-    except _DECODING_ERRORS as error:
-        raise _unreadable(path, error) from error
+    return _sizes_px(path)[1]
 
 
 def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
@@ -93,12 +127,12 @@ def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
     and PNG are checked.
     """
     try:
-        with Path(path).open("rb") as file, Image.open(file) as image:
+        with _decoding(path), open_regular(path) as file, _opened(file) as image:
             _check_pixel_limit(image)
             stored_px, last = (image.height, image.width), _END_MARKERS.get(image.format or "", b"")
             file.seek(max(file.seek(0, SEEK_END) - _END_BYTES, 0))
             return stored_px in (annotated_size_px, annotated_size_px[::-1]) and last in file.read()
-    except _DECODING_ERRORS:
+    except DataError:
         return False
 
 
@@ -112,17 +146,50 @@ def size_for_annotations(
     DataError where there is no annotated size.
     """
     try:
-        with Image.open(path) as image:
-            stored_px = (image.height, image.width)
-            upright_px = stored_px[::-1] if _sideways(image) else stored_px
-    except _DECODING_ERRORS as error:
+        stored_px, upright_px = _sizes_px(path)
+    except DataError:
         if annotated_size_px is None:
-            raise _unreadable(path, error) from error
+            raise
         return annotated_size_px
     if annotated_size_px is None:
         return upright_px
     fits = annotated_size_px == stored_px or _same_shape(upright_px, annotated_size_px)
     return annotated_size_px if fits else upright_px
+
+
+def _sizes_px(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the stored and the upright (height, width) of a file, from its header alone."""
+    with _decoding(path), open_regular(path) as file, _opened(file) as image:
+        stored_px = (image.height, image.width)
+        return stored_px, stored_px[::-1] if _sideways(image) else stored_px
+
+
+@contextmanager
+def _decoding(source: str | Path) -> Iterator[None]:
+    """Turn every error of an image into a DataError that names its `source`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_PROCESS:
+            raise
+        raise _unreadable(source, error) from error
+
+
+def _opened(file: BytesIO | BufferedReader) -> Image.Image:
+    Image.init()
+    return Image.open(file, formats=[name for name in Image.ID if name not in _RUN_PROGRAMS])
+
+
+def _in_memory(file: BufferedReader) -> BytesIO | BufferedReader:
+    """Return the content of a file, read in one go: Pillow itself would make many small reads.
+
+    A large file is returned as it is. Raises ValueError for one that is too large for any image.
+    """
+    size = os.fstat(file.fileno()).st_size
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and size > max(_BYTES_PER_PIXEL * limit, _READ_AT_ONCE):
+        raise Image.DecompressionBombError(f"{size:,} bytes")
+    return BytesIO(file.read(size)) if size <= _READ_AT_ONCE else file
 
 
 def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
@@ -139,6 +206,15 @@ def _needs_turning(image: Image.Image, annotated_size_px: tuple[int, int] | None
     return annotated_size_px is None or upright == annotated_size_px or stored != annotated_size_px
 
 
+def _is_animated(image: Image.Image) -> bool:
+    # Some formats look for a second frame, which may be damaged. Only the first one is read.
+    try:
+        with _decoding("frames"):
+            return bool(getattr(image, "is_animated", False))
+    except DataError:
+        return True
+
+
 def _sideways(image: Image.Image) -> bool:
     return image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
 
@@ -147,9 +223,7 @@ def _check_pixel_limit(image: Image.Image) -> None:
     # Pillow itself only warns up to twice its limit.
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise Image.DecompressionBombError(
-            f"{image.width}×{image.height} pixels, but PIL.Image.MAX_IMAGE_PIXELS allows {limit}"
-        )
+        raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, width × height")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -177,8 +251,19 @@ def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) ->
     )
 
 
-def _unreadable(path: str | Path, error: Exception) -> DataError:
+def _unreadable(source: str | Path, error: Exception) -> DataError:
+    reason, advice = _reason(error), "replace or remove the file"
+    if isinstance(error, Image.DecompressionBombError):
+        reason = f"{reason.removesuffix('.')}; the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
+        advice = f"make it smaller, or allow more with --max-pixels (in Python, set {_MAX_PIXELS})"
+    elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        reason, advice = "not enough memory", "make it smaller"
+    return DataError(f"{source}: cannot be read as an image ({reason}); {advice}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     # Pillow names the BytesIO object, which tells a user nothing.
-    text = re.sub(r" (<_io\.BytesIO[^>]*>|'[^']*')$", "", str(error))
-    reason = " ".join(text.split()) or type(error).__name__
-    return DataError(f"{path}: cannot be read as an image ({reason}); replace or remove the file")
+    text = re.sub(r" <_io\.[^>]*>$", "", str(error))
+    return " ".join(text.split()) or type(error).__name__

@@ -39,10 +39,10 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
-        if path.is_file():
-            matches = [path]
-        elif path.is_dir():
+        if path.is_dir():
             matches = sorted(filter(_has_image_suffix, _files_below(path)))
+        elif os.path.lexists(path):
+            matches = [path]
         else:
             matches = sorted(filter(_has_image_suffix, _expanded(str(source))))
         if not matches:
@@ -69,4 +69,5 @@ def _expanded(pattern: str) -> list[Path]:
 
 
 def _has_image_suffix(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and is_data_name(path.name) and path.is_file()
+    # Whatever is no folder counts, also a broken link: reading it says what is wrong.
+    return path.suffix.lower() in SUFFIXES and is_data_name(path.name) and not path.is_dir()

@@ -7,8 +7,6 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from PIL import Image
-
 from setmatch.data.audit.findings import Finding
 from setmatch.data.audit.mask_checks import MASKS_ONLY, check_masks
 from setmatch.data.audit.near_duplicates import (
@@ -19,13 +17,12 @@ from setmatch.data.audit.near_duplicates import (
 )
 from setmatch.data.corrupt_files import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
+from setmatch.data.image_io import read_header, read_image
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
 SAMPLE_SIZE = 300  # images opened in each split by default
 _THREADS = 4  # Pillow decodes without holding the interpreter lock
-_EXIF_ORIENTATION = 0x0112
 _ROTATED_BY_90 = (5, 6, 7, 8)
 _ANIMATED = ("GIF", "PNG", "WEBP")
 _MODES = {  # Pillow mode -> kind and action of the finding
@@ -142,6 +139,8 @@ def _check_image(dataset: DetectionDataset, split: str, image: int) -> ImageChec
     blank = Finding("note", "", "", split, dataset.name(image))
     try:
         pixels = read_image(path, dataset.size_px(image))
+        size_px = (pixels.shape[1], pixels.shape[2])
+        unusual = list(_check_header(path, size_px, dataset.size_px(image)))
     except DataError as error:
         reason = str(error).removeprefix(f"{path}: ")
         evaluated = canonical(split) in ("val", "test")
@@ -150,10 +149,8 @@ def _check_image(dataset: DetectionDataset, split: str, image: int) -> ImageChec
             blank, severity="error", kind="image that cannot be used", action=action, value=reason
         )
         return ImageCheck(image, (unusable,), None)
-    size_px = (pixels.shape[1], pixels.shape[2])
-    header = _check_header(path, size_px, dataset.size_px(image))
     findings = [
-        replace(blank, kind=kind, action=action, value=value) for kind, action, value in header
+        replace(blank, kind=kind, action=action, value=value) for kind, action, value in unusual
     ]
     findings += check_masks(dataset, split, image)
     return ImageCheck(image, tuple(findings), *hash_image(pixels))
@@ -163,14 +160,13 @@ def _check_header(
     path: Path, size_px: tuple[int, int], annotated_px: tuple[int, int]
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, action, value) of what is unusual; `size_px` is the size `read_image` gave."""
-    with Image.open(path) as image:
-        mode = "I" if image.mode.startswith("I") else image.mode
-        if mode in _MODES:
-            yield (*_MODES[mode], f"Pillow mode {image.mode}")
-        if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
-            yield "animated image", "only its first frame is read", ""
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        stored_px = (image.height, image.width)
+    header = read_header(path)
+    mode = "I" if header.mode.startswith("I") else header.mode
+    if mode in _MODES:
+        yield (*_MODES[mode], f"Pillow mode {header.mode}")
+    if header.format in _ANIMATED and header.animated:
+        yield "animated image", "only its first frame is read", ""
+    orientation, stored_px = header.orientation, header.size_px
     if orientation in range(2, 9):
         value = f"EXIF orientation {orientation}, stored as {_format_size(stored_px)}"
         if orientation in _ROTATED_BY_90 and stored_px[0] != stored_px[1]:
