@@ -1,6 +1,8 @@
 """Files and folders are written atomically."""
 
 import errno
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from setmatch.files import (
     remove_leftovers,
     require_file,
     require_folder,
+    write_text,
 )
 
 
@@ -124,3 +127,42 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path):
     remove_leftovers(tmp_path)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["lost", "there"]
     assert (tmp_path / "lost/file").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ü" * 127, b"caf\xe9.txt", "a." + "b" * 253])
+def test_a_file_of_any_name_is_written(tmp_path: Path, name: str | bytes):
+    """Of 255 bytes, and of bytes that are not UTF-8; a library may look at the suffix."""
+    path = tmp_path / os.fsdecode(name)
+    with atomic_file(path) as temporary:
+        temporary.write_text("whole")
+        assert len(path.suffix) > 16 or temporary.suffix == path.suffix
+    with atomic_folder(tmp_path / "in" / path.name) as temporary:
+        (temporary / "a").write_text("whole")
+    assert path.read_text() == (tmp_path / "in" / path.name / "a").read_text() == "whole"
+
+
+def test_the_error_of_a_name_that_is_too_long_names_it(tmp_path: Path):
+    path = tmp_path / ("a" * 256)
+    with pytest.raises(OSError, match="name too long") as raised, atomic_file(path) as temporary:
+        temporary.write_text("whole")
+    assert raised.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_clean_up_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a") as temporary:
+        temporary.write_text(f"half{1 // 0}")
+
+
+def test_a_text_with_bytes_of_another_encoding_is_json(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9 \xff.jpg")
+    write_text(tmp_path / "a.json", json.dumps({"file_name": name, "ü": 1}, ensure_ascii=False))
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == {"file_name": name, "ü": 1}
+    assert "ü" in text

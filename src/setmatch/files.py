@@ -1,15 +1,17 @@
 """Atomic writing of files and folders, checks before long work, and the cache folder."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from setmatch.errors import ConfigError
 
 _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
+_LONGEST_SUFFIX = 16  # bytes
 
 
 def require_file(path: str | Path) -> None:
@@ -54,7 +56,18 @@ def atomic_file(path: Path, durable: bool = True) -> Iterator[Path]:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What failed is worth more than that the clean-up fails as well.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    r"""Write a text file in UTF-8, whole or not at all.
+
+    Bytes of file names that are not UTF-8 are written as \udc80 to \udcff, which JSON reads back.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 @contextmanager
@@ -108,7 +121,13 @@ def cache_folder() -> Path:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+    """Return the temporary path for `path`: short, because a name may already be of 255 bytes.
+
+    It keeps a usual suffix, from which many libraries tell the format to write.
+    """
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{digest}{suffix}")
 
 
 def _replace(path: Path, temporary: Path) -> None:

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from fake_detectors import RedFinder, write_images
+from fake_detectors import BOX, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import DataError, SetmatchError
 from setmatch.inference.predict_folder import predict_folder
+from setmatch.structures.metadata import Categories
+from special_files import SPECIAL
 
 
 @pytest.fixture
@@ -94,3 +98,76 @@ def test_a_diverged_model_leaves_no_incomplete_results(folder: Path):
     with pytest.raises(SetmatchError):
         predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
     assert not (folder / "out/detections.json").exists()
+
+
+LATIN_1 = os.fsdecode(b"caf\xe9.png")
+LONG = "a" * 251
+
+
+@pytest.mark.parametrize(
+    "name", [LATIN_1, f"{LONG}.png", f"{LONG}.bmp", "ü" * 125 + ".bmp", "a\nb.png", "'.png"]
+)
+def test_one_odd_name_does_not_keep_results_from_being_written(tmp_path: Path, name: str):
+    """A name of 255 bytes, or of another encoding than UTF-8: seen after all work was done."""
+    (tmp_path / "in").mkdir()
+    for each in (name, "plain.png"):
+        to_pil(red_box_image(64, 96, BOX)).save(tmp_path / "in/b.png")
+        (tmp_path / "in/b.png").rename(tmp_path / "in" / each)
+    summary = predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
+    assert (summary.images, summary.failed) == (2, ())
+    rows = json.loads((tmp_path / "out/detections.json").read_text("utf-8"))
+    assert {row["file_name"] for row in rows} == {name, "plain.png"}
+    assert len(list((tmp_path / "out/images").iterdir())) == 2
+    for path in (tmp_path / "out/images").iterdir():
+        assert Image.open(path).size == (96, 64)
+
+
+def test_shortened_names_stay_distinct(tmp_path: Path):
+    """Two names of 255 bytes that differ only in their last letters, drawn as PNG."""
+    (tmp_path / "in").mkdir()
+    for last in "ab":
+        to_pil(red_box_image(64, 96, BOX)).save(tmp_path / "in/b.bmp")
+        (tmp_path / "in/b.bmp").rename(tmp_path / "in" / f"{LONG[1:]}{last}.bmp")
+    predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
+    assert len(list((tmp_path / "out/images").iterdir())) == 2
+
+
+def test_an_image_that_its_format_cannot_hold_is_drawn_as_png(tmp_path: Path):
+    """No WebP has more than 16383 pixels a side, but a file called .webp may be a PNG."""
+    to_pil(red_box_image(64, 17000, (0, 0, 9000, 64))).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.webp")
+    summary = predict_folder(RedFinder(), [tmp_path / "a.webp"], tmp_path / "out", progress=False)
+    assert summary.images == 1
+    assert Image.open(tmp_path / "out/images/1.png").size == (17000, 64)
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "'", "''", "\uff1d", "", "b=", "7"]
+)
+def test_a_spreadsheet_runs_no_name_as_a_formula(tmp_path: Path, start: str):
+    """Names come back by removing one apostrophe; detections.json has them as they are."""
+    (tmp_path / "in").mkdir()
+    name = f"{start}cmd.png"
+    to_pil(red_box_image(64, 96, BOX)).save(tmp_path / "in" / name)
+    model = RedFinder()
+    model.card = replace(model.card, categories=Categories((3, 8), (f"{start}LINK(1)", "b")))
+    predict_folder(model, [tmp_path / "in"], tmp_path / "out", 0.7, progress=False)
+    with (tmp_path / "out/detections.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert not set(row["file_name"][0] + row["category"][0]) & set("=+-@\t\r\uff1d")
+    assert row["file_name"].removeprefix("'") == name
+    assert row["category"].removeprefix("'") == f"{start}LINK(1)"
+    assert float(row["x"]) == pytest.approx(32, abs=1e-3)
+    (result,) = json.loads((tmp_path / "out/detections.json").read_text("utf-8"))
+    assert result["file_name"] == name
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_regular_file_is_named(folder: Path, kind: str):
+    """Neither waited for nor passed over; a folder of such a name is no image at all."""
+    SPECIAL[kind](folder / "in/pipe.png")
+    summary = predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
+    named = {path.name for path, _ in summary.failed}
+    assert summary.images == 3
+    assert named == {"b.jpg"} | ({"pipe.png"} if kind != "folder" else set())

@@ -21,7 +21,7 @@ from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
@@ -91,9 +91,8 @@ class AblationRun:
     def write_report(self) -> None:
         """Write ablation.json, and a plot for each study that has results."""
         tables = self.tables()
-        with atomic_file(self.out / "ablation.json") as temporary:
-            tree = {"recipe": self.base.model_dump(by_alias=True), "studies": to_json(tables)}
-            temporary.write_text(json.dumps(tree, indent=1) + "\n", encoding="utf-8")
+        tree = {"recipe": self.base.model_dump(by_alias=True), "studies": to_json(tables)}
+        write_text(self.out / "ablation.json", json.dumps(tree, indent=1) + "\n")
         for table in tables:
             if table.has_results:
                 draw_study(table, self.out / f"{table.study.name}.png")
@@ -156,8 +155,7 @@ def _prepare(
     require_split(path, "val", format)
     head = f"# setmatch ablate on {path.resolve().name}\n"
     _refuse_other_settings(ablation, head)
-    with atomic_file(ablation.out / STARTED_WITH) as temporary:
-        temporary.write_text(head + dump_recipe(ablation.base), encoding="utf-8")
+    write_text(ablation.out / STARTED_WITH, head + dump_recipe(ablation.base))
     return path
 
 
@@ -181,9 +179,8 @@ def _run(job: Job, data: Path, device: str, format: str | None) -> None:
     train(data, out=job.folder, recipe=recipe, resume=True, device=device, format=format)
     rows = [row for row in read_rows(job.folder / LOG, ENDLESS) if row["kind"] == "val"]
     result = {key: rows[-1][key] for key in ("step", "AP", "AP50")}
-    with atomic_file(job.folder / RESULT) as temporary:
-        text = json.dumps({**result, "seed": job.recipe.train.seed}, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({**result, "seed": job.recipe.train.seed}, indent=1)
+    write_text(job.folder / RESULT, text + "\n")
 
 
 def _complete(recipe: Recipe) -> Recipe:

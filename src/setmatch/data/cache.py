@@ -34,7 +34,7 @@ def cached(split: SplitSource) -> DetectionDataset:
     It is read again when a file or folder that it names has changed, or a file was added to or
     removed from the folders of its images.
     """
-    key = hashlib.sha256(split.key.encode()).hexdigest()[:32]
+    key = hashlib.sha256(os.fsencode(split.key)).hexdigest()[:32]
     path = cache_folder() / "datasets" / f"{key}.safetensors"
     dataset = _load(path)
     if dataset is not None:
@@ -87,7 +87,7 @@ def _stamp(path: Path, deep: bool) -> str:
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 about = entry.stat()
-                digest.update(f"{entry.name}\0{about.st_size} {about.st_mtime_ns}\0".encode())
+                digest.update(os.fsencode(f"{entry.name}\0{about.st_size} {about.st_mtime_ns}\0"))
         return f"every {digest.hexdigest()}"
     except OSError:
         return "absent"

@@ -15,7 +15,7 @@ from setmatch.data.mask_decoding import (
     segment_masks,
     segmentation_masks,
 )
-from setmatch.data.ragged import take_rows, unpack
+from setmatch.data.ragged import decode, take_rows, unpack
 from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 from setmatch.structures.batch import Target
@@ -52,7 +52,7 @@ class PanopticFiles:
     def path(self, image: int) -> Path:
         """Return the PNG file of image number `image`."""
         start, stop = self.name_offsets[image], self.name_offsets[image + 1]
-        return self.folder / self.names[start:stop].decode()
+        return self.folder / decode(self.names[start:stop])
 
     def take(self, images: Int[np.ndarray, " M"], rows: Int64[np.ndarray, " K"]) -> "PanopticFiles":
         """Return the files of the chosen images and annotations, in their order."""
@@ -109,7 +109,7 @@ class DetectionDataset:
     def name(self, image: int) -> str:
         """Return the file name of image number `image`, as the annotation file has it."""
         start, stop = self.name_offsets[image], self.name_offsets[image + 1]
-        return self.names[start:stop].decode()
+        return decode(self.names[start:stop])
 
     def file_names(self) -> list[str]:
         """Return the file names of all images."""

@@ -6,6 +6,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int, Int64
 
+_NOT_UTF8 = "surrogateescape"
+
 
 def offsets_of(counts: Int[np.ndarray, " N"]) -> Int64[np.ndarray, " N+1"]:
     """Return where lists of these lengths start, and where the last one ends."""
@@ -23,12 +25,20 @@ def take_rows(
 
 
 def pack(texts: Sequence[str]) -> tuple[bytes, Int64[np.ndarray, " _"]]:
-    """Return texts as one UTF-8 buffer, and their offsets in it."""
-    encoded = [text.encode() for text in texts]
+    """Return texts as one UTF-8 buffer, and their offsets in it.
+
+    A file name need not be UTF-8: its other bytes are kept as they are, as os.fsencode does.
+    """
+    encoded = [text.encode(errors=_NOT_UTF8) for text in texts]
     return b"".join(encoded), offsets_of(np.array([len(text) for text in encoded], dtype=np.int64))
 
 
 def unpack(buffer: bytes, offsets: Int64[np.ndarray, " _"]) -> list[str]:
     """Return the texts that `pack` packed."""
     ends = offsets.tolist()
-    return [buffer[a:b].decode() for a, b in pairwise(ends)]
+    return [decode(buffer[a:b]) for a, b in pairwise(ends)]
+
+
+def decode(text: bytes) -> str:
+    """Return one text of a buffer that `pack` made."""
+    return text.decode(errors=_NOT_UTF8)

@@ -41,4 +41,4 @@ def holdout_mask(names: Sequence[str]) -> Bool[np.ndarray, " N"]:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big")

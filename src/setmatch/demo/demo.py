@@ -17,7 +17,7 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
@@ -94,9 +94,8 @@ def demo(
     validation = open_dataset(data, "val", format)
     report = sm.evaluate(trained, validation)
     seconds = time.monotonic() - started
-    with atomic_file(out / "metrics.json") as temporary:
-        metrics = {**report.to_json(), "seconds": round(seconds, 1)}
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    metrics = {**report.to_json(), "seconds": round(seconds, 1)}
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     results = _draw_results(trained, validation, out / "images")
     page = out / "index.html"
     outcome = Outcome(

@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.results import Report
-from setmatch.files import atomic_file, require_file
+from setmatch.files import require_file, write_text
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,7 @@ class Outputs:
         """Write the requested JSON files: the metrics, and the detections as COCO results."""
         if self.json:
             text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
-            _write(Path(self.json), text)
+            write_text(Path(self.json), text + "\n")
         if self.detections:
-            _write(Path(self.detections), json.dumps(results.to_coco(dataset.categories)))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as aside:
-        aside.write_text(text + "\n", encoding="utf-8")
+            text = json.dumps(results.to_coco(dataset.categories))
+            write_text(Path(self.detections), text + "\n")

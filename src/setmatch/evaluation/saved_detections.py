@@ -126,7 +126,7 @@ def _image_ids(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray,
     count = Counter(names)
     image_of |= {name: image for image, name in enumerate(names) if count[name] == 1}
     images = []
-    for row, path in enumerate(records.texts("file_name")):
+    for row, path in enumerate(records.paths("file_name")):
         image = image_of.get(path, image_of.get(PurePosixPath(path).name))
         if image is None:
             raise records.error(row, f"image {short(path)} is not in {dataset.source}")

@@ -13,7 +13,7 @@ from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
-from setmatch.files import atomic_file, require_folder
+from setmatch.files import atomic_file, require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.progress import progress_bar
@@ -94,7 +94,6 @@ def save_query_statistics(
     paths = [folder / "queries.png", folder / "queries.json"]
     with atomic_file(paths[0]) as aside:
         query_figure(statistics, queries).save(aside, format="PNG", optimize=True)
-    with atomic_file(paths[1]) as aside:
-        text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
-        aside.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
+    write_text(paths[1], text + "\n")
     return paths

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -20,9 +20,7 @@ def render(template: str, **context: object) -> str:
 
 def write(path: Path, template: str, **context: object) -> None:
     """Render a template and write the page to `path`, whole or not at all."""
-    text = render(template, **context)
-    with atomic_file(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+    write_text(path, render(template, **context))
 
 
 @cache

@@ -1,6 +1,8 @@
 """`predict_folder`: detect objects in files and folders, and write the results to a folder."""
 
 import csv
+import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,7 @@ from setmatch.data.formats.coco.write_panoptic import (
 from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
-from setmatch.files import atomic_file, require_folder
+from setmatch.files import atomic_file, require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.pipeline import PredictOptions, detect_images
@@ -26,7 +28,15 @@ from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.structures.segments import Segments
 
-_DRAWN_FORMATS = (".jpg", ".jpeg", ".png", ".webp")  # others are written as PNG
+_DRAWN_FORMATS = {  # others are written as PNG
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+}
+_NAME_BYTES = 255
+# The last four are the full-width forms of the first four.
+_FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,8 @@ def predict_folder(
 
     - images/: the images with detections drawn on them, in the folders of the sources
     - detections.json: COCO results with category_name and file_name; image ids count from 1
-    - detections.csv: boxes in pixels
+    - detections.csv: boxes in pixels; a text that a spreadsheet would run as a formula begins with
+      an apostrophe
 
     A model with a mask head adds masks to detections.json, as COCO run-length encodings, and COCO
     panoptic results: panoptic.json, and a PNG for each image in panoptic/. Segments are merged from
@@ -91,11 +102,11 @@ def predict_folder(
                 failed[number] = str(result)
             else:
                 name = names[number]
-                _write_image(out / "images" / drawn_names[number], result.draw())
+                _write_drawn(out / "images", drawn_names[number], number + 1, result.draw())
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
                 if result.segments is not None:
-                    png = name.with_name(f"{name.name}.png")
+                    png = name.with_name(_shortened(name.name, ".png"))
                     write_png(out / "panoptic" / png, result.segments)
                     panoptic_images.append(_image_record(number + 1, name, result.segments))
                     panoptic.append(panoptic_record(number + 1, png.as_posix(), result.segments))
@@ -132,28 +143,57 @@ def _drawn_names(names: Sequence[Path]) -> list[Path]:
     taken, chosen = set(names), []
     for name in names:
         if name.suffix.lower() not in _DRAWN_FORMATS:
-            name = name.with_name(f"{name.name}.png")
+            name = name.with_name(_shortened(name.name, ".png"))
             while name in taken:
-                name = name.with_name(f"{name.stem}_.png")
+                name = name.with_name(_shortened(f"{name.stem}_", ".png"))
         chosen.append(name)
     return chosen
 
 
+def _shortened(stem: str, suffix: str) -> str:
+    """Return `stem` and `suffix` as a file name of at most 255 bytes, the most of file systems."""
+    encoded, most = os.fsencode(stem), _NAME_BYTES - len(suffix)
+    if len(encoded) > most:
+        digest = hashlib.sha256(encoded).hexdigest()[:16]
+        encoded = encoded[: most - len(digest)].decode(errors="ignore").encode() + digest.encode()
+    return os.fsdecode(encoded) + suffix
+
+
+def _write_drawn(folder: Path, name: Path, image_id: int, image: Image.Image) -> None:
+    """Write a drawn image into `folder`; as IMAGE_ID.png if that fails under its own name.
+
+    Some file systems refuse names that others have, and no WebP has more than 16383 pixels a side.
+    """
+    try:
+        _write_image(folder / name, image)
+    except (OSError, ValueError):
+        _write_image(folder / f"{image_id}.png", image)
+
+
 def _write_image(path: Path, image: Image.Image) -> None:
     with atomic_file(path) as aside:
-        image.save(aside, quality=92)
+        image.save(aside, format=_DRAWN_FORMATS[path.suffix.lower()], quality=92)
 
 
 def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-    with atomic_file(path) as aside:
-        aside.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    write_text(path, f"[\n{lines}\n]\n")
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "category", "score", "x", "y", "width", "height"])
-        writer.writerows(
-            [row["file_name"], row["category_name"], row["score"], *row["bbox"]] for row in rows
-        )
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["file_name", "category", "score", "x", "y", "width", "height"])
+    writer.writerows(
+        [_cell(row["file_name"]), _cell(row["category_name"]), row["score"], *row["bbox"]]
+        for row in rows
+    )
+    write_text(path, text.getvalue())
+
+
+def _cell(text: str) -> str:
+    """Return a text that spreadsheets do not run as a formula: with an apostrophe before it.
+
+    A text that begins with an apostrophe gets another, so that removing one always gives the text.
+    """
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

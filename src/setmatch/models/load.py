@@ -179,7 +179,7 @@ def convert_weights(
     loaded = read(source, preset)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # A layout may be a file or a folder, so neither atomic_file nor atomic_folder fits all.
-    with TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as workshop:
+    with TemporaryDirectory(dir=destination.parent, prefix=".writing-") as workshop:
         made = Path(workshop, destination.name)
         write(loaded, made)
         made.rename(destination)

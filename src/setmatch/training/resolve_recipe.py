@@ -7,7 +7,7 @@ from typing import Any, Literal
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.models.factory import import_named
 from setmatch.models.load import preset_of
 from setmatch.models.registry import has_masks, mask_preset
@@ -77,8 +77,7 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
     """Write the recipe into the folder of the run; raise ConfigError if that fails."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with atomic_file(run / RECIPE) as aside:
-            aside.write_text(dump_recipe(recipe), encoding="utf-8")
+        write_text(run / RECIPE, dump_recipe(recipe))
     except OSError as error:
         raise run_not_writable(run, error) from None
 

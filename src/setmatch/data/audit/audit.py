@@ -31,7 +31,7 @@ from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.open import open_splits
 from setmatch.data.splits import SPLITS, canonical
 from setmatch.errors import DataError
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.structures.metadata import Preprocessing
 
 _UNION = "trainval"  # train and val together, as VOC defines it; shared images are no leak
@@ -122,9 +122,8 @@ class DataAudit:
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file."""
-        with atomic_file(path) as aside:
-            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-            aside.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(path, text + "\n")
 
     def write_recipe(self, path: Path) -> None:
         """Write the plan's recipe as YAML for `setmatch train --recipe`.
@@ -133,8 +132,7 @@ class DataAudit:
         """
         if self.plan is None:
             raise DataError(f"{self.data}: no readable training split, so there is no plan")
-        with atomic_file(path) as aside:
-            aside.write_text(self.plan.to_yaml(), encoding="utf-8")
+        write_text(path, self.plan.to_yaml())
 
 
 def audit(

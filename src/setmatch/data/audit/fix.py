@@ -22,7 +22,7 @@ from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.formats.coco.write import coco_tree
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 
 Record = dict[str, Any]
 _ROUNDING_PX = 0.5  # tolerance of boxes at the image's edge, the same as when they are read
@@ -73,11 +73,9 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
             changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
         fixed, file_changes = fix_coco(tree, dataset)
         changes += [Change(str(name), *each) for each in file_changes]
-        with atomic_file(out / name) as aside:
-            aside.write_text(json.dumps(fixed, ensure_ascii=False), encoding="utf-8")
-    with atomic_file(out / "changes.json") as aside:
-        listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
-        aside.write_text(listed, encoding="utf-8")
+        write_text(out / name, json.dumps(fixed, ensure_ascii=False))
+    listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
+    write_text(out / "changes.json", listed)
     return changes
 
 

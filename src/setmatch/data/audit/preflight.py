@@ -17,7 +17,7 @@ from setmatch.data.corrupt_files import (
     unreadable_notes,
 )
 from setmatch.data.dataset import DetectionDataset
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.structures.metadata import Preprocessing
 
 _LABELS: Mapping[Severity, str] = {"error": "fix this", "fixed": "fixed", "note": "note"}
@@ -58,8 +58,7 @@ class DataCheck:
         }
         if while_training is not None:
             report["while_training"] = while_training
-        with atomic_file(path) as aside:
-            aside.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+        write_text(path, json.dumps(report, indent=1, ensure_ascii=False))
 
 
 def check_data(

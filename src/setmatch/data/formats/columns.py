@@ -104,6 +104,16 @@ class Records:
         self._require(plain, key, values, "a non-empty string")
         return [text for text in plain if text is not None]
 
+    def paths(self, key: str) -> list[str]:
+        r"""Return a key's file names as `texts` does, also those that are not UTF-8.
+
+        Their other bytes are written as \udc80 to \udcff, as `os.fsdecode` gives them.
+        """
+        values: list[Any] = self.values(key)
+        plain = [_text(value, "surrogateescape") for value in values]
+        self._require(plain, key, values, "a non-empty string")
+        return [text for text in plain if text is not None]
+
     def numbers(self, key: str) -> Float64[np.ndarray, " R"]:
         """Return a key's numbers; NaN where the value is absent or not a number."""
         values: list[Any] = self.values(key)
@@ -146,11 +156,11 @@ def _integer(value: object, missing: int | None) -> int | None:
     return None
 
 
-def _text(value: object) -> str | None:
+def _text(value: object, errors: str = "strict") -> str | None:
     if not isinstance(value, str) or not value:
         return None
     try:
-        value.encode()
+        value.encode(errors=errors)
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can contain
         return None
     return value

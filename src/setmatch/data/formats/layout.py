@@ -45,9 +45,7 @@ def files_in(folder: Path, suffixes: Iterable[str]) -> list[str]:
     """Return the sorted names of the files in a folder that end in one of `suffixes`."""
     ends = tuple(suffixes)
     return [
-        name
-        for name, is_folder in entries(folder)
-        if not is_folder and name.lower().endswith(ends)
+        name for name, is_folder in entries(folder) if not is_folder and name.lower().endswith(ends)
     ]
 
 

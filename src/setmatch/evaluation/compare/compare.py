@@ -22,7 +22,7 @@ from setmatch.evaluation.compare.candidates import Candidate, Source, find_candi
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.results import Report
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 
@@ -95,9 +95,7 @@ class Comparison:
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file."""
-        with atomic_file(path) as aside:
-            text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
-            aside.write_text(text + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
 
     def tables(self) -> list[Grid]:
         """Return the tables of costs, AP, and mask metrics, as text.

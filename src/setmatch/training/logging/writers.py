@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 
 LOG = "log.jsonl"
 Value = str | int | float | None
@@ -40,8 +40,7 @@ class JsonLines:
 
     def rewrite(self, rows: Sequence[Row]) -> None:
         """Replace the file by one with these rows."""
-        with atomic_file(self.path) as aside:
-            aside.write_text("".join(map(_line, rows)), encoding="utf-8")
+        write_text(self.path, "".join(map(_line, rows)))
 
     def write(self, row: Row) -> None:
         """Append one line."""
@@ -64,8 +63,7 @@ class CommaSeparated:
         table = csv.DictWriter(text, self._columns)
         table.writeheader()
         table.writerows(rows)
-        with atomic_file(self.path) as aside:
-            aside.write_text(text.getvalue(), encoding="utf-8", newline="")
+        write_text(self.path, text.getvalue())
 
     def write(self, row: Row) -> None:
         """Append one line."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from setmatch.config import MatchCosts
 from setmatch.data.dataset import DetectionDataset
-from setmatch.files import atomic_file
+from setmatch.files import write_text
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
@@ -119,8 +119,7 @@ class Probe:
                 "queries": {str(image_id): list(each) for image_id, each in queries.items()},
                 "before": {**before, "before": None},
             }
-            with atomic_file(self._path) as aside:
-                aside.write_text(json.dumps(stored), encoding="utf-8")
+            write_text(self._path, json.dumps(stored))
         return metrics
 
     def _stored_before(self, steps: int) -> dict[str, Any]:

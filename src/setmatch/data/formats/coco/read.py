@@ -141,7 +141,7 @@ def read_images(
     if not len(records):
         raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
     ids = _integers(records, "id", fixes)
-    names = records.texts("file_name")
+    names = records.paths("file_name")
     sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
     for position, name in enumerate(names):
         if is_path_traversal(name):

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.files import atomic_file
+from setmatch.files import atomic_file, write_text
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 
@@ -38,5 +38,4 @@ def write_panoptic_json(
         for class_index, id_ in enumerate(categories.ids)
     ]
     tree = {"images": list(images), "annotations": list(annotations), "categories": listed}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(tree, ensure_ascii=False) + "\n")
