@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("setmatch", "beartype.beartype")
+install_import_hook("setmatch", "checked_types.check")
 
 sys.path.insert(0, str(Path(__file__).parent))
 

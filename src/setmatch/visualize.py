@@ -2,19 +2,22 @@
 
 import colorsys
 import math
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from setmatch.errors import ConfigError
 from setmatch.ops.colors import Color, color_of
 from setmatch.structures.detections import Detections
 from setmatch.structures.segments import Segments
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+ColorBy = Literal["class", "detection"]
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 _DARK: Color = (20, 20, 24)
@@ -33,54 +36,97 @@ class _Label(NamedTuple):
     text: str
 
 
-def draw(image: Image.Image, detections: Detections) -> Image.Image:
+def draw(
+    image: Image.Image,
+    detections: Detections,
+    labels: bool | Sequence[str] = True,
+    width: int | None = None,
+    color_by: ColorBy = "class",
+) -> Image.Image:
     """Return an RGB copy of `image` with the box, class name and score of every detection.
 
-    Boxes are in pixels of `image`. Line width and font size follow the image's size. Labels stay
-    inside the image and avoid each other. Detections with a higher score are placed first and drawn
-    on top.
+    Boxes are in pixels of `image`. Line width and font size follow the image's size, unless `width`
+    gives that of the lines in pixels. `labels` replaces the texts, one for each detection, or
+    leaves them out (False). `color_by` gives each class, or each detection, a color of its own.
+    Labels stay inside the image and avoid each other. Detections with a higher score are placed
+    first and drawn on top. Raises ConfigError if `labels` are not as many as the detections, or
+    `width` or `color_by` is none of the above.
     """
+    pad = max(2, round(min(image.size) / 220))
+    line = _line_px(width, color_by, pad)
+    names = [detections.categories.name(class_index) for class_index in detections.classes.tolist()]
+    scored = [f"{name} {p:.0%}" for name, p in zip(names, detections.scores.tolist(), strict=True)]
+    texts = _texts(labels, scored)
     drawn = image.convert("RGB")
     if drawn is image:
         drawn = image.copy()
     canvas = ImageDraw.Draw(drawn, "RGBA")  # mode RGBA blends transparent colors
-    line = max(2, round(min(drawn.size) / 220))
-    names = [detections.categories.name(class_index) for class_index in detections.classes.tolist()]
-    font = _font("".join(names), max(10, round(min(drawn.size) / 36)))
+    font = _font("".join(texts), max(10, round(min(drawn.size) / 36)))
     boxes = _clipped(detections, drawn.size)
-    colors = [color_of(class_index) for class_index in detections.classes.tolist()]
-    labels: list[_Label] = []
-    for box, name, score in zip(boxes, names, detections.scores.tolist(), strict=True):
-        labels.append(_label(f"{name} {score:.0%}", box, font, line, drawn.size, labels))
+    by_class = color_by == "class"
+    kinds = detections.classes.tolist() if by_class else list(range(len(detections)))
+    colors = [color_of(kind) for kind in kinds]
+    placed: list[_Label] = []
+    for box, text in zip(boxes, texts, strict=True):
+        placed.append(_label(text, box, font, pad, drawn.size, placed))
     for box, color in reversed(list(zip(boxes, colors, strict=True))):
         _draw_box(canvas, box, color, line)
-    for label, color in reversed(list(zip(labels, colors, strict=True))):
-        _draw_label(canvas, label, color, font, line)
+    for label, color in reversed(list(zip(placed, colors, strict=True))):
+        _draw_label(canvas, label, color, font, pad)
     return drawn
 
 
-def draw_segments(image: Image.Image, segments: Segments) -> Image.Image:
+def _line_px(width: int | None, color_by: str, default: int) -> int:
+    """Return the width of lines, after checking what the caller chose."""
+    if color_by not in get_args(ColorBy):
+        raise ConfigError(f"color_by = {color_by!r}: choose {' or '.join(get_args(ColorBy))}")
+    if width is not None and width < 1:
+        raise ConfigError(f"width = {width}: lines are at least a pixel wide")
+    return default if width is None else width
+
+
+def _texts(labels: bool | Sequence[str], default: list[str]) -> list[str]:
+    """Return a text for each detection or segment; empty texts are not drawn."""
+    if isinstance(labels, bool):
+        return default if labels else [""] * len(default)
+    if isinstance(labels, str) or len(labels) != len(default):
+        given = repr(labels) if isinstance(labels, str) else f"{len(labels)} texts"
+        raise ConfigError(f"labels = {given}: give one text for each of the {len(default)} results")
+    return list(labels)
+
+
+def draw_segments(
+    image: Image.Image,
+    segments: Segments,
+    labels: bool | Sequence[str] = True,
+    width: int | None = None,
+    color_by: ColorBy = "class",
+) -> Image.Image:
     """Return an RGB copy of `image` with every segment tinted, outlined and named.
 
     `segments` have the size of `image`. Things of one class differ in shade; stuff is paler. Names
-    that would cover more than their segment are left out.
+    that would cover more than their segment are left out. `labels`, `width` (of the outlines) and
+    `color_by` are those of `draw`, and raise its errors.
     """
+    line = _line_px(width, color_by, max(2, round(min(image.size) / 300)))
+    names = [segments.categories.name(class_index) for class_index in segments.classes.tolist()]
+    texts = _texts(labels, names)
     ids = segments.ids.cpu().numpy()
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    colors = _shades(segments)
+    by_class = color_by == "class"
+    colors = _shades(segments) if by_class else [color_of(n) for n in range(len(segments))]
     shades = np.array([(0, 0, 0), *colors], dtype=np.float32)
     strength = np.array(
         [0, *np.where(segments.things.cpu(), _THING_OPACITY, _STUFF_OPACITY)], dtype=np.float32
     )
     drawn = pixels + (shades[ids] - pixels) * strength[ids][..., None]
     inner = _distance_to_border_px(ids)
-    line = max(2, round(min(image.size) / 300))
     edge = (inner <= line) & (ids > 0)
     drawn[edge] = shades[ids[edge]]
     between = (inner <= 1) & (ids > 0)
     drawn[between] = (drawn[between] + _LIGHT) / 2
     tinted = Image.fromarray(drawn.round().clip(0, 255).astype(np.uint8))
-    _name_segments(tinted, segments, inner, colors)
+    _name_segments(tinted, segments, texts, inner, colors)
     return tinted
 
 
@@ -122,11 +168,11 @@ def _distance_to_edge_px(size_px: tuple[int, int]) -> Int64[np.ndarray, "H W"]:
 def _name_segments(
     drawn: Image.Image,
     segments: Segments,
+    names: list[str],
     inner: Float64[np.ndarray, "H W"],
     shades: list[Color],
 ) -> None:
     canvas = ImageDraw.Draw(drawn, "RGBA")
-    names = [segments.categories.name(class_index) for class_index in segments.classes.tolist()]
     font = _font("".join(names), max(10, round(min(drawn.size) / 36)))
     line = max(2, round(min(drawn.size) / 220))
     numbers = list(range(1, len(segments) + 1))
@@ -137,7 +183,7 @@ def _name_segments(
     labels: list[_Label] = []
     # The largest segments are placed first.
     for number in sorted(numbers, key=lambda number: -areas[number - 1]):
-        if not areas[number - 1]:
+        if not areas[number - 1] or not names[number - 1]:
             continue
         y, x = positions[number - 1]
         width = font.getlength(names[number - 1]) + 4 * line

@@ -33,7 +33,7 @@ def best_box(result: ImageResult | list[ImageResult]) -> list[float]:
 
 def test_one_image_gives_one_result():
     """Detections are sorted by score, in pixels of the original image."""
-    result = predict(RedFinder(), red_box_image(128, 192, (64, 32, 128, 96)))
+    result = predict(RedFinder(), red_box_image(128, 192, (64, 32, 128, 96)), threshold=0)
     assert isinstance(result, ImageResult)
     assert best_box(result) == pytest.approx([64, 32, 128, 96], abs=3)
     assert (result.size_px, len(result)) == ((128, 192), 2)

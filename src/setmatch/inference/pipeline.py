@@ -1,9 +1,11 @@
 """Detect objects in many images: read ahead in threads, run in batches of one shape."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -20,38 +22,82 @@ from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
-from setmatch.visualize import draw, draw_segments
+from setmatch.visualize import ColorBy, Rectangle, draw, draw_segments
 
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 
 _READER_THREADS = 2  # decoding an image releases the interpreter lock
 _MAX_WAITING_BATCHES = 4
+_NOTEBOOK_PX = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageResult(Detections):
     """The detections of one image, with the image itself: its path or its pixels.
 
-    `segments` assigns every pixel to a segment; it is None for a model without a mask head.
+    `segments` assigns every pixel to a segment; it is None for a model without a mask head. A
+    notebook shows the drawn image.
     """
 
     segments: Segments | None = None
     path: Path | None = None
     image: UInt8[Tensor, "3 H W"] | None = field(default=None, repr=False)
 
-    def draw(self) -> Image.Image:
+    def draw(
+        self,
+        labels: bool | Sequence[str] = True,
+        width: int | None = None,
+        color_by: ColorBy = "class",
+    ) -> Image.Image:
         """Return the image with every detection or segment drawn on it, as an RGB Pillow image.
+
+        `labels` are the texts beside them: class names (True), none (False), or one for each.
+        `width` is that of lines, in pixels; the default suits the image. `color_by` gives each
+        class, or each detection, a color of its own. Raises DataError if the file can no longer be
+        read, ConfigError for another number of labels.
+        """
+        if self.segments is None:
+            return draw(self._pillow(), self, labels, width, color_by)
+        return draw_segments(self._pillow(), self.segments, labels, width, color_by)
+
+    def crop(self) -> list[Image.Image]:
+        """Return the part of the image in each box, at least a pixel large.
 
         Raises DataError if the file can no longer be read.
         """
+        image = self._pillow()
+        return [image.crop(_whole_pixels(each.xyxy_px, image.size)) for each in self]
+
+    def _pillow(self) -> Image.Image:
         pixels = self.image
         if pixels is None:
             assert self.path is not None, "a result has the pixels or the path of its image"
             pixels = read_image(self.path)
-        image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        if self.segments is None:
-            return draw(image, self)
-        return draw_segments(image, self.segments)
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the drawn image for a notebook, at most _NOTEBOOK_PX wide and high."""
+        try:
+            drawn = self.draw()
+        except DataError:  # the file is gone, so the notebook shows the text
+            return None
+        drawn.thumbnail((_NOTEBOOK_PX, _NOTEBOOK_PX))
+        file = BytesIO()
+        drawn.save(file, format="PNG")
+        return file.getvalue()
+
+
+def _whole_pixels(xyxy_px: Rectangle, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the pixels that a box touches, at least one, all inside the image."""
+    x0, y0, x1, y1 = xyxy_px
+    left, right = _touched(x0, x1, size[0])
+    top, bottom = _touched(y0, y1, size[1])
+    return left, top, right, bottom
+
+
+def _touched(low_px: float, high_px: float, side_px: int) -> tuple[int, int]:
+    first = min(max(math.floor(low_px), 0), side_px - 1)
+    return first, max(min(math.ceil(high_px), side_px), first + 1)
 
 
 @dataclass(frozen=True)

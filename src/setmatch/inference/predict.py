@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -23,32 +23,55 @@ from setmatch.models.detector import Detector
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
 
 
+@overload
+def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of str
+    model: Detector | Engine,
+    images: ImageSource,
+    *,
+    threshold: float | None = None,
+    segment_threshold: float | None = None,
+    batch_size: int = 4,
+) -> ImageResult: ...
+@overload
+def predict(
+    model: Detector | Engine,
+    images: Sequence[ImageSource],
+    *,
+    threshold: float | None = None,
+    segment_threshold: float | None = None,
+    batch_size: int = 4,
+) -> list[ImageResult]: ...
 def predict(
     model: Detector | Engine,
     images: ImageSource | Sequence[ImageSource],
     *,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> ImageResult | list[ImageResult]:
     """Detect objects: one `ImageResult` for one image; a list for a list, a folder or a glob.
 
+    To a type checker, a single path is one image: write a folder or glob as a list, ["photos/"].
     Images are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB. The
     result holds the detections that score more than `threshold`, in pixels of the original image,
-    turned upright. A model with a mask head adds masks, and segments that are merged from queries
-    that score more than `segment_threshold` (default: 0.85, as published, for models with a
-    "no object" class, else 0.4). All images of a batch have the same shape, so results do not
+    turned upright. The default is the model's own threshold, as on the command line: 0.7, as
+    published, for models with a "no object" class, else 0.5; 0 returns all detections. A model with
+    a mask head adds masks, and segments that are merged from queries that score more than
+    `segment_threshold` (default: 0.85, as published, for models with a "no object" class, else
+    0.4). All images of a batch have the same shape, so results do not
     depend on the other images.
 
     Raises ConfigError if a threshold or the batch size is out of range, DataError if an image
     cannot be read or a pattern matches nothing, and WeightsError if the model's outputs are not
     finite.
     """
+    engine = as_engine(model)
+    threshold = engine.default_threshold if threshold is None else threshold
     options = PredictOptions(threshold, segment_threshold, batch_size)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}
     for number, result in detect_images(
-        as_engine(model), len(sources), lambda number: _read(sources[number]), options
+        engine, len(sources), lambda number: _read(sources[number]), options
     ):
         if isinstance(result, DataError):
             raise result

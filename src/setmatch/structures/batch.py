@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,7 +24,7 @@ class Batch:
     padded: bool
 
     @classmethod
-    def from_images(cls, images: Sequence[Float[Tensor, "3 _ _"]]) -> "Batch":
+    def from_images(cls, images: Sequence[Float[Tensor, "3 _ _"]]) -> Self:
         """Pad normalized float32 images of shape (3, h, w) with zeros to one size.
 
         Raises ValueError if there are no images or one has another shape.

@@ -1,23 +1,47 @@
 """Detections of one image."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from setmatch.errors import ConfigError, DataError, ExtraMissingError, suggest
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
 
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+
+_SHOWN = 5  # detections in the one-line text
+_LONGEST_NAME = 40  # characters of a class name there
+
 
 @dataclass(frozen=True)
+class Detection:
+    """One detection: class, score, box (x0, y0, x1, y1 in pixels of the image) and mask.
+
+    `name` is "class ID" for a class without a name. `mask` is None without a mask head.
+    """
+
+    name: str
+    score: float
+    xyxy_px: tuple[float, float, float, float]
+    class_index: int
+    mask: Bool[Tensor, "H W"] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, repr=False)
 class Detections:
     """Detections of one image, by descending score, in pixels of the original image.
 
-    `masks` have the size of that image; None from a model without a mask head.
+    `masks` have the size of that image; None from a model without a mask head. Iterating gives a
+    `Detection` for each; so does a number in brackets. A slice, a list of numbers or a tensor
+    (numbers or booleans) in brackets gives these detections.
     """
 
     xyxy_px: Float[Tensor, "N 4"]
@@ -30,15 +54,74 @@ class Detections:
     def __len__(self) -> int:
         return self.scores.shape[0]
 
-    def above(self, threshold: float) -> "Detections":
+    def __repr__(self) -> str:
+        height, width = self.size_px
+        head = f"{type(self).__name__}({len(self)} in {width}x{height} px"
+        rows = zip(self.classes[:_SHOWN].tolist(), self.scores[:_SHOWN].tolist(), strict=True)
+        shown = [f"{self.categories.name(c)[:_LONGEST_NAME]!r} {score:.2f}" for c, score in rows]
+        more = ["..."] if len(self) > _SHOWN else []
+        return f"{head}: {', '.join(shown + more)})" if shown else f"{head})"
+
+    def __iter__(self) -> Iterator[Detection]:
+        masks = [None] * len(self) if self.masks is None else self.masks.unpack()
+        rows = (self.classes.tolist(), self.scores.tolist(), self.xyxy_px.tolist(), masks)
+        for class_index, score, (x0, y0, x1, y1), mask in zip(*rows, strict=True):
+            name = self.categories.name(class_index)
+            yield Detection(name, score, (x0, y0, x1, y1), class_index, mask)
+
+    @overload
+    def __getitem__(self, chosen: int) -> Detection: ...
+    @overload
+    def __getitem__(self, chosen: slice | Sequence[int] | Tensor) -> Self: ...
+    def __getitem__(self, chosen: int | slice | Sequence[int] | Tensor) -> Any:
+        """Return one detection for a number, else the chosen detections."""
+        if isinstance(chosen, int):
+            if not -len(self) <= chosen < len(self):
+                raise IndexError(f"detection {chosen}: there are {len(self)}")
+            return next(iter(self._chosen(torch.tensor([chosen]))))
+        if isinstance(chosen, slice):
+            chosen = range(*chosen.indices(len(self)))
+        if not isinstance(chosen, Tensor):
+            chosen = torch.tensor([int(each) for each in chosen], dtype=torch.int64)
+        return self._chosen(chosen)
+
+    def above(self, threshold: float) -> Self:
         """Return the detections with a score above `threshold`."""
-        keep = self.scores > threshold
+        return self._chosen(self.scores > threshold)
+
+    def filter(
+        self, classes: str | int | Iterable[str | int] | None = None, score: float = 0.0
+    ) -> Self:
+        """Return the detections of the given `classes` (default: all) that score above `score`.
+
+        A class is a name or a class index. Raises ConfigError for a class that the model does not
+        have.
+        """
+        keep = self.scores > score
+        if classes is not None:
+            wanted = [classes] if isinstance(classes, str | int) else classes
+            indices = [index for each in wanted for index in self._class_indices(each)]
+            keep = keep & torch.isin(self.classes, self.classes.new_tensor(indices))
+        return self._chosen(keep)
+
+    def _class_indices(self, wanted: str | int) -> list[int]:
+        count = len(self.categories)
+        if isinstance(wanted, int):
+            if not 0 <= wanted < count:
+                raise ConfigError(f"class {wanted}: class indices are 0 to {count - 1}")
+            return [wanted]
+        names = [self.categories.name(index) for index in range(count)]
+        if wanted not in names:
+            raise ConfigError(f"class {wanted!r}: no such class; {suggest(wanted, names)}")
+        return [index for index, name in enumerate(names) if name == wanted]
+
+    def _chosen(self, chosen: Tensor) -> Self:
         return replace(
             self,
-            xyxy_px=self.xyxy_px[keep],
-            scores=self.scores[keep],
-            classes=self.classes[keep],
-            masks=None if self.masks is None else self.masks[keep],
+            xyxy_px=self.xyxy_px[chosen],
+            scores=self.scores[chosen],
+            classes=self.classes[chosen],
+            masks=None if self.masks is None else self.masks[chosen],
         )
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -68,7 +151,7 @@ class Detections:
     @classmethod
     def from_dicts(
         cls, rows: Sequence[Mapping[str, Any]], categories: Categories, size_px: tuple[int, int]
-    ) -> "Detections":
+    ) -> Self:
         """Read the result of `to_dicts`, or COCO results of one image, in any order.
 
         Raises KeyError for a category id that is not in `categories`.
@@ -100,7 +183,7 @@ class Detections:
     @classmethod
     def from_torchvision(
         cls, output: Mapping[str, Tensor], categories: Categories, size_px: tuple[int, int]
-    ) -> "Detections":
+    ) -> Self:
         """Read one image's output of a torchvision detector whose labels are category ids.
 
         Raises KeyError for a label that is not in `categories`.
@@ -117,27 +200,63 @@ class Detections:
             size_px,
         )
 
-    def to_supervision(self) -> dict[str, Any]:
-        """Return keyword arguments: `supervision.Detections(**detections.to_supervision())`.
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a table with a row per detection: category, its id, score, box in pixels.
 
-        Boxes are xyxy in pixels; `class_id` is the class index.
+        Raises ExtraMissingError without pandas.
         """
+        try:
+            import pandas
+        except ImportError:
+            raise ExtraMissingError(
+                "a table needs pandas: pip install 'setmatch[pandas]'"
+            ) from None
+        xyxy = self.xyxy_px.cpu().numpy()
+        return pandas.DataFrame(
+            {
+                "category": [self.categories.name(index) for index in self.classes.tolist()],
+                "category_id": [self.categories.ids[index] for index in self.classes.tolist()],
+                "score": self.scores.cpu().numpy(),
+                **{f"{side}_px": xyxy[:, at] for at, side in enumerate(("x0", "y0", "x1", "y1"))},
+            }
+        )
+
+    def to_supervision(self) -> "supervision.Detections":
+        """Return supervision's Detections, with masks if there are any.
+
+        Boxes are xyxy in pixels; `class_id` is the class index, `data["class_name"]` the name.
+        Raises ExtraMissingError without supervision.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise ExtraMissingError(
+                "supervision is not installed: pip install 'setmatch[supervision]'"
+            ) from None
         names = [self.categories.name(class_index) for class_index in self.classes.tolist()]
-        return {
-            "xyxy": self.xyxy_px.cpu().numpy(),
-            "confidence": self.scores.cpu().numpy(),
-            "class_id": self.classes.cpu().numpy(),
-            "data": {"class_name": np.array(names, dtype=str)},
-        }
+        return supervision.Detections(
+            xyxy=self.xyxy_px.cpu().numpy(),
+            confidence=self.scores.cpu().numpy(),
+            class_id=self.classes.cpu().numpy(),
+            mask=None if self.masks is None else self.masks.unpack().cpu().numpy(),
+            data={"class_name": np.array(names, dtype=str)},
+        )
 
     @classmethod
     def from_supervision(
         cls, detections: Any, categories: Categories, size_px: tuple[int, int]
-    ) -> "Detections":
-        """Read an object with supervision's attributes xyxy, confidence and class_id (index)."""
+    ) -> Self:
+        """Read an object with supervision's attributes xyxy, confidence and class_id (index).
+
+        Raises DataError if confidences or class indices are missing, or an index is no class.
+        """
+        if detections.class_id is None or detections.confidence is None:
+            raise DataError("these detections have no class_id or no confidence, which are needed")
         class_indices = torch.as_tensor(np.asarray(detections.class_id, dtype=np.int64))
         known = (class_indices >= 0) & (class_indices < len(categories))
-        assert bool(known.all()), "class_id is a class index"
+        if not bool(known.all()):
+            unknown = class_indices[~known][0].item()
+            raise DataError(f"class_id {unknown}: class indices are 0 to {len(categories) - 1}")
         return cls._sorted(
             torch.as_tensor(np.asarray(detections.xyxy)).reshape(-1, 4),
             torch.as_tensor(np.asarray(detections.confidence)),
@@ -154,7 +273,7 @@ class Detections:
         classes: Tensor,
         categories: Categories,
         size_px: tuple[int, int],
-    ) -> "Detections":
+    ) -> Self:
         order = scores.argsort(descending=True, stable=True)
         return cls(
             xyxy_px[order].float(), scores[order].float(), classes[order], categories, size_px
