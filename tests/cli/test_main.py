@@ -93,8 +93,8 @@ def test_models_lists_every_model_in_one_line(capsys: pytest.CaptureFixture[str]
         (["train", "data", "--out", "run", "--weigths", "x"], "Did you mean --weights?"),
         (["train", "data"], "--out"),
         (["train", "--out", "run"], "DATA"),
-        (["predict", "a.jpg"], "predict: --model is missing: Trained model"),
-        (["predict", "a.jpg", "--model"], "predict: --model needs a value: Trained model"),
+        (["predict", "--out", "o"], "predict: MODEL is missing: Trained model"),
+        (["predict", "a.jpg", "--model"], "predict: --model needs a value"),
         (["train", "data", "--out", "run", "--epochs", "many"], "many"),
         (["train", "data", "more", "--out", "run"], "more"),
         (["convert-weights", "a", "b", "--to", "pickle"], "pickle"),
@@ -206,3 +206,34 @@ def test_a_closed_output_pipe_is_not_an_error():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize(
+    ("verb", "rest"),
+    [
+        ("evaluate", ["data"]),
+        ("predict", ["a.jpg", "b.jpg", "--out", "o"]),
+        ("explain", ["a.jpg", "--out", "o.html"]),
+        ("queries", ["data", "--out", "o"]),
+        ("convert-weights", ["d.pth", "--to", "original"]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "model"),
+    [
+        (0, ["nowhere"]),
+        *((place, ["--model", "nowhere"]) for place in (0, 1, 99)),
+        (1, ["--model=nowhere"]),
+    ],
+)
+def test_every_verb_takes_the_model_first_or_as_an_option(
+    tmp_path, monkeypatch, capsys, verb, rest, place, model
+):
+    """However it is written, the model is what cannot be found."""
+    monkeypatch.chdir(tmp_path)
+    line = error_line(capsys, verb, *rest[:place], *model, *rest[place:])
+    assert line.startswith("setmatch: nowhere: no such file or folder")
+
+
+def test_predict_without_images_says_so(tmp_path, capsys):
+    assert "no images to predict" in error_line(capsys, "predict", "scenes_n", "--out", tmp_path)

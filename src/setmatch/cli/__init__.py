@@ -57,6 +57,7 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     convert_weights,
     ablate,
 )
+MODEL_FIRST = ("evaluate", "predict", "explain", "queries", "convert-weights")
 for position, verb in enumerate(VERBS):
     app.command(verb, sort_key=position)
 
@@ -72,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     try:
         tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
+        tokens = _model_first(tokens)
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -121,6 +123,21 @@ def _take(option: str, tokens: list[str]) -> tuple[list[str], list[str]]:
         else:
             rest.append(token)
     return values, rest
+
+
+def _model_first(tokens: list[str]) -> list[str]:
+    """Put the model of `--model MODEL` first, in the verbs that run a trained model."""
+    verb, *rest = tokens or [""]
+    if verb not in MODEL_FIRST:
+        return tokens
+    for place, token in enumerate(rest):
+        option, equals, value = token.partition("=")
+        if option == "--model":
+            model, after = ([value], place + 1) if equals else (rest[place + 1 :][:1], place + 2)
+            if model in ([], [""]):
+                raise ConfigError(f"{verb}: --model needs a value (see setmatch {verb} --help)")
+            return [verb, *model, *rest[:place], *rest[after:]]
+    return tokens
 
 
 def _one_line(error: Exception) -> str:

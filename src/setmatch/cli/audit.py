@@ -11,7 +11,7 @@ def audit(
     *,
     json: Path | None = None,
     html: Path | None = None,
-    recipe: Path | None = None,
+    write_recipe: Path | None = None,
     fix: Path | None = None,
     all_images: Switch = False,
     time: Switch = False,
@@ -22,7 +22,7 @@ def audit(
     For example:
 
         setmatch audit data/
-        setmatch audit data/ --html audit.html --recipe plan.yaml
+        setmatch audit data/ --html audit.html --write-recipe plan.yaml
         setmatch audit data/ --fix fixed/
 
     The exit code is 1 if a problem must be fixed by hand.
@@ -33,7 +33,7 @@ def audit(
         Write all statistics and findings to this JSON file.
     html
         Write an HTML page with sample images to this file.
-    recipe
+    write_recipe
         Write the recommended training recipe to this YAML file.
     fix
         Write fixed annotations (COCO JSON) and a list of all changes to this folder.
@@ -49,14 +49,14 @@ def audit(
     from setmatch.data.audit.outputs import AuditFiles
     from setmatch.training.profile_step import seconds_per_step
 
-    files = AuditFiles(json, html, recipe, fix)
+    files = AuditFiles(json, html, write_recipe, fix)
     files.require_writable()
     result = audit(
         data,
         format=format,
         all_images=all_images,
         timer=seconds_per_step if time else None,
-        recipe=recipe,
+        recipe=write_recipe,
         progress=True,
     )
     Console().print(render(result))

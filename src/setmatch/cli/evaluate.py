@@ -14,7 +14,7 @@ def evaluate(
     json: Path | None = None,
     detections: Path | None = None,
     report: Path | None = None,
-    threshold: float | None = None,
+    segment_threshold: float | None = None,
     batch_size: BatchSize = 4,
     workers: Workers = "auto",
     device: Device = "auto",
@@ -34,14 +34,15 @@ def evaluate(
     ----------
     model
         Trained model: a run folder, a weights file, a published name, or a hub id. Or saved
-        detections: a JSON file written by evaluate or predict, or COCO results.
+        detections: a JSON file written by evaluate or predict, or COCO results. Comes first, or as
+        --model.
     json
         Write the metrics to this JSON file.
     detections
         Write all detections to this JSON file, as COCO results.
     report
         Write an HTML report to this file: error types, PR curves, thresholds, worst images.
-    threshold
+    segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from rich.console import Console
@@ -60,7 +61,7 @@ def evaluate(
             format=format,
             batch_size=batch_size,
             workers=workers,
-            threshold=threshold,
+            segment_threshold=segment_threshold,
             json=json,
             detections=detections,
             report=report,

@@ -7,10 +7,10 @@ from setmatch.cli.options import Device, Model, Repeatable
 
 
 def explain(
+    model: Model,
     image: Path,
     /,
     *,
-    model: Model,
     out: Path | None = None,
     png: Path | None = None,
     point: Annotated[tuple[str, ...], Repeatable] = (),
@@ -21,8 +21,8 @@ def explain(
 
     For example:
 
-        setmatch explain street.jpg --model detr_r50 --out why.html
-        setmatch explain street.jpg --model detr_r50 --png figures --point 320,200
+        setmatch explain detr_r50 street.jpg --out why.html
+        setmatch explain detr_r50 street.jpg --png figures --point 320,200
 
     Give --out, --png, or both.
 

@@ -22,7 +22,10 @@ Format = Annotated[
 ]
 Model = Annotated[
     str,
-    Parameter(help="Trained model: a run folder, a weights file, a published name, or a hub id."),
+    Parameter(
+        help="Trained model: a run folder, a weights file, a published name, or a hub id. Comes "
+        "first, or as --model."
+    ),
 ]
 Settings = Annotated[
     tuple[str, ...],

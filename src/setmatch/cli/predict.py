@@ -7,8 +7,9 @@ from setmatch.cli.options import Device, Model
 
 
 def predict(
-    *images: str,
     model: Model,
+    /,
+    *images: str,
     out: Path,
     threshold: float | None = None,
     segment_threshold: float | None = None,
@@ -18,8 +19,8 @@ def predict(
 
     For example:
 
-        setmatch predict street.jpg --model runs/first --out results
-        setmatch predict photos/ 'more/*.png' --model detr_r50 --out results --threshold 0.8
+        setmatch predict runs/first street.jpg --out results
+        setmatch predict detr_r50 photos/ 'more/*.png' --out results --threshold 0.8
 
     Writes annotated images, detections.json (COCO results) and detections.csv.
     A model with masks also writes COCO panoptic results: panoptic.json and panoptic/.

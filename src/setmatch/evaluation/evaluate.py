@@ -31,7 +31,7 @@ def evaluate(
     batch_size: int = 4,
     workers: Workers = "auto",
     max_detections: int | None = None,
-    threshold: float | None = None,
+    segment_threshold: float | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
     report: str | Path | None = None,
@@ -66,7 +66,7 @@ def evaluate(
     max_detections
         Detections that count per class and image. The default is COCO's 100; if an image has more
         than 100 objects, it is the number of the model's queries.
-    threshold
+    segment_threshold
         Segments are merged from queries that score more (default: the model's own threshold).
     json, detections, report
         Files to write: the numbers, all detections as COCO results, and an HTML page that explains
@@ -112,7 +112,9 @@ def evaluate(
         assert isinstance(model, str | Path)
         split_detections = load_detections(Path(model), dataset, name)
     else:
-        options = RunOptions(batch_size, workers, threshold, bool(report), progress, on_predictions)
+        options = RunOptions(
+            batch_size, workers, segment_threshold, bool(report), progress, on_predictions
+        )
         split_detections = run_engine(
             engine, dataset, name or engine.card.preset, options, distributed
         )

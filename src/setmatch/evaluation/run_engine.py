@@ -43,12 +43,12 @@ class RunOptions:
     """How a model is run over a split.
 
     `diagnose` also collects what the report's page shows: the detections of every decoder layer,
-    and the images with the worst segments. `threshold` is that of segments.
+    and the images with the worst segments. `segment_threshold` is the model's own if None.
     """
 
     batch_size: int
     workers: Workers
-    threshold: float | None
+    segment_threshold: float | None
     diagnose: bool
     progress: bool
     on_predictions: OnPredictions | None
@@ -147,7 +147,7 @@ def _run_images(
             parts.append(PerLayerDetections(results, survivors))
             if with_masks and batch.segments:
                 predicted = segments_of(
-                    engine, with_masks, batch.batch, batch.sizes_px, options.threshold
+                    engine, with_masks, batch.batch, batch.sizes_px, options.segment_threshold
                 )
                 for image_id, truth, segments in zip(
                     batch.image_ids, batch.segments, predicted, strict=True

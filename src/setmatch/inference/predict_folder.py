@@ -19,7 +19,7 @@ from setmatch.data.formats.coco.write_panoptic import (
 )
 from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
-from setmatch.errors import DataError
+from setmatch.errors import ConfigError, DataError
 from setmatch.files import atomic_file, require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
@@ -75,12 +75,14 @@ def predict_folder(
 
     Every file is written completely or not at all. An image that cannot be read is listed in the
     summary; the others are processed. Raises ConfigError if a threshold or the batch size is out of
-    range, DataError if a source has no image or no image can be read (nothing is written then), and
-    WeightsError if the model's outputs are not finite.
+    range, or if there is no source; DataError if a source has no image or no image can be read
+    (nothing is written then); and WeightsError if the model's outputs are not finite.
     """
     engine = as_engine(model)
     threshold = engine.default_threshold if threshold is None else threshold
     options = PredictOptions(threshold, segment_threshold, batch_size)
+    if not sources:
+        raise ConfigError("no images to predict: name image files, folders or patterns")
     require_folder(out)
     out = _absolute(Path(out))
     # `out` may be inside a source folder: results of an earlier run are not inputs.

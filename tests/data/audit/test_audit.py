@@ -141,7 +141,7 @@ def test_no_table_is_cut_off_on_a_phone(tmp_path: Path, open_page):
 
 def test_the_command_writes_all_files_and_exits_with_1(dirty: Path, tmp_path: Path, capsys):
     """JSON, page, recipe and fixed copy are written although there is an error."""
-    names = {"json": "s.json", "html": "s.html", "recipe": "plan.yaml", "fix": "fixed"}
+    names = {"json": "s.json", "html": "s.html", "write-recipe": "plan.yaml", "fix": "fixed"}
     options = [part for key, name in names.items() for part in (f"--{key}", str(tmp_path / name))]
     assert main(["audit", str(dirty), *options]) == 1
     printed = capsys.readouterr()
@@ -175,7 +175,7 @@ def test_the_command_exits_with_0_without_errors(clean: Path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("option", ["--json", "--html", "--recipe", "--fix"])
+@pytest.mark.parametrize("option", ["--json", "--html", "--write-recipe", "--fix"])
 def test_files_that_cannot_be_written_are_refused_first(
     clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
 ):

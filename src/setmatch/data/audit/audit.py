@@ -76,7 +76,7 @@ class DataAudit:
         train = self.plan.command(self.data, self.recipe or _RECIPE, self.format)
         if self.recipe is not None:
             return (train,)
-        words = ["setmatch", "audit", str(self.data), "--recipe", _RECIPE]
+        words = ["setmatch", "audit", str(self.data), "--write-recipe", _RECIPE]
         words += [] if self.format is None else ["--format", self.format]
         return shlex.join(words), train
 
