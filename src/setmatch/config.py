@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from setmatch.errors import ConfigError, short, suggest
+from setmatch.reading import read_text
 from setmatch.safe_yaml import YamlError, parse_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -342,7 +343,7 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
         return copy.deepcopy(dict(source)), "the recipe"
     path = RECIPES / f"{source}.yaml" if source in recipe_names() else Path(source)
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), unique_keys=True)
+        tree = parse_yaml(read_text(path), unique_keys=True)
     except FileNotFoundError:
         known = ", ".join(recipe_names())
         raise ConfigError(f"recipe {source}: no such file; bundled recipes: {known}") from None

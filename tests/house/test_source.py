@@ -73,6 +73,20 @@ def _is_unsafe(node: ast.AST) -> bool:
     return False
 
 
+def reads_anything(source: str) -> list[str]:
+    """Where a source reads a path that may be a FIFO or a device."""
+    return [
+        f"{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (
+            node.func.attr in {"read_text", "read_bytes"}
+            or (node.func.attr == "open" and "'rb'" in map(ast.unparse, node.args))
+        )
+    ]
+
+
 def _raises(handler: ast.ExceptHandler) -> bool:
     """Whether every way through a handler ends in an error: nothing is swallowed."""
     leaves = (ast.Return, ast.Continue, ast.Break)
@@ -155,6 +169,18 @@ def test_a_file_is_read_in_one_sitting(name: str):
 def test_nothing_runs_its_input_or_swallows_errors(name: str):
     """No weights, recipe or answer from outside can run code, and no unknown error is hidden."""
     assert unsafe(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize("name", PRODUCT)
+def test_files_are_read_in_one_place(name: str):
+    """Through reading.py, which opens regular files only."""
+    assert reads_anything(PRODUCT[name]) == []
+
+
+@pytest.mark.parametrize("call", ["path.read_text()", "(a / b).read_bytes()", "path.open('rb')"])
+def test_reading_elsewhere_is_noticed(call: str):
+    """The rule about reading can fail."""
+    assert len(reads_anything(call)) == 1
 
 
 @pytest.mark.parametrize("name", PRODUCT)

@@ -23,6 +23,7 @@ from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
 from setmatch.files import write_text
 from setmatch.models.registry import build
+from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.schedule import ENDLESS
@@ -46,7 +47,7 @@ class Job:
         path = self.folder / RESULT
         if not path.exists():
             return None
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = json.loads(read_text(path))
         return Outcome(tree["AP"], tree["AP50"], tree["seed"])
 
 
@@ -164,7 +165,7 @@ def _refuse_other_settings(ablation: AblationRun, head: str | None = None) -> No
     started = ablation.out / STARTED_WITH
     if not started.exists():
         return
-    text = started.read_text(encoding="utf-8")
+    text = read_text(started)
     if text != (head or text.partition("\n")[0] + "\n") + dump_recipe(ablation.base):
         raise ConfigError(
             f"{started}: this ablation was started with other settings or data, or by another "

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from setmatch.files import atomic_file
+from setmatch.reading import require_regular
 
 
 def write_arrays(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -33,6 +34,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
 
     Raises OSError when the file cannot be opened, and ValueError when any bit has changed.
     """
+    require_regular(path)
     try:
         # By way of torch, because safetensors' numpy reader copies every array.
         with safe_open(path, framework="pt") as file:

@@ -21,6 +21,7 @@ from setmatch.data.formats.missing_images import UNREADABLE
 from setmatch.data.formats.registry import format_named
 from setmatch.data.segmentations import Segmentations
 from setmatch.files import cache_folder
+from setmatch.reading import open_regular
 from setmatch.structures.metadata import Categories
 
 _VERSION = 8  # of the cached files; raise it with any change to what readers make of a data set
@@ -94,7 +95,7 @@ def _stamp(path: Path, deep: bool) -> str:
 
 
 def _sample(path: Path, size: int) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.sha256(file.read(_SAMPLED_BYTES))
         file.seek(max(size - _SAMPLED_BYTES, 0))
         digest.update(file.read(_SAMPLED_BYTES))

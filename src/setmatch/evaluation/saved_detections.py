@@ -17,6 +17,7 @@ from setmatch.errors import DataError, short
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections
+from setmatch.reading import read_bytes
 
 _LOW_SCORE = 0.1  # if no detection scores less, a threshold was probably applied
 
@@ -92,7 +93,7 @@ def read_detections(path: Path, dataset: DetectionDataset) -> Results:
 
 def _parse(path: Path) -> Records:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:

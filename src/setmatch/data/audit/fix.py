@@ -23,6 +23,7 @@ from setmatch.data.formats.coco.write import coco_tree
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.files import write_text
+from setmatch.reading import read_bytes
 
 Record = dict[str, Any]
 _ROUNDING_PX = 0.5  # tolerance of boxes at the image's edge, the same as when they are read
@@ -66,10 +67,11 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
         name = Path(place) if is_coco else Path("annotations", f"{part.split}.json")
         dataset = cached(part)
         if is_coco:
-            tree = json.loads(part.source.read_bytes())
+            tree = json.loads(read_bytes(part.source))
         else:
             files = unpack(dataset.names, dataset.name_offsets)
-            tree = json.loads(msgspec.json.encode(coco_tree(dataset, files)))
+            # Not by msgspec, which refuses names that are not UTF-8.
+            tree = json.loads(json.dumps(coco_tree(dataset, files), default=_plain))
             changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
         fixed, file_changes = fix_coco(tree, dataset)
         changes += [Change(str(name), *each) for each in file_changes]
@@ -77,6 +79,10 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
     listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
     write_text(out / "changes.json", listed)
     return changes
+
+
+def _plain(encoded: msgspec.Raw) -> Any:
+    return json.loads(bytes(encoded))
 
 
 def _fixed_while_reading(fix: AnnotationFix) -> Change:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
 from setmatch.errors import DataError, short
+from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories
 
 NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
@@ -25,7 +26,7 @@ def names_in(path: Path) -> list[str] | None:
     name twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = read_text(path, "utf-8-sig").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8"

@@ -29,6 +29,11 @@ class SplitToWrite:
                 copy.symlink_to(original.absolute())
 
 
+def utf8_name(name: str) -> str:
+    """Return a file name that text in UTF-8 can hold: other bytes are written as %E9."""
+    return re.sub(r"[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
+
+
 def distinct_names(names: Sequence[str], taken: set[str], flat: bool = False) -> list[str]:
     """Return file names of which no two differ only in their suffix.
 
@@ -37,7 +42,7 @@ def distinct_names(names: Sequence[str], taken: set[str], flat: bool = False) ->
     """
     distinct = []
     for name in names:
-        clean = re.sub(r"[^\S ]|[\x00-\x1f]", "_", name)
+        clean = re.sub(r"[^\S ]|[\x00-\x1f]", "_", utf8_name(name))
         path = PurePosixPath(re.sub(r"[\s/]", "_", clean) if flat else clean)
         stem, number = str(path.with_suffix("")), 2
         free = stem

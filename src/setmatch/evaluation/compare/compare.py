@@ -23,6 +23,7 @@ from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.results import Report
 from setmatch.files import write_text
+from setmatch.reading import read_text
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 
@@ -260,7 +261,7 @@ def _timed_on(dataset: DetectionDataset | None, device: torch.device | str) -> s
 
 def _processor_name() -> str:
     cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.exists() else []
+    lines = read_text(cpus).splitlines() if cpus.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError
+from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 FORMAT = "setmatch-1"
@@ -38,7 +39,7 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
     Raises WeightsError with the path for a damaged card or an unknown format.
     """
     try:
-        tree: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        tree: dict[str, Any] = json.loads(read_text(path))
         if tree["format"] != FORMAT:
             raise WeightsError(
                 f"{path}: format {tree['format']!r} is not {FORMAT!r}; use a newer setmatch"

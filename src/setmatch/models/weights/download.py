@@ -10,6 +10,7 @@ from torch import Tensor
 
 from setmatch.errors import WeightsError
 from setmatch.files import cache_folder
+from setmatch.reading import open_regular
 
 HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 
@@ -99,5 +100,5 @@ def fetch_torchvision(weights: Any, what: str, instead: str) -> dict[str, Tensor
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from setmatch.errors import WeightsError
 from setmatch.models.weights.key_map import State
+from setmatch.reading import read_text, require_regular
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def read_hub_folder(folder: Path, source: str, preset: str | None = None) -> Raw
     """
     settings = read_json(folder / "config.json")
     try:
+        require_regular(folder / "model.safetensors")
         tensors = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
@@ -73,7 +75,7 @@ def read_hub_folder(folder: Path, source: str, preset: str | None = None) -> Raw
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises WeightsError with the path."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(tree, dict):
@@ -83,6 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _safe_load(path: Path) -> Any:
     try:
+        require_regular(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
+from setmatch.reading import read_text
 from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
 from setmatch.training.own_model import OwnModel, filled_copy
 
@@ -45,7 +46,7 @@ class Run:
                 f"the best weights are damaged and will be replaced: {error}", stacklevel=2
             )
             return None
-        metrics: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = json.loads(read_text(folder / METRICS))
         return metrics
 
 

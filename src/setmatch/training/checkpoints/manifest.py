@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from setmatch.errors import TrainingError
 from setmatch.files import atomic_folder
+from setmatch.reading import open_regular, read_text
 
 MANIFEST = "manifest.json"
 ITSELF = "manifest_sha256"  # of everything else in the manifest
@@ -55,7 +56,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(read_text(path))
         files, expected = dict(manifest["files"]), manifest.pop(ITSELF)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{path}: cannot be read as a manifest ({error!r})") from None
@@ -80,7 +81,7 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"bytes": file.tell(), "sha256": digest}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from setmatch.files import write_text
+from setmatch.reading import read_text
 
 LOG = "log.jsonl"
 Value = str | int | float | None
@@ -92,7 +93,7 @@ def read_log(path: Path) -> tuple[list[Row], list[int]]:
     """
     rows: list[Row] = []
     broken: list[int] = []
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = read_text(path, errors="replace") if path.exists() else ""
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             row = json.loads(line)

@@ -21,6 +21,7 @@ from setmatch.files import write_text
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
+from setmatch.reading import read_text
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions
 
@@ -128,7 +129,7 @@ class Probe:
         A run that was killed may have stored this very evaluation, or a later one.
         """
         try:
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            stored = json.loads(read_text(self._path))
             while stored["step"] >= steps:
                 stored = stored["before"]
             return dict(stored)

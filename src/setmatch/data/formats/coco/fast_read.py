@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord
 from setmatch.data.formats.columns import Records
+from setmatch.reading import read_bytes
 
 _CHUNK = 256  # annotations decoded at a time
 _Id = Annotated[int, msgspec.Meta(gt=-(2**63))]
@@ -67,7 +68,7 @@ def parse_flawless(source: Path) -> tuple[Records, Records, Columns] | None:
     the slow reader then inspects each annotation.
     """
     try:
-        tree = msgspec.json.decode(source.read_bytes(), type=_File)
+        tree = msgspec.json.decode(read_bytes(source), type=_File)
         columns = _columns(tree.annotations)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError):
         return None

@@ -10,6 +10,7 @@ from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.layout import files_in, image_folders, split_folders
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
+from setmatch.reading import open_regular, read_bytes
 
 Kind = Literal["coco", "panoptic"]
 _SAMPLED_BYTES = 1 << 16  # read from the beginning and from the end of a file
@@ -46,7 +47,7 @@ def json_source(file: Path, split: str, kind: Kind) -> SplitSource:
 def kind_of(file: Path) -> Kind | None:
     """Return what a JSON file holds, judged by its first and last 64 KB; None for anything else."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             text = stream.read(_SAMPLED_BYTES)
             stream.seek(max(file.stat().st_size - _SAMPLED_BYTES, 0))
             text += stream.read(_SAMPLED_BYTES)
@@ -95,7 +96,7 @@ def _kind_of_broken(file: Path) -> Kind | None:
     place of the broken one.
     """
     try:
-        msgspec.json.decode(file.read_bytes())
+        msgspec.json.decode(read_bytes(file))
     except (OSError, ValueError):
         return "panoptic" if file.stem.startswith("panoptic") else "coco"
     return None

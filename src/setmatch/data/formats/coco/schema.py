@@ -15,6 +15,7 @@ import msgspec
 
 from setmatch.data.formats.columns import Records
 from setmatch.errors import DataError
+from setmatch.reading import read_bytes
 
 NO_SEGMENTATION = msgspec.Raw(b"")
 
@@ -93,7 +94,7 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
     Raises DataError when the file cannot be read or is not an object with these lists.
     """
     try:
-        text = source.read_bytes()
+        text = read_bytes(source)
     except OSError as error:
         raise DataError(
             f"{source}: cannot be read ({error.strerror or error}); name a readable file"

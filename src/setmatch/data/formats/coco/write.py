@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.writing import SplitToWrite
+from setmatch.data.formats.writing import SplitToWrite, utf8_name
 
 
 def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
@@ -17,7 +17,7 @@ def write_coco(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     """
     (folder / "annotations").mkdir(parents=True)
     for split in splits:
-        files = split.dataset.file_names()
+        files = list(map(utf8_name, split.dataset.file_names()))
         split.place_images(folder / "images" / split.name, files)
         text = msgspec.json.encode(coco_tree(split.dataset, files))
         (folder / "annotations" / f"{split.name}.json").write_bytes(text)

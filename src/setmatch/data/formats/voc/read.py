@@ -23,6 +23,7 @@ from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference,
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.errors import DataError, short
+from setmatch.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _class_names(split: VocSplit) -> set[str]:
 def _listed(names: Path, stems: Container[str]) -> Iterable[str]:
     """Yield the names of an ImageSets file, with or without a 1 or -1 behind them."""
     try:
-        lines = names.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(names, "utf-8-sig").split("\n")
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{names}: cannot be read ({reason}); replace or remove it") from None

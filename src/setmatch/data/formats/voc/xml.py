@@ -10,7 +10,9 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from xml.parsers import expat
 
+from setmatch.data.formats.voc.encoding import to_utf8
 from setmatch.errors import DataError
+from setmatch.reading import read_bytes
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
@@ -47,18 +49,20 @@ class VocFile:
 def parse_voc(path: Path) -> VocFile:
     """Parse an annotation file; raises DataError with file and line for anything but VOC XML."""
     file = VocFile(path)
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")
     events = _Events(file, parser)
     parser.StartElementHandler = events.start
     parser.EndElementHandler = events.end
     parser.CharacterDataHandler = events.text
     parser.StartDoctypeDeclHandler = events.doctype
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(to_utf8(read_bytes(path)), True)
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{path}: cannot be read ({reason}); replace or remove the file") from None
-    except (expat.ExpatError, LookupError, ValueError) as error:
+    except ValueError as error:
+        raise DataError(f"{path}: not valid XML: {error}") from None
+    except expat.ExpatError as error:
         raise DataError(
             f"{path}: not valid XML, perhaps cut short ({error}); export it again or remove it"
         ) from None

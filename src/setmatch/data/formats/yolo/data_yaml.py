@@ -10,6 +10,7 @@ from setmatch.data.formats.class_names import names_in
 from setmatch.data.formats.layout import relocate_path
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, short
+from setmatch.reading import read_text
 from setmatch.safe_yaml import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".data")
@@ -118,7 +119,7 @@ def _names(file: Path, tree: dict[Any, Any]) -> list[str]:
 
 def _tree(file: Path) -> Any:
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file, "utf-8-sig")
         if file.suffix == ".data":
             pairs = (line.partition("=") for line in text.splitlines())
             return {key.strip(): value.strip() for key, _, value in pairs}

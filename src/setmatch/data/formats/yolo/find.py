@@ -14,6 +14,7 @@ from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, short
+from setmatch.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _images(source: Path) -> list[Path]:
         places = (source, *_all_below(source))
         return [place / name for place in places for name in files_in(place, SUFFIXES)]
     try:
-        lines = source.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_text(source, "utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{source}: cannot be read as a list of images ({error}); name a text file, saved as "

@@ -21,6 +21,7 @@ from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
+from setmatch.reading import read_text
 
 _NUMBERS_OF_BOX = 5  # class index, x, y, width, height
 _MAX_FRACTION = 2.0  # of the image's side; larger numbers are pixels
@@ -101,7 +102,7 @@ def _sizes_px(
 def _lines(path: Path, fixes: list[AnnotationFix]) -> list[Line] | None:
     """Return the lines of a label file; None where there is no such file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except FileNotFoundError:
         return None
     except OSError as error:
