@@ -13,7 +13,7 @@ from setmatch.errors import DataError
 
 @dataclass(frozen=True)
 class ThreadDistributed(Distributed):
-    """A process played by a thread: it gathers values through `exchange`."""
+    """A thread that acts as one process: it gathers values through `exchange`."""
 
     exchange: Callable[[int, Any], list[Any]] | None = None
 
@@ -25,7 +25,7 @@ class ThreadDistributed(Distributed):
 def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
     """Run `work(distributed)` in `world` threads; return each thread's result or DataError."""
     values: list[Any] = [None] * world
-    outcomes: list[Any] = [None] * world
+    results: list[Any] = [None] * world
     barrier = threading.Barrier(world, timeout=20)
 
     def exchange(rank: int, value: Any) -> list[Any]:
@@ -36,13 +36,13 @@ def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
     def run(rank: int) -> None:
         distributed = ThreadDistributed(torch.device("cpu"), rank, world, exchange=exchange)
         try:
-            outcomes[rank] = work(distributed)
+            results[rank] = work(distributed)
         except (DataError, threading.BrokenBarrierError) as error:
-            outcomes[rank] = error
+            results[rank] = error
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return outcomes
+    return results

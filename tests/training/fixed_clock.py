@@ -1,17 +1,16 @@
-"""What makes runs comparable: a clock that repeats, sides that were seen, and float64."""
+"""Helpers for reproducible runs: a fixed clock, the image sizes of each step, and float64."""
 
 from dataclasses import replace
 
 import tiny_runs
 
-from setmatch.training import setup as start
-from setmatch.training import start_run
-from setmatch.training import step as learner
+from setmatch.training import setup, start_run
+from setmatch.training import step as train_step
 from setmatch.training.logging.clock import Clock
 
 
-class SteadyClock(Clock):
-    """A clock on which every step, with whatever came before it, takes a quarter of a second."""
+class FixedStepClock(Clock):
+    """A clock that advances by a quarter of a second each time it is read, once per step."""
 
     def __init__(self, spent_s):
         super().__init__(spent_s)
@@ -24,41 +23,44 @@ class SteadyClock(Clock):
 
 
 def sides_seen(monkeypatch):
-    """Return a list to which every step from now on adds the short side of what it sees."""
-    sides, downscale = [], learner.downscale
+    """Return a list to which every later step appends the short side of its images."""
+    sides, downscale = [], train_step.downscale
 
-    def noted(minibatch, share):
-        seen = downscale(minibatch, share)
-        sides.append(min(seen.batch.pixels.shape[-2:]))
-        return seen
+    def recording(minibatch, scale):
+        downscaled = downscale(minibatch, scale)
+        sides.append(min(downscaled.batch.pixels.shape[-2:]))
+        return downscaled
 
-    monkeypatch.setattr(learner, "downscale", noted)
+    monkeypatch.setattr(train_step, "downscale", recording)
     return sides
 
 
 def float64_from(initialize):
-    """Return what builds the same detector in float64, in which no rounding comes near a kink."""
+    """Return an `initialize` that builds the detector in float64.
 
-    def finer(_, given):
-        batch, *rest = given
+    In float32, rounding decides the side of non-differentiable points, so gradients jump.
+    """
+
+    def to_double(_, arguments):
+        batch, *rest = arguments
         return replace(batch, pixels=batch.pixels.double()), *rest
 
-    def doubled(*given):
-        detector = initialize(*given).double()
-        detector.register_forward_pre_hook(finer)
+    def initialize_double(*arguments):
+        detector = initialize(*arguments).double()
+        detector.register_forward_pre_hook(to_double)
         return detector
 
-    return doubled
+    return initialize_double
 
 
-def exact_main(out, data, overrides, environment, said):
-    """Be one process of a run in float64; the clocks of all but the first run far too fast."""
+def float64_main(out, data, overrides, environment, log):
+    """Run one process in float64; the clocks of all ranks but the first run 1000 times too fast."""
 
-    class Racing(SteadyClock):
+    class FastClock(FixedStepClock):
         @property
         def spent_s(self):
             return 1000 * super().spent_s
 
-    start.initialize = float64_from(start.initialize)
-    start_run.Clock = SteadyClock if environment["RANK"] == "0" else Racing
-    tiny_runs.main(out, data, overrides, environment, said)
+    setup.initialize = float64_from(setup.initialize)
+    start_run.Clock = FixedStepClock if environment["RANK"] == "0" else FastClock
+    tiny_runs.main(out, data, overrides, environment, log)

@@ -63,16 +63,16 @@ def write(folder, size=64, **splits):
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "annotations").mkdir(exist_ok=True)
     for name, split in splits.items():
-        chance = np.random.default_rng(len(name))
+        random = np.random.default_rng(len(name))
         categories = [{"id": i, "name": color} for i, color in enumerate(COLORS)]
         tree = {"images": [], "annotations": [], "categories": categories}
         for image in range(split.images):
-            pixels = chance.integers(0, 60, (size, size, 3), dtype=np.uint8)
+            pixels = random.integers(0, 60, (size, size, 3), dtype=np.uint8)
             for half in range(1 + image % 2):
-                w, h = chance.integers(14, 28, 2).tolist()
-                x = size // 2 * half + int(chance.integers(0, size // 2 - w))
-                y = int(chance.integers(0, size - h))
-                color = str(chance.choice(split.colors))
+                w, h = random.integers(14, 28, 2).tolist()
+                x = size // 2 * half + int(random.integers(0, size // 2 - w))
+                y = int(random.integers(0, size - h))
+                color = str(random.choice(split.colors))
                 pixels[y : y + h, x : x + w] = COLORS[color]
                 tree["annotations"].append(
                     {

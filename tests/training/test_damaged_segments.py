@@ -62,8 +62,8 @@ def test_a_damaged_png_is_reported_before_the_first_step(data: Path, tmp_path: P
         run(data, tmp_path / "strict", "data.on_bad_image=stop")
     assert not (tmp_path / "strict").exists()
     run(data, tmp_path / "run")
-    said = capsys.readouterr().err
-    assert said.index(f"{png}: cannot be read") < said.index("step 1/")
+    output = capsys.readouterr().err
+    assert output.index(f"{png}: cannot be read") < output.index("step 1/")
 
 
 @pytest.mark.parametrize("joint", [True, False])

@@ -23,30 +23,30 @@ def scenes(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scenes, tmp_path_factory):
+def uninterrupted(scenes, tmp_path_factory):
     """Uninterrupted runs by number of processes, and their time."""
     runs = {}
     for world in (1, 2):
-        out = tmp_path_factory.mktemp("undisturbed") / "run"
+        out = tmp_path_factory.mktemp("uninterrupted") / "run"
         Processes(out, scenes, *SETTINGS, world=world).wait()  # starts the server as well
         again = out.with_name("again")
-        began = time.monotonic()
-        codes, said = Processes(again, scenes, *SETTINGS, world=world).wait()
-        assert codes == [0] * world, said
-        runs[world] = (again, time.monotonic() - began)
+        started = time.monotonic()
+        codes, outputs = Processes(again, scenes, *SETTINGS, world=world).wait()
+        assert codes == [0] * world, outputs
+        runs[world] = (again, time.monotonic() - started)
     return runs
 
 
 def assert_same_run(run, other):
-    """The last bit of the state, the best weights, the log; and no leftovers."""
+    """State and best weights are bit-equal, the log is equal, and there are no other files."""
     assert_bit_equal(run, other)
     for name in ("model.safetensors", "metrics.json"):
         assert (run / "best" / name).read_bytes() == (other / "best" / name).read_bytes(), name
-    timeless = [
+    rows = [
         [{**row, "images_per_s": 0, "seconds": 0} for row in log_rows(each)]
         for each in (run, other)
     ]
-    assert timeless[0] == timeless[1]
+    assert rows[0] == rows[1]
     assert sorted(p.name for p in run.rglob("*")) == sorted(p.name for p in other.rglob("*"))
     for folder in (run / "best", *(run / "checkpoints").iterdir()):
         read_manifest(folder)
@@ -60,38 +60,40 @@ def points(fast, campaign):
 
 @pytest.mark.parametrize("seed", points(2, 25))
 @pytest.mark.parametrize("world", [1, 2])
-def test_kill_9_at_any_moment_costs_time_only(scenes, undisturbed, tmp_path, world, seed):
+def test_a_run_killed_at_any_moment_resumes_bit_equal(scenes, uninterrupted, tmp_path, world, seed):
     """Killed at a random moment, as one or two processes, the run resumes to the same bits."""
-    whole, took_s = undisturbed[world]
-    chance = random.Random(100 * world + seed)
+    whole, took_s = uninterrupted[world]
+    rng = random.Random(100 * world + seed)
     run = Processes(tmp_path / "run", scenes, *SETTINGS, world=world)
-    if seed % 5 != 4:  # the fifth dies before or while processes meet, which takes patience
+    if seed % 5 != 4:  # the fifth is killed before or during the rendezvous
         run.wait_for_step(1)
-    time.sleep(chance.uniform(0, took_s / 2))
-    run.kill(chance.randrange(world))
-    codes, _ = run.wait(120)  # one killed before they met costs the other its patience
-    assert all(code is not None for code in codes), "a process outlives the one that was killed"
-    codes, said = Processes(tmp_path / "run", scenes, *SETTINGS, world=world).wait()
-    assert codes == [0] * world, said
-    assert "damaged" not in said[0]
+    time.sleep(rng.uniform(0, took_s / 2))
+    run.kill(rng.randrange(world))
+    codes, _ = run.wait(
+        120
+    )  # if one is killed before the rendezvous, the other waits for its timeout
+    assert all(code is not None for code in codes), "a process outlives the killed one"
+    codes, outputs = Processes(tmp_path / "run", scenes, *SETTINGS, world=world).wait()
+    assert codes == [0] * world, outputs
+    assert "damaged" not in outputs[0]
     assert_same_run(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("seed", points(1, 20))
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_at_any_moment_loses_no_step(scenes, undisturbed, tmp_path, number, code, seed):
+def test_a_signal_at_any_moment_loses_no_step(scenes, uninterrupted, tmp_path, number, code, seed):
     """The documented exit code, a checkpoint of every step that was logged, the same end."""
-    whole, took_s = undisturbed[1]
-    chance = random.Random(seed)
+    whole, took_s = uninterrupted[1]
+    rng = random.Random(seed)
     run = Processes(tmp_path / "run", scenes, *SETTINGS)
     run.wait_for_step(1)
-    time.sleep(chance.uniform(0, took_s / 2))
+    time.sleep(rng.uniform(0, took_s / 2))
     run.kill(number=number)
-    codes, said = run.wait()
-    assert codes in ([code], [0]), said
+    codes, outputs = run.wait()
+    assert codes in ([code], [0]), outputs
     assert latest_valid(tmp_path / "run").step == max(r["step"] for r in log_rows(tmp_path / "run"))
-    codes, said = Processes(tmp_path / "run", scenes, *SETTINGS).wait()
-    assert codes == [0], said
+    codes, outputs = Processes(tmp_path / "run", scenes, *SETTINGS).wait()
+    assert codes == [0], outputs
     assert_same_run(tmp_path / "run", whole)
 
 
@@ -100,8 +102,8 @@ def test_a_signal_to_the_whole_job_waits_for_the_step_too(scenes, tmp_path):
     run = Processes(tmp_path / "run", scenes, "train.epochs=2000", "data.workers=2")
     run.wait_for_step(4)
     os.killpg(run.ranks[0].pid, signal.SIGTERM)
-    codes, said = run.wait()
-    assert codes == [143], said
+    codes, outputs = run.wait()
+    assert codes == [143], outputs
 
 
 def test_the_death_of_a_data_loading_process_is_explained(data, tmp_path):
@@ -110,9 +112,9 @@ def test_the_death_of_a_data_loading_process_is_explained(data, tmp_path):
     run.wait_for_step(4)
     children = Path(f"/proc/{run.ranks[0].pid}/task/{run.ranks[0].pid}/children").read_text()
     os.kill(int(children.split()[0]), signal.SIGKILL)
-    codes, said = run.wait()
-    assert codes == [2], said
-    assert "set data.workers lower" in said[0]
+    codes, outputs = run.wait()
+    assert codes == [2], outputs
+    assert "set data.workers lower" in outputs[0]
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(scenes, tmp_path):

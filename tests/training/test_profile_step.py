@@ -22,9 +22,9 @@ def test_the_time_of_a_step_is_measured(tmp_path: Path):
             "train": {"batch_size": 2, "micro_batch": 1},
         }
     )
-    began = time.perf_counter()
+    started = time.perf_counter()
     seconds = seconds_per_step(recipe, open_dataset(tmp_path, "train"))
-    assert 0 < 3 * seconds < time.perf_counter() - began
+    assert 0 < 3 * seconds < time.perf_counter() - started
 
 
 def test_each_step_uses_the_image_size_of_its_third_of_the_run(tmp_path: Path, monkeypatch):

@@ -31,9 +31,9 @@ from setmatch.training.train import train
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Eight images of bright squares on dark ground, as COCO panoptic."""
+    """Eight images of bright squares on a dark background, as COCO panoptic."""
     folder = tmp_path_factory.mktemp("scenes")
-    chance = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     tree = {
         "images": [],
         "annotations": [],
@@ -45,9 +45,9 @@ def scenes(tmp_path_factory):
     (folder / "train2017").mkdir()
     (folder / "annotations/panoptic_train2017").mkdir(parents=True)
     for image in range(8):
-        pixels = chance.integers(0, 40, (64, 64, 3), dtype=np.uint8)
+        pixels = random.integers(0, 40, (64, 64, 3), dtype=np.uint8)
         segments = np.full((64, 64, 3), (2, 0, 0), dtype=np.uint8)
-        x, y = chance.integers(0, 40, 2).tolist()
+        x, y = random.integers(0, 40, 2).tolist()
         pixels[y : y + 20, x : x + 16] += 180
         segments[y : y + 20, x : x + 16] = (1, 0, 0)
         name = f"{image}.png"
@@ -138,12 +138,12 @@ def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_pat
         weights="none",
         device="cpu",
     )
-    known = tmp_path / "first"
-    both = run_stages(scenes, tmp_path / "both", weights=known)
+    trained = tmp_path / "first"
+    both = run_stages(scenes, tmp_path / "both", weights=trained)
     assert (both.folder / "boxes").exists()
     masks_only = {key: value for key, value in STAGES.items() if key != "box_stage"}
     with pytest.raises(WeightsError, match="does not know the classes ground, and stays frozen"):
-        run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=known)
+        run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=trained)
     with pytest.raises(ConfigError, match=r"name trained weights \(--weights\)"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)
     assert not (tmp_path / "refused").exists()
@@ -151,18 +151,18 @@ def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_pat
 
 def test_two_processes_train_the_same_mask_head_as_one(scenes, tmp_path):
     """The mask head runs in the criterion; its gradients are exchanged too."""
-    # No dropout, which differs between processes, and a rate at which AdamW keeps still where a
-    # gradient is rounding alone.
-    still = (
+    # No dropout, which differs between processes, and a low rate: AdamW takes full steps even where
+    # the gradient is only rounding error.
+    deterministic = (
         "model.preset=tiny_panoptic",
         "model.arguments.dropout=0.0",
         "train.epochs=1",
         "train.lr=1e-5",
         "train.backbone_lr=1e-5",
     )
-    run_stages(scenes, tmp_path / "one", *still, recipe=RECIPE)
-    codes, said = Processes(tmp_path / "two", scenes, *still, world=2).wait()
-    assert codes == [0, 0], said
+    run_stages(scenes, tmp_path / "one", *deterministic, recipe=RECIPE)
+    codes, outputs = Processes(tmp_path / "two", scenes, *deterministic, world=2).wait()
+    assert codes == [0, 0], outputs
     mine, theirs = final_state(tmp_path / "one"), final_state(tmp_path / "two")
     for name in [name for name in mine if name.startswith("trainer.model")]:
         assert (mine[name] - theirs[name]).abs().max() < 1e-6, name
@@ -205,7 +205,7 @@ def test_a_length_is_divided_between_the_stages():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "minutes", "said"),
+    ("epochs", "minutes", "message"),
     [
         (0, None, "--epochs 0: expected a number above 0"),
         (None, 0, "--minutes 0: expected a number above 0"),
@@ -214,9 +214,9 @@ def test_a_length_is_divided_between_the_stages():
         (None, float("inf"), "--minutes inf: expected"),
     ],
 )
-def test_a_length_must_be_above_0(epochs, minutes, said):
+def test_a_length_must_be_above_0(epochs, minutes, message):
     """Zero minutes would otherwise mean the epochs of the recipe."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         with_length(load_recipe("setmatch_n"), epochs, minutes)
 
 

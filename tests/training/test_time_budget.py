@@ -1,10 +1,10 @@
-"""Training by the clock: the budget is kept, over interruptions too."""
+"""Time-based training: the budget is kept, also if the run is interrupted."""
 
 import time
 
 import pytest
 import torch
-from fixed_clock import SteadyClock, sides_seen
+from fixed_clock import FixedStepClock, sides_seen
 from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.config import TrainSettings
@@ -21,8 +21,8 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("clock"), splits=("train", "val"))
 
 
-def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
-    """It takes what time it was given, evaluates at the end, and leaves nothing to resume."""
+def test_a_time_based_run_ends_in_time_with_an_evaluation(data, tmp_path):
+    """It uses its budget, evaluates at the end, and a resume does nothing."""
     started = time.monotonic()
     run = run_tiny(data, tmp_path / "run", "train.minutes=0.06")
     assert 3.6 <= time.monotonic() - started < 30
@@ -30,12 +30,12 @@ def test_a_run_by_the_clock_ends_in_time_with_an_evaluation(data, tmp_path):
     evaluations = [row["step"] for row in rows if row["kind"] == "val"]
     assert rows[-1]["step"] == evaluations[-1] == max(row["step"] for row in rows)
     run_tiny(data, tmp_path / "run", "train.minutes=0.06", resume=True)
-    assert log_rows(run.folder) == rows  # nothing was left to do
+    assert log_rows(run.folder) == rows
 
 
-def test_the_log_says_when(data, tmp_path, monkeypatch):
-    """Every reading and every evaluation has the seconds of training before it, never fewer."""
-    monkeypatch.setattr(start_run, "Clock", SteadyClock)
+def test_log_rows_have_the_seconds_of_training(data, tmp_path, monkeypatch):
+    """Rows of steps and evaluations have the training time before them, in order."""
+    monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     rows = log_rows(run_tiny(data, tmp_path / "run", "train.minutes=0.02").folder)
     seconds = [row["seconds"] for row in rows if row["kind"] in ("train", "val")]
     assert len(seconds) > 2
@@ -43,8 +43,8 @@ def test_the_log_says_when(data, tmp_path, monkeypatch):
     assert 0 <= seconds[0] < seconds[-1] < 30
 
 
-def test_a_clock_goes_on_from_what_was_spent():
-    """A resumed run has what is left of its budget, not all of it again."""
+def test_a_clock_starts_at_the_time_spent_before():
+    """A resumed run has the rest of its budget, not all of it again."""
     clock = Clock(5.0)
     assert clock.spent_s == 5.0
     clock.start()
@@ -52,11 +52,11 @@ def test_a_clock_goes_on_from_what_was_spent():
 
 
 def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
-    """Time spent before an interruption counts; the learning rate goes on where it was."""
-    note, spent = RunLogger.add_step, []
+    """Time spent before an interruption counts; the learning rate continues from there."""
+    add_step, spent = RunLogger.add_step, []
 
-    def interrupted(self, step, spent_s, rates, learned):
-        note(self, step, spent_s, rates, learned)
+    def interrupted(self, step, spent_s, rates, result):
+        add_step(self, step, spent_s, rates, result)
         spent.append(spent_s)
         if spent_s > 2:
             raise Stopped(15, "for the test")
@@ -66,12 +66,12 @@ def test_a_resume_keeps_the_budget(data, tmp_path, monkeypatch):
         with pytest.raises(Stopped):
             run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1")
     state = sorted((tmp_path / "run/checkpoints").glob("step_*"))[-1]
-    kept = torch.load(state / "trainer.pt", weights_only=True)["progress"]["spent_s"]
-    assert kept == spent[-2]  # the last step was not saved
+    saved_s = torch.load(state / "trainer.pt", weights_only=True)["progress"]["spent_s"]
+    assert saved_s == spent[-2]  # the last step was not saved
     run_tiny(data, tmp_path / "run", "train.minutes=0.06", "train.checkpoint_every=1", resume=True)
     seconds = [row["seconds"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
     assert seconds == sorted(seconds)  # none before those of the checkpoint
-    assert kept <= seconds[-1] < 30
+    assert saved_s <= seconds[-1] < 30
 
 
 BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3")
@@ -79,14 +79,14 @@ BUDGET = ("train.minutes=0.2", "train.ema_decay=0.9", "train.checkpoint_every=3"
 
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory):
-    """Give a run of 47 steps: as the 48th would begin, its twelve seconds are over."""
+    """A run of 47 steps: its twelve seconds are over before the 48th."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(start_run, "Clock", SteadyClock)
+        patch.setattr(start_run, "Clock", FixedStepClock)
         return run_tiny(data, tmp_path_factory.mktemp("whole") / "run", *BUDGET).folder
 
 
 def assert_same_run(run, other):
-    """Compare the newest checkpoints, the logs and the best weights, all but the time."""
+    """Compare the newest checkpoints, the logs and the best weights, except for times."""
     assert_bit_equal(run, other)
     rows, theirs = ([{**row, "images_per_s": 0} for row in log_rows(r)] for r in (run, other))
     assert rows == theirs
@@ -98,8 +98,8 @@ def assert_same_run(run, other):
 def test_a_resumed_time_based_run_equals_an_uninterrupted_one(
     data, uninterrupted, tmp_path, monkeypatch, step
 ):
-    """Weights, moments, average, losses, evaluations and the best are equal, all but the time."""
-    monkeypatch.setattr(start_run, "Clock", SteadyClock)
+    """Weights, moments, EMA, losses, evaluations and best weights; times are not compared."""
+    monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     with monkeypatch.context() as patch:
         crash_before(step, patch)
         with pytest.raises(CrashError):
@@ -107,15 +107,15 @@ def test_a_resumed_time_based_run_equals_an_uninterrupted_one(
     run_tiny(data, tmp_path / "run", *BUDGET, resume=True)
     assert_same_run(tmp_path / "run", uninterrupted)
     rows = log_rows(uninterrupted)
-    # The first evaluation takes a step's time, so that the next can be afforded after 8.3 seconds.
+    # The first evaluation takes as long as a step, so the next is due after 8.3 seconds.
     assert [row["step"] for row in rows if row["kind"] == "val"] == [5, 34, 47]
 
 
-@pytest.mark.parametrize(("unseen", "afforded"), [(0, True), (60, True), (61, False)])
-def test_the_first_evaluation_gets_at_most_a_tenth_of_the_time(unseen, afforded):
-    """Ten of a hundred seconds for 60 images: as long as for the 60 that were learned from."""
-    plan = make_schedule(1000, TrainSettings(minutes=100 / 60, batch_size=4), unseen)
-    assert plan.evaluation_due(14, before_s=9.5, after_s=10.0) == afforded
+@pytest.mark.parametrize(("val_images", "is_due"), [(0, True), (60, True), (61, False)])
+def test_the_first_evaluation_gets_at_most_a_tenth_of_the_time(val_images, is_due):
+    """Ten of a hundred seconds for 60 images: as long as for the 60 that were trained on."""
+    plan = make_schedule(1000, TrainSettings(minutes=100 / 60, batch_size=4), val_images)
+    assert plan.evaluation_due(14, before_s=9.5, after_s=10.0) == is_due
     # A checkpoint is written anyway: no evaluation starts without one.
     assert plan.checkpoint_due(14, before_s=9.5, after_s=10.0)
 
@@ -128,7 +128,7 @@ def test_no_step_starts_when_the_time_is_over(uninterrupted):
 
 def test_a_run_without_time_still_takes_one_step(data, tmp_path, monkeypatch):
     """Otherwise there would be no weights to save."""
-    monkeypatch.setattr(start_run, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     run = run_tiny(data, tmp_path / "run", "train.minutes=0.001").folder
     assert log_rows(run)[-1]["step"] == 1
     run_tiny(data, tmp_path / "run", "train.minutes=0.001", resume=True)
@@ -153,9 +153,9 @@ FAMILY = (
 def test_a_resumed_time_based_setmatch_run_equals_an_uninterrupted_one(data, tmp_path, monkeypatch):
     """Denoising, Muon's moments, growing images and the ramp of the EMA continue.
 
-    Seven steps; it ends before the third, as images grow, and before the first augmented one.
+    Seven steps; the crash is before the third: images grow, and none is augmented yet.
     """
-    monkeypatch.setattr(start_run, "Clock", SteadyClock)
+    monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     sides = sides_seen(monkeypatch)
     whole = run_tiny(data, tmp_path / "whole", *FAMILY).folder
     assert sides == [256, 192, 224, 224, 256, 256, 256]
@@ -168,18 +168,18 @@ def test_a_resumed_time_based_setmatch_run_equals_an_uninterrupted_one(data, tmp
     assert log_rows(whole)[-1]["step"] == 7
 
 
-@pytest.mark.parametrize(("length", "chosen"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
+@pytest.mark.parametrize(("length", "threads"), [("train.minutes=0.02", 1), ("train.epochs=1", 2)])
 def test_only_a_time_based_run_chooses_its_number_of_threads(
-    data, tmp_path, monkeypatch, length, chosen
+    data, tmp_path, monkeypatch, length, threads
 ):
-    """A run of epochs keeps torch's number, so that it is repeatable bit for bit."""
-    used, note = set(), RunLogger.add_step
+    """A run of epochs keeps torch's number, so it is repeatable bit for bit."""
+    used, add_step = set(), RunLogger.add_step
 
-    def noted(self, *arguments):
+    def recording(self, *arguments):
         used.add(torch.get_num_threads())
-        note(self, *arguments)
+        add_step(self, *arguments)
 
-    monkeypatch.setattr(RunLogger, "add_step", noted)
+    monkeypatch.setattr(RunLogger, "add_step", recording)
     monkeypatch.setattr(loop, "fastest_num_threads", lambda most: 1)
     torch.set_num_threads(2)
     try:
@@ -187,4 +187,4 @@ def test_only_a_time_based_run_chooses_its_number_of_threads(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert used == {chosen}
+    assert used == {threads}

@@ -91,13 +91,13 @@ def test_without_a_validation_split_the_newest_weights_are_the_result(
     run = run_tiny(data, tmp_path / "run")
     assert "no validation split" in capsys.readouterr().err
     assert run.best is None
-    answers = load_answers(tmp_path / "run")
-    assert all(torch.equal(value, answers[name]) for name, value in run.model.state_dict().items())
+    weights = saved_weights(tmp_path / "run")
+    assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
 
 
-def load_answers(run):
+def saved_weights(run):
     state = final_state(run)
-    return {k.removeprefix("answers."): v for k, v in state.items() if k.startswith("answers.")}
+    return {k.removeprefix("weights."): v for k, v in state.items() if k.startswith("weights.")}
 
 
 def test_every_evaluation_is_logged_and_the_best_is_kept(tmp_path):
@@ -116,15 +116,15 @@ def test_every_evaluation_is_logged_and_the_best_is_kept(tmp_path):
         ]
 
 
-def test_an_evaluation_that_was_cut_short_is_made_up_for(tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_is_repeated_on_resume(tmp_path, monkeypatch):
     """Killed between checkpoint and evaluation, the run evaluates first when it resumes."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
 
-    def cut(*_, **__):
+    def interrupt(*_, **__):
         raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "evaluate", cut)
+        patch.setattr(loop, "evaluate", interrupt)
         with pytest.raises(CrashError):
             run_tiny(data, tmp_path / "run")
     run_tiny(data, tmp_path / "run", resume=True)
@@ -136,8 +136,8 @@ def test_one_image_with_a_nonfinite_loss_is_named_and_changes_nothing(tmp_path, 
     data = tiny_runs.write_data(tmp_path / "data", white=(4,)) / "annotations/train.json"
     sizes = ("train.batch_size=2", "train.micro_batch=1")
     run = run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", *sizes)
-    said = capsys.readouterr().err
-    assert [image for image in range(10) if f"train_{image}.png" in said] == [4]
+    output = capsys.readouterr().err
+    assert [image for image in range(10) if f"train_{image}.png" in output] == [4]
     assert log_rows(run.folder)[-1]["nonfinite"] == 3
     for name, value in final_state(run.folder).items():
         assert not torch.is_tensor(value) or value.isfinite().all(), name
@@ -145,16 +145,16 @@ def test_one_image_with_a_nonfinite_loss_is_named_and_changes_nothing(tmp_path, 
     assert {value.item() for value in steps.values()} == {12.0}
 
 
-def test_a_run_that_learns_nothing_stops_with_advice(tmp_path):
-    """After nonfinite_limit bad steps in a row the error says what to try and what to look at."""
+def test_a_run_of_skipped_steps_stops_with_advice(tmp_path):
+    """After nonfinite_limit skipped steps in a row the error suggests settings and names images."""
     data = tiny_runs.write_data(tmp_path / "data", white=range(10)) / "annotations/train.json"
     with pytest.raises(TrainingError, match=r"train\.lr.*float32") as error:
         run_tiny(data, tmp_path / "run", "model.preset=tiny_fragile", "train.nonfinite_limit=2")
     assert "train_" in str(error.value)
 
 
-def test_a_place_that_cannot_be_written_is_named_before_training(data, tmp_path):
-    """A file where the run should be, and a folder nobody may write to."""
+def test_a_run_folder_that_cannot_be_written_is_refused_before_training(data, tmp_path):
+    """A file instead of a folder, and a read-only parent folder."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="is a file"):
         run_tiny(data, tmp_path / "file")
@@ -162,7 +162,7 @@ def test_a_place_that_cannot_be_written_is_named_before_training(data, tmp_path)
         run_tiny(data, "/proc/run")
 
 
-def test_mistakes_leave_no_folder_behind(data, tmp_path):
+def test_invalid_arguments_leave_no_folder(data, tmp_path):
     """Wrong data, a wrong setting or batch sizes that do not fit: nothing is half-written."""
     with pytest.raises(DataError):
         run_tiny(tmp_path / "nothing", tmp_path / "run")
@@ -188,10 +188,10 @@ def test_validation_data_of_other_classes_is_refused_at_the_start(tmp_path):
 def test_num_queries_auto_follows_from_the_data(tmp_path):
     """Unless the arguments set a number."""
     training = open_dataset(tiny_runs.write_data(tmp_path / "data"), "train")
-    asked = ModelSettings(num_queries="auto")
-    assert arguments_of(asked, training) == {"num_queries": 30}
-    told = ModelSettings(arguments={"num_queries": 7}, num_queries="auto")
-    assert arguments_of(told, training) == {"num_queries": 7}
+    auto = ModelSettings(num_queries="auto")
+    assert arguments_of(auto, training) == {"num_queries": 30}
+    fixed = ModelSettings(arguments={"num_queries": 7}, num_queries="auto")
+    assert arguments_of(fixed, training) == {"num_queries": 7}
     assert arguments_of(ModelSettings(), training) == {}
 
 
@@ -204,7 +204,7 @@ def test_an_unreadable_training_image_is_skipped_and_reported(tmp_path, capsys, 
     run_tiny(data, tmp_path / "run")
     assert capsys.readouterr().err.count(image_file.name) == 1
     report = json.loads((tmp_path / "run/data_report.json").read_text())
-    (finding,) = [found for found in report["findings"] if image_file.name in found["value"]]
+    (finding,) = [finding for finding in report["findings"] if image_file.name in finding["value"]]
     assert finding["action"] == "left out of training"
     with pytest.raises(DataError, match=image_file.name):
         run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
@@ -213,7 +213,7 @@ def test_an_unreadable_training_image_is_skipped_and_reported(tmp_path, capsys, 
 def reported(run, name):
     """Return the findings of a run's report about a file."""
     report = json.loads((run / "data_report.json").read_text())
-    return [found for found in report["findings"] if name in found["value"]]
+    return [finding for finding in report["findings"] if name in finding["value"]]
 
 
 def test_an_unreadable_validation_image_counts_as_missed(tmp_path, capsys):
@@ -244,17 +244,17 @@ def test_an_evaluation_that_fails_loses_no_step(tmp_path, capsys, monkeypatch):
     """The steps until then are saved, and the resumed run repeats the evaluation."""
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
 
-    def fail(*given, **wanted):
+    def fail(*_, **__):
         raise DataError("val: damaged in the meantime")
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "evaluate", fail)
         with pytest.raises(DataError, match="in the meantime"):
             run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000")
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     step = latest_valid(tmp_path / "run").step
     assert step > 0
-    assert f"step {step} is saved; fix the data and continue with --resume" in said
+    assert f"step {step} is saved; fix the data and continue with --resume" in output
     run_tiny(data, tmp_path / "run", "train.checkpoint_every=1000", resume=True)
     rows = log_rows(tmp_path / "run")
     assert next(row["step"] for row in rows if row["kind"] == "val") == step
@@ -278,7 +278,7 @@ def test_a_data_report_that_cannot_be_written_is_a_clear_error(data, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("asked", "preset"),
+    ("settings", "preset"),
     [
         ({}, "setmatch_n"),
         ({"weights": "detr_r50"}, "detr_r50"),
@@ -292,9 +292,9 @@ def test_a_data_report_that_cannot_be_written_is_a_clear_error(data, tmp_path, m
         ({"task": "panoptic", "model": "detr_r101_panoptic"}, "detr_r101_panoptic"),
     ],
 )
-def test_the_preset_follows_from_what_is_named(asked, preset):
+def test_the_preset_follows_from_what_is_named(settings, preset):
     """With nothing named, it is a preset that needs no download."""
-    settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **asked}
+    settings = {"model": None, "weights": None, "recipe": None, "overrides": (), **settings}
     assert choose_recipe(**settings, checkpoint=None).model.preset == preset
 
 
@@ -304,5 +304,5 @@ def test_weights_of_another_image_size_cause_a_warning(data, whole, tmp_path, ca
     assert "trained at a short side" not in capsys.readouterr().err
     larger = ["train.epochs=1", "data.short_side_px=128", "data.long_side_px=128"]
     train(data, **again, out=tmp_path / "larger", overrides=larger)
-    said = capsys.readouterr().err
-    assert "trained at a short side of 64 px and now get 128 px" in said
+    output = capsys.readouterr().err
+    assert "trained at a short side of 64 px and now get 128 px" in output

@@ -45,7 +45,7 @@ SHAPE = DetrShape(
 )
 
 
-class TinyTrunk(Backbone):
+class TinyBackbone(Backbone):
     """One convolution, with or without a trained norm."""
 
     def __init__(self, norm):
@@ -59,9 +59,9 @@ class TinyTrunk(Backbone):
         return (self.body.bn1(self.body.conv1(pixels)).relu(),)
 
 
-def _tiny(trunk, num_classes, shape):
+def _tiny(backbone, num_classes, shape):
     return DETR(
-        trunk,
+        backbone,
         PositionAtAttention(8, shape.dim, SinePosition(shape.dim)),
         Encoder(_encoder_layers(shape, PostNorm), nn.Identity()),
         LearnedQueries(shape.num_queries, shape.dim),
@@ -73,8 +73,8 @@ def _tiny(trunk, num_classes, shape):
     )
 
 
-class FragileTrunk(TinyTrunk):
-    """Answers NaN to an image that is white all over, as a real overflow would."""
+class FragileBackbone(TinyBackbone):
+    """Returns NaN features for an all-white image, like an overflow would."""
 
     def forward(self, pixels):
         (features,) = super().forward(pixels)
@@ -83,15 +83,15 @@ class FragileTrunk(TinyTrunk):
 
 
 def tiny(num_classes, shape=SHAPE):
-    return _tiny(TinyTrunk(norm=False), num_classes, shape)
+    return _tiny(TinyBackbone(norm=False), num_classes, shape)
 
 
 def tiny_norm(num_classes, shape=SHAPE):
-    return _tiny(TinyTrunk(norm=True), num_classes, shape)
+    return _tiny(TinyBackbone(norm=True), num_classes, shape)
 
 
 def tiny_fragile(num_classes, shape=SHAPE):
-    return _tiny(FragileTrunk(norm=True), num_classes, shape)
+    return _tiny(FragileBackbone(norm=True), num_classes, shape)
 
 
 SIX_BOXES = BaselineShape(6)
@@ -99,12 +99,12 @@ SIX_BOXES = BaselineShape(6)
 
 def tiny_baseline(num_classes, shape=SIX_BOXES):
     """A Faster R-CNN of 40,000 parameters with two levels of anchors on one map of stride 8."""
-    trunk = nn.Sequential(nn.Conv2d(3, 16, 8, stride=8), nn.BatchNorm2d(16), nn.ReLU())
-    trunk.out_channels = 16
+    backbone = nn.Sequential(nn.Conv2d(3, 16, 8, stride=8), nn.BatchNorm2d(16), nn.ReLU())
+    backbone.out_channels = 16
     with torch.device("cpu"):
         anchors = AnchorGenerator(((16, 24),), ((1.0,),))
     network = FasterRCNN(
-        trunk,
+        backbone,
         rpn_anchor_generator=anchors,
         box_roi_pool=MultiScaleRoIAlign(["0"], output_size=5, sampling_ratio=2),
         box_head=TwoMLPHead(16 * 25, 64),
@@ -116,8 +116,8 @@ def tiny_baseline(num_classes, shape=SIX_BOXES):
     return TorchvisionDetector(network, shape.num_detections, 8)
 
 
-class LevelTrunk(TinyTrunk):
-    """The tiny backbone, whose finer levels are the image made smaller: they learn nothing."""
+class TinyPyramid(TinyBackbone):
+    """The tiny backbone with three finer levels: the downscaled image, without parameters."""
 
     def forward(self, pixels):
         finer = [F.avg_pool2d(pixels, stride) for stride in (2, 4, 8)]
@@ -126,7 +126,7 @@ class LevelTrunk(TinyTrunk):
 
 def tiny_panoptic(num_classes, shape=SHAPE):
     model = tiny(num_classes, shape)
-    model.backbone = LevelTrunk(norm=False)
+    model.backbone = TinyPyramid(norm=False)
     model.mask_head = DETRMaskHead(shape.dim, shape.heads, (3, 3, 3))
     return model
 
@@ -158,12 +158,12 @@ RECIPE = {
 
 
 def write_data(folder, images=10, splits=("train",), size=64, white=()):
-    """Write bright squares on noise as COCO with ids that have holes; image i has i % 3 objects.
+    """Write bright squares on noise as COCO, with gaps in its ids; image i has i % 3 objects.
 
-    Images in `white` are white all over.
+    Images in `white` are all white.
     """
     for split in splits:
-        chance = np.random.default_rng(len(split))
+        random = np.random.default_rng(len(split))
         tree = {
             "images": [],
             "annotations": [],
@@ -172,11 +172,11 @@ def write_data(folder, images=10, splits=("train",), size=64, white=()):
         (folder / "images").mkdir(parents=True, exist_ok=True)
         (folder / "annotations").mkdir(exist_ok=True)
         for image in range(images):
-            pixels = chance.integers(0, 60, (size, size, 3), dtype=np.uint8)
+            pixels = random.integers(0, 60, (size, size, 3), dtype=np.uint8)
             name = f"{split}_{image}.png"
             for _ in range(image % 3):
-                x, y = chance.integers(0, size - 20, 2).tolist()
-                pixels[y : y + 20, x : x + 16] = chance.integers(150, 255, 3)
+                x, y = random.integers(0, size - 20, 2).tolist()
+                pixels[y : y + 20, x : x + 16] = random.integers(150, 255, 3)
                 tree["annotations"].append(
                     {
                         "id": len(tree["annotations"]) + 1,
@@ -230,18 +230,18 @@ def log_rows(run):
 
 
 class CrashError(Exception):
-    """Stands for a power cut: nothing is caught, nothing tidied up."""
+    """Simulates a power cut: nothing catches it or cleans up."""
 
 
 def crash_before(step, monkeypatch):
-    """Let the next run end before it takes `step`."""
-    learn, taken = TrainStep.step, []
+    """Crash the next run before `step`."""
+    original, done = TrainStep.step, []
 
-    def patched(self, *given):
-        if len(taken) == step:
+    def patched(self, *arguments):
+        if len(done) == step:
             raise CrashError
-        taken.append(step)
-        return learn(self, *given)
+        done.append(step)
+        return original(self, *arguments)
 
     monkeypatch.setattr(TrainStep, "step", patched)
 
@@ -250,17 +250,17 @@ def final_state(run):
     """Return every tensor and value of the newest checkpoint, flat, by name."""
     folder = latest_valid(run).folder
     state = torch.load(folder / "trainer.pt", weights_only=True)
-    return _flat({"trainer": state, "answers": load_file(folder / "model.safetensors")})
+    return _flat({"trainer": state, "weights": load_file(folder / "model.safetensors")})
 
 
 def assert_bit_equal(run, other):
-    """Compare the newest checkpoints of two runs, down to the last bit and the last step."""
+    """Compare the newest checkpoints of two runs: the step, and every value bit for bit."""
     assert latest_valid(run).step == latest_valid(other).step
     mine, theirs = final_state(run), final_state(other)
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         if name.startswith("trainer.progress.") and name.endswith("_s"):
-            continue  # times, which are never the same
+            continue  # times differ between runs
         same = torch.equal(value, theirs[name]) if torch.is_tensor(value) else value == theirs[name]
         assert same, name
 
@@ -274,17 +274,17 @@ def _flat(tree, prefix=""):
     return flat
 
 
-def main(out, data, overrides, environment, said):
-    """Be one process of a run: what it says goes to the file `said`."""
+def main(out, data, overrides, environment, log):
+    """Run one process of a training run; its stderr goes to the file `log`."""
     os.environ.update(environment)
     MODELS.update(PRESETS)
     BOX_PRESETS.update(BOXES)
-    handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 2)
     torch.set_num_threads(1)
     if os.getpid() != os.getsid(0):
-        os.setpgid(0, 0)  # a group of its own, as a shell gives to every job
-    multiprocessing.set_start_method("fork", force=True)  # as in a process that a shell starts
+        os.setpgid(0, 0)  # its own process group, like a shell's job
+    multiprocessing.set_start_method("fork", force=True)  # as in a process started by a shell
     sys.exit(_exit_code(data, out, overrides))
 
 
@@ -298,9 +298,9 @@ def _exit_code(data, out, overrides):
 
 
 class Processes:
-    """A run of one or more real processes, started as torchrun would and resumed if it is there.
+    """A run of one or more processes, started as by torchrun, and resumed if the run exists.
 
-    They are forked from a server that has torch imported already, but never used it.
+    They are forked from a server that has imported torch, but not used it.
     """
 
     def __init__(self, out, data, *overrides, world=1, main=main):
@@ -308,22 +308,32 @@ class Processes:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        self._said = [out.with_name(f"{out.name}_said_{rank}") for rank in range(world)]
+        self._logs = [out.with_name(f"{out.name}_log_{rank}") for rank in range(world)]
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["setmatch.training.train"])
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+        rendezvous = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(world),
+        }
         self.ranks = [
             context.Process(
                 target=main,
-                args=(out, data, overrides, {**place, "RANK": str(r), "LOCAL_RANK": str(r)}, said),
+                args=(
+                    out,
+                    data,
+                    overrides,
+                    {**rendezvous, "RANK": str(r), "LOCAL_RANK": str(r)},
+                    log,
+                ),
             )
-            for r, said in enumerate(self._said)
+            for r, log in enumerate(self._logs)
         ]
         for process in self.ranks:
             process.start()
 
     def wait_for_step(self, steps):
-        """Wait until the log has a line after at least `steps` steps."""
+        """Wait until the log has a row of step `steps` or later."""
         while all(process.is_alive() for process in self.ranks):
             log = self.out / "log.jsonl"
             if log.exists() and any(row["step"] >= steps for row in read_rows(log, 10**9)):
@@ -331,13 +341,13 @@ class Processes:
             time.sleep(0.01)
 
     def kill(self, rank=0, number=signal.SIGKILL):
-        """Send a signal to one process, if it is still there."""
+        """Send a signal to one process, if it still runs."""
         if self.ranks[rank].is_alive():
             os.kill(self.ranks[rank].pid, number)
 
     def wait(self, seconds=100):
-        """Return exit codes and what was said, by rank."""
+        """Return the exit code and the stderr of each rank."""
         for process in self.ranks:
             process.join(seconds)
-        said = [path.read_text() if path.exists() else "" for path in self._said]
-        return [process.exitcode for process in self.ranks], said
+        outputs = [path.read_text() if path.exists() else "" for path in self._logs]
+        return [process.exitcode for process in self.ranks], outputs

@@ -51,12 +51,12 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
 def test_every_truncation_and_bit_flip_is_detected_and_named(tmp_path):
     """200 truncations and 200 flipped bits: each is named, and the previous good one is used."""
     write(tmp_path, 1, 2)
-    chance = random.Random(7)
+    rng = random.Random(7)
     for case in range(400):
-        victim = chance.choice(sorted((tmp_path / "checkpoints/step_00000002").iterdir()))
+        victim = rng.choice(sorted((tmp_path / "checkpoints/step_00000002").iterdir()))
         whole = victim.read_bytes()
-        place = chance.randrange(len(whole))
-        flipped = bytes([whole[place] ^ 1 << chance.randrange(8)])
+        place = rng.randrange(len(whole))
+        flipped = bytes([whole[place] ^ 1 << rng.randrange(8)])
         cut = whole[:place] if case % 2 else whole[:place] + flipped + whole[place + 1 :]
         victim.write_bytes(cut)
         with pytest.warns(UserWarning, match=rf"step_00000002.{victim.name}: "):

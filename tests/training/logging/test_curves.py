@@ -35,10 +35,10 @@ def train_row(step, **columns):
 def test_the_page_shows_what_the_log_says(runs, tmp_path, capsys):
     """Every run has its name, its summary, its warnings, and a line in every panel."""
     assert main(["curves", *map(str, runs), "--out", str(tmp_path / "c.html")]) == 0
-    page, said = (tmp_path / "c.html").read_text(), capsys.readouterr().out
+    page, output = (tmp_path / "c.html").read_text(), capsys.readouterr().out
     last = [row for row in log_rows(runs[0]) if row["kind"] == "train"][-1]
-    assert f"a/run: {last['step']} steps" in said
-    assert "warning at step 0: too few steps" in said
+    assert f"a/run: {last['step']} steps" in output
+    assert "warning at step 0: too few steps" in output
     for text in ("a/run", "b/run", "too few steps", "validation AP", "learning rate"):
         assert text in page
     assert page.count('class="curve') == 2 * 7  # two runs; AP, AP50 and five columns of training

@@ -120,10 +120,10 @@ def test_only_a_run_of_epochs_is_advised_to_lengthen_its_warmup(length, advised)
 
 
 @pytest.mark.parametrize(
-    ("flips", "said"),
+    ("flips", "is_unstable"),
     [([0.7, 0.8, 0.7], True), ([0.5, 0.6, 0.5], False), ([0.9, 0.8, 0.5], False)],
 )
-def test_unstable_matching_is_detected(flips, said):
+def test_unstable_matching_is_detected(flips, is_unstable):
     """Most objects change their query each time; fewer objects, or a falling number, are fine.
 
     Tested on rows: whether a high learning rate makes matching unstable or collapses the queries
@@ -134,7 +134,7 @@ def test_unstable_matching_is_detected(flips, said):
     for number, fraction in enumerate(flips):
         row = {"kind": "val", "step": 16 + 4 * number, "AP50": 0.3, "probe/flips": fraction}
         found += monitor.add(row, 0.0, {})
-    assert [warning.fault for warning in found] == ["unstable_matching"] * said
+    assert [warning.fault for warning in found] == ["unstable_matching"] * is_unstable
     assert all("70%, 80%, 70% of the objects" in warning.sentence for warning in found)
 
 
@@ -257,11 +257,10 @@ def test_ap_that_does_not_drop_for_good_is_not_overfitting(case):
 
 def test_noisy_ap_is_not_overfitting():
     """Few validation images: AP varies around one level, over sixty evaluations."""
-    chance = random.Random(0)
+    rng = random.Random(0)
     losses = [10 * 0.97**number for number in range(60)]
     alarms = sum(
-        bool(evaluate_marks([(chance.gauss(0.4, 0.015), loss) for loss in losses]))
-        for _ in range(100)
+        bool(evaluate_marks([(rng.gauss(0.4, 0.015), loss) for loss in losses])) for _ in range(100)
     )
     assert alarms <= 2
 

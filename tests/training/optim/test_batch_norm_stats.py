@@ -10,8 +10,8 @@ from setmatch.distributed import Distributed
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 
 
-class Apart(Distributed):
-    """A process without the others: its sums are its own parts."""
+class SingleRank(Distributed):
+    """A rank without the others: its sums have only its own share."""
 
     def sum(self, tensor):
         return tensor
@@ -25,10 +25,10 @@ def make_model(momentum):
     return model.double()
 
 
-def after(model, micro_batches, runtime, finite=True):
+def stats_after_step(model, micro_batches, distributed, finite=True):
     """Return the statistics after a step on the micro-batches of one process."""
     model = copy.deepcopy(model)
-    norms = BatchNormStats(model, runtime)
+    norms = BatchNormStats(model, distributed)
     norms.snapshot()
     for pixels in micro_batches:
         model(pixels)
@@ -38,7 +38,7 @@ def after(model, micro_batches, runtime, finite=True):
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_statistics_of_several_processes_equal_those_of_one(world: int):
-    """Whatever the momentum of each norm, micro-batches count as if they had come in a row."""
+    """For any momentum, the micro-batches of all processes count as a sequence."""
     model = make_model(0.03)
     before = dict(model.named_buffers())
     window = [torch.randn(5, 3).double() * (1 + k) for k in range(2 * world)]
@@ -47,11 +47,11 @@ def test_statistics_of_several_processes_equal_those_of_one(world: int):
         whole(pixels)
     total = {name: value.clone() for name, value in before.items()}
     for rank in range(world):
-        mine = window[rank::world]
-        found = after(model, mine, Apart(torch.device("cpu"), rank, world))
-        for name, value in found.items():
+        shard = window[rank::world]
+        stats = stats_after_step(model, shard, SingleRank(torch.device("cpu"), rank, world))
+        for name, value in stats.items():
             if "batches" in name:
-                total[name] = value  # which every process knows by itself
+                total[name] = value  # the same in every process
             else:
                 total[name] += value - before[name]
     for name, value in whole.named_buffers():
@@ -59,17 +59,21 @@ def test_statistics_of_several_processes_equal_those_of_one(world: int):
 
 
 def test_a_frozen_norm_does_not_change():
-    """Not a bit moves, in however many processes."""
+    """Bit for bit, for any number of processes."""
     model = make_model(0.1).eval()
-    found = after(model, [torch.randn(5, 3).double()] * 2, Apart(torch.device("cpu"), 1, 3))
+    stats = stats_after_step(
+        model, [torch.randn(5, 3).double()] * 2, SingleRank(torch.device("cpu"), 1, 3)
+    )
     for name, value in model.named_buffers():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(stats[name], value), name
 
 
 def test_a_skipped_step_changes_no_statistic():
-    """Also where every process shares a number that is none."""
+    """Also if the statistics of every process are NaN."""
     model = make_model(0.1)
     nonfinite = torch.full((5, 3), torch.nan).double()
-    found = after(model, [nonfinite], Apart(torch.device("cpu"), 0, 2), finite=False)
+    stats = stats_after_step(
+        model, [nonfinite], SingleRank(torch.device("cpu"), 0, 2), finite=False
+    )
     for name, value in model.named_buffers():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(stats[name], value), name

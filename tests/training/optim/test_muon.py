@@ -41,18 +41,18 @@ def test_a_skipped_step_changes_nothing():
     before = [p.clone() for p in matrices]
     optimizer.step()
     assert all(not torch.equal(a, b) for a, b in zip(before, matrices))
-    kept = [p.clone() for p in matrices]
+    saved = [p.clone() for p in matrices]
     momentum = [optimizer.state[p]["momentum"].clone() for p in matrices]
     for p in matrices:
         p.grad.fill_(float("nan"))
     optimizer.found_inf = torch.tensor(1.0)
     optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(kept, matrices))
+    assert all(torch.equal(a, b) for a, b in zip(saved, matrices))
     assert all(torch.equal(m, optimizer.state[p]["momentum"]) for m, p in zip(momentum, matrices))
 
 
 def test_the_memory_format_of_weights_changes_nothing():
-    """Convolutions in channels_last learn to the bit what plain ones learn."""
+    """Convolutions in channels_last get bit-equal updates."""
     torch.manual_seed(0)
     plain = [nn.Parameter(torch.randn(8, 4, 3, 3)) for _ in range(2)]
     last = [nn.Parameter(p.detach().clone().to(memory_format=torch.channels_last)) for p in plain]
@@ -69,13 +69,13 @@ def test_the_memory_format_of_weights_changes_nothing():
 def test_muon_learns_a_linear_map():
     """The loss of a small regression falls by two orders of magnitude."""
     torch.manual_seed(0)
-    truth, inputs = torch.randn(6, 10), torch.randn(200, 10)
+    target, inputs = torch.randn(6, 10), torch.randn(200, 10)
     net = nn.Linear(10, 6, bias=False)
     optimizer = Muon([{"params": [net.weight]}], lr=0.05)
     losses = []
     for step in range(200):
         optimizer.param_groups[0]["lr"] = 0.05 * (1 - step / 200)
-        loss = (net(inputs) - inputs @ truth.mT).square().mean()
+        loss = (net(inputs) - inputs @ target.mT).square().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -28,26 +28,26 @@ def model_and_optimizer(seed=0):
     return model, build_optimizer(groups, TrainSettings(weight_decay=0.1))
 
 
-def learn(model, optimizer, pixels):
+def take_step(model, optimizer, pixels):
     model(pixels).square().sum().backward()
     return apply_gradients(optimizer, 0.1)
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_a_step_that_is_not_finite_changes_no_bit(poison):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_nonfinite_step_changes_no_bit(value):
     """One bad gradient leaves parameters, moments and step counts of all groups as they were."""
     model, optimizer = model_and_optimizer()
-    learn(model, optimizer, torch.randn(2, 3, 6, 6))
+    take_step(model, optimizer, torch.randn(2, 3, 6, 6))
     weights, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    model[0].weight.grad[0, 0, 0, 0] = poison
+    model[0].weight.grad[0, 0, 0, 0] = value
     _, finite = apply_gradients(optimizer, 0.1)
     assert not finite
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
-    for kind, class_indices in optimizer.state_dict().items():
-        for class_index, moments in class_indices.items():
-            before = state[kind][class_index]
+    for group, parameters in optimizer.state_dict().items():
+        for parameter, moments in parameters.items():
+            before = state[group][parameter]
             assert all(torch.equal(value, before[key]) for key, value in moments.items())
 
 
@@ -55,13 +55,13 @@ def test_a_skipped_step_does_not_affect_later_steps():
     """Good, bad, good gives the weights of good, good."""
     first, second = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 6)
     model, optimizer = model_and_optimizer()
-    learn(model, optimizer, first)
-    learn(model, optimizer, second)
+    take_step(model, optimizer, first)
+    take_step(model, optimizer, second)
     other, its_optimizer = model_and_optimizer()
     norms = BatchNormStats(other, Distributed(torch.device("cpu")))
     for pixels in (first, torch.full_like(first, float("nan")), second):
         norms.snapshot()
-        _, finite = learn(other, its_optimizer, pixels)
+        _, finite = take_step(other, its_optimizer, pixels)
         norms.commit(finite)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
@@ -79,8 +79,8 @@ def test_gradients_are_clipped_by_their_norm_over_all_groups():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_the_backbone_learns_at_its_own_rate():
-    """Both rates follow the schedule from their own full rate."""
+def test_the_backbone_has_its_own_learning_rate():
+    """Both rates are scaled by the schedule."""
     _, optimizer = model_and_optimizer()
     set_learning_rates(optimizer, 0.5)
     set_learning_rates(optimizer, 0.1)
@@ -99,7 +99,7 @@ def test_only_learning_rates_in_use_are_reported():
 
 
 def test_ema_follows_the_ramped_decay_and_ignores_skipped_steps():
-    """The average equals the formula over finite steps; a bad step moves nothing."""
+    """The average equals the formula over finite steps; a skipped step changes nothing."""
     torch.manual_seed(0)
     model = nn.BatchNorm1d(3)
     average = EMA(model, decay=0.5)
@@ -118,15 +118,15 @@ def test_ema_follows_the_ramped_decay_and_ignores_skipped_steps():
     assert not any(parameter.requires_grad for parameter in average.model.parameters())
 
 
-@pytest.mark.parametrize(("steps", "ago"), [(60, 6), (600, 60), (4000, 400), (20000, 500)])
-def test_the_mean_age_of_the_ema_is_a_tenth_of_the_steps_or_500(steps, ago):
-    """Weights that grow evenly from 0 to 1 are on average those of so many steps ago."""
+@pytest.mark.parametrize(("steps", "age"), [(60, 6), (600, 60), (4000, 400), (20000, 500)])
+def test_the_mean_age_of_the_ema_is_a_tenth_of_the_steps_or_500(steps, age):
+    """Measured on weights that grow linearly from 0 to 1."""
     model = nn.BatchNorm1d(1)
     average = EMA(model, decay=0.998)
     for step in range(steps):
         model.running_mean.fill_((step + 1) / steps)
         average.update(torch.tensor(True))
-    assert average.model.running_mean.item() == pytest.approx(1 - ago / steps, abs=0.01)
+    assert average.model.running_mean.item() == pytest.approx(1 - age / steps, abs=0.01)
 
 
 @given(
@@ -157,7 +157,7 @@ def test_published_schedule_drops_once():
 
 
 def test_cosine_warms_up_and_ends_near_zero():
-    """Linear up to 1 over the warm-up, then falling all the way."""
+    """It rises linearly to 1 over the warm-up, then only falls."""
     plan = make_schedule(
         10, TrainSettings(epochs=10, batch_size=1, schedule="cosine", warmup_steps=10)
     )
@@ -168,7 +168,7 @@ def test_cosine_warms_up_and_ends_near_zero():
 
 
 def test_every_micro_batch_has_its_own_seed():
-    """Seeds are distinct and a pure function of the recipe's seed, the step and the place in it."""
+    """Seeds are distinct and a pure function of the recipe's seed, the step and the micro-batch."""
     plan = make_schedule(10, TrainSettings(seed=3))
     seeds = {plan.seed(step, part) for step in range(50) for part in range(4)}
     assert len(seeds) == 200
@@ -190,7 +190,7 @@ def test_a_time_based_schedule_depends_on_seconds_only():
 
 
 def test_slow_evaluations_become_rare():
-    """In a time-based run, evaluations get three hundredths of the time."""
+    """In a time-based run, evaluations get 3% of the time."""
     plan = make_schedule(100, TrainSettings(minutes=1, schedule="cosine", batch_size=10))
     assert plan.evaluation_due(5, 5.5, 6.5)
     assert not plan.evaluation_due(5, 11.5, 12.5, evaluation_s=1.0)
