@@ -53,7 +53,7 @@ def start_matching(
     host_cost = cost.to("cpu", non_blocking=cost.is_cuda)
     copied = None
     if cost.is_cuda:
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
         copied.record(torch.cuda.current_stream(cost.device))
     return PendingMatch(host_cost, counts, logits.device, copied)
 

@@ -10,7 +10,11 @@ from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.class_rows import QUERY_CLASS_ROWS, ClassRows
 from setmatch.models.layers.detr_mask_head import all_masks
-from setmatch.models.parameter_groups import ParameterGroups, backbone_and_rest
+from setmatch.models.parameter_groups import (
+    GroupParameters,
+    ParameterGroups,
+    backbone_and_rest,
+)
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target
@@ -41,6 +45,7 @@ class Detector(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.mask_head = None
+        self._parameter_groups: GroupParameters = backbone_and_rest
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return groups of predictions, "main" first; the same type in training and evaluation.
@@ -94,5 +99,8 @@ class Detector(nn.Module):
         return PredictionGroup("main", replace(predictions, masks=masks))
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the trainable parameters by group; the backbone has a learning rate of its own."""
-        return backbone_and_rest(self)
+        """Return the trainable parameters, grouped as the model was built to be trained.
+
+        By default the backbone has a learning rate of its own.
+        """
+        return self._parameter_groups(self)

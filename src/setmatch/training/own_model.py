@@ -141,13 +141,19 @@ def build_criterion(
     """Return the user's criterion; None builds the `Criterion`.
 
     A class or function is a factory and called as `Criterion` is; any other object is the loss.
+    Raises ConfigError for an object that cannot be called.
     """
     if criterion is None:
         return Criterion(class_loss, costs, loss_weights)
     if isinstance(criterion, type | FunctionType | MethodType | partial):
         built: Loss = criterion(class_loss, costs, loss_weights)
         return built
-    return criterion  # type: ignore[return-value]  # not a factory, so a Loss
+    if not isinstance(criterion, Loss):
+        raise ConfigError(
+            f"criterion {type(criterion).__name__}: expected a loss, which is called with outputs, "
+            "targets and a normalizer, or a factory of one"
+        )
+    return criterion
 
 
 def _listed(categories: Categories) -> str:

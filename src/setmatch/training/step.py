@@ -100,5 +100,5 @@ class TrainStep:
         # even if the backward pass would have hidden it.
         finite = losses.total.detach().isfinite()
         scale = torch.where(finite, float(self.distributed.world), float("nan"))
-        (losses.total * scale).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses.total * scale)
         return losses.terms

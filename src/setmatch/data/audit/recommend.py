@@ -194,6 +194,8 @@ def _differences(tree: Mapping[str, Any], default: Mapping[str, Any]) -> dict[st
         other = default.get(key)
         if value == other:
             continue
-        nested = isinstance(value, Mapping) and isinstance(other, Mapping)
-        changed[key] = _differences(value, other) if nested else value  # type: ignore[arg-type]
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            changed[key] = _differences(value, other)
+        else:
+            changed[key] = value
     return changed

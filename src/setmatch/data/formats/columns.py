@@ -167,10 +167,10 @@ def _text(value: object, errors: str = "strict") -> str | None:
 
 
 def _number(value: object) -> float:
-    if type(value) not in (int, float):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return float("nan")
     try:
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
     except OverflowError:
         return float("inf")
 

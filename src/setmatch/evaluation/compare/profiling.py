@@ -125,11 +125,11 @@ def peak_bytes(detector: Detector, batch: Batch) -> int:
     return weights + batch.pixels.nbytes + storages.peak_bytes
 
 
-class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveStorages(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
     """Sums the storages that operations allocate, until the last tensor that uses them is freed."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types for it
         self.live_bytes = self.peak_bytes = 0
         self._keys: set[int] = set()
 
@@ -179,7 +179,7 @@ def _repeat(batch: Batch, times: int) -> Batch:
 def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *rest: Any, **more: Any
 ) -> int:
-    count: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    count: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]  # torch has no types for it
     return count
 
 

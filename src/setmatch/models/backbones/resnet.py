@@ -55,9 +55,9 @@ class FrozenNormConv2d(nn.Conv2d):
             conv.in_channels,
             conv.out_channels,
             conv.kernel_size,  # type: ignore[arg-type]  # torch types pairs as variadic tuples
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]  # as above
+            conv.padding,  # type: ignore[arg-type]  # as above
+            conv.dilation,  # type: ignore[arg-type]  # as above
             conv.groups,
             bias=False,
         )

@@ -110,10 +110,6 @@ class SetMatchDetector(Detector):
         """Return the attention of one image, as `Detector.attention_trace` says."""
         return trace_setmatch(self, batch)
 
-    def parameter_groups(self) -> ParameterGroups:
-        """Return the trainable parameters, grouped by the function the model was built with."""
-        return self._parameter_groups(self)
-
 
 def muon_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
     """Return the groups for training from scratch with Muon: hidden matrices and the rest.

@@ -36,7 +36,7 @@ class Muon(torch.optim.Optimizer):
         )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
         """Update every weight that has a gradient."""
         for group in self.param_groups:
             stacks: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)

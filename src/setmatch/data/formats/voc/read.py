@@ -10,6 +10,7 @@ in alphabetical order, unless a classes.txt gives another order.
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -203,12 +204,7 @@ def _add(
             raise DataError(f"{place} has no <{side}> in a <bndbox>; give it or remove the object")
         texts.append(each.box[side])
     values = [
-        number(
-            text,
-            lambda side=side, text=text: DataError(  # type: ignore[misc]
-                f"{place}: <{side}> is {text[:40]!r}; it should be a number"
-            ),
-        )
+        number(text, partial(_not_a_number, place, side, text))
         for side, text in zip(SIDES, texts, strict=True)
     ]
     if values[0] > values[2] or values[1] > values[3]:
@@ -233,6 +229,10 @@ def _add(
     buffer.add(image, class_index, xywh, each.line, crowd=difficult == "1")
     for polygon in each.polygons:
         _add_polygon(buffer, polygon, file, each, fixes)
+
+
+def _not_a_number(place: str, side: str, text: str) -> DataError:
+    return DataError(f"{place}: <{side}> is {text[:40]!r}; it should be a number")
 
 
 def _add_polygon(
