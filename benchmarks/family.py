@@ -64,8 +64,8 @@ def targets_of(images: int) -> list[Target]:
     return [Target(*pair) for pair in zip(class_indices, boxes, strict=True)]
 
 
-def speedup(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    seconds = time_interleaved(contestants, rounds)
+def speedup(candidates: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    seconds = time_interleaved(candidates, rounds)
     return {name: round(seconds[PEER] / taken, 2) for name, taken in seconds.items()}
 
 

@@ -3,7 +3,7 @@
 Both are trained together with the boxes on the demo's landscapes, with the demo's settings and the
 same seed and minutes. On a shared machine, use minutes of CPU time:
 
-    python benchmarks/contestants/cpu_clock.py benchmarks/family_heads.py OUT --json FILE
+    python benchmarks/candidates/cpu_clock.py benchmarks/family_heads.py OUT --json FILE
 
 The same command resumes an interrupted benchmark.
 """

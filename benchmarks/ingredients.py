@@ -4,7 +4,7 @@ Every arm is the recipe of `setmatch_n` with one or two changes, trained for the
 several seeds. The same command resumes an interrupted ablation. Parts without a setting are
 exchanged in exchanged.py. On a shared machine, give every arm the same CPU time:
 
-    python benchmarks/contestants/cpu_clock.py benchmarks/ingredients.py OUT --data FOLDER
+    python benchmarks/candidates/cpu_clock.py benchmarks/ingredients.py OUT --data FOLDER
 """
 
 import argparse
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="*", default=[], help="settings that all arms share")
-    parser.add_argument("--tell", action="store_true", help="train nothing")
+    parser.add_argument("--report-only", action="store_true", help="train nothing")
     options = parser.parse_args()
     register()
     studies = [_only(options.arms, STUDIES[name]) for name in options.study]
@@ -128,8 +128,8 @@ def main() -> None:
             data=options.data,
             recipe="setmatch_n",
             overrides=[f"train.minutes={options.minutes:g}", *COMMON, *options.set],
-            seeds=options.seeds if options.tell else seeds,
-            report_only=options.tell,
+            seeds=options.seeds if options.report_only else seeds,
+            report_only=options.report_only,
         )
     for table in ablation.tables():
         Console().print(table.to_rich())

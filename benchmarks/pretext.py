@@ -1,6 +1,6 @@
 """Pretrain on the training images without their boxes.
 
-    python benchmarks/contestants/cpu_clock.py benchmarks/pretext.py OUT --data FOLDER --minutes 10
+    python benchmarks/candidates/cpu_clock.py benchmarks/pretext.py OUT --data FOLDER --minutes 10
 
 Pieces of training images are pasted into others, possibly overlapping. The model is trained to
 detect them for a fraction of the minutes, then on the annotated boxes for the rest. Generating the

@@ -1,6 +1,6 @@
 """Train the initial weights of setmatch_n on generated shapes, half of them in landscapes.
 
-    python benchmarks/contestants/cpu_clock.py benchmarks/starting_point.py OUT --minutes 20
+    python benchmarks/candidates/cpu_clock.py benchmarks/starting_point.py OUT --minutes 20
 
 The images are not those of the demo: backgrounds from plain to landscape, shapes from small to
 nearly image-filling. The weights are written to OUT/run; `setmatch convert-weights OUT/run --to

@@ -15,12 +15,12 @@ from setmatch.distributed import choose_precision
 
 
 def time_interleaved(
-    contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
+    candidates: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[str, float]:
-    """Return the median seconds of each contestant; they take turns, so noise affects all."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
+    """Return the median seconds of each candidate; they take turns, so noise affects all."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(warmup + rounds):
-        for name, run in contestants.items():
+        for name, run in candidates.items():
             start = time.perf_counter()
             run()
             if torch.cuda.is_available():

@@ -1,1 +1,1 @@
-"""The contestants of the race, a file for each kind, and their common parts."""
+"""The candidates of the race, a file for each kind, their common parts and the report."""

@@ -1,4 +1,4 @@
-"""Common to all contestants: data, image size, budget, seed and evaluator."""
+"""Common to all candidates: data, image size, budget, seed and evaluator."""
 
 import json
 import resource
@@ -16,12 +16,12 @@ CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")
 
 
 @dataclass(frozen=True)
-class Track:
+class Experiment:
     """A data set and a budget.
 
     Inputs have a short side of about `side_px`. `exact`: the images have no more pixels, so no
     recipe may enlarge them. `test`: there is a test split. The budget is minutes of wall-clock
-    time, or with `by_cpu` of the contestant's CPU time.
+    time, or with `by_cpu` of the candidate's CPU time.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Track:
     test: bool = False
 
     def clocked(self, python: Path, program: Sequence[str]) -> list[str]:
-        """Return the command that runs a program (or -m, a module) with the track's clock."""
+        """Return the command that runs a program (or -m, a module) with the experiment's clock."""
         return [str(python), *([str(CPU_CLOCK)] if self.by_cpu else []), *program]
 
 
 @dataclass(frozen=True)
-class Mark:
+class ValPoint:
     """AP on the validation split after some minutes of training."""
 
     minutes: float
@@ -48,30 +48,30 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Finish:
-    """The result: `marks` in order of time, and the test result of the best of them."""
+class Result:
+    """Evaluations on the validation split by time, and on the test split at the best of them."""
 
-    marks: tuple[Mark, ...]
+    val: tuple[ValPoint, ...]
     test: Mapping[str, float]
     steps: int
     about: Mapping[str, Any]  # learning rate, image size and other choices
 
 
-class Contestant(Protocol):
+class Candidate(Protocol):
     """A detector with its recipe."""
 
     @property
     def name(self) -> str:
         """Name in tables."""
 
-    def command(self, track: Track, folder: Path) -> list[str]:
+    def command(self, experiment: Experiment, folder: Path) -> list[str]:
         """Return the command that trains for the budget and writes to `folder`."""
 
-    def finish(self, track: Track, folder: Path) -> Finish:
+    def evaluate(self, experiment: Experiment, folder: Path) -> Result:
         """Evaluate the trained weights, outside the budget."""
 
 
-def spent(command: Sequence[str], log: Path) -> dict[str, float]:
+def run_timed(command: Sequence[str], log: Path) -> dict[str, float]:
     """Run a command; return its wall-clock and CPU seconds.
 
     Raises RuntimeError that names the log if it fails.
@@ -87,22 +87,22 @@ def spent(command: Sequence[str], log: Path) -> dict[str, float]:
     return {"wall_s": round(time.perf_counter() - started, 1), "cpu_s": round(cpu_s, 1)}
 
 
-def scored(detections: Path, track: Track, split: str) -> dict[str, float]:
+def evaluate_detections(detections: Path, experiment: Experiment, split: str) -> dict[str, float]:
     """Return AP, AP50 and the AP of each class of saved detections."""
-    report = evaluate(detections, track.data, split=split)
+    report = evaluate(detections, experiment.data, split=split)
     classes = {name: each.AP for name, each in report.per_class.items()}
     return {"AP": report.AP, "AP50": report.AP50, **classes}
 
 
-def marked(minutes: float, detections: Path, track: Track) -> Mark:
-    """Return the mark of saved detections of the validation split."""
-    found = scored(detections, track, "val")
-    return Mark(minutes, found["AP"], found["AP50"])
+def val_point(minutes: float, detections: Path, experiment: Experiment) -> ValPoint:
+    """Evaluate saved detections of the validation split."""
+    metrics = evaluate_detections(detections, experiment, "val")
+    return ValPoint(minutes, metrics["AP"], metrics["AP50"])
 
 
-def best_of(marks: Sequence[Mark]) -> int:
-    """Return the index of the best mark, the latest if several are equal."""
-    return max(range(len(marks)), key=lambda place: (marks[place].AP, place))
+def best_index(val: Sequence[ValPoint]) -> int:
+    """Return the index of the best point, the latest if several are equal."""
+    return max(range(len(val)), key=lambda index: (val[index].AP, index))
 
 
 def write_json(path: Path, tree: object) -> None:

@@ -20,60 +20,59 @@ COLORS = {
 }
 TEXT, MUTED = "#1d1f24", "#5b6068"
 HEAD = (
-    "| contestant | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes "
+    "| candidate | seeds | AP | AP50 | at the end | test AP | test AP50 | steps | CPU minutes "
     "| commit |"
 )
 
 
 def best(result: Result) -> Mapping[str, float]:
     """Return the best evaluation of a run."""
-    return max(result["marks"], key=lambda mark: mark["AP"])
+    return max(result["val"], key=lambda point: point["AP"])
 
 
-def entries(found: Sequence[Result]) -> list[list[Result]]:
-    """Return the runs of each contestant, one per seed, the best contestant first."""
+def entries(results: Sequence[Result]) -> list[list[Result]]:
+    """Return the runs of each candidate, one per seed, the best candidate first."""
     runs_of: dict[str, list[Result]] = {}
-    for result in sorted(found, key=lambda each: each["seed"]):
+    for result in sorted(results, key=lambda each: each["seed"]):
         runs_of.setdefault(result["name"], []).append(result)
     return sorted(runs_of.values(), key=lambda runs: -fmean(best(run)["AP"] for run in runs))
 
 
-def table(found: Sequence[Result]) -> str:
-    """Return Markdown with a table for each track and budget, best first."""
+def table(results: Sequence[Result]) -> str:
+    """Return Markdown with a table for each data set and budget, best first."""
 
     def kind(result: Result) -> tuple[Any, ...]:
-        return result["track"], result["minutes"], result["clock"], result["machine"]
+        return result["data"], result["minutes"], result["clock"], result["machine"]
 
-    lines = ["# Time to AP, from random weights", "", *_overviews(found)]
-    for (track, minutes, clock, machine), group in groupby(sorted(found, key=kind), kind):
-        lines += [f"## {track}, {minutes:g} minute(s) ({clock}), {machine}", ""]
+    lines = ["# Time to AP, from random weights", "", *_overviews(results)]
+    for (data, minutes, clock, machine), group in groupby(sorted(results, key=kind), kind):
+        lines += [f"## {data}, {minutes:g} minute(s) ({clock}), {machine}", ""]
         lines += [HEAD, "|---" * 10 + "|"]
         lines += [*map(_row, entries(list(group))), ""]
     lines += [
-        "AP and AP50 in per cent on the validation split, at the best of the points on the way;",
-        "test at the weights of that point; of several seeds the mean ± the standard deviation.",
-        "Steps are epochs for YOLO. CPU minutes are those of the whole training command, start and",
-        "what it evaluates included; runs of one commit were made side by side. A core whose other",
-        "thread is busy takes half as many steps in them. Everyone has one thread; with AMX, a",
-        "unit for matrices, all of them compute in bfloat16 that can. (float32) tells of a core",
-        "without a unit for bfloat16.",
+        "AP and AP50 are in percent, on the validation split, at the best evaluation of the run.",
+        "Test AP is that of the same weights. Several seeds: mean ± standard deviation.",
+        "Steps of YOLO are epochs. CPU minutes are those of the whole training command, with start",
+        "and evaluations. Runs of one commit ran side by side: a core whose other thread is busy",
+        "takes half as many steps. Every candidate has one thread. With AMX, a matrix unit, all",
+        "compute in bfloat16 if they can. (float32) marks runs on a core without bfloat16.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _overviews(found: Sequence[Result]) -> list[str]:
-    """Return a table per track and machine: contestants by budget, each at its best rate."""
+def _overviews(results: Sequence[Result]) -> list[str]:
+    """Return a table per data set and machine: candidates by budget, each at its best rate."""
 
     def kind(result: Result) -> tuple[str, str]:
-        return result["track"], result["machine"]
+        return result["data"], result["machine"]
 
     lines = []
-    for (track, machine), group in groupby(sorted(found, key=kind), kind):
+    for (data, machine), group in groupby(sorted(results, key=kind), kind):
         runs = list(group)
         budgets = sorted({run["minutes"] for run in runs})
         split = "test" if any(run["test"] for run in runs) else "validation"
-        lines += [f"## {track}: AP / AP50 on the {split} split, by minutes; {machine}", ""]
+        lines += [f"## {data}: AP / AP50 on the {split} split, by minutes; {machine}", ""]
         lines += [f"| | {' | '.join(f'{each:g}' for each in budgets)} |"]
         lines += ["|---" * (len(budgets) + 1) + "|"]
         for family in COLORS:
@@ -83,16 +82,16 @@ def _overviews(found: Sequence[Result]) -> list[str]:
     return lines
 
 
-def of_budget(found: Sequence[Result], minutes: float) -> dict[str, list[Result]]:
-    """Return the runs of a budget by contestant, worst first, each at its best learning rate."""
-    ranked = entries([each for each in found if each["minutes"] == minutes])
+def of_budget(results: Sequence[Result], minutes: float) -> dict[str, list[Result]]:
+    """Return the runs of a budget by candidate, worst first, each at its best learning rate."""
+    ranked = entries([each for each in results if each["minutes"] == minutes])
     return {_family(runs[0]): runs for runs in reversed(ranked)}
 
 
 def _reached(runs: Sequence[Result]) -> str:
     tops = [run["test"] or best(run) for run in runs]
-    found = [_spread([top[key] for top in tops]) for key in ("AP", "AP50")]
-    return " / ".join(found) if runs else ""
+    spreads = [_spread([top[key] for top in tops]) for key in ("AP", "AP50")]
+    return " / ".join(spreads) if runs else ""
 
 
 def _row(runs: Sequence[Result]) -> str:
@@ -103,7 +102,7 @@ def _row(runs: Sequence[Result]) -> str:
         ", ".join(str(run["seed"]) for run in runs),
         _spread([top["AP"] for top in tops]),
         _spread([top["AP50"] for top in tops]),
-        _spread([run["marks"][-1]["AP"] for run in runs]),
+        _spread([run["val"][-1]["AP"] for run in runs]),
         _spread([test["AP"] for test in tests]),
         _spread([test["AP50"] for test in tests]),
         f"{fmean(run['steps'] for run in runs):.0f}",
@@ -127,8 +126,8 @@ def _spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {100 * stdev(values):.1f}"
 
 
-def draw(found: Sequence[Result], path: Path) -> None:
-    """Write a PNG of each contestant's AP by budget, with a faint curve for each run.
+def draw(results: Sequence[Result], path: Path) -> None:
+    """Write a PNG of each candidate's AP by budget, with a faint curve for each run.
 
     Each has its best learning rate for the budget. The AP is that of the best evaluation, as in the
     tables.
@@ -138,12 +137,12 @@ def draw(found: Sequence[Result], path: Path) -> None:
     figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     reached: dict[str, list[tuple[float, float]]] = {}
-    for minutes in sorted({each["minutes"] for each in found}):
-        for family, runs in of_budget(found, minutes).items():
+    for minutes in sorted({each["minutes"] for each in results}):
+        for family, runs in of_budget(results, minutes).items():
             for run in runs:
                 axes.plot(
-                    [0, *(mark["minutes"] for mark in run["marks"])],
-                    [0, *(100 * mark["AP"] for mark in run["marks"])],
+                    [0, *(point["minutes"] for point in run["val"])],
+                    [0, *(100 * point["AP"] for point in run["val"])],
                     color=COLORS[family],
                     linewidth=1,
                     alpha=0.35,
@@ -165,9 +164,9 @@ def draw(found: Sequence[Result], path: Path) -> None:
     _name(axes, ends, last)
     axes.set_xlim(0, 1.02 * last)
     axes.set_ylim(bottom=0)
-    clocks = " and ".join(sorted({each["clock"] for each in found}))
+    clocks = " and ".join(sorted({each["clock"] for each in results}))
     axes.set_xlabel(f"budget: minutes of training on one thread ({clocks})", color=MUTED)
-    title = f"Validation AP on {found[0]['track']}, random weights, {found[0]['machine']}"
+    title = f"Validation AP on {results[0]['data']}, random weights, {results[0]['machine']}"
     axes.set_title(title, loc="left", color=TEXT, fontsize=12)
     axes.grid(axis="y", color="#e2e4e8")
     axes.set_axisbelow(True)

@@ -2,7 +2,8 @@
 
 A plain training loop with their own loss: AdamW, warm-up and cosine schedule over time, flips,
 square inputs as published, images resized in advance and held in memory, and their moving average.
-benchmarks/peer.py trains one of them. Evaluations during training do not count as training time.
+benchmarks/train_transformers.py trains one of them. Evaluations during training do not count as
+training time.
 """
 
 import argparse
@@ -20,7 +21,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
-from contestants.track import Finish, Track, best_of, marked, scored, write_json
+from candidates.experiment import (
+    Experiment,
+    Result,
+    best_index,
+    evaluate_detections,
+    val_point,
+    write_json,
+)
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
 from setmatch.data.open import open_dataset
@@ -30,16 +38,16 @@ from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.batch import Target
 from setmatch.structures.detections import Detections
 
-PROGRAM = Path(__file__).parents[1] / "peer.py"
+PROGRAM = Path(__file__).parents[1] / "train_transformers.py"
 BATCH, CLIP, DECAY, WARMUP = 8, 0.1, 1e-4, 0.02
-EMA, EMA_STEPS = 0.9999, 2000  # as published for both; EMA_STEPS is the warm-up of the decay
+EMA_DECAY, EMA_STEPS = 0.9999, 2000  # as published for both; EMA_STEPS: warm-up of the decay
 EVALUATE_AT = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)  # fractions of the time budget
 MAX_DETECTIONS = 100  # per image, as in COCO
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A model of transformers and its learning rate; inputs are squares of the track's side."""
+class TransformersModel:
+    """A model of transformers and its learning rate; inputs are squares."""
 
     model: str
     rate: str
@@ -49,23 +57,23 @@ class Peer:
         """Return the model's name with its learning rate."""
         return f"{self.model}@{self.rate}"
 
-    def command(self, track: Track, folder: Path) -> list[str]:
+    def command(self, experiment: Experiment, folder: Path) -> list[str]:
         """Return the command that runs `main` of this file."""
-        given = [self.model, str(track.data), str(folder), "--rate", self.rate]
-        given += ["--side", str(track.side_px), "--minutes", f"{track.minutes:g}"]
-        given += ["--seed", str(track.seed), *(["--test"] if track.test else [])]
-        return track.clocked(Path(sys.executable), [str(PROGRAM), *given])
+        given = [self.model, str(experiment.data), str(folder), "--rate", self.rate]
+        given += ["--side", str(experiment.side_px), "--minutes", f"{experiment.minutes:g}"]
+        given += ["--seed", str(experiment.seed), *(["--test"] if experiment.test else [])]
+        return experiment.clocked(Path(sys.executable), [str(PROGRAM), *given])
 
-    def finish(self, track: Track, folder: Path) -> Finish:
+    def evaluate(self, experiment: Experiment, folder: Path) -> Result:
         """Evaluate the saved detections."""
-        tree = json.loads((folder / "marks.json").read_text())
-        marks = tuple(
-            marked(minutes, folder / f"val_{number}.json", track)
+        tree = json.loads((folder / "evaluations.json").read_text())
+        val = tuple(
+            val_point(minutes, folder / f"val_{number}.json", experiment)
             for number, minutes in enumerate(tree["minutes"])
         )
-        best = folder / f"test_{best_of(marks)}.json"
-        test = scored(best, track, "test") if track.test else {}
-        return Finish(marks, test, tree["steps"], tree["about"])
+        best = folder / f"test_{best_index(val)}.json"
+        test = evaluate_detections(best, experiment, "test") if experiment.test else {}
+        return Result(val, test, tree["steps"], tree["about"])
 
 
 def rtdetr_r18(classes: int, side_px: int) -> nn.Module:
@@ -133,38 +141,40 @@ def _queries(side_px: int, strides: tuple[int, ...]) -> int:
 
 
 MODELS = {"rtdetr_r18": rtdetr_r18, "dfine_n": dfine_n}
-PEERS = tuple(Peer(model, rate) for model in MODELS for rate in ("2e-4", "8e-4"))
+TRANSFORMERS_MODELS = tuple(
+    TransformersModel(model, rate) for model in MODELS for rate in ("2e-4", "8e-4")
+)
 
 
 class Images:
     """The readable images of a split, as squares in memory, with their targets."""
 
-    def __init__(self, index: DetectionDataset, side_px: int) -> None:
-        self.index, self.places, squares = index, [], []
-        for place in range(len(index)):
+    def __init__(self, dataset: DetectionDataset, side_px: int) -> None:
+        self.dataset, self.positions, squares = dataset, [], []
+        for position in range(len(dataset)):
             try:
-                pixels = read_image(index.path(place), index.size_px(place))
+                pixels = read_image(dataset.path(position), dataset.size_px(position))
             except DataError as error:
-                print(f"left out: {error}")
+                print(f"skipped: {error}")
                 continue
             squares.append(F.resize(pixels, [side_px, side_px], antialias=True))
-            self.places.append(place)
+            self.positions.append(position)
         self.squares = torch.stack(squares)
-        self.targets = [index.target(place) for place in self.places]
+        self.targets = [dataset.target(position) for position in self.positions]
 
     def batches(self, seed: int) -> Iterator[tuple[Tensor, list[dict[str, Tensor]]]]:
-        """Return batches without end, every picture once an epoch, every other one mirrored."""
+        """Return batches without end, every image once an epoch, every other one mirrored."""
         random = torch.Generator().manual_seed(seed)
         order: list[int] = []
         while True:
             while len(order) < BATCH:
-                order += torch.randperm(len(self.places), generator=random).tolist()
+                order += torch.randperm(len(self.positions), generator=random).tolist()
             chosen, order = order[:BATCH], order[BATCH:]
             mirrored = torch.rand(BATCH, generator=random) < 0.5
             pixels = self.squares[chosen].float() / 255
             pixels[mirrored] = pixels[mirrored].flip(-1)
             pairs = zip(chosen, mirrored.tolist(), strict=True)
-            yield pixels, [_label(self.targets[place], flip) for place, flip in pairs]
+            yield pixels, [_label(self.targets[position], flip) for position, flip in pairs]
 
 
 def _label(target: Target, flip: bool) -> dict[str, Tensor]:
@@ -175,32 +185,32 @@ def _label(target: Target, flip: bool) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def answer(model: nn.Module, pictures: Images, path: Path) -> None:
-    """Write the best answers of every picture as COCO results."""
+def write_detections(model: nn.Module, images: Images, path: Path) -> None:
+    """Write the best detections of every image as COCO results."""
     rows: list[dict[str, Any]] = []
-    index = pictures.index
-    for first in range(0, len(pictures.places), BATCH):
-        found = model(pixel_values=pictures.squares[first : first + BATCH].float() / 255)
-        scores = found.logits.float().sigmoid().flatten(1)
+    dataset = images.dataset
+    for first in range(0, len(images.positions), BATCH):
+        outputs = model(pixel_values=images.squares[first : first + BATCH].float() / 255)
+        scores = outputs.logits.float().sigmoid().flatten(1)
         best = scores.topk(min(MAX_DETECTIONS, scores.shape[1]))
-        for number, place in enumerate(pictures.places[first : first + BATCH]):
-            height, width = index.size_px(place)
-            classes = found.logits.shape[-1]
-            boxes = found.pred_boxes[number].float()[best.indices[number] // classes]
+        for number, position in enumerate(images.positions[first : first + BATCH]):
+            height, width = dataset.size_px(position)
+            classes = outputs.logits.shape[-1]
+            boxes = outputs.pred_boxes[number].float()[best.indices[number] // classes]
             detections = Detections(
                 cxcywh_to_xyxy(boxes) * torch.tensor([width, height, width, height]),
                 best.values[number],
                 best.indices[number] % classes,
-                index.categories,
+                dataset.categories,
                 (height, width),
             )
-            image = {"image_id": int(index.image_ids[place])}
+            image = {"image_id": int(dataset.image_ids[position])}
             rows += [image | row for row in detections.to_dicts()]
     write_json(path, rows)
 
 
-class Average:
-    """The published average: its weight grows with the steps."""
+class EMA:
+    """The published moving average of the weights, whose decay grows with the steps."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model, self.steps = copy.deepcopy(model).eval().requires_grad_(False), 0
@@ -209,43 +219,43 @@ class Average:
     def update(self, model: nn.Module) -> None:
         """Move toward the weights of `model`."""
         self.steps += 1
-        keep = EMA * (1 - math.exp(-self.steps / EMA_STEPS))
-        for mine, theirs in zip(
+        keep = EMA_DECAY * (1 - math.exp(-self.steps / EMA_STEPS))
+        for average, current in zip(
             self.model.state_dict().values(), model.state_dict().values(), strict=True
         ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - keep)
+            if average.is_floating_point():
+                average.lerp_(current, 1 - keep)
             else:
-                mine.copy_(theirs)
+                average.copy_(current)
 
 
-def factor(progress: float) -> float:
-    """Return what the learning rate is multiplied by."""
+def lr_factor(progress: float) -> float:
+    """Return the factor of the learning rate: warm-up, then cosine."""
     return min(1.0, (progress + 1e-3) / WARMUP) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     training = Images(open_dataset(options.data, "train"), options.side)
-    asked = {
+    evaluated = {
         split: Images(open_dataset(options.data, split), options.side)
         for split in ("val", *(["test"] if options.test else []))
     }
-    model = MODELS[options.model](len(training.index.categories), options.side).train()
+    model = MODELS[options.model](len(training.dataset.categories), options.side).train()
     model = model.to(memory_format=torch.channels_last)
-    average = Average(model)
+    average = EMA(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=DECAY, fused=True)
-    precision = choose_precision("auto", torch.device("cpu"))  # as ours
+    precision = choose_precision("auto", torch.device("cpu"))  # as setmatch
     batches, due = training.batches(options.seed), list(EVALUATE_AT)
     clock_s, steps = 0.0, 0
     minutes: list[float] = []
     while due:
-        began = time.perf_counter()
+        started = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * factor(clock_s / (60 * options.minutes))
+            group["lr"] = options.rate * lr_factor(clock_s / (60 * options.minutes))
         pixels, labels = next(batches)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
@@ -256,17 +266,21 @@ def run(options: argparse.Namespace) -> None:
         optimizer.zero_grad()
         average.update(model)
         steps += 1
-        clock_s += time.perf_counter() - began
+        clock_s += time.perf_counter() - started
         if steps % 10 == 1:
             print(f"step {steps}, {clock_s:.0f} s, loss {loss.item():.3f}", flush=True)
         if clock_s >= 60 * options.minutes * due[0]:
             due = [each for each in due if clock_s < 60 * options.minutes * each]
-            for split, pictures in asked.items():
-                answer(average.model, pictures, options.out / f"{split}_{len(minutes)}.json")
+            for split, images in evaluated.items():
+                write_detections(
+                    average.model, images, options.out / f"{split}_{len(minutes)}.json"
+                )
             minutes.append(clock_s / 60)
     count = sum(parameter.numel() for parameter in model.parameters())
     about = {"lr": options.rate, "square_px": options.side, "batch": BATCH, "parameters": count}
-    write_json(options.out / "marks.json", {"minutes": minutes, "steps": steps, "about": about})
+    write_json(
+        options.out / "evaluations.json", {"minutes": minutes, "steps": steps, "about": about}
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A contestant outside of this repository: an executable given on the command line.
+"""Models of Ultralytics, by an executable given on the command line.
 
 Ultralytics' license keeps it out of this repository and its environments; this file only calls an
 installation elsewhere. It reads data written by `convert-data`, trains by its own recipe from
@@ -12,16 +12,24 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestants.track import Finish, Mark, Track, best_of, marked, scored, write_json
+from candidates.experiment import (
+    Experiment,
+    Result,
+    ValPoint,
+    best_index,
+    evaluate_detections,
+    val_point,
+    write_json,
+)
 from setmatch.data.convert import convert_dataset
 
 STEP_PX = 32  # sides must be multiples of it
-MARKS = 6
+VAL_POINTS = 6
 
 
 @dataclass(frozen=True)
-class Outside:
-    """A model's YAML name, and its input size as a factor of the track's."""
+class Ultralytics:
+    """A model's YAML name, and its input size as a factor of the experiment's."""
 
     model: str
     executable: Path
@@ -32,42 +40,48 @@ class Outside:
         """Return the model's name with its size factor."""
         return self.model if self.enlarge == 1 else f"{self.model}x{self.enlarge:g}"
 
-    def command(self, track: Track, folder: Path) -> list[str]:
+    def command(self, experiment: Experiment, folder: Path) -> list[str]:
         """Convert the data, and return the training command."""
         data = folder / "data"
         if not data.exists():
-            convert_dataset(track.data, data, "yolo")
+            convert_dataset(experiment.data, data, "yolo")
         settings = {
             "model": f"{self.model}.yaml",
             "data": (data / "data.yaml").resolve(),
             "pretrained": False,
-            "time": f"{track.minutes / 60:.6f}",
-            "imgsz": self._side_px(track),
-            "seed": track.seed,
+            "time": f"{experiment.minutes / 60:.6f}",
+            "imgsz": self._side_px(experiment),
+            "seed": experiment.seed,
             "val": False,
             "save_period": 1,
             "project": folder.resolve(),
             "name": "run",
         }
-        return track.clocked(self.executable.with_name("python"), self._command("train", settings))
+        return experiment.clocked(
+            self.executable.with_name("python"), self._command("train", settings)
+        )
 
-    def finish(self, track: Track, folder: Path) -> Finish:
+    def evaluate(self, experiment: Experiment, folder: Path) -> Result:
         """Evaluate the weights of some epochs on the validation split, the best on test."""
         lines = (folder / "run" / "results.csv").read_text().splitlines()
         rows = csv.DictReader(lines, skipinitialspace=True)
         epochs = [(float(row["time"]) / 60, int(row["epoch"])) for row in rows]
-        wanted = [track.minutes * number / MARKS for number in range(1, MARKS + 1)]
+        wanted = [experiment.minutes * number / VAL_POINTS for number in range(1, VAL_POINTS + 1)]
         chosen = sorted({min(epochs, key=lambda each: abs(each[0] - m)) for m in wanted})
-        marks: list[Mark] = []
+        val: list[ValPoint] = []
         for minutes, epoch in chosen:
-            marks.append(marked(minutes, self._detections(track, folder, epoch, "val"), track))
+            val.append(
+                val_point(minutes, self._detections(experiment, folder, epoch, "val"), experiment)
+            )
         test = {}
-        if track.test:
-            epoch = chosen[best_of(marks)][1]
-            test = scored(self._detections(track, folder, epoch, "test"), track, "test")
-        return Finish(tuple(marks), test, epochs[-1][1], {"square_px": self._side_px(track)})
+        if experiment.test:
+            epoch = chosen[best_index(val)][1]
+            test = evaluate_detections(
+                self._detections(experiment, folder, epoch, "test"), experiment, "test"
+            )
+        return Result(tuple(val), test, epochs[-1][1], {"square_px": self._side_px(experiment)})
 
-    def _detections(self, track: Track, folder: Path, epoch: int, split: str) -> Path:
+    def _detections(self, experiment: Experiment, folder: Path, epoch: int, split: str) -> Path:
         """Return the file of detections by the weights after `epoch`; create it if needed."""
         found = folder / f"{split}_{epoch}.json"
         if found.exists():
@@ -79,14 +93,14 @@ class Outside:
             "model": weights,
             "data": (folder / "data" / "data.yaml").resolve(),
             "split": split,
-            "imgsz": self._side_px(track),
+            "imgsz": self._side_px(experiment),
             "save_json": True,
             "project": folder.resolve(),
-            "name": "asked",
+            "name": "predictions",
             "exist_ok": True,
         }
         subprocess.run(self._command("val", settings), check=True, stdout=subprocess.DEVNULL)
-        rows = json.loads((folder / "asked" / "predictions.json").read_text())
+        rows = json.loads((folder / "predictions" / "predictions.json").read_text())
         names = _names(folder / "data" / "data.yaml")
         # Its ids are file names and indices of its own class list, so names are used instead.
         detections = [
@@ -99,11 +113,11 @@ class Outside:
             for row in rows
         ]
         write_json(found, detections)
-        shutil.rmtree(folder / "asked")
+        shutil.rmtree(folder / "predictions")
         return found
 
-    def _side_px(self, track: Track) -> int:
-        return STEP_PX * round(self.enlarge * track.side_px / STEP_PX)
+    def _side_px(self, experiment: Experiment) -> int:
+        return STEP_PX * round(self.enlarge * experiment.side_px / STEP_PX)
 
     def _command(self, verb: str, settings: dict[str, object]) -> list[str]:
         usual = {"device": "cpu", "workers": 0, "plots": False}
