@@ -37,6 +37,7 @@ class ColorFinder(Detector):
         self.class_loss, self.mask_head, self.num_queries = Softmax(), None, 2
         self.card = ModelCard("stub", {}, categories, Preprocessing(64, 96))
         self.images = 0
+        self.eval()  # a model in training mode would be copied, and the copy would count
 
     def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
         assert not batch.padded
