@@ -13,8 +13,6 @@ from setmatch.training.own_model import build_criterion
 @pytest.mark.parametrize("criterion", ["l1", 5.0, {"l1": 1.0}])
 def test_a_criterion_that_cannot_be_called_is_refused(criterion):
     """The message has its type, and what is expected."""
-    with pytest.raises(
-        ConfigError, match=f"{type(criterion).__name__}: expected a loss"
-    ):
+    with pytest.raises(ConfigError, match=f"{type(criterion).__name__}: expected a loss"):
         # Without the type checks of the tests, which users do not have.
         inspect.unwrap(build_criterion)(criterion, Softmax(), MatchCosts(), LossWeights())
