@@ -1,5 +1,10 @@
-"""Every Python and shell block of the README and the documentation runs, in order, page by page."""
+"""Every Python and shell block of the README and the documentation runs, in order, page by page.
 
+A Python block that starts with a comment `# NAME.py` is a file of the reader's own: it is written
+to the current folder instead.
+"""
+
+import re
 import shlex
 import shutil
 from contextlib import suppress
@@ -9,7 +14,8 @@ from unittest import SkipTest
 import pytest
 from sandbox import keep_short, make_sandbox
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from setmatch.cli import main
 
@@ -32,8 +38,21 @@ def run_shell(example: Example) -> None:
         assert main(words[program:]) == 0, line
 
 
+run_code = PythonEvaluator()
+
+
+def run_python(example: Example) -> None:
+    """Run a Python block, or write it if it is a file."""
+    named = re.match(r"# (\w+\.py)\n", example.parsed)
+    if named is None:
+        run_code(example)
+    else:
+        Path(named[1]).write_text(example.parsed, encoding="utf-8")
+
+
 BLOCKS = Sybil(
-    [PythonCodeBlockParser(), CodeBlockParser("sh", run_shell), SkipParser()], pattern="*.md"
+    [CodeBlockParser("python", run_python), CodeBlockParser("sh", run_shell), SkipParser()],
+    pattern="*.md",
 )
 
 
@@ -49,6 +68,7 @@ def test_the_blocks_of_a_page_run(
     """A block that needs the network or several processes names its reason in a skip comment."""
     folder = shutil.copytree(made, tmp_path / "sandbox")
     monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)  # as `python -m` does
     keep_short(monkeypatch)
     for example in BLOCKS.parse(page).examples():
         if isinstance(example.parsed, tuple):

@@ -8,11 +8,13 @@ from .classification import ClassificationLoss as ClassificationLoss
 from .classification import Focal as Focal
 from .classification import Softmax as Softmax
 from .classification import Varifocal as Varifocal
+from .criterion import TERMS as TERMS
 from .criterion import Criterion as Criterion
 from .matcher import match as match
 from .normalizer import LossNormalizer as LossNormalizer
 
 __all__ = [
+    "TERMS",
     "ClassificationLoss",
     "Criterion",
     "Focal",
