@@ -24,7 +24,8 @@ def ablate(
 
         setmatch ablate encoder losses --out ablation --seeds 3
 
-    Run the same command again to resume. Start torchrun to train several variants at once.
+    Each variant changes one part of a model, such as the number of encoder layers. Run the same
+    command again to resume. With torchrun, several variants are trained at the same time.
 
     Parameters
     ----------

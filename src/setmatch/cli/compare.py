@@ -32,9 +32,9 @@ def compare(
     ----------
     models
         Trained models: run folders, weights files, published names or hub ids. Presets, or
-        functions of your own as package.module:factory, get random weights and are only timed;
-        random:NAME does this to a preset that has published weights. JSON files of COCO results
-        are only scored.
+        functions of your own as package.module:factory, get random weights and are only timed; so
+        does random:detr_r50, whose published weights are then not downloaded. JSON files of COCO
+        results get an AP, but no time.
     data
         Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file. Without it,
         models are only timed.
@@ -43,7 +43,7 @@ def compare(
     html
         Write an HTML page to this file.
     rounds
-        How often each model is timed; the models take turns.
+        How often each model is timed; the result is the median.
     batch_size
         Images per batch for throughput. Latency is for one image.
     short_side_px

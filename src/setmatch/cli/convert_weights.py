@@ -28,10 +28,10 @@ def convert_weights(
     destination
         File (original) or folder (setmatch, transformers) to write; it must be new.
     to
-        Layout to write. setmatch-small stores 8-bit weights: a quarter of the size.
+        Layout to write. setmatch-small stores 8-bit weights, which take a quarter of the space.
     preset
-        Preset of a .pth file that does not store its settings (see `setmatch models`), or a
-        function of your own as package.module:factory.
+        Model of a .pth file that does not store its settings: a preset (see `setmatch models`), or
+        a function of your own as package.module:factory.
     """
     from setmatch.models.load import convert_weights
 

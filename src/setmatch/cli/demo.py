@@ -22,7 +22,8 @@ def demo(
         setmatch demo
         setmatch demo --task panoptic --out demo_masks
 
-    The page is index.html in --out. Run the same command again to resume.
+    Nothing is downloaded. Open index.html in --out afterwards. Run the same command again to
+    resume.
 
     Parameters
     ----------
@@ -31,9 +32,9 @@ def demo(
     scenes
         Number of training images to generate.
     minutes
-        Training time. Defaults to 3 minutes for boxes and 8 for panoptic.
+        Minutes of training. Defaults to 3 for boxes and 8 for panoptic.
     model
-        Preset to train (see `setmatch models`), or a function of your own as
+        Model to train: a preset (see `setmatch models`), or a function of your own as
         package.module:factory. Defaults to setmatch_n or setmatch_n_panoptic.
     task
         "boxes" detects objects; "panoptic" also segments things and stuff.

@@ -28,7 +28,7 @@ def evaluate(
         setmatch evaluate detr_r50 coco/ --report report.html
         setmatch evaluate detections.json data/ --split test
 
-    Saved detections need no model: evaluate them from the file.
+    AP is averaged over IoU 0.5 to 0.95 (mAP50-95 in YOLO), AP50 is at IoU 0.5 (mAP50).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def evaluate(
     detections
         Write all detections to this JSON file, as COCO results.
     report
-        Write an HTML report to this file: error types, PR curves, thresholds, worst images.
+        Write an HTML report to this file: kinds of error, PR curves, thresholds, worst images.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """

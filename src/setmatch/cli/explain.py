@@ -17,14 +17,15 @@ def explain(
     threshold: float = 0.5,
     device: Device = "auto",
 ) -> None:
-    """Show the attention and the object query behind each detection in an image.
+    """Show what a model looks at when it detects the objects of an image.
 
     For example:
 
         setmatch explain detr_r50 street.jpg --out why.html
         setmatch explain detr_r50 street.jpg --png figures --point 320,200
 
-    Give --out, --png, or both.
+    The page and the figures show the attention of the object query behind each detection, layer by
+    layer. Give --out, --png, or both.
 
     Parameters
     ----------

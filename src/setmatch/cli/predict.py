@@ -22,8 +22,9 @@ def predict(
         setmatch predict runs/first street.jpg --out results
         setmatch predict detr_r50 photos/ 'more/*.png' --out results --threshold 0.8
 
-    Writes annotated images, detections.json (COCO results) and detections.csv.
-    A model with masks also writes COCO panoptic results: panoptic.json and panoptic/.
+    Writes the images with their boxes to images/, and detections.json (COCO results) and
+    detections.csv. A model with masks also writes COCO panoptic results: panoptic.json and
+    panoptic/. There is no IoU threshold, because these models need no NMS.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def predict(
     out
         Folder for the results.
     threshold
-        Minimum score of a detection. Defaults to 0.7 for detr_* models and 0.5 for setmatch_*.
+        Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for
+        setmatch_*.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """

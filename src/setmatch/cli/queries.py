@@ -36,7 +36,9 @@ def queries(
 
         setmatch queries detr_r50 coco/ --out queries
 
-    Only the images are used, not their annotations.
+    A detection transformer predicts one box for each of its object queries, in every image. This
+    shows which queries detect what, and which never detect anything. Only the images are used, not
+    their annotations.
 
     Parameters
     ----------

@@ -34,14 +34,19 @@ def train(
         setmatch train data/ --out runs/first --resume
         torchrun --nproc-per-node 2 -m setmatch train data/ --out runs/two_gpus
 
-    `setmatch audit data/` checks the data first and recommends a recipe.
+    `setmatch audit data/` checks the data first and recommends a recipe. The number of classes
+    comes from the data. Open live.html in --out to watch the run.
+
+    A recipe holds every other setting: image size (data.short_side_px), batch size
+    (train.batch_size), learning rate (train.lr), augmentation (data.augment), and more. recipe.yaml
+    in --out lists all of them.
 
     Parameters
     ----------
     out
-        Folder of the run: weights, checkpoints, logs and the complete recipe.
+        Folder for the run: weights, checkpoints, logs and the complete recipe.
     model
-        Preset to train (see `setmatch models`), or a function of your own as
+        Model to train: a preset (see `setmatch models`), or a function of your own as
         package.module:factory. Defaults to the preset of --recipe or --weights, otherwise
         setmatch_n (with --task, setmatch_n_panoptic). Uses the recipe of the same name, if any.
     weights
@@ -54,7 +59,7 @@ def train(
     minutes
         Train for this many minutes instead; the schedule adapts to the speed of the machine.
     joint
-        Train boxes and masks together, for a recipe that trains them in two stages.
+        Train boxes and masks together, with a recipe that would train them in two stages.
     task
         Train masks too: "panoptic" for things and stuff, "instance" for things only.
     resume
