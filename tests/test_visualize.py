@@ -84,6 +84,15 @@ def test_labels_do_not_cover_each_other():
     assert two - one > 0.5 * (one - box_alone) > 100
 
 
+def test_the_labels_of_a_crowd_do_not_pile_up():
+    """Twenty boxes at one place get the labels that fit; each box is drawn nevertheless."""
+    boxes = [[100.0 + n, 100.0 + n, 180.0 + n, 170.0 + n] for n in range(20)]
+    crowd = changed(gray(400, 300), draw(gray(400, 300), detections(boxes, (300, 400))))
+    eight = changed(gray(400, 300), draw(gray(400, 300), detections(boxes[:8], (300, 400))))
+    assert crowd[:60].sum() == 0
+    assert crowd[119:190, 119:200].sum() > eight[119:190, 119:200].sum()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (40, 40), (2000, 1500)])
 def test_images_of_any_size_can_be_drawn_on(size: tuple[int, int]):
     """Even if the class name is longer than the image."""

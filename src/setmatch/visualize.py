@@ -13,12 +13,12 @@ from scipy import ndimage
 
 from setmatch.errors import ConfigError
 from setmatch.ops.colors import Color, color_of
+from setmatch.ops.label_placement import Rectangle, covered_px, moved_inside, place_labels
 from setmatch.structures.detections import Detections
 from setmatch.structures.segments import Segments
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 ColorBy = Literal["class", "detection"]
-Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 _DARK: Color = (20, 20, 24)
 _LIGHT: Color = (255, 255, 255)
@@ -48,9 +48,9 @@ def draw(
     Boxes are in pixels of `image`. Line width and font size follow the image's size, unless `width`
     gives that of the lines in pixels. `labels` replaces the texts, one for each detection, or
     leaves them out (False). `color_by` gives each class, or each detection, a color of its own.
-    Labels stay inside the image and avoid each other. Detections with a higher score are placed
-    first and drawn on top. Raises ConfigError if `labels` are not as many as the detections, or
-    `width` or `color_by` is none of the above.
+    Labels stay inside the image and do not cover each other: detections with a higher score are
+    labeled first, and a label without a free place at its box is left out. Raises ConfigError if
+    `labels` are not as many as the detections, or `width` or `color_by` is none of the above.
     """
     pad = max(2, round(min(image.size) / 220))
     line = _line_px(width, color_by, pad)
@@ -66,13 +66,13 @@ def draw(
     by_class = color_by == "class"
     kinds = detections.classes.tolist() if by_class else list(range(len(detections)))
     colors = [color_of(kind) for kind in kinds]
-    placed: list[_Label] = []
-    for box, text in zip(boxes, texts, strict=True):
-        placed.append(_label(text, box, font, pad, drawn.size, placed))
+    texts = [_shortened(text, font, drawn.width - 4 * pad) for text in texts]
+    places = place_labels(boxes, [_label_size(text, font, pad) for text in texts], drawn.size)
     for box, color in reversed(list(zip(boxes, colors, strict=True))):
         _draw_box(canvas, box, color, line)
-    for label, color in reversed(list(zip(placed, colors, strict=True))):
-        _draw_label(canvas, label, color, font, pad)
+    for place, text, color in reversed(list(zip(places, texts, colors, strict=True))):
+        if place is not None:
+            _draw_label(canvas, _Label(place, text), color, font, pad)
     return drawn
 
 
@@ -190,8 +190,8 @@ def _name_segments(
         _, top, _, bottom = font.getbbox("Ag|")
         height = bottom - top + 2 * line
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        place = _moved_inside(box, drawn.size)
-        if width * height > areas[number - 1] or _overlap_px(place, labels) > 0:
+        place = moved_inside(box, drawn.size)
+        if width * height > areas[number - 1] or covered_px(place, [each.place for each in labels]):
             continue
         labels.append(_Label(place, names[number - 1]))
         _draw_label(canvas, labels[-1], shades[number - 1], font, line)
@@ -231,25 +231,12 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Rectangle, color: Color, line: i
     canvas.rectangle(box, outline=color, width=line)
 
 
-def _label(
-    text: str,
-    box: Rectangle,
-    font: Font,
-    line: int,
-    size: tuple[int, int],
-    others: list[_Label],
-) -> _Label:
-    """Return a label at the corner of `box` where it covers the least of the other labels."""
-    text = _shortened(text, font, size[0] - 4 * line)
+def _label_size(text: str, font: Font, line: int) -> tuple[int, int]:
+    """Return the width and height of a label, with its margins; nothing for an empty text."""
+    if not text:
+        return 0, 0
     _, top, _, bottom = font.getbbox("Ag|")  # the same height for every text
-    width, height = math.ceil(font.getlength(text)) + 4 * line, math.ceil(bottom - top) + 2 * line
-    x0, y0, x1, y1 = box
-    places = [
-        _moved_inside((x, y, x + width, y + height), size)
-        for y in (y0 - height, y0, y1 - height, y1)
-        for x in (x0, x1 - width)
-    ]
-    return _Label(min(places, key=lambda place: _overlap_px(place, others)), text)
+    return math.ceil(font.getlength(text)) + 4 * line, math.ceil(bottom - top) + 2 * line
 
 
 def _shortened(text: str, font: Font, width: int) -> str:
@@ -258,22 +245,6 @@ def _shortened(text: str, font: Font, width: int) -> str:
     while text and font.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text}…" if text else ""
-
-
-def _moved_inside(place: Rectangle, size: tuple[int, int]) -> Rectangle:
-    x0, y0, x1, y1 = place
-    left = max(0.0, min(x0, size[0] - (x1 - x0)))
-    top = max(0.0, min(y0, size[1] - (y1 - y0)))
-    return left, top, left + x1 - x0, top + y1 - y0
-
-
-def _overlap_px(place: Rectangle, others: list[_Label]) -> float:
-    """Return the area of `place` that is covered by other labels."""
-    x0, y0, x1, y1 = place
-    return math.fsum(
-        max(0.0, min(x1, u1) - max(x0, u0)) * max(0.0, min(y1, v1) - max(y0, v0))
-        for u0, v0, u1, v1 in (other.place for other in others)
-    )
 
 
 def _draw_label(

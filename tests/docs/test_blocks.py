@@ -18,6 +18,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from setmatch.cli import main
+from setmatch.data.formats.registry import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -54,6 +55,14 @@ BLOCKS = Sybil(
     [CodeBlockParser("python", run_python), CodeBlockParser("sh", run_shell), SkipParser()],
     pattern="*.md",
 )
+
+
+@pytest.fixture(autouse=True)
+def formats_of_the_page():
+    """Forget the data formats that a page adds."""
+    before = [*FORMATS]
+    yield
+    FORMATS[:] = before
 
 
 @pytest.fixture(scope="session")

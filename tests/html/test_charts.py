@@ -7,7 +7,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from setmatch.html.charts import Axis, Chart, Curve, LogAxis, histogram, line_chart, log_ticks
+from setmatch.html.charts import (
+    Axis,
+    Chart,
+    Curve,
+    LogAxis,
+    count_ticks,
+    histogram,
+    line_chart,
+    log_ticks,
+    short,
+)
 from setmatch.html.page import environment
 
 UNIT = Axis("recall", (0.0, 0.5, 1.0))
@@ -27,6 +37,37 @@ def test_bar_heights_are_proportional_to_counts():
     assert len(heights) == 8, "empty bars at both ends are left out"
     assert max(heights) == pytest.approx(4 * sorted(heights)[-2], abs=0.5)
     assert "from 10 to below 11: 4 cats" in [title.text for title in figure.findall(".//title")]
+
+
+@pytest.mark.parametrize("highest", [0, 1, 2, 3, 7, 10, 99, 100, 101, 4_321, 12_345, 1_000_001])
+def test_a_histogram_has_an_axis_of_round_counts(highest: int):
+    """The highest bar ends where the axis says; the lowest tick is 0, and all are whole."""
+    ticks = count_ticks(highest)
+    assert ticks[0] == 0
+    assert ticks[-1] >= highest
+    assert 2 <= len(ticks) <= 4
+    assert len(set(np.diff(ticks))) == 1
+    figure = drawing(histogram([highest, 0], [0.0, 1.0, 2.0], "size", "cats", "edge {:g}".format))
+    bar = figure.find(".//rect").attrib
+    labels = {text.text: float(text.attrib["y"]) for text in figure.findall(".//text")}
+    zero, top = labels["0"], labels[short(float(ticks[-1]))]
+    height = (zero - top) * highest / ticks[-1]
+    assert float(bar["height"]) == pytest.approx(height, abs=0.2)
+    assert float(bar["y"]) + float(bar["height"]) == pytest.approx(zero - 3.5, abs=0.2)
+
+
+def test_curves_differ_by_pattern_and_tag_not_by_color_alone():
+    points = [(0.0, 0.0), (1.0, 1.0), None]
+    curves = [Curve("a", points, "red"), Curve("b", points, "green", dash="7 4", tag="2")]
+    figure = drawing(line_chart(curves, "c", UNIT, UNIT))
+    drawn = [path.get("stroke-dasharray") for path in figure.findall(".//path[@class='curve']")]
+    legend = figure.find(".//div[@class='legend']")
+    assert drawn == [path.get("stroke-dasharray") for path in legend.findall(".//path")]
+    assert drawn == [None, "7 4"]
+    assert [sign.text for sign in legend.findall(".//b")] == ["2"]
+    tag = next(text for text in figure.findall(".//text") if text.text == "2")
+    corner = next(text for text in figure.findall(".//text") if text.text == "1")
+    assert float(tag.attrib["y"]) == pytest.approx(float(corner.attrib["y"]), abs=0.2)
 
 
 def test_a_curve_goes_through_its_points():
@@ -50,7 +91,7 @@ def test_names_cannot_inject_markup():
     figure = drawing(line_chart([curve, curve], name, Axis(name, (0.0, 1.0)), UNIT))
     assert not figure.findall(".//script")
     assert [title.text for title in figure.findall(".//title")] == [name] * 4
-    assert figure.findall(".//span")[0].find("i").tail == name
+    assert figure.findall(".//span")[0].find("svg").tail == name
 
 
 @pytest.mark.parametrize(
@@ -70,3 +111,8 @@ def test_ticks_of_a_log_axis_are_few_round_numbers_around_the_values(
     axis = LogAxis("latency", found)
     assert 0 <= axis.position(low) <= axis.position(high) <= 1
     assert axis.position(math.sqrt(found[0] * found[-1])) == pytest.approx(0.5)
+
+
+def test_numbers_of_an_axis_are_short():
+    written = [short(float(value)) for value in (0, 0.25, 150, 12_000, 2.5e6, 1e-4, 0.1 + 0.2)]
+    assert written == ["0", "0.25", "150", "12k", "2.5M", "0.0001", "0.3"]

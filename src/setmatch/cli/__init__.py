@@ -35,9 +35,9 @@ app = App(
     name="setmatch",
     help="Train, evaluate and run detection transformers.",
     help_epilogue="`setmatch COMMAND --help` explains a command. Every command also takes "
-    "--max-pixels N, which reads images of up to N pixels (default: 89478485); --debug, which shows "
-    "the full traceback of an error; and --import MODULE, which imports a module of yours that "
-    "defines a model.",
+    "--max-pixels N, which reads images of up to N pixels (default: 89478485); --debug, which "
+    "shows the full traceback of an error; and --import MODULE, which imports a module of yours "
+    "that defines a model.",
     group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",

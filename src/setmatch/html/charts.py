@@ -1,11 +1,15 @@
 """Lay out histograms and curves; the macro `chart` of parts.html draws them as inline SVG."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+# Patterns of lines (SVG's stroke-dasharray), so that curves differ by more than their color.
+DASHES = ("", "7 4", "2 4", "11 4 2 4")
 _WIDTH = 320
-_HISTOGRAM_HEIGHT, _HISTOGRAM_BOTTOM = 120, 18
+_HISTOGRAM_HEIGHT, _HISTOGRAM_TOP, _HISTOGRAM_BOTTOM = 130, 8, 18
+_HISTOGRAM_TICKS = 4
 _MAX_EDGE_LABELS = 6
 _MIN_BARS = 8
 _CURVES_HEIGHT = 220
@@ -14,13 +18,18 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # margins around curves
 
 @dataclass(frozen=True)
 class Curve:
-    """A line through points (x, y), broken at None; `marks` are dots (x, y, tooltip)."""
+    """A line through points (x, y), broken at None; `marks` are dots (x, y, tooltip).
+
+    `dash` is a pattern of the line, such as one of DASHES. `tag` is a short text, such as a number,
+    that is written at the end of the curve and in the legend.
+    """
 
     name: str
     points: Sequence[tuple[float, float] | None]
     color: str
-    dashed: bool = False
+    dash: str = ""
     marks: Sequence[tuple[float, float, str]] = ()
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class ChartLine:
     path: str
     color: str
     title: str
-    dashed: bool
+    dash: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,16 @@ class ChartText:
 
 
 @dataclass(frozen=True)
+class LegendEntry:
+    """A name, and what its curve or box looks like: color, pattern, and a sign in its label."""
+
+    name: str
+    color: str
+    dash: str = ""
+    sign: str = ""
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart laid out in a coordinate system of `width_px` by `height_px`."""
 
@@ -98,7 +117,7 @@ class Chart:
     lines: Sequence[ChartLine] = ()
     dots: Sequence[ChartDot] = ()
     texts: Sequence[ChartText] = ()
-    legend: Sequence[tuple[str, str]] = ()  # name, color
+    legend: Sequence[LegendEntry] = ()
     width_px: int = _WIDTH
 
 
@@ -118,28 +137,34 @@ def histogram(
     while last - first + 1 < min(_MIN_BARS, len(counts)):
         first, last = max(first - 1, 0), min(last + 1, len(counts) - 1)
     counts, edges = counts[first : last + 1], edges[first : last + 2]
-    step = _WIDTH / len(counts)
+    step = (_WIDTH - _LEFT) / len(counts)
     baseline = _HISTOGRAM_HEIGHT - _HISTOGRAM_BOTTOM
-    highest = max(max(counts), 1)
+    ticks = count_ticks(max(counts))
+    unit = (baseline - _HISTOGRAM_TOP) / ticks[-1]
     bars = []
     for number, count in enumerate(counts):
-        height = baseline * count / highest
+        height = unit * count
         low, high = format_edge(edges[number]), format_edge(edges[number + 1])
         bars.append(
             ChartBar(
-                round(step * number + 1, 1),
+                round(_LEFT + step * number + 1, 1),
                 round(baseline - height, 1),
                 round(max(step - 2, 1.0), 1),
                 round(height, 1),
                 f"from {low} to below {high}: {count:,} {counted}",
             )
         )
-    texts = []
+    grid = "".join(f"M{_LEFT} {baseline - unit * tick:.1f}H{_WIDTH}" for tick in ticks)
+    texts = [
+        ChartText(_LEFT - 5.0, round(baseline - unit * tick + 3.5, 1), short(float(tick)), "end")
+        for tick in ticks
+    ]
     for number in range(0, len(edges), -(-len(edges) // _MAX_EDGE_LABELS)):
         anchor = "start" if number == 0 else "end" if number == len(counts) else "middle"
         label = format_edge(edges[number])
-        texts.append(ChartText(round(step * number, 1), _HISTOGRAM_HEIGHT - 4.0, label, anchor))
-    return Chart(caption, _HISTOGRAM_HEIGHT, bars=bars, texts=texts)
+        x = round(_LEFT + step * number, 1)
+        texts.append(ChartText(x, _HISTOGRAM_HEIGHT - 4.0, label, anchor))
+    return Chart(caption, _HISTOGRAM_HEIGHT, bars=bars, grid=grid, texts=texts)
 
 
 def line_chart(
@@ -150,13 +175,13 @@ def line_chart(
     The tooltip of a curve is its name.
     """
     grid, texts = _grid(x, y)
-    named = [(curve.name, curve.color) for curve in curves]
+    named = [LegendEntry(curve.name, curve.color, curve.dash, curve.tag) for curve in curves]
     return Chart(
         caption,
         _CURVES_HEIGHT,
         grid=grid,
         lines=[
-            ChartLine(_path(curve.points, x, y), curve.color, curve.name, curve.dashed)
+            ChartLine(_path(curve.points, x, y), curve.color, curve.name, curve.dash)
             for curve in curves
         ],
         dots=[
@@ -164,7 +189,7 @@ def line_chart(
             for curve in curves
             for u, v, title in curve.marks
         ],
-        texts=texts,
+        texts=[*texts, *(_tag(curve, x, y) for curve in curves if curve.tag)],
         legend=named if legend and len(named) > 1 else (),
     )
 
@@ -178,6 +203,14 @@ def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
         if max(last, first + 1) - first < most:
             break
     return [round(number * step, 10) for number in range(first, max(last, first + 1) + 1)]
+
+
+def count_ticks(highest: int) -> list[int]:
+    """Return at most four whole numbers at equal round steps, from 0 to `highest` or above."""
+    powers = itertools.count()
+    steps = (digit * 10**power for power in powers for digit in (1, 2, 5))
+    step = next(step for step in steps if highest <= step * (_HISTOGRAM_TICKS - 1))
+    return [step * number for number in range(max(-(-highest // step), 1) + 1)]
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -194,6 +227,26 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         if len(ticks) <= most:
             break
     return [float(f"{tick:.1g}") for tick in ticks]
+
+
+def short(value: float) -> str:
+    """Write a number for an axis: 12k, 0.25, 5e-5."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g}M"
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:g}k"
+    if 0 < abs(value) < 1e-3:
+        return f"{value:.3g}".replace("e-0", "e-")
+    return f"{round(value, 10):g}"
+
+
+def _tag(curve: Curve, x: Axis, y: Axis) -> ChartText:
+    """Return the tag of a curve beside its last point, or beside its last mark."""
+    ends = [point for point in curve.points if point is not None] or [
+        (u, v) for u, v, _ in curve.marks
+    ]
+    u, v = ends[-1]
+    return ChartText(round(_x_px(x, u) + 6, 1), round(_y_px(y, v) + 3.5, 1), curve.tag, "start")
 
 
 def _x_px(x: Axis, value: float) -> float:

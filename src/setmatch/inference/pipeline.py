@@ -18,11 +18,12 @@ from setmatch.data.transforms import preprocess
 from setmatch.errors import ConfigError, DataError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.masks import detections_with_masks, segments_of
+from setmatch.ops.label_placement import Rectangle
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
-from setmatch.visualize import ColorBy, Rectangle, draw, draw_segments
+from setmatch.visualize import ColorBy, draw, draw_segments
 
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 

@@ -14,8 +14,11 @@ from sample_datasets import index_of, results_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.evaluation.metrics.coco import Results
+from setmatch.evaluation.metrics.error_types import KINDS
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
 from setmatch.evaluation.outputs import Outputs
+from setmatch.evaluation.report import worst_images
+from setmatch.evaluation.report.worst_images import STYLES
 from setmatch.evaluation.results import Report
 from setmatch.evaluation.split_detections import SplitDetections
 from setmatch.evaluation.summarize import build_report
@@ -78,23 +81,94 @@ def test_the_page_fits_the_screen_without_errors(
 
 
 def test_errors_are_drawn_in_pixels_of_the_image(tmp_path: Path):
-    """The color and the tooltip of a box give its kind of error."""
+    """The color, the pattern and the tooltip of a box give its kind of error."""
     index, results = dataset_with_errors(tmp_path)
     path, report = write_report(tmp_path, index, results)
     text = path.read_text("utf-8")
     box = index.xywh_px[index.offsets[report.diagnosis.worst[0].image] + 1]
-    drawn = f'<rect x="{box[0]:g}" y="{box[1]:g}" width="100" height="80" stroke='
-    assert f'{drawn}"#ff5252"><title>class 1: missed</title>' in text
-    assert re.search(rf'{re.escape(drawn)}"#c77dff"><title>class 2 0.\d\d: classification<', text)
+    drawn = re.escape(f'<rect x="{box[0]:g}" y="{box[1]:g}" width="100" height="80" stroke=')
+    dash = r' stroke-dasharray="[\d ]+"'
+    assert re.search(rf'{drawn}"#ff5252"{dash}><title>class 1: missed</title>', text)
+    assert re.search(rf'{drawn}"#c77dff"{dash}><title>class 2 0.\d\d: classification<', text)
     assert "Decoder layers" not in text
 
 
 def test_names_do_not_become_markup(tmp_path: Path):
-    """The only script is the JSON of the numbers, and nothing is fetched."""
+    """The only scripts are the JSON of the numbers and our own, and nothing is fetched."""
     index, results = dataset_with_errors(tmp_path)
     text = write_report(tmp_path, index, results)[0].read_text("utf-8")
-    assert re.findall(r"<script[^>]*>", text) == ['<script type="application/json" id="numbers">']
+    scripts = ['<script type="application/json" id="numbers">', "<script>"]
+    assert re.findall(r"<script[^>]*>", text) == scripts
     assert not re.search(r"url\((?!data)|@import|\son\w+=|https?://(?!www\.w3)", text)
+
+
+def test_kinds_of_error_differ_by_pattern_and_sign_too():
+    """Red and green look alike to some."""
+    patterns = [style.dash for style in STYLES.values()]
+    signs = [style.sign for style in STYLES.values()]
+    assert len({*patterns}) == len({*signs}) == len(STYLES) == len(KINDS) + 1
+    assert STYLES.keys() == {"found", *KINDS}
+
+
+def test_images_are_filtered_by_kind_of_error_and_class_and_sorted(
+    open_page: OpenPage, tmp_path: Path
+):
+    index, results = dataset_with_errors(tmp_path, images=45)
+    keep = np.ones(len(results), bool)
+    keep[:9] = False  # the objects of the first three images are missed
+    path, report = write_report(tmp_path, index, results.select(keep))
+    worst = [each.name for each in report.diagnosis.worst]
+    assert {*worst} == {f"{number}.png" for number in (0, 1, 2, *range(3, 45, 3))}
+    page = open_page(path)
+
+    def shown() -> list[str]:
+        figures = page.locator("#gallery .worst:not([hidden]) figcaption b")
+        return figures.all_inner_texts()
+
+    assert shown() == worst
+    page.select_option("#sort", "name")
+    assert shown() == sorted(worst, key=lambda name: int(name.removesuffix(".png")))
+    page.select_option("#kind", "classification")
+    assert shown() == [f"{number}.png" for number in range(3, 45, 3)]
+    page.select_option("#kind", "missed")
+    page.select_option("#class", CLASS_WITH_MARKUP)
+    page.select_option("#sort", "count")
+    assert {*shown()} == {*worst}
+    assert page.inner_text("#matches") == "17 of 17 images, 17 errors"
+    page.select_option("#kind", "classification")
+    page.select_option("#class", "class 1")
+    assert page.inner_text("#matches") == "14 of 17 images, 14 errors"
+
+
+def test_figures_beyond_the_first_are_thumbnails_that_can_be_enlarged(
+    open_page: OpenPage, tmp_path: Path
+):
+    index, results = dataset_with_errors(tmp_path, images=60)
+    path, report = write_report(tmp_path, index, results)
+    page = open_page(path)
+    assert page.locator("#gallery .worst").count() == len(report.diagnosis.worst) == 20
+    last = page.locator("#gallery .worst").nth(19)
+    last.scroll_into_view_if_needed()
+    small = last.bounding_box()["width"]
+    assert last.locator("text").first.is_hidden()
+    last.locator(".resize").click()
+    assert last.bounding_box()["width"] > 1.8 * small
+    assert last.locator("text").first.is_visible()
+    last.locator(".resize").click()
+    assert last.bounding_box()["width"] == small
+
+
+def test_the_page_of_a_large_data_set_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Figures end where they would take more than their share; the worst ones are there."""
+    index, results = dataset_with_errors(tmp_path, images=45)
+    path, report = write_report(tmp_path, index, results)
+    whole = path.read_text("utf-8").count('<figure class="worst')
+    monkeypatch.setattr(worst_images, "_MAX_CHARACTERS", 20_000)
+    path, _ = write_report(tmp_path, index, results)
+    text = path.read_text("utf-8")
+    names = re.findall(r'<figure class="worst[^"]*" data-name="(.*?)"', text)
+    assert 0 < len(names) < whole == 15
+    assert names == [each.name for each in report.diagnosis.worst[: len(names)]]
 
 
 def test_a_model_without_detections_gets_a_page_that_says_so(tmp_path: Path):

@@ -14,7 +14,7 @@ from setmatch.errors import ConfigError
 from setmatch.training.logging.curves.history import History, read_histories, read_history
 from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.curves.panels import Line, Panel, panels, thin_out
-from setmatch.training.logging.curves.svg import chart, short
+from setmatch.training.logging.curves.svg import chart
 from setmatch.training.schedule import make_schedule
 
 PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
@@ -174,11 +174,6 @@ def test_a_constant_curve_is_drawn(value):
         assert len(drawn.dots) == len(points)
         assert all(math.isfinite(dot.x) and math.isfinite(dot.y) for dot in drawn.dots)
         assert "nan" not in drawn.lines[0].path + drawn.grid
-
-
-def test_numbers_of_an_axis_are_short():
-    written = [short(float(value)) for value in (0, 0.25, 150, 12_000, 2.5e6, 1e-4, 0.1 + 0.2)]
-    assert written == ["0", "0.25", "150", "12k", "2.5M", "0.0001", "0.3"]
 
 
 def test_many_points_are_averaged_into_few():

@@ -12,8 +12,8 @@ from setmatch.data.audit.findings import SEVERITIES, FindingGroup, group_finding
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.image_io import read_image
-from setmatch.html.charts import Chart, histogram
-from setmatch.html.images import Box, jpeg_uri, largest_first
+from setmatch.html.charts import Chart, LegendEntry, histogram
+from setmatch.html.images import Box, Label, jpeg_uri, labels_of, largest_first
 from setmatch.html.page import write
 from setmatch.html.tables import Bar, Row, Table
 from setmatch.ops.colors import css_color_of
@@ -50,6 +50,12 @@ class _Image:
     uri: str
     size_px: tuple[int, int]
     boxes: list[Box]
+    labels: list[Label]
+
+    @property
+    def letter_px(self) -> float:
+        """Height of the labels' letters."""
+        return _letter_px(self.size_px)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def write_page(audit: DataAudit, path: Path) -> None:
         charts=list(_charts(audit)),
         classes=_class_table(audit, colors),
         classes_without_boxes=_classes_without_boxes(audit),
-        legend=[(name, color) for name, color in colors.items() if name in sampled],
+        legend=[LegendEntry(name, color) for name, color in colors.items() if name in sampled],
         images=[_image(sample, colors) for sample in samples],
         plan=audit.plan,
         reasons=_plan_reasons(audit),
@@ -188,7 +194,7 @@ def _duplicates(audit: DataAudit) -> Iterator[_Image]:
         for split, image in pair:
             dataset = audit.splits[split]
             caption = f"{split}/{dataset.name(image)}"
-            yield _Image(caption, _uri(dataset, image), dataset.size_px(image), [])
+            yield _Image(caption, _uri(dataset, image), dataset.size_px(image), [], [])
 
 
 def _samples(audit: DataAudit) -> Iterator[_Sample]:
@@ -228,7 +234,9 @@ def _image(sample: _Sample, colors: Mapping[str, str]) -> _Image:
     count = f"{len(names)} object{'' if len(names) == 1 else 's'}"
     reason = f" ({sample.reason})" if sample.reason else ""
     caption = f"{sample.split}/{dataset.name(image)}: {count}{reason}"
-    return _Image(caption, _uri(dataset, image), size_px, _boxes(sample, names, colors))
+    boxes = _boxes(sample, names, colors)
+    labels = labels_of([(box, box.title) for box in boxes], size_px, _letter_px(size_px))
+    return _Image(caption, _uri(dataset, image), size_px, boxes, labels)
 
 
 def _boxes(sample: _Sample, names: list[str], colors: Mapping[str, str]) -> list[Box]:
@@ -241,6 +249,11 @@ def _boxes(sample: _Sample, names: list[str], colors: Mapping[str, str]) -> list
         for sides, name in zip(xywh.round(2).tolist(), names, strict=True)
     ]
     return largest_first(boxes)
+
+
+def _letter_px(size_px: tuple[int, int]) -> float:
+    """Return a height of letters that can be read on images in several columns."""
+    return max(size_px) / 26
 
 
 def _uri(dataset: DetectionDataset, image: int) -> str:

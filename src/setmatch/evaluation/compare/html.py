@@ -79,7 +79,13 @@ def _chart(comparison: Comparison) -> Chart | None:
         return None
     latencies, precisions = [ms for _, ms, _ in points], [ap for _, _, ap in points]
     dots = [
-        Curve(name, (), css_color_of(number), marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")])
+        Curve(
+            name,
+            (),
+            css_color_of(number),
+            marks=[(ms, ap, f"{name}: {ms:.3g} ms, AP {ap:.1f}")],
+            tag=str(number + 1),
+        )
         for number, (name, ms, ap) in enumerate(points)
     ]
     x = LogAxis("latency, ms per image", log_ticks(min(latencies), max(latencies)))

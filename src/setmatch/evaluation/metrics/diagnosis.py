@@ -17,7 +17,7 @@ from setmatch.evaluation.metrics.worst_images import WorstImage, worst_images
 SCORES = tuple(step / 50 for step in range(51))  # thresholds of the F1 curve
 BINS = 10
 _SHOWN_IOUS = {"0.5": 0, "0.75": 5, "0.9": 8}  # index among COCO's ten IoU thresholds
-_WORST = 12
+_MAX_WORST = 200
 _SIZES = {"small": ("s", 0, 32**2), "medium": ("m", 32**2, 96**2), "large": ("l", 96**2, np.inf)}
 
 
@@ -91,7 +91,7 @@ class Diagnosis:
     `precision` is the mean over the classes at recall 0, 0.01 ... 1, for each of COCO's ten IoUs.
     `confusion` counts the true class (row) against the detected class (column) of detections above
     the thresholds; the last row and column are background. `layers` is empty without the detections
-    of all layers. `worst` holds the images with the most errors.
+    of all layers. `worst` holds at most 200 images with errors, worst first.
     """
 
     objects: int
@@ -134,7 +134,7 @@ def diagnose(matched: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()
         errors=_errors(matched, protocol.tide_errors(RIGHT_IOU, NEAR_IOU)["counts"]),
         calibration=_calibration(matched),
         layers=layers,
-        worst=worst_images(matched, _WORST),
+        worst=worst_images(matched, _MAX_WORST),
     )
 
 

@@ -24,8 +24,9 @@ from setmatch.evaluation.report.tables import (
     size_table,
     threshold_table,
 )
-from setmatch.evaluation.report.worst_images import COLORS, worst_image_figures
+from setmatch.evaluation.report.worst_images import STYLES, worst_image_figures
 from setmatch.html.charts import (
+    DASHES,
     Axis,
     Chart,
     Curve,
@@ -58,6 +59,7 @@ def write_page(
     """
     diagnosis = report.diagnosis
     assert diagnosis is not None, "the page of a report shows its diagnosis"
+    figures = worst_image_figures(matched_detections, diagnosis.worst)
     notes = [f"{note}." for note in (*report.notes, *report.unanswered)]
     write(
         path,
@@ -70,8 +72,10 @@ def write_page(
         classes=class_table(diagnosis.classes),
         sizes=size_table(diagnosis.sizes),
         errors=error_table(diagnosis.errors),
-        error_colors=list(COLORS.items()),
-        worst=worst_image_figures(matched_detections, diagnosis.worst),
+        styles=list(STYLES.values()),
+        worst=figures,
+        error_kinds=sorted({error.kind for each in figures for error in each.errors}),
+        error_classes=sorted({error.class_name for each in figures for error in each.errors}),
         precision=_mean_precision(diagnosis),
         class_precision=[_class_precision(each) for each in diagnosis.classes if each.boxes],
         thresholds=threshold_table(diagnosis.classes),
@@ -134,7 +138,7 @@ def _class_precision(each: ClassDiagnosis) -> Chart:
             marks = [(best.recall, best.precision, title)]
         points = list(zip(_RECALLS, values, strict=False))
         color = f"hsl({210 + 45 * number} 75% {45 + 7 * number}%)"
-        curves.append(Curve(f"IoU {iou}", points, color, marks=marks))
+        curves.append(Curve(f"IoU {iou}", points, color, DASHES[number], marks))
     return line_chart(curves, each.name, *_axes())
 
 
@@ -145,7 +149,8 @@ def _f1(classes: Sequence[ClassDiagnosis]) -> Chart:
             each.name,
             list(zip(SCORES, each.f1, strict=True)),
             css_color_of(number),
-            marks=[]
+            DASHES[number % len(DASHES)],
+            []
             if each.threshold is None
             else [(each.threshold.score, each.threshold.f1, f"{each.threshold.score:.2f}")],
         )
@@ -169,7 +174,7 @@ def _calibration(calibration: Calibration) -> list[Chart]:
         )
         for each in filled
     ]
-    ideal = Curve("perfect", [(0.0, 0.0), (1.0, 1.0)], "var(--soft)", dashed=True)
+    ideal = Curve("perfect", [(0.0, 0.0), (1.0, 1.0)], "var(--soft)", DASHES[1])
     measured = Curve("measured", points, "var(--accent)", marks=marks)
     edges = [number / BINS for number in range(BINS + 1)]
     counts = [each.count for each in calibration.bins]
@@ -193,7 +198,7 @@ def _layer_chart(layers: Sequence[LayerPrecision]) -> Chart | None:
     marks = [(layer, value, f"{value:.1f}") for layer, value in plain]
     curves = [
         Curve("without NMS", plain, "var(--accent)", marks=marks),
-        Curve("with NMS", suppressed, "#e8590c", dashed=True),
+        Curve("with NMS", suppressed, "#e8590c", DASHES[1]),
     ]
     return line_chart(
         curves,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from setmatch.html.charts import LegendEntry
 from setmatch.html.page import write
 from setmatch.training.logging.curves.history import History
-from setmatch.training.logging.curves.panels import COLORS, panels
+from setmatch.training.logging.curves.panels import COLORS, panels, tag_of
 from setmatch.training.logging.curves.svg import chart
 
 
@@ -25,7 +26,8 @@ def curve_context(histories: Sequence[History]) -> dict[str, object]:
     is_alone = len(histories) == 1
     drawn = panels(histories)
     named = [
-        (history.name, COLORS[number % len(COLORS)]) for number, history in enumerate(histories)
+        LegendEntry(history.name, COLORS[number % len(COLORS)], sign=tag_of(number, histories))
+        for number, history in enumerate(histories)
     ]
     return {
         "warnings": [

@@ -28,12 +28,13 @@ _MAX_POINTS = 400
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; a companion of another curve is dashed."""
+    """One curve; a companion of another curve is dashed. `tag` numbers the run among several."""
 
     name: str
     color: str
     points: Points
     dashed: bool = False
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def panels(histories: Sequence[History]) -> list[Panel]:
         lines: list[Line] = []
         for number, history in enumerate(histories):
             color = COLORS[number % len(COLORS)]
-            lines.append(Line(history.name, color, thin_out(history.points(kind, column))))
+            points = thin_out(history.points(kind, column))
+            lines.append(Line(history.name, color, points, tag=tag_of(number, histories)))
             if column == "AP":
                 ap50 = thin_out(history.points(kind, "AP50"))
                 lines.append(Line(f"{history.name}, AP50", color, ap50, dashed=True))
@@ -63,6 +65,11 @@ def panels(histories: Sequence[History]) -> list[Panel]:
         if filled:
             drawn.append(Panel(title, filled, from_zero))
     return drawn
+
+
+def tag_of(number: int, histories: Sequence[History]) -> str:
+    """Return what marks the curves of run `number` beside their color: nothing for a single run."""
+    return str(number + 1) if len(histories) > 1 else ""
 
 
 def _other_losses(histories: Sequence[History]) -> list[tuple[str, str, str, bool]]:

@@ -1,6 +1,6 @@
 """Lay out panels of training curves as charts of a page."""
 
-from setmatch.html.charts import Axis, Chart, Curve, line_chart, round_ticks
+from setmatch.html.charts import DASHES, Axis, Chart, Curve, line_chart, round_ticks, short
 from setmatch.training.logging.curves.panels import Line, Panel
 
 _MAX_MARKED = 40  # points that are also drawn as dots
@@ -17,7 +17,14 @@ def chart(panel: Panel) -> Chart:
     latest = f": {main[0].points[-1][1]:.3g}" if len(main) == 1 else ""
     return line_chart(
         [
-            Curve(line.name, line.points, line.color, line.dashed, _marks(line))
+            Curve(
+                line.name,
+                line.points,
+                line.color,
+                DASHES[1] if line.dashed else "",
+                _marks(line),
+                line.tag,
+            )
             for line in panel.lines
         ],
         f"{panel.title}{latest}",
@@ -25,17 +32,6 @@ def chart(panel: Panel) -> Chart:
         Axis("", round_ticks(low, high), short),
         legend=False,
     )
-
-
-def short(value: float) -> str:
-    """Write a number for an axis: 12k, 0.25, 5e-5."""
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:g}M"
-    if abs(value) >= 1e4:
-        return f"{value / 1e3:g}k"
-    if 0 < abs(value) < 1e-3:
-        return f"{value:.3g}".replace("e-0", "e-")
-    return f"{round(value, 10):g}"
 
 
 def _marks(line: Line) -> list[tuple[float, float, str]]:
