@@ -12,7 +12,12 @@ from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage import save_query_statistics, study_queries
-from setmatch.explanation.query_usage_figure import dot_colors, query_figure
+from setmatch.explanation.query_usage_figure import (
+    KINDS_OF_BOX,
+    dot_colors,
+    dot_shapes,
+    query_figure,
+)
 from setmatch.structures.metadata import ModelCard
 
 IMAGES = 40
@@ -120,13 +125,13 @@ def test_missing_queries_have_no_box(data: Path):
     assert query_figure(study, [0, 399]).width > 1000
 
 
-def test_the_figure_and_the_json_file_are_written(specialists: QueryStatistics, tmp_path: Path):
+def test_page_figure_and_json_file_are_written(specialists: QueryStatistics, tmp_path: Path):
     paths = save_query_statistics(specialists, tmp_path / "new", [3, 1])
-    assert [path.name for path in paths] == ["queries.png", "queries.json"]
-    written = json.loads(paths[1].read_text())
+    assert [path.name for path in paths] == ["queries.html", "queries.png", "queries.json"]
+    written = json.loads(paths[2].read_text())
     assert written == json.loads(json.dumps(specialists.to_json()))
     assert written["queries"][1]["classes"] == {"dog": IMAGES}
-    with Image.open(paths[0]) as figure:
+    with Image.open(paths[1]) as figure:
         figure.load()
 
 
@@ -135,10 +140,13 @@ def test_a_query_out_of_range_is_refused(specialists: QueryStatistics, tmp_path:
         save_query_statistics(specialists, tmp_path, [5])
 
 
-def test_dot_colors_show_size_and_shape():
+def test_dots_show_size_and_shape_of_boxes():
     boxes = np.array([[0.5, 0.5, w, h] for w, h in ((0.05, 0.05), (0.9, 0.4), (0.4, 0.9))])
-    colors = dot_colors(boxes.astype(np.float32))
-    assert [("red", "green", "blue")[int(c.argmax())] for c in colors] == ["green", "red", "blue"]
+    colors, shapes = dot_colors(boxes.astype(np.float32)), dot_shapes(boxes.astype(np.float32))
+    distances = [np.abs(colors.astype(int) - kind.color).sum(1) for kind in KINDS_OF_BOX]
+    assert np.argmin(distances, axis=0).tolist() == [0, 1, 2]
+    assert [np.sign(x - y) for x, y in shapes.round(3)] == [0, 1, -1]
+    np.testing.assert_allclose(shapes.prod(axis=1), 1)  # all dots have the same area
 
 
 def test_a_box_is_a_dot_at_its_center():

@@ -103,16 +103,16 @@ def test_queries_refuses_a_model_without_queries(
     assert not out.exists()
 
 
-def test_queries_writes_a_figure_and_a_json_file(
+def test_queries_writes_a_page_a_figure_and_a_json_file(
     saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """Both files, and a line that says how many queries there are and how many are unused."""
+    """All files, and a line that says how many queries there are and how many are unused."""
     out = tmp_path / "queries"
     arguments = ("queries", saved / "model", saved / "all.json", "--out", out, "--query", 5)
     assert main([*map(str, arguments), "--workers", "0"]) == 0
     output = capsys.readouterr().out.splitlines()
     assert output[0].startswith("6 queries, 1 images: 0 never detect anything above a score of 0.5")
-    assert output[1:] == [str(out / "queries.png"), str(out / "queries.json")]
+    assert output[1:] == [str(out / f"queries.{suffix}") for suffix in ("html", "png", "json")]
     assert json.loads((out / "queries.json").read_text("utf-8"))["data"] == "all.json"
 
 

@@ -43,7 +43,8 @@ def queries(
     Parameters
     ----------
     out
-        Folder for queries.png (each box of a query as a dot) and queries.json (statistics).
+        Folder for queries.html (findings, and what they mean), queries.png (each box of a query
+        as a dot) and queries.json (statistics).
     query
         Show this query, counted from 0. Repeatable. Defaults to the 20 that detect most.
     threshold

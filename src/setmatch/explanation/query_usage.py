@@ -11,6 +11,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError, diverged
+from setmatch.explanation.query_page import write_page
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
 from setmatch.files import atomic_file, require_folder, write_text
@@ -81,19 +82,21 @@ def study_queries(
 def save_query_statistics(
     statistics: QueryStatistics, folder: str | Path, queries: Sequence[int] = ()
 ) -> list[Path]:
-    """Write queries.png and queries.json to a folder, and return their paths.
+    """Write queries.html, queries.png and queries.json to a folder, and return their paths.
 
-    The figure shows the given `queries`, or the twenty with the most detections. Raises ConfigError
-    if the model has no query of a given number.
+    The page says what stands out and what it means. Page and figure show the given `queries`, or
+    the twenty with the most detections. Raises ConfigError if the model has no query of a given
+    number.
     """
     require_folder(folder)
     folder, count = Path(folder), statistics.score.shape[1]
     for query in queries:
         if not 0 <= query < count:
             raise ConfigError(f"query {query}: the model has queries 0 to {count - 1}")
-    paths = [folder / "queries.png", folder / "queries.json"]
-    with atomic_file(paths[0]) as aside:
+    page, figure, table = (folder / f"queries.{suffix}" for suffix in ("html", "png", "json"))
+    write_page(statistics, queries, page)
+    with atomic_file(figure) as aside:
         query_figure(statistics, queries).save(aside, format="PNG", optimize=True)
     text = json.dumps(statistics.to_json(), indent=1, ensure_ascii=False)
-    write_text(paths[1], text + "\n")
-    return paths
+    write_text(table, text + "\n")
+    return [page, figure, table]
