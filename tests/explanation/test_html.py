@@ -92,6 +92,56 @@ def shown_boxes(page: Any) -> dict[int, list[float]]:
     return {int(query): sides for query, *sides in page.evaluate(script)}
 
 
+def test_the_page_says_what_it_waits_for(open_page: OpenPage, pages: dict[str, Path]):
+    """The image is there; controls work when the attention maps are unpacked, and not before."""
+    page = ready(open_page, pages["detr"])
+    assert page.locator("#loading").is_hidden()
+    assert not page.evaluate("document.querySelector('main').inert")
+    page.evaluate(
+        """() => {
+          delete document.body.dataset.ready;
+          unpackMaps = () => new Promise(() => {});  // never ends
+          start();
+        }"""
+    )
+    assert page.locator("#loading").is_visible()
+    assert page.inner_text("#verdict") == "Unpacking self-attention …"
+    assert page.evaluate("document.querySelector('main').inert")
+    assert page.evaluate("document.getElementById('image').naturalWidth") > 0
+
+
+def test_damaged_maps_are_reported_on_the_page(
+    open_page: OpenPage, pages: dict[str, Path], tmp_path: Path
+):
+    text = pages["detr"].read_text("utf-8")
+    start = text.index('"data": "', text.index('"selfAttention"')) + 9
+    damaged = tmp_path / "damaged.html"
+    damaged.write_text(text[:start] + "AAAA" + text[start + 4 :], encoding="utf-8")
+    page = open_page(damaged)
+    page.wait_for_selector("body[data-failed]")
+    assert "The attention maps cannot be unpacked" in page.inner_text("#verdict")
+    assert page.locator("#loading").is_hidden()
+
+
+def test_feature_levels_differ_by_shape_too(open_page: OpenPage, pages: dict[str, Path]):
+    """A point of each level covers another set of pixels."""
+    page = ready(open_page, pages["setmatch"])
+    shapes = page.evaluate(
+        """() => LEVEL_COLORS.map((color, level) => {
+          const canvas = document.createElement("canvas");
+          [canvas.width, canvas.height] = [40, 40];
+          paintPoints(canvas, [{ x: 0.5, y: 0.5, weight: 1, level }], 10, 1);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, 40, 40);
+          return [...data.filter((_, at) => at % 4 === 3)].map((alpha) => Number(alpha > 99));
+        })"""
+    )
+    areas = [sum(shape) for shape in shapes]
+    assert max(areas) < 1.35 * min(areas)
+    for number, shape in enumerate(shapes):
+        for other in shapes[:number]:
+            assert sum(a != b for a, b in zip(shape, other, strict=True)) > 0.1 * min(areas)
+
+
 def test_hovering_a_box_shows_the_attention_of_its_query(
     open_page: OpenPage, pages: dict[str, Path]
 ):

@@ -9,6 +9,9 @@ const MAX_ATTENDED = 8; // other queries listed for self-attention
 const MAX_LABELED = 16; // boxes with a label; more would hide the image
 const OVERLAY_PX = 1280; // long side of the overlay
 const LEVEL_COLORS = ["#ffd166", "#ff7b54", "#e0479e", "#6f7bf7", "#2ec4b6"]; // fine to coarse
+const LEVEL_CORNERS = [0, 4, 3, 4, 3]; // circle, square, triangle, diamond, triangle upside down
+const LEVEL_TURNS = [0, Math.PI / 4, 0, 0, Math.PI];
+const LEVEL_REACH = [1, 1.25, 1.55, 1.25, 1.55];
 const $ = (id) => document.getElementById(id);
 const addSvg = (name, attributes, parent) => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -61,17 +64,26 @@ async function unpackMaps(packed) {
 // Cross-attention is either maps or sampling points; encoderMaps is null without an encoder.
 let crossMaps, samplingPoints, selfMaps, encoderMaps;
 
-async function unpackAll() {
-  selfMaps = await unpackMaps(facts.selfAttention);
-  encoderMaps = await unpackMaps(facts.encoderAttention);
-  if (facts.crossAttention.kind === "maps") crossMaps = await unpackMaps(facts.crossAttention);
-  else {
-    samplingPoints = {
-      positions: await unpack(facts.crossAttention.positions, Uint16Array),
-      weights: await unpack(facts.crossAttention.weights, Float32Array),
-    };
+// Calls onPart(name, number, count) before each part.
+async function unpackAll(onPart) {
+  const parts = [
+    ["self-attention", async () => (selfMaps = await unpackMaps(facts.selfAttention))],
+    ["encoder attention", async () => (encoderMaps = await unpackMaps(facts.encoderAttention))],
+    ["cross-attention", async () => {
+      if (facts.crossAttention.kind === "maps") crossMaps = await unpackMaps(facts.crossAttention);
+      else samplingPoints = await unpackPoints(facts.crossAttention);
+    }],
+  ];
+  for (const [number, [name, unpackPart]] of parts.entries()) {
+    onPart(name, number, parts.length);
+    await unpackPart();
   }
 }
+
+const unpackPoints = async ({ positions, weights }) => ({
+  positions: await unpack(positions, Uint16Array),
+  weights: await unpack(weights, Float32Array),
+});
 
 function average(rows) {
   const mean = new Float32Array(rows[0].length);

@@ -55,13 +55,30 @@ function listen() {
   new ResizeObserver(() => showBoxes()).observe(stage);
 }
 
-unpackAll().then(() => {
-  const stage = $("stage");
+// The image is there at once. Nothing can be clicked until the maps are unpacked.
+async function start() {
+  const [stage, main] = [$("stage"), document.querySelector("main")];
+  main.inert = true;
   stage.style.aspectRatio = `${WIDTH} / ${HEIGHT}`;
   stage.style.maxWidth = `calc(max(60vh, 20rem) * ${WIDTH / HEIGHT})`;
   $("image").src = facts.image;
   $("image").alt = facts.name;
+  try {
+    await unpackAll((name, number, count) => {
+      $("verdict").textContent = `Unpacking ${name} …`;
+      $("loading").value = number / count;
+    });
+  } catch (error) {
+    const advice = "DecompressionStream" in window ? "write the page again"
+      : "this browser is too old; Chrome 80, Firefox 113 and Safari 16.4 can";
+    $("verdict").textContent = `The attention maps cannot be unpacked (${error.message}): ${advice}.`;
+    document.body.dataset.failed = "yes";
+    return;
+  }
   listen();
   show();
+  main.inert = false;
   document.body.dataset.ready = "yes";
-});
+}
+
+start();

@@ -36,10 +36,9 @@ function paintPoints(canvas, points, maxRadius, lineWidth) {
   const context = canvas.getContext("2d");
   const maxWeight = points[0].weight;
   for (const point of points) {
-    context.beginPath();
     const [x, y] = [point.x * canvas.width, point.y * canvas.height];
     const radius = Math.max(maxRadius * Math.sqrt(point.weight / maxWeight), lineWidth);
-    context.arc(x, y, radius, 0, 7);
+    tracePoint(context, point.level, x, y, radius);
     context.fillStyle = LEVEL_COLORS[point.level];
     context.globalAlpha = 0.85;
     context.fill();
@@ -48,6 +47,19 @@ function paintPoints(canvas, points, maxRadius, lineWidth) {
     context.strokeStyle = "#000a";
     context.stroke();
   }
+}
+
+// The outline of a sampling point: each feature level has a shape as well as a color.
+function tracePoint(context, level, x, y, radius) {
+  const corners = LEVEL_CORNERS[level];
+  context.beginPath();
+  if (!corners) context.arc(x, y, radius, 0, 7);
+  for (let corner = 0; corner < corners; corner++) {
+    const angle = 2 * Math.PI * (corner / corners) - Math.PI / 2 + LEVEL_TURNS[level];
+    const reach = radius * LEVEL_REACH[level]; // so that all shapes have about the same area
+    context.lineTo(x + reach * Math.cos(angle), y + reach * Math.sin(angle));
+  }
+  context.closePath();
 }
 
 // The radius of the heaviest point: small in small boxes, to keep points apart.

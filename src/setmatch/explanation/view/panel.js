@@ -60,13 +60,13 @@ function showDecoderMaps(grid) {
     return;
   }
   note.textContent = "Rows are layers, columns are heads. The size of a point is its attention " +
-    "weight, its color the feature level it samples: ";
+    "weight, its color and shape are the feature level it samples: ";
   const levels = Math.max(...facts.crossAttention.level) + 1;
   for (let level = 0; level < levels; level++) {
     const name = level === 0 ? "finest" : level === levels - 1 ? "coarsest" : "middle";
-    const style = `background:${LEVEL_COLORS[level]};margin:0 .25rem 0 .3rem`;
     const entry = addHtml("span", { class: "unbroken" }, note);
-    addHtml("i", { class: "dot", style }, entry);
+    const sign = addHtml("canvas", { width: 24, height: 24, "aria-hidden": true }, entry);
+    paintPoints(sign, [{ x: 0.5, y: 0.5, weight: 1, level }], 8, 1);
     entry.append(name);
     note.append(" ");
   }
