@@ -16,6 +16,7 @@ from setmatch.html.charts import (
     histogram,
     line_chart,
     log_ticks,
+    round_ticks,
     short,
 )
 from setmatch.html.page import environment
@@ -68,6 +69,22 @@ def test_curves_differ_by_pattern_and_tag_not_by_color_alone():
     tag = next(text for text in figure.findall(".//text") if text.text == "2")
     corner = next(text for text in figure.findall(".//text") if text.text == "1")
     assert float(tag.attrib["y"]) == pytest.approx(float(corner.attrib["y"]), abs=0.2)
+
+
+def test_tags_of_curves_that_end_together_stay_apart():
+    points = [(0.0, 0.0), (1.0, 0.5)]
+    curves = [Curve(name, points, "red", tag=name) for name in ("1", "2", "3")]
+    tags = [text for text in line_chart(curves, "c", UNIT, UNIT).texts if text.text in "123"]
+    marks = [Curve("m", (), "red", marks=[(1.0, 0.5, "")], tag="2")]
+    (alone,) = [text for text in line_chart(marks, "c", UNIT, UNIT).texts if text.text == "2"]
+    ys = sorted(tag.y for tag in tags if tag.anchor == "start")
+    assert ys[0] == alone.y
+    assert np.diff(ys).tolist() == [9, 9]
+
+
+def test_equal_values_have_short_ticks():
+    assert round_ticks(61.48412345, 61.48412345)[-1] < 61.6
+    assert all(len(short(tick)) < 7 for tick in round_ticks(61.48412345, 61.48412345))
 
 
 def test_a_curve_goes_through_its_points():

@@ -14,6 +14,7 @@ _MAX_EDGE_LABELS = 6
 _MIN_BARS = 8
 _CURVES_HEIGHT = 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 16, 8, 32  # margins around curves
+_TAG_PX = 9  # between the baselines of tags
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,14 @@ def line_chart(
             for curve in curves
             for u, v, title in curve.marks
         ],
-        texts=[*texts, *(_tag(curve, x, y) for curve in curves if curve.tag)],
+        texts=[*texts, *_tags(curves, x, y)],
         legend=named if legend and len(named) > 1 else (),
     )
 
 
 def round_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return at most `most` round numbers at equal steps that enclose `low` to `high`."""
-    spread = max(high - low, 1e-9)
+    spread = max(high - low, 1e-3 * abs(high), 1e-9)
     power = 10.0 ** math.floor(math.log10(spread / (most - 1)))
     for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -240,13 +241,20 @@ def short(value: float) -> str:
     return f"{round(value, 10):g}"
 
 
-def _tag(curve: Curve, x: Axis, y: Axis) -> ChartText:
-    """Return the tag of a curve beside its last point, or beside its last mark."""
-    ends = [point for point in curve.points if point is not None] or [
-        (u, v) for u, v, _ in curve.marks
-    ]
-    u, v = ends[-1]
-    return ChartText(round(_x_px(x, u) + 6, 1), round(_y_px(y, v) + 3.5, 1), curve.tag, "start")
+def _tags(curves: Sequence[Curve], x: Axis, y: Axis) -> list[ChartText]:
+    """Return the tags of curves beside their last points or marks, moved down to stay apart."""
+    ends = []
+    for curve in curves:
+        points = [point for point in curve.points if point is not None]
+        if curve.tag:
+            u, v = points[-1] if points else curve.marks[-1][:2]
+            ends.append((_y_px(y, v) + 3.5, _x_px(x, u) + 6, curve.tag))
+    tags: list[ChartText] = []
+    for baseline, left, tag in sorted(ends):
+        above = [other.y for other in tags if abs(other.x - left) < 2 * _TAG_PX]
+        lowest = max((other + _TAG_PX for other in above), default=baseline)
+        tags.append(ChartText(round(left, 1), round(max(baseline, lowest), 1), tag, "start"))
+    return tags
 
 
 def _x_px(x: Axis, value: float) -> float:
