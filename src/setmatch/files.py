@@ -1,6 +1,7 @@
 """Atomic writing of files and folders, checks before long work, and the cache folder."""
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from setmatch.errors import ConfigError
 _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
 _LONGEST_SUFFIX = 16  # bytes
+_REMOVED = ".removed-"
 
 
 def require_file(path: str | Path) -> None:
@@ -103,14 +105,29 @@ def remove_leftovers(folder: Path) -> None:
     for replaced in folder.glob(f"{_REPLACED}*"):
         original = replaced.with_name(replaced.name.removeprefix(_REPLACED))
         if original.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+            _delete(replaced)
         else:
             replaced.rename(original)
-    for temporary in folder.glob(f"{_TEMPORARY}*"):
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink()
+    for temporary in (*folder.glob(f"{_TEMPORARY}*"), *folder.glob(f"{_REMOVED}*")):
+        _delete(temporary)
+
+
+def remove_whole(path: Path) -> None:
+    """Remove a file or folder so that no part of it is ever left under its name."""
+    removed = path.with_name(f"{_REMOVED}{path.name}")
+    _delete(removed)
+    path.rename(removed)
+    _delete(removed)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename whatever is at `path` to a name that is free, and return it; None if nothing is."""
+    if not os.path.lexists(path):
+        return None
+    numbers = itertools.count(1)
+    names = (path.with_name(f"{path.name}.old_{number}") for number in numbers)
+    free = next(name for name in names if not os.path.lexists(name))
+    return path.rename(free)
 
 
 def cache_folder() -> Path:
@@ -133,11 +150,20 @@ def _temporary(path: Path) -> Path:
 def _replace(path: Path, temporary: Path) -> None:
     # No system call replaces a folder that has files, so the old one is renamed for a moment.
     replaced = path.with_name(f"{_REPLACED}{path.name}")
-    if path.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
+    if os.path.lexists(path):
+        _delete(replaced)
         path.rename(replaced)
     temporary.rename(path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    _delete(replaced)
+
+
+def _delete(path: Path) -> None:
+    """Remove a file or folder as far as it can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _flush(path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,8 +16,9 @@ from setmatch.ablation.studies import STUDIES, Arm, Study
 from setmatch.ablation.tables import Outcome, Table, to_json
 from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
-from setmatch.distributed import init_distributed, single_process
+from setmatch.distributed import Distributed, init_distributed, single_process
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
+from setmatch.folder_lock import locked
 
 SMALL = (
     "model.arguments.dim=16",
@@ -44,6 +44,13 @@ def data(tmp_path_factory):
 def quick(data, out, *studies, **options):
     """Run an ablation with two steps per arm."""
     return ablate(studies, out=out, data=data, overrides=SMALL, device="cpu", **options)
+
+
+def test_two_ablations_cannot_share_a_folder(data, tmp_path):
+    """Refused before anything is trained or written."""
+    with locked(tmp_path / "out"), pytest.raises(ConfigError, match="out: is being written by"):
+        quick(data, tmp_path / "out", "losses")
+    assert not (tmp_path / "out").exists()
 
 
 def record_trainings(monkeypatch):
@@ -131,6 +138,13 @@ def test_an_interrupted_ablation_resumes(data, tmp_path, monkeypatch):
     assert started == [folders[1].name]
 
 
+class Apart(Distributed):
+    """A process of several that run one after the other, so that none waits for another."""
+
+    def first(self, work):
+        return work()
+
+
 def test_processes_divide_the_runs(data, tmp_path, monkeypatch):
     """Each of two trains every other run. The last to finish writes the complete table."""
     per_rank = []
@@ -138,7 +152,7 @@ def test_processes_divide_the_runs(data, tmp_path, monkeypatch):
 
         @contextmanager
         def joined(device, rank=rank):
-            yield SimpleNamespace(rank=rank, world=2, first=lambda work: work())
+            yield Apart(torch.device("cpu"), rank, 2)
 
         with monkeypatch.context() as patch:
             patch.setattr(ablation, "init_distributed", joined)

@@ -14,6 +14,9 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.demo.demo import demo
+from setmatch.errors import ConfigError
+from setmatch.folder_lock import locked
 
 SMALL = ("--recipe", "detr_r18_tiny", "--set", "data.workers=0")
 SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")
@@ -53,6 +56,13 @@ def test_a_run_has_its_recipe_log_and_weights(run: Path):
     kinds = {json.loads(line)["kind"] for line in (run / "log.jsonl").read_text().splitlines()}
     assert kinds >= {"train", "val"}
     assert (run / "best" / "model.safetensors").is_file()
+
+
+def test_two_demos_cannot_share_a_folder(tmp_path: Path):
+    """The second would replace the images that the first trains on."""
+    with locked(tmp_path), pytest.raises(ConfigError, match="is being written by"):
+        demo(tmp_path, scenes=8, minutes=0.1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_not_overwritten(

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from fake_detectors import BOX, RedFinder, red_box_image, to_pil, write_images
-from setmatch.errors import DataError, SetmatchError
+from setmatch.errors import ConfigError, DataError, SetmatchError
+from setmatch.folder_lock import locked
 from setmatch.inference.predict_folder import predict_folder
 from setmatch.structures.metadata import Categories
 from special_files import SPECIAL
@@ -36,6 +37,13 @@ def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Pa
         "images/c.JPG",
         "images/deep/a.png",
     }
+
+
+def test_two_runs_cannot_mix_their_results(folder: Path):
+    """A folder that another process writes is refused before the first image."""
+    with locked(folder / "out"), pytest.raises(ConfigError, match="out: is being written by"):
+        predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
+    assert not (folder / "out").exists()
 
 
 def test_without_a_readable_image_no_file_is_written(folder: Path):

@@ -7,6 +7,7 @@ results so far. Arms with equal recipes share their runs.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from setmatch.models.registry import build
 from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
+from setmatch.training.run_folder import locked_run
 from setmatch.training.schedule import ENDLESS
 from setmatch.training.train import train
 
@@ -135,13 +137,16 @@ def ablate(
     if report_only:
         _refuse_other_settings(ablation)
     else:
-        with init_distributed(device) as runtime:
-            source = runtime.first(lambda: _prepare(ablation, data, scenes, format))
-            mine = jobs[runtime.rank :: runtime.world]
-        with single_process():
-            for job in mine:
-                _run(job, source, device, format)
-                ablation.write_report()
+        with ExitStack() as stack:
+            with init_distributed(device) as runtime:
+                # Every run in it has a lock of its own, also those of the other processes.
+                stack.enter_context(locked_run(folder, runtime))
+                source = runtime.first(lambda: _prepare(ablation, data, scenes, format))
+                mine = jobs[runtime.rank :: runtime.world]
+            with single_process():
+                for job in mine:
+                    _run(job, source, device, format)
+                    ablation.write_report()
     ablation.write_report()
     return ablation
 

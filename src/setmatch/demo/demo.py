@@ -18,6 +18,7 @@ from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
 from setmatch.files import write_text
+from setmatch.folder_lock import locked
 from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
@@ -63,17 +64,23 @@ def demo(
     landscapes. metrics.json has the content of `evaluate --json` and the seconds of this call. An
     interrupted demo is resumed.
 
-    Raises ConfigError if `out` has a demo with other settings, and the errors of training and
-    evaluation.
+    Raises ConfigError if `out` has a demo with other settings or is written by another process,
+    and the errors of training and evaluation.
     """
-    data, folder = out / "data", out / "run"
-    preset, format = model or PRESETS[task], FORMATS[task]
+    preset = model or PRESETS[task]
     minutes = MINUTES[task] if minutes is None else minutes
     # They raise on invalid arguments, before anything is generated.
     import_named(preset)
     find_preset(preset)
     with_length(choose_recipe(preset, None, None, (), None), None, minutes)
-    _refuse_other_demo(out, folder, preset, scenes)
+    with locked(out):
+        _refuse_other_demo(out, out / "run", preset, scenes)
+        return _run_demo(out, scenes, minutes, preset, task, device)
+
+
+def _run_demo(out: Path, scenes: int, minutes: float, preset: str, task: Task, device: str) -> Path:
+    """Generate, train, evaluate, predict, and write the page."""
+    data, folder, format = out / "data", out / "run", FORMATS[task]
     started = time.monotonic()
     panoptic = task == "panoptic"
     write_scenes(

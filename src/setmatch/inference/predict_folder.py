@@ -21,6 +21,7 @@ from setmatch.data.image_io import read_image
 from setmatch.data.image_paths import find_images
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import atomic_file, require_folder, write_text
+from setmatch.folder_lock import locked
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.pipeline import PredictOptions, detect_images
@@ -75,8 +76,9 @@ def predict_folder(
 
     Every file is written completely or not at all. An image that cannot be read is listed in the
     summary; the others are processed. Raises ConfigError if a threshold or the batch size is out of
-    range, or if there is no source; DataError if a source has no image or no image can be read
-    (nothing is written then); and WeightsError if the model's outputs are not finite.
+    range, there is no source, or another process writes `out`; DataError if a source has no image
+    or no image can be read (nothing is written then); and WeightsError if the model's outputs are
+    not finite.
     """
     engine = as_engine(model)
     threshold = engine.default_threshold if threshold is None else threshold
@@ -89,6 +91,14 @@ def predict_folder(
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
     if not paths:
         raise DataError(f"no image to predict: all images of {len(sources)} sources are in {out}")
+    with locked(out):
+        return _write_results(engine, paths, out, options, progress)
+
+
+def _write_results(
+    engine: Engine, paths: Sequence[Path], out: Path, options: PredictOptions, progress: bool
+) -> Summary:
+    """Detect objects in the images and write everything in `out`."""
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
     drawn_names = _drawn_names(names)

@@ -15,7 +15,6 @@ from setmatch.data.audit.preflight import DataCheck, check_data, check_files
 from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError
-from setmatch.files import remove_leftovers
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models import load as weights
@@ -25,7 +24,6 @@ from setmatch.models.registry import find_preset
 from setmatch.structures.metadata import ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
-    CHECKPOINTS,
     Checkpoint,
     has_checkpoints,
     latest_valid,
@@ -60,13 +58,10 @@ class TrainingSetup:
 def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
     """Return the checkpoint to resume from; None for a run that starts.
 
-    Also removes leftovers of killed processes. Raises ConfigError if the folder has a run and
-    `resume` is not set, or has best weights but no checkpoints; TrainingError if every checkpoint
-    is damaged.
+    Raises ConfigError if the folder has a run and `resume` is not set, or has best weights but no
+    checkpoints; TrainingError if every checkpoint is damaged.
     """
-    if run.exists() and not run.is_dir():
-        raise ConfigError(f"{run}: is a file; name a folder for the run")
-    if (run / BEST).exists() and not has_checkpoints(run):
+    if (run / BEST).is_dir() and not has_checkpoints(run):
         # A new run would compare its weights with these, and might keep them.
         raise ConfigError(
             f"{run}: has the best weights of a run, but no checkpoint to resume from; name another "
@@ -76,8 +71,6 @@ def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
         raise ConfigError(
             f"{run}: has a run already; continue with --resume, or name another folder"
         )
-    remove_leftovers(run)
-    remove_leftovers(run / CHECKPOINTS)
     return latest_valid(run) if has_checkpoints(run) else None
 
 

@@ -1,5 +1,9 @@
-"""SIGTERM and Ctrl-C: stop after the current step, with a checkpoint and an exit code."""
+"""SIGTERM and Ctrl-C: stop after the current step, with a checkpoint and an exit code.
 
+A process whose torchrun was killed stops in the same way: nobody else would stop it.
+"""
+
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,22 +22,30 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no error
     """A signal stopped the run, after a checkpoint; `exit_code` is 143 or 130."""
 
-    def __init__(self, number: int, where: str) -> None:
+    def __init__(self, number: int, where: str, cause: str | None = None) -> None:
         self.exit_code = 128 + number
-        name = signal.Signals(number).name
-        super().__init__(f"stopped by {name} {where}; continue with --resume")
+        cause = cause or f"by {signal.Signals(number).name}"
+        super().__init__(f"stopped {cause} {where}; continue with --resume")
 
 
 class StopRequest:
-    """The signals that this process has received."""
+    """The signals that this process has received; the end of its torchrun counts as SIGTERM."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        self._torchrun = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._stop_at_once: str | None = None  # when, in words, a signal needs no checkpoint
 
     def flags(self) -> Float[Tensor, "2"]:
         """Return 1 for each received signal of STOPPING, to be summed over processes."""
-        return torch.tensor([float(number in self._received) for number in STOPPING])
+        received = [*self._received, *([signal.SIGTERM] if self._is_left_alone() else [])]
+        return torch.tensor([float(number in received) for number in STOPPING])
+
+    def stopped(self, number: int, where: str) -> Stopped:
+        """Return the error of a run that stops `where`, for a signal that any process received."""
+        return Stopped(
+            number, where, "after its torchrun ended," if self._is_left_alone() else None
+        )
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal; a second Ctrl-C raises KeyboardInterrupt."""
@@ -42,6 +54,9 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if self._stop_at_once is not None:
             raise Stopped(number, self._stop_at_once)
+
+    def _is_left_alone(self) -> bool:
+        return self._torchrun is not None and os.getppid() != self._torchrun
 
     @contextmanager
     def nothing_to_save(self, when: str) -> Iterator[None]:

@@ -7,7 +7,7 @@ import numpy as np
 from setmatch.data.loader import TrainingBatches, training_batches
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
-from setmatch.training.checkpoints.checkpoint import remove_old, set_aside_newer
+from setmatch.folder_lock import FolderLock
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import open_run_logger
@@ -15,19 +15,24 @@ from setmatch.training.logging.step_metrics import listed
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.monitor.validation_probe import Probe
-from setmatch.training.resolve_recipe import run_not_writable, write_recipe
+from setmatch.training.run_folder import open_run_folder
 from setmatch.training.schedule import Schedule, make_schedule
 from setmatch.training.setup import TrainingSetup, build_train_step
 from setmatch.training.signals import StopRequest
 from setmatch.training.step import TrainStep
-from setmatch.training.trainer import DATA_REPORT, Trainer
+from setmatch.training.trainer import Trainer
 
 
 def start_run(
-    folder: Path, setup: TrainingSetup, distributed: Distributed, stop: StopRequest
+    folder: Path,
+    setup: TrainingSetup,
+    distributed: Distributed,
+    stop: StopRequest,
+    lock: FolderLock | None = None,
 ) -> Trainer:
     """Return the trainer of the run in `folder`, restored from the checkpoint if there is one.
 
+    `lock` is the first process' own, on that folder or on the one around it.
     Writes the recipe and the data report into the folder and logs an introduction. Raises
     ConfigError if the folder cannot be written, TrainingError for a checkpoint of another model.
     """
@@ -63,21 +68,8 @@ def start_run(
         progress,
         first_step,
         probe,
+        lock,
     )
-
-
-def open_run_folder(folder: Path, setup: TrainingSetup) -> None:
-    """Create the folder of the run with its recipe and data report; set damaged checkpoints aside.
-
-    Raises ConfigError if the folder cannot be written.
-    """
-    write_recipe(folder, setup.recipe)
-    try:
-        setup.check.write(folder / DATA_REPORT)
-        set_aside_newer(folder, -1 if setup.checkpoint is None else setup.checkpoint.step)
-        remove_old(folder, setup.recipe.train.keep_checkpoints)
-    except OSError as error:
-        raise run_not_writable(folder, error) from None
 
 
 def open_batches(

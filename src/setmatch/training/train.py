@@ -35,6 +35,7 @@ from setmatch.training.resolve_recipe import (
     saved_recipe,
     write_recipe,
 )
+from setmatch.training.run_folder import locked_run, tidy
 from setmatch.training.setup import build_setup, find_checkpoint, require_known_model
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
@@ -117,13 +118,27 @@ def train(
                 )
                 if own is not None and task is not None and setup.detector.mask_head is None:
                     raise ConfigError(f"--task {task}: {own.name} has no mask head")
-                trainer = start_run(folder, setup, distributed, stop)
-            with trainer.logger.display, explain_lost_workers(), keep_num_threads():
+                trainer = start_run(folder, setup, distributed, stop, lock)
+            with (
+                trainer.logger.display,
+                explain_lost_workers(ConnectionError, EOFError),  # from the pipe of such a process
+                keep_num_threads(),
+            ):
                 trainer.run()
 
-    with init_distributed(device) as distributed, stop_requests() as stop:
+    def find(folder: Path) -> Checkpoint | None:
+        tidy(folder)
+        return find_checkpoint(folder, resume)
+
+    # Around everything, because torch reports a dead process wherever this one happens to be.
+    with (
+        explain_lost_workers(),
+        init_distributed(device) as distributed,
+        stop_requests() as stop,
+        locked_run(run, distributed) as lock,
+    ):
         with stop.nothing_to_save(BEFORE_FIRST_STEP):
-            checkpoint = distributed.first(lambda: find_checkpoint(run, resume))
+            checkpoint = distributed.first(lambda: find(run))
             chosen = choose_recipe(
                 preset, weights, recipe, overrides, checkpoint, saved_recipe(run, resume), task
             )
@@ -154,9 +169,7 @@ def train(
             if boxes_first:
                 # Checked now, because the box stage may take days.
                 splits.require_masks(chosen.data.on_bad_image == "skip")
-                boxes_checkpoint = distributed.first(
-                    lambda: find_checkpoint(boxes_run(run), resume)
-                )
+                boxes_checkpoint = distributed.first(lambda: find(boxes_run(run)))
                 if boxes_checkpoint is None or allow_changes:
                     distributed.first(lambda: write_recipe(run, chosen))
         if boxes_first:
@@ -167,12 +180,15 @@ def train(
 
 
 @contextmanager
-def explain_lost_workers() -> Iterator[None]:
-    """Turn the death of a data-loading process into a TrainingError with advice."""
+def explain_lost_workers(*signs: type[Exception]) -> Iterator[None]:
+    """Turn the death of a data-loading process into a TrainingError with advice.
+
+    Errors of the types `signs` mean it, too.
+    """
+    caught: tuple[type[Exception], ...] = (RuntimeError, *signs)
     try:
         yield
-    except (RuntimeError, ConnectionError, EOFError) as error:
-        # ConnectionError and EOFError come from the pipe of a worker that died while sending.
+    except caught as error:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise TrainingError(

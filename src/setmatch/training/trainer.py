@@ -17,8 +17,10 @@ from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
+from setmatch.training.checkpoints.checkpoint import has_checkpoints
 from setmatch.training.checkpoints.state import Progress, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
 from setmatch.training.logging.clock import Clock
@@ -26,12 +28,11 @@ from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
+from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
 from setmatch.training.schedule import Schedule
 from setmatch.training.setup import TrainingSetup
-from setmatch.training.signals import Stopped, StopRequest, agreed_signal
+from setmatch.training.signals import StopRequest, agreed_signal
 from setmatch.training.step import TrainStep
-
-DATA_REPORT = "data_report.json"
 
 
 class Trainer:
@@ -54,11 +55,13 @@ class Trainer:
         progress: Progress,
         first_step: int = 0,
         probe: Probe | None = None,
+        lock: FolderLock | None = None,
     ) -> None:
         self.folder, self.setup, self.distributed, self.stop = folder, setup, distributed, stop
         self.schedule, self.train_step, self.logger = schedule, train_step, logger
         self.batches, self.clock, self.first_step, self.probe = batches, clock, first_step, probe
         self.settings = setup.recipe.train
+        self.lock = lock
         self.check = setup.check  # grows with the findings of the run
         self.micro_batch_size = micro_batch_size(self.settings, distributed)
         self.max_threads = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
@@ -88,14 +91,15 @@ class Trainer:
             if step and self.schedule.is_over(step, self.spent_s):
                 break  # loading images, or an evaluation, took the remaining time
             self.take_step(window, normalizer, step)
+            renewed = False
             if self.schedule.log_due(step, before_s, self.spent_s):
-                self.logger.write_line(step)
+                renewed = self.write_line(step)
                 self.report_unreadable()
             self.evaluation_due = self.schedule.evaluation_due(
                 step, before_s, self.spent_s, self.evaluation_s
             )
             step += 1
-            if self.schedule.checkpoint_due(step - 1, before_s, self.spent_s):
+            if renewed or self.schedule.checkpoint_due(step - 1, before_s, self.spent_s):
                 self.save(step)
             if self.evaluation_due:
                 self.evaluate(step)
@@ -117,10 +121,11 @@ class Trainer:
 
     def finish(self, step: int) -> None:
         """Save and evaluate the last step, unless that is done."""
+        self.renew_folder()
         # A time-based run may end between two checkpoints or evaluations, and its last checkpoint
         # must record that no time is left.
         if self.saved_step != step or (self.schedule.by_clock and step > self.first_step):
-            self.logger.write_line(step - 1)
+            self.write_line(step - 1)
             self.report_unreadable()
             self.evaluation_due = True
             self.save(step)
@@ -143,11 +148,11 @@ class Trainer:
         self.spent_s = total[4].item()
         signal_number = agreed_signal(total[5:])
         if signal_number is not None:
-            self.logger.write_line(step - 1)
+            self.write_line(step - 1)
             if self.saved_step != step:
                 self.save(step)
             self.logger.end(f"stopped after step {step}")
-            raise Stopped(signal_number, f"after step {step}, which is saved in {self.folder}")
+            raise self.stop.stopped(signal_number, f"after step {step}, saved in {self.folder}")
         return LossNormalizer(total[:4])
 
     def choose_num_threads(self) -> None:
@@ -168,6 +173,7 @@ class Trainer:
 
     def save(self, steps: int) -> None:
         """Write the checkpoint after `steps` steps, and the data report."""
+        self.renew_folder()
         progress = Progress(
             self.logger.metrics.skips, self.spent_s, self.evaluation_due, self.evaluation_s
         )
@@ -211,10 +217,33 @@ class Trainer:
         )
         self.evaluated_step = steps
         metrics = report.to_json()
+        if self.distributed.first(lambda: not has_checkpoints(self.folder)):
+            # They were deleted while the run goes on. Best weights alone could not be resumed.
+            self.evaluation_due = True
+            self.save(steps)
         self.distributed.first(lambda: keep_if_best(self.folder, detector, metrics, steps))
         # Written last: to a resumed run, this line means that the evaluation is complete.
         probe_metrics = self.probe.compute(steps) if self.probe else {}
         self.logger.write_evaluation(steps, metrics, probe_metrics)
+
+    def write_line(self, step: int) -> bool:
+        """Write a line of the log; return whether the folder was created again for it."""
+        renewed = self.renew_folder()
+        self.logger.write_line(step)
+        return renewed
+
+    def renew_folder(self) -> bool:
+        """Create the folder of the run again if it was deleted; return whether it was."""
+        renewed = self.distributed.first(
+            lambda: renew_if_deleted(self.folder, self.lock, self.setup)
+        )
+        if renewed:
+            self.saved_step = -1
+            self.logger.say(
+                f"warning: {self.folder} was deleted; it is written again, without its earlier "
+                "checkpoints and log"
+            )
+        return renewed
 
     def report_unreadable(self) -> None:
         """Report the images that any process could not read since the last report."""

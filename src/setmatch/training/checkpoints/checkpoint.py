@@ -1,13 +1,15 @@
 """The checkpoints of a run, in folders like RUN/checkpoints/step_00000123."""
 
-import shutil
+import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from setmatch.errors import TrainingError
+from setmatch.files import remove_whole
 from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
 
 CHECKPOINTS = "checkpoints"
@@ -43,7 +45,8 @@ def write_checkpoint(
 def remove_old(run: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for old in _folders(run)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):
+            remove_whole(old)
 
 
 def latest_valid(run: Path) -> Checkpoint:
@@ -57,7 +60,7 @@ def latest_valid(run: Path) -> Checkpoint:
         try:
             manifest = read_manifest(folder)
             step = int(manifest["step"])
-        except (DamagedError, KeyError, TypeError, ValueError) as error:
+        except (DamagedError, KeyError, OverflowError, TypeError, ValueError) as error:
             warnings.warn(f"damaged checkpoint is not used: {error}", stacklevel=2)
         else:
             return Checkpoint(folder, step, manifest)
@@ -70,7 +73,8 @@ def set_aside_newer(run: Path, step: int) -> None:
     for folder in _folders(run):
         if _step(folder) > step:
             aside = folder.with_name(f"damaged_{folder.name}")
-            shutil.rmtree(aside, ignore_errors=True)
+            if os.path.lexists(aside):
+                remove_whole(aside)
             folder.rename(aside)
 
 

@@ -7,10 +7,12 @@ then numbers by name. To add another tracker, write a class with `write(row)`.
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from setmatch.errors import TrainingError
 from setmatch.files import write_text
 from setmatch.reading import read_text
 
@@ -41,11 +43,12 @@ class JsonLines:
 
     def rewrite(self, rows: Sequence[Row]) -> None:
         """Replace the file by one with these rows."""
-        write_text(self.path, "".join(map(_line, rows)))
+        with explain_unwritable(self.path):
+            write_text(self.path, "".join(map(_line, rows)))
 
     def write(self, row: Row) -> None:
         """Append one line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with explain_unwritable(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
 
@@ -64,18 +67,33 @@ class CommaSeparated:
         table = csv.DictWriter(text, self._columns)
         table.writeheader()
         table.writerows(rows)
-        write_text(self.path, text.getvalue())
+        with explain_unwritable(self.path):
+            write_text(self.path, text.getvalue())
 
     def write(self, row: Row) -> None:
         """Append one line."""
-        new = [name for name in row if name not in self._columns]
-        if new:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                rows: list[Row] = [dict(old) for old in csv.DictReader(file)]
-            self.rewrite([*rows, row])
-            return
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(row)
+        with explain_unwritable(self.path):
+            if not self.path.exists():  # someone deleted it
+                self.rewrite([row])
+            elif any(name not in self._columns for name in row):
+                with self.path.open(encoding="utf-8", newline="") as file:
+                    rows: list[Row] = [dict(old) for old in csv.DictReader(file)]
+                self.rewrite([*rows, row])
+            else:
+                with self.path.open("a", encoding="utf-8", newline="") as file:
+                    csv.DictWriter(file, self._columns).writerow(row)
+
+
+@contextmanager
+def explain_unwritable(path: Path) -> Iterator[None]:
+    """Turn an OSError, such as a full disk, into a TrainingError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); checkpoints are intact: free space, or "
+            "remove what is in the way, then continue with --resume"
+        ) from error
 
 
 def loss_terms(row: Row) -> list[str]:

@@ -11,7 +11,7 @@ from setmatch.html.page import write
 from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.html import curve_context
-from setmatch.training.logging.writers import Row
+from setmatch.training.logging.writers import Row, explain_unwritable
 from setmatch.training.schedule import Schedule
 
 PAGE = "live.html"
@@ -67,16 +67,17 @@ class LivePage:
             return
         self._written_s = time.monotonic()
         history = History(self._name, (*self._rows, *self._events))
-        write(
-            self._path,
-            "training/logging/curves/live_page.html",
-            name=self._name,
-            numbers={**numbers, **_scores_and_speed(history)},
-            progress=progress,
-            written_s=written_s,
-            written_at=time.strftime("%Y-%m-%d %H:%M:%S"),
-            **curve_context([history]),
-        )
+        with explain_unwritable(self._path):
+            write(
+                self._path,
+                "training/logging/curves/live_page.html",
+                name=self._name,
+                numbers={**numbers, **_scores_and_speed(history)},
+                progress=progress,
+                written_s=written_s,
+                written_at=time.strftime("%Y-%m-%d %H:%M:%S"),
+                **curve_context([history]),
+            )
 
 
 def _scores_and_speed(history: History) -> dict[str, str]:

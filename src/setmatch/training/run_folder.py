@@ -1,0 +1,87 @@
+"""The folder of a run: locked while it is written, and created again if it is deleted."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from setmatch.distributed import Distributed
+from setmatch.errors import ConfigError, TrainingError
+from setmatch.files import remove_leftovers, set_aside
+from setmatch.folder_lock import FolderLock, locked
+from setmatch.training.checkpoints.best import BEST
+from setmatch.training.checkpoints.checkpoint import CHECKPOINTS, remove_old, set_aside_newer
+from setmatch.training.logging.curves.live_page import PAGE
+from setmatch.training.logging.run_logger import TABLE
+from setmatch.training.logging.writers import LOG
+from setmatch.training.resolve_recipe import RECIPE, run_not_writable, write_recipe
+from setmatch.training.setup import TrainingSetup
+
+DATA_REPORT = "data_report.json"
+FILES, FOLDERS = (RECIPE, DATA_REPORT, LOG, TABLE, PAGE), (CHECKPOINTS, BEST)
+
+
+@contextmanager
+def locked_run(run: Path, distributed: Distributed) -> Iterator[FolderLock | None]:
+    """Let the first process, which writes the files, lock the folder of a run; None in the others.
+
+    Raises ConfigError, in all processes, if another process writes the folder, or it is a file or
+    cannot be written.
+    """
+    with ExitStack() as stack:
+        locks: list[FolderLock] = []
+
+        def lock() -> None:
+            if run.exists() and not run.is_dir():
+                raise ConfigError(f"{run}: is a file; name a folder for the run")
+            locks.append(stack.enter_context(locked(run)))
+
+        distributed.first(lock)
+        yield locks[0] if locks else None
+
+
+def tidy(run: Path) -> None:
+    """Remove leftovers of killed processes, and rename what stands in the place of a run's files.
+
+    A warning names what was renamed.
+    """
+    for folder in (run, run / CHECKPOINTS):
+        remove_leftovers(folder)
+    misplaced = [run / name for name in FILES if not (run / name).is_file()]
+    misplaced += [run / name for name in FOLDERS if not (run / name).is_dir()]
+    for path in misplaced:
+        renamed = set_aside(path)
+        if renamed is not None:
+            warnings.warn(
+                f"{path}: is not what a run writes there; renamed to {renamed.name}", stacklevel=2
+            )
+
+
+def open_run_folder(folder: Path, setup: TrainingSetup) -> None:
+    """Create the folder of the run with its recipe and data report; set damaged checkpoints aside.
+
+    Raises ConfigError if the folder cannot be written.
+    """
+    write_recipe(folder, setup.recipe)
+    try:
+        setup.check.write(folder / DATA_REPORT)
+        set_aside_newer(folder, -1 if setup.checkpoint is None else setup.checkpoint.step)
+        remove_old(folder, setup.recipe.train.keep_checkpoints)
+    except OSError as error:
+        raise run_not_writable(folder, error) from None
+
+
+def renew_if_deleted(folder: Path, lock: FolderLock | None, setup: TrainingSetup) -> bool:
+    """Create the folder again if it was deleted while the run goes on; return whether it was.
+
+    Raises TrainingError if another process writes there by now.
+    """
+    if lock is not None and lock.is_lost():
+        try:
+            lock.renew()
+        except ConfigError as error:
+            raise TrainingError(f"the folder of this run was deleted or moved; {error}") from None
+    if (folder / RECIPE).exists():
+        return False
+    write_recipe(folder, setup.recipe)
+    return True
