@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from setmatch.data.heif import HEIF_SUFFIXES, register_heif
+from setmatch.data.image_paths import RAW_SUFFIXES, is_undecoded
 from setmatch.errors import ConfigError, DataError
 from setmatch.reading import open_regular
 
 _EXIF_ORIENTATION = 0x0112
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of TIFF
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 _END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # in the last bytes of a complete file
 _END_BYTES = 64
@@ -79,7 +82,7 @@ def read_image(
     the first frame of an animation is read. Raises DataError when the file cannot be read
     completely, has more pixels than `limit_pixels` allows, or another shape than the annotated one.
     """
-    with _decoding(path), open_regular(path) as file, _opened(_in_memory(file)) as image:
+    with _decoding(path), open_regular(path) as file, _opened(path, _in_memory(file)) as image:
         _check_pixel_limit(image)
         pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
     size_px = (pixels.shape[1], pixels.shape[2])
@@ -102,7 +105,7 @@ def from_pillow(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
 
 def read_header(path: str | Path) -> ImageHeader:
     """Return what the header of an image file says; raises DataError when it is not an image."""
-    with _decoding(path), open_regular(path) as file, _opened(file) as image:
+    with _decoding(path), open_regular(path) as file, _opened(path, file) as image:
         return ImageHeader(
             image.format or "",
             image.mode,
@@ -127,7 +130,7 @@ def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
     and PNG are checked.
     """
     try:
-        with _decoding(path), open_regular(path) as file, _opened(file) as image:
+        with _decoding(path), open_regular(path) as file, _opened(path, file) as image:
             _check_pixel_limit(image)
             stored_px, last = (image.height, image.width), _END_MARKERS.get(image.format or "", b"")
             file.seek(max(file.seek(0, SEEK_END) - _END_BYTES, 0))
@@ -159,7 +162,7 @@ def size_for_annotations(
 
 def _sizes_px(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the stored and the upright (height, width) of a file, from its header alone."""
-    with _decoding(path), open_regular(path) as file, _opened(file) as image:
+    with _decoding(path), open_regular(path) as file, _opened(path, file) as image:
         stored_px = (image.height, image.width)
         return stored_px, stored_px[::-1] if _sideways(image) else stored_px
 
@@ -175,9 +178,20 @@ def _decoding(source: str | Path) -> Iterator[None]:
         raise _unreadable(source, error) from error
 
 
-def _opened(file: BytesIO | BufferedReader) -> Image.Image:
+def _opened(path: str | Path, file: BytesIO | BufferedReader) -> Image.Image:
     Image.init()
-    return Image.open(file, formats=[name for name in Image.ID if name not in _RUN_PROGRAMS])
+    register_heif()
+    image = Image.open(file, formats=[name for name in Image.ID if name not in _RUN_PROGRAMS])
+    if image.format == "TIFF" and _is_preview(path, image):
+        raise UnidentifiedImageError("only a preview of a camera's raw file")
+    return image
+
+
+def _is_preview(path: str | Path, image: Image.Image) -> bool:
+    """Return whether a TIFF file is a camera's raw file, whose first image is a small preview."""
+    tags = getattr(image, "tag_v2", {})
+    is_reduced = bool(tags.get(_NEW_SUBFILE_TYPE, 0) & 1)
+    return is_reduced or _DNG_VERSION in tags or Path(path).suffix.lower() in RAW_SUFFIXES
 
 
 def _in_memory(file: BufferedReader) -> BytesIO | BufferedReader:
@@ -256,9 +270,17 @@ def _unreadable(source: str | Path, error: Exception) -> DataError:
     if isinstance(error, Image.DecompressionBombError):
         reason = f"{reason.removesuffix('.')}; the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
         advice = f"make it smaller, or allow more with --max-pixels (in Python, set {_MAX_PIXELS})"
+    elif isinstance(error, UnidentifiedImageError) and is_undecoded(str(source)):
+        reason, advice = f"nothing here decodes {Path(source).suffix} files", _advice(source)
     elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         reason, advice = "not enough memory", "make it smaller"
     return DataError(f"{source}: cannot be read as an image ({reason}); {advice}")
+
+
+def _advice(source: str | Path) -> str:
+    convert = "convert it to JPEG or PNG"
+    is_heif = Path(source).suffix.lower() in HEIF_SUFFIXES
+    return f"{convert}, or install pi-heif" if is_heif else convert
 
 
 def _reason(error: Exception) -> str:

@@ -5,12 +5,28 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from setmatch.data.heif import HEIF_SUFFIXES, register_heif
 from setmatch.errors import DataError
 
-SUFFIXES = (
+_DECODED = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".avif", ".jp2"),
+    *(".jpe", ".jfif", ".mpo", ".apng", ".dib", ".pbm", ".pnm", ".pfm", ".avifs"),
+    *(".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".tga", ".icb", ".vda", ".vst", ".pcx", ".dcx"),
+    *(".psd", ".qoi", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".dds", ".blp", ".ico", ".icns"),
+    *(".cur", ".xbm", ".xpm", ".im", ".msp", ".pcd", ".pxr", ".fits", ".fli", ".flc"),
+    *(".ftc", ".ftu"),
 )
+# Raw files of cameras. Most are TIFF inside, but Pillow finds only a small preview in them.
+RAW_SUFFIXES = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2"),
+    *(".raf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".erf", ".kdc", ".mrw", ".rwl", ".raw"),
+)
+_OTHERS = (".jxl", ".jxr", ".wdp", ".hdp", ".exr", ".hdr", ".dcm", ".svg", ".eps", ".wmf", ".emf")
+_UNDECODED = (*HEIF_SUFFIXES, *RAW_SUFFIXES, *_OTHERS)
+# Of image files, those that nothing here decodes last: they are named, never passed over.
+SUFFIXES = (*_DECODED, *_UNDECODED)
+_NAMED_SUFFIXES = 8  # in an error message
 # Folders of network drives, archives, recycle bins and interpreters, in small letters.
 _SYSTEM_FOLDERS = frozenset(
     {
@@ -30,6 +46,12 @@ def is_data_name(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
 
 
+def is_undecoded(name: str) -> bool:
+    """Return whether a file has the suffix of an image format that nothing here decodes."""
+    suffix = Path(name).suffix.lower()
+    return suffix in _UNDECODED and not (suffix in HEIF_SUFFIXES and register_heif())
+
+
 def find_images(sources: Sequence[str | Path]) -> list[Path]:
     """Return the image files of files, folders (searched recursively) and globs, each once.
 
@@ -46,8 +68,8 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
         else:
             matches = sorted(filter(_has_image_suffix, _expanded(str(source))))
         if not matches:
-            known = ", ".join(SUFFIXES)
-            raise DataError(f"{source}: no image files; looked for {known}")
+            known = ", ".join(SUFFIXES[:_NAMED_SUFFIXES])
+            raise DataError(f"{source}: no image files; looked for {known} and others")
         found.update(dict.fromkeys(matches))
     return list(found)
 

@@ -4,16 +4,20 @@ Many missing images mean that the folder is the wrong one or was copied only in 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
+from setmatch.data.image_paths import is_undecoded
 from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
 UNREADABLE = "image file that cannot be read: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
+UNDECODED = "image file of a format that nothing here decodes: left out"
 _PROBLEMS = {
     MISSING: "image files are missing",
     UNREADABLE: "image files are unreadable",
+    UNDECODED: "image files are of formats that nothing here decodes",
     UNDRAWN: "PNG files of segments are missing",
 }
 _ONE_IN = 20  # images may be left out
@@ -31,11 +35,30 @@ def drop_missing(
         files = ", ".join(map(_file_of, absent[:3])) + ", ..." * (len(absent) > 3)
         kinds = dict.fromkeys(fix.description for fix in absent)
         problem = _PROBLEMS[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
-        raise DataError(
-            f"{place}: {len(absent)} of {images} {problem}: {files}; add the files, name the right "
-            "folder, or remove the images from the annotations"
-        )
+        advice = "add the files, name the right folder, or remove the images from the annotations"
+        if all(is_undecoded(fix.value) for fix in absent):
+            advice = "convert them to JPEG or PNG"
+        raise DataError(f"{place}: {len(absent)} of {images} {problem}: {files}; {advice}")
     fixes += absent
+
+
+def drop_undecoded(
+    listed: Sequence[tuple[Path, Path]], fixes: list[AnnotationFix]
+) -> list[tuple[Path, Path]]:
+    """Return the images with their label files, without images that nothing decodes or needs.
+
+    Those lie beside a decoded image of the same name, as cameras store raw files, or have no label
+    file. They are added to `fixes`, and do not count as missing.
+    """
+    decoded = {image.with_suffix("") for image, _ in listed if not is_undecoded(image.name)}
+    kept = []
+    for image, label in listed:
+        needed = label.exists() and image.with_suffix("") not in decoded
+        if needed or not is_undecoded(image.name):
+            kept.append((image, label))
+        else:
+            fixes.append(AnnotationFix(image.name, None, image.name, UNDECODED))
+    return kept
 
 
 def _file_of(fix: AnnotationFix) -> str:

@@ -16,7 +16,7 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
 from setmatch.data.formats.layout import common_folder, files_in, subfolders
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
+from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing, drop_undecoded
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
@@ -48,8 +48,13 @@ def read_yolo(
     if not images:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
     fixes: list[AnnotationFix] = []
-    sizes_px = _sizes_px(source, images, fixes)
-    listed = list(zip(images, labels, strict=True))
+    listed = drop_undecoded(list(zip(images, labels, strict=True)), fixes)
+    if not listed:
+        raise DataError(
+            f"{source}: nothing here decodes its {len(images)} image files, such as "
+            f"{images[0].name}; convert them to JPEG or PNG"
+        )
+    sizes_px = _sizes_px(source, [image for image, _ in listed], fixes)
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
     lines = [_lines(path, fixes) for path in labels]
     _note_unlabeled(labels, lines, fixes)
