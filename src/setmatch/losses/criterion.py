@@ -16,8 +16,14 @@ from setmatch.losses.classification import ClassificationLoss, MatchedQueries
 from setmatch.losses.matcher import start_matching
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
-from setmatch.structures.batch import Target
-from setmatch.structures.outputs import Assignment, PredictionGroup, Predictions
+from setmatch.structures.batch import Target, require_targets
+from setmatch.structures.outputs import (
+    Assignment,
+    PredictionGroup,
+    Predictions,
+    require_fractions,
+    require_groups,
+)
 
 
 def classification_loss(matched: MatchedPredictions) -> Float[Tensor, " L"]:
@@ -127,7 +133,17 @@ class Criterion:
 
         Every layer is matched anew and has the same weight (arXiv 2005.12872, equation 2, and
         section "auxiliary decoding losses"). `normalizer` defaults to the counts of `targets`.
+
+        Raises ConfigError if `groups` is not what a model returns, and DataError for targets that
+        do not fit it. Without a `normalizer`, as in a training loop of one's own, it also raises
+        ConfigError for boxes that are predicted in pixels; to see that, it waits for the device.
         """
+        require_groups(groups)
+        num_images, num_logits = groups[0].predictions.logits.shape[1::2]
+        one_class = self.class_loss.num_logits(1)
+        require_targets(targets, num_images, num_logits - one_class + 1)
+        if normalizer is None:
+            require_fractions(groups)
         device = groups[0].predictions.logits.device
         if normalizer is None:
             num_queries = groups[0].predictions.logits.shape[2]

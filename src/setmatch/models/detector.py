@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -17,7 +18,7 @@ from setmatch.models.parameter_groups import (
 )
 from setmatch.postprocessing.detections import detections
 from setmatch.structures.attention import AttentionTrace
-from setmatch.structures.batch import Batch, Target
+from setmatch.structures.batch import Batch, Target, require_batch
 from setmatch.structures.metadata import ModelCard
 from setmatch.structures.outputs import MaskDecoder, ModelOutput, PredictionGroup, Predictions
 
@@ -46,6 +47,11 @@ class Detector(nn.Module):
         super().__init__()
         self.mask_head = None
         self._parameter_groups: GroupParameters = backbone_and_rest
+
+    def __call__(self, batch: Any, *others: Any, **named: Any) -> Any:
+        """Run `forward`, after checking that it gets a Batch; raises ConfigError if not."""
+        require_batch(batch)
+        return super().__call__(batch, *others, **named)
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return groups of predictions, "main" first; the same type in training and evaluation.

@@ -1,12 +1,17 @@
 """What a model predicts."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from setmatch.errors import ConfigError
 from setmatch.structures.detections import Detections
+
+LARGEST_FRACTION = 20.0  # no box of a model that predicts fractions is as large
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,40 @@ class PredictionGroup:
     assignment: Assignment | None = None
     repeats: int = 1
     mask_decoder: MaskDecoder | None = None
+
+
+def require_groups(groups: Any) -> None:
+    """Raise ConfigError unless `groups` is a sequence of groups whose shapes fit together."""
+    what = "a criterion takes what a model returns, a tuple of setmatch.PredictionGroup"
+    given = groups if isinstance(groups, list | tuple) else [groups]
+    if groups is not given or not given:
+        raise ConfigError(f"{what}, but got a value of type {type(groups).__name__}")
+    for group in given:
+        if not isinstance(group, PredictionGroup) or not isinstance(group.predictions, Predictions):
+            raise ConfigError(f"{what}, but it holds a value of type {type(group).__name__}")
+        logits, cxcywh = group.predictions.logits.shape, group.predictions.cxcywh.shape
+        if len(logits) != 4 or cxcywh != (*logits[:3], 4):
+            raise ConfigError(
+                f"group {group.name}: logits of shape {tuple(logits)} and boxes of shape "
+                f"{tuple(cxcywh)}; they should be (layers, images, queries, classes) and (layers, "
+                "images, queries, 4)"
+            )
+
+
+def require_fractions(groups: Sequence[PredictionGroup]) -> None:
+    """Raise ConfigError if boxes are far too large for fractions of an image, as pixels are.
+
+    Boxes that are not finite raise nothing: a step on them is skipped, and no run ends.
+    """
+    for group in groups:
+        if not group.predictions.cxcywh.numel():
+            continue
+        largest = group.predictions.cxcywh.detach().abs().amax().item()
+        if LARGEST_FRACTION < largest < math.inf:
+            raise ConfigError(
+                f"group {group.name}: predicted boxes reach {largest:.4g}; they should be center "
+                "x, center y, width and height as fractions of the image, not pixels"
+            )
 
 
 @dataclass(frozen=True)

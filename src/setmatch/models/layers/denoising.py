@@ -1,7 +1,7 @@
 """Denoising: noised targets as extra queries, trained to recover the box or to reject it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -123,7 +123,7 @@ def _subset(target: Target, chosen: Int[Tensor, " M"]) -> Target:
     if len(chosen) == len(target):  # nearly always; avoids a transfer
         return target
     chosen = chosen.to(target.classes.device)
-    return Target(target.classes[chosen], target.cxcywh[chosen])
+    return replace(target, classes=target.classes[chosen], cxcywh=target.cxcywh[chosen], masks=None)
 
 
 def _assignment(

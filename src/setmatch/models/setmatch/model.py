@@ -24,7 +24,7 @@ from setmatch.models.parameter_groups import (
 )
 from setmatch.models.setmatch.attention_trace import trace_setmatch
 from setmatch.structures.attention import AttentionTrace
-from setmatch.structures.batch import Batch, Target
+from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
 MASKED_LOGIT = -20.0  # so low that loss and gradient vanish
@@ -60,7 +60,10 @@ class SetMatchDetector(Detector):
         self._parameter_groups = parameter_groups or muon_parameter_groups
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
-        """Return "main"; in training also "encoder" and, made from the targets, "denoising"."""
+        """Return "main"; in training also "encoder" and, made from the targets, "denoising".
+
+        Raises DataError in training for targets that are missing or of unknown classes.
+        """
         levels = self.backbone(batch.pixels)
         memory = self.encoder(levels[-len(self.encoder.project) :], batch)
         proposals = self.queries(memory)
@@ -70,6 +73,7 @@ class SetMatchDetector(Detector):
                 content, cxcywh, memory, QueryAttentionMask.in_order(content)
             )
             return (self._main(logits, boxes, content, memory, levels[0]),)
+        require_targets(targets, len(batch.pixels), self.denoising.num_classes)
         noised = self.denoising(targets, memory.valid_ratio)
         logits, boxes, content = self.decoder(
             torch.cat([noised.content.to(content.dtype), content], dim=1),

@@ -25,7 +25,7 @@ from setmatch.models.parameter_groups import (
     trainable_parameters,
 )
 from setmatch.ops.boxes import cxcywh_to_xyxy
-from setmatch.structures.batch import Batch, Target
+from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.detections import Detections
 from setmatch.structures.outputs import ModelOutput
 
@@ -72,7 +72,10 @@ class TorchvisionDetector(Detector):
         return self.network.backbone
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> Any:
-        """Return losses by name in training, else the boxes, scores and labels of each image."""
+        """Return losses by name in training, else the boxes, scores and labels of each image.
+
+        Raises DataError in training for targets that are missing or of unknown classes.
+        """
         sizes_px = sizes_of(batch)
         images = [
             pixels[:, :height, :width]
@@ -80,6 +83,7 @@ class TorchvisionDetector(Detector):
         ]
         if not self.training:
             return self.network(images)
+        require_targets(targets, len(images), len(self.card.categories))
         pairs = zip(targets, sizes_px, strict=True)
         return self.network(images, [_in_pixels(target, size_px) for target, size_px in pairs])
 
