@@ -308,9 +308,9 @@ def test_the_start_of_a_process_is_read_past_its_name(monkeypatch: pytest.Monkey
 
     def process(state: str) -> Any:
         text = f"7 (a) Z (b) {state} {rest}"
-        return lambda path: SimpleNamespace(read_text=lambda errors="": text)
+        return lambda path, errors="": text
 
-    monkeypatch.setattr(lock_holder, "Path", process("S"))
+    monkeypatch.setattr(lock_holder, "read_text", process("S"))
     assert lock_holder._started(7) == "22"
-    monkeypatch.setattr(lock_holder, "Path", process("Z"))
+    monkeypatch.setattr(lock_holder, "read_text", process("Z"))
     assert lock_holder._started(7) == ""

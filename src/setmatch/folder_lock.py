@@ -17,6 +17,7 @@ from pathlib import Path
 
 from setmatch.errors import ConfigError
 from setmatch.lock_holder import Holder
+from setmatch.reading import open_regular
 
 try:
     import fcntl
@@ -176,7 +177,7 @@ def _lock(file: int) -> bool:
 
 def _read(path: Path) -> Holder | None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return Holder.parse(file.read(_MOST_BYTES).decode(errors="replace"))
     except OSError:
         return None
@@ -185,7 +186,8 @@ def _read(path: Path) -> Holder | None:
 def _touched_ns(path: Path) -> int:
     """Return when the lock file was touched; -1 if it is gone."""
     try:
-        with path.open("rb") as file:  # a network file system asks its server when a file is opened
+        # A network file system asks its server when a file is opened.
+        with open_regular(path) as file:
             return os.fstat(file.fileno()).st_mtime_ns
     except OSError:
         return -1

@@ -7,6 +7,8 @@ import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from setmatch.reading import read_text
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/self/ns/pid"
 
@@ -77,7 +79,7 @@ class Holder:
 
 def _machine() -> str:
     try:
-        return f"{_BOOT.read_text().strip()} {os.readlink(_NAMESPACE)}"
+        return f"{read_text(_BOOT).strip()} {os.readlink(_NAMESPACE)}"
     except OSError:
         return ""
 
@@ -86,7 +88,7 @@ def _started(pid: int) -> str:
     """Return when a process started, in the clock ticks of its machine; "" if it does not run."""
     try:
         # The second field, the name of the program, may hold blanks and parentheses.
-        after_name = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2]
+        after_name = read_text(f"/proc/{pid}/stat", errors="replace").rpartition(")")[2]
     except OSError:
         return ""
     state, *others = after_name.split()
