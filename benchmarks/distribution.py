@@ -203,8 +203,8 @@ def _cross_entropy(
     """Return the cross-entropy of one layer, weighted by the IoU of each box with its target."""
     place, target = (pairs.image, pairs.query), boxes[pairs.target]
     on_canvas = target * valid_ratio[pairs.image].repeat(1, 2)
-    answer = cxcywh_to_xyxy(predicted[place].detach())
-    weight = intersection_over_union(answer, cxcywh_to_xyxy(target))
+    xyxy = cxcywh_to_xyxy(predicted[place].detach())
+    weight = intersection_over_union(xyxy, cxcywh_to_xyxy(target))
     entropy = -(target_distributions(start[place], on_canvas) * sides[place].log_softmax(-1)).sum(
         (1, 2)
     )

@@ -93,16 +93,16 @@ def main() -> None:
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in models.items()}
     }
     gmacs = {name: count_macs(model.eval(), one) / 1e9 for name, model in models.items()}
-    results["gflops"] = {name: round(count, 2) for name, count in gmacs.items()}
+    results["gmacs"] = {name: round(count, 2) for name, count in gmacs.items()}
     for threads in options.threads:
         torch.set_num_threads(threads)
         inferring = {name: inference(model, one) for name, model in models.items()}
-        results[f"answers_times_as_fast_{threads}_threads"] = speedup(inferring, options.rounds)
+        results[f"inference_times_as_fast_{threads}_threads"] = speedup(inferring, options.rounds)
     steps = {name: training(models[name], some, targets) for name in (PEER, *FAMILY)}
     for threads in options.threads:
         torch.set_num_threads(threads)
         ratios = speedup(steps, max(options.rounds // 2, 1))
-        results[f"learns_times_as_fast_{threads}_threads"] = ratios
+        results[f"training_times_as_fast_{threads}_threads"] = ratios
     torch.set_num_threads(1)
     results["beside"] = options.beside
     publish(f"the family against {PEER} at {SIDE_PX}x{SIDE_PX}", results, options.json)

@@ -72,7 +72,7 @@ class Waiting(Known):
         return super().__call__(groups, targets, normalizer)
 
 
-WAYS = {"as it is": Criterion, "waiting for the matching": Waiting, "no matching": Known}
+WAYS = {"as it is": Criterion, "waiting for matching": Waiting, "no matching": Known}
 _ORDERS: dict[tuple[int, ...], Assignment] = {}
 
 
@@ -127,20 +127,20 @@ def syncs(step: Callable[[], object]) -> int:
 def minibatches(images: int, parts: int) -> list[Minibatch]:
     """Return `parts` micro-batches of `images` in all, on the GPU."""
     share = images // parts
-    found = []
+    results = []
     for _ in range(parts):
         batch = Batch.from_images(list(torch.randn(share, 3, SIDE_PX, SIDE_PX)))
-        found.append(Minibatch(batch, tuple(targets_of(share)), tuple(range(share))).to("cuda"))
-    return found
+        results.append(Minibatch(batch, tuple(targets_of(share)), tuple(range(share))).to("cuda"))
+    return results
 
 
 def measured(name: str, rounds: int, images: int) -> dict[str, object]:
-    """Return what is asked of one model."""
+    """Return the throughputs of one model."""
     names = Categories(
         tuple(range(CLASSES)), tuple(f"c{class_index}" for class_index in range(CLASSES))
     )
     model = build(ModelCard(name, {}, names)).to(memory_format=torch.channels_last).cuda().eval()
-    found: dict[str, object] = {}
+    results: dict[str, object] = {}
     for count in (1, images):
         batch = Batch.from_images(list(torch.randn(count, 3, SIDE_PX, SIDE_PX))).to("cuda")
         infer = inference(model, batch)
@@ -151,14 +151,18 @@ def measured(name: str, rounds: int, images: int) -> dict[str, object]:
 
         ways = {"float32": infer, "bfloat16": ask_in_half}
         for way, seconds in time_interleaved(ways, rounds, warmup=3).items():
-            found[f"answers, {count} at once, {way}: images/s"] = round(count / seconds, 1)
+            results[f"inference, batch size {count}, {way}: images/s"] = round(count / seconds, 1)
     for parts in (1, 2):
         window = minibatches(images, parts)
         ways = {way: training(model, window, criterion) for way, criterion in WAYS.items()}
         for way, seconds in time_interleaved(ways, rounds, warmup=3).items():
-            found[f"learns, {parts} micro-batch(es), {way}: images/s"] = round(images / seconds, 1)
-        found[f"learns, {parts} micro-batch(es): waits a step"] = syncs(ways["as it is"])
-    return found
+            results[f"training, {parts} micro-batch(es), {way}: images/s"] = round(
+                images / seconds, 1
+            )
+        results[f"training, {parts} micro-batch(es): synchronizations a step"] = syncs(
+            ways["as it is"]
+        )
+    return results
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def main() -> None:
         annotations = generate(Path(folder), options.images, options.boxes)
         os.environ["SETMATCH_CACHE"] = cache
         results = measure(annotations)
-    publish("Memory of a data set, and of four workers that walk it", results, options.json)
+    publish("Memory of a data set, and of four workers that read it", results, options.json)
 
 
 def generate(folder: Path, images: int, boxes: int) -> Path:
@@ -45,7 +45,7 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
     for name in names:
         (folder / "train2017" / name).touch()
     xywh = rng.uniform(1, 200, (boxes, 4)).round(2).tolist()
-    outline = [rng.uniform(0, 480, 24).round(2).tolist()]
+    polygon = [rng.uniform(0, 480, 24).round(2).tolist()]
     tree = {
         "images": [
             {"id": number, "file_name": name, "height": 480, "width": 640}
@@ -60,7 +60,7 @@ def generate(folder: Path, images: int, boxes: int) -> Path:
                 "bbox": box,
                 "area": 100.0,
                 "iscrowd": 0,
-                "segmentation": outline,
+                "segmentation": polygon,
             }
             for number, (image, box) in enumerate(
                 zip(rng.integers(0, images, boxes).tolist(), xywh, strict=True)
@@ -87,52 +87,54 @@ def measure(annotations: Path) -> dict[str, object]:
     annotations.write_text(text.replace('"iscrowd": 0, ', "", 1))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         opened = pool.submit(in_fresh_process, annotations).result()
-    results["first_with_a_flaw"] = {key: opened[key] for key in ("open_s", "open_processor_s")}
+    results["first_with_a_flaw"] = {key: opened[key] for key in ("open_s", "open_cpu_s")}
     return results
 
 
 def in_fresh_process(annotations: Path) -> dict[str, object]:
     """Return seconds and memory (MB) of this process and its forked workers."""
-    before = private_mb()
+    before_mb = private_mb()
     start = time.perf_counter()
-    processor = time.process_time()
-    index = cached(json_source(annotations, "all", "coco"))
+    cpu_s = time.process_time()
+    dataset = cached(json_source(annotations, "all", "coco"))
     seconds = time.perf_counter() - start
-    processor = time.process_time() - processor
-    grown = private_mb() - before
-    workers = [Walker(index) for _ in range(4)]
-    epochs = [np.sum([worker.walk() for worker in workers], axis=0).tolist() for _ in range(3)]
-    shares, private = zip(*epochs, strict=True)
+    cpu_s = time.process_time() - cpu_s
+    grown_mb = private_mb() - before_mb
+    workers = [ReaderProcess(dataset) for _ in range(4)]
+    epochs = [np.sum([worker.read_all() for worker in workers], axis=0).tolist() for _ in range(3)]
+    shared_mb, private_mb_by_epoch = zip(*epochs, strict=True)
     for worker in workers:
         worker.stop()
     return {
-        "images": len(index),
-        "boxes": len(index.class_indices),
+        "images": len(dataset),
+        "boxes": len(dataset.class_indices),
         "open_s": round(seconds, 2),
-        "open_processor_s": round(processor, 2),  # CPU time
-        "index_mb": round(index.nbytes / 1e6, 1),
-        "resident_growth_mb": round(grown, 1),
+        "open_cpu_s": round(cpu_s, 2),
+        "dataset_mb": round(dataset.nbytes / 1e6, 1),
+        "resident_growth_mb": round(grown_mb, 1),
         "peak_mb": round(status_mb("VmHWM"), 1),
-        "four_workers_mb_by_epoch": [round(mb, 1) for mb in shares],
-        "four_workers_growth": round(shares[-1] / shares[0] - 1, 4),
-        "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private],
-        "four_workers_private_growth": round(private[-1] / private[0] - 1, 4),
+        "four_workers_mb_by_epoch": [round(mb, 1) for mb in shared_mb],
+        "four_workers_growth": round(shared_mb[-1] / shared_mb[0] - 1, 4),
+        "four_workers_private_mb_by_epoch": [round(mb, 1) for mb in private_mb_by_epoch],
+        "four_workers_private_growth": round(
+            private_mb_by_epoch[-1] / private_mb_by_epoch[0] - 1, 4
+        ),
     }
 
 
-class Walker:
+class ReaderProcess:
     """A forked process that reads every target of a data set once an epoch."""
 
-    def __init__(self, index: DetectionDataset) -> None:
+    def __init__(self, dataset: DetectionDataset) -> None:
         context = get_context("fork")
-        self._pipe, end = context.Pipe()
-        self._process = context.Process(target=self._serve, args=(index, end), daemon=True)
+        self._pipe, child_end = context.Pipe()
+        self._process = context.Process(target=self._serve, args=(dataset, child_end), daemon=True)
         self._process.start()
         self._pipe.recv()
 
-    def walk(self) -> tuple[float, float]:
+    def read_all(self) -> tuple[float, float]:
         """Read every target; return the worker's proportional and private memory in MB."""
-        self._pipe.send("walk")
+        self._pipe.send("read")
         proportional, private = self._pipe.recv()
         return proportional, private
 
@@ -142,11 +144,11 @@ class Walker:
         self._process.join()
 
     @staticmethod
-    def _serve(index: DetectionDataset, pipe: Any) -> None:
+    def _serve(dataset: DetectionDataset, pipe: Any) -> None:
         pipe.send((rollup_mb("Pss:"), private_mb()))
-        while pipe.recv() == "walk":
-            for image in range(len(index)):
-                index.target(image)
+        while pipe.recv() == "read":
+            for image in range(len(dataset)):
+                dataset.target(image)
             pipe.send((rollup_mb("Pss:"), private_mb()))
 
 

@@ -28,12 +28,12 @@ def main() -> None:
     ours = build(ModelCard(preset, {}, names)).eval().to(device)
     ours = ours.to(memory_format=torch.channels_last)
     config = DetrConfig(num_labels=91, dilation=options.dilated, attn_implementation="sdpa")
-    peer = DetrForObjectDetection(config).eval().to(device)
+    reference = DetrForObjectDetection(config).eval().to(device)
     image = torch.randn(3, *SIZE, device=device)
     batch = Batch.from_images([image])
     with torch.inference_mode():
         seconds = time_interleaved(
-            {"setmatch": lambda: ours(batch), "transformers": lambda: peer(image[None])},
+            {"setmatch": lambda: ours(batch), "transformers": lambda: reference(image[None])},
             options.rounds,
         )
     ratio = seconds["transformers"] / seconds["setmatch"]

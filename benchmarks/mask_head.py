@@ -3,7 +3,7 @@
 Both get the same features and matches of 2 images of 480×640 with 10 objects each, and compute
 forward, mask losses and backward in float32. The published way computes the masks of all 100
 queries, each from its own copy of the shared features; ours computes those of matched queries only.
-"With the detector" adds our detector's forward pass to both. `answers` compares the masks of all
+"With the detector" adds our detector's forward pass to both. `inference` compares the masks of all
 queries without gradients, as in inference.
 """
 
@@ -115,28 +115,28 @@ def published_masks(head: DETRMaskHead, features: Features) -> Tensor:
     return head.out(x).view(BATCH, QUERIES, *x.shape[-2:])
 
 
-def ours_answers() -> Callable[[], Tensor]:
+def ours_inference() -> Callable[[], Tensor]:
     head = _head().to(memory_format=torch.channels_last)
     features = Features().channels_last()
 
     @torch.inference_mode()
-    def answer() -> Tensor:
+    def infer() -> Tensor:
         mask_decoder = head(
             features.content, features.memory, features.tokens, features.levels, None
         )
         return all_masks(mask_decoder, BATCH, QUERIES, features.tokens.device)
 
-    return answer
+    return infer
 
 
-def published_answers() -> Callable[[], Tensor]:
+def published_inference() -> Callable[[], Tensor]:
     head, features = _head(), Features()
 
     @torch.inference_mode()
-    def answer() -> Tensor:
+    def infer() -> Tensor:
         return published_masks(head, features)
 
-    return answer
+    return infer
 
 
 def detector() -> Callable[[], object]:
@@ -145,10 +145,10 @@ def detector() -> Callable[[], object]:
     batch = Batch.from_images(list(torch.randn(BATCH, 3, *SIZE)))
 
     @torch.inference_mode()
-    def answer() -> object:
+    def infer() -> object:
         return model(batch)
 
-    return answer
+    return infer
 
 
 def _learned(head: DETRMaskHead, total: Tensor) -> float:
@@ -158,40 +158,42 @@ def _learned(head: DETRMaskHead, total: Tensor) -> float:
 
 
 STEPS = {"ours": ours, "published": published}
-ANSWERS = {"ours_answers": ours_answers, "published_answers": published_answers}
-CONTESTANTS: dict[str, Callable[[], Callable[[], object]]] = {**STEPS, **ANSWERS}
+INFERENCE = {"ours_inference": ours_inference, "published_inference": published_inference}
+CANDIDATES: dict[str, Callable[[], Callable[[], object]]] = {**STEPS, **INFERENCE}
 
 
 def _peak_mib(name: str) -> float:
     """Run once in a new process; return its peak resident memory."""
     command = [sys.executable, __file__, "--peak", name]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(json.loads(answer.splitlines()[-1]))
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(json.loads(output.splitlines()[-1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peak", choices=["nothing", *CONTESTANTS])
+    parser.add_argument("--peak", choices=["nothing", *CANDIDATES])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
-        run = CONTESTANTS[options.peak]() if options.peak != "nothing" else Features
+        run = CANDIDATES[options.peak]() if options.peak != "nothing" else Features
         run()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     # Before anything is made here: a process begins with the peak of the one that started it.
     idle = _peak_mib("nothing")
-    peaks = {name: round(_peak_mib(name) - idle) for name in CONTESTANTS}
+    peaks = {name: round(_peak_mib(name) - idle) for name in CANDIDATES}
     steps = {name: make() for name, make in STEPS.items()}
-    answers = {name: make() for name, make in ANSWERS.items()}
+    inference = {name: make() for name, make in INFERENCE.items()}
     difference = abs(steps["ours"]() - steps["published"]())
-    apart = (answers["ours_answers"]() - answers["published_answers"]()).abs().max().item()
-    assert max(difference, apart) < 1e-3, (difference, apart)
+    mask_difference = (
+        (inference["ours_inference"]() - inference["published_inference"]()).abs().max().item()
+    )
+    assert max(difference, mask_difference) < 1e-3, (difference, mask_difference)
     results: dict[str, object] = {}
-    seconds = time_interleaved({**steps, **answers, "detector": detector()}, options.rounds, 0)
-    for name in ("", "_answers"):
+    seconds = time_interleaved({**steps, **inference, "detector": detector()}, options.rounds, 0)
+    for name in ("", "_inference"):
         ours_s, theirs_s, rest_s = (
             seconds[who] for who in (f"ours{name}", f"published{name}", "detector")
         )
@@ -201,7 +203,7 @@ def main() -> None:
         results[f"{what}_with_detector_times_as_fast"] = round(with_detector, 2)
     results["peak_mib_beyond_the_features"] = peaks
     results["largest_difference_of_losses"] = difference
-    results["largest_difference_of_masks"] = apart
+    results["largest_difference_of_masks"] = mask_difference
     publish(
         f"mask head, batch {BATCH}, {QUERIES} queries, {OBJECTS} objects", results, options.json
     )

@@ -88,12 +88,12 @@ def main() -> None:
         same = segments.classes.tolist() == class_indices
         differing = int((segments.ids.numpy() != number + 1).sum()) if same else number.size
         seconds = time_interleaved({"ours": ours, "published": theirs}, options.rounds)
-        results[f"{kept}_slots_kept"] = {
+        results[f"{kept}_queries_kept"] = {
             "times_as_fast_as_published": round(seconds["published"] / seconds["ours"], 2),
             "segments": len(class_indices),
             "pixels_that_differ": differing,
         }
-    publish("panoptic reading: 100 slots, 800×1066 to 480×640", results, options.json)
+    publish("panoptic reading: 100 queries, 800×1066 to 480×640", results, options.json)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,8 @@ CONTESTANTS = {
 def _peak_mib(name: str) -> float:
     """Run two steps in a new process; return its peak resident memory."""
     command = [sys.executable, __file__, "--peak", name]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(json.loads(answer.splitlines()[-1]))
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(json.loads(output.splitlines()[-1]))
 
 
 def _print_peak(name: str) -> None:

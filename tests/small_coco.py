@@ -56,6 +56,20 @@ def read(folder: Path, tree: Any) -> DetectionDataset:
     return read_coco(folder / "set.json")
 
 
+def read_segmentations(folder: Path, *segmentations: object) -> DetectionDataset:
+    """Return a data set of one image, with an object for each segmentation."""
+    Image.new("RGB", (60, 40)).save(folder / "a.png")
+    tree = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [
+            annotation(i, 1, 1, [i, 1, 9, 9], area=9, segmentation=segmentation)
+            for i, segmentation in enumerate(segmentations, start=1)
+        ],
+    }
+    return read(folder, tree)
+
+
 def image(row: int, **keys: Any) -> Change:
     return lambda tree: tree["images"][row].update(keys)
 

@@ -53,8 +53,8 @@ def test_the_only_data_set_inside_a_folder_is_opened(
     """As after unpacking an archive; a note says where it is."""
     (tmp_path / inside).parent.mkdir(exist_ok=True)
     (tmp_path / inside).symlink_to(scenes[format])
-    asked = format if format == "panoptic" else None
-    within, itself = (open_dataset(place, "val", asked) for place in (tmp_path, scenes[format]))
+    requested = format if format == "panoptic" else None
+    within, itself = (open_dataset(place, "val", requested) for place in (tmp_path, scenes[format]))
     assert (within.names, within.xywh_px.tolist()) == (itself.names, itself.xywh_px.tolist())
     assert set(within.notes) - set(itself.notes) == {
         f"no annotations in {tmp_path} itself; read from {inside}/"
@@ -125,8 +125,8 @@ def test_a_second_format_in_a_folder_is_reported(tmp_path: Path):
     write(tmp_path, "txt", "xml")
     read = open_dataset(tmp_path, "train")
     assert f"read as yolo, but {tmp_path} holds voc annotations too" in read.notes[0]
-    asked = open_dataset(tmp_path, "train", "voc")
-    assert asked.categories.names == ("dog",)
+    voc = open_dataset(tmp_path, "train", "voc")
+    assert voc.categories.names == ("dog",)
     assert not any("annotations too" in note for note in open_dataset(tmp_path, "val", "voc").notes)
 
 

@@ -12,31 +12,15 @@ from PIL import Image
 from pycocotools import mask as oracle
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
 from setmatch.data.mask_decoding import read_segment_ids, segmentation_masks
 from setmatch.data.segmentations import from_rings
 from setmatch.errors import DataError
+from small_coco import read_segmentations
 
 HEIGHT, WIDTH = 40, 60
 TRIANGLE = [1.0, 2.0, 30.5, 2.25, 5.0, 29.0]
 SQUARE = [40, 10, 55, 10, 55, 25, 40, 25]
-
-
-def instances(folder: Path, *segmentations: object) -> DetectionDataset:
-    """Return a data set of one image with an object for each segmentation."""
-    Image.new("RGB", (WIDTH, HEIGHT)).save(folder / "a.png")
-    tree = {
-        "images": [{"id": 1, "file_name": "a.png", "height": HEIGHT, "width": WIDTH}],
-        "categories": [{"id": 1, "name": "car"}],
-        "annotations": [
-            {"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 1, 9, 9], "area": 9}
-            | {"iscrowd": 0, "segmentation": segmentation}
-            for i, segmentation in enumerate(segmentations, start=1)
-        ],
-    }
-    (folder / "set.json").write_text(json.dumps(tree))
-    return read_coco(folder / "set.json")
 
 
 def panoptic(folder: Path, drawn: np.ndarray, *segment_ids: int) -> DetectionDataset:
@@ -73,7 +57,11 @@ def test_polygons_and_both_kinds_of_run_lengths_give_the_same_mask(tmp_path: Pat
     ends = np.flatnonzero(np.diff(flat)[1:]) + 1
     counts = np.diff(np.concatenate([[0], ends])).tolist()
     runs = {"counts": counts, "size": [HEIGHT, WIDTH]}
-    masks = instances(tmp_path, [TRIANGLE, SQUARE], compressed, runs).target(0, masks=True).masks
+    masks = (
+        read_segmentations(tmp_path, [TRIANGLE, SQUARE], compressed, runs)
+        .target(0, masks=True)
+        .masks
+    )
     assert torch.equal(masks.unpack(), torch.from_numpy(expected).expand(3, -1, -1))
 
 
@@ -118,9 +106,9 @@ def test_objects_without_a_pixel_are_not_targets(tmp_path: Path):
 
 def test_an_object_without_a_segmentation_is_not_a_target(tmp_path: Path):
     """If no object has one, masks are refused."""
-    assert len(instances(tmp_path, [TRIANGLE], []).target(0, masks=True)) == 1
+    assert len(read_segmentations(tmp_path, [TRIANGLE], []).target(0, masks=True)) == 1
     with pytest.raises(DataError, match="has boxes but no masks"):
-        instances(tmp_path, [], None).target(0, masks=True)
+        read_segmentations(tmp_path, [], None).target(0, masks=True)
 
 
 def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
@@ -141,7 +129,7 @@ def test_a_png_of_another_size_is_refused_by_name(tmp_path: Path):
 )
 def test_unreadable_run_lengths_are_left_out_and_reported(tmp_path: Path, runs, problem):
     """The box stays."""
-    dataset = instances(tmp_path, [TRIANGLE], runs)
+    dataset = read_segmentations(tmp_path, [TRIANGLE], runs)
     (fix,) = dataset.fixes
     assert (fix.annotation, fix.description) == (2, f"run lengths {problem}: left out")
     assert len(dataset.target(0)) == 2

@@ -7,33 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.segmentations import parse_segmentations
+from small_coco import read_segmentations
 
 TRIANGLE = [1.0, 2.0, 10.5, 2.25, 5.0, 9.0]
 RUNS = {"counts": "0T1", "size": [40, 60]}
 
 
-def read(folder: Path, *segmentations: object):
-    """Return a data set of one annotation for each segmentation."""
-    Image.new("RGB", (60, 40)).save(folder / "a.png")
-    tree = {
-        "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 60}],
-        "categories": [{"id": 1, "name": "car"}],
-        "annotations": [
-            {"id": i, "image_id": 1, "category_id": 1, "bbox": [i, 1, 9, 9], "area": 9}
-            | {"iscrowd": 0, "segmentation": segmentation}
-            for i, segmentation in enumerate(segmentations, start=1)
-        ],
-    }
-    (folder / "set.json").write_text(json.dumps(tree))
-    return read_coco(folder / "set.json")
-
-
 def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
-    dataset = read(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
+    dataset = read_segmentations(tmp_path, [TRIANGLE, [0, 0, 1, 0, 1, 1, 0, 1]], RUNS, [])
     assert dataset.fixes == ()
     first, second = dataset.segmentations.rings(0)
     assert first.ravel().tolist() == TRIANGLE
@@ -45,7 +28,7 @@ def test_polygons_and_run_lengths_are_kept(tmp_path: Path):
 
 
 def test_a_file_without_segmentations_has_none(tmp_path: Path):
-    assert read(tmp_path, [], None, "", {}).segmentations is None
+    assert read_segmentations(tmp_path, [], None, "", {}).segmentations is None
 
 
 @pytest.mark.parametrize(
@@ -66,7 +49,7 @@ def test_a_file_without_segmentations_has_none(tmp_path: Path):
     ],
 )
 def test_malformed_segmentations_are_left_out_and_the_box_stays(tmp_path: Path, segmentation, done):
-    dataset = read(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
+    dataset = read_segmentations(tmp_path, [TRIANGLE], segmentation, [TRIANGLE])
     (fix,) = dataset.fixes
     assert (fix.file, fix.annotation) == ("a.png", 2)
     assert done in fix.description

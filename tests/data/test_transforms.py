@@ -76,9 +76,9 @@ def test_preprocess_resizes_like_pillow_and_then_normalizes():
     resized = np.asarray(smooth.resize((106, 80), Image.Resampling.BILINEAR), dtype=np.float32)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = (torch.from_numpy(resized / 255) - mean) / std
-    answer = preprocess(image, Preprocessing(80, 133))
-    assert answer.dtype == torch.float32
-    assert (answer - expected.permute(2, 0, 1)).abs().max() < 1.01 / 255 / 0.224
+    preprocessed = preprocess(image, Preprocessing(80, 133))
+    assert preprocessed.dtype == torch.float32
+    assert (preprocessed - expected.permute(2, 0, 1)).abs().max() < 1.01 / 255 / 0.224
 
 
 def run(augment: str, preprocessing: Preprocessing, size_px: tuple[int, int], seed: int):
@@ -144,12 +144,12 @@ def test_masks_change_neither_image_nor_boxes_nor_random_numbers(augment: str):
     image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8)
     boxes = torch.tensor([[0.5, 0.5, 0.6, 0.4], [0.2, 0.2, 0.1, 0.1]])
     masks = PackedMasks.pack(torch.ones(2, 50, 70, dtype=torch.bool))
-    answers = []
+    results = []
     for each in (None, masks):
         torch.manual_seed(3)
         transform = training_transform(augment, SMALL)
-        answers.append(transform(image, Target(torch.tensor([1, 2]), boxes, each))[:2])
-    (plain, without), (pixels, with_masks) = answers
+        results.append(transform(image, Target(torch.tensor([1, 2]), boxes, each))[:2])
+    (plain, without), (pixels, with_masks) = results
     assert torch.equal(plain, pixels)
     assert torch.equal(without.cxcywh, with_masks.cxcywh)
     assert torch.equal(without.classes, with_masks.classes)

@@ -111,7 +111,7 @@ def test_a_recipe_says_only_what_differs(path: Path):
 
 
 def test_the_readme_fits_its_purpose():
-    """A newcomer reads it in minutes, with a picture on the first screen."""
+    """A newcomer reads it in minutes, with an image on the first screen."""
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) <= LONGEST_README
     assert any("docs/images/" in line for line in lines[:12])

@@ -167,7 +167,7 @@ def test_a_file_is_read_in_one_sitting(name: str):
 
 @pytest.mark.parametrize("name", PRODUCT)
 def test_nothing_runs_its_input_or_swallows_errors(name: str):
-    """No weights, recipe or answer from outside can run code, and no unknown error is hidden."""
+    """No weights, recipe or server response can run code, and no unknown error is hidden."""
     assert unsafe(PRODUCT[name]) == []
 
 

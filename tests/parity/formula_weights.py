@@ -31,7 +31,7 @@ def formula_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     gain = np.sqrt(2.0 / fan_in) if len(shape) == 4 else np.sqrt(1.0 / fan_in)
     if (
         "in_proj_weight" in name
-    ):  # sharp attention (queries and keys, not values): object queries answer differently
+    ):  # sharp attention (queries and keys, not values): object queries predict different boxes
         noise[: 2 * shape[1]] *= 5.0
     if name.endswith("bbox_embed.layers.2.weight"):
         gain *= 6.0

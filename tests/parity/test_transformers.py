@@ -40,17 +40,17 @@ MASK_CASES = {
 }
 
 
-def _peer(kind=DetrForObjectDetection, **changes):
+def _reference(kind=DetrForObjectDetection, **changes):
     settings = {"num_labels": 7, "encoder_layers": 2, "decoder_layers": 2, "auxiliary_loss": True}
     torch.manual_seed(0)
-    peer = kind(DetrConfig(**(settings | changes))).eval()
+    reference = kind(DetrConfig(**(settings | changes))).eval()
     with torch.no_grad():  # frozen norms start as identities: make them matter
-        for name, buffer in peer.named_buffers():
+        for name, buffer in reference.named_buffers():
             if name.endswith(("running_mean", "bn1.bias", "bn2.bias", "bn3.bias")):
                 buffer.uniform_(-0.2, 0.2)
             if name.endswith("running_var"):
                 buffer.uniform_(0.7, 1.5)
-    return peer
+    return reference
 
 
 def _images() -> list[torch.Tensor]:
@@ -58,10 +58,10 @@ def _images() -> list[torch.Tensor]:
     return [torch.randn(3, 96, 128), torch.randn(3, 128, 80)]
 
 
-def _peer_outputs(peer: DetrForObjectDetection) -> tuple[torch.Tensor, torch.Tensor]:
+def _reference_outputs(reference: DetrForObjectDetection) -> tuple[torch.Tensor, torch.Tensor]:
     batch = Batch.from_images(_images())
     with torch.no_grad():
-        out = peer(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
+        out = reference(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
     return out.logits, out.pred_boxes
 
 
@@ -73,9 +73,9 @@ def _our_outputs(model) -> Predictions:
 @pytest.mark.parametrize("case", CASES)
 def test_a_transformers_folder_predicts_the_same_here_and_converted_back(case: str, tmp_path: Path):
     """Logits and boxes of a padded batch."""
-    peer = _peer(**CASES[case])
-    logits, boxes = _peer_outputs(peer)
-    peer.save_pretrained(tmp_path / "theirs")
+    reference = _reference(**CASES[case])
+    logits, boxes = _reference_outputs(reference)
+    reference.save_pretrained(tmp_path / "theirs")
 
     ours = _our_outputs(setmatch.load(tmp_path / "theirs"))
     assert torch.allclose(ours.logits[-1], logits, atol=1e-4)
@@ -87,7 +87,7 @@ def test_a_transformers_folder_predicts_the_same_here_and_converted_back(case: s
         tmp_path / "back", output_loading_info=True
     )
     assert not any(report.values())
-    logits_again, boxes_again = _peer_outputs(again.eval())
+    logits_again, boxes_again = _reference_outputs(again.eval())
     assert torch.allclose(logits_again, logits, atol=1e-4)
     assert torch.allclose(boxes_again, boxes, atol=1e-5)
 
@@ -96,11 +96,11 @@ def test_a_transformers_folder_predicts_the_same_here_and_converted_back(case: s
 def test_masks_of_a_transformers_folder_are_the_same_here_and_converted_back(
     case: str, tmp_path: Path
 ):
-    peer = _peer(DetrForSegmentation, **MASK_CASES[case])
+    reference = _reference(DetrForSegmentation, **MASK_CASES[case])
     batch = Batch.from_images(_images())
     with torch.no_grad():
-        theirs = peer(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
-    peer.save_pretrained(tmp_path / "theirs")
+        theirs = reference(pixel_values=batch.pixels, pixel_mask=batch.valid.long())
+    reference.save_pretrained(tmp_path / "theirs")
 
     model = setmatch.load(tmp_path / "theirs")
     assert model.card.preset == f"detr_{case.removesuffix('_other_shape')}"
@@ -126,8 +126,8 @@ def test_transformers_own_resnet_is_read_too(tmp_path: Path):
         decoder_layers=1,
     )
     torch.manual_seed(0)
-    peer = DetrForObjectDetection(config).eval()
-    peer.save_pretrained(tmp_path / "theirs")
-    logits, _ = _peer_outputs(peer)
+    reference = DetrForObjectDetection(config).eval()
+    reference.save_pretrained(tmp_path / "theirs")
+    logits, _ = _reference_outputs(reference)
     ours = _our_outputs(setmatch.load(tmp_path / "theirs"))
     assert torch.allclose(ours.logits[-1], logits, atol=1e-4)

@@ -86,9 +86,9 @@ def random_image(rng: np.random.Generator):
     classes = rng.integers(0, CLASSES, 5).tolist()
     crowd = rng.random(5) < 0.3
     wrong = rng.random(truth.shape) < rng.choice([0, 0.2, 0.6])
-    answer = np.where(wrong, rng.integers(0, 7, truth.shape), truth)
-    kept, ids = np.unique(answer, return_inverse=True)
-    ids = ids.reshape(answer.shape) + (0 if kept[0] == 0 else 1)
+    predicted = np.where(wrong, rng.integers(0, 7, truth.shape), truth)
+    kept, ids = np.unique(predicted, return_inverse=True)
+    ids = ids.reshape(predicted.shape) + (0 if kept[0] == 0 else 1)
     right = [
         class_index if rng.random() < 0.8 else int(rng.integers(CLASSES))
         for class_index in [*classes, 1]

@@ -34,19 +34,19 @@ def _small(preset: str = "detr_r18_tiny", **changes):
 def test_attention_equals_torchs(queries: int, keys: int, masked: bool, seed: int):
     """Output and weights, against nn.MultiheadAttention with the same projections."""
     torch.manual_seed(seed)
-    ours, peer = Attention(16, 4, 0.0), nn.MultiheadAttention(16, 4, batch_first=True)
+    ours, reference = Attention(16, 4, 0.0), nn.MultiheadAttention(16, 4, batch_first=True)
     parts = (ours.query, ours.key, ours.value)
     with torch.no_grad():
         for part in (*parts, ours.out):
             part.bias.normal_()
-        peer.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
-        peer.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
-        peer.out_proj.load_state_dict(ours.out.state_dict())
+        reference.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        reference.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+        reference.out_proj.load_state_dict(ours.out.state_dict())
     q, k, v = torch.randn(2, queries, 16), torch.randn(2, keys, 16), torch.randn(2, keys, 16)
     valid = torch.rand(2, keys) > 0.5 if masked else None
     if valid is not None:
         valid[:, 0] = True
-    expected, weights = peer(
+    expected, weights = reference(
         q,
         k,
         v,
@@ -61,21 +61,21 @@ def test_attention_equals_torchs(queries: int, keys: int, masked: bool, seed: in
 def test_folded_norms_equal_norms_after_the_convolution():
     """The whole backbone against torchvision's with its own frozen norms, eps 1e-5."""
     torch.manual_seed(0)
-    peer = resnet50(norm_layer=FrozenBatchNorm2d)
-    for module in peer.modules():
+    reference = resnet50(norm_layer=FrozenBatchNorm2d)
+    for module in reference.modules():
         if isinstance(module, FrozenBatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
             module.weight.uniform_(0.4, 0.8)
             module.bias.normal_(0, 0.1)
     ours = frozen_resnet("resnet50")
-    state = {k: v for k, v in peer.state_dict().items() if not k.startswith("fc.")}
+    state = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
     renamed = from_layout(state, TORCHVISION_BACKBONE)
     ours.load_state_dict({k.removeprefix("backbone."): v for k, v in renamed.items()}, strict=True)
     pixels = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        features = peer.maxpool(peer.relu(peer.bn1(peer.conv1(pixels))))
-        for stage in (peer.layer1, peer.layer2, peer.layer3, peer.layer4):
+        features = reference.maxpool(reference.relu(reference.bn1(reference.conv1(pixels))))
+        for stage in (reference.layer1, reference.layer2, reference.layer3, reference.layer4):
             features = stage(features)
         (level,) = ours(pixels)
     assert torch.allclose(level, features, atol=1e-4 * features.abs().max())

@@ -43,15 +43,15 @@ def ours() -> Detector:
 @pytest.fixture(scope="module")
 def theirs(ours: Detector) -> torch.nn.Module:
     """torchvision's own model with the same weights, in a size that needs no resizing."""
-    peer = detection.fasterrcnn_resnet50_fpn(
+    reference = detection.fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=3, min_size=1, max_size=100
     )
-    peer.load_state_dict(ours.network.state_dict())
-    peer.transform.min_size = (70,)
-    return peer.eval()
+    reference.load_state_dict(ours.network.state_dict())
+    reference.transform.min_size = (70,)
+    return reference.eval()
 
 
-def test_detections_equal_torchvision_s(ours: Detector, theirs: torch.nn.Module):
+def test_detections_equal_those_of_torchvision(ours: Detector, theirs: torch.nn.Module):
     """Same weights, same image; our class index is one less."""
     image = images()[0]
     mean = torch.tensor(theirs.transform.image_mean)[:, None, None]
@@ -67,25 +67,25 @@ def test_detections_equal_torchvision_s(ours: Detector, theirs: torch.nn.Module)
 
 
 @pytest.mark.parametrize(
-    ("preset", "peer"),
+    ("preset", "reference"),
     [
         ("fasterrcnn_r50_fpn_v2", detection.fasterrcnn_resnet50_fpn_v2),
         ("ssdlite_mobilenet_v3", detection.ssdlite320_mobilenet_v3_large),
     ],
 )
-def test_the_other_baselines_have_torchvision_s_tensors(preset: str, peer):
+def test_the_other_baselines_have_the_tensors_of_torchvision(preset: str, reference):
     """Names and shapes are equal, so its weights fit."""
     with torch.device("meta"):
         ours = build(ModelCard(preset, {}, PETS)).network.state_dict()
-        theirs = peer(weights=None, weights_backbone=None, num_classes=3).state_dict()
+        theirs = reference(weights=None, weights_backbone=None, num_classes=3).state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
 
 
 def test_boxes_are_in_pixels_of_the_original_image(ours: Detector):
     batch = Batch.from_images(images()[:1])
-    (seen,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
+    (detected,) = EagerEngine(ours).detect(batch, [(70, 100)]).detections
     (twice,) = EagerEngine(ours).detect(batch, [(140, 300)]).detections
-    assert torch.allclose(seen.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
+    assert torch.allclose(detected.xyxy_px * torch.tensor([3.0, 2, 3, 2]), twice.xyxy_px, atol=1e-3)
 
 
 def test_a_saved_baseline_loads_unchanged(tmp_path, ours: Detector):
@@ -141,19 +141,19 @@ def test_the_error_for_published_weights_offline_says_what_to_fetch(tmp_path, mo
 def test_published_weights_detect_as_in_torchvision(tmp_path, monkeypatch):
     """A file made here replaces the published one: frozen norms without epsilon."""
     torch.manual_seed(0)
-    peer = detection.FasterRCNN(
+    reference = detection.FasterRCNN(
         detection.backbone_utils.resnet_fpn_backbone(backbone_name="resnet50", weights=None),
         91,
         min_size=64,
         max_size=96,
     ).eval()
-    for module in peer.modules():
+    for module in reference.modules():
         if isinstance(module, FrozenBatchNorm2d):
             module.eps = 0.0
             module.running_var.uniform_(1e-4, 2)
             module.bias.normal_(0, 0.1)
     stand_in = type(
-        "Published", (), {"url": "x", "get_state_dict": lambda self, **_: peer.state_dict()}
+        "Published", (), {"url": "x", "get_state_dict": lambda self, **_: reference.state_dict()}
     )()
     monkeypatch.setitem(WEIGHTS, "fasterrcnn_r50_fpn", stand_in)
     model = load("fasterrcnn_r50_fpn")
@@ -161,13 +161,13 @@ def test_published_weights_detect_as_in_torchvision(tmp_path, monkeypatch):
     image = torch.rand(3, 64, 96)
     mean, std = (
         torch.tensor(v)[:, None, None]
-        for v in (peer.transform.image_mean, peer.transform.image_std)
+        for v in (reference.transform.image_mean, reference.transform.image_std)
     )
     (detected,) = (
         EagerEngine(model).detect(Batch.from_images([(image - mean) / std]), [(64, 96)]).detections
     )
     with torch.inference_mode():
-        (expected,) = peer([image])
+        (expected,) = reference([image])
     assert len(detected) == len(expected["boxes"])
     assert torch.allclose(detected.xyxy_px, expected["boxes"], atol=1e-2)
     assert torch.allclose(detected.scores, expected["scores"], atol=1e-4)

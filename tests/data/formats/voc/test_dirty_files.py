@@ -73,11 +73,11 @@ def test_every_flaw_is_reported_and_every_image_is_used(dirty: Path):
 
 def test_the_audit_reports_the_flaws_and_passes(dirty: Path, capsys: pytest.CaptureFixture[str]):
     """The fixed copy needs no fix."""
-    assert main(["audit", str(dirty), "--fix", str(dirty / "mended")]) == 0
+    assert main(["audit", str(dirty), "--fix", str(dirty / "fixed")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for _, _, _, done in DIRTY.values():
         assert done in shown
-    shutil.copytree(dirty / "mended", dirty, dirs_exist_ok=True)
+    shutil.copytree(dirty / "fixed", dirty, dirs_exist_ok=True)
     for split in ("train", "val"):
         assert open_dataset(dirty, split, "coco").fixes == ()
 
