@@ -15,20 +15,28 @@ from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.models.setmatch.presets import setmatch_n
 from without import (
-    crowded,
     focal,
     learned_queries,
+    no_box_refinement,
+    no_box_relations,
     no_denoising,
-    unfused,
-    unmoved,
-    unrelated,
+    no_fusion,
+    no_local_peaks,
 )
 
 Exchange = Callable[[SetMatchDetector, MultiScaleShape], SetMatchDetector]
 EXCHANGES: dict[str, Exchange] = {
     f"setmatch_n_{exchange.__name__}": exchange
     for exchange in (
-        *(focal, no_denoising, unmoved, learned_queries, crowded, unrelated, unfused),
+        *(
+            focal,
+            no_denoising,
+            no_box_refinement,
+            learned_queries,
+            no_local_peaks,
+            no_box_relations,
+            no_fusion,
+        ),
         *(distributions, fine_grained, many_in_encoder, many_beside, mosaic),
     )
 }

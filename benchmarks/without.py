@@ -43,7 +43,7 @@ class NoDenoising(nn.Module):
         )
 
 
-class UnmovedDecoder(RefiningDecoder):
+class DecoderWithoutRefinement(RefiningDecoder):
     """A decoder without iterative refinement: every layer starts from the initial boxes."""
 
     def forward(
@@ -84,7 +84,7 @@ class LearnedProposals(nn.Module):
         )
 
 
-class CrowdedQueries(QuerySelection):
+class QueriesWithoutPeaks(QuerySelection):
     """Query selection by the largest class logit, without suppression of neighbors."""
 
     def priority(
@@ -94,7 +94,7 @@ class CrowdedQueries(QuerySelection):
         return logits.amax(-1)
 
 
-class Unrelated(nn.Module):
+class NoBoxRelations(nn.Module):
     """Self-attention without box relations; only the attention mask remains."""
 
     def forward(
@@ -105,7 +105,7 @@ class Unrelated(nn.Module):
         return None if mask is None else mask[None, None]
 
 
-class Half(nn.Module):
+class OneOfTwoMaps(nn.Module):
     """Replaces the fusion of two feature maps by one of them."""
 
     def __init__(self, place: int) -> None:
@@ -154,9 +154,9 @@ def no_denoising(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatch
     return detector
 
 
-def unmoved(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
+def no_box_refinement(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Decode without iterative box refinement."""
-    detector.decoder = UnmovedDecoder(layers_of(detector), shape.dim, logits_of(detector))
+    detector.decoder = DecoderWithoutRefinement(layers_of(detector), shape.dim, logits_of(detector))
     return detector
 
 
@@ -167,24 +167,24 @@ def learned_queries(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMa
     return detector
 
 
-def crowded(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
+def no_local_peaks(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Select queries without suppression of neighbors."""
-    detector.queries = CrowdedQueries(shape.num_queries, shape.dim, logits_of(detector))
+    detector.queries = QueriesWithoutPeaks(shape.num_queries, shape.dim, logits_of(detector))
     return detector
 
 
-def unrelated(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
+def no_box_relations(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Remove box relations from self-attention."""
     for layer in detector.decoder.layers:
-        layer.relations = Unrelated()
+        layer.relations = NoBoxRelations()
     return detector
 
 
-def unfused(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
+def no_fusion(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Remove the fusion of feature levels."""
     encoder = detector.encoder
     steps = range(len(encoder.down))
-    encoder.down = nn.ModuleList(Half(0) for _ in steps)
+    encoder.down = nn.ModuleList(OneOfTwoMaps(0) for _ in steps)
     encoder.shrink = nn.ModuleList(nn.MaxPool2d(3, stride=2, padding=1) for _ in steps)
-    encoder.up = nn.ModuleList(Half(1) for _ in steps)
+    encoder.up = nn.ModuleList(OneOfTwoMaps(1) for _ in steps)
     return detector

@@ -12,9 +12,10 @@ from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Categories, ModelCard
 
-NAMES = Categories((1, 2), ("one", "two"))
+CATEGORIES = Categories((1, 2), ("one", "two"))
 EXCHANGED = (
-    *("focal", "no_denoising", "unmoved", "learned_queries", "unfused"),
+    *("focal", "no_denoising", "no_box_refinement", "learned_queries"),
+    *("no_local_peaks", "no_box_relations", "no_fusion"),
     *("distributions", "fine_grained", "many_in_encoder", "many_beside", "mosaic"),
 )
 
@@ -39,17 +40,15 @@ def test_a_model_with_an_exchanged_part_can_be_trained(benchmarks, part):
     register()
     torch.manual_seed(0)
     model = build(
-        ModelCard(f"setmatch_n_{part}", {"num_queries": 8, "denoising_queries": 4}, NAMES)
+        ModelCard(f"setmatch_n_{part}", {"num_queries": 8, "denoising_queries": 4}, CATEGORIES)
     )
     batch = Batch.from_images([torch.randn(3, 96, 64) for _ in range(2)])
     targets = [
         Target(torch.tensor([0, 1]), torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.2, 0.3, 0.2, 0.1]])),
         Target(torch.tensor([1]), torch.tensor([[0.6, 0.4, 0.3, 0.5]])),
     ]
-    objective = model.objective(
-        lambda class_loss: Criterion(class_loss, MatchCosts(), LossWeights())
-    )
-    losses = objective(model.train()(batch, targets), targets, LossNormalizer.of(targets, 8))
+    loss = model.objective(lambda class_loss: Criterion(class_loss, MatchCosts(), LossWeights()))
+    losses = loss(model.train()(batch, targets), targets, LossNormalizer.of(targets, 8))
     losses.total.backward()
     assert losses.total.isfinite()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
