@@ -3,13 +3,13 @@
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files import atomic_file
@@ -21,8 +21,15 @@ from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub, sha256_of
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
-from setmatch.models.weights.layout import LoadedWeights
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_pth
+from setmatch.models.weights.layout import LoadedWeights, read_layout
+from setmatch.models.weights.raw_checkpoint import (
+    CONFIG,
+    SAFETENSORS,
+    is_hub_weights,
+    read_hub_folder,
+    read_pth,
+)
+from setmatch.models.weights.tensor_files import read_safetensors
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
@@ -83,7 +90,7 @@ def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
     if name in PUBLISHED:
         return PUBLISHED[name]()
     if name.count("/") == 1 and not path.suffix:
-        return _read_layout(read_hub_folder(fetch_hub(name), name, preset))
+        return read_layout(read_hub_folder(fetch_hub(name), name, preset), LAYOUTS)
     raise WeightsError(_unknown(name))
 
 
@@ -213,8 +220,13 @@ def _writer(layout: str) -> Callable[[LoadedWeights, Path], None]:
 def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
     if (folder / CARD).is_file():
         return _read_ours(folder / WEIGHTS)
-    if (folder / "config.json").is_file():
-        return _read_layout(read_hub_folder(folder, str(folder), preset))
+    if (folder / CONFIG).is_file():
+        return read_layout(read_hub_folder(folder, str(folder), preset), LAYOUTS)
+    trainer = _trainer_checkpoints(folder)
+    if trainer:
+        loaded = read_layout(read_hub_folder(trainer[-1], str(folder), preset), LAYOUTS)
+        note = f"weights of {trainer[-1].name}, the newest of {len(trainer)} checkpoints"
+        return dataclasses.replace(loaded, notes=(note, *loaded.notes))
     candidates = [folder / "best", *sorted((folder / "checkpoints").glob("step_*"), reverse=True)]
     problems = []
     for candidate in candidates:
@@ -228,25 +240,31 @@ def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
     if problems:
         raise WeightsError(f"{folder}: no undamaged weights in this run: {problems[0]}")
     raise WeightsError(
-        f"{folder}: neither a run folder with checkpoints, nor {CARD} or config.json in it"
+        f"{folder}: neither a run folder with checkpoints, nor {CARD} or {CONFIG} in it"
     )
+
+
+def _trainer_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints that a trainer of transformers left in `folder`, oldest first."""
+    numbered = {
+        int(each.name.removeprefix("checkpoint-")): each
+        for each in folder.glob("checkpoint-*")
+        if re.fullmatch(r"checkpoint-[0-9]{1,18}", each.name) and (each / CONFIG).is_file()
+    }
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _read_file(path: Path, preset: str | None) -> LoadedWeights:
+    if is_hub_weights(path) and not path.with_suffix(".json").exists():
+        return read_layout(read_hub_folder(path.parent, str(path), preset), LAYOUTS)
     if path.suffix == ".safetensors":
+        if not path.with_suffix(".json").exists():
+            raise WeightsError(
+                f"{path}: there is no card beside it ({path.with_suffix('.json').name}); copy both "
+                f"files, or, for weights of transformers, put {CONFIG} beside {SAFETENSORS}"
+            )
         return _read_ours(path)
-    return _read_layout(read_pth(path, preset))
-
-
-def _read_layout(raw: RawCheckpoint) -> LoadedWeights:
-    for layout in LAYOUTS:
-        if layout.matches(raw.state.keys()):
-            return layout.read(raw)
-    known, first = ", ".join(layout.name for layout in LAYOUTS), next(iter(raw.state))
-    raise WeightsError(
-        f"{raw.path}: not a checkpoint that can be read; its tensors ({first}, ...) fit none of "
-        f"the layouts {known}"
-    )
+    return read_layout(read_pth(path, preset), LAYOUTS)
 
 
 def _read_ours(path: Path) -> LoadedWeights:
@@ -256,9 +274,9 @@ def _read_ours(path: Path) -> LoadedWeights:
     if sha256_of(path) != digest:
         raise WeightsError(f"{path}: damaged, or not the file that its card describes")
     try:
-        return LoadedWeights(card, expand(load_file(path)), ())
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error})") from None
+        return LoadedWeights(card, expand(read_safetensors(path)), ())
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def _differences(expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]) -> str:

@@ -132,8 +132,8 @@ def _arguments(
         arguments = {
             "num_queries": ours["queries.embedding.weight"].shape[0],
             "dim": ours["queries.embedding.weight"].shape[1],
-            "encoder_layers": _count(ours, r"encoder\.layers\.(\d+)\."),
-            "decoder_layers": _count(ours, r"decoder\.layers\.(\d+)\."),
+            "encoder_layers": count_layers(ours, r"encoder\.layers\.(\d+)\."),
+            "decoder_layers": count_layers(ours, r"decoder\.layers\.(\d+)\."),
             "ffn_dim": ours["decoder.layers.0.ffn.0.weight"].shape[0],
         }
     except KeyError as error:
@@ -158,7 +158,7 @@ def _variant(ours: State) -> dict[str, str]:
 
 
 def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]) -> str:
-    blocks = _count(ours, r"backbone\.body\.layer3\.(\d+)\.")
+    blocks = count_layers(ours, r"backbone\.body\.layer3\.(\d+)\.")
     base = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
     if base is None or "backbone.body.layer1.0.conv3.weight" not in ours:
         raise WeightsError(f"{path}: its backbone is neither ResNet-50 nor ResNet-101")
@@ -182,7 +182,8 @@ def _categories(ours: State, notes: list[str]) -> Categories:
     return Categories(tuple(range(num_classes)), (None,) * num_classes)
 
 
-def _count(state: State, pattern: str) -> int:
+def count_layers(state: State, pattern: str) -> int:
+    """Return one more than the largest number that `pattern` finds in the names of tensors."""
     numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
     return max(numbers, default=-1) + 1
 

@@ -1,14 +1,15 @@
 """DETR in transformers' layout: DetrForObjectDetection, and DetrForSegmentation with masks."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from setmatch.errors import WeightsError
-from setmatch.models.detr.checkpoint import require_published_parts
+from setmatch.errors import WeightsError, short
+from setmatch.models.detr.checkpoint import count_layers, require_published_parts
 from setmatch.models.detr.key_map import (
     TRANSFORMERS,
     TRANSFORMERS_PANOPTIC,
@@ -38,37 +39,51 @@ PUBLISHED = "facebook/detr-"  # repositories of the authors, under the license o
 
 def matches_transformers(keys: Collection[str]) -> bool:
     """Recognize the heads of transformers' DETR models."""
-    return any(key.endswith("class_labels_classifier.weight") for key in keys)
+    return any(f"{masks}class_labels_classifier.weight" in keys for masks in ("", "detr."))
 
 
 def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
-    """Read a folder that transformers wrote.
+    """Read a folder that transformers wrote, or a file of its tensors alone.
 
-    What the folder does not hold is assumed as published and noted. Raises WeightsError for models
-    other than DETR.
+    What the folder does not hold is assumed as published and noted, such as the name of a class
+    that its labels do not name. Raises WeightsError for models other than DETR.
     """
     config = raw.settings or {}
-    if config.get("model_type") != "detr":
-        kind = config.get("model_type")
-        raise WeightsError(f"{raw.path}: config.json says model_type {kind!r}; only detr is read")
+    is_transformers = "model_type" in config or raw.path.is_dir()
+    if is_transformers and config.get("model_type") != "detr":
+        kind = short(config.get("model_type"))
+        raise WeightsError(f"{raw.path}: config.json says model_type {kind}; only detr is read")
     hub = normalize_keys(raw.state)
     table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
     state = {key: value.float() for key, value in from_layout(hub, table).items()}
     notes: list[str] = []
-    defaults = {"encoder_attention_heads": 8, "dropout": 0.1, "position_embedding_type": "sine"}
-    arguments = {
-        "num_queries": state["queries.embedding.weight"].shape[0],
-        "dim": state["queries.embedding.weight"].shape[1],
-        "ffn_dim": state["decoder.layers.0.ffn.0.weight"].shape[0],
+    learned = "embed.position.rows.weight" in state
+    defaults = {
+        "encoder_attention_heads": 8,
+        "dropout": 0.1,
+        "position_embedding_type": "learned" if learned else "sine",
     }
+    num_queries, dim = state["queries.embedding.weight"].shape
+    arguments = {
+        "num_queries": num_queries,
+        "dim": dim,
+        "ffn_dim": state["decoder.layers.0.ffn.0.weight"].shape[0],
+        "encoder_layers": count_layers(state, r"encoder\.layers\.(\d+)\."),
+        "decoder_layers": count_layers(state, r"decoder\.layers\.(\d+)\."),
+    }
+    if not is_transformers:
+        notes.append(
+            "assumed 8 attention heads, dropout 0.1, no dilation and the published preprocessing: "
+            "there is no config.json; to load all of it, save with save_pretrained"
+        )
     for ours, theirs in ARGUMENTS.items():
         if ours not in arguments:
-            arguments[ours] = config.get(theirs, defaults.get(theirs, 6))
+            arguments[ours] = config.get(theirs, defaults[theirs])
     card = ModelCard(
         _preset(state, config, raw.path),
         arguments,
-        _categories(state, config),
-        _preprocessing(raw.path, notes),
+        _categories(state, config, raw.path, notes),
+        _preprocessing(raw.path, notes) if is_transformers else Preprocessing(),
         license="Apache-2.0" if raw.source.startswith(PUBLISHED) else "unknown",
         source=raw.source,
     )
@@ -137,11 +152,39 @@ def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
     return with_masks(f"{base}_dc5" if config.get("dilation") else base, state)
 
 
-def _categories(state: State, config: Mapping[str, Any]) -> Categories:
+def _labels(config: Mapping[str, Any], folder: Path) -> dict[int, str]:
+    """Return the names that config.json gives to classes, by class index."""
+    named = config.get("id2label") or {}
+    if not isinstance(named, Mapping):
+        raise WeightsError(f"{folder}: id2label in config.json is no object: {short(named)}")
+    for number, name in named.items():
+        if not re.fullmatch(r"[0-9]{1,9}", str(number)) or not isinstance(name, str):
+            raise WeightsError(
+                f"{folder}: id2label in config.json has {short(number)}: {short(name)}; it should "
+                "be a class index and a name"
+            )
+    return {int(number): name for number, name in named.items()}
+
+
+def _categories(
+    state: State, config: Mapping[str, Any], folder: Path, notes: list[str]
+) -> Categories:
     num_classes = state["class_head.weight"].shape[0] - 1
-    labels = {
-        int(class_index): str(name) for class_index, name in (config.get("id2label") or {}).items()
-    }
+    labels = _labels(config, folder)
+    beyond = sorted(class_index for class_index in labels if class_index >= num_classes)
+    if beyond:
+        shown = ", ".join(f"{index}: {short(labels[index])}" for index in beyond[:8])
+        notes.append(
+            f"config.json names classes that the model cannot predict, as it has {num_classes} "
+            f"(0 to {num_classes - 1}): {shown}{', ...' if len(beyond) > 8 else ''}; these names "
+            "are left out. If its numbers are no class indices, but count from 1 or have gaps, "
+            "pass categories= to name the classes"
+        )
+    unnamed = [index for index in range(num_classes) if index not in labels]
+    if unnamed:
+        shown = ", ".join(map(str, unnamed[:8]))
+        more = ", ..." if len(unnamed) > 8 else ""
+        notes.append(f"{len(unnamed)} of {num_classes} classes have no name: {shown}{more}")
     if has_masks(state) and num_classes == len(COCO_PANOPTIC_CLASSES) and labels.get(1) == "person":
         return COCO_PANOPTIC_CLASSES  # config.json does not store which classes are stuff
     names = tuple(None if labels.get(i) in (None, "N/A") else labels[i] for i in range(num_classes))

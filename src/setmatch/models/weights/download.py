@@ -13,6 +13,9 @@ from setmatch.files import cache_folder
 from setmatch.reading import open_regular
 
 HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+HUB_PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")
+# Older repositories have these alone; newer ones often have both, of which one is enough.
+HUB_BIN = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,10 @@ def fetch_hub(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(repository, allow_patterns=[*HUB_FILES, *HUB_PARTS]))
+        if not any(folder.glob("model*.safetensors")):
+            snapshot_download(repository, allow_patterns=[*HUB_FILES, *HUB_BIN])
+        return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(

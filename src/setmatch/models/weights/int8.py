@@ -29,7 +29,10 @@ def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def expand(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return float32 tensors from those of `compact`, up to its rounding."""
+    """Return float32 tensors from those of `compact`, up to its rounding.
+
+    Raises ValueError for a scale that has not one number for each row.
+    """
     full: dict[str, Tensor] = {}
     for key, value in state.items():
         if key.endswith(SCALE) and key.removesuffix(SCALE) in state:
@@ -37,6 +40,8 @@ def expand(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scale = state.get(key + SCALE)
         if scale is None:
             full[key] = value
+        elif value.ndim < 2 or scale.shape != value.shape[:1]:
+            raise ValueError(f"{key}{SCALE} does not fit the rows of {key}")
         else:
             full[key] = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
     return full

@@ -1,12 +1,15 @@
 """A checkpoint layout: how one published code names and stores the weights of a model family."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from setmatch.errors import WeightsError, short
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.structures.metadata import ModelCard
+
+_MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,58 @@ class CheckpointLayout:
     matches: Callable[[Collection[str]], bool]
     read: Callable[[RawCheckpoint], LoadedWeights]
     write: Callable[[ModelCard, State, Path], None] | None = None
+
+
+def read_layout(raw: RawCheckpoint, layouts: Sequence[CheckpointLayout]) -> LoadedWeights:
+    """Read a checkpoint in the first of `layouts` that matches its tensors.
+
+    A trainer may have put a prefix before the names of the model's tensors, and others beside them;
+    these are left out, with a note. Raises WeightsError if no layout matches.
+    """
+    for prefix, state in _below_prefixes(raw.state):
+        for layout in layouts:
+            if layout.matches(state.keys()):
+                notes = raw.notes + _left_out(raw.state, prefix, len(state))
+                return _read(replace(raw, state=state, notes=notes), layout)
+    known, first = ", ".join(layout.name for layout in layouts), next(iter(raw.state), "none")
+    raise WeightsError(
+        f"{raw.path}: not a checkpoint that can be read; its tensors ({short(first)}, ...) fit "
+        f"none of the layouts {known}"
+    )
+
+
+def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
+    try:
+        loaded = layout.read(raw)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise WeightsError(
+            f"{raw.path}: its tensors or settings are not those of the layout {layout.name} "
+            f"({reason}); it is damaged, or of another model"
+        ) from None
+    return replace(loaded, notes=raw.notes + loaded.notes)
+
+
+def _below_prefixes(state: State) -> Iterator[tuple[str, State]]:
+    """Yield the tensors as they are, then those below each first part of the names, and so on."""
+    waiting = [("", state)]
+    for prefix, inner in waiting:
+        yield prefix, inner
+        if prefix.count(".") >= _MOST_PREFIXES:
+            continue
+        below: dict[str, State] = {}
+        for key, value in inner.items():
+            first, dot, rest = key.partition(".")
+            if dot:
+                below.setdefault(f"{prefix}{first}.", {})[rest] = value
+        waiting += below.items()
+
+
+def _left_out(state: State, prefix: str, kept: int) -> tuple[str, ...]:
+    others = [key for key in state if not key.startswith(prefix)]
+    if not others:
+        return ()
+    return (
+        f"read the {kept} tensors below {prefix!r}; left out {len(others)} others, such as "
+        f"{short(others[0])}",
+    )

@@ -1,25 +1,30 @@
-"""Reading a checkpoint as it was published, before anything is known of its layout.
-
-Nothing in a file is ever run: a .pth is unpickled by torch's weights-only reader.
-"""
+"""Reading a checkpoint as it was published, before anything is known of its layout."""
 
 import argparse
 import json
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from setmatch.errors import WeightsError
+from setmatch.errors import WeightsError, short
 from setmatch.models.weights.key_map import State
-from setmatch.reading import read_text, require_regular
+from setmatch.models.weights.tensor_files import (
+    read_pickle,
+    read_safetensors,
+    require_plain_tensors,
+)
+from setmatch.reading import read_text
+
+CONFIG = "config.json"
+SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
+INDEX = ".index.json"  # names the parts of weights in several files
+# Where trainers keep the tensors of a model beside everything else.
+STATES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net", "weights")
+AVERAGES = ("ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema")
+OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class RawCheckpoint:
 
     `settings` are the "args" of a .pth, or config.json of a folder; None if there are none.
     `preset` is the user's choice of model for checkpoints that do not tell. `source` is the name,
-    path or hub repository that the user gave.
+    path or hub repository that the user gave. `notes` list what was chosen or left out.
     """
 
     path: Path
@@ -36,64 +41,105 @@ class RawCheckpoint:
     settings: Mapping[str, Any] | None = None
     preset: str | None = None
     source: str = field(default="")
+    notes: tuple[str, ...] = ()
 
 
 def read_pth(path: Path, preset: str | None = None) -> RawCheckpoint:
-    """Read a .pth file: tensors, alone or under "model", and the plain values under "args".
+    """Read a file of torch: tensors, alone or where a trainer keeps them, and the "args" beside.
 
     Raises WeightsError for files that are damaged or hold anything but tensors and plain values.
     """
-    content = _safe_load(path)
-    state, settings = content, None
-    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
-        state = content["model"]
-        args = content.get("args")
-        settings = vars(args) if isinstance(args, argparse.Namespace) else args
-    if not isinstance(state, Mapping) or not state:
-        raise WeightsError(f"{path}: expected a dictionary of tensors, got {type(state).__name__}")
-    others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if others:
-        raise WeightsError(f"{path}: {others[0]} is not a tensor; not a model checkpoint")
-    tensors = {str(key).removeprefix("module."): value for key, value in state.items()}
-    return RawCheckpoint(path, tensors, settings, preset, path.name)
+    content = read_pickle(path)
+    state, notes = _model_state(content, path)
+    args = content.get("args")
+    settings = vars(args) if isinstance(args, argparse.Namespace) else args
+    if not isinstance(settings, Mapping):
+        settings = None
+    tensors = {
+        key.removeprefix("module.").removeprefix("_orig_mod."): value
+        for key, value in require_plain_tensors(state, path).items()
+    }
+    return RawCheckpoint(path, tensors, settings, preset, path.name, notes)
+
+
+def _model_state(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+    """Return the dictionary of a model's tensors inside what a trainer saved, and notes."""
+    notes: list[str] = []
+    for _ in range(3):  # such as {"ema": {"module": {...}}}
+        if not isinstance(content, Mapping) or not content:
+            raise WeightsError(
+                f"{path}: expected a dictionary of tensors, got {type(content).__name__}"
+            )
+        if {"state", "param_groups"} <= content.keys():
+            raise WeightsError(f"{path}: is the state of an optimizer; give the file of the model")
+        inner = [key for key in (*STATES, *AVERAGES) if isinstance(content.get(key), Mapping)]
+        if not inner or any(isinstance(value, Tensor) for value in content.values()):
+            break
+        averages = [key for key in inner[1:] if key in AVERAGES]
+        if averages:
+            notes.append(f"read the tensors under {inner[0]!r}, not those under {averages[0]!r}")
+        content = content[inner[0]]
+    return content, tuple(notes)
+
+
+def is_hub_weights(path: Path) -> bool:
+    """Return whether a file is the weights of a hub folder, with its config.json beside it."""
+    return path.name in (SAFETENSORS, BIN) and (path.parent / CONFIG).is_file()
 
 
 def read_hub_folder(folder: Path, source: str, preset: str | None = None) -> RawCheckpoint:
-    """Read config.json and model.safetensors of a folder as the hub has it.
+    """Read config.json and the weights of a folder as the hub has it.
 
+    The weights are model.safetensors or pytorch_model.bin, or several parts that an index names.
     Raises WeightsError for files that are missing or damaged.
     """
-    settings = read_json(folder / "config.json")
-    try:
-        require_regular(folder / "model.safetensors")
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{folder}/model.safetensors: cannot be read ({error})") from None
-    return RawCheckpoint(folder, tensors, settings, preset, source)
+    settings = read_json(folder / CONFIG)
+    for name in (SAFETENSORS, BIN):
+        if (folder / name).exists():
+            tensors = _read_part(folder / name)
+        elif (folder / f"{name}{INDEX}").is_file():
+            tensors = _read_parts(folder / f"{name}{INDEX}")
+        else:
+            continue
+        return RawCheckpoint(folder, tensors, settings, preset, source)
+    others = [name for name in OTHER_FRAMEWORKS if (folder / name).exists()]
+    hint = f"; {others[0]} is of another framework: convert it with transformers" if others else ""
+    raise WeightsError(
+        f"{folder}: has a {CONFIG}, but no weights: neither {SAFETENSORS} nor {BIN}, nor an index "
+        f"of their parts{hint}"
+    )
+
+
+def _read_part(path: Path) -> State:
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    state, _ = _model_state(read_pickle(path), path)
+    return require_plain_tensors(state, path)
+
+
+def _read_parts(index: Path) -> State:
+    """Read weights in several files, by the index that names the file of each tensor."""
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise WeightsError(f"{index}: has no weight_map, which names the file of each tensor")
+    tensors: State = {}
+    for part in named.values():
+        if not isinstance(part, str) or "\0" in part or part == ".." or Path(part).name != part:
+            raise WeightsError(f"{index}: {short(part)} is not the name of a file beside it")
+    for part in dict.fromkeys(named.values()):
+        tensors |= _read_part(index.parent / part)
+    missing = [key for key in named if key not in tensors]
+    if missing:
+        raise WeightsError(f"{index}: tensor {short(missing[0])} is in none of its files")
+    return tensors
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises WeightsError with the path."""
     try:
         tree = json.loads(read_text(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(tree, dict):
         raise WeightsError(f"{path}: expected a JSON object")
     return tree
-
-
-def _safe_load(path: Path) -> Any:
-    try:
-        require_regular(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        blocked = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it would run {blocked[1]}" if blocked else "its pickle is not plain data"
-        raise WeightsError(
-            f"{path}: refused, {what}; only tensors and plain values are read"
-        ) from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: damaged checkpoint ({reason}); download it again") from None
