@@ -28,7 +28,7 @@ from setmatch.structures.outputs import Assignment, PredictionGroup
 from without import layers_of, logits_of, recomposed
 
 INNER = 15  # offsets on either side of zero up to half a box, denser near zero
-MIN_SIDE = 1e-3  # fraction of the canvas; predicted sides may cross each other
+MIN_SIDE = 1e-3  # fraction of the image; predicted sides may cross each other
 DISTRIBUTION_WEIGHT = 0.15  # of the distribution loss, as published
 
 
@@ -86,8 +86,7 @@ class SideDistributions:
     """The side logits of a forward pass, and the boxes that they move."""
 
     sides: Float[Tensor, "L B Q 4 N"]
-    start: Float[Tensor, "B Q 4"]  # normalized to the padded batch
-    valid_ratio: Float[Tensor, "B 2"]
+    start: Float[Tensor, "B Q 4"]
 
 
 class DistributionDecoder(RefiningDecoder):
@@ -107,7 +106,7 @@ class DistributionDecoder(RefiningDecoder):
         memory: Memory,
         query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
-        """Return all logits and boxes, normalized to the padded batch, and the last content."""
+        """Return all logits and boxes, and the last content."""
         logits: list[Tensor] = []
         boxes: list[Tensor] = []
         distributions: list[Tensor] = []
@@ -126,9 +125,7 @@ class DistributionDecoder(RefiningDecoder):
             boxes.append(move_sides(start, distributions[-1]))
             cxcywh = boxes[-1].detach()
         if self.training:
-            self.distributions = SideDistributions(
-                torch.stack(distributions), start, memory.valid_ratio
-            )
+            self.distributions = SideDistributions(torch.stack(distributions), start)
         return torch.stack(logits), torch.stack(boxes), content
 
     def take(self) -> SideDistributions:
@@ -161,7 +158,7 @@ class FineGrained:
             (denoising, distributions.sides[:, :, :noised], distributions.start[:, :noised]),
         )
         losses_of_groups = [
-            self._distribution_loss(group, sides, start, distributions.valid_ratio, targets)
+            self._distribution_loss(group, sides, start, targets)
             / normalizer.times(group.repeats).boxes.clamp(min=1)
             for group, sides, start in parts
         ]
@@ -174,7 +171,6 @@ class FineGrained:
         group: PredictionGroup,
         sides: Float[Tensor, "L B Q 4 N"],
         start: Float[Tensor, "B Q 4"],
-        valid_ratio: Float[Tensor, "B 2"],
         targets: tuple[Target, ...],
     ) -> Float[Tensor, ""]:
         logits, cxcywh = group.predictions.logits[1:], group.predictions.cxcywh[1:]
@@ -186,7 +182,7 @@ class FineGrained:
         )
         return torch.stack(
             [
-                _cross_entropy(pairs, layer, start, predicted, boxes, valid_ratio)
+                _cross_entropy(pairs, layer, start, predicted, boxes)
                 for pairs, layer, predicted in zip(assignments, sides, cxcywh, strict=True)
             ]
         ).sum()
@@ -198,14 +194,12 @@ def _cross_entropy(
     start: Float[Tensor, "B Q 4"],
     predicted: Float[Tensor, "B Q 4"],
     boxes: Float[Tensor, "T 4"],
-    valid_ratio: Float[Tensor, "B 2"],
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of one layer, weighted by the IoU of each box with its target."""
     place, target = (pairs.image, pairs.query), boxes[pairs.target]
-    on_canvas = target * valid_ratio[pairs.image].repeat(1, 2)
     xyxy = cxcywh_to_xyxy(predicted[place].detach())
     weight = intersection_over_union(xyxy, cxcywh_to_xyxy(target))
-    entropy = -(target_distributions(start[place], on_canvas) * sides[place].log_softmax(-1)).sum(
+    entropy = -(target_distributions(start[place], target) * sides[place].log_softmax(-1)).sum(
         (1, 2)
     )
     return (weight * entropy).sum()

@@ -22,6 +22,7 @@ import setmatch as sm
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.demo import SEED, SETTINGS, SIZE_PX
 from setmatch.models.detector import Detector
+from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.registry import MODELS
@@ -54,6 +55,7 @@ class AttentionOnMemory(nn.Module):
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
         finest: Float[Tensor, "B C h w"],
+        finest_cells: Cells | None = None,
     ) -> MaskDecoder:
         """Return the mask decoder; boxes are ignored."""
         counts = [height * width for height, width in memory.shapes]
@@ -65,7 +67,8 @@ class AttentionOnMemory(nn.Module):
         ]
         cells = memory.tokens[:, -counts[-1] :]
         valid = None if memory.valid is None else memory.valid[:, None, None, -counts[-1] :]
-        return self.head(content, cells, cells, (finest, *levels), valid)
+        on_images = None if memory.cells is None else (finest_cells, *memory.cells)
+        return self.head(content, cells, cells, (finest, *levels), valid, on_images)
 
 
 def attention_preset(num_classes: int, shape: MultiScaleShape = NANO) -> Detector:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from setmatch.losses.base import Loss, LossOutput
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.models.layers.hybrid_encoder import valid_ratio_of
+from setmatch.models.layers.cells import Cells
 from setmatch.models.setmatch.config import MultiScaleShape
 from setmatch.models.setmatch.model import SetMatchDetector
 from setmatch.structures.batch import Batch, Target
@@ -38,7 +38,7 @@ def make_mosaics(batch: Batch, targets: Sequence[Target]) -> tuple[Batch, tuple[
         size = pixels[:, :, rows, columns].shape[-2:]
         small = F.interpolate(batch.pixels, size=size, mode="bilinear", antialias=True)
         pixels[:, :, rows, columns] = small.roll(-number, dims=0)
-    valid_ratios = valid_ratio_of(batch)
+    valid_ratios = Cells(batch.valid).ratio()
     mosaic_targets = tuple(
         _concatenate(
             [

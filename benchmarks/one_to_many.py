@@ -106,7 +106,10 @@ class MoreQueries(QuerySelection):
             return every
         ordinary = slice(self.num_queries // (1 + EXTRA))
         return EncoderProposals(
-            every.content[:, ordinary], every.logits[:, ordinary], every.cxcywh[:, ordinary]
+            every.content[:, ordinary],
+            every.logits[:, ordinary],
+            every.cxcywh[:, ordinary],
+            None if every.real is None else every.real[:, ordinary],
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import Focal
 from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, DenoisingQueries
 from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
@@ -27,17 +28,16 @@ class NoDenoising(nn.Module):
         super().__init__()
         self.dim = dim
 
-    def forward(
-        self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
-    ) -> DenoisingQueries:
+    def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return no denoising queries."""
-        empty = valid_ratio.new_zeros(len(targets), 0)
-        none = torch.zeros(0, dtype=torch.int64, device=valid_ratio.device)
+        device = targets[0].classes.device
+        empty = torch.zeros(len(targets), 0, device=device)
+        none = torch.zeros(0, dtype=torch.int64, device=device)
         return DenoisingQueries(
             empty[..., None].expand(-1, -1, self.dim),
             empty[..., None].expand(-1, -1, 4),
             empty.bool(),
-            torch.zeros(0, 0, dtype=torch.bool, device=valid_ratio.device),
+            torch.zeros(0, 0, dtype=torch.bool, device=device),
             1,
             Assignment(none, none, none),
         )
@@ -99,10 +99,10 @@ class NoBoxRelations(nn.Module):
 
     def forward(
         self, cxcywh: Float[Tensor, "B Q 4"], query_mask: QueryAttentionMask
-    ) -> Bool[Tensor, "1 1 Q Q"] | None:
+    ) -> Bool[Tensor, "#B 1 Q Q"] | None:
         """Return the attention mask."""
         mask = query_mask.attn_mask
-        return None if mask is None else mask[None, None]
+        return mask[None, None] if mask is not None and mask.ndim == 2 else mask
 
 
 class OneOfTwoMaps(nn.Module):
@@ -112,7 +112,9 @@ class OneOfTwoMaps(nn.Module):
         super().__init__()
         self.place = place
 
-    def forward(self, both: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
+    def forward(
+        self, both: Float[Tensor, "B C h w"], cells: Cells | None
+    ) -> Float[Tensor, "B D h w"]:
         """Return the channels of one of the maps."""
         return both.chunk(2, dim=1)[self.place]
 

@@ -8,4 +8,4 @@ from setmatch.models.layers.hybrid_encoder import Memory
 def memory_of(shapes: tuple[tuple[int, int], ...], dim: int, seed: int = 0) -> Memory:
     random = torch.Generator().manual_seed(seed)
     tokens = torch.randn(2, sum(h * w for h, w in shapes), dim, generator=random)
-    return Memory(tokens, None, shapes, torch.ones(2, 2))
+    return Memory(tokens, shapes)

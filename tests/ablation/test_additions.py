@@ -105,7 +105,7 @@ def test_extra_queries_do_not_change_the_others(benchmarks):
     main, encoder, _ = model.train()(batch, [Target(torch.tensor([1]), _boxes(1))])
     assert (main.predictions.logits.shape[2], encoder.predictions.logits.shape[2]) == (15, 15)
     shapes = ((4, 5), (2, 3))
-    memory = Memory(torch.randn(1, 26, 32), None, shapes, torch.ones(1, 2))
+    memory = Memory(torch.randn(1, 26, 32), shapes)
     decoder = many_beside(setmatch_n(3, MultiScaleShape(dim=32, heads=4, num_queries=5)), SMALL)
     content, boxes = torch.randn(1, 19, 32), _boxes(19)[None]  # 4 noised, 5 ordinary, 10 extra
     query_mask = QueryAttentionMask(

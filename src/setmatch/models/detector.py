@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from setmatch.errors import ConfigError
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.class_rows import QUERY_CLASS_ROWS, ClassRows
+from setmatch.models.layers.cells import Cells, hide
 from setmatch.models.layers.detr_mask_head import all_masks
 from setmatch.models.parameter_groups import (
     GroupParameters,
@@ -74,11 +77,30 @@ class Detector(nn.Module):
         """Return the loss to minimize: `set_loss`, unless the model brings its own."""
         return set_loss(self.class_loss)
 
+    @property
+    def hides_padding(self) -> bool:
+        """True if an image in a padded batch has the same predictions as alone.
+
+        It depends on the backbone: published ones let padding reach the borders of an image.
+        """
+        return bool(getattr(getattr(self, "backbone", None), "hides_padding", False))
+
+    def feature_levels(self, batch: Batch) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps of the backbone, fine to coarse."""
+        if batch.padded and self.hides_padding:
+            on_images = Cells(batch.valid)
+            return self.backbone(hide(batch.pixels, on_images), on_images)
+        return self.backbone(batch.pixels)
+
     def detect(self, batch: Batch, sizes_px: SizesPx) -> ModelOutput:
         """Return the detections of each image, best first, in pixels of the original images.
 
         `batch` is on the model's device; `sizes_px` are the (height, width) of the originals.
+        Padding changes no detection: where the model would let it, images are run one by one.
         """
+        if batch.padded and not self.hides_padding:
+            alone = zip(batch.one_by_one(), sizes_px, strict=True)
+            return _joined([self.detect(image, [size_px]) for image, size_px in alone])
         predictions = self(batch)[0].predictions
         return ModelOutput(
             detections(predictions, self.class_loss, self.card.categories, sizes_px), predictions
@@ -110,3 +132,22 @@ class Detector(nn.Module):
         By default the backbone has a learning rate of its own.
         """
         return self._parameter_groups(self)
+
+
+def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
+    """Return the outputs of several images as those of one batch.
+
+    There are no raw predictions if images have different numbers of queries or sizes of masks.
+    """
+    found = [each for output in outputs for each in output.detections]
+    raw = [output.predictions for output in outputs if output.predictions is not None]
+    masks = [each.masks for each in raw if each.masks is not None]
+    shapes = {each.logits.shape for each in raw}, {each.shape for each in masks}
+    if len(raw) < len(outputs) or any(len(alike) > 1 for alike in shapes):
+        return ModelOutput(found, None)
+    predictions = Predictions(
+        torch.cat([each.logits for each in raw], dim=1),
+        torch.cat([each.cxcywh for each in raw], dim=1),
+        torch.cat(masks) if masks else None,
+    )
+    return ModelOutput(found, predictions)

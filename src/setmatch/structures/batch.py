@@ -53,6 +53,19 @@ class Batch:
             valid[index, :, right:] = False
         return cls(pixels, valid, padded)
 
+    def sizes_px(self) -> list[tuple[int, int]]:
+        """Return the (height, width) of each image without its padding."""
+        if not self.padded:
+            height, width = self.pixels.shape[-2:]
+            return [(height, width)] * len(self.pixels)
+        sides = torch.stack([self.valid[:, :, 0].sum(1), self.valid[:, 0].sum(1)], dim=1)
+        return [(height, width) for height, width in sides.tolist()]
+
+    def one_by_one(self) -> "list[Batch]":
+        """Return a batch of every image alone, without its padding."""
+        images = zip(self.pixels, self.sizes_px(), strict=True)
+        return [Batch.from_images([image[:, :height, :width]]) for image, (height, width) in images]
+
     def to(self, device: torch.device | str) -> "Batch":
         """Copy the batch to `device`, without waiting for the copy."""
         return Batch(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoder_memory import memory_of
+from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.deformable_attention import DeformableAttention
 from setmatch.models.layers.hybrid_encoder import Memory
 
@@ -90,7 +91,7 @@ def test_sampling_is_bilinear_with_zeros_outside(point: tuple[float, float], val
         torch.nn.init.zeros_(part.bias)
     torch.nn.init.zeros_(attention.offsets.bias)
     cells = torch.tensor([[1.0, 2.0, 3.0, 4.0]])[..., None].expand(1, 4, 4).contiguous()
-    memory = Memory(cells, None, ((2, 2),), torch.ones(1, 2))
+    memory = Memory(cells, ((2, 2),))
     box = torch.tensor([[[*point, 0.1, 0.1]]])
     assert torch.equal(attention(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), value))
 
@@ -102,7 +103,7 @@ def test_a_level_of_one_cell_fades_towards_its_border():
         torch.nn.init.eye_(part.weight)
         torch.nn.init.zeros_(part.bias)
     torch.nn.init.zeros_(attention.offsets.bias)
-    memory = Memory(torch.full((1, 1, 4), 8.0), None, ((1, 1),), torch.ones(1, 2))
+    memory = Memory(torch.full((1, 1, 4), 8.0), ((1, 1),))
     boxes = torch.tensor([[[0.5, 0.5, 1, 1], [1.0, 0.5, 1, 1], [1.5, 0.5, 1, 1]]])
     output = attention(torch.zeros(1, 3, 4), boxes, memory)
     assert output[0, :, 0].tolist() == [8.0, 4.0, 0.0]
@@ -117,14 +118,11 @@ def test_weights_of_a_query_sum_to_one():
 
 def test_padding_does_not_leak_through_sampling_points():
     memory = memory_of(((4, 4),), 8)
-    valid = torch.ones(2, 16, dtype=torch.bool)
-    valid[:, 8:] = False
+    cells = (Cells((torch.arange(16) < 8).view(1, 4, 4).expand(2, 4, 4)),)
     attention = DeformableAttention(8, 2, 1, 3)
     query, boxes = torch.randn(2, 3, 8), torch.rand(2, 3, 4)
-    before = attention(
-        query, boxes, Memory(memory.tokens, valid, memory.shapes, memory.valid_ratio)
-    )
+    before = attention(query, boxes, Memory(memory.tokens, memory.shapes, cells))
     changed = memory.tokens.clone()
     changed[:, 8:] = 99.0
-    after = attention(query, boxes, Memory(changed, valid, memory.shapes, memory.valid_ratio))
+    after = attention(query, boxes, Memory(changed, memory.shapes, cells))
     assert torch.equal(before, after)

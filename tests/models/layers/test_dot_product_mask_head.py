@@ -28,7 +28,8 @@ def _images(*sizes: tuple[int, int]) -> Batch:
 
 def test_distance_from_a_box_is_in_box_sides():
     """0 inside, for any aspect ratio."""
-    distance = sides_outside(torch.tensor([[0.5, 0.5, 0.5, 0.25]]), (8, 8))[0]
+    centers = (torch.arange(8)[None] + 0.5) / 8
+    distance = sides_outside(torch.tensor([[0.5, 0.5, 0.5, 0.25]]), centers, centers)[0]
     assert (distance[3:5, 2:6] == 0).all()
     assert distance[3, 0].item() == pytest.approx((0.5 - 1 / 16) / 0.5 - 0.5)
     assert distance[0, 3].item() == pytest.approx((0.5 - 1 / 16) / 0.25 - 0.5)

@@ -3,6 +3,7 @@
 import torch
 
 from encoder_memory import memory_of
+from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.queries import QuerySelection
 
@@ -34,7 +35,7 @@ def test_equal_neighbors_are_all_peaks():
     logits = torch.tensor([1.0, 1.0, 3.0, 1.0, 1.0, 1.0])[None, :, None]
     chosen = queries.priority(logits, ((1, 6),)).topk(4).indices
     assert sorted(chosen[0].tolist()) == [0, 2, 4, 5]
-    flat = Memory(torch.ones(2, 6, 8), None, ((1, 6),), torch.ones(2, 2))
+    flat = Memory(torch.ones(2, 6, 8), ((1, 6),))
     first, second = queries(flat).cxcywh
     assert len(first.unique(dim=0)) == 4
     assert torch.equal(first, second)  # equal images, equal selection
@@ -48,6 +49,7 @@ def test_padding_is_selected_last_and_suppresses_no_peak():
     for seed in range(2):
         torch.manual_seed(seed)
         tokens = torch.where(valid[..., None], memory.tokens, torch.randn(2, 6, 8))
-        chosen.append(queries(Memory(tokens, valid, memory.shapes, memory.valid_ratio)))
-    assert (chosen[0].cxcywh[..., 0] < 4 / 6).all()
+        chosen.append(queries(Memory(tokens, memory.shapes, (Cells(valid[:, None]),))))
+    assert (chosen[0].cxcywh[..., 0] < 1).all()
+    assert chosen[0].real.all()
     assert torch.equal(chosen[0].logits, chosen[1].logits)

@@ -54,7 +54,7 @@ def test_denoising_uses_a_random_subset_of_very_many_targets(count: int):
     denoising = Denoising(3, 8, label_noise=0.0, box_noise=0.0)
     targets_of_batch = [targets(2), targets(count), targets(1)]
     torch.manual_seed(0)
-    first, second = (denoising(targets_of_batch, torch.ones(3, 2)) for _ in range(2))
+    first, second = (denoising(targets_of_batch) for _ in range(2))
     assert first.content.shape[1] == 2 * MAX_TARGETS
     image, query, target = first.assignment.image, first.assignment.query, first.assignment.target
     assert image.bincount().tolist() == [2, MAX_TARGETS, 1]

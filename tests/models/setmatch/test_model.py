@@ -56,7 +56,7 @@ def test_positives_are_noised_within_bounds(counts: tuple[int, int]):
     """Centers move by at most half of box_noise; each positive is assigned to its target."""
     torch.manual_seed(1)
     targets = _targets(*counts)
-    noised = Denoising(3, 8, queries=24)(targets, torch.ones(2, 2))
+    noised = Denoising(3, 8, queries=24)(targets)
     most = max(*counts, 1)
     assert noised.groups == max(1, 24 // (2 * most))
     assert noised.content.shape[1] == 2 * max(counts) * noised.groups
@@ -76,7 +76,7 @@ def test_negatives_overlap_their_target_less_than_half():
     """
     torch.manual_seed(0)
     target = Target(torch.zeros(1, dtype=torch.int64), torch.tensor([[0.5, 0.5, 0.2, 0.2]]))
-    noised = Denoising(3, 8, queries=2000)([target], torch.ones(1, 2))
+    noised = Denoising(3, 8, queries=2000)([target])
     overlap = intersection_over_union(
         cxcywh_to_xyxy(noised.cxcywh[0]), cxcywh_to_xyxy(target.cxcywh)
     )
@@ -92,8 +92,8 @@ class IdentityDecoder(torch.nn.Module):
         return content.new_zeros(1, *content.shape[:2], 3), cxcywh[None], content
 
 
-def test_boxes_are_converted_between_padded_and_unpadded_coordinates():
-    """Targets without noise come back unchanged, however large the padding."""
+def test_boxes_are_fractions_of_the_image_without_its_padding():
+    """Targets without noise come back unchanged; anchors cover the image and nothing else."""
     model = _model().train()
     model.decoder, model.denoising.box_noise = IdentityDecoder(), 0.0
     images = [torch.randn(3, 64, 96), torch.randn(3, 128, 64)]
@@ -109,9 +109,7 @@ def test_boxes_are_converted_between_padded_and_unpadded_coordinates():
     for group in (main, encoder):
         centers = group.predictions.cxcywh[..., :2]
         assert (centers < 1).all()
-        assert (centers.amax((0, 2)) > 0.5).all(), (
-            "images cover half of the padded image in one direction"
-        )
+        assert (centers.amax((0, 2)) > 0.5).all()
 
 
 def test_no_gradient_flows_through_the_input_boxes_of_a_layer():
@@ -167,21 +165,3 @@ def test_every_parameter_has_a_gradient_on_any_batch(counts: tuple[int, int]):
     assert torch.isfinite(losses.total)
     without = [name for name, p in model.named_parameters() if p.grad is None]
     assert without == []
-
-
-def test_the_valid_ratio_is_the_unpadded_fraction():
-    """Padding adds no valid token."""
-    model = _model().eval()
-    model.backbone = torch.nn.Identity()
-    levels = [torch.randn(1, c, 16 // s, 24 // s) for c, s in zip((64, 128, 128), (2, 4, 8))]
-    padded = [torch.nn.functional.pad(x, (0, x.shape[3], 0, x.shape[2])) for x in levels]
-    alone = Batch(torch.zeros(1, 3, 64, 96), torch.ones(1, 64, 96, dtype=torch.bool), False)
-    valid = torch.zeros(1, 128, 192, dtype=torch.bool)
-    valid[:, :64, :96] = True
-    wide = Batch(torch.zeros(1, 3, 128, 192), valid, True)
-    with torch.no_grad():
-        whole = model.encoder(levels, alone)
-        part = model.encoder(padded, wide)
-    assert whole.valid_ratio.tolist() == [[1.0, 1.0]]
-    assert part.valid_ratio.tolist() == [[0.5, 0.5]]
-    assert part.valid.sum() == whole.tokens.shape[1]

@@ -1,13 +1,15 @@
 """torchvision's ResNet as a backbone, with trained batch norms or with frozen, folded ones."""
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet
+
+from setmatch.models.layers.cells import Cells, hide, normalize
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -88,31 +90,68 @@ class FrozenNormConv2d(nn.Conv2d):
 
 
 class Backbone(nn.Module):
-    """A ResNet that returns the feature maps of the chosen stages, fine to coarse."""
+    """A ResNet that returns the feature maps of the chosen stages, fine to coarse.
 
-    def __init__(self, name: str, stages: tuple[str, ...], body: resnet.ResNet) -> None:
+    `hides_padding` False is as published: the padding of a batch reaches the images' borders.
+    """
+
+    def __init__(
+        self, name: str, stages: tuple[str, ...], body: resnet.ResNet, hides_padding: bool
+    ) -> None:
         super().__init__()
         self.name = name
         del body.fc, body.avgpool
         self.body = body
         self.stages = stages
+        self.hides_padding = hides_padding
         self.channels = tuple(_out_channels(getattr(body, stage)) for stage in stages)
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature map of each chosen stage, (B, C, H / stride, W / stride)."""
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"], cells: Cells | None = None
+    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature map of each chosen stage, (B, C, H / stride, W / stride).
+
+        `cells` are the pixels of the images in a padded batch, whose padding is hidden.
+        """
         body = self.body
         features = pixels.contiguous(memory_format=torch.channels_last)
-        features = body.maxpool(body.relu(body.bn1(body.conv1(features))))
+        half, quarter = (None if cells is None else cells.every(step) for step in (2, 4))
+        features = body.relu(normalize(body.bn1, body.conv1(features), half))
+        features, cells = hide(body.maxpool(features), quarter), quarter
         levels = []
         for stage in STAGES:
-            features = getattr(body, stage)(features)
+            for block in getattr(body, stage):
+                features, cells = _residual_block(block, features, cells)
             if stage in self.stages:
                 levels.append(features)
         return tuple(levels)
 
 
+def _residual_block(
+    block: Any, features: Float[Tensor, "B C h w"], cells: Cells | None
+) -> tuple[Float[Tensor, "B D H W"], Cells | None]:
+    """Return the output of torchvision's BasicBlock or Bottleneck, and its cells."""
+    layers = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+    if hasattr(block, "conv3"):
+        layers.append((block.conv3, block.bn3))
+    inner = features
+    for number, (conv, norm) in enumerate(layers):
+        inner = block.relu(inner) if number else inner
+        cells = None if cells is None else cells.every(conv.stride[0])
+        inner = normalize(norm, conv(inner), cells)
+    if block.downsample is not None:
+        conv, norm = block.downsample
+        features = normalize(norm, conv(features), cells)
+    inner += features
+    return block.relu(inner), cells
+
+
 def frozen_resnet(
-    name: str, *, dilate_last: bool = False, stages: tuple[str, ...] = ("layer4",)
+    name: str,
+    *,
+    dilate_last: bool = False,
+    stages: tuple[str, ...] = ("layer4",),
+    hides_padding: bool = False,
 ) -> Backbone:
     """Return the backbone of the published models: frozen norms, stem and layer1 not trained.
 
@@ -126,12 +165,12 @@ def frozen_resnet(
         setattr(parent, child, FrozenNormConv2d(conv))
     for parameter in [*body.conv1.parameters(), *body.layer1.parameters()]:
         parameter.requires_grad_(False)
-    return Backbone(name, stages, body)
+    return Backbone(name, stages, body, hides_padding)
 
 
 def trainable_resnet(name: str, *, stages: tuple[str, ...] = ("layer4",)) -> Backbone:
     """Return a ResNet with all layers and batch norms trained, for training from scratch."""
-    return Backbone(name, stages, getattr(resnet, name)())
+    return Backbone(name, stages, getattr(resnet, name)(), hides_padding=True)
 
 
 def _convolutions(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:

@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.layers.cells import Cells, normalize
+
 
 class ConvNorm(nn.Sequential):
     """A convolution and its batch norm, without an activation."""
@@ -13,6 +15,14 @@ class ConvNorm(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)
         )
+        self.stride = stride
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """Return norm(conv(x)), with zeros outside of `cells`, which are those of the output."""
+        conv, norm = self
+        return normalize(norm, conv(features), cells)
 
 
 class ResidualBlock(nn.Module):
@@ -24,19 +34,43 @@ class ResidualBlock(nn.Module):
         self.second = ConvNorm(out, out)
         same = stride == 1 and channels == out
         self.around = nn.Identity() if same else ConvNorm(channels, out, kernel=1, stride=stride)
+        self.stride = stride
 
-    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D H W"]:
-        """Return relu(second(relu(first(x))) + around(x))."""
-        return F.relu(self.second(F.relu(self.first(features))) + self.around(features))
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """Return relu(second(relu(first(x))) + around(x)), with zeros outside of `cells`."""
+        inner = self.second(F.relu(self.first(features, cells)), cells)
+        if isinstance(self.around, ConvNorm):
+            return F.relu(inner + self.around(features, cells))
+        return F.relu(inner + features)
+
+
+class Layers(nn.Sequential):
+    """Convolutions, blocks and activations in a row, which keep padding at zero."""
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> tuple[Float[Tensor, "B D H W"], Cells | None]:
+        """Return the features after the last layer, and their cells."""
+        for layer in self:
+            if isinstance(layer, ConvNorm | ResidualBlock):
+                cells = None if cells is None else cells.every(layer.stride)
+                features = layer(features, cells)
+            else:
+                features = layer(features)
+        return features, cells
 
 
 class SmallCNN(nn.Module):
     """A stem of stride 4, then one residual block per width; returns the last `levels` maps."""
 
+    hides_padding = True
+
     def __init__(self, widths: tuple[int, int, int, int], levels: int = 3) -> None:
         super().__init__()
         first = widths[0]
-        self.stem = nn.Sequential(
+        self.stem = Layers(
             ConvNorm(3, first // 2, stride=2),
             nn.ReLU(),
             ConvNorm(first // 2, first, stride=2),
@@ -44,17 +78,23 @@ class SmallCNN(nn.Module):
         )
         inputs = (first, *widths[:-1])
         self.stages = nn.ModuleList(
-            nn.Sequential(ResidualBlock(channels, width, stride=1 if index == 0 else 2))
+            Layers(ResidualBlock(channels, width, stride=1 if index == 0 else 2))
             for index, (channels, width) in enumerate(zip(inputs, widths, strict=True))
         )
         self.channels = widths[-levels:]
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature maps of strides 8, 16 and 32, with four levels also of stride 4."""
-        features = self.stem(pixels.contiguous(memory_format=torch.channels_last))
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"], cells: Cells | None = None
+    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps of strides 8, 16 and 32, with four levels also of stride 4.
+
+        `cells` are the pixels of the images in a padded batch.
+        """
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features, cells = self.stem(pixels, cells)
         levels = []
         for stage in self.stages:
-            features = stage(features)
+            features, cells = stage(features, cells)
             levels.append(features)
         return tuple(levels[-len(self.channels) :])
 
@@ -62,10 +102,12 @@ class SmallCNN(nn.Module):
 class NanoCNN(nn.Module):
     """A stem of stride 4 and two blocks: one feature map of stride 16, for small images."""
 
+    hides_padding = True
+
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
         first, second, last = widths
-        self.layers = nn.Sequential(
+        self.layers = Layers(
             ConvNorm(3, first, stride=2),
             nn.ReLU(),
             ConvNorm(first, first, stride=2),
@@ -75,6 +117,9 @@ class NanoCNN(nn.Module):
         )
         self.channels = (last,)
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the one feature map."""
-        return (self.layers(pixels.contiguous(memory_format=torch.channels_last)),)
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"], cells: Cells | None = None
+    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the one feature map; `cells` are the pixels of the images in a padded batch."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return (self.layers(pixels, cells)[0],)

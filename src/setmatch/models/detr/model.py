@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.models.detr.attention_trace import trace_detr
+from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.detr_mask_head import DETRMaskHead
 from setmatch.models.parameter_groups import (
     GroupParameters,
@@ -56,19 +56,28 @@ class DETR(Detector):
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return the one group "main"; DETR makes no queries from the targets."""
-        levels = self.backbone(batch.pixels)
+        levels = self.feature_levels(batch)
         features = levels[-1]
-        cells = _valid_cells(batch, features)
-        tokens, position = self.embed(features, cells)
-        attn_mask = cells.flatten(1)[:, None, None] if batch.padded else None
+        cells = self._cells(batch, features)
+        valid = features.new_ones(1, *features.shape[-2:]) > 0 if cells is None else cells.valid
+        tokens, position = self.embed(features, valid)
+        attn_mask = None if cells is None else cells.valid.flatten(1)[:, None, None]
         memory = self.encoder(tokens, position, attn_mask)
         content, query_position = self.queries(memory)
         decoded = self.decoder(content, query_position, memory, position, attn_mask)
         predictions = Predictions(self.class_head(decoded), self.box_head(decoded))
         if self.mask_head is None:
             return (PredictionGroup("main", predictions),)
-        mask_decoder = self.mask_head(decoded[-1], memory, tokens, levels, attn_mask)
+        hidden = [cells_of(batch, level) for level in levels] if self.hides_padding else None
+        mask_decoder = self.mask_head(decoded[-1], memory, tokens, levels, attn_mask, hidden)
         return (self._with_masks(predictions, mask_decoder),)
+
+    def _cells(self, batch: Batch, features: Float[Tensor, "B C h w"]) -> Cells | None:
+        """Return the cells on an image, as an image alone has them or as published."""
+        if self.hides_padding or not batch.padded:
+            return cells_of(batch, features)
+        nearest = F.interpolate(batch.valid[:, None].float(), size=features.shape[-2:])
+        return Cells(nearest[:, 0] > 0)
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""
@@ -79,11 +88,3 @@ def muon_parameter_groups(detector: DETR) -> ParameterGroups:
     """Return the groups for training from scratch with Muon: hidden matrices and the rest."""
     last = (detector.class_head, *list(detector.box_head.modules())[-1:])
     return split_muon_params(detector, detector.backbone, last)
-
-
-def _valid_cells(batch: Batch, features: Float[Tensor, "B C h w"]) -> Bool[Tensor, "#B h w"]:
-    """Return True for cells on an image; the batch size is 1 if no image is padded."""
-    size = features.shape[-2:]
-    if not batch.padded:
-        return torch.ones(1, *size, dtype=torch.bool, device=features.device)
-    return F.interpolate(batch.valid[:, None].float(), size=size)[:, 0] > 0

@@ -76,7 +76,7 @@ def detr_nano(num_classes: int, shape: DetrShape = SMALLEST) -> Detector:
 
 def detr_demo(num_classes: int, shape: TransformerShape = TransformerShape()) -> Detector:
     """The 50-line demo of the paper: positions at the input, one linear box head."""
-    backbone = frozen_resnet("resnet50")
+    backbone = frozen_resnet("resnet50", hides_padding=True)  # the published demo never pads
     class_loss = Softmax()
     return DETR(
         backbone,

@@ -11,24 +11,28 @@ from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
 from setmatch.ops.precision import at_least_single
 
 HIDDEN = 16
-MIN_SIDE = 1e-3  # of the padded image: box sides are clamped before dividing by them
+MIN_SIDE = 1e-3  # of the image: box sides are clamped before dividing by them
 
 
 @dataclass(frozen=True)
 class QueryAttentionMask:
     """For each query (row), the queries it may attend to and those that rank before it.
 
-    `attn_mask` None means all of them. Denoising queries have no rank.
+    `attn_mask` None means all of them; with padding it may be (B, 1, Q, Q), to hide queries that
+    an image alone has not. Denoising queries have no rank.
     """
 
-    attn_mask: Bool[Tensor, "Q Q"] | None
+    attn_mask: Bool[Tensor, "*B Q Q"] | None
     ranks_before: Bool[Tensor, "Q Q"]
 
     @classmethod
-    def in_order(cls, like: Float[Tensor, "B Q D"]) -> "QueryAttentionMask":
-        """Return the mask of queries sorted best first that may all attend to each other."""
+    def in_order(
+        cls, like: Float[Tensor, "B Q D"], real: Bool[Tensor, "B Q"] | None = None
+    ) -> "QueryAttentionMask":
+        """Return the mask of queries sorted best first that may all attend to the `real` ones."""
         queries = like.shape[1]
-        return cls(None, torch.ones(queries, queries, device=like.device).tril(-1) > 0)
+        attn_mask = None if real is None else real[:, None, None].expand(-1, -1, queries, -1)
+        return cls(attn_mask, torch.ones(queries, queries, device=like.device).tril(-1) > 0)
 
 
 class BoxRelationBias(nn.Module):

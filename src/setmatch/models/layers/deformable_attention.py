@@ -40,6 +40,9 @@ class DeformableAttention(nn.Module):
         value = at_least_single(self.value(memory.tokens))
         if memory.valid is not None:
             value = value.masked_fill(~memory.valid[..., None], 0.0)
+        if memory.cells is not None:
+            ratio = torch.stack([cells.ratio(places.dtype) for cells in memory.cells], dim=1)
+            places = places * ratio[:, None, None, :, None]
         batch, queries, dim = query.shape
         grid = (2 * places - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # level, B·H, Q, P, xy
         level_weights = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)[:, :, None]
@@ -56,7 +59,7 @@ class DeformableAttention(nn.Module):
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
     ) -> tuple[Float[Tensor, "B Q H L P 2"], Float[Tensor, "B Q H L P"]]:
-        """Return the points (x, y as fractions of the padded image) and their weights."""
+        """Return the points (x, y as fractions of the image) and their weights."""
         spread = (self.heads, self.levels, self.points)
         offsets = at_least_single(self.offsets(query).unflatten(-1, (*spread, 2)))
         box = at_least_single(cxcywh)[:, :, None, None, None]

@@ -69,10 +69,7 @@ class RefiningDecoder(nn.Module):
         memory: Memory,
         query_mask: QueryAttentionMask,
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
-        """Return every layer's logits and boxes, and the content after the last layer.
-
-        Boxes are fractions of the padded image.
-        """
+        """Return every layer's logits and boxes, and the content after the last layer."""
         logits, boxes = [], []
         for layer, class_head, box_step in zip(
             self.layers, self.class_heads, self.box_steps, strict=True

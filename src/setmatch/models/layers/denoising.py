@@ -54,13 +54,11 @@ class Denoising(nn.Module):
         self.box_noise = box_noise
         self.embedding = nn.Embedding(num_classes + 1, dim)  # the last one is padding
 
-    def forward(
-        self, targets: Sequence[Target], valid_ratio: Float[Tensor, "B 2"]
-    ) -> DenoisingQueries:
+    def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return about `queries` denoising queries per image, or one group if that is more.
 
         There are none if no image has a target. Of more than MAX_TARGETS targets, a random subset
-        is used. Boxes are fractions of the padded image, of which an image covers `valid_ratio`.
+        is used.
         """
         rows = [_choose(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]
@@ -73,10 +71,7 @@ class Denoising(nn.Module):
         class_indices, boxes = class_indices.repeat(1, 2 * groups), boxes.repeat(1, 2 * groups, 1)
         position = torch.arange(class_indices.shape[1], device=class_indices.device)
         negative = (position // most) % 2 == 1
-        boxes = (
-            self._noise_boxes(boxes, negative)
-            * torch.cat([valid_ratio, valid_ratio], dim=1)[:, None]
-        )
+        boxes = self._noise_boxes(boxes, negative)
         group = position // (2 * most)
         return DenoisingQueries(
             self.embedding(self._noise_labels(class_indices, real)),

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.layers.cells import Cells, group_normalize, hide
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import MaskDecoder
 
@@ -55,13 +56,17 @@ class MaskLayer(nn.Module):
         self.conv = nn.Conv2d(channels, out, 3, padding=1)
         self.norm = nn.GroupNorm(math.gcd(8, out), out)
 
-    def forward(self, x: Float[Tensor, "M C h w"]) -> Float[Tensor, "M D h w"]:
+    def forward(
+        self, x: Float[Tensor, "M C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "M D h w"]:
         """Return relu(norm(conv(x)))."""
-        return self.finish(self.conv(x))
+        return self.finish(self.conv(x), cells)
 
-    def finish(self, convolved: Float[Tensor, "M D h w"]) -> Float[Tensor, "M D h w"]:
+    def finish(
+        self, convolved: Float[Tensor, "M D h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "M D h w"]:
         """Return relu(norm(convolved)), for a convolution that was computed in parts."""
-        return F.relu(self.norm(convolved), inplace=True)
+        return F.relu(group_normalize(self.norm, convolved, cells), inplace=True)
 
 
 class DETRMaskHead(nn.Module):
@@ -94,10 +99,12 @@ class DETRMaskHead(nn.Module):
         tokens: Float[Tensor, "B N D"],
         levels: Sequence[Float[Tensor, "B _ _ _"]],
         attn_mask: Bool[Tensor, "B 1 1 N"] | None,
+        cells: Sequence[Cells | None] | None = None,
     ) -> MaskDecoder:
         """Return the decoder of mask logits at the size of the finest level.
 
-        `tokens` are the coarsest level before the encoder, `memory` after it.
+        `tokens` are the coarsest level before the encoder, `memory` after it. With the `cells` of
+        every level, padding is hidden; without them it is convolved, as published.
         """
         *finer, coarsest = levels
         size = coarsest.shape[-2:]
@@ -107,11 +114,13 @@ class DETRMaskHead(nn.Module):
         dim = tokens.shape[-1]
         token_weight, map_weight = first.conv.weight[:, :dim], first.conv.weight[:, dim:]
         grid = tokens.transpose(1, 2).reshape(tokens.shape[0], dim, *size)
+        coarsest_cells, *finer_cells = list(reversed(cells)) if cells else [None] * len(levels)
+        grid = hide(grid, coarsest_cells)
         shared = F.conv2d(grid, token_weight, first.conv.bias, padding=1)
         details = [
-            layer.conv(adapter(level))
-            for layer, adapter, level in zip(
-                upsampling, self.adapters, reversed(finer), strict=True
+            layer.conv(hide(adapter(level), on_image))
+            for layer, adapter, level, on_image in zip(
+                upsampling, self.adapters, reversed(finer), finer_cells, strict=True
             )
         ]
 
@@ -119,10 +128,12 @@ class DETRMaskHead(nn.Module):
             image: Int[Tensor, " M"], query: Int[Tensor, " M"]
         ) -> Float[Tensor, "M h w"]:
             own = F.conv2d(maps[image, query], map_weight, padding=1)
-            x = second(first.finish(own + shared.index_select(0, image)))
-            for layer, detail in zip(upsampling, details, strict=True):
-                own = upsample_conv(x, layer.conv.weight, detail.shape[-2:])
-                x = layer.finish(own + detail.index_select(0, image))
+            chosen = _of_images(coarsest_cells, image)
+            x = second(first.finish(own + shared.index_select(0, image), chosen), chosen)
+            for layer, detail, on_image in zip(upsampling, details, finer_cells, strict=True):
+                chosen = _of_images(on_image, image)
+                own = upsample_conv(x, layer.conv.weight, detail.shape[-2:], chosen)
+                x = layer.finish(own + detail.index_select(0, image), chosen)
             return at_least_single(self.out(x)[:, 0])
 
         return with_current_autocast(mask_decoder, coarsest.device.type)
@@ -151,17 +162,24 @@ def all_masks(
     return torch.cat(parts, dim=1)
 
 
+def _of_images(cells: Cells | None, image: Int[Tensor, " M"]) -> Cells | None:
+    return None if cells is None else Cells(cells.valid[image])
+
+
 def upsample_conv(
-    x: Float[Tensor, "M C h w"], weight: Float[Tensor, "D C 3 3"], size: tuple[int, int]
+    x: Float[Tensor, "M C h w"],
+    weight: Float[Tensor, "D C 3 3"],
+    size: tuple[int, int],
+    cells: Cells | None = None,
 ) -> Float[Tensor, "M D H W"]:
     """Return conv2d(interpolate(x, size)) without the upsampled copy of x.
 
     `size` is that of x, or twice it, less one where the finer level is odd. After nearest-neighbor
     upsampling by 2 the same result takes 16 instead of 36 products, as a transposed convolution.
-    For odd sizes the last row and column are recomputed.
+    For odd sizes the last row and column are recomputed. With `cells`, images have any sizes.
     """
-    if torch.compiler.is_exporting():  # one graph for even and odd sizes
-        return F.conv2d(F.interpolate(x, size=size), weight, padding=1)
+    if cells is not None or torch.compiler.is_exporting():  # one graph for even and odd sizes
+        return F.conv2d(hide(F.interpolate(x, size=size), cells), weight, padding=1)
     height, width = x.shape[-2:]
     if size == (height, width):
         return F.conv2d(x, weight, padding=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.layers.cells import Cells, cells_of, hide
 from setmatch.models.layers.position_encoding import SinePosition
 from setmatch.models.layers.transformer_encoder import EncoderLayer
 from setmatch.structures.batch import Batch
@@ -18,14 +20,19 @@ from setmatch.structures.batch import Batch
 class Memory:
     """The encoder's output: tokens of all levels, fine to coarse, each level in row-major order.
 
-    Boxes inside the model are fractions of the padded image, of which the image itself covers
-    `valid_ratio` (width, height). `valid` is None if there is no padding.
+    `cells` are the cells of each level that lie on an image; None if there is no padding.
     """
 
     tokens: Float[Tensor, "B N D"]
-    valid: Bool[Tensor, "B N"] | None
     shapes: tuple[tuple[int, int], ...]  # height, width of each level
-    valid_ratio: Float[Tensor, "B 2"]
+    cells: tuple[Cells, ...] | None = None
+
+    @cached_property
+    def valid(self) -> Bool[Tensor, "B N"] | None:
+        """True for tokens of cells that lie on an image; None if there is no padding."""
+        if self.cells is None:
+            return None
+        return torch.cat([level.valid.flatten(1) for level in self.cells], dim=1)
 
 
 class HybridEncoder(nn.Module):
@@ -47,44 +54,34 @@ class HybridEncoder(nn.Module):
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]], batch: Batch) -> Memory:
         """Return the fused tokens of every level."""
-        maps = [project(level) for project, level in zip(self.project, features, strict=True)]
-        cells = [_valid_cells(batch, level) for level in maps]
-        maps[-1] = self._attend(maps[-1], cells[-1])
+        cells = [cells_of(batch, level) for level in features]
+        maps = [
+            project(level, on_image)
+            for project, level, on_image in zip(self.project, features, cells, strict=True)
+        ]
+        maps[-1] = hide(self._attend(maps[-1], cells[-1]), cells[-1])
         for index in reversed(range(len(maps) - 1)):
             coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
-            maps[index] = F.relu(self.down[index](torch.cat([maps[index], coarser], dim=1)))
+            both = torch.cat([maps[index], hide(coarser, cells[index])], dim=1)
+            maps[index] = F.relu(self.down[index](both, cells[index]))
         for index in range(len(maps) - 1):
-            finer = F.relu(self.shrink[index](maps[index]))
-            maps[index + 1] = F.relu(self.up[index](torch.cat([finer, maps[index + 1]], dim=1)))
-        flat = [cell.flatten(1) for cell in cells if cell is not None]
+            coarser_cells = cells[index + 1]
+            finer = F.relu(self.shrink[index](maps[index], coarser_cells))
+            both = torch.cat([finer, maps[index + 1]], dim=1)
+            maps[index + 1] = F.relu(self.up[index](both, coarser_cells))
         return Memory(
             torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
-            torch.cat(flat, dim=1) if flat else None,
             tuple((level.shape[-2], level.shape[-1]) for level in maps),
-            valid_ratio_of(batch),
+            tuple(level for level in cells if level is not None) or None,
         )
 
     def _attend(
-        self, level: Float[Tensor, "B D h w"], cells: Bool[Tensor, "B h w"] | None
+        self, level: Float[Tensor, "B D h w"], cells: Cells | None
     ) -> Float[Tensor, "B D h w"]:
         all_cells = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
-        position = self.position(all_cells if cells is None else cells)
-        attn_mask = None if cells is None else cells.flatten(1)[:, None, None]
+        position = self.position(all_cells if cells is None else cells.valid)
+        attn_mask = None if cells is None else cells.valid.flatten(1)[:, None, None]
         tokens = level.flatten(2).transpose(1, 2)
         for layer in self.layers:
             tokens = layer(tokens, position.flatten(2).transpose(1, 2), attn_mask)
         return tokens.transpose(1, 2).reshape(level.shape)
-
-
-def _valid_cells(batch: Batch, level: Float[Tensor, "B D h w"]) -> Bool[Tensor, "B h w"] | None:
-    """Return True for cells that overlap the image; None if there is no padding."""
-    if not batch.padded:
-        return None
-    cells = F.adaptive_max_pool2d(batch.valid[:, None].float(), level.shape[-2:])
-    return cells[:, 0] > 0
-
-
-def valid_ratio_of(batch: Batch) -> Float[Tensor, "B 2"]:
-    """Return the fractions of the padded width and height that each image covers."""
-    covered = batch.valid.float()
-    return torch.stack([covered[:, 0].mean(1), covered[:, :, 0].mean(1)], dim=1)

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.layers.cells import cell_centers, cell_grid
 from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
@@ -48,13 +49,14 @@ NOT_A_PEAK = 1e3  # subtracted from logits, ranks them behind all peaks in uncha
 class EncoderProposals:
     """The encoder tokens most likely to be objects, best first.
 
-    `logits` and `cxcywh` (fractions of the padded image) are trained by the set loss as well;
-    `content` is detached.
+    `logits` and `cxcywh` are trained by the set loss as well; `content` is detached. `real` is
+    False for tokens of padding, in images with fewer tokens than queries; None without padding.
     """
 
     content: Float[Tensor, "B Q D"]
     logits: Float[Tensor, "B Q C"]
     cxcywh: Float[Tensor, "B Q 4"]
+    real: Bool[Tensor, "B Q"] | None = None
 
 
 class QuerySelection(nn.Module):
@@ -64,11 +66,11 @@ class QuerySelection(nn.Module):
     3×3 neighborhood (peaks, as in arXiv 1904.07850, section 4) rank before all others, which keeps
     queries apart.
 
-    Every token has an anchor box with the aspect ratio of the padded image around its center,
-    twice as large from level to level, and predicts a correction to it.
+    Every token has an anchor box with the aspect ratio of the image around its center, twice as
+    large from level to level, and predicts a correction to it.
     """
 
-    finest_side = 0.08  # sides of the finest level's anchors, as fractions of the padded image
+    finest_side = 0.08  # sides of the finest level's anchors, as fractions of the image
 
     def __init__(self, num_queries: int, dim: int, logits: int) -> None:
         super().__init__()
@@ -87,6 +89,7 @@ class QuerySelection(nn.Module):
         priority = self.priority(visible, memory.shapes)
         count = min(self.num_queries, priority.shape[1])
         best = priority.topk(count, dim=1).indices[..., None]
+        real = None if memory.valid is None else memory.valid.gather(1, best[..., 0])
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
         anchors = (
             self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
@@ -95,6 +98,7 @@ class QuerySelection(nn.Module):
             content.detach(),
             logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
             self.box_step(content, anchors),
+            real,
         )
 
     def priority(
@@ -103,16 +107,16 @@ class QuerySelection(nn.Module):
         """Return the value that ranks tokens: the largest class logit, peaks first."""
         return torch.where(_peaks(logits, shapes), logits, logits - NOT_A_PEAK).amax(-1)
 
-    def anchors(self, memory: Memory) -> Float[Tensor, "1 N 4"]:
-        """Return the anchor box of each token, as fractions of the padded image."""
+    def anchors(self, memory: Memory) -> Float[Tensor, "#B N 4"]:
+        """Return the anchor box of each token, as fractions of its image."""
         levels = []
-        for level, (height, width) in enumerate(memory.shapes):
-            y = (torch.arange(height, device=memory.tokens.device) + 0.5) / height
-            x = (torch.arange(width, device=memory.tokens.device) + 0.5) / width
-            row, column = torch.meshgrid(y, x, indexing="ij")
+        for level, shape in enumerate(memory.shapes):
+            cells = None if memory.cells is None else memory.cells[level]
+            x, y = cell_centers(shape, cells, memory.tokens.device)
+            column, row = cell_grid(x, y)
             side = torch.full_like(row, self.finest_side * 2**level)
-            levels.append(torch.stack([column, row, side, side], dim=-1).flatten(0, 1))
-        return torch.cat(levels)[None]
+            levels.append(torch.stack([column, row, side, side], dim=-1).flatten(1, 2))
+        return torch.cat(levels, dim=1)
 
 
 def _peaks(

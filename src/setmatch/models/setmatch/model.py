@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, DenoisingQueries
 from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
 from setmatch.models.layers.heads import ClassHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
-from setmatch.models.layers.queries import QuerySelection
+from setmatch.models.layers.queries import EncoderProposals, QuerySelection
 from setmatch.models.parameter_groups import (
     GroupParameters,
     ParameterGroups,
@@ -64,34 +65,35 @@ class SetMatchDetector(Detector):
 
         Raises DataError in training for targets that are missing or of unknown classes.
         """
-        levels = self.backbone(batch.pixels)
+        levels = self.feature_levels(batch)
         memory = self.encoder(levels[-len(self.encoder.project) :], batch)
         proposals = self.queries(memory)
         content, cxcywh = proposals.content, proposals.cxcywh.detach()
+        query_mask = QueryAttentionMask.in_order(content, proposals.real)
+        finest = levels[0], cells_of(batch, levels[0])
         if not self.training:
-            logits, boxes, content = self.decoder(
-                content, cxcywh, memory, QueryAttentionMask.in_order(content)
-            )
-            return (self._main(logits, boxes, content, memory, levels[0]),)
+            logits, boxes, content = self.decoder(content, cxcywh, memory, query_mask)
+            return (self._main(logits, boxes, content, proposals, memory, finest),)
         require_targets(targets, len(batch.pixels), self.denoising.num_classes)
-        noised = self.denoising(targets, memory.valid_ratio)
+        noised = self.denoising(targets)
         logits, boxes, content = self.decoder(
             torch.cat([noised.content.to(content.dtype), content], dim=1),
             torch.cat([noised.cxcywh, cxcywh], dim=1),
             memory,
-            denoising_attn_mask(noised, QueryAttentionMask.in_order(content)),
+            denoising_attn_mask(noised, query_mask),
         )
         extra = noised.real.shape[1]  # denoising queries come first
-        denoised = torch.where(noised.real[..., None], logits[:, :, :extra], MASKED_LOGIT)
-        proposed = to_image_coords(proposals.cxcywh, memory.valid_ratio)
+        denoised = only_real(logits[:, :, :extra], noised.real)
+        proposed = Predictions(
+            only_real(proposals.logits[None], proposals.real), proposals.cxcywh[None]
+        )
+        logits, main_boxes, content = logits[:, :, extra:], boxes[:, :, extra:], content[:, extra:]
         return (
-            self._main(
-                logits[:, :, extra:], boxes[:, :, extra:], content[:, extra:], memory, levels[0]
-            ),
-            PredictionGroup("encoder", Predictions(proposals.logits[None], proposed[None])),
+            self._main(logits, main_boxes, content, proposals, memory, finest),
+            PredictionGroup("encoder", proposed),
             PredictionGroup(
                 "denoising",
-                Predictions(denoised, to_image_coords(boxes[:, :, :extra], memory.valid_ratio)),
+                Predictions(denoised, boxes[:, :, :extra]),
                 noised.assignment,
                 noised.groups,
             ),
@@ -102,13 +104,14 @@ class SetMatchDetector(Detector):
         logits: Float[Tensor, "L B Q C"],
         boxes: Float[Tensor, "L B Q 4"],
         content: Float[Tensor, "B Q D"],
+        proposals: EncoderProposals,
         memory: Memory,
-        finest: Float[Tensor, "B _ h w"],
+        finest: tuple[Float[Tensor, "B _ h w"], Cells | None],
     ) -> PredictionGroup:
-        predictions = Predictions(logits, to_image_coords(boxes, memory.valid_ratio))
+        predictions = Predictions(only_real(logits, proposals.real), boxes)
         if self.mask_head is None:
             return PredictionGroup("main", predictions)
-        return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, finest))
+        return self._with_masks(predictions, self.mask_head(content, boxes[-1], memory, *finest))
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""
@@ -134,9 +137,11 @@ def pretrained_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
     return split_backbone_params(muon_parameter_groups(detector), detector.backbone)
 
 
-def to_image_coords(cxcywh: Float[Tensor, "*n B Q 4"], valid_ratio: Float[Tensor, "B 2"]) -> Tensor:
-    """Convert fractions of the padded image to fractions of each image."""
-    return cxcywh / valid_ratio.repeat(1, 2)[:, None]
+def only_real(
+    logits: Float[Tensor, "L B Q C"], real: Bool[Tensor, "B Q"] | None
+) -> Float[Tensor, "L B Q C"]:
+    """Return the logits without any confidence or gradient for queries that are not real."""
+    return logits if real is None else torch.where(real[..., None], logits, MASKED_LOGIT)
 
 
 def denoising_attn_mask(
@@ -147,4 +152,7 @@ def denoising_attn_mask(
     attn_mask = noised.same_group.new_ones(extra + queries, extra + queries)
     attn_mask[:extra, :extra] = noised.same_group
     attn_mask[extra:, :extra] = False
+    if query_mask.attn_mask is not None:
+        visible = query_mask.attn_mask[..., :1, :]  # the same for every query
+        attn_mask = attn_mask & F.pad(visible, (extra, 0), value=True)
     return QueryAttentionMask(attn_mask, F.pad(query_mask.ranks_before, (extra, 0, extra, 0)))

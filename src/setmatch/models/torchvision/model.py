@@ -76,7 +76,7 @@ class TorchvisionDetector(Detector):
 
         Raises DataError in training for targets that are missing or of unknown classes.
         """
-        sizes_px = sizes_of(batch)
+        sizes_px = batch.sizes_px()
         images = [
             pixels[:, :height, :width]
             for pixels, (height, width) in zip(batch.pixels, sizes_px, strict=True)
@@ -93,7 +93,7 @@ class TorchvisionDetector(Detector):
 
     def detect(self, batch: Batch, sizes_px: SizesPx) -> ModelOutput:
         """Return the network's detections, after its own non-maximum suppression."""
-        results = zip(self(batch), sizes_of(batch), sizes_px, strict=True)
+        results = zip(self(batch), batch.sizes_px(), sizes_px, strict=True)
         return ModelOutput([self._detections(*result) for result in results], None)
 
     def parameter_groups(self) -> ParameterGroups:
@@ -144,15 +144,6 @@ def torchvision_losses(
     total = torch.stack(list(parts.values())).sum()
     detached = {name: part.detach() for name, part in parts.items()}
     return TorchvisionLosses(total, {"loss": total.detach(), **detached})
-
-
-def sizes_of(batch: Batch) -> list[tuple[int, int]]:
-    """Return the (height, width) of each image without its padding."""
-    if not batch.padded:
-        height, width = batch.pixels.shape[-2:]
-        return [(height, width)] * len(batch.pixels)
-    sides = torch.stack([batch.valid[:, :, 0].sum(1), batch.valid[:, 0].sum(1)], dim=1)
-    return [(height, width) for height, width in sides.tolist()]
 
 
 def _in_pixels(target: Target, size_px: tuple[int, int]) -> dict[str, Tensor]:
