@@ -54,22 +54,26 @@ def test_decoding_inverts_the_target_distributions(benchmarks):
 
 
 def test_the_distribution_loss_is_minimal_at_its_targets(benchmarks):
-    """In padded images, too. Its weight is the IoU of the boxes."""
+    """Its weight is the IoU of the boxes."""
     from distribution import _cross_entropy, target_distributions
 
     torch.manual_seed(0)
-    start, boxes, extent = _boxes(2)[None], _boxes(2), torch.tensor([[0.5, 0.8]])
+    start, boxes = _boxes(2)[None], _boxes(2)
     number = torch.arange(2)
     pairs = Assignment(torch.zeros(2, dtype=torch.int64), number, number.flip(0))
-    target = boxes[pairs.target] * extent.repeat(1, 2)
-    sides = target_distributions(start[0], target).clamp(min=1e-30).log()[None].requires_grad_()
-    _cross_entropy(pairs, sides, start, boxes[pairs.target][None], boxes, extent).backward()
+    sides = (
+        target_distributions(start[0], boxes[pairs.target])
+        .clamp(min=1e-30)
+        .log()[None]
+        .requires_grad_()
+    )
+    _cross_entropy(pairs, sides, start, boxes[pairs.target][None], boxes).backward()
     assert sides.grad.abs().max() < 1e-6
     elsewhere = torch.zeros_like(sides).requires_grad_()
-    _cross_entropy(pairs, elsewhere, start, boxes[pairs.target][None], boxes, extent).backward()
+    _cross_entropy(pairs, elsewhere, start, boxes[pairs.target][None], boxes).backward()
     assert elsewhere.grad.abs().max() > 0.1
     nowhere = torch.full((1, 2, 4), 9.0)
-    assert _cross_entropy(pairs, elsewhere, start, nowhere, boxes, extent) == 0
+    assert _cross_entropy(pairs, elsewhere, start, nowhere, boxes) == 0
 
 
 def test_every_copy_of_a_target_is_matched_to_a_query_of_its_own(benchmarks):

@@ -11,6 +11,7 @@ import setmatch
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError
 from setmatch.models.backbones.timm import HalvedByMean, TimmBackbone
 from setmatch.models.initialize import initialize
+from setmatch.models.layers.cells import Cells
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch, Target
@@ -57,6 +58,46 @@ def test_feature_maps_equal_those_of_timm(size: tuple[int, int]):
     replaced = sum(isinstance(module, HalvedByMean) for module in backbone.modules())
     kept = sum(isinstance(module, torch.nn.AvgPool2d) for module in backbone.modules())
     assert (replaced, kept) == (3, 0)
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "resnet10t"])
+def test_feature_maps_of_a_padded_batch_are_those_of_each_image_alone(backbone: str):
+    """Squeeze-and-excitation and odd borders included; zeros on padding."""
+    torch.manual_seed(0)
+    network = TimmBackbone(backbone).eval()
+    images = [torch.randn(3, 67, 99), torch.randn(3, 96, 40)]
+    batch = Batch.from_images(images)
+    with torch.no_grad():
+        together = network(batch.pixels, Cells(batch.valid))
+        for index, image in enumerate(images):
+            for level, alone in zip(together, network(image[None]), strict=True):
+                height, width = alone.shape[-2:]
+                assert torch.allclose(level[index, :, :height, :width], alone[0], atol=1e-5)
+                assert level[index].count_nonzero() == alone.count_nonzero()
+
+
+def test_a_network_is_unchanged_by_training_on_a_padded_batch():
+    """What hides padding does so in one forward pass only."""
+    torch.manual_seed(0)
+    network = TimmBackbone("test_resnet").train()
+    batch = Batch.from_images([torch.randn(3, 64, 96), torch.randn(3, 96, 64)])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.0
+    before = [level.detach() for level in network(batch.pixels)]
+    hidden = network(batch.pixels, Cells(batch.valid))
+    assert not torch.allclose(hidden[-1], before[-1], atol=1e-3)
+    for after, level in zip(network(batch.pixels), before, strict=True):
+        assert torch.equal(after, level)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "hides"),
+    [("test_resnet", True), ("mobilenetv3_small_050", True), ("test_convnext", False)],
+)
+def test_a_network_that_rounds_sizes_down_does_not_hide_padding(backbone: str, hides: bool):
+    """Patches of 4 pixels: an image alone has another number of cells than at a larger border."""
+    assert TimmBackbone(backbone).hides_padding == hides
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,17 @@
 """Any timm network as a backbone: its feature maps of strides 8, 16 and 32."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.utils import _pair
 
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError, suggest
+from setmatch.models.layers.cells import Cells, gather, hide, spread
 
 STRIDES = (8, 16, 32)
 
@@ -28,10 +32,39 @@ class TimmBackbone(nn.Module):
                 if isinstance(module, nn.AvgPool2d) and _rounds_up(module):
                     setattr(parent, child, HalvedByMean())
         self.channels = tuple(self.network.feature_info.channels())
+        self.hides_padding = all(map(_size_is_rounded_up, self.network.modules()))
 
-    def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
-        """Return the feature maps of strides 8, 16 and 32."""
-        return tuple(self.network(pixels.contiguous(memory_format=torch.channels_last)))
+    def forward(
+        self, pixels: Float[Tensor, "B 3 H W"], cells: Cells | None = None
+    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps of strides 8, 16 and 32.
+
+        `cells` are the pixels of the images in a padded batch. In evaluation these are run one by
+        one, so that no layer sees padding. In training, where batch norms need them together,
+        convolutions, pools and batch norms do not see it; means over whole maps still count it.
+        """
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if cells is None:
+            return tuple(self.network(pixels))
+        if not self.training:
+            return self._one_by_one(pixels, cells)
+        with hidden_padding(self.network, cells):
+            levels = tuple(self.network(pixels))
+        return tuple(hide(level, cells.at((level.shape[2], level.shape[3]))) for level in levels)
+
+    def _one_by_one(
+        self, pixels: Float[Tensor, "B 3 H W"], cells: Cells
+    ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        alone = [
+            self.network(image[None, :, :height, :width])
+            for image, (width, height) in zip(pixels, cells.extent.tolist(), strict=True)
+        ]
+        height, width = pixels.shape[-2:]
+        sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+        return tuple(
+            torch.cat([_padded(level, size) for level in levels])
+            for levels, size in zip(zip(*alone, strict=True), sizes, strict=True)
+        )
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights that timm publishes for this network.
@@ -61,6 +94,64 @@ class HalvedByMean(nn.Module):
     def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C _ _"]:
         """Return the features at half the size, rounded up."""
         return F.avg_pool2d(F.pad(features, (0, 1, 0, 1), mode="replicate"), 2)
+
+
+@contextmanager
+def hidden_padding(network: nn.Module, pixels: Cells) -> Iterator[None]:
+    """Hide padding from every convolution, pool and batch norm of a network in training."""
+    maps: dict[tuple[int, ...], Cells] = {}  # shared by all maps of a size
+    normalized: list[Cells] = []
+
+    def cells(features: Tensor) -> Cells:
+        height, width = features.shape[-2:]
+        if (height, width) not in maps:
+            maps[height, width] = pixels.at((height, width))
+        return maps[height, width]
+
+    def hide_input(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        return hide(inputs[0], cells(inputs[0]))
+
+    def gather_input(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+        normalized.append(cells(inputs[0]))
+        return gather(inputs[0], normalized[-1])
+
+    def mean_of_images(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        covered = module.forward(cells(inputs[0]).valid[:, None].to(output.dtype))
+        return output / covered.clamp(min=torch.finfo(covered.dtype).tiny)
+
+    def spread_output(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return spread(output, normalized.pop())
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.training:
+            handles.append(module.register_forward_pre_hook(gather_input))
+            handles.append(module.register_forward_hook(spread_output))
+        elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | HalvedByMean):
+            handles.append(module.register_forward_pre_hook(hide_input))
+        if isinstance(module, HalvedByMean):
+            handles.append(module.register_forward_hook(mean_of_images))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _padded(level: Float[Tensor, "1 C _ _"], size: tuple[int, int]) -> Float[Tensor, "1 C h w"]:
+    height, width = level.shape[-2:]
+    return F.pad(level, (0, size[1] - width, 0, size[0] - height))
+
+
+def _size_is_rounded_up(module: nn.Module) -> bool:
+    """Return False for layers by which an image has other cells at the border of a larger one."""
+    if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+        return True
+    if module.padding == "same":
+        return True
+    sides = (module.kernel_size, module.padding, getattr(module, "dilation", 1))
+    axes = zip(*map(_pair, sides), strict=True)
+    return all(2 * padding == dilation * (kernel - 1) for kernel, padding, dilation in axes)
 
 
 def _rounds_up(pool: nn.AvgPool2d) -> bool:

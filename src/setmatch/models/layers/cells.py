@@ -44,22 +44,23 @@ class Cells:
         """
         return self if stride == 1 else Cells(self.valid[:, ::stride, ::stride])
 
+    def at(self, size: tuple[int, int]) -> "Cells":
+        """Return the cells of a coarser map of `size` (height, width).
+
+        Where strides are powers of two that round sizes up, an image has as many cells as alone.
+        Otherwise a cell lies on every image that it overlaps.
+        """
+        fine = self.valid.shape[-2:]
+        down, right = (_stride(pixels, cells) for pixels, cells in zip(fine, size, strict=True))
+        if down is None or right is None:
+            return Cells(F.adaptive_max_pool2d(self.valid[:, None].float(), size)[:, 0] > 0)
+        return Cells(self.valid[:, ::down, ::right])
+
 
 def cells_of(batch: Batch, features: Float[Tensor, "B C h w"]) -> Cells | None:
-    """Return the cells of a feature map that lie on an image; None if nothing is padded.
-
-    Where strides are powers of two that round sizes up, an image has as many cells as alone.
-    Otherwise a cell lies on every image that it overlaps.
-    """
-    if not batch.padded:
-        return None
-    steps = [
-        _stride(pixels, cells)
-        for pixels, cells in zip(batch.valid.shape[-2:], features.shape[-2:], strict=True)
-    ]
-    if None not in steps:
-        return Cells(batch.valid[:, :: steps[0], :: steps[1]])
-    return Cells(F.adaptive_max_pool2d(batch.valid[:, None].float(), features.shape[-2:])[:, 0] > 0)
+    """Return the cells of a feature map that lie on an image; None if nothing is padded."""
+    height, width = features.shape[-2:]
+    return Cells(batch.valid).at((height, width)) if batch.padded else None
 
 
 def _stride(pixels: int, cells: int) -> int | None:
@@ -105,12 +106,22 @@ def normalize(
         return norm(features)
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training):
         return hide(norm(features), cells)
+    return spread(norm(gather(features, cells)), cells)
+
+
+def gather(features: Float[Tensor, "B C h w"], cells: Cells) -> Float[Tensor, "N C 1 1"]:
+    """Return the features of the cells alone, each as a map of its own."""
     rows = features.permute(0, 2, 3, 1).flatten(0, 2)
-    on_images = rows.index_select(0, cells.rows)[..., None, None]
-    normalized = norm(on_images)[..., 0, 0]
-    placed = torch.zeros_like(rows).index_copy(0, cells.rows, normalized)
-    size = (features.shape[0], *features.shape[-2:], features.shape[1])
-    return placed.view(size).permute(0, 3, 1, 2)
+    return rows.index_select(0, cells.rows)[..., None, None]
+
+
+def spread(gathered: Float[Tensor, "N C 1 1"], cells: Cells) -> Float[Tensor, "B C h w"]:
+    """Return the map whose features `gather` returned, with zeros on padding."""
+    images, height, width = cells.valid.shape
+    channels = gathered.shape[1]
+    rows = gathered.new_zeros(images * height * width, channels)
+    rows = rows.index_copy(0, cells.rows, gathered[..., 0, 0])
+    return rows.view(images, height, width, channels).permute(0, 3, 1, 2)
 
 
 def group_normalize(
