@@ -1,5 +1,6 @@
 """More than 200 odd image files: each is read correctly, or refused by name."""
 
+import json
 import struct
 import zlib
 from io import BytesIO
@@ -8,10 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, features
 
+from fake_detectors import RedFinder
 from setmatch.data.image_io import read_image
 from setmatch.errors import DataError
+from setmatch.inference.predict_folder import predict_folder
+from setmatch.structures.batch import Batch
+from setmatch.structures.outputs import PredictionGroup, Predictions
+from special_files import SPECIAL
 
 from .orientations import STORED
 
@@ -157,8 +164,35 @@ CUT = {
 }
 
 
+def damaged(content: bytes, seed: int) -> bytes:
+    """Return a file of which a hundredth of the bytes are others."""
+    rng = np.random.default_rng(seed)
+    changed = bytearray(content)
+    for place in rng.integers(0, len(content), max(len(content) // 100, 2)).tolist():
+        changed[place] ^= int(rng.integers(1, 256))
+    return bytes(changed)
+
+
+if features.check("avif"):  # since Pillow 11.3
+    AVIF = {"quality": 95, "subsampling": "4:4:4"}
+    SHOWN["plain.avif"] = (encoded("AVIF", **AVIF), EXPECTED)
+    transparent = Image.fromarray(EXPECTED).convert("RGBA")
+    SHOWN["RGBA.avif"] = (content(transparent, "AVIF", **AVIF), EXPECTED)
+    SHOWN["called AVIF.jpg"] = (encoded("AVIF", **AVIF), EXPECTED)
+    FORMATS = {**FORMATS, "AVIF": ".avif"}
+    CUT |= {
+        f"AVIF cut at {fraction:.0%}.avif": cut("AVIF", fraction)
+        for fraction in np.linspace(0.02, 0.98, 13).tolist()
+    }
+DAMAGED = {
+    f"{form} damaged {seed}{suffix}": damaged(encoded(form), seed)
+    for (form, suffix), seed in product(FORMATS.items(), range(8))
+}
+
+
 def test_there_are_more_than_two_hundred_files():
-    assert len({*SHOWN, *REFUSED, *CUT}) == len(SHOWN) + len(REFUSED) + len(CUT) >= 200
+    kinds = (SHOWN, REFUSED, CUT, DAMAGED)
+    assert len({name for kind in kinds for name in kind}) == sum(map(len, kinds)) >= 250
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -206,3 +240,43 @@ def test_paths_that_are_not_files_are_refused_by_name(tmp_path: Path, kind: str)
         path.symlink_to(path if kind == "link to itself" else tmp_path / "nothing.jpg")
     with pytest.raises(DataError, match=r"a\.jpg: cannot be read"):
         read_image(path)
+
+
+class Calm(RedFinder):
+    """Finds the middle of every image."""
+
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
+        logits = torch.tensor([[5.0, -5.0, 0.0]]).expand(1, len(batch.pixels), 1, 3)
+        middle = torch.full((1, len(batch.pixels), 1, 4), 0.5)
+        return (PredictionGroup("main", Predictions(logits, middle)),)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.filterwarnings("ignore")
+def test_predict_on_a_folder_of_all_names_each_that_it_does_not_read(tmp_path: Path):
+    """Promise 10: no file ends the others, hangs, or is passed over, special files neither."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+
+    def named(name: str) -> str:  # in a folder, the suffix tells what is an image
+        return name if "." in name else f"{name}.png"
+
+    readable = {named(name): content for name, (content, _) in SHOWN.items()}
+    unknown = {named(name): content for name, content in (CUT | DAMAGED).items()}
+    for name, content in (readable | REFUSED | unknown).items():
+        (folder / name).write_bytes(content)
+    for kind, make in SPECIAL.items():
+        make(folder / f"{kind}.jpg")
+    special = {f"{kind}.jpg" for kind in SPECIAL if kind != "folder"}
+    summary = predict_folder(Calm(), [folder], out, progress=False)
+    failed = {path.name: problem for path, problem in summary.failed}
+    rows = json.loads((out / "detections.json").read_text("utf-8"))
+    found = {row["file_name"] for row in rows}
+    assert {*readable} <= found
+    assert {*REFUSED} | special <= {*failed}
+    assert found | {*failed} == {*readable} | {*REFUSED} | {*unknown} | special
+    assert not found & {*failed}
+    assert summary.images == len(found) == len([*(out / "images").iterdir()])
+    for name, problem in failed.items():
+        assert problem.startswith(f"{folder / name}: cannot be read as an image (")
+        assert "\n" not in problem
