@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from setmatch.data.bit_depth import Depth, depth_of, is_gray_of_16_bits, stretched_color, to_8_bits
 from setmatch.data.heif import HEIF_SUFFIXES, register_heif
 from setmatch.data.image_paths import RAW_SUFFIXES, is_undecoded
 from setmatch.errors import ConfigError, DataError
@@ -78,13 +79,16 @@ def read_image(
     """Read an image file as RGB, turned upright by its EXIF orientation.
 
     `annotated_size_px` is the annotated (height, width). If only the stored size fits it, the
-    annotations ignore EXIF, and the image is not turned. Alpha is dropped, 16 bits become 8, and
-    the first frame of an animation is read. Raises DataError when the file cannot be read
-    completely, has more pixels than `limit_pixels` allows, or another shape than the annotated one.
+    annotations ignore EXIF, and the image is not turned. Alpha is dropped, 16 bits become 8 (by the
+    bits that are used), and the first frame of an animation is read. Raises DataError when the file
+    cannot be read completely, has more pixels than `limit_pixels` allows, or another shape than the
+    annotated one.
     """
     with _decoding(path), open_regular(path) as file, _opened(path, _in_memory(file)) as image:
         _check_pixel_limit(image)
-        pixels = _pixels(image, upright=_needs_turning(image, annotated_size_px))
+        # First, since EXIF may only come after the pixels of a PNG, which are then decoded.
+        decoded = stretched_color(image) or image
+        pixels = _pixels(decoded, upright=_needs_turning(decoded, annotated_size_px))
     size_px = (pixels.shape[1], pixels.shape[2])
     if annotated_size_px is not None and not _same_shape(size_px, annotated_size_px):
         raise DataError(
@@ -100,7 +104,7 @@ def from_pillow(image: Image.Image) -> UInt8[Tensor, "3 H W"]:
     Raises DataError when it cannot be decoded.
     """
     with _decoding(f"the given {image.mode} image"):
-        return _pixels(image, upright=True)
+        return _pixels(stretched_color(image) or image, upright=True)
 
 
 def read_header(path: str | Path) -> ImageHeader:
@@ -113,6 +117,16 @@ def read_header(path: str | Path) -> ImageHeader:
             image.getexif().get(_EXIF_ORIENTATION, 1),
             _is_animated(image),
         )
+
+
+def read_depth(path: str | Path) -> Depth | None:
+    """Return how an image of 16 bits a channel is read; None for any other image.
+
+    Raises DataError when the image cannot be decoded.
+    """
+    with _decoding(path), open_regular(path) as file, _opened(path, _in_memory(file)) as image:
+        _check_pixel_limit(image)
+        return depth_of(image)
 
 
 def read_size_px(path: str | Path) -> tuple[int, int]:
@@ -243,10 +257,9 @@ def _check_pixel_limit(image: Image.Image) -> None:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
-    if image.mode.startswith("I"):
-        # 16-bit gray: Pillow's own conversion would clip every value above 255 to white.
-        gray = np.asarray(image).astype(np.int64).clip(0, 65535) // 257
-        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+    if is_gray_of_16_bits(image):
+        # Pillow's own conversion would clip every value above 255 to white.
+        return Image.fromarray(to_8_bits(np.asarray(image))).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range; save the image with 8 bits")
     if image.mode in ("P", "PA", "La", "RGBa"):

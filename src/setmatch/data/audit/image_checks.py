@@ -17,12 +17,13 @@ from setmatch.data.audit.near_duplicates import (
 )
 from setmatch.data.corrupt_files import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_header, read_image
+from setmatch.data.image_io import read_depth, read_header, read_image
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 
 SAMPLE_SIZE = 300  # images opened in each split by default
 _THREADS = 4  # Pillow decodes without holding the interpreter lock
+_FULL_DEPTH = 16  # bits
 _ROTATED_BY_90 = (5, 6, 7, 8)
 _ANIMATED = ("GIF", "PNG", "WEBP")
 _MODES = {  # Pillow mode -> kind and action of the finding
@@ -33,7 +34,6 @@ _MODES = {  # Pillow mode -> kind and action of the finding
     "PA": ("image with a palette and transparency", "read as RGB; the transparency is dropped"),
     "RGBA": ("image with transparency", "read as RGB; the transparency is dropped"),
     "CMYK": ("CMYK image", "read as RGB; its colors may look different"),
-    "I": ("image with more than 8 bits per channel", "read with 8 bits"),
 }
 
 
@@ -161,9 +161,9 @@ def _check_header(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (kind, action, value) of what is unusual; `size_px` is the size `read_image` gave."""
     header = read_header(path)
-    mode = "I" if header.mode.startswith("I") else header.mode
-    if mode in _MODES:
-        yield (*_MODES[mode], f"Pillow mode {header.mode}")
+    if header.mode in _MODES:
+        yield (*_MODES[header.mode], f"Pillow mode {header.mode}")
+    yield from _check_depth(path)
     if header.format in _ANIMATED and header.animated:
         yield "animated image", "only its first frame is read", ""
     orientation, stored_px = header.orientation, header.size_px
@@ -178,6 +178,19 @@ def _check_header(
     if size_px != annotated_px:
         value = f"is {_format_size(size_px)}, annotated as {_format_size(annotated_px)}"
         yield "image size differs from the annotated size", "its boxes are scaled", value
+
+
+def _check_depth(path: Path) -> Iterator[tuple[str, str, str]]:
+    depth = read_depth(path)
+    if depth is None:
+        return
+    kind, action = "image with more than 8 bits per channel", "read with 8 bits"
+    if not depth.is_read_by_its_bits:
+        kind = "color image with 16 bits per channel that uses few of them"
+        action = "read as nearly black; multiply its values, or save it with 8 bits"
+    elif depth.bits < _FULL_DEPTH:
+        action = f"its {depth.bits} bits are read as 8; the others of 16 are not used"
+    yield kind, action, f"brightest value {depth.brightest} of 65535"
 
 
 def _format_size(size_px: tuple[int, int]) -> str:
