@@ -117,9 +117,13 @@ def test_a_signal_stops_the_run_after_the_step_with_a_checkpoint(
     assert_bit_equal(tmp_path / "run", whole)
 
 
-def test_resuming_a_finished_run_changes_nothing(data, tmp_path):
+def test_resuming_a_finished_run_changes_nothing_and_says_so(data, tmp_path, capfd):
     run_tiny(data, tmp_path / "run")
     before = final_state(tmp_path / "run")
+    assert "done: " in capfd.readouterr().err
     run_tiny(data, tmp_path / "run", resume=True)
+    shown = capfd.readouterr().err
+    assert "nothing left to train" in shown
+    assert "done: " not in shown
     after = final_state(tmp_path / "run")
     assert all(torch.equal(before[k], after[k]) for k in before if torch.is_tensor(before[k]))

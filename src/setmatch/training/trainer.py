@@ -132,7 +132,10 @@ class Trainer:
         if self.evaluated_step != step and not self.logger.has_evaluation(step):
             self.evaluate(step)
         self.logger.end("done")
-        self.logger.say(f"done: {step} steps; the run is in {self.folder}")
+        if step == self.first_step:
+            self.logger.say(f"nothing left to train: {self.folder} had ended after {step} steps")
+        else:
+            self.logger.say(f"done: {step} steps; the run is in {self.folder}")
 
     def exchange(self, window: Sequence[Minibatch], step: int) -> LossNormalizer:
         """Return the counts that normalize the losses of `step`, over all processes.

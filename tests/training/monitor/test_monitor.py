@@ -52,7 +52,7 @@ def test_too_few_steps_cause_a_warning_before_the_first(data, tmp_path, capsys):
     """The warning appears once on the console, with advice."""
     run = run_quick(data, tmp_path / "run", "train.epochs=2")
     sentence = warnings_of(run)["too_few_steps"]
-    assert "8 of 16 images" in sentence
+    assert "8 steps of 16 images" in sentence
     assert "raise train.epochs" in sentence
     assert log_rows(run.folder)[0]["fault"] == "too_few_steps"
     console = capsys.readouterr().err
@@ -63,15 +63,15 @@ def test_too_few_steps_cause_a_warning_before_the_first(data, tmp_path, capsys):
 def test_a_warmup_of_more_than_half_the_steps_causes_a_warning():
     schedule = make_schedule(64, TrainSettings(epochs=20, batch_size=16, warmup_steps=41))
     (warning,) = TrainingMonitor(RunContext(schedule, False, None, {})).check_schedule()
-    assert "80 of 16 images" in warning.sentence
-    assert "41 of them warm-up" in warning.sentence
+    assert "80 steps of 16 images" in warning.sentence
+    assert "41 of the steps are warm-up" in warning.sentence
 
 
 def test_a_warmup_longer_than_the_run_causes_a_warning_with_advice():
     """In a run of epochs before the first step, in a time-based run once the pace is known."""
     schedule = make_schedule(64, TrainSettings(epochs=10, batch_size=16, warmup_steps=50))
     (warning,) = TrainingMonitor(RunContext(schedule, False, None, {})).check_schedule()
-    assert "40 of 16 images" in warning.sentence
+    assert "40 steps of 16 images" in warning.sentence
     assert "the warm-up of 50 steps does not end" in warning.sentence
     assert "raise train.epochs" in warning.sentence
     clock = TrainingMonitor(
@@ -79,7 +79,7 @@ def test_a_warmup_longer_than_the_run_causes_a_warning_with_advice():
     )
     assert clock.check_schedule() == []
     (warning,) = clock.add({"kind": "train", "step": 3, "loss": 9.0}, spent_s=12.0)
-    assert "about 10 of 16 images" in warning.sentence  # two steps were done after 12 seconds
+    assert "about 10 steps of 16 images" in warning.sentence  # two steps were done after 12 seconds
     assert "the warm-up, a fiftieth of the time, is shorter than one step" in warning.sentence
     assert "raise train.minutes" in warning.sentence
 
@@ -90,7 +90,7 @@ def test_muon_needs_fewer_steps():
     assert TrainingMonitor(RunContext(schedule, True, None, {})).check_schedule() == []
     schedule = make_schedule(4000, TrainSettings(epochs=1, batch_size=16, muon_lr=0.01))
     (warning,) = TrainingMonitor(RunContext(schedule, True, None, {})).check_schedule()
-    assert "250 of 16 images" in warning.sentence
+    assert "250 steps of 16 images" in warning.sentence
     assert "some hundreds" in warning.sentence
 
 

@@ -76,7 +76,9 @@ class Display:
         if row["kind"] == "val":
             names = [name for name in ("PQ", "mask_AP", "AP") if name in row]
             self._scores = ", ".join(f"{name} {_number(row[name])}" for name in names)
-            self.say(f"epoch {row['epoch']}: {self._scores}, AP50 {_number(row['AP50'])}")
+            epochs = f"{row['epoch']} epoch{'' if row['epoch'] == 1 else 's'}"
+            where = f"after step {row['step']} ({epochs})"
+            self.say(f"{where}: {self._scores}, AP50 {_number(row['AP50'])}")
             return
         names = [name for name in FIRST_TERMS if name in row]
         names += [n for n in loss_terms(row) if n not in (*FIRST_TERMS, *HIDDEN_TERMS)]

@@ -199,15 +199,15 @@ def too_few_steps(run: RunHistory) -> str | None:
     length = "train.minutes" if by_clock else "train.epochs"
     epochs = steps * settings.batch_size / context.schedule.images
     evidence = (
-        f"too few steps: {'about ' * by_clock}{steps:.0f} of {settings.batch_size} images, each "
-        f"image {epochs:.1f} times"
+        f"too few steps: {'about ' * by_clock}{steps:.0f} steps of {settings.batch_size} images; "
+        f"every image is seen {epochs:.1f} times"
     )
     if by_clock and steps * CLOCK_WARMUP < 1:
         evidence += "; the warm-up, a fiftieth of the time, is shorter than one step"
     elif steps <= warmup:
         evidence += f"; the warm-up of {warmup} steps does not end, so train.lr is never reached"
     elif steps < 2 * warmup:
-        evidence += f", {warmup} of them warm-up"
+        evidence += f"; {warmup} of the steps are warm-up"
     if steps >= min_steps:
         return f"{evidence}: raise {length}, or lower train.warmup_steps"
     needs = {
