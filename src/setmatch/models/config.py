@@ -1,10 +1,11 @@
 """Model arguments: the fields of a preset's frozen dataclass, and their checks."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from setmatch.errors import ConfigError, suggest
+from setmatch.errors import ConfigError, short, suggest
 
 
 def argument(
@@ -12,24 +13,34 @@ def argument(
     *,
     may_be_0: bool = False,
     below: float | int | None = None,
+    most: float | int | None = None,
     shapes_weights: bool = True,
 ) -> Any:
     """Return a dataclass field for a model argument; numbers are positive unless `may_be_0`.
 
-    `shapes_weights` is False for arguments that may differ from those of the weights a model is
-    initialized from.
+    Numbers are less than `below` and at most `most`: a card may come from anywhere, and must not
+    make a model that takes minutes to build. `shapes_weights` is False for arguments that may
+    differ from those of the weights a model is initialized from.
     """
-    metadata = {"may_be_0": may_be_0, "below": below, "shapes_weights": shapes_weights}
+    metadata = {
+        "may_be_0": may_be_0,
+        "below": below,
+        "most": most,
+        "shapes_weights": shapes_weights,
+    }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+MOST_QUERIES, MOST_LAYERS, MOST_CHANNELS = 10_000, 64, 16_384
 
 
 @dataclass(frozen=True)
 class Width:
     """The number of queries and the width of a model."""
 
-    num_queries: int = 100
-    dim: int = 256
-    heads: int = 8
+    num_queries: int = argument(100, most=MOST_QUERIES)
+    dim: int = argument(256, most=MOST_CHANNELS)
+    heads: int = argument(8, most=1024)
 
     def validate(self) -> str:
         """Return which arguments contradict each other, or an empty string."""
@@ -52,10 +63,11 @@ def apply_arguments(preset: str, default: Any, arguments: dict[str, Any]) -> Any
     hints = get_type_hints(type(default))
     for key, value in arguments.items():
         if key not in fields:
-            raise ConfigError(f"model {preset}: no argument {key}; {suggest(key, fields)}")
+            name = short(key).strip("'")
+            raise ConfigError(f"model {preset}: no argument {name}; {suggest(name, fields)}")
         problem = _problem(value, hints[key], **fields[key].metadata)
         if problem:
-            raise ConfigError(f"model {preset}: {key} = {value!r}{problem}")
+            raise ConfigError(f"model {preset}: {key} = {short(value)}{problem}")
     shape = dataclasses.replace(default, **arguments)
     contradiction = shape.validate() if hasattr(shape, "validate") else ""
     if contradiction:
@@ -74,6 +86,7 @@ def _problem(
     hint: Any,
     may_be_0: bool = False,
     below: float | int | None = None,
+    most: float | int | None = None,
     shapes_weights: bool = True,
 ) -> str:
     """Return what is wrong with the value of an argument annotated with `hint`, or nothing."""
@@ -89,6 +102,10 @@ def _problem(
     numbers = (int, float) if hint is float else (int,)
     if isinstance(value, bool) or not isinstance(value, numbers):
         return f" must be of type {hint.__name__}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return " must be a finite number"
+    if most is not None and value > most:
+        return f" is too large; it can be at most {most}"
     if value < 0 or (value == 0 and not may_be_0):
         return " is too small"
     return f" must be below {below:g}" if below is not None and value >= below else ""

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 from safetensors.torch import save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
@@ -16,9 +15,10 @@ from setmatch.files import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
-from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, build
+from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED
 from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub, sha256_of
+from setmatch.models.weights.fit import fit
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.layout import LoadedWeights, read_layout
@@ -35,10 +35,6 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
 BUNDLED = Path(__file__).parents[1] / "weights"
-OTHER_VERSION = (
-    "if the weights are complete, the model has changed since they were saved: load them with the "
-    "setmatch version that saved them, or train again"
-)
 
 
 def load(
@@ -61,19 +57,23 @@ def load(
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
     loaded = read(source, preset)
-    notes = list(loaded.notes)
-    card, state = loaded.card, loaded.state
+    fitting = fit(loaded.card, loaded.state, str(source))
+    notes = [*loaded.notes, *fitting.notes]
+    card, state = loaded.card, fitting.state
     if categories is not None:
         card, state, changed = adapt_classes(card, state, categories)
         notes += changed
     if num_queries is not None:
         card, state, changed = adapt_num_queries(card, state, num_queries)
         notes += changed
-    if preprocessing is not None:
-        card = dataclasses.replace(card, preprocessing=preprocessing)
     for note in notes:
         log.warning("%s: %s", source, note)
-    return assemble(card, state, str(source))
+    if card is not loaded.card:
+        fitting = fit(card, state, str(source))
+    detector = fitting.fill()
+    if preprocessing is not None:
+        detector.card = dataclasses.replace(detector.card, preprocessing=preprocessing)
+    return detector
 
 
 def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
@@ -122,24 +122,9 @@ def bundled() -> list[str]:
 def assemble(card: ModelCard, state: State, source: str) -> Detector:
     """Build the model of `card` with the tensors of `state`, in evaluation mode.
 
-    Raises WeightsError with the tensors that are missing, unknown or of another shape, or for a
-    card that no longer fits.
+    Raises WeightsError as `fit` does.
     """
-    try:
-        with torch.device("meta"):
-            detector = build(card)
-    except ConfigError as error:
-        advice = "" if ":" in card.preset else f"; {OTHER_VERSION}"
-        raise WeightsError(f"{source}: {error}{advice}") from None
-    expected = {key: tuple(value.shape) for key, value in detector.state_dict().items()}
-    actual = {key: tuple(value.shape) for key, value in state.items()}
-    if expected != actual:
-        differences = _differences(expected, actual)
-        raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
-    detector.load_state_dict(state, strict=True, assign=True)
-    unset = [name for name, buffer in detector.named_buffers() if buffer.is_meta]
-    assert not unset, f"{card.preset}: buffer {unset[0]} is in no checkpoint; make it persistent"
-    return detector.to(memory_format=torch.channels_last).eval()
+    return fit(card, state, source).fill()
 
 
 def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None:
@@ -184,6 +169,8 @@ def convert_weights(
         raise ConfigError(f"{destination}: exists already; name a new file or folder")
     write = _writer(to)
     loaded = read(source, preset)
+    fitting = fit(loaded.card, loaded.state, str(source))
+    loaded = dataclasses.replace(loaded, state=fitting.state, notes=loaded.notes + fitting.notes)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # A layout may be a file or a folder, so neither atomic_file nor atomic_folder fits all.
     with TemporaryDirectory(dir=destination.parent, prefix=".writing-") as workshop:
@@ -277,15 +264,3 @@ def _read_ours(path: Path) -> LoadedWeights:
         return LoadedWeights(card, expand(read_safetensors(path)), ())
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
-
-
-def _differences(expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]) -> str:
-    problems = [f"{key} is missing" for key in expected if key not in actual]
-    problems += [f"{key} is unknown" for key in actual if key not in expected]
-    problems += [
-        f"{key} is {actual[key]}, not {expected[key]}"
-        for key in expected
-        if key in actual and actual[key] != expected[key]
-    ]
-    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return "; ".join(problems[:3]) + more

@@ -61,7 +61,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     model.
     """
     table = next(table for key, table in TABLES.items() if key in raw.state)
-    state = {key: value.float() for key, value in from_layout(raw.state, table).items()}
+    state = from_layout(raw.state, table)
     notes: list[str] = []
     arguments = _arguments(state, raw.settings, raw.path, notes)
     if table is not DEMO:

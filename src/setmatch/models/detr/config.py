@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from setmatch.models.config import Width, argument
+from setmatch.models.config import MOST_CHANNELS, MOST_LAYERS, Width, argument
 
 Position = Literal["none", "sine_at_input", "learned", "sine_in_decoder", "sine"]
 Norm = Literal["post", "pre"]
@@ -14,9 +14,9 @@ FFN = Literal["relu", "none"]
 class TransformerShape(Width):
     """Depth and width of the transformer; the defaults are the published ones."""
 
-    encoder_layers: int = argument(6, may_be_0=True)
-    decoder_layers: int = 6
-    ffn_dim: int = 2048
+    encoder_layers: int = argument(6, may_be_0=True, most=MOST_LAYERS)
+    decoder_layers: int = argument(6, most=MOST_LAYERS)
+    ffn_dim: int = argument(2048, most=16 * MOST_CHANNELS)
     dropout: float = argument(0.1, may_be_0=True, below=1.0, shapes_weights=False)
 
 
@@ -27,7 +27,7 @@ class DetrShape(TransformerShape):
     position: Position = "sine"
     norm: Norm = "post"
     ffn: FFN = "relu"
-    no_object_weight: float = argument(0.1, shapes_weights=False)
+    no_object_weight: float = argument(0.1, most=1000, shapes_weights=False)
 
 
 TINY = DetrShape(num_queries=50, dim=128, encoder_layers=3, decoder_layers=3, ffn_dim=512)

@@ -17,6 +17,7 @@ from setmatch.models.detr.key_map import (
     normalize_keys,
     with_masks,
 )
+from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
 from setmatch.models.weights.key_map import State, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
@@ -55,7 +56,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         raise WeightsError(f"{raw.path}: config.json says model_type {kind}; only detr is read")
     hub = normalize_keys(raw.state)
     table = TRANSFORMERS_PANOPTIC if "mask_head.out_lay.weight" in hub else TRANSFORMERS
-    state = {key: value.float() for key, value in from_layout(hub, table).items()}
+    state = from_layout(hub, table)
     notes: list[str] = []
     learned = "embed.position.rows.weight" in state
     defaults = {
@@ -201,14 +202,16 @@ def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
     if not isinstance(size, dict):  # as older versions wrote it
         size = {"shortest_edge": size, "longest_edge": tree.get("max_size")}
     published = Preprocessing()
-    red, green, blue = tree.get("image_mean", published.mean)
-    std_red, std_green, std_blue = tree.get("image_std", published.std)
-    return Preprocessing(
-        size.get("shortest_edge") or published.short_side_px,
-        size.get("longest_edge") or published.long_side_px,
-        (red, green, blue),
-        (std_red, std_green, std_blue),
-    )
+    if not size.get("shortest_edge"):
+        notes.append(f"assumed the published image size: {path.name} has no shortest_edge")
+    mean, std = tree.get("image_mean", published.mean), tree.get("image_std", published.std)
+    values = {
+        "short_side_px": size.get("shortest_edge") or published.short_side_px,
+        "long_side_px": size.get("longest_edge") or published.long_side_px,
+        "mean": list(mean) if isinstance(mean, tuple) else mean,
+        "std": list(std) if isinstance(std, tuple) else std,
+    }
+    return read_preprocessing(values, str(path))
 
 
 LAYOUT = CheckpointLayout(

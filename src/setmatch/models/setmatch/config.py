@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass
 
-from setmatch.models.config import Width, argument
+from setmatch.models.config import MOST_CHANNELS, MOST_LAYERS, MOST_QUERIES, Width, argument
 
 
 @dataclass(frozen=True)
 class MultiScaleShape(Width):
     """Depth, width and queries of a setmatch model."""
 
-    encoder_layers: int = argument(1, may_be_0=True)
-    decoder_layers: int = 3
-    ffn_dim: int = 1024
-    points: int = 4  # sampling points of a query, per level and head
-    denoising_queries: int = argument(100, shapes_weights=False)
+    encoder_layers: int = argument(1, may_be_0=True, most=MOST_LAYERS)
+    decoder_layers: int = argument(3, most=MOST_LAYERS)
+    ffn_dim: int = argument(1024, most=16 * MOST_CHANNELS)
+    points: int = argument(4, most=64)  # sampling points of a query, per level and head
+    denoising_queries: int = argument(100, most=MOST_QUERIES, shapes_weights=False)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from setmatch.models.config import argument
+from setmatch.models.config import MOST_QUERIES, argument
 
 BatchNorm = Literal["frozen", "live"]
 
@@ -12,14 +12,14 @@ BatchNorm = Literal["frozen", "live"]
 class BaselineShape:
     """The largest number of detections per image."""
 
-    num_detections: int = argument(100, shapes_weights=False)
+    num_detections: int = argument(100, most=MOST_QUERIES, shapes_weights=False)
 
 
 @dataclass(frozen=True)
 class PyramidShape(BaselineShape):
     """Arguments of the detectors on a feature pyramid; anchors double from level to level."""
 
-    smallest_anchor_px: int = 32
+    smallest_anchor_px: int = argument(32, most=4096)
 
 
 @dataclass(frozen=True)

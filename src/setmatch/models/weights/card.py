@@ -2,14 +2,20 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from setmatch.errors import WeightsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from setmatch.errors import WeightsError, short
 from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 FORMAT = "setmatch-1"
+MOST_PX = 65_536  # of a side of a resized image
+MOST_ID = 2**63 - 1  # ids become tensors of int64
+MOST_CHARACTERS = 500  # of the name of a preset, "package.module:factory"
 
 
 def card_to_json(card: ModelCard, sha256: str) -> str:
@@ -36,43 +42,104 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
 def card_from_json(path: Path) -> tuple[ModelCard, str]:
     """Return a card and the SHA-256 of its weights file.
 
-    Raises WeightsError with the path for a damaged card or an unknown format.
+    Raises WeightsError with the path and the entry for a card that is damaged, has values that no
+    model can have, or has an unknown format.
     """
     try:
-        tree: dict[str, Any] = json.loads(read_text(path))
-        if tree["format"] != FORMAT:
+        tree = json.loads(read_text(path))
+        if isinstance(tree, dict) and tree.get("format", FORMAT) != FORMAT:
             raise WeightsError(
-                f"{path}: format {tree['format']!r} is not {FORMAT!r}; use a newer setmatch"
+                f"{path}: format {short(tree['format'])} is not {FORMAT!r}; use a newer setmatch"
             )
-        classes = sorted(tree["categories"], key=lambda each: each["class_index"])
-        return (
-            ModelCard(
-                tree["preset"],
-                tree["arguments"],
-                Categories(
-                    tuple(s["id"] for s in classes),
-                    tuple(s["name"] for s in classes),
-                    frozenset(i for i, s in enumerate(classes) if s.get("stuff", False)),
-                ),
-                _preprocessing(tree["preprocessing"]),
-                tree["license"],
-                tree["source"],
-            ),
-            tree["sha256"],
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise WeightsError(
-            f"{path}: damaged model card ({type(error).__name__}: {error}); "
-            "copy it again from where the weights came from"
-        ) from None
+        card = _Card.model_validate(tree)
+    except ValidationError as error:
+        raise _damaged(path, _first_problem(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {short(str(error), 200)}") from None
+    classes = sorted(card.categories, key=lambda each: each.class_index)
+    if [each.class_index for each in classes] != list(range(len(classes))):
+        raise _damaged(path, "categories: class_index counts from 0, each number once")
+    if len({each.id for each in classes}) < len(classes):
+        raise _damaged(path, "categories: two classes have the same id")
+    categories = Categories(
+        tuple(each.id for each in classes),
+        tuple(each.name for each in classes),
+        frozenset(each.class_index for each in classes if each.stuff),
+    )
+    preprocessing = _to_preprocessing(card.preprocessing)
+    return (
+        ModelCard(
+            card.preset, card.arguments, categories, preprocessing, card.license, card.source
+        ),
+        card.sha256,
+    )
 
 
-def _preprocessing(tree: dict[str, Any]) -> Preprocessing:
-    red, green, blue = tree["mean"]
-    std_red, std_green, std_blue = tree["std"]
+def read_preprocessing(values: Mapping[str, Any], where: str) -> Preprocessing:
+    """Return the preprocessing with the given fields, after checking their types and ranges.
+
+    Raises WeightsError with `where` and the field.
+    """
+    try:
+        return _to_preprocessing(_Preprocessing.model_validate(dict(values)))
+    except ValidationError as error:
+        raise WeightsError(f"{where}: {_first_problem(error)}") from None
+
+
+Side = Annotated[int, Field(ge=1, le=MOST_PX)]
+Mean = Annotated[float, Field(ge=-1, le=1)]
+Std = Annotated[float, Field(ge=0.001, le=1000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class _Class(_Strict):
+    class_index: Annotated[int, Field(ge=0)]
+    id: Annotated[int, Field(ge=-MOST_ID, le=MOST_ID)]
+    name: str | None
+    stuff: bool = False
+
+
+class _Preprocessing(_Strict):
+    short_side_px: Side
+    long_side_px: Side
+    mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+
+
+class _Card(_Strict):
+    format: str
+    preset: Annotated[str, Field(max_length=MOST_CHARACTERS)]
+    arguments: dict[str, Any]
+    categories: Annotated[list[_Class], Field(min_length=1)]
+    preprocessing: _Preprocessing
+    license: str
+    source: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _to_preprocessing(checked: _Preprocessing) -> Preprocessing:
+    red, green, blue = checked.mean
+    std_red, std_green, std_blue = checked.std
     return Preprocessing(
-        tree["short_side_px"],
-        tree["long_side_px"],
+        checked.short_side_px,
+        checked.long_side_px,
         (red, green, blue),
         (std_red, std_green, std_blue),
+    )
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the entry that is wrong, its value, and what it should be."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part)[:60] for part in first["loc"]) or "the card"
+    given = "" if first["type"] == "missing" else f" = {short(first['input'])}"
+    return f"{where}{given}: {first['msg']}"
+
+
+def _damaged(path: Path, problem: str) -> WeightsError:
+    return WeightsError(
+        f"{path}: damaged model card ({problem}); copy it again from where the weights came from"
     )

@@ -1,0 +1,104 @@
+"""Compare weights with the model that their card describes, before memory is allocated for it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from setmatch.errors import ConfigError, WeightsError
+from setmatch.models.detector import Detector
+from setmatch.models.registry import build
+from setmatch.models.weights.key_map import State
+from setmatch.structures.metadata import ModelCard
+
+OTHER_VERSION = (
+    "if the weights are complete, the model has changed since they were saved: load them with the "
+    "setmatch version that saved them, or train again"
+)
+# What the construction of a model raises for a combination of arguments that it cannot have.
+_BUILDING = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AssertionError)
+
+
+@dataclass(frozen=True)
+class FittingWeights:
+    """A model without memory, and the weights for all of its tensors, in its number formats."""
+
+    detector: Detector  # on the device "meta"
+    state: State
+    notes: tuple[str, ...]  # conversions
+
+    def fill(self) -> Detector:
+        """Return the detector with the weights, in evaluation mode."""
+        detector = self.detector
+        detector.load_state_dict(self.state, strict=True, assign=True)
+        unset = [name for name, buffer in detector.named_buffers() if buffer.is_meta]
+        assert not unset, (
+            f"{detector.card.preset}: buffer {unset[0]} is in no checkpoint; make it persistent"
+        )
+        return detector.to(memory_format=torch.channels_last).eval()
+
+
+def fit(card: ModelCard, state: State, source: str) -> FittingWeights:
+    """Return the model of `card` with weights that fit it; numbers are converted to its format.
+
+    It takes no more memory than the weights. Raises WeightsError with the tensors that are missing,
+    unknown, of another shape or no floating-point numbers, or for a card that no model can have.
+    """
+    advice = "" if ":" in card.preset else f"; {OTHER_VERSION}"
+    try:
+        with torch.device("meta"):
+            detector = build(card)
+    except ConfigError as error:
+        raise WeightsError(f"{source}: {error}{advice}") from None
+    except _BUILDING as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{source}: {card.preset} cannot be built with the arguments of its card ({reason})"
+            f"{advice}"
+        ) from error
+    expected = detector.state_dict()
+    differences = _differences(expected, state)
+    if differences:
+        raise WeightsError(f"{source}: does not fit {card.preset}: {differences}; {OTHER_VERSION}")
+    converted = {key: value.to(expected[key].dtype) for key, value in state.items()}
+    return FittingWeights(detector, converted, _conversions(expected, state))
+
+
+def _differences(expected: Mapping[str, Tensor], actual: State) -> str:
+    problems = [f"{key} is missing" for key in expected if key not in actual]
+    problems += [f"{key} is unknown" for key in actual if key not in expected]
+    for key, value in actual.items():
+        if key not in expected:
+            continue
+        shape, wanted = tuple(value.shape), tuple(expected[key].shape)
+        if shape != wanted:
+            problems.append(f"{key} is {shape}, not {wanted}")
+        elif _kind(value.dtype) != _kind(expected[key].dtype):
+            names = _name(value.dtype), _name(expected[key].dtype)
+            problems.append(f"{key} holds {names[0]} numbers, not {names[1]}")
+    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Return which dtypes convert into each other without a loss of meaning."""
+    if dtype == torch.bool or dtype.is_complex or dtype.itemsize == 1:
+        return str(dtype)  # one byte: quantized to a scale that is not known
+    return "floating" if dtype.is_floating_point else "integer"
+
+
+def _conversions(expected: Mapping[str, Tensor], actual: State) -> tuple[str, ...]:
+    counts = Counter(
+        (_name(value.dtype), _name(expected[key].dtype))
+        for key, value in actual.items()
+        if value.dtype != expected[key].dtype
+    )
+    return tuple(
+        f"converted {count} tensors from {old} to {new}" for (old, new), count in counts.items()
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
