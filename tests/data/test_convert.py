@@ -1,5 +1,6 @@
 """Conversions keep what both formats can hold, in any direction."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -198,11 +199,16 @@ def test_link_links_to_the_images_instead_of_copying(tmp_path: Path):
 
 
 @pytest.mark.parametrize("to", writable_formats())
-def test_a_failed_conversion_leaves_no_files(tmp_path: Path, to: str):
+def test_a_failed_conversion_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+):
     root = rich(tmp_path / "a")
-    (root / "images/train 1.png").unlink()
-    (root / "images/train 1.png").mkdir()
-    with pytest.raises(DataError):
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfileobj", full)
+    with pytest.raises(DataError, match="No space left"):
         convert_dataset(root, tmp_path / "b" / "c", to)
     assert list((tmp_path / "b").iterdir()) == [] if (tmp_path / "b").exists() else True
 

@@ -71,6 +71,10 @@ def test_an_image_that_is_none_is_named_and_the_others_are_used(
     SPECIAL[kind](tmp_path / "images/7.png")
     result = audit(tmp_path, all_images=True)
     assert [each.file for each in result.findings if "7." in each.file]
+    conversion = convert_dataset(tmp_path, tmp_path / "to", "coco")
+    assert sum(conversion.images.values()) == IMAGES - 1
+    assert any(fix.file.startswith("7.") for fix in conversion.fixes)
+    assert any("1 of " in note for note in conversion.notes)
     model = RedFinder()
     model.num_queries = 2
     evaluate(model, tmp_path, split="train", workers=0, progress=False)

@@ -1,19 +1,23 @@
 """Convert a data set from any format to any other that can be written, whole or not at all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from setmatch.data.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.base import WHOLE, SplitSource
+from setmatch.data.formats.missing_images import UNREADABLE, drop_missing, missing_images_note
 from setmatch.data.formats.registry import format_named, writable_formats
 from setmatch.data.formats.writing import SplitToWrite
 from setmatch.data.open import open_dataset
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import atomic_folder
+from setmatch.reading import require_regular
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def convert_dataset(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
     parts = _chosen(source, discover_splits(source, format), splits)
-    datasets = {name: cached(part) for name, part in parts.items()}
+    datasets = {name: _with_image_files(cached(part)) for name, part in parts.items()}
     if target.needs_val_split and not splits:
         datasets = _with_val_split(source, format, datasets)
     to_write = [SplitToWrite(name, dataset, link) for name, dataset in datasets.items()]
@@ -69,6 +73,24 @@ def convert_dataset(
         tuple(fix for dataset in datasets.values() for fix in dataset.fixes),
         tuple(dict.fromkeys([*notes, *losses])),
     )
+
+
+def _with_image_files(dataset: DetectionDataset) -> DetectionDataset:
+    """Return the images whose files can be copied; few others are left out, many refused."""
+    absent, kept = [], []
+    for image in range(len(dataset)):
+        try:
+            require_regular(dataset.path(image))
+            kept.append(image)
+        except OSError:
+            name = dataset.name(image)
+            absent.append(AnnotationFix(name, None, name, UNREADABLE))
+    if not absent:
+        return dataset
+    fixes: list[AnnotationFix] = []
+    drop_missing(dataset.images, absent, len(dataset), fixes)
+    chosen = dataset.choose(np.array(kept), *missing_images_note(fixes, len(kept)))
+    return replace(chosen, fixes=(*dataset.fixes, *fixes))
 
 
 def _with_val_split(

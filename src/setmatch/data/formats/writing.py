@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from setmatch.data.dataset import DetectionDataset
+from setmatch.reading import open_regular
+
+_COPIED_BYTES = 1 << 20  # at a time
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class SplitToWrite:
         for image, file in enumerate(files):
             original, copy = self.dataset.path(image), folder / file
             if not self.link:
-                shutil.copyfile(original, copy)
+                with open_regular(original) as source, copy.open("wb") as target:
+                    shutil.copyfileobj(source, target, _COPIED_BYTES)
             elif not copy.is_symlink():
                 copy.symlink_to(original.absolute())
 
