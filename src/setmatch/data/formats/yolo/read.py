@@ -5,6 +5,7 @@ or a class index and a polygon (x, y of three or more points), whose bounding bo
 image without a text file, or with an empty one, has no objects. Repeated lines are kept.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def _sizes_px(
         try:
             sizes_px[image] = size_for_annotations(image, None)
         except DataError:
-            done = UNREADABLE if image.is_file() else MISSING
+            done = UNREADABLE if os.path.lexists(image) else MISSING
             absent.append(AnnotationFix(image.name, None, image.name, done))
     drop_missing(source, absent, len(images), fixes)
     return sizes_px
