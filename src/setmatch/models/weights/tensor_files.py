@@ -42,8 +42,8 @@ def read_safetensors(path: Path) -> State:
     return state
 
 
-def read_pickle(path: Path) -> Any:
-    """Return the content of a .pth or .bin file: tensors and plain values, nothing else.
+def read_pickle(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Return the content of a .pth or .bin file: tensors, on `device`, and plain values.
 
     Raises WeightsError for files that are damaged, would run code, or would need far more memory
     than they are large.
@@ -53,7 +53,7 @@ def read_pickle(path: Path) -> Any:
         for index in _pickles(path):
             _refuse_allocation(index, path)
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         blocked = re.search(r"GLOBAL (\S+)", str(error))
         what = f"it would run {blocked[1]}" if blocked else "its pickle is not plain data"

@@ -14,8 +14,9 @@ import torch
 
 from setmatch.config import Recipe, load_recipe
 from setmatch.data.dataset import DetectionDataset
-from setmatch.errors import ConfigError, TrainingError
+from setmatch.errors import ConfigError, TrainingError, WeightsError
 from setmatch.models import load as weights
+from setmatch.models.weights.tensor_files import read_pickle
 from setmatch.training.checkpoints.checkpoint import Checkpoint, write_checkpoint
 from setmatch.training.logging.step_metrics import SkippedSteps
 from setmatch.training.step import TrainStep
@@ -68,18 +69,21 @@ def restore_state(checkpoint: Checkpoint, train_step: TrainStep) -> Progress:
     """Restore the state of `train_step`, whose detector was loaded from `checkpoint`.
 
     Learning rates and weight decay stay those of `train_step`. Raises TrainingError if trainer.pt
-    belongs to another model.
+    belongs to another model, or would run code.
     """
     path = checkpoint.folder / TRAINER
     device = train_step.distributed.device
-    state = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state = read_pickle(path, device)
+    except WeightsError as error:
+        raise TrainingError(str(error)) from None
     try:
         train_step.detector.load_state_dict(state["model"])
         train_step.optimizer.load_state_dict(state["optimizer"])
         saved = state["progress"]
         progress = Progress(**{**saved, "skips": SkippedSteps(**saved["skips"])})
         updates = state["average_updates"]
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (LookupError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise TrainingError(f"{path}: not the state of this run ({error})") from None
     if train_step.ema is not None and updates is not None:
         train_step.ema.updates.copy_(updates)
