@@ -11,7 +11,8 @@ from setmatch.training.logging.curves.panels import COLORS, Panel, panels
 _MAX_COLUMNS = 3
 _PANEL_INCHES = (4.4, 2.9)
 _DPI = 130
-_MAX_MARKED = 40  # points that are also drawn as dots
+_MAX_MARKED = 40  # points that are also drawn as dots; of several runs, every curve has some
+_MARKERS = "osD^vPX*"  # of the runs, in the order of their colors
 
 
 def write_png(histories: Sequence[History], path: Path) -> None:
@@ -37,11 +38,17 @@ def write_png(histories: Sequence[History], path: Path) -> None:
     handles = [
         handle
         for number, name in enumerate(names)
-        for handle in grid.flat[0].plot([], [], color=COLORS[number % len(COLORS)], label=name)
+        for color in (COLORS[number % len(COLORS)],)
+        for handle in grid.flat[0].plot([], [], color=color, marker=_marker(color), label=name)
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     with atomic_file(path) as aside:
         figure.savefig(aside, format="png", dpi=_DPI)
+
+
+def _marker(color: str) -> str:
+    """Return the marker that goes with a color, for those who do not tell the colors apart."""
+    return _MARKERS[COLORS.index(color)]
 
 
 def _draw(axes: "object", panel: Panel) -> None:
@@ -57,7 +64,8 @@ def _draw(axes: "object", panel: Panel) -> None:
             linestyle=(0, (4, 2)) if line.dashed else "-",
             alpha=0.7 if line.dashed else 1.0,
             linewidth=1.6,
-            marker="o" if len(steps) <= _MAX_MARKED else None,
+            marker=_marker(line.color) if line.tag or len(steps) <= _MAX_MARKED else None,
+            markevery=-(-len(steps) // _MAX_MARKED),
             markersize=3,
         )
     title = panel.title + ("; dashed: AP50" if any(line.dashed for line in panel.lines) else "")
