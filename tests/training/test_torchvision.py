@@ -17,7 +17,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 import setmatch
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.models.torchvision.model import sizes_of, torchvision_losses
+from setmatch.models.torchvision.model import torchvision_losses
 from setmatch.structures.batch import Batch, Target
 
 BASELINE = ("model.preset=tiny_baseline", "model.arguments={}")
@@ -55,7 +55,7 @@ def test_losses_equal_those_of_torchvision():
         60, 96, [0.0] * 3, [1.0] * 3, size_divisible=8, _skip_resize=True
     )
     batch = Batch.from_images(sample_images())
-    assert sizes_of(batch) == [(60, 96), (90, 64)]
+    assert batch.sizes_px() == [(60, 96), (90, 64)]
     expected_targets = [
         {
             "boxes": torch.tensor([[24.0, 15, 72, 45], [12, 7.5, 36, 22.5]]),
