@@ -311,3 +311,11 @@ def test_any_damage_to_a_weights_file_is_refused(shared: Path, data: st.DataObje
     damaged.mkdir(exist_ok=True)
     (damaged / WEIGHTS).write_bytes(content)
     assert len(refusal(TREE, damaged)) < 1500
+
+
+def test_a_card_cannot_choose_a_backbone_that_takes_gigabytes(folder: Path):
+    """Its 843 million weights are counted without memory, and are more than the file has."""
+    arguments = {**SMALL, "backbone": "convnext_xxlarge"}
+    tree = {**TREE, "preset": "setmatch_timm", "arguments": arguments}
+    (folder / CARD).write_text(json.dumps({**tree, "sha256": sha256_of(folder / WEIGHTS)}))
+    assert _largest_allocation(lambda: setmatch.load(folder)) < 1_000_000

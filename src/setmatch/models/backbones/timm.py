@@ -1,7 +1,7 @@
 """Any timm network as a backbone: its feature maps of strides 8, 16 and 32."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -169,19 +169,42 @@ def _features(name: str, pretrained: bool) -> Any:
     if not timm.is_model(name):
         hint = suggest(name, timm.list_models(), "timm.list_models() has them all")
         raise ConfigError(f"model.arguments.backbone = {name}: timm has no such network; {hint}")
+    if torch.get_default_device().type == "meta":
+        # Weights are to be loaded: a file must not choose a network that takes gigabytes to build.
+        with suppress(_NoFeaturesError):
+            network = _create(name, pretrained=False)
+            if _holds_no_values(network):
+                return network
     # Some of timm's networks read numbers off tensors while they are built, which meta has none of.
     with torch.device("cpu"):
-        try:
-            whole: Any = timm.create_model(name, features_only=True)
-        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-            raise _unfit(name, f"it has no feature maps ({error})") from None
-        strides = list(whole.feature_info.reduction())
-        if not set(STRIDES) <= set(strides):
-            raise _unfit(name, f"its feature maps have strides {', '.join(map(str, strides))}")
-        levels = tuple(strides.index(stride) for stride in STRIDES)
-        return timm.create_model(
-            name, features_only=True, out_indices=levels, pretrained=pretrained
+        return _create(name, pretrained)
+
+
+class _NoFeaturesError(ConfigError):
+    """A network cannot be built with feature maps, at least not on this device."""
+
+
+def _create(name: str, pretrained: bool) -> Any:
+    import timm
+
+    try:
+        whole: Any = timm.create_model(name, features_only=True)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise _NoFeaturesError(_unfit(name, f"it has no feature maps ({error})")) from None
+    strides = list(whole.feature_info.reduction())
+    if not set(STRIDES) <= set(strides):
+        raise ConfigError(
+            _unfit(name, f"its feature maps have strides {', '.join(map(str, strides))}")
         )
+    levels = tuple(strides.index(stride) for stride in STRIDES)
+    return timm.create_model(name, features_only=True, out_indices=levels, pretrained=pretrained)
+
+
+def _holds_no_values(network: nn.Module) -> bool:
+    """Return whether all tensors of a network are in its checkpoints, so that none is computed."""
+    saved = network.state_dict().keys()
+    loose = any(isinstance(v, Tensor) for part in network.modules() for v in vars(part).values())
+    return not loose and all(name in saved for name, _ in network.named_buffers())
 
 
 def _repository(name: str) -> str:
@@ -191,8 +214,8 @@ def _repository(name: str) -> str:
     return (published and published.hf_hub_id) or f"timm/{name}"
 
 
-def _unfit(name: str, why: str) -> ConfigError:
-    return ConfigError(
+def _unfit(name: str, why: str) -> str:
+    return (
         f"model.arguments.backbone = {name}: {why}, and strides 8, 16 and 32 are needed; take a "
         "convolutional network, such as resnet18 or mobilenetv3_small_100"
     )
