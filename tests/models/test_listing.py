@@ -1,8 +1,11 @@
 """What can be built or loaded by name is listed."""
 
+import pytest
+
 import setmatch
+from setmatch.errors import WeightsError
 from setmatch.models.load import bundled
-from setmatch.models.registry import MODELS, find_preset
+from setmatch.models.registry import MODELS, PUBLISHED, find_preset
 
 
 def test_every_preset_and_every_example_is_listed_with_a_sentence():
@@ -11,9 +14,14 @@ def test_every_preset_and_every_example_is_listed_with_a_sentence():
     assert all(model.description.endswith(".") for model in listed)
 
 
-def test_what_is_listed_as_trained_is_loaded_without_a_download():
+def test_weights_are_listed_where_there_are_some():
+    """Bundled ones are loaded without a download; a preset without any is refused by name."""
     for model in setmatch.models.available_models():
-        if model.is_trained:
+        if model.weights == "bundled":
             assert not setmatch.load(model.name).training
-        else:
-            assert find_preset(model.name) is MODELS[model.name]
+            continue
+        assert find_preset(model.name) is MODELS[model.name]
+        assert (model.weights == "published") == (model.name in PUBLISHED)
+        if model.weights is None:
+            with pytest.raises(WeightsError, match="no weights are published under this name"):
+                setmatch.load(model.name)

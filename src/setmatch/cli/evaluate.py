@@ -33,7 +33,8 @@ def evaluate(
     Parameters
     ----------
     model
-        Trained model: a run folder, a weights file, a published name, or a hub id. Or saved
+        Trained model: a run folder, a weights file, a name with weights (see `setmatch models`),
+        or a hub id. Or saved
         detections: a JSON file written by evaluate or predict, or COCO results. Comes first, or as
         --model.
     json

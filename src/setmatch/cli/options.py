@@ -23,8 +23,8 @@ Format = Annotated[
 Model = Annotated[
     str,
     Parameter(
-        help="Trained model: a run folder, a weights file, a published name, or a hub id. Comes "
-        "first, or as --model."
+        help="Trained model: a run folder, a weights file, a name with weights (see `setmatch "
+        "models`), or a hub id. Comes first, or as --model."
     ),
 ]
 Settings = Annotated[
