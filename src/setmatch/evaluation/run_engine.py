@@ -78,7 +78,7 @@ def run_engine(
     """
     # Before the first image is processed, because an evaluation may take long.
     check_evaluation_corruption(dataset, find_unreadable(dataset, masks=engine.has_masks))
-    class_index_of = _dataset_class_indices(engine.card.categories, dataset)
+    class_index_of = dataset_class_indices(engine.card.categories, dataset)
     # The other processes wait for this one, so its error must reach them too.
     result: _ProcessResult | SetmatchError
     try:
@@ -192,7 +192,7 @@ def _has_comparable_masks(dataset: DetectionDataset) -> bool:
     return dataset.segmentations is not None or (dataset.panoptic is not None and things)
 
 
-def _dataset_class_indices(known: Categories, dataset: DetectionDataset) -> Int64[np.ndarray, " C"]:
+def dataset_class_indices(known: Categories, dataset: DetectionDataset) -> Int64[np.ndarray, " C"]:
     """Return the data set's class index for every class of the model, by name; -1 if it has none.
 
     Raises DataError if no class has a name that both know.

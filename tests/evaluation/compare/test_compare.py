@@ -13,6 +13,8 @@ from oracle_detector import SIDE, OracleDetector
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError, DataError, WeightsError
+from setmatch.evaluation.compare import checks
+from setmatch.evaluation.compare import compare as compare_module
 from setmatch.evaluation.compare.compare import MASKS, Comparison, Row, compare
 from setmatch.evaluation.compare.html import write_page
 from setmatch.evaluation.compare.profiling import count_macs, peak_bytes, time_interleaved
@@ -21,7 +23,7 @@ from setmatch.models.detector import Detector
 from setmatch.models.load import save
 from setmatch.models.registry import build
 from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import ModelCard, Preprocessing
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.structures.outputs import ModelOutput
 
 SMALL = {"dim": 16, "heads": 2, "ffn_dim": 16, "num_queries": 8, "denoising_queries": 4}
@@ -216,6 +218,84 @@ def test_invalid_detections_are_refused_before_the_timing(data, tmp_path, conten
     (tmp_path / "found.json").write_text(content)
     with pytest.raises(DataError, match=message):
         compare([str(tmp_path / "found.json"), "setmatch_n"], data, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+    """Three scenes with masks, which the oracle knows."""
+    folder = tmp_path_factory.mktemp("segmented")
+    write_scenes(folder, 1, 3, SIDE, 2, 0, panoptic=True)
+    return open_dataset(folder, "val", "panoptic")
+
+
+class OtherClasses(OracleDetector):
+    """Knows the boxes, but calls them by names that the data does not have."""
+
+    def __init__(self, index):
+        super().__init__(index)
+        self.card = replace(self.card, categories=Categories((1, 2), ("zebra", "yacht")))
+
+
+class OneSize(OracleDetector):
+    """Takes no image of the size of the data, as an exported model may."""
+
+    def forward(self, batch, targets=()):
+        raise RuntimeError("expected 1 x 3 x 640 x 640")
+
+
+class Diverged(OracleDetector):
+    """Answers NaN, but not on the images that are tried before the work."""
+
+    asked = 0
+
+    def forward(self, batch, targets=()):
+        Diverged.asked += 1
+        if Diverged.asked > 2:
+            raise WeightsError("the model predicts scores that are not finite")
+        return super().forward(batch, targets)
+
+
+@pytest.mark.parametrize(
+    ("unsuitable", "note", "is_timed"),
+    [
+        (OtherClasses, r"AP is not measured: .*no class in common.*zebra, yacht", True),
+        (OneSize, "is not measured: expected 1 x 3 x 640 x 640", False),
+        (Diverged, "is not measured: the model predicts scores that are not finite", False),
+    ],
+)
+def test_an_unsuitable_model_keeps_its_row_and_takes_no_other_along(
+    segmented, unsuitable, note, is_timed
+):
+    """It has dashes and a note with its name."""
+    models = [OracleDetector(segmented), unsuitable(segmented), OracleDetector(segmented)]
+    found = compare(models, segmented, **QUICK)
+    assert [row.precision is None for row in found.rows] == [False, True, False]
+    assert [row.cost is None for row in found.rows] == [False, not is_timed, False]
+    assert re.search(note, found.rows[1].note)
+    assert found.tables()[1][1][1] == ("–",) * 6
+    assert any(line.startswith(f"{found.rows[1].name}: ") for line in found.notes())
+
+
+def test_models_are_checked_before_any_is_evaluated(segmented, monkeypatch):
+    """All of them, because an evaluation may take hours."""
+    seen, check = [], checks.dataset_class_indices
+    monkeypatch.setattr(
+        checks, "dataset_class_indices", lambda *given: seen.append("checked") or check(*given)
+    )
+    monkeypatch.setattr(
+        compare_module,
+        "evaluate",
+        lambda *given, **options: seen.append("evaluated") or evaluate(*given, **options),
+    )
+    oracle = OracleDetector(segmented)
+    compare([oracle, OtherClasses(segmented), oracle], segmented, **QUICK)
+    assert seen == ["checked"] * 3 + ["evaluated"] * 2
+
+
+def test_without_any_suitable_model_the_first_error_is_raised(segmented, monkeypatch):
+    monkeypatch.setattr(compare_module, "evaluate", None)
+    with pytest.raises(DataError, match="no class in common with the model"):
+        compare([OtherClasses(segmented), "random:setmatch_n"], segmented, **QUICK)
 
 
 def test_invalid_sources_are_refused(data, saved, tmp_path):

@@ -1,7 +1,7 @@
 """What can be compared: trained models, presets with random weights, and saved detections."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,17 +26,26 @@ Source = str | Path | Detector | Engine
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row of a comparison: an engine, or a file of saved detections; `note` qualifies it."""
+    """A row of a comparison: an engine, or a file of saved detections; `note` qualifies it.
+
+    AP is measured of what `is_scored`, which random weights are not, and time of what `is_timed`.
+    """
 
     name: str
     engine: Engine | None
     detections: Path | None
     note: str = ""
+    is_scored: bool = True
+    is_timed: bool = True
 
-    @property
-    def is_trained(self) -> bool:
-        """True unless the weights are random."""
-        return self.note != RANDOM_WEIGHTS
+    def without_score(self, why: str) -> "Candidate":
+        """Return the candidate without AP, and with a note that says why."""
+        note = "; ".join(filter(None, (self.note, why)))
+        return replace(self, note=note, is_scored=False)
+
+    def not_measured(self, why: str) -> "Candidate":
+        """Return the candidate without AP and time, and with a note that says why."""
+        return replace(self.without_score(f"is not measured: {why}"), is_timed=False)
 
 
 def find_candidates(
@@ -61,13 +70,16 @@ def find_candidates(
             engine = as_engine(source)
             candidates.append(Candidate(engine.card.preset, engine, None))
         elif Path(source).is_file() and is_saved_detections(source):
-            candidates.append(Candidate(names[source], None, Path(source), SAVED_DETECTIONS))
+            path = Path(source)
+            found = Candidate(names[source], None, path, SAVED_DETECTIONS, is_timed=False)
+            candidates.append(found)
         elif _is_random(str(source)):
             preset = str(source).removeprefix(RANDOM_PREFIX)
             import_named(preset)
             card = ModelCard(preset, {}, categories or COCO_CLASSES, preprocessing)
             engine = as_engine(build(card).to(device).eval())
-            candidates.append(Candidate(names[source], engine, None, RANDOM_WEIGHTS))
+            untrained = Candidate(names[source], engine, None).without_score(RANDOM_WEIGHTS)
+            candidates.append(untrained)
         else:
             engine = as_engine(load(source).to(device))
             candidates.append(Candidate(names[source], engine, None, _note(Path(source))))

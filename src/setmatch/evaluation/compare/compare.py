@@ -17,12 +17,14 @@ from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset
 from setmatch.data.transforms import preprocess
 from setmatch.distributed import init_distributed, require_single_process
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, WeightsError
 from setmatch.evaluation.compare.candidates import Candidate, Source, find_candidates
+from setmatch.evaluation.compare.checks import check_candidates
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.results import Report
 from setmatch.files import write_text
+from setmatch.inference.engines.base import Engine
 from setmatch.reading import read_text
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
@@ -174,8 +176,8 @@ def compare(
     and on batches of `batch_size`.
 
     Raises ConfigError if there is no source, a count is below 1, saved detections come without
-    data, or this is one of several processes, and whatever loading and evaluating a candidate
-    raises.
+    data, or this is one of several processes, and whatever loading a candidate or reading the data
+    raises. A model that does not run, or shares no class with the data, keeps its row, with a note.
     """
     require_single_process("compare times one model at a time")
     with init_distributed(str(device)) as process:
@@ -190,47 +192,52 @@ def compare(
     candidates = find_candidates(sources, categories, preprocessing, device)
     if dataset is None and any(each.detections for each in candidates):
         raise ConfigError("saved detections can only be measured on their data: --data")
-    # AP first, so that an unsuitable file or model is refused before the timing.
-    precisions = [
-        None if dataset is None else _evaluate(each, dataset, workers, progress)
-        for each in candidates
-    ]
-    costs = iter(_measure_costs(candidates, dataset, batch_size, rounds, device))
+    batches = [_single_image_batches(each.engine, dataset, device) for each in candidates]
+    candidates = check_candidates(candidates, dataset, batches)
+    measured = [_evaluate(each, dataset, workers, progress) for each in candidates]
+    timed = {
+        number: (each.engine, images)
+        for number, ((each, _), images) in enumerate(zip(measured, batches, strict=True))
+        if each.engine is not None and each.is_timed
+    }
+    costs = dict(zip(timed, _measure_costs(list(timed.values()), batch_size, rounds), strict=True))
     rows = tuple(
-        Row(each.name, each.note, next(costs) if each.engine else None, precision)
-        for each, precision in zip(candidates, precisions, strict=True)
+        Row(each.name, each.note, costs.get(number), precision)
+        for number, (each, precision) in enumerate(measured)
     )
     return Comparison(rows, _measured_on(dataset), _timed_on(dataset, device), batch_size)
 
 
 def _evaluate(
-    candidate: Candidate, dataset: DetectionDataset, workers: Workers, progress: bool
-) -> Report | None:
+    candidate: Candidate, dataset: DetectionDataset | None, workers: Workers, progress: bool
+) -> tuple[Candidate, Report | None]:
+    """Return the candidate and its report; a model that fails keeps its row, without AP."""
     source = candidate.engine or candidate.detections
     assert source is not None, "a candidate is an engine or a file"
-    if not candidate.is_trained:
-        return None
-    return evaluate(source, dataset, workers=workers, progress=progress)
+    if dataset is None or not candidate.is_scored:
+        return candidate, None
+    try:
+        return candidate, evaluate(source, dataset, workers=workers, progress=progress)
+    except WeightsError as error:  # its outputs are not finite
+        return candidate.not_measured(str(error)), None
 
 
 def _measure_costs(
-    candidates: Sequence[Candidate],
-    dataset: DetectionDataset | None,
-    batch_size: int,
-    rounds: int,
-    device: torch.device | str,
+    timed: Sequence[tuple[Engine, list[Batch]]], batch_size: int, rounds: int
 ) -> list[Cost]:
-    engines = [each.engine for each in candidates if each.engine is not None]
-    if not engines:
+    if not timed:
         return []
-    batches = [_single_image_batches(dataset, each.card.preprocessing, device) for each in engines]
+    engines, batches = zip(*timed, strict=True)
     return measure_costs(engines, batches, batch_size, rounds)
 
 
 def _single_image_batches(
-    dataset: DetectionDataset | None, preprocessing: Preprocessing, device: torch.device | str
+    engine: Engine | None, dataset: DetectionDataset | None, device: torch.device | str
 ) -> list[Batch]:
     """Return evenly spaced images of a data set, each in a batch of its own; else one of noise."""
+    if engine is None:
+        return []
+    preprocessing = engine.card.preprocessing
     if dataset is None:
         noise = torch.randint(256, (3, *NOISE_SIZE_PX), dtype=torch.uint8)
         return [Batch.from_images([preprocess(noise, preprocessing)]).to(device)]
