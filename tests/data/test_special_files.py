@@ -2,22 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fake_detectors import RedFinder
-from setmatch.config import load_recipe
+from setmatch.config import DataSettings, load_recipe
 from setmatch.data.audit.audit import audit
 from setmatch.data.audit.fix import write_fixed
 from setmatch.data.convert import convert_dataset
+from setmatch.data.loader import training_batches
 from setmatch.data.open import open_dataset
-from setmatch.errors import SetmatchError
+from setmatch.errors import DataError, SetmatchError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.models.load import load
+from setmatch.structures.metadata import Preprocessing
 from special_files import SPECIAL
 
 pytestmark = pytest.mark.timeout(60)
@@ -152,3 +155,44 @@ def test_a_data_set_of_names_that_are_not_utf8_is_used(tmp_path: Path):
         convert_dataset(tmp_path, tmp_path / f"to {format}", format)
         again = open_dataset(tmp_path / f"to {format}", "train")
         assert all(again.path(image).is_file() for image in range(len(again)))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_decoder_raises_is_an_error_of_one_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+):
+    """In audit, evaluation, training and conversion; a damaged AVIF ended all of them."""
+    FORMATS[format](tmp_path)
+    opened = Image.open
+    with (tmp_path / "images/7.png").open("ab") as file:
+        file.write(b"damaged")
+
+    def open_image(file: BytesIO, formats: Sequence[str]) -> Image.Image:
+        content = file.read()
+        file.seek(0)
+        image = opened(file, formats=formats)
+        if content.endswith(b"damaged"):
+            monkeypatch.setattr(image, "load", fail)
+        return image
+
+    def fail() -> None:
+        raise RuntimeError("Failed to decode frame 0")
+
+    monkeypatch.setattr(Image, "open", open_image)
+    result = audit(tmp_path, all_images=True)
+    assert {each.file for each in result.findings if "cannot be" in each.kind} == {"7.png"}
+    converted = sum(convert_dataset(tmp_path, tmp_path / "to", "coco").images.values())
+    assert converted == IMAGES - (format == "yolo")  # where the file alone tells the size
+    if format != "coco":
+        return
+    dataset = open_dataset(tmp_path / "annotations.json", "train")
+    model = RedFinder()
+    model.num_queries = 2
+    report = evaluate(model, dataset, workers=0, progress=False)
+    (missed,) = report.unanswered
+    assert "7.png: cannot be read as an image (Failed to decode frame 0)" in missed
+    sides = Preprocessing(32, 64)
+    settings = DataSettings(workers=0)
+    batches = training_batches(dataset, settings, sides, batch_size=IMAGES, steps=1)
+    with pytest.raises(DataError, match=r"1 unreadable of 30 images.*7\.png: cannot be read"):
+        list(batches)
