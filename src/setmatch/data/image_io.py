@@ -20,12 +20,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from setmatch.data.bit_depth import Depth, depth_of, is_gray_of_16_bits, stretched_color, to_8_bits
+from setmatch.data.exif import orientation_of
 from setmatch.data.heif import HEIF_SUFFIXES, register_heif
 from setmatch.data.image_paths import RAW_SUFFIXES, is_undecoded
 from setmatch.errors import ConfigError, DataError
 from setmatch.reading import open_regular
 
-_EXIF_ORIENTATION = 0x0112
 _NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of TIFF
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that swap height and width
 _END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # in the last bytes of a complete file
@@ -114,7 +114,7 @@ def read_header(path: str | Path) -> ImageHeader:
             image.format or "",
             image.mode,
             (image.height, image.width),
-            image.getexif().get(_EXIF_ORIENTATION, 1),
+            orientation_of(image),
             _is_animated(image),
         )
 
@@ -222,7 +222,7 @@ def _in_memory(file: BufferedReader) -> BytesIO | BufferedReader:
 
 def _pixels(image: Image.Image, upright: bool) -> UInt8[Tensor, "3 H W"]:
     # exif_transpose copies the image even where there is nothing to turn.
-    turned = upright and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+    turned = upright and orientation_of(image) != 1
     rgb = _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     # A channels-last view: torchvision resizes such uint8 images fastest.
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
@@ -244,7 +244,7 @@ def _is_animated(image: Image.Image) -> bool:
 
 
 def _sideways(image: Image.Image) -> bool:
-    return image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+    return orientation_of(image) in _SIDEWAYS
 
 
 def _check_pixel_limit(image: Image.Image) -> None:
