@@ -112,6 +112,7 @@ def ablate(
     scenes: int = SCENES,
     device: str = "auto",
     format: str | None = None,
+    boxes: str | None = None,
     report_only: bool = False,
 ) -> AblationRun:
     """Train every arm of the studies that has no result yet, and write tables and plots.
@@ -145,7 +146,7 @@ def ablate(
                 mine = jobs[runtime.rank :: runtime.world]
             with single_process():
                 for job in mine:
-                    _run(job, source, device, format)
+                    _run(job, source, device, format, boxes)
                     ablation.write_report()
     ablation.write_report()
     return ablation
@@ -178,11 +179,19 @@ def _refuse_other_settings(ablation: AblationRun, head: str | None = None) -> No
         )
 
 
-def _run(job: Job, data: Path, device: str, format: str | None) -> None:
+def _run(job: Job, data: Path, device: str, format: str | None, boxes: str | None) -> None:
     if job.outcome() is not None:
         return
     recipe = job.recipe.model_dump(by_alias=True)
-    train(data, out=job.folder, recipe=recipe, resume=True, device=device, format=format)
+    train(
+        data,
+        out=job.folder,
+        recipe=recipe,
+        resume=True,
+        device=device,
+        format=format,
+        boxes=boxes,
+    )
     rows = [row for row in read_rows(job.folder / LOG, ENDLESS) if row["kind"] == "val"]
     result = {key: rows[-1][key] for key in ("step", "AP", "AP50")}
     text = json.dumps({**result, "seed": job.recipe.train.seed}, indent=1)

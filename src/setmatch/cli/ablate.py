@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import Device, Format, Settings, Switch
+from setmatch.cli.options import Boxes, Device, Format, Settings, Switch
 
 
 def ablate(
@@ -17,6 +17,7 @@ def ablate(
     report_only: Switch = False,
     device: Device = "auto",
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Repeat the ablation studies of the DETR paper, on your data or on generated images.
 
@@ -63,6 +64,7 @@ def ablate(
         scenes=scenes,
         device=device,
         format=format,
+        boxes=boxes,
         report_only=report_only,
     )
     for table in run.tables():

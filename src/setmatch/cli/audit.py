@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import Data, Format, Switch
+from setmatch.cli.options import Boxes, Data, Format, Switch
 
 
 def audit(
@@ -16,6 +16,7 @@ def audit(
     all_images: Switch = False,
     time: Switch = False,
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Check a data set for problems, and recommend how to train on it.
 
@@ -54,6 +55,7 @@ def audit(
     result = audit(
         data,
         format=format,
+        boxes=boxes,
         all_images=all_images,
         timer=seconds_per_step if time else None,
         recipe=write_recipe,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import Device, Format, Split, Workers
+from setmatch.cli.options import Boxes, Device, Format, Split, Workers
 from setmatch.files import require_file
 
 
@@ -18,6 +18,7 @@ def compare(
     workers: Workers = "auto",
     device: Device = "auto",
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Compare models: parameters, multiply-adds, latency, throughput, memory and AP.
 
@@ -62,6 +63,7 @@ def compare(
         data,
         split=split,
         format=format,
+        boxes=boxes,
         rounds=rounds,
         batch_size=batch_size,
         workers=workers,

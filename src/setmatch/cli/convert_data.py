@@ -1,9 +1,10 @@
 """`setmatch convert-data`: convert a data set to another format."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-from setmatch.cli.options import Format, Repeatable, Switch
+from setmatch.cli.options import Boxes, Format, Repeatable, Switch
 
 
 def convert_data(
@@ -14,6 +15,7 @@ def convert_data(
     to: str,
     split: Annotated[tuple[str, ...], Repeatable] = (),
     format: Format = None,
+    boxes: Boxes = None,
     link: Switch = False,
 ) -> None:
     """Convert a data set to COCO, YOLO or Pascal VOC; boxes keep their coordinates.
@@ -21,6 +23,7 @@ def convert_data(
     For example:
 
         setmatch convert-data yolo_data/ coco_data/ --to coco
+        setmatch convert-data coco_with_corners/ coco_data/ --to coco --boxes xyxy
 
     The source is not changed.
 
@@ -39,9 +42,11 @@ def convert_data(
     """
     from setmatch.data.convert import convert_dataset
 
-    conversion = convert_dataset(source, destination, to, split, format, link)
+    conversion = convert_dataset(source, destination, to, split, format, link, boxes)
     for name, images in conversion.images.items():
         print(f"{name}: {images} images, {conversion.annotations[name]} annotations")
+    for fix, count in Counter(fix.description for fix in conversion.fixes).items():
+        print(f"fixed: {count} × {fix}")
     for note in conversion.notes:
         print(note)
     print(f"written to {conversion.folder}, images {'linked' if link else 'copied'}")

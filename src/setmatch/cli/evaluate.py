@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import BatchSize, Data, Device, Format, Split, Workers
+from setmatch.cli.options import BatchSize, Boxes, Data, Device, Format, Split, Workers
 
 
 def evaluate(
@@ -19,6 +19,7 @@ def evaluate(
     workers: Workers = "auto",
     device: Device = "auto",
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Measure COCO AP and AR, and panoptic quality for models with masks.
 
@@ -60,6 +61,7 @@ def evaluate(
             data,
             split=split,
             format=format,
+            boxes=boxes,
             batch_size=batch_size,
             workers=workers,
             segment_threshold=segment_threshold,

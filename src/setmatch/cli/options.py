@@ -20,6 +20,16 @@ Format = Annotated[
         "annotations in several formats."
     ),
 ]
+# A plain string, too: the words are listed in data.box_convention, which explains a wrong one.
+Boxes = Annotated[
+    str | None,
+    Parameter(
+        help="How the annotations write boxes, if not as their format does: xywh, xyxy (corners) "
+        "or cxcywh (centers); relative (fractions of the image) or pixels; for YOLO's longer rows "
+        "polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch audit` says "
+        "whether it is needed."
+    ),
+]
 Model = Annotated[
     str,
     Parameter(

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from setmatch.cli.options import (
     BatchSize,
+    Boxes,
     Data,
     Device,
     Format,
@@ -29,6 +30,7 @@ def queries(
     workers: Workers = "auto",
     device: Device = "auto",
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Show what each object query detects, over all images of a data set.
 
@@ -59,7 +61,7 @@ def queries(
     with init_distributed(device) as runtime:
         statistics = study_queries(
             load(model).to(runtime.device),
-            open_dataset(data, split, format),
+            open_dataset(data, split, format, boxes),
             threshold=threshold,
             batch_size=batch_size,
             workers=workers,

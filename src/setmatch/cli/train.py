@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import Data, Device, Format, Settings, Switch
+from setmatch.cli.options import Boxes, Data, Device, Format, Settings, Switch
 
 
 def train(
@@ -23,6 +23,7 @@ def train(
     allow_changes: Switch = False,
     device: Device = "auto",
     format: Format = None,
+    boxes: Boxes = None,
 ) -> None:
     """Train a detector on annotated images.
 
@@ -83,5 +84,6 @@ def train(
         allow_changes=allow_changes,
         device=device,
         format=format,
+        boxes=boxes,
         task=task,
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from setmatch.data.array_file import read_arrays, write_arrays
+from setmatch.data.box_convention import ConventionDoubt
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.base import SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE
@@ -24,7 +25,7 @@ from setmatch.files import cache_folder
 from setmatch.reading import open_regular
 from setmatch.structures.metadata import Categories
 
-_VERSION = 8  # of the cached files; raise it with any change to what readers make of a data set
+_VERSION = 9  # of the cached files; raise it with any change to what readers make of a data set
 _MIN_SECONDS = 0.5  # data sets that are read faster are not cached
 _SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and time
 
@@ -118,6 +119,8 @@ def _header(dataset: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]
         "categories": [categories.ids, categories.names, sorted(categories.stuff)],
         "fixes": [list(asdict(fix).values()) for fix in dataset.fixes],
         "notes": dataset.notes,
+        "annotations_read": dataset.annotations_read,
+        "convention_doubt": dataset.convention_doubt and asdict(dataset.convention_doubt),
         "panoptic": None if panoptic is None else str(panoptic.folder),
     }
 
@@ -146,13 +149,15 @@ def _dataset(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Detecti
         # File names are copied, because they are bytes; they are the smallest part.
         return found | ({"names": found["names"].tobytes()} if "names" in found else {})
 
-    ids, names, stuff = header["categories"]
+    (ids, names, stuff), doubt = header["categories"], header["convention_doubt"]
     dataset = DetectionDataset(
         source=Path(header["source"]),
         images=Path(header["images"]),
         categories=Categories(tuple(ids), tuple(names), frozenset(stuff)),
         fixes=tuple(AnnotationFix(*fix) for fix in header["fixes"]),
         notes=tuple(header["notes"]),
+        annotations_read=header["annotations_read"],
+        convention_doubt=doubt and ConventionDoubt(**doubt),
         **columns("dataset"),
     )
     segmentations, panoptic = columns("segmentations"), columns("panoptic")

@@ -12,6 +12,15 @@ from setmatch.data.dataset import AnnotationFix
 NO_ID = -(2**63)
 NO_LINE = 0
 _ROUNDING_PX = 0.5  # a box may cross the edge by this much without being recorded
+NOT_FINITE = "box not finite: left out"
+NEGATIVE = "box of negative width or height: left out"
+FLAT = "box without area: left out of training"
+OUTSIDE = "box outside the image: left out of training"
+CROSSES = "box crosses the image's edge: clipped in training"
+SWAPPED = "corners swapped: put in order"
+# Of more than a tenth of all boxes, these are no flaws of single boxes.
+BOX_FLAWS = (NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED)
+TURNED = "box turned by its rotation: read as the box around it"
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,8 @@ def clean_annotations(
         fixes.extend(_fix(rows, row, names, done) for row in np.flatnonzero(wrong).tolist())
 
     for flaw, done in (
-        (_not_finite, "box not finite: left out"),
-        (_negative, "box of negative width or height: left out"),
+        (_not_finite, NOT_FINITE),
+        (_negative, NEGATIVE),
         (_is_copy, "listed twice: read once"),
     ):
         wrong = flaw(rows)
@@ -60,11 +69,11 @@ def clean_annotations(
     note(needs_id, "id absent or taken: given a free one")
     rows = replace(rows, ids=_with_free_ids(rows.ids, needs_id))
     flat = (rows.xywh_px[:, 2:] == 0).any(axis=1)
-    note(flat, "box without area: left out of training")
+    note(flat, FLAT)
     outside, crosses = _beyond_edge(rows, sizes_px)
     note(_repeats_box(rows), "the same box and class again: kept")
-    note(outside & ~flat, "box outside the image: left out of training")
-    note(crosses & ~outside & ~flat, "box crosses the image's edge: clipped in training")
+    note(outside & ~flat, OUTSIDE)
+    note(crosses & ~outside & ~flat, CROSSES)
     return rows, fixes
 
 

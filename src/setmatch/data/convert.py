@@ -13,7 +13,7 @@ from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing, missing_images_note
 from setmatch.data.formats.registry import format_named, writable_formats
 from setmatch.data.formats.writing import SplitToWrite
-from setmatch.data.open import open_dataset
+from setmatch.data.open import in_convention, open_dataset
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files import atomic_folder
@@ -38,14 +38,16 @@ def convert_dataset(
     splits: Sequence[str] = (),
     format: str | None = None,
     link: bool = False,
+    boxes: str | None = None,
 ) -> Conversion:
     """Write a data set in the format `to`: the given splits, or else train, val and test.
 
     Boxes stay exact in COCO and VOC, and within a millionth of a pixel in YOLO. Images are copied,
     or linked with `link`. A data set without splits becomes the split "train"; for formats whose
     tools need a validation split, as YOLO's do, the images that training would hold out become
-    "val". Raises ConfigError for an unknown format or a `destination` that is not empty, and
-    DataError for a `source` that cannot be read.
+    "val". `boxes` names the convention of the boxes in `source`, as in `open_dataset`. Raises
+    ConfigError for an unknown format or a `destination` that is not empty, and DataError for a
+    `source` that cannot be read, or whose boxes are probably of another convention.
     """
     source, destination = Path(source), Path(destination)
     if to not in writable_formats():
@@ -55,10 +57,13 @@ def convert_dataset(
     assert target.write is not None, "writable_formats names only formats that can be written"
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
-    parts = _chosen(source, discover_splits(source, format), splits)
-    datasets = {name: _with_image_files(cached(part)) for name, part in parts.items()}
+    parts = _chosen(source, in_convention(discover_splits(source, format), boxes), splits)
+    datasets = {name: cached(part) for name, part in parts.items()}
+    for dataset in datasets.values():
+        dataset.require_sound_boxes()
+    datasets = {name: _with_image_files(dataset) for name, dataset in datasets.items()}
     if target.needs_val_split and not splits:
-        datasets = _with_val_split(source, format, datasets)
+        datasets = _with_val_split(source, format, boxes, datasets)
     to_write = [SplitToWrite(name, dataset, link) for name, dataset in datasets.items()]
     try:
         with atomic_folder(destination) as temporary:
@@ -94,15 +99,15 @@ def _with_image_files(dataset: DetectionDataset) -> DetectionDataset:
 
 
 def _with_val_split(
-    source: Path, format: str | None, datasets: dict[str, DetectionDataset]
+    source: Path, format: str | None, boxes: str | None, datasets: dict[str, DetectionDataset]
 ) -> dict[str, DetectionDataset]:
     """Return the splits with a "val" one, where images can be held out for it."""
     if source.is_file() or "train" not in datasets or "val" in datasets:
         return datasets
-    training = open_dataset(source, "train", format)
+    training = open_dataset(source, "train", format, boxes)
     if len(training) == len(datasets["train"]):  # too few images, as its notes say
         return datasets | {"train": training}
-    return {**datasets, "train": training, "val": open_dataset(source, "val", format)}
+    return {**datasets, "train": training, "val": open_dataset(source, "val", format, boxes)}
 
 
 def _chosen(

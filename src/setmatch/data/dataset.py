@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
 
+from setmatch.data.box_convention import ConventionDoubt
 from setmatch.data.mask_decoding import (
     read_segment_ids,
     renumber_segments,
@@ -89,6 +90,10 @@ class DetectionDataset:
     segmentations: Segmentations | None = None
     panoptic: PanopticFiles | None = None
     notes: tuple[str, ...] = ()  # sentences on how the data set was opened, for the user
+    # Position of each annotation in its file, where that is known.
+    origins: Int32[np.ndarray, " A"] | None = None
+    annotations_read: int = 0  # of which `fixes` speaks; more than A where some were left out
+    convention_doubt: ConventionDoubt | None = None  # a reason to think that all boxes are misread
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -196,6 +201,14 @@ class DetectionDataset:
             self.categories,
         )
 
+    def require_sound_boxes(self) -> None:
+        """Raise DataError where the boxes are probably of another convention than was read.
+
+        It names the likely convention, shows one box both ways, and says how to choose.
+        """
+        if self.convention_doubt is not None:
+            raise DataError(self.convention_doubt.sentence(self.source))
+
     def require_segments(self) -> None:
         """Raise DataError when the data set has no panoptic segments."""
         if self.panoptic is None:
@@ -230,5 +243,6 @@ class DetectionDataset:
             annotation_ids=self.annotation_ids[rows],
             segmentations=self.segmentations and self.segmentations.take(rows),
             panoptic=self.panoptic and self.panoptic.take(images, rows),
+            origins=None if self.origins is None else self.origins[rows],
             notes=(*self.notes, *notes),
         )

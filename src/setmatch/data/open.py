@@ -17,6 +17,7 @@ from setmatch.data.discovery import (
 )
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
+from setmatch.data.formats.registry import format_named
 from setmatch.data.splits import SPLITS, canonical, holdout_mask, words_for
 from setmatch.errors import DataError
 
@@ -25,15 +26,21 @@ class NoSplitError(DataError):
     """A data set has no such split, and no images to make it from."""
 
 
-def open_dataset(data: str | Path, split: str, format: str | None = None) -> DetectionDataset:
+def open_dataset(
+    data: str | Path, split: str, format: str | None = None, boxes: str | None = None
+) -> DetectionDataset:
     """Open a split of a data set. A COCO JSON file is one split, whatever `split` says.
 
     Where there is no validation split, a hash of the file names divides the training images, and
-    `notes` of the result says so. Raises DataError with what was searched for and what was found.
+    `notes` of the result says so. `boxes` names the convention of the boxes, such as "xyxy" or
+    "relative", where it is not the format's own. Raises DataError with what was searched for and
+    what was found, and where the boxes are probably of another convention.
     """
     path = Path(data)
-    found = discover_dataset(path, format)
-    return _with_notes(_opened(path, split, found.parts), found, split, format)
+    found = _in_convention(discover_dataset(path, format), boxes)
+    dataset = _with_notes(_opened(path, split, found.parts), found, split, format)
+    dataset.require_sound_boxes()
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,18 @@ class OpenedSplits:
     errors: dict[str, DataError]
 
 
-def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
+def open_splits(
+    data: str | Path, format: str | None = None, boxes: str | None = None
+) -> OpenedSplits:
     """Open every split of a data set as `open_dataset` does, looking for them and reading once.
 
     The splits are train, val and test, then others by name; a single file is one split, named like
-    the file. A split that cannot be read is an error of the result, not an exception. Raises
+    the file. A split that cannot be read is an error of the result, not an exception; one whose
+    boxes are probably of another convention is opened, and says so. Raises
     DataError if there is no data set, or for a single file that cannot be read.
     """
     path = Path(data)
-    found = discover_dataset(path, format)
+    found = _in_convention(discover_dataset(path, format), boxes)
     read = cache(cached)  # train and val may be taken from one file
     if path.is_file():
         dataset = _opened(path, "train", found.parts, read)
@@ -73,6 +83,23 @@ def open_splits(data: str | Path, format: str | None = None) -> OpenedSplits:
         else:
             opened.datasets[split] = _with_notes(dataset, found, split, format)
     return opened
+
+
+def _in_convention(found: DiscoveredDataset, boxes: str | None) -> DiscoveredDataset:
+    return replace(found, parts=in_convention(found.parts, boxes))
+
+
+def in_convention(parts: dict[str, SplitSource], boxes: str | None) -> dict[str, SplitSource]:
+    """Return the splits with the convention that the words `boxes` name; None changes nothing.
+
+    Raises ConfigError for words that mean nothing in the format of the splits.
+    """
+    if boxes is None:
+        return parts
+    return {
+        name: replace(part, boxes=format_named(part.format).convention(boxes))
+        for name, part in parts.items()
+    }
 
 
 def _with_notes(

@@ -49,5 +49,6 @@ def drop_stuff(dataset: DetectionDataset) -> DetectionDataset:
         annotation_ids=dataset.annotation_ids[rows],
         segmentations=dataset.segmentations and dataset.segmentations.take(rows),
         panoptic=dataset.panoptic and dataset.panoptic.take(np.arange(len(dataset)), rows),
+        origins=None if dataset.origins is None else dataset.origins[rows],
         notes=(*dataset.notes, f"things only: {len(categories.stuff)} stuff classes are left out"),
     )

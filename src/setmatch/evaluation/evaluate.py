@@ -28,6 +28,7 @@ def evaluate(
     *,
     split: str = "val",
     format: str | None = None,
+    boxes: str | None = None,
     batch_size: int = 4,
     workers: Workers = "auto",
     max_detections: int | None = None,
@@ -59,6 +60,8 @@ def evaluate(
     format
         The annotation format, if the folder has several. By default, a model with stuff classes is
         evaluated on panoptic annotations, if there are any.
+    boxes
+        How the annotations write boxes, if not as their format does, such as "xyxy" or "relative".
     batch_size
         Images per batch. All have the same shape, so the batch size does not change the results.
     workers
@@ -103,7 +106,7 @@ def evaluate(
     else:
         if engine is not None and engine.card.categories.stuff:
             format = prefer_panoptic(data, split, format)
-        dataset = open_dataset(data, split, format)
+        dataset = open_dataset(data, split, format, boxes)
         for note in dataset.notes if distributed.is_first else ():
             log.warning("%s", note)
     if report:

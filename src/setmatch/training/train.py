@@ -67,6 +67,7 @@ def train(
     allow_changes: bool = False,
     device: str = "auto",
     format: str | None = None,
+    boxes: str | None = None,
     task: Task | None = None,
     criterion: Loss | CriterionFactory | None = None,
 ) -> Run:
@@ -152,6 +153,7 @@ def train(
             splits = open_training_data(
                 data,
                 format,
+                boxes,
                 things_only=chosen.data.things_only,
                 require_segments=task == "panoptic",
             )

@@ -35,6 +35,7 @@ class TrainingData:
 def open_training_data(
     data: str | Path,
     format: str | None = None,
+    boxes: str | None = None,
     *,
     things_only: bool = False,
     require_segments: bool = False,
@@ -45,12 +46,12 @@ def open_training_data(
     single file. `things_only` leaves out stuff. Raises DataError for data that cannot be read,
     splits without a common class, and, with `require_segments`, data without panoptic annotations.
     """
-    training = open_dataset(data, "train", format)
+    training = open_dataset(data, "train", format, boxes)
     if require_segments:
         training.require_segments()
     if things_only:
         training = drop_stuff(training)
-    validation = _open_validation(data, format)
+    validation = _open_validation(data, format, boxes)
     if validation is not None:
         if not set(validation.categories.names) & set(training.categories.names):
             raise DataError(
@@ -62,10 +63,12 @@ def open_training_data(
     return TrainingData(training, validation)
 
 
-def _open_validation(data: str | Path, format: str | None) -> DetectionDataset | None:
+def _open_validation(
+    data: str | Path, format: str | None, boxes: str | None
+) -> DetectionDataset | None:
     if not has_split(Path(data), "val", format):
         return None
     try:
-        return open_dataset(data, "val", format)
+        return open_dataset(data, "val", format, boxes)
     except NoSplitError:  # too few images to hold some out
         return None

@@ -52,8 +52,8 @@ class DataAudit:
 
     `statistics` has an entry for each split, then one for all of them if there are several.
     `image_checks` are the images that were opened. `plan` is None without a split to train on.
-    `format` is the format asked for, `recipe` the file that the plan's recipe is written to, if
-    any.
+    `format` and `boxes` are the format and box convention asked for, `recipe` the file that the
+    plan's recipe is written to, if any.
     """
 
     data: Path
@@ -67,17 +67,19 @@ class DataAudit:
     seconds: float
     format: str | None = None
     recipe: Path | None = None
+    boxes: str | None = None
 
     @property
     def commands(self) -> tuple[str, ...]:
         """Return the command lines that follow the plan, ready to be copied."""
         if self.plan is None:
             return ()
-        train = self.plan.command(self.data, self.recipe or _RECIPE, self.format)
+        train = self.plan.command(self.data, self.recipe or _RECIPE, self.format, self.boxes)
         if self.recipe is not None:
             return (train,)
         words = ["setmatch", "audit", str(self.data), "--write-recipe", _RECIPE]
         words += [] if self.format is None else ["--format", self.format]
+        words += [] if self.boxes is None else ["--boxes", self.boxes]
         return shlex.join(words), train
 
     @property
@@ -139,6 +141,7 @@ def audit(
     data: str | Path,
     *,
     format: str | None = None,
+    boxes: str | None = None,
     all_images: bool = False,
     timer: Timer | None = None,
     has_gpu: bool | None = None,
@@ -149,11 +152,12 @@ def audit(
 
     300 images of each split are opened, or all with `all_images`. `timer` measures the duration of
     a training step; without it the plan gives no time. `has_gpu` None detects a GPU. `recipe` is
-    the file that the plan's commands name. A split that cannot be read is a finding. Raises
+    the file that the plan's commands name. `boxes` names the convention of the boxes, as in
+    `open_dataset`. A split that cannot be read is a finding. Raises
     DataError if there is no data set.
     """
     start = time.monotonic()
-    opened = open_splits(data, format)
+    opened = open_splits(data, format, boxes)
     splits, union_notes = _without_union(opened.datasets)
     findings = [*_unreadable_splits(opened.errors), *union_notes]
     training = _training_split(splits)
@@ -189,6 +193,7 @@ def audit(
         time.monotonic() - start,
         format,
         recipe,
+        boxes,
     )
 
 

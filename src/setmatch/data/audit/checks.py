@@ -1,5 +1,6 @@
 """Checks of annotations and splits; no image is opened."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from jaxtyping import Int64
 
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
+from setmatch.data.box_convention import ConventionDoubt
+from setmatch.data.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
@@ -15,6 +18,11 @@ from setmatch.structures.metadata import Preprocessing
 TINY_PX = 8
 CELL_PX = 32  # the coarsest stride of the models
 FEW_OBJECTS = 10
+_FEWEST_FLAWS = 3  # boxes; fewer may be a tenth of all by chance
+_TOO_MANY = (
+    "more than a tenth of all boxes, so that it is no single mistake: correct the file, or say "
+    "with --boxes how it writes boxes"
+)
 _ODD = np.array([0x9E3779B97F4A7C15 * (2 * k + 1) % 2**63 | 1 for k in range(6)], dtype=np.int64)
 
 
@@ -25,7 +33,8 @@ def check_annotations(
 
     `num_queries` and `preprocessing` are those of the model to train. COCO takes seconds.
     """
-    findings = [*_opening_notes(splits), *_fixes(splits), *_between_splits(splits)]
+    findings = [*_doubts(splits), *_opening_notes(splits), *_fixes(splits)]
+    findings += _between_splits(splits)
     for split, dataset in splits.items():
         objects = objects_of(dataset)
         findings += _contradictory_boxes(split, dataset, objects)
@@ -55,10 +64,29 @@ def _opening_notes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
         yield Finding("note", "how the data set was read", "", value=note)
 
 
+def _doubts(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
+    """Yield where the boxes are probably of another convention; once for splits of one file."""
+    sources = [dataset.source for dataset in splits.values()]
+    found: dict[tuple[Path, ConventionDoubt], list[str]] = {}
+    for split, dataset in splits.items():
+        if dataset.convention_doubt is not None:
+            found.setdefault((dataset.source, dataset.convention_doubt), []).append(split)
+    for (source, doubt), names in found.items():
+        yield Finding(
+            "error",
+            "boxes of another convention",
+            f"they are probably {doubt.meaning}: {doubt.advice}",
+            "" if len(names) == sources.count(source) > 1 else names[0],
+            value=f"{doubt.evidence}; {doubt.example}",
+        )
+
+
 def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     """Yield what was fixed while reading.
 
-    Splits taken from one file share its fixes, so each is reported once.
+    Splits taken from one file share its fixes, so each is reported once. A flaw of more than a
+    tenth of all boxes is no flaw of single boxes, and must be fixed by hand. Where the boxes are
+    probably of another convention, their flaws follow from that and say nothing.
     """
     sources = [dataset.source for dataset in splits.values()]
     reported: set[tuple[Path, AnnotationFix]] = set()
@@ -67,10 +95,16 @@ def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
         # Compare with other splits only: two entries of one file may be odd in the same words.
         new = [fix for fix in dataset.fixes if (dataset.source, fix) not in reported]
         reported |= {(dataset.source, fix) for fix in new}
+        common = _common_flaws(dataset)
         for fix in new:
+            if dataset.convention_doubt is not None and fix.description in BOX_FLAWS:
+                continue
             kind, _, action = fix.description.partition(": ")
+            severity: Severity = "note" if action == "kept" else "fixed"
+            if fix.description in common:
+                severity, action = "error", f"{action}; {_TOO_MANY}"
             yield Finding(
-                "note" if action == "kept" else "fixed",
+                severity,
                 kind,
                 action,
                 "" if shares_file else split,
@@ -79,6 +113,21 @@ def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
                 fix.line,
                 fix.value,
             )
+
+
+def _common_flaws(dataset: DetectionDataset) -> set[str]:
+    """Return the flaws that more than a tenth of all boxes have."""
+    boxes = max(dataset.annotations_read, len(dataset.crowd))
+    # The box around a turned one crosses the edge although the object does not.
+    turned = {_place(fix) for fix in dataset.fixes if fix.description == TURNED}
+    counts = Counter(fix.description for fix in dataset.fixes if _place(fix) not in turned)
+    return {
+        flaw for flaw in BOX_FLAWS if counts[flaw] >= _FEWEST_FLAWS and 10 * counts[flaw] > boxes
+    }
+
+
+def _place(fix: AnnotationFix) -> tuple[str, int | None, int | None]:
+    return fix.file, fix.annotation, fix.line
 
 
 def _between_splits(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:

@@ -6,20 +6,18 @@ gives the fixed values, ids included. Image files are not copied.
 
 import json
 import math
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from setmatch.data.audit.statistics import image_of_annotations
 from setmatch.data.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
-from setmatch.data.formats.coco.write import coco_tree
+from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
 from setmatch.files import write_text
@@ -47,9 +45,11 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
     `discovered` are the splits found in `data`. Copies of COCO files lie in `out` as the originals
     lie in `data`, so copying `out` over `data` fixes the data set. Other formats become
     out/annotations/SPLIT.json, with file names relative to the folder of images. out/changes.json
-    lists every change. Raises DataError for files that cannot be read, and if a copy would replace
-    its original.
+    lists every change. Raises DataError for files that cannot be read, whose boxes are probably of
+    another convention, and if a copy would replace its original.
     """
+    for part in discovered.parts.values():
+        cached(part).require_sound_boxes()
     folders = (data if data.is_dir() else data.parent, discovered.folder)
     if out.resolve() in [folder.resolve() for folder in folders]:
         raise DataError(
@@ -72,6 +72,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
             files = unpack(dataset.names, dataset.name_offsets)
             # Not by msgspec, which refuses names that are not UTF-8.
             tree = json.loads(json.dumps(coco_tree(dataset, files), default=_plain))
+            dataset = replace(dataset, origins=np.arange(len(dataset.crowd), dtype=np.int32))
             changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
         fixed, file_changes = fix_coco(tree, dataset)
         changes += [Change(str(name), *each) for each in file_changes]
@@ -112,11 +113,11 @@ def fix_coco(tree: Record, dataset: DetectionDataset) -> tuple[Record, list[_Fil
             valid = by_id.pop(int(record["id"]), None)
             records += _fix_record(f"{key}[{number}]", record, valid, changes)
         fixed[key] = records
-    annotations = tree["annotations"]
-    rows = _rows_of(annotations, dataset)
+    assert dataset.origins is not None, "readers say where annotations come from"
+    row_of = {origin: row for row, origin in enumerate(dataset.origins.tolist())}
     records = []
-    for number, (record, row) in enumerate(zip(annotations, rows, strict=True)):
-        valid = None if row is None else _annotation(record, dataset, row)
+    for number, record in enumerate(tree["annotations"]):
+        valid = _annotation(record, dataset, row_of[number]) if number in row_of else None
         records += _fix_record(f"annotations[{number}]", record, valid, changes)
     fixed["annotations"] = records
     return fixed, changes
@@ -152,40 +153,6 @@ def _images(dataset: DetectionDataset) -> dict[int, Record]:
     return {id_: {"id": id_, "height": height, "width": width} for id_, (height, width) in sizes}
 
 
-def _rows_of(annotations: Sequence[Record], dataset: DetectionDataset) -> list[int | None]:
-    """Return the data set's row of each annotation of the file, None if it was dropped.
-
-    Ids are matched first, because entries that are otherwise equal may differ in keys that the
-    data set does not hold. The rest is matched in the order of the file.
-    """
-    image_ids = dataset.image_ids[image_of_annotations(dataset)].tolist()
-    category_ids = np.array(dataset.categories.ids)[dataset.class_indices].tolist()
-    boxes = map(tuple, dataset.xywh_px.tolist())
-    row_keys = list(zip(image_ids, category_ids, boxes, dataset.crowd.tolist(), strict=True))
-    ids = dataset.annotation_ids.tolist()
-    row_by_id: dict[Any, int] = {
-        (key, id_): row for row, (key, id_) in enumerate(zip(row_keys, ids, strict=True))
-    }
-    keys = [_key(record) for record in annotations]
-    rows = [
-        row_by_id.pop((key, None if record.get("id") is None else int(record["id"])), None)
-        for key, record in zip(keys, annotations, strict=True)
-    ]
-    unmatched: dict[Any, deque[int]] = defaultdict(deque)
-    for (key, _), row in row_by_id.items():
-        unmatched[key].append(row)
-    for number, key in enumerate(keys):
-        if rows[number] is None and unmatched.get(key):
-            rows[number] = unmatched[key].popleft()
-    return rows
-
-
-def _key(record: Record) -> Any:
-    box = tuple(map(_number, record["bbox"]))
-    crowd = bool(record.get("iscrowd") or 0)
-    return int(record["image_id"]), int(record["category_id"]), box, crowd
-
-
 def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record | None:
     """Return the valid values of an annotation; None if its box has no area inside the image."""
     image = int(np.searchsorted(dataset.offsets, row, side="right")) - 1
@@ -202,6 +169,12 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
     area = _number(record.get("area"))
     if not (math.isfinite(area) and area >= 0):
         valid["area"] = area = float(dataset.area_px[row])
+    if [x, y, w, h] != list(map(_number, record["bbox"])):  # of another convention, or turned
+        valid |= {"bbox": [x, y, w, h], "area": float(dataset.area_px[row])}
+        area = valid["area"]
+    attributes = record.get("attributes")
+    if isinstance(attributes, dict) and attributes.get("rotation"):
+        valid["attributes"] = {k: v for k, v in attributes.items() if k != "rotation"}
     if min(x, y) < -_ROUNDING_PX or x + w > width + _ROUNDING_PX or y + h > height + _ROUNDING_PX:
         x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
         valid["bbox"] = [x0, y0, x1 - x0, y1 - y0]
@@ -209,6 +182,8 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
             valid["area"] = (x1 - x0) * (y1 - y0)
     if "segmentation" in record:
         segmentation = _valid_segmentation(record["segmentation"])
+        if isinstance(segmentation, list) and _are_moved(segmentation, dataset, row):
+            segmentation = polygons(dataset, row)
         if segmentation != record["segmentation"]:
             valid["segmentation"] = segmentation
     return valid
@@ -229,6 +204,14 @@ def _valid_segmentation(value: Any) -> Any:
         and all(math.isfinite(_number(coordinate)) for coordinate in polygon)
     ]
     return polygons if polygons or not value else None
+
+
+def _are_moved(rings: list[list[float]], dataset: DetectionDataset, row: int) -> bool:
+    """Return whether polygons were read at another place than the file has them."""
+    read = polygons(dataset, row)
+    return bool(rings and read) and not np.array_equal(
+        np.array(read[0], dtype=np.float32), np.array(rings[0], dtype=np.float32)
+    )
 
 
 def _number(value: Any) -> float:

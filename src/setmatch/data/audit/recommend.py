@@ -93,11 +93,18 @@ class TrainingPlan:
         head = f"# Recommended by setmatch audit; train with --weights {self.weights}."
         return f"{head}\n{yaml.safe_dump(tree, sort_keys=False)}"
 
-    def command(self, data: str | Path, recipe: str | Path, format: str | None = None) -> str:
+    def command(
+        self,
+        data: str | Path,
+        recipe: str | Path,
+        format: str | None = None,
+        boxes: str | None = None,
+    ) -> str:
         """Return the command that trains by the plan, with its recipe in the file `recipe`."""
         words = ["setmatch", "train", str(data), "--recipe", str(recipe)]
         words += ["--weights", self.weights, "--out", "runs/first"]
-        return shlex.join(words if format is None else [*words, "--format", format])
+        words += [] if format is None else ["--format", format]
+        return shlex.join(words if boxes is None else [*words, "--boxes", boxes])
 
 
 def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from setmatch.data.box_convention import BoxConvention
+from setmatch.errors import ConfigError
+
 if TYPE_CHECKING:
     from setmatch.data.dataset import DetectionDataset
     from setmatch.data.formats.writing import SplitToWrite
@@ -27,6 +30,7 @@ class SplitSource:
     listings: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
     details: Any = None  # whatever else the format's `read` needs
+    boxes: BoxConvention | None = None  # how boxes are written, where the user has said it
 
     def named(self, split: str) -> "SplitSource":
         """Return the same source under another split name."""
@@ -35,7 +39,9 @@ class SplitSource:
     @property
     def key(self) -> str:
         """Text that identifies this split in the cache."""
-        return "|".join([self.format, self.split, str(self.source), str(self.source.absolute())])
+        boxes = "" if self.boxes is None else self.boxes.words
+        place = (str(self.source), str(self.source.absolute()))
+        return "|".join([self.format, self.split, boxes, *place])
 
 
 def _never(file: Path) -> bool:
@@ -64,3 +70,17 @@ class DatasetFormat:
     # Formats of one family may lie in one folder without a warning about the second.
     family: str | None = None
     needs_val_split: bool = False  # True where the format's own tools refuse data without one
+    boxes: BoxConvention | None = None  # as its files write them; None: `read` knows no other way
+    has_longer_rows: bool = False  # True where a row may hold keypoints or a polygon
+
+    def convention(self, words: str) -> BoxConvention:
+        """Return the convention that the words of `--boxes` stand for in this format.
+
+        Raises ConfigError for words that mean nothing, in general or in this format.
+        """
+        if self.boxes is None:
+            raise ConfigError(f"--boxes {words}: boxes of the format {self.name} have one reading")
+        chosen = self.boxes.changed(words)
+        if chosen.rows is not None and not self.has_longer_rows:
+            raise ConfigError(f"--boxes {words}: the format {self.name} has no {chosen.rows} there")
+        return chosen

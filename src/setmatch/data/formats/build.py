@@ -2,15 +2,17 @@
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from setmatch.data.cleaning import AnnotationTable, clean_annotations
+from setmatch.data.box_convention import BoxConvention, ConventionDoubt
+from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable, clean_annotations
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.missing_images import missing_images_note
+from setmatch.data.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.ragged import offsets_of, pack
 from setmatch.data.segmentations import Segmentations, from_rings
 from setmatch.structures.metadata import Categories
@@ -25,6 +27,9 @@ class ImageTable:
     names: list[str]
     sizes_px: Int32[np.ndarray, "N 2"]
     absent: frozenset[int] = frozenset()  # ids of listed images without a usable file
+
+
+_NOT_WRITTEN = (float("nan"),) * 4
 
 
 class AnnotationBuffer:
@@ -42,6 +47,7 @@ class AnnotationBuffer:
         self._points_px = array("f")
         self._points_per_ring = array("q")
         self._rings_per_annotation = array("q")
+        self._written = array("d")
 
     def add(
         self,
@@ -50,8 +56,13 @@ class AnnotationBuffer:
         xywh_px: tuple[float, float, float, float],
         line: int,
         crowd: bool = False,
+        written: Sequence[float] = _NOT_WRITTEN,
     ) -> None:
-        """Add an object of image number `image`, found on line `line` of its file."""
+        """Add an object of image number `image`, found on line `line` of its file.
+
+        `written` are the four numbers of its box in the file, if it has a plain one there.
+        """
+        self._written.extend(written)
         self._images.append(image)
         self._class_indices.append(class_index)
         self._xywh_px.extend(xywh_px)
@@ -82,6 +93,11 @@ class AnnotationBuffer:
             origin=np.arange(count),
         )
 
+    def written(self, convention: BoxConvention, is_certain: bool) -> WrittenBoxes:
+        """Return the boxes as they are in the files, read by a convention."""
+        values = np.array(self._written, dtype=np.float64).reshape(-1, 4)
+        return WrittenBoxes(values, convention, is_certain)
+
     def segmentations(self) -> Segmentations | None:
         """Return the polygons; None where no object has one."""
         points_px = np.array(self._points_px, dtype=np.float32).reshape(-1, 2)
@@ -96,13 +112,17 @@ def assemble(
     segmentations: Segmentations | None = None,
     fixes: Sequence[AnnotationFix] = (),
     label_files: list[str] | None = None,
+    written: WrittenBoxes | None = None,
 ) -> DetectionDataset:
     """Clean the rows, group them by image, and return everything as a DetectionDataset.
 
-    `segmentations` are those of all rows that were read; `rows.origin` points into them.
-    `label_files` names each image's annotation file, for formats that have one per image.
+    `segmentations` and the boxes as `written` are those of all rows that were read; `rows.origin`
+    points into them. `label_files` names each image's annotation file, for formats that have one
+    per image. Without `written`, nobody asks whether the boxes are of another convention.
     """
     files = images.names if label_files is None else label_files
+    annotations_read = len(rows.ids)
+    doubt = None if written is None else _doubt(written, rows, images.sizes_px, files)
     rows, cleaned = clean_annotations(rows, files, images.sizes_px)
     rows = rows.take(np.argsort(rows.image, kind="stable"))
     names, name_offsets = pack(images.names)
@@ -123,4 +143,23 @@ def assemble(
         fixes=(*fixes, *cleaned),
         segmentations=segmentations and segmentations.take(rows.origin),
         notes=missing_images_note(fixes, len(images.names)),
+        origins=rows.origin.astype(np.int32),
+        annotations_read=annotations_read,
+        convention_doubt=doubt,
     )
+
+
+def _doubt(
+    written: WrittenBoxes,
+    rows: AnnotationTable,
+    sizes_px: Int32[np.ndarray, "N 2"],
+    files: list[str],
+) -> ConventionDoubt | None:
+    def place(row: int) -> str:
+        name = files[rows.image[row]]
+        if rows.line[row] != NO_LINE:
+            return f"{name}:{rows.line[row]}"
+        return name if rows.ids[row] == NO_ID else f"annotation {rows.ids[row]} of {name}"
+
+    of_rows = replace(written, values=written.values[rows.origin])
+    return doubt_convention(of_rows, sizes_px[rows.image], rows.area_px, place)

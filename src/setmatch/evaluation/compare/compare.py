@@ -159,6 +159,7 @@ def compare(
     *,
     split: str = "val",
     format: str | None = None,
+    boxes: str | None = None,
     rounds: int = 10,
     batch_size: int = 4,
     workers: Workers = "auto",
@@ -186,7 +187,7 @@ def compare(
         raise ConfigError("nothing to compare: name at least one run, model or detections file")
     if rounds < 1 or batch_size < 1:
         raise ConfigError(f"rounds = {rounds}, batch_size = {batch_size}: at least 1 of each")
-    dataset = open_dataset(data, split, format) if isinstance(data, str | Path) else data
+    dataset = open_dataset(data, split, format, boxes) if isinstance(data, str | Path) else data
     preprocessing = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
     categories = None if dataset is None else dataset.categories
     candidates = find_candidates(sources, categories, preprocessing, device)

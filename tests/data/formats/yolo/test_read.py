@@ -209,7 +209,15 @@ REFUSED = {
     "class nan": ("nan .5 .5 .5 .5", "class nan"),
     "a huge class": ("9" * 30 + " .5 .5 .5 .5", "class 999"),
     "a nameless class": ("2 .5 .5 .5 .5", r"a\.txt:1: class 2, but only 2 classes have names"),
-    "pixels": ("1 15 10 30 20", r"a\.txt:1: 30 is not a fraction of the image"),
+    "one line in pixels": (
+        "1 15 10 30 20\n" + 2 * BOX,
+        r"a\.txt:1: 30 is not a fraction of the image",
+    ),
+    "pixels": (
+        "1 15 10 30 20",
+        r"the boxes are probably center x, center y, width, height in pixels: 1 of 1 boxes have "
+        r"numbers above 2.*a\.txt:1: \[15, 10, 30, 20\] is .*--boxes pixels",
+    ),
     "binary": (b"\xff\xfe\x00\x01", r"a\.txt: not text"),
     "a zero byte": ("1 .5 .5 .5 .5\x00", "not all numbers"),
 }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from setmatch.data.box_convention import XYWH_PX
 from setmatch.data.formats.base import DatasetFormat
 from setmatch.data.formats.coco.find import find_coco, find_panoptic, kind_of
 from setmatch.data.formats.coco.read import read_coco
@@ -18,16 +19,18 @@ FORMAT = DatasetFormat(
     name="coco",
     looks_for="COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
     find=find_coco,
-    read=lambda split: read_coco(split.source),
+    read=lambda split: read_coco(split.source, boxes=split.boxes),
     write=write_coco,
     recognizes=_recognizes,
     family="coco",
+    boxes=XYWH_PX,
 )
 PANOPTIC_FORMAT = DatasetFormat(
     name="panoptic",
     looks_for="COCO panoptic JSON",
     find=find_panoptic,
-    read=lambda split: read_panoptic(split.source),
+    read=lambda split: read_panoptic(split.source, boxes=split.boxes),
     recognizes=lambda file: kind_of(file) == "panoptic",
     family="coco",
+    boxes=XYWH_PX,
 )

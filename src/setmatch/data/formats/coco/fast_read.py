@@ -29,6 +29,10 @@ class _RunLengths(msgspec.Struct, gc=False):
     size: tuple[int, int]
 
 
+class _Attributes(msgspec.Struct, gc=False):
+    rotation: float | None = None
+
+
 class _Annotation(msgspec.Struct, gc=False):
     id: _Id
     image_id: _Id
@@ -37,6 +41,7 @@ class _Annotation(msgspec.Struct, gc=False):
     area: Annotated[float, msgspec.Meta(ge=0)]
     iscrowd: Literal[0, 1]
     segmentation: list[list[float]] | _RunLengths | None = None
+    attributes: _Attributes | None = None
 
 
 class _File(msgspec.Struct):
@@ -94,6 +99,8 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
             :6
         ]
         xywh_px[rows] = boxes
+        if any(attributes is not None and attributes.rotation for attributes in columns[7]):
+            return None
         polygon_lists = [_polygons(segmentation) for segmentation in columns[6]]
         polygons = list(chain.from_iterable(polygon_lists))
         rings_per_annotation.extend(map(len, polygon_lists))

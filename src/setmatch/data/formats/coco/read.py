@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from setmatch.data.box_convention import BoxConvention
 from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import ImageTable, assemble
+from setmatch.data.formats.coco.boxes import in_convention, rotations, turn, written_boxes
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records
@@ -29,20 +31,27 @@ from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
 
 
-def read_coco(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
+def read_coco(
+    annotations: str | Path,
+    images: str | Path | None = None,
+    boxes: BoxConvention | None = None,
+) -> DetectionDataset:
     """Read COCO instances. Class indices are the categories in order of their ids.
 
     `images` is the folder of the image files; None tries the usual places near the annotations.
+    `boxes` is the convention of the boxes, if it is known not to be COCO's own, or to be it.
     Raises DataError with file, place, value and problem when the file cannot be read, is
     ambiguous, or many image files are missing. `fixes` of the result lists what was fixed.
     """
     source = Path(annotations)
     with collector_paused():
-        dataset = _read_flawless(source, images)
-        return _read_any(source, images) if dataset is None else dataset
+        dataset = _read_flawless(source, images, boxes)
+        return _read_any(source, images, boxes) if dataset is None else dataset
 
 
-def _read_flawless(source: Path, images: str | Path | None) -> DetectionDataset | None:
+def _read_flawless(
+    source: Path, images: str | Path | None, boxes: BoxConvention | None
+) -> DetectionDataset | None:
     """Read a file in which every annotation has COCO's form; return None for any other.
 
     Values may still be odd: boxes are cleaned afterwards.
@@ -81,10 +90,14 @@ def _read_flawless(source: Path, images: str | Path | None) -> DetectionDataset 
         columns.rings_per_annotation,
         columns.run_lengths,
     )
-    return assemble(source, image_table, categories, rows, segmentations, fixes)
+    written = written_boxes(rows, count, boxes)
+    rows, segmentations = in_convention(rows, segmentations, image_table.sizes_px, boxes)
+    return assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
 
 
-def _read_any(source: Path, images: str | Path | None) -> DetectionDataset:
+def _read_any(
+    source: Path, images: str | Path | None, boxes: BoxConvention | None
+) -> DetectionDataset:
     """Read any file value by value, which locates every problem."""
     fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
@@ -93,7 +106,11 @@ def _read_any(source: Path, images: str | Path | None) -> DetectionDataset:
     records = lists["annotations"]
     rows = read_rows(records, image_table, categories, fixes)
     segmentations = _segmentations(records, rows, image_table, fixes)
-    return assemble(source, image_table, categories, rows, segmentations, fixes)
+    written = written_boxes(rows, len(records), boxes)
+    rows, segmentations = in_convention(rows, segmentations, image_table.sizes_px, boxes)
+    degrees = rotations(records, rows, image_table.names, fixes)
+    rows = turn(rows, segmentations, degrees, image_table.names, fixes)
+    return assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
 
 
 def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from setmatch.data.box_convention import BoxConvention
 from setmatch.data.cleaning import NO_ID
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.build import ImageTable, assemble
+from setmatch.data.formats.coco.boxes import in_convention, written_boxes
 from setmatch.data.formats.coco.read import read_categories, read_images, read_rows
 from setmatch.data.formats.coco.schema import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records
@@ -22,13 +24,18 @@ from setmatch.data.ragged import pack
 from setmatch.errors import DataError, short
 
 
-def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> DetectionDataset:
+def read_panoptic(
+    annotations: str | Path,
+    images: str | Path | None = None,
+    boxes: BoxConvention | None = None,
+) -> DetectionDataset:
     """Read COCO panoptic annotations: things and stuff are classes, segments have the file's boxes.
 
     `panoptic` of the result holds the PNG file of each image and the segment id of each annotation.
     Annotation ids count from 1, because segment ids are unique only within an image. Images for
     which no segments are listed are left out, and so are a few images whose PNG file is missing.
-    Raises DataError as `read_coco` does, and where many PNG files are missing.
+    `boxes` is as in `read_coco`. Raises DataError as that does, and where many PNG files are
+    missing.
     """
     source = Path(annotations)
     lists = parse(source, PanopticFile)
@@ -49,7 +56,9 @@ def read_panoptic(annotations: str | Path, images: str | Path | None = None) -> 
         if wrong.any():
             raise segments.error(int(rows.origin[wrong.argmax()]), flaw)
     origin, rows = rows.origin, replace(rows, ids=np.arange(1, len(rows.ids) + 1))
-    dataset = assemble(source, image_table, categories, rows, None, fixes)
+    written = written_boxes(rows, len(segments), boxes)
+    rows, _ = in_convention(rows, None, image_table.sizes_px, boxes)
+    dataset = assemble(source, image_table, categories, rows, None, fixes, written=written)
     kept = np.searchsorted(origin, origin[dataset.annotation_ids - 1])
     names, name_offsets = pack(pngs)
     files = PanopticFiles(

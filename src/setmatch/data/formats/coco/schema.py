@@ -47,6 +47,7 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     area: Any = None
     iscrowd: Any = None
     segmentation: msgspec.Raw = NO_SEGMENTATION
+    attributes: Any = None
 
 
 class SegmentedImageRecord(msgspec.Struct, gc=False):

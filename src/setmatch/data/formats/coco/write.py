@@ -61,6 +61,13 @@ def _annotation(dataset: DetectionDataset, image: int, row: int) -> dict[str, An
     run_lengths = segmentations.run_lengths(row)
     if run_lengths:
         return plain | {"segmentation": msgspec.Raw(run_lengths.encode())}
+    return plain | {"segmentation": polygons(dataset, row)}
+
+
+def polygons(dataset: DetectionDataset, row: int) -> list[list[float]]:
+    """Return the polygons of an annotation as COCO writes them; none where it has none."""
+    if dataset.segmentations is None:
+        return []
     # Converted by way of text, because 0.1 in float32 is 0.10000000149 in float64.
-    rings = [ring.ravel().astype(str).astype(float).tolist() for ring in segmentations.rings(row)]
-    return plain | {"segmentation": rings}
+    rings = dataset.segmentations.rings(row)
+    return [ring.ravel().astype(str).astype(float).tolist() for ring in rings]

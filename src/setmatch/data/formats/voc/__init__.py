@@ -1,5 +1,6 @@
 """Pascal VOC: an XML file for each image."""
 
+from setmatch.data.box_convention import XYXY_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.base import DatasetFormat, SplitSource
 from setmatch.data.formats.voc.find import find_voc
@@ -9,7 +10,7 @@ from setmatch.data.formats.voc.write import write_voc
 
 def _read(split: SplitSource) -> DetectionDataset:
     here, others = split.details
-    return read_voc(here, split.source, others)
+    return read_voc(here, split.source, others, split.boxes)
 
 
 FORMAT = DatasetFormat(
@@ -18,4 +19,5 @@ FORMAT = DatasetFormat(
     find=find_voc,
     read=_read,
     write=write_voc,
+    boxes=XYXY_PX,
 )

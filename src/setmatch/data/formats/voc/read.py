@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from setmatch.data.box_convention import XYXY_PX, BoxConvention
+from setmatch.data.boxes_in_pixels import turned_xywh_px
+from setmatch.data.cleaning import SWAPPED, TURNED
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
@@ -36,9 +39,15 @@ class VocSplit:
     names: Path | None = None  # list in ImageSets/; None: every XML file belongs to the split
 
 
-def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> DetectionDataset:
+def read_voc(
+    split: VocSplit,
+    root: Path,
+    others: Sequence[VocSplit] = (),
+    boxes: BoxConvention | None = None,
+) -> DetectionDataset:
     """Read a split. `others` can add class names; `root` can have a classes.txt.
 
+    `boxes` is the convention of the boxes, if it is known not to be VOC's own, or to be it.
     Images without an XML file are left out and recorded, and so are a few XML files without an
     image. Raises DataError with file and line for XML that is malformed, declares a DOCTYPE, or has
     an object without name or box.
@@ -58,7 +67,8 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> De
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
-            _add(buffer, image, class_indices[_name(file, each)], file, each, fixes)
+            box = _box(file, each, sizes_px[image], boxes or XYXY_PX, fixes)
+            _add(buffer, image, class_indices[_name(file, each)], file, each, box, fixes)
     from_one = sum(file.counts_from_one for file in files)
     if from_one:
         done = "boxes in pixels counted from 1, as in the challenge: read as edges from 0"
@@ -72,7 +82,8 @@ def read_voc(split: VocSplit, root: Path, others: Sequence[VocSplit] = ()) -> De
     )
     names = [file.path.name for file in files]
     rows, segmentations = buffer.rows(), buffer.segmentations()
-    return assemble(root, image_table, categories, rows, segmentations, fixes, names)
+    written = buffer.written(boxes or XYXY_PX, is_certain=boxes is not None)
+    return assemble(root, image_table, categories, rows, segmentations, fixes, names, written)
 
 
 def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
@@ -189,14 +200,43 @@ def _size_px(file: VocFile, path: Path, fixes: list[AnnotationFix]) -> tuple[int
     return size_px
 
 
-def _add(
-    buffer: AnnotationBuffer,
-    image: int,
-    class_index: int,
+@dataclass(frozen=True)
+class _Box:
+    written: list[float]  # the four numbers in the file
+    xywh_px: tuple[float, float, float, float]
+
+
+def _box(
     file: VocFile,
     each: VocObject,
+    size_px: tuple[int, int],
+    boxes: BoxConvention,
     fixes: list[AnnotationFix],
-) -> None:
+) -> _Box:
+    texts, written = _sides(file, each)
+    values = list(written)
+    if boxes.layout == "xyxy" and (values[0] > values[2] or values[1] > values[3]):
+        box = ", ".join(texts)
+        fixes.append(AnnotationFix(file.path.name, None, f"corners [{box}]", SWAPPED, each.line))
+        for low, high in ((0, 2), (1, 3)):
+            if values[low] > values[high]:
+                texts[low], texts[high] = texts[high], texts[low]
+                values[low], values[high] = values[high], values[low]
+    if boxes == XYXY_PX:
+        width, height = difference(texts[2], texts[0]), difference(texts[3], texts[1])
+        first = float(file.counts_from_one)  # coordinate of the first pixel
+        x, y, w, h = values[0] - first, values[1] - first, width + first, height + first
+    else:
+        x, y, w, h = boxes.box_px(values, size_px)
+    if each.degrees % 180:
+        x, y, w, h = turned_xywh_px(np.array([[x, y, w, h]]), np.array([each.degrees]))[0].tolist()
+        value = f"rotation {short(each.attributes['rotation'])}"
+        fixes.append(AnnotationFix(file.path.name, None, value, TURNED, each.line))
+    return _Box(written, (x, y, w, h))
+
+
+def _sides(file: VocFile, each: VocObject) -> tuple[list[str], list[float]]:
+    """Return the four numbers of a box in the file, as text and as numbers."""
     place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
     texts = []
     for side in SIDES:
@@ -207,15 +247,18 @@ def _add(
         number(text, partial(_not_a_number, place, side, text))
         for side, text in zip(SIDES, texts, strict=True)
     ]
-    if values[0] > values[2] or values[1] > values[3]:
-        box = ", ".join(texts)
-        done = "corners swapped: put in order"
-        fixes.append(AnnotationFix(file.path.name, None, f"corners [{box}]", done, each.line))
-    for low, high in ((0, 2), (1, 3)):
-        if values[low] > values[high]:
-            texts[low], texts[high] = texts[high], texts[low]
-            values[low], values[high] = values[high], values[low]
-    width, height = difference(texts[2], texts[0]), difference(texts[3], texts[1])
+    return texts, values
+
+
+def _add(
+    buffer: AnnotationBuffer,
+    image: int,
+    class_index: int,
+    file: VocFile,
+    each: VocObject,
+    box: _Box,
+    fixes: list[AnnotationFix],
+) -> None:
     difficult = each.values.get("difficult", "0")
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
@@ -224,9 +267,8 @@ def _add(
         value = f"object {short(each.values['name'], 200)}"
         done = "marked difficult: read as a crowd, neither trained on nor counted"
         fixes.append(AnnotationFix(file.path.name, None, value, done, each.line))
-    first = float(file.counts_from_one)  # coordinate of the first pixel
-    xywh = (values[0] - first, values[1] - first, width + first, height + first)
-    buffer.add(image, class_index, xywh, each.line, crowd=difficult == "1")
+    crowd = difficult == "1"
+    buffer.add(image, class_index, box.xywh_px, each.line, crowd, box.written)
     for polygon in each.polygons:
         _add_polygon(buffer, polygon, file, each, fixes)
 

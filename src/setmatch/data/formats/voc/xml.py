@@ -4,6 +4,7 @@ The parser is expat, event by event. A DOCTYPE is refused, and every entity with
 and a few lines of nested entities can fill the memory.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
@@ -26,6 +27,16 @@ class VocObject:
     values: dict[str, str] = field(default_factory=dict)  # name, difficult
     box: dict[str, str] = field(default_factory=dict)
     polygons: list[Polygon] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)  # such as rotation, as CVAT writes it
+
+    @property
+    def degrees(self) -> float:
+        """Return by how much the box is turned; 0 where nothing is said, or nothing readable."""
+        try:
+            degrees = float(self.attributes.get("rotation", ""))
+        except ValueError:
+            return 0.0
+        return degrees if math.isfinite(degrees) else 0.0
 
 
 @dataclass
@@ -77,6 +88,7 @@ class _Events:
         self._parser = parser
         self._tags: list[str] = []
         self._texts: list[str] = []
+        self._attribute: dict[str, str] = {}
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._tags and tag != "annotation":
@@ -103,6 +115,11 @@ class _Events:
                 self._set(self._file.objects[-1].values, tag, text)
             case ["object", "bndbox", side] if side in SIDES:
                 self._set(self._file.objects[-1].box, side, text)
+            case ["object", "attributes", "attribute", "name" | "value"]:
+                self._attribute[tag] = text
+            case ["object", "attributes", "attribute"]:
+                name, value = (self._attribute.pop(key, "") for key in ("name", "value"))
+                self._file.objects[-1].attributes[name] = value
             case ["object", "polygon", _]:
                 self._file.objects[-1].polygons[-1][tag] = text
         self._tags.pop()

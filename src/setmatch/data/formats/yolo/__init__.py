@@ -1,5 +1,6 @@
 """YOLO: a text file of boxes or polygons for each image."""
 
+from setmatch.data.box_convention import CXCYWH_RELATIVE
 from setmatch.data.formats.base import DatasetFormat
 from setmatch.data.formats.yolo.find import find_yolo, read_split
 from setmatch.data.formats.yolo.write import write_yolo
@@ -12,4 +13,6 @@ FORMAT = DatasetFormat(
     write=write_yolo,
     recognizes=lambda file: file.suffix.lower() in (".yaml", ".yml", ".data"),
     needs_val_split=True,
+    boxes=CXCYWH_RELATIVE,
+    has_longer_rows=True,
 )

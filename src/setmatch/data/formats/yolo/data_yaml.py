@@ -27,6 +27,7 @@ class DataYaml:
     file: Path
     names: tuple[str, ...]
     splits: dict[str, tuple[Path, ...] | DataError]  # folders of images, or lists of image files
+    keypoints: tuple[int, int] | None = None  # kpt_shape: how many, and the numbers of each
 
 
 def read_data_yaml(file: Path) -> DataYaml:
@@ -59,7 +60,19 @@ def read_data_yaml(file: Path) -> DataYaml:
                 f"both lead to {places}; correct the paths"
             )
         splits[split] = sources
-    return DataYaml(file, tuple(names), splits)
+    return DataYaml(file, tuple(names), splits, _keypoints(file, tree.get("kpt_shape")))
+
+
+def _keypoints(file: Path, value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    match value:
+        case [int(count), int(numbers)] if count > 0 and numbers in (2, 3):
+            return count, numbers
+    raise DataError(
+        f"{file}: 'kpt_shape' is {short(value)}; it should be the number of keypoints, and 2 or 3 "
+        "numbers for each, such as [17, 3]"
+    )
 
 
 def is_data_yaml(file: Path) -> bool:

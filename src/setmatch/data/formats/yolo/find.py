@@ -24,6 +24,7 @@ class YoloSplit:
     sources: tuple[Path, ...]  # folders of images, or text files that list images
     names: tuple[str, ...] | None  # from a data.yaml
     name_folders: tuple[Path, ...] = ()  # folders that may hold a classes.txt instead
+    keypoints: tuple[int, int] | None = None  # kpt_shape of a data.yaml
 
 
 def find_yolo(path: Path) -> dict[str, SplitSource]:
@@ -64,8 +65,8 @@ def read_split(split: SplitSource) -> DetectionDataset:
     for image in images:
         folder = label_folders[image.parent]
         labels.append(folder / names_by_stem[folder].get(image.stem, f"{image.stem}.txt"))
-    names = here.names
-    return read_yolo(split.source, images, labels, names or _names_in(here.name_folders))
+    names = here.names or _names_in(here.name_folders)
+    return read_yolo(split.source, images, labels, names, here.keypoints, split.boxes)
 
 
 def _from_data_yaml(file: Path) -> dict[str, SplitSource]:
@@ -75,7 +76,7 @@ def _from_data_yaml(file: Path) -> dict[str, SplitSource]:
         if isinstance(sources, DataError):
             found[split] = SplitSource("yolo", split, file.parent, (file,), details=sources)
         else:
-            details = YoloSplit(sources, config.names)
+            details = YoloSplit(sources, config.names, keypoints=config.keypoints)
             found[split] = _split_source(file.parent, split, details, [file])
     return found
 

@@ -1,23 +1,25 @@
 """Read YOLO labels: a text file for each image.
 
 A line is a class index and a box (center x, center y, width, height, as fractions of the image),
-or a class index and a polygon (x, y of three or more points), whose bounding box is the box. An
-image without a text file, or with an empty one, has no objects. Repeated lines are kept.
+or a class index and a polygon (x, y of three or more points), whose bounding box is the box. Other
+lines are recognized by `resolve_rows`. An image without a text file, or with an empty one, has no
+objects. Repeated lines are kept.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
+from setmatch.data.box_convention import CXCYWH_RELATIVE, BoxConvention
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
 from setmatch.data.formats.layout import common_folder, files_in, subfolders
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing, drop_undecoded
+from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
@@ -28,19 +30,18 @@ _NUMBERS_OF_BOX = 5  # class index, x, y, width, height
 _MAX_FRACTION = 2.0  # of the image's side; larger numbers are pixels
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a label file: class index, then fractions of width and height in turn."""
-
-    number: int
-    class_index: int
-    fractions: list[float]
-
-
 def read_yolo(
-    source: Path, images: Sequence[Path], labels: Sequence[Path], names: Sequence[str] | None
+    source: Path,
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    names: Sequence[str] | None,
+    keypoints: tuple[int, int] | None = None,
+    boxes: BoxConvention | None = None,
 ) -> DetectionDataset:
     """Read the given images; `labels` are their text files, which need not exist.
+
+    `keypoints` are the number of keypoints and the numbers of each, where a data.yaml gives them.
+    `boxes` is the convention of the boxes, if it is known not to be YOLO's own, or to be it.
 
     Without class `names`, classes are named by their numbers, up to the highest one in the text
     files of all splits. Raises DataError with file, line and value for a line that is not a label,
@@ -57,8 +58,15 @@ def read_yolo(
         )
     sizes_px = _sizes_px(source, [image for image, _ in listed], fixes)
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
-    lines = [_lines(path, fixes) for path in labels]
-    _note_unlabeled(labels, lines, fixes)
+    convention = boxes or CXCYWH_RELATIVE
+    files = [
+        LabelFile(path, _lines(path, fixes), sizes_px[image])
+        for image, path in zip(images, labels, strict=True)
+    ]
+    _note_unlabeled(files, fixes)
+    files = resolve_rows(files, keypoints, convention.rows, fixes)
+    if convention.unit == "relative":
+        _require_fractions(files, is_certain=boxes is not None)
     _note_orphan_labels(listed, fixes)
     if names is None:
         names = [str(class_index) for class_index in range(_highest_class(labels) + 1)]
@@ -66,15 +74,14 @@ def read_yolo(
         fixes.append(AnnotationFix.of_many(value, "named by their numbers"))
     categories = categories_of(names, (), source, fixes, first_id=0)
     buffer = AnnotationBuffer()
-    for number, (image, path, image_lines) in enumerate(zip(images, labels, lines, strict=True)):
-        height, width = sizes_px[image]
-        for line in image_lines or ():
+    for number, file in enumerate(files):
+        for line in file.lines or ():
             if line.class_index >= len(names):
                 raise DataError(
-                    f"{path}:{line.number}: class {line.class_index}, but only {len(names)} "
+                    f"{file.path}:{line.number}: class {line.class_index}, but only {len(names)} "
                     f"classes have names (0 to {len(names) - 1}); name it or correct the line"
                 )
-            _add(buffer, number, line, width, height)
+            _add(buffer, number, line, file.size_px, convention)
     root = common_folder(images)
     image_table = ImageTable(
         root,
@@ -83,8 +90,11 @@ def read_yolo(
         np.array([sizes_px[image] for image in images], dtype=np.int32),
     )
     rows, segmentations = buffer.rows(), buffer.segmentations()
-    files = [path.name for path in labels]
-    return assemble(source, image_table, categories, rows, segmentations, fixes, files)
+    label_files = [path.name for path in labels]
+    written = buffer.written(convention, is_certain=boxes is not None)
+    return assemble(
+        source, image_table, categories, rows, segmentations, fixes, label_files, written
+    )
 
 
 def _sizes_px(
@@ -105,7 +115,7 @@ def _sizes_px(
     return sizes_px
 
 
-def _lines(path: Path, fixes: list[AnnotationFix]) -> list[Line] | None:
+def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
     """Return the lines of a label file; None where there is no such file."""
     try:
         text = read_text(path, "utf-8-sig")
@@ -121,16 +131,15 @@ def _lines(path: Path, fixes: list[AnnotationFix]) -> list[Line] | None:
         words = line.split()
         if words:
             lines.append(_line(path, number, words, fixes))
-    return lines
+    return tuple(lines)
 
 
 def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix]) -> Line:
     shown = repr(" ".join(words)[:60])
-    if len(words) != _NUMBERS_OF_BOX and (len(words) < 7 or len(words) % 2 == 0):
+    if len(words) < _NUMBERS_OF_BOX:
         raise DataError(
             f"{path}:{number}: {shown} has {len(words)} numbers; write 5 for a box (class, x, y, "
-            "width, height), 7 or a larger odd number for a polygon (class, then x and y of each "
-            "point)"
+            "width, height)"
         )
     try:
         # float() would also accept "1_0" and "١".
@@ -139,29 +148,52 @@ def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix])
         values = [float(word) for word in words]
     except ValueError:
         raise DataError(f"{path}:{number}: {shown} is not all numbers; correct the line") from None
-    class_, fractions = values[0], values[1:]
+    class_ = values[0]
     if not 0 <= class_ < 2**31 or class_ != int(class_):
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
     if not words[0].isdigit():
         done = "class written as fraction: read as integer"
         fixes.append(AnnotationFix(path.name, None, f"class {words[0][:40]}", done, number))
-    largest = max(map(abs, fractions), default=0)
-    if np.isfinite(largest) and largest > _MAX_FRACTION:
-        raise DataError(
-            f"{path}:{number}: {largest:g} is not a fraction of the image; divide x and width by "
-            "the image's width in pixels, y and height by its height"
-        )
-    return Line(number, int(class_), fractions)
+    return Line(number, int(class_), values[1:], shown)
 
 
-def _add(labels: AnnotationBuffer, image: int, line: Line, width: int, height: int) -> None:
-    values = line.fractions
-    if len(values) == _NUMBERS_OF_BOX - 1:
-        x, y, w, h = values
-        box = ((x - w / 2) * width, (y - h / 2) * height, w * width, h * height)
-        labels.add(image, line.class_index, box, line.number)
+def _require_fractions(files: Sequence[LabelFile], is_certain: bool) -> None:
+    """Raise DataError for a number that is no fraction of the image.
+
+    Not where most lines are boxes with such numbers: then the whole file is of another convention,
+    unless the user `is_certain` that it is not.
+    """
+    lines = [(file.path, line) for file in files for line in file.lines or ()]
+    wrong = [
+        (path, line)
+        for path, line in lines
+        if _MAX_FRACTION < max(map(abs, line.values)) < float("inf")
+    ]
+    are_boxes = all(len(line.values) == _NUMBERS_OF_BOX - 1 for _, line in wrong)
+    if not wrong or (are_boxes and 2 * len(wrong) >= len(lines) and not is_certain):
         return
-    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * (width, height)
+    path, line = wrong[0]
+    raise DataError(
+        f"{path}:{line.number}: {max(map(abs, line.values)):g} is not a fraction of the image; "
+        "divide x and width by the image's width in pixels, y and height by its height, or read "
+        "all of the data set in pixels with --boxes pixels"
+    )
+
+
+def _add(
+    labels: AnnotationBuffer,
+    image: int,
+    line: Line,
+    size_px: tuple[int, int],
+    convention: BoxConvention,
+) -> None:
+    values = line.values
+    if len(values) == _NUMBERS_OF_BOX - 1:
+        box_px = convention.box_px(values, size_px)
+        labels.add(image, line.class_index, box_px, line.number, written=values)
+        return
+    sides_px = size_px[::-1] if convention.unit == "relative" else (1, 1)
+    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * sides_px
     low, high = points.min(axis=0), points.max(axis=0)
     with np.errstate(invalid="ignore"):  # a box that is not finite is dropped later
         (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
@@ -170,18 +202,16 @@ def _add(labels: AnnotationBuffer, image: int, line: Line, width: int, height: i
         labels.add_ring(points.ravel().tolist())
 
 
-def _note_unlabeled(
-    labels: Sequence[Path], lines: Sequence[list[Line] | None], fixes: list[AnnotationFix]
-) -> None:
+def _note_unlabeled(files: Sequence[LabelFile], fixes: list[AnnotationFix]) -> None:
     """Record images without a label file; raises DataError where no image has one."""
-    absent = sum(image_lines is None for image_lines in lines)
+    absent = sum(file.lines is None for file in files)
     if absent:
         done = "without a label file: read as images without objects"
-        fixes.append(AnnotationFix.of_many(f"{absent} of {len(lines)} images", done))
-    if absent == len(lines):
-        folders = ", ".join(sorted({str(path.parent) for path in labels})[:3])
+        fixes.append(AnnotationFix.of_many(f"{absent} of {len(files)} images", done))
+    if absent == len(files):
+        folders = ", ".join(sorted({str(file.path.parent) for file in files})[:3])
         raise DataError(
-            f"{folders}: none of {len(lines)} images has a label file; put one beside each image "
+            f"{folders}: none of {len(files)} images has a label file; put one beside each image "
             "with an object, or into labels/ beside images/"
         )
 

@@ -1,0 +1,128 @@
+"""COCO boxes as they are meant: of another convention where the user says so, and turned ones."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from setmatch.data.box_convention import XYWH_PX, BoxConvention
+from setmatch.data.boxes_in_pixels import to_xywh_px, turned_xywh_px
+from setmatch.data.cleaning import NO_ID, TURNED, AnnotationTable
+from setmatch.data.dataset import AnnotationFix
+from setmatch.data.formats.columns import Records
+from setmatch.data.misread_boxes import WrittenBoxes
+from setmatch.data.segmentations import Segmentations
+from setmatch.errors import short
+
+_LARGEST_FRACTION = 2.0  # polygons with larger coordinates are in pixels although boxes are not
+_HULL_TOLERANCE_PX = 1.0
+
+
+def written_boxes(rows: AnnotationTable, count: int, boxes: BoxConvention | None) -> WrittenBoxes:
+    """Return the boxes of all `count` annotations as in the file, of those that `rows` has."""
+    values = np.full((count, 4), np.nan)
+    values[rows.origin] = rows.xywh_px
+    return WrittenBoxes(values, boxes or XYWH_PX, is_certain=boxes is not None)
+
+
+def in_convention(
+    rows: AnnotationTable,
+    segmentations: Segmentations | None,
+    sizes_px: Int32[np.ndarray, "N 2"],
+    boxes: BoxConvention | None,
+) -> tuple[AnnotationTable, Segmentations | None]:
+    """Return the rows with boxes in pixels, and areas that fit; of fractions, polygons in pixels.
+
+    `rows` have the boxes as in the file, which are of the convention `boxes`; None is COCO's own.
+    """
+    if boxes is None or boxes == XYWH_PX:
+        return rows, segmentations
+    row_sizes_px = sizes_px[rows.image]
+    xywh_px = to_xywh_px(boxes, rows.xywh_px, row_sizes_px)
+    area_px = rows.area_px
+    if boxes.unit == "relative":
+        image_px = row_sizes_px.astype(np.float64).prod(axis=1)
+        area_px = np.where(area_px <= 1, area_px * image_px, area_px)
+        segmentations = segmentations and _in_pixels(rows, segmentations, row_sizes_px)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Areas are often computed from the box, by the wrong convention too.
+        area_px = np.minimum(area_px, np.abs(xywh_px[:, 2:].prod(axis=1)))
+    return replace(rows, xywh_px=xywh_px, area_px=area_px), segmentations
+
+
+def _in_pixels(
+    rows: AnnotationTable, segmentations: Segmentations, row_sizes_px: Int32[np.ndarray, "A 2"]
+) -> Segmentations:
+    points = segmentations.points_px
+    if not len(points) or np.abs(points).max() > _LARGEST_FRACTION:
+        return segmentations
+    sides_px = np.ones((len(segmentations.rows), 2), dtype=np.float32)
+    sides_px[rows.origin] = row_sizes_px[:, ::-1]
+    points_per_annotation = np.diff(segmentations.ring_offsets[segmentations.offsets])
+    return replace(segmentations, points_px=points * sides_px.repeat(points_per_annotation, axis=0))
+
+
+def rotations(
+    records: Records, rows: AnnotationTable, names: Sequence[str], fixes: list[AnnotationFix]
+) -> Float64[np.ndarray, " A"]:
+    """Return by how many degrees each box is turned: `attributes.rotation`, as CVAT writes it."""
+    degrees = np.zeros(len(rows.origin))
+    attributes = records.values("attributes")
+    for row, origin in enumerate(rows.origin.tolist()):
+        value = attributes[origin].get("rotation") if type(attributes[origin]) is dict else None
+        number = _number(value)
+        if number is not None:
+            degrees[row] = number
+        elif value is not None:
+            fixes.append(_fix(rows, row, names, value, "rotation that is no number: read as 0"))
+    return degrees
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if type(value) in (int, float, str) else None  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        return None
+    return number if number is not None and np.isfinite(number) else None
+
+
+def turn(
+    rows: AnnotationTable,
+    segmentations: Segmentations | None,
+    degrees: Float64[np.ndarray, " A"],
+    names: Sequence[str],
+    fixes: list[AnnotationFix],
+) -> AnnotationTable:
+    """Return the rows with the box around each turned box; record each in `fixes`.
+
+    A box that is already the hull of its polygons stays: some tools write that one.
+    """
+    xywh_px = rows.xywh_px.copy()
+    for row in np.flatnonzero(degrees % 180).tolist():
+        box = rows.xywh_px[row]
+        hull = turned_xywh_px(box[None], degrees[row : row + 1])[0]
+        if segmentations is not None and _is_hull(segmentations, int(rows.origin[row]), box):
+            continue
+        xywh_px[row] = hull
+        fixes.append(_fix(rows, row, names, float(degrees[row]), TURNED))
+    return replace(rows, xywh_px=xywh_px)
+
+
+def _is_hull(segmentations: Segmentations, origin: int, xywh_px: Float64[np.ndarray, "4"]) -> bool:
+    """Return whether a box is the hull of polygons that are not just the box itself."""
+    rings = segmentations.rings(origin)
+    if not rings:
+        return False
+    points = np.concatenate(rings).astype(np.float64)
+    low, high = points.min(axis=0), points.max(axis=0)
+    hull = np.concatenate([low, high - low])
+    is_rectangle = ((points == low) | (points == high)).all()
+    return bool((np.abs(hull - xywh_px) <= _HULL_TOLERANCE_PX).all()) and not is_rectangle
+
+
+def _fix(
+    rows: AnnotationTable, row: int, names: Sequence[str], value: object, done: str
+) -> AnnotationFix:
+    id_ = None if rows.ids[row] == NO_ID else int(rows.ids[row])
+    return AnnotationFix(names[rows.image[row]], id_, f"rotation {short(value)}", done)

@@ -1,0 +1,126 @@
+"""COCO boxes of other conventions and turned boxes are read as they are meant, and said."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from setmatch.data.box_convention import BoxConvention
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from small_coco import Change, edited, object_, read, write_images
+
+TURNED = "box turned by its rotation: read as the box around it"
+NO_NUMBER = "rotation that is no number: read as 0"
+BOX = [6, 4, 30, 20]  # of a 60 × 40 image
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+def turned(rotation: Any, **more: Any) -> Change:
+    return object_(0, attributes={"occluded": False, "rotation": rotation}, **more)
+
+
+def found(dataset: DetectionDataset) -> tuple[list[float], list[tuple[Any, ...]]]:
+    fixes = [
+        (fix.file, fix.annotation, fix.value, fix.description)
+        for fix in dataset.fixes
+        if "rotation" in fix.description
+    ]
+    return dataset.xywh_px[0].round(2).tolist(), fixes
+
+
+ROTATIONS = {
+    "a right angle": (90.0, [11, -1, 20, 30], "rotation 90.0"),
+    "an integer": (270, [11, -1, 20, 30], "rotation 270.0"),
+    "text": ("-90", [11, -1, 20, 30], "rotation -90.0"),
+    "oblique": (30.0, [3.01, -2.16, 35.98, 32.32], "rotation 30.0"),
+    "the other way": (-30.0, [3.01, -2.16, 35.98, 32.32], "rotation -30.0"),
+    "more than a turn": (390.0, [3.01, -2.16, 35.98, 32.32], "rotation 390.0"),
+    "none": (0.0, BOX, None),
+    "null": (None, BOX, None),
+    "half a turn": (180, BOX, None),
+    "whole turns": (-720.0, BOX, None),
+}
+
+
+@pytest.mark.parametrize(("rotation", "box", "value"), ROTATIONS.values(), ids=ROTATIONS)
+def test_a_turned_box_is_read_as_the_box_around_it(folder: Path, rotation, box, value):
+    dataset = read(folder, edited(turned(rotation)))
+    expected = [] if value is None else [("a.png", 1, value, TURNED)]
+    assert found(dataset) == (box, expected)
+    assert dataset.area_px[0] == 100
+
+
+@pytest.mark.parametrize("rotation", ["left", True, [90], {}, float("nan"), float("inf"), 10**400])
+def test_a_rotation_that_is_no_number_is_said(folder: Path, rotation: Any):
+    box, (fix,) = found(read(folder, edited(turned(rotation))))
+    assert (box, fix[3]) == (BOX, NO_NUMBER)
+
+
+@pytest.mark.parametrize("attributes", [[], "rotation", 7, {}, {"other": 90}, [{"rotation": 90}]])
+def test_other_attributes_say_nothing(folder: Path, attributes: Any):
+    assert found(read(folder, edited(object_(0, attributes=attributes)))) == (BOX, [])
+
+
+def test_a_box_that_is_already_around_its_polygon_stays(folder: Path):
+    """Some tools write it beside the rotation; a polygon that repeats the box says nothing."""
+    diamond = [[21, 4, 36, 14, 21, 24, 6, 14]]
+    dataset = read(folder, edited(turned(45.0, segmentation=diamond)))
+    assert found(dataset) == (BOX, [])
+    rectangle = [[6, 4, 36, 4, 36, 24, 6, 24]]
+    dataset = read(folder, edited(turned(90.0, segmentation=rectangle)))
+    assert found(dataset)[0] == [11, -1, 20, 30]
+
+
+def test_boxes_and_polygons_of_fractions_become_pixels(folder: Path):
+    tree = edited(
+        object_(0, bbox=[0.1, 0.1, 0.5, 0.5], segmentation=[[0.1, 0.1, 0.6, 0.1, 0.1, 0.6]])
+    )
+    tree["annotations"] = [tree["annotations"][0] | {"area": 0.125}]
+    read(folder, tree)
+    dataset = read_coco(folder / "set.json", boxes=BoxConvention("xywh", "relative"))
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
+    assert dataset.area_px.tolist() == [0.125 * 60 * 40]
+    assert dataset.segmentations is not None
+    np.testing.assert_allclose(dataset.segmentations.rings(0)[0], [[6, 4], [36, 4], [6, 24]])
+
+
+def test_polygons_in_pixels_stay_beside_boxes_of_fractions(folder: Path):
+    ring = [6, 4, 36, 4, 6, 24]
+    tree = edited(object_(0, bbox=[0.1, 0.1, 0.5, 0.5], segmentation=[ring], area=300))
+    tree["annotations"] = tree["annotations"][:1]
+    read(folder, tree)
+    dataset = read_coco(folder / "set.json", boxes=BoxConvention("xywh", "relative"))
+    assert dataset.segmentations is not None
+    assert dataset.segmentations.rings(0)[0].ravel().tolist() == ring
+    assert dataset.area_px.tolist() == [300]
+
+
+def test_areas_of_corners_are_no_larger_than_their_boxes(folder: Path):
+    """Areas are often computed by the same mistake; those of masks are smaller and stay."""
+    tree = edited(object_(0, bbox=[6, 4, 36, 24], area=36 * 24))
+    object_(1, bbox=[0, 0, 60, 40], area=77)(tree)
+    read(folder, tree)
+    dataset = read_coco(folder / "set.json", boxes=BoxConvention("xyxy", "pixels"))
+    assert dataset.xywh_px[:2].tolist() == [[6, 4, 30, 20], [0, 0, 60, 40]]
+    assert dataset.area_px[:2].tolist() == [600, 77]
+
+
+def test_panoptic_boxes_have_conventions_too(tmp_path: Path):
+    write_images(tmp_path)
+    (tmp_path / "panoptic").mkdir()
+    Image.new("RGB", (60, 40), (1, 0, 0)).save(tmp_path / "panoptic" / "of_a.png")
+    tree = edited(lambda tree: None)
+    segment = {"id": 1, "category_id": 3, "bbox": [6, 4, 36, 24], "area": 600, "iscrowd": 0}
+    tree["annotations"] = [{"image_id": 10, "file_name": "of_a.png", "segments_info": [segment]}]
+    (tmp_path / "panoptic.json").write_text(json.dumps(tree))
+    dataset = read_panoptic(tmp_path / "panoptic.json", boxes=BoxConvention("xyxy", "pixels"))
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]

@@ -1,0 +1,49 @@
+"""VOC boxes that are turned, or of another convention, are read as they are meant."""
+
+from pathlib import Path
+
+import pytest
+
+from setmatch.data.open import open_dataset
+from small_voc import box, one, write, xml
+
+TURNED = "box turned by its rotation: read as the box around it"
+
+
+def attributes(**values: object) -> str:
+    pairs = (f"<name>{name}</name><value>{value}</value>" for name, value in values.items())
+    inner = "".join(f"<attribute>{pair}</attribute>" for pair in pairs)
+    return f"<attributes>{inner}</attributes>"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_turned_box_is_read_as_the_box_around_it(tmp_path: Path, order: int):
+    """CVAT writes the rotation among the attributes; their order is free."""
+    more = attributes(**dict([("occluded", "False"), ("rotation", "90.0")][::order]))
+    dataset = one(tmp_path, xml(box(6, 4, 36, 24, more=more), box(6, 4, 36, 24, name="cat")))
+    assert dataset.xywh_px.round(6).tolist() == [[11, -1, 20, 30], [6, 4, 30, 20]]
+    assert [
+        (fix.file, fix.line, fix.value) for fix in dataset.fixes if fix.description == TURNED
+    ] == [("a.xml", 4, "rotation '90.0'")]
+
+
+@pytest.mark.parametrize("rotation", ["0.0", "180", "", "left", "nan", "inf", "1_0x"])
+def test_other_rotations_leave_the_box(tmp_path: Path, rotation: str):
+    dataset = one(tmp_path, xml(box(6, 4, 36, 24, more=attributes(rotation=rotation))))
+    assert dataset.xywh_px.tolist() == [[6, 4, 30, 20]]
+    assert dataset.fixes == ()
+
+
+def test_a_rotation_of_a_part_is_not_that_of_the_object(tmp_path: Path):
+    part = f"<part><name>head</name>{attributes(rotation=90)}</part>"
+    assert one(tmp_path, xml(box(6, 4, 36, 24, more=part))).xywh_px.tolist() == [[6, 4, 30, 20]]
+
+
+@pytest.mark.parametrize(
+    ("corners", "boxes"),
+    [((6, 4, 30, 20), "xywh"), ((21, 14, 30, 20), "cxcywh"), ((0.1, 0.1, 0.6, 0.6), "relative")],
+)
+def test_other_conventions_are_read_when_named(tmp_path: Path, corners, boxes: str):
+    write(tmp_path, {"Annotations/a.xml": xml(box(*corners)), "images/a.png": ""})
+    dataset = open_dataset(tmp_path, "train", boxes=boxes)
+    assert dataset.xywh_px.round(9).tolist() == [[6, 4, 30, 20]]
