@@ -100,6 +100,44 @@ def later(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
 
 
+def rewrite(path: Path, old: bytes, new: bytes) -> None:
+    """Change a file, but neither its size nor its time, as `cp -p` of another one would."""
+    before = path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # clocks of file systems are coarse
+        path.write_bytes(path.read_bytes().replace(old, new))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def test_a_file_that_was_rewritten_with_its_size_and_time_is_noticed(root: Path, monkeypatch):
+    """Also in the middle of a large one, which is not compared byte by byte."""
+    monkeypatch.setattr(cache, "_SAMPLED_BYTES", 8)
+    reads(root, monkeypatch)
+    rewrite(root / "annotations/train.json", b"[4, 3, 20, 10]", b"[4, 3, 20, 11]")
+    dataset, count = reads(root, monkeypatch)
+    assert count == 1
+    assert dataset.xywh_px[0].tolist() == [4, 3, 20, 11]
+
+
+def test_a_label_that_was_rewritten_with_its_size_and_time_is_noticed(tmp_path: Path, monkeypatch):
+    """Formats with a file for each image are cached by the times of all of them."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_MIN_SECONDS", 0.0)
+    root = tmp_path / "set"
+    for part in ("images", "labels"):
+        (root / part / "train").mkdir(parents=True)
+    Image.new("RGB", (100, 100)).save(root / "images/train/a.png")
+    label = root / "labels/train/a.txt"
+    label.write_text("0 0.5 0.5 0.2 0.2\n")
+    (root / "data.yaml").write_text("train: images/train\nnames: [cat]\n")
+    assert reads(root, monkeypatch)[1] == 1
+    assert reads(root, monkeypatch)[1] == 0
+    rewrite(label, b"0.2 0.2", b"0.2 0.4")
+    dataset, count = reads(root, monkeypatch)
+    assert count == 1
+    assert dataset.xywh_px[0].tolist() == pytest.approx([40, 30, 20, 40])
+
+
 CHANGES = {
     "another box": lambda root: save(root, "train", [4, 3, 20, 11]),
     "a new time": lambda root: later(root / "annotations/train.json"),

@@ -10,8 +10,8 @@ import pytest
 import tiny_runs
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows
 
+from setmatch.manifest import read_manifest
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.checkpoints.manifest import read_manifest
 
 SETTINGS = ("train.log_every=1", "train.epochs=5")
 

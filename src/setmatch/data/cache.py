@@ -27,7 +27,7 @@ from setmatch.structures.metadata import Categories
 
 _VERSION = 9  # of the cached files; raise it with any change to what readers make of a data set
 _MIN_SECONDS = 0.5  # data sets that are read faster are not cached
-_SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and time
+_SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and times
 
 
 def cached(split: SplitSource) -> DetectionDataset:
@@ -77,22 +77,30 @@ def _load(path: Path) -> DetectionDataset | None:
 def _stamp(path: Path, deep: bool) -> str:
     """Return text that changes with a file, or with the names in a folder.
 
-    `deep` includes the size and time of every file in the folder.
+    `deep` includes the size and times of every file in the folder.
     """
     try:
         status = path.stat()
         if not path.is_dir():
-            return f"file {status.st_size} {status.st_mtime_ns} {_sample(path, status.st_size)}"
+            return f"file {status.st_size} {_times(status)} {_sample(path, status.st_size)}"
         if not deep:
-            return f"folder {status.st_mtime_ns}"
+            return f"folder {_times(status)}"
         digest = hashlib.sha256()
         with os.scandir(path) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 about = entry.stat()
-                digest.update(os.fsencode(f"{entry.name}\0{about.st_size} {about.st_mtime_ns}\0"))
+                digest.update(os.fsencode(f"{entry.name}\0{about.st_size} {_times(about)}\0"))
         return f"every {digest.hexdigest()}"
     except OSError:
         return "absent"
+
+
+def _times(status: os.stat_result) -> str:
+    """Return when the content changed, which can be set back, and when anything did, which cannot.
+
+    On Windows the latter is when the file was made.
+    """
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _sample(path: Path, size: int) -> str:

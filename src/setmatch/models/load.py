@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files import atomic_file
+from setmatch.manifest import MANIFEST, DamagedError, read_manifest
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
@@ -219,8 +220,9 @@ def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:
     for candidate in candidates:
         if (candidate / CARD).is_file():
             try:
+                read_manifest(candidate, [CARD])
                 loaded = _read_ours(candidate / WEIGHTS)
-            except WeightsError as error:
+            except (WeightsError, DamagedError) as error:
                 problems.append(str(error))
             else:
                 return dataclasses.replace(loaded, notes=(*problems, f"weights of {candidate}"))
@@ -255,6 +257,12 @@ def _read_file(path: Path, preset: str | None) -> LoadedWeights:
 
 
 def _read_ours(path: Path) -> LoadedWeights:
+    """Read weights whose SHA-256 is in their card, and the card's in the manifest of a run."""
+    if path.with_name(MANIFEST).exists():
+        try:
+            read_manifest(path.parent, [path.with_suffix(".json").name])
+        except DamagedError as error:
+            raise WeightsError(f"{error}; load other weights of the run, or train again") from None
     card, digest = card_from_json(path.with_suffix(".json"))
     if not path.is_file():
         raise WeightsError(f"{path}: missing next to its card; copy both files")

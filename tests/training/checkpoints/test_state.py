@@ -9,9 +9,9 @@ from tiny_runs import run_tiny
 import hostile_pickles
 from hostile_pickles import EXPLODED, FORMATS, KINDS, hostile
 from setmatch.errors import TrainingError
+from setmatch.manifest import write_whole
 from setmatch.training import start_run
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.checkpoints.manifest import write_whole
 from setmatch.training.checkpoints.state import TRAINER, restore_state
 
 

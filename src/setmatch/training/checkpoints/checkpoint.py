@@ -10,7 +10,7 @@ from typing import Any
 
 from setmatch.errors import TrainingError
 from setmatch.files import remove_whole
-from setmatch.training.checkpoints.manifest import DamagedError, read_manifest, write_whole
+from setmatch.manifest import DamagedError, read_manifest, write_whole
 
 CHECKPOINTS = "checkpoints"
 PREFIX = "step_"

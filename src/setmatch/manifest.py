@@ -7,7 +7,7 @@ temporary name, flushed to the disk, and then renamed.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
         ) from error
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest of `folder`, after comparing every file with it.
+def read_manifest(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the manifest of `folder`, after comparing every file with it, or those of `names`.
 
     Raises DamagedError that names the file that is missing, truncated or changed.
     """
@@ -62,7 +62,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DamagedError(f"{path}: cannot be read as a manifest ({error!r})") from None
     if _digest(manifest) != expected:
         raise DamagedError(f"{path}: its own SHA-256 does not match: bits have changed")
-    for name, expected in files.items():
+    for name in files if names is None else names:
+        expected = files.get(name, "nothing of it")
         actual = _fingerprint_or_error(folder / name)
         if actual != expected:
             raise DamagedError(f"{folder / name}: {_difference(actual, expected)}")
