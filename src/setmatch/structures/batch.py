@@ -130,8 +130,8 @@ def require_batch(batch: Any) -> None:
         )
 
 
-def require_targets(targets: Any, images: int, num_classes: int) -> None:
-    """Check the targets of `images` images for a model of `num_classes` classes.
+def require_targets(targets: Any, images: int, num_classes: int | None) -> None:
+    """Check the targets of `images` images for a model of `num_classes` classes, if it is known.
 
     It reads nothing from a device. Raises DataError if `targets` is no sequence of one `Target` per
     image, or has a class index that the model does not have.
@@ -149,7 +149,7 @@ def require_targets(targets: Any, images: int, num_classes: int) -> None:
             "each image, without rows if it has no objects"
         )
     for image, target in enumerate(targets):
-        if target.class_limit > num_classes:
+        if num_classes is not None and target.class_limit > num_classes:
             raise DataError(
                 f"targets of image {image}: class index {target.class_limit - 1} is out of range; "
                 f"the model has the classes 0 to {num_classes - 1}"

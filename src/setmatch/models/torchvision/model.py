@@ -83,7 +83,8 @@ class TorchvisionDetector(Detector):
         ]
         if not self.training:
             return self.network(images)
-        require_targets(targets, len(images), len(self.card.categories))
+        card = getattr(self, "card", None)  # `build` sets it, a preset alone does not
+        require_targets(targets, len(images), card and len(card.categories))
         pairs = zip(targets, sizes_px, strict=True)
         return self.network(images, [_in_pixels(target, size_px) for target, size_px in pairs])
 
