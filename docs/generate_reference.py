@@ -33,8 +33,10 @@ def commands() -> str:
     lines += [_paragraphs(app.help_epilogue), ""]
     for name in _verbs(app):
         lines += [f"## setmatch {name}", "", _paragraphs(app[name].help), ""]
-        lines += ["| argument | default | meaning |", "|---|---|---|"]
-        for argument in app[name].assemble_argument_collection(parse_docstring=True):
+        arguments = app[name].assemble_argument_collection(parse_docstring=True)
+        if arguments:
+            lines += ["| argument | default | meaning |", "|---|---|---|"]
+        for argument in arguments:
             default = argument.field_info.default
             missing = default is inspect.Parameter.empty
             meaning = _one_line(argument.parameter.help)
