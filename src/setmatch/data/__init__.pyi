@@ -7,6 +7,7 @@ from .formats.build import AnnotationBuffer as AnnotationBuffer
 from .formats.build import ImageTable as ImageTable
 from .formats.build import assemble as assemble
 from .formats.registry import FORMATS as FORMATS
+from .image_io import limit_pixels as limit_pixels
 from .image_io import read_size_px as read_size_px
 from .loader import evaluation_batches as evaluation_batches
 from .loader import training_batches as training_batches
@@ -23,6 +24,7 @@ __all__ = [
     "assemble",
     "convert_dataset",
     "evaluation_batches",
+    "limit_pixels",
     "open_dataset",
     "read_size_px",
     "training_batches",

@@ -282,7 +282,7 @@ def _unreadable(source: str | Path, error: Exception) -> DataError:
     reason, advice = _reason(error), "replace or remove the file"
     if isinstance(error, Image.DecompressionBombError):
         reason = f"{reason.removesuffix('.')}; the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
-        advice = f"make it smaller, or allow more with --max-pixels (in Python, set {_MAX_PIXELS})"
+        advice = "make it smaller, or allow more with --max-pixels (or setmatch.data.limit_pixels)"
     elif isinstance(error, UnidentifiedImageError) and is_undecoded(str(source)):
         reason, advice = f"nothing here decodes {Path(source).suffix} files", _advice(source)
     elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
