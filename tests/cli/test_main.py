@@ -44,17 +44,13 @@ VERBS = [name for name in app if not name.startswith("-")]
 def test_help_is_fast_and_does_not_import_torch():
     code = (
         "import sys\nfrom setmatch.cli import main\nassert main(['--help']) == 0\n"
-        "import time\n"
         "print('loaded:', {'torch', 'numpy', 'scipy', 'PIL', 'pydantic'} & {*sys.modules})\n"
-        "print(time.process_time())"
+        "print(len(sys.modules))"
     )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        *_, loaded, used = done.stdout.splitlines()
-        assert loaded == "loaded: set()"
-        seconds.append(float(used))
-    assert min(seconds) < 0.8  # of CPU time; 0.2 s on an idle core, more on a busy machine
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    *_, loaded, modules = done.stdout.splitlines()
+    assert loaded == "loaded: set()"
+    assert int(modules) < 500  # torch alone brings 1,500
 
 
 def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
@@ -237,3 +233,11 @@ def test_every_verb_takes_the_model_first_or_as_an_option(
 
 def test_predict_without_images_says_so(tmp_path, capsys):
     assert "no images to predict" in error_line(capsys, "predict", "scenes_n", "--out", tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(shell):
+    script = app.generate_completion(shell=shell)
+    assert all(verb in script for verb in VERBS)
+    assert "segment-threshold" in script
+    assert "--install-completion" in app

@@ -1,7 +1,6 @@
 """Unreadable files are found quickly before training; sound files are never reported."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -102,14 +101,14 @@ def test_png_files_of_segments_are_checked_where_masks_are_used(tmp_path: Path):
     assert find_unreadable(dataset) == {}
 
 
-def test_checking_thousands_of_files_takes_seconds(folder: Path):
+def test_a_check_decodes_no_sound_file(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """So that thousands of files take seconds."""
     whole = write_image(folder / "0.jpg", (96, 64))
-    for number in range(1, 2000):
+    for number in range(1, 20):
         (folder / f"{number}.jpg").write_bytes(whole)
     dataset = dataset_over(folder)
-    start = time.process_time()
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", pytest.fail)
     assert not find_unreadable(dataset)
-    assert time.process_time() - start < 4
     assert len(find_unreadable(dataset, 10)) == 0
 
 

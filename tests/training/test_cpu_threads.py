@@ -1,16 +1,24 @@
 """The number of CPU threads is chosen by time, not by the number of cores."""
 
-import time
-
 import pytest
 import torch
 
 from setmatch.training.cpu_threads import fastest_num_threads, keep_num_threads
 
 
-def costs(seconds: dict[int, float]):
+class FixedClock:
+    """A clock that shows the time of the work that was done."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def costs(clock: FixedClock, seconds: dict[int, float]):
     """Return work whose time depends on the number of threads."""
-    return lambda: time.sleep(seconds[torch.get_num_threads()])
+    return lambda: clock.advance(seconds[torch.get_num_threads()])
 
 
 @pytest.mark.parametrize(
@@ -22,10 +30,14 @@ def costs(seconds: dict[int, float]):
         ({1: 0.040, 2: 0.042}, 2),
     ],
 )
-def test_threads_are_doubled_while_that_is_not_slower(seconds: dict[int, float], chosen: int):
+def test_threads_are_doubled_while_that_is_not_slower(
+    monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], chosen: int
+):
     """A small difference does not stop the search."""
+    clock = FixedClock()
+    monkeypatch.setattr("time.perf_counter", lambda: clock.now_s)
     before = torch.get_num_threads()
-    assert fastest_num_threads(max(seconds), costs(seconds)) == chosen
+    assert fastest_num_threads(max(seconds), costs(clock, seconds)) == chosen
     assert torch.get_num_threads() == before
 
 

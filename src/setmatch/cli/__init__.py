@@ -59,6 +59,10 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     ablate,
 )
 MODEL_FIRST = ("evaluate", "predict", "explain", "queries", "convert-weights")
+app.register_install_completion_command(
+    help="Let the shell (bash, zsh or fish) complete commands and options with the Tab key.",
+    sort_key=len(VERBS),
+)
 for position, verb in enumerate(VERBS):
     app.command(verb, sort_key=position)
 

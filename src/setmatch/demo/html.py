@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.results import Report
 from setmatch.html.page import write
-from setmatch.html.tables import Bar, Row, Table
+from setmatch.html.tables import Bar, Row, Table, percent
 from setmatch.inference.pipeline import ImageResult
 from setmatch.ops.colors import css_color_of
 from setmatch.training.logging.curves.history import read_history
@@ -61,15 +61,15 @@ def write_page(outcome: Outcome, path: Path) -> None:
 
 def _numbers(outcome: Outcome) -> Mapping[str, str]:
     report = outcome.report
-    scores = {"AP": f"{100 * report.AP:.1f}", "AP50 (IoU at least 0.5)": f"{100 * report.AP50:.1f}"}
+    scores = {"AP": percent(report.AP), "AP50 (IoU at least 0.5)": percent(report.AP50)}
     if report.panoptic is not None:
-        scores = {"PQ": f"{100 * report.panoptic.all.PQ:.1f}", "box AP": scores["AP"]}
+        scores = {"PQ": percent(report.panoptic.all.PQ), "box AP": scores["AP"]}
     return {**scores, "seconds in total": f"{outcome.seconds:.0f}"}
 
 
 def _class_table(report: Report, images: int) -> Table:
     rows = [
-        Row((name, f"{100 * value:.1f}", Bar(value, css_color_of(number))))
+        Row((name, percent(value), Bar(value, css_color_of(number))))
         for number, (name, value) in enumerate(_scores(report).items())
     ]
     measure = "AP" if report.panoptic is None else "PQ"

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from setmatch.evaluation.metrics.coco import AveragePrecision
+from setmatch.evaluation.metrics.coco import AveragePrecision, absent_as_none
 from setmatch.evaluation.metrics.diagnosis import Diagnosis
 from setmatch.evaluation.metrics.panoptic import PanopticQuality, Quality
+from setmatch.html.tables import percent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,7 +35,7 @@ class Report(AveragePrecision):
     unanswered: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the twelve metrics and `per_class` as plain values; -1 means nothing to find.
+        """Return the twelve metrics and `per_class` as plain values, 0..1; None: nothing to find.
 
         `masks` (the metrics of masks), `panoptic` (PQ, SQ and RQ of all classes, things, stuff and
         each class), `unanswered` and `diagnosis` are present only if they are not empty.
@@ -47,8 +48,9 @@ class Report(AveragePrecision):
         if self.unanswered:
             tree["unanswered"] = list(self.unanswered)
         if self.diagnosis is not None:
-            tree["diagnosis"] = self.diagnosis.to_json()
-        return tree
+            tree["diagnosis"] = asdict(self.diagnosis)
+        plain: dict[str, Any] = absent_as_none(tree)
+        return plain
 
     def table(self) -> "RenderableType":
         """Return tables for a rich console, in per cent; – means nothing to find."""
@@ -81,7 +83,7 @@ class Report(AveragePrecision):
             table.add_column(name, justify="right", min_width=5)
         # Best first; a class without boxes has an AP of -1 and comes last.
         for name, numbers in sorted(self.per_class.items(), key=lambda item: -item[1].AP):
-            row = (_per_cent(numbers.AP), _per_cent(numbers.AP50), str(numbers.boxes))
+            row = (percent(numbers.AP), percent(numbers.AP50), str(numbers.boxes))
             table.add_row(
                 Text(name), *row
             )  # Text, because rich would read brackets in a name as markup
@@ -99,7 +101,7 @@ def _metrics_table(precision: AveragePrecision) -> "RenderableType":
         table = Table(box=SIMPLE_HEAD)
         for name, _ in part:
             table.add_column(name, justify="right", min_width=5)
-        table.add_row(*(_per_cent(value) for _, value in part))
+        table.add_row(*(percent(value) for _, value in part))
         rows.append(table)
     return Group(*rows)
 
@@ -120,17 +122,13 @@ def quality_table(quality: PanopticQuality) -> "RenderableType":
         table.add_column(name, justify="right", min_width=5)
     for name in ("all", "things", "stuff"):
         group: Quality = getattr(quality, name)
-        row = [f"{100 * value:.1f}" for value in (group.PQ, group.SQ, group.RQ)]
+        row = map(percent, (group.PQ, group.SQ, group.RQ))
         table.add_row(Text(f"{name}, {group.classes} classes"), *(row if group.classes else "–––"))
     table.add_section()
     # Best first, without classes that are neither annotated nor predicted.
     for name, numbers in sorted(quality.per_class.items(), key=lambda item: -item[1].PQ):
         counts = (numbers.tp, numbers.fn, numbers.fp)
         if any(counts):
-            values = (f"{100 * value:.1f}" for value in (numbers.PQ, numbers.SQ, numbers.RQ))
+            values = map(percent, (numbers.PQ, numbers.SQ, numbers.RQ))
             table.add_row(Text(name), *values, *map(str, counts))
     return table
-
-
-def _per_cent(value: float) -> str:
-    return "–" if value < 0 else f"{100 * value:.1f}"

@@ -34,6 +34,6 @@ class Table:
     rows: Sequence[Row]
 
 
-def percent(value: float | int) -> str:
-    """Write a fraction in percent with one decimal, as COCO does; – for -1, nothing to measure."""
-    return "–" if value < 0 else f"{100 * value:.1f}"
+def percent(value: float | int | None) -> str:
+    """Write a fraction in percent with one decimal, as COCO does; – for None and -1, no value."""
+    return "–" if value is None or value < 0 else f"{100 * value:.1f}"

@@ -7,11 +7,13 @@ import json
 import random
 
 import pytest
+from fixed_clock import FixedStepClock
 from quick_runs import Split, run_quick, write
 from tiny_runs import log_rows
 
 from setmatch.config import TrainSettings
-from setmatch.training.monitor.monitor import TrainingMonitor
+from setmatch.training import start_run
+from setmatch.training.monitor.monitor import LENGTH, TrainingMonitor
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.schedule import make_schedule
 
@@ -94,9 +96,10 @@ def test_muon_needs_fewer_steps():
     assert "some hundreds" in warning.sentence
 
 
-def test_a_time_based_run_estimates_its_steps_from_its_pace(data, tmp_path):
+def test_a_time_based_run_estimates_its_steps_from_its_pace(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
-    assert "too few steps: about" in warnings_of(run)["too_few_steps"]
+    assert "too few steps: about 8 of" in warnings_of(run)["too_few_steps"]
 
 
 def test_collapsed_queries_are_detected(data, tmp_path):
@@ -177,9 +180,13 @@ def test_a_learning_rate_too_high_for_loaded_weights_is_detected(data, healthy, 
     assert warnings_of(run_quick(data, tmp_path / "fine", *LOW_RATE, weights=healthy.folder)) == {}
 
 
-def test_a_resumed_run_repeats_no_warning(data, tmp_path):
+def test_a_resumed_run_shows_its_warnings_again_and_logs_none_twice(data, tmp_path, capfd):
     run_quick(data, tmp_path / "run", "train.epochs=2")
+    capfd.readouterr()
     resumed = resume_quick(data, tmp_path / "run")
+    (sentence,) = [row["says"] for row in log_rows(resumed.folder) if row.get("fault") == LENGTH]
+    shown = " ".join(capfd.readouterr().err.split())
+    assert f"warning of step 0, before the interruption: {sentence}" in shown
     faults = [row["fault"] for row in log_rows(resumed.folder) if row["kind"] == "watch"]
     assert faults.count("too_few_steps") == 1
 
@@ -215,7 +222,7 @@ def test_a_class_with_objects_is_given_time():
     assert warnings_at({"a": 0.5, "b": 0.0}, step=100, epochs=10) == []
     assert warnings_at({"a": 0.5, "b": 0.0}, step=150) == [], "twelve epochs, but few steps"
     assert warnings_at({"a": 0.1, "b": 0.0}, step=240) == []
-    assert warnings_at({"a": 0.5, "b": -1.0}, step=240) == []
+    assert warnings_at({"a": 0.5, "b": None}, step=240) == []
 
 
 def evaluate_marks(marks):

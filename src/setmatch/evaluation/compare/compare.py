@@ -22,8 +22,10 @@ from setmatch.evaluation.compare.candidates import Candidate, Source, find_candi
 from setmatch.evaluation.compare.checks import check_candidates
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.metrics.coco import absent_as_none
 from setmatch.evaluation.results import Report
 from setmatch.files import write_text
+from setmatch.html.tables import percent
 from setmatch.inference.engines.base import Engine
 from setmatch.reading import read_text
 from setmatch.structures.batch import Batch
@@ -79,8 +81,8 @@ class Comparison:
     batch_size: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; metrics are in 0..1, and -1 means nothing to find."""
-        return {
+        """Return plain values; metrics are in 0..1, and None means nothing to find."""
+        tree: dict[str, Any] = {
             "measured_on": self.measured_on,
             "timed_on": self.timed_on,
             "batch_size": self.batch_size,
@@ -95,6 +97,8 @@ class Comparison:
                 for row in self.rows
             ],
         }
+        plain: dict[str, Any] = absent_as_none(tree)
+        return plain
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file."""
@@ -289,4 +293,4 @@ def _cost_cells(cost: Cost | None) -> tuple[str, ...]:
 
 
 def _per_cents(values: Mapping[str, float], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple("–" if values.get(name, -1) < 0 else f"{100 * values[name]:.1f}" for name in names)
+    return tuple(percent(values.get(name)) for name in names)

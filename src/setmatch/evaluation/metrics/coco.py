@@ -272,6 +272,15 @@ def _check_table(
         )
 
 
+def absent_as_none(tree: Any) -> Any:
+    """Return plain values with None for each number that is -1, nothing to find: null in JSON."""
+    if isinstance(tree, dict):
+        return {key: absent_as_none(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [absent_as_none(value) for value in tree]
+    return None if isinstance(tree, float) and tree == -1 else tree
+
+
 def mean(values: NDArray[np.float64]) -> float:
     """Return the mean of the values above -1; -1 if there are none, as in COCO."""
     valid: NDArray[np.float64] = values[values > -1]

@@ -1,8 +1,7 @@
 """Diagnose the errors of detections: everything that the report shows, as plain numbers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +104,6 @@ class Diagnosis:
     calibration: Calibration
     layers: tuple[LayerPrecision, ...]
     worst: tuple[WorstImage, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; -1 means nothing to find, and null no threshold."""
-        return asdict(self)
 
 
 def diagnose(matched: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()) -> Diagnosis:

@@ -73,4 +73,5 @@ def _score(metrics: Mapping[str, Any]) -> float:
         metrics["panoptic"]["stuff"]["classes"] or "masks" not in metrics
     ):
         return float(metrics["panoptic"]["all"]["PQ"])
-    return float(metrics["masks"]["AP"] if "masks" in metrics else metrics["AP"])
+    score = metrics["masks"]["AP"] if "masks" in metrics else metrics["AP"]
+    return -1.0 if score is None else float(score)  # None: the split has no objects

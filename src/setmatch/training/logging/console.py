@@ -12,6 +12,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from setmatch.html.tables import percent
 from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.writers import Row, loss_terms
 from setmatch.training.schedule import Schedule
@@ -75,10 +76,10 @@ class Display:
             return
         if row["kind"] == "val":
             names = [name for name in ("PQ", "mask_AP", "AP") if name in row]
-            self._scores = ", ".join(f"{name} {_number(row[name])}" for name in names)
+            self._scores = ", ".join(f"{name} {_score(row[name])}" for name in names)
             epochs = f"{row['epoch']} epoch{'' if row['epoch'] == 1 else 's'}"
             where = f"after step {row['step']} ({epochs})"
-            self.say(f"{where}: {self._scores}, AP50 {_number(row['AP50'])}")
+            self.say(f"{where}: {self._scores}, AP50 {_score(row['AP50'])}")
             return
         names = [name for name in FIRST_TERMS if name in row]
         names += [n for n in loss_terms(row) if n not in (*FIRST_TERMS, *HIDDEN_TERMS)]
@@ -98,5 +99,9 @@ class Display:
         return f"{steps}" if self._schedule.by_clock else f"{steps}/{self._schedule.steps}"
 
 
+def _score(value: object) -> str:
+    return percent(value) if isinstance(value, int | float) else "–"
+
+
 def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else "-"
+    return f"{value:.3g}" if isinstance(value, int | float) else "–"

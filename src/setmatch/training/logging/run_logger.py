@@ -108,7 +108,11 @@ class RunLogger:
         self, steps: int, metrics: Mapping[str, Any], probe_metrics: Mapping[str, float]
     ) -> None:
         """Write the metrics of an evaluation and its probe; metrics.json has those of classes."""
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+        numbers = {
+            name: value
+            for name, value in metrics.items()
+            if value is None or isinstance(value, int | float)
+        }
         if "masks" in metrics:
             numbers["mask_AP"] = metrics["masks"]["AP"]
         if "panoptic" in metrics:
@@ -131,7 +135,10 @@ class RunLogger:
         self.restart_timer(steps)
 
     def warn_before_first_step(self) -> None:
-        """Write the warnings that the schedule alone gives rise to."""
+        """Repeat the warnings from before a resume; add those that the schedule gives rise to."""
+        for row in self._earlier_rows:
+            if row["kind"] == WATCH:
+                self.say(f"warning of step {row['step']}, before the interruption: {row['says']}")
         self._write_warnings(0, self._monitor.check_schedule())
 
     def _write_warnings(self, steps: int, warnings: Sequence[TrainingWarning]) -> None:

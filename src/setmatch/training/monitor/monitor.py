@@ -43,14 +43,13 @@ class TrainingMonitor:
         self._recent: deque[Row] = deque(maxlen=_RECENT_ROWS)
         self._evaluations: list[Row] = []
         self._given: set[str] = set()  # names of rules
-        self._resumed = bool(rows)
         for row in rows:
             self._collect(row)
 
     def check_schedule(self) -> list[TrainingWarning]:
-        """Return the warnings that the schedule of a new run alone gives rise to."""
+        """Return the warnings that the schedule alone gives rise to."""
         schedule = self._context.schedule
-        if self._resumed or schedule.by_clock:
+        if schedule.by_clock:
             return []
         return self._check(0.0, float(schedule.steps), {}, [LENGTH])
 
@@ -64,12 +63,16 @@ class TrainingMonitor:
         self._collect(row)
         schedule, step = self._context.schedule, int(row["step"] or 0)
         progress = schedule.progress(step, spent_s)
-        ap50 = {name: metrics["AP50"] for name, metrics in (per_class or {}).items()}
+        ap50 = {
+            name: metrics["AP50"]
+            for name, metrics in (per_class or {}).items()
+            if metrics["AP50"] is not None  # nothing to find
+        }
         rules = [rule for rule in RULES if rule != LENGTH]
         # `spent_s` was read before the last step of the row, unless the time was over.
         timed_steps = step if progress >= 1 else step - 1
         pace_known = progress >= _PACE_KNOWN_AT and timed_steps > 0
-        if schedule.by_clock and not self._resumed and pace_known:
+        if schedule.by_clock and pace_known:
             rules.append(LENGTH)
         return self._check(progress, timed_steps / progress if progress else 0.0, ap50, rules)
 

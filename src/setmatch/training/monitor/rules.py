@@ -123,7 +123,7 @@ def nothing_detected(run: RunHistory) -> str | None:
     iou, right_class = number(last.get("probe/iou")), number(last.get("probe/named"))
     evidence = (
         f"nothing is detected: the loss fell from {start:.3g} to {median(losses):.3g}, but after "
-        f"{len(ap50)} evaluations AP50 is {ap50[-1]:.4f}"
+        f"{len(ap50)} evaluations AP50 is {100 * ap50[-1]:.2f}"
     )
     if iou is None or right_class is None:
         return f"{evidence}; compare the annotations of both splits with `setmatch audit`"
@@ -161,9 +161,10 @@ def overfitting(run: RunHistory) -> str | None:
     if drop < max(_MIN_DROP, _NOISE_FACTOR * noise) or losses[-1] > _LOSS_RATIO * best_loss:
         return None
     return (
-        f"the model is overfitting: AP was {medians[best]:.3f} around step {steps[best + 1]:.0f} "
-        f"and is {medians[-1]:.3f} now, while the training loss fell from {best_loss:.3g} to "
-        f"{losses[-1]:.3g}; you can stop the run, since its best/ folder has the best weights; "
+        f"the model is overfitting: AP was {100 * medians[best]:.1f} around step "
+        f"{steps[best + 1]:.0f} and is {100 * medians[-1]:.1f} now, while the training loss fell "
+        f"from {best_loss:.3g} to {losses[-1]:.3g}; you can stop the run, since its best/ folder "
+        "has the best weights; "
         "more images help most"
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.errors import ConfigError
+from setmatch.html.tables import percent
 from setmatch.training.logging.writers import LOG, Row, read_log
 
 RECIPE = "recipe.yaml"
@@ -57,7 +58,9 @@ class History:
         measures = self.measures()
         for name, points in measures.items():
             step, best = max(points, key=lambda point: point[1])
-            parts.append(f"{name} {points[-1][1]:.3f}, best {best:.3f} after step {step:,.0f}")
+            parts.append(
+                f"{name} {percent(points[-1][1])}, best {percent(best)} after step {step:,.0f}"
+            )
         if not measures:
             parts.append("not evaluated yet")
         if self.broken:

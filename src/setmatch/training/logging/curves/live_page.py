@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.html.page import write
+from setmatch.html.tables import percent
 from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.html import curve_context
@@ -85,7 +86,7 @@ def _scores_and_speed(history: History) -> dict[str, str]:
     numbers: dict[str, str] = {}
     for name, points in history.measures().items():
         best = max(value for _, value in points)
-        numbers |= {f"latest {name}": f"{points[-1][1]:.3f}", f"best {name}": f"{best:.3f}"}
+        numbers |= {f"latest {name}": percent(points[-1][1]), f"best {name}": percent(best)}
     if speed:
         numbers["images per second"] = f"{speed[-1][1]:.3g}"
     return numbers

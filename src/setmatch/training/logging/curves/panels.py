@@ -11,9 +11,9 @@ COLORS = (
     *("#2f7ed8", "#e07b1a", "#2f9e44", "#d6336c", "#7950f2", "#1098ad", "#a0622d", "#868e96"),
 )
 _COLUMNS = (  # kind of row, column, title, whether the axis starts at 0
-    ("val", "PQ", "validation PQ (panoptic quality)", True),
-    ("val", "mask_AP", "validation mask AP", True),
-    ("val", "AP", "validation AP", True),
+    ("val", "PQ", "validation PQ (panoptic quality), in percent", True),
+    ("val", "mask_AP", "validation mask AP, in percent", True),
+    ("val", "AP", "validation AP, in percent", True),
     ("train", "loss", "total loss, summed over decoder layers", False),
     ("train", "class", "classification loss, last layer", False),
     ("train", "l1", "box L1 loss", False),
@@ -56,10 +56,10 @@ def panels(histories: Sequence[History]) -> list[Panel]:
         lines: list[Line] = []
         for number, history in enumerate(histories):
             color = COLORS[number % len(COLORS)]
-            points = thin_out(history.points(kind, column))
+            points = _points(history, kind, column)
             lines.append(Line(history.name, color, points, tag=tag_of(number, histories)))
             if column == "AP":
-                ap50 = thin_out(history.points(kind, "AP50"))
+                ap50 = _points(history, kind, "AP50")
                 lines.append(Line(f"{history.name}, AP50", color, ap50, dashed=True))
         filled = tuple(line for line in lines if line.points)
         if filled:
@@ -70,6 +70,12 @@ def panels(histories: Sequence[History]) -> list[Panel]:
 def tag_of(number: int, histories: Sequence[History]) -> str:
     """Return what marks the curves of run `number` beside their color: nothing for a single run."""
     return str(number + 1) if len(histories) > 1 else ""
+
+
+def _points(history: History, kind: str, column: str) -> Points:
+    """Return the points to draw; metrics of an evaluation in percent, as everywhere in text."""
+    factor = 100 if kind == "val" else 1
+    return thin_out([(step, factor * value) for step, value in history.points(kind, column)])
 
 
 def _other_losses(histories: Sequence[History]) -> list[tuple[str, str, str, bool]]:
