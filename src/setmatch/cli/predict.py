@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from setmatch.cli.options import Device, Model
 
@@ -11,7 +12,7 @@ def predict(
     /,
     *images: str,
     out: Path,
-    threshold: float | None = None,
+    threshold: float | Literal["best"] | None = None,
     segment_threshold: float | None = None,
     device: Device = "auto",
 ) -> None:
@@ -35,6 +36,7 @@ def predict(
     threshold
         Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for
         setmatch_*.
+        "best" is the threshold of each class with the highest F1 on the validation split.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """

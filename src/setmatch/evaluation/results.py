@@ -1,6 +1,7 @@
 """The report of an evaluation: metrics as numbers, as JSON, and as a table."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from setmatch.evaluation.metrics.coco import AveragePrecision, absent_as_none
@@ -21,6 +22,7 @@ class Report(AveragePrecision):
     `max_detections` detections of each class count in an image. `diagnosis` is present if a page
     was requested, `panoptic` if the model predicts masks and the data set has panoptic annotations,
     and `masks` (mask AP) if objects have masks. `notes` are warnings about the metrics.
+    `thresholds` has the score threshold with the highest F1 of each class with a correct detection.
     `unanswered` describes images that could not be read; their objects count as missed.
     """
 
@@ -32,15 +34,16 @@ class Report(AveragePrecision):
     panoptic: PanopticQuality | None = None
     masks: AveragePrecision | None = None
     notes: tuple[str, ...] = ()
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     unanswered: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the twelve metrics and `per_class` as plain values, 0..1; None: nothing to find.
+        """Return the twelve metrics, `per_class` and `thresholds`, 0..1; None: nothing to find.
 
         `masks` (the metrics of masks), `panoptic` (PQ, SQ and RQ of all classes, things, stuff and
         each class), `unanswered` and `diagnosis` are present only if they are not empty.
         """
-        tree = _tree(self)
+        tree = {**_tree(self), "thresholds": dict(self.thresholds)}
         if self.masks is not None:
             tree["masks"] = _tree(self.masks)
         if self.panoptic is not None:

@@ -30,9 +30,8 @@ def build_report(
     if `outputs` requests the page.
     """
     results, stat = detections.per_layer.results, detections.pq_stat
-    matched = diagnosis = None
+    matched, diagnosis = match_detections(dataset, results, max_detections), None
     if outputs.report:
-        matched = match_detections(dataset, results, max_detections)
         layers = layer_precision(dataset, detections.per_layer, max_detections)
         diagnosis = diagnose(matched, layers)
     report = Report(
@@ -45,11 +44,12 @@ def build_report(
         masks=None if results.rle is None else _mask_ap(dataset, results, max_detections),
         panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
         notes=detections.notes,
+        thresholds=matched.threshold_by_name,
         unanswered=detections.unanswered,
     )
     if is_writer:
         outputs.write_numbers(report, results, dataset)
-        if matched is not None and outputs.report:
+        if outputs.report:
             write_page(report, matched, detections.worst, detections.name, Path(outputs.report))
     return report
 

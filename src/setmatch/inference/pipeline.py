@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -25,6 +26,7 @@ from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
 from setmatch.visualize import ColorBy, draw, draw_segments
 
+ScoreThreshold = float | Literal["best"] | None
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 
 _READER_THREADS = 2  # decoding an image releases the interpreter lock
@@ -105,21 +107,48 @@ def _touched(low_px: float, high_px: float, side_px: int) -> tuple[int, int]:
 class PredictOptions:
     """Thresholds and batch size of a prediction.
 
-    Detections score more than `threshold`. Segments are merged from queries that score more than
-    `segment_threshold` (None: the model's own threshold). Raises ConfigError if a value is out of
-    range.
+    Detections score more than `threshold`, which may differ by class. Segments are merged from
+    queries that score more than `segment_threshold` (None: the model's own threshold). Raises
+    ConfigError if a value is out of range.
     """
 
-    threshold: float
+    threshold: float | Float[Tensor, " C"]
     segment_threshold: float | None
     batch_size: int
 
+    @classmethod
+    def of(
+        cls, engine: Engine, threshold: ScoreThreshold, segment_threshold: float | None, batch: int
+    ) -> Self:
+        """Return the options with the model's own threshold for None, and its best for "best".
+
+        Raises ConfigError if a value is out of range, or the model has no best thresholds.
+        """
+        if isinstance(threshold, str):
+            return cls(_best_thresholds(engine, threshold), segment_threshold, batch)
+        own = engine.default_threshold
+        return cls(own if threshold is None else threshold, segment_threshold, batch)
+
     def __post_init__(self) -> None:
         for threshold in (self.threshold, self.segment_threshold):
-            if threshold is not None and not 0 <= threshold <= 1:
+            if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
                 raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
+
+
+def _best_thresholds(engine: Engine, word: str) -> Float[Tensor, " C"]:
+    """Return the best threshold of each class; the model's own for a class that has none."""
+    if word != "best":
+        raise ConfigError(f"threshold {word!r}: give a score between 0 and 1, or best")
+    categories, best = engine.card.categories, engine.card.thresholds
+    if not best:
+        raise ConfigError(
+            f"threshold best: {engine.card.preset} stores no best thresholds; training with a "
+            "validation split stores them beside the weights"
+        )
+    names = map(categories.name, range(len(categories)))
+    return torch.tensor([best.get(name, engine.default_threshold) for name in names])
 
 
 @dataclass(frozen=True)
@@ -163,7 +192,9 @@ def _detect_batch(
     detections = [each.above(options.threshold) for each in output.detections]
     segments: Sequence[Segments | None] = [None] * len(images)
     if predictions is not None and predictions.masks is not None:
-        detections = detections_with_masks(engine, predictions, batch, sizes_px, options.threshold)
+        lowest = float(torch.as_tensor(options.threshold).min())
+        with_masks = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
+        detections = [each.above(options.threshold) for each in with_masks]
         segments = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
     for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
         result = ImageResult(

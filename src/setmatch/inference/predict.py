@@ -17,7 +17,7 @@ from setmatch.data.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
-from setmatch.inference.pipeline import ImageResult, PredictOptions, detect_images
+from setmatch.inference.pipeline import ImageResult, PredictOptions, ScoreThreshold, detect_images
 from setmatch.models.detector import Detector
 
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -28,7 +28,7 @@ def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of st
     model: Detector | Engine,
     images: ImageSource,
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> ImageResult: ...
@@ -37,7 +37,7 @@ def predict(
     model: Detector | Engine,
     images: Sequence[ImageSource],
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> list[ImageResult]: ...
@@ -45,7 +45,7 @@ def predict(
     model: Detector | Engine,
     images: ImageSource | Sequence[ImageSource],
     *,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
 ) -> ImageResult | list[ImageResult]:
@@ -54,20 +54,22 @@ def predict(
     To a type checker, a single path is one image: write a folder or glob as a list, ["photos/"].
     Images are files, Pillow images, uint8 tensors (3, H, W) or uint8 arrays (H, W, 3), RGB. The
     result holds the detections that score more than `threshold`, in pixels of the original image,
-    turned upright. The default is the model's own threshold, as on the command line: 0.7, as
-    published, for models with a "no object" class, else 0.5; 0 returns all detections. A model with
-    a mask head adds masks, and segments that are merged from queries that score more than
+    turned upright. All images of a batch have the same shape, so results do not depend on the other
+    images.
+
+    The default threshold is the model's own, as on the command line: 0.7, as published, for models
+    with a "no object" class, else 0.5. 0 returns all detections; "best", those above the threshold
+    with the highest F1 of each class, which training stores with the weights. A model with a mask
+    head adds masks, and segments that are merged from queries that score more than
     `segment_threshold` (default: 0.85, as published, for models with a "no object" class, else
-    0.4). All images of a batch have the same shape, so results do not
-    depend on the other images.
+    0.4).
 
     Raises ConfigError if a threshold or the batch size is out of range, DataError if an image
     cannot be read or a pattern matches nothing, and WeightsError if the model's outputs are not
     finite.
     """
     engine = as_engine(model)
-    threshold = engine.default_threshold if threshold is None else threshold
-    options = PredictOptions(threshold, segment_threshold, batch_size)
+    options = PredictOptions.of(engine, threshold, segment_threshold, batch_size)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}
     for number, result in detect_images(

@@ -24,7 +24,7 @@ from setmatch.files import atomic_file, require_folder, write_text
 from setmatch.folder_lock import locked
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
-from setmatch.inference.pipeline import PredictOptions, detect_images
+from setmatch.inference.pipeline import PredictOptions, ScoreThreshold, detect_images
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.structures.segments import Segments
@@ -54,7 +54,7 @@ def predict_folder(
     model: Detector | Engine,
     sources: Sequence[str | Path],
     out: str | Path,
-    threshold: float | None = None,
+    threshold: ScoreThreshold = None,
     *,
     segment_threshold: float | None = None,
     batch_size: int = 4,
@@ -63,7 +63,7 @@ def predict_folder(
     """Detect objects in files, folders and globs, and write the detections to the folder `out`.
 
     `out` then holds the detections that score more than `threshold` (default: 0.7, as published,
-    for models with a "no object" class, else 0.5):
+    for models with a "no object" class, else 0.5; "best": that of each class on the card):
 
     - images/: the images with detections drawn on them, in the folders of the sources
     - detections.json: COCO results with category_name and file_name; image ids count from 1
@@ -81,8 +81,7 @@ def predict_folder(
     not finite.
     """
     engine = as_engine(model)
-    threshold = engine.default_threshold if threshold is None else threshold
-    options = PredictOptions(threshold, segment_threshold, batch_size)
+    options = PredictOptions.of(engine, threshold, segment_threshold, batch_size)
     if not sources:
         raise ConfigError("no images to predict: name image files, folders or patterns")
     require_folder(out)

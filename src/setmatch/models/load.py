@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -128,14 +128,23 @@ def assemble(card: ModelCard, state: State, source: str) -> Detector:
     return fit(card, state, source).fill()
 
 
-def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None:
+def save(
+    detector: Detector,
+    folder: str | Path,
+    *,
+    small: bool = False,
+    thresholds: Mapping[str, float] | None = None,
+) -> None:
     """Write the weights and their card, model.safetensors and model.json, into `folder`.
 
+    `thresholds` replaces the best score threshold of each class on the card.
     `small` stores one byte per weight instead of four (see weights/int8.py); loading expands them.
     Each file is written atomically. The card holds the SHA-256 of the weights, which is checked
     when they are loaded.
     """
-    folder = Path(folder)
+    folder, card = Path(folder), detector.card
+    if thresholds is not None:
+        card = dataclasses.replace(card, thresholds=thresholds)
     state = {key: value.detach().contiguous() for key, value in detector.state_dict().items()}
     if small:
         state = compact(state)
@@ -144,7 +153,7 @@ def save(detector: Detector, folder: str | Path, *, small: bool = False) -> None
         temporary.chmod(0o666 & ~_umask())  # safetensors lets only the owner read the file
         digest = sha256_of(temporary)
     with atomic_file(folder / CARD) as temporary:
-        temporary.write_text(card_to_json(detector.card, digest), encoding="utf-8")
+        temporary.write_text(card_to_json(card, digest), encoding="utf-8")
 
 
 def _umask() -> int:

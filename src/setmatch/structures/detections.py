@@ -85,8 +85,10 @@ class Detections:
             chosen = torch.tensor([int(each) for each in chosen], dtype=torch.int64)
         return self._chosen(chosen)
 
-    def above(self, threshold: float) -> Self:
-        """Return the detections with a score above `threshold`."""
+    def above(self, threshold: float | Float[Tensor, " C"]) -> Self:
+        """Return the detections with a score above `threshold`, or above that of their class."""
+        if isinstance(threshold, Tensor):
+            return self._chosen(self.scores > threshold[self.classes])
         return self._chosen(self.scores > threshold)
 
     def filter(

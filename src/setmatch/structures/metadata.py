@@ -1,7 +1,7 @@
 """What a model needs beside its weights: classes, preprocessing, model card."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -51,6 +51,8 @@ class ModelCard:
     """What is needed to rebuild a model and to use its output; stored beside the weights.
 
     `arguments` are the keyword arguments of the preset, without the number of classes.
+    `thresholds` has the score threshold with the highest F1 on the validation split, by class name,
+    as far as training measured it.
     """
 
     preset: str
@@ -59,3 +61,4 @@ class ModelCard:
     preprocessing: Preprocessing = Preprocessing()
     license: str = "unknown"
     source: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)

@@ -37,6 +37,13 @@ class MatchedDetections:
         """Which detections match an object of their class."""
         return self.truth >= 0
 
+    @property
+    def threshold_by_name(self) -> dict[str, float]:
+        """The best threshold of each class that has one, to four digits."""
+        names = map(self.index.categories.name, range(len(self.thresholds)))
+        pairs = zip(names, self.thresholds, strict=True)
+        return {name: round(each.score, 4) for name, each in pairs if each is not None}
+
 
 def match_detections(
     dataset: DetectionDataset, results: Results, max_detections: int

@@ -34,6 +34,7 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
         "preprocessing": dataclasses.asdict(card.preprocessing),
         "license": card.license,
         "source": card.source,
+        "thresholds": dict(card.thresholds),
         "sha256": sha256,
     }
     return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
@@ -69,7 +70,13 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
     preprocessing = _to_preprocessing(card.preprocessing)
     return (
         ModelCard(
-            card.preset, card.arguments, categories, preprocessing, card.license, card.source
+            card.preset,
+            card.arguments,
+            categories,
+            preprocessing,
+            card.license,
+            card.source,
+            card.thresholds,
         ),
         card.sha256,
     )
@@ -118,6 +125,7 @@ class _Card(_Strict):
     license: str
     source: str
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
 
 def _to_preprocessing(checked: _Preprocessing) -> Preprocessing:
