@@ -179,3 +179,16 @@ def test_what_is_no_regular_file_is_named(folder: Path, kind: str):
     named = {path.name for path, _ in summary.failed}
     assert summary.images == 3
     assert named == {"b.jpg"} | ({"pipe.png"} if kind != "folder" else set())
+
+
+def test_a_second_run_into_the_same_folder_says_what_it_replaced(folder: Path):
+    """And which results of the first one it left there, because it did not write them."""
+    model, out = RedFinder(), folder / "out"
+    assert predict_folder(model, [folder / "in"], out, progress=False).replaced == ""
+    again = predict_folder(model, [folder / "in"], out, progress=False)
+    assert again.replaced == "replaced the results of an earlier run"
+    other = predict_folder(model, [folder / "in/c.JPG"], out, progress=False)
+    assert other.replaced.endswith("of which there still are images/a.png, images/deep/a.png")
+    (out / "panoptic.json").write_text("{}")
+    masks = predict_folder(model, [folder / "in"], out, progress=False)
+    assert masks.replaced.endswith("there still are panoptic.json")

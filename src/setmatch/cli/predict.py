@@ -35,8 +35,7 @@ def predict(
         Folder for the results.
     threshold
         Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for
-        setmatch_*.
-        "best" is the threshold of each class with the highest F1 on the validation split.
+        setmatch_*. "best" is that of each class with the highest F1 on the validation split.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
@@ -54,4 +53,6 @@ def predict(
         )
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
+    if summary.replaced:
+        print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")

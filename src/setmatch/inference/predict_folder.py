@@ -35,6 +35,7 @@ _DRAWN_FORMATS = {  # others are written as PNG
     ".png": "PNG",
     ".webp": "WEBP",
 }
+RESULTS = ("detections.json", "detections.csv", "panoptic.json")  # the last one with masks
 _NAME_BYTES = 255
 # The last four are the full-width forms of the first four.
 _FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -42,12 +43,17 @@ _FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 @dataclass(frozen=True)
 class Summary:
-    """What `predict_folder` wrote; `failed` holds each image that cannot be read, and the error."""
+    """What `predict_folder` wrote; `failed` holds each image that cannot be read, and the error.
+
+    `replaced` says which results of an earlier run were replaced or remain; it is empty if there
+    were none.
+    """
 
     out: Path
     images: int
     detections: int
     failed: tuple[tuple[Path, str], ...]
+    replaced: str = ""
 
 
 def predict_folder(
@@ -101,6 +107,7 @@ def _write_results(
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
     drawn_names = _drawn_names(names)
+    earlier = _files(out)
     rows: dict[int, list[dict[str, Any]]] = {}
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
@@ -133,7 +140,29 @@ def _write_results(
     table = [row for number in sorted(rows) for row in rows[number]]
     _write_json(out / "detections.json", table)
     _write_csv(out / "detections.csv", table)
-    return Summary(out, len(rows), len(table), tuple((paths[n], failed[n]) for n in sorted(failed)))
+    problems = tuple((paths[number], failed[number]) for number in sorted(failed))
+    written = {Path("images", drawn_names[number]) for number in rows}
+    return Summary(out, len(rows), len(table), problems, _replaced(earlier, written, panoptic))
+
+
+def _files(out: Path) -> set[Path]:
+    """Return the results in `out`, relative to it."""
+    found = [out / name for name in RESULTS if (out / name).is_file()]
+    found += [path for path in (out / "images").rglob("*") if path.is_file()]
+    return {path.relative_to(out) for path in found}
+
+
+def _replaced(earlier: set[Path], drawn: set[Path], panoptic: Sequence[object]) -> str:
+    """Return what became of the results of an earlier run, as a sentence."""
+    if not earlier & {Path(name) for name in RESULTS}:
+        return ""
+    written = drawn | {Path(name) for name in (RESULTS if panoptic else RESULTS[:2])}
+    remaining = sorted(path.as_posix() for path in earlier - written)
+    if not remaining:
+        return "replaced the results of an earlier run"
+    first, more = ", ".join(remaining[:3]), len(remaining) - 3
+    names = f"{first} and {more} more" if more > 0 else first
+    return f"replaced the results of an earlier run, of which there still are {names}"
 
 
 def _absolute(path: Path) -> Path:
