@@ -134,7 +134,7 @@ def test_predict_reports_broken_images_and_continues(run: Path, data: Path, tmp_
     assert {row["file_name"] for row in rows} == {"good.jpg"}
     with (out / "detections.csv").open() as file:
         assert len([*csv.DictReader(file)]) == len(rows)
-    with Image.open(out / "images" / "good.jpg") as drawn, Image.open(good) as original:
+    with Image.open(out / "drawn" / "good.jpg") as drawn, Image.open(good) as original:
         assert drawn.size == original.size
 
 

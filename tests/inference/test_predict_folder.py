@@ -33,9 +33,9 @@ def test_an_unreadable_image_is_reported_and_the_others_are_processed(folder: Pa
     assert images == {
         "detections.json",
         "detections.csv",
-        "images/a.png",
-        "images/c.JPG",
-        "images/deep/a.png",
+        "drawn/a.png",
+        "drawn/c.JPG",
+        "drawn/deep/a.png",
     }
 
 
@@ -80,7 +80,7 @@ def test_drawn_images_have_distinct_names(tmp_path: Path):
     for name in ("a.bmp", "a.bmp.png", "a.bmp_.png"):
         Image.new("RGB", (64, 64), "red").save(tmp_path / "in" / name)
     summary = predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
-    drawn = sorted(path.name for path in (tmp_path / "out/images").iterdir())
+    drawn = sorted(path.name for path in (tmp_path / "out/drawn").iterdir())
     assert summary.images == len(drawn) == 3
     assert drawn == ["a.bmp.png", "a.bmp_.png", "a.bmp__.png"]
 
@@ -98,7 +98,7 @@ def test_results_stay_in_their_folder(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(folder / "in/deep")
     predict_folder(RedFinder(), ["../a.png", "a.png"], folder / "out", progress=False)
     drawn = sorted(str(path.relative_to(folder / "out")) for path in folder.glob("out/**/*.png"))
-    assert drawn == ["images/a.png", "images/deep/a.png"]
+    assert drawn == ["drawn/a.png", "drawn/deep/a.png"]
 
 
 def test_a_diverged_model_leaves_no_incomplete_results(folder: Path):
@@ -125,8 +125,8 @@ def test_one_odd_name_does_not_keep_results_from_being_written(tmp_path: Path, n
     assert (summary.images, summary.failed) == (2, ())
     rows = json.loads((tmp_path / "out/detections.json").read_text("utf-8"))
     assert {row["file_name"] for row in rows} == {name, "plain.png"}
-    assert len(list((tmp_path / "out/images").iterdir())) == 2
-    for path in (tmp_path / "out/images").iterdir():
+    assert len(list((tmp_path / "out/drawn").iterdir())) == 2
+    for path in (tmp_path / "out/drawn").iterdir():
         assert Image.open(path).size == (96, 64)
 
 
@@ -137,7 +137,7 @@ def test_shortened_names_stay_distinct(tmp_path: Path):
         to_pil(red_box_image(64, 96, BOX)).save(tmp_path / "in/b.bmp")
         (tmp_path / "in/b.bmp").rename(tmp_path / "in" / f"{LONG[1:]}{last}.bmp")
     predict_folder(RedFinder(), [tmp_path / "in"], tmp_path / "out", progress=False)
-    assert len(list((tmp_path / "out/images").iterdir())) == 2
+    assert len(list((tmp_path / "out/drawn").iterdir())) == 2
 
 
 def test_an_image_that_its_format_cannot_hold_is_drawn_as_png(tmp_path: Path):
@@ -146,7 +146,7 @@ def test_an_image_that_its_format_cannot_hold_is_drawn_as_png(tmp_path: Path):
     (tmp_path / "a.png").rename(tmp_path / "a.webp")
     summary = predict_folder(RedFinder(), [tmp_path / "a.webp"], tmp_path / "out", progress=False)
     assert summary.images == 1
-    assert Image.open(tmp_path / "out/images/1.png").size == (17000, 64)
+    assert Image.open(tmp_path / "out/drawn/1.png").size == (17000, 64)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,16 @@ def test_a_second_run_into_the_same_folder_says_what_it_replaced(folder: Path):
     again = predict_folder(model, [folder / "in"], out, progress=False)
     assert again.replaced == "replaced the results of an earlier run"
     other = predict_folder(model, [folder / "in/c.JPG"], out, progress=False)
-    assert other.replaced.endswith("of which there still are images/a.png, images/deep/a.png")
+    assert other.replaced.endswith("of which there still are drawn/a.png, drawn/deep/a.png")
     (out / "panoptic.json").write_text("{}")
     masks = predict_folder(model, [folder / "in"], out, progress=False)
     assert masks.replaced.endswith("there still are panoptic.json")
+
+
+def test_predicting_into_the_folder_of_a_data_set_leaves_its_images(folder: Path):
+    """Whatever their names are."""
+    own = folder / "data/images/a.jpg"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"not ours")
+    predict_folder(RedFinder(), [folder / "in"], folder / "data", progress=False)
+    assert own.read_bytes() == b"not ours"

@@ -23,7 +23,7 @@ def predict(
         setmatch predict runs/first street.jpg --out results
         setmatch predict detr_r50 photos/ 'more/*.png' --out results --threshold 0.8
 
-    Writes the images with their boxes to images/, and detections.json (COCO results) and
+    Writes the images with their boxes to drawn/, and detections.json (COCO results) and
     detections.csv. A model with masks also writes COCO panoptic results: panoptic.json and
     panoptic/. There is no IoU threshold, because these models need no NMS.
 

@@ -35,6 +35,8 @@ _DRAWN_FORMATS = {  # others are written as PNG
     ".png": "PNG",
     ".webp": "WEBP",
 }
+# Not "images": in the folder of a data set, that would replace its own images.
+DRAWN = "drawn"
 RESULTS = ("detections.json", "detections.csv", "panoptic.json")  # the last one with masks
 _NAME_BYTES = 255
 # The last four are the full-width forms of the first four.
@@ -71,7 +73,7 @@ def predict_folder(
     `out` then holds the detections that score more than `threshold` (default: 0.7, as published,
     for models with a "no object" class, else 0.5; "best": that of each class on the card):
 
-    - images/: the images with detections drawn on them, in the folders of the sources
+    - drawn/: the images with detections drawn on them, in the folders of the sources
     - detections.json: COCO results with category_name and file_name; image ids count from 1
     - detections.csv: boxes in pixels; a text that a spreadsheet would run as a formula begins with
       an apostrophe
@@ -120,7 +122,7 @@ def _write_results(
                 failed[number] = str(result)
             else:
                 name = names[number]
-                _write_drawn(out / "images", drawn_names[number], number + 1, result.draw())
+                _write_drawn(out / DRAWN, drawn_names[number], number + 1, result.draw())
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
                 if result.segments is not None:
@@ -141,14 +143,14 @@ def _write_results(
     _write_json(out / "detections.json", table)
     _write_csv(out / "detections.csv", table)
     problems = tuple((paths[number], failed[number]) for number in sorted(failed))
-    written = {Path("images", drawn_names[number]) for number in rows}
+    written = {Path(DRAWN, drawn_names[number]) for number in rows}
     return Summary(out, len(rows), len(table), problems, _replaced(earlier, written, panoptic))
 
 
 def _files(out: Path) -> set[Path]:
     """Return the results in `out`, relative to it."""
     found = [out / name for name in RESULTS if (out / name).is_file()]
-    found += [path for path in (out / "images").rglob("*") if path.is_file()]
+    found += [path for path in (out / DRAWN).rglob("*") if path.is_file()]
     return {path.relative_to(out) for path in found}
 
 

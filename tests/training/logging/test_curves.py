@@ -55,7 +55,7 @@ def test_masks_have_curves_of_their_own(tmp_path):
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     history = read_history(tmp_path)
-    assert "PQ 0.625, best 0.625 after step 20; mask AP 0.250" in history.summary()
+    assert "PQ 62.5, best 62.5 after step 20; mask AP 25.0" in history.summary()
     titles = [panel.title for panel in panels([history])]
     assert titles[:2] == [
         "validation PQ (panoptic quality)",

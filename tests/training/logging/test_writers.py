@@ -67,8 +67,8 @@ def test_without_a_terminal_progress_is_plain_lines_with_the_time_left(capsys):
         display.show({**row, "step": 4})
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("step 2/4 epoch 1 loss 1.5 20 images/s")
-    assert lines[1] == "after step 2 (1 epoch): AP 0.25, AP50 0.5"
-    assert "AP 0.25" in lines[2]
+    assert lines[1] == "after step 2 (1 epoch): AP 25.0, AP50 50.0"
+    assert "AP 25.0" in lines[2]
     assert "min left" in lines[2]
 
 

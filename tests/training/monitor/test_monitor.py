@@ -252,7 +252,7 @@ def test_overfitting_is_detected():
     """AP falls from evaluation to evaluation while the loss falls too."""
     ((at, sentence),) = evaluate_marks(zip(OVERFITTING, FALLING, strict=True))
     assert at == 7
-    assert "AP was 0.623 around step 400 and is 0.595 now" in sentence
+    assert "AP was 62.3 around step 400 and is 59.5 now" in sentence
 
 
 @pytest.mark.parametrize("case", NOT_OVERFITTING)
