@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from setmatch.data.open import open_dataset
+from setmatch.errors import DataError
 from small_voc import box, one, write, xml
 
 TURNED = "box turned by its rotation: read as the box around it"
@@ -47,3 +48,10 @@ def test_other_conventions_are_read_when_named(tmp_path: Path, corners, boxes: s
     write(tmp_path, {"Annotations/a.xml": xml(box(*corners)), "images/a.png": ""})
     dataset = open_dataset(tmp_path, "train", boxes=boxes)
     assert dataset.xywh_px.round(9).tolist() == [[6, 4, 30, 20]]
+
+
+def test_xml_nested_deeper_than_any_voc_file_is_refused(tmp_path: Path):
+    """Every element costs as much as its depth."""
+    deep = "<a>" * 200 + "</a>" * 200
+    with pytest.raises(DataError, match="nested more than 100 elements deep"):
+        one(tmp_path, xml(box(6, 4, 36, 24, more=deep)))

@@ -16,6 +16,7 @@ from setmatch.errors import DataError
 from setmatch.reading import read_bytes
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+_MAX_DEPTH = 100  # of elements; VOC has five
 Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
 
 
@@ -94,6 +95,11 @@ class _Events:
         if not self._tags and tag != "annotation":
             raise DataError(f"{self._file.path}: holds a <{tag}>; it should be VOC's <annotation>")
         self._tags.append(tag)
+        if len(self._tags) > _MAX_DEPTH:
+            raise DataError(
+                f"{self._file.path}:{self._parser.CurrentLineNumber}: nested more than "
+                f"{_MAX_DEPTH} elements deep, which no VOC file is; export it again or remove it"
+            )
         self._texts.clear()
         if self._tags[1:] == ["object"]:
             self._file.objects.append(VocObject(self._parser.CurrentLineNumber))
