@@ -1,7 +1,7 @@
 """Errors that a user can fix: each says what is wrong, where, and what to do, in one line."""
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 
 class SetmatchError(Exception):
@@ -53,6 +53,15 @@ def diverged(what: str) -> WeightsError:
         f"the model predicts {what} that are not finite: its weights have diverged or are damaged; "
         "load earlier weights, or train again with a lower learning rate"
     )
+
+
+def quoted(names: Sequence[str | None], most: int = 8) -> str:
+    """Return class names as a message shows them: in quotes, and how many more there are.
+
+    Blanks and capitals, in which names may differ, are visible then.
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(short(name) for name in names[:most]) + more
 
 
 def short(value: object, most: int = 60) -> str:

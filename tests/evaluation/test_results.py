@@ -36,7 +36,7 @@ def test_the_table_shows_every_metric_class_and_note_in_per_cent():
         assert value < 0 or f"{100 * value:.1f}" in shown
     assert "54.2" in shown
     assert "7 images, 20 boxes, 700 detections" in shown
-    assert "classes the model does not have: none" in shown
+    assert "classes the model does not have: 'none'" in shown
     assert "7 of 7 images are [upside] down" in shown
 
 

@@ -65,7 +65,7 @@ def test_file_and_class_names_take_precedence_over_ids(tmp_path: Path):
         ([3], r"detections\[0\] is 3; it should be an object"),
         ([GOOD, {**GOOD, "image_id": 7}], r"detections\[1\]: image_id 7 is not in made.json"),
         ([{**GOOD, "category_id": 1}], r"category_id 1 is not in made.json, whose ids are 3, 9"),
-        ([{**GOOD, "image_id": "x"}], "'image_id' is 'x'; it should be an integer"),
+        ([{**GOOD, "image_id": "x"}], "image 'x' is not in made.json"),
         ([{**GOOD, "score": float("nan")}], "'score' is nan; it should be a number from 0 to 1"),
         ([{**GOOD, "score": 3}], "'score' is 3; it should be a number from 0 to 1"),
         ([{**GOOD, "score": "high"}], "'score' is 'high'"),

@@ -176,13 +176,13 @@ def test_classes_with_the_same_name_keep_their_rows(tmp_path: Path, caplog):
     assert torch.equal(new.weight[[0, 2, 4]], old.weight[[2, 0, 3]])  # parrot, cat, no object
     assert torch.equal(new.bias[[0, 2, 4]], old.bias[[2, 0, 3]])
     assert again.card.categories == wanted
-    assert "kept 2 (parrot, cat); new 2 (horse, mouse); dropped 1 (dog)" in caplog.text
+    assert "kept 2 ('parrot', 'cat'); new 2 ('horse', 'mouse'); dropped 1 ('dog')" in caplog.text
 
 
 def test_starting_with_entirely_other_classes_is_logged(caplog):
     with caplog.at_level(logging.WARNING, "setmatch"):
         setmatch.load("scenes_n", categories=Categories((7,), ("kangaroo",)))
-    assert "class head: new for 1 (kangaroo); the weights know 6 (" in caplog.text
+    assert "class head: new for 1 ('kangaroo'); the weights know 6 (" in caplog.text
 
 
 @pytest.mark.parametrize("num_queries", [4, 9, 30])

@@ -142,7 +142,7 @@ def test_weights_that_know_every_class_skip_the_box_stage(scenes, whole, tmp_pat
     both = run_stages(scenes, tmp_path / "both", weights=trained)
     assert (both.folder / "boxes").exists()
     masks_only = {key: value for key, value in STAGES.items() if key != "box_stage"}
-    with pytest.raises(WeightsError, match="does not know the classes ground, and stays frozen"):
+    with pytest.raises(WeightsError, match="does not know the classes 'ground', and stays frozen"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only, weights=trained)
     with pytest.raises(ConfigError, match=r"name trained weights \(--weights\)"):
         run_stages(scenes, tmp_path / "refused", recipe=masks_only)

@@ -17,6 +17,7 @@ def convert_data(
     format: Format = None,
     boxes: Boxes = None,
     link: Switch = False,
+    images: Path | None = None,
 ) -> None:
     """Convert a data set to COCO, YOLO or Pascal VOC; boxes keep their coordinates.
 
@@ -39,12 +40,14 @@ def convert_data(
         Convert only this split. Repeatable. Defaults to all.
     link
         Link to the images instead of copying them.
+    images
+        Folder of the image files, if several folders have files of the annotated names.
     """
     from setmatch.data.convert import convert_dataset
 
-    conversion = convert_dataset(source, destination, to, split, format, link, boxes)
-    for name, images in conversion.images.items():
-        print(f"{name}: {images} images, {conversion.annotations[name]} annotations")
+    conversion = convert_dataset(source, destination, to, split, format, link, boxes, images)
+    for name, images_read in conversion.images.items():
+        print(f"{name}: {images_read} images, {conversion.annotations[name]} annotations")
     for fix, count in Counter(fix.description for fix in conversion.fixes).items():
         print(f"fixed: {count} × {fix}")
     for note in conversion.notes:

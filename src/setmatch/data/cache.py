@@ -18,7 +18,8 @@ from setmatch.data.array_file import read_arrays, write_arrays
 from setmatch.data.box_convention import ConventionDoubt
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.base import SplitSource
-from setmatch.data.formats.missing_images import UNREADABLE
+from setmatch.data.formats.layout import folders_below
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE
 from setmatch.data.formats.registry import format_named
 from setmatch.data.segmentations import Segmentations
 from setmatch.files import cache_folder
@@ -51,6 +52,8 @@ def cached(split: SplitSource) -> DetectionDataset:
     # A damaged image may be replaced, which does not change the time of its folder.
     damaged = {dataset.images / fix.file for fix in dataset.fixes if fix.description == UNREADABLE}
     places = {*_image_folders(dataset), *damaged}
+    if split.root and any(fix.description in (MISSING, UNCLEAR) for fix in dataset.fixes):
+        places |= set(folders_below(split.root, split.root))  # where the missing ones may appear
     stamps = {place: _stamp(place, deep=False) for place in places} | stamps
     header = _header(dataset, {str(place.absolute()): stamp for place, stamp in stamps.items()})
     try:

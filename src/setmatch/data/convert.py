@@ -39,15 +39,17 @@ def convert_dataset(
     format: str | None = None,
     link: bool = False,
     boxes: str | None = None,
+    images: str | Path | None = None,
 ) -> Conversion:
     """Write a data set in the format `to`: the given splits, or else train, val and test.
 
     Boxes stay exact in COCO and VOC, and within a millionth of a pixel in YOLO. Images are copied,
-    or linked with `link`. A data set without splits becomes the split "train"; for formats whose
-    tools need a validation split, as YOLO's do, the images that training would hold out become
-    "val". `boxes` names the convention of the boxes in `source`, as in `open_dataset`. Raises
-    ConfigError for an unknown format or a `destination` that is not empty, and DataError for a
-    `source` that cannot be read, or whose boxes are probably of another convention.
+    or linked with `link`; `images` is their folder, where the annotations may mean several. A data
+    set without splits becomes the split "train"; for formats whose tools need a validation split,
+    as YOLO's do, the images that training would hold out become "val". `boxes` names the convention
+    of the boxes in `source`, as in `open_dataset`. Raises ConfigError for an unknown format or a
+    `destination` that is not empty, and DataError for a `source` that cannot be read, or whose
+    boxes are probably of another convention.
     """
     source, destination = Path(source), Path(destination)
     if to not in writable_formats():
@@ -58,6 +60,8 @@ def convert_dataset(
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
     parts = _chosen(source, in_convention(discover_splits(source, format), boxes), splits)
+    if images is not None:
+        parts = {name: _reading_from(Path(images), part) for name, part in parts.items()}
     datasets = {name: cached(part) for name, part in parts.items()}
     for dataset in datasets.values():
         dataset.require_sound_boxes()
@@ -96,6 +100,18 @@ def _with_image_files(dataset: DetectionDataset) -> DetectionDataset:
     drop_missing(dataset.images, absent, len(dataset), fixes)
     chosen = dataset.choose(np.array(kept), *missing_images_note(fixes, len(kept)))
     return replace(chosen, fixes=(*dataset.fixes, *fixes))
+
+
+def _reading_from(images: Path, part: SplitSource) -> SplitSource:
+    """Return a split whose images are in the folder that the user chose."""
+    if not images.is_dir():
+        raise DataError(f"--images {images}: no such folder; name the folder of the image files")
+    if not format_named(part.format).takes_images:
+        raise ConfigError(
+            f"--images {images}: {part.format} labels belong to the images beside them; leave it "
+            "out, or correct the paths of the images"
+        )
+    return replace(part, images=images)
 
 
 def _with_val_split(

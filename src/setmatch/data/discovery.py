@@ -1,10 +1,10 @@
 """Find the data set in a folder, and its format."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from setmatch.data.formats.base import SplitSource
+from setmatch.data.formats.base import SplitSource, UnrelatedFileError
 from setmatch.data.formats.layout import entries, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
 from setmatch.data.image_paths import SUFFIXES
@@ -41,16 +41,29 @@ def discover_dataset(path: Path, format: str | None = None) -> DiscoveredDataset
             f"{path}: unknown format {format!r}; known formats: {', '.join(format_names())}"
         )
     if path.is_file():
-        return DiscoveredDataset(path, _splits_of_file(path, format))
+        return _discovered(path, _splits_of_file(path, format))
     if not path.is_dir():
         raise DataError(f"{path}: no such file or folder; {_suggestion(path)}")
     parts = _splits_of_folder(path, format)
-    return _search_inside(path, format) if parts is None else DiscoveredDataset(path, parts)
+    return _search_inside(path, format) if parts is None else _discovered(path, parts)
+
+
+def _discovered(folder: Path, parts: dict[str, SplitSource], *notes: str) -> DiscoveredDataset:
+    further = (note for part in parts.values() for note in part.notes)
+    return DiscoveredDataset(folder, parts, tuple(dict.fromkeys((*notes, *further))))
 
 
 def _splits_of_folder(folder: Path, format: str | None) -> dict[str, SplitSource] | None:
-    tried = FORMATS if format is None else [format_named(format)]
-    return next((parts for each in tried if (parts := each.find(folder))), None)
+    unrelated = None
+    for each in FORMATS if format is None else [format_named(format)]:
+        try:
+            if parts := each.find(folder):
+                return parts
+        except UnrelatedFileError as error:
+            unrelated = error
+    if unrelated is not None:
+        raise unrelated
+    return None
 
 
 def _splits_of_file(file: Path, format: str | None) -> dict[str, SplitSource]:
@@ -92,7 +105,10 @@ def _search_inside(folder: Path, format: str | None) -> DiscoveredDataset:
             raise DataError(f"{folder}: holds several data sets ({names}); name the folder of one")
         for place, parts in found.items():
             note = f"no annotations in {folder} itself; read from {place.relative_to(folder)}/"
-            return DiscoveredDataset(place, parts, (note,))
+            if place.resolve().is_relative_to(folder.resolve()):
+                # The images may lie beside the folder of the annotations.
+                parts = {split: replace(part, root=folder) for split, part in parts.items()}
+            return _discovered(place, parts, note)
         if problems:
             raise problems[0]
     searched = FORMATS if format is None else [format_named(format)]

@@ -1,6 +1,7 @@
 """Split names, and which training images to hold out where there is no validation split."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,16 @@ _ONE_IN = 6  # images are held out
 def canonical(word: str) -> str | None:
     """Return "train", "val" or "test" for any usual name of it, in any case; None for others."""
     return next((name for name, words in SPLITS.items() if word.lower() in words), None)
+
+
+def split_in(name: str) -> str | None:
+    """Return the only split whose usual names are among the words of a name; None for others.
+
+    Words are divided by anything but letters, and by capitals: images_train, trainImages2017.
+    """
+    words = re.findall("[A-Z]?[a-z]+|[A-Z]+", name)
+    splits = {split for word in words if (split := canonical(word))}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def words_for(split: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from setmatch.errors import quoted
 from setmatch.evaluation.metrics.coco import AveragePrecision, absent_as_none
 from setmatch.evaluation.metrics.diagnosis import Diagnosis
 from setmatch.evaluation.metrics.panoptic import PanopticQuality, Quality
@@ -67,7 +68,7 @@ class Report(AveragePrecision):
                 f"{self.max_detections} detections per class and image count, not COCO's 100"
             )
         if self.unknown:
-            notes.append(f"classes the model does not have: {', '.join(self.unknown)}")
+            notes.append(f"classes the model does not have: {quoted(self.unknown)}")
         notes += [*self.notes, *self.unanswered]
         parts = [_metrics_table(self), self._class_table(), Text("\n".join(notes), style="dim")]
         if self.masks is not None:

@@ -16,7 +16,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.loader import evaluation_batches
 from setmatch.data.num_workers import Workers
 from setmatch.distributed import Distributed
-from setmatch.errors import DataError, SetmatchError
+from setmatch.errors import DataError, SetmatchError, quoted
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.panoptic import PQStat, all_missed, pq_stat, sum_stats
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections, survives_nms
@@ -211,6 +211,4 @@ def dataset_class_indices(known: Categories, dataset: DetectionDataset) -> Int64
 
 
 def _first_names(categories: Categories) -> str:
-    names = [name for name in categories.names if name is not None]
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more
+    return quoted([name for name in categories.names if name is not None], 10)

@@ -1,9 +1,8 @@
 """Read saved detections: a file of COCO results, or what `predict_folder` wrote."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,9 +10,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.columns import Records
-from setmatch.data.ragged import unpack
-from setmatch.errors import DataError, short
+from setmatch.errors import DataError, quoted, short
+from setmatch.evaluation.detected_images import image_ids_of
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections
@@ -43,13 +43,14 @@ def load_detections(path: Path, dataset: DetectionDataset, name: str = "") -> Sp
 
     Raises DataError as `read_detections` does.
     """
-    results = Results.concatenate([read_detections(path, dataset)])
+    read, reading_notes = _read(path, dataset)
+    results = Results.concatenate([read])
     _, per_image = np.unique(results.image_ids, return_counts=True)
     return SplitDetections(
         name or str(path),
         PerLayerDetections((results,)),
         int(per_image.max(initial=0)),
-        notes=tuple(_notes(results, dataset)),
+        notes=(*reading_notes, *_notes(results, dataset)),
     )
 
 
@@ -69,10 +70,16 @@ def _notes(results: Results, dataset: DetectionDataset) -> Iterator[str]:
 def read_detections(path: Path, dataset: DetectionDataset) -> Results:
     """Read detections of the images of a data set from a JSON list of COCO results.
 
-    File names and class names, as `predict_folder` writes them, take precedence over ids.
-    Detections of class names that the data set does not have are left out. Raises DataError that
-    names the file, the detection and the problem.
+    File names and class names, as `predict_folder` writes them, take precedence over ids, and ids
+    may be file names without their suffix. Detections of class names that the data set does not
+    have are left out. Raises DataError that names the file, the detection and the problem.
     """
+    return _read(path, dataset)[0]
+
+
+def _read(path: Path, dataset: DetectionDataset) -> tuple[Results, list[str]]:
+    """Return the detections, and sentences on how the file was read and what was left out."""
+    notes: list[str] = []
     records = _parse(path)
     scores, xywh_px = records.numbers("score"), records.quadruples("bbox")
     for row in np.flatnonzero(~((scores >= 0) & (scores <= 1)))[:1].tolist():
@@ -85,10 +92,10 @@ def read_detections(path: Path, dataset: DetectionDataset) -> Results:
         raise records.error(
             row, f"'bbox' is {value}; it should be x, y, width, height in pixels, finite"
         )
-    class_indices = _class_indices(records, dataset)
-    return Results(_image_ids(records, dataset), class_indices, xywh_px, scores).select(
-        class_indices >= 0
-    )
+    class_indices = _class_indices(records, dataset, notes)
+    image_ids = image_ids_of(records, dataset, notes)
+    results = Results(image_ids, class_indices, xywh_px, scores).select(class_indices >= 0)
+    return results, notes
 
 
 def _parse(path: Path) -> Records:
@@ -114,28 +121,9 @@ def _parse(path: Path) -> Records:
     return Records.of(path, {"detections": tree}, "detections", _Row)
 
 
-def _image_ids(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray, " D"]:
-    if not _has_key(records, "file_name"):
-        ids = records.integers("image_id").values
-        for row in np.flatnonzero(~np.isin(ids, dataset.image_ids))[:1].tolist():
-            raise records.error(row, f"image_id {ids[row]} is not in {dataset.source}")
-        return ids
-    paths = unpack(dataset.names, dataset.name_offsets)
-    image_of = dict(zip(paths, range(len(paths)), strict=True))
-    # A name without its folder identifies an image if no other folder has the same name.
-    names = [PurePosixPath(path).name for path in paths]
-    count = Counter(names)
-    image_of |= {name: image for image, name in enumerate(names) if count[name] == 1}
-    images = []
-    for row, path in enumerate(records.paths("file_name")):
-        image = image_of.get(path, image_of.get(PurePosixPath(path).name))
-        if image is None:
-            raise records.error(row, f"image {short(path)} is not in {dataset.source}")
-        images.append(image)
-    return dataset.image_ids[np.array(images, dtype=np.int64)]
-
-
-def _class_indices(records: Records, dataset: DetectionDataset) -> Int64[np.ndarray, " D"]:
+def _class_indices(
+    records: Records, dataset: DetectionDataset, notes: list[str]
+) -> Int64[np.ndarray, " D"]:
     """Return the class index of every detection, or -1 for a name the data set does not have."""
     if not _has_key(records, "category_name"):
         index_of_id = {category: index for index, category in enumerate(dataset.categories.ids)}
@@ -148,14 +136,22 @@ def _class_indices(records: Records, dataset: DetectionDataset) -> Int64[np.ndar
                     row, f"category_id {value} is not in {dataset.source}, whose ids are {known}"
                 )
         return np.array([index_of_id[category] for category in ids], dtype=np.int64)
-    index_of_name = {name: index for index, name in enumerate(dataset.categories.names)}
-    indices = [index_of_name.get(name, -1) for name in records.texts("category_name")]
-    if indices and max(indices) < 0:
+    index_of_name = {
+        name and clean_name(name): index for index, name in enumerate(dataset.categories.names)
+    }
+    names = [clean_name(name) for name in records.texts("category_name")]
+    indices = np.array([index_of_name.get(name, -1) for name in names], dtype=np.int64)
+    unknown = list(dict.fromkeys(name for name in names if name not in index_of_name))
+    if len(indices) and indices.max() < 0:
         raise DataError(
             f"{records.file}: no class in common with {dataset.source}; the detections are of "
-            f"classes such as {short(records.values('category_name')[0])}"
+            f"{quoted(unknown)}, the data set has {quoted(dataset.categories.names)}"
         )
-    return np.array(indices, dtype=np.int64)
+    if unknown:
+        left_out = int((indices < 0).sum())
+        are = "detection is" if left_out == 1 else "detections are"
+        notes.append(f"{left_out} {are} left out: {dataset.source} has no class {quoted(unknown)}")
+    return indices
 
 
 def _has_key(records: Records, key: str) -> bool:

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from setmatch.errors import WeightsError
+from setmatch.errors import WeightsError, quoted
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.registry import build
 from setmatch.models.weights.key_map import State
@@ -90,5 +90,4 @@ def _choose_rows(
 def _listed(names: list[str]) -> str:
     if not names:
         return "none"
-    shown = ", ".join(names[:8])
-    return f"{len(names)} ({shown}{', …' if len(names) > 8 else ''})"
+    return f"{len(names)} ({quoted(names)})"

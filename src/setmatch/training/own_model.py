@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FunctionType, MethodType
 
 from setmatch.config import LossWeights, MatchCosts, ModelSettings, Recipe
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, quoted
 from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.losses.criterion import Criterion
@@ -158,4 +158,4 @@ def build_criterion(
 
 def _listed(categories: Categories) -> str:
     names = [categories.name(class_index) for class_index in range(len(categories))]
-    return f"{len(names)} ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"
+    return f"{len(names)} ({quoted(names)})"

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from setmatch.config import Recipe, TrainSettings
-from setmatch.errors import ConfigError, WeightsError
+from setmatch.errors import ConfigError, WeightsError, quoted
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.models.registry import box_preset
@@ -99,8 +99,8 @@ def needs_boxes(recipe: Recipe, source: str | Path | None, categories: Categorie
     unknown = [name for name in categories.names if name not in known.names]
     if masks_only and unknown and recipe.box_stage is None:
         raise WeightsError(
-            f"{source}: does not know the classes {', '.join(map(str, unknown[:5]))}, and stays "
-            "frozen while the mask head is trained; train its boxes first"
+            f"{source}: does not know the classes {quoted(unknown, 5)}, and stays frozen "
+            "while the mask head is trained; train its boxes first"
         )
     return recipe.box_stage is not None and bool(unknown)
 

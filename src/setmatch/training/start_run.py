@@ -7,11 +7,11 @@ import numpy as np
 from setmatch.data.loader import TrainingBatches, training_batches
 from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
+from setmatch.errors import quoted
 from setmatch.folder_lock import FolderLock
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import open_run_logger
-from setmatch.training.logging.step_metrics import listed
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.monitor.validation_probe import Probe
@@ -97,7 +97,7 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
     training, validation = setup.data.training, setup.data.validation
     settings, world = setup.recipe.train, train_step.distributed.world
     detector, categories = setup.detector, setup.data.categories
-    names = listed(tuple(categories.name(index) for index in range(len(categories))))
+    names = quoted([categories.name(index) for index in range(len(categories))])
     evaluated_on = (
         f"{len(validation)} validation images"
         if validation is not None

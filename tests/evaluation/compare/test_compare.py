@@ -258,7 +258,7 @@ class Diverged(OracleDetector):
 @pytest.mark.parametrize(
     ("unsuitable", "note", "is_timed"),
     [
-        (OtherClasses, r"AP is not measured: .*no class in common.*zebra, yacht", True),
+        (OtherClasses, r"AP is not measured: .*no class in common.*'zebra', 'yacht'", True),
         (OneSize, "is not measured: expected 1 x 3 x 640 x 640", False),
         (Diverged, "is not measured: the model predicts scores that are not finite", False),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ def test_one_class_is_enough(tmp_path: Path):
 def test_classes_the_model_lacks_are_named(tmp_path: Path):
     index, results = dataset_with_errors(tmp_path)
     text = write_report(tmp_path, index, results, unknown=("class 2",))[0].read_text("utf-8")
-    assert "does not know class 2: all 9 objects of this class count as missed" in text
+    assert "does not know 'class 2': all 9 objects of this class count as missed" in unescape(text)
 
 
 def test_many_classes_stay_readable(tmp_path: Path):

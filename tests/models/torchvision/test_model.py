@@ -103,7 +103,7 @@ def test_classes_with_the_same_name_keep_their_rows(tmp_path, ours: Detector, ca
     save(ours, tmp_path)
     with caplog.at_level(logging.WARNING):
         tuned = load(tmp_path, categories=Categories((1, 2, 3), ("bird", "dog", "fish")))
-    assert "kept 1 (dog); new 2 (bird, fish)" in caplog.text
+    assert "kept 1 ('dog'); new 2 ('bird', 'fish')" in caplog.text
     old, new = (m.network.roi_heads.box_predictor for m in (ours, tuned))
     assert torch.equal(new.cls_score.weight[[0, 2]], old.cls_score.weight[[0, 2]])
     assert torch.equal(new.bbox_pred.bias[8:12], old.bbox_pred.bias[8:12])

@@ -12,6 +12,7 @@ from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
 from setmatch.data.box_convention import ConventionDoubt
 from setmatch.data.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.written_paths import fold
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Preprocessing
 
@@ -34,6 +35,7 @@ def check_annotations(
     `num_queries` and `preprocessing` are those of the model to train. COCO takes seconds.
     """
     findings = [*_doubts(splits), *_opening_notes(splits), *_fixes(splits)]
+    findings += _similar_classes(splits)
     findings += _between_splits(splits)
     for split, dataset in splits.items():
         objects = objects_of(dataset)
@@ -137,21 +139,39 @@ def _between_splits(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]
             "no validation split",
             "nothing shows when to stop training; set a tenth of the images aside",
         )
-    seen: dict[tuple[Path, str], str] = {}
+    seen: dict[str, str] = {}
     for split, dataset in splits.items():
         root = dataset.images.resolve()
-        names = [(root, dataset.name(image)) for image in range(len(dataset))]
-        for key in names:
+        paths = {f"{root}/{name}": name for name in dataset.file_names()}
+        for key, name in paths.items():
             if key in seen:
                 yield Finding(
                     "error",
                     "the same image file in two splits",
                     "remove it from one of them, or AP comes out too high",
                     split,
-                    key[1],
+                    name,
                     value=f"also in {seen[key]}",
                 )
-        seen |= dict.fromkeys((key for key in names if key not in seen), split)
+        seen = dict.fromkeys(paths, split) | seen
+
+
+def _similar_classes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
+    """Yield class names, of one split or of several, that differ only in case or blanks."""
+    similar: dict[str, dict[str, list[str]]] = {}
+    for split, dataset in splits.items():
+        for name in filter(None, dataset.categories.names):
+            alike = "".join(fold(name).split())
+            similar.setdefault(alike, {}).setdefault(name, []).append(split)
+    for names in similar.values():
+        if len(names) > 1:
+            shown = [f"{name!r} in {' and '.join(where)}" for name, where in names.items()]
+            yield Finding(
+                "note",
+                "class names that differ only in case or blanks",
+                "they are learned as different classes; give them one name, if they are one",
+                value=", ".join(shown),
+            )
 
 
 def _contradictory_boxes(
@@ -252,19 +272,19 @@ def _classes(
             if count and name not in known:
                 kind = "class without a training object"
                 action = "never detected, so its AP will be 0"
-                yield Finding("note", kind, action, split, value=f"{name}: {_objects(count)}")
+                yield Finding("note", kind, action, split, value=f"{name!r}: {_objects(count)}")
             if not count and name in known:
                 action = f"its AP cannot be measured on {split}"
-                yield Finding("note", "class missing from a split", action, split, value=name)
+                yield Finding("note", "class missing from a split", action, split, value=repr(name))
         return
     for name, count in counts.items():
         if not count:
             action = "the model cannot learn it; delete the class, or add images of it"
-            yield Finding("note", "class without a box", action, split, value=name)
+            yield Finding("note", "class without a box", action, split, value=repr(name))
         elif count < FEW_OBJECTS:
             kind = f"class with fewer than {FEW_OBJECTS} objects"
             action = "too few to learn from; add images, or merge it with another class"
-            yield Finding("note", kind, action, split, value=f"{name}: {_objects(count)}")
+            yield Finding("note", kind, action, split, value=f"{name!r}: {_objects(count)}")
 
 
 def _objects(count: int) -> str:

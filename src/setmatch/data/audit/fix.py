@@ -6,7 +6,7 @@ gives the fixed values, ids included. Image files are not copied.
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def write_fixed(data: Path, discovered: DiscoveredDataset, out: Path) -> list[Ch
             tree = json.loads(json.dumps(coco_tree(dataset, files), default=_plain))
             dataset = replace(dataset, origins=np.arange(len(dataset.crowd), dtype=np.int32))
             changes += [_fixed_while_reading(fix) for fix in dataset.fixes]
-        fixed, file_changes = fix_coco(tree, dataset)
+        fixed, file_changes = fix_coco(tree, dataset, discovered.folder if is_coco else None)
         changes += [Change(str(name), *each) for each in file_changes]
         write_text(out / name, json.dumps(fixed, ensure_ascii=False))
     listed = json.dumps([asdict(change) for change in changes], indent=1, ensure_ascii=False)
@@ -95,17 +95,20 @@ def _fixed_while_reading(fix: AnnotationFix) -> Change:
 _FileChange = tuple[str, Any, str, Any, Any]  # a Change without its file
 
 
-def fix_coco(tree: Record, dataset: DetectionDataset) -> tuple[Record, list[_FileChange]]:
+def fix_coco(
+    tree: Record, dataset: DetectionDataset, root: Path | None = None
+) -> tuple[Record, list[_FileChange]]:
     """Return a fixed copy of a COCO file's content, and the changes.
 
-    `dataset` is what reading the file gave. Reading the copy leaves nothing to fix, except for
-    duplicate boxes that are only noted.
+    `dataset` is what reading the file gave. File names that are not those of the files become paths
+    below `root`, the folder of the data set; None leaves them. Reading the copy leaves nothing to
+    fix, except for duplicate boxes that are only noted.
     """
     fixed = dict(tree)
     changes: list[_FileChange] = []
     valid_records: dict[str, dict[int, Record]] = {
         "categories": _categories(dataset),
-        "images": _images(dataset),
+        "images": _images(dataset, tree["images"], root),
     }
     for key, by_id in valid_records.items():
         records: list[Record] = []
@@ -148,9 +151,20 @@ def _categories(dataset: DetectionDataset) -> dict[int, Record]:
     return {id_: {"id": id_, "name": name} for id_, name in names}
 
 
-def _images(dataset: DetectionDataset) -> dict[int, Record]:
-    sizes = zip(dataset.image_ids.tolist(), dataset.sizes_px.tolist(), strict=True)
-    return {id_: {"id": id_, "height": height, "width": width} for id_, (height, width) in sizes}
+def _images(
+    dataset: DetectionDataset, listed: Sequence[Record], root: Path | None
+) -> dict[int, Record]:
+    written = {int(record["id"]): record.get("file_name") for record in listed}
+    images: dict[int, Record] = {}
+    for image, id_ in enumerate(dataset.image_ids.tolist()):
+        height, width = dataset.size_px(image)
+        images[id_] = {"id": id_, "height": height, "width": width}
+        if written[id_] != dataset.name(image) and root is not None:
+            path = dataset.path(image)
+            inside = path.is_relative_to(root)
+            name = path.relative_to(root).as_posix() if inside else dataset.name(image)
+            images[id_]["file_name"] = name
+    return images
 
 
 def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record | None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from setmatch.data.dataset import DetectionDataset
     from setmatch.data.formats.writing import SplitToWrite
 
+from setmatch.errors import DataError
+
 WHOLE = "all"  # name of the only split where nothing divides the data set
 
 
@@ -31,6 +33,9 @@ class SplitSource:
     folders: tuple[Path, ...] = ()
     details: Any = None  # whatever else the format's `read` needs
     boxes: BoxConvention | None = None  # how boxes are written, where the user has said it
+    root: Path | None = None  # the data set's folder, outside of which nothing is opened
+    images: Path | None = None  # the folder of the image files, where the user chose it
+    notes: tuple[str, ...] = ()  # sentences on why this source was taken
 
     def named(self, split: str) -> "SplitSource":
         """Return the same source under another split name."""
@@ -40,8 +45,15 @@ class SplitSource:
     def key(self) -> str:
         """Text that identifies this split in the cache."""
         boxes = "" if self.boxes is None else self.boxes.words
-        place = (str(self.source), str(self.source.absolute()))
-        return "|".join([self.format, self.split, boxes, *place])
+        places = (self.source, self.source.absolute(), self.root, self.images)
+        return "|".join([self.format, self.split, boxes, *map(str, places)])
+
+
+class UnrelatedFileError(DataError):
+    """A file that cannot be read, and that may have nothing to do with the data set.
+
+    `find` raises it where it found nothing else. It counts only if no other format finds anything.
+    """
 
 
 def _never(file: Path) -> bool:
@@ -69,6 +81,7 @@ class DatasetFormat:
     recognizes: Callable[[Path], bool] = _never
     # Formats of one family may lie in one folder without a warning about the second.
     family: str | None = None
+    takes_images: bool = False  # True where `read` heeds the folder in a source's `images`
     needs_val_split: bool = False  # True where the format's own tools refuse data without one
     boxes: BoxConvention | None = None  # as its files write them; None: `read` knows no other way
     has_longer_rows: bool = False  # True where a row may hold keypoints or a polygon

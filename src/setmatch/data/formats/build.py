@@ -27,6 +27,7 @@ class ImageTable:
     names: list[str]
     sizes_px: Int32[np.ndarray, "N 2"]
     absent: frozenset[int] = frozenset()  # ids of listed images without a usable file
+    notes: tuple[str, ...] = ()  # on the folders that they were found in
 
 
 _NOT_WRITTEN = (float("nan"),) * 4
@@ -142,7 +143,7 @@ def assemble(
         annotation_ids=rows.ids,
         fixes=(*fixes, *cleaned),
         segmentations=segmentations and segmentations.take(rows.origin),
-        notes=missing_images_note(fixes, len(images.names)),
+        notes=(*images.notes, *missing_images_note(fixes, len(images.names))),
         origins=rows.origin.astype(np.int32),
         annotations_read=annotations_read,
         convention_doubt=doubt,

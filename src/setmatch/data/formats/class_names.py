@@ -4,11 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
-from setmatch.errors import DataError, short
+from setmatch.errors import DataError, quoted, short
 from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories
 
+_INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # spaces of no width, which strip() keeps
 NAME_FILES = ("classes.txt", "labels.txt", "obj.names", "classes.names")
+
+
+def clean_name(name: str) -> str:
+    """Return a class name without the blanks at its ends, those of no width too.
+
+    Nobody sees them, but a model would learn "cat" and "cat " as two classes.
+    """
+    cleaned = name.strip().strip(_INVISIBLE)
+    return name if cleaned == name else clean_name(cleaned)
 
 
 def read_names(folder: Path) -> list[str] | None:
@@ -31,7 +41,7 @@ def names_in(path: Path) -> list[str] | None:
         raise DataError(
             f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8"
         ) from None
-    names = [line.strip() for line in lines]
+    names = [clean_name(line) for line in lines]
     if not all(names):
         empty = names.index("") + 1
         raise DataError(f"{path}:{empty}: empty line; remove it, or write the class name")
@@ -60,7 +70,7 @@ def categories_of(
     listed_names = set(names)
     further = [name for name in used if name not in listed_names]
     if listed is not None and further:
-        value = ", ".join(further)[:60]
+        value = quoted(further)
         fixes.append(AnnotationFix.of_many(value, "classes not listed: added at the end"))
     if not names and not further:
         raise DataError(

@@ -104,12 +104,13 @@ class Records:
         self._require(plain, key, values, "a non-empty string")
         return [text for text in plain if text is not None]
 
-    def paths(self, key: str) -> list[str]:
+    def paths(self, key: str, values: Sequence[Any] | None = None) -> list[str]:
         r"""Return a key's file names as `texts` does, also those that are not UTF-8.
 
-        Their other bytes are written as \udc80 to \udcff, as `os.fsdecode` gives them.
+        Their other bytes are written as \udc80 to \udcff, as `os.fsdecode` gives them. `values` may
+        stand in for those of the key.
         """
-        values: list[Any] = self.values(key)
+        values = self.values(key) if values is None else values
         plain = [_text(value, "surrogateescape") for value in values]
         self._require(plain, key, values, "a non-empty string")
         return [text for text in plain if text is not None]

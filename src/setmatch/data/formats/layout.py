@@ -1,15 +1,21 @@
-"""The folders of a data set: what is in them, and where the image files are."""
+"""The folders of a data set: what is in them, and what may be entered."""
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
+from setmatch.data.formats.written_paths import fold, written_parts
 from setmatch.data.image_paths import is_data_name
-from setmatch.data.splits import canonical
+from setmatch.data.splits import canonical, split_in
 
-_SUSPICIOUS = re.compile(r"[/\\:\0]|\.\.")
-_PROBED_NAMES = 20  # file names that decide which folder holds the images
+# Folders of annotations beside folders of images, in small letters, the likeliest first.
+ANNOTATION_FOLDERS = (
+    *("annotations", "annots", "xmls", "xml", "labels", "annotation", "annot", "anns", "ann"),
+    *("label", "json", "jsons", "coco", "gt", "ground_truth"),
+)
+IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "data")  # in small letters
+_MAX_FOLDERS = 20_000  # searched in one data set
 
 
 def entries(folder: Path) -> list[tuple[str, bool]]:
@@ -17,65 +23,65 @@ def entries(folder: Path) -> list[tuple[str, bool]]:
 
     A folder that does not exist or cannot be listed has no entries.
     """
-    try:
-        with os.scandir(folder) as found:
-            return sorted(
-                (entry.name, entry.is_dir()) for entry in found if is_data_name(entry.name)
-            )
-    except OSError:
-        return []
+    return sorted(
+        (entry.name, entry.is_dir()) for entry in _listing(folder) if is_data_name(entry.name)
+    )
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders inside a folder, sorted."""
-    return [folder / name for name, is_folder in entries(folder) if is_folder]
-
-
-def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the folders inside a folder that are named after splits, by split."""
-    found: dict[str, Path] = {}
-    for path in subfolders(folder):
-        name = canonical(path.name)
-        if name is not None:
-            found.setdefault(name, path)
-    return found
+    names = [entry.name for entry in _listing(folder) if entry.is_dir()]
+    return [folder / name for name in sorted(filter(is_data_name, names))]
 
 
 def files_in(folder: Path, suffixes: Iterable[str]) -> list[str]:
     """Return the sorted names of the files in a folder that end in one of `suffixes`."""
     ends = tuple(suffixes)
-    return [
-        name for name, is_folder in entries(folder) if not is_folder and name.lower().endswith(ends)
+    names = [
+        entry.name
+        for entry in _listing(folder)
+        if entry.name.lower().endswith(ends) and not entry.is_dir()
     ]
+    return sorted(filter(is_data_name, names))
 
 
-def image_root(annotations: Path, names: Sequence[str]) -> Path:
-    """Return the folder near an annotation file that holds the image files `names`.
+def _listing(folder: Path) -> "list[os.DirEntry[str]]":
+    # Folders of 100,000 images are listed several times: only what is asked about is looked at.
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (OSError, ValueError):  # a name with a zero byte is a ValueError
+        return []
 
-    If no folder holds any of the first names, return the first usual folder that exists.
+
+def folders_named(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the folders inside a folder with one of these names, in any case, in their order."""
+    found = [path for path in subfolders(folder) if path.name.lower() in names]
+    return sorted(found, key=lambda path: names.index(path.name.lower()))
+
+
+def folders_of_splits(folder: Path) -> list[tuple[str, Path]]:
+    """Return the folders inside a folder whose names tell a split, each with its split.
+
+    The likeliest folder of a split comes first: a whole name such as train before a word in it, as
+    in images_train, and images before other things.
     """
-    usual = image_folders(annotations)
-    for folder in (*usual, *_neighbors(annotations)):
-        if any((folder / name).is_file() for name in names[:_PROBED_NAMES]):
-            return folder
-    # The annotation file's own folder is a usual one, so that at least one exists.
-    return next(folder for folder in usual if folder.is_dir())
+    found = []
+    for path in subfolders(folder):
+        split = split_in(path.name)
+        if split is not None:
+            is_word = canonical(path.name) is None
+            of_others = re.search("image|img|jpg|jpeg|photo", path.name.lower()) is None
+            found.append((is_word, of_others, split, path))
+    return [(split, path) for *_, split, path in sorted(found)]
 
 
-def image_folders(annotations: Path) -> list[Path]:
-    """Return the folders that usually hold the images of an annotation file, likeliest first."""
-    here = annotations.parent
-    root = here.parent if here.name == "annotations" else here
-    split = annotations.stem.removeprefix("instances_").removeprefix("panoptic_")
-    return [root / split, root / "images" / split, root / "images", here, root]
-
-
-def _neighbors(annotations: Path) -> list[Path]:
-    """Return the folders beside an annotation file, then the folders inside those."""
-    here = annotations.parent
-    root = here.parent if here.name == "annotations" else here
-    beside = subfolders(root)
-    return [*beside, *(inner for folder in beside for inner in subfolders(folder))]
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Return the likeliest folder of each split inside a folder, by split."""
+    found: dict[str, Path] = {}
+    for split, path in folders_of_splits(folder):
+        found.setdefault(split, path)
+    return found
 
 
 def missing_files(root: Path, names: Sequence[str]) -> list[str]:
@@ -92,12 +98,8 @@ def missing_files(root: Path, names: Sequence[str]) -> list[str]:
 
 
 def _names(folder: Path) -> set[str]:
-    # `entries` would sort the names and ask for the kind of each: too slow for 100,000 images.
-    try:
-        with os.scandir(folder) as found:
-            return {entry.name for entry in found}
-    except OSError:
-        return set()  # the files of a folder that cannot be listed count as missing
+    # Without the kind of each, for which links would be followed.
+    return {entry.name for entry in _listing(folder)}  # none count where a folder cannot be listed
 
 
 def common_folder(paths: Sequence[Path]) -> Path:
@@ -111,23 +113,94 @@ def common_folder(paths: Sequence[Path]) -> Path:
     )
 
 
-def relocate_path(folder: Path, written: str) -> Iterator[Path]:
-    """Yield where a path written in a file of `folder` may be on this machine, likeliest first.
+def folders_below(start: Path, root: Path) -> Iterator[Path]:
+    """Yield the folder `start` of a data set and those in it, level by level, at most 20,000.
 
-    The path as written comes first, then ever fewer of its last parts inside `folder`:
-    /content/set/images/train, data/images/train and ../images/train may all be images/train.
+    Links to folders are followed only where `stays_inside` allows it, and never in circles.
     """
-    yield folder / written
-    # The Windows flavor knows drives and both kinds of slashes.
-    path = PureWindowsPath(written)
-    parts = [part for part in path.parts if part not in (path.anchor, "..")]
-    for first in range(len(parts)):
-        yield folder.joinpath(*parts[first:])
+    real_root, real_start = root.resolve(), start.resolve()
+    level, seen, count = [start], {real_start}, 0
+    while level and count < _MAX_FOLDERS:
+        following = []
+        for folder in level:
+            yield folder
+            count += 1
+            for inner in subfolders(folder):
+                if not inner.is_symlink():
+                    following.append(inner)
+                elif _may_enter(real_root, inner):
+                    target = inner.resolve()
+                    around = real_start.is_relative_to(target)
+                    if not around and not target.is_relative_to(real_start) and target not in seen:
+                        seen.add(target)
+                        following.append(inner)
+        level = following
 
 
-def is_path_traversal(name: str) -> bool:
-    """Return whether a file name leads out of its folder."""
-    if not _SUSPICIOUS.search(name):
+def stays_inside(root: Path, path: Path) -> bool:
+    """Return whether a path below `root` leads out of it by no link to a folder.
+
+    Links with the names of image folders may: people link to images on another disk, while other
+    links may lead anywhere. Links to single image files may too: `convert-data --link` makes them.
+    """
+    if not path.is_relative_to(root):
         return False
-    path = PureWindowsPath(name)
-    return bool(path.drive or path.root or ".." in path.parts or "\0" in name)
+    real_root = root.resolve()
+    steps = [step for step in path.parents if step != root and step.is_relative_to(root)]
+    return all(_may_enter(real_root, step) for step in steps)
+
+
+def _may_enter(real_root: Path, folder: Path) -> bool:
+    try:
+        if not folder.is_symlink() or is_image_folder(folder.name):
+            return True
+        return folder.resolve().is_relative_to(real_root)
+    except (OSError, ValueError, RuntimeError):  # too long a name, a zero byte, or a circle
+        return False
+
+
+def is_image_folder(name: str) -> bool:
+    """Return whether a folder is called as folders of images usually are."""
+    return name.lower() in IMAGE_FOLDERS or split_in(name) is not None
+
+
+def as_written(root: Path, folder: Path, written: str) -> tuple[str, ...] | None:
+    """Return a relative path's parts below `root`, for one written in a file of `folder`.
+
+    Returns None where the path is not relative or leads out of `root`.
+    """
+    text = written.replace("\\", "/")
+    absolute = text.startswith("/") or ":" in text.split("/")[0]
+    if absolute or "\0" in text or not folder.is_relative_to(root):
+        return None
+    path = os.path.normpath((folder.relative_to(root) / text).as_posix())
+    parts = PurePosixPath(path).parts
+    return None if ".." in parts[:1] else parts
+
+
+def existing_path(root: Path, folder: Path, written: str) -> Path | None:
+    """Return the file or folder in `root` that a path written in a file of `folder` means.
+
+    That is the path as written if it is inside `root`, or else ever fewer of its last parts in
+    `folder`, in any case and Unicode normal form. Returns None where there is none.
+    """
+    inside = as_written(root, folder, written)
+    choices = [] if inside is None else [(root, inside)]
+    parts = written_parts(written)
+    choices += [(folder, parts[first:]) for first in range(len(parts))]
+    for base, chosen in choices:
+        found: Path | None = base
+        for part in chosen:
+            found = None if found is None else _entry(found, part)
+        if found is not None and stays_inside(root, found / "any"):
+            return found
+    return None
+
+
+def _entry(folder: Path, name: str) -> Path | None:
+    """Return the entry of a folder with this name, or else the only one that is equal folded."""
+    names = _names(folder)
+    if name in names:
+        return folder / name
+    similar = [each for each in names if fold(each) == fold(name)]
+    return folder / similar[0] if len(similar) == 1 else None

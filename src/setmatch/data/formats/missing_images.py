@@ -11,11 +11,13 @@ from setmatch.data.image_paths import is_undecoded
 from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
+UNCLEAR = "image file in several folders, and the files differ: left out"
 UNREADABLE = "image file that cannot be read: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
 UNDECODED = "image file of a format that nothing here decodes: left out"
 _PROBLEMS = {
     MISSING: "image files are missing",
+    UNCLEAR: "image files lie in several folders and differ",
     UNREADABLE: "image files are unreadable",
     UNDECODED: "image files are of formats that nothing here decodes",
     UNDRAWN: "PNG files of segments are missing",
@@ -24,21 +26,26 @@ _ONE_IN = 20  # images may be left out
 
 
 def drop_missing(
-    place: object, absent: Sequence[AnnotationFix], images: int, fixes: list[AnnotationFix]
+    place: object,
+    absent: Sequence[AnnotationFix],
+    images: int,
+    fixes: list[AnnotationFix],
+    advice: str = "",
 ) -> None:
     """Add the images that are left out, `absent`, to `fixes`.
 
     Raises DataError when they are more than one in 20 of all `images`, or all of them. The message
-    counts them and names the first three.
+    counts them, names the first three, and ends with `advice`, if there is any better than the
+    usual.
     """
     if len(absent) > min(-(-images // _ONE_IN), images - 1):
         files = ", ".join(map(_file_of, absent[:3])) + ", ..." * (len(absent) > 3)
         kinds = dict.fromkeys(fix.description for fix in absent)
         problem = _PROBLEMS[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
-        advice = "add the files, name the right folder, or remove the images from the annotations"
+        usual = "add the files, name the right folder, or remove the images from the annotations"
         if all(is_undecoded(fix.value) for fix in absent):
-            advice = "convert them to JPEG or PNG"
-        raise DataError(f"{place}: {len(absent)} of {images} {problem}: {files}; {advice}")
+            usual = "convert them to JPEG or PNG"
+        raise DataError(f"{place}: {len(absent)} of {images} {problem}: {files}; {advice or usual}")
     fixes += absent
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from setmatch.errors import quoted
 from setmatch.evaluation.metrics.diagnosis import Diagnosis
 
 MEANING = {
@@ -27,7 +28,7 @@ def sentences(diagnosis: Diagnosis, unknown: tuple[str, ...] = ()) -> Iterator[s
     if unknown:
         missed = sum(each.boxes for each in diagnosis.classes if each.name in unknown)
         yield (
-            f"The model does not know {_listed(unknown)}: all {missed:,} objects of "
+            f"The model does not know {quoted(unknown, 5)}: all {missed:,} objects of "
             f"{'this class' if len(unknown) == 1 else 'these classes'} count as missed."
         )
     yield from _extremes(diagnosis)
@@ -64,8 +65,8 @@ def _extremes(diagnosis: Diagnosis) -> Iterator[str]:
     known = sorted((each for each in diagnosis.classes if each.AP >= 0), key=lambda each: each.AP)
     if len(known) > 1 and known[-1].AP - known[0].AP >= _MIN_SPREAD:
         yield (
-            f"{known[0].name} is the weakest class (AP {100 * known[0].AP:.1f}), "
-            f"{known[-1].name} the strongest ({100 * known[-1].AP:.1f})."
+            f"{known[0].name!r} is the weakest class (AP {100 * known[0].AP:.1f}), "
+            f"{known[-1].name!r} the strongest ({100 * known[-1].AP:.1f})."
         )
     sizes = sorted(
         ((size, each) for size, each in diagnosis.sizes.items() if each.AP >= 0),
@@ -104,8 +105,3 @@ def _layers(diagnosis: Diagnosis) -> Iterator[str]:
         f"{100 * (first.AP_with_nms - first.AP):+.1f} points, the last by "
         f"{100 * (last.AP_with_nms - last.AP):+.1f}."
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -102,7 +102,9 @@ def class_never_detected(run: RunHistory) -> str | None:
     if early and all(objects.get(name) for name in never):
         return None
     rarest = sorted(never, key=lambda name: objects.get(name, 0))
-    names = ", ".join(f"{name} ({objects.get(name, 0):,} training objects)" for name in rarest[:5])
+    names = ", ".join(
+        f"{name!r} ({objects.get(name, 0):,} training objects)" for name in rarest[:5]
+    )
     more = f" and {len(never) - 5} more" if len(never) > 5 else ""
     return (
         f"a class is never detected: AP50 is 0 for {names}{more}, while the median of the other "

@@ -105,12 +105,27 @@ def test_a_dropped_segment_leaves_the_other_segment_ids_with_their_boxes(root: P
     assert [fix.file for fix in dataset.fixes] == ["a.png"]
 
 
+@pytest.mark.parametrize("written", ["D:\\x\\{}", "../../old/{}", "https://host/pngs/{}?x=1"])
+def test_a_png_is_found_by_the_last_parts_of_its_path(root: Path, written: str):
+    tree = sound()
+    names = [each["file_name"] for each in tree["annotations"]]
+    for each in tree["annotations"]:
+        each["file_name"] = written.format(each["file_name"])
+    dataset = read_panoptic(save(root, tree))
+    found = [dataset.panoptic.path(image).name for image in range(len(dataset))]
+    assert sorted(found) == sorted(names)
+    assert [fix.value[:6] for fix in dataset.fixes] == ["2 of 2"]
+
+
 REFUSED = {
     "no such PNG": (
         lambda t: [each.update(file_name="z.png") for each in t["annotations"]],
         r"panoptic_val2017: 2 of 2 PNG files of segments are missing: z\.png of a\.png",
     ),
-    "a PNG elsewhere": (lambda t: t["annotations"][0].update(file_name="../z.png"), "leads out"),
+    "a PNG elsewhere": (
+        lambda t: [each.update(file_name="../../z.png") for each in t["annotations"]],
+        r"2 of 2 PNG files of segments are missing: \.\./\.\./z\.png of a\.png",
+    ),
     "two PNG files": (lambda t: t["annotations"][0].update(image_id=5), "too; keep one"),
     "listed twice": (
         lambda t: t["annotations"].append(t["annotations"][0]),

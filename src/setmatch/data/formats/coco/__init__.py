@@ -19,7 +19,8 @@ FORMAT = DatasetFormat(
     name="coco",
     looks_for="COCO JSON (such as annotations/train.json or train/_annotations.coco.json)",
     find=find_coco,
-    read=lambda split: read_coco(split.source, boxes=split.boxes),
+    read=lambda split: read_coco(split.source, split.images, split.root, split.split, split.boxes),
+    takes_images=True,
     write=write_coco,
     recognizes=_recognizes,
     family="coco",
@@ -29,7 +30,10 @@ PANOPTIC_FORMAT = DatasetFormat(
     name="panoptic",
     looks_for="COCO panoptic JSON",
     find=find_panoptic,
-    read=lambda split: read_panoptic(split.source, boxes=split.boxes),
+    read=lambda split: read_panoptic(
+        split.source, split.images, split.root, split.split, split.boxes
+    ),
+    takes_images=True,
     recognizes=lambda file: kind_of(file) == "panoptic",
     family="coco",
     boxes=XYWH_PX,

@@ -1,19 +1,26 @@
 """Find COCO annotations: which JSON files of a folder they are, and of which splits."""
 
+import codecs
+import filecmp
+import mmap
 import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from setmatch.data.formats.base import WHOLE, SplitSource
-from setmatch.data.formats.layout import files_in, image_folders, split_folders
-from setmatch.data.splits import canonical
+from setmatch.data.formats.coco.layout import default_root, image_folders
+from setmatch.data.formats.layout import ANNOTATION_FOLDERS, files_in, subfolders
+from setmatch.data.splits import split_in
 from setmatch.errors import DataError
-from setmatch.reading import open_regular, read_bytes
+from setmatch.reading import open_regular, read_bytes, read_text
 
 Kind = Literal["coco", "panoptic"]
-_SAMPLED_BYTES = 1 << 16  # read from the beginning and from the end of a file
+_SAMPLED_BYTES = 1 << 16  # of the first annotations, which tell their kind
 # Where a split has several files, the first of these that matches wins.
 _USUAL_NAMES = (
     r"instances_[a-z]+2017",
@@ -28,8 +35,8 @@ def find_coco(path: Path) -> dict[str, SplitSource]:
     """Return the splits of COCO instances in a folder; a JSON file is the split "all".
 
     Known layouts are annotations/instances_train2017.json, train/_annotations.coco.json,
-    annotations/train.json, and any JSON file with COCO's lists whose name, or whose folder's name,
-    contains a word for a split. Raises DataError where two files may be meant.
+    labels/train.json, images_train/coco.json, and any JSON file with COCO's lists whose name, or
+    whose folder's name, contains a word for a split. Raises DataError where two files may be meant.
     """
     return _find(path, "coco")
 
@@ -39,31 +46,49 @@ def find_panoptic(path: Path) -> dict[str, SplitSource]:
     return _find(path, "panoptic")
 
 
-def json_source(file: Path, split: str, kind: Kind) -> SplitSource:
-    """Return a JSON file as the source of a split."""
-    return SplitSource(kind, split, file, (file,), folders=tuple(image_folders(file)))
+def json_source(file: Path, split: str, kind: Kind, root: Path | None = None) -> SplitSource:
+    """Return a JSON file as the source of a split; `root` is the folder of its data set."""
+    root = default_root(file) if root is None else root
+    folders = (root, *image_folders(file, root))
+    return SplitSource(kind, split, file, (file,), folders=folders, root=root)
 
 
 def kind_of(file: Path) -> Kind | None:
-    """Return what a JSON file holds, judged by its first and last 64 KB; None for anything else."""
+    """Return what a JSON file holds, wherever in it COCO's lists are; None for anything else."""
     try:
         with open_regular(file) as stream:
-            text = stream.read(_SAMPLED_BYTES)
-            stream.seek(max(file.stat().st_size - _SAMPLED_BYTES, 0))
-            text += stream.read(_SAMPLED_BYTES)
-    except OSError:
+            if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                return _kind_of_text(read_text(file, encoding="utf-16").encode())
+            # Mapped, because the second list of a large file may begin anywhere.
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                return _kind_of_text(text)
+    except (OSError, ValueError):  # unreadable, or empty
         return None
-    if b'"images"' not in text:
+
+
+def _kind_of_text(text: bytes | mmap.mmap) -> Kind | None:
+    start = _place_of_key(text, b'"annotations"')
+    if start < 0:
+        start = _place_of_key(text, b'"bbox"')
+    if start < 0 or _place_of_key(text, b'"images"') < 0:
         return None
-    if b'"segments_info"' in text:
+    some = text[start : start + _SAMPLED_BYTES]
+    if b'"segments_info"' in some:
         return "panoptic"
-    boxes = b'"bbox"' in text or b'"annotations"' in text
-    return "coco" if boxes and b'"caption"' not in text else None
+    return None if b'"caption"' in some and b'"bbox"' not in some else "coco"
+
+
+def _place_of_key(text: bytes | mmap.mmap, key: bytes) -> int:
+    """Return where a key stands, with a colon behind it; -1 where it does not."""
+    start = text.find(key)
+    while start >= 0 and not text[start + len(key) : start + 99].lstrip().startswith(b":"):
+        start = text.find(key, start + 1)
+    return start
 
 
 def _find(path: Path, kind: Kind) -> dict[str, SplitSource]:
     if path.is_file():
-        # Not by `kind_of` alone: 128 KB of a large file need not show what it holds.
+        # Not by `kind_of` alone: a broken file may not show what it holds.
         is_json = path.suffix.lower() == ".json" or kind_of(path) is not None
         return {WHOLE: json_source(path, WHOLE, kind)} if is_json else {}
     by_split: dict[str, list[Path]] = {}
@@ -77,15 +102,13 @@ def _find(path: Path, kind: Kind) -> dict[str, SplitSource]:
                 without_split.append(file)
             else:
                 by_split.setdefault(split, []).append(file)
-    sources = {
-        split: json_source(_preferred(files), split, kind) for split, files in by_split.items()
-    }
+    sources = {split: _preferred(files, split, kind, path) for split, files in by_split.items()}
     if len(without_split) == 1 and not sources:
-        return {WHOLE: json_source(without_split[0], WHOLE, kind)}
+        return {WHOLE: json_source(without_split[0], WHOLE, kind, path)}
     # Other names are splits of their own: minival2014 of instances_minival2014.json.
     for file in without_split:
         split = re.sub("^(instances|panoptic)_", "", file.stem)
-        sources.setdefault(split, json_source(file, split, kind))
+        sources.setdefault(split, json_source(file, split, kind, path))
     return sources
 
 
@@ -104,24 +127,53 @@ def _kind_of_broken(file: Path) -> Kind | None:
 
 def _json_files(folder: Path) -> list[tuple[Path, str | None]]:
     """Return the JSON files that may be annotations, each with the split that it names, if any."""
-    found = []
-    for place in (folder / "annotations", folder):
-        for name in files_in(place, [".json"]):
-            words = re.findall("[a-z]+", Path(name).stem.lower())
-            splits = {split for word in words if (split := canonical(word))}
-            found.append((place / name, splits.pop() if len(splits) == 1 else None))
-    for split, place in split_folders(folder).items():
-        found += [(place / name, split) for name in files_in(place, [".json"])]
-    return found
+    return [
+        (place / name, split or split_in(Path(name).stem))
+        for place, split in _places(folder)
+        for name in files_in(place, [".json"])
+    ]
 
 
-def _preferred(files: list[Path]) -> Path:
+def _places(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield the folders that may hold annotations, each with the split that it names, if any.
+
+    They are the folder itself, those inside that are named after annotations or splits, and folders
+    of the one kind in folders of the other.
+    """
+    inner = subfolders(folder)
+    for place in filter(_of_annotations, inner):
+        yield place, None
+        for deeper in subfolders(place):
+            if split := split_in(deeper.name):
+                yield deeper, split
+    yield folder, None
+    for place in inner:
+        if split := split_in(place.name):
+            yield place, split
+            for deeper in filter(_of_annotations, subfolders(place)):
+                yield deeper, split
+
+
+def _of_annotations(folder: Path) -> bool:
+    return folder.name.lower() in ANNOTATION_FOLDERS
+
+
+def _preferred(files: Sequence[Path], split: str, kind: Kind, root: Path) -> SplitSource:
+    """Return the likeliest of a split's files; raises DataError where several may be meant."""
     ranks = [_rank(file) for file in files]
     best = [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
-    if len(best) > 1:
+    if any(not filecmp.cmp(best[0], other, shallow=False) for other in best[1:]):
         names = ", ".join(map(str, best))
-        raise DataError(f"{names}: several JSON files for the same split; name the one to use")
-    return best[0]
+        raise DataError(
+            f"{names}: several JSON files for the split {split!r}; name the one to use, as in "
+            f"`setmatch audit {shlex.quote(str(best[0]))}`, or move the others away"
+        )
+    source = json_source(best[0], split, kind, root)
+    others = [str(file.relative_to(root)) for file in files if file != best[0]]
+    if not others:
+        return source
+    note = f"split {split!r} is read from {best[0].relative_to(root)}, not from {', '.join(others)}"
+    return replace(source, notes=(note,))
 
 
 def _rank(file: Path) -> int:

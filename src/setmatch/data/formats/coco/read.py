@@ -6,6 +6,7 @@ Refused: anything that could teach the wrong thing, such as a category that is n
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -13,13 +14,16 @@ from jaxtyping import Bool, Float64, Int64
 from setmatch.data.box_convention import BoxConvention
 from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.base import WHOLE
 from setmatch.data.formats.build import ImageTable, assemble
+from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.coco.boxes import in_convention, rotations, turn, written_boxes
 from setmatch.data.formats.coco.fast_read import parse_flawless
+from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records
-from setmatch.data.formats.layout import image_root, is_path_traversal, missing_files
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
+from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
 from setmatch.data.image_io import read_size_px
 from setmatch.data.segmentations import (
     Segmentations,
@@ -27,30 +31,52 @@ from setmatch.data.segmentations import (
     parse_segmentations,
     run_lengths_flaw,
 )
+from setmatch.data.splits import split_in
 from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
+
+# Where the file's name may be instead of "file_name", likeliest first.
+_OTHER_NAMES = ("filename", "path", "name", "file", "image", "coco_url", "url", "flickr_url")
 
 
 def read_coco(
     annotations: str | Path,
     images: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
     boxes: BoxConvention | None = None,
 ) -> DetectionDataset:
     """Read COCO instances. Class indices are the categories in order of their ids.
 
-    `images` is the folder of the image files; None tries the usual places near the annotations.
-    `boxes` is the convention of the boxes, if it is known not to be COCO's own, or to be it.
-    Raises DataError with file, place, value and problem when the file cannot be read, is
+    `images` is the folder of the image files; None looks for them in `root`, the folder of the data
+    set, which defaults to a place near the annotations. `split` tells which of its folders belong
+    to other splits. `boxes` is the convention of the boxes, if it is known not to be COCO's own, or
+    to be it. Raises DataError with file, place, value and problem when the file cannot be read, is
     ambiguous, or many image files are missing. `fixes` of the result lists what was fixed.
     """
     source = Path(annotations)
+    area = search_area(source, images, root, split)
     with collector_paused():
-        dataset = _read_flawless(source, images, boxes)
-        return _read_any(source, images, boxes) if dataset is None else dataset
+        dataset = _read_flawless(source, area, boxes)
+        return _read_any(source, area, boxes) if dataset is None else dataset
+
+
+def search_area(
+    source: Path,
+    images: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
+) -> SearchArea:
+    """Return where the images of a COCO file may be, for the arguments of `read_coco`."""
+    if images is not None:
+        return SearchArea(Path(images), (Path(images),), Path(images))
+    top = default_root(source) if root is None else Path(root)
+    split = split_in(source.stem) if split in (None, WHOLE) else split
+    return SearchArea(top, tuple(image_folders(source, top)), source.parent, split)
 
 
 def _read_flawless(
-    source: Path, images: str | Path | None, boxes: BoxConvention | None
+    source: Path, area: SearchArea, boxes: BoxConvention | None
 ) -> DetectionDataset | None:
     """Read a file in which every annotation has COCO's form; return None for any other.
 
@@ -62,7 +88,7 @@ def _read_flawless(
     fixes: list[AnnotationFix] = []
     category_records, image_records, columns = parsed
     categories = read_categories(category_records, fixes)
-    image_table = read_images(image_records, images, fixes)
+    image_table = read_images(image_records, area, fixes)
     image = _positions(columns.image_ids, image_table.ids)
     class_index = _positions(columns.category_ids, np.array(categories.ids, dtype=np.int64))
     sizes_px = {row: image_table.sizes_px[image[row]].tolist() for row in columns.run_lengths}
@@ -95,14 +121,12 @@ def _read_flawless(
     return assemble(source, image_table, categories, rows, segmentations, fixes, written=written)
 
 
-def _read_any(
-    source: Path, images: str | Path | None, boxes: BoxConvention | None
-) -> DetectionDataset:
+def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> DetectionDataset:
     """Read any file value by value, which locates every problem."""
     fixes: list[AnnotationFix] = []
     lists = parse(source, InstancesFile)
     categories = read_categories(lists["categories"], fixes)
-    image_table = read_images(lists["images"], images, fixes)
+    image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
     rows = read_rows(records, image_table, categories, fixes)
     segmentations = _segmentations(records, rows, image_table, fixes)
@@ -119,7 +143,16 @@ def read_categories(records: Records, fixes: list[AnnotationFix]) -> Categories:
         raise DataError(f"{records.file}: lists no categories; list at least one class")
     ids = _integers(records, "id", fixes).tolist()
     names: dict[int, str] = {}
-    for position, (id_, name) in enumerate(zip(ids, records.texts("name"), strict=True)):
+    written = records.texts("name")
+    cleaned = [clean_name(name) for name in written]
+    blank = [position for position, name in enumerate(cleaned) if name != written[position]]
+    if blank:
+        first = f"{len(blank)} classes, the first {short(written[blank[0]])}"
+        fixes.append(AnnotationFix.of_many(first, "blanks at the ends of a class name: removed"))
+    for position, (id_, name) in enumerate(zip(ids, cleaned, strict=True)):
+        if not name:
+            value = short(written[position])
+            raise records.error(position, f"'name' is {value}; it should be a non-empty string")
         if names.setdefault(id_, name) != name:
             shown, other = short(name, 200), short(names[id_], 200)
             problem = f"{shown} has the category id of {other}; give each its own"
@@ -147,9 +180,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return f"{name} ({number})"
 
 
-def read_images(
-    records: Records, images: str | Path | None, fixes: list[AnnotationFix]
-) -> ImageTable:
+def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) -> ImageTable:
     """Return the images of a COCO file that have a usable file and a known size.
 
     A few others are left out and recorded in `fixes`. Raises DataError where they are many, or
@@ -158,13 +189,8 @@ def read_images(
     if not len(records):
         raise DataError(f"{records.file}: lists no images; list at least one, or name another file")
     ids = _integers(records, "id", fixes)
-    names = records.paths("file_name")
+    names = _file_names(records, fixes)
     sides_px = [_integers(records, key, fixes, missing=0) for key in ("height", "width")]
-    for position, name in enumerate(names):
-        if is_path_traversal(name):
-            shown = short(name, 200)
-            problem = f"file name {shown} leads out of the image folder; name a file inside it"
-            raise records.error(position, problem)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     original = first[inverse]
     for position in np.flatnonzero(original != np.arange(len(ids))).tolist():
@@ -178,34 +204,63 @@ def read_images(
         )
     kept = np.sort(first)
     names = [names[position] for position in kept.tolist()]
-    root = image_root(records.file, names) if images is None else Path(images)
-    sizes_px, absent = _sizes_px(root, names, np.stack(sides_px, axis=1)[kept], fixes)
-    drop_missing(root, absent, len(names), fixes)
-    dropped = {fix.file for fix in absent}
-    usable = np.array([name not in dropped for name in names], dtype=bool)
-    names = [name for name in names if name not in dropped]
-    dropped_ids = frozenset(ids[kept][~usable].tolist())
+    located = locate_images([(name,) for name in names], area)
+    fixes += located.fixes
+    sizes_px, absent = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
+    drop_missing(located.root, list(absent.values()), len(names), fixes, located.advice)
+    usable = np.array([position not in absent for position in range(len(names))], dtype=bool)
     return ImageTable(
-        root, ids[kept][usable], names, sizes_px[usable].astype(np.int32), dropped_ids
+        located.root,
+        ids[kept][usable],
+        [name for name, keep in zip(located.names, usable, strict=True) if keep and name],
+        sizes_px[usable].astype(np.int32),
+        frozenset(ids[kept][~usable].tolist()),
+        located.notes,
     )
 
 
+def _file_names(records: Records, fixes: list[AnnotationFix]) -> list[str]:
+    """Return the name of each image's file, from another key where there is no `file_name`."""
+    names: list[Any] = records.values("file_name")
+    for key in _OTHER_NAMES:
+        lacking = [position for position, name in enumerate(names) if not name]
+        if not lacking:
+            break
+        others = records.values(key)
+        taken = [position for position in lacking if isinstance(others[position], str)]
+        for position in taken:
+            names[position] = others[position]
+        if taken:
+            value = records.describe("file_name", taken)
+            fixes.append(AnnotationFix.of_many(value, f"absent: read from {key!r}"))
+    return records.paths("file_name", names)
+
+
 def _sizes_px(
-    root: Path, names: list[str], sizes_px: Int64[np.ndarray, "N 2"], fixes: list[AnnotationFix]
-) -> tuple[Int64[np.ndarray, "N 2"], list[AnnotationFix]]:
+    written: list[str],
+    located: LocatedImages,
+    sizes_px: Int64[np.ndarray, "N 2"],
+    fixes: list[AnnotationFix],
+) -> tuple[Int64[np.ndarray, "N 2"], dict[int, AnnotationFix]]:
     """Return all image sizes, from the file where none is annotated, and the unusable images."""
-    missing = set(missing_files(root, names))
-    absent = [AnnotationFix(name, None, name, MISSING) for name in names if name in missing]
+    absent = {
+        position: AnnotationFix(
+            written[position], None, written[position], UNCLEAR if unclear else MISSING
+        )
+        for position, name in enumerate(located.names)
+        if name is None
+        for unclear in (position in located.unclear,)
+    }
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
     for position in np.flatnonzero(wrong).tolist():
-        name = names[position]
-        if name in missing:
+        name = located.names[position]
+        if name is None:
             continue
         value = "height {}, width {}".format(*sizes_px[position].tolist())
         try:
-            sizes_px[position] = read_size_px(root / name)
+            sizes_px[position] = read_size_px(located.root / name)
         except DataError:
-            absent.append(AnnotationFix(name, None, name, UNREADABLE))
+            absent[position] = AnnotationFix(name, None, name, UNREADABLE)
         else:
             fixes.append(AnnotationFix(name, None, value, "size read from the image file"))
     return sizes_px, absent

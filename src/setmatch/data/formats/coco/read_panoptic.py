@@ -15,10 +15,15 @@ from setmatch.data.cleaning import NO_ID
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.coco.boxes import in_convention, written_boxes
-from setmatch.data.formats.coco.read import read_categories, read_images, read_rows
+from setmatch.data.formats.coco.read import (
+    read_categories,
+    read_images,
+    read_rows,
+    search_area,
+)
 from setmatch.data.formats.coco.schema import AnnotationRecord, PanopticFile, parse
 from setmatch.data.formats.columns import Records
-from setmatch.data.formats.layout import is_path_traversal, missing_files
+from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import UNDRAWN, drop_missing
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError, short
@@ -27,6 +32,8 @@ from setmatch.errors import DataError, short
 def read_panoptic(
     annotations: str | Path,
     images: str | Path | None = None,
+    root: str | Path | None = None,
+    split: str | None = None,
     boxes: BoxConvention | None = None,
 ) -> DetectionDataset:
     """Read COCO panoptic annotations: things and stuff are classes, segments have the file's boxes.
@@ -34,16 +41,17 @@ def read_panoptic(
     `panoptic` of the result holds the PNG file of each image and the segment id of each annotation.
     Annotation ids count from 1, because segment ids are unique only within an image. Images for
     which no segments are listed are left out, and so are a few images whose PNG file is missing.
-    `boxes` is as in `read_coco`. Raises DataError as that does, and where many PNG files are
-    missing.
+    The arguments are those of `read_coco`. Raises DataError as that does, and where many PNG files
+    are missing.
     """
     source = Path(annotations)
+    area = search_area(source, images, root, split)
     lists = parse(source, PanopticFile)
     fixes: list[AnnotationFix] = []
     categories = read_categories(lists["categories"], fixes)
     stuff = _stuff(lists["categories"], categories.ids, fixes)
     categories = replace(categories, stuff=stuff)
-    image_table = read_images(lists["images"], images, fixes)
+    image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
     folder, image_table, pngs = _pair(source, image_table, records, fixes)
     segments = _segments(records)
@@ -78,9 +86,6 @@ def _pair(
     names = records.texts("file_name")
     png: dict[int, str] = {}
     for position, (image_id, name) in enumerate(zip(image_ids, names, strict=True)):
-        if is_path_traversal(name):
-            problem = f"file name {short(name, 200)} leads out of its folder; name a file inside it"
-            raise records.error(position, problem)
         if image_id in png:
             before = "" if png[image_id] == name else f", with the PNG {short(png[image_id])} too"
             raise records.error(position, f"image {image_id} is listed twice{before}; keep one")
@@ -102,19 +107,18 @@ def _pair(
             )
         )
     image_table = _take(image_table, has)
-    folder, missing = _png_folder(source, [png[image_id] for image_id in image_table.ids.tolist()])
-    there = np.array(
-        [png[image_id] not in missing for image_id in image_table.ids.tolist()], dtype=bool
-    )
+    located = _png_files(source, [png[image_id] for image_id in image_table.ids.tolist()])
+    fixes += located.fixes
+    there = np.array([name is not None for name in located.names], dtype=bool)
     absent = [
         AnnotationFix(
             image_table.names[position], None, png[int(image_table.ids[position])], UNDRAWN
         )
         for position in np.flatnonzero(~there).tolist()
     ]
-    drop_missing(folder, absent, len(there), fixes)
-    image_table = _take(image_table, there)
-    return folder, image_table, [png[image_id] for image_id in image_table.ids.tolist()]
+    drop_missing(located.root, absent, len(there), fixes)
+    pngs = [name for name in located.names if name is not None]
+    return located.root, _take(image_table, there), pngs
 
 
 def _take(image_table: ImageTable, chosen: Bool[np.ndarray, " N"]) -> ImageTable:
@@ -184,10 +188,12 @@ def _stuff(records: Records, ids: tuple[int, ...], fixes: list[AnnotationFix]) -
     return frozenset(class_index for class_index, id_ in enumerate(ids) if kinds[id_] in (0, False))
 
 
-def _png_folder(source: Path, pngs: list[str]) -> tuple[Path, set[str]]:
-    """Return the folder of the PNG files, and which of them are missing."""
-    beside = [source.with_suffix(""), source.parent / "panoptic", source.parent]
-    some = pngs[:20]
-    found = (each for each in beside if any((each / png).is_file() for png in some))
-    folder = next(found, beside[0])
-    return folder, set(missing_files(folder, pngs))
+def _png_files(source: Path, pngs: list[str]) -> LocatedImages:
+    """Return where the PNG files of segments are: in a folder beside the annotations.
+
+    The rest of the data set is not searched, since the images may have the same names.
+    """
+    here = source.parent
+    usual = (source.with_suffix(""), here / "panoptic", here)
+    searched = tuple(filter(Path.is_dir, usual[:2])) or (here,)
+    return locate_images([(png,) for png in pngs], SearchArea(here, usual, here, None, searched))

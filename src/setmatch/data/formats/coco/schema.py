@@ -29,12 +29,20 @@ class CategoryRecord(msgspec.Struct, gc=False):
 
 
 class ImageRecord(msgspec.Struct, gc=False):
-    """An image; absent keys are None."""
+    """An image; absent keys are None. The last eight may stand in for `file_name`."""
 
     id: Any = None
     file_name: Any = None
     height: Any = None
     width: Any = None
+    filename: Any = None
+    path: Any = None
+    name: Any = None
+    file: Any = None
+    image: Any = None
+    coco_url: Any = None
+    url: Any = None
+    flickr_url: Any = None
 
 
 class AnnotationRecord(msgspec.Struct, gc=False):

@@ -8,7 +8,7 @@ comes from the image file where the XML has none or a wrong one. Classes are the
 in alphabetical order, unless a classes.txt gives another order.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.layout import common_folder, files_in
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing
+from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_images
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
 from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
+from setmatch.data.formats.written_paths import fold, written_parts
 from setmatch.data.image_io import size_for_annotations
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.errors import DataError, short
@@ -42,12 +44,14 @@ class VocSplit:
 def read_voc(
     split: VocSplit,
     root: Path,
+    area: SearchArea,
     others: Sequence[VocSplit] = (),
     boxes: BoxConvention | None = None,
 ) -> DetectionDataset:
     """Read a split. `others` can add class names; `root` can have a classes.txt.
 
-    `boxes` is the convention of the boxes, if it is known not to be VOC's own, or to be it.
+    `area` is where its images may be. `boxes` is the convention of the boxes, if it is known not to
+    be VOC's own, or to be it.
     Images without an XML file are left out and recorded, and so are a few XML files without an
     image. Raises DataError with file and line for XML that is malformed, declares a DOCTYPE, or has
     an object without name or box.
@@ -63,7 +67,7 @@ def read_voc(
     found.update(*(_class_names(other) for other in others if other != split))
     categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
-    files, paths, sizes_px = _with_images(files, split, fixes)
+    files, paths, sizes_px, notes = _with_images(files, area, fixes)
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
@@ -79,6 +83,7 @@ def read_voc(
         np.arange(1, len(files) + 1),
         [path.relative_to(base).as_posix() for path in paths],
         np.array(sizes_px, dtype=np.int32),
+        notes=notes,
     )
     names = [file.path.name for file in files]
     rows, segmentations = buffer.rows(), buffer.segmentations()
@@ -144,48 +149,70 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 
 def _with_images(
-    files: Sequence[VocFile], split: VocSplit, fixes: list[AnnotationFix]
-) -> tuple[list[VocFile], list[Path], list[tuple[int, int]]]:
-    """Return the files with a usable image, their images and sizes; a few others are left out."""
+    files: Sequence[VocFile], area: SearchArea, fixes: list[AnnotationFix]
+) -> tuple[list[VocFile], list[Path], list[tuple[int, int]], tuple[str, ...]]:
+    """Return the files with a usable image, their images and sizes, and notes on the folders.
+
+    A few others are left out.
+    """
+    located = locate_images([_image_names(file) for file in files], area)
+    fixes += [fix for fix in located.fixes if fix.description != BY_STEM]  # as usual in this format
     usable: list[tuple[VocFile, Path, tuple[int, int]]] = []
     absent = []
-    for file in files:
-        path = _image(file, split, fixes)
-        image = path and path.name
-        try:
-            if path is not None:
-                usable.append((file, path, _size_px(file, path, fixes)))
-        except DataError:
-            path = None
-        if path is None:
-            value = image or file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
-            done = UNREADABLE if image else MISSING
+    for position, (file, name) in enumerate(zip(files, located.names, strict=True)):
+        if name is None:
+            value = file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
+            done = UNCLEAR if position in located.unclear else MISSING
             absent.append(AnnotationFix(file.path.name, None, value, done))
-    drop_missing(", ".join(map(str, split.images)), absent, len(files), fixes)
-    return [each[0] for each in usable], [each[1] for each in usable], [each[2] for each in usable]
+            continue
+        path = located.root / name
+        fixes += _naming_fixes(file, path)
+        try:
+            usable.append((file, path, _size_px(file, path, fixes)))
+        except DataError:
+            absent.append(AnnotationFix(file.path.name, None, path.name, UNREADABLE))
+    place = ", ".join(map(str, area.usual))
+    drop_missing(place, absent, len(files), fixes, located.advice)
+    return (
+        [each[0] for each in usable],
+        [each[1] for each in usable],
+        [each[2] for each in usable],
+        located.notes,
+    )
 
 
-def _image(file: VocFile, split: VocSplit, fixes: list[AnnotationFix]) -> Path | None:
-    """Return the image named like the XML file, or else like its <filename>; None for neither."""
-    given = Path(file.values.get("filename", "").replace("\\", "/")).name
-    stem = file.path.stem
-    names = [stem + suffix for suffix in (*SUFFIXES, *map(str.upper, SUFFIXES))]
-    if Path(given).stem == stem:
-        names.insert(0, given)
-    for folder in split.images:
-        for name in names:
-            if (folder / name).is_file():
-                if given and Path(given).stem != stem:
-                    done = "<filename> of another image: image of the XML file's own name used"
-                    fixes.append(AnnotationFix(file.path.name, None, given[:60], done))
-                return folder / name
-    for folder in split.images if given else ():
-        if (folder / given).is_file():
-            fixes.append(
-                AnnotationFix(file.path.name, None, given, "image found by its <filename>")
-            )
-            return folder / given
-    return None
+def _image_names(file: VocFile) -> list[str]:
+    """Return what the image may be called: like the XML file, or else like its <filename>.
+
+    Its `path` or `folder` tells which is meant if several folders have such an image.
+    """
+    given, stem = file.values.get("filename", ""), file.path.stem
+    base = _base(given)
+    own = [base] if Path(base).stem == stem else []
+    names = [*own, stem]
+    path, folder = file.values.get("path", ""), file.values.get("folder", "")
+    names += [given] if given else []
+    names += [path] if _base(path) else []
+    names += [f"{folder}/{base}"] if folder and base else []
+    return list(dict.fromkeys(names))
+
+
+def _base(name: str) -> str:
+    return (written_parts(name) or ("",))[-1]
+
+
+def _naming_fixes(file: VocFile, path: Path) -> Iterator[AnnotationFix]:
+    """Yield what is odd about the names of an XML file and its image."""
+    given, stem = _base(file.values.get("filename", "")), file.path.stem
+    if not given or fold(given) == fold(path.name) == fold(f"{stem}{path.suffix}"):
+        return
+    if fold(path.stem) != fold(stem):
+        done = "image found by its <filename>"
+    elif fold(Path(given).stem) == fold(stem):
+        done = "<filename> with another suffix: image of the XML file's own name used"
+    else:
+        done = "<filename> of another image: image of the XML file's own name used"
+    yield AnnotationFix(file.path.name, None, given[:60], done)
 
 
 def _size_px(file: VocFile, path: Path, fixes: list[AnnotationFix]) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from xml.parsers import expat
 
+from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.voc.encoding import to_utf8
 from setmatch.errors import DataError
 from setmatch.reading import read_bytes
@@ -42,7 +43,7 @@ class VocObject:
 
 @dataclass
 class VocFile:
-    """An annotation file; `values` are its filename, width, height and source."""
+    """An annotation file; `values` are its filename, folder, path, width, height, source."""
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
@@ -113,12 +114,13 @@ class _Events:
         # Matched by the whole path: a <part> of an object has a name and a box of its own.
         text = "".join(self._texts).strip()
         match self._tags[1:]:
-            case ["filename"] | ["size", "width" | "height"]:
+            case ["filename" | "folder" | "path"] | ["size", "width" | "height"]:
                 self._file.values[tag] = text
             case ["source", "annotation"]:
                 self._file.values["source"] = text
             case ["object", "name" | "difficult"]:
-                self._set(self._file.objects[-1].values, tag, text)
+                cleaned = clean_name(text) if tag == "name" else text
+                self._set(self._file.objects[-1].values, tag, cleaned)
             case ["object", "bndbox", side] if side in SIDES:
                 self._set(self._file.objects[-1].box, side, text)
             case ["object", "attributes", "attribute", "name" | "value"]:

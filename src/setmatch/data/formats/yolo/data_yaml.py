@@ -1,13 +1,15 @@
 """Read a YOLO data.yaml, or darknet's obj.data: the class names, and the images of each split."""
 
+import os
+import shlex
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from setmatch.data.formats.class_names import names_in
-from setmatch.data.formats.layout import relocate_path
+from setmatch.data.formats.class_names import clean_name, names_in
+from setmatch.data.formats.layout import existing_path
+from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, short
 from setmatch.reading import read_text
@@ -21,21 +23,34 @@ _MAX_NAMES = 8  # in an error message
 class DataYaml:
     """What a data.yaml says. A split whose path leads nowhere is a DataError, to be raised late.
 
-    A lost test split keeps nobody from training.
+    A lost test split keeps nobody from training. `moved` are the paths that are not as written,
+    each with the place that was found for it.
     """
 
     file: Path
+    root: Path  # outside of which nothing is opened
     names: tuple[str, ...]
     splits: dict[str, tuple[Path, ...] | DataError]  # folders of images, or lists of image files
     keypoints: tuple[int, int] | None = None  # kpt_shape: how many, and the numbers of each
+    moved: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> int:
+        """How many splits lead somewhere."""
+        return sum(not isinstance(sources, DataError) for sources in self.splits.values())
 
 
-def read_data_yaml(file: Path) -> DataYaml:
-    """Read a data.yaml or obj.data; raises DataError with the file, the key and the value."""
+def read_data_yaml(file: Path, root: Path | None = None) -> DataYaml:
+    """Read a data.yaml or obj.data; raises DataError with the file, the key and the value.
+
+    Nothing outside `root` is looked at. Where it is None, the user named the file itself: its paths
+    may then lead anywhere, as they stand.
+    """
     tree = _tree(file)
     if not isinstance(tree, dict) or "names" not in tree:
         raise DataError(f"{file}: no 'names'; a YOLO data.yaml should list the class names")
-    names = _names(file, tree)
+    places = _Places.of(file, tree, root)
+    names = _names(places, tree)
     splits: dict[str, tuple[Path, ...] | DataError] = {}
     used: dict[tuple[Path, ...], tuple[str, list[str]]] = {}
     for key, value in tree.items():
@@ -48,19 +63,26 @@ def read_data_yaml(file: Path) -> DataYaml:
                 f"{file}: '{key}' is {short(value)}; it should be a folder or a list of folders"
             )
         try:
-            sources = tuple(_existing_path(file, tree, key, each) for each in values)
+            sources = tuple(places.find(key, each) for each in values)
         except DataError as error:
             splits[split] = error
             continue
         other, other_values = used.setdefault(sources, (key, values))
         if other_values != values:
-            places = ", ".join(map(str, sources))
+            shown = ", ".join(map(str, sources))
             raise DataError(
                 f"{file}: '{other}' is {short(other_values)} and '{key}' is {short(values)}, but "
-                f"both lead to {places}; correct the paths"
+                f"both lead to {shown}; correct the paths"
             )
         splits[split] = sources
-    return DataYaml(file, tuple(names), splits, _keypoints(file, tree.get("kpt_shape")))
+    return DataYaml(
+        file,
+        places.root,
+        tuple(names),
+        splits,
+        _keypoints(file, tree.get("kpt_shape")),
+        tuple(places.moved),
+    )
 
 
 def _keypoints(file: Path, value: object) -> tuple[int, int] | None:
@@ -81,32 +103,83 @@ def is_data_yaml(file: Path) -> bool:
     return isinstance(tree, dict) and "names" in tree and bool({"train", "val"} & set(tree))
 
 
-def _existing_path(file: Path, tree: dict[Any, Any], key: str, value: str) -> Path:
-    """Return the folder or list that a path means, even if the data set has moved since."""
-    base = tree.get("path") or "."
-    if not isinstance(base, str):
-        raise DataError(f"{file}: 'path' is {short(base)}; it should be a folder")
-    if "\0" in base + value:
-        raise DataError(f"{file}: '{key}' is {short(value)}; a path cannot contain a zero byte")
-    place = next(filter(Path.exists, _candidates(file.parent, base, value)), None)
-    if place is None:
-        candidates = dict.fromkeys(map(str, _candidates(file.parent, base, value)))
-        tried = ", ".join(list(candidates)[:_MAX_NAMES]) + ", ..." * (len(candidates) > _MAX_NAMES)
+@dataclass(frozen=True)
+class _Places:
+    """Where the paths of a data.yaml may lead."""
+
+    file: Path
+    root: Path
+    base: str  # its key "path"
+    free: bool  # True where paths may lead anywhere
+    moved: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, file: Path, tree: dict[Any, Any], root: Path | None) -> "_Places":
+        base = tree.get("path") or "."
+        if not isinstance(base, str):
+            raise DataError(f"{file}: 'path' is {short(base)}; it should be a folder")
+        if "\0" in base:
+            raise DataError(f"{file}: 'path' is {short(base)}; a path cannot contain a zero byte")
+        free = root is None
+        if root is None:
+            root = file.parent / base if _is_dir(file.parent / base) else file.parent
+        return cls(file, root, base, free)
+
+    def find(self, key: str, value: str) -> Path:
+        """Return the folder or file that a path means, even if the data set has moved since."""
+        if "\0" in value:
+            raise DataError(
+                f"{self.file}: '{key}' is {short(value)}; a path cannot contain a zero byte"
+            )
+        here = self.file.parent
+        written = here / self.base / value
+        if self.free and self.base != "." and _exists(written):
+            return written
+        based = (PurePosixPath(self.base) / value).as_posix()
+        for text in (based, value):
+            found = existing_path(here if self.free else self.root, here, text)
+            if found is None:
+                continue
+            if os.path.normpath(found) != os.path.normpath(written):
+                place = found.relative_to(here).as_posix() if found.is_relative_to(here) else found
+                self.moved.append(f"{key!r} is {short(value)}: {place}")
+            return found
+        if _exists(written):
+            if self.free:
+                return written
+            command = f"setmatch audit {shlex.quote(str(self.file))}"
+            raise DataError(
+                f"{self.file}: '{key}' is {short(value, 200)}, which leads out of {self.root}; "
+                f"correct the path, or name this file to follow it: `{command}`"
+            )
+        parts = written_parts(value)
+        tried = ["/".join(parts[first:]) for first in range(len(parts))]
+        shown = ", ".join(str(here / each) for each in tried[:_MAX_NAMES]) or str(here)
+        shown += ", ..." * (len(tried) > _MAX_NAMES)
         raise DataError(
-            f"{file}: '{key}' is {short(value, 200)}, but none of {tried} exists; correct the path"
+            f"{self.file}: '{key}' is {short(value, 200)}, but none of {shown} exists; correct the "
+            "path"
         )
-    return place
 
 
-def _candidates(folder: Path, base: str, value: str) -> Iterator[Path]:
-    yield folder / base / value
-    yield from relocate_path(folder, value)
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
-def _names(file: Path, tree: dict[Any, Any]) -> list[str]:
-    names = tree["names"]
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _names(places: _Places, tree: dict[Any, Any]) -> list[str]:
+    file, names = places.file, tree["names"]
     if file.suffix == ".data":
-        names = names_in(_existing_path(file, tree, "names", str(names)))
+        names = names_in(places.find("names", str(names)))
     if isinstance(names, dict):
         keys = list(names)
         if sorted(keys, key=str) != sorted(range(len(keys)), key=str):
@@ -118,8 +191,9 @@ def _names(file: Path, tree: dict[Any, Any]) -> list[str]:
         raise DataError(f"{file}: 'names' is {short(names)}; it should be a list of class names")
     # YAML reads the name 7 as a number, which is harmless, but the name no as False.
     for name in names:
-        if type(name) not in (str, int) or not str(name).strip():
+        if type(name) not in (str, int) or not clean_name(str(name)):
             raise DataError(f"{file}: 'names' has {short(name)}; write class names in quotes")
+    names = [clean_name(str(name)) for name in names]
     repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise DataError(f"{file}: 'names' has {short(repeated)} twice; rename one of the classes")
@@ -127,7 +201,7 @@ def _names(file: Path, tree: dict[Any, Any]) -> list[str]:
         raise DataError(
             f"{file}: 'nc' is {short(tree['nc'])}, but 'names' has {len(names)}; make them agree"
         )
-    return [str(name) for name in names]
+    return names
 
 
 def _tree(file: Path) -> Any:

@@ -1,19 +1,23 @@
 """Find YOLO data sets: which folders hold images and labels, and of which splits."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from setmatch.data.dataset import DetectionDataset
-from setmatch.data.formats.base import WHOLE, SplitSource
+from setmatch.data.dataset import AnnotationFix, DetectionDataset
+from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import NAME_FILES, read_names
-from setmatch.data.formats.layout import files_in, relocate_path, split_folders, subfolders
+from setmatch.data.formats.layout import files_in, folders_below, split_folders
+from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR
+from setmatch.data.formats.written_paths import written_parts
+from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
-from setmatch.data.formats.yolo.data_yaml import is_data_yaml, read_data_yaml
+from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError, short
+from setmatch.errors import DataError, quoted, short
 from setmatch.reading import read_text
 
 
@@ -23,7 +27,8 @@ class YoloSplit:
 
     sources: tuple[Path, ...]  # folders of images, or text files that list images
     names: tuple[str, ...] | None  # from a data.yaml
-    name_folders: tuple[Path, ...] = ()  # folders that may hold a classes.txt instead
+    name_folders: tuple[Path, ...] = ()  # folders that may hold a classes.txt
+    moved: tuple[str, ...] = ()  # paths of a data.yaml that are elsewhere than written
     keypoints: tuple[int, int] | None = None  # kpt_shape of a data.yaml
 
 
@@ -36,17 +41,17 @@ def find_yolo(path: Path) -> dict[str, SplitSource]:
     val.txt. Raises DataError for YAML that is broken or contradicts itself.
     """
     if path.is_file():
-        return _from_data_yaml(path) if path.suffix.lower() in YAML_SUFFIXES else {}
-    for name in files_in(path, YAML_SUFFIXES):
-        if is_data_yaml(path / name):
-            return _from_data_yaml(path / name)
-    splits = _from_folders(path)
-    folders = _name_folders(path, splits.values())
-    name_files = [folder / name for folder in folders for name in NAME_FILES]
-    return {
-        split: _split_source(path, split, YoloSplit((source,), None, folders), name_files)
-        for split, source in splits.items()
-    }
+        named = path.suffix.lower() in YAML_SUFFIXES
+        return _from_data_yaml(read_data_yaml(path)) if named else {}
+    try:
+        chosen = choose_yaml(path, path)
+    except UnrelatedFileError:
+        found = _without_yaml(path)
+        # Class names would otherwise be lost in silence: the broken file may hold them.
+        if not found or not any(map(read_names, next(iter(found.values())).details.name_folders)):
+            raise
+        return found
+    return _without_yaml(path) if chosen is None else _from_data_yaml(chosen.config, chosen.notes)
 
 
 def read_split(split: SplitSource) -> DetectionDataset:
@@ -54,7 +59,14 @@ def read_split(split: SplitSource) -> DetectionDataset:
     if isinstance(split.details, DataError):
         raise split.details
     here: YoloSplit = split.details
-    images = [image for source in here.sources for image in _images(source)]
+    root = split.root or split.source
+    fixes = []
+    if here.moved:
+        value = f"{len(here.moved)} paths of the YAML file, the first {here.moved[0]}"
+        description = "folder's path of another place: found by its last parts"
+        fixes.append(AnnotationFix.of_many(value, description))
+    found = _images(here.sources, root, split.split)
+    images = found.paths
     label_folders = {folder: _label_folder(folder) for folder in {i.parent for i in images}}
     # Names as they are spelled on disk, because a label file may be called a.TXT.
     names_by_stem = {
@@ -66,30 +78,53 @@ def read_split(split: SplitSource) -> DetectionDataset:
         folder = label_folders[image.parent]
         labels.append(folder / names_by_stem[folder].get(image.stem, f"{image.stem}.txt"))
     names = here.names or _names_in(here.name_folders)
-    return read_yolo(split.source, images, labels, names, here.keypoints, split.boxes)
+    fixes += _unread_names(here)
+    dataset = read_yolo(
+        split.source, images, labels, names, found.absent, found.advice, here.keypoints, split.boxes
+    )
+    return replace(
+        dataset,
+        fixes=(*fixes, *found.fixes, *dataset.fixes),
+        notes=(*found.notes, *dataset.notes),
+    )
 
 
-def _from_data_yaml(file: Path) -> dict[str, SplitSource]:
-    config = read_data_yaml(file)
+def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, SplitSource]:
     found = {}
+    file, here = config.file, config.file.parent
     for split, sources in config.splits.items():
         if isinstance(sources, DataError):
-            found[split] = SplitSource("yolo", split, file.parent, (file,), details=sources)
+            source = SplitSource("yolo", split, here, (file,), details=sources)
         else:
-            details = YoloSplit(sources, config.names, keypoints=config.keypoints)
-            found[split] = _split_source(file.parent, split, details, [file])
+            folders = _name_folders(here, sources)
+            details = YoloSplit(sources, config.names, folders, config.moved, config.keypoints)
+            name_files = [folder / name for folder in folders for name in NAME_FILES]
+            source = _split_source(here, split, details, [file, *name_files])
+        found[split] = replace(source, root=config.root, notes=notes)
     return found
+
+
+def _without_yaml(folder: Path) -> dict[str, SplitSource]:
+    splits = _from_folders(folder)
+    folders = _name_folders(folder, splits.values())
+    name_files = [place / name for place in folders for name in NAME_FILES]
+    return {
+        split: _split_source(folder, split, YoloSplit((source,), None, folders), name_files)
+        for split, source in splits.items()
+    }
 
 
 def _split_source(
     root: Path, split: str, details: YoloSplit, name_files: list[Path]
 ) -> SplitSource:
     folders = [source for source in details.sources if source.is_dir()]
-    image_folders = {place for folder in folders for place in (folder, *_all_below(folder))}
+    image_folders = {place for folder in folders for place in folders_below(folder, root)}
     listings = image_folders | {_label_folder(place) for place in image_folders}
     lists = [source for source in details.sources if not source.is_dir()]
     files = (*name_files, *lists)
-    return SplitSource("yolo", split, root, files, tuple(sorted(listings)), details=details)
+    return SplitSource(
+        "yolo", split, root, files, tuple(sorted(listings)), details=details, root=root
+    )
 
 
 def _name_folders(folder: Path, sources: Iterable[Path]) -> tuple[Path, ...]:
@@ -118,6 +153,18 @@ def _names_in(folders: Sequence[Path]) -> list[str] | None:
     return longest
 
 
+def _unread_names(split: YoloSplit) -> Iterator[AnnotationFix]:
+    """Yield the lists of classes that contradict the YAML file, which comes first."""
+    for folder in split.name_folders if split.names else ():
+        try:
+            names = read_names(folder) or []
+        except DataError:
+            continue  # not a list of classes
+        if tuple(names) != (split.names or ())[: len(names)]:
+            description = "list of classes that contradicts the YAML file: not read"
+            yield AnnotationFix.of_many(f"{quoted(names)} in {folder}", description)
+
+
 def _from_folders(folder: Path) -> dict[str, Path]:
     """Return the images of each split (a folder or a list), for a folder without a data.yaml."""
     images, labels = folder / "images", folder / "labels"
@@ -130,7 +177,7 @@ def _from_folders(folder: Path) -> dict[str, Path]:
     for split, place in split_folders(folder).items():
         if split not in splits and files_in(place / "labels", [".txt"]):
             splits[split] = place / "images"
-        elif split not in splits and _has_labeled_images(place):
+        elif split not in splits and _has_labels(place):
             splits[split] = place
     if splits:
         return splits
@@ -144,9 +191,21 @@ def _image_lists(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name in files_in(folder, [".txt"]):
         split = canonical(Path(name).stem)
-        if split is not None and any(path.is_file() for path in _images(folder / name)[:1]):
+        if split is None:
+            continue
+        lines = _listed(folder / name)[:1]
+        located = _locate(folder / name, lines, folder, split)
+        if any(located.names):
             found[split] = folder / name
     return found
+
+
+def _has_labels(folder: Path) -> bool:
+    """Return whether a folder has images, and labels beside them or in a folder of labels."""
+    labels = _label_folder(folder)
+    if labels == folder:
+        return _has_labeled_images(folder)
+    return bool(files_in(labels, [".txt"]) and files_in(folder, SUFFIXES))
 
 
 def _has_labeled_images(folder: Path) -> bool:
@@ -156,11 +215,52 @@ def _has_labeled_images(folder: Path) -> bool:
     return any(Path(name).stem in stems for name in labels)
 
 
-def _images(source: Path) -> list[Path]:
-    """Return the images in a folder and its subfolders, or those that a text file lists."""
-    if source.is_dir():
-        places = (source, *_all_below(source))
-        return [place / name for place in places for name in files_in(place, SUFFIXES)]
+@dataclass(frozen=True)
+class _Images:
+    """The images of a split, and those that a list names but that are not there."""
+
+    paths: list[Path]
+    absent: list[AnnotationFix]
+    fixes: list[AnnotationFix]
+    notes: list[str]
+    advice: str = ""
+
+
+def _images(sources: Sequence[Path], root: Path, split: str) -> _Images:
+    """Return the images in folders and their subfolders, and those that text files list."""
+    found = _Images([], [], [], [])
+    for source in sources:
+        if source.is_dir():
+            places = folders_below(source, root)
+            found.paths.extend(
+                place / name for place in sorted(places) for name in files_in(place, SUFFIXES)
+            )
+            continue
+        lines = _listed(source)
+        located = _locate(source, lines, root, split)
+        found.fixes.extend(located.fixes)
+        found.notes.extend(located.notes)
+        found = replace(found, advice=found.advice or located.advice)
+        for position, (line, name) in enumerate(zip(lines, located.names, strict=True)):
+            if name is None:
+                done = UNCLEAR if position in located.unclear else MISSING
+                file = (written_parts(line) or (line,))[-1]
+                found.absent.append(AnnotationFix(file, None, file, done))
+            else:
+                found.paths.append(located.root / name)
+    return found
+
+
+def _locate(source: Path, lines: Sequence[str], root: Path, split: str) -> LocatedImages:
+    here = source.parent
+    if not here.is_relative_to(root):  # a list elsewhere, which the user's data.yaml names
+        root = here
+    usual = tuple(dict.fromkeys((here, root)))
+    return locate_images([(line,) for line in lines], SearchArea(root, usual, here, split))
+
+
+def _listed(source: Path) -> list[str]:
+    """Return the lines of a list of images."""
     try:
         lines = read_text(source, "utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -168,25 +268,19 @@ def _images(source: Path) -> list[Path]:
             f"{source}: cannot be read as a list of images ({error}); name a text file, saved as "
             "UTF-8"
         ) from None
-    listed = [line.strip() for line in lines if line.strip() and "\0" not in line]
-    return [_located(source.parent, line) for line in listed]
-
-
-def _located(folder: Path, written: str) -> Path:
-    """Return where an image of a list is now; the path as written if it is nowhere."""
-    return next(filter(Path.is_file, relocate_path(folder, written)), folder / written)
-
-
-def _all_below(folder: Path) -> list[Path]:
-    return [each for inner in subfolders(folder) for each in (inner, *_all_below(inner))]
+    return [line.strip() for line in lines if line.strip() and "\0" not in line]
 
 
 def _label_folder(folder: Path) -> Path:
-    """Return the folder of the labels: labels/ in the place of images/, or the images' own."""
+    """Return the folder of the labels: labels/ in the place of images/, or the images' own.
+
+    A word in a name counts too: train_labels/ for train_images/.
+    """
     parts = list(folder.parts)
     for position in reversed(range(len(parts))):
-        if parts[position] == "images":
-            labels = Path(*parts[:position], "labels", *parts[position + 1 :])
+        name = parts[position].replace("images", "labels").replace("Images", "Labels")
+        if name != parts[position]:
+            labels = Path(*parts[:position], name, *parts[position + 1 :])
             if labels.is_dir():
                 return labels
     return folder

@@ -7,7 +7,7 @@ objects. Repeated lines are kept.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -35,28 +35,34 @@ def read_yolo(
     images: Sequence[Path],
     labels: Sequence[Path],
     names: Sequence[str] | None,
+    absent: Sequence[AnnotationFix] = (),
+    advice: str = "",
     keypoints: tuple[int, int] | None = None,
     boxes: BoxConvention | None = None,
 ) -> DetectionDataset:
     """Read the given images; `labels` are their text files, which need not exist.
 
-    `keypoints` are the number of keypoints and the numbers of each, where a data.yaml gives them.
-    `boxes` is the convention of the boxes, if it is known not to be YOLO's own, or to be it.
+    `absent` are further images, which have no file: a few are left out. `advice` says what to do
+    about many. `keypoints` are the number of keypoints and the numbers of each, where a data.yaml
+    gives them. `boxes` is the convention of the boxes, if it is known not to be YOLO's own, or to
+    be it.
 
     Without class `names`, classes are named by their numbers, up to the highest one in the text
     files of all splits. Raises DataError with file, line and value for a line that is not a label,
     a class without a name, and coordinates in pixels rather than fractions.
     """
-    if not images:
+    if not images and not absent:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
     fixes: list[AnnotationFix] = []
     listed = drop_undecoded(list(zip(images, labels, strict=True)), fixes)
-    if not listed:
+    if not listed and not absent:
         raise DataError(
             f"{source}: nothing here decodes its {len(images)} image files, such as "
             f"{images[0].name}; convert them to JPEG or PNG"
         )
-    sizes_px = _sizes_px(source, [image for image, _ in listed], fixes)
+    sizes_px, damaged = _sizes_px([image for image, _ in listed])
+    unusable = [*absent, *damaged]
+    drop_missing(source, unusable, len(listed) + len(absent), fixes, advice)
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
     convention = boxes or CXCYWH_RELATIVE
     files = [
@@ -67,7 +73,7 @@ def read_yolo(
     files = resolve_rows(files, keypoints, convention.rows, fixes)
     if convention.unit == "relative":
         _require_fractions(files, is_certain=boxes is not None)
-    _note_orphan_labels(listed, fixes)
+    _note_orphan_labels(listed, {Path(fix.file).stem for fix in absent}, fixes)
     if names is None:
         names = [str(class_index) for class_index in range(_highest_class(labels) + 1)]
         value = f"no data.yaml and no classes.txt: {len(names)} classes"
@@ -98,21 +104,20 @@ def read_yolo(
 
 
 def _sizes_px(
-    source: Path, images: Sequence[Path], fixes: list[AnnotationFix]
-) -> dict[Path, tuple[int, int]]:
-    """Return the sizes of the images whose header can be read; a few others are left out.
+    images: Sequence[Path],
+) -> tuple[dict[Path, tuple[int, int]], list[AnnotationFix]]:
+    """Return the sizes of the images whose header can be read, and the other images.
 
     Without the size, a label's fractions say nothing.
     """
-    sizes_px, absent = {}, []
+    sizes_px, unusable = {}, []
     for image in images:
         try:
             sizes_px[image] = size_for_annotations(image, None)
         except DataError:
             done = UNREADABLE if os.path.lexists(image) else MISSING
-            absent.append(AnnotationFix(image.name, None, image.name, done))
-    drop_missing(source, absent, len(images), fixes)
-    return sizes_px
+            unusable.append(AnnotationFix(image.name, None, image.name, done))
+    return sizes_px, unusable
 
 
 def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
@@ -216,8 +221,13 @@ def _note_unlabeled(files: Sequence[LabelFile], fixes: list[AnnotationFix]) -> N
         )
 
 
-def _note_orphan_labels(listed: Sequence[tuple[Path, Path]], fixes: list[AnnotationFix]) -> None:
-    """Record label files without an image in this split or in the folders beside it."""
+def _note_orphan_labels(
+    listed: Sequence[tuple[Path, Path]], absent: Set[str], fixes: list[AnnotationFix]
+) -> None:
+    """Record label files without an image in this split or in the folders beside it.
+
+    Images whose stems are `absent` are recorded already.
+    """
     images: dict[Path, set[str]] = {}
     for image, label in listed:
         images.setdefault(label.parent, set()).add(image.stem)
@@ -226,7 +236,8 @@ def _note_orphan_labels(listed: Sequence[tuple[Path, Path]], fixes: list[Annotat
     for folder in sorted(images):
         for name in files_in(folder, [".txt"]):
             stem = Path(name).stem
-            if stem not in images[folder] and name not in NAME_FILES and canonical(stem) is None:
+            known = stem in images[folder] or stem in absent
+            if not known and name not in NAME_FILES and canonical(stem) is None:
                 fixes.append(AnnotationFix(name, None, "label file", "without an image: left out"))
 
 

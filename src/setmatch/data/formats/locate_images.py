@@ -1,0 +1,316 @@
+"""Where the image files of annotations are: one answer for all formats.
+
+A name is first taken as written, inside the usual folders. Otherwise every folder of the data set
+is searched for the files that share the most of the name's last parts. Nothing outside the data
+set's folder is ever opened: a path that leads out is looked for inside.
+"""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from unicodedata import normalize
+
+from setmatch.data.dataset import AnnotationFix
+from setmatch.data.formats.layout import (
+    as_written,
+    common_folder,
+    entries,
+    folders_below,
+    is_image_folder,
+    missing_files,
+    stays_inside,
+)
+from setmatch.data.formats.same_names import choose_folder
+from setmatch.data.formats.written_paths import (
+    PathIndex,
+    TailMatch,
+    fold,
+    is_plain,
+    spellings,
+    written_parts,
+)
+from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.splits import canonical, split_in
+
+BY_STEM = "image name without a suffix: found by its stem"
+
+
+@dataclass(frozen=True)
+class SearchArea:
+    """Where the images of an annotation file may be: inside `root`, likeliest in `usual`.
+
+    `here` is the annotation file's folder. Images in folders that are named after another split
+    than `split` are not taken, unless the annotations name that folder. `searched` are the folders
+    that are searched to the bottom; by default, the root.
+    """
+
+    root: Path
+    usual: tuple[Path, ...]
+    here: Path
+    split: str | None = None
+    searched: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class LocatedImages:
+    """The files of written names, relative to `root`; None where there is none.
+
+    `unclear` are the positions of names that may mean several files, and `advice` says how to
+    choose. `notes` tell which folders were taken.
+    """
+
+    root: Path
+    names: list[str | None]
+    fixes: tuple[AnnotationFix, ...] = ()
+    notes: tuple[str, ...] = ()
+    unclear: frozenset[int] = frozenset()
+    advice: str = ""
+
+
+def locate_images(written: Sequence[Sequence[str]], area: SearchArea) -> LocatedImages:
+    """Return the file of each image. `written` are the names that each may have, likeliest first.
+
+    Opens no file, unless several may be meant and must be compared.
+    """
+    first = [names[0] for names in written]
+    if all(map(is_plain, first)):
+        inner = {name.rpartition("/")[0] for name in first}
+        for folder in area.usual:
+            inside = all(stays_inside(area.root, folder / each / "any") for each in inner)
+            if inside and not missing_files(folder, first):
+                return LocatedImages(folder, list(first))
+    return _Search(area, written).result()
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The files that one written name may mean, and for each its folder.
+
+    The last `parts` parts of the name are a file's path from its folder.
+    """
+
+    written: str
+    parts: int
+    by_stem: bool
+    files: dict[str, int]  # by folder, below the root
+
+    def only(self, folder: str) -> "_Choice":
+        return _Choice(self.written, self.parts, self.by_stem, {folder: self.files[folder]})
+
+
+@dataclass
+class _Search:
+    """One search for all names of an annotation file that the usual folders do not explain."""
+
+    area: SearchArea
+    written: Sequence[Sequence[str]]
+    found: dict[int, _Choice] = field(default_factory=dict)  # of a single file each, by name
+    unclear: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    advice: str = ""
+    of_others: set[str] = field(default_factory=set)  # folders of another split with such files
+
+    def result(self) -> LocatedImages:
+        for alternative in range(max(map(len, self.written), default=0)):
+            self._find(alternative)
+            self._drop_contested()
+        paths = [self.area.root / self._path(choice) for choice in self.found.values()]
+        if self.of_others and not paths and not self.advice:
+            others = sorted(self.of_others)
+            self.advice = (
+                f"files of these names are in {' and '.join(map(self._shown, others[:3]))}, for "
+                f"another split than {self.area.split!r}: {self._command(others)}, if they are "
+                "meant"
+            )
+        if paths:
+            root = common_folder(paths)
+        else:
+            root = next((each for each in self.area.usual if each.is_dir()), self.area.root)
+        names: list[str | None] = [None] * len(self.written)
+        for position, path in zip(self.found, paths, strict=True):
+            names[position] = path.relative_to(root).as_posix()
+        return LocatedImages(
+            root,
+            names,
+            tuple(self._fixes()),
+            tuple(self.notes),
+            frozenset(self.unclear - self.found.keys()),
+            self.advice,
+        )
+
+    @cached_property
+    def _index(self) -> PathIndex:
+        return PathIndex(list(dict.fromkeys(self._files())))
+
+    def _path(self, choice: _Choice) -> str:
+        (file,) = choice.files.values()
+        return self._index.paths[file]
+
+    def _files(self) -> Iterator[str]:
+        """Yield the files that a name may mean, relative to the root."""
+        texts = {text for names in self.written for name in names for text in spellings(name)}
+        last = {parts[-1] for text in texts if (parts := written_parts(text))}
+        wanted = set(map(fold, last))
+        stems = {fold(name) for name in last if not name.lower().endswith(SUFFIXES)}
+        for start in self.area.searched or (self.area.root,):
+            for folder in folders_below(start, self.area.root):
+                inside = folder.relative_to(self.area.root)
+                for name, is_folder in entries(folder):
+                    folded = fold(name)
+                    meant = not is_folder and (folded in wanted or _stem(folded) in stems)
+                    if meant and (folder / name).is_file():
+                        yield (inside / name).as_posix()
+
+    def _find(self, alternative: int) -> None:
+        """Find the images without a file, by the names that are their alternative number so."""
+        choices = {
+            position: choice
+            for position, names in enumerate(self.written)
+            if position not in self.found and alternative < len(names)
+            if (choice := self._choice(names[alternative])).files
+        }
+        explained: dict[str, set[int]] = defaultdict(set)
+        for position, choice in choices.items():
+            for folder in choice.files:
+                explained[folder].add(position)
+        shared: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for position, choice in choices.items():
+            if len(choice.files) == 1:
+                self.found[position] = choice
+            else:
+                shared[tuple(choice.files)].append(position)
+        for folders, positions in shared.items():
+            files = [
+                [self.area.root / self._index.paths[file] for file in choices[each].files.values()]
+                for each in positions
+            ]
+            chosen = choose_folder(folders, explained, self._rank, files)
+            if chosen is None:
+                self.unclear.update(positions)
+                self._advise(folders)
+                continue
+            self.found |= {position: choices[position].only(chosen) for position in positions}
+            others = [
+                f"{self._shown(each)} ({len(explained[each])})"
+                for each in folders
+                if each != chosen
+            ]
+            self.notes.append(
+                f"images are read from {self._shown(chosen)} ({len(explained[chosen])} of "
+                f"{len(self.written)}); files of the same names are in {', '.join(others)}"
+            )
+
+    def _choice(self, written: str) -> _Choice:
+        match = self._match(written)
+        by_folder: dict[str, list[int]] = defaultdict(list)
+        for file in match.files:
+            parents = PurePosixPath(self._index.paths[file]).parts[: -match.parts]
+            folder = "/".join(parents)
+            if self._of_other_split(parents):
+                self.of_others.add(folder)
+            else:
+                by_folder[folder].append(file)
+        # Of files of one folder that differ in case alone, none has the exact name.
+        files = {
+            folder: inside[0]
+            for folder, inside in by_folder.items()
+            if len(inside) == 1 or match.by_stem
+        }
+        return _Choice(written, match.parts, match.by_stem, files)
+
+    def _match(self, written: str) -> TailMatch:
+        if ".." in written:
+            parts = as_written(self.area.root, self.area.here, written)
+            exact = [] if parts is None else self._index.exact("/".join(parts))
+            if parts and exact:
+                return TailMatch(exact, len(parts))
+        return self._index.match(written)
+
+    def _of_other_split(self, parents: tuple[str, ...]) -> bool:
+        split = self.area.split and canonical(self.area.split)
+        if not split or self.area.root.joinpath(*parents) in self.area.usual:
+            return False
+        return any(split_in(part) not in (None, split) for part in parents)
+
+    def _rank(self, folder: str) -> int:
+        """Return how unusual a folder of images is."""
+        place = self.area.root / folder
+        if place in self.area.usual:
+            return self.area.usual.index(place)
+        known = bool(folder) and all(map(is_image_folder, folder.split("/")))
+        return len(self.area.usual) + (0 if known else 1)
+
+    def _shown(self, folder: str) -> str:
+        return f"{folder}/" if folder else f"{self.area.root}/"
+
+    def _advise(self, folders: tuple[str, ...]) -> None:
+        self.advice = (
+            f"{' and '.join(map(self._shown, folders[:3]))} have different files of the same "
+            f"names: move the wrong folder away, or {self._command(folders)}"
+        )
+
+    def _command(self, folders: Sequence[str]) -> str:
+        """Return advice to choose one of the folders."""
+        root = self.area.root
+        command = (
+            f"setmatch convert-data {shlex.quote(str(root))} {shlex.quote(f'{root}_chosen')} "
+            "--to coco --images"
+        )
+        first, *others = (shlex.quote(str(root / folder)) for folder in folders[:3])
+        same = f", or the same with {' or '.join(others)}" if others else ""
+        return f"choose with `{command} {first}`{same}"
+
+    def _drop_contested(self) -> None:
+        """Take no file for several names, unless only one of them is written exactly so."""
+        claims: dict[str, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+        for position, choice in self.found.items():
+            claims[self._path(choice)][written_parts(choice.written)].append(position)
+        for claimants in claims.values():
+            exact = [
+                name for name, each in claimants.items() if not self._ways(self.found[each[0]])
+            ]
+            for name, positions in claimants.items():
+                if len(claimants) > 1 and [name] != exact:
+                    for position in positions:
+                        del self.found[position]
+
+    def _ways(self, choice: _Choice) -> list[str]:
+        """Return how a file was found, other than by its exact name at a usual place."""
+        path, parts, ways = self._path(choice), written_parts(choice.written), []
+        tail = "/".join(parts[-choice.parts :])
+        if choice.by_stem:
+            ways.append(BY_STEM)
+            path = str(PurePosixPath(path).with_suffix(""))
+        if not f"/{path}".endswith(f"/{tail}"):
+            only_form = f"/{normalize('NFC', path)}".endswith(f"/{normalize('NFC', tail)}")
+            kind = "another Unicode normal form" if only_form else "other capitals"
+            ways.append(f"image name in {kind}: file found")
+        if choice.parts < len(parts) or not is_plain(choice.written.replace("\\", "/")):
+            ways.append("image path of another place: found by its last parts")
+        elif "\\" in choice.written:
+            ways.append("image path with backslashes: read as slashes")
+        (folder,) = choice.files
+        if self.area.root / folder not in self.area.usual:
+            ways.append("image not at a usual place: found by its name")
+        return ways
+
+    def _fixes(self) -> Iterator[AnnotationFix]:
+        """Yield one fix for each way in which files were found, with its count and an example."""
+        by_way: dict[str, list[int]] = defaultdict(list)
+        for position, choice in sorted(self.found.items()):
+            for way in self._ways(choice):
+                by_way[way].append(position)
+        for way, positions in by_way.items():
+            example = self.found[positions[0]]
+            value = (
+                f"{len(positions)} of {len(self.written)} images, the first "
+                f"{example.written[:80]!r}: {self._path(example)}"
+            )
+            yield AnnotationFix.of_many(value, way)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0] if name.endswith(SUFFIXES) else ""
