@@ -5,7 +5,7 @@
     python benchmarks/campaign.py 1 -- -n 2      # with options of pytest
 
 Tests name their promise by `pytest.mark.promise(number)`. A test counts as one case, or as many as
-it says by `record_property("cases", count)`.
+`pytest.mark.promise(number, cases=count)` says.
 """
 
 import json
@@ -65,6 +65,7 @@ class Tally:
             mark = item.get_closest_marker("promise")
             if mark is not None and mark.args[0] in self.run:
                 item.user_properties.append(("promise", mark.args[0]))
+                item.user_properties.append(("cases", mark.kwargs.get("cases", 1)))
                 kept.append(item)
         items[:] = kept
 
@@ -72,7 +73,7 @@ class Tally:
         """Count a test: its call, or whatever failed before or after."""
         facts: dict[str, Any] = dict(report.user_properties)
         if report.when == "call":
-            self.run[facts["promise"]] += facts.get("cases", 1)
+            self.run[facts["promise"]] += facts["cases"]
         if report.failed:
             self.failed[facts["promise"]] += 1
 

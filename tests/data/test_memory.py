@@ -75,6 +75,7 @@ def growth_mb(walk: Callable[[int], object]) -> float:
     return sum(grown)
 
 
+@pytest.mark.promise(12)
 def test_opening_from_the_cache_takes_little_more_than_reading(
     opened: tuple[DetectionDataset, float],
 ):
@@ -89,6 +90,7 @@ def test_opening_from_the_cache_takes_little_more_than_reading(
     assert seconds < 10 * one_pass_s
 
 
+@pytest.mark.promise(12)
 def test_workers_do_not_copy_the_data_set(opened: tuple[DetectionDataset, float]):
     """pytorch #13246: four of them stay within 5% of the data set over three epochs.
 

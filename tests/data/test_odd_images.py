@@ -195,6 +195,7 @@ def test_there_are_more_than_two_hundred_files():
     assert len({name for kind in kinds for name in kind}) == sum(map(len, kinds)) >= 250
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("name", SHOWN)
 def test_readable_files_are_read_correctly(tmp_path: Path, name: str):
     """Upright, in color, the first frame, whatever the file is called; JPEG within its losses."""
@@ -205,6 +206,7 @@ def test_readable_files_are_read_correctly(tmp_path: Path, name: str):
     assert np.abs(pixels - shown).mean() < 3
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_files_that_are_not_images_are_refused_by_name(tmp_path: Path, name: str):
@@ -216,6 +218,7 @@ def test_files_that_are_not_images_are_refused_by_name(tmp_path: Path, name: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("name", CUT)
 def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
     """Only an end that no pixel needs may be missing."""
@@ -231,6 +234,7 @@ def test_truncated_files_are_complete_or_refused(tmp_path: Path, name: str):
         assert np.abs(pixels - EXPECTED).mean() < 3
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("kind", ["folder", "missing", "link to nothing", "link to itself"])
 def test_paths_that_are_not_files_are_refused_by_name(tmp_path: Path, kind: str):
     path = tmp_path / "a.jpg"

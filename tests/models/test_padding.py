@@ -128,6 +128,7 @@ def test_padding_changes_no_prediction(preset: str):
     _holds(_confident(preset, HIDING[preset]), _pairs(PAIRS, 20, 170), 2 * PAIRS)
 
 
+@pytest.mark.promise(16, cases=100)
 @pytest.mark.campaign
 @pytest.mark.parametrize("preset", HIDING)
 def test_padding_changes_no_prediction_in_a_hundred_pairs_of_shapes(preset: str):

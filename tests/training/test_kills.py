@@ -58,6 +58,7 @@ def points(fast, campaign):
     return [*range(fast), *marked]
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("seed", points(2, 25))
 @pytest.mark.parametrize("world", [1, 2])
 def test_a_run_killed_at_any_moment_resumes_bit_equal(scenes, uninterrupted, tmp_path, world, seed):
@@ -79,6 +80,7 @@ def test_a_run_killed_at_any_moment_resumes_bit_equal(scenes, uninterrupted, tmp
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("seed", points(1, 20))
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_at_any_moment_loses_no_step(scenes, uninterrupted, tmp_path, number, code, seed):
@@ -97,6 +99,7 @@ def test_a_signal_at_any_moment_loses_no_step(scenes, uninterrupted, tmp_path, n
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.promise(3)
 def test_a_signal_to_the_whole_job_waits_for_the_step_too(scenes, tmp_path):
     """Cluster managers and terminals signal the data-loading processes as well."""
     run = Processes(tmp_path / "run", scenes, "train.epochs=2000", "data.workers=2")
@@ -117,6 +120,7 @@ def test_the_death_of_a_data_loading_process_is_explained(data, tmp_path):
     assert "set data.workers lower" in outputs[0]
 
 
+@pytest.mark.promise(3)
 def test_a_second_ctrl_c_does_not_wait_for_the_step(scenes, tmp_path):
     """The last checkpoint is valid."""
     run = Processes(tmp_path / "run", scenes, "train.epochs=2000")

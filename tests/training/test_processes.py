@@ -45,6 +45,7 @@ def one_batch(data, tmp_path_factory):
     return run_tiny(data, out, *DETERMINISTIC, "train.micro_batch=4").folder
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_accumulation_gives_the_weights_of_one_batch(data, one_batch, tmp_path, micro_batch):
     """rf-detr #1503: 4 or 2 micro-batches give the weights of one batch, within 1e-6."""
@@ -52,6 +53,7 @@ def test_accumulation_gives_the_weights_of_one_batch(data, one_batch, tmp_path, 
     assert_same_training(tmp_path / "run", one_batch)
 
 
+@pytest.mark.promise(9)
 @pytest.mark.parametrize(
     "micro_batch", [1, pytest.param(2, marks=pytest.mark.campaign)], ids=["accumulated", "at_once"]
 )
@@ -74,6 +76,7 @@ FAMILY = (
 )
 
 
+@pytest.mark.promise(9)
 def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_path, monkeypatch):
     """Denoising draws the same noise for the same images, and norms see the same micro-batches.
 
@@ -99,6 +102,7 @@ def test_two_processes_train_the_same_setmatch_weights_by_the_clock(data, tmp_pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+@pytest.mark.promise(6)
 def test_a_run_resumes_with_another_number_of_processes(data, one_batch, tmp_path, monkeypatch):
     """Started by one process, finished by two: the same weights within 1e-6."""
     with monkeypatch.context() as patch:
@@ -110,6 +114,7 @@ def test_a_run_resumes_with_another_number_of_processes(data, one_batch, tmp_pat
     assert_same_training(tmp_path / "run", one_batch)
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.campaign)])
 def test_when_a_process_dies_the_others_exit(data, tmp_path, victim):
     """Within 60 s, with an error that says how to resume."""
@@ -136,6 +141,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step(data, tmp_path):
     assert all(f"after step {step}," in text for text in outputs)
 
 
+@pytest.mark.promise(7)
 @pytest.mark.campaign
 @pytest.mark.parametrize("rendezvous", ["--standalone", "--master-port={port}"])
 def test_torchrun_restarts_a_run_of_which_a_process_died(data, whole, tmp_path, rendezvous):
@@ -192,6 +198,7 @@ def whole(data, tmp_path_factory):
     return out
 
 
+@pytest.mark.promise(6)
 def test_an_error_in_the_first_process_is_raised_in_all(data, one_batch, tmp_path):
     codes, outputs = Processes(one_batch, data, "train.lr=1", world=2).wait()
     assert codes == [2, 2]

@@ -19,6 +19,7 @@ def whole(data, tmp_path_factory):
     return run_tiny(data, tmp_path_factory.mktemp("whole") / "run").folder
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(
     "step", [0, 2, 4, 7, *(pytest.param(step, marks=pytest.mark.campaign) for step in (1, 3, 5, 6))]
 )
@@ -63,6 +64,7 @@ def test_a_crash_between_an_evaluation_and_its_warning_loses_neither(tmp_path, m
     assert rows[0] == rows[1]
 
 
+@pytest.mark.promise(5)
 def test_the_number_of_workers_may_change_on_resume(data, whole, tmp_path, monkeypatch):
     """Started with two workers and resumed with none, the run is bit-equal."""
     with monkeypatch.context() as patch:

@@ -32,6 +32,7 @@ def test_an_existing_run_is_never_overwritten(data, whole):
         run_tiny(data, whole)
 
 
+@pytest.mark.promise(6)
 def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
     """The message has the old and the new value; allowed changes take effect."""
     run_tiny(data, tmp_path / "run")
@@ -41,6 +42,7 @@ def test_changed_settings_are_refused_with_the_difference(data, tmp_path):
     assert log_rows(tmp_path / "run")[-1]["step"] == 10
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize("change", ["order", "one more", "model.arguments.dim=8", "model.preset"])
 def test_a_resumed_run_cannot_change_its_model_or_classes(data, whole, tmp_path, change):
     """Class indices would silently mean other classes."""
@@ -71,6 +73,7 @@ def test_best_weights_without_checkpoints_are_not_overwritten(data, tmp_path, re
         run_tiny(data, tmp_path / "run", resume=resume)
 
 
+@pytest.mark.promise(6)
 def test_changed_data_is_refused(data, tmp_path):
     run_tiny(data, tmp_path / "run")
     other = tiny_runs.write_data(tmp_path / "other", images=12) / "annotations/train.json"
@@ -131,6 +134,7 @@ def test_an_interrupted_evaluation_is_repeated_on_resume(tmp_path, monkeypatch):
     assert [row["step"] for row in log_rows(tmp_path / "run") if row["kind"] == "val"] == [3, 5, 8]
 
 
+@pytest.mark.promise(8)
 def test_one_image_with_a_nonfinite_loss_is_named_and_changes_nothing(tmp_path, capsys):
     """Steps with it are skipped and counted; weights, statistics and average stay finite."""
     data = tiny_runs.write_data(tmp_path / "data", white=(4,)) / "annotations/train.json"
@@ -145,6 +149,7 @@ def test_one_image_with_a_nonfinite_loss_is_named_and_changes_nothing(tmp_path, 
     assert {value.item() for value in steps.values()} == {12.0}
 
 
+@pytest.mark.promise(8)
 def test_a_run_of_skipped_steps_stops_with_advice(tmp_path):
     """After nonfinite_limit skipped steps in a row the error suggests settings and names images."""
     data = tiny_runs.write_data(tmp_path / "data", white=range(10)) / "annotations/train.json"

@@ -72,6 +72,7 @@ def assert_equal_to_pycocotools(index: DetectionDataset, results: Results) -> Av
     return ours
 
 
+@pytest.mark.promise(14, cases=200)
 def test_metrics_equal_pycocotools_on_200_random_data_sets():
     """All metrics and AP per class within 1e-12; many of the sets are not trivial."""
     found = [assert_equal_to_pycocotools(*random_set(seed)).AP for seed in range(200)]
@@ -85,6 +86,7 @@ def test_metrics_equal_pycocotools_for_any_seed(seed: int):
     assert_equal_to_pycocotools(*random_set(seed))
 
 
+@pytest.mark.promise(14, cases=1_000)
 @pytest.mark.campaign
 def test_metrics_equal_pycocotools_on_1000_more_data_sets():
     for seed in range(10_000, 11_000):

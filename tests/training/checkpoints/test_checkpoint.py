@@ -48,10 +48,9 @@ def test_the_newest_checkpoints_are_kept(tmp_path):
     assert found.facts["recipe"] == {"train": {"lr": 1e-4}}
 
 
-@pytest.mark.promise(2)
-def test_every_truncation_and_bit_flip_is_detected_and_named(tmp_path, record_property):
+@pytest.mark.promise(2, cases=400)
+def test_every_truncation_and_bit_flip_is_detected_and_named(tmp_path):
     """200 truncations and 200 flipped bits: each is named, and the previous good one is used."""
-    record_property("cases", 400)
     write(tmp_path, 1, 2)
     rng = random.Random(7)
     for case in range(400):

@@ -36,15 +36,14 @@ def flip_bit(file, chance):
 
 
 @pytest.mark.campaign
-@pytest.mark.promise(2)
+@pytest.mark.promise(2, cases=50)
 @pytest.mark.parametrize("damage", [truncate, flip_bit])
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json", "trainer.pt", "manifest.json"])
-def test_damage_of_a_real_checkpoint_is_noticed(run, name, damage, record_property):
+def test_damage_of_a_real_checkpoint_is_noticed(run, name, damage):
     """Each of 50 cases a file is named, and the checkpoint before is used."""
     newest = latest_valid(run)
     path, chance = newest.folder / name, random.Random(name)
     whole = path.read_bytes()
-    record_property("cases", 50)
     for _ in range(50):
         with path.open("r+b") as file:
             damage(file, chance)

@@ -230,6 +230,7 @@ def test_any_json_opens_or_raises_a_data_error(root: Path, data: st.DataObject):
     assert len(dataset.panoptic.segment_ids) == len(dataset.class_indices)
 
 
+@pytest.mark.promise(11, cases=10_000)
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -170,6 +170,7 @@ def test_any_xml_opens_or_raises_a_data_error(tmp_path_factory, nodes, cut, nois
     assert np.isfinite(dataset.xywh_px).all()
 
 
+@pytest.mark.promise(11, cases=10_000)
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)

@@ -290,6 +290,7 @@ def test_any_label_file_opens_or_raises_a_data_error(tmp_path_factory, text: byt
     assert ((cxcywh >= 0) & (cxcywh <= 1)).all()
 
 
+@pytest.mark.promise(11, cases=10_000)
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
@@ -317,6 +318,7 @@ def test_any_data_yaml_opens_or_raises_a_data_error(tmp_path_factory, tree):
         one(root, BOX, yaml.safe_dump({"names": ["cat", "dog"], "train": "images"} | tree))
 
 
+@pytest.mark.promise(11, cases=10_000)
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
