@@ -25,6 +25,7 @@ torch.set_num_threads(1)
 
 # The first example pays for imports and caches, so that a deadline would only measure the machine.
 settings.register_profile("setmatch", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=600)  # of .ci/run
 settings.load_profile("setmatch")
 
 
