@@ -6,10 +6,11 @@ from typing import TypeVar, cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from setmatch.losses.classification import Focal
 from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.cells import Cells
+from setmatch.models.layers.cells import Cells, hide
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.layers.denoising import Denoising, DenoisingQueries
 from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
@@ -24,9 +25,9 @@ from setmatch.structures.outputs import Assignment
 class NoDenoising(nn.Module):
     """Replaces denoising: makes no queries."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, num_classes: int, dim: int) -> None:
         super().__init__()
-        self.dim = dim
+        self.num_classes, self.dim = num_classes, dim
 
     def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return no denoising queries."""
@@ -41,6 +42,16 @@ class NoDenoising(nn.Module):
             1,
             Assignment(none, none, none),
         )
+
+
+class HalvedMap(nn.Module):
+    """Replaces the convolution between two levels by pooling."""
+
+    def forward(
+        self, level: Float[Tensor, "B D h w"], coarser_cells: Cells | None
+    ) -> Float[Tensor, "B D h2 w2"]:
+        """Return the pooled map, with zeros outside of the images."""
+        return hide(F.max_pool2d(level, 3, stride=2, padding=1), coarser_cells)
 
 
 class DecoderWithoutRefinement(RefiningDecoder):
@@ -152,7 +163,7 @@ def focal(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetecto
 
 def no_denoising(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDetector:
     """Train without denoising."""
-    detector.denoising = cast(Denoising, NoDenoising(shape.dim))
+    detector.denoising = cast(Denoising, NoDenoising(detector.denoising.num_classes, shape.dim))
     return detector
 
 
@@ -187,6 +198,6 @@ def no_fusion(detector: SetMatchDetector, shape: MultiScaleShape) -> SetMatchDet
     encoder = detector.encoder
     steps = range(len(encoder.down))
     encoder.down = nn.ModuleList(OneOfTwoMaps(0) for _ in steps)
-    encoder.shrink = nn.ModuleList(nn.MaxPool2d(3, stride=2, padding=1) for _ in steps)
+    encoder.shrink = nn.ModuleList(HalvedMap() for _ in steps)
     encoder.up = nn.ModuleList(OneOfTwoMaps(1) for _ in steps)
     return detector

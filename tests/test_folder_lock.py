@@ -133,7 +133,8 @@ def test_the_lock_ends_with_its_holder(tmp_path: Path, holding: Any, number: int
 
 def test_processes_that_the_holder_forked_do_not_hold_the_lock(tmp_path: Path, holding: Any):
     """Data-loading processes may outlive a killed run for a while."""
-    process = holding("os.fork()")
+    process = holding("os.fork() or print('forked', flush=True)")
+    assert process.stdout.readline() == "forked\n"  # by the child, which has let go of the lock
     process.kill()
     process.wait()
     FolderLock(tmp_path / "out").release()

@@ -280,7 +280,7 @@ def test_predict_on_a_folder_of_all_names_each_that_it_does_not_read(tmp_path: P
     assert {*REFUSED} | special <= {*failed}
     assert found | {*failed} == {*readable} | {*REFUSED} | {*unknown} | special
     assert not found & {*failed}
-    assert summary.images == len(found) == len([*(out / "images").iterdir()])
+    assert summary.images == len(found) == len([*(out / "drawn").iterdir()])
     for name, problem in failed.items():
         assert problem.startswith(f"{folder / name}: cannot be read as an image (")
         assert "\n" not in problem

@@ -112,7 +112,7 @@ def test_evaluate_prints_a_table_and_writes_json(run: Path, data: Path, tmp_path
     numbers, detections = tmp_path / "numbers.json", tmp_path / "detections.json"
     done = setmatch("evaluate", run, data, "--json", numbers, "--detections", detections)
     report = json.loads(numbers.read_text())
-    names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl per_class"
+    names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl per_class thresholds"
     assert [*report] == names.split()
     assert {*report["per_class"]} == {"circle", "square", "triangle", "star", "cross", "ring"}
     assert "AP50" in done.stdout

@@ -104,7 +104,8 @@ def test_metrics_equal_those_of_pycocotools(data: Path, tmp_path: Path):
     per_class, thresholds = report.pop("per_class"), report.pop("thresholds")
     assert len(report) == 12
     assert set(thresholds) <= set(per_class)
-    assert list(report.values()) == pytest.approx(theirs.stats.tolist(), abs=1e-12)
+    numbers = [-1 if value is None else value for value in report.values()]
+    assert numbers == pytest.approx(theirs.stats.tolist(), abs=1e-12)
     assert 0.3 < report["AP"] < 1
     assert per_class["red"]["boxes"] == 10
     assert per_class["[b]"] == {"AP": None, "AP50": None, "boxes": 0}
@@ -133,7 +134,7 @@ def test_classes_that_only_the_model_or_only_the_data_has_change_no_other_class(
 def test_a_model_without_any_class_of_the_data_is_refused(data: Path):
     """The error names the classes of both."""
     unrelated = ColorFinder(Categories((1, 2, 3), ("cat", "dog", "fox")))
-    with pytest.raises(DataError, match=r"\[b\], red, blue.*cat, dog, fox"):
+    with pytest.raises(DataError, match=r"'\[b\]', 'red', 'blue'.*'cat', 'dog', 'fox'"):
         evaluate(unrelated, data)
 
 

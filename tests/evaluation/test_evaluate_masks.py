@@ -194,7 +194,7 @@ def test_predict_folder_writes_readable_panoptic_data(scenes: Path, tmp_path: Pa
     assert evaluate(OracleDetector(index), again, workers=0).panoptic.all.PQ == 1
     rows = json.loads((tmp_path / "out/detections.json").read_text())
     assert all(row["segmentation"]["size"] == [SIDE, SIDE] for row in rows)
-    assert len(list((tmp_path / "out/images").iterdir())) == len(index)
+    assert len(list((tmp_path / "out/drawn").iterdir())) == len(index)
 
 
 def test_predict_returns_masks_and_segments_and_draws_them(scenes: Path):

@@ -56,7 +56,7 @@ def test_json_holds_fractions_under_coco_keys():
     assert list(tree) == [
         *("AP", "AP50", "AP75", "APs", "APm", "APl"),
         *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
-        "per_class",
+        *("per_class", "thresholds"),
     ]
-    assert (tree["AP"], tree["ARl"]) == (0.421, -1)
+    assert (tree["AP"], tree["ARl"]) == (0.421, None)
     assert tree["per_class"]["platelet"] == {"AP": 0.5421, "AP50": 0.7, "boxes": 8}

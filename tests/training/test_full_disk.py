@@ -32,7 +32,7 @@ def disk(tmp_path):
     folder.mkdir()
     subprocess.run([*MOUNT, str(folder)], check=True)
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a worker may still use it
 
 
 @pytest.fixture(scope="module")

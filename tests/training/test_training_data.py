@@ -16,9 +16,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The splits that were opened so far."""
     splits, open_dataset = [], training_data.open_dataset
 
-    def recording(data, split, format=None):
+    def recording(data, split, *rest):
         splits.append(split)
-        return open_dataset(data, split, format)
+        return open_dataset(data, split, *rest)
 
     for module in ("setmatch.training.training_data", "setmatch.evaluation.evaluate"):
         monkeypatch.setattr(f"{module}.open_dataset", recording)

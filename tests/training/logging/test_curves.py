@@ -58,14 +58,14 @@ def test_masks_have_curves_of_their_own(tmp_path):
     assert "PQ 62.5, best 62.5 after step 20; mask AP 25.0" in history.summary()
     titles = [panel.title for panel in panels([history])]
     assert titles[:2] == [
-        "validation PQ (panoptic quality)",
-        "validation mask AP",
+        "validation PQ (panoptic quality), in percent",
+        "validation mask AP, in percent",
     ]
     assert {"mask focal loss", "mask DICE loss"} <= {*titles}
     LivePage(tmp_path, PLAN, rows).end("done")
     live = (tmp_path / "live.html").read_text()
-    assert "<b>0.625</b>latest PQ" in live
-    assert "<b>0.250</b>best mask AP" in live
+    assert "<b>62.5</b>latest PQ" in live
+    assert "<b>25.0</b>best mask AP" in live
 
 
 def test_an_unknown_loss_term_has_a_panel(tmp_path):
@@ -108,7 +108,7 @@ def test_the_live_page_shows_progress_and_refreshes_itself(tmp_path, monkeypatch
     page.write({"kind": "val", "step": 50, "AP": 0.25, "AP50": 0.5}, 10.0)
     later = (tmp_path / "live.html").read_text()
     assert "<b>50 of 100</b>" in later
-    assert "<b>0.250</b>latest AP" in later
+    assert "<b>25.0</b>latest AP" in later
     assert re.search(r"<b>\d+ s</b>left", later)
 
 

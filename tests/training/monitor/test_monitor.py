@@ -99,7 +99,7 @@ def test_muon_needs_fewer_steps():
 def test_a_time_based_run_estimates_its_steps_from_its_pace(data, tmp_path, monkeypatch):
     monkeypatch.setattr(start_run, "Clock", FixedStepClock)
     run = run_quick(data, tmp_path / "run", "train.minutes=0.03")
-    assert "too few steps: about 8 of" in warnings_of(run)["too_few_steps"]
+    assert "too few steps: about 4 steps of" in warnings_of(run)["too_few_steps"]
 
 
 def test_collapsed_queries_are_detected(data, tmp_path):
@@ -166,7 +166,7 @@ def test_a_class_that_is_never_detected_is_named(healthy, tmp_path):
     data = write(tmp_path / "data", train=Split(64), val=blue)
     run = run_quick(data, tmp_path / "run", *LOW_RATE, weights=healthy.folder)
     assert set(warnings_of(run)) == {"class_never_detected"}
-    assert "blue (0 training objects)" in warnings_of(run)["class_never_detected"]
+    assert "'blue' (0 training objects)" in warnings_of(run)["class_never_detected"]
 
 
 def test_a_learning_rate_too_high_for_loaded_weights_is_detected(data, healthy, tmp_path):

@@ -61,7 +61,7 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
         return
 
     def fill(folder: Path) -> None:
-        weights.save(detector, folder, thresholds=metrics["thresholds"])
+        weights.save(detector, folder, thresholds=metrics.get("thresholds"))
         text = json.dumps({**metrics, "step": steps}, indent=1)
         (folder / METRICS).write_text(text, encoding="utf-8")
 
