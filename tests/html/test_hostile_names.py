@@ -189,7 +189,7 @@ PAGES = (
 @given(name=HOSTILE)
 @example(name=WORST)
 @settings(
-    max_examples=6,
+    max_examples=4,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_hostile_names_do_not_change_the_structure_of_a_page(

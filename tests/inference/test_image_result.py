@@ -57,7 +57,7 @@ def test_python_and_the_command_line_show_the_same_by_default(tmp_path: Path):
 @pytest.mark.parametrize("source", ["file", "pixels"])
 def test_a_notebook_shows_the_drawn_image(tmp_path: Path, source: str):
     """As a PNG of moderate size, whatever the size of the image."""
-    large = torch.nn.functional.interpolate(IMAGE[None].float(), scale_factor=30)[0].byte()
+    large = torch.nn.functional.interpolate(IMAGE[None].float(), scale_factor=12)[0].byte()
     to_pil(large).save(tmp_path / "large.png")
     found = predict(RedFinder(), large if source == "pixels" else tmp_path / "large.png")
     shown = Image.open(BytesIO(found._repr_png_()))

@@ -1,6 +1,6 @@
 """Every model exports to one graph for all batch and image sizes.
 
-Tracing with three dynamic sizes takes several seconds. Five presets are always traced, all others
+Tracing with three dynamic sizes takes several seconds. Four presets are always traced, all others
 in the campaign.
 """
 
@@ -21,7 +21,7 @@ SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_lay
 MIN_PX = 33  # torch.export specializes on a coarsest level of one cell
 MAX_PX = 1600  # 50 cells, as many as the learned positions of detr_demo
 ALWAYS = (
-    *("setmatch_n", "setmatch_n_panoptic", "setmatch_s", "setmatch_timm"),
+    *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),
     "detr_r18_tiny_panoptic",
 )
 BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}  # its pools round sizes up

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -31,6 +31,7 @@ from setmatch.evaluation.saved_detections import read_detections
 from setmatch.structures.metadata import Preprocessing
 from small_coco import sound, write_images
 
+EXAMPLES = settings.default.max_examples // 3  # of each parser: 33, and 200 in .ci/run
 POLYGON, RUNS = [[1, 2, 9, 2, 9, 8]], {"counts": [0, 9, 2391], "size": [40, 60]}
 
 
@@ -78,6 +79,7 @@ def coco() -> dict[str, Any]:
     return tree | {"info": {"year": 2026}, "licenses": []}
 
 
+@settings(max_examples=EXAMPLES)
 @given(neighbors(coco()))
 def test_coco(folder: Path, tree: Any):
     """What is read can be fixed, too, and the fixed copy is read."""
@@ -100,6 +102,7 @@ def panoptic() -> dict[str, Any]:
     return sound() | {"annotations": records, "categories": categories}
 
 
+@settings(max_examples=EXAMPLES)
 @given(neighbors(panoptic()))
 def test_panoptic(folder: Path, tree: Any):
     masks = folder / "panoptic"
@@ -111,6 +114,7 @@ def test_panoptic(folder: Path, tree: Any):
         opened(lambda: read_panoptic(folder / "panoptic.json"))
 
 
+@settings(max_examples=EXAMPLES)
 @given(neighbors([{"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}] * 2))
 def test_results(folder: Path, tree: Any):
     dataset = index_of([5, 6], [3, 9], [0, 1], [0, 1], [[10, 10, 50, 50]] * 2)
@@ -149,6 +153,7 @@ def label_files(draw: st.DrawFn) -> str:
 CONFIG = {"path": ".", "names": ["cat", "dog"], "nc": 2, "train": "images/train", "val": ["images"]}
 
 
+@settings(max_examples=EXAMPLES)
 @given(label_files(), neighbors(CONFIG | {"kpt_shape": [5, 2]}) | st.just(CONFIG))
 def test_yolo(folder: Path, text: str, config: Any):
     root = folder / "yolo"
@@ -193,6 +198,7 @@ def voc() -> dict[str, Any]:
     return {"annotation": tree | {"object": [thing, thing | {"name": "cat"}]}}
 
 
+@settings(max_examples=EXAMPLES)
 @given(neighbors(voc()))
 def test_voc(folder: Path, tree: Any):
     root = folder / "voc"
