@@ -16,6 +16,7 @@ from setmatch.reading import read_text
 from setmatch.safe_yaml import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".data")
+_MAX_CHARACTERS = 300  # of a path in a message
 _MAX_NAMES = 8  # in an error message
 
 
@@ -154,7 +155,8 @@ class _Places:
             )
         parts = written_parts(value)
         tried = ["/".join(parts[first:]) for first in range(len(parts))]
-        shown = ", ".join(str(here / each) for each in tried[:_MAX_NAMES]) or str(here)
+        shown = ", ".join(str(here / each)[:_MAX_CHARACTERS] for each in tried[:_MAX_NAMES])
+        shown = shown or str(here)
         shown += ", ..." * (len(tried) > _MAX_NAMES)
         raise DataError(
             f"{self.file}: '{key}' is {short(value, 200)}, but none of {shown} exists; correct the "

@@ -182,6 +182,8 @@ def _may_have_keypoints(values: Float64[np.ndarray, "N K"]) -> bool:
     fewest = {1: 8, 2: 4, 3: 2, 4: 2}.get(count, 1)
     least = 0.5 if count > 2 else 0.6  # of the lines; a triangle cannot cross itself
     keypoints = values[:, 4:].reshape(len(values), -1, 2)
+    if not np.isfinite(values).all():  # neither keypoints nor a polygon
+        return False
     if len(values) < fewest or not _all_contained(values[:, :4], keypoints):
         return False
     polygons = values[:_SAMPLE].reshape(-1, count + 2, 2)
