@@ -21,7 +21,7 @@ from setmatch.reading import open_regular
 
 try:
     import fcntl
-except ImportError:  # on Windows, where only the content of the file tells
+except ImportError:  # on Windows, where only the content of the file is known
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"

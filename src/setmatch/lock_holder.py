@@ -17,14 +17,14 @@ _NAMESPACE = "/proc/self/ns/pid"
 class Holder:
     """A process that writes a folder.
 
-    Process ids are used again, so `started` tells a process from a later one with its id. They mean
-    something on one `machine` only: one boot of a host, and one container on it.
+    Process ids are used again, so `started` distinguishes a process from a later one with its id.
+    Ids mean something on one `machine` only: one boot of a host, and one container on it.
     """
 
     pid: int
     host: str
     machine: str
-    started: str  # "" where the system does not tell
+    started: str  # "" where the system does not say
     since: str  # local time, for people
 
     @classmethod
@@ -52,7 +52,7 @@ class Holder:
         return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def runs(self) -> bool | None:
-        """Return whether the process still runs; None if that cannot be told from here."""
+        """Return whether the process still runs; None if it is not known here."""
         if not self.is_here():
             return None
         if self.started:

@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from setmatch.evaluation.metrics.coco import ClassPrecision
+from setmatch.evaluation.metrics.coco import ClassPrecision, absent_as_none
 from setmatch.evaluation.results import Report
 
 REPORT = Report(
@@ -60,3 +60,19 @@ def test_json_holds_fractions_under_coco_keys():
     ]
     assert (tree["AP"], tree["ARl"]) == (0.421, None)
     assert tree["per_class"]["platelet"] == {"AP": 0.5421, "AP50": 0.7, "boxes": 8}
+
+
+def test_only_metrics_are_absent():
+    """The corner of a box may lie at -1."""
+    tree = {
+        "AP": -1.0,
+        "per_class": {"a": {"APs": -1.0, "boxes": 0}},
+        "box": [-1.0, 2.0],
+        "x": -1.0,
+    }
+    assert absent_as_none(tree) == {
+        "AP": None,
+        "per_class": {"a": {"APs": None, "boxes": 0}},
+        "box": [-1.0, 2.0],
+        "x": -1.0,
+    }

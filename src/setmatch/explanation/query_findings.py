@@ -43,7 +43,7 @@ def _kind(statistics: QueryStatistics) -> QueryFinding:
         return QueryFinding(
             "Each image chooses its queries anew, the most promising place first.",
             "The number of a query is its rank in an image, not a role. Low numbers detect most, "
-            "and a query that keeps to a class or a size tells which objects are easiest to find.",
+            "and a query that keeps to a class or a size shows which objects are easiest to find.",
         )
     return QueryFinding(
         "The queries are learned, and the same in every image.",
@@ -99,7 +99,7 @@ def _specialists(uses: list[QueryUsage]) -> Iterator[QueryFinding]:
     if not any(special.values()):
         yield QueryFinding(
             "No query specializes.",
-            "None keeps to a class, a place or a size; with few images this cannot be told.",
+            "None keeps to a class, a place or a size; with few images this is not certain.",
         )
     for what, meaning in meanings.items():
         chosen = special[what]

@@ -28,7 +28,7 @@ COCO_LAYOUTS = {
     "annotations in a split": ("train/labels/coco.json", "train/images", True),
     "a split in annotations": ("labels/train/coco.json", "images/train", True),
     "another folder of annotations": ("from ann/train.json", "images", True),
-    "another folder of images": ("annotations/train.json", "my pictures", False),
+    "another folder of images": ("annotations/train.json", "my photos", False),
     "deep": ("annotations/train.json", "a/b/c", False),
 }
 
@@ -112,7 +112,7 @@ VOC_LAYOUTS = {
     "images/": ("annotations/xmls", "images"),
     "data/": ("labels", "data"),
     "beside": ("train", "train"),
-    "another folder": ("xmls", "my pictures/a"),
+    "another folder": ("xmls", "my photos/a"),
 }
 
 
@@ -197,7 +197,7 @@ def test_the_error_names_the_folder_of_another_split_that_has_the_files(tmp_path
 
 
 @pytest.mark.parametrize("preview", ["preview", "a", "zz/drawn", "vis"])
-@pytest.mark.parametrize("raw", ["raw", "my pictures", "b/c"])
+@pytest.mark.parametrize("raw", ["raw", "my photos", "b/c"])
 def test_folders_with_different_files_of_the_same_names_are_refused(
     tmp_path: Path, raw: str, preview: str
 ):

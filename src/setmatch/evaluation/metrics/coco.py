@@ -273,12 +273,22 @@ def _check_table(
 
 
 def absent_as_none(tree: Any) -> Any:
-    """Return plain values with None for each number that is -1, nothing to find: null in JSON."""
+    """Return plain values with None for each AP or AR that is -1, nothing to find: null in JSON.
+
+    Other numbers, such as the coordinates of a box, may be -1 and stay.
+    """
     if isinstance(tree, dict):
-        return {key: absent_as_none(value) for key, value in tree.items()}
+        return {
+            key: None if value == -1 and _is_precision(key) else absent_as_none(value)
+            for key, value in tree.items()
+        }
     if isinstance(tree, list | tuple):
         return [absent_as_none(value) for value in tree]
-    return None if isinstance(tree, float) and tree == -1 else tree
+    return tree
+
+
+def _is_precision(key: object) -> bool:
+    return isinstance(key, str) and ("AP" in key or key.startswith("AR"))
 
 
 def mean(values: NDArray[np.float64]) -> float:

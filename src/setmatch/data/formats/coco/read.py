@@ -49,7 +49,7 @@ def read_coco(
     """Read COCO instances. Class indices are the categories in order of their ids.
 
     `images` is the folder of the image files; None looks for them in `root`, the folder of the data
-    set, which defaults to a place near the annotations. `split` tells which of its folders belong
+    set, which defaults to a place near the annotations. `split` decides which of its folders belong
     to other splits. `boxes` is the convention of the boxes, if it is known not to be COCO's own, or
     to be it. Raises DataError with file, place, value and problem when the file cannot be read, is
     ambiguous, or many image files are missing. `fixes` of the result lists what was fixed.

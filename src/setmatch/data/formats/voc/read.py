@@ -184,7 +184,7 @@ def _with_images(
 def _image_names(file: VocFile) -> list[str]:
     """Return what the image may be called: like the XML file, or else like its <filename>.
 
-    Its `path` or `folder` tells which is meant if several folders have such an image.
+    Its `path` or `folder` decides which is meant if several folders have such an image.
     """
     given, stem = file.values.get("filename", ""), file.path.stem
     base = _base(given)

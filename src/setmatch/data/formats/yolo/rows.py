@@ -165,7 +165,7 @@ def _refuse_keypoints(longer: _Longer) -> None:
 
 
 def _have_visible_keypoints(values: Float64[np.ndarray, "N K"]) -> bool:
-    """Return whether every third number after the boxes tells, as 0, 1 or 2, what is visible."""
+    """Return whether every third number after the boxes says, as 0, 1 or 2, what is visible."""
     is_visible = np.isin(values[:, 6::3], (0.0, 1.0, 2.0)).all()
     keypoints = values[:, 4:].reshape(len(values), -1, 3)[:, :, :2]
     return bool(is_visible and _all_contained(values[:, :4], keypoints))
