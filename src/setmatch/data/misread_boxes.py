@@ -1,7 +1,7 @@
 """Judge over a whole file whether its boxes are of another convention than they were read by.
 
 A single box rarely decides: 5, 16, 31, 43 may be corners or a position and a size. But of many
-boxes that are misread, some leave their image by far, and none of them does in the right reading. Sound
+misread boxes, some leave their image by far, and none of them does in the right reading. Sound
 boxes stay in their image, wherever they are and however large, so that nothing is ever held
 against them.
 """
