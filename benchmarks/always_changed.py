@@ -13,9 +13,9 @@ import torch
 from torchvision.transforms import v2
 
 from setmatch.cli import main
-from setmatch.data.loader import AugmentationStats, _TrainingSamples
-from setmatch.data.sampler import Place
-from setmatch.data.transforms import Augmentation
+from setmatch.data.batches.loader import AugmentationStats, _TrainingSamples
+from setmatch.data.batches.sampler import Place
+from setmatch.data.batches.transforms import Augmentation
 from setmatch.structures.batch import Target
 
 FROM_EPOCH = 60

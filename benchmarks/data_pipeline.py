@@ -19,9 +19,9 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from setmatch.data.image_io import read_image
-from setmatch.data.image_paths import find_images
-from setmatch.data.transforms import Transform, training_transform
+from setmatch.data.batches.transforms import Transform, training_transform
+from setmatch.data.images.image_io import read_image
+from setmatch.data.images.image_paths import find_images
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from timing import publish, time_interleaved

@@ -16,7 +16,7 @@ import torch
 
 from family import SIDE_PX, inference, targets_of
 from setmatch.config import LossWeights, MatchCosts, TrainSettings
-from setmatch.data.loader import Minibatch
+from setmatch.data.batches.loader import Minibatch
 from setmatch.distributed import Distributed
 from setmatch.losses.criterion import Criterion, Losses
 from setmatch.losses.matcher import match

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from setmatch.data.cache import cached
+from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.find import json_source
 from timing import publish

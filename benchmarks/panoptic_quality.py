@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from setmatch.data.mask_decoding import renumber_segments
+from setmatch.data.annotations.mask_decoding import renumber_segments
 from setmatch.evaluation.metrics.panoptic import panoptic_quality, pq_stat, sum_stats
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments

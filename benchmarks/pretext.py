@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFilter
 import setmatch as sm
 from setmatch.config import load_recipe
 from setmatch.data.audit.image_size import resolve_image_size
+from setmatch.data.batches.transforms import resized_px
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
+from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
-from setmatch.data.transforms import resized_px
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
 

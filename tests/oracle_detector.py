@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from setmatch.data.image_io import read_image
-from setmatch.data.transforms import preprocess
+from setmatch.data.batches.transforms import preprocess
+from setmatch.data.images.image_io import read_image
 from setmatch.losses.classification import Softmax
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch

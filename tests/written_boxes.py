@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from PIL import Image
 
-from setmatch.data.box_convention import (
+from setmatch.data.annotations.box_convention import (
     CXCYWH_RELATIVE,
     XYWH_PX,
     XYXY_PX,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.files import atomic_file
+from setmatch.files.writing import atomic_file
 
 CPU_CLOCK = Path(__file__).with_name("cpu_clock.py")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from setmatch.files import atomic_file
+from setmatch.files.writing import atomic_file
 
 Result = Mapping[str, Any]
 COLORS = {

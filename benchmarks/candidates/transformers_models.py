@@ -30,7 +30,7 @@ from candidates.experiment import (
     write_json,
 )
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
+from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.distributed import choose_precision
 from setmatch.errors import DataError

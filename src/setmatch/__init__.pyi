@@ -3,7 +3,7 @@ from . import losses as losses
 from . import models as models
 from .config import Recipe as Recipe
 from .config import load_recipe as load_recipe
-from .data import transforms as transforms
+from .data.batches import transforms as transforms
 from .errors import SetmatchError as SetmatchError
 from .evaluation import metrics as metrics
 from .evaluation.evaluate import evaluate as evaluate

@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from setmatch.errors import ConfigError, short, suggest
-from setmatch.reading import read_text
-from setmatch.safe_yaml import YamlError, parse_yaml
+from setmatch.files.reading import read_text
+from setmatch.files.safe_yaml import YamlError, parse_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 MIN_SIDE_PX = 64  # least side of the images a model is trained on

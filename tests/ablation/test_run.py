@@ -18,7 +18,7 @@ from setmatch.config import load_recipe
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import Distributed, init_distributed, single_process
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
-from setmatch.folder_lock import locked
+from setmatch.files.folder_lock import locked
 
 SMALL = (
     "model.arguments.dim=16",

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from generated_dataset import generated
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
-
-from .generated import generated
 
 TREE = {
     "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],

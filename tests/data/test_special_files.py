@@ -14,8 +14,8 @@ from fake_detectors import RedFinder
 from setmatch.config import DataSettings, load_recipe
 from setmatch.data.audit.audit import audit
 from setmatch.data.audit.fix import write_fixed
+from setmatch.data.batches.loader import training_batches
 from setmatch.data.convert import convert_dataset
-from setmatch.data.loader import training_batches
 from setmatch.data.open import open_dataset
 from setmatch.errors import DataError, SetmatchError
 from setmatch.evaluation.evaluate import evaluate

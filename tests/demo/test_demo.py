@@ -16,7 +16,7 @@ from setmatch.cli import main
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.demo import demo
 from setmatch.errors import ConfigError
-from setmatch.folder_lock import locked
+from setmatch.files.folder_lock import locked
 
 SMALL = ("--recipe", "detr_r18_tiny", "--set", "data.workers=0")
 SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")

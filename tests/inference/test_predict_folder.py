@@ -11,7 +11,7 @@ from PIL import Image
 
 from fake_detectors import BOX, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import ConfigError, DataError, SetmatchError
-from setmatch.folder_lock import locked
+from setmatch.files.folder_lock import locked
 from setmatch.inference.predict_folder import predict_folder
 from setmatch.structures.metadata import Categories
 from special_files import SPECIAL

@@ -7,7 +7,7 @@ import pytest
 
 import setmatch
 from setmatch.errors import WeightsError
-from setmatch.manifest import MANIFEST, write_whole
+from setmatch.files.manifest import MANIFEST, write_whole
 from setmatch.models.load import CARD, WEIGHTS, save
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard

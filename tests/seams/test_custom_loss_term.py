@@ -4,7 +4,7 @@ import torch
 
 from sample_datasets import index_of
 from setmatch.config import load_recipe
-from setmatch.data.loader import Minibatch
+from setmatch.data.batches.loader import Minibatch
 from setmatch.distributed import Distributed
 from setmatch.losses.base import LossTerm
 from setmatch.losses.criterion import TERMS, Criterion

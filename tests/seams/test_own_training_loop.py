@@ -4,7 +4,7 @@ import torch
 
 import setmatch as sm
 from setmatch.config import DataSettings, LossWeights, MatchCosts
-from setmatch.data.loader import training_batches
+from setmatch.data.batches.loader import training_batches
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.losses.criterion import Criterion

@@ -83,7 +83,7 @@ def test_many_damaged_pngs_are_refused_before_anything_is_written(
 def test_a_training_image_with_a_damaged_png_is_skipped(
     data: Path, tmp_path: Path, monkeypatch, damage
 ):
-    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.2)
+    monkeypatch.setattr("setmatch.data.images.corrupt_files.UNREADABLE_AT_MOST", 0.2)
     png = pngs(data, "train")[1]
     damage(png)
     folder = run(data, tmp_path / "run").folder

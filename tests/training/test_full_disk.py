@@ -10,7 +10,7 @@ from test_run_folder import between_steps
 from tiny_runs import assert_bit_equal, log_rows, run_tiny
 
 from setmatch.errors import ConfigError, TrainingError
-from setmatch.manifest import read_manifest
+from setmatch.files.manifest import read_manifest
 from setmatch.training.checkpoints.checkpoint import latest_valid
 
 PAGE_BYTES = 4096

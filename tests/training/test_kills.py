@@ -10,7 +10,7 @@ import pytest
 import tiny_runs
 from tiny_runs import Processes, assert_bit_equal, final_state, log_rows
 
-from setmatch.manifest import read_manifest
+from setmatch.files.manifest import read_manifest
 from setmatch.training.checkpoints.checkpoint import latest_valid
 
 SETTINGS = ("train.log_every=1", "train.epochs=5")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from setmatch.config import TrainSettings
-from setmatch.data.loader import Minibatch
+from setmatch.data.batches.loader import Minibatch
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
 from setmatch.training.progressive_resizing import downscale, resolution_scale

@@ -10,7 +10,7 @@ import tiny_runs
 from tiny_runs import Processes, assert_bit_equal, log_rows, run_tiny
 
 from setmatch.errors import ConfigError, TrainingError
-from setmatch.folder_lock import LOCK, FolderLock, locked
+from setmatch.files.folder_lock import LOCK, FolderLock, locked
 from setmatch.training import trainer
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import latest_valid

@@ -202,7 +202,7 @@ def test_num_queries_auto_follows_from_the_data(tmp_path):
 
 def test_an_unreadable_training_image_is_skipped_and_reported(tmp_path, capsys, monkeypatch):
     """It is named once in the log, and in the data report."""
-    monkeypatch.setattr("setmatch.data.corrupt_files.UNREADABLE_AT_MOST", 0.3)
+    monkeypatch.setattr("setmatch.data.images.corrupt_files.UNREADABLE_AT_MOST", 0.3)
     data = tiny_runs.write_data(tmp_path / "data", splits=("train", "val"))
     image_file = sorted(data.rglob("train*.png"))[0]
     image_file.write_bytes(image_file.read_bytes()[:100])

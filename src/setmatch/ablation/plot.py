@@ -5,7 +5,7 @@ from typing import Any
 
 from setmatch.ablation.tables import Table
 from setmatch.errors import ExtraMissingError
-from setmatch.files import atomic_file
+from setmatch.files.writing import atomic_file
 
 HERE, PAPER, TEXT, MUTED = "#2b6cb0", "#d97706", "#1d1f24", "#5b6068"
 ROW_OFFSET = 0.14  # in rows, between our result and the paper's

@@ -22,9 +22,9 @@ from setmatch.data.open import require_split
 from setmatch.data.synthetic.scenes import EASY, write_scenes
 from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
-from setmatch.files import write_text
+from setmatch.files.reading import read_text
+from setmatch.files.writing import write_text
 from setmatch.models.registry import build
-from setmatch.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
 from setmatch.training.run_folder import locked_run

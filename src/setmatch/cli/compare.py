@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from setmatch.cli.options import Boxes, Device, Format, Split, Workers
-from setmatch.files import require_file
+from setmatch.files.writing import require_file
 
 
 def compare(

@@ -14,7 +14,7 @@ from setmatch.cli.options import (
     Split,
     Workers,
 )
-from setmatch.files import require_folder
+from setmatch.files.writing import require_folder
 
 
 def queries(

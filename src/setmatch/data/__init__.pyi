@@ -1,4 +1,6 @@
-from . import transforms as transforms
+from .batches import transforms as transforms
+from .batches.loader import evaluation_batches as evaluation_batches
+from .batches.loader import training_batches as training_batches
 from .convert import convert_dataset as convert_dataset
 from .dataset import DetectionDataset as DetectionDataset
 from .formats.base import DatasetFormat as DatasetFormat
@@ -7,10 +9,8 @@ from .formats.build import AnnotationBuffer as AnnotationBuffer
 from .formats.build import ImageTable as ImageTable
 from .formats.build import assemble as assemble
 from .formats.registry import FORMATS as FORMATS
-from .image_io import limit_pixels as limit_pixels
-from .image_io import read_size_px as read_size_px
-from .loader import evaluation_batches as evaluation_batches
-from .loader import training_batches as training_batches
+from .images.image_io import limit_pixels as limit_pixels
+from .images.image_io import read_size_px as read_size_px
 from .open import open_dataset as open_dataset
 from .synthetic.scenes import write_scenes as write_scenes
 

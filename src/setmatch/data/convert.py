@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.cache import cached
+from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import discover_splits
 from setmatch.data.formats.base import WHOLE, SplitSource
@@ -16,8 +16,8 @@ from setmatch.data.formats.writing import SplitToWrite
 from setmatch.data.open import in_convention, open_dataset
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
-from setmatch.files import atomic_folder
-from setmatch.reading import require_regular
+from setmatch.files.reading import require_regular
+from setmatch.files.writing import atomic_folder
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int, Int32, Int64
 
-from setmatch.data.box_convention import ConventionDoubt
-from setmatch.data.mask_decoding import (
+from setmatch.data.annotations.box_convention import ConventionDoubt
+from setmatch.data.annotations.mask_decoding import (
     read_segment_ids,
     renumber_segments,
     segment_masks,
     segmentation_masks,
 )
+from setmatch.data.annotations.segmentations import Segmentations
 from setmatch.data.ragged import decode, take_rows, unpack
-from setmatch.data.segmentations import Segmentations
 from setmatch.errors import DataError
 from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Categories

@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.formats.base import SplitSource, UnrelatedFileError
 from setmatch.data.formats.layout import entries, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.errors import DataError, closest
 
 _MAX_DEPTH = 2  # folders inside folders, as in VOCdevkit/VOC2007

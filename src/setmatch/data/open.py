@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.cache import cached
+from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import (
     DiscoveredDataset,

@@ -17,8 +17,8 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
 from setmatch.errors import ConfigError
-from setmatch.files import write_text
-from setmatch.folder_lock import locked
+from setmatch.files.folder_lock import locked
+from setmatch.files.writing import write_text
 from setmatch.inference.pipeline import ImageResult
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
+from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.num_workers import Workers
 from setmatch.data.open import open_dataset, prefer_panoptic
 from setmatch.distributed import Distributed
 from setmatch.errors import ConfigError

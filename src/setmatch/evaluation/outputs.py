@@ -7,7 +7,7 @@ from pathlib import Path
 from setmatch.data.dataset import DetectionDataset
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.results import Report
-from setmatch.files import require_file, write_text
+from setmatch.files.writing import require_file, write_text
 
 
 @dataclass(frozen=True)

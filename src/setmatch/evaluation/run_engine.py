@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from setmatch.data.corrupt_files import (
+from setmatch.data.batches.loader import evaluation_batches
+from setmatch.data.batches.num_workers import Workers
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.images.corrupt_files import (
     check_evaluation_corruption,
     find_unreadable,
     unreadable_notes,
 )
-from setmatch.data.dataset import DetectionDataset
-from setmatch.data.loader import evaluation_batches
-from setmatch.data.num_workers import Workers
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, SetmatchError, quoted
 from setmatch.evaluation.metrics.coco import Results

@@ -17,7 +17,7 @@ from setmatch.evaluation.detected_images import image_ids_of
 from setmatch.evaluation.metrics.coco import Results
 from setmatch.evaluation.metrics.per_layer import PerLayerDetections
 from setmatch.evaluation.split_detections import SplitDetections
-from setmatch.reading import read_bytes
+from setmatch.files.reading import read_bytes
 
 _LOW_SCORE = 0.1  # if no detection scores less, a threshold was probably applied
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from setmatch.data.annotations.stuff import drop_stuff, thing_class_indices
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.stuff import drop_stuff, thing_class_indices
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.coco import AveragePrecision, Results, average_precision
 from setmatch.evaluation.metrics.diagnosis import diagnose

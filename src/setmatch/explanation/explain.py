@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from setmatch.data.image_io import from_pillow, read_image
-from setmatch.data.transforms import preprocess
+from setmatch.data.batches.transforms import preprocess
+from setmatch.data.images.image_io import from_pillow, read_image
 from setmatch.errors import ConfigError, DataError
 from setmatch.explanation.explained_image import ExplainedImage
 from setmatch.explanation.figures import write_figures
 from setmatch.explanation.html import write_page
-from setmatch.files import require_file, require_folder
+from setmatch.files.writing import require_file, require_folder
 from setmatch.inference.engines.eager import evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import detections

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from setmatch.errors import ConfigError
 from setmatch.explanation.explained_image import ExplainedImage
-from setmatch.files import atomic_file
+from setmatch.files.writing import atomic_file
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.ops.colors import Color, color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints

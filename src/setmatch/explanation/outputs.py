@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setmatch.errors import ConfigError
 from setmatch.explanation.explain import Explanation
-from setmatch.files import require_file, require_folder
+from setmatch.files.writing import require_file, require_folder
 
 
 @dataclass(frozen=True)

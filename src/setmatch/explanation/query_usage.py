@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from setmatch.data.batches.loader import evaluation_batches
+from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.loader import evaluation_batches
-from setmatch.data.num_workers import Workers
 from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_page import write_page
 from setmatch.explanation.query_statistics import QueryStatistics
 from setmatch.explanation.query_usage_figure import query_figure
-from setmatch.files import atomic_file, require_folder, write_text
+from setmatch.files.writing import atomic_file, require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.progress import progress_bar

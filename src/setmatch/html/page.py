@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from setmatch.files import write_text
+from setmatch.files.writing import write_text
 
 _PACKAGE = Path(__file__).parents[1]
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from setmatch.data.image_io import read_image
-from setmatch.data.transforms import preprocess
+from setmatch.data.batches.transforms import preprocess
+from setmatch.data.images.image_io import read_image
 from setmatch.errors import ConfigError, DataError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.masks import detections_with_masks, segments_of

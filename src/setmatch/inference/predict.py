@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from setmatch.data.image_io import from_pillow, read_image
-from setmatch.data.image_paths import find_images
+from setmatch.data.images.image_io import from_pillow, read_image
+from setmatch.data.images.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine

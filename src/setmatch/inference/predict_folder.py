@@ -17,11 +17,11 @@ from setmatch.data.formats.coco.write_panoptic import (
     write_panoptic_json,
     write_png,
 )
-from setmatch.data.image_io import read_image
-from setmatch.data.image_paths import find_images
+from setmatch.data.images.image_io import read_image
+from setmatch.data.images.image_paths import find_images
 from setmatch.errors import ConfigError, DataError
-from setmatch.files import atomic_file, require_folder, write_text
-from setmatch.folder_lock import locked
+from setmatch.files.folder_lock import locked
+from setmatch.files.writing import atomic_file, require_folder, write_text
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.pipeline import PredictOptions, ScoreThreshold, detect_images

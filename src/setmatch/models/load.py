@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from safetensors.torch import save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
-from setmatch.files import atomic_file
-from setmatch.manifest import MANIFEST, DamagedError, read_manifest
+from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
+from setmatch.files.writing import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named

@@ -8,9 +8,9 @@ import torch
 from setmatch.config import Recipe
 from setmatch.data.audit.image_size import preprocessing_of
 from setmatch.data.audit.preflight import check_data
+from setmatch.data.batches.loader import training_batches
+from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.loader import training_batches
-from setmatch.data.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.registry import build

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as T
 
-from setmatch.data.loader import Minibatch
+from setmatch.data.batches.loader import Minibatch
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.packed_masks import PackedMasks
 

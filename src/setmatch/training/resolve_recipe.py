@@ -7,7 +7,7 @@ from typing import Any, Literal
 from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
-from setmatch.files import write_text
+from setmatch.files.writing import write_text
 from setmatch.models.factory import import_named
 from setmatch.models.load import preset_of
 from setmatch.models.registry import has_masks, mask_preset

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.loader import TrainingBatches, training_batches
-from setmatch.data.sampler import grad_accum_steps
+from setmatch.data.batches.loader import TrainingBatches, training_batches
+from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import quoted
-from setmatch.folder_lock import FolderLock
+from setmatch.files.folder_lock import FolderLock
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import open_run_logger

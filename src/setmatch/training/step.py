@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from setmatch.data.loader import Minibatch
+from setmatch.data.batches.loader import Minibatch
 from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
 from setmatch.losses.normalizer import LossNormalizer

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.config import Recipe
-from setmatch.data.sampler import grad_accum_steps
+from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.losses.base import Loss

@@ -12,12 +12,12 @@ from setmatch.data.audit.preflight import (
     unreadable_training_image,
     unreadable_validation_image,
 )
-from setmatch.data.loader import AugmentationStats, Minibatch, TrainingBatches
-from setmatch.data.sampler import grad_accum_steps
+from setmatch.data.batches.loader import AugmentationStats, Minibatch, TrainingBatches
+from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.folder_lock import FolderLock
+from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.checkpoint import has_checkpoints

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from setmatch.data.annotations.stuff import drop_stuff
 from setmatch.data.audit.preflight import check_files
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import NoSplitError, has_split, open_dataset
-from setmatch.data.stuff import drop_stuff
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 

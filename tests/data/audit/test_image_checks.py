@@ -13,9 +13,9 @@ from PIL import Image
 
 from setmatch.data.audit.image_checks import ImageCheck, check_images, find_near_duplicates
 from setmatch.data.audit.near_duplicates import ImageHash, find_similar_pairs, hash_image
-from setmatch.data.corrupt_files import sample
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
+from setmatch.data.images.corrupt_files import sample
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:

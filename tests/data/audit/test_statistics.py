@@ -18,8 +18,8 @@ from setmatch.data.audit.statistics import (
     objects_of,
     resize_scales,
 )
+from setmatch.data.batches.transforms import evaluation_px
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.transforms import evaluation_px
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories, Preprocessing
 

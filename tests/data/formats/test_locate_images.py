@@ -79,7 +79,7 @@ def found_by(dataset: DetectionDataset) -> list[str]:
 
 def opened(root: Path) -> DetectionDataset:
     """Open all images of a data set, those held out too."""
-    from setmatch.data.cache import cached
+    from setmatch.data.cache.cache import cached
     from setmatch.data.discovery import discover_splits
 
     (source,) = discover_splits(root).values()
@@ -429,7 +429,7 @@ def test_the_folder_with_most_xml_files_is_read_and_ties_that_differ_are_refused
 def test_an_image_that_appears_later_is_found_although_the_set_is_cached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
+    monkeypatch.setattr("setmatch.data.cache.cache._MIN_SECONDS", 0.0)
     write_images(tmp_path / "images/a", NAMES[:2])
     (tmp_path / "images/b/c").mkdir(parents=True)
     write_coco(tmp_path, "annotations.json", list(NAMES))

@@ -148,7 +148,7 @@ def test_an_image_without_its_segments_png_is_left_out(scenes, tmp_path: Path, m
 
 def test_an_image_that_was_repaired_in_place_is_used_again(scenes, tmp_path: Path, monkeypatch):
     """Even though the data set is cached."""
-    monkeypatch.setattr("setmatch.data.cache._MIN_SECONDS", 0.0)
+    monkeypatch.setattr("setmatch.data.cache.cache._MIN_SECONDS", 0.0)
     data = shutil.copytree(scenes["coco"], tmp_path / "set")
     source = data / "annotations/train.json"
     tree = json.loads(source.read_text())

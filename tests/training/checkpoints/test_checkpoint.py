@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from setmatch.errors import TrainingError
-from setmatch.files import remove_leftovers
-from setmatch.manifest import (
+from setmatch.files.manifest import (
     DamagedError,
     read_manifest,
     write_whole,
 )
+from setmatch.files.writing import remove_leftovers
 from setmatch.training.checkpoints.checkpoint import (
     has_checkpoints,
     latest_valid,
@@ -149,7 +149,7 @@ def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new(tmp_path, moment)
     write_whole(folder, fill, {"which": "old"})
     script = textwrap.dedent(f"""
         import os, signal, pathlib
-        from setmatch.manifest import write_whole
+        from setmatch.files.manifest import write_whole
         die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
         def filler(folder):
             (folder / "a").write_text("new")

@@ -25,13 +25,13 @@ from setmatch.data.audit.image_checks import (
 )
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
-from setmatch.data.corrupt_files import PROBED, find_unreadable, sample
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
+from setmatch.data.images.corrupt_files import PROBED, find_unreadable, sample
 from setmatch.data.open import open_splits
 from setmatch.data.splits import SPLITS, canonical
 from setmatch.errors import DataError
-from setmatch.files import write_text
+from setmatch.files.writing import write_text
 from setmatch.structures.metadata import Preprocessing
 
 _UNION = "trainval"  # train and val together, as VOC defines it; shared images are no leak

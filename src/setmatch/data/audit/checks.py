@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from setmatch.data.annotations.box_convention import ConventionDoubt
+from setmatch.data.annotations.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
-from setmatch.data.box_convention import ConventionDoubt
-from setmatch.data.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.written_paths import fold
 from setmatch.errors import DataError

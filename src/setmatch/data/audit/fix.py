@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from setmatch.data.cache import cached
+from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.formats.coco.write import coco_tree, polygons
 from setmatch.data.ragged import unpack
 from setmatch.errors import DataError
-from setmatch.files import write_text
-from setmatch.reading import read_bytes
+from setmatch.files.reading import read_bytes
+from setmatch.files.writing import write_text
 
 Record = dict[str, Any]
 _ROUNDING_PX = 0.5  # tolerance of boxes at the image's edge, the same as when they are read

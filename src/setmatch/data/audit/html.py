@@ -11,7 +11,7 @@ from setmatch.data.audit.console import format_duration, statistics_rows
 from setmatch.data.audit.findings import SEVERITIES, FindingGroup, group_findings
 from setmatch.data.audit.statistics import Histogram, objects_of
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
+from setmatch.data.images.image_io import read_image
 from setmatch.html.charts import Chart, LegendEntry, histogram
 from setmatch.html.images import Box, Label, jpeg_uri, labels_of, largest_first
 from setmatch.html.page import write

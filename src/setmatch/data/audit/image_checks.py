@@ -15,9 +15,9 @@ from setmatch.data.audit.near_duplicates import (
     find_similar_pairs,
     hash_image,
 )
-from setmatch.data.corrupt_files import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_depth, read_header, read_image
+from setmatch.data.images.corrupt_files import PROBED, UNREADABLE_AT_MOST
+from setmatch.data.images.image_io import read_depth, read_header, read_image
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 

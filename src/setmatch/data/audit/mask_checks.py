@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from setmatch.data.annotations.mask_decoding import read_segment_ids
 from setmatch.data.audit.findings import Finding
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.mask_decoding import read_segment_ids
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 

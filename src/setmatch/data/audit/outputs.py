@@ -6,7 +6,7 @@ from pathlib import Path
 from setmatch.data.audit.audit import DataAudit
 from setmatch.data.audit.fix import write_fixed
 from setmatch.data.audit.html import write_page
-from setmatch.files import require_file, require_folder
+from setmatch.files.writing import require_file, require_folder
 
 
 @dataclass(frozen=True)

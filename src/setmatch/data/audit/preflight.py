@@ -9,15 +9,15 @@ from pathlib import Path
 from setmatch.data.audit.checks import check_annotations
 from setmatch.data.audit.findings import Finding, FindingGroup, Severity, group_findings
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
-from setmatch.data.corrupt_files import (
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.images.corrupt_files import (
     PROBED,
     check_evaluation_corruption,
     check_training_corruption,
     find_unreadable,
     unreadable_notes,
 )
-from setmatch.data.dataset import DetectionDataset
-from setmatch.files import write_text
+from setmatch.files.writing import write_text
 from setmatch.structures.metadata import Preprocessing
 
 _LABELS: Mapping[Severity, str] = {"error": "fix this", "fixed": "fixed", "note": "note"}

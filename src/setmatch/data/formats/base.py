@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from setmatch.data.box_convention import BoxConvention
+from setmatch.data.annotations.box_convention import BoxConvention
 from setmatch.errors import ConfigError
 
 if TYPE_CHECKING:

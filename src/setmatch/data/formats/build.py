@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from setmatch.data.box_convention import BoxConvention, ConventionDoubt
-from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable, clean_annotations
+from setmatch.data.annotations.box_convention import BoxConvention, ConventionDoubt
+from setmatch.data.annotations.cleaning import NO_ID, NO_LINE, AnnotationTable, clean_annotations
+from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
+from setmatch.data.annotations.segmentations import Segmentations, from_rings
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.missing_images import missing_images_note
-from setmatch.data.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.ragged import offsets_of, pack
-from setmatch.data.segmentations import Segmentations, from_rings
 from setmatch.structures.metadata import Categories
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
 from setmatch.errors import DataError, quoted, short
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
 from setmatch.structures.metadata import Categories
 
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"  # spaces of no width, which strip() keeps

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from setmatch.data.formats.written_paths import fold, written_parts
-from setmatch.data.image_paths import is_data_name
+from setmatch.data.images.image_paths import is_data_name
 from setmatch.data.splits import canonical, split_in
 
 # Folders of annotations beside folders of images, in small letters, the likeliest first.

@@ -32,7 +32,7 @@ from setmatch.data.formats.written_paths import (
     spellings,
     written_parts,
 )
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical, split_in
 
 BY_STEM = "image name without a suffix: found by its stem"

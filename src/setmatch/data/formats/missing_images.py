@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
-from setmatch.data.image_paths import is_undecoded
+from setmatch.data.images.image_paths import is_undecoded
 from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.reading import open_regular
+from setmatch.files.reading import open_regular
 
 _COPIED_BYTES = 1 << 20  # at a time
 

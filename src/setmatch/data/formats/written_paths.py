@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_paths import SUFFIXES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _DRIVE = re.compile(r"[A-Za-z]:")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from setmatch.data.corrupt_files import find_unreadable
+from setmatch.data.batches.num_workers import Workers
+from setmatch.data.batches.transforms import preprocess
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
-from setmatch.data.num_workers import Workers
+from setmatch.data.images.corrupt_files import find_unreadable
+from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
-from setmatch.data.transforms import preprocess
 from setmatch.distributed import init_distributed, require_single_process
 from setmatch.errors import ConfigError, WeightsError
 from setmatch.evaluation.compare.candidates import Candidate, Source, find_candidates
@@ -24,10 +24,10 @@ from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.coco import absent_as_none
 from setmatch.evaluation.results import Report
-from setmatch.files import write_text
+from setmatch.files.reading import read_text
+from setmatch.files.writing import write_text
 from setmatch.html.tables import percent
 from setmatch.inference.engines.base import Engine
-from setmatch.reading import read_text
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
+from setmatch.data.annotations.mask_decoding import run_starts
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.mask_decoding import run_starts
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 

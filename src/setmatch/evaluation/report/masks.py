@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.image_io import read_image
+from setmatch.data.images.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.coco import AveragePrecision
 from setmatch.evaluation.metrics.panoptic import PanopticQuality

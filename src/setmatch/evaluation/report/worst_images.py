@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from setmatch.data.image_io import read_image
+from setmatch.data.images.image_io import read_image
 from setmatch.errors import DataError
 from setmatch.evaluation.metrics.error_types import classify_errors
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections

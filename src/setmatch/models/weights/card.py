@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from setmatch.errors import WeightsError, short
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 FORMAT = "setmatch-1"

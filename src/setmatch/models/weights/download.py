@@ -9,8 +9,8 @@ from urllib.error import URLError
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.files import cache_folder
-from setmatch.reading import open_regular
+from setmatch.files.reading import open_regular
+from setmatch.files.writing import cache_folder
 
 HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 HUB_PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")

@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from setmatch.errors import WeightsError, short
+from setmatch.files.reading import read_text
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.tensor_files import (
     read_pickle,
     read_safetensors,
     require_plain_tensors,
 )
-from setmatch.reading import read_text
 
 CONFIG = "config.json"
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"

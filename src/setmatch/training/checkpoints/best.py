@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setmatch.manifest import DamagedError, read_manifest, write_whole
+from setmatch.files.manifest import DamagedError, read_manifest, write_whole
+from setmatch.files.reading import read_text
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
-from setmatch.reading import read_text
 from setmatch.training.own_model import OwnModel, filled_copy
 
 BEST, METRICS = "best", "metrics.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import TrainingError
-from setmatch.files import remove_whole
-from setmatch.manifest import DamagedError, read_manifest, write_whole
+from setmatch.files.manifest import DamagedError, read_manifest, write_whole
+from setmatch.files.writing import remove_whole
 
 CHECKPOINTS = "checkpoints"
 PREFIX = "step_"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from setmatch.errors import TrainingError
-from setmatch.files import write_text
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
+from setmatch.files.writing import write_text
 
 LOG = "log.jsonl"
 Value = str | int | float | None

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from setmatch.config import MatchCosts
 from setmatch.data.dataset import DetectionDataset
-from setmatch.files import write_text
+from setmatch.files.reading import read_text
+from setmatch.files.writing import write_text
 from setmatch.losses.matcher import match
 from setmatch.models.detector import Detector
 from setmatch.ops.boxes import cxcywh_to_xyxy, intersection_over_union
-from setmatch.reading import read_text
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Predictions
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setmatch.data.box_convention import BoxConvention
+from setmatch.data.annotations.box_convention import BoxConvention
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic

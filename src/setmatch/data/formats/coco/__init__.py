@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.data.box_convention import XYWH_PX
+from setmatch.data.annotations.box_convention import XYWH_PX
 from setmatch.data.formats.base import DatasetFormat
 from setmatch.data.formats.coco.find import find_coco, find_panoptic, kind_of
 from setmatch.data.formats.coco.read import read_coco

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from setmatch.data.box_convention import XYWH_PX, BoxConvention
-from setmatch.data.boxes_in_pixels import to_xywh_px, turned_xywh_px
-from setmatch.data.cleaning import NO_ID, TURNED, AnnotationTable
+from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention
+from setmatch.data.annotations.boxes_in_pixels import to_xywh_px, turned_xywh_px
+from setmatch.data.annotations.cleaning import NO_ID, TURNED, AnnotationTable
+from setmatch.data.annotations.misread_boxes import WrittenBoxes
+from setmatch.data.annotations.segmentations import Segmentations
 from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.columns import Records
-from setmatch.data.misread_boxes import WrittenBoxes
-from setmatch.data.segmentations import Segmentations
 from setmatch.errors import short
 
 _LARGEST_FRACTION = 2.0  # polygons with larger coordinates are in pixels although boxes are not

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord
 from setmatch.data.formats.columns import Records
-from setmatch.reading import read_bytes
+from setmatch.files.reading import read_bytes
 
 _CHUNK = 256  # annotations decoded at a time
 _Id = Annotated[int, msgspec.Meta(gt=-(2**63))]

@@ -17,7 +17,7 @@ from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.layout import ANNOTATION_FOLDERS, files_in, subfolders
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError
-from setmatch.reading import open_regular, read_bytes, read_text
+from setmatch.files.reading import open_regular, read_bytes, read_text
 
 Kind = Literal["coco", "panoptic"]
 _SAMPLED_BYTES = 1 << 16  # of the first annotations, which tell their kind

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from setmatch.data.box_convention import BoxConvention
-from setmatch.data.cleaning import NO_ID, NO_LINE, AnnotationTable
+from setmatch.data.annotations.box_convention import BoxConvention
+from setmatch.data.annotations.cleaning import NO_ID, NO_LINE, AnnotationTable
+from setmatch.data.annotations.segmentations import (
+    Segmentations,
+    from_rings,
+    parse_segmentations,
+    run_lengths_flaw,
+)
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE
 from setmatch.data.formats.build import ImageTable, assemble
@@ -24,13 +30,7 @@ from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, p
 from setmatch.data.formats.columns import Records
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
-from setmatch.data.image_io import read_size_px
-from setmatch.data.segmentations import (
-    Segmentations,
-    from_rings,
-    parse_segmentations,
-    run_lengths_flaw,
-)
+from setmatch.data.images.image_io import read_size_px
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories

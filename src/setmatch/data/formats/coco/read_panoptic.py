@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from setmatch.data.box_convention import BoxConvention
-from setmatch.data.cleaning import NO_ID
+from setmatch.data.annotations.box_convention import BoxConvention
+from setmatch.data.annotations.cleaning import NO_ID
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.coco.boxes import in_convention, written_boxes

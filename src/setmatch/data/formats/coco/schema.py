@@ -15,7 +15,7 @@ import msgspec
 
 from setmatch.data.formats.columns import Records
 from setmatch.errors import DataError
-from setmatch.reading import read_bytes
+from setmatch.files.reading import read_bytes
 
 NO_SEGMENTATION = msgspec.Raw(b"")
 

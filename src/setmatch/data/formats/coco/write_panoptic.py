@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from setmatch.files import atomic_file, write_text
+from setmatch.files.writing import atomic_file, write_text
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
 

@@ -1,6 +1,6 @@
 """Pascal VOC: an XML file for each image."""
 
-from setmatch.data.box_convention import XYXY_PX
+from setmatch.data.annotations.box_convention import XYXY_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.base import DatasetFormat, SplitSource
 from setmatch.data.formats.locate_images import SearchArea

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from setmatch.data.box_convention import XYXY_PX, BoxConvention
-from setmatch.data.boxes_in_pixels import turned_xywh_px
-from setmatch.data.cleaning import SWAPPED, TURNED
+from setmatch.data.annotations.box_convention import XYXY_PX, BoxConvention
+from setmatch.data.annotations.boxes_in_pixels import turned_xywh_px
+from setmatch.data.annotations.cleaning import SWAPPED, TURNED
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
@@ -26,10 +26,10 @@ from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_imag
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
 from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
 from setmatch.data.formats.written_paths import fold, written_parts
-from setmatch.data.image_io import size_for_annotations
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_io import size_for_annotations
+from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.errors import DataError, short
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
 
 
 @dataclass(frozen=True)

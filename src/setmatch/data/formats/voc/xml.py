@@ -14,7 +14,7 @@ from xml.parsers import expat
 from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.voc.encoding import to_utf8
 from setmatch.errors import DataError
-from setmatch.reading import read_bytes
+from setmatch.files.reading import read_bytes
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MAX_DEPTH = 100  # of elements; VOC has five

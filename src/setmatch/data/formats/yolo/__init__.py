@@ -1,6 +1,6 @@
 """YOLO: a text file of boxes or polygons for each image."""
 
-from setmatch.data.box_convention import CXCYWH_RELATIVE
+from setmatch.data.annotations.box_convention import CXCYWH_RELATIVE
 from setmatch.data.formats.base import DatasetFormat
 from setmatch.data.formats.yolo.find import find_yolo, read_split
 from setmatch.data.formats.yolo.write import write_yolo

@@ -12,8 +12,8 @@ from setmatch.data.formats.layout import existing_path
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, short
-from setmatch.reading import read_text
-from setmatch.safe_yaml import YamlError, parse_yaml
+from setmatch.files.reading import read_text
+from setmatch.files.safe_yaml import YamlError, parse_yaml
 
 SUFFIXES = (".yaml", ".yml", ".data")
 _MAX_CHARACTERS = 300  # of a path in a message

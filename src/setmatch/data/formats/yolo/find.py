@@ -15,10 +15,10 @@ from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
 from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
 from setmatch.data.formats.yolo.read import read_yolo
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted, short
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from setmatch.data.box_convention import CXCYWH_RELATIVE, BoxConvention
+from setmatch.data.annotations.box_convention import CXCYWH_RELATIVE, BoxConvention
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
 from setmatch.data.formats.layout import common_folder, files_in, subfolders
 from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing, drop_undecoded
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
-from setmatch.data.image_io import size_for_annotations
-from setmatch.data.image_paths import SUFFIXES
+from setmatch.data.images.image_io import size_for_annotations
+from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
-from setmatch.reading import read_text
+from setmatch.files.reading import read_text
 
 _NUMBERS_OF_BOX = 5  # class index, x, y, width, height
 _MAX_FRACTION = 2.0  # of the image's side; larger numbers are pixels

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from setmatch.data.box_convention import Rows
+from setmatch.data.annotations.box_convention import Rows
 from setmatch.data.dataset import AnnotationFix
 from setmatch.errors import DataError
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.errors import ConfigError
-from setmatch.files import require_file
+from setmatch.files.writing import require_file
 from setmatch.training.logging.curves.history import History, read_histories
 from setmatch.training.logging.curves.html import write_page
 from setmatch.training.logging.curves.png import write_png

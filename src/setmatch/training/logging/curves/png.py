@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.errors import ExtraMissingError
-from setmatch.files import atomic_file
+from setmatch.files.writing import atomic_file
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.panels import COLORS, Panel, panels
 

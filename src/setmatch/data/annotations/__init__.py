@@ -1,0 +1,1 @@
+"""Boxes and masks as annotations give them: read their convention, clean and decode them."""

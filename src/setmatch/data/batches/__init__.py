@@ -1,0 +1,1 @@
+"""From images to batches: sample, load in other processes, and augment."""

@@ -1,0 +1,1 @@
+"""Data sets kept on disk as arrays that processes share."""

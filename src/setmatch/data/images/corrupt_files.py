@@ -1,0 +1,97 @@
+"""Unreadable image files: find them before training starts, and decide how many are too many.
+
+Training leaves out up to 1% of the images. Evaluation counts the objects of an unreadable image as
+missed, so that a damaged file never improves a metric. Where masks are used, the PNG file of an
+image's segments counts like the image itself.
+"""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Int64
+
+from setmatch.data.annotations.mask_decoding import read_segment_ids
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.images.image_io import is_complete, read_image, read_size_px
+from setmatch.errors import DataError
+
+UNREADABLE_AT_MOST = 0.01  # fraction of the images; evaluation always accepts one image
+PROBED = 1000  # images of a training split to check before training; other splits are checked fully
+_THREADS = 4  # which mostly wait for the disk
+
+
+def sample(dataset: DetectionDataset, most: int | None) -> Int64[np.ndarray, " S"]:
+    """Return `most` random images in order, the same ones each time; None returns all."""
+    if most is None or most >= len(dataset):
+        return np.arange(len(dataset))
+    return np.sort(np.random.default_rng(0).permutation(len(dataset))[:most])
+
+
+def find_unreadable(
+    dataset: DetectionDataset, most: int | None = None, masks: bool = False
+) -> dict[int, str]:
+    """Return the error of each unreadable image by its number, among all images or `most` of them.
+
+    `masks` includes the PNG files of panoptic segments. Only the beginning and the end of a file
+    are read, and all of it if these look wrong: some thousand files a second. Damage in the middle
+    shows only when the image is decoded.
+    """
+    images = sample(dataset, most).tolist()
+    with ThreadPoolExecutor(_THREADS) as readers:
+        problems = readers.map(lambda image: _problem(dataset, image, masks), images)
+        return {image: text for image, text in zip(images, problems, strict=True) if text}
+
+
+def check_training_corruption(
+    dataset: DetectionDataset, problems: Collection[str], skip: bool
+) -> None:
+    """Raise DataError when too many images of `dataset` are unreadable to train on the rest.
+
+    Without `skip`, one is too many.
+    """
+    if not problems or (skip and len(problems) <= UNREADABLE_AT_MOST * len(dataset)):
+        return
+    *_, last = problems
+    if not skip:
+        raise DataError(last)
+    raise DataError(
+        f"{len(problems)} unreadable of {len(dataset)} images, but training leaves out at most "
+        f"{UNREADABLE_AT_MOST:.0%}; the last: {last}"
+    )
+
+
+def check_evaluation_corruption(dataset: DetectionDataset, problems: Mapping[int, str]) -> None:
+    """Raise DataError when too many images of `dataset` are unreadable for meaningful metrics."""
+    if len(problems) <= max(1, UNREADABLE_AT_MOST * len(dataset)):
+        return
+    *_, last = problems.values()
+    raise DataError(
+        f"{dataset.source}: {len(problems)} unreadable of {len(dataset)} images to evaluate on; "
+        f"with more than {UNREADABLE_AT_MOST:.0%}, metrics would measure the files rather than the "
+        f"model; replace the files; the last: {last}"
+    )
+
+
+def unreadable_notes(dataset: DetectionDataset, problems: Mapping[int, str]) -> tuple[str, ...]:
+    """Return a sentence on each unreadable image, with the objects that count as missed."""
+    notes = []
+    for image, problem in problems.items():
+        rows = dataset.rows(image)
+        objects = int((~dataset.crowd[rows.start : rows.stop]).sum())
+        notes.append(f"no detections, so that its objects count as missed ({objects}): {problem}")
+    return tuple(notes)
+
+
+def _problem(dataset: DetectionDataset, image: int, masks: bool) -> str:
+    path, size_px = dataset.path(image), dataset.size_px(image)
+    try:
+        if not is_complete(path, size_px):
+            read_image(path, size_px)
+        if masks and dataset.panoptic is not None:
+            png = dataset.panoptic.path(image)
+            if not is_complete(png, size_px) or read_size_px(png) != size_px:
+                read_segment_ids(png, size_px)
+    except DataError as error:
+        return str(error)
+    return ""

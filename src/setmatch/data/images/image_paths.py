@@ -1,0 +1,95 @@
+"""Find image files by name, folder or pattern, and tell data from what systems leave beside it."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from setmatch.data.images.heif import HEIF_SUFFIXES, register_heif
+from setmatch.errors import DataError
+
+_DECODED = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".avif", ".jp2"),
+    *(".jpe", ".jfif", ".mpo", ".apng", ".dib", ".pbm", ".pnm", ".pfm", ".avifs"),
+    *(".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".tga", ".icb", ".vda", ".vst", ".pcx", ".dcx"),
+    *(".psd", ".qoi", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".dds", ".blp", ".ico", ".icns"),
+    *(".cur", ".xbm", ".xpm", ".im", ".msp", ".pcd", ".pxr", ".fits", ".fli", ".flc"),
+    *(".ftc", ".ftu"),
+)
+# Raw files of cameras. Most are TIFF inside, but Pillow finds only a small preview in them.
+RAW_SUFFIXES = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2"),
+    *(".raf", ".pef", ".srw", ".x3f", ".3fr", ".iiq", ".erf", ".kdc", ".mrw", ".rwl", ".raw"),
+)
+_OTHERS = (".jxl", ".jxr", ".wdp", ".hdp", ".exr", ".hdr", ".dcm", ".svg", ".eps", ".wmf", ".emf")
+_UNDECODED = (*HEIF_SUFFIXES, *RAW_SUFFIXES, *_OTHERS)
+# Of image files, those that nothing here decodes last: they are named, never passed over.
+SUFFIXES = (*_DECODED, *_UNDECODED)
+_NAMED_SUFFIXES = 8  # in an error message
+# Folders of network drives, archives, recycle bins and interpreters, in small letters.
+_SYSTEM_FOLDERS = frozenset(
+    {
+        *("@eadir", "#recycle", "@recycle", "#snapshot", "__macosx", "__pycache__"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+    }
+)
+
+
+def is_data_name(name: str) -> bool:
+    """Return whether a file or folder of this name can hold data.
+
+    Names with a leading dot never do: notebooks leave copies in .ipynb_checkpoints, and macOS
+    leaves AppleDouble files (._photo.jpg). Nor do folders such as @eaDir and __MACOSX, which hold
+    thumbnails.
+    """
+    return not name.startswith(".") and name.lower() not in _SYSTEM_FOLDERS
+
+
+def is_undecoded(name: str) -> bool:
+    """Return whether a file has the suffix of an image format that nothing here decodes."""
+    suffix = Path(name).suffix.lower()
+    return suffix in _UNDECODED and not (suffix in HEIF_SUFFIXES and register_heif())
+
+
+def find_images(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the image files of files, folders (searched recursively) and globs, each once.
+
+    A file named directly counts whatever its name; in folders and globs the suffix decides, and
+    `is_data_name`. Raises DataError for a source that does not exist or holds no image.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sorted(filter(_has_image_suffix, _files_below(path)))
+        elif os.path.lexists(path):
+            matches = [path]
+        else:
+            matches = sorted(filter(_has_image_suffix, _expanded(str(source))))
+        if not matches:
+            known = ", ".join(SUFFIXES[:_NAMED_SUFFIXES])
+            raise DataError(f"{source}: no image files; looked for {known} and others")
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, inner, names in os.walk(folder):
+        inner[:] = filter(is_data_name, inner)  # the walk goes on with these alone
+        yield from (Path(place, name) for name in names)
+
+
+def _expanded(pattern: str) -> list[Path]:
+    if not glob.has_magic(pattern):
+        raise DataError(f"{pattern}: no such file or folder")
+    paths = list(map(Path, glob.glob(pattern, recursive=True)))
+    if not paths:
+        raise DataError(f"{pattern}: the pattern matches no file")
+    named = set(Path(pattern).parts)  # a folder that the pattern names is meant
+    return [path for path in paths if all(map(is_data_name, {*path.parts[:-1]} - named))]
+
+
+def _has_image_suffix(path: Path) -> bool:
+    # Whatever is no folder counts, also a broken link: reading it says what is wrong.
+    return path.suffix.lower() in SUFFIXES and is_data_name(path.name) and not path.is_dir()

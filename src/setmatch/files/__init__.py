@@ -1,0 +1,1 @@
+"""Reading, writing and locking of files and folders."""

@@ -1,0 +1,149 @@
+"""Boxes of another convention are recognized over the whole file, and sound ones never are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setmatch.data.annotations.box_convention import BoxConvention, ConventionDoubt
+from setmatch.data.annotations.boxes_in_pixels import to_xywh_px
+from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
+from setmatch.data.open import open_dataset
+from setmatch.errors import DataError
+from written_boxes import CONVENTIONS, FORMATS, random_boxes, write_set, written
+
+HEIGHT, WIDTH = 72, 96
+
+
+def doubt(
+    values: np.ndarray,
+    read_as: BoxConvention,
+    sizes_px: np.ndarray | None = None,
+    area_px: np.ndarray | None = None,
+) -> ConventionDoubt | None:
+    if sizes_px is None:
+        sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (len(values), 1))
+    if area_px is None:
+        area_px = to_xywh_px(read_as, values, sizes_px)[:, 2:].prod(axis=1)
+    return doubt_convention(WrittenBoxes(values, read_as), sizes_px, area_px, str)
+
+
+MISREAD = [
+    (format, truth) for format, own in FORMATS.items() for truth in CONVENTIONS if truth != own
+]
+
+
+@pytest.mark.parametrize("count", [40, 600])
+@pytest.mark.parametrize(
+    ("format", "truth"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
+)
+def test_the_convention_of_misread_boxes_is_named(format: str, truth: BoxConvention, count: int):
+    for seed in range(5):
+        xywh_px = random_boxes(seed, count, HEIGHT, WIDTH)
+        sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (count, 1))
+        found = doubt(written(xywh_px, sizes_px, truth), FORMATS[format])
+        assert found is not None
+        assert FORMATS[format].changed(found.likely) == truth
+        assert truth.changed(found.present) == FORMATS[format]
+
+
+@pytest.mark.parametrize(
+    ("format", "truth"), MISREAD, ids=[f"{f} with {t.words}" for f, t in MISREAD]
+)
+def test_misread_boxes_are_refused_and_read_as_the_refusal_says(
+    tmp_path: Path, format: str, truth: BoxConvention
+):
+    xywh_px = random_boxes(1, 40, HEIGHT, WIDTH)
+    sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (40, 1))
+    root = write_set(tmp_path, format, written(xywh_px, sizes_px, truth))
+    with pytest.raises(DataError, match="probably") as caught:
+        open_dataset(root, "train")
+    words = str(caught.value).partition("--boxes ")[2].split(", or with")[0]
+    held_out = [open_dataset(root, split, boxes=words) for split in ("train", "val")]
+    read = np.concatenate([each.xywh_px for each in held_out])
+    np.testing.assert_allclose(read[np.lexsort(read.T)], xywh_px[np.lexsort(xywh_px.T)], atol=1e-6)
+    area_px = np.concatenate([each.area_px for each in held_out])
+    np.testing.assert_allclose(area_px, read[:, 2:].prod(axis=1), rtol=1e-6)
+
+
+@st.composite
+def sound_boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes inside of their images: few or many, tiny or full, anywhere or all in one place."""
+    count = draw(st.sampled_from([1, 2, 3, 5, 9, 40, 300]))
+    height, width = draw(st.integers(4, 3000)), draw(st.integers(4, 3000))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    least = draw(st.sampled_from([0.002, 0.02, 0.2, 0.7, 0.999, 1.0]))
+    most = draw(st.sampled_from([0.005, 0.05, 0.5, 1.0]))
+    extent = random.uniform(min(least, most), max(least, most), (count, 2))
+    extent = np.maximum(extent * (width, height), 2)
+    place = np.array(draw(st.tuples(*[st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0])] * 2)))
+    spread = draw(st.sampled_from([0.0, 0.1, 1.0]))
+    at = np.clip(place + spread * random.uniform(-1, 1, (count, 2)), 0, 1)
+    boxes = np.concatenate([at * ((width, height) - extent), extent], axis=1)
+    change = draw(st.sampled_from(["round", -1, -0.5, 0, 0.5, 1]))  # such as counting from 1
+    if change == "round":
+        boxes = np.round(boxes)
+    else:
+        boxes[:, :2] += change
+    return boxes, np.tile(np.array([[height, width]], dtype=np.int32), (count, 1))
+
+
+@given(sound_boxes(), st.sampled_from(list(FORMATS)))
+def test_sound_boxes_are_never_doubted(boxes: tuple[np.ndarray, np.ndarray], format: str):
+    xywh_px, sizes_px = boxes
+    assert doubt(written(xywh_px, sizes_px, FORMATS[format]), FORMATS[format], sizes_px) is None
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("share", [0.02, 0.09, 0.5])
+def test_boxes_over_all_edges_are_of_no_other_convention(format: str, share: float):
+    """Careless boxes leave the image on every side, which no other reading explains."""
+    for seed in range(20):
+        xywh_px = random_boxes(seed, 200, HEIGHT, WIDTH)
+        careless = xywh_px[: round(share * 200)]
+        careless[:, :2] -= 0.2 * careless[:, 2:]
+        careless[:, 2:] *= 1.4
+        sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (200, 1))
+        assert doubt(written(xywh_px, sizes_px, FORMATS[format]), FORMATS[format]) is None
+
+
+def test_one_box_is_shown_both_ways():
+    boxes = np.array([[5.0, 16, 31, 43], [51, 19, 81, 48]]).repeat(5, axis=0)
+    found = doubt(boxes, FORMATS["coco"])
+    assert found is not None
+    assert found.example == (
+        "5: [51, 19, 81, 48] is x 51 to 132, y 19 to 67 of 96×72 pixels as it is read now, "
+        "and x 51 to 81, y 19 to 48 if so"
+    )
+    assert found.advice == "read them with --boxes xyxy, or with --boxes xywh if not so"
+    assert "5 as xywh,pixels, 0 as xyxy,pixels" in found.evidence
+
+
+def test_areas_tell_corners_that_stay_inside_the_image():
+    """All at the left top, no box leaves the image in either reading."""
+    xywh_px = random_boxes(0, 30, 36, 48)
+    corners = written(xywh_px, np.full((30, 2), 500, np.int32), BoxConvention("xyxy", "pixels"))
+    assert doubt(corners, FORMATS["coco"]) is None
+    found = doubt(corners, FORMATS["coco"], area_px=xywh_px[:, 2:].prod(axis=1))
+    assert found is not None
+    assert found.likely == "xyxy"
+
+
+def test_what_the_user_says_is_not_doubted():
+    corners = np.array([[51.0, 19, 81, 48]] * 40)
+    sizes_px = np.tile(np.array([[HEIGHT, WIDTH]], dtype=np.int32), (40, 1))
+    boxes = WrittenBoxes(corners, FORMATS["coco"], is_certain=True)
+    assert doubt_convention(boxes, sizes_px, np.ones(40), str) is None
+
+
+@given(
+    st.lists(st.lists(st.floats(), min_size=4, max_size=4), max_size=30),
+    st.sampled_from(CONVENTIONS),
+)
+def test_any_numbers_are_judged(values: list[list[float]], read_as: BoxConvention):
+    boxes = np.array(values, dtype=float).reshape(-1, 4)
+    with np.errstate(all="ignore"):
+        found = doubt(boxes, read_as)
+    assert found is None or "\n" not in found.sentence("file")

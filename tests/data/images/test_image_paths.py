@@ -1,0 +1,89 @@
+"""Image files are found by files, folders and patterns, each once."""
+
+from pathlib import Path
+
+import pytest
+
+from setmatch.data.images.image_paths import find_images
+from setmatch.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Empty files: only names count here."""
+    for name in ("a.png", "b.JPG", "notes.txt", ".hidden.png", "deep/er/c.webp", "none/x.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def names(folder: Path, sources: list[str | Path]) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in find_images(sources)]
+
+
+def test_a_folder_is_searched_recursively(folder: Path):
+    """Other files and hidden ones are ignored."""
+    assert names(folder, [folder]) == ["a.png", "b.JPG", "deep/er/c.webp"]
+
+
+SYSTEM_FOLDERS = (
+    *(".ipynb_checkpoints", ".thumbnails", ".git", "@eaDir", "@eadir", "__MACOSX", "#recycle"),
+    *("$RECYCLE.BIN", "System Volume Information"),
+)
+
+
+@pytest.mark.parametrize("place", ["", "deep", "deep/er"])
+@pytest.mark.parametrize("name", SYSTEM_FOLDERS)
+def test_what_systems_and_tools_leave_in_folders_is_no_image(folder: Path, name: str, place: str):
+    """Neither in a folder nor by a pattern, however deep."""
+    for left in (f"{place}/{name}/a.png", f"{place}/{name}/more/a.png", f"{place}/._a.png"):
+        (folder / left).parent.mkdir(parents=True, exist_ok=True)
+        (folder / left).touch()
+    for source in (folder, folder / "**/*", folder / "**/*.[pP][nN][gG]", folder / "*/*/*"):
+        assert {Path(each).name for each in names(folder, [source])} <= {
+            *("a.png", "b.JPG", "c.webp")
+        }
+        assert not any(name in each or "._" in each for each in names(folder, [source]))
+
+
+def test_a_system_folder_that_is_named_is_searched(tmp_path: Path):
+    """A user who names a hidden folder means it."""
+    (tmp_path / ".cache/photos").mkdir(parents=True)
+    (tmp_path / ".cache/photos/a.png").touch()
+    for source in (".cache", ".cache/photos", ".cache/*/*.png", ".cache/photos/a.png"):
+        assert names(tmp_path, [tmp_path / source]) == [".cache/photos/a.png"]
+
+
+def test_a_file_named_directly_counts_whatever_its_suffix(folder: Path):
+    assert names(folder, [folder / "notes.txt"]) == ["notes.txt"]
+
+
+def test_a_glob_pattern_finds_images(folder: Path):
+    """** included."""
+    assert names(folder, [f"{folder}/*"]) == ["a.png", "b.JPG"]
+    assert names(folder, [f"{folder}/**/*.webp"]) == ["deep/er/c.webp"]
+
+
+def test_an_existing_file_with_glob_characters_is_a_file(folder: Path):
+    (folder / "d[1].png").touch()
+    assert names(folder, [f"{folder}/d[1].png"]) == ["d[1].png"]
+
+
+def test_overlapping_sources_give_each_image_once(folder: Path):
+    assert names(folder, [folder / "b.JPG", folder]) == ["b.JPG", "a.png", "deep/er/c.webp"]
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        ("none", "no image"),
+        ("none/*.csv", "no image"),
+        ("*.gif", "matches no file"),
+        ("gone.jpg", "no such file or folder"),
+    ],
+)
+def test_a_source_without_images_raises_an_error(folder: Path, source: str, what: str):
+    """Even when other sources have images."""
+    with pytest.raises(DataError, match=what) as error:
+        find_images([folder / "a.png", folder / source])
+    assert str(folder / source) in str(error.value)

@@ -1,0 +1,168 @@
+"""Files and folders are written atomically."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from setmatch.errors import ConfigError
+from setmatch.files.writing import (
+    atomic_file,
+    atomic_folder,
+    remove_leftovers,
+    require_file,
+    require_folder,
+    write_text,
+)
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path):
+    """Missing folders are created."""
+    path = tmp_path / "new/deep/file.txt"
+    with atomic_file(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as temporary:
+        temporary.write_text(f"half{1 // 0}")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_after_bytes_leaves_nothing(tmp_path: Path):
+    path = tmp_path / "file.txt"
+    with pytest.raises(TypeError), atomic_file(path) as temporary:
+        temporary.open("w").writelines(["half", 0])  # type: ignore[list-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The error names the final path: the system names no file, or the temporary one."""
+    path = tmp_path / "file.txt"
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as raised, atomic_file(path) as to:
+        to.write_text("whole")
+    assert raised.value.filename == str(path)
+    monkeypatch.undo()
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as raised, atomic_file(path) as to:
+        to.write_text("whole")
+    assert raised.value.filename == str(path)
+
+
+def test_an_error_about_another_file_keeps_its_name(tmp_path: Path):
+    with pytest.raises(FileNotFoundError) as raised, atomic_file(tmp_path / "file.txt"):
+        (tmp_path / "source.txt").read_text()
+    assert raised.value.filename == str(tmp_path / "source.txt")
+
+
+def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
+    """A folder in a file's place, or a file in a folder's. Missing folders are no problem."""
+    (tmp_path / "file").write_text("here")
+    require_file(tmp_path / "file")
+    require_file(tmp_path / "new/deep/page.html")
+    require_folder(tmp_path / "new/deep")
+    require_folder(tmp_path)
+    with pytest.raises(ConfigError, match="is a folder; name a file"):
+        require_file(tmp_path)
+    for refused in (
+        lambda: require_file(tmp_path / "file/page.html"),
+        lambda: require_folder(tmp_path / "file"),
+        lambda: require_folder(tmp_path / "file/deep"),
+    ):
+        with pytest.raises(ConfigError, match="/file is not a folder"):
+            refused()
+
+
+def test_a_folder_without_permission_is_refused_in_advance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("os.access", lambda path, how: False)
+    with pytest.raises(ConfigError, match="no permission to write"):
+        require_folder(tmp_path)
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path):
+    path = tmp_path / "new/folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text("a")
+        assert not path.exists()
+    assert (path / "a").read_text() == "a"
+    with pytest.raises(OSError, match="not empty"), atomic_folder(path):
+        pass
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path):
+    path = tmp_path / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "old").touch()
+    with pytest.raises(ZeroDivisionError), atomic_folder(path, replace=True) as temporary:
+        (temporary / "new").touch(1 // 0)
+    assert [each.name for each in tmp_path.rglob("*")] == ["folder", "old"]
+    with atomic_folder(path, replace=True, durable=True) as temporary:
+        (temporary / "new").touch()
+    assert [each.name for each in tmp_path.rglob("*")] == ["folder", "new"]
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path):
+    """A folder that was being replaced is restored, unless the new one is in place."""
+    for name in (".writing-7-a", ".replaced-lost", ".replaced-there", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".writing-7-b").touch()
+    (tmp_path / ".replaced-lost/file").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["lost", "there"]
+    assert (tmp_path / "lost/file").exists()
+
+
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "ü" * 127, b"caf\xe9.txt", "a." + "b" * 253])
+def test_a_file_of_any_name_is_written(tmp_path: Path, name: str | bytes):
+    """Of 255 bytes, and of bytes that are not UTF-8; a library may look at the suffix."""
+    path = tmp_path / os.fsdecode(name)
+    with atomic_file(path) as temporary:
+        temporary.write_text("whole")
+        assert len(path.suffix) > 16 or temporary.suffix == path.suffix
+    with atomic_folder(tmp_path / "in" / path.name) as temporary:
+        (temporary / "a").write_text("whole")
+    assert path.read_text() == (tmp_path / "in" / path.name / "a").read_text() == "whole"
+
+
+def test_the_error_of_a_name_that_is_too_long_names_it(tmp_path: Path):
+    path = tmp_path / ("a" * 256)
+    with pytest.raises(OSError, match="name too long") as raised, atomic_file(path) as temporary:
+        temporary.write_text("whole")
+    assert raised.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_clean_up_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a") as temporary:
+        temporary.write_text(f"half{1 // 0}")
+
+
+def test_a_text_with_bytes_of_another_encoding_is_json(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9 \xff.jpg")
+    write_text(tmp_path / "a.json", json.dumps({"file_name": name, "ü": 1}, ensure_ascii=False))
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text) == {"file_name": name, "ü": 1}
+    assert "ü" in text
