@@ -90,18 +90,35 @@ def models() -> str:
 
 
 def api() -> str:
-    """Return the page of the Python interface, one entry for each public name."""
-    lines = ["# Python API", "", "The names of `import setmatch as sm`.", ""]
-    lines += _entries(setmatch)
-    for room in ROOMS:
-        try:
-            module = import_module(f"setmatch.{room}")
-        except ModuleNotFoundError:
-            module = getattr(setmatch, room, None)
-        if getattr(module, "__all__", None):
-            lines += [f"## sm.{room}", "", _paragraphs(inspect.getdoc(module)), ""]
-            lines += _entries(module)
-    return "\n".join(lines)
+    """Return the page of `import setmatch as sm`: its own functions and classes, and its rooms."""
+    lines = ["# Python API", "", "The names of `import setmatch as sm`. More are in its rooms:", ""]
+    lines += [f"- [sm.{room}](api-{room}.md): {_opening(_room(room))}" for room in ROOMS]
+    return "\n".join([*lines, "", *_entries(setmatch)])
+
+
+def api_of_room(room: str) -> str:
+    """Return the page of a room, with an entry for each of its public names."""
+    module = _room(room)
+    lines = [f"# sm.{room}", "", _paragraphs(inspect.getdoc(module)), ""]
+    return "\n".join(lines + _entries(module))
+
+
+def pages() -> dict[str, str]:
+    """Return all generated pages by their names, without the suffix."""
+    rooms = {f"api-{room}": api_of_room(room) for room in ROOMS}
+    return {page.__name__: page() for page in (commands, settings, models, api)} | rooms
+
+
+def _room(name: str) -> Any:
+    try:
+        return import_module(f"setmatch.{name}")
+    except ModuleNotFoundError:
+        return getattr(setmatch, name)
+
+
+def _opening(module: Any) -> str:
+    """Return the first sentence about a module."""
+    return (inspect.getdoc(module) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def _entries(module: Any) -> list[str]:
@@ -158,8 +175,8 @@ def _paragraphs(text: str | None) -> str:
 def write_pages() -> None:
     """Write all generated pages."""
     REFERENCE.mkdir(exist_ok=True)
-    for page in (commands, settings, models, api):
-        (REFERENCE / f"{page.__name__}.md").write_text(page(), encoding="utf-8")
+    for name, text in pages().items():
+        (REFERENCE / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

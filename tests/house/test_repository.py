@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 import pytest
 import yaml
@@ -24,7 +24,8 @@ ROOMS = ("models", "layers", "losses", "data", "transforms", "metrics", "engines
 MOST_NAMES = 24
 LONGEST_RECIPE = 30
 LONGEST_README = 160
-GENERATED = ("commands", "settings", "models", "api")  # pages of docs/reference
+WRITTEN = ("commands", "settings", "models", "api")  # pages of docs/reference
+GENERATED = (*WRITTEN, *(f"api-{room}" for room in ROOMS))
 
 # With a class of one letter in each, so that this file does not break the rule it holds.
 PRIVATE = re.compile(
@@ -156,7 +157,7 @@ def test_every_page_is_in_the_navigation():
     assert listed == written | {f"reference/{name}.md" for name in GENERATED}
 
 
-@pytest.mark.parametrize("name", GENERATED)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_the_reference_pages_are_complete(name: str):
     """Every command, setting, preset, recipe and public name is in the generated reference."""
     text = getattr(generate_reference(), name)()
@@ -168,6 +169,16 @@ def test_the_reference_pages_are_complete(name: str):
         "api": [".train\n", ".Detections\n", ".load_recipe\n"],
     }[name]
     assert [line for line in expected if line not in text] == []
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_the_reference_has_every_name_of_a_room(name: str):
+    """The page of a room has an entry for each of its public functions and classes."""
+    text, room = generate_reference().api_of_room(name), getattr(setmatch, name)
+    public = {each: getattr(room, each) for each in room.__all__}
+    entries = [name for name, value in public.items() if isinstance(value, FunctionType | type)]
+    assert entries
+    assert [each for each in entries if f".{each}\n" not in text] == []
 
 
 def test_every_setting_says_what_it_means():
