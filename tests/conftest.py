@@ -9,11 +9,16 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+# First, since the hook makes Python compile whatever a checked module is the first to import.
+import scipy.optimize  # noqa: F401
+import torchvision  # noqa: F401
 from jaxtyping import install_import_hook
 
-install_import_hook("setmatch", "checked_types.check")
+from checked_types import modules_with_shapes
 
-sys.path.insert(0, str(Path(__file__).parent))
+install_import_hook(modules_with_shapes(), "checked_types.check")
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
