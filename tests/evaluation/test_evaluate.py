@@ -64,25 +64,29 @@ class ColorFinder(Detector):
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Eleven images of three shapes with a red and a blue box each; one has no annotations."""
-    (tmp_path / "images").mkdir()
-    (tmp_path / "annotations").mkdir()
+    return write_images(tmp_path, 11)
+
+
+def write_images(folder: Path, count: int) -> Path:
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
     images, annotations = [], []
-    for number in range(11):
+    for number in range(count):
         height, width = SIZES_PX[number % 3]
         image = Image.new("RGB", (width, height), (120, 120, 120))
-        name, image_id = f"{number:02d}.png", 100 - 7 * number
+        name, image_id = f"{number:02d}.png", 1000 - 7 * number
         for category_id, color, left in ((7, "red", 4), (9, "blue", 36)):
-            box = (left, 2 + number, 16 + number, 20)
+            box = (left, 2 + number % 11, 16 + number % 11, 20)
             image.paste(color, (box[0], box[1], box[0] + box[2], box[1] + box[3]))
             annotation = {"id": len(annotations) + 1, "image_id": image_id, "bbox": box}
             annotation |= {"category_id": category_id, "area": box[2] * box[3], "iscrowd": 0}
             annotations += [annotation] if number != 4 else []
-        image.save(tmp_path / "images" / name)
+        image.save(folder / "images" / name)
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
     categories = [{"id": 9, "name": "blue"}, {"id": 7, "name": "red"}, {"id": 2, "name": "[b]"}]
     tree = {"images": images, "annotations": annotations, "categories": categories}
-    (tmp_path / "annotations/val.json").write_text(json.dumps(tree))
-    return tmp_path
+    (folder / "annotations/val.json").write_text(json.dumps(tree))
+    return folder
 
 
 def test_metrics_equal_those_of_pycocotools(data: Path, tmp_path: Path):
@@ -159,6 +163,25 @@ def test_several_processes_return_the_same_report(data: Path, tmp_path: Path, wo
     assert all(model.images for model in models)
 
 
+@pytest.mark.promise(15, cases=300)
+@pytest.mark.campaign
+def test_one_to_three_processes_evaluate_1_to_100_images_alike(tmp_path: Path):
+    """Each image is evaluated once, also where some of the processes have none."""
+    for count in range(1, 101):
+        data = write_images(tmp_path / str(count), count)
+        alone = evaluate(ColorFinder(), data, workers=0)
+        assert alone.images == count
+        for world in (1, 2, 3):
+            models = [ColorFinder() for _ in range(world)]
+
+            def work(distributed: Distributed, models=models, data=data) -> Report:
+                model = models[distributed.rank]
+                return evaluate(model, data, batch_size=2, workers=0, distributed=distributed)
+
+            assert in_processes(world, work) == [alone] * world
+            assert sum(model.images for model in models) == count
+
+
 def damage(path: Path) -> None:
     """Overwrite bytes in the middle of a PNG, which only decoding reveals."""
     content = path.read_bytes()
@@ -182,7 +205,7 @@ def test_objects_of_unreadable_images_count_as_missed(data, tmp_path, damage_fil
     assert "count as missed (2)" in message
     assert "05.png: cannot be read" in message
     assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
-    others = [each for each in json.loads(file.read_text()) if each["image_id"] != 65]
+    others = [each for each in json.loads(file.read_text()) if each["image_id"] != 965]
     file.write_text(json.dumps(others))
     nothing_detected = evaluate(file, open_dataset(data, "val"))
     assert reports[0].numbers() == nothing_detected.numbers()

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -283,7 +283,7 @@ def _flip(content: bytearray, at: int, length: int) -> None:
     content[at] ^= 1 + length % 255
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.promise(20)
 @given(
     form=st.sampled_from([*FUZZED]),
     cut=st.floats(0.2, 1),

@@ -25,6 +25,7 @@ def targets(count: int, masks: bool = False) -> Target:
     )
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize("preset", ["detr_r18_tiny", "setmatch_n", "setmatch_n_panoptic"])
 @pytest.mark.parametrize("count", [0, 1, QUERIES, QUERIES + 1, 2000])
 def test_any_number_of_targets_gives_finite_loss_and_gradients(preset: str, count: int):
@@ -48,6 +49,7 @@ def test_any_number_of_targets_gives_finite_loss_and_gradients(preset: str, coun
     assert queries <= 2 * QUERIES + 2 * MAX_TARGETS
 
 
+@pytest.mark.promise(13)
 @pytest.mark.parametrize("count", [MAX_TARGETS, MAX_TARGETS + 1, 2000])
 def test_denoising_uses_a_random_subset_of_very_many_targets(count: int):
     """Memory grows with the square of the queries. Subsets differ; assignments stay right."""

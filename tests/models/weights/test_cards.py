@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -273,7 +273,7 @@ paths = st.sampled_from(
 )
 
 
-@settings(max_examples=80)
+@pytest.mark.promise(20)
 @given(st.lists(st.tuples(paths, values), min_size=1, max_size=2))
 def test_any_card_loads_or_is_refused_in_a_sentence(
     shared: Path, changes: list[tuple[str, object]]
@@ -297,7 +297,7 @@ def refusal(tree: dict[str, Any], folder: Path) -> str:
     return ""
 
 
-@settings(max_examples=60)
+@pytest.mark.promise(20)
 @given(st.data())
 def test_any_damage_to_a_weights_file_is_refused(shared: Path, data: st.DataObject):
     """Even where the card has the SHA-256 of the damaged file."""
