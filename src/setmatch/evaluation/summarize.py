@@ -6,7 +6,14 @@ from pathlib import Path
 from setmatch.data.annotations.stuff import drop_stuff, thing_class_indices
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import DataError
-from setmatch.evaluation.metrics.coco import AveragePrecision, Results, average_precision
+from setmatch.evaluation.metrics.coco import (
+    AveragePrecision,
+    Results,
+    average_precision,
+    limits_for,
+    precision_of,
+    run_protocol,
+)
 from setmatch.evaluation.metrics.diagnosis import diagnose
 from setmatch.evaluation.metrics.matched_detections import match_detections
 from setmatch.evaluation.metrics.panoptic import panoptic_quality
@@ -30,12 +37,13 @@ def build_report(
     if `outputs` requests the page.
     """
     results, stat = detections.per_layer.results, detections.pq_stat
-    matched, diagnosis = match_detections(dataset, results, max_detections), None
+    protocol = run_protocol(dataset, results, limits_for(max_detections))
+    matched, diagnosis = match_detections(dataset, results, max_detections, protocol), None
     if outputs.report:
         layers = layer_precision(dataset, detections.per_layer, max_detections)
         diagnosis = diagnose(matched, layers)
     report = Report(
-        **vars(average_precision(dataset, results, max_detections)),
+        **vars(precision_of(protocol, dataset, max_detections)),
         images=len(dataset),
         detections=len(results),
         unknown=detections.unknown,

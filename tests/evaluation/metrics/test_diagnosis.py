@@ -8,7 +8,13 @@ import pytest
 
 from sample_datasets import index_of, random_set, results_of
 from setmatch.data.dataset import DetectionDataset
-from setmatch.evaluation.metrics.coco import Results, average_precision
+from setmatch.evaluation.metrics.coco import (
+    Results,
+    average_precision,
+    limits_for,
+    precision_of,
+    run_protocol,
+)
 from setmatch.evaluation.metrics.diagnosis import Diagnosis, diagnose
 from setmatch.evaluation.metrics.error_types import KINDS, classify_errors
 from setmatch.evaluation.metrics.matched_detections import MatchedDetections, match_detections
@@ -270,3 +276,18 @@ def test_the_worst_image_has_many_errors_relative_to_its_objects():
         (2, 0, 1),
         (0, 9, 1),
     ]
+
+
+@pytest.mark.parametrize("limit", [3, 10, 100, 150])
+def test_the_protocol_of_average_precision_gives_the_same_matches(limit: int):
+    """It ran with more limits. An evaluation runs one, but for limits below COCO's own."""
+    index, results = random_set(4)
+    shared = run_protocol(index, results, limits_for(limit))
+    alone = match_detections(index, results, limit)
+    matched = match_detections(index, results, limit, shared)
+    assert (matched.protocol is shared) == (limit >= 100)
+    assert matched.truth.tolist() == alone.truth.tolist()
+    assert matched.shown.tolist() == alone.shown.tolist()
+    assert matched.thresholds == alone.thresholds
+    assert diagnose(matched) == diagnose(alone)
+    assert precision_of(shared, index, limit) == average_precision(index, results, limit)

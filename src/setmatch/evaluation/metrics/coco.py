@@ -152,10 +152,25 @@ def average_precision(
     Raises DataError for an image id or class index that the data set does not have and for a score
     or box that is not finite, and ConfigError for a limit below 1.
     """
+    protocol = run_protocol(dataset, results, limits_for(max_detections), masks)
+    return precision_of(protocol, dataset, max_detections)
+
+
+def limits_for(max_detections: int) -> list[int]:
+    """Return the limits of detections that `precision_of` needs, in ascending order.
+
+    Raises ConfigError for a limit below 1.
+    """
     if max_detections < 1:
         raise ConfigError(f"max_detections = {max_detections}: it must be at least 1")
-    limits = sorted({*_RECALL_LIMITS, max_detections})
-    accumulated = run_protocol(dataset, results, limits, masks).eval
+    return sorted({*_RECALL_LIMITS, max_detections})
+
+
+def precision_of(
+    protocol: hotcoco.COCOeval, dataset: DetectionDataset, max_detections: int
+) -> AveragePrecision:
+    """Return the COCO metrics of a protocol that was run with `limits_for(max_detections)`."""
+    accumulated, limits = protocol.eval, limits_for(max_detections)
     assert accumulated is not None, "run_protocol accumulates"
     precision: NDArray[np.float64] = accumulated["precision"]  # IoU, recall, class, area, limit
     recall: NDArray[np.float64] = accumulated["recall"]  # IoU, class, area, limit

@@ -113,8 +113,8 @@ def diagnose(matched: MatchedDetections, layers: tuple[LayerPrecision, ...] = ()
     matrix: NDArray[np.uint64] = protocol.confusion_matrix(iou_thr=RIGHT_IOU)["matrix"]
     accumulated = matched.protocol.eval
     assert accumulated is not None, "run_protocol accumulates"
-    precision: NDArray[np.float64] = accumulated["precision"][..., 0]  # IoU, recall, class, area
-    recall: NDArray[np.float64] = accumulated["recall"][..., 0]  # IoU, class, area
+    precision: NDArray[np.float64] = accumulated["precision"][..., -1]  # IoU, recall, class, area
+    recall: NDArray[np.float64] = accumulated["recall"][..., -1]  # IoU, class, area
     return Diagnosis(
         objects=int((~matched.index.crowd).sum()),
         true_positives=int((matched.shown & matched.right).sum()),

@@ -19,7 +19,8 @@ class MatchedDetections:
     """The detections of a data set, matched to annotations at IoU 0.5; D detections.
 
     `counted` marks detections that count: they are within the limit, and not on a crowd. `truth` is
-    the row of the matched annotation, or -1. `thresholds` holds the best threshold of each class,
+    the row of the matched annotation, or -1. The last limit of `protocol` is `max_detections`.
+    `thresholds` holds the best threshold of each class,
     and `shown` marks the counted detections that reach it.
     """
 
@@ -46,13 +47,18 @@ class MatchedDetections:
 
 
 def match_detections(
-    dataset: DetectionDataset, results: Results, max_detections: int
+    dataset: DetectionDataset,
+    results: Results,
+    max_detections: int,
+    protocol: hotcoco.COCOeval | None = None,
 ) -> MatchedDetections:
     """Match every detection as COCO does at IoU 0.5, and find the best threshold of each class.
 
-    Raises DataError as `average_precision` does.
+    `protocol` was run on the same detections, and saves the time to run it again if its largest
+    limit is `max_detections`: it matches by that one. Raises DataError as `average_precision` does.
     """
-    protocol = run_protocol(dataset, results, [max_detections])
+    if protocol is None or protocol.params.max_dets[-1] != max_detections:
+        protocol = run_protocol(dataset, results, [max_detections])
     diagnostics = protocol.image_diagnostics(iou_thr=RIGHT_IOU)
     counted = np.zeros(len(results), dtype=bool)
     counted[_rows(diagnostics["dt_status"])] = True
