@@ -100,11 +100,34 @@ def test_a_network_that_rounds_sizes_down_does_not_hide_padding(backbone: str, h
     assert TimmBackbone(backbone).hides_padding == hides
 
 
+@pytest.mark.parametrize("backbone", ["test_convnext", "resnet10t"])
+@pytest.mark.parametrize("size", [(64, 96), (65, 99), (80, 100), (95, 33), (70, 126)])
+def test_images_of_any_size_are_taken(backbone: str, size: tuple[int, int]):
+    """Maps have a cell for the last pixels too, and a padded batch those of each image alone."""
+    torch.manual_seed(0)
+    model = build(card(backbone)).eval()
+    batch = Batch.from_images([torch.randn(3, *size)])
+    sizes = [tuple(-(-side // stride) for side in size) for stride in (8, 16, 32)]
+    with torch.no_grad():
+        levels = model.backbone(batch.pixels)
+        assert [tuple(level.shape[-2:]) for level in levels] == sizes
+        assert model(batch)[0].predictions.logits.isfinite().all()
+        padded = Batch.from_images([batch.pixels[0], torch.randn(3, 128, 128)])
+        together = model.backbone(padded.pixels, Cells(padded.valid))
+        for level, (height, width), shared in zip(levels, sizes, together, strict=True):
+            assert torch.allclose(shared[0, :, :height, :width], level[0], atol=1e-4)
+    model.train()
+    target = Target(torch.tensor([1]), torch.full((1, 4), 0.4))
+    groups = model(padded, [target, target])
+    groups[0].predictions.logits.sum().backward()
+
+
 @pytest.mark.parametrize(
     ("backbone", "message"),
     [
         ("resnet10tt", "no such network; did you mean resnet10t"),
-        ("vit_tiny_patch16_224", "strides 8, 16 and 32 are needed"),
+        ("vit_tiny_patch16_224", "strides 8, 16 and 32 of images of any size are needed"),
+        ("swin_tiny_patch4_window7_224", "takes images of one size only"),
     ],
 )
 def test_the_error_for_an_unfit_backbone_suggests_another(backbone: str, message: str):

@@ -45,26 +45,37 @@ class TimmBackbone(nn.Module):
         """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         if cells is None:
-            return tuple(self.network(pixels))
+            return self._levels(pixels)
         if not self.training:
             return self._one_by_one(pixels, cells)
         with hidden_padding(self.network, cells):
-            levels = tuple(self.network(pixels))
+            levels = self._levels(pixels)
         return tuple(hide(level, cells.at((level.shape[2], level.shape[3]))) for level in levels)
 
     def _one_by_one(
         self, pixels: Float[Tensor, "B 3 H W"], cells: Cells
     ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         alone = [
-            self.network(image[None, :, :height, :width])
+            self._levels(image[None, :, :height, :width])
             for image, (width, height) in zip(pixels, cells.extent.tolist(), strict=True)
         ]
-        height, width = pixels.shape[-2:]
-        sizes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
         return tuple(
             torch.cat([_padded(level, size) for level in levels])
-            for levels, size in zip(zip(*alone, strict=True), sizes, strict=True)
+            for levels, size in zip(zip(*alone, strict=True), _sizes(pixels), strict=True)
         )
+
+    def _levels(self, pixels: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the feature maps, whose sizes are rounded up.
+
+        Networks of patches drop what is left at the right and bottom of an image, and their maps
+        may then not fit onto each other. Their images are extended by zeros to whole cells.
+        """
+        if self.hides_padding:
+            return tuple(self.network(pixels))
+        height, width = pixels.shape[-2:]
+        whole = F.pad(pixels, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1]))
+        sizes = zip(self.network(whole), _sizes(pixels), strict=True)
+        return tuple(level[..., :height, :width] for level, (height, width) in sizes)
 
     def load_pretrained(self) -> None:
         """Load the pretrained weights that timm publishes for this network.
@@ -138,6 +149,11 @@ def hidden_padding(network: nn.Module, pixels: Cells) -> Iterator[None]:
             handle.remove()
 
 
+def _sizes(pixels: Float[Tensor, "B 3 H W"]) -> list[tuple[int, int]]:
+    height, width = pixels.shape[-2:]
+    return [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+
+
 def _padded(level: Float[Tensor, "1 C _ _"], size: tuple[int, int]) -> Float[Tensor, "1 C h w"]:
     height, width = level.shape[-2:]
     return F.pad(level, (0, size[1] - width, 0, size[0] - height))
@@ -196,8 +212,19 @@ def _create(name: str, pretrained: bool) -> Any:
         raise ConfigError(
             _unfit(name, f"its feature maps have strides {', '.join(map(str, strides))}")
         )
+    _require_any_size(name, whole)
     levels = tuple(strides.index(stride) for stride in STRIDES)
     return timm.create_model(name, features_only=True, out_indices=levels, pretrained=pretrained)
+
+
+def _require_any_size(name: str, network: Any) -> None:
+    """Raise ConfigError for a network that takes images of one size only."""
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, 2 * STRIDES[-1], 3 * STRIDES[-1]))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())[:100]
+        raise _NoFeaturesError(_unfit(name, f"it takes images of one size only ({why})")) from None
 
 
 def _holds_no_values(network: nn.Module) -> bool:
@@ -216,6 +243,6 @@ def _repository(name: str) -> str:
 
 def _unfit(name: str, why: str) -> str:
     return (
-        f"model.arguments.backbone = {name}: {why}, and strides 8, 16 and 32 are needed; take a "
-        "convolutional network, such as resnet18 or mobilenetv3_small_100"
+        f"model.arguments.backbone = {name}: {why}, and strides 8, 16 and 32 of images of any size "
+        "are needed; take a convolutional network, such as resnet18 or mobilenetv3_small_100"
     )
