@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ class Run:
     folder: Path
     own_model: OwnModel | None = None  # the user's own, which no preset builds
 
-    @property
+    @cached_property
     def model(self) -> Detector:
-        """The best model by PQ, mask AP or box AP; the newest if nothing was evaluated."""
+        """The best model by PQ, mask AP or box AP; the newest if nothing was evaluated.
+
+        It is loaded once: every access returns the same detector.
+        """
         if self.own_model is not None:
             return filled_copy(self.own_model, self.folder)
         return weights.load(self.folder)
