@@ -16,6 +16,7 @@ from setmatch.cli import main
 from setmatch.data.batches.loader import AugmentationStats, _TrainingSamples
 from setmatch.data.batches.sampler import Place
 from setmatch.data.batches.transforms import Augmentation
+from setmatch.data.images.unreadable import UnreadableFile
 from setmatch.structures.batch import Target
 
 FROM_EPOCH = 60
@@ -31,7 +32,7 @@ def without_identity(usual: Augmentation) -> Augmentation:
 
 
 def sample_augmented(
-    self: _TrainingSamples, place: Place, problems: list[str]
+    self: _TrainingSamples, place: Place, problems: list[UnreadableFile]
 ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
     """Return a sample, always augmented from FROM_EPOCH on."""
     usual = self._transform

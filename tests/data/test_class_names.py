@@ -1,6 +1,7 @@
 """Class names have no blanks at their ends, in any format; names that look alike are found."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,37 @@ BLANKS = [
     "{}\ufeff",
     " \u200b {}",
 ]
+
+
+LISTS = ("classes.txt", "labels.txt", "obj.names", "classes.names")
+
+
+def two_lists(root: Path, one: list[str], other: list[str], files: tuple[str, str]) -> Path:
+    """Write YOLO labels of class 1 beside two lists of classes."""
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    Image.new("RGB", (60, 40)).save(root / "images/a.png")
+    (root / "labels/a.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+    for file, names in zip(files, (one, other), strict=True):
+        (root / file).write_text("\n".join(names))
+    return root
+
+
+@pytest.mark.parametrize("files", list(combinations(LISTS, 2)))
+def test_of_two_lists_in_a_folder_the_longer_counts(tmp_path: Path, files: tuple[str, str]):
+    for place, lists in (("1", (["a", "b"], ["a", "b", "c"])), ("2", (["a", "b", "c"], ["a"]))):
+        root = two_lists(tmp_path / place, *lists, files)
+        assert open_dataset(root, "train").categories.names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("files", list(combinations(LISTS, 2)))
+@pytest.mark.parametrize("other", [["b", "a"], ["a", "x", "c"], ["x"]])
+def test_lists_in_a_folder_that_differ_are_refused(tmp_path: Path, files, other: list[str]):
+    """The same number would be two classes; each is named with its file."""
+    root = two_lists(tmp_path / "set", ["a", "b"], other, files)
+    with pytest.raises(DataError, match="number the classes alike, or remove the wrong") as refused:
+        open_dataset(root, "train")
+    assert all(file in str(refused.value) for file in files)
 
 
 def write_set(root: Path, format: str, names: list[str]) -> Path:

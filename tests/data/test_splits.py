@@ -1,6 +1,7 @@
 """Without a validation split, the same training images are always held out for one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.open import open_dataset
+from setmatch.data.audit.audit import audit
+from setmatch.data.convert import convert_dataset
+from setmatch.data.open import has_split, open_dataset, require_split
 from setmatch.data.splits import holdout_mask
 from setmatch.errors import DataError
+from setmatch.training.training_data import open_training_data
 
 HELD_OUT = [0, 2, 7, 15, 27, 29]
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=6), unique=True, min_size=40, max_size=60)
@@ -100,3 +104,29 @@ def test_a_single_image_is_for_training(tmp_path: Path):
 
 def test_a_json_file_is_never_divided(tmp_path: Path):
     assert len(open_dataset(write(tmp_path, 30) / "annotations/train.json", "train")) == 30
+
+
+@pytest.mark.parametrize("splits", ["train: images\n", "train: images\nval: more\n"])
+def test_a_data_yaml_is_its_folder(tmp_path: Path, splits: str):
+    """Images held out are validated on; every split is audited and converted."""
+    root = write(tmp_path, 30)
+    (root / "annotations/train.json").unlink()
+    (root / "labels").mkdir()
+    for number in range(30):
+        (root / f"labels/{number}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    shutil.copytree(root / "images", root / "more")
+    for path in (root / "more").iterdir():
+        path.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    file = root / "data.yaml"
+    file.write_text(f"{splits}names: [cat]\n")
+    for split in ("train", "val"):
+        assert open_dataset(file, split).file_names() == open_dataset(root, split).file_names()
+    assert has_split(file, "val")
+    require_split(file, "val")
+    data = open_training_data(file)
+    assert data.validation is not None
+    assert len(data.training) + len(data.validation) == (30 if "val" not in splits else 60)
+    result = audit(file, all_images=True)
+    images = {split: len(dataset) for split, dataset in result.splits.items()}
+    assert images == {"train": len(data.training), "val": len(data.validation)}
+    assert convert_dataset(file, tmp_path / "to", "yolo").images == images

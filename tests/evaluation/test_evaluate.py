@@ -225,7 +225,7 @@ def test_an_error_in_one_process_is_raised_in_all(data: Path):
 
     outcomes = in_processes(2, work)
     assert all(isinstance(outcome, DataError) for outcome in outcomes)
-    assert all("2 unreadable of 11" in str(outcome) for outcome in outcomes)
+    assert all("2 of 11 images cannot be read" in str(outcome) for outcome in outcomes)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

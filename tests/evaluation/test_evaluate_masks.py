@@ -120,11 +120,11 @@ def test_two_of_seven_unreadable_images_or_pngs_are_refused(scenes: Path, tmp_pa
     oracle = OracleDetector(open_dataset(scenes, "val", "panoptic"))
     index.panoptic.path(2).write_bytes(b"")
     index.path(5).write_bytes(b"")
-    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+    with pytest.raises(DataError, match="2 of 7 images cannot be read"):
         evaluate(oracle, index, workers=0)
     damage(index.panoptic.path(3))
     index.path(5).write_bytes((scenes / "images" / index.name(5)).read_bytes())
-    with pytest.raises(DataError, match="2 unreadable of 7 images to evaluate on"):
+    with pytest.raises(DataError, match="2 of 7 images cannot be read"):
         evaluate(oracle, index, workers=0)
     without_masks = OracleWithoutMasks(oracle.index)
     assert evaluate(without_masks, index, workers=0).unanswered == ()

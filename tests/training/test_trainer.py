@@ -240,7 +240,7 @@ def test_an_unreadable_validation_image_counts_as_missed(tmp_path, capsys):
     with pytest.raises(DataError, match=first.name):
         run_tiny(data, tmp_path / "strict", "data.on_bad_image=stop")
     second.write_bytes(b"")
-    with pytest.raises(DataError, match=r"2 unreadable of \d+ images to evaluate on"):
+    with pytest.raises(DataError, match=r"2 of \d+ images cannot be read"):
         run_tiny(data, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 

@@ -53,6 +53,8 @@ def predict(
         )
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
+    if summary.unreadable:
+        print(f"setmatch: {summary.unreadable}", file=sys.stderr)
     if summary.replaced:
         print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")

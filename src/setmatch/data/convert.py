@@ -1,7 +1,8 @@
 """Convert a data set from any format to any other that can be written, whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing, missing_images_note
 from setmatch.data.formats.registry import format_named, writable_formats
 from setmatch.data.formats.writing import SplitToWrite
-from setmatch.data.open import in_convention, open_dataset
+from setmatch.data.images.corrupt_files import find_unreadable
+from setmatch.data.images.unreadable import unreadable_line
+from setmatch.data.open import in_convention, is_one_split, open_dataset
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.reading import require_regular
@@ -59,14 +62,16 @@ def convert_dataset(
     assert target.write is not None, "writable_formats names only formats that can be written"
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
-    parts = _chosen(source, in_convention(discover_splits(source, format), boxes), splits)
+    found = in_convention(discover_splits(source, format), boxes)
+    parts = _chosen(source, found, splits)
     if images is not None:
         parts = {name: _reading_from(Path(images), part) for name, part in parts.items()}
     datasets = {name: cached(part) for name, part in parts.items()}
     for dataset in datasets.values():
         dataset.require_sound_boxes()
+    unreadable = _unreadable_line(datasets.values())
     datasets = {name: _with_image_files(dataset) for name, dataset in datasets.items()}
-    if target.needs_val_split and not splits:
+    if target.needs_val_split and not splits and not is_one_split(source, found):
         datasets = _with_val_split(source, format, boxes, datasets)
     to_write = [SplitToWrite(name, dataset, link) for name, dataset in datasets.items()]
     try:
@@ -75,12 +80,21 @@ def convert_dataset(
     except OSError as error:
         raise DataError(f"{destination}: cannot be written ({error.strerror or error})") from None
     notes = [note for dataset in datasets.values() for note in dataset.notes]
+    notes += filter(None, [unreadable])
     return Conversion(
         destination,
         {name: len(dataset) for name, dataset in datasets.items()},
         {name: len(dataset.class_indices) for name, dataset in datasets.items()},
         tuple(fix for dataset in datasets.values() for fix in dataset.fixes),
         tuple(dict.fromkeys([*notes, *losses])),
+    )
+
+
+def _unreadable_line(datasets: Collection[DetectionDataset]) -> str:
+    files = {file for dataset in datasets for file in dataset.unread}
+    images = sum(map(len, datasets)) + len(files)
+    return unreadable_line(
+        chain(files, *(find_unreadable(dataset).values() for dataset in datasets)), images
     )
 
 
@@ -118,7 +132,7 @@ def _with_val_split(
     source: Path, format: str | None, boxes: str | None, datasets: dict[str, DetectionDataset]
 ) -> dict[str, DetectionDataset]:
     """Return the splits with a "val" one, where images can be held out for it."""
-    if source.is_file() or "train" not in datasets or "val" in datasets:
+    if "train" not in datasets or "val" in datasets:
         return datasets
     training = open_dataset(source, "train", format, boxes)
     if len(training) == len(datasets["train"]):  # too few images, as its notes say

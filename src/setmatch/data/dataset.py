@@ -17,6 +17,7 @@ from setmatch.data.annotations.mask_decoding import (
     segmentation_masks,
 )
 from setmatch.data.annotations.segmentations import Segmentations
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.ragged import decode, take_rows, unpack
 from setmatch.errors import DataError
 from setmatch.structures.batch import Target
@@ -94,6 +95,8 @@ class DetectionDataset:
     origins: Int32[np.ndarray, " A"] | None = None
     annotations_read: int = 0  # of which `fixes` speaks; more than A where some were left out
     convention_doubt: ConventionDoubt | None = None  # a reason to think that all boxes are misread
+    # Further images, left out because their files cannot be read and their sizes are unknown.
+    unread: tuple[UnreadableFile, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -173,7 +176,10 @@ class DetectionDataset:
         try:
             return segmentation_masks(self.segmentations, annotations.tolist(), self.size_px(image))
         except DataError as error:
-            raise DataError(f"{self.source}: {self.name(image)}: {error}") from None
+            advice = f"correct the annotations in {self.source}"
+            raise UnreadableError(
+                UnreadableFile(str(self.path(image)), str(error), advice, "an image with masks")
+            ) from None
 
     def run_lengths(self, image: int) -> list[dict[str, Any]]:
         """Return COCO run lengths of all annotations of image number `image`, crowds included.

@@ -18,7 +18,7 @@ from setmatch.data.discovery import (
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.coco.find import find_panoptic
 from setmatch.data.formats.registry import format_named
-from setmatch.data.splits import SPLITS, canonical, holdout_mask, words_for
+from setmatch.data.splits import SPLITS, canonical, holdout_mask, is_held_out, words_for
 from setmatch.errors import DataError
 
 
@@ -65,7 +65,7 @@ def open_splits(
     path = Path(data)
     found = _in_convention(discover_dataset(path, format), boxes)
     read = cache(cached)  # train and val may be taken from one file
-    if path.is_file():
+    if is_one_split(path, found.parts):
         dataset = _opened(path, "train", found.parts, read)
         datasets = {path.stem: _with_notes(dataset, found, "train", format)}
         return OpenedSplits(found, datasets, {})
@@ -118,7 +118,7 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     parts = discover_splits(path, format)
     if any(word in parts for word in words_for(split)):
         return
-    source = None if path.is_file() else _undivided(parts, split)
+    source = None if is_one_split(path, parts) else _undivided(parts, split)
     if source is None:
         raise _no_split(path, split, parts)
     _divided(cached(source), canonical(split) == "val")
@@ -127,7 +127,7 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
 def has_split(path: Path, split: str, format: str | None = None) -> bool:
     """Return whether a data set has a split, or images to hold out for it. Reads no annotations."""
     parts = discover_splits(path, format)
-    if path.is_file():
+    if is_one_split(path, parts):
         return any(word in parts for word in words_for(split))
     return _can_open(parts, split)
 
@@ -144,13 +144,21 @@ def prefer_panoptic(data: str | Path, split: str, format: str | None) -> str | N
     return "panoptic" if _can_open(parts, split) else None
 
 
+def is_one_split(path: Path, parts: dict[str, SplitSource]) -> bool:
+    """Return whether a path is a file of annotations, which is never divided.
+
+    A data.yaml describes a folder, whose images may be held out.
+    """
+    return path.is_file() and WHOLE in parts
+
+
 def _opened(
     path: Path,
     split: str,
     parts: dict[str, SplitSource],
     read: Callable[[SplitSource], DetectionDataset] = cached,
 ) -> DetectionDataset:
-    if path.is_file() and WHOLE in parts:
+    if is_one_split(path, parts):
         return read(parts[WHOLE])
     source = _undivided(parts, split)
     if source is not None:
@@ -190,7 +198,9 @@ def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
         f"no validation split: {held_out.sum()} of the {len(held_out)} training images are held "
         "out for it, chosen by a hash of their file names"
     )
-    return dataset.choose(np.flatnonzero(held_out if validation else ~held_out), note)
+    unread = tuple(file for file in dataset.unread if is_held_out(file.path) == validation)
+    divided = dataset.choose(np.flatnonzero(held_out if validation else ~held_out), note)
+    return replace(divided, unread=unread)
 
 
 def _no_split(path: Path, split: str, parts: dict[str, SplitSource]) -> NoSplitError:

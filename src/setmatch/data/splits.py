@@ -43,13 +43,19 @@ def holdout_mask(names: Sequence[str]) -> Bool[np.ndarray, " N"]:
     that Roboflow makes of one photograph share the name before ".rf." ("x.rf.1f2e.jpg"): they stay
     on one side, because a training copy of a validation image would leak it.
     """
-    hashes = [_hash(name.rpartition("/")[2].split(".rf.")[0]) for name in names]
-    held_out = np.array([value % _ONE_IN == 0 for value in hashes], dtype=bool)
+    held_out = np.array(list(map(is_held_out, names)), dtype=bool)
     if held_out.all() or not held_out.any():
         # A handful of images can all fall on one side. A single image is for training.
+        hashes = list(map(_hash, names))
         held_out = np.array([value == min(hashes) < max(hashes) for value in hashes], dtype=bool)
     return held_out
 
 
+def is_held_out(name: str) -> bool:
+    """Return whether an image of this file name is held out where there are many images."""
+    return _hash(name) % _ONE_IN == 0
+
+
 def _hash(name: str) -> int:
+    name = name.rpartition("/")[2].split(".rf.")[0]
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8], "big")

@@ -13,8 +13,10 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import (
     check_evaluation_corruption,
     find_unreadable,
+    split_line,
     unreadable_notes,
 )
+from setmatch.data.images.unreadable import UnreadableFile
 from setmatch.distributed import Distributed
 from setmatch.errors import DataError, SetmatchError, quoted
 from setmatch.evaluation.metrics.coco import Results
@@ -61,7 +63,7 @@ class _ProcessResult:
     per_layer: PerLayerDetections
     pq_stat: PQStat | None
     worst: list[WorstSegmentation]
-    unreadable: Mapping[int, str]
+    unreadable: Mapping[int, UnreadableFile]
 
 
 def run_engine(
@@ -90,7 +92,7 @@ def run_engine(
         if isinstance(each, SetmatchError):
             raise each
         results.append(each)
-    unreadable = {image: text for each in results for image, text in each.unreadable.items()}
+    unreadable = {image: file for each in results for image, file in each.unreadable.items()}
     check_evaluation_corruption(dataset, unreadable)
     stats = [each.pq_stat for each in results if each.pq_stat is not None]
     known = set(class_index_of.tolist())
@@ -102,6 +104,7 @@ def run_engine(
         unknown=tuple(dataset.categories.name(index) for index in classes if index not in known),
         pq_stat=sum_stats(stats, len(classes)) if stats else None,
         worst=tuple(worst_segmentations([worst for each in results for worst in each.worst])),
+        notes=tuple(filter(None, [split_line(dataset, unreadable.values())])),
         unanswered=unreadable_notes(dataset, unreadable),
     )
 

@@ -1,6 +1,7 @@
 """Run a model over a data set to see what each object query is used for."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from setmatch.data.batches.loader import evaluation_batches
 from setmatch.data.batches.num_workers import Workers
 from setmatch.data.dataset import DetectionDataset
+from setmatch.data.images.corrupt_files import split_line
 from setmatch.errors import ConfigError, diverged
 from setmatch.explanation.query_page import write_page
 from setmatch.explanation.query_statistics import QueryStatistics
@@ -20,6 +22,8 @@ from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.progress import progress_bar
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.query_predictions import query_predictions
+
+log = logging.getLogger("setmatch")
 
 
 def study_queries(
@@ -33,7 +37,8 @@ def study_queries(
 ) -> QueryStatistics:
     """Run a model on every image of a data set, and keep the predictions of each query.
 
-    Annotations are not used. A few images that cannot be read are left out; more raise DataError.
+    Annotations are not used. A few images that cannot be read are left out, which a warning of
+    "setmatch" says; more raise DataError.
     Raises ConfigError if the threshold or batch size is out of range or the model has no object
     queries, and WeightsError if its outputs are not finite.
     """
@@ -67,6 +72,9 @@ def study_queries(
                 class_index[count, :queries] = predicted.class_index.numpy()
                 count += 1
             advance(len(batch.image_ids))
+    unreadable = split_line(dataset, batches.unreadable.values())
+    if unreadable:
+        log.warning("%s; left out", unreadable)
     read = slice(count)  # without the images that could not be read
     return QueryStatistics(
         engine.card,

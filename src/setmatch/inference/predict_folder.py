@@ -19,6 +19,7 @@ from setmatch.data.formats.coco.write_panoptic import (
 )
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.image_paths import find_images
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unreadable_line
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import atomic_file, require_folder, write_text
@@ -47,6 +48,7 @@ _FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 class Summary:
     """What `predict_folder` wrote; `failed` holds each image that cannot be read, and the error.
 
+    `unreadable` says how many these are, and which; it is empty if there are none.
     `replaced` says which results of an earlier run were replaced or remain; it is empty if there
     were none.
     """
@@ -56,6 +58,7 @@ class Summary:
     detections: int
     failed: tuple[tuple[Path, str], ...]
     replaced: str = ""
+    unreadable: str = ""
 
 
 def predict_folder(
@@ -113,13 +116,14 @@ def _write_results(
     rows: dict[int, list[dict[str, Any]]] = {}
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
-    failed: dict[int, str] = {}
+    failed: dict[int, UnreadableFile] = {}
     with progress_bar("predicting", len(paths), progress) as advance:
         for number, result in detect_images(
             engine, len(paths), lambda number: read_image(paths[number]), options
         ):
             if isinstance(result, DataError):
-                failed[number] = str(result)
+                assert isinstance(result, UnreadableError), "read_image raises no other"
+                failed[number] = result.file
             else:
                 name = names[number]
                 _write_drawn(out / DRAWN, drawn_names[number], number + 1, result.draw())
@@ -142,9 +146,11 @@ def _write_results(
     table = [row for number in sorted(rows) for row in rows[number]]
     _write_json(out / "detections.json", table)
     _write_csv(out / "detections.csv", table)
-    problems = tuple((paths[number], failed[number]) for number in sorted(failed))
+    problems = tuple((paths[number], str(failed[number])) for number in sorted(failed))
+    unreadable = unreadable_line(failed.values(), len(paths))
     written = {Path(DRAWN, drawn_names[number]) for number in rows}
-    return Summary(out, len(rows), len(table), problems, _replaced(earlier, written, panoptic))
+    replaced = _replaced(earlier, written, panoptic)
+    return Summary(out, len(rows), len(table), problems, replaced, unreadable)
 
 
 def _files(out: Path) -> set[Path]:

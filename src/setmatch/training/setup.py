@@ -116,8 +116,9 @@ def build_setup(
         freeze_all_but_masks(detector)
     preprocessing = detector.card.preprocessing
     check = check_data(training, data.validation, detector.num_queries, preprocessing)
-    files = check_files(training, data.validation, recipe.data.on_bad_image == "skip", has_masks)
-    check = replace(check, findings=(*check.findings, *files))
+    skip = recipe.data.on_bad_image == "skip"
+    files, unreadable = check_files(training, data.validation, skip, has_masks)
+    check = replace(check, findings=(*check.findings, *files), unreadable=unreadable)
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
     return TrainingSetup(
         recipe, data, check, detector, checkpoint, facts, initialized_from, loaded, criterion

@@ -252,7 +252,7 @@ class Trainer:
         """Report the images that any process could not read since the last report."""
         gathered = self.distributed.gather(self.batches.unreadable)
         self.report_findings(
-            [unreadable_training_image(problem) for problems in gathered for problem in problems]
+            [unreadable_training_image(str(file)) for files in gathered for file in files]
         )
 
     def report_findings(self, findings: Sequence[Finding]) -> None:

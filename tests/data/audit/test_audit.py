@@ -72,7 +72,7 @@ def test_a_clean_data_set_has_no_errors(clean: Path):
 def test_problems_in_annotations_files_and_splits_are_found(dirty: Path):
     result = audit(dirty, has_gpu=False)
     severities = {finding.kind: finding.severity for finding in result.findings}
-    assert severities["image that cannot be used"] == "error"
+    assert severities["image that cannot be read"] == "error"
     assert severities["box without area"] == "fixed"
     assert severities["near duplicate of an image in another split"] == "note"
     assert result.error_count == 1

@@ -75,9 +75,9 @@ UNUSUAL: dict[str, tuple[str, Callable[[Path], None], tuple[int, int], str | Non
     ),
     "rotated": ("a.jpg", lambda p: save_rotated(p, 6), (64, 96), "rotated by EXIF"),
     "scaled": ("a.jpg", lambda p: photograph(1).save(p), (48, 32), "size differs"),
-    "truncated": ("a.jpg", save_truncated, (96, 64), "cannot be used"),
-    "empty": ("a.jpg", lambda p: p.write_bytes(b""), (96, 64), "cannot be used"),
-    "other shape": ("a.jpg", lambda p: photograph(1).save(p), (64, 64), "cannot be used"),
+    "truncated": ("a.jpg", save_truncated, (96, 64), "cannot be read"),
+    "empty": ("a.jpg", lambda p: p.write_bytes(b""), (96, 64), "cannot be read"),
+    "other shape": ("a.jpg", lambda p: photograph(1).save(p), (64, 64), "cannot be read"),
 }
 
 
@@ -91,8 +91,8 @@ def test_unusual_files_are_found(tmp_path: Path, name, write, annotated, kind: s
         return
     (finding,) = (each for each in check.findings if kind in each.kind)
     assert (finding.file, finding.split) == (name, "train")
-    assert finding.severity == ("error" if kind == "cannot be used" else "note")
-    assert (check.hash is None) == (kind == "cannot be used")
+    assert finding.severity == ("error" if kind == "cannot be read" else "note")
+    assert (check.hash is None) == (kind == "cannot be read")
 
 
 @pytest.mark.parametrize(("split", "severity"), [("train", "fixed"), ("val", "error")])
@@ -102,7 +102,7 @@ def test_a_few_unusable_files_are_left_out_of_training(tmp_path: Path, split: st
         photograph(number).save(tmp_path / f"{number}.jpg")
     save_truncated(tmp_path / "7.jpg")
     checks = check_all(dataset_in(tmp_path, {f"{k}.jpg": (96, 64) for k in range(100)}), split)
-    (finding,) = (f for each in checks for f in each.findings if "cannot be used" in f.kind)
+    (finding,) = (f for each in checks for f in each.findings if "cannot be read" in f.kind)
     assert (finding.severity, finding.file) == (severity, "7.jpg")
 
 

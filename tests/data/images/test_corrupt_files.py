@@ -16,6 +16,7 @@ from setmatch.data.images.corrupt_files import (
     find_unreadable,
     unreadable_notes,
 )
+from setmatch.data.images.unreadable import UnreadableFile
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import DataError
 
@@ -72,7 +73,7 @@ def test_every_kind_of_damage_is_found_and_nothing_else(folder: Path):
     found = {dataset.name(image): problem for image, problem in find_unreadable(dataset).items()}
     kinds = ("cut", "page", "empty", "gone", "turned")
     assert set(found) == {f"{kind}.{suffix}" for kind in kinds for suffix in ("jpg", "png")}
-    assert all(name in problem and "\n" not in problem for name, problem in found.items())
+    assert all(name in str(each) and "\n" not in str(each) for name, each in found.items())
 
 
 def test_png_files_of_segments_are_checked_where_masks_are_used(tmp_path: Path):
@@ -96,8 +97,8 @@ def test_png_files_of_segments_are_checked_where_masks_are_used(tmp_path: Path):
     found = find_unreadable(dataset, masks=True)
     assert list(found) == [0, 1, 2, 3, 4]
     for image, problem in found.items():
-        assert str(pngs[image]) in problem
-        assert "\n" not in problem
+        assert str(pngs[image]) in str(problem)
+        assert "\n" not in str(problem)
     assert find_unreadable(dataset) == {}
 
 
@@ -117,17 +118,19 @@ def test_more_than_one_percent_unreadable_images_raise_an_error(folder: Path):
     for number in range(100):
         (folder / f"{number:02d}.jpg").write_bytes(b"x")
     dataset = dataset_over(folder)
-    for few in ({}, {7: "07.jpg: x"}):
+    one, other = UnreadableFile("07.jpg", "x"), UnreadableFile("08.jpg", "y")
+    for few in ({}, {7: one}):
         check_training_corruption(dataset, few.values(), True)
         check_evaluation_corruption(dataset, few)
-    many = {7: "07.jpg: x", 8: "08.jpg: y"}
-    with pytest.raises(DataError, match=r"2 unreadable of 100 .* at most 1%.* 08\.jpg"):
+    many = {7: one, 8: other}
+    line = r"set\.json: 2 of 100 images cannot be read: 07\.jpg \(x\), 08\.jpg \(y\); "
+    with pytest.raises(DataError, match=rf"{line}training leaves out at most 1%"):
         check_training_corruption(dataset, many.values(), True)
-    with pytest.raises(DataError, match=r"^07\.jpg: x$"):
-        check_training_corruption(dataset, ["07.jpg: x"], False)
-    with pytest.raises(DataError, match=r"set\.json: 2 unreadable of 100 images.* 08\.jpg"):
+    with pytest.raises(DataError, match=r"^07\.jpg: cannot be read as an image \(x\); replace"):
+        check_training_corruption(dataset, [one], False)
+    with pytest.raises(DataError, match=rf"{line}with more than 1%, metrics would measure"):
         check_evaluation_corruption(dataset, many)
     few_images = dataset.choose(np.arange(10), "ten of them")
-    check_evaluation_corruption(few_images, {7: "07.jpg: x"})
-    (note,) = unreadable_notes(dataset, {7: "07.jpg: x"})
-    assert note == "no detections, so that its objects count as missed (2): 07.jpg: x"
+    check_evaluation_corruption(few_images, {7: one})
+    (note,) = unreadable_notes(dataset, {7: one})
+    assert note == f"no detections, so that its objects count as missed (2): {one}"

@@ -1,10 +1,13 @@
 """Image files are found by files, folders and patterns, each once."""
 
+import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from setmatch.data.images.image_paths import find_images
+from setmatch.data.open import open_dataset
 from setmatch.errors import DataError
 
 
@@ -24,6 +27,44 @@ def names(folder: Path, sources: list[str | Path]) -> list[str]:
 def test_a_folder_is_searched_recursively(folder: Path):
     """Other files and hidden ones are ignored."""
     assert names(folder, [folder]) == ["a.png", "b.JPG", "deep/er/c.webp"]
+
+
+def forbid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody list a folder, root neither."""
+    scandir = os.scandir
+
+    def refused(path: Path) -> object:
+        if str(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+
+
+@pytest.mark.parametrize("inner", ["deep", "deep/er"])
+def test_a_folder_that_nobody_may_list_is_named(folder: Path, monkeypatch, caplog, inner: str):
+    """The others are used; one that is named itself is refused."""
+    forbid(folder / inner, monkeypatch)
+    assert names(folder, [folder]) == ["a.png", "b.JPG"]
+    (message,) = caplog.messages
+    assert message.startswith(f"{folder / inner}: cannot be listed (Permission denied), so that")
+    with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\); allow to read"):
+        find_images([folder / inner])
+
+
+def test_a_folder_of_a_data_set_that_nobody_may_list_is_named(tmp_path, monkeypatch, caplog):
+    for place in ("images/open", "images/closed", "labels/open"):
+        (tmp_path / place).mkdir(parents=True)
+    for name in ("open/a", "open/b", "closed/c"):
+        Image.new("RGB", (60, 40)).save(tmp_path / f"images/{name}.png")
+    for name in "ab":
+        (tmp_path / f"labels/open/{name}.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text("train: images\nval: images\nnames: [cat]\n")
+    forbid(tmp_path / "images/closed", monkeypatch)
+    assert len(open_dataset(tmp_path, "train")) == 2
+    named = [message for message in caplog.messages if "cannot be listed" in message]
+    assert len(named) == 1
+    assert str(tmp_path / "images/closed") in named[0]
 
 
 SYSTEM_FOLDERS = (

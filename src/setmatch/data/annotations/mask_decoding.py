@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Int, Int32, Int64
 
 from setmatch.data.annotations.segmentations import Segmentations
-from setmatch.data.images.image_io import read_image
+from setmatch.data.images.image_io import other_size, read_image
+from setmatch.data.images.unreadable import UnreadableError
 from setmatch.errors import DataError
 
 
@@ -71,10 +72,8 @@ def read_segment_ids(png: Path, size_px: tuple[int, int]) -> Int32[np.ndarray, "
     red, green, blue = read_image(png, size_px).to(torch.int32)
     if red.shape != size_px:
         height, width = red.shape
-        raise DataError(
-            f"{png}: is {height}×{width} pixels (height × width), but its image is "
-            f"{size_px[0]}×{size_px[1]}; draw the segments in the size of the image"
-        )
+        advice = "draw the segments in the size of the image"
+        raise UnreadableError(other_size(png, (height, width), size_px, advice))
     return (red + (green << 8) + (blue << 16)).numpy()
 
 

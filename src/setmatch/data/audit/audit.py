@@ -22,14 +22,16 @@ from setmatch.data.audit.image_checks import (
     NearDuplicate,
     check_images,
     find_near_duplicates,
+    num_probed,
 )
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
-from setmatch.data.images.corrupt_files import PROBED, find_unreadable, sample
+from setmatch.data.images.corrupt_files import find_unreadable, sample
+from setmatch.data.images.unreadable import unreadable_line
 from setmatch.data.open import open_splits
-from setmatch.data.splits import SPLITS, canonical
+from setmatch.data.splits import SPLITS
 from setmatch.errors import DataError
 from setmatch.files.writing import write_text
 from setmatch.structures.metadata import Preprocessing
@@ -83,6 +85,19 @@ class DataAudit:
         return shlex.join(words), train
 
     @property
+    def unreadable(self) -> str:
+        """Return how many of the images looked at cannot be read, and which; "" for none."""
+        checks = [check for checks in self.image_checks.values() for check in checks]
+        unread = {file for dataset in self.splits.values() for file in dataset.unread}
+        found = [check.unreadable for check in checks if check.unreadable is not None]
+        images = sum(map(len, self.splits.values()))
+        looked_at = sum(
+            max(len(self.image_checks[split]), num_probed(split, dataset))
+            for split, dataset in self.splits.items()
+        )
+        return unreadable_line([*unread, *found], looked_at + len(unread), looked_at == images)
+
+    @property
     def error_count(self) -> int:
         """Return the number of problems that must be fixed by hand."""
         return sum(finding.severity == "error" for finding in self.findings)
@@ -112,6 +127,7 @@ class DataAudit:
         return {
             "data": str(self.data),
             "errors": self.error_count,
+            "unreadable": self.unreadable,
             "opened_images": {split: len(checks) for split, checks in self.image_checks.items()},
             "statistics": {each.name: asdict(each) for each in self.statistics},
             "counts": [
@@ -260,8 +276,7 @@ def _check_images(
 
 def _choose_images(dataset: DetectionDataset, split: str, most: int | None) -> list[int]:
     """Return the images to open: a sample, and all that a quick look finds unreadable."""
-    probed = None if canonical(split) in ("val", "test") else PROBED
-    suspects = {} if most is None else find_unreadable(dataset, probed, masks=True)
+    suspects = find_unreadable(dataset, num_probed(split, dataset), masks=True) if most else {}
     return sorted({*sample(dataset, most).tolist(), *suspects})
 
 

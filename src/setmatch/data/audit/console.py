@@ -30,6 +30,8 @@ def render(audit: DataAudit) -> RenderableType:
     if audit.statistics:
         parts += [Text(), _class_table(audit.statistics)]
     parts += [Text(), *_findings(audit)]
+    if audit.unreadable:
+        parts.append(Text(audit.unreadable, style="bold red"))
     if audit.plan is not None:
         parts += [Text(), *_plan(audit.plan)]
     return Lines(*parts)

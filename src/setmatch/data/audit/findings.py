@@ -4,12 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from setmatch.data.formats.missing_images import UNDECODED, UNREADABLE
+
 Severity = Literal["error", "fixed", "note"]
 SEVERITIES: Mapping[Severity, str] = {  # the most severe first
     "error": "must be fixed by hand",
     "fixed": "fixed automatically when the data is read",
     "note": "worth knowing",
 }
+UNREADABLE_KIND = "image that cannot be read"
+# With the images that the data set was opened without.
+UNREADABLE_KINDS = (UNREADABLE_KIND, *(done.partition(": ")[0] for done in (UNREADABLE, UNDECODED)))
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def write_page(audit: DataAudit, path: Path) -> None:
         "data/audit/audit.html",
         name=audit.data.resolve().name,
         to_fix=audit.verdict if audit.error_count else None,
+        unreadable=audit.unreadable,
         numbers=_numbers(audit),
         findings=[_finding_group(group) for group in group_findings(audit.findings)],
         duplicates=list(_duplicates(audit)),

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import combinations
 from pathlib import Path
 
-from setmatch.data.audit.findings import Finding
+from setmatch.data.audit.findings import UNREADABLE_KIND, Finding
 from setmatch.data.audit.mask_checks import MASKS_ONLY, check_masks
 from setmatch.data.audit.near_duplicates import (
     ImageHash,
@@ -18,8 +18,8 @@ from setmatch.data.audit.near_duplicates import (
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import PROBED, UNREADABLE_AT_MOST
 from setmatch.data.images.image_io import read_depth, read_header, read_image
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError
 
 SAMPLE_SIZE = 300  # images opened in each split by default
 _THREADS = 4  # Pillow decodes without holding the interpreter lock
@@ -39,12 +39,13 @@ _MODES = {  # Pillow mode -> kind and action of the finding
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """Findings and hashes of image number `image`; an image that cannot be used has no hash."""
+    """Findings and hashes of image number `image`; one that is `unreadable` has no hash."""
 
     image: int
     findings: tuple[Finding, ...]
     hash: ImageHash | None
     mirrored_hash: ImageHash | None = None
+    unreadable: UnreadableFile | None = None
 
     @property
     def has_errors(self) -> bool:
@@ -93,10 +94,15 @@ def check_images(
             checks.append(check)
             on_image()
     unusable = sum(check.has_errors for check in checks)
-    probed = max(len(checks), min(len(dataset), PROBED))
+    probed = max(len(checks), num_probed(split, dataset))
     if canonical(split) not in ("val", "test") and unusable <= UNREADABLE_AT_MOST * probed:
         return [replace(each, findings=tuple(map(_tolerated, each.findings))) for each in checks]
     return checks
+
+
+def num_probed(split: str, dataset: DetectionDataset) -> int:
+    """Return how many images are looked at before training, quickly."""
+    return len(dataset) if canonical(split) in ("val", "test") else min(len(dataset), PROBED)
 
 
 def _tolerated(finding: Finding) -> Finding:
@@ -141,14 +147,14 @@ def _check_image(dataset: DetectionDataset, split: str, image: int) -> ImageChec
         pixels = read_image(path, dataset.size_px(image))
         size_px = (pixels.shape[1], pixels.shape[2])
         unusual = list(_check_header(path, size_px, dataset.size_px(image)))
-    except DataError as error:
+    except UnreadableError as error:
         reason = str(error).removeprefix(f"{path}: ")
         evaluated = canonical(split) in ("val", "test")
         action = "its objects count as missed" if evaluated else "training would stop here"
         unusable = replace(
-            blank, severity="error", kind="image that cannot be used", action=action, value=reason
+            blank, severity="error", kind=UNREADABLE_KIND, action=action, value=reason
         )
-        return ImageCheck(image, (unusable,), None)
+        return ImageCheck(image, (unusable,), None, unreadable=error.file)
     findings = [
         replace(blank, kind=kind, action=action, value=value) for kind, action, value in unusual
     ]

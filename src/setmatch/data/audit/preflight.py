@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from setmatch.data.audit.checks import check_annotations
-from setmatch.data.audit.findings import Finding, FindingGroup, Severity, group_findings
+from setmatch.data.audit.findings import (
+    UNREADABLE_KIND,
+    UNREADABLE_KINDS,
+    Finding,
+    FindingGroup,
+    Severity,
+    group_findings,
+)
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import (
@@ -17,10 +24,12 @@ from setmatch.data.images.corrupt_files import (
     find_unreadable,
     unreadable_notes,
 )
+from setmatch.data.images.unreadable import unreadable_line
 from setmatch.files.writing import write_text
 from setmatch.structures.metadata import Preprocessing
 
 _LABELS: Mapping[Severity, str] = {"error": "fix this", "fixed": "fixed", "note": "note"}
+_TOLD = "training leaves them out, evaluations miss their objects, data_report.json has their paths"
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,15 @@ class DataCheck:
     sources: Mapping[str, Path]
     statistics: tuple[SplitStatistics, ...]
     findings: tuple[Finding, ...]
+    unreadable: str = ""  # how many image files cannot be read, and which; "" for none
 
     def sentences(self) -> list[str]:
         """Return one line for each kind of finding, the most severe first."""
-        return [_sentence(group) for group in group_findings(self.findings)]
+        groups = group_findings(self.findings)
+        sentences = [_sentence(each) for each in groups if each.first.kind not in UNREADABLE_KINDS]
+        if not self.unreadable:
+            return sentences
+        return [f"data, {_LABELS['error']}: {self.unreadable}; {_TOLD}", *sentences]
 
     def write(self, path: Path, while_training: Mapping[str, object] | None = None) -> None:
         """Write the statistics and every finding as JSON.
@@ -83,15 +97,17 @@ def check_data(
 
 def check_files(
     training: DetectionDataset, validation: DetectionDataset | None, skip: bool, masks: bool = False
-) -> list[Finding]:
+) -> tuple[list[Finding], str]:
     """Check image files in seconds: all validation images, and a sample of the training images.
 
-    `masks` also checks the PNG files of panoptic segments. Raises DataError if too many files
-    cannot be read or, without `skip`, at the first one: better now than at the first evaluation.
+    `masks` also checks the PNG files of panoptic segments. Returns the findings, and how many image
+    files cannot be read. Raises DataError if too many cannot be read or, without `skip`, at the
+    first one: better now than at the first evaluation.
     """
     problems = find_unreadable(training, PROBED, masks)
     check_training_corruption(training, problems.values(), skip)
-    findings = [unreadable_training_image(problem) for problem in problems.values()]
+    findings = [unreadable_training_image(str(problem)) for problem in problems.values()]
+    files, images = [*training.unread, *problems.values()], min(len(training), PROBED)
     if validation is not None:
         problems = find_unreadable(validation, masks=masks)
         check_evaluation_corruption(validation, problems)
@@ -101,18 +117,21 @@ def check_files(
             unreadable_validation_image(problem)
             for problem in unreadable_notes(validation, problems)
         ]
-    return findings
+        files += [*validation.unread, *problems.values()]
+        images += len(validation)
+    unread = {*training.unread, *(validation.unread if validation is not None else ())}
+    line = unreadable_line(files, images + len(unread), are_all=len(training) <= PROBED)
+    return findings, line
 
 
 def unreadable_training_image(problem: str) -> Finding:
     """Return the finding for a training image that cannot be read."""
-    return Finding("error", "image that cannot be read", "left out of training", value=problem)
+    return Finding("error", UNREADABLE_KIND, "left out of training", value=problem)
 
 
 def unreadable_validation_image(problem: str) -> Finding:
     """Return the finding for a validation image that cannot be read."""
-    kind, action = "validation image that cannot be read", "lowers AP in every evaluation"
-    return Finding("error", kind, action, value=problem)
+    return Finding("error", UNREADABLE_KIND, "lowers AP in every evaluation", value=problem)
 
 
 def _kind_and_action(finding: Finding) -> str:

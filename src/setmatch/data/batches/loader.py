@@ -29,7 +29,7 @@ from setmatch.data.images.corrupt_files import (
     check_training_corruption,
 )
 from setmatch.data.images.image_io import read_image
-from setmatch.errors import DataError
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
@@ -96,12 +96,12 @@ class EvaluationBatch:
 class TrainingBatches:
     """The minibatches of one process, in order.
 
-    While iterating, `unreadable` collects the errors of the images left out, and
+    While iterating, `unreadable` collects the images left out, and
     `augmentation_stats` counts objects that augmentation clipped or dropped.
     """
 
     def __init__(self, samples: "_TrainingSamples", order: TrainSampler, workers: int) -> None:
-        self.unreadable: list[str] = []
+        self.unreadable: list[UnreadableFile] = []
         self.augmentation_stats = AugmentationStats()
         self._samples = samples
         self._order = order
@@ -117,20 +117,20 @@ class TrainingBatches:
             assert loaded.batch is not None, "problems within the limit leave a batch"
             yield loaded.batch
 
-    def _check(self, problems: Sequence[str]) -> None:
-        self.unreadable += [problem for problem in problems if problem not in self.unreadable]
+    def _check(self, problems: Sequence[UnreadableFile]) -> None:
+        self.unreadable = list(dict.fromkeys([*self.unreadable, *problems]))
         check_training_corruption(self._samples.dataset, self.unreadable, self._samples.skip)
 
 
 class EvaluationBatches:
     """The evaluation batches of one process. Their number is known before any image is read.
 
-    While iterating, `unreadable` collects the errors of the images missing from their batches, by
+    While iterating, `unreadable` collects the images missing from their batches, by
     their numbers in the data set.
     """
 
     def __init__(self, samples: "_EvaluationSamples", order: list[list[int]], workers: int) -> None:
-        self.unreadable: dict[int, str] = {}
+        self.unreadable: dict[int, UnreadableFile] = {}
         self._samples = samples
         self._order = order
         self._workers = workers
@@ -227,9 +227,9 @@ class _Loaded(Generic[Kind]):
     """What a worker returns: a batch, and the errors of images that are missing from it."""
 
     batch: Kind | None
-    problems: tuple[str, ...] = ()
+    problems: tuple[UnreadableFile, ...] = ()
     augmentation_stats: AugmentationStats = AugmentationStats()
-    unreadable: Mapping[int, str] = field(default_factory=dict)  # by number of the image
+    unreadable: Mapping[int, UnreadableFile] = field(default_factory=dict)  # by number of the image
 
     def pin_memory(self) -> "_Loaded[Kind]":
         return replace(self, batch=self.batch and self.batch.pin_memory())
@@ -255,7 +255,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._seed = seed
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
-        problems: list[str] = []
+        problems: list[UnreadableFile] = []
         samples = [self._sample(place, problems) for place in places]
         epoch, last = places[-1]
         for step in range(1, len(self.dataset)):
@@ -270,14 +270,14 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         return _Loaded(minibatch, tuple(problems), sum(stats, AugmentationStats()))
 
     def _sample(
-        self, place: Place, problems: list[str]
+        self, place: Place, problems: list[UnreadableFile]
     ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
         epoch, image = place
         try:
             pixels = read_image(self.dataset.path(image), self.dataset.size_px(image))
             target = self.dataset.target(image, self._masks)
-        except DataError as error:
-            problems.append(str(error))
+        except UnreadableError as error:
+            problems.append(error.file)
             return None
         # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's
         # generator, because a worker cannot seed a GPU's.
@@ -307,8 +307,8 @@ class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):
             try:
                 image_pixels = read_image(self.dataset.path(image), self.dataset.size_px(image))
                 segments += [self.dataset.segments(image)] if self._segments else []
-            except DataError as error:
-                unreadable[image] = str(error)
+            except UnreadableError as error:
+                unreadable[image] = error.file
             else:
                 pixels[image] = preprocess(image_pixels, self._preprocessing, shape)
         if not pixels:

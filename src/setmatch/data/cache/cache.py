@@ -20,13 +20,14 @@ from setmatch.data.cache.array_file import read_arrays, write_arrays
 from setmatch.data.dataset import AnnotationFix, DetectionDataset, PanopticFiles
 from setmatch.data.formats.base import SplitSource
 from setmatch.data.formats.layout import folders_below
-from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR
 from setmatch.data.formats.registry import format_named
+from setmatch.data.images.unreadable import UnreadableFile
 from setmatch.files.reading import open_regular
 from setmatch.files.writing import cache_folder
 from setmatch.structures.metadata import Categories
 
-_VERSION = 9  # of the cached files; raise it with any change to what readers make of a data set
+_VERSION = 10  # of the cached files; raise it with any change to what readers make of a data set
 _MIN_SECONDS = 0.5  # data sets that are read faster are not cached
 _SAMPLED_BYTES = 1 << 16  # of a file's beginning and end, compared besides its size and times
 
@@ -50,7 +51,7 @@ def cached(split: SplitSource) -> DetectionDataset:
     if time.perf_counter() - start < _MIN_SECONDS:
         return dataset
     # A damaged image may be replaced, which does not change the time of its folder.
-    damaged = {dataset.images / fix.file for fix in dataset.fixes if fix.description == UNREADABLE}
+    damaged = {Path(file.path) for file in dataset.unread}
     places = {*_image_folders(dataset), *damaged}
     if split.root and any(fix.description in (MISSING, UNCLEAR) for fix in dataset.fixes):
         places |= set(folders_below(split.root, split.root))  # where the missing ones may appear
@@ -131,6 +132,7 @@ def _header(dataset: DetectionDataset, stamps: dict[str, str]) -> dict[str, Any]
         "fixes": [list(asdict(fix).values()) for fix in dataset.fixes],
         "notes": dataset.notes,
         "annotations_read": dataset.annotations_read,
+        "unread": [list(asdict(file).values()) for file in dataset.unread],
         "convention_doubt": dataset.convention_doubt and asdict(dataset.convention_doubt),
         "panoptic": None if panoptic is None else str(panoptic.folder),
     }
@@ -168,6 +170,7 @@ def _dataset(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Detecti
         fixes=tuple(AnnotationFix(*fix) for fix in header["fixes"]),
         notes=tuple(header["notes"]),
         annotations_read=header["annotations_read"],
+        unread=tuple(UnreadableFile(*file) for file in header["unread"]),
         convention_doubt=doubt and ConventionDoubt(**doubt),
         **columns("dataset"),
     )

@@ -14,6 +14,7 @@ from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_conventi
 from setmatch.data.annotations.segmentations import Segmentations, from_rings
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.missing_images import missing_images_note
+from setmatch.data.images.unreadable import UnreadableFile
 from setmatch.data.ragged import offsets_of, pack
 from setmatch.structures.metadata import Categories
 
@@ -28,6 +29,7 @@ class ImageTable:
     sizes_px: Int32[np.ndarray, "N 2"]
     absent: frozenset[int] = frozenset()  # ids of listed images without a usable file
     notes: tuple[str, ...] = ()  # on the folders that they were found in
+    unread: tuple[UnreadableFile, ...] = ()  # of the absent ones
 
 
 _NOT_WRITTEN = (float("nan"),) * 4
@@ -147,6 +149,7 @@ def assemble(
         origins=rows.origin.astype(np.int32),
         annotations_read=annotations_read,
         convention_doubt=doubt,
+        unread=images.unread,
     )
 
 

@@ -24,9 +24,28 @@ def clean_name(name: str) -> str:
 def read_names(folder: Path) -> list[str] | None:
     """Return the class names in a folder's classes.txt; None where there is no such file.
 
-    Raises DataError as `names_in` does.
+    Of several such files the longest counts, if the others are its beginning. Raises DataError
+    where they are not, and as `names_in` does.
     """
-    return next((names_in(folder / name) for name in NAME_FILES if (folder / name).is_file()), None)
+    files = [folder / name for name in NAME_FILES if (folder / name).is_file()]
+    return longest_list([(str(file), names) for file in files if (names := names_in(file))])
+
+
+def longest_list(found: Sequence[tuple[str, list[str]]]) -> list[str] | None:
+    """Return the longest of several lists of class names, each with its place; None for none.
+
+    Raises DataError where another is not its beginning, since a number would mean two classes.
+    """
+    if not found:
+        return None
+    longest_place, longest = max(found, key=lambda each: len(each[1]))
+    for place, names in found:
+        if names != longest[: len(names)]:
+            raise DataError(
+                f"{place}: its list of classes is {short(names)}, that of {longest_place} is "
+                f"{short(longest)}; number the classes alike, or remove the wrong list"
+            )
+    return longest
 
 
 def names_in(path: Path) -> list[str] | None:

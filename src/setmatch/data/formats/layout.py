@@ -1,14 +1,17 @@
 """The folders of a data set: what is in them, and what may be entered."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from setmatch.data.formats.written_paths import fold, written_parts
 from setmatch.data.images.image_paths import is_data_name
 from setmatch.data.splits import canonical, split_in
 
+log = logging.getLogger("setmatch")
 # Folders of annotations beside folders of images, in small letters, the likeliest first.
 ANNOTATION_FOLDERS = (
     *("annotations", "annots", "xmls", "xml", "labels", "annotation", "annot", "anns", "ann"),
@@ -50,8 +53,16 @@ def _listing(folder: Path) -> "list[os.DirEntry[str]]":
     try:
         with os.scandir(folder) as found:
             return list(found)
+    except PermissionError:
+        _say_unlisted(folder)
+        return []
     except (OSError, ValueError):  # a name with a zero byte is a ValueError
         return []
+
+
+@cache
+def _say_unlisted(folder: Path) -> None:
+    log.warning("%s: cannot be listed (no permission), so that its files are left out", folder)
 
 
 def folders_named(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
 from setmatch.data.images.image_paths import is_undecoded
+from setmatch.data.images.unreadable import UnreadableFile, undecoded
 from setmatch.errors import DataError
 
 MISSING = "image file missing: left out"
@@ -51,21 +52,22 @@ def drop_missing(
 
 def drop_undecoded(
     listed: Sequence[tuple[Path, Path]], fixes: list[AnnotationFix]
-) -> list[tuple[Path, Path]]:
+) -> tuple[list[tuple[Path, Path]], list[UnreadableFile]]:
     """Return the images with their label files, without images that nothing decodes or needs.
 
     Those lie beside a decoded image of the same name, as cameras store raw files, or have no label
-    file. They are added to `fixes`, and do not count as missing.
+    file. They are returned too, added to `fixes`, and do not count as missing.
     """
     decoded = {image.with_suffix("") for image, _ in listed if not is_undecoded(image.name)}
-    kept = []
+    kept, dropped = [], []
     for image, label in listed:
         needed = label.exists() and image.with_suffix("") not in decoded
         if needed or not is_undecoded(image.name):
             kept.append((image, label))
         else:
             fixes.append(AnnotationFix(image.name, None, image.name, UNDECODED))
-    return kept
+            dropped.append(undecoded(image))
+    return kept, dropped
 
 
 def _file_of(fix: AnnotationFix) -> str:

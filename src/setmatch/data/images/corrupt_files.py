@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from setmatch.data.annotations.mask_decoding import read_segment_ids
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.image_io import is_complete, read_image, read_size_px
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unreadable_line
 from setmatch.errors import DataError
 
 UNREADABLE_AT_MOST = 0.01  # fraction of the images; evaluation always accepts one image
@@ -30,8 +31,8 @@ def sample(dataset: DetectionDataset, most: int | None) -> Int64[np.ndarray, " S
 
 def find_unreadable(
     dataset: DetectionDataset, most: int | None = None, masks: bool = False
-) -> dict[int, str]:
-    """Return the error of each unreadable image by its number, among all images or `most` of them.
+) -> dict[int, UnreadableFile]:
+    """Return each unreadable image by its number, among all images or `most` of them.
 
     `masks` includes the PNG files of panoptic segments. Only the beginning and the end of a file
     are read, and all of it if these look wrong: some thousand files a second. Damage in the middle
@@ -40,11 +41,19 @@ def find_unreadable(
     images = sample(dataset, most).tolist()
     with ThreadPoolExecutor(_THREADS) as readers:
         problems = readers.map(lambda image: _problem(dataset, image, masks), images)
-        return {image: text for image, text in zip(images, problems, strict=True) if text}
+        return {image: file for image, file in zip(images, problems, strict=True) if file}
+
+
+def split_line(dataset: DetectionDataset, problems: Collection[UnreadableFile]) -> str:
+    """Return how many images of a split cannot be read, and which; "" for none.
+
+    `problems` are those found, to which come the images that the data set was opened without.
+    """
+    return unreadable_line([*dataset.unread, *problems], len(dataset) + len(dataset.unread))
 
 
 def check_training_corruption(
-    dataset: DetectionDataset, problems: Collection[str], skip: bool
+    dataset: DetectionDataset, problems: Collection[UnreadableFile], skip: bool
 ) -> None:
     """Raise DataError when too many images of `dataset` are unreadable to train on the rest.
 
@@ -52,28 +61,31 @@ def check_training_corruption(
     """
     if not problems or (skip and len(problems) <= UNREADABLE_AT_MOST * len(dataset)):
         return
-    *_, last = problems
     if not skip:
-        raise DataError(last)
+        *_, last = problems
+        raise UnreadableError(last)
     raise DataError(
-        f"{len(problems)} unreadable of {len(dataset)} images, but training leaves out at most "
-        f"{UNREADABLE_AT_MOST:.0%}; the last: {last}"
+        f"{dataset.source}: {split_line(dataset, problems)}; training leaves out at most "
+        f"{UNREADABLE_AT_MOST:.0%}: replace or remove the files"
     )
 
 
-def check_evaluation_corruption(dataset: DetectionDataset, problems: Mapping[int, str]) -> None:
+def check_evaluation_corruption(
+    dataset: DetectionDataset, problems: Mapping[int, UnreadableFile]
+) -> None:
     """Raise DataError when too many images of `dataset` are unreadable for meaningful metrics."""
     if len(problems) <= max(1, UNREADABLE_AT_MOST * len(dataset)):
         return
-    *_, last = problems.values()
     raise DataError(
-        f"{dataset.source}: {len(problems)} unreadable of {len(dataset)} images to evaluate on; "
-        f"with more than {UNREADABLE_AT_MOST:.0%}, metrics would measure the files rather than the "
-        f"model; replace the files; the last: {last}"
+        f"{dataset.source}: {split_line(dataset, problems.values())}; with more than "
+        f"{UNREADABLE_AT_MOST:.0%}, metrics would measure the files rather than the model: replace "
+        "the files"
     )
 
 
-def unreadable_notes(dataset: DetectionDataset, problems: Mapping[int, str]) -> tuple[str, ...]:
+def unreadable_notes(
+    dataset: DetectionDataset, problems: Mapping[int, UnreadableFile]
+) -> tuple[str, ...]:
     """Return a sentence on each unreadable image, with the objects that count as missed."""
     notes = []
     for image, problem in problems.items():
@@ -83,7 +95,7 @@ def unreadable_notes(dataset: DetectionDataset, problems: Mapping[int, str]) -> 
     return tuple(notes)
 
 
-def _problem(dataset: DetectionDataset, image: int, masks: bool) -> str:
+def _problem(dataset: DetectionDataset, image: int, masks: bool) -> UnreadableFile | None:
     path, size_px = dataset.path(image), dataset.size_px(image)
     try:
         if not is_complete(path, size_px):
@@ -92,6 +104,6 @@ def _problem(dataset: DetectionDataset, image: int, masks: bool) -> str:
             png = dataset.panoptic.path(image)
             if not is_complete(png, size_px) or read_size_px(png) != size_px:
                 read_segment_ids(png, size_px)
-    except DataError as error:
-        return str(error)
-    return ""
+    except UnreadableError as error:
+        return error.file
+    return None

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import SEEK_END, BufferedReader, BytesIO
 from pathlib import Path
 
@@ -27,8 +27,9 @@ from setmatch.data.images.bit_depth import (
     to_8_bits,
 )
 from setmatch.data.images.exif import orientation_of
-from setmatch.data.images.heif import HEIF_SUFFIXES, register_heif
+from setmatch.data.images.heif import register_heif
 from setmatch.data.images.image_paths import RAW_SUFFIXES, is_undecoded
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, undecoded
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.reading import open_regular
 
@@ -97,10 +98,7 @@ def read_image(
         pixels = _pixels(decoded, upright=_needs_turning(decoded, annotated_size_px))
     size_px = (pixels.shape[1], pixels.shape[2])
     if annotated_size_px is not None and not _same_shape(size_px, annotated_size_px):
-        raise DataError(
-            f"{path}: is {size_px[0]}×{size_px[1]} pixels (height × width), but annotated as "
-            f"{annotated_size_px[0]}×{annotated_size_px[1]}; correct the annotation or the file"
-        )
+        raise UnreadableError(other_size(path, size_px, annotated_size_px))
     return pixels
 
 
@@ -146,15 +144,17 @@ def read_size_px(path: str | Path) -> tuple[int, int]:
 def is_complete(path: str | Path, annotated_size_px: tuple[int, int]) -> bool:
     """Return whether a file begins and ends like a complete image of the annotated size.
 
-    A quick test: `read_image` may still read a file that fails it. Only the end markers of JPEG
-    and PNG are checked.
+    A quick test: `read_image` may still read a file that fails it. Formats other than JPEG and PNG
+    have no end marker, so that their files fail it.
     """
     try:
         with _decoding(path), open_regular(path) as file, _opened(path, file) as image:
             _check_pixel_limit(image)
-            stored_px, last = (image.height, image.width), _END_MARKERS.get(image.format or "", b"")
+            stored_px, last = (image.height, image.width), _END_MARKERS.get(image.format or "")
+            if last is None or stored_px not in (annotated_size_px, annotated_size_px[::-1]):
+                return False
             file.seek(max(file.seek(0, SEEK_END) - _END_BYTES, 0))
-            return stored_px in (annotated_size_px, annotated_size_px[::-1]) and last in file.read()
+            return last in file.read()
     except DataError:
         return False
 
@@ -195,7 +195,7 @@ def _decoding(source: str | Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_PROCESS:
             raise
-        raise _unreadable(source, error) from error
+        raise UnreadableError(_unreadable(source, error)) from error
 
 
 def _opened(path: str | Path, file: BytesIO | BufferedReader) -> Image.Image:
@@ -284,22 +284,28 @@ def _same_shape(size_px: tuple[int, int], annotated_size_px: tuple[int, int]) ->
     )
 
 
-def _unreadable(source: str | Path, error: Exception) -> DataError:
-    reason, advice = _reason(error), "replace or remove the file"
+def other_size(
+    path: str | Path,
+    size_px: tuple[int, int],
+    annotated_px: tuple[int, int],
+    advice: str = "correct the annotation or the file",
+) -> UnreadableFile:
+    """Return a file that shows an image of another (height, width) than the annotated one."""
+    sizes = "{}×{} pixels (height × width), but annotated as {}×{}".format(*size_px, *annotated_px)
+    return UnreadableFile(str(path), f"is {sizes}", advice, "the annotated image")
+
+
+def _unreadable(source: str | Path, error: Exception) -> UnreadableFile:
+    if isinstance(error, UnidentifiedImageError) and is_undecoded(str(source)):
+        return undecoded(source)
+    file = UnreadableFile(str(source), _reason(error))
     if isinstance(error, Image.DecompressionBombError):
-        reason = f"{reason.removesuffix('.')}; the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
+        reason = f"{file.reason.removesuffix('.')}; the limit is {Image.MAX_IMAGE_PIXELS:,} pixels"
         advice = "make it smaller, or allow more with --max-pixels (or setmatch.data.limit_pixels)"
-    elif isinstance(error, UnidentifiedImageError) and is_undecoded(str(source)):
-        reason, advice = f"nothing here decodes {Path(source).suffix} files", _advice(source)
-    elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        reason, advice = "not enough memory", "make it smaller"
-    return DataError(f"{source}: cannot be read as an image ({reason}); {advice}")
-
-
-def _advice(source: str | Path) -> str:
-    convert = "convert it to JPEG or PNG"
-    is_heif = Path(source).suffix.lower() in HEIF_SUFFIXES
-    return f"{convert}, or install pi-heif" if is_heif else convert
+        return replace(file, reason=reason, advice=advice)
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return replace(file, reason="not enough memory", advice="make it smaller")
+    return file
 
 
 def _reason(error: Exception) -> str:

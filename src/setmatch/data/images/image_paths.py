@@ -1,6 +1,7 @@
 """Find image files by name, folder or pattern, and tell data from what systems leave beside it."""
 
 import glob
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from setmatch.data.images.heif import HEIF_SUFFIXES, register_heif
 from setmatch.errors import DataError
 
+log = logging.getLogger("setmatch")
 _DECODED = (
     *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".avif", ".jp2"),
@@ -56,7 +58,8 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
     """Return the image files of files, folders (searched recursively) and globs, each once.
 
     A file named directly counts whatever its name; in folders and globs the suffix decides, and
-    `is_data_name`. Raises DataError for a source that does not exist or holds no image.
+    `is_data_name`. A folder inside that cannot be listed is left out, which a warning of "setmatch"
+    says. Raises DataError for a source that does not exist, cannot be listed or holds no image.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -75,7 +78,13 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    for place, inner, names in os.walk(folder):
+    def unlisted(error: OSError) -> None:
+        problem = f"{error.filename}: cannot be listed ({error.strerror})"
+        if str(error.filename) == str(folder):
+            raise DataError(f"{problem}; allow to read the folder") from None
+        log.warning("%s, so that its images are left out; allow to read the folder", problem)
+
+    for place, inner, names in os.walk(folder, onerror=unlisted):
         inner[:] = filter(is_data_name, inner)  # the walk goes on with these alone
         yield from (Path(place, name) for name in names)
 

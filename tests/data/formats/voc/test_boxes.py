@@ -1,5 +1,6 @@
 """VOC boxes that are turned, or of another convention, are read as they are meant."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,36 @@ def test_a_turned_box_is_read_as_the_box_around_it(tmp_path: Path, order: int):
     assert [
         (fix.file, fix.line, fix.value) for fix in dataset.fixes if fix.description == TURNED
     ] == [("a.xml", 4, "rotation '90.0'")]
+
+
+def turned_box(**sides: object) -> str:
+    values = "".join(f"<{name}>{value}</{name}>" for name, value in sides.items())
+    return f"<object><type>robndbox</type><name>cat</name><robndbox>{values}</robndbox></object>"
+
+
+@pytest.mark.parametrize("turns", [0.0, 0.25, 0.5, 1.0, -0.25, 3 / 8, 7.25])
+def test_a_box_of_rolabelimg_is_read_as_the_box_around_it(tmp_path: Path, turns: float):
+    """With its center, size and angle in radians; others of the file are as usual."""
+    angle = turns * math.pi
+    sides = {"cx": 30, "cy": 20, "w": 20, "h": 10, "angle": repr(angle)}
+    dataset = one(tmp_path, xml(turned_box(**sides), box(6, 4, 36, 24, name="cat")))
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    width, height = 20 * cos + 10 * sin, 20 * sin + 10 * cos
+    hull = [30 - width / 2, 20 - height / 2, width, height]
+    assert dataset.xywh_px[0].tolist() == pytest.approx(hull)
+    assert dataset.xywh_px[1].tolist() == [6, 4, 30, 20]
+    (fix,) = (each for each in dataset.fixes if each.description == TURNED)
+    assert (fix.file, fix.value[:22]) == ("a.xml", "robndbox [30, 20, 20, ")
+
+
+@pytest.mark.parametrize("missing", ["cx", "cy", "w", "h", "angle"])
+def test_a_turned_box_without_a_number_is_refused(tmp_path: Path, missing: str):
+    sides = {"cx": 30, "cy": 20, "w": 20, "h": 10, "angle": 0.1}
+    for problem, changed in (("has no", {**sides}), ("is 'x'; it should", sides | {missing: "x"})):
+        if problem == "has no":
+            del changed[missing]
+        with pytest.raises(DataError, match=rf"a\.xml:\d+: object 'cat'.*{problem}|<{missing}>"):
+            one(tmp_path / problem[:3], xml(turned_box(**changed)))
 
 
 @pytest.mark.parametrize("rotation", ["0.0", "180", "", "left", "nan", "inf", "1_0x"])

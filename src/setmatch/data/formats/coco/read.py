@@ -31,6 +31,7 @@ from setmatch.data.formats.columns import Records
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
 from setmatch.data.images.image_io import read_size_px
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
@@ -206,7 +207,7 @@ def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) 
     names = [names[position] for position in kept.tolist()]
     located = locate_images([(name,) for name in names], area)
     fixes += located.fixes
-    sizes_px, absent = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
+    sizes_px, absent, unread = _sizes_px(names, located, np.stack(sides_px, axis=1)[kept], fixes)
     drop_missing(located.root, list(absent.values()), len(names), fixes, located.advice)
     usable = np.array([position not in absent for position in range(len(names))], dtype=bool)
     return ImageTable(
@@ -216,6 +217,7 @@ def read_images(records: Records, area: SearchArea, fixes: list[AnnotationFix]) 
         sizes_px[usable].astype(np.int32),
         frozenset(ids[kept][~usable].tolist()),
         located.notes,
+        tuple(unread),
     )
 
 
@@ -241,8 +243,11 @@ def _sizes_px(
     located: LocatedImages,
     sizes_px: Int64[np.ndarray, "N 2"],
     fixes: list[AnnotationFix],
-) -> tuple[Int64[np.ndarray, "N 2"], dict[int, AnnotationFix]]:
-    """Return all image sizes, from the file where none is annotated, and the unusable images."""
+) -> tuple[Int64[np.ndarray, "N 2"], dict[int, AnnotationFix], list[UnreadableFile]]:
+    """Return all image sizes, from the file where none is annotated, and the unusable images.
+
+    Those whose file cannot be read are returned once more, with the reason.
+    """
     absent = {
         position: AnnotationFix(
             written[position], None, written[position], UNCLEAR if unclear else MISSING
@@ -251,6 +256,7 @@ def _sizes_px(
         if name is None
         for unclear in (position in located.unclear,)
     }
+    unread = []
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)
     for position in np.flatnonzero(wrong).tolist():
         name = located.names[position]
@@ -259,11 +265,12 @@ def _sizes_px(
         value = "height {}, width {}".format(*sizes_px[position].tolist())
         try:
             sizes_px[position] = read_size_px(located.root / name)
-        except DataError:
+        except UnreadableError as error:
             absent[position] = AnnotationFix(name, None, name, UNREADABLE)
+            unread.append(error.file)
         else:
             fixes.append(AnnotationFix(name, None, value, "size read from the image file"))
-    return sizes_px, absent
+    return sizes_px, absent, unread
 
 
 def read_rows(

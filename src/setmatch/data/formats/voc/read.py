@@ -8,7 +8,8 @@ comes from the image file where the XML has none or a wrong one. Classes are the
 in alphabetical order, unless a classes.txt gives another order.
 """
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,10 +25,19 @@ from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_images
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
-from setmatch.data.formats.voc.xml import SIDES, VocFile, VocObject, difference, number, parse_voc
+from setmatch.data.formats.voc.xml import (
+    SIDES,
+    TURNED_SIDES,
+    VocFile,
+    VocObject,
+    difference,
+    number,
+    parse_voc,
+)
 from setmatch.data.formats.written_paths import fold, written_parts
 from setmatch.data.images.image_io import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import DataError, short
 from setmatch.files.reading import read_text
 
@@ -67,24 +77,17 @@ def read_voc(
     found.update(*(_class_names(other) for other in others if other != split))
     categories = categories_of(listed, sorted(found), root, fixes, first_id=1)
     class_indices = {name: class_index for class_index, name in enumerate(categories.names)}
-    files, paths, sizes_px, notes = _with_images(files, area, fixes)
+    files, image_table = _with_images(files, area, fixes)
+    sizes_px = image_table.sizes_px.tolist()
     buffer = AnnotationBuffer()
     for image, file in enumerate(files):
         for each in file.objects:
-            box = _box(file, each, sizes_px[image], boxes or XYXY_PX, fixes)
+            box = _box(file, each, tuple(sizes_px[image]), boxes or XYXY_PX, fixes)
             _add(buffer, image, class_indices[_name(file, each)], file, each, box, fixes)
     from_one = sum(file.counts_from_one for file in files)
     if from_one:
         done = "boxes in pixels counted from 1, as in the challenge: read as edges from 0"
         fixes.append(AnnotationFix.of_many(f"{from_one} files of PASCAL VOC itself", done))
-    base = common_folder(paths)
-    image_table = ImageTable(
-        base,
-        np.arange(1, len(files) + 1),
-        [path.relative_to(base).as_posix() for path in paths],
-        np.array(sizes_px, dtype=np.int32),
-        notes=notes,
-    )
     names = [file.path.name for file in files]
     rows, segmentations = buffer.rows(), buffer.segmentations()
     written = buffer.written(boxes or XYXY_PX, is_certain=boxes is not None)
@@ -150,15 +153,13 @@ def _name(file: VocFile, each: VocObject) -> str:
 
 def _with_images(
     files: Sequence[VocFile], area: SearchArea, fixes: list[AnnotationFix]
-) -> tuple[list[VocFile], list[Path], list[tuple[int, int]], tuple[str, ...]]:
-    """Return the files with a usable image, their images and sizes, and notes on the folders.
-
-    A few others are left out.
-    """
+) -> tuple[list[VocFile], ImageTable]:
+    """Return the files with a usable image, and these images; a few others are left out."""
     located = locate_images([_image_names(file) for file in files], area)
     fixes += [fix for fix in located.fixes if fix.description != BY_STEM]  # as usual in this format
     usable: list[tuple[VocFile, Path, tuple[int, int]]] = []
-    absent = []
+    absent: list[AnnotationFix] = []
+    unread: list[UnreadableFile] = []
     for position, (file, name) in enumerate(zip(files, located.names, strict=True)):
         if name is None:
             value = file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
@@ -169,15 +170,19 @@ def _with_images(
         fixes += _naming_fixes(file, path)
         try:
             usable.append((file, path, _size_px(file, path, fixes)))
-        except DataError:
+        except UnreadableError as error:
             absent.append(AnnotationFix(file.path.name, None, path.name, UNREADABLE))
+            unread.append(error.file)
     place = ", ".join(map(str, area.usual))
     drop_missing(place, absent, len(files), fixes, located.advice)
-    return (
-        [each[0] for each in usable],
-        [each[1] for each in usable],
-        [each[2] for each in usable],
-        located.notes,
+    base = common_folder([path for _, path, _ in usable])
+    return [file for file, _, _ in usable], ImageTable(
+        base,
+        np.arange(1, len(usable) + 1),
+        [path.relative_to(base).as_posix() for _, path, _ in usable],
+        np.array([size_px for _, _, size_px in usable], dtype=np.int32),
+        notes=located.notes,
+        unread=tuple(unread),
     )
 
 
@@ -240,7 +245,9 @@ def _box(
     boxes: BoxConvention,
     fixes: list[AnnotationFix],
 ) -> _Box:
-    texts, written = _sides(file, each)
+    if each.turned_box and not each.box:
+        return _turned_box(file, each, fixes)
+    texts, written = _numbers(file, each, each.box, SIDES, "bndbox")
     values = list(written)
     if boxes.layout == "xyxy" and (values[0] > values[2] or values[1] > values[3]):
         box = ", ".join(texts)
@@ -262,17 +269,29 @@ def _box(
     return _Box(written, (x, y, w, h))
 
 
-def _sides(file: VocFile, each: VocObject) -> tuple[list[str], list[float]]:
-    """Return the four numbers of a box in the file, as text and as numbers."""
+def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _Box:
+    """Return the upright box around a turned one, which has a center, a size and an angle."""
+    texts, (x, y, w, h, angle) = _numbers(file, each, each.turned_box, TURNED_SIDES, "robndbox")
+    upright = np.array([[x - w / 2, y - h / 2, w, h]])
+    hull = turned_xywh_px(upright, np.degrees([angle]))[0].tolist()
+    value = f"robndbox [{', '.join(text[:20] for text in texts)}]"
+    fixes.append(AnnotationFix(file.path.name, None, value, TURNED, each.line))
+    return _Box([math.nan] * 4, (hull[0], hull[1], hull[2], hull[3]))
+
+
+def _numbers(
+    file: VocFile, each: VocObject, given: Mapping[str, str], names: Sequence[str], tag: str
+) -> tuple[list[str], list[float]]:
+    """Return the numbers of a box in the file, as text and as numbers."""
     place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
     texts = []
-    for side in SIDES:
-        if side not in each.box:
-            raise DataError(f"{place} has no <{side}> in a <bndbox>; give it or remove the object")
-        texts.append(each.box[side])
+    for name in names:
+        if name not in given:
+            raise DataError(f"{place} has no <{name}> in a <{tag}>; give it or remove the object")
+        texts.append(given[name])
     values = [
-        number(text, partial(_not_a_number, place, side, text))
-        for side, text in zip(SIDES, texts, strict=True)
+        number(text, partial(_not_a_number, place, name, text))
+        for name, text in zip(names, texts, strict=True)
     ]
     return texts, values
 

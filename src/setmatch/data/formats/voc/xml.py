@@ -17,6 +17,7 @@ from setmatch.errors import DataError
 from setmatch.files.reading import read_bytes
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
+TURNED_SIDES = ("cx", "cy", "w", "h", "angle")  # of a <robndbox>, as roLabelImg writes it; radians
 _MAX_DEPTH = 100  # of elements; VOC has five
 Polygon = dict[str, str]  # x1, y1, x2, ..., as Roboflow writes them
 
@@ -28,6 +29,7 @@ class VocObject:
     line: int
     values: dict[str, str] = field(default_factory=dict)  # name, difficult
     box: dict[str, str] = field(default_factory=dict)
+    turned_box: dict[str, str] = field(default_factory=dict)
     polygons: list[Polygon] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)  # such as rotation, as CVAT writes it
 
@@ -123,6 +125,8 @@ class _Events:
                 self._set(self._file.objects[-1].values, tag, cleaned)
             case ["object", "bndbox", side] if side in SIDES:
                 self._set(self._file.objects[-1].box, side, text)
+            case ["object", "robndbox", side] if side in TURNED_SIDES:
+                self._set(self._file.objects[-1].turned_box, side, text)
             case ["object", "attributes", "attribute", "name" | "value"]:
                 self._attribute[tag] = text
             case ["object", "attributes", "attribute"]:

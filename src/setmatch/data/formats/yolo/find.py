@@ -6,7 +6,7 @@ from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
-from setmatch.data.formats.class_names import NAME_FILES, read_names
+from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
 from setmatch.data.formats.layout import files_in, folders_below, split_folders
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR
@@ -17,7 +17,7 @@ from setmatch.data.formats.yolo.data_yaml import DataYaml, read_data_yaml
 from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
-from setmatch.errors import DataError, quoted, short
+from setmatch.errors import DataError, quoted
 from setmatch.files.reading import read_text
 
 
@@ -140,17 +140,8 @@ def _names_in(folders: Sequence[Path]) -> list[str] | None:
     Shorter lists must be its beginning. Raises DataError where two lists number the classes
     differently: LabelImg writes one into each folder.
     """
-    found = [(folder, names) for folder in folders if (names := read_names(folder))]
-    if not found:
-        return None
-    longest_folder, longest = max(found, key=lambda each: len(each[1]))
-    for folder, names in found:
-        if names != longest[: len(names)]:
-            raise DataError(
-                f"{folder}: its list of classes is {short(names)}, that of {longest_folder} is "
-                f"{short(longest)}; number the classes alike, or remove the wrong list"
-            )
-    return longest
+    found = [(str(folder), names) for folder in folders if (names := read_names(folder))]
+    return longest_list(found)
 
 
 def _unread_names(split: YoloSplit) -> Iterator[AnnotationFix]:

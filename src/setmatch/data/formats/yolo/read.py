@@ -22,6 +22,7 @@ from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missi
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.image_io import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
+from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError
 from setmatch.files.reading import read_text
@@ -54,14 +55,14 @@ def read_yolo(
     if not images and not absent:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
     fixes: list[AnnotationFix] = []
-    listed = drop_undecoded(list(zip(images, labels, strict=True)), fixes)
+    listed, unread = drop_undecoded(list(zip(images, labels, strict=True)), fixes)
     if not listed and not absent:
         raise DataError(
             f"{source}: nothing here decodes its {len(images)} image files, such as "
             f"{images[0].name}; convert them to JPEG or PNG"
         )
     sizes_px, damaged = _sizes_px([image for image, _ in listed])
-    unusable = [*absent, *damaged]
+    unusable = [*absent, *(_left_out(image) for image in damaged)]
     drop_missing(source, unusable, len(listed) + len(absent), fixes, advice)
     images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
     convention = boxes or CXCYWH_RELATIVE
@@ -94,6 +95,7 @@ def read_yolo(
         np.arange(1, len(images) + 1),
         [image.relative_to(root).as_posix() for image in images],
         np.array([sizes_px[image] for image in images], dtype=np.int32),
+        unread=(*unread, *damaged.values()),
     )
     rows, segmentations = buffer.rows(), buffer.segmentations()
     label_files = [path.name for path in labels]
@@ -105,19 +107,23 @@ def read_yolo(
 
 def _sizes_px(
     images: Sequence[Path],
-) -> tuple[dict[Path, tuple[int, int]], list[AnnotationFix]]:
-    """Return the sizes of the images whose header can be read, and the other images.
+) -> tuple[dict[Path, tuple[int, int]], dict[Path, UnreadableFile]]:
+    """Return the sizes of the images whose header can be read, and why not of the others.
 
     Without the size, a label's fractions say nothing.
     """
-    sizes_px, unusable = {}, []
+    sizes_px, damaged = {}, {}
     for image in images:
         try:
             sizes_px[image] = size_for_annotations(image, None)
-        except DataError:
-            done = UNREADABLE if os.path.lexists(image) else MISSING
-            unusable.append(AnnotationFix(image.name, None, image.name, done))
-    return sizes_px, unusable
+        except UnreadableError as error:
+            damaged[image] = error.file
+    return sizes_px, damaged
+
+
+def _left_out(image: Path) -> AnnotationFix:
+    done = UNREADABLE if os.path.lexists(image) else MISSING
+    return AnnotationFix(image.name, None, image.name, done)
 
 
 def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
