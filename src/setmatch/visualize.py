@@ -177,8 +177,7 @@ def _name_segments(
     line = max(2, round(min(drawn.size) / 220))
     numbers = list(range(1, len(segments) + 1))
     clearance = np.minimum(inner, _distance_to_edge_px(segments.size_px))
-    centers = ndimage.maximum_position(clearance, segments.ids.cpu().numpy(), numbers)
-    positions = np.array(centers).reshape(-1, 2).tolist()
+    positions = _roomiest_places(segments.ids.cpu().numpy(), clearance, len(segments))
     areas = segments.area_px.tolist()
     labels: list[_Label] = []
     # The largest segments are placed first.
@@ -195,6 +194,24 @@ def _name_segments(
             continue
         labels.append(_Label(place, names[number - 1]))
         _draw_label(canvas, labels[-1], shades[number - 1], font, line)
+
+
+def _roomiest_places(
+    ids: Int32[np.ndarray, "H W"], clearance: Float64[np.ndarray, "H W"], count: int
+) -> list[tuple[int, int]]:
+    """Return the row and column of the largest clearance in each segment; 0, 0 in an empty one.
+
+    Each segment is searched in its own box: ndimage.maximum_position sorts the whole image.
+    """
+    places = []
+    for number, box in enumerate(ndimage.find_objects(ids, count), start=1):
+        place = (0, 0)
+        if box is not None:
+            inside = np.where(ids[box] == number, clearance[box], -1.0)
+            row, column = divmod(int(inside.argmax()), inside.shape[1])
+            place = (box[0].start + row, box[1].start + column)
+        places.append(place)
+    return places
 
 
 def _font(text: str, size: int) -> Font:
