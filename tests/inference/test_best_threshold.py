@@ -47,7 +47,9 @@ def test_training_stores_the_thresholds_and_predict_uses_them(scenes, tmp_path, 
     run = sm.train(
         scenes, "setmatch_n", weights="scenes_n", out=tmp_path / "run", epochs=1, overrides=FAST
     )
+    capsys.readouterr()
     model = run.model
+    assert run.model is model  # read once, and said once
     assert dict(model.card.thresholds) == run.best["thresholds"] != {}
     image = next(scenes.rglob("*.jpg"), None) or next(scenes.rglob("*.png"))
     every = sm.predict(model, image, threshold=0)

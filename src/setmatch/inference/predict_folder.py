@@ -100,7 +100,10 @@ def predict_folder(
     # `out` may be inside a source folder: results of an earlier run are not inputs.
     paths = [path for path in find_images(sources) if out not in _absolute(path).parents]
     if not paths:
-        raise DataError(f"no image to predict: all images of {len(sources)} sources are in {out}")
+        raise DataError(
+            f"no image to predict: all images of {len(sources)} sources are in {out}, whose images "
+            "are results; name another folder with --out"
+        )
     with locked(out):
         return _write_results(engine, paths, out, options, progress)
 

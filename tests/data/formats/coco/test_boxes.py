@@ -12,6 +12,7 @@ from setmatch.data.annotations.box_convention import BoxConvention
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.formats.coco.read_panoptic import read_panoptic
+from setmatch.errors import DataError
 from small_coco import Change, edited, object_, read, write_images
 
 TURNED = "box turned by its rotation: read as the box around it"
@@ -57,6 +58,25 @@ def test_a_turned_box_is_read_as_the_box_around_it(folder: Path, rotation, box, 
     expected = [] if value is None else [("a.png", 1, value, TURNED)]
     assert found(dataset) == (box, expected)
     assert dataset.area_px[0] == 100
+
+
+@pytest.mark.parametrize("rotation", [90, 90.0, "90", -90])
+def test_a_rotation_beside_the_box_turns_it_too(folder: Path, rotation: Any):
+    dataset = read(folder, edited(object_(0, rotation=rotation)))
+    assert found(dataset)[0] == [11, -1, 20, 30]
+    both = edited(object_(0, rotation=45, attributes={"rotation": 0}))
+    assert found(read(folder, both))[0] == BOX
+
+
+@pytest.mark.parametrize("absent", [None, []])
+def test_an_object_without_a_box_has_that_around_its_polygons(folder: Path, absent: Any):
+    polygons = [[6, 4, 20, 4, 20, 9], [30, 5, 36, 24, 31, 20]]
+    dataset = read(folder, edited(object_(0, bbox=absent, segmentation=polygons)))
+    assert dataset.xywh_px[0].tolist() == BOX
+    assert "absent: the box around its polygons" in dataset.fix_counts
+    for none in ([], [[1, 2, 3, 4]], "x", {"counts": "1", "size": [40, 60]}, [["a"]], None):
+        with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\).*list of four numbers"):
+            read(folder, edited(object_(0, bbox=absent, segmentation=none)))
 
 
 @pytest.mark.parametrize("rotation", ["left", True, [90], {}, float("nan"), float("inf"), 10**400])

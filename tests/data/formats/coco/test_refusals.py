@@ -26,6 +26,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images"))
 
 
+REPEATED = {
+    "annotations": lambda text: f'{text[:-1]}, "annotations": []}}',
+    "images": lambda text: f'{{"images": [], {text[1:]}',
+    "categories": lambda text: f'{text[:-1]}, "categories": []}}',
+    "bbox": lambda text: text.replace('"bbox": [', '"bbox": [1, 1, 2, 2], "bbox": [', 1),
+}
+
+
+@pytest.mark.parametrize("key", REPEATED)
+@pytest.mark.parametrize("flaw", [False, True])
+def test_a_key_that_is_there_twice_is_refused(folder: Path, key: str, flaw: bool):
+    """The last would count in silence, in flawless files as in others."""
+    tree = edited(object_(1, area=None) if flaw else lambda tree: None)
+    (folder / "twice.json").write_text(REPEATED[key](json.dumps(tree)))
+    with pytest.raises(DataError, match=rf"twice\.json: '{key}' is twice in one object"):
+        read_coco(folder / "twice.json", folder)
+
+
+def test_keys_of_other_places_are_no_repetition(folder: Path):
+    more = {"images": 1, "bbox": [1], "annotations": [{"bbox": []}] * 9, "categories": "images"}
+    tree = edited(lambda tree: tree.update(info=more))
+    (folder / "more.json").write_text(json.dumps(tree))
+    assert len(read_coco(folder / "more.json", folder)) == 3
+
+
 WHOLE, TEXT = "it should be an integer", "it should be a non-empty string"
 FOUR, OWN = "it should be a list of four numbers", "give each its own"
 ADD = "add it, or name the file that has it"

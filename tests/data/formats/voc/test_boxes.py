@@ -59,6 +59,18 @@ def test_a_turned_box_without_a_number_is_refused(tmp_path: Path, missing: str):
             one(tmp_path / problem[:3], xml(turned_box(**changed)))
 
 
+def test_a_rotation_beside_the_box_turns_it_too(tmp_path: Path):
+    dataset = one(tmp_path, xml(box(6, 4, 36, 24, more="<rotation>90</rotation>")))
+    assert dataset.xywh_px.round(6).tolist() == [[11, -1, 20, 30]]
+    assert [fix.description for fix in dataset.fixes if "turned" in fix.description] == [TURNED]
+
+
+@pytest.mark.parametrize(("word", "crowd"), [("True", True), ("yes", True), ("false", False)])
+def test_difficult_may_be_a_word(tmp_path: Path, word: str, crowd: bool):
+    text = xml(box(6, 4, 36, 24, more=f"<difficult>{word}</difficult>"))
+    assert one(tmp_path, text).crowd.tolist() == [crowd]
+
+
 @pytest.mark.parametrize("rotation", ["0.0", "180", "", "left", "nan", "inf", "1_0x"])
 def test_other_rotations_leave_the_box(tmp_path: Path, rotation: str):
     dataset = one(tmp_path, xml(box(6, 4, 36, 24, more=attributes(rotation=rotation))))

@@ -158,3 +158,48 @@ def test_upper_case_suffixes_are_read(tmp_path: Path):
     for path in [*tmp_path.rglob("*.png"), *tmp_path.rglob("?.txt")]:
         path.rename(path.with_suffix(path.suffix.upper()))
     check(tmp_path)
+
+
+def folder_of(root: Path, images: str, labels: str, count: int) -> None:
+    """Write a folder of images, and one of labels."""
+    for number in range(count):
+        for place in (images, labels):
+            (root / place).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40), (number, count, 0)).save(root / images / f"{number}.png")
+        (root / labels / f"{number}.txt").write_text("0 0.5 0.5 0.5 0.5")
+
+
+@pytest.mark.parametrize(
+    "layout", [("images/{}", "labels/{}"), ("{}/images", "{}/labels"), ("{}", "{}")]
+)
+@pytest.mark.parametrize(
+    ("folders", "chosen"),
+    [
+        ({"train": 2, "training": 7}, "training"),
+        ({"train": 7, "training": 2}, "train"),
+        ({"train": 3, "train_old": 9}, "train"),
+        ({"train_old": 3, "train_new": 9}, "train_new"),
+    ],
+)
+def test_of_several_folders_of_a_split_the_fullest_is_read_and_said(
+    tmp_path: Path, layout, folders: dict[str, int], chosen: str
+):
+    for name, count in folders.items():
+        folder_of(tmp_path, *(place.format(name) for place in layout), count)
+    folder_of(tmp_path, *(place.format("val") for place in layout), 1)
+    dataset = open_dataset(tmp_path, "train")
+    assert len(dataset) == folders[chosen]
+    (note,) = (note for note in dataset.notes if "is read from" in note)
+    (other,) = set(folders) - {chosen}
+    assert f"read from {layout[0].format(chosen)}/, not from {layout[0].format(other)}/" in note
+
+
+def test_labels_beside_images_that_differ_from_those_of_their_folder_are_said(tmp_path: Path):
+    folder_of(tmp_path, "images/train", "labels/train", 3)
+    for number, text in enumerate(["0 0.5 0.5 0.5 0.5", "0 0.1 0.1 0.1 0.1"]):
+        (tmp_path / f"images/train/{number}.txt").write_text(text)
+    (tmp_path / "images/train/classes.txt").write_text("cat")
+    dataset = open_dataset(tmp_path, "train")
+    (fix,) = (each for each in dataset.fixes if "beside the images" in each.description)
+    assert fix.value.startswith("1 files in ")
+    assert fix.value.endswith("1.txt")

@@ -1,5 +1,6 @@
 """YOLO: usual folders are read; flaws are fixed and reported, or refused with file and line."""
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -200,7 +201,7 @@ REFUSED = {
     "six numbers": (BOX + "1 .5 .5 .5 .5 .9", r"a\.txt:2: '1 .* \.9' has 6 numbers"),
     "eight numbers": ("1 0 0 1 0 1 1 0", r"a\.txt:1: '1 0 .* 0' has 8 numbers"),
     "a word": ("dog .5 .5 .5 .5", r"a\.txt:1: 'dog .5 .5 .5 .5' is not all numbers"),
-    "commas": ("1,.5,.5,.5,.5", r"a\.txt:1: '1,\.5,.*' has 1 numbers"),
+    "commas and a blank": ("1,5,5,5 5", r"a\.txt:1: '1,5,5,5 5' has 2 numbers"),
     "decimal commas": ("1 0,5 0,5 0,5 0,5", "not all numbers"),
     "underscores": ("1 0_1 .5 .5 .5", "not all numbers"),
     "Arabic digits": ("١ .5 .5 .5 .5", "not all numbers"),
@@ -265,6 +266,73 @@ def test_a_wrong_data_yaml_raises_an_error_with_the_key(tmp_path, config, messag
 def test_at_least_forty_kinds_of_flaws_are_covered():
     odd = [value for _, value, *_ in FIXED.values() if value is not None]
     assert len(odd) + len(REFUSED) + len(CONFIGS) >= 40
+
+
+SEPARATED = {
+    "commas": "1,0.5,0.5,0.5,0.5",
+    "commas and blanks": "1, 0.5, 0.5, 0.5, 0.5",
+    "semicolons": "1;0.5;0.5;0.5;0.5",
+    "a last comma": "1,0.5,0.5,0.5,0.5,",
+    "tabs around commas": "1\t,0.5 ,\t0.5,0.5,0.5",
+}
+
+
+@pytest.mark.parametrize("line", SEPARATED.values(), ids=SEPARATED)
+def test_numbers_between_commas_are_read_and_said(tmp_path: Path, line: str):
+    dataset = one(tmp_path, f"{line}\r\n{line}\n")
+    assert dataset.xywh_px.tolist() == [[15, 10, 30, 20]] * 2
+    assert dataset.fix_counts["numbers with commas or semicolons between them: read"] == 1
+    (value,) = (fix.value for fix in dataset.fixes if "commas" in fix.description)
+    assert value == "2 lines"
+
+
+@pytest.mark.parametrize(
+    "line", ["1 0,5 0,5 0,5 0,5", "1;0,5;0,5;0,5;0,5", "1,,0.5,0.5,0.5,0.5", "1 0.5, 0.5 0.5, 0.5"]
+)
+def test_other_commas_are_refused(tmp_path: Path, line: str):
+    """Above all those of decimal numbers."""
+    with pytest.raises(DataError, match=r"a\.txt:1: .*with blanks between them"):
+        one(tmp_path, line)
+
+
+@pytest.mark.parametrize("suffixes", [(".png", ".jpg"), (".JPG", ".jpg", ".bmp")])
+def test_images_that_share_a_label_file_are_said(tmp_path: Path, suffixes: tuple[str, ...]):
+    files = {"data.yaml": NAMES + "train: images\nval: images\n", "labels/a.txt": BOX}
+    write(tmp_path, files | {"images/b.png": ""})
+    for suffix in suffixes:
+        shutil.copy(tmp_path / "images/b.png", tmp_path / f"images/a{suffix}")
+    (tmp_path / "images/b.png").unlink()
+    dataset = open_dataset(tmp_path, "train")
+    assert len(dataset) == len(dataset.xywh_px) == len(suffixes)
+    (fix,) = (each for each in dataset.fixes if "several images" in each.description)
+    assert (fix.file, fix.value) == ("a.txt", f"{len(suffixes)} images")
+
+
+TWICE = {
+    "names": "names: [cat, dog]\ntrain: images\nnames: [dog, cat]\n",
+    "another case": "names: [cat, dog]\ntrain: images\nNames: [dog, cat]\n",
+    "a split": "names: [cat, dog]\ntrain: images\nval: images\nvalid: more\n",
+}
+
+
+@pytest.mark.parametrize("text", TWICE.values(), ids=TWICE)
+def test_what_a_data_yaml_says_twice_is_refused(tmp_path: Path, text: str):
+    """The last would count in silence, and swap the classes."""
+    files = {"data.yaml": text, "images/a.png": "", "more/b.png": "", "labels/a.txt": BOX}
+    with pytest.raises(DataError, match=r"data\.yaml.*(duplicate key|given twice|again)"):
+        open_dataset(write(tmp_path, files), "train")
+
+
+def test_keys_of_a_data_yaml_may_have_capitals(tmp_path: Path):
+    dataset = one(tmp_path, BOX, "Names: [cat, dog]\nTRAIN: images\nNC: 2\n")
+    assert dataset.categories.names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_data_yaml_of_another_encoding_is_refused_with_advice(tmp_path: Path, encoding: str):
+    text = "train: images\nnames: [café, dog]\n".encode(encoding)
+    with pytest.raises(DataError, match=r"data\.yaml: not UTF-8 text .*; save it as UTF-8"):
+        open_dataset(write(tmp_path, {"data.yaml": text, "images/a.png": ""}), "train")
 
 
 def test_a_folder_without_any_label_is_refused(tmp_path: Path):

@@ -209,6 +209,14 @@ def test_columns_of_detections_are_left_out_and_named(tmp_path: Path, columns, d
     assert_boxes(open_dataset(write_rows(tmp_path, rows), "train"), rows, done)
 
 
+@pytest.mark.parametrize("angles", [[45, 45, 90, 0], [0, 0, 30, 60], [90, 90, 90, 90]])
+def test_whole_numbers_that_repeat_in_an_image_are_no_tracks(tmp_path: Path, angles: list[int]):
+    """They may be angles in degrees, by which every box is turned."""
+    rows = [[*row[:4], angle] for row, angle in zip(pose_rows(4, 0), angles, strict=True)]
+    with pytest.raises(DataError, match=r"last a confidence or a track\? Remove it; an angle\?"):
+        open_dataset(write_rows(tmp_path, rows), "train")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

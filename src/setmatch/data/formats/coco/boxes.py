@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 from jaxtyping import Float64, Int32
 
@@ -63,14 +64,47 @@ def _in_pixels(
     return replace(segmentations, points_px=points * sides_px.repeat(points_per_annotation, axis=0))
 
 
+def fill_boxes(records: Records, boxes: BoxConvention | None, fixes: list[AnnotationFix]) -> None:
+    """Give objects without a box, but with polygons, the box around these.
+
+    Not where boxes are of another convention, in which polygons may be of another unit.
+    """
+    filled = []
+    for position, record in enumerate(records.rows if boxes in (None, XYWH_PX) else ()):
+        points = _points(record.segmentation) if record.bbox in (None, []) else None
+        if points is not None:
+            low, high = points.min(axis=0), points.max(axis=0)
+            record.bbox = [*low.tolist(), *(high - low).tolist()]
+            filled.append(position)
+    if filled:
+        value = records.describe("bbox", filled)
+        fixes.append(AnnotationFix.of_many(value, "absent: the box around its polygons"))
+
+
+def _points(text: msgspec.Raw) -> Float64[np.ndarray, "P 2"] | None:
+    """Return the points of all polygons of a segmentation; None for anything else."""
+    try:
+        polygons = msgspec.json.decode(text, type=list[list[float]])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return None
+    if not polygons or any(len(each) < 6 or len(each) % 2 for each in polygons):
+        return None
+    return np.concatenate([np.array(each).reshape(-1, 2) for each in polygons])
+
+
 def rotations(
     records: Records, rows: AnnotationTable, names: Sequence[str], fixes: list[AnnotationFix]
 ) -> Float64[np.ndarray, " A"]:
-    """Return by how many degrees each box is turned: `attributes.rotation`, as CVAT writes it."""
+    """Return by how many degrees each box is turned: `attributes.rotation`, as CVAT writes it.
+
+    Other tools write `rotation` beside the box.
+    """
     degrees = np.zeros(len(rows.origin))
-    attributes = records.values("attributes")
+    attributes, beside = records.values("attributes"), records.values("rotation")
     for row, origin in enumerate(rows.origin.tolist()):
-        value = attributes[origin].get("rotation") if type(attributes[origin]) is dict else None
+        value = beside[origin]
+        if type(attributes[origin]) is dict:
+            value = attributes[origin].get("rotation", value)
         number = _number(value)
         if number is not None:
             degrees[row] = number

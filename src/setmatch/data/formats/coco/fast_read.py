@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord
+from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord, refuse_repeated_keys
 from setmatch.data.formats.columns import Records
 from setmatch.files.reading import read_bytes
 
@@ -42,6 +42,7 @@ class _Annotation(msgspec.Struct, gc=False):
     iscrowd: Literal[0, 1]
     segmentation: list[list[float]] | _RunLengths | None = None
     attributes: _Attributes | None = None
+    rotation: float | None = None
 
 
 class _File(msgspec.Struct):
@@ -70,15 +71,17 @@ def parse_flawless(source: Path) -> tuple[Records, Records, Columns] | None:
     """Return the categories, images and annotations of a COCO instances file.
 
     Returns None for any other file, and when any annotation lacks a key or has an unusual value:
-    the slow reader then inspects each annotation.
+    the slow reader then inspects each annotation. Raises DataError for a key that is there twice.
     """
     try:
-        tree = msgspec.json.decode(read_bytes(source), type=_File)
+        text = read_bytes(source)
+        tree = msgspec.json.decode(text, type=_File)
         columns = _columns(tree.annotations)
     except (OSError, msgspec.MsgspecError, RecursionError, UnicodeError, OverflowError):
         return None
     if columns is None:
         return None
+    refuse_repeated_keys(source, text, len(columns.ids))
     images = Records(source, "images", tree.images)
     return Records(source, "categories", tree.categories), images, columns
 
@@ -100,6 +103,8 @@ def _columns(texts: Sequence[msgspec.Raw]) -> Columns | None:
         ]
         xywh_px[rows] = boxes
         if any(attributes is not None and attributes.rotation for attributes in columns[7]):
+            return None
+        if any(columns[8]):
             return None
         polygon_lists = [_polygons(segmentation) for segmentation in columns[6]]
         polygons = list(chain.from_iterable(polygon_lists))

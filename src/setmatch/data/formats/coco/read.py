@@ -23,7 +23,13 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE
 from setmatch.data.formats.build import ImageTable, assemble
 from setmatch.data.formats.class_names import clean_name
-from setmatch.data.formats.coco.boxes import in_convention, rotations, turn, written_boxes
+from setmatch.data.formats.coco.boxes import (
+    fill_boxes,
+    in_convention,
+    rotations,
+    turn,
+    written_boxes,
+)
 from setmatch.data.formats.coco.fast_read import parse_flawless
 from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
@@ -129,6 +135,7 @@ def _read_any(source: Path, area: SearchArea, boxes: BoxConvention | None) -> De
     categories = read_categories(lists["categories"], fixes)
     image_table = read_images(lists["images"], area, fixes)
     records = lists["annotations"]
+    fill_boxes(records, boxes, fixes)
     rows = read_rows(records, image_table, categories, fixes)
     segmentations = _segmentations(records, rows, image_table, fixes)
     written = written_boxes(rows, len(records), boxes)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from setmatch.data.formats.columns import Records
-from setmatch.errors import DataError
+from setmatch.errors import DataError, short
 from setmatch.files.reading import read_bytes
 
 NO_SEGMENTATION = msgspec.Raw(b"")
@@ -56,6 +56,7 @@ class AnnotationRecord(msgspec.Struct, gc=False):
     iscrowd: Any = None
     segmentation: msgspec.Raw = NO_SEGMENTATION
     attributes: Any = None
+    rotation: Any = None
 
 
 class SegmentedImageRecord(msgspec.Struct, gc=False):
@@ -111,8 +112,42 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
     try:
         tree = msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
-        return _parse_slowly(source, text, kind)
-    return {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
+        lists = _parse_slowly(source, text, kind)
+    else:
+        lists = {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
+    refuse_repeated_keys(source, text, len(lists["annotations"]) if kind is InstancesFile else None)
+    return lists
+
+
+def refuse_repeated_keys(source: Path, text: bytes, annotations: int | None) -> None:
+    """Raise DataError for a JSON object with the same key twice, of which the last would count.
+
+    Files with more of a key than objects are parsed once more to look for it; hardly any has.
+    `annotations` is their number, None where others have boxes too.
+    """
+    most = {b'images"': 1, b'annotations"': 1, b'categories"': 1}
+    most |= {} if annotations is None else {b'bbox"': annotations}
+    if all(text.count(key) <= count for key, count in most.items()):
+        return
+    try:
+        json.loads(text, object_pairs_hook=_without_repeats)
+    except _RepeatedKeyError as error:
+        problem = "is twice in one object, and the last would count; remove one"
+        raise DataError(f"{source}: {short(error.args[0])} {problem}") from None
+    except (ValueError, RecursionError):
+        return  # the caller says so
+
+
+class _RepeatedKeyError(Exception):
+    """An object has one key twice."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise _RepeatedKeyError(key)
+        seen.add(key)
 
 
 @contextmanager

@@ -306,6 +306,8 @@ def _add(
     fixes: list[AnnotationFix],
 ) -> None:
     difficult = each.values.get("difficult", "0")
+    if difficult.lower() in ("true", "yes", "false", "no"):
+        difficult = "1" if difficult.lower() in ("true", "yes") else "0"
     if difficult not in ("0", "1", "", "Unspecified"):
         done = "<difficult> neither 0 nor 1: read as 0"
         fixes.append(AnnotationFix(file.path.name, None, difficult[:40], done, each.line))

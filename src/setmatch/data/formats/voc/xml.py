@@ -120,6 +120,8 @@ class _Events:
                 self._file.values[tag] = text
             case ["source", "annotation"]:
                 self._file.values["source"] = text
+            case ["object", "rotation"]:
+                self._file.objects[-1].attributes.setdefault(tag, text)
             case ["object", "name" | "difficult"]:
                 cleaned = clean_name(text) if tag == "name" else text
                 self._set(self._file.objects[-1].values, tag, cleaned)

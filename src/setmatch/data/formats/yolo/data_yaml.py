@@ -75,6 +75,8 @@ def read_data_yaml(file: Path, root: Path | None = None) -> DataYaml:
                 f"{file}: '{other}' is {short(other_values)} and '{key}' is {short(values)}, but "
                 f"both lead to {shown}; correct the paths"
             )
+        if splits.get(split, sources) != sources:
+            raise DataError(f"{file}: {short(key)} gives the split {split!r} again; remove one")
         splits[split] = sources
     return DataYaml(
         file,
@@ -210,12 +212,25 @@ def _tree(file: Path) -> Any:
     try:
         text = read_text(file, "utf-8-sig")
         if file.suffix == ".data":
-            pairs = (line.partition("=") for line in text.splitlines())
-            return {key.strip(): value.strip() for key, _, value in pairs}
-        return parse_yaml(text)
+            parts = (line.partition("=") for line in text.splitlines())
+            pairs = [(key.strip(), value.strip()) for key, equals, value in parts if equals]
+        else:
+            tree = parse_yaml(text, unique_keys=True)
+            if not isinstance(tree, dict):
+                return tree
+            pairs = list(tree.items())
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{file}: cannot be read ({reason}); name a readable file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error}); save it as UTF-8") from None
     except (ValueError, YamlError) as error:
         reason = str(error)[:200]
         raise DataError(f"{file}: cannot be read as YAML ({reason}); correct it") from None
+    tree = {}
+    for key, value in pairs:
+        small = key.lower() if isinstance(key, str) else key  # as in Names or TRAIN
+        if small in tree:
+            raise DataError(f"{file}: {short(small)} is given twice; remove one of both")
+        tree[small] = value
+    return tree

@@ -1,13 +1,13 @@
 """Find YOLO data sets: which folders hold images and labels, and of which splits."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
-from setmatch.data.formats.layout import files_in, folders_below, split_folders
+from setmatch.data.formats.layout import files_in, folders_below, folders_of_splits
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import MISSING, UNCLEAR
 from setmatch.data.formats.written_paths import written_parts
@@ -18,7 +18,7 @@ from setmatch.data.formats.yolo.read import read_yolo
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.splits import canonical
 from setmatch.errors import DataError, quoted
-from setmatch.files.reading import read_text
+from setmatch.files.reading import read_bytes, read_text
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def read_split(split: SplitSource) -> DetectionDataset:
     for image in images:
         folder = label_folders[image.parent]
         labels.append(folder / names_by_stem[folder].get(image.stem, f"{image.stem}.txt"))
+    fixes += _unread_labels(label_folders)
     names = here.names or _names_in(here.name_folders)
     fixes += _unread_names(here)
     dataset = read_yolo(
@@ -105,13 +106,14 @@ def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, 
 
 
 def _without_yaml(folder: Path) -> dict[str, SplitSource]:
-    splits = _from_folders(folder)
+    splits, notes = _from_folders(folder)
     folders = _name_folders(folder, splits.values())
     name_files = [place / name for place in folders for name in NAME_FILES]
-    return {
+    found = {
         split: _split_source(folder, split, YoloSplit((source,), None, folders), name_files)
         for split, source in splits.items()
     }
+    return {split: replace(source, notes=tuple(notes)) for split, source in found.items()}
 
 
 def _split_source(
@@ -144,6 +146,26 @@ def _names_in(folders: Sequence[Path]) -> list[str] | None:
     return longest_list(found)
 
 
+def _unread_labels(label_folders: Mapping[Path, Path]) -> Iterator[AnnotationFix]:
+    """Yield the label files beside images whose labels are in another folder, if they differ."""
+    for folder, labels in sorted(label_folders.items()):
+        beside = files_in(folder, [".txt"]) if folder != labels else []
+        stems = {Path(name).stem for name in files_in(folder, SUFFIXES)} if beside else set()
+        named = [name for name in beside if Path(name).stem in stems]
+        others = [name for name in named if _content(folder / name) != _content(labels / name)]
+        if others:
+            value = f"{len(others)} files in {folder}, the first {others[0]}"
+            done = "label files beside the images that differ from those of their folder: not read"
+            yield AnnotationFix.of_many(value, done)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError:
+        return b""
+
+
 def _unread_names(split: YoloSplit) -> Iterator[AnnotationFix]:
     """Yield the lists of classes that contradict the YAML file, which comes first."""
     for folder in split.name_folders if split.names else ():
@@ -156,25 +178,55 @@ def _unread_names(split: YoloSplit) -> Iterator[AnnotationFix]:
             yield AnnotationFix.of_many(f"{quoted(names)} in {folder}", description)
 
 
-def _from_folders(folder: Path) -> dict[str, Path]:
-    """Return the images of each split (a folder or a list), for a folder without a data.yaml."""
+def _from_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the images of each split (a folder or a list), for a folder without a data.yaml.
+
+    And sentences on the folders that are not taken.
+    """
     images, labels = folder / "images", folder / "labels"
-    splits: dict[str, Path] = {}
+    inside: list[tuple[str, Path]] = []
     if images.is_dir() and labels.is_dir():
-        inside = split_folders(images).items()
-        splits = {
-            split: place for split, place in inside if files_in(labels / place.name, [".txt"])
-        }
-    for split, place in split_folders(folder).items():
-        if split not in splits and files_in(place / "labels", [".txt"]):
-            splits[split] = place / "images"
-        elif split not in splits and _has_labels(place):
-            splits[split] = place
-    if splits:
-        return splits
+        inside = [
+            (split, place)
+            for split, place in folders_of_splits(images)
+            if files_in(labels / place.name, [".txt"])
+        ]
+    beside = [
+        (split, place / "images" if files_in(place / "labels", [".txt"]) else place)
+        for split, place in folders_of_splits(folder)
+        if files_in(place / "labels", [".txt"]) or _has_labels(place)
+    ]
+    if inside or beside:
+        return _fullest(folder, inside, beside)
     if images.is_dir() and files_in(labels, [".txt"]):
-        return _image_lists(folder) or {WHOLE: images}
-    return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}
+        return _image_lists(folder) or {WHOLE: images}, []
+    return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, []
+
+
+def _fullest(
+    folder: Path, *layouts: Sequence[tuple[str, Path]]
+) -> tuple[dict[str, Path], list[str]]:
+    """Return for each split the folder with the most images, of the first layout that has any.
+
+    Folders whose whole name is that of a split come before others, such as train before train_old.
+    """
+
+    def rank(place: Path) -> tuple[bool, int]:
+        names = (place.name, place.parent.name if place.name == "images" else place.name)
+        return any(map(canonical, names)), len(files_in(place, SUFFIXES))
+
+    splits: dict[str, Path] = {}
+    notes = []
+    for layout in layouts:
+        for split in dict.fromkeys(split for split, _ in layout):
+            places = [place for each, place in layout if each == split]
+            chosen = splits.setdefault(split, max(places, key=rank))
+            others = [place.relative_to(folder) for place in places if place != chosen]
+            if others:
+                shown = ", ".join(f"{other}/" for other in others)
+                taken = f"{chosen.relative_to(folder)}/"
+                notes.append(f"split {split!r} is read from {taken}, not from {shown}")
+    return splits, notes
 
 
 def _image_lists(folder: Path) -> dict[str, Path]:

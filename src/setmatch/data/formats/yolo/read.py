@@ -7,6 +7,8 @@ objects. Repeated lines are kept.
 """
 
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence, Set
 from pathlib import Path
 
@@ -71,6 +73,7 @@ def read_yolo(
         for image, path in zip(images, labels, strict=True)
     ]
     _note_unlabeled(files, fixes)
+    _note_shared(labels, fixes)
     files = resolve_rows(files, keypoints, convention.rows, fixes)
     if convention.unit == "relative":
         _require_fractions(files, is_certain=boxes is not None)
@@ -138,11 +141,30 @@ def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
     except UnicodeDecodeError:
         raise DataError(f"{path}: not text, or not in UTF-8; replace or remove the file") from None
     lines = []
+    separated = 0
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
+        parts = _between_commas(line)
+        separated += parts is not None
         if words:
-            lines.append(_line(path, number, words, fixes))
+            lines.append(_line(path, number, parts or words, fixes))
+    if separated:
+        done = "numbers with commas or semicolons between them: read"
+        fixes.append(AnnotationFix(path.name, None, f"{separated} lines", done))
     return tuple(lines)
+
+
+def _between_commas(line: str) -> list[str] | None:
+    """Return the numbers of a line that has commas or semicolons between all; None for others.
+
+    A decimal comma is none: "0 0,5 0,5" has blanks between the numbers.
+    """
+    for separator in ",;":
+        parts = [part.strip() for part in line.split(separator)]
+        parts = parts[:-1] if parts[-1] == "" else parts
+        if len(parts) >= _NUMBERS_OF_BOX and not any(re.search(r"\s|^$", part) for part in parts):
+            return parts
+    return None
 
 
 def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix]) -> Line:
@@ -150,7 +172,7 @@ def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix])
     if len(words) < _NUMBERS_OF_BOX:
         raise DataError(
             f"{path}:{number}: {shown} has {len(words)} numbers; write 5 for a box (class, x, y, "
-            "width, height)"
+            "width, height), with blanks between them"
         )
     try:
         # float() would also accept "1_0" and "١".
@@ -158,7 +180,8 @@ def _line(path: Path, number: int, words: list[str], fixes: list[AnnotationFix])
             raise ValueError
         values = [float(word) for word in words]
     except ValueError:
-        raise DataError(f"{path}:{number}: {shown} is not all numbers; correct the line") from None
+        problem = "is not all numbers, with blanks between them and points in fractions"
+        raise DataError(f"{path}:{number}: {shown} {problem}; correct the line") from None
     class_ = values[0]
     if not 0 <= class_ < 2**31 or class_ != int(class_):
         raise DataError(f"{path}:{number}: class {words[0][:40]}; it should be 0, 1, 2, ...")
@@ -211,6 +234,15 @@ def _add(
     labels.add(image, line.class_index, (x0, y0, w, h), line.number)
     if np.isfinite(points).all():
         labels.add_ring(points.ravel().tolist())
+
+
+def _note_shared(labels: Sequence[Path], fixes: list[AnnotationFix]) -> None:
+    """Record label files that several images have, as a.png and a.jpg of one folder do."""
+    images = Counter(labels)
+    for path, count in images.items():
+        if count > 1 and path.exists():
+            done = "label file of several images: read for each"
+            fixes.append(AnnotationFix(path.name, None, f"{count} images", done))
 
 
 def _note_unlabeled(files: Sequence[LabelFile], fixes: list[AnnotationFix]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from setmatch.data.annotations.box_convention import Rows
 from setmatch.data.dataset import AnnotationFix
@@ -20,6 +20,9 @@ _SAMPLE = 200  # lines whose polygons are looked at for crossing edges
 _EDGE = 0.02  # of the image, by which a box may leave it and count as inside
 _NEAR = 0.01  # of its size, by which a keypoint may leave its box
 _TOUCHING = 2e-5  # edges so near, in fractions of the image, touch
+_HINT = (
+    "; is the last a confidence or a track? Remove it; an angle? Write the four corners of the box"
+)
 _CORNER_PX = 1.0  # by which the corners of an oriented box may be rounded
 
 
@@ -57,6 +60,7 @@ class _Longer:
 
     values: Float64[np.ndarray, "N K"]
     sizes_px: Float64[np.ndarray, "N 2"]  # width, height
+    files: Int64[np.ndarray, " N"]  # the number of each line's file
     path: Path
     line: Line
 
@@ -96,7 +100,7 @@ def resolve_rows(
             fixes.append(AnnotationFix.of_many(f"{len(longer)} lines", done))
     for path, line in longer:
         if len(line.values) < 6 or len(line.values) % 2:
-            hint = "; is the last a confidence? Remove it" if len(line.values) == 5 else ""
+            hint = _HINT if len(line.values) == 5 else ""
             raise line.error(
                 path,
                 f"has {len(line.values) + 1} numbers; write 5 for a box (class, x, y, width, "
@@ -119,16 +123,25 @@ def _require_keypoints(longer: Sequence[tuple[Path, Line]], keypoints: tuple[int
 
 def _alike(files: Sequence[LabelFile]) -> _Longer | None:
     """Return the lines of more than a box; None where they differ in length."""
-    lines = [(file, line) for file in files for line in file.lines or () if len(line.values) > 4]
+    lines = [
+        (number, line)
+        for number, file in enumerate(files)
+        for line in file.lines or ()
+        if len(line.values) > 4
+    ]
     if len({len(line.values) for _, line in lines}) > 1:
         return None
     values = np.array([line.values for _, line in lines])
-    sizes_px = np.array([file.size_px[::-1] for file, _ in lines], dtype=np.float64)
-    return _Longer(values, sizes_px, lines[0][0].path, lines[0][1])
+    number = np.array([number for number, _ in lines])
+    sizes_px = np.array([files[each].size_px[::-1] for each in number], dtype=np.float64)
+    return _Longer(values, sizes_px, number, files[number[0]].path, lines[0][1])
 
 
 def _columns_after_box(longer: _Longer, is_every_line: bool) -> str | None:
-    """Return what the one or two numbers after each box are; None where they are something else."""
+    """Return what the one or two numbers after each box are; None where they are something else.
+
+    An image shows each track once: whole numbers that repeat in one file may be angles in degrees.
+    """
     rest = longer.values[:, 4:]
     if not is_every_line or rest.shape[1] > 2 or not np.isfinite(rest).all():
         return None
@@ -136,12 +149,18 @@ def _columns_after_box(longer: _Longer, is_every_line: bool) -> str | None:
     is_score = [bool(((column >= 0) & (column <= 1)).all()) for column in columns]
     is_track = [bool(((column >= 0) & (column == np.round(column))).all()) for column in columns]
     if rest.shape[1] == 1:
-        return "confidence" if is_score[0] else "track id" if is_track[0] else None
+        is_track_alone = is_track[0] and _are_distinct(columns[0], longer.files)
+        return "confidence" if is_score[0] else "track id" if is_track_alone else None
     # Two numbers could also be the third point of a triangle, with a whole number for a coordinate.
     tracks = [score and track for score, track in zip(is_score, reversed(is_track), strict=True)]
     if not any(tracks) or not _in_image(longer.values[:, :4]).all():
         return None
     return "confidence and track id" if rest.max() > 1 or len(rest) >= 3 else None
+
+
+def _are_distinct(column: Float64[np.ndarray, " N"], files: Int64[np.ndarray, " N"]) -> bool:
+    """Return whether no two lines of a file have the same number."""
+    return len(np.unique(np.stack([files, column]), axis=1).T) == len(column)
 
 
 def _refuse_keypoints(longer: _Longer) -> None:
