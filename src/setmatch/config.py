@@ -176,6 +176,16 @@ class LossWeights(Section):
     giou: NotNegative = Field(default=2.0, description="Weight of the generalized IoU loss.")
     mask: NotNegative = Field(default=1.0, description="Weight of the focal loss of the masks.")
     dice: NotNegative = Field(default=1.0, description="Weight of the DICE loss of the masks.")
+    edges: NotNegative = Field(
+        default=0.15,
+        description="Weight of the loss of the edge distributions (D-FINE's fine-grained "
+        "localization loss).",
+    )
+    distillation: NotNegative = Field(
+        default=1.5,
+        description="Weight of the distillation of edge distributions from the last layer to "
+        "the others (D-FINE).",
+    )
     auxiliary: bool = Field(
         default=True, description="Train every decoder layer; false trains the last one alone."
     )
@@ -202,7 +212,8 @@ class LossWeights(Section):
 
     def _built_in(self) -> dict[str, float]:
         boxes = {"l1": self.l1, "giou": self.giou}
-        return {"class": self.class_, **boxes, "mask": self.mask, "dice": self.dice}
+        edges = {"edges": self.edges, "distillation": self.distillation}
+        return {"class": self.class_, **boxes, "mask": self.mask, "dice": self.dice, **edges}
 
 
 class TrainSettings(Section):

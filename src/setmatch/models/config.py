@@ -68,7 +68,7 @@ def apply_arguments(preset: str, default: Any, arguments: dict[str, Any]) -> Any
         problem = _problem(value, hints[key], **fields[key].metadata)
         if problem:
             raise ConfigError(f"model {preset}: {key} = {short(value)}{problem}")
-    shape = dataclasses.replace(default, **arguments)
+    shape = dataclasses.replace(default, **{k: _frozen(v) for k, v in arguments.items()})
     contradiction = shape.validate() if hasattr(shape, "validate") else ""
     if contradiction:
         raise ConfigError(f"model {preset}: {contradiction}")
@@ -79,6 +79,11 @@ def free_arguments(default: Any) -> set[str]:
     """Return the arguments that no weight depends on."""
     fields = dataclasses.fields(default)
     return {field.name for field in fields if not field.metadata.get("shapes_weights", True)}
+
+
+def _frozen(value: Any) -> Any:
+    """Return a list, as JSON and recipes have it, as the tuple of a frozen dataclass."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _problem(
@@ -93,6 +98,12 @@ def _problem(
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         return "" if value in choices else f"; it can be {' or '.join(map(str, choices))}"
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            return " must be a list of numbers"
+        kind = get_args(hint)[0]
+        problems = (_problem(each, kind, may_be_0, below, most) for each in value)
+        return next(filter(None, problems), "")
     if hint is str:
         return "" if isinstance(value, str) else " must be a name"
     if hint is bool:

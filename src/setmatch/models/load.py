@@ -16,7 +16,7 @@ from setmatch.files.writing import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
-from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED
+from setmatch.models.registry import FAMILIES, LAYOUTS, MODELS, PUBLISHED
 from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub, sha256_of
 from setmatch.models.weights.fit import fit
@@ -177,15 +177,16 @@ def convert_weights(
     destination = Path(destination)
     if destination.exists():
         raise ConfigError(f"{destination}: exists already; name a new file or folder")
-    write = _writer(to)
+    _require_layout(to)
     loaded = read(source, preset)
     fitting = fit(loaded.card, loaded.state, str(source))
-    loaded = dataclasses.replace(loaded, state=fitting.state, notes=loaded.notes + fitting.notes)
+    notes = loaded.notes + fitting.notes
+    loaded = LoadedWeights(fitting.detector.card, fitting.state, notes)
     destination.parent.mkdir(parents=True, exist_ok=True)
     # A layout may be a file or a folder, so neither atomic_file nor atomic_folder fits all.
     with TemporaryDirectory(dir=destination.parent, prefix=".writing-") as workshop:
         made = Path(workshop, destination.name)
-        write(loaded, made)
+        _write_as(to, loaded, made)
         made.rename(destination)
     return loaded
 
@@ -204,14 +205,25 @@ WRITERS: dict[str, Callable[[LoadedWeights, Path], None]] = {
 }
 
 
-def _writer(layout: str) -> Callable[[LoadedWeights, Path], None]:
-    foreign = {each.name: each.write for each in LAYOUTS if each.write is not None}
-    if layout in WRITERS:
-        return WRITERS[layout]
-    if layout not in foreign:
-        raise ConfigError(f"layout {layout}: choose one of {', '.join([*WRITERS, *foreign])}")
-    write = foreign[layout]
-    return lambda loaded, destination: write(loaded.card, loaded.state, destination)
+def _require_layout(name: str) -> None:
+    known = dict.fromkeys([*WRITERS, *(each.name for each in LAYOUTS if each.write is not None)])
+    if name not in known:
+        raise ConfigError(f"layout {name}: choose one of {', '.join(known)}")
+
+
+def _write_as(name: str, loaded: LoadedWeights, destination: Path) -> None:
+    """Write in the layout `name`: ours, or one of the model's family."""
+    if name in WRITERS:
+        WRITERS[name](loaded, destination)
+        return
+    preset = loaded.card.preset
+    layouts = [each for family in FAMILIES if preset in family.presets for each in family.layouts]
+    write = next((each.write for each in layouts if each.name == name), None)
+    if write is None:
+        raise WeightsError(
+            f"{preset}: the layout {name} does not have this model; write it as setmatch"
+        )
+    write(loaded.card, loaded.state, destination)
 
 
 def _read_folder(folder: Path, preset: str | None = None) -> LoadedWeights:

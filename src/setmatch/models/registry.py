@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from setmatch.errors import ConfigError, suggest
-from setmatch.models import detr, setmatch, torchvision
+from setmatch.models import detr, dfine, setmatch, torchvision
 from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.factory import find_factory
 from setmatch.models.family import Preset
 from setmatch.structures.metadata import ModelCard
 
-FAMILIES = (detr.FAMILY, setmatch.FAMILY, torchvision.FAMILY)
+FAMILIES = (detr.FAMILY, dfine.FAMILY, setmatch.FAMILY, torchvision.FAMILY)
 
 MODELS = {name: preset for family in FAMILIES for name, preset in family.presets.items()}
 BOX_PRESETS = {name: box for family in FAMILIES for name, box in family.box_presets.items()}

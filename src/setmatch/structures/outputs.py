@@ -46,12 +46,26 @@ class MaskDecoder(Protocol):
 
 
 @dataclass(frozen=True)
+class EdgeDistributions:
+    """How far the left, top, right and bottom edges of boxes move: a distribution for each.
+
+    Bin n moves an edge outwards by `bins[n]` / `per_side` sides of the box that it starts from.
+    """
+
+    logits: Float[Tensor, "L B Q 4 N"]
+    start_cxcywh: Float[Tensor, "B Q 4"]
+    bins: Float[Tensor, " N"]
+    per_side: Float[Tensor, "1"]
+
+
+@dataclass(frozen=True)
 class PredictionGroup:
     """Predictions that are trained together, such as "main" or "denoising".
 
     A group without an `assignment` is matched. A known assignment may hold every target several
     times (`repeats`). In training, masks are computed by `mask_decoder` for matched queries alone;
-    otherwise the predictions contain them all.
+    otherwise the predictions contain them all. `edges` are the distributions behind the boxes of a
+    model that predicts those.
     """
 
     name: str
@@ -59,6 +73,7 @@ class PredictionGroup:
     assignment: Assignment | None = None
     repeats: int = 1
     mask_decoder: MaskDecoder | None = None
+    edges: EdgeDistributions | None = None
 
 
 def require_groups(groups: Any) -> None:

@@ -135,6 +135,7 @@ NUMBERS = [
     if isinstance(default, int | float)
     for value in BAD_NUMBERS
     if not (value == 0.5 and isinstance(default, float))
+    if not (value is True and isinstance(default, bool))
 ]
 
 
@@ -145,6 +146,14 @@ def test_every_argument_of_every_model_is_bounded(preset: str):
         with pytest.raises(SetmatchError, match=name) as error, torch.device("meta"):
             build(ModelCard(preset, {name: value}, CARD_OF_PETS.categories))
         assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "value", [[], [0, 6, 3], [-1], [1.5, 2, 3], "363", [10**9], 3, [[3], 6, 3], [True], [3] * 9]
+)
+def test_arguments_with_a_value_for_each_level_are_bounded(value: object):
+    with pytest.raises(SetmatchError, match="points"), torch.device("meta"):
+        build(ModelCard("dfine_s", {"points": value}, CARD_OF_PETS.categories))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,13 @@ from setmatch.models.layers.cells import Cells, normalize
 class ConvNorm(nn.Sequential):
     """A convolution and its batch norm, without an activation."""
 
-    def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1
+    ) -> None:
+        padding = (kernel - 1) // 2
         super().__init__(
-            nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)
+            nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False),
+            nn.BatchNorm2d(out),
         )
         self.stride = stride
 

@@ -2,24 +2,21 @@
 
 import re
 
-from setmatch.models.weights.key_map import State, Table, below, resnet_table
-
-
-def _packed(ours: str, theirs: str) -> Table:
-    return (
-        (f"{ours}.query.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#0"),
-        (f"{ours}.key.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#1"),
-        (f"{ours}.value.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#2"),
-        (f"{ours}.out.{{leaf}}", f"{theirs}.out_proj.{{leaf}}"),
-    )
-
+from setmatch.models.weights.key_map import (
+    State,
+    Table,
+    below,
+    packed_attention,
+    resnet_table,
+    split_attention,
+)
 
 TORCH_TRANSFORMER: Table = (
     *below(
         "encoder.layers.{i}",
         "transformer.encoder.layers.{i}",
         (
-            *_packed("self_attention", "self_attn"),
+            *packed_attention("self_attention", "self_attn"),
             ("around_attention.norm.{leaf}", "norm1.{leaf}"),
             ("around_ffn.norm.{leaf}", "norm2.{leaf}"),
             ("ffn.0.{leaf}", "linear1.{leaf}"),
@@ -31,8 +28,8 @@ TORCH_TRANSFORMER: Table = (
         "decoder.layers.{i}",
         "transformer.decoder.layers.{i}",
         (
-            *_packed("self_attention", "self_attn"),
-            *_packed("cross_attention", "multihead_attn"),
+            *packed_attention("self_attention", "self_attn"),
+            *packed_attention("cross_attention", "multihead_attn"),
             ("around_self.norm.{leaf}", "norm1.{leaf}"),
             ("around_cross.norm.{leaf}", "norm2.{leaf}"),
             ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
@@ -83,11 +80,6 @@ DEMO: Table = (
 )
 
 
-def _projections(ours: str, theirs: str) -> Table:
-    names = (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
-    return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.{b}.{{leaf}}") for a, b in names)
-
-
 TRANSFORMERS: Table = (
     *resnet_table("model.backbone.conv_encoder.model."),
     ("embed.position.rows.weight", "model.position_embedding.row_embeddings.weight"),
@@ -97,7 +89,7 @@ TRANSFORMERS: Table = (
         "encoder.layers.{i}",
         "model.encoder.layers.{i}",
         (
-            *_projections("self_attention", "self_attn"),
+            *split_attention("self_attention", "self_attn"),
             ("around_attention.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
             ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
             ("ffn.0.{leaf}", "fc1.{leaf}"),
@@ -108,8 +100,8 @@ TRANSFORMERS: Table = (
         "decoder.layers.{i}",
         "model.decoder.layers.{i}",
         (
-            *_projections("self_attention", "self_attn"),
-            *_projections("cross_attention", "encoder_attn"),
+            *split_attention("self_attention", "self_attn"),
+            *split_attention("cross_attention", "encoder_attn"),
             ("around_self.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
             ("around_cross.norm.{leaf}", "encoder_attn_layer_norm.{leaf}"),
             ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),

@@ -1,7 +1,6 @@
 """DETR in transformers' layout: DetrForObjectDetection, and DetrForSegmentation with masks."""
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from setmatch.models.detr.key_map import (
 )
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
+from setmatch.models.weights.hub_labels import named_categories
 from setmatch.models.weights.key_map import State, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
@@ -153,43 +153,14 @@ def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
     return with_masks(f"{base}_dc5" if config.get("dilation") else base, state)
 
 
-def _labels(config: Mapping[str, Any], folder: Path) -> dict[int, str]:
-    """Return the names that config.json gives to classes, by class index."""
-    named = config.get("id2label") or {}
-    if not isinstance(named, Mapping):
-        raise WeightsError(f"{folder}: id2label in config.json is no object: {short(named)}")
-    for number, name in named.items():
-        if not re.fullmatch(r"[0-9]{1,9}", str(number)) or not isinstance(name, str):
-            raise WeightsError(
-                f"{folder}: id2label in config.json has {short(number)}: {short(name)}; it should "
-                "be a class index and a name"
-            )
-    return {int(number): name for number, name in named.items()}
-
-
 def _categories(
     state: State, config: Mapping[str, Any], folder: Path, notes: list[str]
 ) -> Categories:
-    num_classes = state["class_head.weight"].shape[0] - 1
-    labels = _labels(config, folder)
-    beyond = sorted(class_index for class_index in labels if class_index >= num_classes)
-    if beyond:
-        shown = ", ".join(f"{index}: {short(labels[index])}" for index in beyond[:8])
-        notes.append(
-            f"config.json names classes that the model cannot predict, as it has {num_classes} "
-            f"(0 to {num_classes - 1}): {shown}{', ...' if len(beyond) > 8 else ''}; these names "
-            "are left out. If its numbers are no class indices, but count from 1 or have gaps, "
-            "pass categories= to name the classes"
-        )
-    unnamed = [index for index in range(num_classes) if index not in labels]
-    if unnamed:
-        shown = ", ".join(map(str, unnamed[:8]))
-        more = ", ..." if len(unnamed) > 8 else ""
-        notes.append(f"{len(unnamed)} of {num_classes} classes have no name: {shown}{more}")
-    if has_masks(state) and num_classes == len(COCO_PANOPTIC_CLASSES) and labels.get(1) == "person":
+    named = named_categories(state["class_head.weight"].shape[0] - 1, config, folder, notes)
+    panoptic = has_masks(state) and len(named) == len(COCO_PANOPTIC_CLASSES)
+    if panoptic and named.names[1] == "person":
         return COCO_PANOPTIC_CLASSES  # config.json does not store which classes are stuff
-    names = tuple(None if labels.get(i) in (None, "N/A") else labels[i] for i in range(num_classes))
-    return Categories(tuple(range(num_classes)), names)
+    return named
 
 
 def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:

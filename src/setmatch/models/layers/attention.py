@@ -128,13 +128,15 @@ Residual = type[PostNorm] | type[PreNorm]
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers around a ReLU, applied to every token."""
+    """Two linear layers around an activation, applied to every token."""
 
-    def __init__(self, dim: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, hidden: int, dropout: float, activation: type[nn.Module] = nn.ReLU
+    ) -> None:
         widen, narrow = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         nn.init.xavier_uniform_(widen.weight)
         nn.init.xavier_uniform_(narrow.weight)
-        super().__init__(widen, nn.ReLU(), nn.Dropout(dropout), narrow)
+        super().__init__(widen, activation(), nn.Dropout(dropout), narrow)
 
 
 def with_pos_embed(x: Tensor, position: Tensor | None) -> Tensor:

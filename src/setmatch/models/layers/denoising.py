@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from setmatch.structures.batch import Target
 from setmatch.structures.outputs import Assignment
@@ -105,6 +107,20 @@ class Denoising(nn.Module):
         ordered = torch.cat([torch.minimum(low, high), torch.maximum(low, high)], dim=-1)
         noised = xyxy_to_cxcywh(ordered)
         return torch.cat([noised[..., :2], noised[..., 2:].clamp(min=0.01)], dim=-1)
+
+
+def denoising_attn_mask(
+    noised: DenoisingQueries, query_mask: QueryAttentionMask
+) -> QueryAttentionMask:
+    """Put the denoising queries first: only their own group may see them, or targets would leak."""
+    extra, queries = len(noised.same_group), len(query_mask.ranks_before)
+    attn_mask = noised.same_group.new_ones(extra + queries, extra + queries)
+    attn_mask[:extra, :extra] = noised.same_group
+    attn_mask[extra:, :extra] = False
+    if query_mask.attn_mask is not None:
+        visible = query_mask.attn_mask[..., :1, :]  # the same for every query
+        attn_mask = attn_mask & F.pad(visible, (extra, 0), value=True)
+    return QueryAttentionMask(attn_mask, F.pad(query_mask.ranks_before, (extra, 0, extra, 0)))
 
 
 def _choose(count: int) -> Int[Tensor, " M"]:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -13,19 +14,34 @@ from setmatch.ops.precision import at_least_single
 PRIOR = 0.01  # class probability of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
 
 
-class BoxHead(nn.Module):
-    """A multi-layer perceptron whose sigmoid is (cx, cy, w, h) as fractions of the image."""
+class Perceptron(nn.Module):
+    """Linear layers of the given widths, with ReLUs between them."""
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
-    def forward(self, content: Float[Tensor, "*n D"]) -> Float[Tensor, "*n 4"]:
-        """Return one box for every query of every layer."""
+    def forward(self, content: Float[Tensor, "*n D"]) -> Float[Tensor, "*n E"]:
+        """Return the output of the last layer."""
         *hidden, last = self.layers
         for layer in hidden:
             content = F.relu(layer(content))
-        return last(content).sigmoid()
+        return last(content)
+
+    def starting_at_zero(self) -> Self:
+        """Return the perceptron, with its last layer set to zero."""
+        last = self.get_submodule(f"layers.{len(self.layers) - 1}")
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        return self
+
+
+class BoxHead(Perceptron):
+    """A multi-layer perceptron whose sigmoid is (cx, cy, w, h) as fractions of the image."""
+
+    def forward(self, content: Float[Tensor, "*n D"]) -> Float[Tensor, "*n 4"]:
+        """Return one box for every query of every layer."""
+        return super().forward(content).sigmoid()
 
 
 class ClassHead(nn.Linear):
@@ -37,10 +53,14 @@ class ClassHead(nn.Linear):
 
 
 class BoxRefinementHead(nn.Module):
-    """A perceptron that corrects a box in logit space; the correction starts at zero."""
+    """A perceptron that corrects a box in logit space; the correction starts at zero.
 
-    def __init__(self, dim: int) -> None:
+    Coordinates nearer than `margin` to 0 or 1 count as if they were at that distance.
+    """
+
+    def __init__(self, dim: int, margin: float = 1e-3) -> None:
         super().__init__()
+        self.margin = margin
         self.first = nn.Linear(dim, dim)
         self.second = nn.Linear(dim, dim)
         self.last = nn.Linear(dim, 4)
@@ -52,7 +72,8 @@ class BoxRefinementHead(nn.Module):
     ) -> Float[Tensor, "B Q 4"]:
         """Return the corrected boxes, in float32 or higher precision even under autocast."""
         step = self.last(F.relu(self.second(F.relu(self.first(content)))))
-        return (at_least_single(step) + inverse_sigmoid(at_least_single(cxcywh))).sigmoid()
+        logit = inverse_sigmoid(at_least_single(cxcywh), self.margin)
+        return (at_least_single(step) + logit).sigmoid()
 
 
 def inverse_sigmoid(x: Float[Tensor, "*n"], margin: float = 1e-3) -> Float[Tensor, "*n"]:

@@ -1,6 +1,6 @@
 """The hybrid encoder: self-attention on the coarsest level, convolutions to fuse the levels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,17 @@ class Memory:
     tokens: Float[Tensor, "B N D"]
     shapes: tuple[tuple[int, int], ...]  # height, width of each level
     cells: tuple[Cells, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, maps: Sequence[Float[Tensor, "B D _ _"]], cells: Sequence[Cells | None]
+    ) -> "Memory":
+        """Return the tokens of feature maps, with the cells of each that lie on an image."""
+        return cls(
+            torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
+            tuple((level.shape[-2], level.shape[-1]) for level in maps),
+            tuple(level for level in cells if level is not None) or None,
+        )
 
     @cached_property
     def valid(self) -> Bool[Tensor, "B N"] | None:
@@ -59,7 +70,7 @@ class HybridEncoder(nn.Module):
             project(level, on_image)
             for project, level, on_image in zip(self.project, features, cells, strict=True)
         ]
-        maps[-1] = hide(self._attend(maps[-1], cells[-1]), cells[-1])
+        maps[-1] = attend_within(maps[-1], cells[-1], self.layers, self.position)
         for index in reversed(range(len(maps) - 1)):
             coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
             both = torch.cat([maps[index], hide(coarser, cells[index])], dim=1)
@@ -69,19 +80,72 @@ class HybridEncoder(nn.Module):
             finer = F.relu(self.shrink[index](maps[index], coarser_cells))
             both = torch.cat([finer, maps[index + 1]], dim=1)
             maps[index + 1] = F.relu(self.up[index](both, coarser_cells))
-        return Memory(
-            torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1),
-            tuple((level.shape[-2], level.shape[-1]) for level in maps),
-            tuple(level for level in cells if level is not None) or None,
-        )
+        return Memory.of(maps, cells)
 
-    def _attend(
-        self, level: Float[Tensor, "B D h w"], cells: Cells | None
-    ) -> Float[Tensor, "B D h w"]:
-        all_cells = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
-        position = self.position(all_cells if cells is None else cells.valid)
-        attn_mask = None if cells is None else cells.valid.flatten(1)[:, None, None]
-        tokens = level.flatten(2).transpose(1, 2)
-        for layer in self.layers:
-            tokens = layer(tokens, position.flatten(2).transpose(1, 2), attn_mask)
-        return tokens.transpose(1, 2).reshape(level.shape)
+
+def attend_within(
+    level: Float[Tensor, "B D h w"],
+    cells: Cells | None,
+    layers: Iterable[nn.Module],
+    position: nn.Module,
+) -> Float[Tensor, "B D h w"]:
+    """Return a feature map after self-attention among its cells, with zeros on padding."""
+    all_cells = torch.ones(1, *level.shape[-2:], dtype=torch.bool, device=level.device)
+    encoding = position(all_cells if cells is None else cells.valid).flatten(2).transpose(1, 2)
+    attn_mask = None if cells is None else cells.valid.flatten(1)[:, None, None]
+    tokens = level.flatten(2).transpose(1, 2)
+    for layer in layers:
+        tokens = layer(tokens, encoding, attn_mask)
+    return hide(tokens.transpose(1, 2).reshape(level.shape), cells)
+
+
+class PyramidEncoder(nn.Module):
+    """The hybrid encoder as published (arXiv 2304.08069, section 4.2): its parts are given.
+
+    Steps between levels are numbered in the order in which they run: `lateral` and `down` from
+    coarse to fine, `shrink` and `up` from fine to coarse. `project` brings the backbone's maps to
+    the width of the encoder, `to_memory` the encoder's to that of the decoder.
+    """
+
+    def __init__(
+        self,
+        project: Sequence[nn.Module],
+        position: nn.Module,
+        layers: Sequence[EncoderLayer],
+        lateral: Sequence[nn.Module],
+        down: Sequence[nn.Module],
+        shrink: Sequence[nn.Module],
+        up: Sequence[nn.Module],
+        to_memory: Sequence[nn.Module] = (),
+    ) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(project)
+        self.position = position
+        self.layers = nn.ModuleList(layers)
+        self.lateral = nn.ModuleList(lateral)
+        self.down = nn.ModuleList(down)
+        self.shrink = nn.ModuleList(shrink)
+        self.up = nn.ModuleList(up)
+        self.to_memory = nn.ModuleList(to_memory)
+
+    def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]], batch: Batch) -> Memory:
+        """Return the fused tokens of every level."""
+        cells = [cells_of(batch, level) for level in features]
+        maps = [
+            project(level, on_image)
+            for project, level, on_image in zip(self.project, features, cells, strict=True)
+        ]
+        maps[-1] = attend_within(maps[-1], cells[-1], self.layers, self.position)
+        finer = range(len(maps) - 2, -1, -1)
+        for index, lateral, down in zip(finer, self.lateral, self.down, strict=True):
+            maps[index + 1] = lateral(maps[index + 1], cells[index + 1])
+            coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
+            both = torch.cat([hide(coarser, cells[index]), maps[index]], dim=1)
+            maps[index] = down(both, cells[index])
+        for index, (shrink, up) in enumerate(zip(self.shrink, self.up, strict=True)):
+            finer_map = shrink(maps[index], cells[index], cells[index + 1])
+            both = torch.cat([finer_map, maps[index + 1]], dim=1)
+            maps[index + 1] = up(both, cells[index + 1])
+        for index, project in enumerate(self.to_memory):
+            maps[index] = project(maps[index], cells[index])
+        return Memory.of(maps, cells)

@@ -33,6 +33,30 @@ class SinePosition(nn.Module):
         return torch.cat(waves, dim=-1).permute(0, 3, 1, 2)
 
 
+class GridPosition(nn.Module):
+    """Sines and cosines of row and column, counted in cells (arXiv 2304.08069).
+
+    A quarter of the `dim` features each are sines and cosines of the row, then of the column.
+    """
+
+    temperature = 10000.0
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.waves = dim // 4
+
+    def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "1 D h w"]:
+        """Return the encoding of every cell; padding, at the bottom and right, changes none."""
+        height, width = valid.shape[-2:]
+        powers = torch.arange(self.waves, device=valid.device, dtype=torch.float64) / self.waves
+        speed = (self.temperature**-powers)[:, None]
+        row = torch.arange(height, device=valid.device) * speed
+        column = torch.arange(width, device=valid.device) * speed
+        rows = torch.cat([row.sin(), row.cos()])[:, :, None].expand(-1, -1, width)
+        columns = torch.cat([column.sin(), column.cos()])[:, None].expand(-1, height, -1)
+        return torch.cat([rows, columns])[None].to(torch.get_default_dtype())
+
+
 class LearnedPosition(nn.Module):
     """A learned embedding for each row and each column, at most 50 of either."""
 

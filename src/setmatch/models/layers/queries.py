@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,6 +42,7 @@ class ContentQueries(nn.Module):
         return self.embedding.weight.expand(memory.shape[0], -1, -1), None
 
 
+MASKED_LOGIT = -20.0  # so low that loss and gradient vanish
 NOT_A_PEAK = 1e3  # subtracted from logits, ranks them behind all peaks in unchanged order
 
 
@@ -91,9 +92,8 @@ class QuerySelection(nn.Module):
         best = priority.topk(count, dim=1).indices[..., None]
         real = None if memory.valid is None else memory.valid.gather(1, best[..., 0])
         content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
-        anchors = (
-            self.anchors(memory).expand(best.shape[0], -1, -1).gather(1, best.expand(-1, -1, 4))
-        )
+        all_anchors = anchor_boxes(memory, self.finest_side).expand(best.shape[0], -1, -1)
+        anchors = all_anchors.gather(1, best.expand(-1, -1, 4))
         return EncoderProposals(
             content.detach(),
             logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
@@ -107,16 +107,68 @@ class QuerySelection(nn.Module):
         """Return the value that ranks tokens: the largest class logit, peaks first."""
         return torch.where(_peaks(logits, shapes), logits, logits - NOT_A_PEAK).amax(-1)
 
-    def anchors(self, memory: Memory) -> Float[Tensor, "#B N 4"]:
-        """Return the anchor box of each token, as fractions of its image."""
-        levels = []
-        for level, shape in enumerate(memory.shapes):
-            cells = None if memory.cells is None else memory.cells[level]
-            x, y = cell_centers(shape, cells, memory.tokens.device)
-            column, row = cell_grid(x, y)
-            side = torch.full_like(row, self.finest_side * 2**level)
-            levels.append(torch.stack([column, row, side, side], dim=-1).flatten(1, 2))
-        return torch.cat(levels, dim=1)
+
+class AnchorSelection(nn.Module):
+    """Query selection as published (arXiv 2304.08069): the tokens with the largest class logit.
+
+    Tokens whose anchor box comes nearer than `margin` to 0 or 1 count as empty, and their box
+    covers the image.
+    """
+
+    finest_side = 0.05  # sides of the finest level's anchors, as fractions of the image
+    margin = 0.01
+
+    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.class_head = ClassHead(dim, logits)
+        self.box_step = BoxRefinementHead(dim)
+
+    def forward(self, memory: Memory) -> EncoderProposals:
+        """Return the best `num_queries` tokens, or all tokens if there are fewer."""
+        anchors = anchor_boxes(memory, self.finest_side)
+        inside = ((anchors > self.margin) & (anchors < 1 - self.margin)).all(-1, keepdim=True)
+        tokens = self.prepare(memory.tokens * inside)
+        logits = at_least_single(self.class_head(tokens))
+        priority = logits.detach().amax(-1)
+        if memory.valid is not None:
+            priority = priority.masked_fill(~memory.valid, float("-inf"))
+        count = min(self.num_queries, priority.shape[1])
+        best = priority.topk(count, dim=1).indices[..., None]
+        real = None if memory.valid is None else memory.valid.gather(1, best[..., 0])
+        content = _chosen(tokens, best)
+        boxes = self.box_step(content, _chosen(anchors.expand(best.shape[0], -1, -1), best))
+        usable = _chosen(inside.expand(best.shape[0], -1, -1), best)
+        return EncoderProposals(
+            content.detach(), _chosen(logits, best), torch.where(usable, boxes, 1.0), real
+        )
+
+
+def _chosen(rows: Shaped[Tensor, "B N C"], index: Int[Tensor, "B Q 1"]) -> Shaped[Tensor, "B Q C"]:
+    return rows.gather(1, index.expand(-1, -1, rows.shape[-1]))
+
+
+def anchor_boxes(memory: Memory, finest_side: float) -> Float[Tensor, "#B N 4"]:
+    """Return the anchor box of each token, as fractions of its image.
+
+    It lies around the token's center, and its sides double from level to level.
+    """
+    levels = []
+    for level, shape in enumerate(memory.shapes):
+        cells = None if memory.cells is None else memory.cells[level]
+        x, y = cell_centers(shape, cells, memory.tokens.device)
+        column, row = cell_grid(x, y)
+        side = torch.full_like(row, finest_side * 2**level)
+        levels.append(torch.stack([column, row, side, side], dim=-1).flatten(1, 2))
+    return torch.cat(levels, dim=1)
+
+
+def only_real(
+    logits: Float[Tensor, "L B Q C"], real: Bool[Tensor, "B Q"] | None
+) -> Float[Tensor, "L B Q C"]:
+    """Return the logits without any confidence or gradient for queries that are not real."""
+    return logits if real is None else torch.where(real[..., None], logits, MASKED_LOGIT)
 
 
 def _peaks(

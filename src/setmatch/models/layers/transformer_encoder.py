@@ -10,11 +10,17 @@ class EncoderLayer(nn.Module):
     """Self-attention among tokens, then a feed-forward network."""
 
     def __init__(
-        self, dim: int, heads: int, ffn_dim: int, dropout: float, residual: Residual
+        self,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        dropout: float,
+        residual: Residual,
+        activation: type[nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
         self.self_attention = Attention(dim, heads, dropout)
-        self.ffn = FeedForward(dim, ffn_dim, dropout)
+        self.ffn = FeedForward(dim, ffn_dim, dropout, activation)
         self.around_attention = residual(dim, dropout)
         self.around_ffn = residual(dim, dropout)
 

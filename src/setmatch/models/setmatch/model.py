@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.deformable_decoder import RefiningDecoder
-from setmatch.models.layers.denoising import Denoising, DenoisingQueries
+from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
 from setmatch.models.layers.heads import ClassHead
 from setmatch.models.layers.hybrid_encoder import HybridEncoder, Memory
-from setmatch.models.layers.queries import EncoderProposals, QuerySelection
+from setmatch.models.layers.queries import EncoderProposals, QuerySelection, only_real
 from setmatch.models.parameter_groups import (
     GroupParameters,
     ParameterGroups,
@@ -27,8 +26,6 @@ from setmatch.models.setmatch.attention_trace import trace_setmatch
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
-
-MASKED_LOGIT = -20.0  # so low that loss and gradient vanish
 
 
 class SetMatchDetector(Detector):
@@ -135,24 +132,3 @@ def muon_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
 def pretrained_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
     """Return the same groups with a pretrained backbone apart, which Muon's steps would ruin."""
     return split_backbone_params(muon_parameter_groups(detector), detector.backbone)
-
-
-def only_real(
-    logits: Float[Tensor, "L B Q C"], real: Bool[Tensor, "B Q"] | None
-) -> Float[Tensor, "L B Q C"]:
-    """Return the logits without any confidence or gradient for queries that are not real."""
-    return logits if real is None else torch.where(real[..., None], logits, MASKED_LOGIT)
-
-
-def denoising_attn_mask(
-    noised: DenoisingQueries, query_mask: QueryAttentionMask
-) -> QueryAttentionMask:
-    """Put the denoising queries first: only their own group may see them, or targets would leak."""
-    extra, queries = len(noised.same_group), len(query_mask.ranks_before)
-    attn_mask = noised.same_group.new_ones(extra + queries, extra + queries)
-    attn_mask[:extra, :extra] = noised.same_group
-    attn_mask[extra:, :extra] = False
-    if query_mask.attn_mask is not None:
-        visible = query_mask.attn_mask[..., :1, :]  # the same for every query
-        attn_mask = attn_mask & F.pad(visible, (extra, 0), value=True)
-    return QueryAttentionMask(attn_mask, F.pad(query_mask.ranks_before, (extra, 0, extra, 0)))

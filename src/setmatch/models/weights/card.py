@@ -26,12 +26,15 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
         | ({"stuff": True} if class_index in known.stuff else {})
         for class_index in range(len(known))
     ]
+    preprocessing = dataclasses.asdict(card.preprocessing)
+    if card.preprocessing.size_px is None:
+        del preprocessing["size_px"]
     tree = {
         "format": FORMAT,
         "preset": card.preset,
         "arguments": dict(card.arguments),
         "categories": categories,
-        "preprocessing": dataclasses.asdict(card.preprocessing),
+        "preprocessing": preprocessing,
         "license": card.license,
         "source": card.source,
         "thresholds": dict(card.thresholds),
@@ -114,6 +117,7 @@ class _Preprocessing(_Strict):
     long_side_px: Side
     mean: Annotated[list[Mean], Field(min_length=3, max_length=3)]
     std: Annotated[list[Std], Field(min_length=3, max_length=3)]
+    size_px: Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Card(_Strict):
@@ -136,6 +140,7 @@ def _to_preprocessing(checked: _Preprocessing) -> Preprocessing:
         checked.long_side_px,
         (red, green, blue),
         (std_red, std_green, std_blue),
+        None if checked.size_px is None else (checked.size_px[0], checked.size_px[1]),
     )
 
 

@@ -43,3 +43,7 @@ COCO_PANOPTIC_CLASSES = Categories(
     tuple((COCO_NAMES | COCO_STUFF_NAMES).get(class_index) for class_index in range(250)),
     stuff=frozenset(range(91, 250)),
 )
+# The same without holes, as models that number classes from 0 without gaps have it.
+COCO_THINGS = Categories(
+    tuple(sorted(COCO_NAMES)), tuple(COCO_NAMES[i] for i in sorted(COCO_NAMES))
+)

@@ -1,7 +1,8 @@
 """Tensor names: one table of our names and a published layout's serves both directions.
 
-A row pairs two templates; {i}, {n}, {at} and {leaf} stand for parts that both names share. A layout
-that packs query, key and value of an attention into one tensor writes `name#0` for the first third.
+A row pairs two templates; {i}, {j}, {k}, {n}, {at} and {leaf} stand for parts that both share. A
+layout that packs query, key and value of an attention into one tensor writes `name#0` for the first
+third.
 """
 
 import re
@@ -17,6 +18,8 @@ Table = Sequence[tuple[str, str]]
 
 PLACEHOLDERS = {
     "i": r"\d+",
+    "j": r"\d+",
+    "k": r"\d+",
     "n": r"\d",
     "at": r"(?:layer\d\.\d+\.)?",
     "leaf": r"\w+",
@@ -31,6 +34,27 @@ def resnet_table(theirs: str) -> Table:
         ("backbone.body.{at}downsample.0.weight", theirs + "{at}downsample.0.weight"),
         ("backbone.body.{at}downsample.0.norm.{leaf}", theirs + "{at}downsample.1.{leaf}"),
     )
+
+
+def packed_attention(ours: str, theirs: str) -> Table:
+    """Pair an attention with torch's, which packs its three input projections."""
+    return (
+        (f"{ours}.query.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#0"),
+        (f"{ours}.key.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#1"),
+        (f"{ours}.value.{{leaf}}", f"{theirs}.in_proj_{{leaf}}#2"),
+        (f"{ours}.out.{{leaf}}", f"{theirs}.out_proj.{{leaf}}"),
+    )
+
+
+def split_attention(ours: str, theirs: str) -> Table:
+    """Pair an attention with transformers', which has four projections as ours."""
+    names = (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"), ("out", "out_proj"))
+    return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.{b}.{{leaf}}") for a, b in names)
+
+
+def conv_and_norm(ours: str, conv: str, norm: str) -> Table:
+    """Pair a convolution with its batch norm, which are children 0 and 1 of one of our modules."""
+    return ((f"{ours}.0.weight", f"{conv}.weight"), (f"{ours}.1.{{leaf}}", f"{norm}.{{leaf}}"))
 
 
 def below(ours: str, theirs: str, table: Table) -> Table:
@@ -68,6 +92,16 @@ def from_layout(state: State, table: Table) -> State:
         else:
             split[key] = value
     return _rename(split, [(theirs, ours) for ours, theirs in table])
+
+
+def with_batch_counters(state: State) -> State:
+    """Return our tensors with the counters of all batch norms, which layouts leave out."""
+    counters = {
+        key.removesuffix("running_mean") + "num_batches_tracked": torch.tensor(0)
+        for key in state
+        if key.endswith("running_mean")
+    }
+    return counters | state
 
 
 def _rename(state: State, pairs: Table) -> State:

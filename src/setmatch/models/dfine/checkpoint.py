@@ -1,0 +1,119 @@
+"""Checkpoints of D-FINE's published code (.pth), and of DEIM's, which has the same model."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from setmatch.models.dfine.key_map import ORIGINAL
+from setmatch.models.dfine.tensor_shapes import (
+    COMPUTED,
+    arguments_of,
+    nearest_preset,
+    points_of,
+)
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.queries import AnchorSelection, anchor_boxes
+from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS
+from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+
+PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
+HEADS, NUM_QUERIES = 8, 300  # of every published model; the files do not store them
+COARSEST_STRIDE = 32
+SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
+
+
+def matches_original(keys: Collection[str]) -> bool:
+    """Recognize the box and class heads of the published decoder."""
+    heads = ("decoder.pre_bbox_head.layers.0.weight", "decoder.dec_score_head.0.weight")
+    return all(head in keys for head in heads)
+
+
+def read_original(raw: RawCheckpoint) -> LoadedWeights:
+    """Read a .pth of the published code, which stores neither heads of attention nor classes."""
+    kept = {key: value for key, value in raw.state.items() if not COMPUTED.fullmatch(key)}
+    state = with_batch_counters(from_layout(kept, ORIGINAL))
+    arguments = {
+        **arguments_of(state, points_of(raw.state[SCALE.format(0)])),
+        "num_queries": NUM_QUERIES,
+        "encoder_heads": HEADS,
+        "frozen_norms": "backbone.stem.stem1.bn.num_batches_tracked" not in raw.state,
+    }
+    notes = [
+        f"assumed {NUM_QUERIES} queries, {HEADS} attention heads in the encoder and images of "
+        "640x640 pixels, as published: the file does not store them"
+    ]
+    card = ModelCard(
+        raw.preset or nearest_preset(arguments),
+        arguments,
+        known_categories(state["queries.class_head.weight"].shape[0], notes),
+        PREPROCESSING,
+        source=raw.source,
+    )
+    return LoadedWeights(card, state, tuple(notes))
+
+
+def write_original(card: ModelCard, state: State, path: Path) -> None:
+    """Write {"model": tensors}, which the published code loads strictly at its image size."""
+    if card.arguments["frozen_norms"]:
+        state = without_backbone_counters(state)
+    tensors = to_layout(state, ORIGINAL)
+    points = card.arguments["points"]
+    for layer in range(card.arguments["decoder_layers"]):
+        tensors[SCALE.format(layer)] = points_scale(points)
+    anchors, inside = _anchors(len(points), card.preprocessing.size_px or (640, 640))
+    tensors |= {
+        "decoder.anchors": anchors,
+        "decoder.valid_mask": inside,
+        "decoder.decoder.up": tensors["decoder.up"].clone(),
+        "decoder.decoder.reg_scale": tensors["decoder.reg_scale"].clone(),
+    }
+    with path.open("wb") as file:  # given a path, torch would write its name into the file
+        torch.save({"model": tensors}, file)
+
+
+def known_categories(num_classes: int, notes: list[str]) -> Categories:
+    """Return the classes of COCO for 80 or 91 of them; others have no names, which is noted."""
+    for known in (COCO_THINGS, COCO_CLASSES):
+        if len(known) == num_classes:
+            notes.append(
+                f"assumed COCO's class names: the file has {num_classes} classes and no names"
+            )
+            return known
+    notes.append(
+        f"the file has no names for its {num_classes} classes: pass categories= to name them"
+    )
+    return Categories(tuple(range(num_classes)), (None,) * num_classes)
+
+
+def points_scale(points: tuple[int, ...]) -> Float[Tensor, " P"]:
+    """Return what the published codes store of the sampling points: 1 / their number for each."""
+    return torch.tensor([1 / count for count in points for _ in range(count)])
+
+
+def without_backbone_counters(state: State) -> State:
+    """Return the tensors without the counters that frozen batch norms do not have."""
+    return {
+        key: value
+        for key, value in state.items()
+        if not (key.startswith("backbone.") and key.endswith("num_batches_tracked"))
+    }
+
+
+def _anchors(levels: int, size_px: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the logits of the anchors of an image size, and which of them are used."""
+    strides = [COARSEST_STRIDE >> level for level in reversed(range(levels))]
+    shapes = tuple((size_px[0] // stride, size_px[1] // stride) for stride in strides)
+    memory = Memory(torch.zeros(1, 0, 1), shapes)
+    anchors = anchor_boxes(memory, AnchorSelection.finest_side)
+    margin = AnchorSelection.margin
+    inside = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+    return torch.where(inside, torch.logit(anchors), torch.inf), inside
+
+
+LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)

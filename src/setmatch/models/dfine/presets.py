@@ -1,0 +1,134 @@
+"""Named models of the D-FINE family, one function each."""
+
+from torch import nn
+
+from setmatch.losses.classification import Varifocal
+from setmatch.models.backbones.hgnetv2 import HGNetV2, Stage
+from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.detector import Detector
+from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
+from setmatch.models.dfine.model import DFineDetector
+from setmatch.models.family import by_name
+from setmatch.models.layers.attention import PostNorm
+from setmatch.models.layers.denoising import Denoising
+from setmatch.models.layers.distribution_decoder import (
+    DistributionDecoder,
+    EdgeQuality,
+    GatedDecoderLayer,
+)
+from setmatch.models.layers.fusion_blocks import ELANBlock, ShrinkBlock
+from setmatch.models.layers.hybrid_encoder import PyramidEncoder
+from setmatch.models.layers.position_encoding import GridPosition
+from setmatch.models.layers.queries import AnchorSelection
+from setmatch.models.layers.transformer_encoder import EncoderLayer
+
+
+def dfine_n(num_classes: int, shape: DFineShape = NANO) -> Detector:
+    """D-FINE-N: two levels, 3.8 million parameters."""
+    return _dfine(num_classes, shape)
+
+
+def dfine_s(num_classes: int, shape: DFineShape = SMALL) -> Detector:
+    """D-FINE-S: HGNetV2-B0, three decoder layers."""
+    return _dfine(num_classes, shape)
+
+
+def dfine_m(num_classes: int, shape: DFineShape = MEDIUM) -> Detector:
+    """D-FINE-M: HGNetV2-B2, four decoder layers."""
+    return _dfine(num_classes, shape)
+
+
+def dfine_l(num_classes: int, shape: DFineShape = LARGE) -> Detector:
+    """D-FINE-L: HGNetV2-B4, six decoder layers."""
+    return _dfine(num_classes, shape)
+
+
+def dfine_x(num_classes: int, shape: DFineShape = EXTRA_LARGE) -> Detector:
+    """D-FINE-X: HGNetV2-B5, a wider encoder."""
+    return _dfine(num_classes, shape)
+
+
+def _dfine(num_classes: int, shape: DFineShape) -> Detector:
+    class_loss = Varifocal()
+    logits = class_loss.num_logits(num_classes)
+    return DFineDetector(
+        _backbone(shape),
+        _encoder(shape),
+        AnchorSelection(shape.num_queries, shape.dim, logits),
+        # Half of the denoising queries are negatives, and half of the chosen labels change.
+        Denoising(
+            num_classes,
+            shape.dim,
+            2 * shape.denoising_queries,
+            shape.label_noise / 2,
+            shape.box_noise,
+        ),
+        _decoder(shape, logits),
+        class_loss,
+    )
+
+
+def _backbone(shape: DFineShape) -> HGNetV2:
+    inner, out = shape.stem
+    stages = [
+        Stage(width, stage_out, blocks, layers, kernel, bool(light), halves=index > 0)
+        for index, (width, stage_out, blocks, layers, kernel, light) in enumerate(
+            zip(
+                shape.stage_inner,
+                shape.stage_out,
+                shape.stage_blocks,
+                shape.stage_layers,
+                shape.stage_kernels,
+                shape.stage_light,
+                strict=True,
+            )
+        )
+    ]
+    return HGNetV2((inner, out), stages, len(shape.points), shape.affine, shape.frozen_norms)
+
+
+def _encoder(shape: DFineShape) -> PyramidEncoder:
+    dim = shape.encoder_dim
+    steps = range(len(shape.points) - 1)
+
+    def fusion() -> list[ELANBlock]:
+        return [ELANBlock(dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
+
+    return PyramidEncoder(
+        project=[ConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]],
+        position=GridPosition(dim),
+        layers=[
+            EncoderLayer(
+                dim, shape.encoder_heads, shape.encoder_ffn_dim, 0.0, PostNorm, activation=nn.GELU
+            )
+            for _ in range(shape.encoder_layers)
+        ],
+        lateral=[ConvNorm(dim, dim, kernel=1) for _ in steps],
+        down=fusion(),
+        shrink=[ShrinkBlock(dim) for _ in steps],
+        up=fusion(),
+        to_memory=[]
+        if dim == shape.dim
+        else [ConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
+    )
+
+
+def _decoder(shape: DFineShape, logits: int) -> DistributionDecoder:
+    layers = range(shape.decoder_layers)
+    return DistributionDecoder(
+        [
+            GatedDecoderLayer(
+                shape.dim, shape.heads, shape.ffn_dim, shape.points, shape.offset_scale
+            )
+            for _ in layers
+        ],
+        [EdgeQuality(shape.quality_best, shape.quality_dim, shape.quality_layers) for _ in layers],
+        shape.dim,
+        logits,
+        shape.bins,
+        shape.reach,
+        shape.per_side,
+    )
+
+
+PRESETS = by_name(dfine_n, dfine_s, dfine_m, dfine_l, dfine_x)

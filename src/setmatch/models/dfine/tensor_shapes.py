@@ -1,0 +1,103 @@
+"""The sizes of a D-FINE, read off its tensors."""
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
+from setmatch.models.weights.key_map import State
+
+DEFAULTS = {
+    "dfine_n": NANO,
+    "dfine_s": SMALL,
+    "dfine_m": MEDIUM,
+    "dfine_l": LARGE,
+    "dfine_x": EXTRA_LARGE,
+}
+# Not part of the model: what the published codes compute, or keep twice.
+COMPUTED = re.compile(
+    r".*\.num_points_scale|decoder\.(anchors|valid_mask)|decoder\.decoder\.(up|reg_scale)"
+)
+
+
+def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
+    """Return the arguments that the shapes of tensors in our names tell.
+
+    `points` are the sampling points of each level. Raises KeyError for a missing tensor.
+    """
+    stages = range(_count(ours, r"backbone\.stages\.(\d+)\."))
+    layers = [_layer(ours, stage) for stage in stages]
+    blocks = [f"backbone.stages.{stage}.blocks" for stage in stages]
+    arguments: dict[str, Any] = {
+        "stem": tuple(_rows(ours, f"backbone.stem.{part}.conv.0") for part in ("first", "last")),
+        "stage_inner": tuple(len(weight) for weight, _ in layers),
+        "stage_out": tuple(_rows(ours, f"{block}.0.expand.conv.0") for block in blocks),
+        "stage_blocks": tuple(_count(ours, rf"{re.escape(block)}\.(\d+)\.") for block in blocks),
+        "stage_layers": tuple(
+            _count(ours, rf"{re.escape(block)}\.0\.layers\.(\d+)\.") for block in blocks
+        ),
+        "stage_kernels": tuple(weight.shape[-1] for weight, _ in layers),
+        "stage_light": tuple(light for _, light in layers),
+        "affine": "backbone.stem.first.affine.scale" in ours,
+        "encoder_dim": _rows(ours, "encoder.project.0.0"),
+        "encoder_layers": _count(ours, r"encoder\.layers\.(\d+)\."),
+        "dim": _rows(ours, "queries.prepare.0"),
+        "decoder_layers": _count(ours, r"decoder\.layers\.(\d+)\."),
+        "ffn_dim": _rows(ours, "decoder.layers.0.ffn.0"),
+        "points": points,
+        "heads": _rows(ours, "decoder.layers.0.cross_attention.attention") // sum(points),
+        "bins": _rows(ours, "decoder.edge_heads.0.layers.2") // 4,
+        "quality_layers": _count(ours, r"decoder\.quality\.0\.perceptron\.layers\.(\d+)\."),
+        "reach": ours["decoder.reach"].item(),
+        "per_side": ours["decoder.per_side"].item(),
+    }
+    if arguments["encoder_layers"]:
+        arguments["encoder_ffn_dim"] = _rows(ours, "encoder.layers.0.ffn.0")
+    if len(points) > 1:
+        arguments["fusion_dim"] = _rows(ours, "encoder.down.0.first.main.0")
+        arguments["fusion_blocks"] = _count(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
+    first_quality = ours["decoder.quality.0.perceptron.layers.0.weight"]
+    arguments["quality_best"] = first_quality.shape[1] // 4 - 1
+    if arguments["quality_layers"] > 1:
+        arguments["quality_dim"] = len(first_quality)
+    return arguments
+
+
+def points_of(scale: Float[Tensor, " P"]) -> tuple[int, ...]:
+    """Return the sampling points of each level, from 1 / their number for each of them."""
+    points, at = [], 0
+    while at < len(scale):
+        points.append(round(1 / scale[at].item()))
+        at += points[-1]
+    return tuple(points)
+
+
+def nearest_preset(arguments: dict[str, Any]) -> str:
+    """Return the preset that differs in the fewest arguments."""
+    return min(DEFAULTS, key=lambda name: _differences(DEFAULTS[name], arguments))
+
+
+def _differences(default: DFineShape, arguments: dict[str, Any]) -> int:
+    names = [field.name for field in fields(default) if field.name in arguments]
+    return sum(getattr(default, name) != arguments[name] for name in names)
+
+
+def _layer(ours: State, stage: int) -> tuple[Tensor, int]:
+    """Return the kernels of a stage's first layer, and 1 if it is a light one, else 0."""
+    layer = f"backbone.stages.{stage}.blocks.0.layers.0"
+    light = f"{layer}.depthwise.conv.0.weight"
+    if light in ours:
+        return ours[light], 1
+    return ours[f"{layer}.conv.0.weight"], 0
+
+
+def _rows(ours: State, name: str) -> int:
+    return ours[f"{name}.weight"].shape[0]
+
+
+def _count(ours: State, pattern: str) -> int:
+    numbers = {int(match[1]) for key in ours if (match := re.match(pattern, key))}
+    return max(numbers, default=-1) + 1

@@ -1,0 +1,100 @@
+"""Convolution blocks that fuse feature maps in hybrid encoders."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.layers.cells import Cells
+
+
+class ConvNormSiLU(ConvNorm):
+    """A convolution, its batch norm and a SiLU, which is zero at zero and so keeps padding zero."""
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """Return silu(norm(conv(x))), with zeros outside of `cells`."""
+        return F.silu(super().forward(features, cells))
+
+
+class RepVGGBlock(nn.Module):
+    """A 3×3 and a 1×1 convolution side by side (arXiv 2101.03697, without its identity)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.wide = ConvNorm(channels, channels)
+        self.pointwise = ConvNorm(channels, channels, kernel=1)
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None
+    ) -> Float[Tensor, "B C h w"]:
+        """Return silu(wide(x) + pointwise(x))."""
+        return F.silu(self.wide(features, cells) + self.pointwise(features, cells))
+
+
+class CSPBlock(nn.Module):
+    """Two projections of the input, one of them through RepVGG blocks, and their sum.
+
+    Source: arXiv 1911.11929 as in arXiv 2304.08069, figure 3.
+    """
+
+    def __init__(self, channels: int, out: int, blocks: int) -> None:
+        super().__init__()
+        self.main = ConvNormSiLU(channels, out, kernel=1)
+        self.around = ConvNormSiLU(channels, out, kernel=1)
+        self.blocks = nn.ModuleList(RepVGGBlock(out) for _ in range(blocks))
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None
+    ) -> Float[Tensor, "B D h w"]:
+        """Return blocks(main(x)) + around(x)."""
+        inner = self.main(features, cells)
+        for block in self.blocks:
+            inner = block(inner, cells)
+        return inner + self.around(features, cells)
+
+
+class ELANBlock(nn.Module):
+    """CSP blocks in a row whose outputs are all concatenated (RepNCSPELAN4 of arXiv 2402.13616).
+
+    Two feature maps of `dim` channels come in concatenated, one goes out; the blocks have `inner`
+    channels.
+    """
+
+    def __init__(self, dim: int, inner: int, blocks: int) -> None:
+        super().__init__()
+        self.split = ConvNormSiLU(2 * dim, 2 * dim, kernel=1)
+        self.first = CSPBlock(dim, inner, blocks)
+        self.after_first = ConvNormSiLU(inner, inner)
+        self.second = CSPBlock(inner, inner, blocks)
+        self.after_second = ConvNormSiLU(inner, inner)
+        self.merge = ConvNormSiLU(2 * dim + 2 * inner, dim, kernel=1)
+
+    def forward(
+        self, features: Float[Tensor, "B E h w"], cells: Cells | None
+    ) -> Float[Tensor, "B D h w"]:
+        """Return the fused features, with zeros outside of `cells`."""
+        kept, inner = self.split(features, cells).chunk(2, dim=1)
+        once = self.after_first(self.first(inner, cells), cells)
+        twice = self.after_second(self.second(once, cells), cells)
+        return self.merge(torch.cat([kept, inner, once, twice], dim=1), cells)
+
+
+class ShrinkBlock(nn.Module):
+    """A 1×1 convolution, then a depthwise one that halves the size (arXiv 2405.14458, 3.2)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.pointwise = ConvNorm(dim, dim, kernel=1)
+        self.depthwise = ConvNorm(dim, dim, stride=2, groups=dim)
+
+    def forward(
+        self,
+        features: Float[Tensor, "B D h w"],
+        cells: Cells | None,
+        coarser_cells: Cells | None,
+    ) -> Float[Tensor, "B D H W"]:
+        """Return the features at half the size; `coarser_cells` are those of the output."""
+        return self.depthwise(self.pointwise(features, cells), coarser_cells)

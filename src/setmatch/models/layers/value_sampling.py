@@ -1,0 +1,92 @@
+"""Deformable attention without projections: queries sample the memory itself."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.ops.precision import at_least_single
+
+
+class ValueSampling(nn.Module):
+    """Sample `points[l]` points of each level l per head, placed relative to the query's box.
+
+    The last offset of a level starts `offset_scale` box sides from the center. Neither the memory
+    nor the output are projected (arXiv 2410.13842, section 5.1, after arXiv 2407.17140).
+    """
+
+    def __init__(
+        self, dim: int, heads: int, points: Sequence[int], offset_scale: float = 0.5
+    ) -> None:
+        super().__init__()
+        assert dim % heads == 0, "dim is divided evenly among the heads"
+        self.heads, self.points, self.offset_scale = heads, list(points), offset_scale
+        self.offsets = nn.Linear(dim, heads * sum(points) * 2)
+        self.attention = nn.Linear(dim, heads * sum(points))
+        nn.init.zeros_(self.offsets.weight)
+        nn.init.zeros_(self.attention.weight)
+        nn.init.zeros_(self.attention.bias)
+        with torch.no_grad():
+            self.offsets.bias.copy_(self._star().flatten())
+
+    def forward(
+        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
+    ) -> Float[Tensor, "B Q D"]:
+        """Return for every query the weighted sum of the memory at its points; 0 outside."""
+        places, weights = self.sampling_points(query, cxcywh)
+        value = at_least_single(memory.tokens)
+        if memory.valid is not None:
+            value = value.masked_fill(~memory.valid[..., None], 0.0)
+        sizes = [height * width for height, width in memory.shapes]
+        levels = zip(
+            torch.split(value, sizes, dim=1),
+            memory.shapes,
+            torch.split(places, self.points, dim=3),
+            torch.split(weights, self.points, dim=3),
+            memory.cells or [None] * len(sizes),
+            strict=True,
+        )
+        output = torch.zeros_like(query, dtype=value.dtype)
+        for tokens, shape, level_places, level_weights, cells in levels:
+            if cells is not None:
+                level_places = level_places * cells.ratio(places.dtype)[:, None, None, None]
+            output = output + _sample(tokens, shape, level_places, level_weights)
+        return output
+
+    def sampling_points(
+        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
+    ) -> tuple[Float[Tensor, "B Q H P 2"], Float[Tensor, "B Q H P"]]:
+        """Return the points (x, y as fractions of the image), level by level, and their weights."""
+        offsets = torch.unflatten(at_least_single(self.offsets(query)), -1, (self.heads, -1, 2))
+        step = torch.cat([offsets.new_full((count, 1), 1 / count) for count in self.points])
+        box = at_least_single(cxcywh)[:, :, None, None]
+        places = box[..., :2] + offsets * step * box[..., 2:] * self.offset_scale
+        logits = torch.unflatten(at_least_single(self.attention(query)), -1, (self.heads, -1))
+        return places, logits.softmax(-1)
+
+    def _star(self) -> Float[Tensor, "H P 2"]:
+        """Initialize offsets: one direction per head, points in even steps."""
+        angle = torch.arange(self.heads) * 2 * math.pi / self.heads
+        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        direction = direction / direction.abs().amax(-1, keepdim=True)
+        steps = torch.cat([torch.arange(1, count + 1) for count in self.points])
+        return direction[:, None] * steps[:, None]
+
+
+def _sample(
+    tokens: Float[Tensor, "B N D"],
+    shape: tuple[int, int],
+    places: Float[Tensor, "B Q H P 2"],
+    weights: Float[Tensor, "B Q H P"],
+) -> Float[Tensor, "B Q D"]:
+    """Return the weighted sums of a level at places, which are fractions of its map."""
+    batch, queries, heads = places.shape[:3]
+    feature_map = tokens.transpose(1, 2).reshape(batch * heads, -1, *shape)
+    grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)
+    sampled = F.grid_sample(feature_map, grid, align_corners=False)
+    sums = (sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
+    return sums.view(batch, -1, queries).transpose(1, 2)

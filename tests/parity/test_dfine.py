@@ -1,0 +1,150 @@
+"""Against transformers' D-FINE, built from its config: both directions, and the authors' layout."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DFineForObjectDetection
+
+import setmatch
+from setmatch.errors import WeightsError
+from setmatch.models.load import convert_weights
+from setmatch.structures.batch import Batch
+from setmatch.structures.outputs import Predictions
+
+from .small_dfine import CASES, every_layer, small_dfine
+
+SQUARE, WIDE, TALL = (96, 96), (64, 128), (160, 64)
+
+
+def _pixels(size_px: tuple[int, int], images: int, dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(images, 3, *size_px, generator=generator, dtype=dtype)
+
+
+def _ours(model, pixels: torch.Tensor) -> Predictions:
+    valid = torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.bool)
+    with torch.no_grad():
+        return model(Batch(pixels, valid, False))[0].predictions
+
+
+def _saved(case: str, tmp_path: Path) -> DFineForObjectDetection:
+    model = small_dfine(case)
+    model.save_pretrained(tmp_path / "theirs")
+    return model
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
+    """float64 tells rounding at ties among the best queries from other differences."""
+    reference = _saved(case, tmp_path)
+    model = setmatch.load(tmp_path / "theirs")
+    for dtype in (torch.float32, torch.float64):
+        model.to(dtype)
+        reference.to(dtype)
+        for size_px, images in ((SQUARE, 2), (WIDE, 1), (TALL, 2)):
+            pixels = _pixels(size_px, images, dtype)
+            logits, boxes = every_layer(reference, pixels)
+            ours = _ours(model, pixels)
+            assert ours.logits.shape == logits.shape
+            assert torch.allclose(ours.logits, logits, atol=1e-4)
+            assert torch.allclose(ours.cxcywh, boxes, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["n", "x", "other", "fewest_layers"])
+@pytest.mark.parametrize("layout", ["transformers", "original"])
+def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Path):
+    reference = _saved(case, tmp_path)
+    convert_weights(tmp_path / "theirs", tmp_path / "other", layout)
+    pixels = _pixels(SQUARE, 1, torch.float32)
+    ours = _ours(setmatch.load(tmp_path / "theirs"), pixels)
+    if layout == "original":
+        settings = reference.config
+        state = torch.load(tmp_path / "other", weights_only=True)["model"]
+        wrapped = {"ema": {"module": {f"module.{key}": value for key, value in state.items()}}}
+        (tmp_path / "other").unlink()
+        torch.save(wrapped, tmp_path / "other.pth")
+        again = setmatch.load(tmp_path / "other.pth", num_queries=settings.num_queries)
+        usual = (settings.encoder_attention_heads, settings.decoder_offset_scale)
+        if usual != (8, 0.5):  # the layout has no place for them
+            assert again.card.arguments["encoder_heads"] == 8
+            for layer in again.encoder.layers:
+                layer.self_attention.heads = settings.encoder_attention_heads
+            for layer in again.decoder.layers:
+                layer.cross_attention.offset_scale = settings.decoder_offset_scale
+    else:
+        again = setmatch.load(tmp_path / "other")
+        theirs, report = DFineForObjectDetection.from_pretrained(
+            tmp_path / "other", output_loading_info=True
+        )
+        assert not any(report.values())
+        logits, _ = every_layer(theirs.eval(), pixels)
+        assert torch.allclose(logits, ours.logits, atol=1e-4)
+    found = _ours(again, pixels)
+    assert torch.equal(found.logits, ours.logits)
+    assert torch.equal(found.cxcywh, ours.cxcywh)
+
+
+def test_the_authors_layout_has_the_names_of_their_code(tmp_path: Path):
+    """As transformers' public conversion script reads them."""
+    small_dfine("x").save_pretrained(tmp_path / "theirs")
+    convert_weights(tmp_path / "theirs", tmp_path / "model.pth", "original")
+    state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
+    names = {re.sub(r"\d+", "0", key.rpartition(".")[0]) for key in state}
+    assert {
+        "backbone.stem.stem0a.conv",
+        "backbone.stages.0.blocks.0.layers.0.conv0.bn",
+        "backbone.stages.0.blocks.0.aggregation.0.conv",
+        "backbone.stages.0.downsample.bn",
+        "encoder.input_proj.0.conv",
+        "encoder.encoder.0.layers.0.self_attn.out_proj",
+        "encoder.encoder.0.layers.0.linear0",
+        "encoder.lateral_convs.0.norm",
+        "encoder.fpn_blocks.0.cv0.0.bottlenecks.0.conv0.conv",
+        "encoder.pan_blocks.0.cv0.0.norm",
+        "encoder.downsample_convs.0.0.cv0.conv",
+        "decoder.input_proj.0.norm",
+        "decoder.decoder.layers.0.cross_attn.sampling_offsets",
+        "decoder.decoder.layers.0.gateway.gate",
+        "decoder.decoder.lqe_layers.0.reg_conf.layers.0",
+        "decoder.dec_score_head.0",
+        "decoder.dec_bbox_head.0.layers.0",
+        "decoder.pre_bbox_head.layers.0",
+        "decoder.enc_output.proj",
+        "decoder.denoising_class_embed",
+    } <= names
+    assert "decoder.decoder.layers.0.self_attn.in_proj_weight" in state
+    assert state["decoder.anchors"].shape == (1, 80**2 + 40**2 + 20**2, 4)
+    assert state["decoder.valid_mask"].dtype == torch.bool
+
+
+def test_the_sizes_of_published_models_are_those_of_their_names():
+    """Parameters in millions, as the authors give them."""
+    for name, millions in (("n", 3.8), ("s", 10.3), ("m", 19.6), ("l", 31.3), ("x", 62.7)):
+        with torch.device("meta"):
+            model = setmatch.models.MODELS[f"dfine_{name}"](80)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        assert count / 1e6 == pytest.approx(millions, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("decoder_method", "discrete"),
+        ("eval_idx", 1),
+        ("normalize_before", True),
+        ("activation_function", "relu"),
+        ("encode_proj_layers", [1]),
+        ("eval_size", 640),
+    ],
+)
+def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_path: Path):
+    config = small_dfine().config
+    setattr(config, setting, value)
+    reference = small_dfine()
+    reference.save_pretrained(tmp_path)
+    config.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match=setting) as caught:
+        setmatch.load(tmp_path)
+    assert "\n" not in str(caught.value)
