@@ -148,3 +148,31 @@ def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_
     with pytest.raises(WeightsError, match=setting) as caught:
         setmatch.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_path: Path):
+    """The hub is replaced by a folder; a file that is not the published one is refused."""
+    small_dfine().save_pretrained(tmp_path)
+    asked = []
+
+    def download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    model = setmatch.load("dfine_m")
+    assert model.card.license == "Apache-2.0"
+    assert asked == [
+        ("ustc-community/dfine-medium-coco", "4ab9f5e466432f4fcf9a9a023da6aa5ecc9c9829")
+    ]
+    with pytest.raises(WeightsError, match=r"model\.safetensors: its SHA-256"):
+        setmatch.load("dfine_s")
+
+
+def test_without_a_network_the_error_says_what_to_fetch(monkeypatch):
+    def download(*_: object, **__: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(WeightsError, match=r"dfine_s: .*huggingface\.co/ustc-community/\S+f79e65"):
+        setmatch.load("dfine_s")

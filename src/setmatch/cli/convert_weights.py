@@ -14,7 +14,7 @@ def convert_weights(
     to: Literal["setmatch", "setmatch-small", "original", "transformers"],
     preset: str | None = None,
 ) -> None:
-    """Convert weights between setmatch, the original DETR code and transformers.
+    """Convert weights between setmatch, the code of a model's authors and transformers.
 
     For example:
 

@@ -19,10 +19,11 @@ from setmatch.models.dfine.key_map import TRANSFORMERS
 from setmatch.models.dfine.tensor_shapes import COMPUTED, arguments_of, nearest_preset, points_of
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_THINGS
+from setmatch.models.weights.download import PublishedRepository, fetch_published
 from setmatch.models.weights.hub_labels import named_categories
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 SCALE = "model.decoder.layers.{}.encoder_attn.num_points_scale"
@@ -68,7 +69,33 @@ VARIANTS = (
     (r"\.layers\.(\d+)\.mlp\.layers\.1\.", r".layers.\1.fc2."),
 )
 TIED = re.compile(r"model\.decoder\.(?:class|bbox)_embed\.0\..+")
-PUBLISHED = re.compile(r"ustc-community/dfine-(nano|small|medium|large|xlarge)-coco")
+# The authors' files of the model zoo at github.com/Peterande/D-FINE, converted for the hub.
+PUBLISHED = {
+    "dfine_n": PublishedRepository(
+        "ustc-community/dfine-nano-coco",
+        "066438d3d8f0da137a37b38fdf3368fd4afceced",
+        "Apache-2.0",
+        "19e06bdc873da819920a8d373b879721a5b9759d822f8213220bb09abbdab58b",
+    ),
+    "dfine_s": PublishedRepository(
+        "ustc-community/dfine-small-coco",
+        "f79e65b5fbb33ceb9d3ebba042955d7410c608f8",
+        "Apache-2.0",
+        "a144baff3a27bfd538fe37b11fa8d4fca5744b8c054b5301e7c699a1379cd18f",
+    ),
+    "dfine_m": PublishedRepository(
+        "ustc-community/dfine-medium-coco",
+        "4ab9f5e466432f4fcf9a9a023da6aa5ecc9c9829",
+        "Apache-2.0",
+    ),
+    "dfine_l": PublishedRepository(
+        "ustc-community/dfine-large-coco",
+        "aa8f8211545e4cff5adf52ea512f9ac74a9824ec",
+        "Apache-2.0",
+    ),
+    "dfine_x": PublishedRepository("ustc-community/dfine-xlarge-coco", None, "Apache-2.0"),
+}
+LICENSES = {each.repository: each.license for each in PUBLISHED.values()}
 
 
 def matches_transformers(keys: Collection[str]) -> bool:
@@ -106,10 +133,20 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         arguments,
         _categories(len(state["queries.class_head.weight"]), config, raw.path, notes),
         _preprocessing(raw.path, notes),
-        license="Apache-2.0" if PUBLISHED.fullmatch(raw.source) else "unknown",
+        license=LICENSES.get(raw.source, "unknown"),
         source=raw.source,
     )
     return LoadedWeights(card, state, tuple(notes))
+
+
+def read_published(name: str) -> LoadedWeights:
+    """Download and read the weights that are published for the preset `name`.
+
+    Raises WeightsError with the address if there is no network.
+    """
+    published = PUBLISHED[name]
+    folder = fetch_published(name, published)
+    return read_transformers(read_hub_folder(folder, published.repository, name))
 
 
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:

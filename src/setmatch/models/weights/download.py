@@ -63,7 +63,39 @@ def fetch(what: str, published: PublishedCheckpoint) -> Path:
     return path
 
 
-def fetch_hub(repository: str) -> Path:
+@dataclass(frozen=True)
+class PublishedRepository:
+    """A hub repository at the commit at which its files were seen.
+
+    Without a `revision` it is the newest. `sha256` is that of model.safetensors, where known.
+    """
+
+    repository: str
+    revision: str | None
+    license: str
+    sha256: str | None = None
+
+
+def fetch_published(name: str, published: PublishedRepository) -> Path:
+    """Return the folder of published weights, downloaded once and checked by its hash.
+
+    Raises WeightsError with the address if there is no network, and with the path if the file is
+    not what was published.
+    """
+    try:
+        folder = fetch_hub(published.repository, published.revision)
+    except WeightsError as error:
+        raise WeightsError(f"{name}: {error}") from None
+    weights = folder / HUB_FILES[-1]
+    if published.sha256 is not None and sha256_of(weights) != published.sha256:
+        raise WeightsError(
+            f"{weights}: its SHA-256 does not start with {published.sha256[:8]}, as that of the "
+            "published file; delete the file to download it again"
+        )
+    return folder
+
+
+def fetch_hub(repository: str, revision: str | None = None) -> Path:
     """Return the folder of a hub repository, downloaded once by huggingface_hub.
 
     Raises WeightsError with the files to fetch if there is no network or no such repository.
@@ -72,16 +104,19 @@ def fetch_hub(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=[*HUB_FILES, *HUB_PARTS]))
+        patterns = [*HUB_FILES, *HUB_PARTS]
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
         if not any(folder.glob("model*.safetensors")):
-            snapshot_download(repository, allow_patterns=[*HUB_FILES, *HUB_BIN])
+            patterns = [*HUB_FILES, *HUB_BIN]
+            snapshot_download(repository, revision=revision, allow_patterns=patterns)
         return folder
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"{repository}: no such file or folder, and the hub cannot be reached or does not have "
-            f"it ({reason}); fetch its {', '.join(HUB_FILES)} elsewhere into one folder and load "
-            "that folder"
+            f"it ({reason}); fetch its {', '.join(HUB_FILES)} elsewhere (from "
+            f"https://huggingface.co/{repository}/tree/{revision or 'main'}) into one folder and "
+            "load that folder"
         ) from None
 
 
