@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from sample_datasets import index_of, random_set
+from setmatch.data.annotations.box_convention import XYWH_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.ragged import pack
 from setmatch.errors import DataError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.coco import average_precision
 from setmatch.evaluation.saved_detections import is_saved_detections, read_detections
+from written_boxes import CONVENTIONS, random_boxes, write_set, written
 
 A = [10, 10, 50, 50]
 GOOD = {"image_id": 5, "category_id": 3, "bbox": A, "score": 0.5}
@@ -111,3 +113,31 @@ def test_more_than_a_hundred_objects_raise_the_limit(tmp_path: Path):
     report = evaluate(saved(tmp_path, rows), index)
     assert report.max_detections == 120
     assert report.AP50 > 1 - 1e-9
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS, ids=lambda each: each.words)
+@pytest.mark.parametrize("seed", range(3))
+def test_boxes_of_another_convention_are_said(tmp_path: Path, convention, seed: int):
+    """Which one, with a box both ways; boxes as COCO results have them raise no doubt."""
+    xywh_px = random_boxes(seed, 60)
+    values = written(xywh_px, np.full((60, 2), (72, 96)), convention)
+    source = write_set(tmp_path / "set", "coco", xywh_px) / "annotations/train.json"
+    rows = [
+        {"image_id": row // 2, "category_id": 1, "bbox": box, "score": 0.9 - row / 100}
+        for row, box in enumerate(values.tolist())
+    ]
+    report = evaluate(saved(tmp_path, rows), source, split="train")
+    said = [note for note in report.notes if "probably" in note]
+    assert len(said) == (convention != XYWH_PX)
+    assert (report.AP > 0.999) == (convention == XYWH_PX)
+    if said:
+        assert "read as x, y, width, height in pixels, but are probably" in said[0]
+        assert ("fractions" in said[0]) == (convention.unit == "relative")
+        assert "detections[" in said[0]
+
+
+@pytest.mark.parametrize("key", ["bbox", "score"])
+def test_a_detection_that_says_something_twice_is_refused(tmp_path: Path, key: str):
+    text = json.dumps([GOOD]).replace(f'"{key}":', f'"{key}": 1, "{key}":')
+    with pytest.raises(DataError, match=rf"found\.json: '{key}' is twice in one object"):
+        read_detections(saved(tmp_path, text), small())

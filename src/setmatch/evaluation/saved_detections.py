@@ -7,11 +7,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
+from setmatch.data.annotations.box_convention import XYWH_PX
+from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.class_names import clean_name
 from setmatch.data.formats.columns import Records
+from setmatch.data.formats.repeated_keys import refuse_repeated_keys
 from setmatch.errors import DataError, quoted, short
 from setmatch.evaluation.detected_images import image_ids_of
 from setmatch.evaluation.metrics.coco import Results
@@ -94,8 +97,29 @@ def _read(path: Path, dataset: DetectionDataset) -> tuple[Results, list[str]]:
         )
     class_indices = _class_indices(records, dataset, notes)
     image_ids = image_ids_of(records, dataset, notes)
+    notes += _other_convention(records, xywh_px, image_ids, dataset)
     results = Results(image_ids, class_indices, xywh_px, scores).select(class_indices >= 0)
     return results, notes
+
+
+def _other_convention(
+    records: Records,
+    xywh_px: Float64[np.ndarray, "D 4"],
+    image_ids: Int64[np.ndarray, " D"],
+    dataset: DetectionDataset,
+) -> list[str]:
+    """Return a sentence where the boxes are probably corners, centers or fractions."""
+    order = dataset.image_ids.argsort()
+    image = order[np.searchsorted(dataset.image_ids[order], image_ids)]
+    no_areas = np.full(len(records), np.nan)
+    written = WrittenBoxes(xywh_px, XYWH_PX)
+    doubt = doubt_convention(written, dataset.sizes_px[image], no_areas, records.place_of)
+    if doubt is None:
+        return []
+    return [
+        f"the boxes of {records.file} are read as x, y, width, height in pixels, but are probably "
+        f"{doubt.meaning}: {doubt.evidence}; {doubt.example}; write them as COCO results do"
+    ]
 
 
 def _parse(path: Path) -> Records:
@@ -104,7 +128,9 @@ def _parse(path: Path) -> Records:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
-        return Records(path, "detections", msgspec.json.decode(content, type=list[_Row]))
+        records = Records(path, "detections", msgspec.json.decode(content, type=list[_Row]))
+        refuse_repeated_keys(path, content, dict.fromkeys(("bbox", "score"), len(records)))
+        return records
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         pass  # Python's own parser also accepts NaN, and explains what it rejects
     try:

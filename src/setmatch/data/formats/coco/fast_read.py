@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord, refuse_repeated_keys
+from setmatch.data.formats.coco.schema import CategoryRecord, ImageRecord, refuse_repeats
 from setmatch.data.formats.columns import Records
 from setmatch.files.reading import read_bytes
 
@@ -81,7 +81,7 @@ def parse_flawless(source: Path) -> tuple[Records, Records, Columns] | None:
         return None
     if columns is None:
         return None
-    refuse_repeated_keys(source, text, len(columns.ids))
+    refuse_repeats(source, text, len(columns.ids))
     images = Records(source, "images", tree.images)
     return Records(source, "categories", tree.categories), images, columns
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from setmatch.data.formats.columns import Records
-from setmatch.errors import DataError, short
+from setmatch.data.formats.repeated_keys import refuse_repeated_keys
+from setmatch.errors import DataError
 from setmatch.files.reading import read_bytes
 
 NO_SEGMENTATION = msgspec.Raw(b"")
@@ -115,39 +116,17 @@ def parse(source: Path, kind: type[Kind]) -> dict[str, Records]:
         lists = _parse_slowly(source, text, kind)
     else:
         lists = {key: Records(source, key, getattr(tree, key)) for key in _RECORDS[kind]}
-    refuse_repeated_keys(source, text, len(lists["annotations"]) if kind is InstancesFile else None)
+    refuse_repeats(source, text, len(lists["annotations"]) if kind is InstancesFile else None)
     return lists
 
 
-def refuse_repeated_keys(source: Path, text: bytes, annotations: int | None) -> None:
-    """Raise DataError for a JSON object with the same key twice, of which the last would count.
+def refuse_repeats(source: Path, text: bytes, boxes: int | None) -> None:
+    """Raise DataError where a COCO file has a key twice in one object.
 
-    Files with more of a key than objects are parsed once more to look for it; hardly any has.
-    `annotations` is their number, None where others have boxes too.
+    `boxes` is the number of annotations, None where other objects have boxes too.
     """
-    most = {b'images"': 1, b'annotations"': 1, b'categories"': 1}
-    most |= {} if annotations is None else {b'bbox"': annotations}
-    if all(text.count(key) <= count for key, count in most.items()):
-        return
-    try:
-        json.loads(text, object_pairs_hook=_without_repeats)
-    except _RepeatedKeyError as error:
-        problem = "is twice in one object, and the last would count; remove one"
-        raise DataError(f"{source}: {short(error.args[0])} {problem}") from None
-    except (ValueError, RecursionError):
-        return  # the caller says so
-
-
-class _RepeatedKeyError(Exception):
-    """An object has one key twice."""
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> None:
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise _RepeatedKeyError(key)
-        seen.add(key)
+    most = {"images": 1, "annotations": 1, "categories": 1}
+    refuse_repeated_keys(source, text, most if boxes is None else most | {"bbox": boxes})
 
 
 @contextmanager
