@@ -126,7 +126,8 @@ def test_every_command_says_the_same(
     data, root = WRITE[format](tmp_path / "data", damaged, images), tmp_path / "data"
     folder, page, html = root / "images", tmp_path / "report.html", tmp_path / "audit.html"
     small = ["--set", "data.short_side_px=64", "--set", "data.long_side_px=64"]
-    small += ["--set", "train.batch_size=100", "--set", "data.workers=0", "--epochs", "1"]
+    small += ["--set", f"train.batch_size={images}", "--set", f"train.micro_batch={images}"]
+    small += ["--set", "data.workers=0", "--epochs", "1"]
     weights = ["--model", "setmatch_n", "--weights", "scenes_n", "--device", "cpu"]
     evaluated = ["--report", str(page), "--workers", "0", "--device", "cpu"]
     evaluated += [] if format == "coco" else ["--split", "train"]
