@@ -162,23 +162,20 @@ def test_a_limit_of_pixels_that_is_no_number_is_refused(
 
 @pytest.mark.parametrize("given", [["--max-pixels", "5999"], ["--max-pixels=5999"]])
 def test_the_limit_of_pixels_is_a_setting_of_every_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
 ):
     """With a higher limit than the image has pixels, there is no error to name it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.setenv("SETMATCH_MAX_PIXELS", "")
     Image.new("RGB", (100, 60)).save(tmp_path / "large.png")
-    arguments = (
-        "predict",
-        "--model",
-        "scenes_n",
-        "--out",
-        tmp_path / "out",
-        tmp_path / "large.png",
-    )
-    refused = setmatch(*arguments, *given)
-    assert refused.returncode == 2
-    assert "(100×60 pixels, width × height; the limit is 5,999 pixels); make it" in refused.stderr
-    monkeypatch.setenv("SETMATCH_MAX_PIXELS", "5999")
-    assert setmatch(*arguments, "--max-pixels", "6000").returncode == 0
+    arguments = ["predict", "scenes_n", str(tmp_path / "large.png"), "--out", str(tmp_path / "out")]
+    assert main([*arguments, *given]) == 2
+    refused = capsys.readouterr().err
+    assert "(100×60 pixels, width × height; the limit is 5,999 pixels); make it" in refused
+    assert main([*arguments, "--max-pixels", "6000"]) == 0
 
 
 def test_a_name_that_the_terminal_cannot_show_is_printed(tmp_path: Path):
