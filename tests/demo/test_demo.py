@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -23,17 +24,14 @@ SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")
 SMALL += ("--set", "train.micro_batch=4")
 
 
-def setmatch(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run `python -m setmatch` and check its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "setmatch", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def setmatch(capsys: pytest.CaptureFixture[str], *arguments: str | Path, code: int = 0) -> Any:
+    """Run a command, check its exit code and return what it printed."""
+    capsys.readouterr()
+    ended = main([*map(str, arguments)])
+    printed = capsys.readouterr()
+    assert ended == code, printed.err
+    assert "Traceback" not in printed.err
+    return printed
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    setmatch("train", data, *SMALL, "--epochs", "1", "--out", folder)
+    assert main(["train", str(data), *SMALL, "--epochs", "1", "--out", str(folder)]) == 0
     return folder
 
 
@@ -108,28 +106,34 @@ def test_a_held_out_validation_split_is_noted_once(
     assert caplog.text.count("held out") == 1
 
 
-def test_evaluate_prints_a_table_and_writes_json(run: Path, data: Path, tmp_path: Path):
+def test_evaluate_prints_a_table_and_writes_json(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     numbers, detections = tmp_path / "numbers.json", tmp_path / "detections.json"
-    done = setmatch("evaluate", run, data, "--json", numbers, "--detections", detections)
+    files = ("--json", numbers, "--detections", detections)
+    printed = setmatch(capsys, "evaluate", run, data, *files, "--workers", "0")
     report = json.loads(numbers.read_text())
     names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl per_class thresholds"
     assert [*report] == names.split()
     assert {*report["per_class"]} == {"circle", "square", "triangle", "star", "cross", "ring"}
-    assert "AP50" in done.stdout
-    assert "triangle" in done.stdout
+    assert "AP50" in printed.out
+    assert "triangle" in printed.out
     assert {*json.loads(detections.read_text())[0]} >= {"image_id", "category_id", "bbox", "score"}
 
 
-def test_predict_reports_broken_images_and_continues(run: Path, data: Path, tmp_path: Path):
+def test_predict_reports_broken_images_and_continues(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     images = tmp_path / "in"
     images.mkdir()
     good = sorted((data / "images").rglob("*.jpg"))[0]
     (images / "good.jpg").write_bytes(good.read_bytes())
     (images / "cut.jpg").write_bytes(good.read_bytes()[:200])
     out = tmp_path / "out"
-    done = setmatch("predict", images, "--model", run, "--out", out, "--threshold", "0.01")
-    assert "cut.jpg" in done.stderr
-    assert "images: 1," in done.stdout
+    arguments = ("--model", run, "--out", out, "--threshold", "0.01")
+    printed = setmatch(capsys, "predict", images, *arguments)
+    assert "cut.jpg" in printed.err
+    assert "images: 1," in printed.out
     rows = json.loads((out / "detections.json").read_text())
     assert {row["file_name"] for row in rows} == {"good.jpg"}
     with (out / "detections.csv").open() as file:
@@ -199,13 +203,15 @@ def test_a_stopped_training_says_how_to_resume(data: Path, tmp_path: Path):
     [((), "setmatch_n"), (("--model", "detr_r18_tiny"), "detr_r18_tiny")],
     ids=["default", "detr"],
 )
-def test_the_demo_ends_with_a_page(tmp_path: Path, arguments: tuple[str, ...], model: str):
+def test_the_demo_ends_with_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], model: str
+):
     """All images of the page exist. `--out` may be a relative path."""
     out = tmp_path / "demo"
     short = ("--scenes", "4", "--minutes", "0.05")
-    done = setmatch("demo", "--out", os.path.relpath(out), *short, *arguments)
+    printed = setmatch(capsys, "demo", "--out", os.path.relpath(out), *short, *arguments)
     page = out / "index.html"
-    assert os.path.relpath(page) in done.stdout
+    assert os.path.relpath(page) in printed.out
     images = {path.name for path in (out / "images").iterdir()}
     assert len(images) == 24
     assert all(f"images/{name}" in page.read_text() for name in images)
@@ -215,8 +221,8 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, arguments: tuple[str, ...], m
     assert metrics["seconds"] > 3
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}
     before = (out / "data/annotations/train.json").read_bytes()
-    other = setmatch("demo", "--out", out, "--scenes", "5", "--minutes", "0.05", *arguments, code=2)
-    assert "on 4 images, not of" in other.stderr
+    others = ("--scenes", "5", "--minutes", "0.05", *arguments)
+    assert "on 4 images, not of" in setmatch(capsys, "demo", "--out", out, *others, code=2).err
     assert (out / "data/annotations/train.json").read_bytes() == before
 
 
