@@ -84,9 +84,28 @@ class FrozenNormConv2d(nn.Conv2d):
         # Dilation has no effect on a 1×1 kernel, but with one thread torch uses oneDNN, a third
         # faster, only for dilated 1×1 convolutions.
         pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1)
-        if pointwise and features.device.type == "cpu" and not torch.compiler.is_exporting():
+        if pointwise and features.device.type == "cpu":
             return (2, 2)
         return self.dilation
+
+    @torch.no_grad()
+    def plain(self) -> nn.Conv2d:
+        """Return a convolution into which the norm is folded once, not at every call."""
+        scale, shift = self.norm.scale_and_shift()
+        folded = nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,  # type: ignore[arg-type]  # as above
+            self.stride,  # type: ignore[arg-type]  # as above
+            self.padding,  # type: ignore[arg-type]  # as above
+            self.dilation,  # type: ignore[arg-type]  # as above
+            self.groups,
+            device="meta",
+        )
+        weight = self.weight * scale[:, None, None, None]
+        folded.weight = nn.Parameter(weight, requires_grad=False)
+        folded.bias = nn.Parameter(shift, requires_grad=False)
+        return folded
 
 
 class Backbone(nn.Module):

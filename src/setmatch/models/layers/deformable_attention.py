@@ -1,13 +1,14 @@
 """Multi-scale deformable attention in plain torch: a query samples a few points per level."""
 
+import copy
 import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.point_sampling import PointSampling, sample_gathered, sample_grid
 from setmatch.ops.precision import at_least_single
 
 
@@ -22,6 +23,7 @@ class DeformableAttention(nn.Module):
         super().__init__()
         assert dim % heads == 0, "dim is divided evenly among the heads"
         self.heads, self.levels, self.points = heads, levels, points
+        self.sample: PointSampling = sample_grid
         self.offsets = nn.Linear(dim, heads * levels * points * 2)
         self.attention = nn.Linear(dim, heads * levels * points)
         self.value = nn.Linear(dim, dim)
@@ -43,18 +45,13 @@ class DeformableAttention(nn.Module):
         if memory.cells is not None:
             ratio = torch.stack([cells.ratio(places.dtype) for cells in memory.cells], dim=1)
             places = places * ratio[:, None, None, :, None]
-        batch, queries, dim = query.shape
-        grid = (2 * places - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # level, B·H, Q, P, xy
-        level_weights = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)[:, :, None]
-        output = value.new_zeros(batch * self.heads, dim // self.heads, queries)
-        sizes = [height * width for height, width in memory.shapes]
-        for level, tokens in enumerate(torch.split(value, sizes, dim=1)):
-            feature_map = tokens.transpose(1, 2).reshape(
-                batch * self.heads, dim // self.heads, *memory.shapes[level]
-            )
-            sampled = F.grid_sample(feature_map, grid[level], align_corners=False)
-            output = output + (sampled * level_weights[level]).sum(-1)
-        return self.out(output.view(batch, dim, queries).transpose(1, 2))
+        return self.out(self.sample(value, places, weights, memory.shapes))
+
+    def plain(self) -> "DeformableAttention":
+        """Return the same attention, sampled by operations that every runtime has."""
+        same = copy.copy(self)
+        same.sample = sample_gathered
+        return same
 
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]

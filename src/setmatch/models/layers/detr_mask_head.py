@@ -4,6 +4,7 @@ Masks are computed on request, for chosen queries: in training only matched quer
 masks for all queries would take most of a step's memory.
 """
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -86,11 +87,18 @@ class DETRMaskHead(nn.Module):
             for channels, width in zip(reversed(finer_channels), widths[2:-1], strict=True)
         )
         self.out = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.upsample_conv = upsample_conv
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, a=1)
                 assert module.bias is not None, "convolutions have biases by default"
                 nn.init.zeros_(module.bias)
+
+    def plain(self) -> "DETRMaskHead":
+        """Return the same head, whose operations do not depend on the image size."""
+        same = copy.copy(self)
+        same.upsample_conv = convolve_upsampled
+        return same
 
     def forward(
         self,
@@ -132,7 +140,7 @@ class DETRMaskHead(nn.Module):
             x = second(first.finish(own + shared.index_select(0, image), chosen), chosen)
             for layer, detail, on_image in zip(upsampling, details, finer_cells, strict=True):
                 chosen = _of_images(on_image, image)
-                own = upsample_conv(x, layer.conv.weight, detail.shape[-2:], chosen)
+                own = self.upsample_conv(x, layer.conv.weight, detail.shape[-2:], chosen)
                 x = layer.finish(own + detail.index_select(0, image), chosen)
             return at_least_single(self.out(x)[:, 0])
 
@@ -166,6 +174,16 @@ def _of_images(cells: Cells | None, image: Int[Tensor, " M"]) -> Cells | None:
     return None if cells is None else Cells(cells.valid[image])
 
 
+def convolve_upsampled(
+    x: Float[Tensor, "M C h w"],
+    weight: Float[Tensor, "D C 3 3"],
+    size: tuple[int, int],
+    cells: Cells | None = None,
+) -> Float[Tensor, "M D H W"]:
+    """Return conv2d(interpolate(x, size)), by the same operations for even and odd sizes."""
+    return F.conv2d(hide(F.interpolate(x, size=size), cells), weight, padding=1)
+
+
 def upsample_conv(
     x: Float[Tensor, "M C h w"],
     weight: Float[Tensor, "D C 3 3"],
@@ -178,8 +196,8 @@ def upsample_conv(
     upsampling by 2 the same result takes 16 instead of 36 products, as a transposed convolution.
     For odd sizes the last row and column are recomputed. With `cells`, images have any sizes.
     """
-    if cells is not None or torch.compiler.is_exporting():  # one graph for even and odd sizes
-        return F.conv2d(hide(F.interpolate(x, size=size), cells), weight, padding=1)
+    if cells is not None:
+        return convolve_upsampled(x, weight, size, cells)
     height, width = x.shape[-2:]
     if size == (height, width):
         return F.conv2d(x, weight, padding=1)

@@ -1,14 +1,15 @@
 """Deformable attention without projections: queries sample the memory itself."""
 
+import copy
 import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.point_sampling import PointSampling, sample_gathered, sample_grid
 from setmatch.ops.precision import at_least_single
 
 
@@ -25,6 +26,7 @@ class ValueSampling(nn.Module):
         super().__init__()
         assert dim % heads == 0, "dim is divided evenly among the heads"
         self.heads, self.points, self.offset_scale = heads, list(points), offset_scale
+        self.sample: PointSampling = sample_grid
         self.offsets = nn.Linear(dim, heads * sum(points) * 2)
         self.attention = nn.Linear(dim, heads * sum(points))
         nn.init.zeros_(self.offsets.weight)
@@ -54,8 +56,15 @@ class ValueSampling(nn.Module):
         for tokens, shape, level_places, level_weights, cells in levels:
             if cells is not None:
                 level_places = level_places * cells.ratio(places.dtype)[:, None, None, None]
-            output = output + _sample(tokens, shape, level_places, level_weights)
+            one_level = level_places[:, :, :, None], level_weights[:, :, :, None]
+            output = output + self.sample(tokens, *one_level, (shape,))
         return output
+
+    def plain(self) -> "ValueSampling":
+        """Return the same, sampled by operations that every runtime has."""
+        same = copy.copy(self)
+        same.sample = sample_gathered
+        return same
 
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
@@ -75,18 +84,3 @@ class ValueSampling(nn.Module):
         direction = direction / direction.abs().amax(-1, keepdim=True)
         steps = torch.cat([torch.arange(1, count + 1) for count in self.points])
         return direction[:, None] * steps[:, None]
-
-
-def _sample(
-    tokens: Float[Tensor, "B N D"],
-    shape: tuple[int, int],
-    places: Float[Tensor, "B Q H P 2"],
-    weights: Float[Tensor, "B Q H P"],
-) -> Float[Tensor, "B Q D"]:
-    """Return the weighted sums of a level at places, which are fractions of its map."""
-    batch, queries, heads = places.shape[:3]
-    feature_map = tokens.transpose(1, 2).reshape(batch * heads, -1, *shape)
-    grid = (2 * places - 1).transpose(1, 2).flatten(0, 1)
-    sampled = F.grid_sample(feature_map, grid, align_corners=False)
-    sums = (sampled * weights.transpose(1, 2).flatten(0, 1)[:, None]).sum(-1)
-    return sums.view(batch, -1, queries).transpose(1, 2)

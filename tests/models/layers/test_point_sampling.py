@@ -1,0 +1,44 @@
+"""Sampling by indexing equals grid_sample."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setmatch.models.layers.point_sampling import sample_gathered, sample_grid
+
+
+@given(
+    st.integers(0, 1000),
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3),
+    st.sampled_from([0.0, 1.0, 30.0]),
+)
+def test_both_ways_to_sample_are_equal(seed: int, levels: list[tuple[int, int]], reach: float):
+    """Values and gradients, on levels of any size, at places inside, outside and at the edges."""
+    random = torch.Generator().manual_seed(seed)
+    tokens = sum(height * width for height, width in levels)
+    spread = (2, 3, 2, len(levels), 2)  # images, queries, heads, levels, points
+    value = torch.randn(2, tokens, 8, generator=random).double().requires_grad_()
+    places = torch.rand(*spread, 2, generator=random).double()
+    places = ((places - 0.5) * (1 + 2 * reach) + 0.5).requires_grad_()
+    weights = torch.rand(spread, generator=random).double().requires_grad_()
+    direction = torch.randn(2, 3, 8, generator=random).double()
+    results = []
+    for sample in (sample_grid, sample_gathered):
+        sampled = sample(value, places, weights, tuple(levels))
+        gradients = torch.autograd.grad((sampled * direction).sum(), (value, places, weights))
+        results.append((sampled, *gradients))
+    for ours, theirs in zip(*results):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0, -0.25, 1.25])
+def test_zeros_lie_outside_of_a_level(edge: float):
+    """At the edge half of the sample lies outside; beyond a neighbor's distance all of it."""
+    value = torch.ones(1, 4, 1)
+    place = torch.full((1, 1, 1, 1, 1, 2), 0.5)
+    place[..., 0] = edge
+    weight = torch.ones(1, 1, 1, 1, 1)
+    expected = 0.5 if edge in (0.0, 1.0) else 0.0
+    for sample in (sample_grid, sample_gathered):
+        assert sample(value, place, weight, ((2, 2),)).item() == pytest.approx(expected)
