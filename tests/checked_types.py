@@ -4,10 +4,13 @@ mypy holds the types of the other modules; to check them in each call would cost
 than the calls themselves.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
 
 # jaxtyping decorates each method by itself, where beartype cannot know what Self is. As for any
@@ -26,3 +29,13 @@ def modules_with_shapes() -> list[str]:
         for path in package.rglob("*.py")
         if "from jaxtyping import" in path.read_text("utf-8")
     ]
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Check nothing for a while: comparing sizes while tracing would fix them in the graph."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -26,6 +26,10 @@ class TrainingError(SetmatchError):
     """A run that cannot continue: no finite loss, or no intact checkpoint to resume from."""
 
 
+class VerificationError(SetmatchError):
+    """An exported file that does not answer as the model that it was made from."""
+
+
 class ExtraMissingError(SetmatchError):
     """An optional library that is not installed. The message names the extra to install."""
 

@@ -25,6 +25,7 @@ from setmatch.cli.curves import curves
 from setmatch.cli.demo import demo
 from setmatch.cli.evaluate import evaluate
 from setmatch.cli.explain import explain
+from setmatch.cli.export import export
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.queries import queries
@@ -53,12 +54,13 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     evaluate,
     compare,
     predict,
+    export,
     explain,
     queries,
     convert_weights,
     ablate,
 )
-MODEL_FIRST = ("evaluate", "predict", "explain", "queries", "convert-weights")
+MODEL_FIRST = ("evaluate", "predict", "export", "explain", "queries", "convert-weights")
 app.register_install_completion_command(
     help="Let the shell (bash, zsh or fish) complete commands and options with the Tab key.",
     sort_key=len(VERBS),

@@ -52,12 +52,12 @@ def evaluate(
     from setmatch.distributed import init_distributed
     from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.saved_detections import is_saved_detections
-    from setmatch.models.load import load
+    from setmatch.inference.engines.load import load_on
 
     is_saved = is_saved_detections(model)
     with init_distributed("cpu" if is_saved else device) as distributed:
         result = evaluate(
-            model if is_saved else load(model).to(distributed.device),
+            model if is_saved else load_on(model, distributed.device),
             data,
             split=split,
             format=format,

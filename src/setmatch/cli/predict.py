@@ -40,12 +40,12 @@ def predict(
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
     from setmatch.distributed import init_distributed
+    from setmatch.inference.engines.load import load_on
     from setmatch.inference.predict_folder import predict_folder
-    from setmatch.models.load import load
 
     with init_distributed(device) as runtime:
         summary = predict_folder(
-            load(model).to(runtime.device),
+            load_on(model, runtime.device),
             images,
             out,
             threshold,

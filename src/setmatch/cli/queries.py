@@ -55,12 +55,12 @@ def queries(
     from setmatch.data.open import open_dataset
     from setmatch.distributed import init_distributed
     from setmatch.explanation.query_usage import save_query_statistics, study_queries
-    from setmatch.models.load import load
+    from setmatch.inference.engines.load import load_on
 
     require_folder(out)
     with init_distributed(device) as runtime:
         statistics = study_queries(
-            load(model).to(runtime.device),
+            load_on(model, runtime.device),
             open_dataset(data, split, format, boxes),
             threshold=threshold,
             batch_size=batch_size,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import nn
 
 from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import from_pillow, read_image
@@ -53,9 +54,11 @@ def explain(
     """Detect the objects of an image, a file or a Pillow image, and record the attention.
 
     The detections equal those of `predict`. Raises DataError if the image cannot be read,
-    ConfigError if the threshold is out of range or the model has no attention, and WeightsError if
-    the model's outputs are not finite.
+    ConfigError if the threshold is out of range, or the model has no attention or is exported, and
+    WeightsError if the model's outputs are not finite.
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError("an exported model has no attention to show; explain the run it is from")
     if not 0 <= threshold <= 1:
         raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
     if isinstance(image, Image.Image):

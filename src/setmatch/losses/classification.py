@@ -200,6 +200,13 @@ class Varifocal(Focal):
         return entropy.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
 
 
+CLASSIFICATION_LOSSES: dict[str, type[Softmax | Focal | Varifocal]] = {
+    "softmax": Softmax,
+    "focal": Focal,
+    "varifocal": Varifocal,
+}
+
+
 def _best_pairs(logits: Float[Tensor, "B Q C"]) -> Scores:
     queries, classes = logits.shape[1:]
     score, pair = logits.flatten(1).sigmoid().topk(queries, dim=1)

@@ -35,6 +35,7 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
+EXPORTED = (".onnx",)  # files without weights that could be trained
 BUNDLED = Path(__file__).parents[1] / "weights"
 
 
@@ -54,8 +55,7 @@ def load(
     imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
-    `preprocessing` replaces the image size of the weights' card; images are normalized as in the
-    training of the weights.
+    `preprocessing` replaces the image size and normalization of the weights' card.
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
     loaded = read(source, preset)
@@ -74,9 +74,7 @@ def load(
         fitting = fit(card, state, str(source))
     detector = fitting.fill()
     if preprocessing is not None:
-        own = detector.card.preprocessing
-        resized = dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
-        detector.card = dataclasses.replace(detector.card, preprocessing=resized)
+        detector.card = dataclasses.replace(detector.card, preprocessing=preprocessing)
     return detector
 
 
@@ -268,6 +266,11 @@ def _trainer_checkpoints(folder: Path) -> list[Path]:
 
 
 def _read_file(path: Path, preset: str | None) -> LoadedWeights:
+    if path.suffix.lower() in EXPORTED:
+        raise WeightsError(
+            f"{path}: an exported model, which predicts and is evaluated, but holds no weights to "
+            "train, convert or explain; give the run folder or the weights it was made from"
+        )
     if is_hub_weights(path) and not path.with_suffix(".json").exists():
         return read_layout(read_hub_folder(path.parent, str(path), preset), LAYOUTS)
     if path.suffix == ".safetensors":

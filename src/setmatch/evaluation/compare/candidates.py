@@ -9,9 +9,9 @@ import torch
 from setmatch.evaluation.saved_detections import is_saved_detections
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
+from setmatch.inference.engines.load import load_on
 from setmatch.models.detector import Detector
 from setmatch.models.factory import import_named
-from setmatch.models.load import load
 from setmatch.models.registry import MODELS, PUBLISHED, build
 from setmatch.models.weights.coco_classes import COCO_CLASSES
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
@@ -81,7 +81,7 @@ def find_candidates(
             untrained = Candidate(names[source], engine, None).without_score(RANDOM_WEIGHTS)
             candidates.append(untrained)
         else:
-            engine = as_engine(load(source).to(device))
+            engine = as_engine(load_on(source, torch.device(device)))
             candidates.append(Candidate(names[source], engine, None, _note(Path(source))))
     return candidates
 

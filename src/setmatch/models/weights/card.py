@@ -20,6 +20,11 @@ MOST_CHARACTERS = 500  # of the name of a preset, "package.module:factory"
 
 def card_to_json(card: ModelCard, sha256: str) -> str:
     """Return the card as JSON, with the SHA-256 of its weights file."""
+    return json.dumps(card_to_tree(card, sha256), indent=2, ensure_ascii=False) + "\n"
+
+
+def card_to_tree(card: ModelCard, sha256: str) -> dict[str, Any]:
+    """Return the values of `card_to_json`, as JSON has them."""
     known = card.categories
     categories = [
         {"class_index": class_index, "id": known.ids[class_index], "name": known.names[class_index]}
@@ -29,7 +34,7 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
     preprocessing = dataclasses.asdict(card.preprocessing)
     if card.preprocessing.size_px is None:
         del preprocessing["size_px"]
-    tree = {
+    return {
         "format": FORMAT,
         "preset": card.preset,
         "arguments": dict(card.arguments),
@@ -40,7 +45,6 @@ def card_to_json(card: ModelCard, sha256: str) -> str:
         "thresholds": dict(card.thresholds),
         "sha256": sha256,
     }
-    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
 
 
 def card_from_json(path: Path) -> tuple[ModelCard, str]:
@@ -51,14 +55,25 @@ def card_from_json(path: Path) -> tuple[ModelCard, str]:
     """
     try:
         tree = json.loads(read_text(path))
-        if isinstance(tree, dict) and tree.get("format", FORMAT) != FORMAT:
-            raise WeightsError(
-                f"{path}: format {short(tree['format'])} is not {FORMAT!r}; use a newer setmatch"
-            )
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {short(str(error), 200)}") from None
+    return card_from_tree(tree, path)
+
+
+def card_from_tree(tree: Any, path: str | Path) -> tuple[ModelCard, str]:
+    """Return the card that JSON values describe; `path` is the file that they are from.
+
+    Raises WeightsError as `card_from_json` does.
+    """
+    if isinstance(tree, dict) and tree.get("format", FORMAT) != FORMAT:
+        raise WeightsError(
+            f"{path}: format {short(tree['format'])} is not {FORMAT!r}; use a newer setmatch"
+        )
+    try:
         card = _Card.model_validate(tree)
     except ValidationError as error:
         raise _damaged(path, _first_problem(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except RecursionError as error:
         raise _damaged(path, f"{type(error).__name__}: {short(str(error), 200)}") from None
     classes = sorted(card.categories, key=lambda each: each.class_index)
     if [each.class_index for each in classes] != list(range(len(classes))):
@@ -152,7 +167,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"{where}{given}: {first['msg']}"
 
 
-def _damaged(path: Path, problem: str) -> WeightsError:
+def _damaged(path: str | Path, problem: str) -> WeightsError:
     return WeightsError(
         f"{path}: damaged model card ({problem}); copy it again from where the weights came from"
     )

@@ -1,0 +1,66 @@
+"""`setmatch export`: write a model as a file for other programs, and verify it."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from setmatch.cli.options import Model, Switch
+from setmatch.errors import ConfigError
+
+
+def export(
+    model: Model,
+    /,
+    *,
+    to: Literal["onnx"] = "onnx",
+    out: Path,
+    size: str = "dynamic",
+    end_to_end: Switch = False,
+    verify: str | None = None,
+) -> None:
+    """Write a trained model as an ONNX file, and verify it before it is called done.
+
+    For example:
+
+        setmatch export runs/first --out detector.onnx
+        setmatch export runs/first --out detector.onnx --end-to-end --verify my_data/
+
+    The file is run beside the model on several images, image sizes and batch sizes. Every
+    detection must be found again within 0.001 pixels; otherwise no file is left. It is then a model
+    like any other: setmatch predict detector.onnx street.jpg --out results.
+
+    Parameters
+    ----------
+    to
+        Format to write.
+    out
+        File to write, such as detector.onnx.
+    size
+        Height and width of the network's input, as 480x640: every image is resized to it. Or
+        dynamic: images keep their aspect ratio, and are resized as in training.
+    end_to_end
+        Take one image (height, width, 3) in uint8, and return boxes in its pixels, classes, scores
+        and masks, for programs without setmatch.
+    verify
+        Images to verify on: a file, folder or pattern. The default are generated images.
+    """
+    from rich.console import Console
+
+    from setmatch.deploy.export import export
+    from setmatch.models.load import load
+
+    size_px = _size_px(size)
+    verification = export(
+        load(model), out, size_px=size_px, end_to_end=end_to_end, verify_on=verify
+    )
+    Console().print(verification.table())
+    print(f"written to {out} ({out.stat().st_size / 1e6:.1f} MB), equal to {model} in all of it")
+
+
+def _size_px(text: str) -> tuple[int, int] | None:
+    if text == "dynamic":
+        return None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if found is None:
+        raise ConfigError(f"--size {text}: give height and width, as in 480x640, or dynamic")
+    return int(found[1]), int(found[2])

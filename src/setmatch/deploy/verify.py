@@ -1,0 +1,151 @@
+"""Verify an exported file: run it beside the model in PyTorch, and compare every detection."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from setmatch.data.batches.transforms import evaluation_px, preprocess
+from setmatch.data.images.image_io import read_image
+from setmatch.data.images.image_paths import find_images
+from setmatch.data.synthetic.scenes import scene
+from setmatch.deploy.answers import USUAL, Difference, Tolerance, answers_of, compare_answers
+from setmatch.errors import ConfigError, VerificationError
+from setmatch.inference.engines.eager import EagerEngine
+from setmatch.models.detector import Detector
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.outputs import Predictions
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BATCHES = (1, 2, 5)
+MOST_IMAGES = 8  # of those to verify on
+_SCENES, _SCENE_PX = 5, 320
+Run = Callable[[Batch], Predictions]  # the predictions of a batch on the CPU
+Explain = Callable[[Float[Tensor, "B 3 H W"]], str]  # where a graph first differs on some images
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image to verify on; `name` is for messages."""
+
+    name: str
+    pixels: UInt8[Tensor, "3 H W"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A comparison on some images: of what, (height, width), images in a batch, and the result."""
+
+    of: str
+    size_px: tuple[int, int]
+    batch: int
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All comparisons of an exported file with its model."""
+
+    checks: tuple[Check, ...]
+
+    def table(self) -> "Table":
+        """Return the comparisons for a rich console."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for head in ("compared", "size", "batch", "detections", "boxes (px)", "scores", "masks"):
+            table.add_column(head, justify="left" if head == "compared" else "right")
+        for each in self.checks:
+            found = each.difference
+            height, width = each.size_px
+            numbers = [f"{value:.1e}" for value in (found.box_px, found.score, found.mask)]
+            size = f"{height}x{width}"
+            table.add_row(each.of, size, str(each.batch), str(found.found), *numbers)
+        return table
+
+
+def verify(
+    detector: Detector,
+    run: Run,
+    preprocessing: Preprocessing,
+    images: Sequence[NamedImage],
+    explain: Explain,
+    tolerance: Tolerance = USUAL,
+) -> list[Check]:
+    """Compare a file with the model, in float32, on images of several sizes and batches of them.
+
+    `run` computes predictions with the file. Raises VerificationError for the first batch in which
+    a detection is missing or too far off, with the image and what `explain` returns.
+    """
+    eager = EagerEngine(detector)
+    checks = []
+    for size_px in sizes_to_verify(preprocessing):
+        for count in BATCHES:
+            chosen = [images[number % len(images)] for number in range(count)]
+            batch = Batch.from_images(
+                [preprocess(each.pixels, preprocessing, size_px) for each in chosen]
+            )
+            expected = eager.detect(batch, [size_px] * count).predictions
+            assert expected is not None, "detection transformers return their predictions"
+            at = f"{size_px[0]}x{size_px[1]} px, batch of {count}"
+            try:
+                given = run(batch)
+            except ConfigError as error:
+                raise VerificationError(f"{at}: {error}") from None
+            total = Difference()
+            pairs = zip(
+                answers_of(_on_cpu(expected), detector.class_loss, size_px),
+                answers_of(given, detector.class_loss, size_px),
+                strict=True,
+            )
+            for image, (ours, theirs) in zip(chosen, pairs, strict=True):
+                one = compare_answers(ours, theirs, detector.card.categories, tolerance)
+                if one.problem:
+                    raise VerificationError(
+                        f"{image.name} at {at}: {one.problem}; {explain(batch.pixels)}"
+                    )
+                total += one
+            checks.append(Check("network", size_px, count, total))
+    return checks
+
+
+def sizes_to_verify(preprocessing: Preprocessing) -> list[tuple[int, int]]:
+    """Return (height, width) of the model's input: as usual, upright and smaller, odd and small."""
+    if preprocessing.size_px is not None:
+        return [preprocessing.size_px]
+    usual = evaluation_px((480, 640), preprocessing)
+    return [usual, (usual[1] * 3 // 4, usual[0] * 3 // 4), (usual[0] // 2 | 1, usual[1] // 3 | 1)]
+
+
+def images_to_verify(source: str | Path | None) -> list[NamedImage]:
+    """Return the first images of a file, folder or pattern, or generated scenes.
+
+    Raises DataError if there is none, or one cannot be read.
+    """
+    if source is None:
+        painted = [scene((0, number), _SCENE_PX).pixels for number in range(_SCENES)]
+        return [
+            NamedImage(f"generated scene {number}", torch.from_numpy(pixels).permute(2, 0, 1))
+            for number, pixels in enumerate(painted)
+        ]
+    paths = find_images([source])[:MOST_IMAGES]
+    return [NamedImage(str(path), read_image(path)) for path in paths]
+
+
+def _on_cpu(predictions: Predictions) -> Predictions:
+    masks = None if predictions.masks is None else predictions.masks.cpu()
+    return Predictions(predictions.logits.cpu(), predictions.cxcywh.cpu(), masks)
+
+
+def as_array(image: UInt8[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Return an image as an end-to-end file takes it."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())

@@ -1,0 +1,152 @@
+"""Verify what an end-to-end file does before and after the network."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from setmatch.data.batches.transforms import evaluation_px, normalize, preprocess
+from setmatch.deploy.answers import USUAL, Answers, Tolerance, answers_of, compare_answers
+from setmatch.deploy.verify import Check, NamedImage, as_array
+from setmatch.errors import VerificationError
+from setmatch.inference.engines.eager import EagerEngine
+from setmatch.inference.engines.onnx_session import OnnxSession
+from setmatch.models.detector import Detector
+from setmatch.postprocessing.detections import instances
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Preprocessing
+from setmatch.structures.outputs import Predictions
+
+if TYPE_CHECKING:
+    import onnx
+
+# ONNX Runtime and torchvision round differently in their two passes over an image.
+MOST_LEVELS = 1  # of 255
+MOST_PIXELS = 1e-3  # of an image, in which a mask may differ
+_RANKS = 20  # the threshold of a comparison lies among the best detections
+
+
+def verify_ends(
+    detector: Detector,
+    model: "onnx.ModelProto",
+    preprocessing: Preprocessing,
+    images: Sequence[NamedImage],
+    tolerance: Tolerance = USUAL,
+) -> list[Check]:
+    """Compare an end-to-end graph with the model on whole images, on parts and upright ones.
+
+    Resized images may differ by MOST_LEVELS; boxes, scores and masks are then compared with those
+    of the model for the very same resized image. Raises VerificationError.
+    """
+    session = OnnxSession("the file", _with_inner_outputs(model))
+    eager = EagerEngine(detector)
+    return [
+        _check(session, eager, preprocessing, image.name, part, tolerance)
+        for image in images
+        for part in _parts(image.pixels)
+    ]
+
+
+def _parts(image: UInt8[Tensor, "3 H W"]) -> list[UInt8[Tensor, "3 _ _"]]:
+    """Return the image, and a part of it in both orientations."""
+    height, width = image.shape[1:]
+    cut = image[:, : height * 2 // 3 + 1, : width // 2 + 1]
+    return [image, cut, cut.transpose(1, 2).contiguous()]
+
+
+def _with_inner_outputs(model: "onnx.ModelProto") -> bytes:
+    import onnx
+
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    opened.graph.output.extend(onnx.ValueInfoProto(name=each) for each in ("resized", "pixels"))
+    return opened.SerializeToString()
+
+
+def _check(
+    session: OnnxSession,
+    eager: EagerEngine,
+    preprocessing: Preprocessing,
+    name: str,
+    image: Tensor,
+    tolerance: Tolerance,
+) -> Check:
+    """Compare the answers for one image; raises VerificationError."""
+    size_px = (image.shape[1], image.shape[2])
+    at = f"{name} of {size_px[0]}x{size_px[1]} px"
+    inner = session.run(
+        ["resized", "pixels"], {"image": as_array(image), "threshold": np.ones(1, np.float32)}
+    )
+    resized, pixels = (torch.from_numpy(each) for each in inner)
+    _check_resized(resized[0], image, preprocessing, at)
+    if not torch.allclose(pixels[0], normalize(resized[0], preprocessing), atol=1e-5):
+        raise VerificationError(f"{at}: the graph normalizes pixels differently")
+    seen_px = (pixels.shape[2], pixels.shape[3])
+    predictions = eager.detect(Batch.from_images([pixels[0]]), [size_px]).predictions
+    assert predictions is not None, "detection transformers return their predictions"
+    (expected,) = answers_of(predictions, eager.class_loss, size_px)
+    threshold = _in_largest_gap(expected.scores)
+    kept = expected.scores > threshold
+    expected = Answers(expected.scores[kept], expected.class_indices[kept], expected.xyxy_px[kept])
+    outputs = ["boxes", "classes", "scores", *(["masks"] if eager.has_masks else [])]
+    boxes, classes, scores, *masks = (
+        torch.from_numpy(each)
+        for each in session.run(
+            outputs,
+            {"image": as_array(image), "threshold": np.array([threshold], np.float32)},
+        )
+    )
+    given = Answers(scores, classes, boxes)
+    found = compare_answers(expected, given, eager.card.categories, tolerance)
+    problem = found.problem
+    if len(scores) != len(expected.scores):
+        problem = f"{len(scores)} detections instead of {len(expected.scores)}"
+    if masks and not problem:
+        problem = _mask_problem(eager, predictions, seen_px, size_px, threshold, masks[0])
+    if problem:
+        raise VerificationError(f"{at}: {problem}; the graph differs after the network")
+    return Check("end to end", size_px, 1, found)
+
+
+def _check_resized(resized: Tensor, image: Tensor, preprocessing: Preprocessing, at: str) -> None:
+    wanted_px = evaluation_px((image.shape[1], image.shape[2]), preprocessing)
+    if tuple(resized.shape[1:]) != wanted_px:
+        sizes = " instead of ".join(
+            f"{height}x{width}" for height, width in (tuple(resized.shape[1:]), wanted_px)
+        )
+        raise VerificationError(f"{at}: the graph resizes it to {sizes} px")
+    pixels = preprocess(image, Preprocessing(mean=(0, 0, 0), std=(1, 1, 1)), wanted_px) * 255
+    levels = float((resized.float() - pixels).abs().max())
+    if levels > MOST_LEVELS + 0.01:
+        raise VerificationError(f"{at}: resized pixels differ by {levels:.0f} of 255")
+
+
+def _in_largest_gap(scores: Float[Tensor, " K"]) -> float:
+    """Return a threshold far from any score: amid the largest gap among the best scores."""
+    best = scores[: _RANKS + 1]
+    if len(best) < 2:
+        return 0.0
+    place = int((best[:-1] - best[1:]).argmax())
+    return float(best[place : place + 2].mean())
+
+
+def _mask_problem(
+    eager: EagerEngine,
+    predictions: Predictions,
+    seen_px: tuple[int, int],
+    size_px: tuple[int, int],
+    threshold: float,
+    masks: Bool[Tensor, "N H W"],
+) -> str:
+    (expected,) = instances(
+        predictions, eager.class_loss, eager.card.categories, seen_px, [size_px], threshold
+    )
+    assert expected.masks is not None, "instances have masks"
+    for ours, theirs in zip(expected.masks.unpack(), masks, strict=True):
+        apart = float((ours != theirs).float().mean())
+        if apart > MOST_PIXELS:
+            return f"a mask differs in {apart:.2%} of the pixels"
+    return ""

@@ -1,0 +1,312 @@
+"""An exported file is proven before it has its name, and is a model like any other afterwards."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+import setmatch as sm
+from checked_types import unchecked
+from setmatch.cli import main
+from setmatch.data.synthetic.scenes import scene
+from setmatch.deploy.export import export
+from setmatch.deploy.first_difference import first_difference
+from setmatch.deploy.onnx import OnnxGraph, to_onnx
+from setmatch.deploy.verify import images_to_verify, verify
+from setmatch.errors import (
+    ConfigError,
+    DataError,
+    ExtraMissingError,
+    VerificationError,
+    WeightsError,
+)
+from setmatch.inference.engines.exported_card import KEY
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.models.detector import Detector
+from setmatch.models.load import BUNDLED
+from setmatch.structures.batch import Batch
+
+SIZE_PX = (96, 128)
+
+
+@pytest.fixture(scope="session")
+def fixed(scenes_n: Detector) -> OnnxGraph:
+    """The graph for images of one size."""
+    with unchecked():
+        return to_onnx(scenes_n, SIZE_PX)
+
+
+@pytest.fixture
+def fixed_onnx(fixed: OnnxGraph, tmp_path: Path) -> Path:
+    fixed.save(tmp_path / "fixed.onnx")
+    return tmp_path / "fixed.onnx"
+
+
+def with_noise(graph: OnnxGraph, part: str) -> OnnxGraph:
+    """The graph with other weights in one part of the model."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    (tensor,) = (each for each in model.graph.initializer if each.name.endswith(part))
+    values = onnx.numpy_helper.to_array(tensor)
+    noise = np.random.default_rng(0).normal(0, 0.3, values.shape).astype(np.float32)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values + noise, tensor.name))
+    return OnnxGraph(model, graph.program)
+
+
+def test_predict_and_evaluate_take_the_file(scenes_n: Detector, scenes_onnx: Path, tmp_path: Path):
+    """The same detections and AP as the model, though the file is end-to-end."""
+    engine = sm.load(scenes_onnx)
+    images = [scene((1, number), 200).pixels for number in range(3)]
+    for ours, theirs in zip(
+        sm.predict(scenes_n, images, threshold=0.2), sm.predict(engine, images, threshold=0.2)
+    ):
+        assert len(ours) == len(theirs) > 0
+        assert torch.allclose(ours.xyxy_px, theirs.xyxy_px, rtol=0, atol=1e-2)
+        assert ours.classes.tolist() == theirs.classes.tolist()
+    from setmatch.data.synthetic.scenes import write_scenes
+
+    write_scenes(tmp_path / "data", 1, 6, 128, 0, 0)
+    expected = sm.evaluate(scenes_n, tmp_path / "data", workers=0)
+    report = sm.evaluate(engine, tmp_path / "data", workers=0, report=tmp_path / "page.html")
+    assert pytest.approx(expected.AP, abs=1e-6) == report.AP
+    assert report.AP > 0.1
+
+
+def test_the_card_says_all_that_the_answers_need(scenes_n: Detector, scenes_onnx: Path):
+    """Classes, image size, normalization, license, weights' SHA-256 and versions are inside."""
+    (entry,) = onnx.load(scenes_onnx).metadata_props
+    assert entry.key == KEY
+    tree = json.loads(entry.value)
+    stored = json.loads((BUNDLED / "scenes_n" / "model.json").read_text("utf-8"))
+    model = tree["model"]
+    for name in ("categories", "preprocessing", "license"):
+        assert model[name] == stored[name]
+    assert len(model["sha256"]) == 64
+    assert {"setmatch", "torch", "onnx", "opset"} <= set(tree["made_with"])
+    engine = OnnxRuntimeEngine(scenes_onnx)
+    assert engine.card == scenes_n.card
+    assert engine.num_queries == scenes_n.num_queries
+    assert engine.default_threshold == scenes_n.default_threshold
+    assert engine.class_loss == scenes_n.class_loss
+    assert (engine.has_masks, engine.fixed_queries) == (False, False)
+
+
+def test_the_end_to_end_file_needs_an_image_and_a_threshold_alone(
+    scenes_n: Detector, scenes_onnx: Path
+):
+    """Boxes in pixels of the image, above the threshold, best first."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(scenes_onnx)
+    image = scene((1, 0), 300).pixels[:, :180]
+    threshold = np.array([0.3], np.float32)
+    boxes, classes, scores = session.run(None, {"image": image, "threshold": threshold})
+    expected = sm.predict(scenes_n, image, threshold=0.3)
+    assert len(expected) > 0
+    assert np.allclose(scores, expected.scores, atol=0.01)
+    assert np.allclose(boxes, expected.xyxy_px, atol=0.2)  # of resized pixels, some round otherwise
+    assert classes.tolist() == expected.classes.tolist()
+
+
+def test_every_image_is_resized_to_a_fixed_size(scenes_n: Detector, fixed_onnx: Path):
+    """The card has the size, so predict resizes to it, and the file verifies."""
+    engine = OnnxRuntimeEngine(fixed_onnx)
+    assert engine.card.preprocessing.size_px == SIZE_PX
+    found = sm.predict(engine, scene((1, 0), 200).pixels, threshold=0.1)
+    assert len(found) > 0
+    checks = verify(
+        scenes_n, engine.predict, engine.card.preprocessing, images_to_verify(None), str
+    )
+    assert [(each.size_px, each.batch) for each in checks] == [(SIZE_PX, n) for n in (1, 2, 5)]
+    assert all(each.difference.found >= 10 * each.batch for each in checks)
+    with pytest.raises(ConfigError, match=r"fixed.onnx: does not run on pixels \(1, 3, 64, 64\)"):
+        engine.predict(Batch.from_images([torch.zeros(3, 64, 64)]))
+    padded = Batch.from_images([torch.zeros(3, 64, 64), torch.zeros(3, 96, 32)])
+    with pytest.raises(ConfigError, match="without padding"):
+        engine.predict(padded)
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        ("decoder.box_steps.1.last.bias", "decoder.box_steps.1.last"),
+        ("encoder.layers.0.ffn.0.bias", "encoder.layers.0.ffn.0"),
+    ],
+)
+def test_a_wrong_file_is_refused_and_the_part_that_differs_first_is_named(
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, part: str, named: str
+):
+    """The message has the image, the size, the batch and the layer."""
+    wrong = with_noise(fixed, part)
+    wrong.save(tmp_path / "wrong.onnx")
+    engine = OnnxRuntimeEngine(tmp_path / "wrong.onnx")
+    with pytest.raises(VerificationError, match=f"differs in {named} ") as raised:
+        verify(
+            scenes_n,
+            engine.predict,
+            engine.card.preprocessing,
+            images_to_verify(None),
+            lambda pixels: first_difference(wrong.model, fixed.program, pixels),
+        )
+    assert "generated scene 0 at 96x128 px, batch of 1: " in str(raised.value)
+
+
+def test_a_file_that_fails_is_not_left_under_its_name(
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Exit code 2, one line, and what was there before is unchanged."""
+    import setmatch.deploy.export as module
+
+    wrong = with_noise(fixed, "decoder.box_steps.1.last.bias")
+    monkeypatch.setattr(module, "to_onnx", lambda *others: wrong)
+    out = tmp_path / "detector.onnx"
+    with pytest.raises(VerificationError):
+        export(scenes_n, out, size_px=SIZE_PX)
+    assert list(tmp_path.iterdir()) == []
+    out.write_bytes(b"earlier")
+    assert main(["export", "scenes_n", "--out", str(out), "--size", "96x128"]) == 2
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"earlier"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"path": "detector.pt"}, ConfigError, "name a file that ends in .onnx"),
+        ({"size_px": (16, 640)}, ConfigError, "size 16x640: sides can be 32 to"),
+        ({"verify_on": "nothing_here"}, DataError, "nothing_here"),
+        ({"path": "a_file/detector.onnx"}, ConfigError, "is not a folder"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_at_once(
+    scenes_n: Detector, tmp_path: Path, monkeypatch, arguments, error, message
+):
+    """Before the model is traced, which takes long; nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("")
+    with pytest.raises(error, match=message):
+        export(scenes_n, **{"path": "detector.onnx", **arguments})
+    assert [each.name for each in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_the_command_line_refuses_an_unknown_size(capsys: pytest.CaptureFixture[str]):
+    assert main(["export", "scenes_n", "--out", "a.onnx", "--size", "big"]) == 2
+    assert "--size big: give height and width" in capsys.readouterr().err
+
+
+def without_card(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def with_card(text: str):
+    def change(model: onnx.ModelProto) -> None:
+        onnx.helper.set_model_props(model, {KEY: text})
+
+    return change
+
+
+def newer_operations(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def renamed_output(model: onnx.ModelProto) -> None:
+    (box,) = (each for each in model.graph.output if each.name == "cxcywh")
+    model.graph.node.append(onnx.helper.make_node("Identity", ["cxcywh"], ["boxes"]))
+    box.name = "boxes"
+
+
+def unknown_loss(model: onnx.ModelProto) -> None:
+    text = model.metadata_props[0].value.replace('"varifocal"', '"unheard_of"')
+    model.metadata_props[0].value = text
+
+
+def external_weights(model: onnx.ModelProto) -> None:
+    onnx.external_data_helper.convert_model_to_external_data(model, size_threshold=0)
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_card, "not exported by setmatch: .* no entry 'setmatch'"),
+        (with_card("{"), "damaged model card"),
+        (with_card("[]"), "damaged model card"),
+        (with_card('{"format": "setmatch-export-9"}'), "use a newer setmatch"),
+        (with_card('{"format": "setmatch-export-1"}'), r"damaged model card .*\(model: Field"),
+        (newer_operations, "operations are of another version"),
+        (renamed_output, "no output cxcywh"),
+        (unknown_loss, "classification loss .* is not known"),
+        (external_weights, "weights are in another file, which is missing"),
+    ],
+)
+def test_a_file_that_is_not_ours_is_refused_in_one_line(
+    fixed: OnnxGraph, tmp_path: Path, change, message: str, capsys: pytest.CaptureFixture[str]
+):
+    """What is missing is said, whoever opens the file."""
+    model, path = onnx.ModelProto(), tmp_path / "model.onnx"
+    model.CopyFrom(fixed.model)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match=message):
+        sm.load(path)
+    capsys.readouterr()
+    assert main(["predict", str(path), str(path), "--out", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.99])
+def test_a_truncated_file_is_refused(fixed: OnnxGraph, tmp_path: Path, share: float):
+    content = fixed.model.SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(WeightsError, match=r"model\.onnx: "):
+        sm.load(tmp_path / "model.onnx")
+
+
+def test_answers_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path):
+    wrong = with_noise(fixed, "decoder.box_steps.1.last.bias")
+    (tensor,) = (
+        t for t in wrong.model.graph.initializer if t.name.endswith("box_steps.1.last.bias")
+    )
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), tensor.name))
+    wrong.save(tmp_path / "model.onnx")
+    with pytest.raises(WeightsError, match="not finite"):
+        sm.predict(sm.load(tmp_path / "model.onnx"), scene((1, 0), 100).pixels)
+
+
+def test_without_the_libraries_the_extra_is_named(
+    scenes_n: Detector, fixed_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import sys
+
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ExtraMissingError, match=r"setmatch\[onnx\]"):
+        sm.load(fixed_onnx)
+    with pytest.raises(ExtraMissingError, match=r"setmatch\[onnx\]"):
+        export(scenes_n, tmp_path / "new.onnx")
+
+
+def test_an_exported_file_cannot_be_changed_or_explained(fixed_onnx: Path, tmp_path: Path):
+    """What needs weights says so."""
+    with pytest.raises(ConfigError, match="num_queries cannot be changed in an exported file"):
+        sm.load(fixed_onnx, num_queries=3)
+    with pytest.raises(WeightsError, match="holds no weights to train, convert or explain"):
+        sm.convert_weights(fixed_onnx, tmp_path / "new", to="setmatch")
+    with pytest.raises(ConfigError, match="an exported model has no attention to show"):
+        sm.explain(sm.load(fixed_onnx), Image.new("RGB", (64, 64)))
+
+
+def test_the_command_line_predicts_with_the_file(scenes_onnx: Path, tmp_path: Path):
+    Image.fromarray(scene((1, 0), 200).pixels).save(tmp_path / "a.png")
+    arguments = [str(scenes_onnx), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
+    assert main(["predict", *arguments, "--threshold", "0.2"]) == 0
+    assert json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
+    assert (
+        main(["compare", str(scenes_onnx), "scenes_n", "--rounds", "1", "--batch-size", "1"]) == 0
+    )

@@ -1,0 +1,81 @@
+"""Every model exports to one graph for all batch and image sizes, of plain operations.
+
+Writing a graph takes several seconds. Two presets are always written, all others in the campaign.
+"""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+from setmatch.deploy.onnx import OPSET, to_onnx
+from setmatch.deploy.verify import images_to_verify
+from setmatch.deploy.verify_ends import verify_ends
+from setmatch.errors import ConfigError
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.models.detector import Detector
+from setmatch.models.registry import FAMILIES, build
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+
+NAMES = Categories((0, 1), ("a", "b"))
+QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  # no baselines
+SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
+FEW = {"decoder_layers": 2}  # of D-FINE, whose sizes must fit each other
+ALWAYS = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic")
+BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}  # its pools round sizes up
+SIZES = [(1, 96, 128), (3, 160, 97), (2, 33, 70), (1, 20, 40), (2, 5, 300)]  # images, height, width
+# TensorRT and WebGPU compute some of these wrongly, or not at all.
+REFUSED_OPERATIONS = {"GridSample", "Loop", "If", "Scan", "SequenceConstruct"}
+
+
+def small(preset: str) -> Detector:
+    torch.manual_seed(0)
+    few = FEW if preset.startswith("dfine") else SMALL
+    arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": 12}
+    model = build(ModelCard(preset, arguments, NAMES, Preprocessing(96, 160))).eval()
+    if preset.startswith("dfine"):  # untrained, all tokens score alike
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights += 0.02 * torch.randn(weights.shape)
+    return model
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=() if name in ALWAYS else pytest.mark.campaign, id=name)
+        for name in QUERY_PRESETS
+    ],
+)
+def test_one_graph_serves_every_size_and_batch(preset: str, tmp_path: Path):
+    """At sizes that were not traced, raw predictions equal the model's; so do whole answers."""
+    model, path = small(preset), tmp_path / "model.onnx"
+    graph = to_onnx(model, end_to_end=True)
+    graph.save(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+    written = onnx.load(path)
+    onnx.checker.check_model(written, full_check=True)
+    assert [each.version for each in written.opset_import] == [OPSET]
+    assert {node.op_type for node in written.graph.node} & REFUSED_OPERATIONS == set()
+    assert str(Path(__file__).parents[2]) not in str(written)  # no path of this machine
+    engine = OnnxRuntimeEngine(path)
+    for images, height, width in SIZES:
+        batch = Batch.from_images(list(torch.randn(images, 3, height, width)))
+        with torch.no_grad():
+            expected = model(batch)[0].predictions
+        given = engine.predict(batch)
+        assert torch.allclose(expected.logits[-1:], given.logits, rtol=0, atol=1e-4)
+        assert torch.allclose(expected.cxcywh[-1:], given.cxcywh, rtol=0, atol=1e-6)
+        assert (given.masks is not None) == model.has_masks == engine.has_masks
+        if expected.masks is not None:
+            assert torch.allclose(expected.masks, given.masks, rtol=0, atol=1e-3)
+    verify_ends(model, graph.model, engine.card.preprocessing, images_to_verify(None)[:1])
+
+
+def test_baselines_are_refused():
+    """A baseline is no detection transformer, and a clear message says what to export."""
+    model = build(ModelCard("ssdlite_mobilenet_v3", {}, NAMES)).eval()
+    with pytest.raises(ConfigError, match="ssdlite_mobilenet_v3: a baseline of torchvision"):
+        to_onnx(model)
