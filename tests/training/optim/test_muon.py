@@ -21,13 +21,35 @@ def test_the_gram_iteration_equals_the_plain_iteration(shape: tuple[int, int]):
     """On Gram matrices alone, within float32's error; no singular value ends far above 1."""
     torch.manual_seed(0)
     matrix = torch.randn(3, *shape)
-    ours = orthogonal(matrix)
+    (ours,) = orthogonal([matrix])
     wide = [m if m.shape[0] <= m.shape[1] else m.mT for m in matrix.double()]
     plain = torch.stack([_plain(m) for m in wide])
     plain = plain if shape[0] <= shape[1] else plain.mT
     assert torch.allclose(ours.double(), plain, atol=2e-3)
     values = torch.linalg.svdvals(ours)
     assert values.max() < 1.3
+
+
+def test_matrices_of_other_shapes_change_nothing():
+    """A stack has the same result alone as beside stacks of equal and of other Gram sizes."""
+    torch.manual_seed(0)
+    shapes = [(3, 8, 30), (1, 30, 8), (2, 8, 8), (1, 5, 4), (2, 40, 64)]
+    stacks = [torch.randn(*shape) for shape in shapes]
+    together = orthogonal(stacks)
+    assert [tuple(each.shape) for each in together] == shapes
+    for stack, each in zip(stacks, together):
+        torch.testing.assert_close(each, orthogonal([stack])[0])
+
+
+def test_matrices_of_any_size_become_orthogonal():
+    """Their norm may be as small as gradients get; a matrix of zeros stays zero."""
+    torch.manual_seed(0)
+    matrix = torch.randn(1, 6, 20)
+    for scale in (1e-5, 1.0, 1e6):
+        (ours,) = orthogonal([scale * matrix])
+        torch.testing.assert_close(ours, orthogonal([matrix])[0], atol=0.02, rtol=0.02)
+    (zero,) = orthogonal([torch.zeros(2, 6, 20)])
+    assert not zero.any()
 
 
 def test_a_skipped_step_changes_nothing():
@@ -64,6 +86,24 @@ def test_the_memory_format_of_weights_changes_nothing():
                 weight.grad = torch.empty_like(weight).copy_(gradient)
             optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(plain, last))
+
+
+def test_momenta_of_another_memory_format_are_continued():
+    """Such as those of an older checkpoint, which were contiguous."""
+    torch.manual_seed(0)
+    start, gradients = torch.randn(8, 4, 3, 3), torch.randn(3, 8, 4, 3, 3)
+    results = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        weight = nn.Parameter(start.clone().to(memory_format=torch.channels_last))
+        optimizer = Muon([{"params": [weight]}])
+        for gradient in gradients:
+            weight.grad = torch.empty_like(weight).copy_(gradient)
+            optimizer.step()
+            state = optimizer.state[weight]
+            state["momentum"] = state["momentum"].clone(memory_format=layout)
+        results.append(weight)
+    assert torch.equal(*results)
+    assert not torch.equal(results[0], start)
 
 
 def test_muon_learns_a_linear_map():
