@@ -19,6 +19,7 @@ from setmatch.models.detector import Detector
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.cpu_threads import keep_num_threads
+from setmatch.training.freed_memory import keep_freed_memory
 from setmatch.training.micro_batch import explain_oom, micro_batch_size, resolve_micro_batch
 from setmatch.training.own_model import (
     CriterionFactory,
@@ -124,6 +125,7 @@ def train(
                 trainer.logger.display,
                 explain_lost_workers(ConnectionError, EOFError),  # from the pipe of such a process
                 keep_num_threads(),
+                keep_freed_memory(),
             ):
                 trainer.run()
 
