@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -203,3 +204,27 @@ def test_the_error_for_an_argument_names_it_and_the_fix(arguments: dict, message
 def test_the_error_for_an_unknown_model_suggests_the_nearest():
     with pytest.raises(ConfigError, match="detr_r5O: no such model; did you mean detr_r50"):
         build(ModelCard("detr_r5O", {}, NAMES))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_learned_mask_attends_as_the_fused_kernel_does(hidden: bool):
+    """A mask with a gradient takes another way: outputs and all gradients are the same."""
+    torch.manual_seed(0)
+    attention = Attention(16, 4, dropout=0.0)
+    bias = torch.randn(3, 4, 5, 5)
+    if hidden:  # from all queries but themselves
+        bias[..., 1] = bias[..., 1].masked_fill(~(torch.arange(5) == 1), float("-inf"))
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    mask = bias.clone().requires_grad_()
+    output = attention(x, x, x, mask)
+    assert torch.allclose(output, attention(x, x, x, bias), atol=1e-6)
+    weight = torch.randn_like(output)
+    found = torch.autograd.grad((output * weight).sum(), (x, mask))
+    q, k, v = (
+        layer(x).view(3, 5, 4, 4).transpose(1, 2)
+        for layer in (attention.query, attention.key, attention.value)
+    )
+    heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    expected = (attention.out(heads.transpose(1, 2).flatten(2)) * weight).sum()
+    for ours, theirs in zip(found, torch.autograd.grad(expected, (x, mask)), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)

@@ -44,10 +44,10 @@ class ResidualBlock(nn.Module):
         self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
     ) -> Float[Tensor, "B D H W"]:
         """Return relu(second(relu(first(x))) + around(x)), with zeros outside of `cells`."""
-        inner = self.second(F.relu(self.first(features, cells)), cells)
+        inner = self.second(F.relu(self.first(features, cells), inplace=True), cells)
         if isinstance(self.around, ConvNorm):
-            return F.relu(inner + self.around(features, cells))
-        return F.relu(inner + features)
+            return F.relu(inner.add_(self.around(features, cells)), inplace=True)
+        return F.relu(inner.add_(features), inplace=True)
 
 
 class Layers(nn.Sequential):
@@ -76,9 +76,9 @@ class SmallCNN(nn.Module):
         first = widths[0]
         self.stem = Layers(
             ConvNorm(3, first // 2, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvNorm(first // 2, first, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         inputs = (first, *widths[:-1])
         self.stages = nn.ModuleList(
@@ -113,9 +113,9 @@ class NanoCNN(nn.Module):
         first, second, last = widths
         self.layers = Layers(
             ConvNorm(3, first, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ConvNorm(first, first, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             ResidualBlock(first, second, stride=2),
             ResidualBlock(second, last, stride=2),
         )

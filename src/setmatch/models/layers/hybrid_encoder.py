@@ -74,12 +74,12 @@ class HybridEncoder(nn.Module):
         for index in reversed(range(len(maps) - 1)):
             coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
             both = torch.cat([maps[index], hide(coarser, cells[index])], dim=1)
-            maps[index] = F.relu(self.down[index](both, cells[index]))
+            maps[index] = F.relu(self.down[index](both, cells[index]), inplace=True)
         for index in range(len(maps) - 1):
             coarser_cells = cells[index + 1]
-            finer = F.relu(self.shrink[index](maps[index], coarser_cells))
+            finer = F.relu(self.shrink[index](maps[index], coarser_cells), inplace=True)
             both = torch.cat([finer, maps[index + 1]], dim=1)
-            maps[index + 1] = F.relu(self.up[index](both, coarser_cells))
+            maps[index + 1] = F.relu(self.up[index](both, coarser_cells), inplace=True)
         return Memory.of(maps, cells)
 
 
