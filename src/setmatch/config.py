@@ -149,6 +149,12 @@ class DataSettings(Section):
         description="Processes that load images, for each training process; 0 loads them in the "
         "training process. `auto` depends on CPU cores and GPU.",
     )
+    keep_decoded_mb: CountOrZero = Field(
+        default=512,
+        description="Megabytes of decoded training images that each training process, with the "
+        "processes that load its images, keeps in memory; images that fit are read once. 0 keeps "
+        "none.",
+    )
     on_bad_image: Literal["skip", "stop"] = Field(
         default="skip",
         description="What to do with training images that cannot be read: `skip` leaves out up to "

@@ -28,6 +28,11 @@ class PackedMasks:
     def __len__(self) -> int:
         return self.bits.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.bits.nbytes
+
     @classmethod
     def pack(cls, masks: Bool[Tensor, "M H W"]) -> "PackedMasks":
         """Pack masks into an eighth of their memory. Padding bits are zero."""

@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
-from torchvision.tv_tensors import BoundingBoxes
+from torchvision.tv_tensors import BoundingBoxes, Mask
 from torchvision.tv_tensors import Image as TVImage
 
 from setmatch.data.batches.transforms import (
     ColorJitter,
+    RandomFlip,
     RandomResize,
     RandomSizeCrop,
     evaluation_px,
@@ -279,3 +281,20 @@ def test_clipped_and_dropped_objects_are_counted(augment: str):
         counts.append((len(after), clipped))
     lost = any(kept < 5 for kept, _ in counts), any(clipped for _, clipped in counts)
     assert lost == ((augment in ("detr", "small"),) * 2)
+
+
+def test_flips_are_those_of_torchvision():
+    """The same images are mirrored, with their boxes and masks, by the same random numbers."""
+    image = TVImage(torch.randint(0, 256, (3, 6, 9), dtype=torch.uint8))
+    boxes = BoundingBoxes([[1.0, 2, 5, 6]], format="XYXY", canvas_size=(6, 9))
+    mask = Mask(torch.randint(0, 2, (1, 6, 9), dtype=torch.uint8))
+    outcomes = set()
+    for seed in range(10):
+        scenes = []
+        for flip in (RandomFlip(), v2.RandomHorizontalFlip(0.5)):
+            torch.manual_seed(seed)
+            scenes.append([*flip(image, boxes, mask), torch.rand(1)])
+        ours, theirs = scenes
+        assert all(map(torch.equal, ours, theirs))
+        outcomes.add(torch.equal(ours[0], image))
+    assert outcomes == {True, False}

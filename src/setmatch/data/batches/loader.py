@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
+from setmatch.data.batches.decoded_images import DecodedImages
 from setmatch.data.batches.num_workers import Workers, workers_for
 from setmatch.data.batches.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
 from setmatch.data.batches.transforms import (
@@ -184,8 +185,12 @@ def training_batches(
     )
     if masks:
         dataset.require_masks()
-    samples = _TrainingSamples(dataset, data, preprocessing, seed, masks)
-    return TrainingBatches(samples, order, workers_for(data.workers, world))
+    workers = workers_for(data.workers, world)
+    # Every process that reads images has an equal part of the memory.
+    limit_bytes = data.keep_decoded_mb * 1_000_000 // max(workers, 1)
+    images = DecodedImages(dataset, masks, limit_bytes)
+    samples = _TrainingSamples(dataset, images, data, preprocessing, seed)
+    return TrainingBatches(samples, order, workers)
 
 
 def evaluation_batches(
@@ -241,20 +246,26 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     def __init__(
         self,
         dataset: DetectionDataset,
+        images: DecodedImages,
         data: DataSettings,
         preprocessing: Preprocessing,
         seed: int,
-        masks: bool,
     ) -> None:
         self.dataset = dataset
         self.skip = data.on_bad_image == "skip"
-        self._masks = masks
+        self._images = images
         self._transform = training_transform(data.augment, preprocessing)
         self._weak_transform = training_transform(weak_augmentation(data.augment), preprocessing)
         self._weak_epochs = data.strong_augment_from_epoch
         self._seed = seed
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
+        # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's
+        # generator, because a worker cannot seed a GPU's.
+        with torch.random.fork_rng(devices=[]):
+            return self._minibatch(places)
+
+    def _minibatch(self, places: list[Place]) -> _Loaded[Minibatch]:
         problems: list[UnreadableFile] = []
         samples = [self._sample(place, problems) for place in places]
         epoch, last = places[-1]
@@ -274,17 +285,13 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
         epoch, image = place
         try:
-            pixels = read_image(self.dataset.path(image), self.dataset.size_px(image))
-            target = self.dataset.target(image, self._masks)
+            pixels, target = self._images[image]
         except UnreadableError as error:
             problems.append(error.file)
             return None
-        # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's
-        # generator, because a worker cannot seed a GPU's.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-            transform = self._weak_transform if epoch < self._weak_epochs else self._transform
-            pixels, augmented, clipped = transform(pixels, target)
+        torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
+        transform = self._weak_transform if epoch < self._weak_epochs else self._transform
+        pixels, augmented, clipped = transform(pixels, target)
         stats = AugmentationStats(len(target), clipped, len(target) - len(augmented))
         return pixels, augmented, int(self.dataset.image_ids[image]), stats
 

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -86,13 +87,35 @@ def normalize(
     image: UInt8[Tensor, "3 h w"], preprocessing: Preprocessing
 ) -> Float[Tensor, "3 h w"]:
     """Scale an image to [0, 1] and normalize it by mean and standard deviation, in float32."""
-    # Channel by channel and in place: whole-tensor arithmetic takes four times longer, mostly to
-    # allocate its intermediate results.
-    pixels = torch.empty(image.shape)
-    pixels.copy_(image)
-    for channel, mean, std in zip(pixels, preprocessing.mean, preprocessing.std, strict=True):
-        channel.mul_(1 / (255 * std)).sub_(mean / std)
-    return pixels
+    scale, shift = _scale_and_shift(preprocessing)
+    # In place, because allocating intermediate results would take longer than the arithmetic.
+    return torch.empty(image.shape).copy_(image).mul_(scale).sub_(shift)
+
+
+@lru_cache(maxsize=8)
+def _scale_and_shift(
+    preprocessing: Preprocessing,
+) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Return the factor of each channel's bytes, and what to subtract from the product."""
+    statistics = list(zip(preprocessing.mean, preprocessing.std, strict=True))
+    scale = torch.tensor([1 / (255 * std) for _, std in statistics])
+    shift = torch.tensor([mean / std for mean, std in statistics])
+    return scale[:, None, None], shift[:, None, None]
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror half of the images, left to right.
+
+    Draws as v2.RandomHorizontalFlip does, whose inspection of its inputs takes longer than the
+    flip of a small image.
+    """
+
+    def __call__(self, image: Image, *objects: Objects) -> Scene:
+        """Mirror the image and its objects, or neither."""
+        if torch.rand(1) >= 0.5:
+            return (image, *objects)
+        return tuple(F.horizontal_flip(each) for each in (image, *objects))
 
 
 @dataclass(frozen=True)
@@ -198,9 +221,8 @@ class Augmentation:
         Boxes that cross the edge of the augmented image are clipped; those outside it are dropped.
         """
         height, width = image.shape[1:]
-        scale = torch.tensor([width, height, width, height])
         boxes = BoundingBoxes(
-            cxcywh_to_xyxy(target.cxcywh) * scale,
+            cxcywh_to_xyxy(target.cxcywh) * _sides(height, width),
             format=BoundingBoxFormat.XYXY,
             canvas_size=(height, width),
             clamping_mode=None,  # clipped at the end, where it can be counted
@@ -248,7 +270,7 @@ def published(preprocessing: Preprocessing) -> list[Step]:
     before_crop = RandomResize(_scaled(_SHORT_SIDES_BEFORE_CROP_PX, short), 4 * long_px)
     crop = RandomSizeCrop(*_scaled(_CROP_SIDES_PX, short))
     return [
-        v2.RandomHorizontalFlip(0.5),
+        RandomFlip(),
         v2.RandomChoice([resize, v2.Compose([before_crop, crop, resize])]),
     ]
 
@@ -259,13 +281,13 @@ def _small_data(preprocessing: Preprocessing) -> list[Step]:
     # Half of the images stay unchanged: with only a hundred images, a model that sees each one
     # changed every time learns slowly.
     return [
-        v2.RandomHorizontalFlip(0.5),
+        RandomFlip(),
         v2.RandomChoice([strong, v2.Compose(_resize_only(preprocessing))]),
     ]
 
 
 def _flip(preprocessing: Preprocessing) -> list[Step]:
-    return [v2.RandomHorizontalFlip(0.5), *_resize_only(preprocessing)]
+    return [RandomFlip(), *_resize_only(preprocessing)]
 
 
 def _resize_only(preprocessing: Preprocessing) -> list[Step]:
@@ -287,7 +309,15 @@ def _split(spare: int) -> tuple[int, int]:
     return (first, spare - first) if spare > 0 else (-first, spare + first)
 
 
+@lru_cache(maxsize=64)
+def _sides(height: int, width: int) -> Int[Tensor, "4"]:
+    """Return what to multiply normalized corners by to get pixels."""
+    return torch.tensor([width, height, width, height])
+
+
 def _resized(size_px: list[int], image: Image, *objects: Objects) -> Scene:
+    if list(image.shape[-2:]) == size_px:  # and so are its objects
+        return (image, *objects)
     return (
         F.resize(image, size_px, antialias=True),
         *(F.resize(each, size_px) for each in objects),
@@ -305,8 +335,7 @@ def _target(classes: Tensor, boxes: BoundingBoxes, masks: Mask | None = None) ->
 
     Boxes are clipped to the canvas and normalized by its size.
     """
-    height, width = boxes.canvas_size
-    unclipped = boxes.as_subclass(Tensor) / torch.tensor([width, height, width, height])
+    unclipped = boxes.as_subclass(Tensor) / _sides(*boxes.canvas_size)
     xyxy = unclipped.clamp(0, 1)
     keep = (xyxy[:, 2:] > xyxy[:, :2]).all(dim=1)
     packed = None

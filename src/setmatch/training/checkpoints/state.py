@@ -22,7 +22,7 @@ from setmatch.training.logging.step_metrics import SkippedSteps
 from setmatch.training.step import TrainStep
 
 TRAINER = "trainer.pt"
-IGNORED = ("data.workers",)  # settings that change nothing but speed
+IGNORED = ("data.workers", "data.keep_decoded_mb")  # settings that change nothing but speed
 # The tensors of a checkpoint depend on these: no run can change them.
 FIXED = ("data.classes", "recipe.model.preset", "recipe.model.arguments.")
 
