@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome, write_page
+from setmatch.demo.more_time import Measured, more_time
 from setmatch.errors import ConfigError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import write_text
@@ -25,6 +27,7 @@ from setmatch.models.factory import import_named
 from setmatch.models.registry import find_preset
 from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_valid
+from setmatch.training.logging.curves.history import read_history
 from setmatch.training.resolve_recipe import choose_recipe
 from setmatch.training.stages import with_length
 from setmatch.visualize import draw, draw_segments
@@ -43,6 +46,7 @@ Task = Literal["boxes", "panoptic"]
 PRESETS: dict[Task, str] = {"boxes": "setmatch_n", "panoptic": "setmatch_n_panoptic"}
 MINUTES: dict[Task, float] = {"boxes": 3.0, "panoptic": 8.0}  # masks need more training
 FORMATS: dict[Task, str] = {"boxes": "coco", "panoptic": "panoptic"}
+SCENES = 2000
 SCALE = 2  # of the images on the page, so that names are legible
 SHOWN = 12
 SEED = 0
@@ -51,7 +55,7 @@ SEED = 0
 def demo(
     out: Path,
     *,
-    scenes: int = 2000,
+    scenes: int = SCENES,
     minutes: float | None = None,
     model: str | None = None,
     task: Task = "boxes",
@@ -105,6 +109,12 @@ def _run_demo(out: Path, scenes: int, minutes: float, preset: str, task: Task, d
     write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     results = _draw_results(trained, validation, out / "images")
     page = out / "index.html"
+    advice = None
+    if (preset, scenes) == (PRESETS["boxes"], SCENES):
+        steps = read_history(folder).steps
+        advice = more_time(Measured(steps, report.AP, report.AP50), minutes)
+    if advice is not None:
+        print(advice, file=sys.stderr)
     outcome = Outcome(
         preset=preset,
         parameters=sum(parameter.numel() for parameter in trained.parameters()),
@@ -116,6 +126,7 @@ def _run_demo(out: Path, scenes: int, minutes: float, preset: str, task: Task, d
         index=validation,
         report=report,
         predictions=results,
+        more_time=advice,
     )
     write_page(outcome, page)
     return page

@@ -29,6 +29,7 @@ class Outcome:
     index: DetectionDataset  # of the validation split
     report: Report
     predictions: Sequence[ImageResult]  # in the first images of the split
+    more_time: str | None = None  # what more time would give, if the scores are below the goal
 
 
 @dataclass(frozen=True)
