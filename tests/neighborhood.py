@@ -90,6 +90,7 @@ def neighbors(draw: st.DrawFn, tree: Any, most: int = 3) -> Any:
         elif change == "huge":
             many = isinstance(value, list | str)
             parent[key] = value * 500 if many else [value] * 3000
+            return tree  # a second one inside of it would be of billions
         elif change == "key" and isinstance(parent, dict):
             parent[draw(st.sampled_from(["", key.upper(), f"{key} ", "id", _LONG]))] = value
     return tree

@@ -218,7 +218,11 @@ def _write_as(name: str, loaded: LoadedWeights, destination: Path) -> None:
         WRITERS[name](loaded, destination)
         return
     preset = loaded.card.preset
-    layouts = [each for family in FAMILIES if preset in family.presets for each in family.layouts]
+    others = [
+        layout for family in FAMILIES if preset not in family.presets for layout in family.layouts
+    ]
+    # Families share names of layouts. What is of no family, a program has added for its models.
+    layouts = [each for each in LAYOUTS if each not in others]
     write = next((each.write for each in layouts if each.name == name), None)
     if write is None:
         raise WeightsError(
