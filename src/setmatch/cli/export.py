@@ -54,7 +54,11 @@ def export(
         load(model), out, size_px=size_px, end_to_end=end_to_end, verify_on=verify
     )
     Console().print(verification.table())
-    print(f"written to {out} ({out.stat().st_size / 1e6:.1f} MB), equal to {model} in all of it")
+    found = sum(each.difference.found for each in verification.checks)
+    print(
+        f"written to {out} ({out.stat().st_size / 1e6:.1f} MB): it finds all {found} detections of "
+        f"{model}, with differences up to those above"
+    )
 
 
 def _size_px(text: str) -> tuple[int, int] | None:

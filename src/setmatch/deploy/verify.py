@@ -56,20 +56,29 @@ class Verification:
 
     checks: tuple[Check, ...]
 
+    def totals(self) -> dict[tuple[str, tuple[int, int], int], Difference]:
+        """Return the largest differences, and the number of detections, of each kind of check."""
+        totals: dict[tuple[str, tuple[int, int], int], Difference] = {}
+        for each in self.checks:
+            kind = (each.of, each.size_px, each.batch)
+            totals[kind] = totals.get(kind, Difference()) + each.difference
+        return totals
+
     def table(self) -> "Table":
         """Return the comparisons for a rich console."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for head in ("compared", "size", "batch", "detections", "boxes (px)", "scores", "masks"):
-            table.add_column(head, justify="left" if head == "compared" else "right")
-        for each in self.checks:
-            found = each.difference
-            height, width = each.size_px
-            numbers = [f"{value:.1e}" for value in (found.box_px, found.score, found.mask)]
-            size = f"{height}x{width}"
-            table.add_row(each.of, size, str(each.batch), str(found.found), *numbers)
+        with_masks = any(each.difference.mask for each in self.checks)
+        table = Table("compared", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for head in ("size", "batch", "detections", "boxes (px)", "scores"):
+            table.add_column(head, justify="right")
+        if with_masks:
+            table.add_column("masks", justify="right")
+        for (of, (height, width), batch), found in self.totals().items():
+            numbers = [found.box_px, found.score, *([found.mask] if with_masks else [])]
+            cells = (str(batch), str(found.found), *(f"{number:.1e}" for number in numbers))
+            table.add_row(of, f"{height}x{width}", *cells)
         return table
 
 
@@ -80,15 +89,17 @@ def verify(
     images: Sequence[NamedImage],
     explain: Explain,
     tolerance: Tolerance = USUAL,
+    sizes_px: Sequence[tuple[int, int]] | None = None,
 ) -> list[Check]:
     """Compare a file with the model, in float32, on images of several sizes and batches of them.
 
-    `run` computes predictions with the file. Raises VerificationError for the first batch in which
-    a detection is missing or too far off, with the image and what `explain` returns.
+    `sizes_px` are (height, width), by default of `sizes_to_verify`. `run` computes predictions with
+    the file. Raises VerificationError for the first batch in which a detection is missing or too
+    far off, with the image and what `explain` returns.
     """
     eager = EagerEngine(detector)
     checks = []
-    for size_px in sizes_to_verify(preprocessing):
+    for size_px in sizes_px or sizes_to_verify(preprocessing):
         for count in BATCHES:
             chosen = [images[number % len(images)] for number in range(count)]
             batch = Batch.from_images(
