@@ -18,6 +18,22 @@ CELLS = (7, 0, 13, 4)  # the cell that query 0, 1, 2, 3 attends to
 QUERIES = len(CELLS)
 SHARP = 200.0  # makes the softmax choose
 
+SMALL_DFINE = {  # arguments of dfine_s for tests
+    "stem": (8, 8),
+    "stage_inner": (8, 8, 12, 16),
+    "stage_out": (16, 24, 32, 48),
+    "encoder_dim": 32,
+    "encoder_heads": 4,
+    "encoder_ffn_dim": 48,
+    "fusion_dim": 16,
+    "dim": 32,
+    "heads": 4,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "denoising_queries": 8,
+}
+
 # The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [

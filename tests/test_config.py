@@ -88,8 +88,8 @@ def test_overrides_do_not_change_the_given_mapping():
         ("train: 3", ["train = 3"]),
         ("train: {epochs: 3}\ntrain: {seed: 3}", ["duplicate key 'train'", "line 2"]),
         (
-            "model: {arguments: {dim: [1, 2]}}",
-            ["model.arguments.dim = [1, 2]", "expected a finite number"],
+            "model: {arguments: {dim: [[1], 2]}}",
+            ["model.arguments.dim = [[1], 2]", "expected a finite number"],
         ),
         ("model: {arguments: {dim: .inf}}", ["model.arguments.dim = inf"]),
         ("3", ["expected sections such as 'train:', got 3"]),

@@ -41,10 +41,15 @@ def _parse_number(value: object) -> object:
 
 def _check_argument(value: object) -> object:
     value = _parse_number(value)
-    plain = isinstance(value, bool | int | float | str)
-    if not plain or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError("expected a finite number, true, false or a word")
+    if isinstance(value, list) and all(map(_is_number, value)):
+        return value
+    if not (isinstance(value, str) or _is_number(value)):
+        raise ValueError("expected a finite number, true, false, a word or a list of numbers")
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, bool | int | float) and math.isfinite(value)
 
 
 def _check_integer_or_auto(value: object) -> int | str:
@@ -89,7 +94,7 @@ SidePx = Annotated[IntegerOrAuto, AfterValidator(_check_side)]
 Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
 MicroBatch = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
 NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
-Argument = Annotated[bool | int | float | str, PlainValidator(_check_argument)]
+Argument = Annotated[bool | int | float | str | list[float], PlainValidator(_check_argument)]
 
 
 class Section(BaseModel):

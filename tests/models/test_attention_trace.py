@@ -11,6 +11,7 @@ from known_models import (
     CELLS,
     PREPROCESSING,
     QUERIES,
+    SMALL_DFINE,
     known_detr,
     known_setmatch,
     mirrored,
@@ -112,6 +113,7 @@ MODELS: dict[str, Callable[[], Detector]] = {
             "detr_r18_tiny": {"norm": "pre", "decoder_layers": 2},
             "detr_demo": {"decoder_layers": 2, "encoder_layers": 2},
             "setmatch_n": {"denoising_queries": 4},
+            "dfine_s": SMALL_DFINE,
         }.items()
     },
 }

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from known_models import SMALL_DFINE
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
@@ -35,6 +36,7 @@ HIDING = {
     "detr_r18_tiny": {"dropout": 0.0},
     "detr_r18_tiny_panoptic": {"num_queries": 20, "dropout": 0.0},
     "detr_demo": DEEP,
+    "dfine_s": SMALL_DFINE,
 }
 ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "detr_r50_panoptic": DEEP | {"num_queries": 10},
@@ -42,7 +44,7 @@ ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
 }
 ALWAYS = (
     *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),
-    *("detr_nano", "detr_r18_tiny_panoptic"),
+    *("detr_nano", "detr_r18_tiny_panoptic", "dfine_s"),
 )
 PX, MASK_LOGIT = 1e-2, 1e-2
 SCORE = 0.3

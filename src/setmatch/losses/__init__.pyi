@@ -2,6 +2,8 @@ from .base import Loss as Loss
 from .base import LossOutput as LossOutput
 from .base import LossTerm as LossTerm
 from .base import MatchedPredictions as MatchedPredictions
+from .box_distribution import distillation_loss as distillation_loss
+from .box_distribution import edge_loss as edge_loss
 from .boxes import giou_loss as giou_loss
 from .boxes import l1_loss as l1_loss
 from .classification import ClassificationLoss as ClassificationLoss
@@ -25,6 +27,8 @@ __all__ = [
     "MatchedPredictions",
     "Softmax",
     "Varifocal",
+    "distillation_loss",
+    "edge_loss",
     "giou_loss",
     "l1_loss",
     "match",

@@ -11,6 +11,7 @@ from torch import Tensor
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.base import LossTerm, MatchedPredictions
+from setmatch.losses.box_distribution import distillation_loss, edge_loss
 from setmatch.losses.boxes import giou_loss, l1_loss
 from setmatch.losses.classification import ClassificationLoss, MatchedQueries
 from setmatch.losses.matcher import start_matching
@@ -69,6 +70,8 @@ TERMS = (
     LossTerm("cardinality_error", None, cardinality_error),
     LossTerm("mask", "mask", mask_focal_loss),
     LossTerm("dice", "dice", mask_dice_loss),
+    LossTerm("edges", "edges", edge_loss),
+    LossTerm("distillation", "distillation", distillation_loss),
 )
 
 

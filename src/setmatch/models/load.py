@@ -55,7 +55,8 @@ def load(
     imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
-    `preprocessing` replaces the image size and normalization of the weights' card.
+    `preprocessing` replaces the image size of the weights' card; images are normalized as in the
+    training of the weights.
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
     loaded = read(source, preset)
@@ -74,7 +75,9 @@ def load(
         fitting = fit(card, state, str(source))
     detector = fitting.fill()
     if preprocessing is not None:
-        detector.card = dataclasses.replace(detector.card, preprocessing=preprocessing)
+        own = detector.card.preprocessing
+        resized = dataclasses.replace(preprocessing, mean=own.mean, std=own.std)
+        detector.card = dataclasses.replace(detector.card, preprocessing=resized)
     return detector
 
 

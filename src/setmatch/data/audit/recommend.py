@@ -62,7 +62,9 @@ class TrainingPlan:
     @property
     def num_queries(self) -> int:
         """Return the number of object queries of the planned model."""
-        return int(self.recipe.model.arguments["num_queries"])
+        num_queries = self.recipe.model.arguments["num_queries"]
+        assert isinstance(num_queries, int), "the plan chose it"
+        return num_queries
 
     @property
     def preprocessing(self) -> Preprocessing:

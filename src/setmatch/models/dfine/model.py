@@ -67,9 +67,8 @@ class DFineDetector(Detector):
         extra = noised.real.shape[1]  # denoising queries come first
         main, start = _groups(_rows(both, slice(extra, None)), proposals.real, ("main", "start"))
         names = ("denoising", "denoising_start")
-        denoised = _groups(
-            _rows(both, slice(extra)), noised.real, names, noised.assignment, noised.groups
-        )
+        # As published, queries that only pad an image are trained as "no object".
+        denoised = _groups(_rows(both, slice(extra)), None, names, noised.assignment, noised.groups)
         proposed = Predictions(
             only_real(proposals.logits[None], proposals.real), proposals.cxcywh[None]
         )
