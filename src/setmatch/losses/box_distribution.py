@@ -61,7 +61,7 @@ def distillation_loss(matched: MatchedPredictions) -> Float[Tensor, " L"] | None
     counts = torch.stack([count, others])
     means = sums / counts.clamp(min=1)[:, None]
     roots = counts.sqrt()
-    return (means * roots[:, None]).sum(0) / roots.sum()
+    return (means * roots[:, None]).sum(0) / roots.sum().clamp(min=1)
 
 
 def _trained(matched: MatchedPredictions) -> EdgeDistributions | None:
