@@ -176,3 +176,27 @@ def test_without_a_network_the_error_says_what_to_fetch(monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(WeightsError, match=r"dfine_s: .*huggingface\.co/ustc-community/\S+f79e65"):
         setmatch.load("dfine_s")
+
+
+@pytest.mark.parametrize("name", ["dfine_s_obj365.pth", "dfine-small-obj2coco", "other"])
+def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_path: Path):
+    """By the name of the file or folder, or by 366 classes."""
+    reference = small_dfine(num_labels=366 if name == "other" else 7)
+    reference.save_pretrained(tmp_path / "other")
+    if name.endswith(".pth"):
+        convert_weights(tmp_path / "other", tmp_path / name, "original")
+    elif name != "other":
+        (tmp_path / "other").rename(tmp_path / name)
+    with pytest.raises(WeightsError, match='accept_license="objects365"') as caught:
+        setmatch.load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    model = setmatch.load(tmp_path / name, accept_license="objects365")
+    assert model.card.license == "objects365"
+    setmatch.save(model, tmp_path / "ours")
+    assert setmatch.load(tmp_path / "ours").card.license == "objects365"
+
+
+def test_the_authors_coco_file_has_the_license_of_their_code(tmp_path: Path):
+    small_dfine().save_pretrained(tmp_path / "theirs")
+    convert_weights(tmp_path / "theirs", tmp_path / "dfine_s_coco.pth", "original")
+    assert setmatch.load(tmp_path / "dfine_s_coco.pth").card.license == "Apache-2.0"

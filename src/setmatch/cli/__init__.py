@@ -37,8 +37,8 @@ app = App(
     help="Train, evaluate and run detection transformers.",
     help_epilogue="`setmatch COMMAND --help` explains a command. Every command also takes "
     "--max-pixels N, which reads images of up to N pixels (default: 89478485); --debug, which "
-    "shows the full traceback of an error; and --import MODULE, which imports a module of yours "
-    "that defines a model.",
+    "shows the full traceback of an error; --import MODULE, which imports a module of yours "
+    "that defines a model; and --accept-license NAME, for weights that are not free for every use.",
     group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",
@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     try:
         tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
+        tokens = _accept_licenses(tokens)
         tokens = _model_first(tokens)
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -104,6 +105,17 @@ def _import_modules(tokens: list[str]) -> list[str]:
 
         for module in modules:
             import_module(module)
+    return rest
+
+
+def _accept_licenses(tokens: list[str]) -> list[str]:
+    """Accept the terms that `--accept-license NAME` names and return the other tokens."""
+    names, rest = _take("--accept-license", tokens)
+    if names:
+        from setmatch.models.weights.terms import accept_terms
+
+        for name in names:
+            accept_terms(name)
     return rest
 
 

@@ -31,6 +31,7 @@ from setmatch.models.weights.raw_checkpoint import (
     read_pth,
 )
 from setmatch.models.weights.tensor_files import read_safetensors
+from setmatch.models.weights.terms import require_accepted
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
@@ -45,6 +46,7 @@ def load(
     categories: Categories | None = None,
     num_queries: int | None = None,
     preprocessing: Preprocessing | None = None,
+    accept_license: str | None = None,
 ) -> Detector:
     """Return a detector with trained weights, in evaluation mode.
 
@@ -57,9 +59,11 @@ def load(
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
     `preprocessing` replaces the image size of the weights' card; images are normalized as in the
     training of the weights.
+    `accept_license` names the terms of weights that are not free for every use, such as
+    "objects365"; the error says what they are.
     Raises WeightsError for weights that are missing, damaged, or do not fit.
     """
-    loaded = read(source, preset)
+    loaded = read(source, preset, accept_license)
     fitting = fit(loaded.card, loaded.state, str(source))
     notes = [*loaded.notes, *fitting.notes]
     card, state = loaded.card, fitting.state
@@ -81,10 +85,18 @@ def load(
     return detector
 
 
-def read(source: str | Path, preset: str | None = None) -> LoadedWeights:
+def read(
+    source: str | Path, preset: str | None = None, accept_license: str | None = None
+) -> LoadedWeights:
     """Read what `load` reads, without building the model."""
     if preset is not None:
         import_named(preset)
+    loaded = _read(source, preset)
+    require_accepted(loaded.terms, str(source), accept_license)
+    return loaded
+
+
+def _read(source: str | Path, preset: str | None) -> LoadedWeights:
     name, path = str(source), Path(source)
     if path.is_dir():
         return _read_folder(path, preset)
@@ -171,6 +183,7 @@ def convert_weights(
     destination: str | Path,
     to: str,
     preset: str | None = None,
+    accept_license: str | None = None,
 ) -> LoadedWeights:
     """Write the weights of `source` in another layout and return what was read.
 
@@ -182,7 +195,7 @@ def convert_weights(
     if destination.exists():
         raise ConfigError(f"{destination}: exists already; name a new file or folder")
     _require_layout(to)
-    loaded = read(source, preset)
+    loaded = read(source, preset, accept_license)
     fitting = fit(loaded.card, loaded.state, str(source))
     notes = loaded.notes + fitting.notes
     loaded = LoadedWeights(fitting.detector.card, fitting.state, notes)

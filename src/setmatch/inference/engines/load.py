@@ -23,6 +23,7 @@ def load(
     categories: Categories | None = None,
     num_queries: int | None = None,
     preprocessing: Preprocessing | None = None,
+    accept_license: str | None = None,
 ) -> Detector | Any:
     """Return a detector with trained weights, in evaluation mode, or the engine of an ONNX file.
 
@@ -34,13 +35,15 @@ def load(
     setmatch, loads once its module is imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
-    `preprocessing` replaces the image size and normalization of the weights' card.
+    `preprocessing` replaces the image size of the weights' card; images are normalized as in the
+    training of the weights. `accept_license` names the terms of weights that are not free for every
+    use, such as "objects365"; the error says what they are.
     Raises WeightsError for weights that are missing, damaged, or do not fit; ConfigError for a
     change to an exported file, which cannot be changed; and ExtraMissingError for an exported file
     without the libraries of the extra `onnx`.
     """
     if not is_exported(source):
-        return weights.load(source, preset, categories, num_queries, preprocessing)
+        return weights.load(source, preset, categories, num_queries, preprocessing, accept_license)
     changes = {
         "preset": preset,
         "categories": categories,

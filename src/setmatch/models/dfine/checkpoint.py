@@ -20,11 +20,14 @@ from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.terms import terms_of_name
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
 HEADS, NUM_QUERIES = 8, 300  # of every published model; the files do not store them
 COARSEST_STRIDE = 32
+# The authors release these files, and no others, under the license of their code.
+LICENSES = {f"dfine_{size}_coco.pth": "Apache-2.0" for size in "nsmlx"}
 SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
 
 
@@ -48,14 +51,17 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         f"assumed {NUM_QUERIES} queries, {HEADS} attention heads in the encoder and images of "
         "640x640 pixels, as published: the file does not store them"
     ]
+    num_classes = len(state["queries.class_head.weight"])
+    terms = terms_of_name(raw.path.name, num_classes)
     card = ModelCard(
         raw.preset or nearest_preset(arguments),
         arguments,
-        known_categories(state["queries.class_head.weight"].shape[0], notes),
+        known_categories(num_classes, notes),
         PREPROCESSING,
+        license=terms.name if terms else LICENSES.get(raw.path.name, "unknown"),
         source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes))
+    return LoadedWeights(card, state, tuple(notes), terms)
 
 
 def write_original(card: ModelCard, state: State, path: Path) -> None:

@@ -24,6 +24,7 @@ from setmatch.models.weights.hub_labels import named_categories
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
+from setmatch.models.weights.terms import terms_of_name
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 SCALE = "model.decoder.layers.{}.encoder_attn.num_points_scale"
@@ -128,15 +129,17 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     arguments |= {ours: settings[theirs_name] for ours, theirs_name in ARGUMENTS.items()}
     if not arguments["denoising_queries"]:
         arguments["denoising_queries"] = ARGUMENT_DEFAULTS["num_denoising"]
+    num_classes = len(state["queries.class_head.weight"])
+    terms = terms_of_name(raw.source.rsplit("/", 1)[-1], num_classes)
     card = ModelCard(
         raw.preset or nearest_preset(arguments),
         arguments,
-        _categories(len(state["queries.class_head.weight"]), config, raw.path, notes),
+        _categories(num_classes, config, raw.path, notes),
         _preprocessing(raw.path, notes),
-        license=LICENSES.get(raw.source, "unknown"),
+        license=terms.name if terms else LICENSES.get(raw.source, "unknown"),
         source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes))
+    return LoadedWeights(card, state, tuple(notes), terms)
 
 
 def read_published(name: str) -> LoadedWeights:

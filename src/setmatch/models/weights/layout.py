@@ -7,6 +7,7 @@ from pathlib import Path
 from setmatch.errors import WeightsError, short
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.terms import Terms
 from setmatch.structures.metadata import ModelCard
 
 _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
@@ -14,11 +15,15 @@ _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A model card and tensors in our names; `notes` list what was assumed or changed."""
+    """A model card and tensors in our names; `notes` list what was assumed or changed.
+
+    Weights with `terms` are not used before these are accepted.
+    """
 
     card: ModelCard
     state: State
     notes: tuple[str, ...] = ()
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True)
