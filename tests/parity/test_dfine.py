@@ -200,3 +200,26 @@ def test_the_authors_coco_file_has_the_license_of_their_code(tmp_path: Path):
     small_dfine().save_pretrained(tmp_path / "theirs")
     convert_weights(tmp_path / "theirs", tmp_path / "dfine_s_coco.pth", "original")
     assert setmatch.load(tmp_path / "dfine_s_coco.pth").card.license == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda state, key: state.pop(key), r"decoder\.layers\.1\.gate\.weights\.bias is missing"),
+        (lambda state, key: state.update({f"{key}.more": torch.zeros(1)}), "no name for it"),
+        (lambda state, key: state.update({key: torch.zeros(3)}), r"is \(3,\), not \(64,\)"),
+        (lambda state, _: state.pop("decoder.up"), "decoder.reach"),
+    ],
+)
+def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
+    change, problem: str, tmp_path: Path
+):
+    small_dfine().save_pretrained(tmp_path / "theirs")
+    convert_weights(tmp_path / "theirs", tmp_path / "model.pth", "original")
+    state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
+    change(state, "decoder.decoder.layers.1.gateway.gate.bias")
+    torch.save({"model": state}, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=problem) as caught:
+        setmatch.load(tmp_path / "model.pth")
+    assert str(tmp_path / "model.pth") in str(caught.value)
+    assert "\n" not in str(caught.value)

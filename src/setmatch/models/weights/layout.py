@@ -65,6 +65,10 @@ def read_layout(raw: RawCheckpoint, layouts: Sequence[CheckpointLayout]) -> Load
 def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
     try:
         loaded = layout.read(raw)
+    except WeightsError as error:
+        if str(raw.path) in str(error):
+            raise
+        raise WeightsError(f"{raw.path}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise WeightsError(
