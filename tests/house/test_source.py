@@ -27,7 +27,7 @@ RUNS_ITS_INPUT = {"eval", "exec", "__import__", "os.system", "os.popen"}
 UNSAFE_YAML = {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}
 PICKLES = {"pickle", "dill", "marshal", "shelve", "joblib"}
 # Others ask a detector what it offers (Detector's members), never what class it is of.
-DETECTORS = {"Detector", "DETR", "SetMatchDetector", "TorchvisionDetector"}
+DETECTORS = {"Detector", "DETR", "DFineDetector", "SetMatchDetector", "TorchvisionDetector"}
 SUFFIX_METHODS = {"removesuffix", "endswith"}
 CATCH_ALL = {"Exception", "BaseException"}
 TAGS = (

@@ -9,12 +9,20 @@ from .deformable_decoder import DeformableDecoderLayer as DeformableDecoderLayer
 from .deformable_decoder import RefiningDecoder as RefiningDecoder
 from .denoising import Denoising as Denoising
 from .detr_mask_head import DETRMaskHead as DETRMaskHead
+from .distribution_decoder import DistributionDecoder as DistributionDecoder
+from .distribution_decoder import EdgeQuality as EdgeQuality
+from .distribution_decoder import GatedDecoderLayer as GatedDecoderLayer
 from .dot_product_mask_head import DotProductMaskHead as DotProductMaskHead
+from .fusion_blocks import ELANBlock as ELANBlock
+from .fusion_blocks import ShrinkBlock as ShrinkBlock
 from .heads import BoxHead as BoxHead
 from .heads import ClassHead as ClassHead
 from .hybrid_encoder import HybridEncoder as HybridEncoder
+from .hybrid_encoder import PyramidEncoder as PyramidEncoder
+from .position_encoding import GridPosition as GridPosition
 from .position_encoding import LearnedPosition as LearnedPosition
 from .position_encoding import SinePosition as SinePosition
+from .queries import AnchorSelection as AnchorSelection
 from .queries import ContentQueries as ContentQueries
 from .queries import LearnedQueries as LearnedQueries
 from .queries import QuerySelection as QuerySelection
@@ -22,8 +30,10 @@ from .transformer_decoder import Decoder as Decoder
 from .transformer_decoder import DecoderLayer as DecoderLayer
 from .transformer_encoder import Encoder as Encoder
 from .transformer_encoder import EncoderLayer as EncoderLayer
+from .value_sampling import ValueSampling as ValueSampling
 
 __all__ = [
+    "AnchorSelection",
     "Attention",
     "BoxHead",
     "BoxRelationBias",
@@ -35,17 +45,25 @@ __all__ = [
     "DeformableAttention",
     "DeformableDecoderLayer",
     "Denoising",
+    "DistributionDecoder",
     "DotProductMaskHead",
+    "ELANBlock",
+    "EdgeQuality",
     "Encoder",
     "EncoderLayer",
     "FeedForward",
+    "GatedDecoderLayer",
+    "GridPosition",
     "HybridEncoder",
     "LearnedPosition",
     "LearnedQueries",
     "PostNorm",
     "PreNorm",
+    "PyramidEncoder",
     "QueryAttentionMask",
     "QuerySelection",
     "RefiningDecoder",
+    "ShrinkBlock",
     "SinePosition",
+    "ValueSampling",
 ]
