@@ -3,11 +3,13 @@
 Writing a graph takes several seconds. Two presets are always written, all others in the campaign.
 """
 
+import copy
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
+from torch import Tensor
 
 from setmatch.deploy.onnx import OPSET, to_onnx
 from setmatch.deploy.verify import images_to_verify
@@ -42,6 +44,16 @@ def small(preset: str) -> Detector:
     return model
 
 
+def assert_equal(given: Tensor, expected: Tensor, exact: Tensor, atol: float) -> None:
+    """Compare with float32 in PyTorch, as far as that is itself determined by float64.
+
+    An untrained ResNet-101 rounds by more than a trained one, and untrained tokens of D-FINE may
+    score so alike that rounding decides which ones become queries.
+    """
+    rounding = float((expected - exact).abs().max())
+    assert torch.allclose(given, expected, rtol=0, atol=max(atol, 4 * rounding))
+
+
 @pytest.mark.parametrize(
     "preset",
     [
@@ -61,16 +73,18 @@ def test_one_graph_serves_every_size_and_batch(preset: str, tmp_path: Path):
     assert {node.op_type for node in written.graph.node} & REFUSED_OPERATIONS == set()
     assert str(Path(__file__).parents[2]) not in str(written)  # no path of this machine
     engine = OnnxRuntimeEngine(path)
+    precise = copy.deepcopy(model).double()
     for images, height, width in SIZES:
         batch = Batch.from_images(list(torch.randn(images, 3, height, width)))
         with torch.no_grad():
             expected = model(batch)[0].predictions
+            exact = precise(Batch(batch.pixels.double(), batch.valid, False))[0].predictions
         given = engine.predict(batch)
-        assert torch.allclose(expected.logits[-1:], given.logits, rtol=0, atol=1e-4)
-        assert torch.allclose(expected.cxcywh[-1:], given.cxcywh, rtol=0, atol=1e-6)
+        assert_equal(given.logits, expected.logits[-1:], exact.logits[-1:], atol=1e-4)
+        assert_equal(given.cxcywh, expected.cxcywh[-1:], exact.cxcywh[-1:], atol=1e-6)
         assert (given.masks is not None) == model.has_masks == engine.has_masks
         if expected.masks is not None:
-            assert torch.allclose(expected.masks, given.masks, rtol=0, atol=1e-3)
+            assert_equal(given.masks, expected.masks, exact.masks, atol=1e-3)
     verify_ends(model, graph.model, engine.card.preprocessing, images_to_verify(None)[:1])
 
 
