@@ -127,7 +127,8 @@ class OneOfTwoMaps(nn.Module):
         self, both: Float[Tensor, "B C h w"], cells: Cells | None
     ) -> Float[Tensor, "B D h w"]:
         """Return the channels of one of the maps."""
-        return both.chunk(2, dim=1)[self.place]
+        width = both.shape[1] // 2
+        return both.narrow(1, self.place * width, width)
 
 
 Composition = TypeVar("Composition", bound=SetMatchDetector)
