@@ -83,7 +83,8 @@ def run(numbers: Sequence[int], options: Sequence[str]) -> dict[str, Any]:
     tally = Tally(numbers)
     arguments = [str(ROOT / "tests"), "-m", "promise", "-n", "0", "-p", "no:cacheprovider"]
     pytest.main([*arguments, *options], plugins=[tally])
-    commit = _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else "")
+    changed = _git("status", "--porcelain", "--", ".", f":!{RESULTS}", f":!{TABLE}")
+    commit = _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     date = datetime.now(UTC).date().isoformat()
     return {
         str(number): {
