@@ -8,6 +8,7 @@ one. Some pairs of shapes are always compared, a hundred of each preset in the c
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -100,14 +101,20 @@ def _difference(model: Detector, alone: Predictions, other: Predictions, px: tor
     return len(queries), nearest.max().item(), (alone.masks[0, queries] - masks).abs().max().item()
 
 
+def _batch(images: list[torch.Tensor], dtype: torch.dtype) -> Batch:
+    batch = Batch.from_images(images)
+    return replace(batch, pixels=batch.pixels.to(dtype))
+
+
 @torch.no_grad()
 def _worst(model: Detector, pairs: Iterator[list[torch.Tensor]]) -> tuple[int, float, float]:
     """How many detections were compared, and by how much they differ at most."""
     found = [(0, 0.0, 0.0)]
+    dtype = next(model.parameters()).dtype
     for images in pairs:
-        together = model(Batch.from_images(images))[0].predictions
+        together = model(_batch(images, dtype))[0].predictions
         for index, image in enumerate(images):
-            alone = model(Batch.from_images([image]))[0].predictions
+            alone = model(_batch([image], dtype))[0].predictions
             own = slice(index, index + 1)
             masks = None if together.masks is None else together.masks[own]
             other = Predictions(together.logits[:, own], together.cxcywh[:, own], masks)
@@ -134,8 +141,13 @@ def test_padding_changes_no_prediction(preset: str):
 @pytest.mark.campaign
 @pytest.mark.parametrize("preset", HIDING)
 def test_padding_changes_no_prediction_in_a_hundred_pairs_of_shapes(preset: str):
+    """In float64: with random weights, many tokens score alike.
+
+    In float32 rounding decides in some pairs which of them become queries.
+    """
     pairs = _pairs(CAMPAIGN_PAIRS, 20, 300)
-    _holds(_confident(preset, HIDING[preset]), pairs, 2 * CAMPAIGN_PAIRS)
+    model = _confident(preset, HIDING[preset]).double()
+    _holds(model, pairs, 2 * CAMPAIGN_PAIRS)
 
 
 @pytest.mark.parametrize("name", ["scenes_n", "bloodcells_n"])
