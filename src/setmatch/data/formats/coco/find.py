@@ -120,7 +120,7 @@ def _kind_of_broken(file: Path) -> Kind | None:
     """
     try:
         msgspec.json.decode(read_bytes(file))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
         return "panoptic" if file.stem.startswith("panoptic") else "coco"
     return None
 
