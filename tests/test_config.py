@@ -92,6 +92,8 @@ def test_overrides_do_not_change_the_given_mapping():
             ["model.arguments.dim = [[1], 2]", "expected a finite number"],
         ),
         ("model: {arguments: {dim: .inf}}", ["model.arguments.dim = inf"]),
+        (f"model: {{arguments: {{dim: {'9' * 400}}}}}", ["model.arguments.dim = 999", "finite"]),
+        (f"model: {{arguments: {{dim: [-{'9' * 400}]}}}}", ["model.arguments.dim = [-999"]),
         ("3", ["expected sections such as 'train:', got 3"]),
         ("- train", ["expected sections"]),
         ("train: {", ["not valid YAML"]),

@@ -4,7 +4,7 @@ The reference documentation of the settings is generated from the descriptions b
 """
 
 import copy
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -49,7 +49,8 @@ def _check_argument(value: object) -> object:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)
+    # math.isfinite fails for an integer that no float can hold.
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _check_integer_or_auto(value: object) -> int | str:

@@ -1,7 +1,7 @@
 """Model arguments: the fields of a preset's frozen dataclass, and their checks."""
 
 import dataclasses
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -113,7 +113,7 @@ def _problem(
     numbers = (int, float) if hint is float else (int,)
     if isinstance(value, bool) or not isinstance(value, numbers):
         return f" must be of type {hint.__name__}"
-    if isinstance(value, float) and not math.isfinite(value):
+    if not abs(value) <= sys.float_info.max:  # false for nan, too
         return " must be a finite number"
     if most is not None and value > most:
         return f" is too large; it can be at most {most}"
