@@ -37,7 +37,7 @@ def _saved(case: str, tmp_path: Path) -> DFineForObjectDetection:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
-    """float64 tells rounding at ties among the best queries from other differences."""
+    """In float32, rounding decides among equal queries; float64 leaves only other differences."""
     reference = _saved(case, tmp_path)
     model = setmatch.load(tmp_path / "theirs")
     for dtype in (torch.float32, torch.float64):
