@@ -1,6 +1,7 @@
 """Downloading published weights, once and checked: files, hub repositories, torchvision's."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from setmatch.errors import WeightsError
 from setmatch.files.reading import open_regular
 from setmatch.files.writing import cache_folder
 
+log = logging.getLogger("setmatch")
 HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
 HUB_PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")
 # Older repositories have these alone; newer ones often have both, of which one is enough.
@@ -100,10 +102,15 @@ def fetch_hub(repository: str, revision: str | None = None) -> Path:
 
     Raises WeightsError with the files to fetch if there is no network or no such repository.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.utils import logging as hub_logging
 
+    # Without a network it would report each of six attempts, twice, before our own error.
+    hub_logging.set_verbosity_error()
     try:
+        if try_to_load_from_cache(repository, HUB_FILES[0], revision=revision) is None:
+            log.warning("%s: asking huggingface.co for it", repository)
         patterns = [*HUB_FILES, *HUB_PARTS]
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
         if not any(folder.glob("model*.safetensors")):
