@@ -104,10 +104,9 @@ def fetch_hub(repository: str, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from huggingface_hub.utils import logging as hub_logging
 
     # Without a network it would report each of six attempts, twice, before our own error.
-    hub_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         if try_to_load_from_cache(repository, HUB_FILES[0], revision=revision) is None:
             log.warning("%s: asking huggingface.co for it", repository)
