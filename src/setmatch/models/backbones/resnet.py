@@ -53,16 +53,7 @@ class FrozenNormConv2d(nn.Conv2d):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         assert conv.bias is None, "the norm has a bias of its own"
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]  # torch types pairs as variadic tuples
-            conv.stride,  # type: ignore[arg-type]  # as above
-            conv.padding,  # type: ignore[arg-type]  # as above
-            conv.dilation,  # type: ignore[arg-type]  # as above
-            conv.groups,
-            bias=False,
-        )
+        super().__init__(**_settings(conv), bias=False)
         self.weight = conv.weight
         self.norm = FrozenNorm(conv.out_channels)
 
@@ -92,20 +83,25 @@ class FrozenNormConv2d(nn.Conv2d):
     def plain(self) -> nn.Conv2d:
         """Return a convolution into which the norm is folded once, not at every call."""
         scale, shift = self.norm.scale_and_shift()
-        folded = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,  # type: ignore[arg-type]  # as above
-            self.stride,  # type: ignore[arg-type]  # as above
-            self.padding,  # type: ignore[arg-type]  # as above
-            self.dilation,  # type: ignore[arg-type]  # as above
-            self.groups,
-            device="meta",
-        )
+        folded = nn.Conv2d(**_settings(self), device="meta")
         weight = self.weight * scale[:, None, None, None]
         folded.weight = nn.Parameter(weight, requires_grad=False)
         folded.bias = nn.Parameter(shift, requires_grad=False)
         return folded
+
+
+def _settings(conv: nn.Conv2d) -> dict[str, Any]:
+    """Return the arguments that build a convolution of the same kind, without its bias."""
+    names = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "groups",
+    )
+    return {name: getattr(conv, name) for name in names}
 
 
 class Backbone(nn.Module):
