@@ -116,11 +116,10 @@ def known_setmatch(score: float = 2.0) -> SetMatchDetector:
     assert isinstance(model, SetMatchDetector)
     for layer in _layers(model.decoder):
         attention = layer.cross_attention
-        offsets = torch.zeros(attention.heads, attention.levels, attention.points, 2)
+        levels, points = len(attention.points), attention.points[0]
+        offsets = torch.zeros(attention.heads, levels, points, 2)
         offsets[..., 0] = torch.arange(1, attention.heads + 1)[:, None, None] / 2
-        number = torch.arange(float(attention.levels * attention.points)).view(
-            attention.levels, attention.points
-        )
+        number = torch.arange(float(levels * points)).view(levels, points)
         offsets[..., 1] = -number / 2
         attention.offsets.bias.data.copy_(offsets.flatten())
         attention.attention.bias.data.copy_(number.flatten().repeat(attention.heads))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.layers.attention import Attention
-from setmatch.postprocessing.query_predictions import query_predictions
+from setmatch.postprocessing.query_predictions import query_predictions, require_finite
 from setmatch.structures.attention import (
     AttentionMaps,
     AttentionTrace,
     QueryPredictions,
     SamplingPoints,
 )
+from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 
 Calls = dict[nn.Module, tuple[Any, ...]]  # the arguments that each module was last called with
@@ -67,4 +68,50 @@ def make_trace(
         torch.stack([attention_weights(each, calls).mean(0) for each in decoder]),
         torch.stack(maps) if maps else torch.zeros(0, cells, cells),
         encoder_grid,
+    )
+
+
+@runtime_checkable
+class SamplingDetector(Protocol):
+    """A detector whose queries are tokens of its encoder, and sample points of its levels."""
+
+    encoder: Any
+    queries: Any
+    decoder: Any
+    class_loss: ClassificationLoss
+
+    def __call__(self, batch: Batch) -> Any:
+        """Return the prediction groups, "main" first."""
+
+
+def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
+    """Return the attention of a model in evaluation mode on a batch of one image.
+
+    Raises WeightsError if its predictions are not finite.
+    """
+    encoder_self: list[Any] = [layer.self_attention for layer in model.encoder.layers]
+    decoder_self: list[Any] = [layer.self_attention for layer in model.decoder.layers]
+    cross: list[Any] = [layer.cross_attention for layer in model.decoder.layers]
+    with record_calls([*encoder_self, *decoder_self, *cross, model.queries]) as calls:
+        predictions = model(batch)[0].predictions
+    require_finite(predictions)
+    (memory,) = calls[model.queries]
+    proposals = model.queries(memory)
+    start = query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)
+    sampled = [each.sampling_points(*calls[each][:2]) for each in cross]
+    # The points of a query may be grouped by level: all go into one axis, and heads go first.
+    places = torch.stack([place[0].transpose(0, 1).flatten(2, -2) for place, _ in sampled])
+    weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in sampled])
+    points = torch.tensor(cross[0].points)
+    return make_trace(
+        predictions,
+        model.class_loss,
+        start,
+        SamplingPoints(
+            places.cpu(), weights.cpu(), torch.arange(len(points)).repeat_interleave(points)
+        ),
+        decoder_self,
+        encoder_self,
+        memory.shapes[-1],
+        calls,
     )

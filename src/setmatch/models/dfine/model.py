@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.attention_trace import trace_sampling
 from setmatch.models.detector import Detector
-from setmatch.models.dfine.attention_trace import trace_dfine
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.distribution_decoder import DistributionDecoder, RefinedQueries
@@ -76,7 +76,7 @@ class DFineDetector(Detector):
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_dfine(self, batch)
+        return trace_sampling(self, batch)
 
 
 def _groups(

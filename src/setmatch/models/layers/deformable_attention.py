@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -12,27 +14,54 @@ from setmatch.models.layers.point_sampling import PointSampling, sample_gathered
 from setmatch.ops.precision import at_least_single
 
 
-class DeformableAttention(nn.Module):
-    """Sample `points` points per level and head, placed relative to the query's box.
+class PointAttention(nn.Module):
+    """What all deformable attention has: two linear layers, for the points and their weights.
 
-    Offsets are in half box sides from the box center (arXiv 2010.04159, equation 3, with the
-    box-relative offsets of section A.4).
+    There are `points[l]` points on each level l per head. Their offsets start in one direction per
+    head, `steps` away from the center.
     """
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int) -> None:
+    def __init__(
+        self, dim: int, heads: int, points: Sequence[int], steps: Float[Tensor, " P"]
+    ) -> None:
         super().__init__()
         assert dim % heads == 0, "dim is divided evenly among the heads"
-        self.heads, self.levels, self.points = heads, levels, points
+        self.heads, self.points = heads, list(points)
         self.sample: PointSampling = sample_grid
-        self.offsets = nn.Linear(dim, heads * levels * points * 2)
-        self.attention = nn.Linear(dim, heads * levels * points)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
+        self.offsets = nn.Linear(dim, heads * sum(points) * 2)
+        self.attention = nn.Linear(dim, heads * sum(points))
         nn.init.zeros_(self.offsets.weight)
         nn.init.zeros_(self.attention.weight)
         nn.init.zeros_(self.attention.bias)
         with torch.no_grad():
-            self.offsets.bias.copy_(self._star().flatten())
+            self.offsets.bias.copy_((_directions(heads)[:, None] * steps[:, None]).flatten())
+
+    def plain(self) -> Self:
+        """Return the same attention, sampled by operations that every runtime has."""
+        same = copy.copy(self)
+        same.sample = sample_gathered
+        return same
+
+
+def _directions(heads: int) -> Float[Tensor, "H 2"]:
+    """Return directions evenly around the center, each up to the border of a square."""
+    angle = torch.arange(heads) * 2 * math.pi / heads
+    direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    return direction / direction.abs().amax(-1, keepdim=True)
+
+
+class DeformableAttention(PointAttention):
+    """Sample `points` points per level and head, placed relative to the query's box.
+
+    Offsets are in half box sides from the box center (arXiv 2010.04159, equation 3, with the
+    box-relative offsets of section A.4). They start in even steps up to the border of the box.
+    """
+
+    def __init__(self, dim: int, heads: int, levels: int, points: int) -> None:
+        steps = torch.arange(1, points + 1) / points
+        super().__init__(dim, heads, [points] * levels, steps.repeat(levels))
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
 
     def forward(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
@@ -47,28 +76,13 @@ class DeformableAttention(nn.Module):
             places = places * ratio[:, None, None, :, None]
         return self.out(self.sample(value, places, weights, memory.shapes))
 
-    def plain(self) -> "DeformableAttention":
-        """Return the same attention, sampled by operations that every runtime has."""
-        same = copy.copy(self)
-        same.sample = sample_gathered
-        return same
-
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
     ) -> tuple[Float[Tensor, "B Q H L P 2"], Float[Tensor, "B Q H L P"]]:
         """Return the points (x, y as fractions of the image) and their weights."""
-        spread = (self.heads, self.levels, self.points)
+        spread = (self.heads, len(self.points), self.points[0])
         offsets = at_least_single(self.offsets(query).unflatten(-1, (*spread, 2)))
         box = at_least_single(cxcywh)[:, :, None, None, None]
         places = box[..., :2] + offsets * box[..., 2:] / 2
         logits = at_least_single(self.attention(query).unflatten(-1, (self.heads, -1)))
         return places, logits.softmax(-1).view(*query.shape[:2], *spread)
-
-    def _star(self) -> Float[Tensor, "H L P 2"]:
-        """Initialize offsets: one direction per head, points in even steps up to the box border."""
-        angle = torch.arange(self.heads) * 2 * math.pi / self.heads
-        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
-        direction = direction / direction.abs().amax(-1, keepdim=True)
-        step = torch.arange(1, self.points + 1) / self.points
-        star = direction[:, None, None] * step[:, None]
-        return star.expand(self.heads, self.levels, self.points, 2)

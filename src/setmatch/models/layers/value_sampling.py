@@ -1,19 +1,17 @@
 """Deformable attention without projections: queries sample the memory itself."""
 
-import copy
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from setmatch.models.layers.deformable_attention import PointAttention
 from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.point_sampling import PointSampling, sample_gathered, sample_grid
 from setmatch.ops.precision import at_least_single
 
 
-class ValueSampling(nn.Module):
+class ValueSampling(PointAttention):
     """Sample `points[l]` points of each level l per head, placed relative to the query's box.
 
     The last offset of a level starts `offset_scale` box sides from the center. Neither the memory
@@ -23,17 +21,9 @@ class ValueSampling(nn.Module):
     def __init__(
         self, dim: int, heads: int, points: Sequence[int], offset_scale: float = 0.5
     ) -> None:
-        super().__init__()
-        assert dim % heads == 0, "dim is divided evenly among the heads"
-        self.heads, self.points, self.offset_scale = heads, list(points), offset_scale
-        self.sample: PointSampling = sample_grid
-        self.offsets = nn.Linear(dim, heads * sum(points) * 2)
-        self.attention = nn.Linear(dim, heads * sum(points))
-        nn.init.zeros_(self.offsets.weight)
-        nn.init.zeros_(self.attention.weight)
-        nn.init.zeros_(self.attention.bias)
-        with torch.no_grad():
-            self.offsets.bias.copy_(self._star().flatten())
+        steps = torch.cat([torch.arange(1.0, count + 1) for count in points])
+        super().__init__(dim, heads, points, steps)
+        self.offset_scale = offset_scale
 
     def forward(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
@@ -60,12 +50,6 @@ class ValueSampling(nn.Module):
             output = output + self.sample(tokens, *one_level, (shape,))
         return output
 
-    def plain(self) -> "ValueSampling":
-        """Return the same, sampled by operations that every runtime has."""
-        same = copy.copy(self)
-        same.sample = sample_gathered
-        return same
-
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
     ) -> tuple[Float[Tensor, "B Q H P 2"], Float[Tensor, "B Q H P"]]:
@@ -76,11 +60,3 @@ class ValueSampling(nn.Module):
         places = box[..., :2] + offsets * step * box[..., 2:] * self.offset_scale
         logits = torch.unflatten(at_least_single(self.attention(query)), -1, (self.heads, -1))
         return places, logits.softmax(-1)
-
-    def _star(self) -> Float[Tensor, "H P 2"]:
-        """Initialize offsets: one direction per head, points in even steps."""
-        angle = torch.arange(self.heads) * 2 * math.pi / self.heads
-        direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
-        direction = direction / direction.abs().amax(-1, keepdim=True)
-        steps = torch.cat([torch.arange(1, count + 1) for count in self.points])
-        return direction[:, None] * steps[:, None]

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.attention_trace import trace_sampling
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.cells import Cells, cells_of
@@ -22,7 +23,6 @@ from setmatch.models.parameter_groups import (
     split_backbone_params,
     split_muon_params,
 )
-from setmatch.models.setmatch.attention_trace import trace_setmatch
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
@@ -112,7 +112,7 @@ class SetMatchDetector(Detector):
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""
-        return trace_setmatch(self, batch)
+        return trace_sampling(self, batch)
 
 
 def muon_parameter_groups(detector: SetMatchDetector) -> ParameterGroups:
