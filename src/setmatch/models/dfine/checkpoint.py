@@ -117,8 +117,7 @@ def _anchors(levels: int, size_px: tuple[int, int]) -> tuple[Tensor, Tensor]:
     shapes = tuple((size_px[0] // stride, size_px[1] // stride) for stride in strides)
     memory = Memory(torch.zeros(1, 0, 1), shapes)
     anchors = anchor_boxes(memory, AnchorSelection.finest_side)
-    margin = AnchorSelection.margin
-    inside = ((anchors > margin) & (anchors < 1 - margin)).all(-1, keepdim=True)
+    inside = AnchorSelection.inside(anchors)
     return torch.where(inside, torch.logit(anchors), torch.inf), inside
 
 

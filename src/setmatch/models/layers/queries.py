@@ -60,7 +60,27 @@ class EncoderProposals:
     real: Bool[Tensor, "B Q"] | None = None
 
 
-class QuerySelection(nn.Module):
+class TokenSelection(nn.Module):
+    """Heads for every token, and the choice of the best: what all query selection has."""
+
+    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
+        super().__init__()
+        self.num_queries = num_queries
+        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.class_head = ClassHead(dim, logits)
+        self.box_step = BoxRefinementHead(dim)
+
+    def best(
+        self, priority: Float[Tensor, "B N"], memory: Memory
+    ) -> tuple[Int[Tensor, "B Q 1"], Bool[Tensor, "B Q"] | None]:
+        """Return the best `num_queries` tokens, or all if there are fewer, and which are real."""
+        count = min(self.num_queries, priority.shape[1])
+        best = priority.topk(count, dim=1).indices
+        real = None if memory.valid is None else memory.valid.gather(1, best)
+        return best[..., None], real
+
+
+class QuerySelection(TokenSelection):
     """Query selection: the tokens with the largest class logits (arXiv 2304.08069).
 
     Neighboring tokens see the same object. Tokens whose logit of some class is the largest in its
@@ -73,13 +93,6 @@ class QuerySelection(nn.Module):
 
     finest_side = 0.08  # sides of the finest level's anchors, as fractions of the image
 
-    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
-        super().__init__()
-        self.num_queries = num_queries
-        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
-        self.class_head = ClassHead(dim, logits)
-        self.box_step = BoxRefinementHead(dim)
-
     def forward(self, memory: Memory) -> EncoderProposals:
         """Return the best `num_queries` tokens, or all tokens if there are fewer."""
         tokens = self.prepare(memory.tokens)
@@ -87,19 +100,10 @@ class QuerySelection(nn.Module):
         visible = logits.detach()
         if memory.valid is not None:
             visible = visible.masked_fill(~memory.valid[..., None], float("-inf"))
-        priority = self.priority(visible, memory.shapes)
-        count = min(self.num_queries, priority.shape[1])
-        best = priority.topk(count, dim=1).indices[..., None]
-        real = None if memory.valid is None else memory.valid.gather(1, best[..., 0])
-        content = tokens.gather(1, best.expand(-1, -1, tokens.shape[-1]))
-        all_anchors = anchor_boxes(memory, self.finest_side).expand(best.shape[0], -1, -1)
-        anchors = all_anchors.gather(1, best.expand(-1, -1, 4))
-        return EncoderProposals(
-            content.detach(),
-            logits.gather(1, best.expand(-1, -1, logits.shape[-1])),
-            self.box_step(content, anchors),
-            real,
-        )
+        best, real = self.best(self.priority(visible, memory.shapes), memory)
+        content = _chosen(tokens, best)
+        boxes = self.box_step(content, _chosen(anchor_boxes(memory, self.finest_side), best))
+        return EncoderProposals(content.detach(), _chosen(logits, best), boxes, real)
 
     def priority(
         self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
@@ -108,45 +112,39 @@ class QuerySelection(nn.Module):
         return torch.where(_peaks(logits, shapes), logits, logits - NOT_A_PEAK).amax(-1)
 
 
-class AnchorSelection(nn.Module):
+class AnchorSelection(TokenSelection):
     """Query selection as published (arXiv 2304.08069): the tokens with the largest class logit.
 
-    Tokens whose anchor box comes nearer than `margin` to 0 or 1 count as empty, and their box
-    covers the image.
+    Tokens whose anchor box is not `inside` the image count as empty, and their box covers it.
     """
 
     finest_side = 0.05  # sides of the finest level's anchors, as fractions of the image
     margin = 0.01
 
-    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
-        super().__init__()
-        self.num_queries = num_queries
-        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
-        self.class_head = ClassHead(dim, logits)
-        self.box_step = BoxRefinementHead(dim)
-
     def forward(self, memory: Memory) -> EncoderProposals:
         """Return the best `num_queries` tokens, or all tokens if there are fewer."""
         anchors = anchor_boxes(memory, self.finest_side)
-        inside = ((anchors > self.margin) & (anchors < 1 - self.margin)).all(-1, keepdim=True)
+        inside = self.inside(anchors)
         tokens = self.prepare(memory.tokens * inside)
         logits = at_least_single(self.class_head(tokens))
         priority = logits.detach().amax(-1)
         if memory.valid is not None:
             priority = priority.masked_fill(~memory.valid, float("-inf"))
-        count = min(self.num_queries, priority.shape[1])
-        best = priority.topk(count, dim=1).indices[..., None]
-        real = None if memory.valid is None else memory.valid.gather(1, best[..., 0])
+        best, real = self.best(priority, memory)
         content = _chosen(tokens, best)
-        boxes = self.box_step(content, _chosen(anchors.expand(best.shape[0], -1, -1), best))
-        usable = _chosen(inside.expand(best.shape[0], -1, -1), best)
-        return EncoderProposals(
-            content.detach(), _chosen(logits, best), torch.where(usable, boxes, 1.0), real
-        )
+        boxes = self.box_step(content, _chosen(anchors, best))
+        boxes = torch.where(_chosen(inside, best), boxes, 1.0)
+        return EncoderProposals(content.detach(), _chosen(logits, best), boxes, real)
+
+    @classmethod
+    def inside(cls, anchors: Float[Tensor, "B N 4"]) -> Bool[Tensor, "B N 1"]:
+        """Return True for anchors that come nowhere nearer than `margin` to 0 or 1."""
+        return ((anchors > cls.margin) & (anchors < 1 - cls.margin)).all(-1, keepdim=True)
 
 
-def _chosen(rows: Shaped[Tensor, "B N C"], index: Int[Tensor, "B Q 1"]) -> Shaped[Tensor, "B Q C"]:
-    return rows.gather(1, index.expand(-1, -1, rows.shape[-1]))
+def _chosen(rows: Shaped[Tensor, "#B N C"], index: Int[Tensor, "B Q 1"]) -> Shaped[Tensor, "B Q C"]:
+    every = rows.expand(index.shape[0], -1, -1)
+    return every.gather(1, index.expand(-1, -1, rows.shape[-1]))
 
 
 def anchor_boxes(memory: Memory, finest_side: float) -> Float[Tensor, "#B N 4"]:
