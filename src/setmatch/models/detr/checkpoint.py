@@ -1,7 +1,6 @@
 """Checkpoints of the published DETR code (.pth)."""
 
 import argparse
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,13 @@ import torch
 
 from setmatch.errors import WeightsError
 from setmatch.models.detr.key_map import DEMO, ORIGINAL, ORIGINAL_PANOPTIC, has_masks, with_masks
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_PANOPTIC_CLASSES
+from setmatch.models.weights.coco_classes import (
+    COCO_CLASSES,
+    COCO_PANOPTIC_CLASSES,
+    assumed_categories,
+)
 from setmatch.models.weights.download import PublishedCheckpoint, fetch
-from setmatch.models.weights.key_map import State, from_layout, to_layout
+from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
 from setmatch.structures.metadata import Categories, ModelCard
@@ -132,8 +135,8 @@ def _arguments(
         arguments = {
             "num_queries": ours["queries.embedding.weight"].shape[0],
             "dim": ours["queries.embedding.weight"].shape[1],
-            "encoder_layers": count_layers(ours, r"encoder\.layers\.(\d+)\."),
-            "decoder_layers": count_layers(ours, r"decoder\.layers\.(\d+)\."),
+            "encoder_layers": count_parts(ours, r"encoder\.layers\.(\d+)\."),
+            "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
             "ffn_dim": ours["decoder.layers.0.ffn.0.weight"].shape[0],
         }
     except KeyError as error:
@@ -158,7 +161,7 @@ def _variant(ours: State) -> dict[str, str]:
 
 
 def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: list[str]) -> str:
-    blocks = count_layers(ours, r"backbone\.body\.layer3\.(\d+)\.")
+    blocks = count_parts(ours, r"backbone\.body\.layer3\.(\d+)\.")
     base = {6: "detr_r50", 23: "detr_r101"}.get(blocks)
     if base is None or "backbone.body.layer1.0.conv3.weight" not in ours:
         raise WeightsError(f"{path}: its backbone is neither ResNet-50 nor ResNet-101")
@@ -170,22 +173,9 @@ def _preset(ours: State, settings: Mapping[str, Any] | None, path: Path, notes: 
 
 def _categories(ours: State, notes: list[str]) -> Categories:
     num_classes = ours["class_head.weight"].shape[0] - 1
-    for known, name in ((COCO_CLASSES, "COCO's"), (COCO_PANOPTIC_CLASSES, "COCO panoptic's")):
-        if num_classes == len(known) and has_masks(ours) == (known is COCO_PANOPTIC_CLASSES):
-            notes.append(
-                f"assumed {name} class names: the file has {num_classes} classes and no names"
-            )
-            return known
-    notes.append(
-        f"the file has no names for its {num_classes} classes: pass categories= to name them"
-    )
-    return Categories(tuple(range(num_classes)), (None,) * num_classes)
-
-
-def count_layers(state: State, pattern: str) -> int:
-    """Return one more than the largest number that `pattern` finds in the names of tensors."""
-    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
-    return max(numbers, default=-1) + 1
+    if has_masks(ours):
+        return assumed_categories(num_classes, "COCO panoptic's", [COCO_PANOPTIC_CLASSES], notes)
+    return assumed_categories(num_classes, "COCO's", [COCO_CLASSES], notes)
 
 
 LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)

@@ -1,14 +1,11 @@
 """DETR in transformers' layout: DetrForObjectDetection, and DetrForSegmentation with masks."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from setmatch.errors import WeightsError, short
-from setmatch.models.detr.checkpoint import count_layers, require_published_parts
+from setmatch.models.detr.checkpoint import require_published_parts
 from setmatch.models.detr.key_map import (
     TRANSFORMERS,
     TRANSFORMERS_PANOPTIC,
@@ -18,8 +15,13 @@ from setmatch.models.detr.key_map import (
 )
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
-from setmatch.models.weights.hub_labels import named_categories
-from setmatch.models.weights.key_map import State, from_layout, to_layout
+from setmatch.models.weights.hub_folder import (
+    PREPROCESSOR,
+    label_settings,
+    named_categories,
+    write_hub_folder,
+)
+from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
@@ -69,8 +71,8 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "num_queries": num_queries,
         "dim": dim,
         "ffn_dim": state["decoder.layers.0.ffn.0.weight"].shape[0],
-        "encoder_layers": count_layers(state, r"encoder\.layers\.(\d+)\."),
-        "decoder_layers": count_layers(state, r"decoder\.layers\.(\d+)\."),
+        "encoder_layers": count_parts(state, r"encoder\.layers\.(\d+)\."),
+        "decoder_layers": count_parts(state, r"decoder\.layers\.(\d+)\."),
     }
     if not is_transformers:
         notes.append(
@@ -104,10 +106,6 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
     require_published_parts(card)
     if card.arguments.get("norm", "post") != "post":
         raise WeightsError(f"{card.preset}: transformers has no pre-norm DETR")
-    names = {
-        class_index: card.categories.names[class_index] or "N/A"
-        for class_index in range(len(card.categories))
-    }
     arguments = {theirs: card.arguments[ours] for ours, theirs in ARGUMENTS.items()}
     config = {
         "architectures": ["DetrForSegmentation" if masks else "DetrForObjectDetection"],
@@ -120,8 +118,7 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         **arguments,
         "decoder_attention_heads": card.arguments["heads"],
         "decoder_ffn_dim": card.arguments["ffn_dim"],
-        "id2label": {str(class_index): name for class_index, name in names.items()},
-        "label2id": {name: class_index for class_index, name in names.items()},
+        **label_settings(card.categories),
     }
     preprocessing = card.preprocessing
     processor = {
@@ -135,14 +132,8 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
     }
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(processor, indent=2), encoding="utf-8"
-    )
     table = TRANSFORMERS_PANOPTIC if masks else TRANSFORMERS
-    tensors = {key: value.contiguous() for key, value in to_layout(state, table).items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_hub_folder(folder, config, processor, to_layout(state, table))
 
 
 def _preset(state: State, config: Mapping[str, Any], folder: Path) -> str:
@@ -164,7 +155,7 @@ def _categories(
 
 
 def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
-    path = folder / "preprocessor_config.json"
+    path = folder / PREPROCESSOR
     if not path.exists():
         notes.append(f"assumed the published preprocessing: there is no {path.name}")
         return Preprocessing()

@@ -16,16 +16,15 @@ from setmatch.models.dfine.tensor_shapes import (
 )
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.queries import AnchorSelection, anchor_boxes
-from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS
+from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import terms_of_name
-from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from setmatch.structures.metadata import ModelCard, Preprocessing
 
 PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
 HEADS, NUM_QUERIES = 8, 300  # of every published model; the files do not store them
-COARSEST_STRIDE = 32
 # The authors release these files, and no others, under the license of their code.
 LICENSES = {f"dfine_{size}_coco.pth": "Apache-2.0" for size in "nsmlx"}
 SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
@@ -56,7 +55,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     card = ModelCard(
         raw.preset or nearest_preset(arguments),
         arguments,
-        known_categories(num_classes, notes),
+        assumed_categories(num_classes, "COCO's", [COCO_THINGS, COCO_CLASSES], notes),
         PREPROCESSING,
         license=terms.name if terms else LICENSES.get(raw.path.name, "unknown"),
         source=raw.source,
@@ -83,23 +82,14 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
         torch.save({"model": tensors}, file)
 
 
-def known_categories(num_classes: int, notes: list[str]) -> Categories:
-    """Return the classes of COCO for 80 or 91 of them; others have no names, which is noted."""
-    for known in (COCO_THINGS, COCO_CLASSES):
-        if len(known) == num_classes:
-            notes.append(
-                f"assumed COCO's class names: the file has {num_classes} classes and no names"
-            )
-            return known
-    notes.append(
-        f"the file has no names for its {num_classes} classes: pass categories= to name them"
-    )
-    return Categories(tuple(range(num_classes)), (None,) * num_classes)
-
-
 def points_scale(points: tuple[int, ...]) -> Float[Tensor, " P"]:
     """Return what the published codes store of the sampling points: 1 / their number for each."""
     return torch.tensor([1 / count for count in points for _ in range(count)])
+
+
+def strides(levels: int) -> list[int]:
+    """Return the strides of the levels of a model, fine to coarse; the last is always 32."""
+    return [32 >> level for level in reversed(range(levels))]
 
 
 def without_backbone_counters(state: State) -> State:
@@ -113,8 +103,7 @@ def without_backbone_counters(state: State) -> State:
 
 def _anchors(levels: int, size_px: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return the logits of the anchors of an image size, and which of them are used."""
-    strides = [COARSEST_STRIDE >> level for level in reversed(range(levels))]
-    shapes = tuple((size_px[0] // stride, size_px[1] // stride) for stride in strides)
+    shapes = tuple((size_px[0] // stride, size_px[1] // stride) for stride in strides(levels))
     memory = Memory(torch.zeros(1, 0, 1), shapes)
     anchors = anchor_boxes(memory, AnchorSelection.finest_side)
     inside = AnchorSelection.inside(anchors)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
-from setmatch.models.weights.key_map import State
+from setmatch.models.weights.key_map import State, count_parts
 
 DEFAULTS = {
     "dfine_n": NANO,
@@ -28,29 +28,31 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
 
     `points` are the sampling points of each level. Raises KeyError for a missing tensor.
     """
-    stages = range(_count(ours, r"backbone\.stages\.(\d+)\."))
+    stages = range(count_parts(ours, r"backbone\.stages\.(\d+)\."))
     layers = [_layer(ours, stage) for stage in stages]
     blocks = [f"backbone.stages.{stage}.blocks" for stage in stages]
     arguments: dict[str, Any] = {
         "stem": tuple(_rows(ours, f"backbone.stem.{part}.conv.0") for part in ("first", "last")),
         "stage_inner": tuple(len(weight) for weight, _ in layers),
         "stage_out": tuple(_rows(ours, f"{block}.0.expand.conv.0") for block in blocks),
-        "stage_blocks": tuple(_count(ours, rf"{re.escape(block)}\.(\d+)\.") for block in blocks),
+        "stage_blocks": tuple(
+            count_parts(ours, rf"{re.escape(block)}\.(\d+)\.") for block in blocks
+        ),
         "stage_layers": tuple(
-            _count(ours, rf"{re.escape(block)}\.0\.layers\.(\d+)\.") for block in blocks
+            count_parts(ours, rf"{re.escape(block)}\.0\.layers\.(\d+)\.") for block in blocks
         ),
         "stage_kernels": tuple(weight.shape[-1] for weight, _ in layers),
         "stage_light": tuple(light for _, light in layers),
         "affine": "backbone.stem.first.affine.scale" in ours,
         "encoder_dim": _rows(ours, "encoder.project.0.0"),
-        "encoder_layers": _count(ours, r"encoder\.layers\.(\d+)\."),
+        "encoder_layers": count_parts(ours, r"encoder\.layers\.(\d+)\."),
         "dim": _rows(ours, "queries.prepare.0"),
-        "decoder_layers": _count(ours, r"decoder\.layers\.(\d+)\."),
+        "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
         "ffn_dim": _rows(ours, "decoder.layers.0.ffn.0"),
         "points": points,
         "heads": _rows(ours, "decoder.layers.0.cross_attention.attention") // sum(points),
         "bins": _rows(ours, "decoder.edge_heads.0.layers.2") // 4,
-        "quality_layers": _count(ours, r"decoder\.quality\.0\.perceptron\.layers\.(\d+)\."),
+        "quality_layers": count_parts(ours, r"decoder\.quality\.0\.perceptron\.layers\.(\d+)\."),
         "reach": ours["decoder.reach"].item(),
         "per_side": ours["decoder.per_side"].item(),
     }
@@ -58,7 +60,7 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
         arguments["encoder_ffn_dim"] = _rows(ours, "encoder.layers.0.ffn.0")
     if len(points) > 1:
         arguments["fusion_dim"] = _rows(ours, "encoder.down.0.first.main.0")
-        arguments["fusion_blocks"] = _count(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
+        arguments["fusion_blocks"] = count_parts(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
     first_quality = ours["decoder.quality.0.perceptron.layers.0.weight"]
     arguments["quality_best"] = first_quality.shape[1] // 4 - 1
     if arguments["quality_layers"] > 1:
@@ -96,8 +98,3 @@ def _layer(ours: State, stage: int) -> tuple[Tensor, int]:
 
 def _rows(ours: State, name: str) -> int:
     return ours[f"{name}.weight"].shape[0]
-
-
-def _count(ours: State, pattern: str) -> int:
-    numbers = {int(match[1]) for key in ours if (match := re.match(pattern, key))}
-    return max(numbers, default=-1) + 1

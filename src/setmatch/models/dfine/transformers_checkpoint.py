@@ -1,18 +1,17 @@
 """D-FINE in transformers' layout: DFineForObjectDetection."""
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from setmatch.errors import WeightsError, short
 from setmatch.models.dfine.checkpoint import (
     PREPROCESSING,
     points_scale,
+    strides,
     without_backbone_counters,
 )
 from setmatch.models.dfine.key_map import TRANSFORMERS
@@ -20,7 +19,12 @@ from setmatch.models.dfine.tensor_shapes import COMPUTED, arguments_of, nearest_
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_THINGS
 from setmatch.models.weights.download import PublishedRepository, fetch_published
-from setmatch.models.weights.hub_labels import named_categories
+from setmatch.models.weights.hub_folder import (
+    PREPROCESSOR,
+    label_settings,
+    named_categories,
+    write_hub_folder,
+)
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
@@ -177,14 +181,7 @@ def write_transformers(card: ModelCard, state: State, folder: Path) -> None:
         "image_mean": list(card.preprocessing.mean),
         "image_std": list(card.preprocessing.std),
     }
-    folder.mkdir()
-    config = json.dumps(_config(card), indent=2)
-    (folder / "config.json").write_text(config, encoding="utf-8")
-    (folder / "preprocessor_config.json").write_text(
-        json.dumps(processor, indent=2), encoding="utf-8"
-    )
-    contiguous = {key: value.contiguous() for key, value in tensors.items()}
-    save_file(contiguous, folder / "model.safetensors", metadata={"format": "pt"})
+    write_hub_folder(folder, _config(card), processor, tensors)
 
 
 def _config(card: ModelCard) -> dict[str, Any]:
@@ -192,7 +189,6 @@ def _config(card: ModelCard) -> dict[str, Any]:
     levels = len(arguments["points"])
     stages = len(arguments["stage_out"])
     out, dim = list(arguments["stage_out"]), arguments["encoder_dim"]
-    names = {index: name or "N/A" for index, name in enumerate(card.categories.names)}
     return {
         "architectures": ["DFineForObjectDetection"],
         "model_type": "d_fine",
@@ -216,7 +212,7 @@ def _config(card: ModelCard) -> dict[str, Any]:
         },
         "encoder_hidden_dim": dim,
         "encoder_in_channels": out[-levels:],
-        "feat_strides": [32 >> level for level in reversed(range(levels))],
+        "feat_strides": strides(levels),
         "encode_proj_layers": [levels - 1],
         "encoder_layers": arguments["encoder_layers"],
         "encoder_ffn_dim": arguments["encoder_ffn_dim"],
@@ -237,8 +233,7 @@ def _config(card: ModelCard) -> dict[str, Any]:
         "lqe_hidden_dim": arguments["quality_dim"],
         "lqe_layers": arguments["quality_layers"],
         **{theirs: arguments[ours] for ours, theirs in ARGUMENTS.items()},
-        "id2label": {str(index): name for index, name in names.items()},
-        "label2id": {name: index for index, name in names.items()},
+        **label_settings(card.categories),
     }
 
 
@@ -317,7 +312,7 @@ def _categories(
 
 
 def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
-    path = folder / "preprocessor_config.json"
+    path = folder / PREPROCESSOR
     if not path.exists():
         notes.append(f"assumed the published preprocessing: there is no {path.name}")
         return PREPROCESSING

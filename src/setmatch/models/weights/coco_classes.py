@@ -1,5 +1,7 @@
 """COCO's classes, by the ids that the published weights use as class indices."""
 
+from collections.abc import Sequence
+
 from setmatch.structures.metadata import Categories
 
 # fmt: off
@@ -47,3 +49,22 @@ COCO_PANOPTIC_CLASSES = Categories(
 COCO_THINGS = Categories(
     tuple(sorted(COCO_NAMES)), tuple(COCO_NAMES[i] for i in sorted(COCO_NAMES))
 )
+
+
+def assumed_categories(
+    num_classes: int, whose: str, known: Sequence[Categories], notes: list[str]
+) -> Categories:
+    """Return the `known` classes of this number, or classes without names; either is noted.
+
+    `whose` names the known classes, such as "COCO's".
+    """
+    for categories in known:
+        if len(categories) == num_classes:
+            notes.append(
+                f"assumed {whose} class names: the file has {num_classes} classes and no names"
+            )
+            return categories
+    notes.append(
+        f"the file has no names for its {num_classes} classes: pass categories= to name them"
+    )
+    return Categories(tuple(range(num_classes)), (None,) * num_classes)

@@ -104,6 +104,12 @@ def with_batch_counters(state: State) -> State:
     return counters | state
 
 
+def count_parts(state: State, pattern: str) -> int:
+    """Return one more than the largest number that `pattern` finds in the names of tensors."""
+    numbers = {int(match[1]) for key in state if (match := re.match(pattern, key))}
+    return max(numbers, default=-1) + 1
+
+
 def _rename(state: State, pairs: Table) -> State:
     rules = [(_pattern(source), target) for source, target in pairs]
     renamed = {}

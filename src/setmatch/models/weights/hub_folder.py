@@ -1,12 +1,39 @@
-"""The names of classes in config.json of transformers' layout."""
+"""Folders in transformers' layout: how all are written, and the names of their classes."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+
 from setmatch.errors import WeightsError, short
+from setmatch.models.weights.key_map import State
+from setmatch.models.weights.raw_checkpoint import CONFIG, SAFETENSORS
 from setmatch.structures.metadata import Categories
+
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def write_hub_folder(
+    folder: Path, config: Mapping[str, Any], processor: Mapping[str, Any], tensors: State
+) -> None:
+    """Write a new folder with the settings of the model, those of its images, and its tensors."""
+    folder.mkdir()
+    for name, settings in ((CONFIG, config), (PREPROCESSOR, processor)):
+        (folder / name).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    contiguous = {key: value.contiguous() for key, value in tensors.items()}
+    save_file(contiguous, folder / SAFETENSORS, metadata={"format": "pt"})
+
+
+def label_settings(categories: Categories) -> dict[str, Any]:
+    """Return the settings that name the classes of a model; those without a name are "N/A"."""
+    names = {index: name or "N/A" for index, name in enumerate(categories.names)}
+    return {
+        "id2label": {str(index): name for index, name in names.items()},
+        "label2id": {name: index for index, name in names.items()},
+    }
 
 
 def named_categories(
