@@ -175,6 +175,33 @@ def test_yolo_gets_the_validation_split_that_training_would_hold_out(tmp_path: P
     assert whole.images == {"train": 24}  # a single file is one split
 
 
+def test_the_images_held_out_are_from_the_folder_that_was_chosen(tmp_path: Path):
+    """The other folder has previews of the same names, with boxes drawn on them."""
+    source = tmp_path / "scenes"
+    write_scenes(source, 24, 1, 64, 0, workers=0)
+    (source / "annotations" / "val.json").unlink()
+    (source / "images").rename(source / "raw")
+    for path in (source / "raw").rglob("*.*"):
+        preview = source / "drawn" / path.relative_to(source / "raw")
+        preview.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64)).save(preview)
+    with pytest.raises(DataError, match="lie in several folders"):
+        convert_dataset(source, tmp_path / "yolo", "yolo")
+    made = convert_dataset(source, tmp_path / "yolo", "yolo", images=source / "raw")
+    assert sum(made.images.values()) == 24
+    assert made.images["val"]
+    chosen = {path.read_bytes() for path in (source / "raw").rglob("*.*")}
+    written = [path.read_bytes() for path in (tmp_path / "yolo/images").rglob("*.*")]
+    assert set(written) <= chosen
+
+
+def test_what_was_found_where_is_said(tmp_path: Path):
+    """As `audit` and `train` say it."""
+    write_scenes(tmp_path / "outer/inner", 4, 1, 64, 0, workers=0)
+    made = convert_dataset(tmp_path / "outer", tmp_path / "coco", "coco")
+    assert any("read from inner/" in note for note in made.notes)
+
+
 def test_images_that_would_share_a_label_file_are_renamed(tmp_path: Path):
     """a.png and a.jpg, or x/a.png and y/a.png."""
     root = write_coco(tmp_path / "a", {"train": [annotation(1, 0, 0, [1, 2, 3, 4])]})

@@ -9,14 +9,14 @@ import numpy as np
 
 from setmatch.data.cache.cache import cached
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
-from setmatch.data.discovery import discover_splits
+from setmatch.data.discovery import discover_dataset
 from setmatch.data.formats.base import WHOLE, SplitSource
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing, missing_images_note
 from setmatch.data.formats.registry import format_named, writable_formats
 from setmatch.data.formats.writing import SplitToWrite
 from setmatch.data.images.corrupt_files import find_unreadable
 from setmatch.data.images.unreadable import unreadable_line
-from setmatch.data.open import in_convention, is_one_split, open_dataset
+from setmatch.data.open import divided, in_convention, is_one_split
 from setmatch.data.splits import SPLITS, words_for
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.reading import require_regular
@@ -62,8 +62,8 @@ def convert_dataset(
     assert target.write is not None, "writable_formats names only formats that can be written"
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise ConfigError(f"{destination}: exists already; name a new or empty folder")
-    found = in_convention(discover_splits(source, format), boxes)
-    parts = _chosen(source, found, splits)
+    found = discover_dataset(source, format)
+    parts = _chosen(source, in_convention(found.parts, boxes), splits)
     if images is not None:
         parts = {name: _reading_from(Path(images), part) for name, part in parts.items()}
     datasets = {name: cached(part) for name, part in parts.items()}
@@ -71,15 +71,15 @@ def convert_dataset(
         dataset.require_sound_boxes()
     unreadable = _unreadable_line(datasets.values())
     datasets = {name: _with_image_files(dataset) for name, dataset in datasets.items()}
-    if target.needs_val_split and not splits and not is_one_split(source, found):
-        datasets = _with_val_split(source, format, boxes, datasets)
+    if target.needs_val_split and not splits and not is_one_split(source, found.parts):
+        datasets = _with_val_split(datasets)
     to_write = [SplitToWrite(name, dataset, link) for name, dataset in datasets.items()]
     try:
         with atomic_folder(destination) as temporary:
             losses = target.write(temporary, to_write)
     except OSError as error:
         raise DataError(f"{destination}: cannot be written ({error.strerror or error})") from None
-    notes = [note for dataset in datasets.values() for note in dataset.notes]
+    notes = [*found.notes, *(note for dataset in datasets.values() for note in dataset.notes)]
     notes += filter(None, [unreadable])
     return Conversion(
         destination,
@@ -128,16 +128,14 @@ def _reading_from(images: Path, part: SplitSource) -> SplitSource:
     return replace(part, images=images)
 
 
-def _with_val_split(
-    source: Path, format: str | None, boxes: str | None, datasets: dict[str, DetectionDataset]
-) -> dict[str, DetectionDataset]:
+def _with_val_split(datasets: dict[str, DetectionDataset]) -> dict[str, DetectionDataset]:
     """Return the splits with a "val" one, where images can be held out for it."""
     if "train" not in datasets or "val" in datasets:
         return datasets
-    training = open_dataset(source, "train", format, boxes)
+    training = divided(datasets["train"], validation=False)
     if len(training) == len(datasets["train"]):  # too few images, as its notes say
         return datasets | {"train": training}
-    return {**datasets, "train": training, "val": open_dataset(source, "val", format, boxes)}
+    return datasets | {"train": training, "val": divided(datasets["train"], validation=True)}
 
 
 def _chosen(

@@ -121,7 +121,7 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     source = None if is_one_split(path, parts) else _undivided(parts, split)
     if source is None:
         raise _no_split(path, split, parts)
-    _divided(cached(source), canonical(split) == "val")
+    divided(cached(source), canonical(split) == "val")
 
 
 def has_split(path: Path, split: str, format: str | None = None) -> bool:
@@ -162,7 +162,7 @@ def _opened(
         return read(parts[WHOLE])
     source = _undivided(parts, split)
     if source is not None:
-        return _divided(read(source), canonical(split) == "val")
+        return divided(read(source), canonical(split) == "val")
     for word in words_for(split):
         if word in parts:
             return read(parts[word])
@@ -184,7 +184,11 @@ def _undivided(parts: dict[str, SplitSource], split: str) -> SplitSource | None:
     return parts.get("train", parts.get(WHOLE))
 
 
-def _divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
+def divided(dataset: DetectionDataset, validation: bool) -> DetectionDataset:
+    """Return the images of a data set that are held out for validation, or else the others.
+
+    Raises NoSplitError where there are too few images to hold some out.
+    """
     held_out = holdout_mask(dataset.file_names())
     if not held_out.any():
         if validation:
