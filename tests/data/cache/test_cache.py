@@ -167,13 +167,21 @@ def test_a_change_of_equal_size_and_time_is_noticed(root: Path, monkeypatch):
     assert (count, dataset.categories.names) == (1, ("dog",))
 
 
-def test_a_change_of_one_label_file_is_noticed(root: Path, monkeypatch):
+@pytest.mark.parametrize("listed", [None, ".", "lists"])
+def test_a_change_of_one_label_file_is_noticed(root: Path, monkeypatch, listed: str | None):
+    """Whether folders of images make up the splits or lists, in the folder where these are."""
     yolo = root.parent / "yolo"
     for split in ("train", "val"):
         (yolo / "images" / split).mkdir(parents=True)
         (yolo / "labels" / split).mkdir(parents=True)
         shutil.copy(root / "images/val.png", yolo / "images" / split / "a.png")
         (yolo / "labels" / split / "a.txt").write_text("0 .5 .5 .5 .5\n")
+        if listed is not None:
+            (yolo / listed).mkdir(exist_ok=True)
+            (yolo / listed / f"{split}.txt").write_text(f"images/{split}/a.png\n")
+    if listed is not None:
+        text = f"names: [cat]\ntrain: {listed}/train.txt\nval: {listed}/val.txt\n"
+        (yolo / "data.yaml").write_text(text)
     assert reads(yolo, monkeypatch)[1] == 1
     assert reads(yolo, monkeypatch)[1] == 0
     (yolo / "labels/train/a.txt").write_text("0 .5 .5 .5 .6\n")

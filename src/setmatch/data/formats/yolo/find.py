@@ -91,41 +91,48 @@ def read_split(split: SplitSource) -> DetectionDataset:
 
 
 def _from_data_yaml(config: DataYaml, notes: tuple[str, ...] = ()) -> dict[str, SplitSource]:
-    found = {}
     file, here = config.file, config.file.parent
+    found = {}
     for split, sources in config.splits.items():
         if isinstance(sources, DataError):
-            source = SplitSource("yolo", split, here, (file,), details=sources)
+            found[split] = SplitSource("yolo", split, here, (file,), details=sources, notes=notes)
         else:
             folders = _name_folders(here, sources)
             details = YoloSplit(sources, config.names, folders, config.moved, config.keypoints)
-            name_files = [folder / name for folder in folders for name in NAME_FILES]
-            source = _split_source(here, split, details, [file, *name_files])
-        found[split] = replace(source, root=config.root, notes=notes)
+            source = _split_source(here, split, details, config.root, notes)
+            found[split] = replace(source, files=(file, *source.files))
     return found
 
 
 def _without_yaml(folder: Path) -> dict[str, SplitSource]:
     splits, notes = _from_folders(folder)
     folders = _name_folders(folder, splits.values())
-    name_files = [place / name for place in folders for name in NAME_FILES]
-    found = {
-        split: _split_source(folder, split, YoloSplit((source,), None, folders), name_files)
+    return {
+        split: _split_source(folder, split, YoloSplit((source,), None, folders), folder, notes)
         for split, source in splits.items()
     }
-    return {split: replace(source, notes=tuple(notes)) for split, source in found.items()}
 
 
 def _split_source(
-    root: Path, split: str, details: YoloSplit, name_files: list[Path]
+    here: Path, split: str, details: YoloSplit, root: Path, notes: tuple[str, ...]
 ) -> SplitSource:
-    folders = [source for source in details.sources if source.is_dir()]
-    image_folders = {place for folder in folders for place in folders_below(folder, root)}
-    listings = image_folders | {_label_folder(place) for place in image_folders}
+    name_files = [folder / name for folder in details.name_folders for name in NAME_FILES]
     lists = [source for source in details.sources if not source.is_dir()]
-    files = (*name_files, *lists)
+    image_folders: set[Path] = set()
+    for source in details.sources:
+        # The images of a list, and their labels, may be in any folder around it.
+        start = _root_of_list(source, root) if source in lists else source
+        image_folders |= set(folders_below(start, root))
+    listings = image_folders | {_label_folder(place) for place in image_folders}
     return SplitSource(
-        "yolo", split, root, files, tuple(sorted(listings)), details=details, root=root
+        "yolo",
+        split,
+        here,
+        (*name_files, *lists),
+        tuple(sorted(listings)),
+        details=details,
+        root=root,
+        notes=notes,
     )
 
 
@@ -178,7 +185,7 @@ def _unread_names(split: YoloSplit) -> Iterator[AnnotationFix]:
             yield AnnotationFix.of_many(f"{quoted(names)} in {folder}", description)
 
 
-def _from_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
+def _from_folders(folder: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Return the images of each split (a folder or a list), for a folder without a data.yaml.
 
     And sentences on the folders that are not taken.
@@ -199,13 +206,13 @@ def _from_folders(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if inside or beside:
         return _fullest(folder, inside, beside)
     if images.is_dir() and files_in(labels, [".txt"]):
-        return _image_lists(folder) or {WHOLE: images}, []
-    return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, []
+        return _image_lists(folder) or {WHOLE: images}, ()
+    return _image_lists(folder) or {WHOLE: folder} if _has_labeled_images(folder) else {}, ()
 
 
 def _fullest(
     folder: Path, *layouts: Sequence[tuple[str, Path]]
-) -> tuple[dict[str, Path], list[str]]:
+) -> tuple[dict[str, Path], tuple[str, ...]]:
     """Return for each split the folder with the most images, of the first layout that has any.
 
     Folders whose whole name is that of a split come before others, such as train before train_old.
@@ -226,7 +233,7 @@ def _fullest(
                 shown = ", ".join(f"{other}/" for other in others)
                 taken = f"{chosen.relative_to(folder)}/"
                 notes.append(f"split {split!r} is read from {taken}, not from {shown}")
-    return splits, notes
+    return splits, tuple(notes)
 
 
 def _image_lists(folder: Path) -> dict[str, Path]:
@@ -295,11 +302,14 @@ def _images(sources: Sequence[Path], root: Path, split: str) -> _Images:
 
 
 def _locate(source: Path, lines: Sequence[str], root: Path, split: str) -> LocatedImages:
-    here = source.parent
-    if not here.is_relative_to(root):  # a list elsewhere, which the user's data.yaml names
-        root = here
+    here, root = source.parent, _root_of_list(source, root)
     usual = tuple(dict.fromkeys((here, root)))
     return locate_images([(line,) for line in lines], SearchArea(root, usual, here, split))
+
+
+def _root_of_list(source: Path, root: Path) -> Path:
+    """Return the folder around a list: its own where a data.yaml names one outside the root."""
+    return root if source.is_relative_to(root) else source.parent
 
 
 def _listed(source: Path) -> list[str]:
