@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from setmatch.data.annotations.box_convention import BoxConvention
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from setmatch.data.dataset import DetectionDataset
     from setmatch.data.formats.writing import SplitToWrite
-
-from setmatch.errors import DataError
 
 WHOLE = "all"  # name of the only split where nothing divides the data set
 

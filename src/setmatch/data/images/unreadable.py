@@ -1,4 +1,4 @@
-"""How files of images that cannot be read are told: a sentence for each, and a line for all.
+"""How files of images that cannot be read are described: a sentence for each, and a line for all.
 
 Every command uses both, so that the same files are counted and named alike everywhere.
 """
