@@ -115,13 +115,7 @@ def _names(folder: Path) -> set[str]:
 
 def common_folder(paths: Sequence[Path]) -> Path:
     """Return the deepest folder that contains all files."""
-    parents = sorted({path.parent for path in paths})
-    first = parents[0]
-    return next(
-        folder
-        for folder in (first, *first.parents)
-        if all(parent.is_relative_to(folder) for parent in parents)
-    )
+    return Path(os.path.commonpath({path.parent for path in paths}))
 
 
 def folders_below(start: Path, root: Path) -> Iterator[Path]:

@@ -5,6 +5,7 @@ is searched for the files that share the most of the name's last parts. Nothing 
 set's folder is ever opened: a path that leads out is looked for inside.
 """
 
+import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,13 @@ from unicodedata import normalize
 from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.layout import (
     as_written,
-    common_folder,
     entries,
     folders_below,
     is_image_folder,
     missing_files,
     stays_inside,
 )
+from setmatch.data.formats.missing_images import MISSING, UNCLEAR
 from setmatch.data.formats.same_names import choose_folder
 from setmatch.data.formats.written_paths import (
     PathIndex,
@@ -69,6 +70,10 @@ class LocatedImages:
     unclear: frozenset[int] = frozenset()
     advice: str = ""
 
+    def why_absent(self, position: int) -> str:
+        """Return the description of the fix that leaves out an image without a file."""
+        return UNCLEAR if position in self.unclear else MISSING
+
 
 def locate_images(written: Sequence[Sequence[str]], area: SearchArea) -> LocatedImages:
     """Return the file of each image. `written` are the names that each may have, likeliest first.
@@ -111,27 +116,29 @@ class _Search:
     unclear: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     advice: str = ""
-    of_others: set[str] = field(default_factory=set)  # folders of another split with such files
+    of_other_split: dict[str, bool] = field(default_factory=dict)  # of folders with such files
 
     def result(self) -> LocatedImages:
         for alternative in range(max(map(len, self.written), default=0)):
             self._find(alternative)
             self._drop_contested()
-        paths = [self.area.root / self._path(choice) for choice in self.found.values()]
-        if self.of_others and not paths and not self.advice:
-            others = sorted(self.of_others)
+        paths = [self._path(choice) for choice in self.found.values()]
+        others = sorted(folder for folder, is_other in self.of_other_split.items() if is_other)
+        if others and not paths and not self.advice:
             self.advice = (
                 f"files of these names are in {' and '.join(map(self._shown, others[:3]))}, for "
                 f"another split than {self.area.split!r}: {self._command(others)}, if they are "
                 "meant"
             )
+        # Text, because a hundred thousand objects of pathlib take seconds.
+        common = os.path.commonpath({path.rpartition("/")[0] for path in paths}) if paths else ""
         if paths:
-            root = common_folder(paths)
+            root = self.area.root / common
         else:
             root = next((each for each in self.area.usual if each.is_dir()), self.area.root)
         names: list[str | None] = [None] * len(self.written)
         for position, path in zip(self.found, paths, strict=True):
-            names[position] = path.relative_to(root).as_posix()
+            names[position] = path[len(common) + 1 if common else 0 :]
         return LocatedImages(
             root,
             names,
@@ -145,6 +152,13 @@ class _Search:
     def _index(self) -> PathIndex:
         return PathIndex(list(dict.fromkeys(self._files())))
 
+    @cached_property
+    def _usual(self) -> list[str]:
+        """The usual folders, relative to the root; "" is the root itself."""
+        root, usual = self.area.root, self.area.usual
+        inside = [each.relative_to(root).as_posix() for each in usual if each.is_relative_to(root)]
+        return ["" if each == "." else each for each in inside]
+
     def _path(self, choice: _Choice) -> str:
         (file,) = choice.files.values()
         return self._index.paths[file]
@@ -157,12 +171,12 @@ class _Search:
         stems = {fold(name) for name in last if not name.lower().endswith(SUFFIXES)}
         for start in self.area.searched or (self.area.root,):
             for folder in folders_below(start, self.area.root):
-                inside = folder.relative_to(self.area.root)
+                inside = folder.relative_to(self.area.root).as_posix()
                 for name, is_folder in entries(folder):
                     folded = fold(name)
                     meant = not is_folder and (folded in wanted or _stem(folded) in stems)
-                    if meant and (folder / name).is_file():
-                        yield (inside / name).as_posix()
+                    if meant and os.path.isfile(os.path.join(folder, name)):
+                        yield name if inside == "." else f"{inside}/{name}"
 
     def _find(self, alternative: int) -> None:
         """Find the images without a file, by the names that are their alternative number so."""
@@ -207,11 +221,10 @@ class _Search:
         match = self._match(written)
         by_folder: dict[str, list[int]] = defaultdict(list)
         for file in match.files:
-            parents = PurePosixPath(self._index.paths[file]).parts[: -match.parts]
-            folder = "/".join(parents)
-            if self._of_other_split(parents):
-                self.of_others.add(folder)
-            else:
+            folder = "/".join(self._index.paths[file].split("/")[: -match.parts])
+            if folder not in self.of_other_split:
+                self.of_other_split[folder] = self._is_of_other_split(folder)
+            if not self.of_other_split[folder]:
                 by_folder[folder].append(file)
         # Of files of one folder that differ in case alone, none has the exact name.
         files = {
@@ -229,19 +242,18 @@ class _Search:
                 return TailMatch(exact, len(parts))
         return self._index.match(written)
 
-    def _of_other_split(self, parents: tuple[str, ...]) -> bool:
+    def _is_of_other_split(self, folder: str) -> bool:
         split = self.area.split and canonical(self.area.split)
-        if not split or self.area.root.joinpath(*parents) in self.area.usual:
+        if not split or folder in self._usual:
             return False
-        return any(split_in(part) not in (None, split) for part in parents)
+        return any(split_in(part) not in (None, split) for part in folder.split("/"))
 
     def _rank(self, folder: str) -> int:
         """Return how unusual a folder of images is."""
-        place = self.area.root / folder
-        if place in self.area.usual:
-            return self.area.usual.index(place)
+        if folder in self._usual:
+            return self._usual.index(folder)
         known = bool(folder) and all(map(is_image_folder, folder.split("/")))
-        return len(self.area.usual) + (0 if known else 1)
+        return len(self._usual) + (0 if known else 1)
 
     def _shown(self, folder: str) -> str:
         return f"{folder}/" if folder else f"{self.area.root}/"
@@ -265,10 +277,13 @@ class _Search:
 
     def _drop_contested(self) -> None:
         """Take no file for several names, unless only one of them is written exactly so."""
-        claims: dict[str, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+        claims: dict[str, list[int]] = defaultdict(list)
         for position, choice in self.found.items():
-            claims[self._path(choice)][written_parts(choice.written)].append(position)
-        for claimants in claims.values():
+            claims[self._path(choice)].append(position)
+        for contested in (positions for positions in claims.values() if len(positions) > 1):
+            claimants: dict[tuple[str, ...], list[int]] = defaultdict(list)
+            for position in contested:
+                claimants[written_parts(self.found[position].written)].append(position)
             exact = [
                 name for name, each in claimants.items() if not self._ways(self.found[each[0]])
             ]
@@ -293,7 +308,7 @@ class _Search:
         elif "\\" in choice.written:
             ways.append("image path with backslashes: read as slashes")
         (folder,) = choice.files
-        if self.area.root / folder not in self.area.usual:
+        if folder not in self._usual:
             ways.append("image not at a usual place: found by its name")
         return ways
 

@@ -43,7 +43,7 @@ def written_parts(written: str) -> tuple[str, ...]:
     behind its path, unless it names the file, as Label Studio's ?d=images/a.png does.
     """
     text = written
-    if _URL.match(text) or "?d=" in text:
+    if "?d=" in text or ("://" in text and _URL.match(text)):
         try:
             url = urlsplit(text)
             inner = parse_qs(url.query).get("d")
@@ -51,8 +51,8 @@ def written_parts(written: str) -> tuple[str, ...]:
             pass
         else:
             text = inner[0] if inner else unquote(url.path)
-    parts = re.split(r"[/\\]", text)
-    if parts and _DRIVE.match(parts[0]):
+    parts = text.replace("\\", "/").split("/")
+    if _DRIVE.match(parts[0]):
         parts[0] = parts[0][2:]
     return tuple(part for part in parts if part not in ("", ".", "..") and not _is_drive(part))
 

@@ -35,7 +35,7 @@ from setmatch.data.formats.coco.layout import default_root, image_folders
 from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, parse
 from setmatch.data.formats.columns import Records
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
-from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
+from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
 from setmatch.data.images.image_io import read_size_px
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import split_in
@@ -257,11 +257,10 @@ def _sizes_px(
     """
     absent = {
         position: AnnotationFix(
-            written[position], None, written[position], UNCLEAR if unclear else MISSING
+            written[position], None, written[position], located.why_absent(position)
         )
         for position, name in enumerate(located.names)
         if name is None
-        for unclear in (position in located.unclear,)
     }
     unread = []
     wrong = (sizes_px < 1).any(axis=1) | (sizes_px >= 2**31).any(axis=1)

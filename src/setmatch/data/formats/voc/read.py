@@ -24,7 +24,7 @@ from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_images
-from setmatch.data.formats.missing_images import MISSING, UNCLEAR, UNREADABLE, drop_missing
+from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
 from setmatch.data.formats.voc.xml import (
     SIDES,
     TURNED_SIDES,
@@ -163,7 +163,7 @@ def _with_images(
     for position, (file, name) in enumerate(zip(files, located.names, strict=True)):
         if name is None:
             value = file.values.get("filename", "")[:60] or f"{file.path.stem}.*"
-            done = UNCLEAR if position in located.unclear else MISSING
+            done = located.why_absent(position)
             absent.append(AnnotationFix(file.path.name, None, value, done))
             continue
         path = located.root / name

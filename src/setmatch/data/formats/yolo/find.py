@@ -9,7 +9,6 @@ from setmatch.data.formats.base import WHOLE, SplitSource, UnrelatedFileError
 from setmatch.data.formats.class_names import NAME_FILES, longest_list, read_names
 from setmatch.data.formats.layout import files_in, folders_below, folders_of_splits
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
-from setmatch.data.formats.missing_images import MISSING, UNCLEAR
 from setmatch.data.formats.written_paths import written_parts
 from setmatch.data.formats.yolo.choose_yaml import choose_yaml
 from setmatch.data.formats.yolo.data_yaml import SUFFIXES as YAML_SUFFIXES
@@ -293,8 +292,8 @@ def _images(sources: Sequence[Path], root: Path, split: str) -> _Images:
         found = replace(found, advice=found.advice or located.advice)
         for position, (line, name) in enumerate(zip(lines, located.names, strict=True)):
             if name is None:
-                done = UNCLEAR if position in located.unclear else MISSING
                 file = (written_parts(line) or (line,))[-1]
+                done = located.why_absent(position)
                 found.absent.append(AnnotationFix(file, None, file, done))
             else:
                 found.paths.append(located.root / name)
