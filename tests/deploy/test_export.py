@@ -1,7 +1,9 @@
 """An exported file is proven before it has its name, and is a model like any other afterwards."""
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -193,6 +195,20 @@ def test_a_file_that_fails_is_not_left_under_its_name(
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"earlier"]
 
 
+def test_a_model_of_another_precision_is_exported_in_float32(
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is verified as it is written, whatever its precision, device and mode; it is unchanged."""
+    import setmatch.deploy.export as module
+
+    monkeypatch.setattr(module, "to_onnx", lambda *others: fixed)
+    model = copy.deepcopy(scenes_n).double().train()
+    verification = export(model, tmp_path / "detector.onnx", size_px=SIZE_PX)
+    assert len(verification.checks) == 3
+    assert model.training
+    assert {each.dtype for each in model.parameters()} == {torch.float64}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -319,6 +335,12 @@ def test_an_exported_file_cannot_be_changed_or_explained(fixed_onnx: Path, tmp_p
         sm.load(fixed_onnx, num_queries=3)
     with pytest.raises(WeightsError, match="holds no weights to train, convert or explain"):
         sm.convert_weights(fixed_onnx, tmp_path / "new", to="setmatch")
+    engine: Any = sm.load(fixed_onnx)  # which type checks of the tests would refuse
+    new = tmp_path / "new.onnx"
+    for use in (sm.export, sm.save, lambda model, out: sm.train(tmp_path, model, out=out)):
+        with pytest.raises(ConfigError, match=r"expected a Detector to .*, got OnnxRuntimeEngine"):
+            use(engine, new)
+    assert not list(tmp_path.glob("new*"))
     with pytest.raises(ConfigError, match="an exported model has no attention to show"):
         sm.explain(sm.load(fixed_onnx), Image.new("RGB", (64, 64)))
 

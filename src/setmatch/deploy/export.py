@@ -5,12 +5,13 @@ from typing import Literal
 
 from setmatch.deploy.first_difference import first_difference
 from setmatch.deploy.onnx import require_libraries, to_onnx
+from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import Verification, images_to_verify, verify
 from setmatch.deploy.verify_ends import verify_ends
 from setmatch.errors import ConfigError
 from setmatch.files.writing import atomic_file, require_file
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine, network_of
-from setmatch.models.detector import Detector
+from setmatch.models.detector import Detector, require_weights
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 32, 8192
 Format = Literal["onnx"]
@@ -64,9 +65,11 @@ def export(
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{path}: name a file that ends in {', '.join(SUFFIXES)}")
     _require_size(size_px)
+    require_weights(model, "export")
     require_file(path)
     require_libraries()
     images = images_to_verify(verify_on)
+    model = single_on_cpu(model)
     graph = to_onnx(model, size_px, end_to_end)
     with atomic_file(path) as temporary:
         graph.save(temporary)

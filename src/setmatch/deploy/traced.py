@@ -27,7 +27,7 @@ class TracedDetector(nn.Module):
         super().__init__()
         # Without gradients: PyTorch chooses another attention kernel with them, whose strides the
         # exporter cannot follow.
-        self.detector = with_plain_operations(evaluation_copy(detector).float().cpu())
+        self.detector = with_plain_operations(single_on_cpu(detector))
         if detector.has_masks:
             self.names = (*self.names, "mask_logits")
 
@@ -60,6 +60,11 @@ class DecodedDetector(TracedDetector):
         decoded = self.detector.class_loss.decode(logits)
         score, order = decoded.score.topk(decoded.score.shape[1], dim=1)  # ONNX has no stable sort
         return score, decoded.class_index.gather(1, order), decoded.query.gather(1, order)
+
+
+def single_on_cpu(detector: Detector) -> Detector:
+    """Return a copy for evaluation as a file computes: in float32 on the CPU."""
+    return evaluation_copy(detector).float().cpu()
 
 
 @contextmanager

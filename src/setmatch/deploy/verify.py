@@ -91,8 +91,9 @@ def verify(
     tolerance: Tolerance = USUAL,
     sizes_px: Sequence[tuple[int, int]] | None = None,
 ) -> list[Check]:
-    """Compare a file with the model, in float32, on images of several sizes and batches of them.
+    """Compare a file with the model on images of several sizes and batches of them.
 
+    `detector` is in float32 on the CPU, and in evaluation mode.
     `sizes_px` are (height, width), by default of `sizes_to_verify`. `run` computes predictions with
     the file. Raises VerificationError for the first batch in which a detection is missing or too
     far off, with the image and what `explain` returns.
@@ -114,7 +115,7 @@ def verify(
                 raise VerificationError(f"{at}: {error}") from None
             total = Difference()
             pairs = zip(
-                answers_of(_on_cpu(expected), detector.class_loss, size_px),
+                answers_of(expected, detector.class_loss, size_px),
                 answers_of(given, detector.class_loss, size_px),
                 strict=True,
             )
@@ -150,11 +151,6 @@ def images_to_verify(source: str | Path | None) -> list[NamedImage]:
         ]
     paths = find_images([source])[:MOST_IMAGES]
     return [NamedImage(str(path), read_image(path)) for path in paths]
-
-
-def _on_cpu(predictions: Predictions) -> Predictions:
-    masks = None if predictions.masks is None else predictions.masks.cpu()
-    return Predictions(predictions.logits.cpu(), predictions.cxcywh.cpu(), masks)
 
 
 def as_array(image: UInt8[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:

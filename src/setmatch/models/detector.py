@@ -28,6 +28,15 @@ from setmatch.structures.outputs import MaskDecoder, ModelOutput, PredictionGrou
 SizesPx = Sequence[tuple[int, int]]  # height, width
 
 
+def require_weights(model: Any, purpose: str) -> None:
+    """Raise ConfigError for what has no weights: the engine of an exported file, a path."""
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"model: expected a Detector to {purpose}, got {type(model).__name__}; load one from a "
+            "run folder or weights (setmatch.load), for an exported file holds none"
+        )
+
+
 class Detector(nn.Module):
     """An image in, a fixed number of predictions out.
 

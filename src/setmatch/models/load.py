@@ -14,7 +14,7 @@ from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
 from setmatch.files.writing import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
-from setmatch.models.detector import Detector
+from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
 from setmatch.models.registry import FAMILIES, LAYOUTS, MODELS, PUBLISHED
 from setmatch.models.weights.card import card_from_json, card_to_json
@@ -156,8 +156,9 @@ def save(
     `thresholds` replaces the best score threshold of each class on the card.
     `small` stores one byte per weight instead of four (see weights/int8.py); loading expands them.
     Each file is written atomically. The card holds the SHA-256 of the weights, which is checked
-    when they are loaded.
+    when they are loaded. Raises ConfigError for the engine of an exported file.
     """
+    require_weights(detector, "save")
     folder, card = Path(folder), detector.card
     if thresholds is not None:
         card = dataclasses.replace(card, thresholds=thresholds)

@@ -13,7 +13,7 @@ from setmatch.losses.base import Loss
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.losses.criterion import Criterion
 from setmatch.models import load as weights
-from setmatch.models.detector import Detector
+from setmatch.models.detector import Detector, require_weights
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 DetectorFactory = Callable[[int], Detector]  # called with the number of classes
@@ -25,6 +25,10 @@ class OwnModel:
     """A detector, or a factory of one, that takes the place of a preset."""
 
     source: Detector | DetectorFactory
+
+    def __post_init__(self) -> None:
+        if not callable(self.source):
+            require_weights(self.source, "train")
 
     @property
     def name(self) -> str:
