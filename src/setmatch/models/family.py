@@ -1,7 +1,9 @@
 """A model family: what its folder offers to the rest of the package."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from setmatch.models.detector import Detector
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
@@ -26,3 +28,9 @@ class Family:
 def by_name(*presets: Preset) -> dict[str, Preset]:
     """Return the presets by the names of their functions."""
     return {preset.__name__: preset for preset in presets}
+
+
+def default_shape(preset: Preset) -> Any:
+    """Return the dataclass that holds the default arguments of a preset; None if it takes none."""
+    parameter = inspect.signature(preset).parameters.get("shape")
+    return None if parameter is None else parameter.default

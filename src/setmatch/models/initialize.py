@@ -12,8 +12,9 @@ from setmatch.models.backbones.resnet import FrozenNormConv2d, Named
 from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.config import free_arguments
 from setmatch.models.detector import Detector
+from setmatch.models.family import default_shape
 from setmatch.models.load import assemble, load
-from setmatch.models.registry import build, default_shape, find_preset
+from setmatch.models.registry import build, find_preset
 from setmatch.models.weights.download import fetch_torchvision
 from setmatch.models.weights.key_map import TORCHVISION_BACKBONE, from_layout
 from setmatch.structures.metadata import ModelCard

@@ -16,7 +16,7 @@ from setmatch.files.writing import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
-from setmatch.models.registry import FAMILIES, LAYOUTS, MODELS, PUBLISHED
+from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, layouts_of
 from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub, sha256_of
 from setmatch.models.weights.fit import fit
@@ -235,12 +235,7 @@ def _write_as(name: str, loaded: LoadedWeights, destination: Path) -> None:
         WRITERS[name](loaded, destination)
         return
     preset = loaded.card.preset
-    others = [
-        layout for family in FAMILIES if preset not in family.presets for layout in family.layouts
-    ]
-    # Families share names of layouts. What is of no family, a program has added for its models.
-    layouts = [each for each in LAYOUTS if each not in others]
-    write = next((each.write for each in layouts if each.name == name), None)
+    write = next((each.write for each in layouts_of(preset) if each.name == name), None)
     if write is None:
         raise WeightsError(
             f"{preset}: the layout {name} does not have this model; write it as setmatch"

@@ -1,8 +1,6 @@
 """Every preset by name, and how a model card becomes a model."""
 
 import dataclasses
-import inspect
-from typing import Any
 
 import torch
 
@@ -11,7 +9,8 @@ from setmatch.models import detr, dfine, setmatch, torchvision
 from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.factory import find_factory
-from setmatch.models.family import Preset
+from setmatch.models.family import Preset, default_shape
+from setmatch.models.weights.layout import CheckpointLayout
 from setmatch.structures.metadata import ModelCard
 
 FAMILIES = (detr.FAMILY, dfine.FAMILY, setmatch.FAMILY, torchvision.FAMILY)
@@ -55,10 +54,13 @@ def find_preset(name: str) -> Preset:
     return MODELS[name]
 
 
-def default_shape(preset: Preset) -> Any:
-    """Return the dataclass that holds the default arguments of a preset; None if it takes none."""
-    parameter = inspect.signature(preset).parameters.get("shape")
-    return None if parameter is None else parameter.default
+def layouts_of(preset: str) -> list[CheckpointLayout]:
+    """Return the layouts of the preset's family, and those that a program added to LAYOUTS.
+
+    Layouts of different families may have the same name.
+    """
+    others = [each for each in FAMILIES if preset not in each.presets]
+    return [each for each in LAYOUTS if not any(each in other.layouts for other in others)]
 
 
 def box_preset(name: str) -> str | None:

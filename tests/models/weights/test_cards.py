@@ -16,8 +16,9 @@ from torch.utils._pytree import tree_leaves
 
 import setmatch
 from setmatch.errors import SetmatchError, WeightsError
+from setmatch.models.family import default_shape
 from setmatch.models.load import CARD, WEIGHTS, save
-from setmatch.models.registry import MODELS, build, default_shape
+from setmatch.models.registry import MODELS, build
 from setmatch.models.weights.card import card_from_json, card_to_json
 from setmatch.models.weights.download import sha256_of
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing

@@ -7,16 +7,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
+from setmatch.models.dfine.config import DFineShape
+from setmatch.models.dfine.presets import PRESETS
+from setmatch.models.family import default_shape
 from setmatch.models.weights.key_map import State, count_parts
 
-DEFAULTS = {
-    "dfine_n": NANO,
-    "dfine_s": SMALL,
-    "dfine_m": MEDIUM,
-    "dfine_l": LARGE,
-    "dfine_x": EXTRA_LARGE,
-}
+DEFAULTS: dict[str, DFineShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
 # Not part of the model: what the published codes compute, or keep twice.
 COMPUTED = re.compile(
     r".*\.num_points_scale|decoder\.(anchors|valid_mask)|decoder\.decoder\.(up|reg_scale)"
