@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ from hypothesis import settings  # noqa: E402
 from browser import OpenPage, chromium, opened_pages  # noqa: E402
 
 torch.set_num_threads(1)
+
+# Nothing of what the user of this machine has, or has seen, changes a test.
+CACHE = tempfile.TemporaryDirectory(prefix="setmatch_cache_")
+os.environ.setdefault("SETMATCH_CACHE", CACHE.name)
 
 # The first example pays for imports and caches, so that a deadline would only measure the machine.
 settings.register_profile("setmatch", deadline=None)

@@ -11,11 +11,12 @@ import torch
 
 import setmatch
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.files.reading import sha256_of
 from setmatch.models.detr.checkpoint import PUBLISHED
 from setmatch.models.initialize import initialize
 from setmatch.models.load import convert_weights, save
 from setmatch.models.registry import MODELS, build
-from setmatch.models.weights.download import PublishedCheckpoint, sha256_of
+from setmatch.models.weights.download import PublishedCheckpoint
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
@@ -206,7 +207,7 @@ def test_the_error_for_a_published_name_offline_says_what_to_fetch_and_where_to_
     monkeypatch.setitem(PUBLISHED, "detr_r50", PublishedCheckpoint(absent))
     with pytest.raises(WeightsError, match=r"put it at .*detr-r50-e632da11\.pth"):
         setmatch.load("detr_r50")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["locks"]
 
 
 def test_published_weights_are_downloaded_checked_and_cached(tmp_path: Path, monkeypatch):

@@ -155,7 +155,7 @@ def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_p
     small_dfine().save_pretrained(tmp_path)
     asked = []
 
-    def download(repository: str, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(repository: str, revision: str | None, **_: object) -> str:
         asked.append((repository, revision))
         return str(tmp_path)
 

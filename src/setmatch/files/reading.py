@@ -5,6 +5,7 @@ have the name of an image or of an annotation file.
 """
 
 import errno
+import hashlib
 import os
 import stat
 from io import BufferedReader, TextIOWrapper
@@ -67,6 +68,12 @@ def read_text(path: str | Path, encoding: str = "utf-8", errors: str = "strict")
             return file.read()
         except MemoryError:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits; raise OSError as `read_bytes` does."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check(mode: int, path: str | Path) -> None:

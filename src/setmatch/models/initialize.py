@@ -91,7 +91,8 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
 
 def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:
     """Return the detector with a random mask head if `card` has one, else without a mask head."""
-    other = build(dataclasses.replace(card, arguments=detector.card.arguments))
+    trained = detector.card
+    other = build(dataclasses.replace(card, arguments=trained.arguments, license=trained.license))
     body = {k: v for k, v in detector.state_dict().items() if not k.startswith(MASK_HEAD)}
     head = {k: v for k, v in other.state_dict().items() if k.startswith(MASK_HEAD)}
     other.load_state_dict(body | head, strict=True)

@@ -12,14 +12,16 @@ from safetensors.torch import save_file
 
 from setmatch.errors import ConfigError, WeightsError, suggest
 from setmatch.files.manifest import MANIFEST, DamagedError, read_manifest
+from setmatch.files.reading import sha256_of
 from setmatch.files.writing import atomic_file
 from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
 from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, layouts_of
 from setmatch.models.weights.card import card_from_json, card_to_json
-from setmatch.models.weights.download import fetch_hub, sha256_of
+from setmatch.models.weights.download import fetch_hub
 from setmatch.models.weights.fit import fit
+from setmatch.models.weights.hub_folder import stated_license
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.layout import LoadedWeights, read_layout
@@ -31,7 +33,7 @@ from setmatch.models.weights.raw_checkpoint import (
     read_pth,
 )
 from setmatch.models.weights.tensor_files import read_safetensors
-from setmatch.models.weights.terms import require_accepted
+from setmatch.models.weights.terms import UNKNOWN, require_accepted, show_license_once
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
@@ -93,6 +95,8 @@ def read(
         import_named(preset)
     loaded = _read(source, preset)
     require_accepted(loaded.terms, str(source), accept_license)
+    if loaded.is_published:
+        show_license_once(str(source), loaded.card.license)
     return loaded
 
 
@@ -105,10 +109,19 @@ def _read(source: str | Path, preset: str | None) -> LoadedWeights:
     if name in bundled():
         return _read_folder(BUNDLED / name)
     if name in PUBLISHED:
-        return PUBLISHED[name]()
+        return dataclasses.replace(PUBLISHED[name](), is_published=True)
     if name.count("/") == 1 and not path.suffix:
-        return read_layout(read_hub_folder(fetch_hub(name), name, preset), LAYOUTS)
+        return _read_hub(name, preset)
     raise WeightsError(_unknown(name))
+
+
+def _read_hub(name: str, preset: str | None) -> LoadedWeights:
+    folder = fetch_hub(name)
+    loaded = read_layout(read_hub_folder(folder, name, preset), LAYOUTS)
+    card = loaded.card
+    if card.license == UNKNOWN:
+        card = dataclasses.replace(card, license=stated_license(folder) or UNKNOWN)
+    return dataclasses.replace(loaded, card=card, is_published=True)
 
 
 def preset_of(source: str | Path) -> str:

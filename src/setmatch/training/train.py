@@ -16,6 +16,7 @@ from setmatch.distributed import init_distributed
 from setmatch.errors import ConfigError, TrainingError
 from setmatch.losses.base import Loss
 from setmatch.models.detector import Detector
+from setmatch.models.weights.terms import accepting
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.cpu_threads import keep_num_threads
@@ -71,6 +72,7 @@ def train(
     boxes: str | None = None,
     task: Task | None = None,
     criterion: Loss | CriterionFactory | None = None,
+    accept_license: str | None = None,
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
@@ -80,7 +82,8 @@ def train(
     be those of the data. `weights` are the initial weights (default: the recipe's); a model of your
     own brings its weights along.
     `criterion` replaces the set loss: an object called as a `setmatch.losses.base.Loss`, or a class
-    or function that is called as `Criterion` is and returns one.
+    or function that is called as `Criterion` is and returns one. `accept_license` names the terms
+    of `weights` that are not free for every use.
 
     `recipe` and `overrides` are those of `load_recipe`; `epochs` or `minutes` set the length.
     `task` requires masks (default model: setmatch_n_panoptic). A recipe with a box stage first
@@ -135,6 +138,7 @@ def train(
 
     # Around everything, because torch reports a dead process wherever this one happens to be.
     with (
+        accepting(accept_license),
         explain_lost_workers(),
         init_distributed(device) as distributed,
         stop_requests() as stop,

@@ -4,10 +4,11 @@ import logging
 
 import pytest
 import torch
-from torchvision.models import detection
+from torchvision.models import Weights, WeightsEnum, detection
 from torchvision.ops import FrozenBatchNorm2d
 
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.files.reading import sha256_of
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
@@ -152,10 +153,15 @@ def test_published_weights_detect_as_in_torchvision(tmp_path, monkeypatch):
             module.eps = 0.0
             module.running_var.uniform_(1e-4, 2)
             module.bias.normal_(0, 0.1)
-    stand_in = type(
-        "Published", (), {"url": "x", "get_state_dict": lambda self, **_: reference.state_dict()}
-    )()
-    monkeypatch.setitem(WEIGHTS, "fasterrcnn_r50_fpn", stand_in)
+    torch.save(reference.state_dict(), tmp_path / "made.pth")
+    made = tmp_path / f"made-{sha256_of(tmp_path / 'made.pth')[:8]}.pth"
+    (tmp_path / "made.pth").rename(made)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    class StandIn(WeightsEnum):
+        COCO = Weights(made.as_uri(), lambda: None, {})
+
+    monkeypatch.setitem(WEIGHTS, "fasterrcnn_r50_fpn", StandIn.COCO)
     model = load("fasterrcnn_r50_fpn")
     assert model.card.categories.name(0) == "person"
     image = torch.rand(3, 64, 96)

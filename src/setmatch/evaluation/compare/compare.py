@@ -28,6 +28,7 @@ from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
 from setmatch.html.tables import percent
 from setmatch.inference.engines.base import Engine
+from setmatch.models.weights.terms import accepting
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 
@@ -170,6 +171,7 @@ def compare(
     short_side_px: int = 800,
     device: torch.device | str = "cpu",
     progress: bool = False,
+    accept_license: str | None = None,
 ) -> Comparison:
     """Compare the cost of models and, on a split of `data`, their AP.
 
@@ -178,7 +180,8 @@ def compare(
     images with a short side of `short_side_px`; the others store theirs. Each candidate is measured
     on the classes that it shares with the data by name. Without data only the cost is measured, on
     noise of the size of the paper's example. Each model is timed `rounds` times on single images
-    and on batches of `batch_size`.
+    and on batches of `batch_size`. `accept_license` names the terms of weights that are not free
+    for every use.
 
     Raises ConfigError if there is no source, a count is below 1, saved detections come without
     data, or this is one of several processes, and whatever loading a candidate or reading the data
@@ -194,7 +197,8 @@ def compare(
     dataset = open_dataset(data, split, format, boxes) if isinstance(data, str | Path) else data
     preprocessing = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
     categories = None if dataset is None else dataset.categories
-    candidates = find_candidates(sources, categories, preprocessing, device)
+    with accepting(accept_license):
+        candidates = find_candidates(sources, categories, preprocessing, device)
     if dataset is None and any(each.detections for each in candidates):
         raise ConfigError("saved detections can only be measured on their data: --data")
     batches = [_single_image_batches(each.engine, dataset, device) for each in candidates]

@@ -1,23 +1,27 @@
 """Downloading published weights, once and checked: files, hub repositories, torchvision's."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.files.reading import open_regular
+from setmatch.files.reading import sha256_of
 from setmatch.files.writing import cache_folder
+from setmatch.models.weights.resumable_download import download
 
 log = logging.getLogger("setmatch")
-HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors")
+# The last one states the license.
+HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
 HUB_PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")
 # Older repositories have these alone; newer ones often have both, of which one is enough.
 HUB_BIN = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+ASK_S = 10  # how long the hub may take to answer
 
 
 @dataclass(frozen=True)
@@ -41,21 +45,12 @@ class PublishedCheckpoint:
 def fetch(what: str, published: PublishedCheckpoint) -> Path:
     """Return the path of a published file, downloaded once and checked by its hash.
 
-    `what` names the model in errors. Raises WeightsError with the address and the place for the
-    file if there is no network, and with the path if the file is not what was published.
+    `what` names the model in errors. A download that breaks off continues where it stopped. Raises
+    WeightsError with the address and the place for the file if there is no network, and with the
+    path if the file is not what was published.
     """
-    from torch.hub import download_url_to_file
-
     path = cache_folder() / published.name
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            download_url_to_file(published.url, str(path), hash_prefix=published.digest)
-        except (URLError, OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{what}: cannot download {published.url} ({error}); "
-                f"fetch it elsewhere and put it at {path}"
-            ) from None
+    _download(published, path, what)
     digest = sha256_of(path)
     if not digest.startswith(published.digest):
         raise WeightsError(
@@ -63,6 +58,19 @@ def fetch(what: str, published: PublishedCheckpoint) -> Path:
             f"{published.digest}; delete the file to download it again"
         )
     return path
+
+
+def _download(published: PublishedCheckpoint, path: Path, what: str, instead: str = "") -> None:
+    """Download a file to `path` unless it is there; raise WeightsError as `fetch` does."""
+    if path.exists():
+        return
+    try:
+        download(published.url, path, published.digest)
+    except OSError as error:
+        raise WeightsError(
+            f"{what}: cannot download {published.url} ({error}); fetch it elsewhere and put it at "
+            f"{path}{instead}"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def fetch_published(name: str, published: PublishedRepository) -> Path:
         folder = fetch_hub(published.repository, published.revision)
     except WeightsError as error:
         raise WeightsError(f"{name}: {error}") from None
-    weights = folder / HUB_FILES[-1]
+    weights = folder / "model.safetensors"
     if published.sha256 is not None and sha256_of(weights) != published.sha256:
         raise WeightsError(
             f"{weights}: its SHA-256 does not start with {published.sha256[:8]}, as that of the "
@@ -100,30 +108,65 @@ def fetch_published(name: str, published: PublishedRepository) -> Path:
 def fetch_hub(repository: str, revision: str | None = None) -> Path:
     """Return the folder of a hub repository, downloaded once by huggingface_hub.
 
-    Raises WeightsError with the files to fetch if there is no network or no such repository.
+    What is there of a `revision` (a commit) never changes, so that nothing is asked. Raises
+    WeightsError with the files to fetch if there is no network or no such repository.
     """
     from huggingface_hub import snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # Without a network it would report each of six attempts, twice, before our own error.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+    def cached(name: str) -> Any:
+        return try_to_load_from_cache(repository, name, revision=revision)
+
+    def snapshot(*weights: str) -> Path:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=[*HUB_FILES, *weights],
+                local_files_only=unreachable is not None,
+            )
+        )
+
+    unreachable = None
     try:
-        if try_to_load_from_cache(repository, HUB_FILES[0], revision=revision) is None:
+        if revision is not None and all(isinstance(cached(name), str) for name in HUB_FILES[:3]):
+            return Path(cached(HUB_FILES[0])).parent
+        if cached(HUB_FILES[0]) is None:
             log.warning("%s: asking huggingface.co for it", repository)
-        patterns = [*HUB_FILES, *HUB_PARTS]
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
-        if not any(folder.glob("model*.safetensors")):
-            patterns = [*HUB_FILES, *HUB_BIN]
-            snapshot_download(repository, revision=revision, allow_patterns=patterns)
-        return folder
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        unreachable = _why_unreachable()
+        folder = snapshot(*HUB_PARTS)
+        return folder if any(folder.glob("model*.safetensors")) else snapshot(*HUB_BIN)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (unreachable or str(error)).strip() or type(error).__name__
         raise WeightsError(
             f"{repository}: no such file or folder, and the hub cannot be reached or does not have "
-            f"it ({reason}); fetch its {', '.join(HUB_FILES)} elsewhere (from "
+            f"it ({reason.splitlines()[0]}); fetch its {', '.join(HUB_FILES[:3])} elsewhere (from "
             f"https://huggingface.co/{repository}/tree/{revision or 'main'}) into one folder and "
             "load that folder"
         ) from None
+
+
+def _why_unreachable() -> str | None:
+    """Ask the hub once whether it is there; return the reason if it cannot be reached.
+
+    Where the hub's library downloads, it asks six times within half a minute, and says nothing.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=ASK_S):  # noqa: S310
+            return None
+    except HTTPError:
+        return None
+    except OSError as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        # The library may trust other certificates than the system does.
+        return None if isinstance(reason, SSLError) else str(reason)
 
 
 def fetch_torchvision(weights: Any, what: str, instead: str) -> dict[str, Tensor]:
@@ -134,18 +177,8 @@ def fetch_torchvision(weights: Any, what: str, instead: str) -> dict[str, Tensor
     """
     from torch.hub import get_dir
 
-    try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        file = weights.url.rsplit("/", 1)[1]
-        raise WeightsError(
-            f"{what}: cannot download {weights.url} ({error}); fetch it elsewhere and put it at "
-            f"{get_dir()}/checkpoints/{file}, {instead}"
-        ) from None
+    published = PublishedCheckpoint(weights.url)
+    path = Path(get_dir()) / "checkpoints" / published.name  # where torchvision looks for it
+    _download(published, path, what, f", {instead}")
+    state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
     return state
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hex digits."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

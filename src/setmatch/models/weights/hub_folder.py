@@ -9,11 +9,15 @@ from typing import Any
 from safetensors.torch import save_file
 
 from setmatch.errors import WeightsError, short
+from setmatch.files.reading import read_text
+from setmatch.files.safe_yaml import YamlError, parse_yaml
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.raw_checkpoint import CONFIG, SAFETENSORS
 from setmatch.structures.metadata import Categories
 
 PREPROCESSOR = "preprocessor_config.json"
+README = "README.md"
+LICENSES = {"apache-2.0": "Apache-2.0", "mit": "MIT"}  # as the hub writes them: as SPDX does
 
 
 def write_hub_folder(
@@ -25,6 +29,26 @@ def write_hub_folder(
         (folder / name).write_text(json.dumps(settings, indent=2), encoding="utf-8")
     contiguous = {key: value.contiguous() for key, value in tensors.items()}
     save_file(contiguous, folder / SAFETENSORS, metadata={"format": "pt"})
+
+
+def stated_license(folder: Path) -> str | None:
+    """Return the license in the README.md of a hub repository; None if it states none.
+
+    It stands in YAML between two lines of three dashes, at the beginning. A license that is called
+    "other" is stated by its name, where it has one.
+    """
+    try:
+        head = re.match(r"\s*---\r?\n(.*?)\r?\n---", read_text(folder / README), re.DOTALL)
+        settings = parse_yaml(head[1]) if head else None
+    except (OSError, ValueError, YamlError):
+        return None
+    if not isinstance(settings, dict):
+        return None
+    names = (settings.get("license"), settings.get("license_name"))
+    stated = [name for name in names if isinstance(name, str)]
+    if not stated:
+        return None
+    return LICENSES.get(stated[0].lower(), stated[-1] if stated[0] == "other" else stated[0])
 
 
 def label_settings(categories: Categories) -> dict[str, Any]:

@@ -17,13 +17,15 @@ _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 class LoadedWeights:
     """A model card and tensors in our names; `notes` list what was assumed or changed.
 
-    Weights with `terms` are not used before these are accepted.
+    Weights with `terms` are not used before these are accepted. Of those that `is_published`, found
+    by a name or hub id instead of a path, the license is shown.
     """
 
     card: ModelCard
     state: State
     notes: tuple[str, ...] = ()
     terms: Terms | None = None
+    is_published: bool = False
 
 
 @dataclass(frozen=True)

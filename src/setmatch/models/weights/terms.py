@@ -1,9 +1,17 @@
-"""Terms of weights that are not free for every use: they load once the terms are accepted."""
+"""The license of weights, which is shown once; terms that must be accepted before they load."""
 
+import hashlib
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from setmatch.errors import WeightsError, suggest
+from setmatch.errors import WeightsError, short, suggest
+from setmatch.files.writing import cache_folder
+
+log = logging.getLogger("setmatch")
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,19 @@ def accept_terms(name: str) -> None:
     _ACCEPTED.add(name)
 
 
+@contextmanager
+def accepting(name: str | None) -> Iterator[None]:
+    """Accept terms, if any are named, for the time of a block; raises WeightsError if unknown."""
+    if name is None or name in _ACCEPTED:
+        yield
+        return
+    accept_terms(name)
+    try:
+        yield
+    finally:
+        _ACCEPTED.discard(name)
+
+
 def require_accepted(terms: Terms | None, source: str, accepted: str | None) -> None:
     """Raise WeightsError, with what the terms are, unless there are none or they are accepted."""
     if terms is None or terms.name in {accepted, *_ACCEPTED}:
@@ -45,3 +66,25 @@ def terms_of_name(name: str, num_classes: int) -> Terms | None:
     """Return the terms of weights by the name of their file or repository, and their classes."""
     says_so = re.search(r"o(?:bj(?:ects?)?)?365|obj2coco", name.lower())
     return OBJECTS365 if says_so or num_classes in (365, 366) else None
+
+
+def show_license_once(source: str, license: str) -> None:
+    """Log the license of the weights `source` the first time that they are loaded here.
+
+    A file in the cache remembers it; of several processes, only the first logs it.
+    """
+    terms, name = KNOWN.get(license), short(license).strip("'\"")
+    if license == UNKNOWN:
+        says = "their license is unknown; ask those who published them before you use them"
+    else:
+        says = f"their license is {name}{f': {terms.summary}' if terms else ''}"
+    shown = hashlib.sha256(f"{source}\n{license}".encode(errors="surrogatepass")).hexdigest()[:32]
+    try:
+        folder = cache_folder() / "licenses"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / shown).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    except OSError:
+        pass  # nothing can be remembered: it is shown each time
+    log.warning("%s: %s", source, says)
