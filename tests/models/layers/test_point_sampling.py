@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from setmatch.models.layers.point_sampling import sample_gathered, sample_grid
 
@@ -42,3 +44,24 @@ def test_zeros_lie_outside_of_a_level(edge: float):
     expected = 0.5 if edge in (0.0, 1.0) else 0.0
     for sample in (sample_grid, sample_gathered):
         assert sample(value, place, weight, ((2, 2),)).item() == pytest.approx(expected)
+
+
+class MostAxes(TorchDispatchMode):
+    """The largest number of axes of any tensor that is computed."""
+
+    found = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        result = operation(*arguments, **(keywords or {}))
+        tensors = [each for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
+        self.found = max([self.found, *(each.ndim for each in tensors)])
+        return result
+
+
+def test_no_tensor_has_more_than_six_axes():
+    """OpenVINO computes wrongly with seven of them, if one is dynamic."""
+    spread = (2, 3, 2, 2, 4)  # images, queries, heads, levels, points
+    value, places, weights = torch.rand(2, 13, 8), torch.rand(*spread, 2), torch.rand(spread)
+    with MostAxes() as most:
+        sample_gathered(value, places, weights, ((3, 3), (2, 2)))
+    assert most.found == 6

@@ -164,7 +164,9 @@ def all_masks(
     """Compute the masks of all queries, in chunks: intermediate features take the most memory."""
     image = torch.arange(images, device=device)[:, None]
     parts = []
-    for chunk in torch.split(torch.arange(queries, device=device), CHUNK):
+    query = torch.arange(queries, device=device)
+    for number in range(-(-queries // CHUNK)):  # no torch.split, which OpenVINO cannot convert
+        chunk = query[number * CHUNK : (number + 1) * CHUNK]
         masks = mask_decoder(image.expand(-1, len(chunk)).flatten(), chunk.repeat(images))
         parts.append(masks.view(images, len(chunk), *masks.shape[1:]))
     return torch.cat(parts, dim=1)

@@ -45,26 +45,29 @@ def sample_gathered(
 ) -> Float[Tensor, "B Q D"]:
     """Return the same as `sample_grid`, by indexing: for exported models.
 
-    Some runtimes compute GridSample wrongly or not at all. With small models this takes up to
-    three times as long in PyTorch.
+    Some runtimes compute GridSample wrongly or not at all. No tensor has more than six axes:
+    OpenVINO computes wrongly with seven, as soon as a size is dynamic. With small models this takes
+    up to three times as long in PyTorch.
     """
     batch, tokens, dim = value.shape
     queries, heads = places.shape[1:3]
     sides, start = _sides_and_starts(shapes, places)
-    place = places * sides - 0.5
+    place = places.flatten(0, 1) * sides - 0.5
     low = place.floor()
     part = place - low
-    cell = torch.stack([low, low + 1], dim=-2)  # B Q H L P corner xy
+    cell = torch.stack([low, low + 1], dim=-2)  # B·Q H L P corner xy
     near = torch.stack([1 - part, part], dim=-2)
     last = sides[..., None, :] - 1
     near = near * ((cell >= 0) & (cell <= last))
     cell = torch.minimum(cell.clamp(min=0), last)
     x, y = cell.unbind(-1)
     index = start + y[..., :, None] * sides[..., :1, None] + x[..., None, :]
-    weight = weights[..., None, None] * near[..., 1][..., :, None] * near[..., 0][..., None, :]
+    weight = weights.flatten(0, 1)[..., None, None] * near[..., 1][..., :, None]
+    weight = weight * near[..., 0][..., None, :]
+    index = index.long().view(batch, queries, heads, -1)
     image = torch.arange(batch, device=value.device)[:, None, None, None]
     head = torch.arange(heads, device=value.device)[:, None]
-    row = (image * tokens + index.long().flatten(3)) * heads + head
+    row = (image * tokens + index) * heads + head
     rows = value.reshape(batch * tokens * heads, dim // heads).index_select(0, row.flatten())
     sums = weight.reshape(batch * queries * heads, 1, -1) @ rows.view(
         batch * queries * heads, -1, dim // heads
