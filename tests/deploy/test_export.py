@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,10 @@ import torch
 from PIL import Image
 
 import setmatch as sm
-from checked_types import unchecked
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.export import export
-from setmatch.deploy.first_difference import first_difference
-from setmatch.deploy.onnx import OnnxGraph, to_onnx
+from setmatch.deploy.onnx import ONNX, OnnxGraph
 from setmatch.deploy.verify import images_to_verify, verify
 from setmatch.errors import (
     ConfigError,
@@ -35,31 +34,13 @@ from setmatch.structures.batch import Batch
 # The files that its tests share are written once, by the one process that gets this group.
 pytestmark = pytest.mark.xdist_group("export")
 
-SIZE_PX = (96, 128)
-
-
-@pytest.fixture(scope="session")
-def fixed(scenes_n: Detector) -> OnnxGraph:
-    """The graph for images of one size."""
-    with unchecked():
-        return to_onnx(scenes_n, SIZE_PX)
+SIZE_PX = (96, 128)  # of the graph `fixed`
 
 
 @pytest.fixture
 def fixed_onnx(fixed: OnnxGraph, tmp_path: Path) -> Path:
     fixed.save(tmp_path / "fixed.onnx")
     return tmp_path / "fixed.onnx"
-
-
-def with_noise(graph: OnnxGraph, part: str) -> OnnxGraph:
-    """The graph with other weights in one part of the model."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    (tensor,) = (each for each in model.graph.initializer if each.name.endswith(part))
-    values = onnx.numpy_helper.to_array(tensor)
-    noise = np.random.default_rng(0).normal(0, 0.3, values.shape).astype(np.float32)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(values + noise, tensor.name))
-    return OnnxGraph(model, graph.program)
 
 
 def test_predict_and_evaluate_take_the_file(scenes_n: Detector, scenes_onnx: Path, tmp_path: Path):
@@ -161,7 +142,7 @@ def test_every_image_is_resized_to_a_fixed_size(scenes_n: Detector, fixed_onnx: 
     ],
 )
 def test_a_wrong_file_is_refused_and_the_part_that_differs_first_is_named(
-    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, part: str, named: str
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, with_noise, part: str, named: str
 ):
     """The message has the image, the size, the batch and the layer."""
     wrong = with_noise(fixed, part)
@@ -173,19 +154,19 @@ def test_a_wrong_file_is_refused_and_the_part_that_differs_first_is_named(
             engine.predict,
             engine.card.preprocessing,
             images_to_verify(None),
-            lambda pixels: first_difference(wrong.model, fixed.program, pixels),
+            wrong.first_difference,
         )
     assert "generated scene 0 at 96x128 px, batch of 1: " in str(raised.value)
 
 
 def test_a_file_that_fails_is_not_left_under_its_name(
-    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenes_n: Detector, fixed: OnnxGraph, tmp_path: Path, monkeypatch, with_noise
 ):
     """Exit code 2, one line, and what was there before is unchanged."""
     import setmatch.deploy.export as module
 
     wrong = with_noise(fixed, "decoder.box_steps.1.last.bias")
-    monkeypatch.setattr(module, "to_onnx", lambda *others: wrong)
+    monkeypatch.setattr(module, "FORMATS", [replace(ONNX, build=lambda *others: wrong)])
     out = tmp_path / "detector.onnx"
     with pytest.raises(VerificationError):
         export(scenes_n, out, size_px=SIZE_PX)
@@ -201,7 +182,7 @@ def test_a_model_of_another_precision_is_exported_in_float32(
     """It is verified as it is written, whatever its precision, device and mode; it is unchanged."""
     import setmatch.deploy.export as module
 
-    monkeypatch.setattr(module, "to_onnx", lambda *others: fixed)
+    monkeypatch.setattr(module, "FORMATS", [replace(ONNX, build=lambda *others: fixed)])
     model = copy.deepcopy(scenes_n).double().train()
     verification = export(model, tmp_path / "detector.onnx", size_px=SIZE_PX)
     assert len(verification.checks) == 3
@@ -212,7 +193,9 @@ def test_a_model_of_another_precision_is_exported_in_float32(
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"path": "detector.pt"}, ConfigError, "name a file that ends in .onnx"),
+        ({"path": "detector.pt"}, ConfigError, "name a file that ends in .onnx or .xml"),
+        ({"to": "openvino"}, ConfigError, "detector.onnx: name a file that ends in .xml"),
+        ({"to": "coreml"}, ConfigError, "format coreml: choose one of onnx, openvino"),
         ({"size_px": (16, 640)}, ConfigError, "size 16x640: sides can be 32 to"),
         ({"verify_on": "nothing_here"}, DataError, "nothing_here"),
         ({"path": "a_file/detector.onnx"}, ConfigError, "is not a folder"),
@@ -305,7 +288,7 @@ def test_a_truncated_file_is_refused(fixed: OnnxGraph, tmp_path: Path, share: fl
         sm.load(tmp_path / "model.onnx")
 
 
-def test_answers_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path):
+def test_answers_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path, with_noise):
     wrong = with_noise(fixed, "decoder.box_steps.1.last.bias")
     (tensor,) = (
         t for t in wrong.model.graph.initializer if t.name.endswith("box_steps.1.last.bias")

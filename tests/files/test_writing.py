@@ -10,6 +10,7 @@ import pytest
 from setmatch.errors import ConfigError
 from setmatch.files.writing import (
     atomic_file,
+    atomic_files,
     atomic_folder,
     remove_leftovers,
     require_file,
@@ -43,6 +44,24 @@ def test_a_failed_write_after_bytes_leaves_nothing(tmp_path: Path):
     with pytest.raises(TypeError), atomic_file(path) as temporary:
         temporary.open("w").writelines(["half", 0])  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_belong_together_appear_together(tmp_path: Path):
+    """Neither changes while they are written, nor if that fails; errors name the first."""
+    paths = tmp_path / "new/model.xml", tmp_path / "new/model.bin"
+    with atomic_files(*paths) as temporary:
+        assert temporary.name == "model.xml"
+        temporary.write_text("graph")
+        temporary.with_suffix(".bin").write_text("weights")
+        assert not any(each.exists() for each in paths)
+    assert [each.read_text() for each in paths] == ["graph", "weights"]
+    with pytest.raises(OSError, match="No such file") as raised, atomic_files(*paths) as temporary:
+        temporary.write_text("other")
+    assert raised.value.filename == str(paths[0])
+    with pytest.raises(ZeroDivisionError), atomic_files(*paths) as temporary:
+        temporary.with_suffix(".bin").write_text(f"half{1 // 0}")
+    assert [each.read_text() for each in paths] == ["graph", "weights"]
+    assert sorted(paths[0].parent.iterdir()) == sorted(paths)
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

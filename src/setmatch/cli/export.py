@@ -12,18 +12,19 @@ def export(
     model: Model,
     /,
     *,
-    to: Literal["onnx"] = "onnx",
+    to: Literal["onnx", "openvino"] | None = None,
     out: Path,
     size: str = "dynamic",
     end_to_end: Switch = False,
     verify: str | None = None,
 ) -> None:
-    """Write a trained model as an ONNX file, and verify it before it is called done.
+    """Write a trained model for other programs, and verify it before it is called done.
 
     For example:
 
         setmatch export runs/first --out detector.onnx
         setmatch export runs/first --out detector.onnx --end-to-end --verify my_data/
+        setmatch export runs/first --to openvino --out detector.xml
 
     The file is run beside the model on several images, image sizes and batch sizes. Every
     detection must be found again within 0.001 pixels; otherwise no file is left. It is then a model
@@ -32,9 +33,10 @@ def export(
     Parameters
     ----------
     to
-        Format to write.
+        Format to write: onnx, which ends in .onnx, or openvino, .xml with a .bin file beside it.
+        Defaults to what the file ends in.
     out
-        File to write, such as detector.onnx.
+        File to write, such as detector.onnx or detector.xml.
     size
         Height and width of the network's input, as 480x640: every image is resized to it. Or
         dynamic: images keep their aspect ratio, and are resized as in training.
@@ -51,13 +53,15 @@ def export(
 
     size_px = _size_px(size)
     verification = export(
-        load(model), out, size_px=size_px, end_to_end=end_to_end, verify_on=verify
+        load(model), out, to=to, size_px=size_px, end_to_end=end_to_end, verify_on=verify
     )
     Console().print(verification.table())
     found = sum(each.difference.found for each in verification.checks)
+    size_mb = sum(each.stat().st_size for each in verification.files) / 1e6
+    files = " and ".join(map(str, verification.files))
     print(
-        f"written to {out} ({out.stat().st_size / 1e6:.1f} MB): it finds all {found} detections of "
-        f"{model}, with differences up to those above"
+        f"written to {files} ({size_mb:.1f} MB): it finds all {found} detections of {model}, with "
+        "differences up to those above"
     )
 
 

@@ -1,44 +1,46 @@
 """`export`: write a model as a file for other runtimes, and verify it before it has its name."""
 
 from pathlib import Path
-from typing import Literal
 
-from setmatch.deploy.first_difference import first_difference
-from setmatch.deploy.onnx import require_libraries, to_onnx
+from setmatch.deploy.formats import ExportFormat
+from setmatch.deploy.onnx import ONNX
+from setmatch.deploy.openvino import OPENVINO
 from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import Verification, images_to_verify, verify
 from setmatch.deploy.verify_ends import verify_ends
 from setmatch.errors import ConfigError
-from setmatch.files.writing import atomic_file, require_file
-from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine, network_of
+from setmatch.files.writing import atomic_files, require_file
 from setmatch.models.detector import Detector, require_weights
 
 LEAST_SIDE_PX, MOST_SIDE_PX = 32, 8192
-Format = Literal["onnx"]
-SUFFIXES: dict[str, Format] = {".onnx": "onnx"}
+FORMATS: tuple[ExportFormat, ...] = (ONNX, OPENVINO)
 
 
 def export(
     model: Detector,
     path: str | Path,
     *,
+    to: str | None = None,
     size_px: tuple[int, int] | None = None,
     end_to_end: bool = False,
     verify_on: str | Path | None = None,
 ) -> Verification:
-    """Write a detector as an ONNX file, and return how it compares with the model in PyTorch.
+    """Write a detector as a file of another format, and return how it compares with the model.
 
-    The file is run on several images, image sizes and batch sizes. Each detection must be found
-    again within 0.001 pixels and a score of 0.0001; otherwise there is no file. `setmatch.load`
-    opens it; its metadata has the classes, the image size, the license and the SHA-256 of the
-    weights.
+    The file is run beside the model in PyTorch on several images, image sizes and batch sizes. Each
+    detection must be found again within 0.001 pixels and a score of 0.0001; otherwise there is no
+    file. `setmatch.load` opens it; its metadata has the classes, the image size, the license and
+    the SHA-256 of the weights.
 
     Parameters
     ----------
     model
         A detection transformer. It is not changed.
     path
-        The file to write, which ends in .onnx.
+        The file to write. Its ending says the format: .onnx, or .xml for OpenVINO, which gets a
+        .bin file of the same name beside it.
+    to
+        The format, "onnx" or "openvino", if the ending must not choose it.
     size_px
         (height, width) of the network's input: every image is resized to it, whatever its own
         sides. By default the file takes any size, and images are resized as the model's card says.
@@ -59,32 +61,45 @@ def export(
     DataError
         An image of `verify_on` cannot be read.
     ExtraMissingError
-        The libraries of the extra `onnx` are not installed.
+        The libraries of the extra `onnx` or `openvino` are not installed.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"{path}: name a file that ends in {', '.join(SUFFIXES)}")
+    kind = _format_of(path, to)
     _require_size(size_px)
     require_weights(model, "export")
-    require_file(path)
-    require_libraries()
+    others = [path.with_suffix(suffix) for suffix in kind.others]
+    for each in (path, *others):
+        require_file(each)
+        if each != path and each.exists() and not path.exists():
+            raise ConfigError(f"{each}: would be replaced, but is not of {path.name}; name another")
+    kind.require_libraries()
     images = images_to_verify(verify_on)
     model = single_on_cpu(model)
-    graph = to_onnx(model, size_px, end_to_end)
-    with atomic_file(path) as temporary:
+    graph = kind.build(model, size_px, end_to_end)
+    with atomic_files(path, *others) as temporary:
         graph.save(temporary)
-        engine = OnnxRuntimeEngine(temporary)
-        core = network_of(graph.model) if end_to_end else graph.model
-        checks = verify(
-            model,
-            engine.predict,
-            engine.card.preprocessing,
-            images,
-            lambda pixels: first_difference(core, graph.program, pixels),
-        )
+        engine = kind.open(temporary)
+        preprocessing = engine.card.preprocessing
+        checks = verify(model, engine.predict, preprocessing, images, graph.first_difference)
         if end_to_end:
-            checks += verify_ends(model, graph.model, engine.card.preprocessing, images)
-    return Verification(tuple(checks))
+            checks += verify_ends(model, kind.open_ends(temporary), preprocessing, images)
+    return Verification(tuple(checks), (path, *others))
+
+
+def _format_of(path: Path, name: str | None) -> ExportFormat:
+    """Return the format of that name, or of the ending of the path."""
+    suffix = path.suffix.lower()
+    named = [each for each in FORMATS if name in (None, each.name)]
+    if not named:
+        raise ConfigError(
+            f"format {name}: choose one of {', '.join(each.name for each in FORMATS)}"
+        )
+    for each in named:
+        if each.suffix == suffix:
+            return each
+    raise ConfigError(
+        f"{path}: name a file that ends in {' or '.join(each.suffix for each in named)}"
+    )
 
 
 def _require_size(size_px: tuple[int, int] | None) -> None:

@@ -1,5 +1,6 @@
-"""Find the part of an ONNX graph that first computes something else than PyTorch does."""
+"""Find the part of an exported graph that first computes something else than PyTorch does."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,22 +10,25 @@ from torch import Tensor, fx
 from torch.export.graph_signature import InputKind
 
 if TYPE_CHECKING:
-    import onnx
     from torch.export import ExportedProgram
 
 _LEAST = 1e-3  # of the largest value of a tensor; rounding is far below it
 
 
 def first_difference(
-    model: "onnx.ModelProto", program: "ExportedProgram", pixels: Float[Tensor, "B 3 H W"]
+    names: Sequence[str],
+    values: Callable[[Sequence[str]], "list[np.ndarray]"],
+    program: "ExportedProgram",
+    pixels: Float[Tensor, "B 3 H W"],
 ) -> str:
     """Return which value of a graph first differs, run on the same images, as a sentence.
 
-    The graph's values have the names of the nodes of the program that it was made from.
+    `names` are the graph's values in order, as the nodes of the program that it was made from are
+    called, and `values` returns some of them for `pixels`.
     """
     wanted = _Recorder(program).values(pixels)
-    shared = [name for node in model.graph.node for name in node.output if name in wanted]
-    for name, given in zip(shared, _values_of_graph(model, shared, pixels), strict=True):
+    shared = [name for name in names if name in wanted]
+    for name, given in zip(shared, values(shared), strict=True):
         expected, part = wanted[name]
         if expected.shape != given.shape:
             shapes = f"{list(given.shape)} instead of {list(expected.shape)}"
@@ -36,25 +40,6 @@ def first_difference(
         if apart > _LEAST * max(largest, 1e-6):
             return f"the graph first differs in {part} ({name}: by {apart:.2g} of {largest:.2g})"
     return "every part of the graph computes what was traced, so the trace itself differs"
-
-
-def _values_of_graph(
-    model: "onnx.ModelProto", names: list[str], pixels: Tensor
-) -> "list[np.ndarray]":
-    import onnx
-    import onnxruntime
-
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    kept = {each.name for each in opened.graph.output}
-    opened.graph.output.extend(onnx.ValueInfoProto(name=each) for each in names if each not in kept)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        opened.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    found: list[np.ndarray] = session.run(names, {"pixels": pixels.numpy()})
-    return found
 
 
 class _Recorder(fx.Interpreter):

@@ -1,25 +1,28 @@
 """Write a detector as an ONNX file: one file, any number of images, with a model card inside."""
 
-import dataclasses
-import hashlib
-import importlib
-import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save
+from jaxtyping import Float
+from torch import Tensor
 
+from setmatch.deploy.card import exported_card
 from setmatch.deploy.end_to_end import with_ends
+from setmatch.deploy.first_difference import first_difference
+from setmatch.deploy.formats import INNER, ExportFormat, require_libraries
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
-from setmatch.errors import ConfigError, ExtraMissingError, short
-from setmatch.inference.engines.exported_card import KEY, ExportedCard
-from setmatch.losses.classification import CLASSIFICATION_LOSSES, ClassificationLoss
+from setmatch.errors import ConfigError, short
+from setmatch.inference.engines.exported_card import KEY
+from setmatch.inference.engines.onnx_session import OnnxSession
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine, network_of
 from setmatch.models.detector import Detector
-from setmatch.structures.metadata import ModelCard
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
     from torch.export import ExportedProgram
 
@@ -38,9 +41,25 @@ class OnnxGraph:
     model: "onnx.ModelProto"
     program: "ExportedProgram"
 
+    @property
+    def network(self) -> "onnx.ModelProto":
+        """The graph from preprocessed images to raw predictions."""
+        is_network = any(each.name == "pixels" for each in self.model.graph.input)
+        return self.model if is_network else network_of(self.model)
+
     def save(self, path: Path) -> None:
         """Write the file."""
         path.write_bytes(self.model.SerializeToString())
+
+    def first_difference(self, pixels: Float[Tensor, "B 3 H W"]) -> str:
+        """Return which part first differs from PyTorch in ONNX Runtime, as a sentence."""
+        network = self.network
+
+        def values(names: Sequence[str]) -> "list[np.ndarray]":
+            session = OnnxSession("the file", _with_outputs(network, names))
+            return session.run(names, {"pixels": pixels.numpy()})
+
+        return first_difference(value_names(network), values, self.program, pixels)
 
 
 def to_onnx(
@@ -48,11 +67,11 @@ def to_onnx(
 ) -> OnnxGraph:
     """Return the graph of a detector for images of `size_px` (height, width), or of any size.
 
-    Raises ConfigError for a model that cannot be exported, ExtraMissingError without the libraries
-    of the extra `onnx`.
+    Raises ConfigError for a model that cannot be exported, ExtraMissingError without onnx and
+    onnxscript.
     """
-    require_libraries()
-    card = exported_card(detector, size_px, end_to_end)
+    require_libraries(("onnx", "onnxscript"), "ONNX", "onnx")
+    card = exported_card(detector, size_px, end_to_end, ("torch", "onnx"), {"opset": OPSET})
     traced = (DecodedDetector if end_to_end else TracedDetector)(detector).eval()
     pixels = torch.zeros(TRACED_IMAGES, 3, *(size_px or TRACED_PX))
     free = {0: "batch"} if size_px else {0: "batch", 2: "height", 3: "width"}
@@ -86,54 +105,27 @@ def to_onnx(
     return OnnxGraph(model, program.exported_program)
 
 
-def exported_card(
-    detector: Detector, size_px: tuple[int, int] | None, end_to_end: bool
-) -> ExportedCard:
-    """Return the card for the exported file of a detector."""
-    if not detector.has_queries:
-        raise ConfigError(
-            f"model {detector.card.preset}: a baseline of torchvision, which is not exported; "
-            "export a detection transformer (see setmatch models)"
-        )
-    preprocessing = detector.card.preprocessing
-    if size_px is not None:
-        preprocessing = dataclasses.replace(preprocessing, size_px=size_px)
-    card: ModelCard = dataclasses.replace(detector.card, preprocessing=preprocessing)
-    state = {key: value.detach().contiguous() for key, value in detector.state_dict().items()}
-    versions = {name: importlib.metadata.version(name) for name in ("setmatch", "torch", "onnx")}
-    return ExportedCard(
-        card,
-        hashlib.sha256(save(state)).hexdigest(),
-        _loss_settings(detector.class_loss, detector.card.preset),
-        detector.num_queries,
-        detector.fixed_queries,
-        detector.has_masks,
-        end_to_end,
-        detector.default_threshold,
-        {**versions, "opset": OPSET},
-    )
+def value_names(model: "onnx.ModelProto") -> list[str]:
+    """Return the names of all values of a graph, in the order in which they are computed."""
+    return [name for node in model.graph.node for name in node.output]
 
 
-def require_libraries() -> None:
-    """Raise ExtraMissingError without the libraries that write and check ONNX files."""
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise ExtraMissingError(
-                f"to export to ONNX needs {name}; install it with: pip install 'setmatch[onnx]'"
-            ) from None
+def _open_ends(path: Path) -> OnnxSession:
+    import onnx
+
+    return OnnxSession(path, _with_outputs(onnx.load(str(path)), INNER))
 
 
-def _loss_settings(loss: ClassificationLoss, preset: str) -> dict[str, Any]:
-    """Return the name and settings of a classification loss."""
-    for name, kind in CLASSIFICATION_LOSSES.items():
-        if type(loss) is kind:
-            return {"name": name, **dataclasses.asdict(loss)}
-    raise ConfigError(
-        f"model {preset}: its classification loss {type(loss).__name__} cannot be named in a file; "
-        f"use one of setmatch.losses: {', '.join(CLASSIFICATION_LOSSES)}"
-    )
+def _with_outputs(model: "onnx.ModelProto", names: Sequence[str]) -> bytes:
+    """Return the file of a graph that returns more of its values."""
+    import onnx
+
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    kept = {each.name for each in opened.graph.output}
+    opened.graph.output.extend(onnx.ValueInfoProto(name=each) for each in names if each not in kept)
+    content: bytes = opened.SerializeToString()
+    return content
 
 
 def _forget_sources(model: "onnx.ModelProto") -> None:
@@ -155,3 +147,14 @@ def _cause(error: BaseException) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {short(lines[0] if lines else '', 200)}"
+
+
+ONNX = ExportFormat(
+    "onnx",
+    ".onnx",
+    (),
+    partial(require_libraries, ("onnx", "onnxscript", "onnxruntime"), "ONNX", "onnx"),
+    to_onnx,
+    OnnxRuntimeEngine,
+    _open_ends,
+)

@@ -52,9 +52,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """All comparisons of an exported file with its model."""
+    """All comparisons of exported files, which belong together, with their model."""
 
     checks: tuple[Check, ...]
+    files: tuple[Path, ...] = ()
 
     def totals(self) -> dict[tuple[str, tuple[int, int], int], Difference]:
         """Return the largest differences, and the number of detections, of each kind of check."""

@@ -1,7 +1,6 @@
 """Verify what an end-to-end file does before and after the network."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,20 +9,18 @@ from torch import Tensor
 
 from setmatch.data.batches.transforms import evaluation_px, normalize, preprocess
 from setmatch.deploy.answers import USUAL, Answers, Tolerance, answers_of, compare_answers
+from setmatch.deploy.formats import INNER
 from setmatch.deploy.verify import Check, NamedImage, as_array
 from setmatch.errors import VerificationError
 from setmatch.inference.engines.eager import EagerEngine
-from setmatch.inference.engines.onnx_session import OnnxSession
+from setmatch.inference.engines.session import Session
 from setmatch.models.detector import Detector
 from setmatch.postprocessing.detections import instances
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.outputs import Predictions
 
-if TYPE_CHECKING:
-    import onnx
-
-# ONNX Runtime and torchvision round differently in their two passes over an image.
+# Other runtimes and torchvision round differently in their two passes over an image.
 MOST_LEVELS = 1  # of 255
 MOST_PIXELS = 1e-3  # of an image, in which a mask may differ
 _RANKS = 20  # the threshold of a comparison lies among the best detections
@@ -31,7 +28,7 @@ _RANKS = 20  # the threshold of a comparison lies among the best detections
 
 def verify_ends(
     detector: Detector,
-    model: "onnx.ModelProto",
+    session: Session,
     preprocessing: Preprocessing,
     images: Sequence[NamedImage],
     tolerance: Tolerance = USUAL,
@@ -39,9 +36,9 @@ def verify_ends(
     """Compare an end-to-end graph with the model on whole images, on parts and upright ones.
 
     Resized images may differ by MOST_LEVELS; boxes, scores and masks are then compared with those
-    of the model for the very same resized image. Raises VerificationError.
+    of the model for the very same resized image. `session` returns INNER values, too. Raises
+    VerificationError.
     """
-    session = OnnxSession("the file", _with_inner_outputs(model))
     eager = EagerEngine(detector)
     return [
         _check(session, eager, preprocessing, image.name, part, tolerance)
@@ -57,17 +54,8 @@ def _parts(image: UInt8[Tensor, "3 H W"]) -> list[UInt8[Tensor, "3 _ _"]]:
     return [image, cut, cut.transpose(1, 2).contiguous()]
 
 
-def _with_inner_outputs(model: "onnx.ModelProto") -> bytes:
-    import onnx
-
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
-    opened.graph.output.extend(onnx.ValueInfoProto(name=each) for each in ("resized", "pixels"))
-    return opened.SerializeToString()
-
-
 def _check(
-    session: OnnxSession,
+    session: Session,
     eager: EagerEngine,
     preprocessing: Preprocessing,
     name: str,
@@ -77,9 +65,7 @@ def _check(
     """Compare the answers for one image; raises VerificationError."""
     size_px = (image.shape[1], image.shape[2])
     at = f"{name} of {size_px[0]}x{size_px[1]} px"
-    inner = session.run(
-        ["resized", "pixels"], {"image": as_array(image), "threshold": np.ones(1, np.float32)}
-    )
+    inner = session.run(INNER, {"image": as_array(image), "threshold": np.ones(1, np.float32)})
     resized, pixels = (torch.from_numpy(each) for each in inner)
     _check_resized(resized[0], image, preprocessing, at)
     if not torch.allclose(pixels[0], normalize(resized[0], preprocessing), atol=1e-5):

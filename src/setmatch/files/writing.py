@@ -100,6 +100,32 @@ def atomic_folder(path: Path, *, replace: bool = False, durable: bool = False) -
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
+    """Yield a temporary path in a new folder; files that belong together get their names at once.
+
+    The block writes a file of the name of `path`, and those of `others` beside it; all lie in one
+    folder in the end. If the block fails or the process is killed in it, nothing changes. `path` is
+    renamed last, so that where it is new, its others are there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = _temporary(path)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder / path.name
+        for each in (*others, path):
+            _flush(folder / each.name)
+        for each in (*others, path):
+            (folder / each.name).replace(each)
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(folder)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of killed processes in `folder`, and restore replaced folders."""
     for replaced in folder.glob(f"{_REPLACED}*"):

@@ -1,6 +1,7 @@
 """`load`: a model from weights of any kind, or an engine from an exported file."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from torch import nn
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.inference.engines.openvino import OpenVinoEngine
 from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.structures.metadata import Categories, Preprocessing
 
 log = logging.getLogger("setmatch")
+ENGINES: dict[str, Callable[[str | Path], Engine]] = {
+    ".onnx": OnnxRuntimeEngine,
+    ".xml": OpenVinoEngine,
+}
 
 
 def load(
@@ -25,12 +31,13 @@ def load(
     preprocessing: Preprocessing | None = None,
     accept_license: str | None = None,
 ) -> Detector | Any:
-    """Return a detector with trained weights, in evaluation mode, or the engine of an ONNX file.
+    """Return a detector with trained weights, in evaluation mode, or the engine of a file.
 
     `source` is the name of bundled weights ("scenes_n"), a published name ("detr_r50": downloaded,
     checked, cached), a hub repository or folder in transformers' layout, a .pth of the published
-    code, a run folder, or a folder or file that `save` wrote; or an ONNX file that `export` wrote,
-    which `predict`, `evaluate` and `compare` take like a detector, and which cannot be trained.
+    code, a run folder, or a folder or file that `save` wrote; or a file that `export` wrote, .onnx
+    or .xml, which `predict`, `evaluate` and `compare` take like a detector, and which cannot be
+    trained.
     `preset` is needed for a .pth that does not store its model. A model of your own, outside of
     setmatch, loads once its module is imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
@@ -40,7 +47,7 @@ def load(
     use, such as "objects365"; the error says what they are.
     Raises WeightsError for weights that are missing, damaged, or do not fit; ConfigError for a
     change to an exported file, which cannot be changed; and ExtraMissingError for an exported file
-    without the libraries of the extra `onnx`.
+    without the libraries of its extra.
     """
     if not is_exported(source):
         return weights.load(source, preset, categories, num_queries, preprocessing, accept_license)
@@ -56,7 +63,7 @@ def load(
             f"{source}: {', '.join(given)} cannot be changed in an exported file; load the weights "
             "that it was made from, change them, and export again"
         )
-    return OnnxRuntimeEngine(source)
+    return ENGINES[Path(source).suffix.lower()](source)
 
 
 def load_on(source: str | Path, device: torch.device) -> Detector | Engine:

@@ -1,0 +1,58 @@
+"""What every format of exported files offers: it is built, written, opened, and compared."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from setmatch.errors import ExtraMissingError
+from setmatch.inference.engines.exported import ExportedEngine
+from setmatch.inference.engines.session import Session
+from setmatch.models.detector import Detector
+
+INNER = ("resized", "pixels")  # values inside an end-to-end graph, which are verified as well
+
+
+class ExportedGraph(Protocol):
+    """A model in a format, ready to be written."""
+
+    def save(self, path: Path) -> None:
+        """Write the file, and the `others` of its format beside it."""
+
+    def first_difference(self, pixels: Float[Tensor, "B 3 H W"]) -> str:
+        """Return which part of the graph first differs from PyTorch on images, as a sentence."""
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A format of exported files.
+
+    Its file ends in `suffix`; files of the same name that end in `others` belong to it. `build`
+    takes a detector in float32 on the CPU, the (height, width) of its input or None for any, and
+    whether the graph is end-to-end. `open` returns the engine of a file. `open_ends` returns the
+    session of an end-to-end file, whose outputs include INNER.
+    """
+
+    name: str
+    suffix: str
+    others: tuple[str, ...]
+    require_libraries: Callable[[], None]
+    build: Callable[[Detector, tuple[int, int] | None, bool], ExportedGraph]
+    open: Callable[[Path], ExportedEngine]
+    open_ends: Callable[[Path], Session]
+
+
+def require_libraries(names: Sequence[str], what: str, extra: str) -> None:
+    """Raise ExtraMissingError, which names the extra, unless the libraries are installed."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            raise ExtraMissingError(
+                f"to export to {what} needs {name}; install it with: pip install "
+                f"'setmatch[{extra}]'"
+            ) from None

@@ -1,0 +1,166 @@
+"""Open an OpenVINO file that setmatch exported, and run it; nothing here needs torch."""
+
+import hashlib
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from setmatch.errors import ExtraMissingError, WeightsError, short
+from setmatch.files.reading import open_regular, require_regular
+from setmatch.inference.engines.exported_card import KEY, read_exported_card
+from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WEIGHTS_KEY = f"{KEY}_bin_sha256"  # of the .bin file: an .xml of another export has another
+_HEAD_BYTES = 1000
+
+
+class OpenVinoSession(Session):
+    """An OpenVINO model, .xml and .bin, on the CPU, and the card in its rt_info.
+
+    `network` leaves out what an end-to-end model does before and after the network, `inner` are
+    values inside that are returned as well. All is computed in float32, though the CPU may be
+    faster in bfloat16. Raises WeightsError for a file that setmatch did not export or that is
+    damaged, ExtraMissingError without openvino.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        network: bool = False,
+        inner: Sequence[str] = (),
+        threads: int | None = None,
+    ) -> None:
+        self.path = str(path)
+        openvino = openvino_library(f"{path}: needs openvino")
+        model = _read(openvino, Path(path))
+        self.exported = read_exported_card(_entry(model, KEY, self.path), self.path)
+        _require_same_weights(model, Path(path))
+        if network and self.exported.end_to_end:
+            model = _network_of(openvino, model, output_names(self.exported.has_masks), self.path)
+        if inner:
+            model.add_outputs([_value(model, name, self.path) for name in inner])
+        self._compiled = compiled(openvino, model, threads)
+        self._shape = openvino.PartialShape
+        self._local = threading.local()  # a request runs in one thread at a time
+        self._shapes = {each.get_any_name(): each.get_partial_shape() for each in model.inputs}
+        self.inputs = set(self._shapes)
+        self.outputs = {name for each in model.outputs for name in each.get_names()}
+
+    def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
+        """Return the outputs; raises ConfigError for inputs that the graph cannot compute."""
+        for name, value in inputs.items():
+            # OpenVINO itself may answer nonsense.
+            if not self._shapes[name].compatible(self._shape(value.shape)):
+                raise self._does_not_run(inputs, f"{name} has the shape {self._shapes[name]}")
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        try:
+            results = self._local.request.infer(dict(inputs))
+        except RuntimeError as error:
+            raise self._does_not_run(inputs, _cause(error)) from None
+        return [results[name] for name in outputs]
+
+
+def openvino_library(what: str) -> Any:
+    """Return the module openvino; raises ExtraMissingError without it. `what` needs it."""
+    try:
+        import openvino
+    except ImportError:
+        raise ExtraMissingError(
+            f"{what}; install it with: pip install 'setmatch[openvino]'"
+        ) from None
+    return openvino
+
+
+def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
+    """Return a model that is ready to run on the CPU, in float32."""
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    count = num_threads() if threads is None else threads
+    if count:
+        settings["INFERENCE_NUM_THREADS"] = count
+    return openvino.Core().compile_model(model, "CPU", settings)
+
+
+def weights_of(path: Path) -> Path:
+    """Return the file with the weights of an .xml file."""
+    return path.with_suffix(".bin")
+
+
+def sha256_of_weights(path: Path) -> str:
+    """Return the SHA-256 of the .bin file of an .xml file."""
+    with open_regular(weights_of(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(openvino: Any, path: Path) -> Any:
+    with open_regular(path) as file:  # never a FIFO, whose writer OpenVINO would wait for
+        if b"<net" not in file.read(_HEAD_BYTES):
+            raise WeightsError(
+                f"{path}: not a model of OpenVINO; write one by setmatch export --to openvino"
+            )
+    weights = weights_of(path)
+    if not weights.exists():
+        raise WeightsError(f"{weights}: missing: it has the weights of {path.name}; copy both")
+    require_regular(weights)
+    try:
+        return openvino.Core().read_model(str(path))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path}: OpenVINO cannot open it, or {weights.name}: {_cause(error)}; copy both "
+            "again, or export the model again"
+        ) from None
+
+
+def _entry(model: Any, name: str, path: str) -> str:
+    """Return an entry of the rt_info."""
+    if not model.has_rt_info(name):
+        raise not_ours(path, "rt_info")
+    return str(model.get_rt_info(name).astype(str))
+
+
+def _require_same_weights(model: Any, path: Path) -> None:
+    if _entry(model, WEIGHTS_KEY, str(path)) != sha256_of_weights(path):
+        raise WeightsError(
+            f"{weights_of(path)}: damaged, or of another export than {path.name}; copy both again"
+        )
+
+
+def _network_of(openvino: Any, model: Any, outputs: Sequence[str], path: str) -> Any:
+    """Return an end-to-end model without what it does before and after the network."""
+    from openvino import opset13
+
+    results = [_value(model, name, path) for name in outputs]
+    inner = _value(model, "pixels", path)
+    shape = inner.get_partial_shape()  # of one image; the network takes any number
+    pixels = opset13.parameter([-1, *list(shape)[1:]], inner.get_element_type())
+    pixels.output(0).set_names({"pixels"})
+    for user in inner.get_target_inputs():
+        user.replace_source_output(pixels.output(0))
+    inner.set_names(set())
+    return openvino.Model([opset13.result(each) for each in results], [pixels], "network")
+
+
+def _value(model: Any, name: str, path: str) -> Any:
+    """Return a value inside a model."""
+    for operation in model.get_ops():
+        for value in operation.outputs():
+            if name in value.get_names():
+                return value
+    raise WeightsError(
+        f"{path}: not as setmatch exported it: the graph has no value {name}; export the model "
+        "again"
+    )
+
+
+def _cause(error: Exception) -> str:
+    """Return the message of OpenVINO without the places in its source."""
+    lines = [line for line in str(error).splitlines() if line and not _PLACE.match(line)]
+    return short(" ".join(lines), 160).strip("'\"")
+
+
+_PLACE = re.compile(r"Exception from |Check '.*' failed at ")
