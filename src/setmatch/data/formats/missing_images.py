@@ -1,9 +1,10 @@
-"""Annotated images without a usable file: a few are left out, many are an error.
+"""Annotated images without a usable file, or with a damaged annotation file.
 
-Many missing images mean that the folder is the wrong one or was copied only in part.
+A few are left out, many are an error: the folder is the wrong one, was copied only in part, or is
+of another format.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from setmatch.data.dataset import AnnotationFix
@@ -16,12 +17,14 @@ UNCLEAR = "image file in several folders, and the files differ: left out"
 UNREADABLE = "image file that cannot be read: left out"
 UNDRAWN = "image whose segments' PNG file is missing: left out"
 UNDECODED = "image file of a format that nothing here decodes: left out"
+DAMAGED = "annotation file that cannot be read: its image is left out"
 _PROBLEMS = {
     MISSING: "image files are missing",
     UNCLEAR: "image files lie in several folders and differ",
     UNREADABLE: "image files are unreadable",
     UNDECODED: "image files are of formats that nothing here decodes",
     UNDRAWN: "PNG files of segments are missing",
+    DAMAGED: "annotation files cannot be read",
 }
 _ONE_IN = 20  # images may be left out
 
@@ -39,7 +42,7 @@ def drop_missing(
     counts them, names the first three, and ends with `advice`, if there is any better than the
     usual.
     """
-    if len(absent) > min(-(-images // _ONE_IN), images - 1):
+    if len(absent) > _few(images):
         files = ", ".join(map(_file_of, absent[:3])) + ", ..." * (len(absent) > 3)
         kinds = dict.fromkeys(fix.description for fix in absent)
         problem = _PROBLEMS[next(iter(kinds))] if len(kinds) == 1 else "image files are unusable"
@@ -48,6 +51,18 @@ def drop_missing(
             usual = "convert them to JPEG or PNG"
         raise DataError(f"{place}: {len(absent)} of {images} {problem}: {files}; {advice or usual}")
     fixes += absent
+
+
+def drop_damaged(errors: Mapping[Path, DataError], images: int, fixes: list[AnnotationFix]) -> None:
+    """Add the annotation files that cannot be read, each of one image, to `fixes`.
+
+    Raises the first of the errors when they are more than one in 20 of all `images`, or all.
+    """
+    if len(errors) > _few(images):
+        raise next(iter(errors.values()))
+    for path, error in errors.items():
+        value = str(error).removeprefix(f"{path}:").strip()
+        fixes.append(AnnotationFix(path.name, None, value, DAMAGED))
 
 
 def drop_undecoded(
@@ -70,6 +85,10 @@ def drop_undecoded(
     return kept, dropped
 
 
+def _few(images: int) -> int:
+    return min(-(-images // _ONE_IN), images - 1)
+
+
 def _file_of(fix: AnnotationFix) -> str:
     return fix.value if fix.value == fix.file else f"{fix.value} of {fix.file}"
 
@@ -81,6 +100,6 @@ def missing_images_note(fixes: Sequence[AnnotationFix], images: int) -> tuple[st
         return ()
     are = "is" if absent == 1 else "are"
     return (
-        f"{absent} of {images + absent} images {are} left out: the file is missing or cannot be "
+        f"{absent} of {images + absent} images {are} left out: a file is missing or cannot be "
         "read; `setmatch audit` names them",
     )

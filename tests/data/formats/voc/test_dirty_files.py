@@ -11,7 +11,6 @@ from PIL import Image
 
 from setmatch.cli import main
 from setmatch.data.open import open_dataset
-from setmatch.errors import DataError
 
 SIZE = "<size><width>60</width><height>40</height><depth>3</depth></size>"
 
@@ -82,12 +81,12 @@ def test_the_audit_reports_the_flaws_and_passes(dirty: Path, capsys: pytest.Capt
         assert open_dataset(dirty, split, "coco").fixes == ()
 
 
-def test_a_file_that_is_not_xml_stops_training_and_is_reported_by_the_audit(
+def test_a_file_that_is_not_xml_is_left_out_and_reported_by_the_audit(
     dirty: Path, capsys: pytest.CaptureFixture[str]
 ):
+    images = sum(map(len, both(dirty)))
     (dirty / "Annotations" / "torn.xml").write_text(f"<annotation>{SIZE}{SOUND}"[:70])
     Image.new("RGB", (60, 40)).save(dirty / "JPEGImages" / "torn.jpg")
-    with pytest.raises(DataError, match=r"torn\.xml: not valid XML, perhaps cut short"):
-        open_dataset(dirty, "train")
-    assert main(["audit", str(dirty)]) == 1
+    assert sum(map(len, both(dirty))) == images
+    main(["audit", str(dirty)])
     assert "torn.xml" in "".join(capsys.readouterr().out.split())

@@ -9,7 +9,7 @@ in alphabetical order, unless a classes.txt gives another order.
 """
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import categories_of, read_names
 from setmatch.data.formats.layout import common_folder, files_in
 from setmatch.data.formats.locate_images import BY_STEM, SearchArea, locate_images
-from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
+from setmatch.data.formats.missing_images import UNREADABLE, drop_damaged, drop_missing
 from setmatch.data.formats.voc.xml import (
     SIDES,
     TURNED_SIDES,
@@ -63,8 +63,8 @@ def read_voc(
     `area` is where its images may be. `boxes` is the convention of the boxes, if it is known not to
     be VOC's own, or to be it.
     Images without an XML file are left out and recorded, and so are a few XML files without an
-    image. Raises DataError with file and line for XML that is malformed, declares a DOCTYPE, or has
-    an object without name or box.
+    image, and a few that are malformed, declare a DOCTYPE, or have an object without name or box.
+    Raises DataError with file and line where these are many.
     """
     fixes: list[AnnotationFix] = []
     files = _files(split, fixes)
@@ -113,7 +113,25 @@ def _files(split: VocSplit, fixes: list[AnnotationFix]) -> list[VocFile]:
                 f"{split.annotations}: {', '.join(missing[:3])}; add the files or remove the names"
             )
         chosen = [stems[stem] for stem in wanted]
-    return [parse_voc(split.annotations / name) for name in chosen]
+    return _parse([split.annotations / name for name in chosen], fixes)
+
+
+def _parse(paths: Sequence[Path], fixes: list[AnnotationFix]) -> list[VocFile]:
+    """Return the annotation files, without a few damaged ones, which are recorded."""
+    files: list[VocFile] = []
+    damaged: dict[Path, DataError] = {}
+    for path in paths:
+        try:
+            file = parse_voc(path)
+            for each in file.objects:
+                _name(file, each)
+                _box_numbers(file, each)
+        except DataError as error:
+            damaged[path] = error
+        else:
+            files.append(file)
+    drop_damaged(damaged, len(paths), fixes)
+    return files
 
 
 def _class_names(split: VocSplit) -> set[str]:
@@ -245,9 +263,9 @@ def _box(
     boxes: BoxConvention,
     fixes: list[AnnotationFix],
 ) -> _Box:
-    if each.turned_box and not each.box:
+    if each.is_turned:
         return _turned_box(file, each, fixes)
-    texts, written = _numbers(file, each, each.box, SIDES, "bndbox")
+    texts, written = _box_numbers(file, each)
     values = list(written)
     if boxes.layout == "xyxy" and (values[0] > values[2] or values[1] > values[3]):
         box = ", ".join(texts)
@@ -271,7 +289,7 @@ def _box(
 
 def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _Box:
     """Return the upright box around a turned one, which has a center, a size and an angle."""
-    texts, (x, y, w, h, angle) = _numbers(file, each, each.turned_box, TURNED_SIDES, "robndbox")
+    texts, (x, y, w, h, angle) = _box_numbers(file, each)
     upright = np.array([[x - w / 2, y - h / 2, w, h]])
     hull = turned_xywh_px(upright, np.degrees([angle]))[0].tolist()
     value = f"robndbox [{', '.join(text[:20] for text in texts)}]"
@@ -279,10 +297,10 @@ def _turned_box(file: VocFile, each: VocObject, fixes: list[AnnotationFix]) -> _
     return _Box([math.nan] * 4, (hull[0], hull[1], hull[2], hull[3]))
 
 
-def _numbers(
-    file: VocFile, each: VocObject, given: Mapping[str, str], names: Sequence[str], tag: str
-) -> tuple[list[str], list[float]]:
-    """Return the numbers of a box in the file, as text and as numbers."""
+def _box_numbers(file: VocFile, each: VocObject) -> tuple[list[str], list[float]]:
+    """Return the numbers of an object's box in the file, as text and as numbers."""
+    given, tag = (each.turned_box, "robndbox") if each.is_turned else (each.box, "bndbox")
+    names: Sequence[str] = TURNED_SIDES if each.is_turned else SIDES
     place = f"{file.path}:{each.line}: object {short(each.values['name'], 200)}"
     texts = []
     for name in names:

@@ -34,6 +34,11 @@ class VocObject:
     attributes: dict[str, str] = field(default_factory=dict)  # such as rotation, as CVAT writes it
 
     @property
+    def is_turned(self) -> bool:
+        """True if the object has a <robndbox> alone."""
+        return bool(self.turned_box) and not self.box
+
+    @property
     def degrees(self) -> float:
         """Return by how much the box is turned; 0 where nothing is said, or nothing readable."""
         try:

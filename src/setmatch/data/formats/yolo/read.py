@@ -20,7 +20,13 @@ from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.class_names import NAME_FILES, categories_of
 from setmatch.data.formats.layout import common_folder, files_in, subfolders
-from setmatch.data.formats.missing_images import MISSING, UNREADABLE, drop_missing, drop_undecoded
+from setmatch.data.formats.missing_images import (
+    MISSING,
+    UNREADABLE,
+    drop_damaged,
+    drop_missing,
+    drop_undecoded,
+)
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
 from setmatch.data.images.image_io import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
@@ -51,8 +57,9 @@ def read_yolo(
     be it.
 
     Without class `names`, classes are named by their numbers, up to the highest one in the text
-    files of all splits. Raises DataError with file, line and value for a line that is not a label,
-    a class without a name, and coordinates in pixels rather than fractions.
+    files of all splits. Raises DataError with file, line and value for lines that are not labels,
+    a class without a name, and coordinates in pixels rather than fractions. A few text files with
+    lines that are not labels are left out instead, with their images, and recorded.
     """
     if not images and not absent:
         raise DataError(f"{source}: no image in this split; add images, or name another folder")
@@ -66,10 +73,12 @@ def read_yolo(
     sizes_px, damaged = _sizes_px([image for image, _ in listed])
     unusable = [*absent, *(_left_out(image) for image in damaged)]
     drop_missing(source, unusable, len(listed) + len(absent), fixes, advice)
-    images, labels = zip(*(each for each in listed if each[0] in sizes_px), strict=True)
+    usable = [(image, path) for image, path in listed if image in sizes_px]
+    lines = _lines_of([path for _, path in usable], fixes)
+    images, labels = zip(*(each for each in usable if each[1] in lines), strict=True)
     convention = boxes or CXCYWH_RELATIVE
     files = [
-        LabelFile(path, _lines(path, fixes), sizes_px[image])
+        LabelFile(path, lines[path], sizes_px[image])
         for image, path in zip(images, labels, strict=True)
     ]
     _note_unlabeled(files, fixes)
@@ -127,6 +136,24 @@ def _sizes_px(
 def _left_out(image: Path) -> AnnotationFix:
     done = UNREADABLE if os.path.lexists(image) else MISSING
     return AnnotationFix(image.name, None, image.name, done)
+
+
+def _lines_of(
+    labels: Sequence[Path], fixes: list[AnnotationFix]
+) -> dict[Path, tuple[Line, ...] | None]:
+    """Return the lines of each label file; None where there is no such file.
+
+    A few files that cannot be read, or have lines that are not labels, are absent.
+    """
+    lines: dict[Path, tuple[Line, ...] | None] = {}
+    damaged: dict[Path, DataError] = {}
+    for path in labels:
+        try:
+            lines[path] = _lines(path, fixes)
+        except DataError as error:
+            damaged[path] = error
+    drop_damaged(damaged, len(labels), fixes)
+    return lines
 
 
 def _lines(path: Path, fixes: list[AnnotationFix]) -> tuple[Line, ...] | None:
