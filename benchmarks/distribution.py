@@ -113,7 +113,7 @@ class DistributionDecoder(RefiningDecoder):
         heads = zip(self.layers, self.class_heads, self.sides, strict=True)
         for layer, class_head, correct in heads:
             before = content.detach()
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, query_mask)
+            content = layer(content, self.position(cxcywh), cxcywh, memory, query_mask)
             logits.append(class_head(content).float())
             if not distributions:
                 boxes.append(self.box_steps[0](content, cxcywh))

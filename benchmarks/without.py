@@ -66,7 +66,7 @@ class DecoderWithoutRefinement(RefiningDecoder):
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the last content."""
         logits, boxes = [], []
-        position = self.position(2 * cxcywh - 1)
+        position = self.position(cxcywh)
         heads = zip(self.layers, self.class_heads, self.box_steps, strict=True)
         for layer, class_head, box_step in heads:
             content = layer(content, position, cxcywh, memory, query_mask)

@@ -34,6 +34,22 @@ SMALL_DFINE = {  # arguments of dfine_s for tests
     "denoising_queries": 8,
 }
 
+SMALL_RTDETR = {  # arguments of presets of RT-DETR for tests
+    "stem": 8,
+    "stage_out": (16, 24, 32, 48),
+    "stage_blocks": (1, 1, 2, 1),
+    "encoder_dim": 32,
+    "encoder_heads": 4,
+    "encoder_ffn_dim": 48,
+    "fusion_dim": 16,
+    "dim": 32,
+    "heads": 4,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "denoising_queries": 8,
+}
+
 # The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [

@@ -25,9 +25,9 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 NAMES = Categories((0, 1), ("a", "b"))
 QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  # no baselines
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
-FEW = {"decoder_layers": 2}  # of D-FINE, whose sizes must fit each other
+FEW = {"decoder_layers": 2}  # of D-FINE and RT-DETR, whose sizes must fit each other
 ALWAYS = ("setmatch_n_panoptic",)
-PLAIN = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n")  # all parts with a plain form
+PLAIN = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18")  # all parts
 BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}  # its pools round sizes up
 SIZES = [(1, 96, 128), (3, 160, 97), (2, 33, 70), (1, 20, 40), (2, 5, 300)]  # images, height, width
 # TensorRT and WebGPU compute some of these wrongly, or not at all.
@@ -37,10 +37,10 @@ REFUSED_OPERATIONS = {"GridSample", "Loop", "If", "Scan", "SequenceConstruct", "
 
 def small(preset: str) -> Detector:
     torch.manual_seed(0)
-    few = FEW if preset.startswith("dfine") else SMALL
+    few = FEW if preset.startswith(("dfine", "rtdetr")) else SMALL
     arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": 12}
     model = build(ModelCard(preset, arguments, NAMES, Preprocessing(96, 160))).eval()
-    if preset.startswith("dfine"):  # untrained, all tokens score alike
+    if preset.startswith(("dfine", "rtdetr")):  # untrained, all tokens score alike
         with torch.no_grad():
             for weights in model.parameters():
                 weights += 0.02 * torch.randn(weights.shape)
@@ -50,8 +50,8 @@ def small(preset: str) -> Detector:
 def assert_equal(given: Tensor, expected: Tensor, exact: Tensor, atol: float) -> None:
     """Compare with float32 in PyTorch, as far as that is itself determined by float64.
 
-    An untrained ResNet-101 rounds by more than a trained one, and untrained tokens of D-FINE may
-    score so alike that rounding decides which ones become queries.
+    An untrained ResNet-101 rounds by more than a trained one, and untrained tokens of D-FINE or
+    RT-DETR may score so alike that rounding decides which ones become queries.
     """
     rounding = float((expected - exact).abs().max())
     assert torch.allclose(given, expected, rtol=0, atol=max(atol, 4 * rounding))

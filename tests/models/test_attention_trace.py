@@ -12,6 +12,7 @@ from known_models import (
     PREPROCESSING,
     QUERIES,
     SMALL_DFINE,
+    SMALL_RTDETR,
     known_detr,
     known_setmatch,
     mirrored,
@@ -114,6 +115,8 @@ MODELS: dict[str, Callable[[], Detector]] = {
             "detr_demo": {"decoder_layers": 2, "encoder_layers": 2},
             "setmatch_n": {"denoising_queries": 4},
             "dfine_s": SMALL_DFINE,
+            "rtdetr_r18": SMALL_RTDETR,
+            "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
         }.items()
     },
 }

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from known_models import SMALL_DFINE
+from known_models import SMALL_DFINE, SMALL_RTDETR
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
@@ -38,6 +38,9 @@ HIDING = {
     "detr_r18_tiny_panoptic": {"num_queries": 20, "dropout": 0.0},
     "detr_demo": DEEP,
     "dfine_s": SMALL_DFINE,
+    "rtdetr_r18": SMALL_RTDETR,
+    "rtdetr_r50": SMALL_RTDETR | {"bottleneck": True, "points": (2, 2, 2, 2), "extra_levels": 1},
+    "rtdetr_v2_r18": SMALL_RTDETR | {"points": (2, 4, 3), "nearest": True},
 }
 ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "detr_r50_panoptic": DEEP | {"num_queries": 10},
@@ -46,6 +49,7 @@ ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
 ALWAYS = (
     *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),
     *("detr_nano", "detr_r18_tiny_panoptic", "dfine_s"),
+    *("rtdetr_r50", "rtdetr_v2_r18"),
 )
 PX, MASK_LOGIT = 1e-2, 1e-2
 SCORE = 0.3

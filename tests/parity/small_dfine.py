@@ -4,6 +4,8 @@ import torch
 from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
 from transformers.utils import logging as transformers_logging
 
+from .distinct_scales import give_distinct_scales
+
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -84,23 +86,7 @@ def small_dfine(case: str = "s", **changes) -> DFineForObjectDetection:
         backbone_config=HGNetV2Config(**BACKBONE | backbone), **MODEL | model | changes
     )
     reference = DFineForObjectDetection(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    fixed = ("num_points_scale", "decoder.up", "decoder.reg_scale")
-    named = [*reference.named_parameters(), *reference.named_buffers()]
-    with torch.no_grad():
-        for number, (name, tensor) in enumerate(named):
-            if name.endswith(fixed) or not tensor.is_floating_point():
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            scale = 0.7 + 0.1 * (number % 7)
-            if name.endswith("running_var"):
-                tensor.copy_(0.6 + noise.abs())
-            elif tensor.ndim >= 2:
-                tensor.copy_(scale * noise / tensor[0].numel() ** 0.5)
-            elif name.endswith(("weight", "scale")):
-                tensor.copy_(scale + 0.2 * noise)
-            else:
-                tensor.copy_(0.2 * scale * noise)
+    give_distinct_scales(reference, fixed=("num_points_scale", "decoder.up", "decoder.reg_scale"))
     return reference
 
 

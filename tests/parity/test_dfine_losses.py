@@ -20,6 +20,7 @@ from setmatch.models.layers.denoising import DenoisingQueries
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.outputs import PredictionGroup
 
+from .random_targets import random_targets
 from .small_dfine import small_dfine
 
 COSTS = MatchCosts.model_validate({"class": 2})
@@ -35,21 +36,6 @@ SAME = {
     ("denoising", 0): "_dn_1",
     ("denoising", 1): "_dn_2",
 }
-
-
-def _targets(counts: tuple[int, ...]) -> list[Target]:
-    generator = torch.Generator().manual_seed(2)
-
-    def uniform(count: int, low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, 2, generator=generator)
-
-    return [
-        Target(
-            torch.randint(7, (count,), generator=generator),
-            torch.cat([uniform(count, 0.3, 0.7), uniform(count, 0.1, 0.5)], dim=1),
-        )
-        for count in counts
-    ]
 
 
 def _same_noise(monkeypatch, noised: DenoisingQueries) -> None:
@@ -88,7 +74,7 @@ def _pair(tmp_path: Path):
 def test_class_and_box_losses_and_their_gradients(counts, monkeypatch, tmp_path: Path):
     reference, model = _pair(tmp_path)
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    targets = _targets(counts)
+    targets = random_targets(counts, classes=7)
     torch.manual_seed(5)
     noised = model.denoising(targets)
     _same_noise(monkeypatch, noised)
@@ -134,7 +120,7 @@ def test_losses_of_distributions(counts: tuple[int, ...], tmp_path: Path):
     """Each layer's with its own boxes and matches, as the authors pair them."""
     reference, model = _pair(tmp_path)
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
-    targets = _targets(counts)
+    targets = random_targets(counts, classes=7)
     groups = model(Batch(pixels, torch.ones(2, 96, 96, dtype=torch.bool), False), targets)
     criterion = Criterion(model.class_loss, COSTS, LossWeights())
     terms = {group.group: group.terms for group in criterion(groups, targets).groups}

@@ -95,6 +95,8 @@ def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
     with record_calls([*encoder_self, *decoder_self, *cross, model.queries]) as calls:
         predictions = model(batch)[0].predictions
     require_finite(predictions)
+    decoder_self = [each for each in decoder_self if each in calls]  # the layers that have run
+    cross = [each for each in cross if each in calls]
     (memory,) = calls[model.queries]
     proposals = model.queries(memory)
     start = query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.models.backbones.frozen_norms import BackboneWithNorms
 from setmatch.models.backbones.small_cnn import ConvNorm
 from setmatch.models.layers.cells import Cells, hide
 
@@ -30,7 +30,7 @@ class Stage:
     halves: bool = True
 
 
-class HGNetV2(nn.Module):
+class HGNetV2(BackboneWithNorms):
     """A stem of stride 4 and stages; returns the feature maps of the last `levels` stages.
 
     Small variants scale and shift the output of every activation by two learned numbers
@@ -56,18 +56,8 @@ class HGNetV2(nn.Module):
             HGStage(channels, stage, affine) for channels, stage in zip(inputs, stages, strict=True)
         )
         self.channels = tuple(stage.out for stage in stages[-levels:])
-        self.frozen_norms = frozen_norms
         if frozen_norms:
-            for norm in self._norms():
-                norm.requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation; frozen norms stay in evaluation."""
-        super().train(mode)
-        if self.frozen_norms:
-            for norm in self._norms():
-                norm.eval()
-        return self
+            self.freeze_norms()
 
     def forward(
         self, pixels: Float[Tensor, "B 3 H W"], cells: Cells | None = None
@@ -82,9 +72,6 @@ class HGNetV2(nn.Module):
             features, cells = stage(features, cells)
             levels.append(features)
         return tuple(levels[-len(self.channels) :])
-
-    def _norms(self) -> list[nn.BatchNorm2d]:
-        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 class ConvNormReLU(nn.Module):

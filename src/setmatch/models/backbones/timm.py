@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules.utils import _pair
 
 from setmatch.errors import ConfigError, ExtraMissingError, WeightsError, suggest
+from setmatch.models.backbones.resnet_vd import HalvedByMean
 from setmatch.models.layers.cells import Cells, gather, hide, spread
 
 STRIDES = (8, 16, 32)
@@ -93,18 +94,6 @@ class TimmBackbone(nn.Module):
                 "train.backbone_lr as high as train.lr)"
             ) from None
         self.network.load_state_dict(pretrained.state_dict(), strict=True)
-
-
-class HalvedByMean(nn.Module):
-    """Average pooling of 2×2 cells that rounds sizes up, with odd borders replicated.
-
-    It equals the pool of timm's residual networks, whose rounding torch.export cannot express for
-    unknown sizes.
-    """
-
-    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C _ _"]:
-        """Return the features at half the size, rounded up."""
-        return F.avg_pool2d(F.pad(features, (0, 1, 0, 1), mode="replicate"), 2)
 
 
 @contextmanager

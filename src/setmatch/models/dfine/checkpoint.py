@@ -4,27 +4,26 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from setmatch.models.dfine.key_map import ORIGINAL
-from setmatch.models.dfine.tensor_shapes import (
-    COMPUTED,
-    arguments_of,
-    nearest_preset,
-    points_of,
-)
-from setmatch.models.layers.hybrid_encoder import Memory
-from setmatch.models.layers.queries import AnchorSelection, anchor_boxes
+from setmatch.models.dfine.tensor_shapes import COMPUTED, arguments_of, nearest_preset
 from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
+from setmatch.models.weights.hybrid_folder import (
+    HEADS,
+    NUM_QUERIES,
+    PREPROCESSING,
+    anchors,
+    points_of,
+    points_scale,
+    strides,
+    without_backbone_counters,
+)
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
 from setmatch.models.weights.terms import terms_of_name
-from setmatch.structures.metadata import ModelCard, Preprocessing
+from setmatch.structures.metadata import ModelCard
 
-PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
-HEADS, NUM_QUERIES = 8, 300  # of every published model; the files do not store them
 # The authors release these files, and no others, under the license of their code.
 LICENSES = {f"dfine_{size}_coco.pth": "Apache-2.0" for size in "nsmlx"}
 SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
@@ -71,43 +70,15 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
     points = card.arguments["points"]
     for layer in range(card.arguments["decoder_layers"]):
         tensors[SCALE.format(layer)] = points_scale(points)
-    anchors, inside = _anchors(len(points), card.preprocessing.size_px or (640, 640))
+    places, inside = anchors(strides(len(points)), card.preprocessing.size_px or (640, 640))
     tensors |= {
-        "decoder.anchors": anchors,
+        "decoder.anchors": places,
         "decoder.valid_mask": inside,
         "decoder.decoder.up": tensors["decoder.up"].clone(),
         "decoder.decoder.reg_scale": tensors["decoder.reg_scale"].clone(),
     }
     with path.open("wb") as file:  # given a path, torch would write its name into the file
         torch.save({"model": tensors}, file)
-
-
-def points_scale(points: tuple[int, ...]) -> Float[Tensor, " P"]:
-    """Return what the published codes store of the sampling points: 1 / their number for each."""
-    return torch.tensor([1 / count for count in points for _ in range(count)])
-
-
-def strides(levels: int) -> list[int]:
-    """Return the strides of the levels of a model, fine to coarse; the last is always 32."""
-    return [32 >> level for level in reversed(range(levels))]
-
-
-def without_backbone_counters(state: State) -> State:
-    """Return the tensors without the counters that frozen batch norms do not have."""
-    return {
-        key: value
-        for key, value in state.items()
-        if not (key.startswith("backbone.") and key.endswith("num_batches_tracked"))
-    }
-
-
-def _anchors(levels: int, size_px: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the logits of the anchors of an image size, and which of them are used."""
-    shapes = tuple((size_px[0] // stride, size_px[1] // stride) for stride in strides(levels))
-    memory = Memory(torch.zeros(1, 0, 1), shapes)
-    anchors = anchor_boxes(memory, AnchorSelection.finest_side)
-    inside = AnchorSelection.inside(anchors)
-    return torch.where(inside, torch.logit(anchors), torch.inf), inside
 
 
 LAYOUT = CheckpointLayout("original", matches_original, read_original, write_original)

@@ -4,12 +4,12 @@ import re
 from dataclasses import fields
 from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.models.dfine.config import DFineShape
 from setmatch.models.dfine.presets import PRESETS
 from setmatch.models.family import default_shape
+from setmatch.models.weights.hybrid_folder import rows
 from setmatch.models.weights.key_map import State, count_parts
 
 DEFAULTS: dict[str, DFineShape] = {name: default_shape(preset) for name, preset in PRESETS.items()}
@@ -28,9 +28,9 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
     layers = [_layer(ours, stage) for stage in stages]
     blocks = [f"backbone.stages.{stage}.blocks" for stage in stages]
     arguments: dict[str, Any] = {
-        "stem": tuple(_rows(ours, f"backbone.stem.{part}.conv.0") for part in ("first", "last")),
+        "stem": tuple(rows(ours, f"backbone.stem.{part}.conv.0") for part in ("first", "last")),
         "stage_inner": tuple(len(weight) for weight, _ in layers),
-        "stage_out": tuple(_rows(ours, f"{block}.0.expand.conv.0") for block in blocks),
+        "stage_out": tuple(rows(ours, f"{block}.0.expand.conv.0") for block in blocks),
         "stage_blocks": tuple(
             count_parts(ours, rf"{re.escape(block)}\.(\d+)\.") for block in blocks
         ),
@@ -40,37 +40,28 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
         "stage_kernels": tuple(weight.shape[-1] for weight, _ in layers),
         "stage_light": tuple(light for _, light in layers),
         "affine": "backbone.stem.first.affine.scale" in ours,
-        "encoder_dim": _rows(ours, "encoder.project.0.0"),
+        "encoder_dim": rows(ours, "encoder.project.0.0"),
         "encoder_layers": count_parts(ours, r"encoder\.layers\.(\d+)\."),
-        "dim": _rows(ours, "queries.prepare.0"),
+        "dim": rows(ours, "queries.prepare.0"),
         "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
-        "ffn_dim": _rows(ours, "decoder.layers.0.ffn.0"),
+        "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
         "points": points,
-        "heads": _rows(ours, "decoder.layers.0.cross_attention.attention") // sum(points),
-        "bins": _rows(ours, "decoder.edge_heads.0.layers.2") // 4,
+        "heads": rows(ours, "decoder.layers.0.cross_attention.attention") // sum(points),
+        "bins": rows(ours, "decoder.edge_heads.0.layers.2") // 4,
         "quality_layers": count_parts(ours, r"decoder\.quality\.0\.perceptron\.layers\.(\d+)\."),
         "reach": ours["decoder.reach"].item(),
         "per_side": ours["decoder.per_side"].item(),
     }
     if arguments["encoder_layers"]:
-        arguments["encoder_ffn_dim"] = _rows(ours, "encoder.layers.0.ffn.0")
+        arguments["encoder_ffn_dim"] = rows(ours, "encoder.layers.0.ffn.0")
     if len(points) > 1:
-        arguments["fusion_dim"] = _rows(ours, "encoder.down.0.first.main.0")
+        arguments["fusion_dim"] = rows(ours, "encoder.down.0.first.main.0")
         arguments["fusion_blocks"] = count_parts(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
     first_quality = ours["decoder.quality.0.perceptron.layers.0.weight"]
     arguments["quality_best"] = first_quality.shape[1] // 4 - 1
     if arguments["quality_layers"] > 1:
         arguments["quality_dim"] = len(first_quality)
     return arguments
-
-
-def points_of(scale: Float[Tensor, " P"]) -> tuple[int, ...]:
-    """Return the sampling points of each level, from 1 / their number for each of them."""
-    points, at = [], 0
-    while at < len(scale):
-        points.append(round(1 / scale[at].item()))
-        at += points[-1]
-    return tuple(points)
 
 
 def nearest_preset(arguments: dict[str, Any]) -> str:
@@ -90,7 +81,3 @@ def _layer(ours: State, stage: int) -> tuple[Tensor, int]:
     if light in ours:
         return ours[light], 1
     return ours[f"{layer}.conv.0.weight"], 0
-
-
-def _rows(ours: State, name: str) -> int:
-    return ours[f"{name}.weight"].shape[0]

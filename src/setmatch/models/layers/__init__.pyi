@@ -3,8 +3,10 @@ from .attention import FeedForward as FeedForward
 from .attention import PostNorm as PostNorm
 from .attention import PreNorm as PreNorm
 from .box_relations import BoxRelationBias as BoxRelationBias
+from .box_relations import NoBoxRelations as NoBoxRelations
 from .box_relations import QueryAttentionMask as QueryAttentionMask
 from .deformable_attention import DeformableAttention as DeformableAttention
+from .deformable_decoder import BoxPosition as BoxPosition
 from .deformable_decoder import DeformableDecoderLayer as DeformableDecoderLayer
 from .deformable_decoder import RefiningDecoder as RefiningDecoder
 from .denoising import Denoising as Denoising
@@ -13,8 +15,10 @@ from .distribution_decoder import DistributionDecoder as DistributionDecoder
 from .distribution_decoder import EdgeQuality as EdgeQuality
 from .distribution_decoder import GatedDecoderLayer as GatedDecoderLayer
 from .dot_product_mask_head import DotProductMaskHead as DotProductMaskHead
+from .fusion_blocks import CSPFusion as CSPFusion
 from .fusion_blocks import ELANBlock as ELANBlock
 from .fusion_blocks import ShrinkBlock as ShrinkBlock
+from .fusion_blocks import ShrinkConv as ShrinkConv
 from .heads import BoxHead as BoxHead
 from .heads import ClassHead as ClassHead
 from .hybrid_encoder import HybridEncoder as HybridEncoder
@@ -30,13 +34,17 @@ from .transformer_decoder import Decoder as Decoder
 from .transformer_decoder import DecoderLayer as DecoderLayer
 from .transformer_encoder import Encoder as Encoder
 from .transformer_encoder import EncoderLayer as EncoderLayer
+from .value_sampling import NearestSampling as NearestSampling
+from .value_sampling import ProjectedSampling as ProjectedSampling
 from .value_sampling import ValueSampling as ValueSampling
 
 __all__ = [
     "AnchorSelection",
     "Attention",
     "BoxHead",
+    "BoxPosition",
     "BoxRelationBias",
+    "CSPFusion",
     "ClassHead",
     "ContentQueries",
     "DETRMaskHead",
@@ -57,13 +65,17 @@ __all__ = [
     "HybridEncoder",
     "LearnedPosition",
     "LearnedQueries",
+    "NearestSampling",
+    "NoBoxRelations",
     "PostNorm",
     "PreNorm",
+    "ProjectedSampling",
     "PyramidEncoder",
     "QueryAttentionMask",
     "QuerySelection",
     "RefiningDecoder",
     "ShrinkBlock",
+    "ShrinkConv",
     "SinePosition",
     "ValueSampling",
 ]

@@ -25,6 +25,12 @@ class QueryAttentionMask:
     attn_mask: Bool[Tensor, "*B Q Q"] | None
     ranks_before: Bool[Tensor, "Q Q"]
 
+    @property
+    def of_heads(self) -> Bool[Tensor, "#B 1 Q Q"] | None:
+        """`attn_mask` with an axis for the heads of attention."""
+        mask = self.attn_mask
+        return None if mask is None else mask.view(-1, 1, *mask.shape[-2:])
+
     @classmethod
     def in_order(
         cls, like: Float[Tensor, "B Q D"], real: Bool[Tensor, "B Q"] | None = None
@@ -33,6 +39,16 @@ class QueryAttentionMask:
         queries = like.shape[1]
         attn_mask = None if real is None else real[:, None, None].expand(-1, -1, queries, -1)
         return cls(attn_mask, torch.ones(queries, queries, device=like.device).tril(-1) > 0)
+
+
+class NoBoxRelations(nn.Module):
+    """Queries attend to each other whatever their boxes are, as published."""
+
+    def forward(
+        self, cxcywh: Float[Tensor, "B Q 4"], query_mask: QueryAttentionMask
+    ) -> Bool[Tensor, "#B 1 Q Q"] | None:
+        """Return True where a query may attend to another; None for everywhere."""
+        return query_mask.of_heads
 
 
 class BoxRelationBias(nn.Module):

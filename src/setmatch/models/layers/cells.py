@@ -63,6 +63,11 @@ def cells_of(batch: Batch, features: Float[Tensor, "B C h w"]) -> Cells | None:
     return Cells(batch.valid).at((height, width)) if batch.padded else None
 
 
+def halved(cells: Cells | None) -> Cells | None:
+    """Return the cells of a map at half the size, rounded up."""
+    return None if cells is None else cells.every(2)
+
+
 def _stride(pixels: int, cells: int) -> int | None:
     """Return the power of two by which `pixels`, rounded up, are `cells`; None if there is none."""
     strides = (2**power for power in range(pixels.bit_length() + 1))

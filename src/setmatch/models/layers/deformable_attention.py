@@ -39,7 +39,7 @@ class PointAttention(nn.Module):
     def plain(self) -> Self:
         """Return the same attention, sampled by operations that every runtime has."""
         same = copy.copy(self)
-        same.sample = sample_gathered
+        same.sample = sample_gathered if self.sample is sample_grid else self.sample
         return same
 
 

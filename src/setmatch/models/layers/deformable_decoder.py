@@ -1,26 +1,40 @@
 """A decoder with iterative box refinement: each layer corrects the boxes of the previous one."""
 
+from collections.abc import Callable
+from itertools import islice
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, with_pos_embed
-from setmatch.models.layers.box_relations import BoxRelationBias, QueryAttentionMask
-from setmatch.models.layers.deformable_attention import DeformableAttention
-from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
+from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.deformable_attention import PointAttention
+from setmatch.models.layers.heads import BoxRefinementHead, ClassHead, Perceptron
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
 
 class DeformableDecoderLayer(nn.Module):
-    """Self-attention among queries, deformable cross-attention, a feed-forward network."""
+    """Self-attention among queries, deformable cross-attention, a feed-forward network.
 
-    def __init__(self, dim: int, heads: int, ffn_dim: int, levels: int, points: int) -> None:
+    `relations` says how boxes bias the self-attention, `cross_attention` how queries sample the
+    memory.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        relations: nn.Module,
+        self_attention: Attention,
+        cross_attention: PointAttention,
+        ffn: FeedForward,
+    ) -> None:
         super().__init__()
-        self.relations = BoxRelationBias(heads)
-        self.self_attention = Attention(dim, heads, dropout=0.0)
-        self.cross_attention = DeformableAttention(dim, heads, levels, points)
-        self.ffn = FeedForward(dim, ffn_dim, dropout=0.0)
+        self.relations = relations
+        self.self_attention = self_attention
+        self.cross_attention = cross_attention
+        self.ffn = ffn
         self.around_self = PostNorm(dim, dropout=0.0)
         self.around_cross = PostNorm(dim, dropout=0.0)
         self.around_ffn = PostNorm(dim, dropout=0.0)
@@ -48,19 +62,48 @@ class DeformableDecoderLayer(nn.Module):
         return self.around_ffn(content, self.ffn)
 
 
+class CenteredPosition(nn.Sequential):
+    """A perceptron that encodes a box whose coordinates are centered around 0."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(4, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, cxcywh: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q D"]:
+        """Return the encoding of every box."""
+        widen, relu, narrow = self
+        return narrow(relu(widen(2 * cxcywh - 1)))
+
+
+class BoxPosition(Perceptron):
+    """A perceptron that encodes a box (arXiv 2304.08069)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(4, 2 * dim, dim)
+
+
 class RefiningDecoder(nn.Module):
     """Decoder layers with a class head and a box head each; every layer refines the boxes.
 
     A query's position encoding is a function of its box (arXiv 2201.12329). Boxes are corrected in
-    logit space, without gradient through the input boxes (arXiv 2010.04159, section 4.2).
+    logit space, without gradient through the input boxes (arXiv 2010.04159, section 4.2); `margin`
+    is how near to 0 and 1 they come. In evaluation the first `eval_layers` layers run, or all.
     """
 
-    def __init__(self, layers: list[DeformableDecoderLayer], dim: int, logits: int) -> None:
+    def __init__(
+        self,
+        layers: list[DeformableDecoderLayer],
+        dim: int,
+        logits: int,
+        position: Callable[[int], nn.Module] = CenteredPosition,
+        margin: float = 1e-3,
+        eval_layers: int | None = None,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.class_heads = nn.ModuleList(ClassHead(dim, logits) for _ in layers)
-        self.box_steps = nn.ModuleList(BoxRefinementHead(dim) for _ in layers)
-        self.position = nn.Sequential(nn.Linear(4, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+        self.box_steps = nn.ModuleList(BoxRefinementHead(dim, margin) for _ in layers)
+        self.position = position(dim)
+        self.eval_layers = eval_layers
 
     def forward(
         self,
@@ -71,10 +114,10 @@ class RefiningDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
         """Return every layer's logits and boxes, and the content after the last layer."""
         logits, boxes = [], []
-        for layer, class_head, box_step in zip(
-            self.layers, self.class_heads, self.box_steps, strict=True
-        ):
-            content = layer(content, self.position(2 * cxcywh - 1), cxcywh, memory, query_mask)
+        steps = zip(self.layers, self.class_heads, self.box_steps, strict=True)
+        used = None if self.training else self.eval_layers
+        for layer, class_head, box_step in islice(steps, used):
+            content = layer(content, self.position(cxcywh), cxcywh, memory, query_mask)
             refined = box_step(content, cxcywh)
             logits.append(at_least_single(class_head(content)))
             boxes.append(refined)

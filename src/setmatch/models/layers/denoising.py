@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -55,6 +56,12 @@ class Denoising(nn.Module):
         self.label_noise = label_noise
         self.box_noise = box_noise
         self.embedding = nn.Embedding(num_classes + 1, dim)  # the last one is padding
+
+    def with_zero_padding(self) -> Self:
+        """Return the same, with the content of padding fixed at zero, as published."""
+        classes, dim = self.embedding.weight.shape
+        self.embedding = nn.Embedding(classes, dim, padding_idx=self.num_classes)
+        return self
 
     def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return about `queries` denoising queries per image, or one group if that is more.

@@ -145,9 +145,7 @@ class DistributionDecoder(nn.Module):
         query_mask: QueryAttentionMask,
     ) -> RefinedQueries:
         """Return every layer's logits and boxes, the first layer's boxes, and the edges."""
-        attn_mask = query_mask.attn_mask
-        if attn_mask is not None:
-            attn_mask = attn_mask.view(-1, 1, *attn_mask.shape[-2:])
+        attn_mask = query_mask.of_heads
         bins = edge_bins(self.bins, at_least_single(self.reach), at_least_single(self.per_side))
         logits: list[Tensor] = []
         boxes: list[Tensor] = []

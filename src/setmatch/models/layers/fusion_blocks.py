@@ -98,3 +98,39 @@ class ShrinkBlock(nn.Module):
     ) -> Float[Tensor, "B D H W"]:
         """Return the features at half the size; `coarser_cells` are those of the output."""
         return self.depthwise(self.pointwise(features, cells), coarser_cells)
+
+
+class CSPFusion(nn.Module):
+    """A CSP block of `inner` channels that fuses two concatenated maps (arXiv 2304.08069, 4.2).
+
+    Its output is projected to `dim` channels where it has another number.
+    """
+
+    def __init__(self, dim: int, inner: int, blocks: int) -> None:
+        super().__init__()
+        self.csp = CSPBlock(2 * dim, inner, blocks)
+        self.merge = None if inner == dim else ConvNormSiLU(inner, dim, kernel=1)
+
+    def forward(
+        self, features: Float[Tensor, "B E h w"], cells: Cells | None
+    ) -> Float[Tensor, "B D h w"]:
+        """Return the fused features, with zeros outside of `cells`."""
+        fused = self.csp(features, cells)
+        return fused if self.merge is None else self.merge(fused, cells)
+
+
+class ShrinkConv(nn.Module):
+    """A 3×3 convolution that halves the size."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = ConvNormSiLU(dim, dim, stride=2)
+
+    def forward(
+        self,
+        features: Float[Tensor, "B D h w"],
+        cells: Cells | None,
+        coarser_cells: Cells | None,
+    ) -> Float[Tensor, "B D H W"]:
+        """Return the features at half the size; `coarser_cells` are those of the output."""
+        return self.conv(features, coarser_cells)

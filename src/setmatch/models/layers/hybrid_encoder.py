@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.backbones.small_cnn import ConvNorm
-from setmatch.models.layers.cells import Cells, cells_of, hide
+from setmatch.models.layers.cells import Cells, cells_of, halved, hide
 from setmatch.models.layers.position_encoding import SinePosition
 from setmatch.models.layers.transformer_encoder import EncoderLayer
 from setmatch.structures.batch import Batch
@@ -104,7 +104,8 @@ class PyramidEncoder(nn.Module):
 
     Steps between levels are numbered in the order in which they run: `lateral` and `down` from
     coarse to fine, `shrink` and `up` from fine to coarse. `project` brings the backbone's maps to
-    the width of the encoder, `to_memory` the encoder's to that of the decoder.
+    the width of the encoder, `to_memory` the encoder's to that of the decoder. More of these than
+    there are maps make further levels, each by halving the coarsest map.
     """
 
     def __init__(
@@ -146,6 +147,11 @@ class PyramidEncoder(nn.Module):
             finer_map = shrink(maps[index], cells[index], cells[index + 1])
             both = torch.cat([finer_map, maps[index + 1]], dim=1)
             maps[index + 1] = up(both, cells[index + 1])
+        coarsest, half = maps[-1], halved(cells[-1])
         for index, project in enumerate(self.to_memory):
-            maps[index] = project(maps[index], cells[index])
+            if index < len(self.project):
+                maps[index] = project(maps[index], cells[index])
+            else:
+                maps.append(project(coarsest, half))
+                cells.append(half)
         return Memory.of(maps, cells)

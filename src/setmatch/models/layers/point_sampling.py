@@ -1,6 +1,7 @@
-"""Two ways to sample feature maps at points: the fast one here, and the one for other runtimes.
+"""Ways to sample feature maps at points: between cells, or the nearest cell.
 
-Both are bilinear with zeros outside the map, and differ by rounding alone.
+Between cells there are two, the fast one here and the one for other runtimes, which differ by
+rounding alone: both are bilinear with zeros outside the map.
 """
 
 from collections.abc import Callable
@@ -49,8 +50,6 @@ def sample_gathered(
     OpenVINO computes wrongly with seven, as soon as a size is dynamic. With small models this takes
     up to three times as long in PyTorch.
     """
-    batch, tokens, dim = value.shape
-    queries, heads = places.shape[1:3]
     sides, start = _sides_and_starts(shapes, places)
     place = places.flatten(0, 1) * sides - 0.5
     low = place.floor()
@@ -64,10 +63,37 @@ def sample_gathered(
     index = start + y[..., :, None] * sides[..., :1, None] + x[..., None, :]
     weight = weights.flatten(0, 1)[..., None, None] * near[..., 1][..., :, None]
     weight = weight * near[..., 0][..., None, :]
-    index = index.long().view(batch, queries, heads, -1)
+    every = (*weights.shape[:3], -1)
+    return _weighted_rows(value, index.view(every), weight.reshape(every))
+
+
+def sample_nearest(
+    value: Float[Tensor, "B N D"],
+    places: Float[Tensor, "B Q H L P 2"],
+    weights: Float[Tensor, "B Q H L P"],
+    shapes: Shapes,
+) -> Float[Tensor, "B Q D"]:
+    """Return for every query the weighted sum of single cells, by indexing.
+
+    Places x, y outside of the map count as its border. As published (arXiv 2407.17140, discrete
+    sampling), the place of a cell is that of its left upper corner.
+    """
+    sides, start = _sides_and_starts(shapes, places)
+    cell = torch.minimum((places * sides + 0.5).floor().clamp(min=0), sides - 1)
+    x, y = cell.unbind(-1)
+    index = start[..., 0, 0] + y * sides[..., 0] + x
+    return _weighted_rows(value, index.flatten(3), weights.flatten(3))
+
+
+def _weighted_rows(
+    value: Float[Tensor, "B N D"], index: Float[Tensor, "B Q H K"], weight: Float[Tensor, "B Q H K"]
+) -> Float[Tensor, "B Q D"]:
+    """Return the weighted sum of each head's part of the indexed tokens."""
+    batch, tokens, dim = value.shape
+    queries, heads = index.shape[1:3]
     image = torch.arange(batch, device=value.device)[:, None, None, None]
     head = torch.arange(heads, device=value.device)[:, None]
-    row = (image * tokens + index) * heads + head
+    row = (image * tokens + index.long()) * heads + head
     rows = value.reshape(batch * tokens * heads, dim // heads).index_select(0, row.flatten())
     sums = weight.reshape(batch * queries * heads, 1, -1) @ rows.view(
         batch * queries * heads, -1, dim // heads

@@ -57,6 +57,18 @@ class GridPosition(nn.Module):
         return torch.cat([rows, columns])[None].to(torch.get_default_dtype())
 
 
+class TrainingPosition(GridPosition):
+    """The same in training alone: in evaluation all cells are alike.
+
+    As transformers runs RT-DETR with `eval_size` in its config.
+    """
+
+    def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "1 D h w"]:
+        """Return the encoding of every cell, or zeros."""
+        encoding = super().forward(valid)
+        return encoding if self.training else torch.zeros_like(encoding)
+
+
 class LearnedPosition(nn.Module):
     """A learned embedding for each row and each column, at most 50 of either."""
 

@@ -1,13 +1,15 @@
-"""Deformable attention without projections: queries sample the memory itself."""
+"""Deformable attention with any number of points on each level, with and without projections."""
 
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from setmatch.models.layers.cells import Cells
 from setmatch.models.layers.deformable_attention import PointAttention
 from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.models.layers.point_sampling import sample_nearest
 from setmatch.ops.precision import at_least_single
 
 
@@ -29,8 +31,18 @@ class ValueSampling(PointAttention):
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the memory at its points; 0 outside."""
+        return self.sampled(query, cxcywh, memory.tokens, memory)
+
+    def sampled(
+        self,
+        query: Float[Tensor, "B Q D"],
+        cxcywh: Float[Tensor, "B Q 4"],
+        value: Float[Tensor, "B N D"],
+        memory: Memory,
+    ) -> Float[Tensor, "B Q D"]:
+        """Return for every query the weighted sum of the values at its points; 0 outside."""
         places, weights = self.sampling_points(query, cxcywh)
-        value = at_least_single(memory.tokens)
+        value = at_least_single(value)
         if memory.valid is not None:
             value = value.masked_fill(~memory.valid[..., None], 0.0)
         sizes = [height * width for height, width in memory.shapes]
@@ -45,10 +57,14 @@ class ValueSampling(PointAttention):
         output = torch.zeros_like(query, dtype=value.dtype)
         for tokens, shape, level_places, level_weights, cells in levels:
             if cells is not None:
-                level_places = level_places * cells.ratio(places.dtype)[:, None, None, None]
+                level_places = self.on_map(level_places, cells)
             one_level = level_places[:, :, :, None], level_weights[:, :, :, None]
             output = output + self.sample(tokens, *one_level, (shape,))
         return output
+
+    def on_map(self, places: Float[Tensor, "B Q H P 2"], cells: Cells) -> Tensor:
+        """Return places on images as places on the padded map, both as fractions."""
+        return places * cells.ratio(places.dtype)[:, None, None, None]
 
     def sampling_points(
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
@@ -60,3 +76,45 @@ class ValueSampling(PointAttention):
         places = box[..., :2] + offsets * step * box[..., 2:] * self.offset_scale
         logits = torch.unflatten(at_least_single(self.attention(query)), -1, (self.heads, -1))
         return places, logits.softmax(-1)
+
+
+class ProjectedSampling(ValueSampling):
+    """The same between two projections, of the memory and of what is sampled from it.
+
+    With as many points on every level it is arXiv 2304.08069's, otherwise arXiv 2407.17140's.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, points: Sequence[int], offset_scale: float = 0.5
+    ) -> None:
+        super().__init__(dim, heads, points, offset_scale)
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
+        for projection in (self.value, self.out):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
+    ) -> Float[Tensor, "B Q D"]:
+        """Return for every query the projected sum of the values at its points."""
+        return self.out(self.sampled(query, cxcywh, self.value(memory.tokens), memory))
+
+
+class NearestSampling(ProjectedSampling):
+    """The same with the nearest cell of each point (arXiv 2407.17140, discrete sampling).
+
+    Cells give no gradient to the offsets of points, which are not trained.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, points: Sequence[int], offset_scale: float = 0.5
+    ) -> None:
+        super().__init__(dim, heads, points, offset_scale)
+        self.sample = sample_nearest
+        self.offsets.requires_grad_(False)
+
+    def on_map(self, places: Float[Tensor, "B Q H P 2"], cells: Cells) -> Tensor:
+        """Return places on images as places on the padded map, none of them beyond the image."""
+        last = 1 - 1 / cells.extent.to(places.dtype)[:, None, None, None]
+        return super().on_map(torch.minimum(places, last), cells)

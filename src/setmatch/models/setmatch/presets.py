@@ -6,7 +6,9 @@ from setmatch.models.backbones.small_cnn import SmallCNN
 from setmatch.models.backbones.timm import TimmBackbone
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import PostNorm
+from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
+from setmatch.models.layers.box_relations import BoxRelationBias
+from setmatch.models.layers.deformable_attention import DeformableAttention
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer, RefiningDecoder
 from setmatch.models.layers.denoising import Denoising
 from setmatch.models.layers.dot_product_mask_head import DotProductMaskHead
@@ -100,7 +102,13 @@ def _multi_scale(
         Denoising(num_classes, shape.dim, shape.denoising_queries),
         RefiningDecoder(
             [
-                DeformableDecoderLayer(shape.dim, shape.heads, shape.ffn_dim, levels, shape.points)
+                DeformableDecoderLayer(
+                    shape.dim,
+                    BoxRelationBias(shape.heads),
+                    Attention(shape.dim, shape.heads, dropout=0.0),
+                    DeformableAttention(shape.dim, shape.heads, levels, shape.points),
+                    FeedForward(shape.dim, shape.ffn_dim, dropout=0.0),
+                )
                 for _ in range(shape.decoder_layers)
             ],
             shape.dim,

@@ -49,6 +49,21 @@ COCO_PANOPTIC_CLASSES = Categories(
 COCO_THINGS = Categories(
     tuple(sorted(COCO_NAMES)), tuple(COCO_NAMES[i] for i in sorted(COCO_NAMES))
 )
+# Names of the first years, which many models of the hub have kept.
+OLD_NAMES = {
+    "motorbike": "motorcycle",
+    "aeroplane": "airplane",
+    "sofa": "couch",
+    "pottedplant": "potted plant",
+    "diningtable": "dining table",
+    "tvmonitor": "tv",
+}
+
+
+def with_coco_ids(categories: Categories) -> Categories:
+    """Return COCO's classes, with their ids, if `categories` have their names or the old ones."""
+    names = tuple(OLD_NAMES.get(name or "", name) for name in categories.names)
+    return COCO_THINGS if names == COCO_THINGS.names else categories
 
 
 def assumed_categories(

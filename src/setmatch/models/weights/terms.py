@@ -24,8 +24,9 @@ class Terms:
 
 OBJECTS365 = Terms(
     "objects365",
-    "they were trained on Objects365, whose owners offer it for academic use, and D-FINE's authors "
-    "do not release them under Apache-2.0 (github.com/Peterande/D-FINE/issues/357)",
+    "they were trained on Objects365, whose owners offer it for academic use; D-FINE's authors do "
+    "not release such weights under Apache-2.0 (github.com/Peterande/D-FINE/issues/357), and "
+    "RT-DETR's have not answered (github.com/lyuwenyu/RT-DETR/issues/685)",
 )
 KNOWN = {OBJECTS365.name: OBJECTS365}
 _ACCEPTED: set[str] = set()  # by this process, for all weights that it loads
