@@ -9,7 +9,8 @@ from setmatch.ops.colors import color_of
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
-from setmatch.visualize import draw, draw_segments
+from setmatch.visualize.boxes import draw
+from setmatch.visualize.segments import draw_segments
 
 PETS = Categories((1, 2), ("cat", "an animal with a very long name indeed"))
 

@@ -16,6 +16,7 @@ from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify
 from setmatch.deploy.verify_ends import verify_ends
 from setmatch.errors import ConfigError
+from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.models.detector import Detector
 from setmatch.models.plain_operations import HasPlainForm, with_plain_operations
 from setmatch.models.registry import FAMILIES, build
@@ -107,6 +108,8 @@ def test_one_graph_serves_every_size_and_batch(preset: str, tmp_path: Path):
             assert (given.masks is not None) == model.has_masks == engine.has_masks
             if expected.masks is not None:
                 assert_equal(given.masks, expected.masks, exact.masks, atol=1e-3)
+        opened = open_array_engine(tmp_path / f"model{kind.suffix}")
+        assert (opened is None) == model.has_masks
         session = kind.open_ends(tmp_path / f"model{kind.suffix}")
         verify_ends(model, session, engine.card.preprocessing, images_to_verify(None)[:1])
 

@@ -157,7 +157,7 @@ def test_an_upward_import_is_noticed(module: str, source: str):
     ("module", "source"),
     [
         ("setmatch.models.layers.heads", "from setmatch.models import attention"),
-        ("setmatch.inference.predict", "from setmatch.visualize import draw"),
+        ("setmatch.inference.predict", "from setmatch.visualize.boxes import draw"),
         ("setmatch.cli", "import setmatch"),
         (
             "setmatch.ops.boxes",

@@ -95,6 +95,15 @@ def test_importing_setmatch_loads_nothing_heavy():
     assert run(code) == "set()"
 
 
+def test_predicting_with_an_exported_file_loads_no_torch():
+    """Its import takes seconds, and half a gigabyte of memory."""
+    code = (
+        "import setmatch.cli, setmatch.inference.arrays.predict_folder, sys\n"
+        "print({'torch', 'torchvision', 'scipy', 'hotcoco', 'pandas'} & {*sys.modules})"
+    )
+    assert run(code) == "set()"
+
+
 def test_no_module_hides_behind_a_function():
     """setmatch.predict is the function, whatever is imported first: rooms are nouns."""
     functions = [name for name in setmatch.__all__ if inspect.isfunction(getattr(setmatch, name))]

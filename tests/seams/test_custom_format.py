@@ -11,7 +11,7 @@ from setmatch.data.convert import convert_dataset
 from setmatch.data.formats.base import DatasetFormat, SplitSource
 from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
 from setmatch.data.formats.registry import FORMATS
-from setmatch.data.images.image_io import read_size_px
+from setmatch.data.images.decoding import read_size_px
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.structures.metadata import Categories

@@ -125,7 +125,7 @@ def _limit_pixels(tokens: list[str]) -> list[str]:
     for limit in limits:
         if not limit.isdecimal():
             raise ConfigError(f"--max-pixels {limit}: give a number of pixels, such as 200000000")
-        from setmatch.data.images.image_io import limit_pixels
+        from setmatch.data.images.decoding import limit_pixels
 
         limit_pixels(int(limit))
     return rest

@@ -39,18 +39,26 @@ def predict(
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     """
-    from setmatch.distributed import init_distributed
-    from setmatch.inference.engines.load import load_on
-    from setmatch.inference.predict_folder import predict_folder
+    from setmatch.inference.arrays.engine import open_array_engine
 
-    with init_distributed(device) as runtime:
-        summary = predict_folder(
-            load_on(model, runtime.device),
-            images,
-            out,
-            threshold,
-            segment_threshold=segment_threshold,
-        )
+    arrays = open_array_engine(model) if device in ("auto", "cpu") else None
+    if arrays is not None:  # without torch, which takes seconds to import
+        from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
+
+        summary = predict_arrays(arrays, images, out, threshold)
+    else:
+        from setmatch.distributed import init_distributed
+        from setmatch.inference.engines.load import load_on
+        from setmatch.inference.predict_folder import predict_folder
+
+        with init_distributed(device) as runtime:
+            summary = predict_folder(
+                load_on(model, runtime.device),
+                images,
+                out,
+                threshold,
+                segment_threshold=segment_threshold,
+            )
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
     if summary.unreadable:

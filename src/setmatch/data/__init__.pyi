@@ -9,8 +9,8 @@ from .formats.build import AnnotationBuffer as AnnotationBuffer
 from .formats.build import ImageTable as ImageTable
 from .formats.build import assemble as assemble
 from .formats.registry import FORMATS as FORMATS
-from .images.image_io import limit_pixels as limit_pixels
-from .images.image_io import read_size_px as read_size_px
+from .images.decoding import limit_pixels as limit_pixels
+from .images.decoding import read_size_px as read_size_px
 from .open import open_dataset as open_dataset
 from .synthetic.scenes import write_scenes as write_scenes
 

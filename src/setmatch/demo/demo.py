@@ -30,7 +30,8 @@ from setmatch.training.checkpoints.checkpoint import has_checkpoints, latest_val
 from setmatch.training.logging.curves.history import read_history
 from setmatch.training.resolve_recipe import choose_recipe
 from setmatch.training.stages import with_length
-from setmatch.visualize import draw, draw_segments
+from setmatch.visualize.boxes import draw
+from setmatch.visualize.segments import draw_segments
 
 SIZE_PX = 160
 # Settings for small images, whatever the model.

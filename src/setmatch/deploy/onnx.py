@@ -17,8 +17,8 @@ from setmatch.deploy.formats import INNER, ExportFormat, require_libraries
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.exported_card import KEY
-from setmatch.inference.engines.onnx_session import OnnxSession
-from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine, network_of
+from setmatch.inference.engines.onnx_session import OnnxSession, network_of
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector
 
 if TYPE_CHECKING:

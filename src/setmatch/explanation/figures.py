@@ -20,7 +20,7 @@ from setmatch.ops.colors import Color, color_of
 from setmatch.structures.attention import AttentionMaps, QueryPredictions, SamplingPoints
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import Categories
-from setmatch.visualize import draw
+from setmatch.visualize.boxes import draw
 
 Point = tuple[float, float]  # x, y in pixels of the image
 Heatmap = Float32[np.ndarray, "H W"]  # attention relative to its peak, 0..1

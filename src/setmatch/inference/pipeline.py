@@ -1,13 +1,11 @@
 """Detect objects in many images: read ahead in threads, run in batches of one shape."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,21 +14,21 @@ from torch import Tensor
 
 from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import read_image
-from setmatch.errors import ConfigError, DataError
+from setmatch.errors import DataError
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.image_batches import LoadedImage, UnreadImage, image_batches
 from setmatch.inference.masks import detections_with_masks, segments_of
+from setmatch.inference.options import PredictOptions
 from setmatch.ops.label_placement import Rectangle
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
-from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
-from setmatch.visualize import ColorBy, draw, draw_segments
+from setmatch.visualize.boxes import draw
+from setmatch.visualize.labels import ColorBy
+from setmatch.visualize.segments import draw_segments
 
-ScoreThreshold = float | Literal["best"] | None
 Reader = Callable[[int], UInt8[Tensor, "3 H W"]]
 
-_READER_THREADS = 2  # decoding an image releases the interpreter lock
-_MAX_WAITING_BATCHES = 4
 _NOTEBOOK_PX = 1024
 
 
@@ -103,61 +101,6 @@ def _touched(low_px: float, high_px: float, side_px: int) -> tuple[int, int]:
     return first, max(min(math.ceil(high_px), side_px), first + 1)
 
 
-@dataclass(frozen=True)
-class PredictOptions:
-    """Thresholds and batch size of a prediction.
-
-    Detections score more than `threshold`, which may differ by class. Segments are merged from
-    queries that score more than `segment_threshold` (None: the model's own threshold). Raises
-    ConfigError if a value is out of range.
-    """
-
-    threshold: float | Float[Tensor, " C"]
-    segment_threshold: float | None
-    batch_size: int
-
-    @classmethod
-    def of(
-        cls, engine: Engine, threshold: ScoreThreshold, segment_threshold: float | None, batch: int
-    ) -> Self:
-        """Return the options with the model's own threshold for None, and its best for "best".
-
-        Raises ConfigError if a value is out of range, or the model has no best thresholds.
-        """
-        if isinstance(threshold, str):
-            return cls(_best_thresholds(engine, threshold), segment_threshold, batch)
-        own = engine.default_threshold
-        return cls(own if threshold is None else threshold, segment_threshold, batch)
-
-    def __post_init__(self) -> None:
-        for threshold in (self.threshold, self.segment_threshold):
-            if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
-                raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
-
-
-def _best_thresholds(engine: Engine, word: str) -> Float[Tensor, " C"]:
-    """Return the best threshold of each class; the model's own for a class that has none."""
-    if word != "best":
-        raise ConfigError(f"threshold {word!r}: give a score between 0 and 1, or best")
-    categories, best = engine.card.categories, engine.card.thresholds
-    if not best:
-        raise ConfigError(
-            f"threshold best: {engine.card.preset} stores no best thresholds; training with a "
-            "validation split stores them beside the weights"
-        )
-    names = map(categories.name, range(len(categories)))
-    return torch.tensor([best.get(name, engine.default_threshold) for name in names])
-
-
-@dataclass(frozen=True)
-class _LoadedImage:
-    number: int
-    image: UInt8[Tensor, "3 H W"]
-    pixels: Float[Tensor, "3 h w"]  # preprocessed
-
-
 def detect_images(
     engine: Engine, count: int, read: Reader, options: PredictOptions
 ) -> Iterator[tuple[int, ImageResult | DataError]]:
@@ -168,33 +111,27 @@ def detect_images(
     shapes there are, only the images of a few batches are in memory at a time. Raises WeightsError
     if the model's outputs are not finite.
     """
-    waiting: dict[torch.Size, list[_LoadedImage]] = {}
-    for loaded in _read_ahead(count, read, engine.card.preprocessing, 2 * options.batch_size):
-        if not isinstance(loaded, _LoadedImage):
-            yield loaded
-            continue
-        waiting.setdefault(loaded.pixels.shape, []).append(loaded)
-        shape = max(waiting, key=lambda shape: len(waiting[shape]))
-        is_full = len(waiting[shape]) == options.batch_size
-        if is_full or sum(map(len, waiting.values())) >= _MAX_WAITING_BATCHES * options.batch_size:
-            yield from _detect_batch(engine, waiting.pop(shape), options)
-    for images in waiting.values():
-        yield from _detect_batch(engine, images, options)
+    prepare = partial(preprocess, preprocessing=engine.card.preprocessing)
+    for part in image_batches(count, read, prepare, options.batch_size):
+        if isinstance(part, UnreadImage):
+            yield part.number, part.error
+        else:
+            yield from _detect_batch(engine, part, options)
 
 
 def _detect_batch(
-    engine: Engine, images: Sequence[_LoadedImage], options: PredictOptions
+    engine: Engine, images: Sequence[LoadedImage[Tensor]], options: PredictOptions
 ) -> Iterator[tuple[int, ImageResult]]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in images]
     batch = Batch.from_images([each.pixels for each in images])
     output = engine.detect(batch, sizes_px)
     predictions = output.predictions
-    detections = [each.above(options.threshold) for each in output.detections]
+    lowest, threshold = _thresholds(options)
+    detections = [each.above(threshold) for each in output.detections]
     segments: Sequence[Segments | None] = [None] * len(images)
     if predictions is not None and predictions.masks is not None:
-        lowest = float(torch.as_tensor(options.threshold).min())
         with_masks = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
-        detections = [each.above(options.threshold) for each in with_masks]
+        detections = [each.above(threshold) for each in with_masks]
         segments = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
     for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
         result = ImageResult(
@@ -210,23 +147,8 @@ def _detect_batch(
         yield loaded.number, result
 
 
-def _read_ahead(
-    count: int, read: Reader, preprocessing: Preprocessing, ahead: int
-) -> Iterator[_LoadedImage | tuple[int, DataError]]:
-    """Read and preprocess images in threads, `ahead` of the consumer; yield them in order."""
-
-    def load(number: int) -> _LoadedImage | tuple[int, DataError]:
-        try:
-            image = read(number)
-        except DataError as error:
-            return number, error
-        return _LoadedImage(number, image, preprocess(image, preprocessing))
-
-    queue: deque[Future[_LoadedImage | tuple[int, DataError]]] = deque()
-    with ThreadPoolExecutor(_READER_THREADS) as readers:
-        for number in range(count):
-            queue.append(readers.submit(load, number))
-            if len(queue) > ahead:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+def _thresholds(options: PredictOptions) -> tuple[float, float | Float[Tensor, " C"]]:
+    """Return the lowest threshold, and that of each class if they differ."""
+    if isinstance(options.threshold, tuple):
+        return min(options.threshold), torch.tensor(options.threshold)
+    return options.threshold, options.threshold

@@ -17,7 +17,8 @@ from setmatch.data.images.image_paths import find_images
 from setmatch.errors import DataError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
-from setmatch.inference.pipeline import ImageResult, PredictOptions, ScoreThreshold, detect_images
+from setmatch.inference.options import PredictOptions, ScoreThreshold
+from setmatch.inference.pipeline import ImageResult, detect_images
 from setmatch.models.detector import Detector
 
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from setmatch.errors import ConfigError, DataError, ExtraMissingError, suggest
+from setmatch.structures.detection_arrays import coco_rows
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
 
@@ -135,20 +136,7 @@ class Detections:
         runs: list[dict[str, Any]] = [{} for _ in self.scores]
         if self.masks is not None:
             runs = [{"segmentation": each} for each in self.masks.to_coco()]
-        xyxy = self.xyxy_px.double()
-        xywh = torch.cat([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], dim=1).tolist()
-        return [
-            {
-                "bbox": box,
-                "score": score,
-                "category_id": self.categories.ids[class_index],
-                "category_name": self.categories.name(class_index),
-                **run,
-            }
-            for box, score, class_index, run in zip(
-                xywh, self.scores.tolist(), self.classes.tolist(), runs, strict=True
-            )
-        ]
+        return [row | run for row, run in zip(coco_rows(self), runs, strict=True)]
 
     @classmethod
     def from_dicts(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from setmatch.data.images.decoding import read_header, read_size_px
 from setmatch.data.images.exif import orientation_of
-from setmatch.data.images.image_io import read_header, read_image, read_size_px
+from setmatch.data.images.image_io import read_image
 
 
 def exif_of(orientation: int) -> bytes:

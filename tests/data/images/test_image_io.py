@@ -14,13 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from setmatch.data.images.image_io import (
-    is_complete,
-    limit_pixels,
-    read_header,
-    read_image,
-    read_size_px,
-)
+from setmatch.data.images.decoding import is_complete, limit_pixels, read_header, read_size_px
+from setmatch.data.images.image_io import read_image
 from setmatch.errors import ConfigError, DataError
 from special_files import SPECIAL
 
@@ -154,7 +149,7 @@ def test_a_higher_pixel_limit_holds_in_started_processes_too(tmp_path: Path, pix
         read_size_px(tmp_path / "large.png")
     limit_pixels(180_000_000)
     assert read_size_px(tmp_path / "large.png") == (12_000, 15_000)
-    ask = "from setmatch.data.images import image_io as io; print(io.Image.MAX_IMAGE_PIXELS)"
+    ask = "from setmatch.data.images import decoding; print(decoding.Image.MAX_IMAGE_PIXELS)"
     shown = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
     assert shown.stdout == "180000000\n"
 

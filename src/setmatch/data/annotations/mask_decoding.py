@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Int, Int32, Int64
 
 from setmatch.data.annotations.segmentations import Segmentations
-from setmatch.data.images.image_io import other_size, read_image
+from setmatch.data.images.decoding import other_size
+from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError
 from setmatch.errors import DataError
 

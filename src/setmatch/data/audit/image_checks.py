@@ -17,7 +17,8 @@ from setmatch.data.audit.near_duplicates import (
 )
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import PROBED, UNREADABLE_AT_MOST
-from setmatch.data.images.image_io import read_depth, read_header, read_image
+from setmatch.data.images.decoding import read_depth, read_header
+from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical
 

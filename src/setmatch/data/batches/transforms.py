@@ -15,6 +15,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from setmatch.errors import ConfigError
 from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.ops.image_size import evaluation_px, resized_px
 from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
@@ -45,28 +46,6 @@ _SHORT_SIDES_BEFORE_CROP_PX = (400, 500, 600)
 _CROP_SIDES_PX = (384, 600)
 _ROUNDING = 1e-5  # fraction of a side by which a box may cross the edge and not count as clipped
 _GRAY = (0.299, 0.587, 0.114)  # luma weights of red, green and blue (ITU-R BT.601)
-
-
-def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[int, int]:
-    """Return the (height, width) to resize to: short side `short_px`, long side at most `long_px`.
-
-    The published rule (DETR): if the long side would exceed `long_px`, the short side becomes
-    S = round(long_px · short / long); the long side is int(S · long / short). A short side is at
-    least one pixel.
-    """
-    short, long = sorted(size_px)
-    if long / short * short_px > long_px:
-        short_px = round(long_px * short / long)
-    other_px = int(short_px * long / short) if short_px else long_px
-    sides = (max(short_px, 1), other_px)
-    return sides if size_px[0] <= size_px[1] else sides[::-1]
-
-
-def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """Return the (height, width) to which images are resized outside of training."""
-    if preprocessing.size_px is not None:
-        return preprocessing.size_px
-    return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)
 
 
 def preprocess(

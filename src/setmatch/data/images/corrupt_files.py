@@ -13,7 +13,8 @@ from jaxtyping import Int64
 
 from setmatch.data.annotations.mask_decoding import read_segment_ids
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.images.image_io import is_complete, read_image, read_size_px
+from setmatch.data.images.decoding import is_complete, read_size_px
+from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unreadable_line
 from setmatch.errors import DataError
 

@@ -17,7 +17,7 @@ from jaxtyping import Int16, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 
-from setmatch.data.formats.coco.write_panoptic import (
+from setmatch.data.annotations.write_panoptic import (
     panoptic_record,
     write_panoptic_json,
     write_png,
@@ -224,12 +224,12 @@ def _write_landscape(
     painted, segments = landscape_scene((*seed, number), size_px, difficulty)
     name = _save(out, split, number, painted)
     png = f"{Path(name).stem}.png"
-    write_png(out / "annotations" / f"panoptic_{split}" / png, segments)
+    write_png(out / "annotations" / f"panoptic_{split}" / png, segments.to_pixels())
     runs = segments.masks().to_coco()
     objects = [
         each | {"segmentation": run} for each, run in zip(_objects(painted), runs, strict=False)
     ]
-    return _Record(name, tuple(objects), panoptic_record(number + 1, png, segments))
+    return _Record(name, tuple(objects), panoptic_record(number + 1, png, segments.to_dicts()))
 
 
 def _save(out: Path, split: str, number: int, painted: Scene) -> str:

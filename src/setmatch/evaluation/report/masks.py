@@ -18,7 +18,7 @@ from setmatch.html.images import jpeg_uri
 from setmatch.html.tables import Bar, Row, Table, percent
 from setmatch.structures.metadata import Categories
 from setmatch.structures.segments import Segments
-from setmatch.visualize import draw_segments
+from setmatch.visualize.segments import draw_segments
 
 if TYPE_CHECKING:
     from setmatch.evaluation.results import Report

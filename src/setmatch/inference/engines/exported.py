@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from setmatch.errors import ConfigError, WeightsError, short
+from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import require_finite
+from setmatch.inference.engines.exported_card import unknown_loss
 from setmatch.inference.engines.session import Session, output_names
 from setmatch.losses.classification import CLASSIFICATION_LOSSES, ClassificationLoss
 from setmatch.postprocessing.detections import detections
@@ -88,7 +89,4 @@ def _class_loss(settings: Mapping[str, Any], where: str) -> ClassificationLoss:
     try:
         return CLASSIFICATION_LOSSES[name](**fields)
     except (KeyError, TypeError):
-        raise WeightsError(
-            f"{where}: its classification loss {short(dict(settings))} is not known; use a newer "
-            "setmatch"
-        ) from None
+        raise unknown_loss(settings, where) from None

@@ -69,6 +69,14 @@ def read_exported_card(text: str, where: str) -> ExportedCard:
     return ExportedCard(card, sha256, **rest)
 
 
+def unknown_loss(settings: Mapping[str, Any], where: str) -> WeightsError:
+    """Return the error for a file whose logits nothing here can decode."""
+    return WeightsError(
+        f"{where}: its classification loss {short(dict(settings))} is not known; use a newer "
+        "setmatch"
+    )
+
+
 class _Exported(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 from setmatch.errors import ExtraMissingError, WeightsError, short
 from setmatch.files.reading import require_regular
 from setmatch.inference.engines.exported_card import KEY, read_exported_card
-from setmatch.inference.engines.session import Session, not_ours, num_threads
+from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
     from onnxruntime import InferenceSession
 
 
@@ -44,6 +45,43 @@ class OnnxSession(Session):
             return self._session.run(list(outputs), dict(inputs))
         except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
             raise self._does_not_run(inputs, _cause(error)) from None
+
+
+def open_network(path: str | Path, threads: int | None = None) -> OnnxSession:
+    """Open the network of an ONNX file, from `pixels` to the `output_names`.
+
+    It is the whole graph, or what an end-to-end graph has between its ends. Raises the errors of
+    OnnxSession, and ExtraMissingError for an end-to-end file without onnx.
+    """
+    session = OnnxSession(path, threads=threads)
+    if session.exported.end_to_end:
+        return OnnxSession(path, _read_network(path), threads)
+    return session
+
+
+def network_of(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return an end-to-end graph without what it does before and after the network."""
+    import onnx
+    import onnx.utils
+
+    values = {each.name for each in model.graph.value_info}
+    outputs = [each for each in output_names(has_masks=True) if each in values]
+    network = onnx.utils.Extractor(model).extract_model(["pixels"], outputs)
+    network.metadata_props.extend(model.metadata_props)
+    return network
+
+
+def _read_network(path: str | Path) -> bytes:
+    """Read the network of an end-to-end file; raises ExtraMissingError without onnx."""
+    try:
+        import onnx
+    except ImportError:
+        raise ExtraMissingError(
+            f"{path}: an end-to-end file needs onnx to be taken apart; install it with: "
+            "pip install 'setmatch[onnx]'"
+        ) from None
+    content: bytes = network_of(onnx.load(str(path))).SerializeToString()
+    return content
 
 
 def _open(path: str, content: bytes | None, threads: int | None) -> "InferenceSession":

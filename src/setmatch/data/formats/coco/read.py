@@ -36,7 +36,7 @@ from setmatch.data.formats.coco.schema import InstancesFile, collector_paused, p
 from setmatch.data.formats.columns import Records
 from setmatch.data.formats.locate_images import LocatedImages, SearchArea, locate_images
 from setmatch.data.formats.missing_images import UNREADABLE, drop_missing
-from setmatch.data.images.image_io import read_size_px
+from setmatch.data.images.decoding import read_size_px
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import split_in
 from setmatch.errors import DataError, short

@@ -35,7 +35,7 @@ from setmatch.data.formats.voc.xml import (
     parse_voc,
 )
 from setmatch.data.formats.written_paths import fold, written_parts
-from setmatch.data.images.image_io import size_for_annotations
+from setmatch.data.images.decoding import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import DataError, short

@@ -28,7 +28,7 @@ from setmatch.data.formats.missing_images import (
     drop_undecoded,
 )
 from setmatch.data.formats.yolo.rows import LabelFile, Line, resolve_rows
-from setmatch.data.images.image_io import size_for_annotations
+from setmatch.data.images.decoding import size_for_annotations
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.data.splits import canonical

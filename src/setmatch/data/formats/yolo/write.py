@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.writing import SplitToWrite, counted, distinct_names
-from setmatch.data.images.image_io import size_for_annotations
+from setmatch.data.images.decoding import size_for_annotations
 from setmatch.errors import DataError
 
 _TOLERANCE_PX = 0.5  # by which a polygon's bounding box may differ from the object's box

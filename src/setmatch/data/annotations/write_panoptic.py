@@ -5,24 +5,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from setmatch.files.writing import atomic_file, write_text
 from setmatch.structures.metadata import Categories
-from setmatch.structures.segments import Segments
 
 Record = Mapping[str, Any]
 
 
-def write_png(path: Path, segments: Segments) -> None:
-    """Write the segment ids of an image as colors. The file appears whole or not at all."""
+def write_png(path: Path, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Write the segment ids of an image as colors. The file appears whole or not at all.
+
+    `pixels` are those of `Segments.to_pixels`.
+    """
     with atomic_file(path) as temporary:
-        Image.fromarray(segments.to_pixels()).save(temporary, format="PNG")
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
-def panoptic_record(image_id: int, png: str, segments: Segments) -> Record:
-    """Return one image's entry in COCO panoptic annotations or results."""
-    return {"image_id": image_id, "file_name": png, "segments_info": segments.to_dicts()}
+def panoptic_record(image_id: int, png: str, segments: Sequence[Record]) -> Record:
+    """Return one image's entry in COCO panoptic annotations or results.
+
+    `segments` are those of `Segments.to_dicts`.
+    """
+    return {"image_id": image_id, "file_name": png, "segments_info": list(segments)}
 
 
 def write_panoptic_json(

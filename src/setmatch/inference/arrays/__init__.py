@@ -1,0 +1,1 @@
+"""Prediction with an exported file and NumPy alone: nothing here needs torch."""

@@ -1,0 +1,75 @@
+"""What a user chooses about a prediction; nothing here needs torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+from setmatch.errors import ConfigError
+from setmatch.structures.metadata import ModelCard
+
+ScoreThreshold = float | Literal["best"] | None
+
+
+class Thresholds(Protocol):
+    """An engine, of which the thresholds of its model are needed alone."""
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card."""
+
+    @property
+    def default_threshold(self) -> float:
+        """The score above which detections are shown by default."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Thresholds and batch size of a prediction.
+
+    Detections score more than `threshold`, one number or one for each class. Segments are merged
+    from queries that score more than `segment_threshold` (None: the model's own threshold). Raises
+    ConfigError if a value is out of range.
+    """
+
+    threshold: float | tuple[float, ...]
+    segment_threshold: float | None
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls,
+        engine: Thresholds,
+        threshold: ScoreThreshold,
+        segment_threshold: float | None,
+        batch: int,
+    ) -> Self:
+        """Return the options with the model's own threshold for None, and its best for "best".
+
+        Raises ConfigError if a value is out of range, or the model has no best thresholds.
+        """
+        if isinstance(threshold, str):
+            return cls(_best_thresholds(engine, threshold), segment_threshold, batch)
+        own = engine.default_threshold
+        return cls(own if threshold is None else threshold, segment_threshold, batch)
+
+    def __post_init__(self) -> None:
+        for threshold in (self.threshold, self.segment_threshold):
+            if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
+                raise ConfigError(f"threshold = {threshold}: scores are between 0 and 1")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size = {self.batch_size}: a batch holds at least one image")
+
+
+def _best_thresholds(engine: Thresholds, word: str) -> tuple[float, ...]:
+    """Return the best threshold of each class; the model's own for a class that has none."""
+    if word != "best":
+        raise ConfigError(f"threshold {word!r}: give a score between 0 and 1, or best")
+    categories = engine.card.categories
+    best: Mapping[str, float] = engine.card.thresholds
+    if not best:
+        raise ConfigError(
+            f"threshold best: {engine.card.preset} stores no best thresholds; training with a "
+            "validation split stores them beside the weights"
+        )
+    names = map(categories.name, range(len(categories)))
+    return tuple(best.get(name, engine.default_threshold) for name in names)

@@ -1,0 +1,1 @@
+"""Drawing of detections and segments on images of any size and content."""

@@ -1,0 +1,105 @@
+"""Labels on images: their texts, fonts and colors."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal, NamedTuple, get_args
+
+from PIL import ImageDraw, ImageFont
+
+from setmatch.errors import ConfigError
+from setmatch.ops.colors import Color
+from setmatch.ops.label_placement import Rectangle
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+ColorBy = Literal["class", "detection"]
+
+_DARK: Color = (20, 20, 24)
+LIGHT: Color = (255, 255, 255)
+# Fonts with many characters, by their file names on Linux, macOS and Windows.
+_SYSTEM_FONTS = (
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf", "arial.ttf"),
+    *("NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "PingFang.ttc", "msyh.ttc"),
+)
+
+
+class Label(NamedTuple):
+    """A text and where it is drawn."""
+
+    place: Rectangle
+    text: str
+
+
+def line_px(width: int | None, color_by: str, default: int) -> int:
+    """Return the width of lines, after checking what the caller chose."""
+    if color_by not in get_args(ColorBy):
+        raise ConfigError(f"color_by = {color_by!r}: choose {' or '.join(get_args(ColorBy))}")
+    if width is not None and width < 1:
+        raise ConfigError(f"width = {width}: lines are at least a pixel wide")
+    return default if width is None else width
+
+
+def texts_of(labels: bool | Sequence[str], default: list[str]) -> list[str]:
+    """Return a text for each detection or segment; empty texts are not drawn."""
+    if isinstance(labels, bool):
+        return default if labels else [""] * len(default)
+    if isinstance(labels, str) or len(labels) != len(default):
+        given = repr(labels) if isinstance(labels, str) else f"{len(labels)} texts"
+        raise ConfigError(f"labels = {given}: give one text for each of the {len(default)} results")
+    return list(labels)
+
+
+def font_for(text: str, size: int) -> Font:
+    """Return Pillow's default font for ASCII, else the font that lacks the fewest characters."""
+    default = ImageFont.load_default(size=size)
+    if text.isascii():
+        return default
+    fonts: list[Font] = [default]
+    for name in _SYSTEM_FONTS:
+        with suppress(OSError):  # not installed
+            fonts.append(ImageFont.truetype(name, size))
+    return min(fonts, key=lambda font: _count_missing(font, text))
+
+
+def _count_missing(font: Font, text: str) -> int:
+    placeholder = bytes(font.getmask("\uffff"))  # no font has this character
+    return sum(bytes(font.getmask(letter)) == placeholder for letter in set(text))
+
+
+def label_size(text: str, font: Font, line: int) -> tuple[int, int]:
+    """Return the width and height of a label, with its margins; nothing for an empty text."""
+    if not text:
+        return 0, 0
+    _, top, _, bottom = font.getbbox("Ag|")  # the same height for every text
+    return math.ceil(font.getlength(text)) + 4 * line, math.ceil(bottom - top) + 2 * line
+
+
+def shortened(text: str, font: Font, width: int) -> str:
+    """Return a text that is at most `width` pixels wide, cut if need be."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…" if text else ""
+
+
+def draw_label(
+    canvas: ImageDraw.ImageDraw,
+    label: Label,
+    color: Color,
+    font: Font,
+    line: int,
+) -> None:
+    """Draw a label on a background of its color, in dark or light letters; no empty text."""
+    if not label.text:
+        return
+    x0, y0, x1, y1 = label.place
+    canvas.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius=line, fill=color)
+    ink = _DARK if _luminance(color) > 0.36 else LIGHT
+    canvas.text((x0 + 2 * line, (y0 + y1) / 2), label.text, fill=ink, font=font, anchor="lm")
+
+
+def _luminance(color: Color) -> float:
+    """Return the relative luminance, 0..1, as WCAG 2 defines it."""
+    red, green, blue = ((channel / 255) ** 2.2 for channel in color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,0 +1,96 @@
+"""`setmatch predict` with an exported file answers as the model, without importing torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+import setmatch as sm
+from setmatch.cli import main
+from setmatch.data.synthetic.scenes import scene
+from setmatch.inference.arrays.engine import open_array_engine
+from setmatch.models.detector import Detector
+
+pytestmark = pytest.mark.xdist_group("export")
+
+# PyTorch resizes to slightly different pixels on processors without AVX2.
+TOLERANCE = 1e-3 if torch.backends.cpu.get_cpu_capability().startswith("AVX") else 0.1
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Images of several shapes and modes; one cannot be read."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, (height, width) in enumerate([(200, 200), (120, 200), (200, 90), (60, 61)]):
+        Image.fromarray(scene((1, number), 200).pixels[:height, :width]).save(
+            folder / f"{number}.png"
+        )
+    Image.fromarray(scene((1, 4), 160).pixels).convert("L").save(folder / "gray.jpg")
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+def predicted(model: Path | str, photos: Path, *options: str) -> list[dict[str, Any]]:
+    """The rows that the command line writes."""
+    out = photos.parent / Path(model).name
+    assert main(["predict", str(model), str(photos), "--out", str(out), *options]) == 0
+    drawn = {each.name for each in (out / "drawn").iterdir()}
+    assert drawn == {"0.png", "1.png", "2.png", "3.png", "gray.jpg"}
+    rows: list[dict[str, Any]] = json.loads((out / "detections.json").read_text("utf-8"))
+    assert len((out / "detections.csv").read_text("utf-8").splitlines()) == len(rows) + 1
+    return rows
+
+
+@pytest.mark.parametrize("options", [(), ("--threshold", "0.2")])
+def test_the_answers_are_those_of_the_model(scenes_onnx: Path, photos: Path, options, capsys):
+    """Images are resized to the same pixels, so that nothing but the engine differs."""
+    given, expected = (predicted(each, photos, *options) for each in (scenes_onnx, "scenes_n"))
+    assert len(given) == len(expected) > 5
+    assert "1 of 6 images cannot be read: broken.png" in capsys.readouterr().err
+    for ours, theirs in zip(given, expected, strict=True):
+        assert np.allclose(ours.pop("bbox"), theirs.pop("bbox"), rtol=0, atol=TOLERANCE)
+        assert ours.pop("score") == pytest.approx(theirs.pop("score"), abs=TOLERANCE)
+        assert ours == theirs
+
+
+def test_nothing_imports_torch(scenes_onnx: Path, photos: Path):
+    """In a fresh process; it would take seconds, and half a gigabyte."""
+    code = (
+        "import sys\n"
+        "from setmatch.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "print(code, {'torch', 'torchvision', 'scipy', 'transformers'} & {*sys.modules})"
+    )
+    arguments = ["predict", str(scenes_onnx), str(photos), "--out", str(photos.parent / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 set()"
+
+
+def test_answers_that_are_not_finite_are_refused(scenes_onnx: Path, photos: Path, capsys):
+    """In one line, and without results."""
+    model = onnx.load(scenes_onnx)
+    (tensor,) = (t for t in model.graph.initializer if t.name.endswith("box_steps.1.last.bias"))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.full(4, np.nan, np.float32), tensor.name))
+    onnx.save(model, photos.parent / "bad.onnx")
+    out = photos.parent / "out"
+    arguments = ["predict", str(photos.parent / "bad.onnx"), str(photos / "0.png")]
+    assert main([*arguments, "--out", str(out)]) == 2
+    assert "not finite" in capsys.readouterr().err.splitlines()[-1]
+    assert not list(out.glob("*.json"))
+
+
+def test_what_needs_torch_is_left_to_it(scenes_n: Detector, tmp_path: Path):
+    """Weights, names, folders and missing files."""
+    sm.save(scenes_n, tmp_path / "weights")
+    for source in ("scenes_n", tmp_path / "weights", tmp_path / "missing.onnx", tmp_path):
+        assert open_array_engine(source) is None
