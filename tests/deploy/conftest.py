@@ -10,6 +10,7 @@ import pytest
 from checked_types import unchecked
 from setmatch.deploy.export import export
 from setmatch.deploy.onnx import OnnxGraph, to_onnx
+from setmatch.deploy.openvino import converted
 from setmatch.models.detector import Detector
 from setmatch.models.load import load
 
@@ -35,6 +36,14 @@ def scenes_onnx(scenes_n: Detector, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("exported") / "scenes.onnx"
     with unchecked():
         export(scenes_n, path, end_to_end=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def scenes_xml(scenes_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The detector as an end-to-end model of OpenVINO for images of any size."""
+    path = tmp_path_factory.mktemp("openvino") / "scenes.xml"
+    converted(OnnxGraph(onnx.load(scenes_onnx), None)).save(path)
     return path
 
 

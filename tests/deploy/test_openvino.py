@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from PIL import Image
@@ -27,14 +26,6 @@ from setmatch.structures.batch import Batch
 
 # The files that its tests share are written once, by the one process that gets this group.
 pytestmark = pytest.mark.xdist_group("export")
-
-
-@pytest.fixture(scope="session")
-def scenes_xml(scenes_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The detector as an end-to-end model for images of any size."""
-    path = tmp_path_factory.mktemp("openvino") / "scenes.xml"
-    converted(OnnxGraph(onnx.load(scenes_onnx), None)).save(path)
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,8 @@ def test_the_answers_are_those_of_the_model(scenes_onnx: Path, photos: Path, opt
         assert ours == theirs
 
 
-def test_nothing_imports_torch(scenes_onnx: Path, photos: Path):
+@pytest.mark.parametrize("model", ["scenes_onnx", "scenes_xml"])
+def test_nothing_imports_torch(model: str, photos: Path, request: pytest.FixtureRequest):
     """In a fresh process; it would take seconds, and half a gigabyte."""
     code = (
         "import sys\n"
@@ -69,7 +70,8 @@ def test_nothing_imports_torch(scenes_onnx: Path, photos: Path):
         "code = main(sys.argv[1:])\n"
         "print(code, {'torch', 'torchvision', 'scipy', 'transformers'} & {*sys.modules})"
     )
-    arguments = ["predict", str(scenes_onnx), str(photos), "--out", str(photos.parent / "out")]
+    file = str(request.getfixturevalue(model))
+    arguments = ["predict", file, str(photos), "--out", str(photos.parent / "out")]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
