@@ -18,7 +18,8 @@ from setmatch.data.annotations.box_convention import (
     Unit,
 )
 
-CONVENTIONS = [BoxConvention(*each) for each in product(get_args(Layout), get_args(Unit))]
+UNITS: tuple[Unit, ...] = ("pixels", "relative")  # percent tells itself in large images alone
+CONVENTIONS = [BoxConvention(*each) for each in product(get_args(Layout), UNITS)]
 FORMATS = {"coco": XYWH_PX, "yolo": CXCYWH_RELATIVE, "voc": XYXY_PX}
 
 
@@ -31,8 +32,8 @@ def written(xywh_px: np.ndarray, sizes_px: np.ndarray, convention: BoxConvention
         values = np.concatenate([low + extent / 2, extent], axis=1)
     else:
         values = xywh_px
-    if convention.unit == "relative":
-        values = values / np.tile(sizes_px[:, ::-1], 2)
+    if convention.unit != "pixels":
+        values = values / np.tile(sizes_px[:, ::-1], 2) * convention.whole
     return values
 
 

@@ -25,8 +25,8 @@ Boxes = Annotated[
     str | None,
     Parameter(
         help="How the annotations write boxes, if not as their format does: xywh, xyxy (corners) "
-        "or cxcywh (centers); relative (fractions of the image) or pixels; for YOLO's longer rows "
-        "polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch audit` says "
+        "or cxcywh (centers); relative (fractions of the image), percent or pixels; for YOLO's "
+        "longer rows polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch audit` says "
         "whether it is needed."
     ),
 ]

@@ -1,13 +1,14 @@
 """Boxes of another convention are recognized over the whole file, and sound ones never are."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setmatch.data.annotations.box_convention import BoxConvention, ConventionDoubt
+from setmatch.data.annotations.box_convention import XYWH_PX, BoxConvention, ConventionDoubt, Layout
 from setmatch.data.annotations.boxes_in_pixels import to_xywh_px
 from setmatch.data.annotations.misread_boxes import WrittenBoxes, doubt_convention
 from setmatch.data.open import open_dataset
@@ -66,6 +67,37 @@ def test_misread_boxes_are_refused_and_read_as_the_refusal_says(
     np.testing.assert_allclose(read[np.lexsort(read.T)], xywh_px[np.lexsort(xywh_px.T)], atol=1e-6)
     area_px = np.concatenate([each.area_px for each in held_out])
     np.testing.assert_allclose(area_px, read[:, 2:].prod(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", get_args(Layout))
+@pytest.mark.parametrize("format", FORMATS)
+def test_boxes_in_percent_are_read(tmp_path: Path, format: str, layout: Layout):
+    """YOLO's are recognized; in the other formats they may be boxes in pixels."""
+    truth = BoxConvention(layout, "percent")
+    xywh_px = random_boxes(2, 40, 480, 640)
+    sizes_px = np.tile(np.array([[480, 640]], dtype=np.int32), (40, 1))
+    root = write_set(tmp_path, format, written(xywh_px, sizes_px, truth), 480, 640)
+    if format == "yolo":
+        with pytest.raises(DataError, match=r"probably .* in percent of the image") as caught:
+            open_dataset(root, "train")
+        words = str(caught.value).partition("--boxes ")[2].split(", or with")[0]
+        assert FORMATS[format].changed(words) == truth
+    held_out = [open_dataset(root, split, boxes=truth.words) for split in ("train", "val")]
+    read = np.concatenate([each.xywh_px for each in held_out])
+    np.testing.assert_allclose(read[np.lexsort(read.T)], xywh_px[np.lexsort(xywh_px.T)], atol=1e-6)
+    area_px = np.concatenate([each.area_px for each in held_out])
+    np.testing.assert_allclose(area_px, read[:, 2:].prod(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (90, 640), (150, 150)])
+def test_pixels_in_a_label_file_are_not_taken_for_percent(height: int, width: int):
+    """Even if all boxes are small and at the left top."""
+    for sides in ((0.1, 0.5), (0.01, 0.05)):
+        xywh_px = random_boxes(3, 60, min(height, 99), min(width, 60), sides)
+        sizes_px = np.tile(np.array([[height, width]], dtype=np.int32), (60, 1))
+        found = doubt(written(xywh_px, sizes_px, XYWH_PX), FORMATS["yolo"], sizes_px)
+        assert found is not None
+        assert FORMATS["yolo"].changed(found.likely).unit == "pixels"
 
 
 @st.composite

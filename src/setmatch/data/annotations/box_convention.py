@@ -7,14 +7,19 @@ from typing import Any, Literal, get_args
 from setmatch.errors import ConfigError, suggest
 
 Layout = Literal["xywh", "xyxy", "cxcywh"]
-Unit = Literal["pixels", "relative"]
+Unit = Literal["pixels", "relative", "percent"]
 Rows = Literal["keypoints", "polygons"]
 _LAYOUTS: dict[Layout, str] = {
     "xywh": "x, y, width, height",
     "xyxy": "corners x1, y1, x2, y2",
     "cxcywh": "center x, center y, width, height",
 }
-_UNITS: dict[Unit, str] = {"pixels": "in pixels", "relative": "as fractions of the image"}
+_UNITS: dict[Unit, str] = {
+    "pixels": "in pixels",
+    "relative": "as fractions of the image",
+    "percent": "in percent of the image",
+}
+_WHOLE: dict[Unit, float] = {"relative": 1.0, "percent": 100.0}  # side of the image
 _ROWS: dict[Rows, str] = {
     "keypoints": "longer rows are a box and keypoints",
     "polygons": "longer rows are polygons",
@@ -91,9 +96,19 @@ class BoxConvention:
             c, d = c - a, d - b
         elif self.layout == "cxcywh":
             a, b = a - c / 2, b - d / 2
-        if self.unit == "relative":
-            a, b, c, d = a * width, b * height, c * width, d * height
-        return a, b, c, d
+        x, y = self.scale_px(width, height)
+        return a * x, b * y, c * x, d * y
+
+    @property
+    def whole(self) -> float:
+        """Return what a coordinate on the far edge of the image is; infinite for pixels."""
+        return _WHOLE.get(self.unit, float("inf"))
+
+    def scale_px(self, width: Any, height: Any) -> tuple[Any, Any]:
+        """Return how many pixels a unit of x and of y is in an image of this size."""
+        if self.unit == "pixels":
+            return 1, 1
+        return width / self.whole, height / self.whole
 
 
 XYWH_PX = BoxConvention("xywh", "pixels")

@@ -18,9 +18,12 @@ from setmatch.data.annotations.boxes_in_pixels import to_xywh_px, to_xyxy_px
 
 _TOLERANCE = 0.01  # of the image's side, by which a box may leave its image and count as inside
 _TOLERANCE_PX = 1.5  # the same for small images: boxes are often rounded, or counted from 1
-_LARGEST_FRACTION = 2.0  # larger numbers are pixels
+_LARGEST_FRACTION = 2.0  # larger numbers are pixels, or percent
 _SUBPIXEL = 1.05  # if no number of a file is larger, its boxes are fractions
 _MIN_SIDE_PX = 8  # of images, for the above
+_LARGEST_PERCENT = 101.0  # larger numbers are pixels
+_SPREAD_PERCENT = 70.0  # boxes in percent come at least this far to the right, or down
+_MIN_PERCENT_PX = 200  # of images; a smaller one may have boxes in pixels over all of it
 _FEWEST_MISFITS = 5  # that prove anything
 _MANY_MISFITS = 20  # that do, even among thousands of boxes
 _FEWEST_FRACTIONS = 3  # among all boxes of a file
@@ -90,6 +93,16 @@ class _Boxes:
             near = np.abs(box_px - self.area_px) <= _AREA_TOLERANCE * self.area_px
         return np.asarray(near & (extent_px > 0).all(axis=1))
 
+    def are_percent(self, in_percent: BoxConvention) -> bool:
+        """Return whether boxes in pixels or percent are in percent.
+
+        Its images are large, no number is above 100, and its boxes are not all at the left top.
+        """
+        largest = np.abs(self.values).max()
+        large = self.sizes_px.min() >= _MIN_PERCENT_PX and largest <= _LARGEST_PERCENT
+        spread = bool((self.values.max(axis=0)[:2] >= _SPREAD_PERCENT).all())
+        return bool(large) and spread and not self.misfits(in_percent).any()
+
     def both_ways(self, row: int, present: BoxConvention, likely: BoxConvention) -> str:
         """Return the numbers of a box, and where it is in both readings."""
         height, width = self.sizes_px[row].tolist()
@@ -115,6 +128,10 @@ def _other_unit(boxes: _Boxes, present: BoxConvention) -> _Found | None:
         telling = largest > _LARGEST_FRACTION
         if 2 * telling.sum() < count or not telling.any():
             return None
+        in_percent, counts = _best_layout(boxes, replace(present, unit="percent"))
+        if boxes.are_percent(in_percent):
+            above = f"numbers above 2, and none has one above {_LARGEST_PERCENT - 1:.0f}"
+            return in_percent, f"{telling.sum()} of {count} boxes have {above}; {counts}", telling
         likely, counts = _best_layout(boxes, replace(present, unit="pixels"))
         return likely, f"{telling.sum()} of {count} boxes have numbers above 2; {counts}", telling
     telling = largest <= _SUBPIXEL

@@ -16,7 +16,8 @@ from setmatch.data.dataset import AnnotationFix
 from setmatch.data.formats.columns import Records
 from setmatch.errors import short
 
-_LARGEST_FRACTION = 2.0  # polygons with larger coordinates are in pixels although boxes are not
+# Polygons with larger coordinates are in pixels although boxes are not, in sides of the image.
+_LARGEST_FRACTION = 2.0
 _HULL_TOLERANCE_PX = 1.0
 
 
@@ -42,10 +43,11 @@ def in_convention(
     row_sizes_px = sizes_px[rows.image]
     xywh_px = to_xywh_px(boxes, rows.xywh_px, row_sizes_px)
     area_px = rows.area_px
-    if boxes.unit == "relative":
-        image_px = row_sizes_px.astype(np.float64).prod(axis=1)
-        area_px = np.where(area_px <= 1, area_px * image_px, area_px)
-        segmentations = segmentations and _in_pixels(rows, segmentations, row_sizes_px)
+    if boxes.unit != "pixels":
+        height, width = row_sizes_px.T.astype(np.float64)
+        unit_px = np.prod(boxes.scale_px(width, height), axis=0)
+        area_px = np.where(area_px * unit_px <= height * width, area_px * unit_px, area_px)
+        segmentations = segmentations and _in_pixels(rows, segmentations, row_sizes_px, boxes)
     with np.errstate(over="ignore", invalid="ignore"):
         # Areas are often computed from the box, by the wrong convention too.
         area_px = np.minimum(area_px, np.abs(xywh_px[:, 2:].prod(axis=1)))
@@ -53,15 +55,19 @@ def in_convention(
 
 
 def _in_pixels(
-    rows: AnnotationTable, segmentations: Segmentations, row_sizes_px: Int32[np.ndarray, "A 2"]
+    rows: AnnotationTable,
+    segmentations: Segmentations,
+    row_sizes_px: Int32[np.ndarray, "A 2"],
+    boxes: BoxConvention,
 ) -> Segmentations:
     points = segmentations.points_px
-    if not len(points) or np.abs(points).max() > _LARGEST_FRACTION:
+    if not len(points) or np.abs(points).max() > _LARGEST_FRACTION * boxes.whole:
         return segmentations
-    sides_px = np.ones((len(segmentations.rows), 2), dtype=np.float32)
-    sides_px[rows.origin] = row_sizes_px[:, ::-1]
+    scale_px = np.ones((len(segmentations.rows), 2), dtype=np.float32)
+    height, width = row_sizes_px.T.astype(np.float64)
+    scale_px[rows.origin] = np.stack(boxes.scale_px(width, height), axis=1)
     points_per_annotation = np.diff(segmentations.ring_offsets[segmentations.offsets])
-    return replace(segmentations, points_px=points * sides_px.repeat(points_per_annotation, axis=0))
+    return replace(segmentations, points_px=points * scale_px.repeat(points_per_annotation, axis=0))
 
 
 def fill_boxes(records: Records, boxes: BoxConvention | None, fixes: list[AnnotationFix]) -> None:

@@ -237,7 +237,7 @@ def _require_fractions(files: Sequence[LabelFile], is_certain: bool) -> None:
     raise DataError(
         f"{path}:{line.number}: {max(map(abs, line.values)):g} is not a fraction of the image; "
         "divide x and width by the image's width in pixels, y and height by its height, or read "
-        "all of the data set in pixels with --boxes pixels"
+        "all of the data set in pixels or percent with --boxes pixels or --boxes percent"
     )
 
 
@@ -253,8 +253,9 @@ def _add(
         box_px = convention.box_px(values, size_px)
         labels.add(image, line.class_index, box_px, line.number, written=values)
         return
-    sides_px = size_px[::-1] if convention.unit == "relative" else (1, 1)
-    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * sides_px
+    height, width = size_px
+    scale_px = convention.scale_px(width, height)
+    points: Float64[np.ndarray, "P 2"] = np.array(values).reshape(-1, 2) * scale_px
     low, high = points.min(axis=0), points.max(axis=0)
     with np.errstate(invalid="ignore"):  # a box that is not finite is dropped later
         (x0, y0), (w, h) = low.tolist(), (high - low).tolist()
