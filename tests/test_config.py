@@ -73,7 +73,7 @@ def test_overrides_do_not_change_the_given_mapping():
         ("train: {epoch: 7}", ["unknown key train.epoch", "did you mean epochs?"]),
         ("matching: {clas: 7}", ["unknown key matching.clas", "did you mean class?"]),
         ("train: {zzz: 7}", ["unknown key train.zzz", "known are epochs, minutes"]),
-        ("train: {epochs: 0}", ["train.epochs = 0", "greater than or equal to 1"]),
+        ("train: {epochs: 0}", ["train.epochs = 0", "expected 1 or more"]),
         ("train: {epochs: 7.0}", ["train.epochs = 7.0"]),
         ("train: {epochs: true}", ["train.epochs = True"]),
         ("train: {epochs: null}", ["train.epochs = None"]),

@@ -92,8 +92,9 @@ Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 IntegerOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_integer_or_auto)]
 SidePx = Annotated[IntegerOrAuto, AfterValidator(_check_side)]
+Side = Annotated[int, AfterValidator(_check_side)]
 Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
-MicroBatch = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
+CountOrAuto = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
 NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
 Argument = Annotated[bool | int | float | str | list[float], PlainValidator(_check_argument)]
 
@@ -137,10 +138,19 @@ class DataSettings(Section):
         default=0,
         description="Epoch from which `augment` applies; before it, images are flipped only.",
     )
+    strong_augment_until: Fraction = Field(
+        default=1.0,
+        description="Fraction of all epochs after which images are flipped only, so that a run "
+        "ends on images as they are. It does not apply to runs of `minutes`.",
+    )
     short_side_px: SidePx = Field(
         default=800,
         description="Short side of resized images. `auto` makes nine of ten training objects "
         "large enough to detect.",
+    )
+    auto_sides_px: Annotated[list[Side], Field(min_length=1)] = Field(
+        default=[160, 192, 256, 320],
+        description="Sides that `short_side_px: auto` chooses from, smallest first.",
     )
     long_side_px: SidePx = Field(
         default=1333,
@@ -231,10 +241,11 @@ class LossWeights(Section):
 class TrainSettings(Section):
     """Optimization and schedule of a run, or of one of its stages."""
 
-    epochs: Count = Field(
+    epochs: CountOrAuto = Field(
         default=300,
-        description="Length of the run in passes over the training images. With `minutes` above 0 "
-        "it does not apply.",
+        description="Length of the run in passes over the training images. `auto` makes 3,000 "
+        "optimizer steps of it, but at least 12 epochs and at most 300. With `minutes` above 0 it "
+        "does not apply.",
     )
     minutes: NotNegative = Field(
         default=0.0, description="Length of the run in minutes of training; 0 means use `epochs`."
@@ -242,7 +253,7 @@ class TrainSettings(Section):
     batch_size: Count = Field(
         default=16, description="Images per optimizer step, over all processes."
     )
-    micro_batch: MicroBatch = Field(
+    micro_batch: CountOrAuto = Field(
         default=2,
         description="Images per forward pass of a process; gradients accumulate up to "
         "`batch_size`. `auto` is everything at once on a GPU and up to 8 on a CPU.",
@@ -292,7 +303,15 @@ class TrainSettings(Section):
     seed: CountOrZero = Field(
         default=42, description="Seed of weights, image order, augmentation and dropout."
     )
-    evaluate_every: Count = Field(default=1, description="Epochs between evaluations.")
+    evaluate_every: CountOrAuto = Field(
+        default=1,
+        description="Epochs between evaluations. `auto` evaluates about 30 times in a run.",
+    )
+    patience: CountOrZero = Field(
+        default=0,
+        description="Early stopping: the run ends after this many evaluations in a row that are "
+        "worse than the best one, by PQ or AP; 0 never ends it early.",
+    )
     checkpoint_every: Count = Field(
         default=500,
         description="Steps between checkpoints; one is also written at the end of every epoch.",
@@ -311,6 +330,23 @@ class TrainSettings(Section):
         description="Which parameters to train: `masks` freezes the detector and trains the mask "
         "head alone.",
     )
+    freeze: Literal["backbone", "encoder", "none"] = Field(
+        default="none",
+        description="Part that keeps its trained weights: the `backbone`, or backbone and "
+        "`encoder`. Its batch norms take the statistics of the new images.",
+    )
+
+    @property
+    def num_epochs(self) -> int:
+        """The number of epochs, once `auto` has become one."""
+        assert self.epochs != "auto", "resolve_length comes first"
+        return self.epochs
+
+    @property
+    def epochs_per_evaluation(self) -> int:
+        """The number of epochs between evaluations, once `auto` has become one."""
+        assert self.evaluate_every != "auto", "resolve_length comes first"
+        return self.evaluate_every
 
 
 class Recipe(Section):

@@ -21,11 +21,12 @@ from tiny_runs import (
 )
 
 import setmatch
-from setmatch.config import load_recipe
+from setmatch.config import TrainSettings, load_recipe
 from setmatch.errors import ConfigError, DataError, WeightsError
 from setmatch.models.registry import BOX_PRESETS, MODELS
 from setmatch.training.checkpoints.checkpoint import latest_valid
-from setmatch.training.stages import train_mode, with_length
+from setmatch.training.freeze import train_mode
+from setmatch.training.stages import with_length
 from setmatch.training.train import train
 
 
@@ -225,7 +226,7 @@ def test_frozen_parts_stay_in_evaluation_mode():
     model = tiny_panoptic(3)
     model.requires_grad_(False)
     model.mask_head.requires_grad_(True)
-    train_mode(model)
+    train_mode(model, TrainSettings())
     assert model.training
     assert model.mask_head.training
     assert not model.encoder.training

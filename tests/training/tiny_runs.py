@@ -204,12 +204,12 @@ STAGES = RECIPE | {
 }
 
 
-def run_tiny(data, out, *overrides, resume=False, **options):
+def run_tiny(data, out, *overrides, resume=False, weights="none", **options):
     """Train the tiny detector on `data` in this process."""
     return train(
         data,
         out=out,
-        weights="none",
+        weights=weights,
         recipe=RECIPE,
         overrides=overrides,
         resume=resume,
@@ -274,7 +274,7 @@ def _flat(tree, prefix=""):
     return flat
 
 
-def main(out, data, overrides, environment, log):
+def main(out, data, overrides, environment, log, weights="none"):
     """Run one process of a training run; its stderr goes to the file `log`."""
     os.environ.update(environment)
     MODELS.update(PRESETS)
@@ -285,12 +285,17 @@ def main(out, data, overrides, environment, log):
     if os.getpid() != os.getsid(0):
         os.setpgid(0, 0)  # its own process group, like a shell's job
     multiprocessing.set_start_method("fork", force=True)  # as in a process started by a shell
-    sys.exit(_exit_code(data, out, overrides))
+    sys.exit(_exit_code(data, out, overrides, weights))
 
 
-def _exit_code(data, out, overrides):
+def tuning_main(out, data, overrides, environment, log):
+    """Run one process of a run that starts from the run "first" beside it."""
+    main(out, data, overrides, environment, log, weights=out.parent / "first")
+
+
+def _exit_code(data, out, overrides, weights):
     try:
-        run_tiny(data, out, *overrides, resume=True)
+        run_tiny(data, out, *overrides, resume=True, weights=weights)
     except SetmatchError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code

@@ -17,6 +17,7 @@ def train(
     set_: Settings = (),
     epochs: int | None = None,
     minutes: float | None = None,
+    freeze: Literal["backbone", "encoder", "none"] | None = None,
     joint: Switch = False,
     task: Literal["panoptic", "instance"] | None = None,
     resume: Switch = False,
@@ -59,6 +60,9 @@ def train(
         Train for this many epochs. Defaults to what the recipe says.
     minutes
         Train for this many minutes instead; the schedule adapts to the speed of the machine.
+    freeze
+        Part of a trained model that keeps its weights: the backbone, or backbone and encoder. This
+        saves time and memory. Defaults to what the recipe says.
     joint
         Train boxes and masks together, with a recipe that would train them in two stages.
     task
@@ -79,6 +83,7 @@ def train(
         overrides=set_,
         epochs=epochs,
         minutes=minutes,
+        freeze=freeze,
         joint=joint,
         resume=resume,
         allow_changes=allow_changes,

@@ -134,7 +134,7 @@ class EpochSchedule(Schedule):
     @property
     def steps(self) -> int:
         """The number of steps that covers all epochs; the last may reach into one more."""
-        return math.ceil(self.settings.epochs * self.images / self.settings.batch_size)
+        return math.ceil(self.settings.num_epochs * self.images / self.settings.batch_size)
 
     def progress(self, step: int, spent_s: float) -> float:
         """Return the fraction of steps that are done."""
@@ -142,13 +142,13 @@ class EpochSchedule(Schedule):
 
     def epochs_ended(self, step: int) -> int:
         """Return the number of epochs that have ended after `step`, at most those of the run."""
-        return min(self.settings.epochs, super().epochs_ended(step))
+        return min(self.settings.num_epochs, super().epochs_ended(step))
 
     def evaluation_due(
         self, step: int, before_s: float = 0.0, after_s: float = 0.0, evaluation_s: float = 0.0
     ) -> bool:
         """Return True every n epochs and after the last step."""
-        every = self.settings.evaluate_every
+        every = self.settings.epochs_per_evaluation
         due = self.epochs_ended(step) // every > self.epochs_ended(step - 1) // every
         return due or step + 1 == self.steps
 

@@ -29,11 +29,11 @@ from setmatch.training.checkpoints.checkpoint import (
     latest_valid,
 )
 from setmatch.training.checkpoints.state import facts_of, refuse_changes
+from setmatch.training.freeze import freeze, require_trained, train_mode
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import build_optimizer
 from setmatch.training.own_model import CriterionFactory, OwnModel, build_criterion, fill
-from setmatch.training.stages import freeze_all_but_masks, train_mode
 from setmatch.training.step import TrainStep
 from setmatch.training.training_data import TrainingData
 
@@ -112,8 +112,7 @@ def build_setup(
     has_masks = detector.mask_head is not None
     if has_masks:
         training.require_masks()
-    if recipe.train.train_only == "masks":
-        freeze_all_but_masks(detector)
+    freeze(detector, recipe.train)
     preprocessing = detector.card.preprocessing
     check = check_data(training, data.validation, detector.num_queries, preprocessing)
     skip = recipe.data.on_bad_image == "skip"
@@ -145,6 +144,7 @@ def _build_detector(
     if checkpoint is not None:
         detector = weights.load(checkpoint.folder, preprocessing=preprocessing)
         return detector, f"the checkpoint after step {checkpoint.step}"
+    require_trained(recipe.train, None if source is None else str(source))
     card = ModelCard(
         recipe.model.preset,
         arguments_of(recipe.model, training),
@@ -188,7 +188,7 @@ def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainSte
     """Move the detector to its device and build the loss, optimizer and EMA that train it."""
     recipe, settings, loss_weights = setup.recipe, setup.recipe.train, setup.recipe.loss
     detector = setup.detector.to(memory_format=torch.channels_last).to(distributed.device)
-    train_mode(detector)
+    train_mode(detector, settings)
     if settings.train_only == "masks":  # only the last layer has masks
         loss_weights = loss_weights.model_copy(update={"auxiliary": False})
 

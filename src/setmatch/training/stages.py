@@ -6,17 +6,17 @@ stage, in RUN, starts from its best weights (arXiv 2005.12872, section 4.4).
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import nn
+from typing import Literal
 
 from setmatch.config import Recipe, TrainSettings
+from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.errors import ConfigError, WeightsError, quoted
 from setmatch.models import load as weights
-from setmatch.models.detector import Detector
 from setmatch.models.registry import box_preset
 from setmatch.structures.metadata import Categories
 
 BOXES = "boxes"
+Freeze = Literal["backbone", "encoder", "none"]
 BOX_STAGE_FRACTION = 2 / 3  # of the minutes of a time-based run
 
 
@@ -62,7 +62,9 @@ def with_length(recipe: Recipe, epochs: int | None, minutes: float | int | None)
         last = _changed(last, {"minutes": (1 - fraction) * minutes})
         first = first and _changed(first, {"minutes": fraction * minutes})
     elif epochs is not None:
-        last_epochs = max(1, round(epochs * last.epochs / first.epochs)) if first else epochs
+        last_epochs = epochs
+        if first is not None:
+            last_epochs = max(1, round(epochs * last.num_epochs / first.num_epochs))
         last = _changed(last, {"epochs": last_epochs, "minutes": 0.0})
         first = first and _changed(first, {"epochs": epochs, "minutes": 0.0})
     return recipe.model_copy(update={"train": last, "box_stage": first})
@@ -77,6 +79,42 @@ def _changed(settings: TrainSettings, changes: Mapping[str, float | int]) -> Tra
 
 def _invalid_length(name: str, value: float | int) -> ConfigError:
     return ConfigError(f"--{name} {value:g}: expected a number above 0")
+
+
+def with_frozen(recipe: Recipe, freeze: str | None) -> Recipe:
+    """Return the recipe with this part frozen in all stages, if one is named.
+
+    Raises ConfigError for a part that cannot be frozen.
+    """
+    if freeze is None:
+        return recipe
+    stages: dict[str, TrainSettings | None] = {"train": recipe.train, "box_stage": recipe.box_stage}
+    try:
+        frozen = {
+            name: each and TrainSettings.model_validate({**each.model_dump(), "freeze": freeze})
+            for name, each in stages.items()
+        }
+    except ValueError:
+        raise ConfigError(f"freeze {freeze}: choose backbone, encoder or none") from None
+    return recipe.model_copy(update=frozen)
+
+
+def resolve_length(recipe: Recipe, images: int) -> Recipe:
+    """Return the recipe with numbers of epochs that fit this many training images for "auto"."""
+    stages = {
+        name: settings and _with_epochs(settings, images)
+        for name, settings in (("train", recipe.train), ("box_stage", recipe.box_stage))
+    }
+    return recipe.model_copy(update=stages)
+
+
+def _with_epochs(settings: TrainSettings, images: int) -> TrainSettings:
+    epochs, every = settings.epochs, settings.evaluate_every
+    if epochs == "auto":
+        epochs = epochs_for(images, settings.batch_size)
+    if every == "auto":
+        every = epochs_per_evaluation(epochs)
+    return settings.model_copy(update={"epochs": epochs, "evaluate_every": every})
 
 
 def needs_boxes(recipe: Recipe, source: str | Path | None, categories: Categories) -> bool:
@@ -103,27 +141,3 @@ def needs_boxes(recipe: Recipe, source: str | Path | None, categories: Categorie
             "while the mask head is trained; train its boxes first"
         )
     return recipe.box_stage is not None and bool(unknown)
-
-
-def freeze_all_but_masks(detector: Detector) -> None:
-    """Freeze every parameter outside the mask head; raise ConfigError if there is none."""
-    if detector.mask_head is None:
-        raise ConfigError(
-            f"train.train_only = masks: {detector.card.preset} has no mask head; choose a model "
-            "that has one, such as setmatch_n_panoptic"
-        )
-    detector.requires_grad_(False)
-    detector.mask_head.requires_grad_(True)
-
-
-def train_mode(detector: nn.Module) -> None:
-    """Set a detector to training mode, but leave its frozen parts in evaluation mode.
-
-    The mask head then gets the features it will get at inference: without dropout, and with fixed
-    batch norm statistics.
-    """
-    detector.train()
-    for child in detector.children():
-        parameters = list(child.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            child.eval()

@@ -89,6 +89,7 @@ def open_batches(
         steps=schedule.steps - first_step,
         seed=settings.seed,
         masks=setup.detector.mask_head is not None,
+        epochs=None if schedule.by_clock else settings.num_epochs,
     )
 
 
@@ -119,6 +120,11 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
         f"device: {train_step.distributed.device}, {precision}",
         *training.notes,
     ]
+    if settings.freeze != "none":
+        frozen = "backbone is" if settings.freeze == "backbone" else "backbone and encoder are"
+        sentences.append(
+            f"{frozen} frozen; batch norms there take the statistics of the new images"
+        )
     if settings.train_only == "masks":
         sentences.append("only the mask head is trained; the rest of the model is frozen")
     return [*sentences, *setup.check.sentences()]
@@ -141,4 +147,4 @@ def run_context(setup: TrainingSetup, schedule: Schedule) -> RunContext:
 def _length(schedule: Schedule) -> str:
     if schedule.by_clock:
         return f"{schedule.settings.minutes:g} minutes of steps"
-    return f"{schedule.settings.epochs} epochs, {schedule.steps} steps"
+    return f"{schedule.settings.num_epochs} epochs, {schedule.steps} steps"

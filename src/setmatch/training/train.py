@@ -41,11 +41,14 @@ from setmatch.training.run_folder import locked_run, tidy
 from setmatch.training.setup import build_setup, find_checkpoint, require_known_model
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
+    Freeze,
     box_stage_recipe,
     boxes_run,
     joint_recipe,
     needs_boxes,
+    resolve_length,
     single_stage_recipe,
+    with_frozen,
     with_length,
 )
 from setmatch.training.start_run import start_run
@@ -64,6 +67,7 @@ def train(
     overrides: Sequence[str] = (),
     epochs: int | None = None,
     minutes: float | int | None = None,
+    freeze: Freeze | None = None,
     joint: bool = False,
     resume: bool = False,
     allow_changes: bool = False,
@@ -86,6 +90,8 @@ def train(
     of `weights` that are not free for every use.
 
     `recipe` and `overrides` are those of `load_recipe`; `epochs` or `minutes` set the length.
+    `freeze` names the part that keeps its weights: "backbone", "encoder" (with the backbone) or
+    "none".
     `task` requires masks (default model: setmatch_n_panoptic). A recipe with a box stage first
     trains the model without its mask head, in OUT/boxes, unless `weights` know every class or
     `joint` trains boxes and masks together.
@@ -172,6 +178,7 @@ def train(
             # A resumed run keeps its stages.
             keeps_stages = boxes_first or checkpoint is not None
             chosen = chosen if keeps_stages else single_stage_recipe(chosen)
+            chosen = resolve_length(with_frozen(chosen, freeze), len(splits.training))
             chosen = resolve_micro_batch(with_length(chosen, epochs, minutes), distributed)
             boxes_checkpoint = None
             if boxes_first:

@@ -19,7 +19,7 @@ from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
-from setmatch.training.checkpoints.best import keep_if_best
+from setmatch.training.checkpoints.best import Run, keep_if_best
 from setmatch.training.checkpoints.checkpoint import has_checkpoints
 from setmatch.training.checkpoints.state import Progress, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
@@ -28,6 +28,7 @@ from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
+from setmatch.training.plateau import Plateau, saved_best_step
 from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
 from setmatch.training.schedule import Schedule
 from setmatch.training.setup import TrainingSetup
@@ -70,6 +71,8 @@ class Trainer:
         # All processes agree on the seconds, and on whether the last step is to be evaluated.
         self.spent_s, self.evaluation_s = progress.spent_s, progress.evaluating_s
         self.evaluation_due = progress.evaluation_due
+        best_step = distributed.first(lambda: saved_best_step(Run(folder)))
+        self.plateau = Plateau(self.settings.patience, logger.evaluated_steps(), best_step)
 
     def run(self) -> None:
         """Take the remaining steps; raise Stopped after a signal."""
@@ -82,13 +85,13 @@ class Trainer:
         self.choose_num_threads()
         self.clock.start()
         batches, step = iter(self.batches), self.first_step
-        while not self.schedule.is_over(step, self.spent_s):
+        while not self.is_over(step):
             window = list(islice(batches, accumulated))
             before_s = self.spent_s
             normalizer = self.exchange(window, step)
             if self.evaluation_due:  # most of the time since then went into the evaluation
                 self.evaluation_s += self.spent_s - before_s
-            if step and self.schedule.is_over(step, self.spent_s):
+            if step and self.is_over(step):
                 break  # loading images, or an evaluation, took the remaining time
             self.take_step(window, normalizer, step)
             renewed = False
@@ -105,6 +108,10 @@ class Trainer:
                 self.evaluate(step)
                 self.choose_num_threads()
         self.finish(step)
+
+    def is_over(self, step: int) -> bool:
+        """Return whether the run ends before `step`, by its length or early."""
+        return self.schedule.is_over(step, self.spent_s) or self.plateau.is_reached
 
     def take_step(self, window: Sequence[Minibatch], normalizer: LossNormalizer, step: int) -> None:
         """Take one optimizer step on the micro-batches of `window` and log it."""
@@ -131,7 +138,9 @@ class Trainer:
             self.save(step)
         if self.evaluated_step != step and not self.logger.has_evaluation(step):
             self.evaluate(step)
-        self.logger.end("done")
+        if self.plateau.is_reached:
+            self.logger.say(self.plateau.sentence())
+        self.logger.end("stopped early" if self.plateau.is_reached else "done")
         if step == self.first_step:
             self.logger.say(f"nothing left to train: {self.folder} had ended after {step} steps")
         else:
@@ -224,10 +233,13 @@ class Trainer:
             # They were deleted while the run goes on. Best weights alone could not be resumed.
             self.evaluation_due = True
             self.save(steps)
-        self.distributed.first(lambda: keep_if_best(self.folder, detector, metrics, steps))
+        best_step = self.distributed.first(
+            lambda: keep_if_best(self.folder, detector, metrics, steps)
+        )
         # Written last: to a resumed run, this line means that the evaluation is complete.
         probe_metrics = self.probe.compute(steps) if self.probe else {}
         self.logger.write_evaluation(steps, metrics, probe_metrics)
+        self.plateau = self.plateau.add(steps, best_step)
 
     def write_line(self, step: int) -> bool:
         """Write a line of the log; return whether the folder was created again for it."""

@@ -47,6 +47,14 @@ def test_large_objects_get_a_small_image_size(object_px: float, short_px: int) -
     assert legible_side_px(dataset_of((480, 640), [object_px] * 20), SIDES_PX) == short_px
 
 
+def test_the_choice_of_sides_is_a_setting() -> None:
+    """Weights that were trained on large images are tuned on larger ones than others."""
+    data = DataSettings(short_side_px="auto", long_side_px="auto", auto_sides_px=[384, 640])
+    for object_px, short_px in ((400.0, 384), (30.0, 640)):
+        resolved = resolve_image_size(data, dataset_of((960, 1280), [object_px] * 20))
+        assert (resolved.short_side_px, resolved.long_side_px) == (short_px, 2 * short_px)
+
+
 def test_90_percent_of_the_objects_decide() -> None:
     """A single small object among 30 changes nothing; 4 of 20 do."""
     assert legible_side_px(dataset_of((480, 640), [400.0] * 29 + [10.0]), SIDES_PX) == 160

@@ -167,6 +167,21 @@ def test_the_first_epochs_only_flip_images(dataset: DetectionDataset, augment, b
     assert (augment == before) == all(map(same, later, seen(before)))
 
 
+def test_the_last_epochs_only_flip_images(dataset: DetectionDataset):
+    """Of four epochs, those from the fraction on; all are strong if the length is not known."""
+
+    def seen(augment: str, until: float, epochs: int | None) -> list[Minibatch]:
+        settings = data(augment=augment).model_copy(update={"strong_augment_until": until})
+        sizes = {"batch_size": IMAGES, "micro_batch": IMAGES, "steps": 4}  # a step is an epoch
+        return batches(dataset, settings=settings, epochs=epochs, **sizes)
+
+    strong, weak = seen("small", 1.0, 4), seen("flip", 1.0, 4)
+    ended = seen("small", 0.5, 4)
+    assert all(map(same, ended, [*strong[:2], *weak[2:]]))
+    assert all(map(same, seen("small", 0.5, None), strong))
+    assert not any(map(same, strong[2:], weak[2:]))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_does_not_change_the_random_state(dataset: DetectionDataset, workers: int):
     torch.manual_seed(1)

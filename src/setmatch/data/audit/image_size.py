@@ -10,7 +10,7 @@ from setmatch.data.audit.statistics import objects_of, resize_scales
 from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
-SIDES_PX = (160, 192, 256, 320)  # choices for "auto" in a recipe
+SIDES_PX = tuple(DataSettings().auto_sides_px)
 LEGIBLE_PX = 48  # three cells of the middle feature map
 SMALLEST = 0.1  # fraction of the objects that may be smaller than that
 LONG_TO_SHORT = 2
@@ -20,7 +20,7 @@ def resolve_image_size(data: DataSettings, training: DetectionDataset) -> DataSe
     """Return the settings with each "auto" side replaced by a number for this training split."""
     short_px, long_px = data.short_side_px, data.long_side_px
     if short_px == "auto":
-        short_px = legible_side_px(training, SIDES_PX)
+        short_px = legible_side_px(training, data.auto_sides_px)
     if long_px == "auto":
         long_px = LONG_TO_SHORT * short_px
     return data.model_copy(update={"short_side_px": short_px, "long_side_px": long_px})

@@ -22,6 +22,8 @@ from setmatch.data.audit.image_size import (
     resized_object_px,
     smallest_px,
 )
+from setmatch.data.audit.num_epochs import MOST as MOST_EPOCHS
+from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.data.audit.num_queries import queries_for, usual_objects
 from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.dataset import DetectionDataset
@@ -41,8 +43,6 @@ _MANY_SMALL = 1 / 3  # fraction of small objects from which the dilated model pa
 # Optimizer steps for fine-tuning DETR, and for the small model, which converges faster: in LOG.md
 # it reaches most of its AP within 500 steps, even from random weights.
 _FINE_TUNING_STEPS, _SMALL_MODEL_STEPS = 4000, 1000
-_MIN_EPOCHS, _MAX_EPOCHS = 12, 300
-_EVALUATIONS = 30
 _ALWAYS_WRITTEN = (  # to the plan's recipe, even where they are the defaults
     *(("train", "lr"), ("train", "batch_size"), ("train", "epochs")),
     *(("data", "long_side_px"), ("data", "short_side_px"), ("model", "preset")),
@@ -75,7 +75,7 @@ class TrainingPlan:
     def steps(self) -> int:
         """Return the number of optimizer steps of the recipe."""
         settings = self.recipe.train
-        return math.ceil(settings.epochs * self.images / settings.batch_size)
+        return math.ceil(settings.num_epochs * self.images / settings.batch_size)
 
     @property
     def hours(self) -> float | None:
@@ -122,22 +122,21 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
     queries = PUBLISHED_QUERIES if enough else queries_for(training)
     batch = overrides["train.batch_size"]
     steps = _FINE_TUNING_STEPS if has_gpu else _SMALL_MODEL_STEPS
-    epochs = math.ceil(steps * batch / max(len(training), 1))
-    epochs = min(max(epochs, _MIN_EPOCHS), _MAX_EPOCHS)
+    epochs = epochs_for(len(training), batch, steps)
     drop = {"train.drop_epoch": round(0.8 * epochs)} if has_gpu else {}
     settings = {
         **overrides,
         **drop,
         "model.arguments.num_queries": queries,
         "train.epochs": epochs,
-        "train.evaluate_every": max(epochs // _EVALUATIONS, 1),
+        "train.evaluate_every": epochs_per_evaluation(epochs),
     }
     recipe = load_recipe(
         "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
     plan = TrainingPlan(recipe, weights, (), len(training))
-    few = f"; {len(training)} images are few, so expect overfitting" * (epochs == _MAX_EPOCHS)
+    few = f"; {len(training)} images are few, so expect overfitting" * (epochs == MOST_EPOCHS)
     reasons += [
         f"{queries} queries: nearly all images have at most {usual} objects, and some queries must "
         'be left for "no object"',

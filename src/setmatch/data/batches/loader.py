@@ -165,12 +165,13 @@ def training_batches(
     first_step: int = 0,
     seed: int = 42,
     masks: bool = False,
+    epochs: int | None = None,
 ) -> TrainingBatches:
     """Return the minibatches of process `rank` of `world`, starting at `first_step`.
 
     Images are resized and normalized by `preprocessing`. `masks` adds the objects' masks, and
-    leaves out objects without a pixel. The random numbers of a sample depend only on (seed, epoch,
-    image).
+    leaves out objects without a pixel. `epochs` is the length of the run, if it is known. The
+    random numbers of a sample depend only on (seed, epoch, image).
 
     Raises ConfigError when `batch_size` cannot be divided, and DataError when `masks` are requested
     but do not exist. Iterating raises DataError for an unreadable image; with
@@ -189,7 +190,7 @@ def training_batches(
     # Every process that reads images has an equal part of the memory.
     limit_bytes = data.keep_decoded_mb * 1_000_000 // max(workers, 1)
     images = DecodedImages(dataset, masks, limit_bytes)
-    samples = _TrainingSamples(dataset, images, data, preprocessing, seed)
+    samples = _TrainingSamples(dataset, images, data, preprocessing, seed, epochs)
     return TrainingBatches(samples, order, workers)
 
 
@@ -250,13 +251,15 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         data: DataSettings,
         preprocessing: Preprocessing,
         seed: int,
+        epochs: int | None,
     ) -> None:
         self.dataset = dataset
         self.skip = data.on_bad_image == "skip"
         self._images = images
         self._transform = training_transform(data.augment, preprocessing)
         self._weak_transform = training_transform(weak_augmentation(data.augment), preprocessing)
-        self._weak_epochs = data.strong_augment_from_epoch
+        self._strong_from = data.strong_augment_from_epoch
+        self._strong_until = None if epochs is None else data.strong_augment_until * epochs
         self._seed = seed
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
@@ -290,10 +293,14 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             problems.append(error.file)
             return None
         torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
-        transform = self._weak_transform if epoch < self._weak_epochs else self._transform
+        transform = self._transform if self._is_strong(epoch) else self._weak_transform
         pixels, augmented, clipped = transform(pixels, target)
         stats = AugmentationStats(len(target), clipped, len(target) - len(augmented))
         return pixels, augmented, int(self.dataset.image_ids[image]), stats
+
+    def _is_strong(self, epoch: int) -> bool:
+        ended = self._strong_until is not None and epoch >= self._strong_until
+        return epoch >= self._strong_from and not ended
 
 
 class _EvaluationSamples(Dataset[_Loaded[EvaluationBatch]]):

@@ -54,15 +54,17 @@ class Run:
         return metrics
 
 
-def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> None:
+def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], steps: int) -> int:
     """Replace RUN/best by this detector, unless the weights there have a higher score.
+
+    Returns the step of the best weights.
 
     The score is PQ if there are stuff classes, mask AP if there are masks of things only, else box
     AP. The newer of two equal scores is kept. Raises TrainingError if it cannot be written.
     """
     best = Run(run).best
     if best is not None and _score(metrics) < _score(best):
-        return
+        return int(best["step"])
 
     def fill(folder: Path) -> None:
         weights.save(detector, folder, thresholds=metrics.get("thresholds"))
@@ -70,6 +72,7 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
         (folder / METRICS).write_text(text, encoding="utf-8")
 
     write_whole(run / BEST, fill, {"step": steps})
+    return steps
 
 
 def _score(metrics: Mapping[str, Any]) -> float:

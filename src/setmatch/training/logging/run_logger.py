@@ -50,9 +50,14 @@ class RunLogger:
         self._spent_s = 0.0
         self.restart_timer(first_step)
 
+    def evaluated_steps(self) -> tuple[int, ...]:
+        """Return the steps after which the log that is continued has evaluations."""
+        rows = [row for row in self._earlier_rows if row["kind"] == "val"]
+        return tuple(step for row in rows if isinstance(step := row["step"], int))
+
     def has_evaluation(self, steps: int) -> bool:
         """Return whether the log that is continued has an evaluation after `steps` steps."""
-        return any(row["kind"] == "val" and row["step"] == steps for row in self._earlier_rows)
+        return steps in self.evaluated_steps()
 
     def say(self, sentence: str) -> None:
         """Print a sentence."""

@@ -1,0 +1,69 @@
+"""Frozen parts of a model, which keep what they know while the rest is trained."""
+
+from torch import nn
+
+from setmatch.config import TrainSettings
+from setmatch.errors import ConfigError
+from setmatch.models.detector import Detector
+
+NORMS = nn.modules.batchnorm._BatchNorm
+
+
+def freeze(detector: Detector, settings: TrainSettings) -> None:
+    """Freeze the parameters that `freeze` and `train_only` name.
+
+    Raises ConfigError for a part that the model does not have.
+    """
+    if settings.train_only == "masks":
+        _freeze_all_but_masks(detector)
+    if settings.freeze == "none":
+        return
+    names = ["backbone"] if settings.freeze == "backbone" else ["backbone", "encoder"]
+    for name in names:
+        part = getattr(detector, name, None)
+        if not isinstance(part, nn.Module):
+            raise ConfigError(
+                f"train.freeze = {settings.freeze}: {detector.card.preset} has no {name}; set "
+                f"{'none' if name == 'backbone' else 'backbone'}"
+            )
+        part.requires_grad_(False)
+
+
+def require_trained(settings: TrainSettings, weights: str | None) -> None:
+    """Raise ConfigError if a part is to be frozen that starts from random weights.
+
+    `weights` are the initial weights of a new run, as `initialize` takes them.
+    """
+    starts_random = {"backbone": ("none",), "encoder": ("none", "imagenet", None)}
+    if settings.freeze != "none" and weights in starts_random[settings.freeze]:
+        raise ConfigError(
+            f"train.freeze = {settings.freeze}: it would stay random; name trained weights "
+            "(--weights), or freeze none"
+        )
+
+
+def _freeze_all_but_masks(detector: Detector) -> None:
+    if detector.mask_head is None:
+        raise ConfigError(
+            f"train.train_only = masks: {detector.card.preset} has no mask head; choose a model "
+            "that has one, such as setmatch_n_panoptic"
+        )
+    detector.requires_grad_(False)
+    detector.mask_head.requires_grad_(True)
+
+
+def train_mode(detector: nn.Module, settings: TrainSettings) -> None:
+    """Set a detector to training mode, but leave its frozen parts in evaluation mode.
+
+    A mask head that is trained alone gets the features that it will get at inference: without
+    dropout, and with fixed batch norm statistics. Where a part is frozen for new data (`freeze`),
+    its batch norms stay in training mode, so that their statistics become those of the new images.
+    """
+    detector.train()
+    for child in detector.children():
+        parameters = list(child.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            child.eval()
+            if settings.freeze != "none":
+                for module in child.modules():
+                    module.training = isinstance(module, NORMS)
