@@ -26,8 +26,8 @@ Boxes = Annotated[
     Parameter(
         help="How the annotations write boxes, if not as their format does: xywh, xyxy (corners) "
         "or cxcywh (centers); relative (fractions of the image), percent or pixels; for YOLO's "
-        "longer rows polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch audit` says "
-        "whether it is needed."
+        "longer rows polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch "
+        "audit` says whether it is needed."
     ),
 ]
 Model = Annotated[
