@@ -24,6 +24,7 @@ from setmatch.data.audit.image_checks import (
     find_near_duplicates,
     num_probed,
 )
+from setmatch.data.audit.polygon_checks import check_polygons
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
 from setmatch.data.dataset import DetectionDataset
@@ -184,6 +185,7 @@ def audit(
     num_queries = PUBLISHED_QUERIES if plan is None else plan.num_queries
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
     findings += check_annotations(splits, num_queries, preprocessing)
+    findings += [each for split in splits for each in check_polygons(split, splits[split])]
     image_checks = _check_images(splits, None if all_images else SAMPLE_SIZE, progress)
     findings += [
         finding for checks in image_checks.values() for each in checks for finding in each.findings
