@@ -9,20 +9,24 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+FLAGS = ("--no-sandbox", "--disable-background-networking", "--use-fake-device-for-media-stream")
+NO_GPU = ("--disable-gpu",)
 
 OpenPage = Callable[..., Any]  # (path, width=1280, height=900, touch=False) -> playwright's Page
 
 
 @contextmanager
-def chromium() -> Iterator[Any]:
-    """Start Debian's Chromium; skip the test where it or playwright is missing."""
+def chromium(gpu: tuple[str, ...] = NO_GPU) -> Iterator[Any]:
+    """Start Debian's Chromium; skip the test where it or playwright is missing.
+
+    `gpu` are its flags for graphics.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).is_file():
         pytest.skip("Chromium is not installed; Debian's package is called chromium")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=list(FLAGS), timeout=120_000
+            executable_path=CHROMIUM, args=[*FLAGS, *gpu], timeout=120_000
         )
         yield browser
         browser.close()

@@ -24,6 +24,10 @@ from setmatch.data.ragged import pack
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome
 from setmatch.demo.html import write_page as write_demo
+from setmatch.deploy.answers import Answers
+from setmatch.deploy.web.known_image import KnownImage
+from setmatch.deploy.web.runtime import published_runtime
+from setmatch.deploy.web.site import write_site
 from setmatch.evaluation.compare.compare import Comparison, Row
 from setmatch.evaluation.compare.html import write_page as write_comparison
 from setmatch.evaluation.compare.profiling import Cost
@@ -31,6 +35,7 @@ from setmatch.evaluation.evaluate import evaluate
 from setmatch.explanation.explain import explain
 from setmatch.explanation.query_page import write_page as write_queries
 from setmatch.explanation.query_statistics import QueryStatistics
+from setmatch.inference.engines.exported_card import ExportedCard
 from setmatch.models.registry import build
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.training.logging.curves.history import History
@@ -182,9 +187,21 @@ def demo_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
     return folder / "page.html"
 
 
+def browser_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
+    """The page that runs a model, whose file may be any."""
+    card = ModelCard(name, {}, Categories((1,), (name,)), Preprocessing(32, 32), name, name)
+    exported = ExportedCard(card, name, {}, 1, False, False, False, 0.5, {})
+    known = Answers(torch.tensor([0.9]), torch.tensor([0]), torch.zeros(1, 4))
+    (folder / "model.onnx").write_bytes(b"model")
+    (folder / "site").mkdir()
+    image = KnownImage("data:,", 0.5, known)
+    write_site(folder / "site", folder / "model.onnx", exported, image, published_runtime())
+    return folder / "site" / "index.html"
+
+
 PAGES = (
     *(audit_page, report_page, comparison_page, explain_page, queries_page),
-    *(curves_page, live_page, demo_page),
+    *(curves_page, live_page, demo_page, browser_page),
 )
 
 

@@ -12,11 +12,12 @@ def export(
     model: Model,
     /,
     *,
-    to: Literal["onnx", "openvino"] | None = None,
+    to: Literal["onnx", "openvino", "web"] | None = None,
     out: Path,
     size: str = "dynamic",
     end_to_end: Switch = False,
     verify: str | None = None,
+    runtime: Path | None = None,
 ) -> None:
     """Write a trained model for other programs, and verify it before it is called done.
 
@@ -25,6 +26,7 @@ def export(
         setmatch export runs/first --out detector.onnx
         setmatch export runs/first --out detector.onnx --end-to-end --verify my_data/
         setmatch export runs/first --to openvino --out detector.xml
+        setmatch export runs/first --to web --out site/ --verify my_data/
 
     The file is run beside the model on several images, image sizes and batch sizes. Every
     detection must be found again within 0.001 pixels; otherwise no file is left. It is then a model
@@ -34,9 +36,10 @@ def export(
     ----------
     to
         Format to write: onnx, which ends in .onnx, or openvino, .xml with a .bin file beside it.
-        Defaults to what the file ends in.
+        Defaults to what the file ends in. Or web: a folder with a page that runs the model in a
+        browser.
     out
-        File to write, such as detector.onnx or detector.xml.
+        File to write, such as detector.onnx or detector.xml, or the folder of a page.
     size
         Height and width of the network's input, as 480x640: every image is resized to it. Or
         dynamic: images keep their aspect ratio, and are resized as in training.
@@ -44,7 +47,11 @@ def export(
         Take one image (height, width, 3) in uint8, and return boxes in its pixels, classes, scores
         and masks, for programs without setmatch.
     verify
-        Images to verify on: a file, folder or pattern. The default are generated images.
+        Images to verify on: a file, folder or pattern. The default are generated images. A page
+        shows the first one.
+    runtime
+        For web: a folder of the npm package onnxruntime-web, to copy the runtime from. By default
+        the page loads it from a content delivery network.
     """
     from rich.console import Console
 
@@ -53,16 +60,26 @@ def export(
 
     size_px = _size_px(size)
     verification = export(
-        load(model), out, to=to, size_px=size_px, end_to_end=end_to_end, verify_on=verify
+        load(model),
+        out,
+        to=to,
+        size_px=size_px,
+        end_to_end=end_to_end,
+        verify_on=verify,
+        runtime=runtime,
     )
     Console().print(verification.table())
     found = sum(each.difference.found for each in verification.checks)
     size_mb = sum(each.stat().st_size for each in verification.files) / 1e6
-    files = " and ".join(map(str, verification.files))
+    files = str(out) if to == "web" else " and ".join(map(str, verification.files))
     print(
         f"written to {files} ({size_mb:.1f} MB): it finds all {found} detections of {model}, with "
         "differences up to those above"
     )
+    if to == "web" and runtime is None:
+        print(f"open it in a browser: {out / 'index.html'}")
+    elif to == "web":
+        print(f"serve it, and open it in a browser: python -m http.server --directory {out}")
 
 
 def _size_px(text: str) -> tuple[int, int] | None:

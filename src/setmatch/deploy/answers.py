@@ -15,6 +15,7 @@ from setmatch.structures.outputs import Predictions
 
 LEAST_SCORE = 0.05  # detections that score more are compared, and the best ones in any case
 BEST = 10
+_RANKS = 20  # a threshold of a comparison lies among the best detections
 _FAR = 1e6  # the cost of a pair that is not the same detection
 
 
@@ -115,6 +116,15 @@ def compare_answers(
         mask,
         problem,
     )
+
+
+def amid_largest_gap(scores: Float[Tensor, " K"]) -> float:
+    """Return a threshold far from any score: amid the largest gap among the best scores."""
+    best = scores[: _RANKS + 1]
+    if len(best) < 2:
+        return 0.0
+    place = int((best[:-1] - best[1:]).argmax())
+    return float(best[place : place + 2].mean())
 
 
 def _matched(one: Answers, other: Answers, tolerance: Tolerance) -> list[tuple[int, float, int]]:

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from setmatch.deploy.formats import ExportFormat
+from setmatch.deploy.formats import ExportFormat, require_size
 from setmatch.deploy.onnx import ONNX
 from setmatch.deploy.openvino import OPENVINO
 from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import Verification, images_to_verify, verify
 from setmatch.deploy.verify_ends import verify_ends
+from setmatch.deploy.web.export import export_site
 from setmatch.errors import ConfigError
 from setmatch.files.writing import atomic_files, require_file
 from setmatch.models.detector import Detector, require_weights
 
-LEAST_SIDE_PX, MOST_SIDE_PX = 32, 8192
 FORMATS: tuple[ExportFormat, ...] = (ONNX, OPENVINO)
 
 
@@ -24,6 +24,7 @@ def export(
     size_px: tuple[int, int] | None = None,
     end_to_end: bool = False,
     verify_on: str | Path | None = None,
+    runtime: str | Path | None = None,
 ) -> Verification:
     """Write a detector as a file of another format, and return how it compares with the model.
 
@@ -38,9 +39,10 @@ def export(
         A detection transformer. It is not changed.
     path
         The file to write. Its ending says the format: .onnx, or .xml for OpenVINO, which gets a
-        .bin file of the same name beside it.
+        .bin file of the same name beside it. For "web", a folder.
     to
-        The format, "onnx" or "openvino", if the ending must not choose it.
+        The format, "onnx" or "openvino", if the ending must not choose it; or "web", a folder with
+        a page that runs the model in a browser.
     size_px
         (height, width) of the network's input: every image is resized to it, whatever its own
         sides. By default the file takes any size, and images are resized as the model's card says.
@@ -50,6 +52,9 @@ def export(
         it takes a batch of preprocessed images and returns logits and boxes as fractions.
     verify_on
         A folder, file or pattern of images to compare on. The default are generated scenes.
+    runtime
+        For "web", a folder of the npm package onnxruntime-web, whose files are copied beside the
+        page. By default, the page loads them from a content delivery network.
 
     Raises
     ------
@@ -64,8 +69,14 @@ def export(
         The libraries of the extra `onnx` or `openvino` are not installed.
     """
     path = Path(path)
+    require_size(size_px)
+    if to == "web":
+        if end_to_end:
+            raise ConfigError("end_to_end: a page takes whole images anyway; leave it out")
+        return export_site(model, path, size_px=size_px, verify_on=verify_on, runtime=runtime)
+    if runtime is not None:
+        raise ConfigError(f"runtime {runtime}: is for a page; add the format web")
     kind = _format_of(path, to)
-    _require_size(size_px)
     require_weights(model, "export")
     others = [path.with_suffix(suffix) for suffix in kind.others]
     for each in (path, *others):
@@ -92,7 +103,7 @@ def _format_of(path: Path, name: str | None) -> ExportFormat:
     named = [each for each in FORMATS if name in (None, each.name)]
     if not named:
         raise ConfigError(
-            f"format {name}: choose one of {', '.join(each.name for each in FORMATS)}"
+            f"format {name}: choose one of {', '.join(each.name for each in FORMATS)}, web"
         )
     for each in named:
         if each.suffix == suffix:
@@ -100,11 +111,3 @@ def _format_of(path: Path, name: str | None) -> ExportFormat:
     raise ConfigError(
         f"{path}: name a file that ends in {' or '.join(each.suffix for each in named)}"
     )
-
-
-def _require_size(size_px: tuple[int, int] | None) -> None:
-    if size_px is not None and not all(LEAST_SIDE_PX <= each <= MOST_SIDE_PX for each in size_px):
-        height, width = size_px
-        raise ConfigError(
-            f"size {height}x{width}: sides can be {LEAST_SIDE_PX} to {MOST_SIDE_PX} pixels"
-        )

@@ -9,11 +9,12 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.errors import ExtraMissingError
+from setmatch.errors import ConfigError, ExtraMissingError
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.inference.engines.session import Session
 from setmatch.models.detector import Detector
 
+LEAST_SIDE_PX, MOST_SIDE_PX = 32, 8192
 INNER = ("resized", "pixels")  # values inside an end-to-end graph, which are verified as well
 
 
@@ -56,3 +57,12 @@ def require_libraries(names: Sequence[str], what: str, extra: str) -> None:
                 f"to export to {what} needs {name}; install it with: pip install "
                 f"'setmatch[{extra}]'"
             ) from None
+
+
+def require_size(size_px: tuple[int, int] | None) -> None:
+    """Raise ConfigError for a (height, width) that no file can be of."""
+    if size_px is not None and not all(LEAST_SIDE_PX <= each <= MOST_SIDE_PX for each in size_px):
+        height, width = size_px
+        raise ConfigError(
+            f"size {height}x{width}: sides can be {LEAST_SIDE_PX} to {MOST_SIDE_PX} pixels"
+        )

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from setmatch.data.batches.transforms import evaluation_px, normalize, preprocess
-from setmatch.deploy.answers import USUAL, Answers, Tolerance, answers_of, compare_answers
+from setmatch.deploy.answers import (
+    USUAL,
+    Answers,
+    Tolerance,
+    amid_largest_gap,
+    answers_of,
+    compare_answers,
+)
 from setmatch.deploy.formats import INNER
 from setmatch.deploy.verify import Check, NamedImage, as_array
 from setmatch.errors import VerificationError
@@ -23,7 +30,6 @@ from setmatch.structures.outputs import Predictions
 # Other runtimes and torchvision round differently in their two passes over an image.
 MOST_LEVELS = 1  # of 255
 MOST_PIXELS = 1e-3  # of an image, in which a mask may differ
-_RANKS = 20  # the threshold of a comparison lies among the best detections
 
 
 def verify_ends(
@@ -74,7 +80,7 @@ def _check(
     predictions = eager.detect(Batch.from_images([pixels[0]]), [size_px]).predictions
     assert predictions is not None, "detection transformers return their predictions"
     (expected,) = answers_of(predictions, eager.class_loss, size_px)
-    threshold = _in_largest_gap(expected.scores)
+    threshold = amid_largest_gap(expected.scores)
     kept = expected.scores > threshold
     expected = Answers(expected.scores[kept], expected.class_indices[kept], expected.xyxy_px[kept])
     outputs = ["boxes", "classes", "scores", *(["masks"] if eager.has_masks else [])]
@@ -108,15 +114,6 @@ def _check_resized(resized: Tensor, image: Tensor, preprocessing: Preprocessing,
     levels = float((resized.float() - pixels).abs().max())
     if levels > MOST_LEVELS + 0.01:
         raise VerificationError(f"{at}: resized pixels differ by {levels:.0f} of 255")
-
-
-def _in_largest_gap(scores: Float[Tensor, " K"]) -> float:
-    """Return a threshold far from any score: amid the largest gap among the best scores."""
-    best = scores[: _RANKS + 1]
-    if len(best) < 2:
-        return 0.0
-    place = int((best[:-1] - best[1:]).argmax())
-    return float(best[place : place + 2].mean())
 
 
 def _mask_problem(

@@ -1,0 +1,64 @@
+"""An image with known detections, by which a page checks itself on every machine that opens it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from setmatch.data.batches.transforms import evaluation_px, normalize
+from setmatch.deploy.answers import USUAL, Answers, amid_largest_gap, answers_of, compare_answers
+from setmatch.deploy.web.network import ranked_answers
+from setmatch.errors import VerificationError
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.structures.batch import Batch
+
+_COLORS = 128  # a file of few colors is small without a loss
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """A PNG file as a data: URI, and the detections in it that score more than `threshold`."""
+
+    uri: str
+    threshold: float
+    detections: Answers
+
+
+def known_image(path: Path, image: UInt8[Tensor, "3 H W"]) -> KnownImage:
+    """Return an image at the size of the model's input, and what the network of `path` detects.
+
+    The page neither resizes it nor loses anything in decoding it, so that it computes with the very
+    same pixels. Raises VerificationError if the graph ranks other detections than setmatch decodes.
+    """
+    engine = OnnxRuntimeEngine(path)
+    size_px = evaluation_px((image.shape[1], image.shape[2]), engine.card.preprocessing)
+    shown = _of_few_colors(F.resize(image, list(size_px), antialias=True))
+    pixels = torch.from_numpy(np.array(shown.convert("RGB"))).permute(2, 0, 1)
+    batch = Batch.from_images([normalize(pixels, engine.card.preprocessing)])
+    (decoded,) = answers_of(engine.predict(batch), engine.class_loss, size_px)
+    ranked = ranked_answers(path, batch.pixels, size_px)
+    problem = compare_answers(decoded, ranked, engine.card.categories, USUAL).problem
+    if problem:
+        raise VerificationError(f"{path.name}: {problem}; the graph ranks detections differently")
+    threshold = amid_largest_gap(ranked.scores)
+    kept = ranked.scores > threshold
+    detections = Answers(ranked.scores[kept], ranked.class_indices[kept], ranked.xyxy_px[kept])
+    return KnownImage(_png_uri(shown), threshold, detections)
+
+
+def _of_few_colors(image: UInt8[Tensor, "3 H W"]) -> Image.Image:
+    whole = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    return whole.quantize(_COLORS, dither=Image.Dither.NONE)
+
+
+def _png_uri(image: Image.Image) -> str:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -1,0 +1,34 @@
+"use strict";
+// What the page knows: facts of the model, what the visitor chose, and what was detected last.
+
+const $ = (id) => document.getElementById(id);
+const facts = JSON.parse($("facts").textContent);
+const state = {
+  threshold: facts.threshold,
+  hidden: new Set(), // class indices
+  image: null, // an ImageBitmap
+  found: null, // what the worker detected in it
+  camera: null, // the stream of a webcam
+};
+
+// The numbers of the detections to show, best first.
+function shown() {
+  if (!state.found) return [];
+  const { scores, classes } = state.found;
+  return [...scores.keys()].filter((n) =>
+    scores[n] > state.threshold && !state.hidden.has(classes[n]));
+}
+
+function addHtml(name, attributes, parent, text = "") {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.textContent = text;
+  return parent.appendChild(element);
+}
+
+// Text that is stored in the page, compressed: the bytes of the model.
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text.trim()), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
