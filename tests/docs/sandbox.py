@@ -42,6 +42,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     import setmatch
     import setmatch.ablation.run as ablation
     import setmatch.demo.demo as demo
+    import setmatch.deploy.benchmark.benchmark as benchmark
     import setmatch.evaluation.compare.compare as compare
     import setmatch.training.train as training
 
@@ -65,6 +66,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         (training, "train", short_run),
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
+        (benchmark, "benchmark", at_most(benchmark.benchmark, {"rounds": 1})),
         (ablation, "write_scenes", few_scenes),
         (ablation, "ablate", at_most(ablation.ablate, {"scenes": 32, "overrides": arm})),
     ):

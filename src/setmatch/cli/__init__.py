@@ -18,6 +18,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 import setmatch
 from setmatch.cli.ablate import ablate
 from setmatch.cli.audit import audit
+from setmatch.cli.benchmark import benchmark
 from setmatch.cli.compare import compare
 from setmatch.cli.convert_data import convert_data
 from setmatch.cli.convert_weights import convert_weights
@@ -53,6 +54,7 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     curves,
     evaluate,
     compare,
+    benchmark,
     predict,
     export,
     explain,

@@ -58,7 +58,7 @@ def export(
     from setmatch.deploy.export import export
     from setmatch.models.load import load
 
-    size_px = _size_px(size)
+    size_px = size_px_of(size)
     verification = export(
         load(model),
         out,
@@ -82,7 +82,8 @@ def export(
         print(f"serve it, and open it in a browser: python -m http.server --directory {out}")
 
 
-def _size_px(text: str) -> tuple[int, int] | None:
+def size_px_of(text: str) -> tuple[int, int] | None:
+    """Return the (height, width) that --size names; None for dynamic."""
     if text == "dynamic":
         return None
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)

@@ -272,10 +272,11 @@ def _timed_on(dataset: DetectionDataset | None, device: torch.device | str) -> s
     images = "noise" if dataset is None else f"{min(TIMED_IMAGES, len(dataset))} of the images"
     if torch.device(device).type == "cuda":
         return f"{images}, {torch.cuda.get_device_name(device)}"
-    return f"{images}, {_processor_name()}, {torch.get_num_threads()} thread(s)"
+    return f"{images}, {processor_name()}, {torch.get_num_threads()} thread(s)"
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """Return the name of this machine's processor."""
     cpus = Path("/proc/cpuinfo")
     lines = read_text(cpus).splitlines() if cpus.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,0 +1,82 @@
+"""`setmatch benchmark`: how fast models run with each engine."""
+
+from pathlib import Path
+
+from setmatch.cli.export import size_px_of
+from setmatch.cli.options import Split
+from setmatch.errors import ConfigError
+from setmatch.files.writing import require_file
+
+
+def benchmark(
+    *models: str,
+    engines: str = "own",
+    threads: str = "1",
+    size: str = "dynamic",
+    data: str | None = None,
+    split: Split = "val",
+    rounds: int = 20,
+    json: Path | None = None,
+    html: Path | None = None,
+) -> None:
+    """Time models with each engine: latency, throughput, memory, file size and AP.
+
+    For example:
+
+        setmatch benchmark runs/first detector.onnx --html speed.html
+        setmatch benchmark runs/first --engines eager,onnxruntime,openvino --threads 1,2
+
+    Models take turns in one run, each in a process of its own, on the processor. A busy machine is
+    noticed.
+
+    Parameters
+    ----------
+    models
+        Trained models: run folders, weights files, published names, hub ids, or exported files.
+    engines
+        Engines, separated by commas: eager, onnxruntime, openvino. Weights are exported for them.
+        own is the engine of an exported file, and eager for weights.
+    threads
+        Numbers of threads, separated by commas.
+    size
+        Height and width of the network's input, as 480x640. Or dynamic: as the model resizes an
+        image of 480x640.
+    data
+        Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file.
+    rounds
+        How often each model takes its turn.
+    json
+        Write the results to this JSON file.
+    html
+        Write an HTML page to this file.
+    """
+    from rich.console import Console
+
+    from setmatch.deploy.benchmark.benchmark import benchmark
+    from setmatch.deploy.benchmark.html import write_page
+
+    for path in (json, html):
+        if path is not None:
+            require_file(path)
+    result = benchmark(
+        models,
+        engines=engines.split(","),
+        threads=_numbers(threads),
+        size_px=size_px_of(size),
+        rounds=rounds,
+        data=data,
+        split=split,
+        progress=True,
+    )
+    Console().print(result.table())
+    if json is not None:
+        result.write_json(json)
+    if html is not None:
+        write_page(result, html)
+
+
+def _numbers(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--threads {text}: give numbers separated by commas, as in 1,2")
+    return [int(part) for part in parts]

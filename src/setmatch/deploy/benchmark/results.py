@@ -1,0 +1,212 @@
+"""What a benchmark measures: a row for each model, engine and number of threads."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from setmatch.files.writing import write_text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+MOST_LOAD = 0.5  # other processes that compute, on average over a minute
+MOST_SCATTER = 0.15  # of the medians of rounds, around their own median
+LATENCY = ("threads", "median", "p90", "p99")
+THROUGHPUT = ("images/s", "best batch", "memory")
+MODEL = ("input", "file", "AP")
+Grid = tuple[str, tuple[str, ...], list[tuple[str, ...]]]  # title, heads, and cells of each row
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Times of one model and engine: the seconds of each round of single images, and of batches.
+
+    `peak_bytes` is the most memory that its process had up to the end of the first round.
+    """
+
+    size_px: tuple[int, int]
+    rounds_s: tuple[tuple[float, ...], ...]
+    batches_s: dict[int, float]
+    peak_bytes: int
+    file_bytes: int
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """The seconds of single images, ascending."""
+        return sorted(seconds for each in self.rounds_s for seconds in each)
+
+    def quantile_s(self, fraction: float) -> float:
+        """Return the latency that this fraction of single images does not exceed."""
+        latencies_s = self.latencies_s
+        return latencies_s[min(int(fraction * len(latencies_s)), len(latencies_s) - 1)]
+
+    @property
+    def median_s(self) -> float:
+        """The median latency of a single image."""
+        return statistics.median(self.latencies_s)
+
+    @property
+    def scatter(self) -> float:
+        """How far the medians of half of the rounds are apart, as a fraction of their median."""
+        medians = [statistics.median(each) for each in self.rounds_s]
+        if len(medians) < 2:
+            return 0.0
+        low, middle, high = statistics.quantiles(medians, n=4, method="inclusive")
+        return (high - low) / middle
+
+    @property
+    def best(self) -> tuple[float, int]:
+        """The most images per second, and the batch size that reaches it."""
+        return max((size / seconds, size) for size, seconds in self.batches_s.items())
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with an engine; `speed` is None, and `note` says why, if it does not run."""
+
+    model: str
+    engine: str
+    threads: int
+    speed: Speed | None
+    AP: float | None = None
+    note: str = ""
+
+    def latency(self) -> tuple[str, ...]:
+        """Return a text for each of LATENCY."""
+        if self.speed is None:
+            return (str(self.threads), "–", "–", "–")
+        quantiles = (self.speed.median_s, self.speed.quantile_s(0.9), self.speed.quantile_s(0.99))
+        return (str(self.threads), *map(_ms, quantiles))
+
+    def throughput(self) -> tuple[str, ...]:
+        """Return a text for each of THROUGHPUT."""
+        if self.speed is None:
+            return ("–", "–", "–")
+        most, batch = self.speed.best
+        memory = f"{self.speed.peak_bytes / 1e6:.0f} MB"
+        return (f"{1 / self.speed.median_s:.3g}", f"{most:.3g} by {batch}", memory)
+
+    def described(self) -> tuple[str, ...]:
+        """Return a text for each of MODEL."""
+        ap = "–" if self.AP is None or self.AP < 0 else f"{100 * self.AP:.1f}"
+        if self.speed is None:
+            return ("–", "–", ap)
+        input_px = "×".join(map(str, self.speed.size_px))
+        return (input_px, f"{self.speed.file_bytes / 1e6:.1f} MB", ap)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All rows, the machine, and its load before: how many processes computed, on average."""
+
+    rows: tuple[Row, ...]
+    machine: str
+    load: float
+    rounds: int
+    measured_on: str = ""
+
+    def doubts(self) -> list[str]:
+        """Return why the times cannot be trusted; empty if they can."""
+        doubts = []
+        if self.load > MOST_LOAD:
+            doubts.append(
+                f"the machine was busy before: {self.load:.1f} processes computed on average; end "
+                "them, and measure again"
+            )
+        doubts += [
+            f"{row.model}, {row.engine}, {row.threads} thread(s): half of the rounds are "
+            f"{row.speed.scatter:.0%} apart: something else computed, too"
+            for row in self.rows
+            if row.speed is not None and row.speed.scatter > MOST_SCATTER
+        ]
+        return doubts
+
+    def notes(self) -> list[str]:
+        """Return the sentences below the table."""
+        notes = [f"{row.model}, {row.engine}: {row.note}" for row in self.rows if row.note]
+        measured = f"; AP in per cent, on {self.measured_on}" if self.measured_on else ""
+        return [
+            *notes,
+            f"{self.machine}; models take turns in {self.rounds} rounds, each in a process of its "
+            f"own, on random pixels, without reading and resizing images{measured}",
+            "memory is the most that the process had with one image at a time; the file of a "
+            "model in PyTorch is its weights in memory",
+        ]
+
+    def grids(self) -> list[Grid]:
+        """Return the tables, as text."""
+        return [
+            ("Latency of one image", LATENCY, [row.latency() for row in self.rows]),
+            ("Throughput and memory", THROUGHPUT, [row.throughput() for row in self.rows]),
+            ("Size and accuracy", MODEL, [row.described() for row in self.rows]),
+        ]
+
+    def table(self) -> "RenderableType":
+        """Return the tables and the notes for a rich console."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Group
+        from rich.table import Column, Table
+        from rich.text import Text
+
+        tables = []
+        for _, heads, rows in self.grids():
+            # Names are not cut off, because two could then look the same.
+            names = (Column("", overflow="fold"), Column("engine", overflow="fold"))
+            table = Table(*names, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            for head in heads:
+                table.add_column(head, justify="right", no_wrap=True)
+            for row, cells in zip(self.rows, rows, strict=True):
+                table.add_row(Text(row.model), row.engine, *cells)
+            tables.append(table)
+        doubts = Text("\n".join(f"do not trust these times: {each}" for each in self.doubts()))
+        return Group(*tables, *([doubts] if doubts else []), Text("\n".join(self.notes())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; times are in seconds."""
+        return {
+            "machine": self.machine,
+            "load": self.load,
+            "rounds": self.rounds,
+            "measured_on": self.measured_on,
+            "doubts": self.doubts(),
+            "rows": [_plain(row) for row in self.rows],
+        }
+
+    def write_json(self, path: Path) -> None:
+        """Write `to_json` to a file."""
+        write_text(path, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    tree = asdict(row)
+    if row.speed is None:
+        return tree
+    speed, (most, batch) = row.speed, row.speed.best
+    tree["speed"] = {
+        "size_px": list(speed.size_px),
+        "latency_s": {
+            "median": speed.median_s,
+            "p90": speed.quantile_s(0.9),
+            "p99": speed.quantile_s(0.99),
+        },
+        "images_per_s": 1 / speed.median_s,
+        "best_batch": {"images_per_s": most, "batch": batch},
+        "batches_s": {str(size): seconds for size, seconds in speed.batches_s.items()},
+        "peak_bytes": speed.peak_bytes,
+        "file_bytes": speed.file_bytes,
+        "scatter": speed.scatter,
+    }
+    return tree
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def fastest(rows: Sequence[Row]) -> Row | None:
+    """Return the row with the least median latency; None if fewer than two rows have one."""
+    timed = [(row.speed.median_s, number) for number, row in enumerate(rows) if row.speed]
+    return rows[min(timed)[1]] if len(timed) > 1 else None
