@@ -143,6 +143,20 @@ class DataSettings(Section):
         description="Fraction of all epochs after which images are flipped only, so that a run "
         "ends on images as they are. It does not apply to runs of `minutes`.",
     )
+    mosaic: Fraction = Field(
+        default=0.0,
+        description="Fraction of the images that become a mosaic with three others, so that more "
+        "queries have a target (DEIM's dense one-to-one matching). Not for masks.",
+    )
+    mixup: Fraction = Field(
+        default=0.0,
+        description="Fraction of the images that are mixed with another one. Not for masks.",
+    )
+    combine_until: Fraction = Field(
+        default=0.5,
+        description="Fraction of all epochs after which images are combined no more, by `mosaic` "
+        "and `mixup`. It does not apply to runs of `minutes`.",
+    )
     short_side_px: SidePx = Field(
         default=800,
         description="Short side of resized images. `auto` makes nine of ten training objects "

@@ -5,15 +5,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setmatch.losses.classification import Focal, MatchedQueries, Softmax, Varifocal
+from setmatch.losses.classification import (
+    Focal,
+    MatchabilityAware,
+    MatchedQueries,
+    Softmax,
+    Varifocal,
+)
 from setmatch.losses.normalizer import LossNormalizer
 
 
-@pytest.mark.parametrize("class_loss", [Focal(), Varifocal()], ids=["focal", "varifocal"])
+@pytest.mark.parametrize(
+    "class_loss",
+    [Focal(), Varifocal(), MatchabilityAware()],
+    ids=["focal", "varifocal", "matchability"],
+)
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20)
 def test_a_loss_equals_its_formula_for_every_logit(class_loss: Focal, seed: int):
-    """Focal: arXiv 1708.02002, equation 5; varifocal: arXiv 2008.13367, equation 2."""
+    """Focal: arXiv 1708.02002, equation 5; varifocal: 2008.13367, equation 2; MAL: 2412.04234."""
     torch.manual_seed(seed)
     logits = 3 * torch.randn(2, 2, 4, 3, dtype=torch.float64)
     matches = MatchedQueries(
@@ -28,7 +38,11 @@ def test_a_loss_equals_its_formula_for_every_logit(class_loss: Focal, seed: int)
     expected = torch.zeros(2, dtype=torch.float64)
     for place in torch.cartesian_prod(*map(torch.arange, logits.shape)).tolist():
         p, q = logits[tuple(place)].sigmoid(), targets.get(tuple(place))
-        if q is None:
+        if isinstance(class_loss, MatchabilityAware):
+            q = 0 if q is None else q**1.5
+            absent = p**1.5 if q == 0 else 1 - q
+            expected[place[0]] -= q * p.log() + absent * (1 - p).log()
+        elif q is None:
             expected[place[0]] -= 0.75 * p**2 * (1 - p).log()
         elif isinstance(class_loss, Varifocal):
             expected[place[0]] -= q * (q * p.log() + (1 - q) * (1 - p).log())
@@ -46,6 +60,41 @@ def test_varifocal_targets_and_weights_have_no_gradient():
     Varifocal().loss(logits, matches, LossNormalizer(torch.ones(4))).sum().backward()
     p = torch.tensor(0.3).sigmoid()
     assert torch.allclose(logits.grad.flatten(), 0.75 * p**2 * p)
+
+
+@pytest.mark.parametrize(
+    ("logit", "iou", "loss"),
+    # -(q^1.5 ln p + (1 - q^1.5) ln(1 - p)) of a match; -p^1.5 ln(1 - p) without a target.
+    [(0.0, 0.25, 0.693147), (1.0, 0.64, 0.801262), (-2.0, 1.0, 2.126928), (1.0, None, 0.820880)],
+)
+def test_matchability_by_hand(logit: float, iou: float | None, loss: float):
+    index = torch.zeros(0 if iou is None else 1, dtype=torch.int64)
+    matches = MatchedQueries(index, index, index, index, torch.full((len(index),), iou or 0.0))
+    value = MatchabilityAware().loss(
+        torch.tensor([[[[logit]]]]), matches, LossNormalizer(torch.ones(4))
+    )
+    assert value.item() == pytest.approx(loss, abs=2e-6)
+
+
+@pytest.mark.parametrize("iou", [0.0, 0.1, 0.5, 1.0])
+def test_matchability_learns_poor_matches_as_well_as_good_ones(iou: float):
+    """The gradient is p - q^1.5, where varifocal's is q (p - q): hardly any for a poor match."""
+    logits = torch.tensor([[[[0.4]]]], dtype=torch.float64, requires_grad=True)
+    index = torch.zeros(1, dtype=torch.int64)
+    matches = MatchedQueries(index, index, index, index, torch.tensor([iou], dtype=torch.float64))
+    normalizer = LossNormalizer(torch.ones(4, dtype=torch.float64))
+    MatchabilityAware().loss(logits, matches, normalizer).sum().backward()
+    p = torch.tensor(0.4, dtype=torch.float64).sigmoid()
+    assert torch.allclose(logits.grad.flatten(), p - iou**1.5)
+
+
+def test_matchability_weights_of_other_logits_have_no_gradient():
+    logits = torch.tensor([[[[0.3]]]], requires_grad=True)
+    none = torch.zeros(0, dtype=torch.int64)
+    matches = MatchedQueries(none, none, none, none, torch.zeros(0))
+    MatchabilityAware().loss(logits, matches, LossNormalizer(torch.ones(4))).sum().backward()
+    p = torch.tensor(0.3).sigmoid()
+    assert torch.allclose(logits.grad.flatten(), p**1.5 * p)
 
 
 def test_only_softmax_reads_the_last_logit_as_no_object():

@@ -223,3 +223,13 @@ def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
         setmatch.load(tmp_path / "model.pth")
     assert str(tmp_path / "model.pth") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "class_loss"),
+    [("deim_dfine_hgnetv2_s_coco_120e.pth", "matchability"), ("dfine_s_coco.pth", "varifocal")],
+)
+def test_a_file_of_deim_is_trained_on_with_its_loss(name: str, class_loss: str, tmp_path: Path):
+    small_dfine().save_pretrained(tmp_path / "theirs")
+    convert_weights(tmp_path / "theirs", tmp_path / name, "original")
+    assert setmatch.load(tmp_path / name).card.arguments["class_loss"] == class_loss

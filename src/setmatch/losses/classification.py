@@ -200,10 +200,37 @@ class Varifocal(Focal):
         return entropy.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
 
 
-CLASSIFICATION_LOSSES: dict[str, type[Softmax | Focal | Varifocal]] = {
+@dataclass(frozen=True)
+class MatchabilityAware(Focal):
+    """A power of the IoU of a matched box as its target; poor matches have the full weight, too.
+
+    Varifocal weighs a match by its IoU, so a poor one hardly counts; but with many targets in an
+    image, most matches are poor at first. Source: arXiv 2412.04234, section 3.3. The matching cost
+    is Focal's.
+    """
+
+    power: float = 1.5  # of the IoU, and of the scores of logits without a target
+
+    def loss(
+        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
+    ) -> Float[Tensor, " L"]:
+        """Return the loss summed over all logits, per target box of the step."""
+        target = torch.zeros_like(logits)
+        weight = logits.detach().sigmoid() ** self.power
+        matched = matches.layer, matches.image, matches.query, matches.class_index
+        target[matched] = matches.iou**self.power
+        weight[matched] = 1.0
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, target, weight=weight, reduction="none"
+        )
+        return entropy.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
+
+
+CLASSIFICATION_LOSSES: dict[str, type[Softmax | Focal | Varifocal | MatchabilityAware]] = {
     "softmax": Softmax,
     "focal": Focal,
     "varifocal": Varifocal,
+    "matchability": MatchabilityAware,
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 import torch
 from torchvision.models import get_model_weights
@@ -72,10 +73,11 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
         )
     default = default_shape(find_preset(card.preset))
     free = set() if default is None else free_arguments(default)
+    trained = detector.card.arguments
     differing = [
-        f"{key} is {detector.card.arguments[key]!r} there, {value!r} here"
+        f"{key} is {trained[key]!r} there, {value!r} here"
         for key, value in card.arguments.items()
-        if detector.card.arguments[key] != value and key not in free
+        if _plain(trained[key]) != _plain(value) and key not in free
     ]
     if differing:
         raise WeightsError(
@@ -87,6 +89,11 @@ def _from_detector(card: ModelCard, name: str, box_preset: str) -> Detector:
     arguments = {**detector.card.arguments, **card.arguments}
     wanted = dataclasses.replace(detector.card, arguments=arguments)
     return assemble(wanted, detector.state_dict(), name)
+
+
+def _plain(value: Any) -> Any:
+    """Return the list of a tuple: a recipe has lists where a card has tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def swap_mask_head(detector: Detector, card: ModelCard) -> Detector:

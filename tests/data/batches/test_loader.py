@@ -182,6 +182,30 @@ def test_the_last_epochs_only_flip_images(dataset: DetectionDataset):
     assert not any(map(same, strong[2:], weak[2:]))
 
 
+def test_combined_images_are_the_same_on_any_number_of_processes(dataset: DetectionDataset):
+    """Of other images of the split, not of the micro-batch; a run's last epochs have none."""
+    combined = data(augment="small").model_copy(update={"mosaic": 1.0, "mixup": 0.5})
+    one = batches(dataset, settings=combined)
+    halves = [batches(dataset, settings=combined, world=2, rank=rank) for rank in (0, 1)]
+    assert all(map(same, one, [batch for pair in zip(*halves, strict=True) for batch in pair]))
+    plain = batches(dataset, settings=data(augment="small"))
+
+    def objects(of: list[Minibatch]) -> int:
+        return sum(len(target) for batch in of for target in batch.targets)
+
+    assert objects(one) > 2 * objects(plain)
+    sizes = {"batch_size": IMAGES, "micro_batch": IMAGES, "steps": 4}  # a step is an epoch
+    alone = batches(dataset, settings=data(augment="small"), **sizes)
+    ended = batches(dataset, settings=combined, epochs=4, **sizes)
+    assert not any(map(same, ended[:2], alone[:2]))
+    assert all(map(same, ended[2:], alone[2:]))
+
+
+def test_masks_are_not_combined(dataset: DetectionDataset):
+    with pytest.raises((ConfigError, DataError)):
+        batches(dataset, settings=data().model_copy(update={"mosaic": 0.5}), masks=True)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_does_not_change_the_random_state(dataset: DetectionDataset, workers: int):
     torch.manual_seed(1)

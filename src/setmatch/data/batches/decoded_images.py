@@ -7,7 +7,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.image_io import read_image
 from setmatch.structures.batch import Target
 
-Decoded = tuple[UInt8[Tensor, "3 H W"], Target]
+Decoded = tuple[UInt8[Tensor, "3 _ _"], Target]
 
 
 class DecodedImages:

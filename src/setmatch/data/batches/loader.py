@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from setmatch.config import DataSettings
-from setmatch.data.batches.decoded_images import DecodedImages
+from setmatch.data.batches.combine_images import Combination
+from setmatch.data.batches.decoded_images import Decoded, DecodedImages
 from setmatch.data.batches.num_workers import Workers, workers_for
 from setmatch.data.batches.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
 from setmatch.data.batches.transforms import (
@@ -31,6 +32,7 @@ from setmatch.data.images.corrupt_files import (
 )
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
+from setmatch.errors import ConfigError
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
@@ -173,11 +175,11 @@ def training_batches(
     leaves out objects without a pixel. `epochs` is the length of the run, if it is known. The
     random numbers of a sample depend only on (seed, epoch, image).
 
-    Raises ConfigError when `batch_size` cannot be divided, and DataError when `masks` are requested
-    but do not exist. Iterating raises DataError for an unreadable image; with
-    `data.on_bad_image = "skip"`, only when more than 1% of the images are unreadable. Skipped
-    images are missing from their minibatch. A minibatch that would be empty takes the next readable
-    image.
+    Raises ConfigError when `batch_size` cannot be divided or masks are to be combined, and
+    DataError when `masks` are requested but do not exist. Iterating raises DataError for an
+    unreadable image; with `data.on_bad_image = "skip"`, only when more than 1% of the images are
+    unreadable. Skipped images are missing from their minibatch. A minibatch that would be empty
+    takes the next readable image.
     """
     micro_batch = batch_size // world if micro_batch is None else micro_batch
     grad_accum_steps(batch_size, micro_batch, world)
@@ -186,6 +188,11 @@ def training_batches(
     )
     if masks:
         dataset.require_masks()
+        if data.mosaic or data.mixup:
+            raise ConfigError(
+                "data.mosaic and data.mixup combine boxes, but no masks: set both to 0, or train a "
+                "model without masks"
+            )
     workers = workers_for(data.workers, world)
     # Every process that reads images has an equal part of the memory.
     limit_bytes = data.keep_decoded_mb * 1_000_000 // max(workers, 1)
@@ -261,6 +268,9 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._strong_from = data.strong_augment_from_epoch
         self._strong_until = None if epochs is None else data.strong_augment_until * epochs
         self._seed = seed
+        self._combines = data.mosaic > 0 or data.mixup > 0
+        self._combine_until = None if epochs is None else data.combine_until * epochs
+        self._data = data
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
         # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's
@@ -293,10 +303,26 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
             problems.append(error.file)
             return None
         torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
+        if self._combines and self._is_combined(epoch):
+            pixels, target = self._combination(problems)((pixels, target))
         transform = self._transform if self._is_strong(epoch) else self._weak_transform
         pixels, augmented, clipped = transform(pixels, target)
         stats = AugmentationStats(len(target), clipped, len(target) - len(augmented))
         return pixels, augmented, int(self.dataset.image_ids[image]), stats
+
+    def _combination(self, problems: list[UnreadableFile]) -> Combination:
+        def other(image: int) -> Decoded | None:
+            try:
+                return self._images[image]
+            except UnreadableError as error:
+                problems.append(error.file)
+                return None
+
+        return Combination(self._data.mosaic, self._data.mixup, len(self.dataset), other)
+
+    def _is_combined(self, epoch: int) -> bool:
+        ended = self._combine_until is not None and epoch >= self._combine_until
+        return epoch >= self._strong_from and not ended
 
     def _is_strong(self, epoch: int) -> bool:
         ended = self._strong_until is not None and epoch >= self._strong_until

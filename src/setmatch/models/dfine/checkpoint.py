@@ -43,6 +43,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         **arguments_of(state, points_of(raw.state[SCALE.format(0)])),
         "num_queries": NUM_QUERIES,
         "encoder_heads": HEADS,
+        "class_loss": "matchability" if "deim" in raw.path.name.lower() else "varifocal",
         "frozen_norms": "backbone.stem.stem1.bn.num_batches_tracked" not in raw.state,
     }
     notes = [

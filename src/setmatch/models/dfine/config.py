@@ -1,6 +1,7 @@
 """Arguments of the D-FINE family: sizes of the backbone, the encoder and the decoder."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from setmatch.models.config import (
     MOST_CHANNELS,
@@ -17,6 +18,7 @@ MOST_POINTS = 64
 class DFineShape(Width):
     """Every size of a D-FINE; the defaults are those of D-FINE-S.
 
+    `class_loss` is D-FINE's own, or that of DEIM, which trains the same model.
     Arguments named `stage_` have one value for each stage of the backbone, of which the last ones
     give the levels of the encoder: as many as `points` has values.
     """
@@ -50,6 +52,7 @@ class DFineShape(Width):
     denoising_queries: int = argument(100, most=MOST_QUERIES, shapes_weights=False)
     label_noise: float = argument(0.5, may_be_0=True, most=1, shapes_weights=False)
     box_noise: float = argument(1.0, may_be_0=True, most=16, shapes_weights=False)
+    class_loss: Literal["varifocal", "matchability"] = argument("varifocal", shapes_weights=False)
 
     def validate(self) -> str:
         """Return which arguments contradict each other, or an empty string."""

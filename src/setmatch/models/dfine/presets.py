@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from setmatch.losses.classification import Varifocal
+from setmatch.losses.classification import CLASSIFICATION_LOSSES
 from setmatch.models.backbones.hgnetv2 import HGNetV2, Stage
 from setmatch.models.backbones.small_cnn import ConvNorm
 from setmatch.models.detector import Detector
@@ -49,7 +49,7 @@ def dfine_x(num_classes: int, shape: DFineShape = EXTRA_LARGE) -> Detector:
 
 
 def _dfine(num_classes: int, shape: DFineShape) -> Detector:
-    class_loss = Varifocal()
+    class_loss = CLASSIFICATION_LOSSES[shape.class_loss]()
     logits = class_loss.num_logits(num_classes)
     return DFineDetector(
         _backbone(shape),
