@@ -11,6 +11,7 @@ import setmatch
 from setmatch.errors import WeightsError
 from setmatch.models.load import convert_weights
 from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Categories
 from setmatch.structures.outputs import Predictions
 
 from .small_dfine import CASES, every_layer, small_dfine
@@ -233,3 +234,30 @@ def test_a_file_of_deim_is_trained_on_with_its_loss(name: str, class_loss: str, 
     small_dfine().save_pretrained(tmp_path / "theirs")
     convert_weights(tmp_path / "theirs", tmp_path / name, "original")
     assert setmatch.load(tmp_path / name).card.arguments["class_loss"] == class_loss
+
+
+@pytest.mark.parametrize("layout", ["original", "transformers"])
+def test_the_columns_of_objects365_end_as_names(layout: str, tmp_path: Path):
+    """There is one for each id from 0, which is no class; rows go to the classes of their name."""
+    small_dfine(num_labels=366).save_pretrained(tmp_path / "obj365")
+    source = tmp_path / "obj365"
+    if layout == "original":
+        source = tmp_path / "dfine_s_obj365.pth"
+        accepted = {"accept_license": "objects365"}
+        convert_weights(tmp_path / "obj365", source, "original", **accepted)
+    model = setmatch.load(source, accept_license="objects365")
+    known = model.card.categories
+    assert [known.names[index] for index in (0, 1, 47, 365)] == [
+        None,
+        "Person",
+        "Bicycle",
+        "Table Tennis",
+    ]
+    wanted = Categories((3, 9, 11), ("bicycle", "unicorn", "person"))
+    tuned = setmatch.load(source, categories=wanted, accept_license="objects365")
+    assert tuned.card.license == "objects365"
+    for old, new in zip(model.decoder.class_heads, tuned.decoder.class_heads, strict=True):
+        assert torch.equal(new.weight[[0, 2]], old.weight[[47, 1]])
+        assert torch.equal(new.bias[[0, 2]], old.bias[[47, 1]])
+    rows = model.denoising.embedding.weight, tuned.denoising.embedding.weight
+    assert torch.equal(rows[1][[0, 2]], rows[0][[47, 1]])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from setmatch.models.weights.objects365_classes import named_as_objects365
 from setmatch.structures.metadata import Categories
 
 # fmt: off
@@ -69,9 +70,9 @@ def with_coco_ids(categories: Categories) -> Categories:
 def assumed_categories(
     num_classes: int, whose: str, known: Sequence[Categories], notes: list[str]
 ) -> Categories:
-    """Return the `known` classes of this number, or classes without names; either is noted.
+    """Return the `known` classes of this number, Objects365's, or classes without names.
 
-    `whose` names the known classes, such as "COCO's".
+    What was assumed is noted. `whose` names the known classes, such as "COCO's".
     """
     for categories in known:
         if len(categories) == num_classes:
@@ -79,7 +80,14 @@ def assumed_categories(
                 f"assumed {whose} class names: the file has {num_classes} classes and no names"
             )
             return categories
+    unnamed = Categories(tuple(range(num_classes)), (None,) * num_classes)
+    objects365 = named_as_objects365(unnamed)
+    if objects365 is not unnamed:
+        notes.append(
+            f"assumed Objects365's class names: the file has {num_classes} classes and no names"
+        )
+        return objects365
     notes.append(
         f"the file has no names for its {num_classes} classes: pass categories= to name them"
     )
-    return Categories(tuple(range(num_classes)), (None,) * num_classes)
+    return unnamed

@@ -16,6 +16,7 @@ from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import with_coco_ids
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.key_map import State
+from setmatch.models.weights.objects365_classes import named_as_objects365
 from setmatch.models.weights.raw_checkpoint import read_json
 from setmatch.structures.metadata import Categories, Preprocessing
 
@@ -186,7 +187,7 @@ def categories_of(
     num_classes: int, config: Mapping[str, Any], path: Path, notes: list[str]
 ) -> Categories:
     """Return the classes that config.json names, which are COCO's with their ids if all agree."""
-    return with_coco_ids(named_categories(num_classes, config, path, notes))
+    return with_coco_ids(named_as_objects365(named_categories(num_classes, config, path, notes)))
 
 
 def expansion(inner: int, dim: int) -> float:
