@@ -143,6 +143,7 @@ def test_padding_changes_no_prediction(preset: str):
 
 @pytest.mark.promise(16, cases=100)
 @pytest.mark.campaign
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("preset", HIDING)
 def test_padding_changes_no_prediction_in_a_hundred_pairs_of_shapes(preset: str):
     """In float64: with random weights, many tokens score alike.
