@@ -50,6 +50,25 @@ SMALL_RTDETR = {  # arguments of presets of RT-DETR for tests
     "denoising_queries": 8,
 }
 
+SMALL_RFDETR = {  # arguments of presets of RF-DETR for tests
+    "backbone_dim": 24,
+    "backbone_heads": 3,
+    "backbone_ffn_dim": 48,
+    "patch": 8,
+    "windows": 2,
+    "grid": 6,
+    "outputs": (1, 3),
+    "projector_dim": 16,
+    "projector_blocks": 1,
+    "dim": 32,
+    "heads": 4,
+    "cross_heads": 8,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "query_groups": 3,
+}
+
 # The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [

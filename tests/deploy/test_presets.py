@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from known_models import SMALL_RFDETR
 from setmatch.deploy.onnx import ONNX, OPSET, to_onnx
 from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify
@@ -28,7 +29,8 @@ QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  #
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
 FEW = {"decoder_layers": 2}  # of D-FINE and RT-DETR, whose sizes must fit each other
 ALWAYS = ("setmatch_n_panoptic",)
-PLAIN = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18")  # all parts
+# All parts.
+PLAIN = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18", "rfdetr_n")
 BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}  # its pools round sizes up
 SIZES = [(1, 96, 128), (3, 160, 97), (2, 33, 70), (1, 20, 40), (2, 5, 300)]  # images, height, width
 # TensorRT and WebGPU compute some of these wrongly, or not at all.
@@ -38,10 +40,11 @@ REFUSED_OPERATIONS = {"GridSample", "Loop", "If", "Scan", "SequenceConstruct", "
 
 def small(preset: str) -> Detector:
     torch.manual_seed(0)
-    few = FEW if preset.startswith(("dfine", "rtdetr")) else SMALL
+    family = preset.partition("_")[0]
+    few = FEW if family in ("dfine", "rtdetr") else SMALL_RFDETR if family == "rfdetr" else SMALL
     arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": 12}
     model = build(ModelCard(preset, arguments, NAMES, Preprocessing(96, 160))).eval()
-    if preset.startswith(("dfine", "rtdetr")):  # untrained, all tokens score alike
+    if family in ("dfine", "rtdetr", "rfdetr"):  # untrained, all tokens score alike
         with torch.no_grad():
             for weights in model.parameters():
                 weights += 0.02 * torch.randn(weights.shape)

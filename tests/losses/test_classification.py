@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from setmatch.losses.classification import (
     Focal,
+    IoUAware,
     MatchabilityAware,
     MatchedQueries,
     Softmax,
@@ -17,13 +18,16 @@ from setmatch.losses.normalizer import LossNormalizer
 
 @pytest.mark.parametrize(
     "class_loss",
-    [Focal(), Varifocal(), MatchabilityAware()],
-    ids=["focal", "varifocal", "matchability"],
+    [Focal(), Varifocal(), MatchabilityAware(), IoUAware()],
+    ids=["focal", "varifocal", "matchability", "iou_aware"],
 )
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20)
 def test_a_loss_equals_its_formula_for_every_logit(class_loss: Focal, seed: int):
-    """Focal: arXiv 1708.02002, equation 5; varifocal: 2008.13367, equation 2; MAL: 2412.04234."""
+    """Focal: arXiv 1708.02002, equation 5; varifocal: 2008.13367, equation 2; MAL: 2412.04234.
+
+    IoU-aware: arXiv 2406.03459, section 3.2.
+    """
     torch.manual_seed(seed)
     logits = 3 * torch.randn(2, 2, 4, 3, dtype=torch.float64)
     matches = MatchedQueries(
@@ -38,7 +42,11 @@ def test_a_loss_equals_its_formula_for_every_logit(class_loss: Focal, seed: int)
     expected = torch.zeros(2, dtype=torch.float64)
     for place in torch.cartesian_prod(*map(torch.arange, logits.shape)).tolist():
         p, q = logits[tuple(place)].sigmoid(), targets.get(tuple(place))
-        if isinstance(class_loss, MatchabilityAware):
+        if isinstance(class_loss, IoUAware):
+            t = p**2 if q is None else max(p**0.25 * q**0.75, torch.tensor(0.01))
+            present, absent = (0, t) if q is None else (t, 1 - t)
+            expected[place[0]] -= present * p.log() + absent * (1 - p).log()
+        elif isinstance(class_loss, MatchabilityAware):
             q = 0 if q is None else q**1.5
             absent = p**1.5 if q == 0 else 1 - q
             expected[place[0]] -= q * p.log() + absent * (1 - p).log()
@@ -95,6 +103,18 @@ def test_matchability_weights_of_other_logits_have_no_gradient():
     MatchabilityAware().loss(logits, matches, LossNormalizer(torch.ones(4))).sum().backward()
     p = torch.tensor(0.3).sigmoid()
     assert torch.allclose(logits.grad.flatten(), p**1.5 * p)
+
+
+def test_iou_aware_targets_have_no_gradient_and_are_never_zero():
+    logits = torch.tensor([[[[0.3, -2.0]]]], requires_grad=True)
+    one = torch.zeros(1, dtype=torch.int64)
+    matches = MatchedQueries(one, one, one, one, torch.zeros(1))
+    IoUAware().loss(logits, matches, LossNormalizer(torch.ones(4))).sum().backward()
+    p = logits.detach().flatten().sigmoid()
+    assert logits.grad.flatten()[0].item() == pytest.approx(p[0].item() - 0.01)
+    free = torch.tensor(-2.0, requires_grad=True)  # without a target, the weight has one
+    (-(free.sigmoid() ** 2) * torch.nn.functional.logsigmoid(-free)).backward()
+    assert logits.grad.flatten()[1].item() == pytest.approx(free.grad.item())
 
 
 def test_only_softmax_reads_the_last_logit_as_no_object():

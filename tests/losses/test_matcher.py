@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from setmatch.config import MatchCosts
 from setmatch.losses.classification import ClassificationLoss, Focal, Softmax, Varifocal
-from setmatch.losses.matcher import match, pairwise_cost
+from setmatch.losses.matcher import match, pairwise_cost, start_matching
 from setmatch.structures.batch import Target
 
 CLASS_LOSS, COSTS = Softmax(), MatchCosts()
@@ -128,3 +128,28 @@ def test_half_precision_never_overflows(class_loss: ClassificationLoss):
     assert torch.equal(
         cost, pairwise_cost(logits.float(), boxes.half().float(), targets, class_loss, COSTS)
     )
+
+
+@given(st.integers(1, 4), st.lists(st.integers(0, 6), min_size=1, max_size=3), st.integers(0, 99))
+def test_groups_of_queries_are_matched_as_if_they_were_alone(
+    groups: int, counts: list[int], seed: int
+):
+    """Also with more targets than a group has queries; pairs are sorted by image, then query."""
+    queries = 4
+    logits, boxes = _predictions(2, len(counts), groups * queries, seed)
+    targets = _targets(counts, seed)
+    whole = start_matching(logits, boxes, targets, CLASS_LOSS, COSTS, groups).assignments()
+    for assignment in whole:
+        pairs = list(zip(assignment.image.tolist(), assignment.query.tolist(), strict=True))
+        assert pairs == sorted(pairs)
+    for group in range(groups):
+        own = slice(group * queries, (group + 1) * queries)
+        alone = match(logits[:, :, own], boxes[:, :, own], targets, CLASS_LOSS, COSTS)
+        for together, expected in zip(whole, alone, strict=True):
+            of_group = together.query.div(queries, rounding_mode="floor") == group
+            for ours, theirs, start in (
+                (together.image, expected.image, 0),
+                (together.query, expected.query, own.start),
+                (together.target, expected.target, 0),
+            ):
+                assert torch.equal(ours[of_group], theirs + start)

@@ -12,6 +12,7 @@ from known_models import (
     PREPROCESSING,
     QUERIES,
     SMALL_DFINE,
+    SMALL_RFDETR,
     SMALL_RTDETR,
     known_detr,
     known_setmatch,
@@ -116,6 +117,7 @@ MODELS: dict[str, Callable[[], Detector]] = {
             "setmatch_n": {"denoising_queries": 4},
             "dfine_s": SMALL_DFINE,
             "rtdetr_r18": SMALL_RTDETR,
+            "rfdetr_n": SMALL_RFDETR,
             "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
         }.items()
     },

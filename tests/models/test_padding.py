@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from known_models import SMALL_DFINE, SMALL_RTDETR
+from known_models import SMALL_DFINE, SMALL_RFDETR, SMALL_RTDETR
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
@@ -45,6 +45,7 @@ HIDING = {
 ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "detr_r50_panoptic": DEEP | {"num_queries": 10},
     "setmatch_timm": {"backbone": "test_convnext", "num_queries": 20},  # rounds sizes down
+    "rfdetr_n": SMALL_RFDETR,
 }
 ALWAYS = (
     *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),

@@ -8,6 +8,7 @@ from .boxes import giou_loss as giou_loss
 from .boxes import l1_loss as l1_loss
 from .classification import ClassificationLoss as ClassificationLoss
 from .classification import Focal as Focal
+from .classification import IoUAware as IoUAware
 from .classification import Softmax as Softmax
 from .classification import Varifocal as Varifocal
 from .criterion import TERMS as TERMS
@@ -20,6 +21,7 @@ __all__ = [
     "ClassificationLoss",
     "Criterion",
     "Focal",
+    "IoUAware",
     "Loss",
     "LossNormalizer",
     "LossOutput",

@@ -226,11 +226,38 @@ class MatchabilityAware(Focal):
         return entropy.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
 
 
-CLASSIFICATION_LOSSES: dict[str, type[Softmax | Focal | Varifocal | MatchabilityAware]] = {
+@dataclass(frozen=True)
+class IoUAware(Focal):
+    """Cross-entropy with a mix of confidence and IoU as the target of matched boxes.
+
+    The target is confidence^alpha · IoU^(1 - alpha), and at least `least_target`. Source: arXiv
+    2406.03459, section 3.2 (IoU-aware BCE), after arXiv 2304.14340. The matching cost is Focal's.
+    """
+
+    least_target: float = 0.01
+
+    def loss(
+        self, logits: Float[Tensor, "L B Q C"], matches: MatchedQueries, normalizer: LossNormalizer
+    ) -> Float[Tensor, " L"]:
+        """Return the loss summed over all logits, per target box of the step."""
+        p = logits.sigmoid()
+        matched = matches.layer, matches.image, matches.query, matches.class_index
+        confidence = p.detach()[matched]
+        mix = confidence**self.alpha * matches.iou ** (1 - self.alpha)
+        present = torch.zeros_like(logits)
+        absent = p**self.gamma
+        present[matched] = mix.clamp(min=self.least_target)
+        absent[matched] = 1 - present[matched]
+        terms = present * F.logsigmoid(logits) + absent * F.logsigmoid(-logits)
+        return -terms.sum((1, 2, 3)) / normalizer.boxes.clamp(min=1)
+
+
+CLASSIFICATION_LOSSES: dict[str, type[Softmax | Focal]] = {
     "softmax": Softmax,
     "focal": Focal,
     "varifocal": Varifocal,
     "matchability": MatchabilityAware,
+    "iou_aware": IoUAware,
 }
 
 

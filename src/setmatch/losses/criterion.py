@@ -48,7 +48,7 @@ def cardinality_error(matched: MatchedPredictions) -> Float[Tensor, " L"]:
     logits = matched.logits
     counts = torch.tensor([len(target) for target in matched.targets])
     counts = counts.to(logits.device, non_blocking=True)
-    detected = matched.class_loss.predicts_object(logits).sum(-1)
+    detected = matched.class_loss.predicts_object(logits).sum(-1) / matched.group.query_groups
     return (detected - counts).abs().float().sum(1) / matched.normalizer.images
 
 
@@ -149,7 +149,7 @@ class Criterion:
             require_fractions(groups)
         device = groups[0].predictions.logits.device
         if normalizer is None:
-            num_queries = groups[0].predictions.logits.shape[2]
+            num_queries = groups[0].predictions.logits.shape[2] // groups[0].query_groups
             normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
             pending = [self._start_matching(group, targets) for group in groups]
@@ -169,7 +169,9 @@ class Criterion:
         known = group.assignment
         if known is not None:
             return lambda: [known] * logits.shape[0]
-        return start_matching(logits, cxcywh, targets, self.class_loss, self.costs).assignments
+        return start_matching(
+            logits, cxcywh, targets, self.class_loss, self.costs, group.query_groups
+        ).assignments
 
     def _terms(
         self,
@@ -178,7 +180,8 @@ class Criterion:
         targets: Sequence[Target],
         normalizer: LossNormalizer,
     ) -> GroupLosses:
-        matched = self._matched(group, assignments, targets, normalizer.times(group.repeats))
+        counts = normalizer.times(group.repeats * group.query_groups)
+        matched = self._matched(group, assignments, targets, counts)
         values = {term.name: term.function(matched) for term in self.terms}
         return GroupLosses(group.name, {n: v for n, v in values.items() if v is not None})
 

@@ -43,11 +43,16 @@ def start_matching(
     targets: Sequence[Target],
     class_loss: ClassificationLoss,
     costs: MatchCosts,
+    query_groups: int = 1,
 ) -> "PendingMatch":
-    """Compute the costs and start to copy them to the CPU, without waiting for the copy."""
+    """Compute the costs and start to copy them to the CPU, without waiting for the copy.
+
+    Each of `query_groups` equal parts of the queries is matched by itself.
+    """
     counts = tuple(len(target) for target in targets)
     if sum(counts) == 0:
-        return PendingMatch(torch.empty(*logits.shape[:3], 0), counts, logits.device, None)
+        nothing = torch.empty(*logits.shape[:3], 0)
+        return PendingMatch(nothing, counts, logits.device, None, query_groups)
     cost = pairwise_cost(logits, cxcywh, targets, class_loss, costs)
     cost.nan_to_num_(nan=INVALID_COST, posinf=INVALID_COST, neginf=-INVALID_COST)
     host_cost = cost.to("cpu", non_blocking=cost.is_cuda)
@@ -55,7 +60,7 @@ def start_matching(
     if cost.is_cuda:
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
         copied.record(torch.cuda.current_stream(cost.device))
-    return PendingMatch(host_cost, counts, logits.device, copied)
+    return PendingMatch(host_cost, counts, logits.device, copied, query_groups)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class PendingMatch:
     target_counts: tuple[int, ...]  # per image
     device: torch.device
     copied: torch.cuda.Event | None  # None if `cost` is on the CPU already
+    query_groups: int = 1
 
     def assignments(self) -> list[Assignment]:
         """Wait for the costs and return one Assignment per layer, on the device; see `match`."""
@@ -74,15 +80,18 @@ class PendingMatch:
             self.copied.synchronize()
         cost = self.cost.numpy()
         first = np.cumsum([0, *self.target_counts[:-1]])
+        size = max(cost.shape[2] // self.query_groups, 1)
         image: list[np.ndarray] = []
         query: list[np.ndarray] = []
         target: list[np.ndarray] = []
         for layer in range(layers):
             for index, count in enumerate(self.target_counts):
-                row, column = linear_sum_assignment(cost[layer, index, :, :count])
-                image.append(np.full_like(row, index))
-                query.append(row)
-                target.append(column + first[index])
+                for start in range(0, cost.shape[2], size):
+                    group = cost[layer, index, start : start + size, :count]
+                    row, column = linear_sum_assignment(group)
+                    image.append(np.full_like(row, index))
+                    query.append(row + start)
+                    target.append(column + first[index])
         flat = torch.from_numpy(
             np.stack([np.concatenate(part) for part in (image, query, target)]).astype(np.int64)
         )

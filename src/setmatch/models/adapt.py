@@ -3,6 +3,7 @@
 import dataclasses
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.errors import WeightsError, quoted
@@ -10,6 +11,9 @@ from setmatch.models.class_rows import ClassRows
 from setmatch.models.registry import build
 from setmatch.models.weights.key_map import State
 from setmatch.structures.metadata import Categories, ModelCard
+
+# What a model learns of every query, whose last axis but one runs over queries.
+LEARNED_QUERIES = ("queries.embedding.weight", "queries.content", "queries.places")
 
 
 def adapt_classes(
@@ -55,22 +59,28 @@ def adapt_num_queries(
     card: ModelCard, state: State, num_queries: int
 ) -> tuple[ModelCard, State, list[str]]:
     """Return card and weights with `num_queries` queries: the first are kept, new ones random."""
-    key = "queries.embedding.weight"
+    learned = [key for key in LEARNED_QUERIES if key in state]
     arguments = {**card.arguments, "num_queries": num_queries}
-    if key not in state:  # queries are selected from the image, in any number
+    if not learned:  # queries are selected from the image, in any number
         return dataclasses.replace(card, arguments=arguments), state, []
-    old = state[key].shape[0]
+    old = state[learned[0]].shape[-2]
     if old == num_queries:
         return card, state, []
-    adapted = dict(state)
-    if num_queries < old:
-        adapted[key] = state[key][:num_queries].clone()
-        note = f"queries: kept the first {num_queries} of {old}"
-    else:
-        added = torch.randn(num_queries - old, state[key].shape[1]) * state[key].std()
-        adapted[key] = torch.cat([state[key], added])
+    adapted = state | {key: _with_queries(state[key], num_queries) for key in learned}
+    note = f"queries: kept the first {num_queries} of {old}"
+    if num_queries > old:
         note = f"queries: kept all {old}, added {num_queries - old} new ones, which must be trained"
     return dataclasses.replace(card, arguments=arguments), adapted, [note]
+
+
+def _with_queries(
+    learned: Float[Tensor, "*groups old D"], num_queries: int
+) -> Float[Tensor, "*groups Q D"]:
+    *groups, old, dim = learned.shape
+    if num_queries < old:
+        return learned[..., :num_queries, :].clone()
+    added = torch.randn(*groups, num_queries - old, dim) * learned.std()
+    return torch.cat([learned, added], dim=-2)
 
 
 def _choose_rows(

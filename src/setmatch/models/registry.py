@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from setmatch.errors import ConfigError, suggest
-from setmatch.models import detr, dfine, rtdetr, setmatch, torchvision
+from setmatch.models import detr, dfine, rfdetr, rtdetr, setmatch, torchvision
 from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.factory import find_factory
@@ -13,7 +13,14 @@ from setmatch.models.family import Preset, default_shape
 from setmatch.models.weights.layout import CheckpointLayout
 from setmatch.structures.metadata import ModelCard
 
-FAMILIES = (detr.FAMILY, rtdetr.FAMILY, dfine.FAMILY, setmatch.FAMILY, torchvision.FAMILY)
+FAMILIES = (
+    detr.FAMILY,
+    rtdetr.FAMILY,
+    dfine.FAMILY,
+    rfdetr.FAMILY,
+    setmatch.FAMILY,
+    torchvision.FAMILY,
+)
 
 MODELS = {name: preset for family in FAMILIES for name, preset in family.presets.items()}
 BOX_PRESETS = {name: box for family in FAMILIES for name, box in family.box_presets.items()}

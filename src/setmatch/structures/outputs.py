@@ -65,7 +65,8 @@ class PredictionGroup:
     A group without an `assignment` is matched. A known assignment may hold every target several
     times (`repeats`). In training, masks are computed by `mask_decoder` for matched queries alone;
     otherwise the predictions contain them all. `edges` are the distributions behind the boxes of a
-    model that predicts those.
+    model that predicts those. Each of `query_groups` equal parts of the queries is matched by
+    itself.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PredictionGroup:
     repeats: int = 1
     mask_decoder: MaskDecoder | None = None
     edges: EdgeDistributions | None = None
+    query_groups: int = 1
 
 
 def require_groups(groups: Any) -> None:

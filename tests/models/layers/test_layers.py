@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
+from known_models import SMALL_RFDETR
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
@@ -28,7 +29,8 @@ SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_lay
 def _small(preset: str = "detr_r18_tiny", **changes):
     torch.manual_seed(0)
     shallow = {"stage_blocks": (1, 1, 1, 1)} if preset.startswith("rtdetr") else {}
-    arguments = {**SMALL, **shallow, "num_queries": 6, **changes}
+    family = SMALL_RFDETR if preset.startswith("rfdetr") else {**SMALL, **shallow}
+    arguments = {**family, "num_queries": 6, **changes}
     return build(ModelCard(preset, arguments, NAMES)).eval()
 
 

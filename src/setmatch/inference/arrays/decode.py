@@ -56,4 +56,6 @@ SCORES: dict[str, Callable[[Float32[np.ndarray, "Q C"]], Ranked]] = {
     "softmax": _best_class,
     "focal": _best_pairs,
     "varifocal": _best_pairs,
+    "matchability": _best_pairs,
+    "iou_aware": _best_pairs,
 }

@@ -53,8 +53,11 @@ ARGUMENTS = {
 
 
 def matches_original(keys: Collection[str]) -> bool:
-    """Recognize the published code's detectors, with masks and without, and the paper's demo."""
-    return any(key in keys for key in TABLES)
+    """Recognize the published code's detectors, with masks and without, and the paper's demo.
+
+    Codes that grew from it have the same names of heads, and other queries.
+    """
+    return any(key in keys for key in TABLES) and "refpoint_embed.weight" not in keys
 
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:

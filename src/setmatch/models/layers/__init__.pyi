@@ -19,6 +19,8 @@ from .fusion_blocks import CSPFusion as CSPFusion
 from .fusion_blocks import ELANBlock as ELANBlock
 from .fusion_blocks import ShrinkBlock as ShrinkBlock
 from .fusion_blocks import ShrinkConv as ShrinkConv
+from .group_queries import GroupAttention as GroupAttention
+from .group_queries import GroupQueries as GroupQueries
 from .heads import BoxHead as BoxHead
 from .heads import ClassHead as ClassHead
 from .hybrid_encoder import HybridEncoder as HybridEncoder
@@ -30,6 +32,8 @@ from .queries import AnchorSelection as AnchorSelection
 from .queries import ContentQueries as ContentQueries
 from .queries import LearnedQueries as LearnedQueries
 from .queries import QuerySelection as QuerySelection
+from .scale_projector import ScaleProjector as ScaleProjector
+from .steady_decoder import SteadyDecoder as SteadyDecoder
 from .transformer_decoder import Decoder as Decoder
 from .transformer_decoder import DecoderLayer as DecoderLayer
 from .transformer_encoder import Encoder as Encoder
@@ -62,6 +66,8 @@ __all__ = [
     "FeedForward",
     "GatedDecoderLayer",
     "GridPosition",
+    "GroupAttention",
+    "GroupQueries",
     "HybridEncoder",
     "LearnedPosition",
     "LearnedQueries",
@@ -74,8 +80,10 @@ __all__ = [
     "QueryAttentionMask",
     "QuerySelection",
     "RefiningDecoder",
+    "ScaleProjector",
     "ShrinkBlock",
     "ShrinkConv",
     "SinePosition",
+    "SteadyDecoder",
     "ValueSampling",
 ]

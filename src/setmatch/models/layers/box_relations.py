@@ -46,8 +46,11 @@ class NoBoxRelations(nn.Module):
 
     def forward(
         self, cxcywh: Float[Tensor, "B Q 4"], query_mask: QueryAttentionMask
-    ) -> Bool[Tensor, "#B 1 Q Q"] | None:
-        """Return True where a query may attend to another; None for everywhere."""
+    ) -> Bool[Tensor, "_ 1 q q"] | None:
+        """Return True where a query may attend to another; None for everywhere.
+
+        Groups of queries that never attend to each other are on the batch axis of a mask.
+        """
         return query_mask.of_heads
 
 

@@ -76,6 +76,31 @@ class BoxRefinementHead(nn.Module):
         return (at_least_single(step) + logit).sigmoid()
 
 
+class BoxScalingHead(nn.Module):
+    """A perceptron that moves and scales a box; boxes start unchanged."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.step = Perceptron(dim, dim, dim, 4).starting_at_zero()
+
+    def forward(
+        self, content: Float[Tensor, "*n D"], cxcywh: Float[Tensor, "*#n 4"]
+    ) -> Float[Tensor, "*n 4"]:
+        """Return the changed boxes, in float32 or higher precision even under autocast."""
+        return move_and_scale(at_least_single(cxcywh), at_least_single(self.step(content)))
+
+
+def move_and_scale(
+    cxcywh: Float[Tensor, "*#n 4"], step: Float[Tensor, "*#n 4"]
+) -> Float[Tensor, "*n 4"]:
+    """Return boxes moved by fractions of their sides, and scaled by exponentials.
+
+    Source: arXiv 1311.2524, appendix C.
+    """
+    sides = cxcywh[..., 2:]
+    return torch.cat([cxcywh[..., :2] + step[..., :2] * sides, step[..., 2:].exp() * sides], dim=-1)
+
+
 def inverse_sigmoid(x: Float[Tensor, "*n"], margin: float = 1e-3) -> Float[Tensor, "*n"]:
     """Return the logit of x clamped to [margin, 1 - margin], where it is finite."""
     return torch.logit(x, eps=margin)

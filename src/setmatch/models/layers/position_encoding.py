@@ -33,6 +33,27 @@ class SinePosition(nn.Module):
         return torch.cat(waves, dim=-1).permute(0, 3, 1, 2)
 
 
+class SineBoxPosition(nn.Module):
+    """Sines and cosines of y, x, width and height of a box (arXiv 2201.12329, section 4.1).
+
+    Each coordinate has `features` of them, with the wavelengths of `SinePosition`.
+    """
+
+    temperature = 10000.0
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, cxcywh: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n E"]:
+        """Return the encoding of every box."""
+        pair = torch.arange(self.features, device=cxcywh.device).div(2, rounding_mode="floor")
+        wavelength = self.temperature ** (2 * pair / self.features)
+        x, y, width, height = (2 * math.pi * cxcywh).unbind(-1)
+        waves = [_interleave(each[..., None] / wavelength) for each in (y, x, width, height)]
+        return torch.cat(waves, dim=-1)
+
+
 class GridPosition(nn.Module):
     """Sines and cosines of row and column, counted in cells (arXiv 2304.08069).
 

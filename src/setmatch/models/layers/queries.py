@@ -101,9 +101,9 @@ class QuerySelection(TokenSelection):
         if memory.valid is not None:
             visible = visible.masked_fill(~memory.valid[..., None], float("-inf"))
         best, real = self.best(self.priority(visible, memory.shapes), memory)
-        content = _chosen(tokens, best)
-        boxes = self.box_step(content, _chosen(anchor_boxes(memory, self.finest_side), best))
-        return EncoderProposals(content.detach(), _chosen(logits, best), boxes, real)
+        content = chosen_rows(tokens, best)
+        boxes = self.box_step(content, chosen_rows(anchor_boxes(memory, self.finest_side), best))
+        return EncoderProposals(content.detach(), chosen_rows(logits, best), boxes, real)
 
     def priority(
         self, logits: Float[Tensor, "B N C"], shapes: tuple[tuple[int, int], ...]
@@ -131,10 +131,10 @@ class AnchorSelection(TokenSelection):
         if memory.valid is not None:
             priority = priority.masked_fill(~memory.valid, float("-inf"))
         best, real = self.best(priority, memory)
-        content = _chosen(tokens, best)
-        boxes = self.box_step(content, _chosen(anchors, best))
-        boxes = torch.where(_chosen(inside, best), boxes, 1.0)
-        return EncoderProposals(content.detach(), _chosen(logits, best), boxes, real)
+        content = chosen_rows(tokens, best)
+        boxes = self.box_step(content, chosen_rows(anchors, best))
+        boxes = torch.where(chosen_rows(inside, best), boxes, 1.0)
+        return EncoderProposals(content.detach(), chosen_rows(logits, best), boxes, real)
 
     @classmethod
     def inside(cls, anchors: Float[Tensor, "B N 4"]) -> Bool[Tensor, "B N 1"]:
@@ -142,7 +142,10 @@ class AnchorSelection(TokenSelection):
         return ((anchors > cls.margin) & (anchors < 1 - cls.margin)).all(-1, keepdim=True)
 
 
-def _chosen(rows: Shaped[Tensor, "#B N C"], index: Int[Tensor, "B Q 1"]) -> Shaped[Tensor, "B Q C"]:
+def chosen_rows(
+    rows: Shaped[Tensor, "#B N C"], index: Int[Tensor, "B Q 1"]
+) -> Shaped[Tensor, "B Q C"]:
+    """Return the rows that `index` names, of rows that may be the same for all images."""
     every = rows.expand(index.shape[0], -1, -1)
     return every.gather(1, index.expand(-1, -1, rows.shape[-1]))
 

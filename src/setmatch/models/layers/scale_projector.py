@@ -1,0 +1,71 @@
+"""The projector of RF-DETR: maps of one stride become the memory of a decoder."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from setmatch.models.layers.cells import cells_of
+from setmatch.models.layers.hybrid_encoder import Memory
+from setmatch.structures.batch import Batch
+
+
+class ChannelNorm(nn.LayerNorm):
+    """A layer norm over the channels of every cell."""
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Return the normalized features."""
+        normed = F.layer_norm(
+            features.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps
+        )
+        return normed.permute(0, 3, 1, 2)
+
+
+class ConvChannelNorm(nn.Sequential):
+    """A convolution, a norm over channels and a SiLU."""
+
+    def __init__(self, channels: int, out: int, kernel: int, eps: float) -> None:
+        super().__init__(
+            nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=False),
+            ChannelNorm(out, eps=eps),
+        )
+
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
+        """Return silu(norm(conv(x)))."""
+        conv, norm = self
+        return F.silu(norm(conv(features)))
+
+
+class ScaleProjector(nn.Module):
+    """One CSP block over all maps, concatenated (arXiv 2406.03459, section 3.1; C2f of YOLOv8).
+
+    Half of the features passes through blocks of two 3×3 convolutions with `inner` channels; what
+    goes in and what every block returns is merged to `dim` channels. `eps` is that of the norms
+    inside the block.
+    """
+
+    layers = ()  # no self-attention: that is in the backbone
+
+    def __init__(
+        self, channels: Sequence[int], dim: int, inner: int, blocks: int, eps: float
+    ) -> None:
+        super().__init__()
+        self.split = ConvChannelNorm(sum(channels), 2 * inner, 1, eps)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                ConvChannelNorm(inner, inner, 3, eps), ConvChannelNorm(inner, inner, 3, eps)
+            )
+            for _ in range(blocks)
+        )
+        self.merge = ConvChannelNorm((2 + blocks) * inner, dim, 1, eps)
+        self.norm = ChannelNorm(dim, eps=1e-6)
+
+    def forward(self, features: Sequence[Float[Tensor, "B _ h w"]], batch: Batch) -> Memory:
+        """Return the tokens of one level."""
+        parts = list(self.split(torch.cat(list(features), dim=1)).chunk(2, dim=1))
+        for block in self.blocks:
+            parts.append(block(parts[-1]))
+        level = self.norm(self.merge(torch.cat(parts, dim=1)))
+        return Memory.of([level], [cells_of(batch, level)])

@@ -1,0 +1,59 @@
+"""Arguments of the RF-DETR family: sizes of the backbone, the projector and the decoder."""
+
+from dataclasses import dataclass, replace
+
+from setmatch.models.config import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_QUERIES,
+    Width,
+    argument,
+)
+
+MOST_POINTS, MOST_GROUPS, MOST_PATCHES = 64, 64, 256
+
+
+@dataclass(frozen=True)
+class RFDETRShape(Width):
+    """Every size of an RF-DETR; the defaults are those of RF-DETR-S.
+
+    `heads` are those of the queries' self-attention. `outputs` are the numbers of backbone blocks
+    after which a map is taken, `grid` the patches per side for which positions are learned.
+    """
+
+    num_queries: int = argument(300, most=MOST_QUERIES)
+    backbone_dim: int = argument(384, most=MOST_CHANNELS)
+    backbone_heads: int = argument(6, most=1024)
+    backbone_ffn_dim: int = argument(1536, most=16 * MOST_CHANNELS)
+    patch: int = argument(16, most=64)
+    windows: int = argument(2, most=16)
+    grid: int = argument(32, most=MOST_PATCHES)
+    outputs: tuple[int, ...] = argument((3, 6, 9, 12), most=MOST_LAYERS)
+    projector_dim: int = argument(128, most=MOST_CHANNELS)
+    projector_blocks: int = argument(3, may_be_0=True, most=MOST_LAYERS)
+    projector_eps: float = argument(1e-6, most=1, shapes_weights=False)
+    decoder_layers: int = argument(3, most=MOST_LAYERS)
+    ffn_dim: int = argument(2048, most=16 * MOST_CHANNELS)
+    cross_heads: int = argument(16, most=1024)
+    points: int = argument(2, most=MOST_POINTS)
+    query_groups: int = argument(13, most=MOST_GROUPS)
+
+    def validate(self) -> str:
+        """Return which arguments contradict each other, or an empty string."""
+        if self.backbone_dim % self.backbone_heads:
+            return (
+                f"backbone_dim = {self.backbone_dim} must be a multiple of backbone_heads = "
+                f"{self.backbone_heads}"
+            )
+        if self.dim % self.cross_heads:
+            return f"dim = {self.dim} must be a multiple of cross_heads = {self.cross_heads}"
+        if list(self.outputs) != sorted(set(self.outputs)):
+            return "outputs must increase: each is a number of blocks after which a map is taken"
+        return super().validate()
+
+
+SMALL = RFDETRShape()
+NANO = replace(SMALL, grid=24, decoder_layers=2)
+MEDIUM = replace(SMALL, grid=36, decoder_layers=4)
+LARGE = replace(MEDIUM, grid=44)
+BASE = replace(SMALL, patch=14, windows=4, grid=37, outputs=(2, 5, 8, 11))

@@ -1,0 +1,83 @@
+"""Tensor names of RF-DETR: its authors' code and transformers write the same ones."""
+
+import re
+
+from setmatch.models.weights.key_map import Table, below, packed_attention
+
+VIT, PROJECTOR = "backbone.0.encoder.encoder", "backbone.0.projector.stages.0"
+
+# Of DINOv2's own training: what stands for a hidden patch.
+UNUSED = re.compile(re.escape(f"{VIT}.embeddings.mask_token"))
+
+
+def _conv(ours: str, theirs: str) -> Table:
+    return (
+        (f"{ours}.0.weight", f"{theirs}.conv.weight"),
+        (f"{ours}.1.{{leaf}}", f"{theirs}.bn.{{leaf}}"),
+    )
+
+
+def _perceptron(ours: str, theirs: str) -> tuple[str, str]:
+    return f"{ours}.layers.{{j}}.{{leaf}}", f"{theirs}.layers.{{j}}.{{leaf}}"
+
+
+PUBLISHED: Table = (
+    *below(
+        "backbone",
+        VIT,
+        (
+            ("class_token", "embeddings.cls_token"),
+            ("position", "embeddings.position_embeddings"),
+            ("embed.{leaf}", "embeddings.patch_embeddings.projection.{leaf}"),
+            ("norm.{leaf}", "layernorm.{leaf}"),
+        ),
+    ),
+    *below(
+        "backbone.blocks.{i}",
+        f"{VIT}.encoder.layer.{{i}}",
+        (
+            *(
+                (f"attention.{name}.{{leaf}}", f"attention.attention.{name}.{{leaf}}")
+                for name in ("query", "key", "value")
+            ),
+            ("attention.out.{leaf}", "attention.output.dense.{leaf}"),
+            ("norm_attention.{leaf}", "norm1.{leaf}"),
+            ("norm_ffn.{leaf}", "norm2.{leaf}"),
+            ("scale_attention", "layer_scale1.lambda1"),
+            ("scale_ffn", "layer_scale2.lambda1"),
+            ("ffn.0.{leaf}", "mlp.fc1.{leaf}"),
+            ("ffn.3.{leaf}", "mlp.fc2.{leaf}"),
+        ),
+    ),
+    *_conv("encoder.split", f"{PROJECTOR}.0.cv1"),
+    *_conv("encoder.merge", f"{PROJECTOR}.0.cv2"),
+    *_conv("encoder.blocks.{i}.0", f"{PROJECTOR}.0.m.{{i}}.cv1"),
+    *_conv("encoder.blocks.{i}.1", f"{PROJECTOR}.0.m.{{i}}.cv2"),
+    ("encoder.norm.{leaf}", f"{PROJECTOR}.1.{{leaf}}"),
+    ("queries.content", "query_feat.weight"),
+    ("queries.places", "refpoint_embed.weight"),
+    ("queries.prepare.{i}.0.{leaf}", "transformer.enc_output.{i}.{leaf}"),
+    ("queries.prepare.{i}.1.{leaf}", "transformer.enc_output_norm.{i}.{leaf}"),
+    ("queries.class_heads.{i}.{leaf}", "transformer.enc_out_class_embed.{i}.{leaf}"),
+    _perceptron("queries.box_steps.{i}.step", "transformer.enc_out_bbox_embed.{i}"),
+    *below(
+        "decoder.layers.{i}",
+        "transformer.decoder.layers.{i}",
+        (
+            *packed_attention("self_attention", "self_attn"),
+            ("around_self.norm.{leaf}", "norm1.{leaf}"),
+            ("around_cross.norm.{leaf}", "norm2.{leaf}"),
+            ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
+            ("cross_attention.offsets.{leaf}", "cross_attn.sampling_offsets.{leaf}"),
+            ("cross_attention.attention.{leaf}", "cross_attn.attention_weights.{leaf}"),
+            ("cross_attention.value.{leaf}", "cross_attn.value_proj.{leaf}"),
+            ("cross_attention.out.{leaf}", "cross_attn.output_proj.{leaf}"),
+            ("ffn.0.{leaf}", "linear1.{leaf}"),
+            ("ffn.3.{leaf}", "linear2.{leaf}"),
+        ),
+    ),
+    ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
+    _perceptron("decoder.position", "transformer.decoder.ref_point_head"),
+    ("decoder.class_head.{leaf}", "class_embed.{leaf}"),
+    _perceptron("decoder.box_step.step", "bbox_embed"),
+)

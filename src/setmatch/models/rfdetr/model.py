@@ -1,0 +1,77 @@
+"""RF-DETR (arXiv 2511.09554): the whole model on one screen."""
+
+import re
+from collections.abc import Sequence
+
+from torch import nn
+
+from setmatch.losses.classification import ClassificationLoss
+from setmatch.models.attention_trace import trace_sampling
+from setmatch.models.class_rows import ClassRows
+from setmatch.models.detector import Detector
+from setmatch.models.layers.box_relations import QueryAttentionMask
+from setmatch.models.layers.group_queries import GroupQueries
+from setmatch.models.layers.queries import only_real
+from setmatch.models.layers.scale_projector import ScaleProjector
+from setmatch.models.layers.steady_decoder import SteadyDecoder
+from setmatch.structures.attention import AttentionTrace
+from setmatch.structures.batch import Batch, Target, require_targets
+from setmatch.structures.outputs import PredictionGroup, Predictions
+
+
+class RFDETRDetector(Detector):
+    """Windowed vision transformer, projector, group queries, a decoder around steady boxes.
+
+    In training there is one more group of predictions, "encoder", the selected tokens' own; both
+    hold the queries of all query groups, which are matched apart.
+    """
+
+    class_rows = (ClassRows(re.compile(r"(queries\.class_heads\.\d+|decoder\.class_head)\.\w+")),)
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        encoder: ScaleProjector,
+        queries: GroupQueries,
+        decoder: SteadyDecoder,
+        class_loss: ClassificationLoss,
+        num_classes: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.encoder = encoder
+        self.queries = queries
+        self.decoder = decoder
+        self.class_loss = class_loss
+        self.num_queries = queries.num_queries
+        self.num_classes = num_classes
+
+    def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
+        """Return "main"; in training also "encoder".
+
+        Raises DataError in training for targets that are missing or of unknown classes.
+        """
+        if self.training:
+            require_targets(targets, len(batch.pixels), self.num_classes)
+        memory = self.encoder(self.feature_levels(batch), batch)
+        proposals = self.queries(memory)
+        groups, real = proposals.groups, proposals.real
+        query_mask = QueryAttentionMask.in_order(
+            proposals.content.unflatten(1, (groups, -1)).flatten(0, 1),
+            None if real is None else real.unflatten(1, (groups, -1)).flatten(0, 1),
+        )
+        logits, boxes, _ = self.decoder(
+            proposals.content, proposals.start_cxcywh, memory, query_mask
+        )
+        main = Predictions(only_real(logits, real), boxes)
+        if not self.training:
+            return (PredictionGroup("main", main),)
+        proposed = Predictions(only_real(proposals.logits[None], real), proposals.cxcywh[None])
+        return (
+            PredictionGroup("main", main, query_groups=groups),
+            PredictionGroup("encoder", proposed, query_groups=groups),
+        )
+
+    def attention_trace(self, batch: Batch) -> AttentionTrace:
+        """Return the attention of one image, as `Detector.attention_trace` says."""
+        return trace_sampling(self, batch)

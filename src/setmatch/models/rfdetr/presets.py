@@ -1,0 +1,82 @@
+"""Named models of the RF-DETR family, one function each."""
+
+from setmatch.losses.classification import IoUAware
+from setmatch.models.backbones.dinov2 import WindowedDINOv2
+from setmatch.models.detector import Detector
+from setmatch.models.family import by_name
+from setmatch.models.layers.attention import FeedForward
+from setmatch.models.layers.box_relations import NoBoxRelations
+from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer
+from setmatch.models.layers.group_queries import GroupAttention, GroupQueries
+from setmatch.models.layers.scale_projector import ScaleProjector
+from setmatch.models.layers.steady_decoder import SteadyDecoder
+from setmatch.models.layers.value_sampling import ProjectedSampling
+from setmatch.models.rfdetr.config import BASE, LARGE, MEDIUM, NANO, SMALL, RFDETRShape
+from setmatch.models.rfdetr.model import RFDETRDetector
+
+
+def rfdetr_n(num_classes: int, shape: RFDETRShape = NANO) -> Detector:
+    """RF-DETR-N: windowed DINOv2-S, two decoder layers, images of 384 pixels."""
+    return _rfdetr(num_classes, shape)
+
+
+def rfdetr_s(num_classes: int, shape: RFDETRShape = SMALL) -> Detector:
+    """RF-DETR-S: three decoder layers, images of 512 pixels."""
+    return _rfdetr(num_classes, shape)
+
+
+def rfdetr_m(num_classes: int, shape: RFDETRShape = MEDIUM) -> Detector:
+    """RF-DETR-M: four decoder layers, images of 576 pixels."""
+    return _rfdetr(num_classes, shape)
+
+
+def rfdetr_l(num_classes: int, shape: RFDETRShape = LARGE) -> Detector:
+    """RF-DETR-L of 2026: four decoder layers, images of 704 pixels."""
+    return _rfdetr(num_classes, shape)
+
+
+def rfdetr_b(num_classes: int, shape: RFDETRShape = BASE) -> Detector:
+    """RF-DETR-B, the first one: patches of 14 pixels in 4x4 windows, images of 560 pixels."""
+    return _rfdetr(num_classes, shape)
+
+
+def _rfdetr(num_classes: int, shape: RFDETRShape) -> Detector:
+    class_loss = IoUAware()
+    logits = class_loss.num_logits(num_classes)
+    backbone = WindowedDINOv2(
+        shape.backbone_dim,
+        shape.backbone_heads,
+        shape.backbone_ffn_dim,
+        shape.patch,
+        shape.windows,
+        shape.grid,
+        shape.outputs,
+    )
+    encoder = ScaleProjector(
+        backbone.channels,
+        shape.dim,
+        shape.projector_dim,
+        shape.projector_blocks,
+        shape.projector_eps,
+    )
+    return RFDETRDetector(
+        backbone,
+        encoder,
+        GroupQueries(shape.num_queries, shape.dim, logits, shape.query_groups),
+        SteadyDecoder([_layer(shape) for _ in range(shape.decoder_layers)], shape.dim, logits),
+        class_loss,
+        num_classes,
+    )
+
+
+def _layer(shape: RFDETRShape) -> DeformableDecoderLayer:
+    return DeformableDecoderLayer(
+        shape.dim,
+        NoBoxRelations(),
+        GroupAttention(shape.dim, shape.heads, shape.query_groups),
+        ProjectedSampling(shape.dim, shape.cross_heads, [shape.points]),
+        FeedForward(shape.dim, shape.ffn_dim, dropout=0.0),
+    )
+
+
+PRESETS = by_name(rfdetr_n, rfdetr_s, rfdetr_m, rfdetr_l, rfdetr_b)

@@ -1,0 +1,150 @@
+"""RF-DETR in transformers' layout: RfDetrForObjectDetection."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from setmatch.errors import WeightsError, short
+from setmatch.models.rfdetr.key_map import PUBLISHED as NAMES
+from setmatch.models.rfdetr.key_map import UNUSED
+from setmatch.models.rfdetr.tensor_shapes import (
+    arguments_of,
+    nearest_preset,
+    points_of,
+    published_state,
+)
+from setmatch.models.weights.card import read_preprocessing
+from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
+from setmatch.models.weights.hybrid_folder import others
+from setmatch.models.weights.key_map import from_layout
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
+from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, ModelCard, Preprocessing
+
+# What the model has one form of; a config with another value is of another model.
+REQUIRED = {
+    "activation_function": "silu",
+    "decoder_activation_function": "relu",
+    "attention_bias": True,
+    "num_feature_levels": 1,
+}
+REQUIRED_OF_BACKBONE = {
+    "model_type": "rf_detr_dinov2",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-6,
+    "qkv_bias": True,
+    "use_swiglu_ffn": False,
+    "apply_layernorm": True,
+    "reshape_hidden_states": True,
+    "num_channels": 3,
+}
+DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
+
+
+def matches_published(keys: Collection[str]) -> bool:
+    """Recognize the class token of the windowed backbone, and the places of queries."""
+    return "refpoint_embed.weight" in keys and f"{NAMES[0][1]}" in keys
+
+
+def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
+    """Read a folder that transformers wrote.
+
+    Raises WeightsError for a config.json of another model, or with a part that RF-DETR as published
+    does not have.
+    """
+    config = raw.settings or {}
+    if config.get("model_type") != "rf_detr":
+        kind = short(config.get("model_type"))
+        raise WeightsError(f"{raw.path}: config.json says model_type {kind}, not 'rf_detr'")
+    backbone = config.get("backbone_config") or {}
+    outputs = _outputs(backbone)
+    _require_published_parts(config, backbone, outputs, raw.path)
+    notes: list[str] = []
+    if dropouts := [name for name in DROPOUTS if config.get(name)]:
+        notes.append(f"config.json sets {', '.join(dropouts)}: this RF-DETR is trained without")
+    kept = {key: value for key, value in raw.state.items() if not UNUSED.fullmatch(key)}
+    state = from_layout(kept, NAMES)
+    cross_heads = config.get("decoder_cross_attention_heads", 16)
+    arguments = {
+        **arguments_of(state),
+        "backbone_heads": backbone.get("num_attention_heads", 12),
+        "windows": backbone.get("num_windows", 4),
+        "outputs": outputs,
+        "projector_eps": config.get("layer_norm_eps", 1e-5),
+        "heads": config.get("decoder_self_attention_heads", 8),
+        "cross_heads": cross_heads,
+        "points": points_of(state, cross_heads),
+    }
+    num_classes = len(state["decoder.class_head.weight"])
+    card = ModelCard(
+        raw.preset or nearest_preset(arguments),
+        arguments,
+        named_categories(num_classes, config, raw.path, notes),
+        _preprocessing(raw.path, arguments, notes),
+        license="unknown",
+        source=raw.source,
+    )
+    return LoadedWeights(card, published_state(state, arguments), tuple(notes))
+
+
+def _outputs(backbone: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the numbers of blocks after which a map is taken."""
+    named = backbone.get("out_features") or []
+    return tuple(int(str(name).removeprefix("stage")) for name in named)
+
+
+def _require_published_parts(
+    config: Mapping[str, Any], backbone: Mapping[str, Any], outputs: tuple[int, ...], path: Path
+) -> None:
+    windowed = backbone.get("window_block_indexes")
+    expected = (
+        [block for block in range(outputs[-1] + 1) if block not in outputs] if outputs else []
+    )
+    problems = [
+        *others(config, REQUIRED),
+        *(f"backbone_config.{each}" for each in others(backbone, REQUIRED_OF_BACKBONE)),
+        *([] if outputs else ["backbone_config.out_features"]),
+        *(
+            ["backbone_config.window_block_indexes"]
+            if windowed is not None and sorted(windowed) != expected
+            else []
+        ),
+    ]
+    if problems:
+        raise WeightsError(
+            f"{path}: config.json has a value of {', '.join(problems)} that no published RF-DETR "
+            "has; such a model is not read"
+        )
+
+
+def _preprocessing(folder: Path, arguments: Mapping[str, Any], notes: list[str]) -> Preprocessing:
+    """Return the preprocessing of a folder; without, the size of the positions, which is noted."""
+    path, trained_px = folder / PREPROCESSOR, arguments["patch"] * arguments["grid"]
+    if not path.exists():
+        notes.append(
+            f"assumed images of {trained_px}x{trained_px} pixels, normalized as those of ImageNet: "
+            f"there is no {path.name}"
+        )
+        return square(trained_px)
+    tree = read_json(path)
+    size = tree.get("size") or {}
+    if not isinstance(size, dict):
+        size = {"height": size, "width": size}
+    normalizes = tree.get("do_normalize", True)
+    height, width = (size.get(side, trained_px) for side in ("height", "width"))
+    values = {
+        "short_side_px": size.get("shortest_edge", height),
+        "long_side_px": size.get("longest_edge", width),
+        "mean": tree.get("image_mean", list(IMAGENET_MEAN)) if normalizes else [0.0] * 3,
+        "std": tree.get("image_std", list(IMAGENET_STD)) if normalizes else [1.0] * 3,
+        "size_px": None if "shortest_edge" in size else [height, width],
+    }
+    return read_preprocessing(values, str(path))
+
+
+def square(side_px: int) -> Preprocessing:
+    """Return the published preprocessing: every image becomes a square."""
+    return Preprocessing(side_px, side_px, size_px=(side_px, side_px))
+
+
+LAYOUT = CheckpointLayout("transformers", matches_published, read_transformers)

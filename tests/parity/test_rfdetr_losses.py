@@ -1,0 +1,68 @@
+"""Losses and gradients of RF-DETR, with all of its query groups, against transformers'."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import setmatch
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.losses.criterion import Criterion
+from setmatch.structures.batch import Batch
+
+from .random_targets import random_targets
+from .small_rfdetr import small_rfdetr
+
+NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
+
+
+def _gradient_norm(*parts: nn.Module) -> float:
+    gradients = [
+        p.grad.square().sum() for part in parts for p in part.parameters() if p.grad is not None
+    ]
+    return torch.stack(gradients).sum().sqrt().item()
+
+
+@pytest.mark.parametrize("counts", [(3, 3), (4, 1), (0, 5)])
+@pytest.mark.parametrize("case", ["n", "b", "other"])
+def test_losses_and_their_gradients(case: str, counts: tuple[int, ...], tmp_path: Path):
+    reference = small_rfdetr(case)
+    reference.save_pretrained(tmp_path)
+    model = setmatch.load(tmp_path).train()
+    reference.train()
+    pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    targets = random_targets(counts, reference.config.num_labels)
+    labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
+    theirs = reference(pixel_values=pixels, labels=labels)
+
+    groups = model(Batch(pixels, torch.ones(2, 64, 64, dtype=torch.bool), False), targets)
+    costs = MatchCosts.model_validate({"class": 2})
+    losses = Criterion(model.class_loss, costs, LossWeights())(groups, targets)
+    ours = {group.group: group.terms for group in losses.groups}
+    layers = reference.config.decoder_layers
+    endings = [*(f"_{layer}" for layer in range(layers - 1)), ""]
+    for name, their_name in NAMES.items():
+        expected = torch.stack([theirs.loss_dict[their_name + ending] for ending in endings])
+        torch.testing.assert_close(ours["main"][name], expected, rtol=1e-4, atol=0)
+        proposed = theirs.loss_dict[f"{their_name}_enc"]
+        torch.testing.assert_close(ours["encoder"][name][0], proposed, rtol=1e-4, atol=0)
+    torch.testing.assert_close(losses.total, theirs.loss, rtol=1e-4, atol=0)
+
+    losses.total.backward()
+    theirs.loss.backward()
+    assert _gradient_norm(model) == pytest.approx(_gradient_norm(reference), rel=1e-3)
+    inner = reference.model
+    for our_parts, their_parts in (
+        ([model.backbone], [inner.backbone.backbone]),
+        ([model.encoder], [inner.backbone.projector]),
+        ([model.decoder], [inner.decoder, reference.class_embed, reference.bbox_embed]),
+        (
+            [model.queries],
+            [
+                *(inner.reference_point_embed, inner.query_feat, inner.enc_output),
+                *(inner.enc_output_norm, inner.enc_out_bbox_embed, inner.enc_out_class_embed),
+            ],
+        ),
+    ):
+        assert _gradient_norm(*our_parts) == pytest.approx(_gradient_norm(*their_parts), rel=1e-3)
