@@ -1,14 +1,15 @@
 """What every format of exported files offers: it is built, written, opened, and compared."""
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
 
+from setmatch.deploy.precision import Lower, Precision
 from setmatch.errors import ConfigError, ExtraMissingError
 from setmatch.inference.engines.exported import ExportedEngine
 from setmatch.inference.engines.session import Session
@@ -36,6 +37,7 @@ class ExportFormat:
     takes a detector in float32 on the CPU, the (height, width) of its input or None for any, and
     whether the graph is end-to-end. `open` returns the engine of a file. `open_ends` returns the
     session of an end-to-end file, whose outputs include INNER.
+    `precisions` rewrite a file in a lower precision.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ExportFormat:
     build: Callable[[Detector, tuple[int, int] | None, bool], ExportedGraph]
     open: Callable[[Path], ExportedEngine]
     open_ends: Callable[[Path], Session]
+    precisions: Mapping[Precision, Lower] = field(default_factory=dict)
 
 
 def require_libraries(names: Sequence[str], what: str, extra: str) -> None:

@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from setmatch.data.dataset import DetectionDataset
 from setmatch.deploy.card import exported_card
 from setmatch.deploy.end_to_end import with_ends
 from setmatch.deploy.first_difference import first_difference
 from setmatch.deploy.formats import INNER, ExportFormat, require_libraries
+from setmatch.deploy.int8_convolutions import with_int8_convolutions
+from setmatch.deploy.smaller_weights import with_smaller_weights
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.exported_card import KEY
@@ -149,6 +152,25 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {short(lines[0] if lines else '', 200)}"
 
 
+def _half(path: Path, images: DetectionDataset) -> None:
+    """Store the weights of a file in float16."""
+    _rewrite(path, with_smaller_weights(_open(path), "half"))
+
+
+def _int8(path: Path, images: DetectionDataset) -> None:
+    _rewrite(path, with_int8_convolutions(path, images))
+
+
+def _open(path: Path) -> "onnx.ModelProto":
+    import onnx
+
+    return onnx.load(str(path))
+
+
+def _rewrite(path: Path, model: "onnx.ModelProto") -> None:
+    path.write_bytes(model.SerializeToString())
+
+
 ONNX = ExportFormat(
     "onnx",
     ".onnx",
@@ -157,4 +179,5 @@ ONNX = ExportFormat(
     to_onnx,
     OnnxRuntimeEngine,
     _open_ends,
+    {"half": _half, "int8": _int8},
 )

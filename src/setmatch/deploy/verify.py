@@ -15,6 +15,7 @@ from setmatch.data.images.image_io import read_image
 from setmatch.data.images.image_paths import find_images
 from setmatch.data.synthetic.scenes import scene
 from setmatch.deploy.answers import USUAL, Difference, Tolerance, answers_of, compare_answers
+from setmatch.deploy.precision import PrecisionLoss
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
@@ -52,10 +53,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """All comparisons of exported files, which belong together, with their model."""
+    """All comparisons of exported files, which belong together, with their model.
+
+    They are of the files in float32; `loss` is what a lower precision costs.
+    """
 
     checks: tuple[Check, ...]
     files: tuple[Path, ...] = ()
+    loss: PrecisionLoss | None = None
 
     def totals(self) -> dict[tuple[str, tuple[int, int], int], Difference]:
         """Return the largest differences, and the number of detections, of each kind of check."""

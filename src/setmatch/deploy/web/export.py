@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from setmatch.deploy.onnx import ONNX, OnnxGraph, to_onnx
+from setmatch.deploy.precision import LowerPrecision
 from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import Verification, images_to_verify, verify
 from setmatch.deploy.web.known_image import known_image
@@ -21,6 +22,7 @@ def export_site(
     size_px: tuple[int, int] | None = None,
     verify_on: str | Path | None = None,
     runtime: str | Path | None = None,
+    lower: LowerPrecision | None = None,
 ) -> Verification:
     """Write a folder with a page that runs a detector on the machine of whoever opens it.
 
@@ -36,6 +38,8 @@ def export_site(
     require_folder(folder)
     require_weights(model, "export")
     files = published_runtime() if runtime is None else local_runtime(runtime)
+    if lower is not None and lower.name == "int8":
+        files = files.of_processor()
     ONNX.require_libraries()
     images = images_to_verify(verify_on)
     model = single_on_cpu(model)
@@ -47,8 +51,11 @@ def export_site(
         engine = OnnxRuntimeEngine(path)
         preprocessing = engine.card.preprocessing
         checks = verify(model, engine.predict, preprocessing, images, graph.first_difference)
+        loss = (
+            lower.rewrite(path, ONNX.precisions[lower.name], OnnxRuntimeEngine) if lower else None
+        )
         known = known_image(path, images[0].pixels)
         write_site(temporary, path, exported_of(graph.model), known, files)
         path.unlink()  # it is in the page
     written = tuple(each for each in sorted(folder.rglob("*")) if each.is_file())
-    return Verification(tuple(checks), written)
+    return Verification(tuple(checks), written, loss)

@@ -56,6 +56,12 @@ class Runtime:
     engines: Mapping[str, tuple[RuntimeFile, ...]]
     copies: tuple[Path, ...] = ()
 
+    def of_processor(self) -> "Runtime":
+        """Return the files of WebAssembly alone, for a model in int8, which is for processors."""
+        files = self.engines["wasm"]
+        kept = {each.name for each in files}
+        return Runtime({"wasm": files}, tuple(each for each in self.copies if each.name in kept))
+
 
 def published_runtime() -> Runtime:
     """Return the files that a page loads from a content delivery network."""

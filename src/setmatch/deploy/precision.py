@@ -1,0 +1,84 @@
+"""Files of lower precision: smaller or faster, and measured by what they lose in AP."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from setmatch.data.dataset import DetectionDataset
+from setmatch.data.open import open_dataset
+from setmatch.errors import ConfigError, VerificationError
+from setmatch.evaluation.evaluate import evaluate
+from setmatch.inference.engines.base import Engine
+
+Precision = Literal["float", "half", "int8"]
+# Rewrites a verified file in a lower precision; some calibrate on training images.
+Lower = Callable[[Path, DetectionDataset], None]
+
+
+@dataclass(frozen=True)
+class PrecisionLoss:
+    """AP on validation images, in percent, of the file in float32 and in lower precision."""
+
+    before: float
+    after: float
+
+    @property
+    def points(self) -> float:
+        """How many points of AP the lower precision costs."""
+        return self.before - self.after
+
+
+@dataclass(frozen=True)
+class LowerPrecision:
+    """What a file is to be rewritten in, and on which data it is calibrated and measured."""
+
+    name: Precision
+    training: DetectionDataset
+    validation: DetectionDataset
+    tolerance: float
+
+    def rewrite(
+        self, path: Path, lower: Lower, open_file: Callable[[Path], Engine]
+    ) -> PrecisionLoss:
+        """Rewrite a file, and measure it before and after.
+
+        Raises VerificationError if it loses more than `tolerance` points of AP.
+        """
+        before = 100 * evaluate(open_file(path), self.validation, workers=0).AP
+        lower(path, self.training)
+        after = 100 * evaluate(open_file(path), self.validation, workers=0).AP
+        loss = PrecisionLoss(before, after)
+        if not loss.points <= self.tolerance:
+            raise VerificationError(
+                f"{self.name} loses {loss.points:.2f} AP ({before:.2f} in float32, {after:.2f} in "
+                f"{self.name}), more than the tolerance of {self.tolerance:g}; export in float32, "
+                "or raise --tolerance"
+            )
+        return loss
+
+
+def lower_precision(
+    precision: Precision,
+    known: Mapping[Precision, Lower],
+    data: str | Path | None,
+    tolerance: float,
+) -> LowerPrecision | None:
+    """Return what to do for a precision; None for float32. `known` are those of the format.
+
+    Raises ConfigError for a precision that the format lacks or without data, DataError for a data
+    set that cannot be read.
+    """
+    if precision == "float":
+        if data is not None:
+            raise ConfigError(f"data {data}: is for lower precision; add --half or --int8")
+        return None
+    if precision not in known:
+        raise ConfigError(f"{precision} is not there for this format; export onnx or web")
+    if data is None:
+        raise ConfigError(
+            f"{precision} needs data: it is calibrated on training images, and its loss of AP is "
+            "measured on validation images; add --data my_data"
+        )
+    training, validation = (open_dataset(data, split) for split in ("train", "val"))
+    return LowerPrecision(precision, training, validation, tolerance)

@@ -1,0 +1,107 @@
+"""Files of lower precision are measured on the user's data, and refused if they lose too much."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+import setmatch.deploy.web.export as web
+from setmatch.cli import main
+from setmatch.data.open import open_dataset
+from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.deploy.export import export
+from setmatch.deploy.int8_convolutions import with_int8_convolutions
+from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.deploy.precision import LowerPrecision
+from setmatch.errors import ConfigError, DataError
+from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.models.detector import Detector
+
+pytestmark = pytest.mark.xdist_group("export")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(folder, 4, 6, 128, 0, 0)
+    return folder
+
+
+def test_convolutions_in_int8_lose_little(scenes_onnx: Path, data: Path, tmp_path: Path):
+    """End to end too; all other weights are stored in int8, and the card stays."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(scenes_onnx.read_bytes())
+
+    def lower(file: Path, images) -> None:
+        onnx.save(with_int8_convolutions(file, images), file)
+
+    training, validation = (open_dataset(data, split) for split in ("train", "val"))
+    loss = LowerPrecision("int8", training, validation, 5.0).rewrite(path, lower, OnnxRuntimeEngine)
+    assert loss.before > 10
+    assert abs(loss.points) < 5
+    assert path.stat().st_size < 0.4 * scenes_onnx.stat().st_size
+    kinds = [each.op_type for each in onnx.load(path).graph.node]
+    assert kinds.count("QuantizeLinear") >= kinds.count("Conv") > 0
+    assert OnnxRuntimeEngine(path).card == OnnxRuntimeEngine(scenes_onnx).card
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_page_in_int8_is_small(
+    scenes_onnx: Path, data: Path, tmp_path: Path, monkeypatch, capsys
+):
+    """Page and model together take less than 2 MB; what it costs in AP is said."""
+    graph = OnnxGraph(onnx.load(scenes_onnx), None)
+    monkeypatch.setattr(web, "to_onnx", lambda *others, **named: graph)
+    arguments = ["--to", "web", "--out", str(tmp_path / "site"), "--int8", "--data", str(data)]
+    assert main(["export", "scenes_n", *arguments, "--tolerance", "5"]) == 0
+    assert "lower precision: AP " in capsys.readouterr().out
+    page = tmp_path / "site" / "index.html"
+    assert page.stat().st_size < 2_000_000
+    assert ".asyncify.wasm" not in page.read_text("utf-8")  # WebGPU, which has no int8
+
+
+def test_a_file_that_loses_too_much_is_refused(
+    scenes_onnx: Path, data: Path, tmp_path: Path, monkeypatch, capsys
+):
+    """Exit code 2, one line with both numbers, and no file."""
+    graph = OnnxGraph(onnx.load(scenes_onnx), None)
+    monkeypatch.setattr(web, "to_onnx", lambda *others, **named: graph)
+
+    def ruin(path: Path, images) -> None:
+        model = onnx.load(path)
+        for each in model.graph.initializer:
+            if each.data_type == 1 and len(each.dims) == 4:
+                each.raw_data = bytes(len(each.raw_data))
+        onnx.save(model, path)
+
+    monkeypatch.setitem(ONNX.precisions, "half", ruin)
+    arguments = ["--to", "web", "--out", str(tmp_path / "site"), "--half", "--data", str(data)]
+    assert main(["export", "scenes_n", *arguments, "--tolerance", "5"]) == 2
+    assert "in half), more than the tolerance of 5; export" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"precision": "int8"}, ConfigError, "int8 needs data: it is calibrated on training"),
+        ({"precision": "half"}, ConfigError, "half needs data"),
+        ({"precision": "half", "data": "nothing"}, DataError, "nothing"),
+        ({"data": "nothing"}, ConfigError, "data nothing: is for lower precision; add --half"),
+        ({"precision": "int8", "path": "a.xml"}, ConfigError, "int8 is not there for this format"),
+        ({"precision": "int8", "to": "web", "path": "site"}, ConfigError, "int8 needs data"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_at_once(
+    scenes_n: Detector, tmp_path: Path, monkeypatch, arguments: dict, error, message: str
+):
+    """Before the model is traced, which takes long; nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        export(scenes_n, **{"path": "a.onnx", **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_precision_is_chosen(capsys: pytest.CaptureFixture[str]):
+    assert main(["export", "scenes_n", "--out", "a.onnx", "--half", "--int8"]) == 2
+    assert "--half --int8: choose one of them" in capsys.readouterr().err
