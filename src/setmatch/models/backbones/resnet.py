@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet
 
+from setmatch.models.backbones.folding import pointwise_dilation, scale_and_shift
 from setmatch.models.layers.cells import Cells, hide, normalize
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -40,16 +41,13 @@ class FrozenNorm(nn.Module):
 
     def scale_and_shift(self) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
         """Return the frozen norm as a scale and shift per channel."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        return scale, self.bias - self.running_mean * scale
+        return scale_and_shift(
+            self.weight, self.bias, self.running_mean, self.running_var, self.eps
+        )
 
 
 class FrozenNormConv2d(nn.Conv2d):
-    """A convolution and a frozen batch norm, folded into its weights at every call.
-
-    Folding costs one operation per weight. A separate norm costs one per output pixel, several
-    times more for the published backbone, and keeps another activation in memory.
-    """
+    """A convolution and a frozen batch norm, folded into its weights at every call."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
         assert conv.bias is None, "the norm has a bias of its own"
@@ -67,17 +65,9 @@ class FrozenNormConv2d(nn.Conv2d):
             shift,
             self.stride,
             self.padding,
-            self._dilation(features),
+            pointwise_dilation(self, features),
             self.groups,
         )
-
-    def _dilation(self, features: Tensor) -> tuple[int, ...]:
-        # Dilation has no effect on a 1×1 kernel, but with one thread torch uses oneDNN, a third
-        # faster, only for dilated 1×1 convolutions.
-        pointwise = self.kernel_size == (1, 1) and self.stride == (1, 1)
-        if pointwise and features.device.type == "cpu":
-            return (2, 2)
-        return self.dilation
 
     @torch.no_grad()
     def plain(self) -> nn.Conv2d:

@@ -3,8 +3,8 @@
 from torch import nn
 
 from setmatch.losses.classification import CLASSIFICATION_LOSSES
+from setmatch.models.backbones.folding import FoldingConvNorm
 from setmatch.models.backbones.hgnetv2 import HGNetV2, Stage
-from setmatch.models.backbones.small_cnn import ConvNorm
 from setmatch.models.detector import Detector
 from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
 from setmatch.models.dfine.model import DFineDetector
@@ -95,7 +95,9 @@ def _encoder(shape: DFineShape) -> PyramidEncoder:
         return [ELANBlock(dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
 
     return PyramidEncoder(
-        project=[ConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]],
+        project=[
+            FoldingConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]
+        ],
         position=GridPosition(dim),
         layers=[
             EncoderLayer(
@@ -103,13 +105,13 @@ def _encoder(shape: DFineShape) -> PyramidEncoder:
             )
             for _ in range(shape.encoder_layers)
         ],
-        lateral=[ConvNorm(dim, dim, kernel=1) for _ in steps],
+        lateral=[FoldingConvNorm(dim, dim, kernel=1) for _ in steps],
         down=fusion(),
         shrink=[ShrinkBlock(dim) for _ in steps],
         up=fusion(),
         to_memory=[]
         if dim == shape.dim
-        else [ConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
+        else [FoldingConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
     )
 
 

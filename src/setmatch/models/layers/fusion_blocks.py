@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.small_cnn import ConvNorm
-from setmatch.models.layers.cells import Cells
+from setmatch.models.backbones.folding import FoldedConv, FoldingConvNorm, beside
+from setmatch.models.layers.cells import Cells, hide
 
 
-class ConvNormSiLU(ConvNorm):
+class ConvNormSiLU(FoldingConvNorm):
     """A convolution, its batch norm and a SiLU, which is zero at zero and so keeps padding zero."""
 
     def forward(
@@ -18,20 +18,44 @@ class ConvNormSiLU(ConvNorm):
         """Return silu(norm(conv(x))), with zeros outside of `cells`."""
         return F.silu(super().forward(features, cells))
 
+    def plain(self) -> "FoldedConvSiLU":
+        """Return a convolution into which the norm is folded once, and its activation."""
+        return FoldedConvSiLU(self.conv, *self.folded())
+
+
+class FoldedConvSiLU(FoldedConv):
+    """A convolution that includes its norm, and a SiLU."""
+
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "B D H W"]:
+        """Return silu(conv(x)), with zeros outside of `cells`."""
+        return F.silu(super().forward(features, cells))
+
 
 class RepVGGBlock(nn.Module):
-    """A 3×3 and a 1×1 convolution side by side (arXiv 2101.03697, without its identity)."""
+    """A 3×3 and a 1×1 convolution side by side (arXiv 2101.03697, without its identity).
+
+    In evaluation they are one convolution, as there.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.wide = ConvNorm(channels, channels)
-        self.pointwise = ConvNorm(channels, channels, kernel=1)
+        self.wide = FoldingConvNorm(channels, channels)
+        self.pointwise = FoldingConvNorm(channels, channels, kernel=1)
 
     def forward(
         self, features: Float[Tensor, "B C h w"], cells: Cells | None
     ) -> Float[Tensor, "B C h w"]:
         """Return silu(wide(x) + pointwise(x))."""
-        return F.silu(self.wide(features, cells) + self.pointwise(features, cells))
+        if not (self.wide.is_fixed and self.pointwise.is_fixed):
+            return F.silu(self.wide(features, cells) + self.pointwise(features, cells))
+        weight, bias = beside(self.wide, self.pointwise)
+        return F.silu(hide(F.conv2d(features, weight, bias, padding=1), cells))
+
+    def plain(self) -> FoldedConvSiLU:
+        """Return the one convolution, folded once, and its activation."""
+        return FoldedConvSiLU(self.wide.conv, *beside(self.wide, self.pointwise))
 
 
 class CSPBlock(nn.Module):
@@ -87,8 +111,8 @@ class ShrinkBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.pointwise = ConvNorm(dim, dim, kernel=1)
-        self.depthwise = ConvNorm(dim, dim, stride=2, groups=dim)
+        self.pointwise = FoldingConvNorm(dim, dim, kernel=1)
+        self.depthwise = FoldingConvNorm(dim, dim, stride=2, groups=dim)
 
     def forward(
         self,
