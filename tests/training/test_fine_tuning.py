@@ -35,7 +35,9 @@ def test_the_length_follows_from_the_number_of_images(images, epochs):
     assert epochs_per_evaluation(epochs) >= 1
 
 
-@pytest.mark.parametrize("name", [each for each in recipe_names() if each.startswith("dfine_")])
+@pytest.mark.parametrize(
+    "name", [each for each in recipe_names() if each.startswith(("dfine_", "rtdetr_"))]
+)
 def test_every_recipe_of_published_weights_ends_by_itself(name):
     recipe = load_recipe(name)
     assert recipe.train.epochs == recipe.train.evaluate_every == "auto"
