@@ -70,10 +70,10 @@ def _tune(
         f"train.seed={seed}",
     )
     rows = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
-    per_class = {each["name"]: each["AP"] for each in _metrics(run)["per_class"]}
+    per_class = _metrics(run)["per_class"]
     return {
         "AP": _metrics(run)["AP"],
-        "AP of the known class": per_class["circle"],
+        "AP of the known class": per_class["circle"]["AP"],
         "first AP": next(row["AP"] for row in rows if row["kind"] == "val"),
         "seconds": rows[-1]["seconds"],
     }
