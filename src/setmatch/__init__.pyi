@@ -5,12 +5,12 @@ from .config import Recipe as Recipe
 from .config import load_recipe as load_recipe
 from .data.batches import transforms as transforms
 from .deploy.export import export as export
+from .deploy.load import load as load
 from .errors import SetmatchError as SetmatchError
 from .evaluation import metrics as metrics
 from .evaluation.evaluate import evaluate as evaluate
 from .explanation.explain import explain as explain
 from .inference import engines as engines
-from .inference.engines.load import load as load
 from .inference.predict import predict as predict
 from .models import layers as layers
 from .models.load import convert_weights as convert_weights

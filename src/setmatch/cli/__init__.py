@@ -39,7 +39,8 @@ app = App(
     help_epilogue="`setmatch COMMAND --help` explains a command. Every command also takes "
     "--max-pixels N, which reads images of up to N pixels (default: 89478485); --debug, which "
     "shows the full traceback of an error; --import MODULE, which imports a module of yours "
-    "that defines a model; and --accept-license NAME, for weights that are not free for every use.",
+    "that defines a model; --accept-license NAME, for weights that are not free for every use; and "
+    "--trust FILE, for a .pt2 file, whose compiled code runs when it is loaded.",
     group_parameters="Options",
     version=lambda: setmatch.__version__,
     result_action="return_none",
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in tokens
     try:
         tokens = _limit_pixels(_import_modules([t for t in tokens if t != "--debug"]))
-        tokens = _accept_licenses(tokens)
+        tokens = _trust_files(_accept_licenses(tokens))
         tokens = _model_first(tokens)
         app(tokens, exit_on_error=False, print_error=False)
         sys.stdout.flush()
@@ -118,6 +119,17 @@ def _accept_licenses(tokens: list[str]) -> list[str]:
 
         for name in names:
             accept_terms(name)
+    return rest
+
+
+def _trust_files(tokens: list[str]) -> list[str]:
+    """Trust the compiled code in the files that `--trust FILE` names; return the other tokens."""
+    paths, rest = _take("--trust", tokens)
+    if paths:
+        from setmatch.inference.engines.torch_session import trust
+
+        for path in paths:
+            trust(path)
     return rest
 
 

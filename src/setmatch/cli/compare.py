@@ -1,8 +1,9 @@
 """`setmatch compare`: compare models by size, speed and accuracy."""
 
+from functools import partial
 from pathlib import Path
 
-from setmatch.cli.options import Boxes, Device, Format, Split, Workers
+from setmatch.cli.options import Boxes, Device, EngineName, Format, Split, Workers
 from setmatch.files.writing import require_file
 
 
@@ -17,6 +18,7 @@ def compare(
     short_side_px: int = 800,
     workers: Workers = "auto",
     device: Device = "auto",
+    engine: EngineName = None,
     format: Format = None,
     boxes: Boxes = None,
 ) -> None:
@@ -52,6 +54,7 @@ def compare(
     """
     from rich.console import Console
 
+    from setmatch.deploy.load import load_on
     from setmatch.evaluation.compare.compare import compare
     from setmatch.evaluation.compare.html import write_page
 
@@ -69,6 +72,7 @@ def compare(
         workers=workers,
         short_side_px=short_side_px,
         device=device,
+        load=partial(load_on, engine=engine),
         progress=True,
     )
     Console().print(comparison.table())

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import BatchSize, Boxes, Data, Device, Format, Split, Workers
+from setmatch.cli.options import BatchSize, Boxes, Data, Device, EngineName, Format, Split, Workers
 
 
 def evaluate(
@@ -18,6 +18,7 @@ def evaluate(
     batch_size: BatchSize = 4,
     workers: Workers = "auto",
     device: Device = "auto",
+    engine: EngineName = None,
     format: Format = None,
     boxes: Boxes = None,
 ) -> None:
@@ -49,15 +50,15 @@ def evaluate(
     """
     from rich.console import Console
 
+    from setmatch.deploy.load import load_on
     from setmatch.distributed import init_distributed
     from setmatch.evaluation.evaluate import evaluate
     from setmatch.evaluation.saved_detections import is_saved_detections
-    from setmatch.inference.engines.load import load_on
 
     is_saved = is_saved_detections(model)
     with init_distributed("cpu" if is_saved else device) as distributed:
         result = evaluate(
-            model if is_saved else load_on(model, distributed.device),
+            model if is_saved else load_on(model, distributed.device, engine),
             data,
             split=split,
             format=format,

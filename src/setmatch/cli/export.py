@@ -12,7 +12,7 @@ def export(
     model: Model,
     /,
     *,
-    to: Literal["onnx", "openvino", "web"] | None = None,
+    to: Literal["onnx", "openvino", "torch", "web"] | None = None,
     out: Path,
     size: str = "dynamic",
     end_to_end: Switch = False,
@@ -39,8 +39,9 @@ def export(
     Parameters
     ----------
     to
-        Format to write: onnx, which ends in .onnx, or openvino, .xml with a .bin file beside it.
-        Defaults to what the file ends in. Or web: a folder with a page that runs the model in a
+        Format to write: onnx, which ends in .onnx; openvino, .xml with a .bin file beside it; or
+        torch, .pt2 with code compiled for this machine, which takes minutes. Defaults to what the
+        file ends in. Or web: a folder with a page that runs the model in a
         browser.
     out
         File to write, such as detector.onnx or detector.xml, or the folder of a page.

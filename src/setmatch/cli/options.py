@@ -54,6 +54,14 @@ Workers = Annotated[
         help="Processes that read images: a number, or auto to suit this machine.",
     ),
 ]
+EngineName = Annotated[
+    Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] | None,
+    Parameter(
+        help="What runs the model: eager is PyTorch itself, the default; onnxruntime, openvino and "
+        "compiled code run on the CPU, from a file that is written and verified once; auto is the "
+        "fastest that is installed, measured once."
+    ),
+]
 Device = Annotated[str, Parameter(help="Device to run on: auto, cpu, cuda, or one GPU as cuda:1.")]
 Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 Repeatable = Parameter(negative="", show_default=False)

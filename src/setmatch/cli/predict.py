@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import Device, Model
+from setmatch.cli.options import Device, EngineName, Model
 
 
 def predict(
@@ -15,6 +15,7 @@ def predict(
     threshold: float | Literal["best"] | None = None,
     segment_threshold: float | None = None,
     device: Device = "auto",
+    engine: EngineName = None,
 ) -> None:
     """Detect objects in images.
 
@@ -41,19 +42,20 @@ def predict(
     """
     from setmatch.inference.arrays.engine import open_array_engine
 
-    arrays = open_array_engine(model) if device in ("auto", "cpu") else None
+    on_cpu = device in ("auto", "cpu") and engine in (None, "auto", "onnxruntime")
+    arrays = open_array_engine(model) if on_cpu else None
     if arrays is not None:  # without torch, which takes seconds to import
         from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
 
         summary = predict_arrays(arrays, images, out, threshold)
     else:
+        from setmatch.deploy.load import load_on
         from setmatch.distributed import init_distributed
-        from setmatch.inference.engines.load import load_on
         from setmatch.inference.predict_folder import predict_folder
 
         with init_distributed(device) as runtime:
             summary = predict_folder(
-                load_on(model, runtime.device),
+                load_on(model, runtime.device, engine),
                 images,
                 out,
                 threshold,

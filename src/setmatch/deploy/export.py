@@ -1,20 +1,22 @@
 """`export`: write a model as a file for other runtimes, and verify it before it has its name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from setmatch.deploy.formats import ExportFormat, require_size
 from setmatch.deploy.onnx import ONNX
 from setmatch.deploy.openvino import OPENVINO
-from setmatch.deploy.precision import Precision, lower_precision
+from setmatch.deploy.precision import LowerPrecision, Precision, lower_precision
+from setmatch.deploy.torch_package import TORCH
 from setmatch.deploy.traced import single_on_cpu
-from setmatch.deploy.verify import Verification, images_to_verify, verify
+from setmatch.deploy.verify import NamedImage, Verification, images_to_verify, verify
 from setmatch.deploy.verify_ends import verify_ends
 from setmatch.deploy.web.export import export_site
 from setmatch.errors import ConfigError
 from setmatch.files.writing import atomic_files, require_file
 from setmatch.models.detector import Detector, require_weights
 
-FORMATS: tuple[ExportFormat, ...] = (ONNX, OPENVINO)
+FORMATS: tuple[ExportFormat, ...] = (ONNX, OPENVINO, TORCH)
 
 
 def export(
@@ -43,10 +45,11 @@ def export(
         A detection transformer. It is not changed.
     path
         The file to write. Its ending says the format: .onnx, or .xml for OpenVINO, which gets a
-        .bin file of the same name beside it. For "web", a folder.
+        .bin file of the same name beside it, or .pt2 for a package of compiled code. For "web", a
+        folder.
     to
-        The format, "onnx" or "openvino", if the ending must not choose it; or "web", a folder with
-        a page that runs the model in a browser.
+        The format, "onnx", "openvino" or "torch", if the ending must not choose it; or "web", a
+        folder with a page that runs the model in a browser.
     size_px
         (height, width) of the network's input: every image is resized to it, whatever its own
         sides. By default the file takes any size, and images are resized as the model's card says.
@@ -94,13 +97,29 @@ def export(
     kind = _format_of(path, to)
     lower = lower_precision(precision, kind.precisions, data, tolerance)
     require_weights(model, "export")
-    others = [path.with_suffix(suffix) for suffix in kind.others]
-    for each in (path, *others):
+    for each in (path, *(path.with_suffix(suffix) for suffix in kind.others)):
         require_file(each)
         if each != path and each.exists() and not path.exists():
             raise ConfigError(f"{each}: would be replaced, but is not of {path.name}; name another")
     kind.require_libraries()
     images = images_to_verify(verify_on)
+    return write_verified(kind, model, path, images, size_px, end_to_end, lower)
+
+
+def write_verified(
+    kind: ExportFormat,
+    model: Detector,
+    path: Path,
+    images: Sequence[NamedImage],
+    size_px: tuple[int, int] | None = None,
+    end_to_end: bool = False,
+    lower: LowerPrecision | None = None,
+) -> Verification:
+    """Write a detector in a format, verify it on images, and then give it its name.
+
+    Raises VerificationError and ConfigError as `export` does.
+    """
+    others = [path.with_suffix(suffix) for suffix in kind.others]
     model = single_on_cpu(model)
     graph = kind.build(model, size_px, end_to_end)
     with atomic_files(path, *others) as temporary:

@@ -1,7 +1,7 @@
 """What every format of exported files offers: it is built, written, opened, and compared."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -33,33 +33,35 @@ class ExportedGraph(Protocol):
 class ExportFormat:
     """A format of exported files.
 
-    Its file ends in `suffix`; files of the same name that end in `others` belong to it. `build`
-    takes a detector in float32 on the CPU, the (height, width) of its input or None for any, and
-    whether the graph is end-to-end. `open` returns the engine of a file. `open_ends` returns the
-    session of an end-to-end file, whose outputs include INNER.
+    Its file ends in `suffix`; files of the same name that end in `others` belong to it. It needs
+    `libraries`, which the extra of the name `extra` installs. `build` takes a detector in float32
+    on the CPU, the (height, width) of its input or None for any, and whether the graph is
+    end-to-end. `open` returns the engine of a file. `open_ends` returns the session of an
+    end-to-end file, whose outputs include INNER. What `holds_code` runs it as soon as it is opened.
     `precisions` rewrite a file in a lower precision.
     """
 
     name: str
     suffix: str
     others: tuple[str, ...]
-    require_libraries: Callable[[], None]
+    libraries: tuple[str, ...]
+    extra: str
     build: Callable[[Detector, tuple[int, int] | None, bool], ExportedGraph]
     open: Callable[[Path], ExportedEngine]
     open_ends: Callable[[Path], Session]
     precisions: Mapping[Precision, Lower] = field(default_factory=dict)
+    holds_code: bool = False
 
-
-def require_libraries(names: Sequence[str], what: str, extra: str) -> None:
-    """Raise ExtraMissingError, which names the extra, unless the libraries are installed."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            raise ExtraMissingError(
-                f"to export to {what} needs {name}; install it with: pip install "
-                f"'setmatch[{extra}]'"
-            ) from None
+    def require_libraries(self) -> None:
+        """Raise ExtraMissingError, which names the extra, unless the libraries are installed."""
+        for name in self.libraries:
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                raise ExtraMissingError(
+                    f"to write and run files of the format {self.name} needs {name}; install it "
+                    f"with: pip install 'setmatch[{self.extra}]'"
+                ) from None
 
 
 def require_size(size_px: tuple[int, int] | None) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.deploy.card import exported_card
 from setmatch.deploy.end_to_end import with_ends
 from setmatch.deploy.first_difference import first_difference
-from setmatch.deploy.formats import INNER, ExportFormat, require_libraries
+from setmatch.deploy.formats import INNER, ExportFormat
 from setmatch.deploy.int8_convolutions import with_int8_convolutions
 from setmatch.deploy.smaller_weights import with_smaller_weights
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
@@ -70,10 +69,8 @@ def to_onnx(
 ) -> OnnxGraph:
     """Return the graph of a detector for images of `size_px` (height, width), or of any size.
 
-    Raises ConfigError for a model that cannot be exported, ExtraMissingError without onnx and
-    onnxscript.
+    It needs onnx and onnxscript. Raises ConfigError for a model that cannot be exported.
     """
-    require_libraries(("onnx", "onnxscript"), "ONNX", "onnx")
     card = exported_card(detector, size_px, end_to_end, ("torch", "onnx"), {"opset": OPSET})
     traced = (DecodedDetector if end_to_end else TracedDetector)(detector).eval()
     pixels = torch.zeros(TRACED_IMAGES, 3, *(size_px or TRACED_PX))
@@ -175,7 +172,8 @@ ONNX = ExportFormat(
     "onnx",
     ".onnx",
     (),
-    partial(require_libraries, ("onnx", "onnxscript", "onnxruntime"), "ONNX", "onnx"),
+    ("onnx", "onnxscript", "onnxruntime"),
+    "onnx",
     to_onnx,
     OnnxRuntimeEngine,
     _open_ends,

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.deploy.first_difference import first_difference
-from setmatch.deploy.formats import INNER, ExportFormat, require_libraries
+from setmatch.deploy.formats import INNER, ExportFormat
 from setmatch.deploy.onnx import OnnxGraph, to_onnx, value_names
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
@@ -29,8 +28,6 @@ from setmatch.models.detector import Detector
 if TYPE_CHECKING:
     import numpy as np
     import onnx
-
-LIBRARIES = ("openvino", "onnx", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,9 @@ def to_openvino(
 ) -> OpenVinoGraph:
     """Return the model of a detector for images of `size_px` (height, width), or of any size.
 
-    Raises ConfigError for a model that cannot be exported, ExtraMissingError without the libraries
-    of the extra `openvino`.
+    It needs the libraries of the extra `openvino`. Raises ConfigError for a model that cannot be
+    exported.
     """
-    require_libraries(LIBRARIES, "OpenVINO", "openvino")
     return converted(to_onnx(detector, size_px, end_to_end))
 
 
@@ -148,7 +144,8 @@ OPENVINO = ExportFormat(
     "openvino",
     ".xml",
     (".bin",),
-    partial(require_libraries, LIBRARIES, "OpenVINO", "openvino"),
+    ("openvino", "onnx", "onnxscript"),
+    "openvino",
     to_openvino,
     OpenVinoEngine,
     _open_ends,

@@ -34,10 +34,7 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
     try:
         with atomic_folder(folder, replace=True, durable=True) as temporary:
             fill(temporary)
-            files = {path.name: _fingerprint(path) for path in sorted(temporary.iterdir())}
-            manifest = {**facts, "files": files}
-            text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
-            (temporary / MANIFEST).write_text(text, encoding="utf-8")
+            write_manifest(temporary, facts)
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch reports a full disk as RuntimeError, safetensors by its own error. The death of a
         # data-loading worker in the meantime is a RuntimeError as well.
@@ -47,6 +44,14 @@ def write_whole(folder: Path, fill: Callable[[Path], None], facts: Mapping[str, 
             f"{folder}: cannot be written ({' '.join(str(error).split())}); earlier contents are "
             "intact: free space or choose another folder, then continue with --resume"
         ) from error
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the manifest of all files in `folder`, with `facts`."""
+    files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
+    manifest = {**facts, "files": files}
+    text = json.dumps({**manifest, ITSELF: _digest(manifest)}, indent=1)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def read_manifest(folder: Path, names: Collection[str] | None = None) -> dict[str, Any]:

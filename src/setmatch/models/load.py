@@ -38,7 +38,7 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
 WEIGHTS, CARD = "model.safetensors", "model.json"
-EXPORTED = (".onnx", ".xml")  # files without weights that could be trained
+EXPORTED = (".onnx", ".xml", ".pt2")  # files without weights that could be trained
 BUNDLED = Path(__file__).parents[1] / "weights"
 
 

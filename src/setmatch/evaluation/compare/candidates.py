@@ -1,6 +1,6 @@
 """What can be compared: trained models, presets with random weights, and saved detections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ SAVED_DETECTIONS = "saved detections: no model to time"
 NOT_EVALUATED = "latest checkpoint of a run without an evaluation"
 
 Source = str | Path | Detector | Engine
+Load = Callable[[str | Path, torch.device], Detector | Engine]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ def find_candidates(
     categories: Categories | None,
     preprocessing: Preprocessing,
     device: torch.device | str = "cpu",
+    load: Load = load_on,
 ) -> list[Candidate]:
-    """Load each source; a model that is loaded here is put on `device`.
+    """Load each source; a model that is loaded here, by `load`, is put on `device`.
 
     A source is a detector or an engine; a run folder, a file or folder of weights, a published name
     or a hub id; a JSON file of COCO results; or a preset, which gets random weights. A preset is
@@ -81,7 +83,7 @@ def find_candidates(
             untrained = Candidate(names[source], engine, None).without_score(RANDOM_WEIGHTS)
             candidates.append(untrained)
         else:
-            engine = as_engine(load_on(source, torch.device(device)))
+            engine = as_engine(load(source, torch.device(device)))
             candidates.append(Candidate(names[source], engine, None, _note(Path(source))))
     return candidates
 

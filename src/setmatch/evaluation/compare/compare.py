@@ -18,7 +18,7 @@ from setmatch.data.images.image_io import read_image
 from setmatch.data.open import open_dataset
 from setmatch.distributed import init_distributed, require_single_process
 from setmatch.errors import ConfigError, WeightsError
-from setmatch.evaluation.compare.candidates import Candidate, Source, find_candidates
+from setmatch.evaluation.compare.candidates import Candidate, Load, Source, find_candidates
 from setmatch.evaluation.compare.checks import check_candidates
 from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
@@ -28,6 +28,7 @@ from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
 from setmatch.html.tables import percent
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.load import load_on
 from setmatch.models.weights.terms import accepting
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
@@ -172,6 +173,7 @@ def compare(
     device: torch.device | str = "cpu",
     progress: bool = False,
     accept_license: str | None = None,
+    load: Load = load_on,
 ) -> Comparison:
     """Compare the cost of models and, on a split of `data`, their AP.
 
@@ -181,7 +183,7 @@ def compare(
     on the classes that it shares with the data by name. Without data only the cost is measured, on
     noise of the size of the paper's example. Each model is timed `rounds` times on single images
     and on batches of `batch_size`. `accept_license` names the terms of weights that are not free
-    for every use.
+    for every use. `load` returns the model of a name, for another engine than PyTorch's.
 
     Raises ConfigError if there is no source, a count is below 1, saved detections come without
     data, or this is one of several processes, and whatever loading a candidate or reading the data
@@ -198,7 +200,7 @@ def compare(
     preprocessing = Preprocessing(short_side_px, round(short_side_px * 5 / 3))
     categories = None if dataset is None else dataset.categories
     with accepting(accept_license):
-        candidates = find_candidates(sources, categories, preprocessing, device)
+        candidates = find_candidates(sources, categories, preprocessing, device, load)
     if dataset is None and any(each.detections for each in candidates):
         raise ConfigError("saved detections can only be measured on their data: --data")
     batches = [_single_image_batches(each.engine, dataset, device) for each in candidates]

@@ -10,6 +10,7 @@ from torch import nn
 
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.compiled import CompiledEngine
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino import OpenVinoEngine
 from setmatch.models import load as weights
@@ -17,7 +18,7 @@ from setmatch.models.detector import Detector
 from setmatch.structures.metadata import Categories, Preprocessing
 
 log = logging.getLogger("setmatch")
-ENGINES: dict[str, Callable[[str | Path], Engine]] = {
+ENGINES: dict[str, Callable[[str | Path], Engine]] = {  # of files that hold no code
     ".onnx": OnnxRuntimeEngine,
     ".xml": OpenVinoEngine,
 }
@@ -30,24 +31,11 @@ def load(
     num_queries: int | None = None,
     preprocessing: Preprocessing | None = None,
     accept_license: str | None = None,
+    trust: bool = False,
 ) -> Detector | Any:
-    """Return a detector with trained weights, in evaluation mode, or the engine of a file.
+    """Return a detector with trained weights, or the engine of an exported file.
 
-    `source` is the name of bundled weights ("scenes_n"), a published name ("detr_r50": downloaded,
-    checked, cached), a hub repository or folder in transformers' layout, a .pth of the published
-    code, a run folder, or a folder or file that `save` wrote; or a file that `export` wrote, .onnx
-    or .xml, which `predict`, `evaluate` and `compare` take like a detector, and which cannot be
-    trained.
-    `preset` is needed for a .pth that does not store its model. A model of your own, outside of
-    setmatch, loads once its module is imported: a file must not choose which code runs.
-    `categories` changes the classes (rows with the same names are kept), `num_queries` the number
-    of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
-    `preprocessing` replaces the image size of the weights' card; images are normalized as in the
-    training of the weights. `accept_license` names the terms of weights that are not free for every
-    use, such as "objects365"; the error says what they are.
-    Raises WeightsError for weights that are missing, damaged, or do not fit; ConfigError for a
-    change to an exported file, which cannot be changed; and ExtraMissingError for an exported file
-    without the libraries of its extra.
+    `setmatch.load` explains the arguments, and what is raised.
     """
     if not is_exported(source):
         return weights.load(source, preset, categories, num_queries, preprocessing, accept_license)
@@ -63,7 +51,8 @@ def load(
             f"{source}: {', '.join(given)} cannot be changed in an exported file; load the weights "
             "that it was made from, change them, and export again"
         )
-    return ENGINES[Path(source).suffix.lower()](source)
+    suffix = Path(source).suffix.lower()
+    return ENGINES[suffix](source) if suffix in ENGINES else CompiledEngine(source, trust)
 
 
 def load_on(source: str | Path, device: torch.device) -> Detector | Engine:
@@ -71,9 +60,14 @@ def load_on(source: str | Path, device: torch.device) -> Detector | Engine:
     model: Detector | Engine = load(source)
     if isinstance(model, nn.Module):
         return model.to(device)
+    warn_of_device(source, device)
+    return model
+
+
+def warn_of_device(source: str | Path, device: torch.device) -> None:
+    """Say that an exported file does not run on a device other than the CPU."""
     if device.type != "cpu":
         log.warning("%s: an exported file runs on the CPU, not on %s", source, device)
-    return model
 
 
 def is_exported(source: str | Path) -> bool:

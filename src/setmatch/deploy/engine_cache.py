@@ -1,0 +1,93 @@
+"""Exported files that are made once: written, verified, and kept in the cache folder."""
+
+import hashlib
+import logging
+import os
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+from setmatch.deploy.card import exported_card
+from setmatch.deploy.export import write_verified
+from setmatch.deploy.formats import ExportFormat
+from setmatch.deploy.verify import images_to_verify
+from setmatch.errors import ConfigError
+from setmatch.files.manifest import DamagedError, read_manifest, write_manifest
+from setmatch.files.writing import atomic_folder, cache_folder, remove_whole
+from setmatch.inference.engines.exported import ExportedEngine
+from setmatch.models.detector import Detector
+
+log = logging.getLogger("setmatch")
+_ONE_AT_A_TIME = threading.Lock()  # temporary folders are named by the process
+
+
+def cached_engine(detector: Detector, kind: ExportFormat) -> ExportedEngine:
+    """Return the engine of a verified file of the detector, for images of any size.
+
+    The file is written if the cache has none of these weights, this card and these versions of
+    the libraries. Several processes may write one at the same time: the first one stays.
+    Raises what `export` raises, and OSError if the cache cannot be written.
+    """
+    kind.require_libraries()
+    folder = engine_folder(detector, kind)
+    with _ONE_AT_A_TIME:
+        if not _is_whole(folder):
+            _make(detector, kind, folder)
+    if kind.holds_code:
+        _require_own(folder)
+    return kind.open(folder / f"model{kind.suffix}")
+
+
+def engine_folder(detector: Detector, kind: ExportFormat) -> Path:
+    """Return the folder in the cache for the file of a detector in a format, by its versions."""
+    versions = [f"{name} {version(name)}" for name in ("torch", *kind.libraries)]
+    return detector_folder(detector) / f"{kind.name}-{_digest(' '.join(versions))}"
+
+
+def detector_folder(detector: Detector) -> Path:
+    """Return the folder in the cache for all that belongs to these weights and this card."""
+    card = exported_card(detector, None, False, (), {})
+    return cache_folder() / "engines" / f"{card.sha256[:16]}-{_digest(card.to_json())}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _require_own(folder: Path) -> None:
+    """Raise ConfigError for a folder of another user, or into which others may write."""
+    for each in (folder, *folder.iterdir()):
+        found = each.stat()
+        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+            raise ConfigError(
+                f"{each}: other users may have written it, and compiled code is not run unless it "
+                "is yours: remove it, or set SETMATCH_CACHE to a folder of your own"
+            )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return True for a folder whose files are as they were verified."""
+    try:
+        read_manifest(folder)
+    except DamagedError:
+        return False
+    return True
+
+
+def _make(detector: Detector, kind: ExportFormat, folder: Path) -> None:
+    log.warning(
+        "%s: writing and verifying a file for the engine, once; it stays in %s",
+        detector.card.preset,
+        folder,
+    )
+    if folder.exists():
+        remove_whole(folder)  # damaged
+    try:
+        with atomic_folder(folder, durable=True) as temporary:
+            path = temporary / f"model{kind.suffix}"
+            verification = write_verified(kind, detector, path, images_to_verify(None))
+            found = sum(each.difference.found for each in verification.checks)
+            write_manifest(temporary, {"verified_detections": found})
+    except OSError:
+        if not _is_whole(folder):  # another process may have been faster
+            raise
