@@ -10,6 +10,7 @@ import os
 import stat
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
+from typing import Literal
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -23,6 +24,8 @@ _FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)  # Windows would else change line ends
 )
+
+HashName = Literal["SHA-256", "MD5"]
 
 
 def require_regular(path: str | Path) -> None:
@@ -72,8 +75,13 @@ def read_text(path: str | Path, encoding: str = "utf-8", errors: str = "strict")
 
 def sha256_of(path: str | Path) -> str:
     """Return the SHA-256 of a file as 64 hex digits; raise OSError as `read_bytes` does."""
+    return hash_of(path, "SHA-256")
+
+
+def hash_of(path: str | Path, name: HashName) -> str:
+    """Return a hash of a file as hex digits; raise OSError as `read_bytes` does."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, name.replace("-", "").lower()).hexdigest()
 
 
 def _check(mode: int, path: str | Path) -> None:

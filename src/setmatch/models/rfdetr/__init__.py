@@ -1,6 +1,12 @@
 """RF-DETR (arXiv 2511.09554): presets, and the layouts of published checkpoints."""
 
-from setmatch.models.family import Family
-from setmatch.models.rfdetr import presets, transformers_checkpoint
+from functools import partial
 
-FAMILY = Family(presets.PRESETS, layouts=(transformers_checkpoint.LAYOUT,))
+from setmatch.models.family import Family
+from setmatch.models.rfdetr import checkpoint, presets, transformers_checkpoint
+
+FAMILY = Family(
+    presets.PRESETS,
+    layouts=(transformers_checkpoint.LAYOUT,),
+    published={name: partial(checkpoint.read_published, name) for name in checkpoint.PUBLISHED},
+)

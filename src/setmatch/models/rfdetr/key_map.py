@@ -6,6 +6,8 @@ from setmatch.models.weights.key_map import Table, below, packed_attention
 
 VIT, PROJECTOR = "backbone.0.encoder.encoder", "backbone.0.projector.stages.0"
 
+CLASS_TOKEN = f"{VIT}.embeddings.cls_token"
+SECOND_LEVEL = re.compile(r"backbone\.0\.projector\.stages\.[1-9]")
 # Of DINOv2's own training: what stands for a hidden patch.
 UNUSED = re.compile(re.escape(f"{VIT}.embeddings.mask_token"))
 
@@ -21,7 +23,7 @@ def _perceptron(ours: str, theirs: str) -> tuple[str, str]:
     return f"{ours}.layers.{{j}}.{{leaf}}", f"{theirs}.layers.{{j}}.{{leaf}}"
 
 
-PUBLISHED: Table = (
+PUBLISHED_NAMES: Table = (
     *below(
         "backbone",
         VIT,

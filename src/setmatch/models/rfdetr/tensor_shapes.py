@@ -38,7 +38,8 @@ def arguments_of(ours: State) -> dict[str, Any]:
 
 def points_of(ours: State, cross_heads: int) -> int:
     """Return the sampling points of each head of the cross-attention."""
-    return rows(ours, "decoder.layers.0.cross_attention.attention") // cross_heads
+    weights = rows(ours, "decoder.layers.0.cross_attention.attention")
+    return weights // max(cross_heads, 1)  # what has no head is refused when it is built
 
 
 def published_state(ours: State, arguments: dict[str, Any]) -> State:

@@ -1,25 +1,18 @@
 """RF-DETR in transformers' layout: RfDetrForObjectDetection."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError, short
-from setmatch.models.rfdetr.key_map import PUBLISHED as NAMES
-from setmatch.models.rfdetr.key_map import UNUSED
-from setmatch.models.rfdetr.tensor_shapes import (
-    arguments_of,
-    nearest_preset,
-    points_of,
-    published_state,
-)
+from setmatch.models.rfdetr.checkpoint import loaded, matches_published, our_state, read_original
+from setmatch.models.rfdetr.tensor_shapes import arguments_of, points_of
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.hybrid_folder import others
-from setmatch.models.weights.key_map import from_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
-from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, ModelCard, Preprocessing
+from setmatch.structures.metadata import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 # What the model has one form of; a config with another value is of another model.
 REQUIRED = {
@@ -41,11 +34,6 @@ REQUIRED_OF_BACKBONE = {
 DROPOUTS = ("dropout", "attention_dropout", "activation_dropout")
 
 
-def matches_published(keys: Collection[str]) -> bool:
-    """Recognize the class token of the windowed backbone, and the places of queries."""
-    return "refpoint_embed.weight" in keys and f"{NAMES[0][1]}" in keys
-
-
 def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     """Read a folder that transformers wrote.
 
@@ -62,8 +50,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     notes: list[str] = []
     if dropouts := [name for name in DROPOUTS if config.get(name)]:
         notes.append(f"config.json sets {', '.join(dropouts)}: this RF-DETR is trained without")
-    kept = {key: value for key, value in raw.state.items() if not UNUSED.fullmatch(key)}
-    state = from_layout(kept, NAMES)
+    state = our_state(raw)
     cross_heads = config.get("decoder_cross_attention_heads", 16)
     arguments = {
         **arguments_of(state),
@@ -76,15 +63,9 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         "points": points_of(state, cross_heads),
     }
     num_classes = len(state["decoder.class_head.weight"])
-    card = ModelCard(
-        raw.preset or nearest_preset(arguments),
-        arguments,
-        named_categories(num_classes, config, raw.path, notes),
-        _preprocessing(raw.path, arguments, notes),
-        license="unknown",
-        source=raw.source,
-    )
-    return LoadedWeights(card, published_state(state, arguments), tuple(notes))
+    categories = named_categories(num_classes, config, raw.path, notes)
+    preprocessing = _preprocessing(raw.path, arguments, notes)
+    return loaded(raw, state, arguments, categories, preprocessing, notes)
 
 
 def _outputs(backbone: Mapping[str, Any]) -> tuple[int, ...]:
@@ -147,4 +128,10 @@ def square(side_px: int) -> Preprocessing:
     return Preprocessing(side_px, side_px, size_px=(side_px, side_px))
 
 
-LAYOUT = CheckpointLayout("transformers", matches_published, read_transformers)
+def read(raw: RawCheckpoint) -> LoadedWeights:
+    """Read tensors, whose names both codes write alike, by the settings beside them."""
+    of_transformers = raw.path.is_dir() or "model_type" in (raw.settings or {})
+    return read_transformers(raw) if of_transformers else read_original(raw)
+
+
+LAYOUT = CheckpointLayout("original", matches_published, read)

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 from torch import Tensor
 
 from setmatch.errors import WeightsError
-from setmatch.files.reading import sha256_of
+from setmatch.files.reading import HashName, hash_of, sha256_of
 from setmatch.files.writing import cache_folder
 from setmatch.models.weights.resumable_download import download
 
@@ -26,20 +26,31 @@ ASK_S = 10  # how long the hub may take to answer
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A published file, named NAME-DIGEST.EXT by the first hex digits of its SHA-256."""
+    """A published file, named NAME-DIGEST.EXT by the first hex digits of its SHA-256.
+
+    `file` is its name here, where that of its address says too little; `md5` is its hash, where its
+    authors publish this one.
+    """
 
     url: str
     license: str = "unknown"
+    file: str | None = None
+    md5: str | None = None
 
     @property
     def name(self) -> str:
         """The name of the file."""
-        return self.url.rsplit("/", 1)[1]
+        return self.file or self.url.rsplit("/", 1)[1]
 
     @property
     def digest(self) -> str:
-        """The first hex digits of the file's SHA-256."""
-        return Path(self.name).stem.rsplit("-", 1)[1]
+        """The first hex digits of the file's hash, or all of them."""
+        return self.md5 or Path(self.name).stem.rsplit("-", 1)[1]
+
+    @property
+    def hash_name(self) -> HashName:
+        """The name of the hash."""
+        return "MD5" if self.md5 else "SHA-256"
 
 
 def fetch(what: str, published: PublishedCheckpoint) -> Path:
@@ -51,11 +62,11 @@ def fetch(what: str, published: PublishedCheckpoint) -> Path:
     """
     path = cache_folder() / published.name
     _download(published, path, what)
-    digest = sha256_of(path)
+    digest = hash_of(path, published.hash_name)
     if not digest.startswith(published.digest):
         raise WeightsError(
-            f"{path}: its SHA-256 starts with {digest[:8]}, the published one with "
-            f"{published.digest}; delete the file to download it again"
+            f"{path}: its {published.hash_name} starts with {digest[:8]}, the published one with "
+            f"{published.digest[:8]}; delete the file to download it again"
         )
     return path
 
@@ -65,7 +76,7 @@ def _download(published: PublishedCheckpoint, path: Path, what: str, instead: st
     if path.exists():
         return
     try:
-        download(published.url, path, published.digest)
+        download(published.url, path, published.digest, published.hash_name)
     except OSError as error:
         raise WeightsError(
             f"{what}: cannot download {published.url} ({error}); fetch it elsewhere and put it at "

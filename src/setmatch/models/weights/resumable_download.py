@@ -13,17 +13,17 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from setmatch.files.reading import sha256_of
+from setmatch.files.reading import HashName, hash_of
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 30  # without any byte
 LOCKS = "locks"  # a folder beside the files: processes that want the same file wait for each other
 
 
-def download(url: str, path: Path, digest: str) -> None:
+def download(url: str, path: Path, digest: str, hash_name: HashName = "SHA-256") -> None:
     """Download `url` to `path`, unless it exists by the time that no other process downloads it.
 
-    `digest` begins the SHA-256 of the file. What was received before a break stays in PATH.partial,
+    `digest` begins the hash of the file. What was received before a break stays in PATH.partial,
     and the next call asks for the rest alone, where the server allows. Raises OSError (URLError is
     one) if the address cannot be reached, the connection breaks, or the file is another one.
     """
@@ -34,12 +34,13 @@ def download(url: str, path: Path, digest: str) -> None:
             return
         partial = partial_of(path)
         _receive(url, partial, path.name)
-        received = sha256_of(partial)
+        received = hash_of(partial, hash_name)
         if not received.startswith(digest):
             partial.unlink()
             raise OSError(
-                f"the SHA-256 of what was received starts with {received[: len(digest)]}, that of "
-                f"the published file with {digest}; run this again to download it anew"
+                f"the {hash_name} of what was received starts with "
+                f"{received[: len(digest)]}, that of the published file with {digest}; run this "
+                "again to download it anew"
             )
         partial.replace(path)
 

@@ -28,7 +28,12 @@ OBJECTS365 = Terms(
     "not release such weights under Apache-2.0 (github.com/Peterande/D-FINE/issues/357), and "
     "RT-DETR's have not answered (github.com/lyuwenyu/RT-DETR/issues/685)",
 )
-KNOWN = {OBJECTS365.name: OBJECTS365}
+ROBOFLOW_PML = Terms(
+    "roboflow-pml-1.0",
+    "RF-DETR XL and 2XL are released under Roboflow's license PML 1.0 instead of Apache-2.0, and "
+    "their authors ask for an account (github.com/roboflow/rf-detr)",
+)
+KNOWN = {each.name: each for each in (OBJECTS365, ROBOFLOW_PML)}
 _ACCEPTED: set[str] = set()  # by this process, for all weights that it loads
 
 
