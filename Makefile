@@ -28,9 +28,10 @@ build: $(VENV)/installed-dev
 	$(BIN)/python -m build --quiet
 	$(BIN)/python -m twine check --strict dist/*
 
+# With the extra onnx, a demo ends with a page that runs its model in the browser.
 # The stamps are newer than what they were made from, so that a second call installs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[onnx]"
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python

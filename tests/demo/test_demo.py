@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 from setmatch.cli import main
+from setmatch.data.images.image_paths import find_images
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.demo import browser
 from setmatch.demo.demo import demo
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, ExtraMissingError
 from setmatch.files.folder_lock import locked
+from setmatch.models.detector import Detector
 
 SMALL = ("--recipe", "detr_r18_tiny", "--set", "data.workers=0")
 SMALL += ("--set", "data.short_side_px=64", "--set", "train.batch_size=4")
@@ -199,15 +202,34 @@ def test_a_stopped_training_says_how_to_resume(data: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "model"),
-    [((), "setmatch_n"), (("--model", "detr_r18_tiny"), "detr_r18_tiny")],
+    ("arguments", "model", "has_extra"),
+    [((), "setmatch_n", True), (("--model", "detr_r18_tiny"), "detr_r18_tiny", False)],
     ids=["default", "detr"],
 )
 def test_the_demo_ends_with_a_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], model: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    model: str,
+    has_extra: bool,
 ):
-    """All images of the page exist. `--out` may be a relative path."""
+    """All images of the page exist, and a page for the browser is linked. `--out` may be relative.
+
+    The latter page takes half a minute to write; tests/deploy/web writes one.
+    """
     out = tmp_path / "demo"
+    verified_on = []
+
+    def export(model: Detector, folder: Path, *, to: str, verify_on: Path) -> None:
+        if not has_extra:
+            raise ExtraMissingError("needs onnx")
+        verified_on.append(verify_on)
+        folder.mkdir()
+        (folder / "index.html").write_text("")
+
+    monkeypatch.setattr(browser, "export", export)
     short = ("--scenes", "4", "--minutes", "0.05")
     printed = setmatch(capsys, "demo", "--out", os.path.relpath(out), *short, *arguments)
     page = out / "index.html"
@@ -217,6 +239,10 @@ def test_the_demo_ends_with_a_page(
     assert all(f"images/{name}" in page.read_text() for name in images)
     assert model in page.read_text()
     assert "near zero" in page.read_text()
+    assert ('href="browser/index.html"' in page.read_text()) == has_extra
+    assert ("pip install 'setmatch[onnx]'" in caplog.text) == (not has_extra)
+    assert ("setmatch export run --to web" in page.read_text()) == (not has_extra)
+    assert [len(find_images([each])) for each in verified_on] == [12] * has_extra
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["seconds"] > 3
     assert set(metrics["per_class"]) == {"circle", "square", "triangle", "star", "cross", "ring"}

@@ -41,6 +41,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     import setmatch
     import setmatch.ablation.run as ablation
+    import setmatch.demo.browser as browser
     import setmatch.demo.demo as demo
     import setmatch.deploy.benchmark.benchmark as benchmark
     import setmatch.evaluation.compare.compare as compare
@@ -64,6 +65,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         # First the lazy name: it would otherwise be resolved to, and restored to, the short run.
         (setmatch, "train", short_run),
         (training, "train", short_run),
+        (browser, "export", lambda *model, **options: None),
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
         (benchmark, "benchmark", at_most(benchmark.benchmark, {"rounds": 1})),

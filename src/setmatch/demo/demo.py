@@ -16,6 +16,7 @@ import setmatch as sm
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.demo.browser import write_browser_page
 from setmatch.demo.html import Outcome, write_page
 from setmatch.demo.more_time import Measured, more_time
 from setmatch.errors import ConfigError
@@ -66,7 +67,8 @@ def demo(
 
     Generates `scenes` training images and a tenth as many validation images from a fixed seed, and
     trains `model` for `minutes`; the defaults depend on `task`. Scenes of the task "panoptic" are
-    landscapes. metrics.json has the content of `evaluate --json` and the seconds of this call. An
+    landscapes. metrics.json has the content of `evaluate --json` and the seconds until then. With
+    the libraries of the extra `onnx`, out/browser gets a page that runs the model in a browser. An
     interrupted demo is resumed.
 
     Raises ConfigError if `out` has a demo with other settings or is written by another process,
@@ -128,6 +130,7 @@ def _run_demo(out: Path, scenes: int, minutes: float, preset: str, task: Task, d
         report=report,
         predictions=results,
         more_time=advice,
+        in_browser=write_browser_page(trained, out),
     )
     write_page(outcome, page)
     return page

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setmatch.data.dataset import DetectionDataset
+from setmatch.demo.browser import BY_HAND, FOLDER
 from setmatch.evaluation.results import Report
 from setmatch.html.page import write
 from setmatch.html.tables import Bar, Row, Table, percent
@@ -30,6 +31,7 @@ class Outcome:
     report: Report
     predictions: Sequence[ImageResult]  # in the first images of the split
     more_time: str | None = None  # what more time would give, if the scores are below the goal
+    in_browser: bool = False  # True if there is a page that runs the model in a browser
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def write_page(outcome: Outcome, path: Path) -> None:
         classes=_class_table(report, len(dataset)),
         figures=[_figure(dataset, image, each) for image, each in enumerate(outcome.predictions)],
         first_image=first_image,
+        browser=FOLDER,
+        by_hand=BY_HAND,
     )
 
 
