@@ -142,6 +142,10 @@ class Detector(nn.Module):
         """
         return self._parameter_groups(self)
 
+    def rate_factors(self) -> dict[int, float]:
+        """Return, by their `id`, parameters that learn at a fraction of their group's rate."""
+        return {}
+
 
 def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
     """Return the outputs of several images as those of one batch.

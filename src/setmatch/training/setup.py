@@ -200,7 +200,7 @@ def build_train_step(setup: TrainingSetup, distributed: Distributed) -> TrainSte
         detector,
         distributed.wrap(detector),
         detector.objective(set_loss) if setup.criterion is None else set_loss(detector.class_loss),
-        build_optimizer(detector.parameter_groups(), settings),
+        build_optimizer(detector.parameter_groups(), settings, detector.rate_factors()),
         BatchNormStats(detector, distributed),
         EMA(detector, settings.ema_decay) if settings.ema_decay else None,
         choose_precision(settings.precision, distributed.device),

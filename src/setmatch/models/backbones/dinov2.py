@@ -106,6 +106,20 @@ class WindowedDINOv2(nn.Module):
         same.always_resamples = True
         return same
 
+    def rate_factors(self, decay: float) -> dict[int, float]:
+        """Return a factor of the learning rate for each parameter before the last norm.
+
+        It is `decay` for the last block, and falls by `decay` from block to block, back to the
+        patches and positions (layer-wise decay, arXiv 2106.08254, appendix).
+        """
+        embeddings = (*self.embed.parameters(), self.class_token, self.position)
+        layers = [embeddings, *(tuple(block.parameters()) for block in self.blocks)]
+        return {
+            id(parameter): decay ** (len(layers) - number)
+            for number, layer in enumerate(layers)
+            for parameter in layer
+        }
+
     def fitting(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 _ _"]:
         """Return the images, resized if their sides are no multiples of `multiple`."""
         height, width = map(self._whole, pixels.shape[-2:])

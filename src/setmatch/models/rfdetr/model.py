@@ -3,10 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from torch import nn
-
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import trace_sampling
+from setmatch.models.backbones.dinov2 import WindowedDINOv2
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
@@ -18,6 +17,9 @@ from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
+# As published: each block of the backbone learns more slowly than the next one.
+BLOCK_DECAY, DECODER_RATE = 0.8, 0.7
+
 
 class RFDETRDetector(Detector):
     """Windowed vision transformer, projector, group queries, a decoder around steady boxes.
@@ -26,11 +28,12 @@ class RFDETRDetector(Detector):
     hold the queries of all query groups, which are matched apart.
     """
 
+    backbone: WindowedDINOv2
     class_rows = (ClassRows(re.compile(r"(queries\.class_heads\.\d+|decoder\.class_head)\.\w+")),)
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: WindowedDINOv2,
         encoder: ScaleProjector,
         queries: GroupQueries,
         decoder: SteadyDecoder,
@@ -71,6 +74,12 @@ class RFDETRDetector(Detector):
             PredictionGroup("main", main, query_groups=groups),
             PredictionGroup("encoder", proposed, query_groups=groups),
         )
+
+    def rate_factors(self) -> dict[int, float]:
+        """Return the factors of the backbone's blocks and of the decoder's layers."""
+        parts = (self.decoder.layers, self.decoder.norm, self.decoder.position)
+        slow = {id(each): DECODER_RATE for part in parts for each in part.parameters()}
+        return slow | self.backbone.rate_factors(BLOCK_DECAY)
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""

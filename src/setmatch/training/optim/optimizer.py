@@ -1,5 +1,6 @@
 """The optimizer: AdamW, and Muon for matrices; both skip a step that is not finite."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,11 +64,14 @@ class CombinedOptimizer:
 
 
 def build_optimizer(
-    groups: Mapping[str, Sequence[nn.Parameter]], settings: TrainSettings
+    groups: Mapping[str, Sequence[nn.Parameter]],
+    settings: TrainSettings,
+    rate_factors: Mapping[int, float] | None = None,
 ) -> CombinedOptimizer:
     """Return AdamW over the groups "backbone" and "rest", and Muon over "matrices".
 
-    Each group has its own learning rate. With `muon_lr` 0, AdamW trains the matrices like the rest.
+    Each group has its own learning rate, times `rate_factors` for parameters whose `id` these have.
+    With `muon_lr` 0, AdamW trains the matrices like the rest.
     Source: Loshchilov and Hutter (arXiv 1711.05101); rates of arXiv 2005.12872, appendix A.4.
     """
     rates = {"backbone": "backbone_lr", "rest": "lr"}  # group: the setting of its learning rate
@@ -75,12 +79,19 @@ def build_optimizer(
     assert set(groups) <= set(rates), f"the groups of a detector are {', '.join(rates)}"
     by_muon = ["matrices"] if settings.muon_lr else []
 
-    def group(name: str) -> dict[str, Any]:
-        lr = getattr(settings, rates[name])
-        return {"params": list(groups[name]), "setting": rates[name], "lr": lr, "full_lr": lr}
+    def parts(name: str) -> list[dict[str, Any]]:
+        """Return a group of the optimizer for each rate, the full one last: it is the logged."""
+        by_rate: dict[float, list[nn.Parameter]] = defaultdict(list)
+        for parameter in groups.get(name, ()):
+            factor = (rate_factors or {}).get(id(parameter), 1.0)
+            by_rate[getattr(settings, rates[name]) * factor].append(parameter)
+        return [
+            {"params": by_rate[lr], "setting": rates[name], "lr": lr, "full_lr": lr}
+            for lr in sorted(by_rate)
+        ]
 
-    adamw = [group(name) for name in rates if name not in by_muon and groups.get(name)]
-    muon = [group(name) for name in by_muon if groups.get(name)]
+    adamw = [part for name in rates if name not in by_muon for part in parts(name)]
+    muon = [part for name in by_muon for part in parts(name)]
     decay = settings.weight_decay
     optimizers: list[SkippingAdamW | Muon] = []
     if adamw:
