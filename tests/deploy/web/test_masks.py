@@ -63,7 +63,7 @@ def test_masks_are_drawn_over_the_image(open_site: OpenSite, onnxruntime_web: Pa
     graph = constant_graph(tmp_path / "model.onnx")
     write_site(tmp_path / "site", graph, CARD, known, local_runtime(onnxruntime_web))
     opened = open_site(tmp_path / "site")
-    assert opened.text("check") == "checked: under 0.0001 px"
+    assert opened.text("check") == "checked: <0.0001 px"
     opacity = """(y) => {
         const { width, height } = $("boxes");
         return $("boxes").getContext("2d").getImageData(0.75 * width, y * height, 1, 1).data[3];

@@ -39,5 +39,5 @@ function compared(found) {
 }
 
 function short(value) {
-  return value < 0.0001 ? "under 0.0001" : value < 0.001 ? value.toFixed(4) : value.toPrecision(1);
+  return value < 0.0001 ? "<0.0001" : value < 0.001 ? value.toFixed(4) : value.toPrecision(1);
 }
