@@ -12,6 +12,7 @@ from setmatch.data.audit.checks import require_trainable
 from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
+from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError
@@ -111,6 +112,7 @@ def build_setup(
     detector, initialized_from = _build_detector(recipe, training, source, checkpoint, own)
     has_masks = detector.mask_head is not None
     if has_masks:
+        require_uncombined(recipe.data)
         training.require_masks()
     freeze(detector, recipe.train)
     preprocessing = detector.card.preprocessing

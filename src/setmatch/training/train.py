@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.config import Recipe
+from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
 from setmatch.errors import ConfigError, TrainingError
@@ -183,6 +184,7 @@ def train(
             boxes_checkpoint = None
             if boxes_first:
                 # Checked now, because the box stage may take days.
+                require_uncombined(chosen.data)
                 splits.require_masks(chosen.data.on_bad_image == "skip")
                 boxes_checkpoint = distributed.first(lambda: find(boxes_run(run)))
                 if boxes_checkpoint is None or allow_changes:

@@ -125,6 +125,15 @@ class TrainingBatches:
         check_training_corruption(self._samples.dataset, self.unreadable, self._samples.skip)
 
 
+def require_uncombined(data: DataSettings) -> None:
+    """Raise ConfigError if images are to be combined, which is done with boxes, not masks."""
+    if data.mosaic or data.mixup:
+        raise ConfigError(
+            "data.mosaic and data.mixup combine boxes, but no masks: set both to 0, or train a "
+            "model without masks"
+        )
+
+
 class EvaluationBatches:
     """The evaluation batches of one process. Their number is known before any image is read.
 
@@ -188,11 +197,7 @@ def training_batches(
     )
     if masks:
         dataset.require_masks()
-        if data.mosaic or data.mixup:
-            raise ConfigError(
-                "data.mosaic and data.mixup combine boxes, but no masks: set both to 0, or train a "
-                "model without masks"
-            )
+        require_uncombined(data)
     workers = workers_for(data.workers, world)
     # Every process that reads images has an equal part of the memory.
     limit_bytes = data.keep_decoded_mb * 1_000_000 // max(workers, 1)
