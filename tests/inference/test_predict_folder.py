@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from fake_detectors import BOX, RedFinder, red_box_image, to_pil, write_images
 from setmatch.errors import ConfigError, DataError, SetmatchError
 from setmatch.files.folder_lock import locked
 from setmatch.inference.predict_folder import predict_folder
+from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories
+from setmatch.structures.outputs import PredictionGroup
 from special_files import SPECIAL
 
 
@@ -201,3 +204,69 @@ def test_predicting_into_the_folder_of_a_data_set_leaves_its_images(folder: Path
     own.write_bytes(b"not ours")
     predict_folder(RedFinder(), [folder / "in"], folder / "data", progress=False)
     assert own.read_bytes() == b"not ours"
+
+
+def test_results_do_not_depend_on_batches_and_drawing(folder: Path):
+    """The same rows in the same order; without drawn images there is no folder for them."""
+    tables = []
+    for number, options in enumerate([{}, {"batch_size": 1}, {"batch_size": 3, "drawn": False}]):
+        out = folder / f"out {number}"
+        predict_folder(RedFinder(), [folder / "in"], out, progress=False, **options)
+        tables.append((out / "detections.json").read_bytes())
+        assert (out / "drawn").exists() == options.get("drawn", True)
+    assert len(set(tables)) == 1
+
+
+class TwoClasses(RedFinder):
+    """Predicts that the second box is of the class "not red"."""
+
+    def forward(self, batch: Batch) -> tuple[PredictionGroup, ...]:
+        (group,) = super().forward(batch)
+        logits = group.predictions.logits.clone()
+        logits[..., 1, :] = torch.tensor([0.0, 5.0, 0.0])
+        return (replace(group, predictions=replace(group.predictions, logits=logits)),)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (None, {"red", "not red"}),
+        (["red"], {"red"}),
+        ([0], {"red"}),
+        (["1"], {"not red"}),
+        (["red", 1], {"red", "not red"}),
+    ],
+)
+def test_only_objects_of_the_wanted_classes_are_written(folder: Path, classes, names: set[str]):
+    """A class is named, or given by its index, as a number or as text."""
+    out = folder / "out"
+    summary = predict_folder(
+        TwoClasses(), [folder / "in"], out, 0.0, progress=False, classes=classes
+    )
+    rows = json.loads((out / "detections.json").read_text("utf-8"))
+    assert {row["category_name"] for row in rows} == names
+    assert summary.detections == len(rows) == 3 * len(names)
+
+
+def test_a_class_that_there_is_not_is_named_before_any_work(folder: Path):
+    for wrong, message in (("rde", "did you mean red"), ("7", "class indices are 0 to")):
+        with pytest.raises(ConfigError, match=message):
+            predict_folder(RedFinder(), [folder / "in"], folder / "out", classes=[wrong])
+    assert not (folder / "out").exists()
+
+
+def test_a_full_disk_ends_the_run_without_incomplete_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The error of a thread that writes is the error of the run, and names the file."""
+    save = Image.Image.save
+
+    def full(image: Image.Image, path: Path, *others: object, **options: object) -> None:
+        if "drawn" in Path(path).parts:
+            raise OSError(28, "No space left on device", str(path))
+        save(image, path, *others, **options)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        predict_folder(RedFinder(), [folder / "in"], folder / "out", progress=False)
+    assert [each for each in (folder / "out").rglob("*") if each.is_file()] == []

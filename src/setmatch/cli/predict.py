@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import Device, EngineName, Model
+from setmatch.cli.options import BatchSize, Device, EngineName, Model, Switch
 
 
 def predict(
@@ -14,6 +14,9 @@ def predict(
     out: Path,
     threshold: float | Literal["best"] | None = None,
     segment_threshold: float | None = None,
+    classes: str | None = None,
+    batch_size: BatchSize = 4,
+    no_images: Switch = False,
     device: Device = "auto",
     engine: EngineName = None,
 ) -> None:
@@ -39,15 +42,28 @@ def predict(
         setmatch_*. "best" is that of each class with the highest F1 on the validation split.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
+    classes
+        Write only objects of these classes: names, or class indices, separated by commas.
+    no_images
+        Write no images with boxes, which may take longer than the detection.
     """
     from setmatch.inference.arrays.engine import open_array_engine
 
+    wanted = None if classes is None else [each.strip() for each in classes.split(",")]
     on_cpu = device in ("auto", "cpu") and engine in (None, "auto", "onnxruntime")
     arrays = open_array_engine(model) if on_cpu else None
     if arrays is not None:  # without torch, which takes seconds to import
         from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
 
-        summary = predict_arrays(arrays, images, out, threshold)
+        summary = predict_arrays(
+            arrays,
+            images,
+            out,
+            threshold,
+            batch_size=batch_size,
+            classes=wanted,
+            drawn=not no_images,
+        )
     else:
         from setmatch.deploy.load import load_on
         from setmatch.distributed import init_distributed
@@ -60,6 +76,9 @@ def predict(
                 out,
                 threshold,
                 segment_threshold=segment_threshold,
+                batch_size=batch_size,
+                classes=wanted,
+                drawn=not no_images,
             )
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """What a user chooses about a prediction; nothing here needs torch."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
 from setmatch.errors import ConfigError
@@ -27,13 +28,15 @@ class PredictOptions:
     """Thresholds and batch size of a prediction.
 
     Detections score more than `threshold`, one number or one for each class. Segments are merged
-    from queries that score more than `segment_threshold` (None: the model's own threshold). Raises
-    ConfigError if a value is out of range.
+    from queries that score more than `segment_threshold` (None: the model's own threshold). Only
+    objects and segments of `classes` are returned, which are class indices; None stands for all.
+    Raises ConfigError if a value is out of range.
     """
 
     threshold: float | tuple[float, ...]
     segment_threshold: float | None
     batch_size: int
+    classes: frozenset[int] | None = None
 
     @classmethod
     def of(
@@ -42,15 +45,30 @@ class PredictOptions:
         threshold: ScoreThreshold,
         segment_threshold: float | None,
         batch: int,
+        classes: Sequence[str | int] | None = None,
     ) -> Self:
         """Return the options with the model's own threshold for None, and its best for "best".
 
-        Raises ConfigError if a value is out of range, or the model has no best thresholds.
+        `classes` are names or class indices. Raises ConfigError if a value is out of range, or the
+        model has no best thresholds or no such class.
         """
         if isinstance(threshold, str):
-            return cls(_best_thresholds(engine, threshold), segment_threshold, batch)
-        own = engine.default_threshold
-        return cls(own if threshold is None else threshold, segment_threshold, batch)
+            least: float | tuple[float, ...] = _best_thresholds(engine, threshold)
+        else:
+            least = engine.default_threshold if threshold is None else threshold
+        options = cls(least, segment_threshold, batch)
+        if classes is None:
+            return options
+        of = engine.card.categories.indices_of
+        return replace(options, classes=frozenset(index for each in classes for index in of(each)))
+
+    def thresholds(self, count: int) -> tuple[float, ...]:
+        """Return the threshold of each of `count` classes, which no score exceeds if left out."""
+        least = self.threshold if isinstance(self.threshold, tuple) else [self.threshold] * count
+        return tuple(
+            score if self.classes is None or index in self.classes else math.inf
+            for index, score in enumerate(least)
+        )
 
     def __post_init__(self) -> None:
         for threshold in (self.threshold, self.segment_threshold):

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -126,13 +126,15 @@ def _detect_batch(
     batch = Batch.from_images([each.pixels for each in images])
     output = engine.detect(batch, sizes_px)
     predictions = output.predictions
-    lowest, threshold = _thresholds(options)
+    thresholds = options.thresholds(len(engine.card.categories))
+    lowest, threshold = min(thresholds), torch.tensor(thresholds, dtype=torch.float32)
     detections = [each.above(threshold) for each in output.detections]
     segments: Sequence[Segments | None] = [None] * len(images)
     if predictions is not None and predictions.masks is not None:
         with_masks = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
         detections = [each.above(threshold) for each in with_masks]
-        segments = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
+        merged = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
+        segments = [each.of_classes(options.classes) for each in merged]
     for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
         result = ImageResult(
             detected.xyxy_px,
@@ -145,10 +147,3 @@ def _detect_batch(
             image=loaded.image,
         )
         yield loaded.number, result
-
-
-def _thresholds(options: PredictOptions) -> tuple[float, float | Float[Tensor, " C"]]:
-    """Return the lowest threshold, and that of each class if they differ."""
-    if isinstance(options.threshold, tuple):
-        return min(options.threshold), torch.tensor(options.threshold)
-    return options.threshold, options.threshold

@@ -21,6 +21,8 @@ def predict_folder(
     *,
     segment_threshold: float | None = None,
     batch_size: int = 4,
+    classes: Sequence[str | int] | None = None,
+    drawn: bool = True,
     progress: bool = True,
 ) -> Summary:
     """Detect objects in files, folders and globs, and write the detections to the folder `out`.
@@ -37,16 +39,19 @@ def predict_folder(
     panoptic results: panoptic.json, and a PNG for each image in panoptic/. Segments are merged from
     queries that score more than `segment_threshold`.
 
+    `classes` are names or class indices: all results are of these classes. Without `drawn`, there
+    are no drawn images.
+
     Every file is written completely or not at all. An image that cannot be read is listed in the
     summary; the others are processed. Raises ConfigError if a threshold or the batch size is out of
-    range, there is no source, or another process writes `out`; DataError if a source has no image
-    or no image can be read (nothing is written then); and WeightsError if the model's outputs are
-    not finite.
+    range, there is no source or no such class, or another process writes `out`; DataError if a
+    source has no image or no image can be read (nothing is written then); and WeightsError if the
+    model's outputs are not finite.
     """
     engine = as_engine(model)
-    options = PredictOptions.of(engine, threshold, segment_threshold, batch_size)
+    options = PredictOptions.of(engine, threshold, segment_threshold, batch_size, classes)
 
     def detect(paths: Sequence[Path]) -> Iterator[tuple[int, ImageResult | DataError]]:
         return detect_images(engine, len(paths), lambda number: read_image(paths[number]), options)
 
-    return write_results(detect, sources, out, engine.card.categories, progress)
+    return write_results(detect, sources, out, engine.card.categories, drawn, progress)

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from setmatch.data.images.unreadable import UnreadableError, UnreadableFile, unr
 from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import atomic_file, require_folder, write_text
+from setmatch.inference.background import in_background
 from setmatch.inference.progress import progress_bar
 from setmatch.structures.metadata import Categories
 
@@ -37,6 +39,8 @@ _DRAWN_FORMATS = {  # others are written as PNG
 DRAWN = "drawn"
 RESULTS = ("detections.json", "detections.csv", "panoptic.json")  # the last one with masks
 _NAME_BYTES = 255
+_WRITER_THREADS = 2  # encoding an image releases the interpreter lock
+_WAITING_IMAGES = 8  # to be drawn and written
 # The last four are the full-width forms of the first four.
 _FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -97,11 +101,13 @@ def write_results(
     sources: Sequence[str | Path],
     out: str | Path,
     categories: Categories,
+    drawn: bool = True,
     progress: bool = True,
 ) -> Summary:
     """Detect objects in files, folders and globs, and write what is found to the folder `out`.
 
-    The files, and the errors, are those of `predict_folder`.
+    The files, and the errors, are those of `predict_folder`. Images are drawn and written in
+    threads, while the next ones are detected in.
     """
     if not sources:
         raise ConfigError("no images to predict: name image files, folders or patterns")
@@ -115,11 +121,16 @@ def write_results(
             "are results; name another folder with --out"
         )
     with locked(out):
-        return _write_results(detect, paths, out, categories, progress)
+        return _write_results(detect, paths, out, categories, drawn, progress)
 
 
 def _write_results(
-    detect: Detect, paths: Sequence[Path], out: Path, categories: Categories, progress: bool
+    detect: Detect,
+    paths: Sequence[Path],
+    out: Path,
+    categories: Categories,
+    drawn: bool,
+    progress: bool,
 ) -> Summary:
     """Detect objects in the images and write everything in `out`."""
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
@@ -130,22 +141,27 @@ def _write_results(
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
     failed: dict[int, UnreadableFile] = {}
-    with progress_bar("predicting", len(paths), progress) as advance:
+    with (
+        progress_bar("predicting", len(paths), progress) as advance,
+        in_background(_WRITER_THREADS, _WAITING_IMAGES) as start,
+    ):
         for number, result in detect(paths):
             if isinstance(result, DataError):
                 assert isinstance(result, UnreadableError), "reading an image raises no other"
                 failed[number] = result.file
             else:
                 name = names[number]
-                _write_drawn(out / DRAWN, drawn_names[number], number + 1, result.draw())
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
                 if result.segments is not None:
                     png = name.with_name(_shortened(name.name, ".png"))
-                    write_png(out / "panoptic" / png, result.segments.to_pixels())
+                    start(partial(_write_segments, out / "panoptic" / png, result.segments))
                     panoptic_images.append(_image_record(number + 1, name, result.segments))
                     segments = result.segments.to_dicts()
                     panoptic.append(panoptic_record(number + 1, png.as_posix(), segments))
+                if drawn:
+                    drawing = (out / DRAWN, drawn_names[number], number + 1)
+                    start(partial(_write_drawn, *drawing, result))
             advance(1)
     if not rows:
         raise DataError(
@@ -158,7 +174,7 @@ def _write_results(
     _write_csv(out / "detections.csv", table)
     problems = tuple((paths[number], str(failed[number])) for number in sorted(failed))
     unreadable = unreadable_line(failed.values(), len(paths))
-    written = {Path(DRAWN, drawn_names[number]) for number in rows}
+    written = {Path(DRAWN, drawn_names[number]) for number in rows if drawn}
     replaced = _replaced(earlier, written, panoptic)
     return Summary(out, len(rows), len(table), problems, replaced, unreadable)
 
@@ -217,11 +233,16 @@ def _shortened(stem: str, suffix: str) -> str:
     return os.fsdecode(encoded) + suffix
 
 
-def _write_drawn(folder: Path, name: Path, image_id: int, image: Image.Image) -> None:
+def _write_segments(path: Path, segments: FoundSegments) -> None:
+    write_png(path, segments.to_pixels())
+
+
+def _write_drawn(folder: Path, name: Path, image_id: int, found: Found) -> None:
     """Write a drawn image into `folder`; as IMAGE_ID.png if that fails under its own name.
 
     Some file systems refuse names that others have, and no WebP has more than 16383 pixels a side.
     """
+    image = found.draw()
     try:
         _write_image(folder / name, image)
     except (OSError, ValueError):

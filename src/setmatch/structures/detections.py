@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from setmatch.errors import ConfigError, DataError, ExtraMissingError, suggest
+from setmatch.errors import DataError, ExtraMissingError
 from setmatch.structures.detection_arrays import coco_rows
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
@@ -103,20 +103,9 @@ class Detections:
         keep = self.scores > score
         if classes is not None:
             wanted = [classes] if isinstance(classes, str | int) else classes
-            indices = [index for each in wanted for index in self._class_indices(each)]
+            indices = [index for each in wanted for index in self.categories.indices_of(each)]
             keep = keep & torch.isin(self.classes, self.classes.new_tensor(indices))
         return self._chosen(keep)
-
-    def _class_indices(self, wanted: str | int) -> list[int]:
-        count = len(self.categories)
-        if isinstance(wanted, int):
-            if not 0 <= wanted < count:
-                raise ConfigError(f"class {wanted}: class indices are 0 to {count - 1}")
-            return [wanted]
-        names = [self.categories.name(index) for index in range(count)]
-        if wanted not in names:
-            raise ConfigError(f"class {wanted!r}: no such class; {suggest(wanted, names)}")
-        return [index for index, name in enumerate(names) if name == wanted]
 
     def _chosen(self, chosen: Tensor) -> Self:
         return replace(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from setmatch.errors import ConfigError, suggest
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -30,6 +32,22 @@ class Categories:
     def name(self, class_index: int) -> str:
         """Return the name of a class; "class ID" for an unused index."""
         return self.names[class_index] or f"class {self.ids[class_index]}"
+
+    def indices_of(self, wanted: str | int) -> list[int]:
+        """Return the index of a class that is given by its index, or all indices of a name.
+
+        A text of digits that is no name is an index. Raises ConfigError for a class that there is
+        not.
+        """
+        count = len(self)
+        names = [self.name(index) for index in range(count)]
+        if isinstance(wanted, int) or (wanted not in names and wanted.isdecimal()):
+            if not 0 <= int(wanted) < count:
+                raise ConfigError(f"class {wanted}: class indices are 0 to {count - 1}")
+            return [int(wanted)]
+        if wanted not in names:
+            raise ConfigError(f"class {wanted!r}: no such class; {suggest(wanted, names)}")
+        return [index for index, name in enumerate(names) if name == wanted]
 
 
 @dataclass(frozen=True)

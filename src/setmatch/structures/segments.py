@@ -35,6 +35,17 @@ class Segments:
         height, width = self.ids.shape
         return height, width
 
+    def of_classes(self, wanted: frozenset[int] | None) -> "Segments":
+        """Return the segments of some class indices, numbered anew; None stands for all."""
+        if wanted is None:
+            return self
+        kept = [number for number, each in enumerate(self.classes.tolist()) if each in wanted]
+        new_id = self.ids.new_zeros(len(self) + 1)
+        for new, number in enumerate(kept, 1):
+            new_id[number + 1] = new
+        ids = new_id[self.ids.long()]
+        return Segments(ids, self.classes[kept], self.scores[kept], self.categories)
+
     @property
     def area_px(self) -> Int64[Tensor, " S"]:
         """Number of pixels of every segment."""

@@ -45,24 +45,27 @@ def predict_folder(
     threshold: ScoreThreshold = None,
     *,
     batch_size: int = 4,
+    classes: Sequence[str | int] | None = None,
+    drawn: bool = True,
     progress: bool = True,
 ) -> Summary:
     """Detect objects in files, folders and globs, and write the detections to the folder `out`.
 
     Files and errors are those of the function of this name for detectors.
     """
-    options = PredictOptions.of(engine, threshold, None, batch_size)
+    options = PredictOptions.of(engine, threshold, None, batch_size, classes)
 
     def detect(paths: Sequence[Path]) -> Iterator[tuple[int, ArrayResult | DataError]]:
         return _detect_images(engine, paths, options)
 
-    return write_results(detect, sources, out, engine.card.categories, progress)
+    return write_results(detect, sources, out, engine.card.categories, drawn, progress)
 
 
 def _detect_images(
     engine: ArrayEngine, paths: Sequence[Path], options: PredictOptions
 ) -> Iterator[tuple[int, ArrayResult | DataError]]:
     """Yield the number of each image file, in any order, and its detections or error."""
+    thresholds = options.thresholds(len(engine.card.categories))
     prepare = partial(preprocess, preprocessing=engine.card.preprocessing)
     for part in image_batches(
         len(paths), lambda number: read_pixels(paths[number]), prepare, options.batch_size
@@ -73,4 +76,4 @@ def _detect_images(
         sizes_px = [(each.image.shape[0], each.image.shape[1]) for each in part]
         detected = engine.detect(np.stack([each.pixels for each in part]), sizes_px)
         for loaded, detections in zip(part, detected, strict=True):
-            yield loaded.number, ArrayResult(detections.above(options.threshold), loaded.image)
+            yield loaded.number, ArrayResult(detections.above(thresholds), loaded.image)
