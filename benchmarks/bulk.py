@@ -4,10 +4,9 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.inference.arrays.predict_folder import predict_folder
 from setmatch.inference.arrays.preprocess import preprocess
 from setmatch.models.load import load
+from setmatch.structures.detection_arrays import DetectionArrays
 from timing import publish
 
 BATCH = 4
@@ -45,10 +45,10 @@ def main() -> None:
         sizes_px = [(480, 640)] * BATCH
         detect, computing_s = engine.detect, 0.0
 
-        def timed(*arguments: Any) -> Any:
+        def timed(pixels: np.ndarray, sizes_px: Sequence[tuple[int, int]]) -> list[DetectionArrays]:
             nonlocal computing_s
             start_s = time.perf_counter()
-            found = detect(*arguments)
+            found = detect(pixels, sizes_px)
             computing_s += time.perf_counter() - start_s
             return found
 
