@@ -1,8 +1,8 @@
 """Resize images bilinearly with antialiasing, to the very pixels that torchvision returns.
 
 PyTorch resizes uint8 images in integers on processors with AVX2: columns first, then rows, with
-weights of 16 bits, and rounding after each. Pillow has the same filter, but wider weights: a tenth
-of its pixels may differ by a level of 255, which moves some scores by 0.01.
+weights of 16 bits, and rounding after each. Pillow has the same filter, but wider weights: some
+of its pixels differ by a level of 255, which moved a score of a small model by 0.01.
 """
 
 from typing import NamedTuple
