@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import RTDetrV2ForObjectDetection
 
 import setmatch
@@ -298,3 +299,21 @@ def test_the_old_names_of_cocos_classes_are_its_classes(tmp_path: Path):
     reference.config.id2label = dict(enumerate(names))
     reference.save_pretrained(tmp_path)
     assert setmatch.load(tmp_path).card.categories == COCO_THINGS
+
+
+def test_heads_that_a_file_lacks_are_not_made_up(tmp_path: Path):
+    """Layers of RT-DETR never share their heads, as those of RT-DETRv2 may."""
+    small_rtdetr().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    kept = {k: v for k, v in load_file(path).items() if "decoder.class_embed.1" not in k}
+    save_file(kept, path, metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"decoder\.class_heads\.1\.bias is missing"):
+        setmatch.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("case", "preset"), [("r18", "rtdetr_r18"), ("r50", "rtdetr_r50"), ("v2_r50", "rtdetr_v2_r50")]
+)
+def test_a_model_of_other_sizes_is_its_nearest_preset(case: str, preset: str, tmp_path: Path):
+    _saved(case, tmp_path)
+    assert setmatch.load(tmp_path / "theirs").card.preset == preset

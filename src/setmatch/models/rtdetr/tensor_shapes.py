@@ -66,9 +66,16 @@ def is_v2(arguments: Mapping[str, Any]) -> bool:
 
 
 def nearest_preset(arguments: Mapping[str, Any], v2: bool) -> str:
-    """Return the preset of RT-DETR or RT-DETRv2 that differs in the fewest arguments."""
-    kind = {name for name, shape in DEFAULTS.items() if isinstance(shape, RTDetrV2Shape) == v2}
-    return min(kind, key=lambda name: (_differences(DEFAULTS[name], arguments), name))
+    """Return the preset of RT-DETR or RT-DETRv2 that differs in the fewest arguments.
+
+    Its backbone has the same kind of blocks.
+    """
+    alike = [
+        name
+        for name, shape in DEFAULTS.items()
+        if isinstance(shape, RTDetrV2Shape) == v2 and shape.bottleneck == arguments["bottleneck"]
+    ]
+    return min(alike, key=lambda name: _differences(DEFAULTS[name], arguments))
 
 
 def _differences(default: RTDetrShape, arguments: Mapping[str, Any]) -> int:

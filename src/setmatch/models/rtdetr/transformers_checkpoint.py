@@ -92,10 +92,11 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     notes: list[str] = []
     if dropouts := [name for name in DROPOUTS if config.get(name)]:
         notes.append(f"config.json sets {', '.join(dropouts)}: this RT-DETR is trained without")
-    theirs = hub_names(raw.state, config)
+    v2 = kind == "rt_detr_v2"
+    # Heads of RT-DETR are never shared by the decoder layers.
+    theirs = hub_names(raw.state, config if v2 else {**config, "tie_word_embeddings": False})
     kept = {key: value for key, value in theirs.items() if not COMPUTED.fullmatch(key)}
     state = with_denoising(with_batch_counters(from_layout(kept, TRANSFORMERS)), notes)
-    v2 = kind == "rt_detr_v2"
     points = points_of(theirs[SCALE.format(0)]) if v2 else None
     arguments = arguments_of(state, points, config.get("decoder_attention_heads", 8))
     arguments |= arguments_from(config)

@@ -1,0 +1,78 @@
+"""Float32 inference at 640×640, compared with transformers' models of the same weights.
+
+One thread; the seconds are those of the processor, so that other programs do not count.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForObjectDetection
+
+from setmatch.models.detector import Detector
+from setmatch.models.load import convert_weights, save
+from setmatch.models.registry import build
+from setmatch.structures.batch import Batch
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+from timing import publish, time_interleaved
+
+SIZE = (640, 640)
+CLASSES = 80
+PRESETS = ("rtdetr_r18", "rtdetr_v2_r18", "dfine_s")
+TOLERANCE = 1e-3  # of logits; the queries are sorted, as rounding may swap two of them
+
+
+def both(preset: str) -> tuple[Detector, Any]:
+    """Return a model with random weights, and transformers' model with the same."""
+    names = Categories(tuple(range(CLASSES)), tuple(f"c{index}" for index in range(CLASSES)))
+    preprocessing = Preprocessing(*SIZE, size_px=SIZE)
+    torch.manual_seed(0)
+    ours = build(ModelCard(preset, {}, names, preprocessing)).eval()
+    with torch.no_grad():  # heads start at zero, and all tokens alike
+        for parameter in ours.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape)
+    with TemporaryDirectory() as folder:
+        save(ours, Path(folder, "ours"))
+        convert_weights(Path(folder, "ours"), Path(folder, "theirs"), "transformers")
+        theirs = AutoModelForObjectDetection.from_pretrained(Path(folder, "theirs"))
+    return ours.to(memory_format=torch.channels_last), theirs.eval()
+
+
+def largest_scores(logits: Tensor) -> Tensor:
+    """Return the best logit of every query, the largest first."""
+    return logits[0].amax(-1).sort(descending=True).values
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    image = torch.rand(3, *SIZE, generator=torch.Generator().manual_seed(1))
+    batch = Batch.from_images([image])
+    ratios: dict[str, float] = {}
+    for preset in PRESETS:
+        ours, theirs = both(preset)
+        with torch.inference_mode():
+            found = largest_scores(ours(batch)[0].predictions.logits[-1])
+            expected = largest_scores(theirs(image[None]).logits)
+            assert torch.allclose(found, expected, atol=TOLERANCE), "not the same model"
+            seconds = time_interleaved(
+                {
+                    "setmatch": lambda ours=ours: ours(batch),
+                    "transformers": lambda theirs=theirs: theirs(image[None]),
+                },
+                options.rounds,
+                clock=time.process_time,
+            )
+        ratios[preset] = round(seconds["transformers"] / seconds["setmatch"], 3)
+    publish("1x3x640x640", {"times_as_fast_as_transformers": ratios}, options.json)
+
+
+if __name__ == "__main__":
+    main()
