@@ -5,6 +5,7 @@ One thread; the seconds are those of the processor, so that other programs do no
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +35,7 @@ def both(preset: str) -> tuple[Detector, Any]:
     ours = build(ModelCard(preset, {}, names, preprocessing)).eval()
     with torch.no_grad():  # heads start at zero, and all tokens alike
         for parameter in ours.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape)
+            parameter.add_(0.02 * torch.randn(parameter.shape))
     with TemporaryDirectory() as folder:
         save(ours, Path(folder, "ours"))
         convert_weights(Path(folder, "ours"), Path(folder, "theirs"), "transformers")
@@ -63,10 +64,7 @@ def main() -> None:
             expected = largest_scores(theirs(image[None]).logits)
             assert torch.allclose(found, expected, atol=TOLERANCE), "not the same model"
             seconds = time_interleaved(
-                {
-                    "setmatch": lambda ours=ours: ours(batch),
-                    "transformers": lambda theirs=theirs: theirs(image[None]),
-                },
+                {"setmatch": partial(ours, batch), "transformers": partial(theirs, image[None])},
                 options.rounds,
                 clock=time.process_time,
             )
