@@ -17,6 +17,8 @@ from setmatch.evaluation.saved_detections import load_detections
 from setmatch.evaluation.summarize import build_report, require_objects
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
+from setmatch.inference.tiles.engine import with_tiles
+from setmatch.inference.tiles.views import OVERLAP, Tiles
 from setmatch.models.detector import Detector
 
 log = logging.getLogger("setmatch")
@@ -32,6 +34,8 @@ def evaluate(
     batch_size: int = 4,
     workers: Workers = "auto",
     max_detections: int | None = None,
+    tiles: Tiles = None,
+    overlap: float = OVERLAP,
     segment_threshold: float | None = None,
     json: str | Path | None = None,
     detections: str | Path | None = None,
@@ -69,6 +73,9 @@ def evaluate(
     max_detections
         Detections that count per class and image. The default is COCO's 100; if an image has more
         than 100 objects, it is the number of the model's queries.
+    tiles, overlap
+        See images also in tiles of that many pixels, or "auto", which share `overlap` of their
+        side (see `predict`).
     segment_threshold
         Segments are merged from queries that score more (default: the model's own threshold).
     json, detections, report
@@ -100,7 +107,9 @@ def evaluate(
     outputs = Outputs(json, detections, report)
     outputs.require_writable()
     distributed = distributed or Distributed(torch.device("cpu"))
-    engine = None if isinstance(model, str | Path) else as_engine(model)
+    engine = None
+    if not isinstance(model, str | Path):
+        engine = with_tiles(as_engine(model), tiles, overlap)
     if isinstance(data, DetectionDataset):
         dataset = data
     else:

@@ -19,6 +19,8 @@ from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.options import PredictOptions, ScoreThreshold
 from setmatch.inference.pipeline import ImageResult, detect_images
+from setmatch.inference.tiles.engine import with_tiles
+from setmatch.inference.tiles.views import OVERLAP, Tiles
 from setmatch.models.detector import Detector
 
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -32,6 +34,8 @@ def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of st
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
+    tiles: Tiles = None,
+    overlap: float = OVERLAP,
 ) -> ImageResult: ...
 @overload
 def predict(
@@ -41,6 +45,8 @@ def predict(
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
+    tiles: Tiles = None,
+    overlap: float = OVERLAP,
 ) -> list[ImageResult]: ...
 def predict(
     model: Detector | Engine,
@@ -49,6 +55,8 @@ def predict(
     threshold: ScoreThreshold = None,
     segment_threshold: float | None = None,
     batch_size: int = 4,
+    tiles: Tiles = None,
+    overlap: float = OVERLAP,
 ) -> ImageResult | list[ImageResult]:
     """Detect objects: one `ImageResult` for one image; a list for a list, a folder or a glob.
 
@@ -65,11 +73,15 @@ def predict(
     `segment_threshold` (default: 0.85, as published, for models with a "no object" class, else
     0.4).
 
-    Raises ConfigError if a threshold or the batch size is out of range, DataError if an image
-    cannot be read or a pattern matches nothing, and WeightsError if the model's outputs are not
-    finite.
+    `tiles` also shows the model the parts of large images, in tiles of that many pixels, or "auto":
+    as large as the images that it takes. They share `overlap` of their side, at least; objects that
+    several show are found once. There are no segments then.
+
+    Raises ConfigError if a threshold, tiles or the batch size are out of range, DataError if an
+    image cannot be read or a pattern matches nothing, and WeightsError if the model's outputs are
+    not finite.
     """
-    engine = as_engine(model)
+    engine = with_tiles(as_engine(model), tiles, overlap)
     options = PredictOptions.of(engine, threshold, segment_threshold, batch_size)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}

@@ -20,6 +20,8 @@ def resized_px(size_px: tuple[int, int], short_px: int, long_px: int) -> tuple[i
 
 def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
     """Return the (height, width) to which images are resized outside of training."""
+    if not preprocessing.resizes:
+        return size_px
     if preprocessing.size_px is not None:
         return preprocessing.size_px
     return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)

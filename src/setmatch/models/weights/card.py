@@ -32,6 +32,7 @@ def card_to_tree(card: ModelCard, sha256: str) -> dict[str, Any]:
         for class_index in range(len(known))
     ]
     preprocessing = dataclasses.asdict(card.preprocessing)
+    del preprocessing["resizes"]  # of a model, images always are
     if card.preprocessing.size_px is None:
         del preprocessing["size_px"]
     return {
