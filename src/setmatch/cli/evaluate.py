@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-from setmatch.cli.options import BatchSize, Boxes, Data, Device, EngineName, Format, Split, Workers
+from setmatch.cli.options import (
+    BatchSize,
+    Boxes,
+    Data,
+    Device,
+    EngineName,
+    Format,
+    Overlap,
+    Split,
+    Tiles,
+    Workers,
+)
 
 
 def evaluate(
@@ -15,6 +26,8 @@ def evaluate(
     detections: Path | None = None,
     report: Path | None = None,
     segment_threshold: float | None = None,
+    tiles: Tiles = None,
+    overlap: Overlap = 0.2,
     batch_size: BatchSize = 4,
     workers: Workers = "auto",
     device: Device = "auto",
@@ -64,6 +77,8 @@ def evaluate(
             format=format,
             boxes=boxes,
             batch_size=batch_size,
+            tiles=tiles,
+            overlap=overlap,
             workers=workers,
             segment_threshold=segment_threshold,
             json=json,

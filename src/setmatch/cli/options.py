@@ -46,6 +46,15 @@ Settings = Annotated[
         help="Change one recipe setting, for example --set train.lr=1e-4. Repeatable.",
     ),
 ]
+Tiles = Annotated[
+    int | Literal["auto"] | None,
+    Parameter(
+        show_choices=False,
+        help="Also see the parts of large images, in tiles of this many pixels a side; auto: as "
+        "large as the images that the model takes. For small objects in large images.",
+    ),
+]
+Overlap = Annotated[float, Parameter(help="Fraction of its side that a tile shares with the next.")]
 BatchSize = Annotated[int, Parameter(help="Images per batch. Does not change the results.")]
 Workers = Annotated[
     int | Literal["auto"],

@@ -4,7 +4,15 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from setmatch.cli.options import BatchSize, Device, EngineName, Model, Switch
+from setmatch.cli.options import (
+    BatchSize,
+    Device,
+    EngineName,
+    Model,
+    Overlap,
+    Switch,
+    Tiles,
+)
 
 
 def predict(
@@ -17,6 +25,8 @@ def predict(
     classes: str | None = None,
     batch_size: BatchSize = 4,
     no_images: Switch = False,
+    tiles: Tiles = None,
+    overlap: Overlap = 0.2,
     device: Device = "auto",
     engine: EngineName = None,
 ) -> None:
@@ -51,7 +61,7 @@ def predict(
 
     wanted = None if classes is None else [each.strip() for each in classes.split(",")]
     on_cpu = device in ("auto", "cpu") and engine in (None, "auto", "onnxruntime")
-    arrays = open_array_engine(model) if on_cpu else None
+    arrays = open_array_engine(model) if on_cpu and tiles is None else None
     if arrays is not None:  # without torch, which takes seconds to import
         from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
 
@@ -67,16 +77,19 @@ def predict(
     else:
         from setmatch.deploy.load import load_on
         from setmatch.distributed import init_distributed
+        from setmatch.inference.engines.eager import as_engine
         from setmatch.inference.predict_folder import predict_folder
+        from setmatch.inference.tiles.engine import with_tiles
 
         with init_distributed(device) as runtime:
             summary = predict_folder(
-                load_on(model, runtime.device, engine),
+                with_tiles(as_engine(load_on(model, runtime.device, engine)), tiles, overlap),
                 images,
                 out,
                 threshold,
                 segment_threshold=segment_threshold,
-                batch_size=batch_size,
+                # Images of full size would fill the memory.
+                batch_size=batch_size if tiles is None else 1,
                 classes=wanted,
                 drawn=not no_images,
             )

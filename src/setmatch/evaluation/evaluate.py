@@ -110,6 +110,10 @@ def evaluate(
     engine = None
     if not isinstance(model, str | Path):
         engine = with_tiles(as_engine(model), tiles, overlap)
+    elif tiles is not None:
+        raise ConfigError(f"tiles = {tiles}: {model} has saved detections; predict with tiles")
+    if tiles is not None:
+        batch_size = 1  # images of full size would fill the memory
     if isinstance(data, DetectionDataset):
         dataset = data
     else:

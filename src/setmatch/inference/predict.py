@@ -82,7 +82,9 @@ def predict(
     not finite.
     """
     engine = with_tiles(as_engine(model), tiles, overlap)
-    options = PredictOptions.of(engine, threshold, segment_threshold, batch_size)
+    # Several images of full size would fill the memory.
+    at_once = batch_size if tiles is None else 1
+    options = PredictOptions.of(engine, threshold, segment_threshold, at_once)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}
     for number, result in detect_images(

@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision.ops import box_iou
 
 import setmatch as sm
+from setmatch.cli import main
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.eager import as_engine
@@ -143,3 +144,17 @@ def test_other_tiles_are_refused(scenes_n: Detector, tiles: int | str):
     with pytest.raises(ConfigError, match="tile"):
         # Without the type checks of the tests, which users do not have.
         inspect.unwrap(with_tiles)(as_engine(scenes_n), tiles)
+
+
+def test_the_commands_take_tiles(large: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    image = str(large / "images/large.png")
+    found = []
+    for name, options in (("whole", []), ("tiled", ["--tiles", str(SCENE_PX), "--overlap", "0.3"])):
+        out = tmp_path / name
+        assert main(["predict", "scenes_n", image, "--out", str(out), *options]) == 0
+        found.append(len(json.loads((out / "detections.json").read_text())))
+    assert found[1] > 2 * found[0]
+    assert main(["evaluate", "scenes_n", str(large), "--tiles", "auto"]) == 0
+    saved = str(tmp_path / "tiled/detections.json")
+    assert main(["evaluate", saved, str(large), "--tiles", "auto"]) == 2
+    assert "has saved detections; predict with tiles" in capsys.readouterr().err
