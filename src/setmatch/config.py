@@ -418,8 +418,9 @@ def _read(source: str | Path | Mapping[str, Any] | None) -> tuple[dict[str, Any]
     try:
         tree = parse_yaml(read_text(path), unique_keys=True)
     except FileNotFoundError:
-        known = ", ".join(recipe_names())
-        raise ConfigError(f"recipe {source}: no such file; bundled recipes: {known}") from None
+        known = "bundled recipes are called like models (see `setmatch models`), finetune, ablation"
+        hint = suggest(str(source), recipe_names(), known)
+        raise ConfigError(f"recipe {source}: no such file; {hint}") from None
     except OSError as error:
         raise ConfigError(f"recipe {path}: {error.strerror}") from None
     except (ValueError, YamlError) as error:

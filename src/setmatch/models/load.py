@@ -139,7 +139,7 @@ def _unknown(name: str) -> str:
     published = [*bundled(), *PUBLISHED]
     if name in MODELS:
         return f"{name}: no weights are published under this name; train it and load the run folder"
-    known = f"published are {', '.join(published)}; a hub repository is owner/name"
+    known = "`setmatch models` lists the published names; a hub repository is owner/name"
     hint = suggest(name, [*published, *MODELS], known)
     return f"{name}: no such file or folder, and no published name; {hint}"
 
