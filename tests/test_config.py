@@ -141,12 +141,14 @@ def test_a_mistake_in_an_override_is_reported(override: str, part: str):
     assert part in str(error.value)
 
 
-def test_an_unknown_recipe_lists_the_bundled_ones(tmp_path: Path):
+def test_an_unknown_recipe_is_named_with_a_similar_one(tmp_path: Path):
     for source in ("detrr", str(tmp_path / "none.yaml"), "x" * 5000, "a\0b"):
         with pytest.raises(ConfigError, match="recipe"):
             load_recipe(source)
-    with pytest.raises(ConfigError, match="finetune"):
+    with pytest.raises(ConfigError, match="did you mean detr"):
         load_recipe("detrr")
+    with pytest.raises(ConfigError, match="called like models .*finetune"):
+        load_recipe("what_is_this")
 
 
 def test_a_folder_or_binary_file_is_reported_by_name(tmp_path: Path):
