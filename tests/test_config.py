@@ -147,7 +147,7 @@ def test_an_unknown_recipe_is_named_with_a_similar_one(tmp_path: Path):
             load_recipe(source)
     with pytest.raises(ConfigError, match="did you mean detr"):
         load_recipe("detrr")
-    with pytest.raises(ConfigError, match="called like models .*finetune"):
+    with pytest.raises(ConfigError, match=r"called like models .*finetune"):
         load_recipe("what_is_this")
 
 
