@@ -157,7 +157,7 @@ def test_best_weights_are_never_without_a_checkpoint(scenes, tmp_path, monkeypat
 
     def checked(folder, *rest):
         assert latest_valid(folder)
-        save(folder, *rest)
+        return save(folder, *rest)
 
     monkeypatch.setattr(trainer, "keep_if_best", checked)
     evaluate = trainer.evaluate
