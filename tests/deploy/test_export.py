@@ -98,24 +98,6 @@ def test_the_end_to_end_file_needs_an_image_and_a_threshold_alone(
     assert classes.tolist() == expected.classes.tolist()
 
 
-SIZES_PX = [(32, 32), (33, 64), (64, 47), (96, 96), (97, 131), (128, 200), (160, 160), (200, 90),
-            (240, 320), (321, 250), (320, 427), (480, 640)]  # fmt: skip
-
-
-@pytest.mark.campaign
-@pytest.mark.promise(17, cases=36)
-def test_twelve_sizes_and_three_batches_equal_the_model(scenes_n: Detector, scenes_onnx: Path):
-    """Every detection is found again within 0.001 pixels of eager float32."""
-    engine = OnnxRuntimeEngine(scenes_onnx)
-    images = images_to_verify(None)
-    preprocessing = engine.card.preprocessing
-    checks = verify(
-        scenes_n, engine.predict, preprocessing, images, lambda _: "", sizes_px=SIZES_PX
-    )
-    assert len(checks) == 36
-    assert all(each.difference.found >= 10 * each.batch for each in checks)
-
-
 def test_every_image_is_resized_to_a_fixed_size(scenes_n: Detector, fixed_onnx: Path):
     """The card has the size, so predict resizes to it, and the file verifies."""
     engine = OnnxRuntimeEngine(fixed_onnx)

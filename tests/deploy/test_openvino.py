@@ -224,7 +224,7 @@ def test_threads_share_an_engine(fixed_xml: Path):
 
 
 def test_a_model_of_any_size_is_the_model(scenes_n: Detector, scenes_xml: Path):
-    """At an odd size, every detection of each batch is found again."""
+    """At an odd size, every detection of each batch is found again, after a tiny image, too."""
     engine = OpenVinoEngine(scenes_xml)
     checks = verify(
         scenes_n,
@@ -232,6 +232,6 @@ def test_a_model_of_any_size_is_the_model(scenes_n: Detector, scenes_xml: Path):
         engine.card.preprocessing,
         images_to_verify(None),
         str,
-        sizes_px=[(97, 131)],
+        sizes_px=[(32, 32), (97, 131)],
     )
     assert all(each.difference.found >= 10 * each.batch for each in checks)

@@ -79,7 +79,12 @@ def openvino_library(what: str) -> Any:
 
 def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
     """Return a model that is ready to run on the CPU, in float32."""
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        # After an image of 32x32, kernels kept for its shape computed others wrongly (2026.4).
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+    }
     count = num_threads() if threads is None else threads
     if count:
         settings["INFERENCE_NUM_THREADS"] = count
