@@ -46,6 +46,7 @@ ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "detr_r50_panoptic": DEEP | {"num_queries": 10},
     "setmatch_timm": {"backbone": "test_convnext", "num_queries": 20},  # rounds sizes down
     "rfdetr_n": SMALL_RFDETR,
+    "rfdetr_seg_n": SMALL_RFDETR | {"mask_ffn_dim": 24},
 }
 ALWAYS = (
     *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),

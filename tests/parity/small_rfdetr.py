@@ -1,7 +1,7 @@
 """RF-DETR of transformers, with layers cut down and weights of distinct scales."""
 
 import torch
-from transformers import RfDetrConfig, RfDetrForObjectDetection
+from transformers import RfDetrConfig, RfDetrForInstanceSegmentation, RfDetrForObjectDetection
 from transformers.models.rf_detr import modeling_rf_detr
 from transformers.utils import logging as transformers_logging
 
@@ -71,6 +71,20 @@ def small_rfdetr(case: str = "n", **changes) -> RfDetrForObjectDetection:
         for head in heads:
             head.layers[-1].weight.mul_(0.2)
         reference.model.reference_point_embed.weight.mul_(0.2)
+    return reference
+
+
+def small_rfdetr_with_masks(case: str = "n", **changes) -> RfDetrForInstanceSegmentation:
+    """The same with a mask head."""
+    config = small_rfdetr(case, **changes).config
+    config.intermediate_size = 44
+    reference = RfDetrForInstanceSegmentation(config).eval()
+    give_distinct_scales(reference)
+    boxes = reference.model
+    with torch.no_grad():
+        for head in (boxes.bbox_embed, *boxes.model.enc_out_bbox_embed):
+            head.layers[-1].weight.mul_(0.2)
+        boxes.model.reference_point_embed.weight.mul_(0.2)
     return reference
 
 

@@ -17,7 +17,7 @@ from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.structures.outputs import Predictions
 
-from .small_rfdetr import CASES, cut_by_columns, every_layer, small_rfdetr
+from .small_rfdetr import CASES, cut_by_columns, every_layer, small_rfdetr, small_rfdetr_with_masks
 
 TRAINED, SQUARE, WIDE, TALL = (48, 48), (64, 64), (48, 80), (96, 32)
 
@@ -60,9 +60,35 @@ def test_every_decoder_layer_predicts_what_transformers_does(
             assert torch.allclose(ours.cxcywh, boxes, atol=1e-5)
 
 
+@pytest.mark.parametrize("case", ["n", "b", "other"])
+def test_masks_are_those_of_transformers(case: str, tmp_path: Path, monkeypatch):
+    """Relative to the largest logit of a mask, as products of random embeddings are large."""
+    reference = small_rfdetr_with_masks(case)
+    reference.save_pretrained(tmp_path)
+    model = setmatch.load(tmp_path)
+    assert model.card.preset.startswith("rfdetr_seg")
+    for dtype in (torch.float32, torch.float64):
+        model.to(dtype)
+        reference.to(dtype)
+        for size_px, images in ((SQUARE, 2), (WIDE, 1), (TALL, 2)):
+            if size_px[0] != size_px[1]:
+                monkeypatch.setattr(RfDetrDinov2Embeddings, "window_partition", cut_by_columns)
+            pixels = _pixels(size_px, images, dtype)
+            with torch.no_grad():
+                theirs = reference(pixel_values=pixels)
+            ours = _ours(model, pixels)
+            assert ours.masks.shape == theirs.pred_masks.shape
+            scale = theirs.pred_masks.abs().max()
+            assert torch.allclose(ours.masks / scale, theirs.pred_masks / scale, atol=1e-5)
+            assert torch.allclose(ours.logits[-1], theirs.logits, atol=1e-4)
+            assert torch.allclose(ours.cxcywh[-1], theirs.pred_boxes, atol=1e-5)
+
+
 def test_the_sizes_of_published_models_are_those_of_their_names():
     """Parameters in millions, as the authors give them."""
-    for name, millions in (("n", 30.5), ("s", 32.1), ("m", 33.7), ("l", 33.9)):
+    boxes = (("n", 30.5), ("s", 32.1), ("m", 33.7), ("l", 33.9))
+    masks = (("seg_n", 33.6), ("seg_s", 33.7), ("seg_m", 35.7))
+    for name, millions in (*boxes, *masks):
         with torch.device("meta"):
             model = build(ModelCard(f"rfdetr_{name}", {}, COCO_CLASSES))
         count = sum(parameter.numel() for parameter in model.parameters())

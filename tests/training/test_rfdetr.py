@@ -10,6 +10,7 @@ import setmatch
 from known_models import SMALL_RFDETR
 from setmatch.cli import main
 from setmatch.config import load_recipe
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.family import default_shape
 from setmatch.models.load import load
 from setmatch.models.registry import build
@@ -136,3 +137,23 @@ def test_recipes_start_from_published_weights_and_go_up_to_their_size(name: str)
     assert recipe.model.init_weights == name
     assert max(sides) == SIDE_PX.get(name, shape.patch * shape.grid)
     assert {side % (shape.patch * shape.windows) for side in sides} == {0}
+
+
+def test_a_model_with_masks_trains_them_with_its_boxes(tmp_path):
+    """In one stage, with all groups of queries; evaluation and prediction give masks."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_scenes(data, 4, 2, 64, 0, 0, panoptic=True)
+    recipe = {
+        **RECIPE,
+        "model": {"preset": "rfdetr_seg_n", "arguments": {**ARGUMENTS, "mask_ffn_dim": 24}},
+        "data": {**RECIPE["data"], "things_only": True},
+        "loss": {"mask": 5, "dice": 5},
+    }
+    train(data, out=run, weights="none", recipe=recipe, overrides=("train.epochs=8",), device="cpu")
+    rows = [row for row in log_rows(run) if row["kind"] == "train"]
+    assert 0 < rows[-1]["dice"] < rows[0]["dice"]
+    assert rows[-1]["mask"] > 0
+    (image, *_) = sorted(data.rglob("*val*/*.*g"))
+    found = setmatch.predict(load(run), image, threshold=0.0)
+    assert found.masks is not None
+    assert main(["evaluate", str(run), str(data), "--split", "val"]) == 0

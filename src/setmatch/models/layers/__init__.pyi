@@ -25,6 +25,7 @@ from .heads import BoxHead as BoxHead
 from .heads import ClassHead as ClassHead
 from .hybrid_encoder import HybridEncoder as HybridEncoder
 from .hybrid_encoder import PyramidEncoder as PyramidEncoder
+from .pixel_mask_head import PixelMaskHead as PixelMaskHead
 from .position_encoding import GridPosition as GridPosition
 from .position_encoding import LearnedPosition as LearnedPosition
 from .position_encoding import SinePosition as SinePosition
@@ -73,6 +74,7 @@ __all__ = [
     "LearnedQueries",
     "NearestSampling",
     "NoBoxRelations",
+    "PixelMaskHead",
     "PostNorm",
     "PreNorm",
     "ProjectedSampling",

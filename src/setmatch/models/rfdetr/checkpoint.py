@@ -65,11 +65,36 @@ PUBLISHED = {
             "rf-detr-base.pth",
             "b4d3ce46099eaed50626ede388caf979",
         ),
+        (
+            "rfdetr_seg_n",
+            "rf-detr-seg-n-ft.pth",
+            "rf-detr-seg-nano.pt",
+            "9995497791d0ff1664a1d9ddee9cfd20",
+        ),
+        (
+            "rfdetr_seg_s",
+            "rf-detr-seg-s-ft.pth",
+            "rf-detr-seg-small.pt",
+            "0a2a3006381d0c42853907e700eadd08",
+        ),
+        (
+            "rfdetr_seg_m",
+            "rf-detr-seg-m-ft.pth",
+            "rf-detr-seg-medium.pt",
+            "a49af1562c3719227ad43d0ca53b4c7a",
+        ),
+        (
+            "rfdetr_seg_l",
+            "rf-detr-seg-l-ft.pth",
+            "rf-detr-seg-large.pt",
+            "275f7b094909544ed2841c94a677d07e",
+        ),
     )
 }
 LICENSES = {each.name: each.license for each in PUBLISHED.values()} | {
-    f"Roboflow/rf-detr-{name}": LICENSE
-    for name in ("nano", "small", "medium", "large", "base", "base-2")
+    f"Roboflow/rf-detr-{kind}{name}": LICENSE
+    for kind in ("", "seg-")
+    for name in ("nano", "small", "medium", "large", *([] if kind else ["base", "base-2"]))
 }
 SIDE_PX = {"rfdetr_b": 560}  # of the other presets it is that of their positions
 # Our names of arguments that no tensor tells, and those of the published code.

@@ -52,8 +52,19 @@ class RFDETRShape(Width):
         return super().validate()
 
 
+@dataclass(frozen=True)
+class RFDETRMaskShape(RFDETRShape):
+    """The same with a mask head; `mask_ffn_dim` is its feed-forward network's."""
+
+    mask_ffn_dim: int = argument(1024, most=16 * MOST_CHANNELS)
+
+
 SMALL = RFDETRShape()
 NANO = replace(SMALL, grid=24, decoder_layers=2)
 MEDIUM = replace(SMALL, grid=36, decoder_layers=4)
 LARGE = replace(MEDIUM, grid=44)
 BASE = replace(SMALL, patch=14, windows=4, grid=37, outputs=(2, 5, 8, 11))
+MASK_SMALL = RFDETRMaskShape(patch=12, grid=32, decoder_layers=4, num_queries=100)
+MASK_NANO = replace(MASK_SMALL, windows=1, grid=26)
+MASK_MEDIUM = replace(MASK_SMALL, grid=36, decoder_layers=5, num_queries=200)
+MASK_LARGE = replace(MASK_MEDIUM, grid=42)

@@ -82,4 +82,19 @@ PUBLISHED_NAMES: Table = (
     _perceptron("decoder.position", "transformer.decoder.ref_point_head"),
     ("decoder.class_head.{leaf}", "class_embed.{leaf}"),
     _perceptron("decoder.box_step.step", "bbox_embed"),
+    *below(
+        "mask_head",
+        "segmentation_head",
+        (
+            ("blocks.{i}.depthwise.{leaf}", "blocks.{i}.dwconv.{leaf}"),
+            ("blocks.{i}.norm.{leaf}", "blocks.{i}.norm.{leaf}"),
+            ("blocks.{i}.pointwise.{leaf}", "blocks.{i}.pwconv1.{leaf}"),
+            ("pixel.{leaf}", "spatial_features_proj.{leaf}"),
+            ("norm.{leaf}", "query_features_block.norm_in.{leaf}"),
+            ("widen.{leaf}", "query_features_block.layers.0.{leaf}"),
+            ("narrow.{leaf}", "query_features_block.layers.2.{leaf}"),
+            ("query.{leaf}", "query_features_proj.{leaf}"),
+            ("bias", "bias"),
+        ),
+    ),
 )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import trace_sampling
@@ -10,6 +11,7 @@ from setmatch.models.class_rows import ClassRows
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.group_queries import GroupQueries
+from setmatch.models.layers.pixel_mask_head import PixelMaskHead
 from setmatch.models.layers.queries import only_real
 from setmatch.models.layers.scale_projector import ScaleProjector
 from setmatch.models.layers.steady_decoder import SteadyDecoder
@@ -25,7 +27,7 @@ class RFDETRDetector(Detector):
     """Windowed vision transformer, projector, group queries, a decoder around steady boxes.
 
     In training there is one more group of predictions, "encoder", the selected tokens' own; both
-    hold the queries of all query groups, which are matched apart.
+    hold the queries of all query groups, which are matched apart. Masks are the last layer's.
     """
 
     backbone: WindowedDINOv2
@@ -39,6 +41,7 @@ class RFDETRDetector(Detector):
         decoder: SteadyDecoder,
         class_loss: ClassificationLoss,
         num_classes: int,
+        mask_head: PixelMaskHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,6 +51,7 @@ class RFDETRDetector(Detector):
         self.class_loss = class_loss
         self.num_queries = queries.num_queries
         self.num_classes = num_classes
+        self.mask_head = mask_head
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return "main"; in training also "encoder".
@@ -63,15 +67,19 @@ class RFDETRDetector(Detector):
             proposals.content.unflatten(1, (groups, -1)).flatten(0, 1),
             None if real is None else real.unflatten(1, (groups, -1)).flatten(0, 1),
         )
-        logits, boxes, _ = self.decoder(
+        logits, boxes, decoded = self.decoder(
             proposals.content, proposals.start_cxcywh, memory, query_mask
         )
-        main = Predictions(only_real(logits, real), boxes)
+        main = PredictionGroup("main", Predictions(only_real(logits, real), boxes))
+        if self.mask_head is not None:
+            size_px = batch.pixels.shape[-2], batch.pixels.shape[-1]
+            mask_decoder = self.mask_head(decoded[-1], memory, size_px)
+            main = self._with_masks(main.predictions, mask_decoder)
         if not self.training:
-            return (PredictionGroup("main", main),)
+            return (main,)
         proposed = Predictions(only_real(proposals.logits[None], real), proposals.cxcywh[None])
         return (
-            PredictionGroup("main", main, query_groups=groups),
+            replace(main, query_groups=groups),
             PredictionGroup("encoder", proposed, query_groups=groups),
         )
 

@@ -8,10 +8,23 @@ from setmatch.models.layers.attention import FeedForward
 from setmatch.models.layers.box_relations import NoBoxRelations
 from setmatch.models.layers.deformable_decoder import DeformableDecoderLayer
 from setmatch.models.layers.group_queries import GroupAttention, GroupQueries
+from setmatch.models.layers.pixel_mask_head import PixelMaskHead
 from setmatch.models.layers.scale_projector import ScaleProjector
 from setmatch.models.layers.steady_decoder import SteadyDecoder
 from setmatch.models.layers.value_sampling import ProjectedSampling
-from setmatch.models.rfdetr.config import BASE, LARGE, MEDIUM, NANO, SMALL, RFDETRShape
+from setmatch.models.rfdetr.config import (
+    BASE,
+    LARGE,
+    MASK_LARGE,
+    MASK_MEDIUM,
+    MASK_NANO,
+    MASK_SMALL,
+    MEDIUM,
+    NANO,
+    SMALL,
+    RFDETRMaskShape,
+    RFDETRShape,
+)
 from setmatch.models.rfdetr.model import RFDETRDetector
 
 
@@ -40,7 +53,34 @@ def rfdetr_b(num_classes: int, shape: RFDETRShape = BASE) -> Detector:
     return _rfdetr(num_classes, shape)
 
 
-def _rfdetr(num_classes: int, shape: RFDETRShape) -> Detector:
+def rfdetr_seg_n(num_classes: int, shape: RFDETRMaskShape = MASK_NANO) -> Detector:
+    """RF-DETR-Seg-N, with a mask for every query: images of 312 pixels."""
+    return _with_masks(num_classes, shape)
+
+
+def rfdetr_seg_s(num_classes: int, shape: RFDETRMaskShape = MASK_SMALL) -> Detector:
+    """RF-DETR-Seg-S, with a mask for every query: images of 384 pixels."""
+    return _with_masks(num_classes, shape)
+
+
+def rfdetr_seg_m(num_classes: int, shape: RFDETRMaskShape = MASK_MEDIUM) -> Detector:
+    """RF-DETR-Seg-M, with a mask for every query: images of 432 pixels."""
+    return _with_masks(num_classes, shape)
+
+
+def rfdetr_seg_l(num_classes: int, shape: RFDETRMaskShape = MASK_LARGE) -> Detector:
+    """RF-DETR-Seg-L, with a mask for every query: images of 504 pixels."""
+    return _with_masks(num_classes, shape)
+
+
+def _with_masks(num_classes: int, shape: RFDETRMaskShape) -> Detector:
+    head = PixelMaskHead(shape.dim, shape.mask_ffn_dim, shape.decoder_layers)
+    return _rfdetr(num_classes, shape, head)
+
+
+def _rfdetr(
+    num_classes: int, shape: RFDETRShape, mask_head: PixelMaskHead | None = None
+) -> Detector:
     class_loss = IoUAware()
     logits = class_loss.num_logits(num_classes)
     backbone = WindowedDINOv2(
@@ -66,6 +106,7 @@ def _rfdetr(num_classes: int, shape: RFDETRShape) -> Detector:
         SteadyDecoder([_layer(shape) for _ in range(shape.decoder_layers)], shape.dim, logits),
         class_loss,
         num_classes,
+        mask_head,
     )
 
 
@@ -79,4 +120,7 @@ def _layer(shape: RFDETRShape) -> DeformableDecoderLayer:
     )
 
 
-PRESETS = by_name(rfdetr_n, rfdetr_s, rfdetr_m, rfdetr_l, rfdetr_b)
+PRESETS = by_name(
+    *(rfdetr_n, rfdetr_s, rfdetr_m, rfdetr_l, rfdetr_b),
+    *(rfdetr_seg_n, rfdetr_seg_s, rfdetr_seg_m, rfdetr_seg_l),
+)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 from setmatch.models.family import default_shape
-from setmatch.models.rfdetr.config import RFDETRShape
+from setmatch.models.rfdetr.config import RFDETRMaskShape, RFDETRShape
 from setmatch.models.rfdetr.presets import PRESETS
 from setmatch.models.weights.hybrid_folder import rows
 from setmatch.models.weights.key_map import State, count_parts
@@ -21,7 +21,7 @@ def arguments_of(ours: State) -> dict[str, Any]:
     """
     groups = count_parts(ours, r"queries\.prepare\.(\d+)\.")
     places = ours["queries.places"]
-    return {
+    arguments = {
         "num_queries": places.numel() // (4 * groups),
         "query_groups": groups,
         "backbone_dim": rows(ours, "backbone.embed"),
@@ -34,6 +34,9 @@ def arguments_of(ours: State) -> dict[str, Any]:
         "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
         "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
     }
+    if "mask_head.bias" in ours:
+        arguments["mask_ffn_dim"] = rows(ours, "mask_head.widen")
+    return arguments
 
 
 def points_of(ours: State, cross_heads: int) -> int:
@@ -59,8 +62,10 @@ def published_state(ours: State, arguments: dict[str, Any]) -> State:
 
 
 def nearest_preset(arguments: dict[str, Any]) -> str:
-    """Return the preset that differs in the fewest arguments."""
-    return min(DEFAULTS, key=lambda name: _differences(DEFAULTS[name], arguments))
+    """Return the preset, with a mask head or without, that differs in the fewest arguments."""
+    masks = "mask_ffn_dim" in arguments
+    names = [name for name, each in DEFAULTS.items() if isinstance(each, RFDETRMaskShape) == masks]
+    return min(names, key=lambda name: _differences(DEFAULTS[name], arguments))
 
 
 def _differences(default: RFDETRShape, arguments: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""RF-DETR in transformers' layout: RfDetrForObjectDetection."""
+"""RF-DETR in transformers' layout: for object detection, and for instance segmentation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +20,8 @@ REQUIRED = {
     "decoder_activation_function": "relu",
     "attention_bias": True,
     "num_feature_levels": 1,
+    "mask_downsample_ratio": 4,
+    "segmentation_head_activation_function": "gelu",
 }
 REQUIRED_OF_BACKBONE = {
     "model_type": "rf_detr_dinov2",
