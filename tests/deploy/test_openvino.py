@@ -208,6 +208,7 @@ def test_the_command_line_predicts_and_compares(fixed_xml: Path, tmp_path: Path)
     arguments = [str(fixed_xml), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")]
     assert main(["predict", *arguments, "--threshold", "0.2"]) == 0
     assert json.loads((tmp_path / "out" / "detections.json").read_text("utf-8"))
+    assert main(["predict", *arguments, "--engine", "onnxruntime"]) == 2
     assert main(["compare", str(fixed_xml), "scenes_n", "--rounds", "1", "--batch-size", "1"]) == 0
 
 

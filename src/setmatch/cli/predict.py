@@ -60,7 +60,7 @@ def predict(
     from setmatch.inference.arrays.engine import open_array_engine
 
     wanted = None if classes is None else [each.strip() for each in classes.split(",")]
-    on_cpu = device in ("auto", "cpu") and engine in (None, "auto", "onnxruntime")
+    on_cpu = device in ("auto", "cpu") and engine in (None, "auto")
     arrays = open_array_engine(model) if on_cpu and tiles is None else None
     if arrays is not None:  # without torch, which takes seconds to import
         from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
