@@ -60,6 +60,17 @@ def test_every_decoder_layer_predicts_what_transformers_does(
             assert torch.allclose(ours.cxcywh, boxes, atol=1e-5)
 
 
+@pytest.mark.parametrize("left_out", ["out_features", "out_indices"])
+def test_a_config_names_or_numbers_the_maps_that_are_used(left_out: str, tmp_path: Path):
+    small_rfdetr("b").save_pretrained(tmp_path)
+    whole = setmatch.load(tmp_path).card.arguments
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["backbone_config"][left_out]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert setmatch.load(tmp_path).card.arguments == whole
+    assert whole["outputs"] == (1, 3)
+
+
 @pytest.mark.parametrize("case", ["n", "b", "other"])
 def test_masks_are_those_of_transformers(case: str, tmp_path: Path, monkeypatch):
     """Relative to the largest logit of a mask, as products of random embeddings are large."""

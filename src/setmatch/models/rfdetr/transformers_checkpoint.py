@@ -72,7 +72,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
 
 def _outputs(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the numbers of blocks after which a map is taken."""
-    named = backbone.get("out_features") or []
+    named = backbone.get("out_features") or backbone.get("out_indices") or []
     return tuple(int(str(name).removeprefix("stage")) for name in named)
 
 
