@@ -16,7 +16,8 @@ from setmatch.inference.engines.exported_card import ExportedCard
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from sites import OpenSite
 
-pytestmark = pytest.mark.xdist_group("export")
+# In the campaign, because npm fetches 33 MB of runtime.
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
 
 # A PNG file of 8x8 gray pixels.
 GRAY = (

@@ -18,7 +18,8 @@ from setmatch.deploy.web.runtime import local_runtime
 from setmatch.models.detector import Detector
 from sites import OpenSite, Site, make_site, opened_sites
 
-pytestmark = pytest.mark.xdist_group("export")
+# In the campaign, because npm fetches 33 MB of runtime.
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
 
 TRANSFERRED = """(text) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

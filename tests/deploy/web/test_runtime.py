@@ -9,7 +9,8 @@ from setmatch.deploy.web.runtime import local_runtime, published_runtime
 from setmatch.errors import ConfigError
 from sites import OpenSite, make_site, opened_sites
 
-pytestmark = pytest.mark.xdist_group("export")
+# In the campaign, because npm fetches 33 MB of runtime.
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
 
 # Threads need memory that workers share, which a browser allows in isolated pages alone.
 ISOLATED = {
@@ -73,7 +74,6 @@ def test_an_isolated_page_computes_with_threads(open_site: OpenSite, site: Path)
     assert opened.text("check").startswith("checked: ")
 
 
-@pytest.mark.campaign
 def test_webgpu_answers_the_same(site: Path):
     """In software, which takes a minute; so it is not chosen by itself."""
     with chromium(SOFTWARE_GPU) as browser, opened_sites(browser) as open_site:
