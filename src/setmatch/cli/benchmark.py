@@ -34,8 +34,9 @@ def benchmark(
     models
         Trained models: run folders, weights files, published names, hub ids, or exported files.
     engines
-        Engines, separated by commas: eager, onnxruntime, openvino. Weights are exported for them.
-        own is the engine of an exported file, and eager for weights.
+        Engines, separated by commas: eager, onnxruntime, openvino, compiled. Their files are
+        written and verified once, for compiled in minutes. own is the engine of an exported file,
+        and eager for weights.
     threads
         Numbers of threads, separated by commas.
     size

@@ -22,7 +22,12 @@ _ONE_AT_A_TIME = threading.Lock()  # temporary folders are named by the process
 
 
 def cached_engine(detector: Detector, kind: ExportFormat) -> ExportedEngine:
-    """Return the engine of a verified file of the detector, for images of any size.
+    """Return the engine of a verified file of the detector, as `cached_file` returns it."""
+    return kind.open(cached_file(detector, kind))
+
+
+def cached_file(detector: Detector, kind: ExportFormat) -> Path:
+    """Return a verified file of the detector, for images of any size.
 
     The file is written if the cache has none of these weights, this card and these versions of
     the libraries. Several processes may write one at the same time: the first one stays.
@@ -35,7 +40,7 @@ def cached_engine(detector: Detector, kind: ExportFormat) -> ExportedEngine:
             _make(detector, kind, folder)
     if kind.holds_code:
         _require_own(folder)
-    return kind.open(folder / f"model{kind.suffix}")
+    return folder / f"model{kind.suffix}"
 
 
 def engine_folder(detector: Detector, kind: ExportFormat) -> Path:

@@ -48,13 +48,14 @@ def test_each_model_has_a_row_and_a_bad_one_says_why(file: Path, tmp_path: Path)
 
 
 def test_weights_run_with_the_engines_that_are_named(
-    fixed: OnnxGraph, monkeypatch: pytest.MonkeyPatch
+    fixed: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """They are exported for them, here to a graph that is there; eager runs them as they are."""
     import setmatch.deploy.benchmark.benchmark as module
 
     kind = dataclasses.replace(ONNX, build=lambda *others: fixed)
-    monkeypatch.setattr(module, "FORMATS", [kind])
+    monkeypatch.setattr(module, "KINDS", {"onnxruntime": kind})
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path))
     result = benchmark(["scenes_n"], engines=["eager", "onnxruntime"], rounds=1, size_px=(96, 128))
     eager, exported = (row.speed for row in result.rows)
     assert eager is not None
@@ -105,7 +106,7 @@ def test_the_command_line_writes_both_files(file: Path, tmp_path: Path, open_pag
 def test_weights_are_timed_in_torch(file: Path):
     """By the loop that a process of its own runs; a wrong request does not end it."""
     requests = [
-        {"source": "scenes_n", "size_px": [64, 96]},
+        {"source": "scenes_n", "trust": False, "size_px": [64, 96]},
         {"batch": 2, "count": 3},
         {"batch": -1, "count": 1},
         {"batch": 1, "count": 1},

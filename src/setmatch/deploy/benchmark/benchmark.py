@@ -3,25 +3,22 @@
 import os
 import statistics
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-
-import torch
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.deploy.benchmark.process import Worker, workers
 from setmatch.deploy.benchmark.results import Benchmark, Row, Speed
-from setmatch.deploy.export import FORMATS
-from setmatch.deploy.traced import single_on_cpu
+from setmatch.deploy.engine_cache import cached_file
+from setmatch.deploy.load import KINDS
 from setmatch.errors import ConfigError, SetmatchError
 from setmatch.evaluation.compare.compare import processor_name
 from setmatch.evaluation.evaluate import evaluate
-from setmatch.inference.engines.load import is_exported, load_on
-from setmatch.models.load import load
+from setmatch.inference.engines.load import is_exported, load
+from setmatch.inference.engines.torch_session import is_trusted
+from setmatch.models.load import load as load_weights
 
 OWN = "own"  # the engine of a file, and eager for weights
 EAGER = "eager"
@@ -32,12 +29,16 @@ _BATCH_ROUNDS = 3
 
 @dataclass(frozen=True)
 class _Case:
-    """A model, an engine by name, and the file or weights that run."""
+    """A model, an engine by name, and the file or weights that run.
+
+    Compiled code in the file runs if it `is_trusted`.
+    """
 
     model: str
     engine: str
     threads: int
     runs: str = ""
+    is_trusted: bool = False
     problem: str = ""
 
 
@@ -54,10 +55,10 @@ def benchmark(
 ) -> Benchmark:
     """Time models with each engine and number of threads, and measure AP on a split of `data`.
 
-    `models` are whatever `load` takes. `engines` are "eager", or the engine of an export format,
-    such as "onnxruntime" and "openvino", for which weights are exported first; "own" is the engine
-    of a file, and eager for weights. Pixels are random, of `size_px` (height, width) or the model's
-    usual size. Each round times some images of each model, so that other load meets all alike.
+    `models` are whatever `load` takes. `engines` are those of `load`, whose files are written and
+    verified once; "own" is the engine of a file, and eager for weights. Pixels are random, of
+    `size_px` (height, width) or the model's usual size. Each round times some images of each model,
+    so that other load meets all alike.
 
     A model that cannot be loaded or does not run keeps its row, with a note. Raises ConfigError if
     none runs, for an engine that does not exist or numbers below 1, and what reading the data
@@ -67,57 +68,43 @@ def benchmark(
         raise ConfigError("nothing to time: name at least one run, weights, name or exported file")
     if rounds < 1 or min(threads, default=0) < 1:
         raise ConfigError(f"rounds = {rounds}, threads = {list(threads)}: at least 1 of each")
-    known = (OWN, EAGER, *_formats())
+    known = (OWN, EAGER, *KINDS)
     for engine in engines:
         if engine not in known:
             raise ConfigError(f"engine {engine!r}: choose among {', '.join(known)}")
     load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     dataset = None if data is None else open_dataset(data, split)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        cases = [
-            replace(case, threads=count)
-            for case in _cases(models, engines, folder)
-            for count in threads
-        ]
-        started = stack.enter_context(workers([each.threads for each in cases]))
+    cases = [replace(case, threads=count) for case in _cases(models, engines) for count in threads]
+    with workers([each.threads for each in cases]) as started:
         speeds = _measure(cases, started, size_px, rounds)
-        if not any(speed for speed, _ in speeds):
-            raise ConfigError(speeds[0][1])
-        rows = [
-            Row(case.model, case.engine, case.threads, speed, note=problem)
-            for case, (speed, problem) in zip(cases, speeds, strict=True)
-        ]
-        if dataset is not None:
-            rows = _with_precision(rows, cases, dataset, progress)
+    if not any(speed for speed, _ in speeds):
+        raise ConfigError(speeds[0][1])
+    rows = [
+        Row(case.model, case.engine, case.threads, speed, note=problem)
+        for case, (speed, problem) in zip(cases, speeds, strict=True)
+    ]
+    if dataset is not None:
+        rows = _with_precision(rows, cases, dataset, progress)
     measured_on = "" if dataset is None else f"{len(dataset)} images of {dataset.source.name}"
     return Benchmark(tuple(rows), processor_name(), load_before, rounds, measured_on)
 
 
-def _formats() -> dict[str, Any]:
-    """Return the export format of each engine."""
-    engine_of = {"onnx": "onnxruntime"}
-    return {engine_of.get(each.name, each.name): each for each in FORMATS}
-
-
-def _cases(models: Sequence[str | Path], engines: Sequence[str], folder: Path) -> list[_Case]:
-    """Return every model with every engine, exporting weights into `folder` where needed."""
-    formats, cases = _formats(), []
-    for number, model in enumerate(map(str, models)):
+def _cases(models: Sequence[str | Path], engines: Sequence[str]) -> list[_Case]:
+    """Return every model with every engine, whose files are written where the cache has none."""
+    cases = []
+    for model in map(str, models):
         own = EAGER
         if is_exported(model):
             suffix = Path(model).suffix.lower()
-            own = next(name for name, kind in formats.items() if kind.suffix == suffix)
+            own = next(name for name, kind in KINDS.items() if kind.suffix == suffix)
         for engine in dict.fromkeys(own if name == OWN else name for name in engines):
-            case = _Case(model, engine, 1, model)
+            case = _Case(model, engine, 1, model, is_trusted(model))
             if engine != own and own != EAGER:
                 case = replace(case, problem=f"an exported file runs with {own} alone")
             elif engine != own:
                 try:
-                    path = folder / f"{number}{formats[engine].suffix}"
-                    formats[engine].require_libraries()
-                    formats[engine].build(single_on_cpu(load(model)), None, False).save(path)
-                    case = replace(case, runs=str(path))
+                    file = cached_file(load_weights(model), KINDS[engine])
+                    case = replace(case, runs=str(file), is_trusted=True)
                 except SetmatchError as error:
                     case = replace(case, problem=str(error))
             cases.append(case)
@@ -148,7 +135,8 @@ def _measure(
             return {}
 
     for number, case in enumerate(cases):
-        opened[number] = ask(number, {"source": case.runs, "size_px": size_px})
+        source = {"source": case.runs, "trust": case.is_trusted}
+        opened[number] = ask(number, {**source, "size_px": size_px})
         memory[number] = ask(number, {"batch": 1, "count": 2}).get("peak_bytes", 0)  # warms up
     for _ in range(rounds):
         for number in range(len(cases)):
@@ -189,8 +177,8 @@ def _with_precision(
         if case.problem or case.runs in found:
             continue
         try:
-            engine = load_on(case.runs, torch.device("cpu"))
-            found[case.runs] = evaluate(engine, dataset, progress=progress).AP
+            model = load(case.runs, trust=case.is_trusted)
+            found[case.runs] = evaluate(model, dataset, progress=progress).AP
         except SetmatchError as error:
             found[case.runs], notes[case.runs] = None, str(error)
     scored = []

@@ -25,10 +25,13 @@ Run = Callable[[np.ndarray], object]  # detects in pixels (B, 3, H, W)
 
 
 class Model:
-    """A model that is ready to detect in random pixels of `size_px`, by default its usual ones."""
+    """A model that is ready to detect in random pixels of `size_px`, by default its usual ones.
 
-    def __init__(self, source: str, size_px: tuple[int, int] | None) -> None:
-        self._run, preprocessing, self.file_bytes = _opened(source)
+    `trust` lets a file run the compiled code that it holds.
+    """
+
+    def __init__(self, source: str, trust: bool, size_px: tuple[int, int] | None) -> None:
+        self._run, preprocessing, self.file_bytes = _opened(source, trust)
         self.size_px = size_px or evaluation_px(USUAL_PX, preprocessing)
 
     def seconds(self, batch: int, count: int) -> list[float]:
@@ -43,7 +46,7 @@ class Model:
         return taken
 
 
-def _opened(source: str) -> tuple[Run, Preprocessing, int]:
+def _opened(source: str, trust: bool) -> tuple[Run, Preprocessing, int]:
     """Return what runs a model, its preprocessing, and the bytes of its file or weights."""
     arrays = open_array_engine(source)
     if arrays is not None:
@@ -52,10 +55,10 @@ def _opened(source: str) -> tuple[Run, Preprocessing, int]:
     import torch
 
     from setmatch.inference.engines.eager import EagerEngine, as_engine
-    from setmatch.inference.engines.load import load_on
+    from setmatch.inference.engines.load import load
     from setmatch.structures.batch import Batch
 
-    engine = as_engine(load_on(source, torch.device("cpu")))
+    engine = as_engine(load(source, trust=trust))
     size = _of(source)
     if isinstance(engine, EagerEngine):
         size = sum(each.nbytes for each in engine.detector.state_dict().values())
@@ -108,7 +111,8 @@ def serve(requests: TextIO, answers: TextIO) -> None:
         try:
             if model is None:
                 size_px = request["size_px"]
-                model = Model(request["source"], tuple(size_px) if size_px else None)
+                size_px = tuple(size_px) if size_px else None
+                model = Model(request["source"], request["trust"], size_px)
                 write({"size_px": model.size_px, "file_bytes": model.file_bytes})
             else:
                 write(answer(model, request))

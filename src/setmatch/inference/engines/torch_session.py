@@ -30,7 +30,7 @@ class TorchSession(Session):
     def __init__(self, path: str | Path, trust: bool = False) -> None:
         self.path = str(path)
         self.exported = read_exported_card(_read_card(Path(path)), self.path)
-        if not (trust or Path(path).resolve() in _TRUSTED):
+        if not (trust or is_trusted(path)):
             raise ConfigError(
                 f"{path}: holds compiled code, which runs with your rights when it is loaded. If "
                 f"you trust who made it, give trust=True (Python) or --trust {path} (command line)"
@@ -71,6 +71,11 @@ class TorchSession(Session):
 def trust(path: str | Path) -> None:
     """Trust the compiled code in a file, for all that this process loads."""
     _TRUSTED.add(Path(path).resolve())
+
+
+def is_trusted(path: str | Path) -> bool:
+    """Return whether this process trusts the compiled code in a file."""
+    return Path(path).resolve() in _TRUSTED
 
 
 def processor() -> str:
