@@ -80,6 +80,7 @@ def predict(
         from setmatch.inference.engines.eager import as_engine
         from setmatch.inference.predict_folder import predict_folder
         from setmatch.inference.tiles.engine import with_tiles
+        from setmatch.inference.tiles.views import images_at_once
 
         with init_distributed(device) as runtime:
             summary = predict_folder(
@@ -88,8 +89,7 @@ def predict(
                 out,
                 threshold,
                 segment_threshold=segment_threshold,
-                # Images of full size would fill the memory.
-                batch_size=batch_size if tiles is None else 1,
+                batch_size=images_at_once(tiles, batch_size),
                 classes=wanted,
                 drawn=not no_images,
             )

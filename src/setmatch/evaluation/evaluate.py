@@ -18,7 +18,7 @@ from setmatch.evaluation.summarize import build_report, require_objects
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.tiles.engine import with_tiles
-from setmatch.inference.tiles.views import OVERLAP, Tiles
+from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once
 from setmatch.models.detector import Detector
 
 log = logging.getLogger("setmatch")
@@ -112,8 +112,6 @@ def evaluate(
         engine = with_tiles(as_engine(model), tiles, overlap)
     elif tiles is not None:
         raise ConfigError(f"tiles = {tiles}: {model} has saved detections; predict with tiles")
-    if tiles is not None:
-        batch_size = 1  # images of full size would fill the memory
     if isinstance(data, DetectionDataset):
         dataset = data
     else:
@@ -128,8 +126,9 @@ def evaluate(
         assert isinstance(model, str | Path)
         split_detections = load_detections(Path(model), dataset, name)
     else:
+        at_once = images_at_once(tiles, batch_size)
         options = RunOptions(
-            batch_size, workers, segment_threshold, bool(report), progress, on_predictions
+            at_once, workers, segment_threshold, bool(report), progress, on_predictions
         )
         split_detections = run_engine(
             engine, dataset, name or engine.card.preset, options, distributed

@@ -20,7 +20,7 @@ from setmatch.inference.engines.eager import as_engine
 from setmatch.inference.options import PredictOptions, ScoreThreshold
 from setmatch.inference.pipeline import ImageResult, detect_images
 from setmatch.inference.tiles.engine import with_tiles
-from setmatch.inference.tiles.views import OVERLAP, Tiles
+from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once
 from setmatch.models.detector import Detector
 
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -82,8 +82,7 @@ def predict(
     not finite.
     """
     engine = with_tiles(as_engine(model), tiles, overlap)
-    # Several images of full size would fill the memory.
-    at_once = batch_size if tiles is None else 1
+    at_once = images_at_once(tiles, batch_size)
     options = PredictOptions.of(engine, threshold, segment_threshold, at_once)
     sources, is_single = _expand(images)
     results: dict[int, ImageResult] = {}

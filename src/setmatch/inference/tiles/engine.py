@@ -70,11 +70,12 @@ class TiledEngine(Engine):
         return False
 
     def detect(self, batch: Batch, sizes_px: Sequence[tuple[int, int]]) -> ModelOutput:
-        """Return the merged detections of each image, best first, in pixels of `sizes_px`."""
-        found = []
-        for image, own_px, size_px in zip(batch.pixels, batch.sizes_px(), sizes_px, strict=True):
-            detections = self._detect_image(image[:, : own_px[0], : own_px[1]])
-            found.append(_scaled(detections, size_px))
+        """Return the merged detections of each image, best first.
+
+        The images have the `sizes_px` of the originals, without padding.
+        """
+        pairs = zip(batch.pixels, sizes_px, strict=True)
+        found = [self._detect_image(image[:, :height, :width]) for image, (height, width) in pairs]
         return ModelOutput(found, None)
 
     def _detect_image(self, image: Float[Tensor, "3 H W"]) -> Detections:
@@ -166,12 +167,3 @@ def _masks_in_image(
     seen_in = torch.searchsorted(torch.tensor(ends, device=kept.device), kept, right=True)
     back = seen_in.argsort(stable=True).argsort()
     return PackedMasks(torch.cat(packed)[back], size_px[1])
-
-
-def _scaled(detections: Detections, size_px: tuple[int, int]) -> Detections:
-    """Return detections in pixels of an image of another size; a loader may have resized it."""
-    if detections.size_px == size_px:
-        return detections
-    height, width = detections.size_px
-    scale = detections.xyxy_px.new_tensor([size_px[1] / width, size_px[0] / height] * 2)
-    return replace(detections, xyxy_px=detections.xyxy_px * scale, size_px=size_px)

@@ -44,6 +44,11 @@ class View:
         return self.y1 - self.y0, self.x1 - self.x0
 
 
+def images_at_once(tiles: Tiles, batch_size: int) -> int:
+    """Return how many images to read at a time: with tiles one, as they come in their own size."""
+    return batch_size if tiles is None else 1
+
+
 def views_of(size_px: tuple[int, int], tiling: Tiling) -> list[View]:
     """Return the parts of an image of `size_px` (height, width): all of it, then its tiles.
 
