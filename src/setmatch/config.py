@@ -94,6 +94,7 @@ IntegerOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_integer_o
 SidePx = Annotated[IntegerOrAuto, AfterValidator(_check_side)]
 Side = Annotated[int, AfterValidator(_check_side)]
 Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
+Freeze = Literal["backbone", "encoder", "none"]
 CountOrAuto = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
 NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
 Argument = Annotated[bool | int | float | str | list[float], PlainValidator(_check_argument)]
@@ -344,7 +345,7 @@ class TrainSettings(Section):
         description="Which parameters to train: `masks` freezes the detector and trains the mask "
         "head alone.",
     )
-    freeze: Literal["backbone", "encoder", "none"] = Field(
+    freeze: Freeze = Field(
         default="none",
         description="Part that keeps its trained weights: the `backbone`, or backbone and "
         "`encoder`. Its batch norms take the statistics of the new images.",

@@ -18,7 +18,7 @@ from setmatch.deploy.int8_convolutions import with_int8_convolutions
 from setmatch.deploy.smaller_weights import with_smaller_weights
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
 from setmatch.errors import ConfigError, short
-from setmatch.inference.engines.exported_card import KEY
+from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
 from setmatch.inference.engines.onnx_session import OnnxSession, network_of
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector
@@ -103,6 +103,12 @@ def to_onnx(
     onnx.helper.set_model_props(model, {KEY: card.to_json()})
     model.producer_name, model.producer_version = "setmatch", str(card.made_with["setmatch"])
     return OnnxGraph(model, program.exported_program)
+
+
+def exported_of(model: "onnx.ModelProto") -> ExportedCard:
+    """Return the card in the metadata of a graph that setmatch exported."""
+    (entry,) = (each for each in model.metadata_props if each.key == KEY)
+    return read_exported_card(entry.value, "the graph")
 
 
 def value_names(model: "onnx.ModelProto") -> list[str]:

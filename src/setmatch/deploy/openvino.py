@@ -12,9 +12,9 @@ from torch import Tensor
 
 from setmatch.deploy.first_difference import first_difference
 from setmatch.deploy.formats import INNER, ExportFormat
-from setmatch.deploy.onnx import OnnxGraph, to_onnx, value_names
+from setmatch.deploy.onnx import OnnxGraph, exported_of, to_onnx, value_names
 from setmatch.errors import ConfigError, short
-from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
+from setmatch.inference.engines.exported_card import KEY, ExportedCard
 from setmatch.inference.engines.openvino import OpenVinoEngine
 from setmatch.inference.engines.openvino_session import (
     WEIGHTS_KEY,
@@ -85,8 +85,7 @@ def to_openvino(
 def converted(source: OnnxGraph) -> OpenVinoGraph:
     """Return an ONNX graph as a model of OpenVINO."""
     openvino = openvino_library("to convert to OpenVINO needs openvino")
-    (entry,) = (each for each in source.model.metadata_props if each.key == KEY)
-    card = read_exported_card(entry.value, "the ONNX graph")
+    card = exported_of(source.model)
     version = importlib.metadata.version("openvino")
     card = dataclasses.replace(card, made_with={**card.made_with, "openvino": version})
     return OpenVinoGraph(_converted(openvino, source.model), card, source)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from setmatch.data.batches.transforms import evaluation_px, preprocess
+from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.image_paths import find_images
 from setmatch.data.synthetic.scenes import scene
@@ -19,6 +19,7 @@ from setmatch.deploy.precision import PrecisionLoss
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.models.detector import Detector
+from setmatch.ops.image_size import evaluation_px
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.outputs import Predictions

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
-from setmatch.data.batches.transforms import evaluation_px, normalize, preprocess
+from setmatch.data.batches.transforms import normalize, preprocess
 from setmatch.deploy.answers import (
     USUAL,
     Answers,
@@ -22,6 +22,7 @@ from setmatch.errors import VerificationError
 from setmatch.inference.engines.eager import EagerEngine
 from setmatch.inference.engines.session import Session
 from setmatch.models.detector import Detector
+from setmatch.ops.image_size import evaluation_px
 from setmatch.postprocessing.detections import instances
 from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Preprocessing

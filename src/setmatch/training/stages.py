@@ -6,7 +6,6 @@ stage, in RUN, starts from its best weights (arXiv 2005.12872, section 4.4).
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from setmatch.config import Recipe, TrainSettings
 from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
@@ -16,7 +15,6 @@ from setmatch.models.registry import box_preset
 from setmatch.structures.metadata import Categories
 
 BOXES = "boxes"
-Freeze = Literal["backbone", "encoder", "none"]
 BOX_STAGE_FRACTION = 2 / 3  # of the minutes of a time-based run
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from setmatch.config import Recipe
+from setmatch.config import Freeze, Recipe
 from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
@@ -42,7 +42,6 @@ from setmatch.training.run_folder import locked_run, tidy
 from setmatch.training.setup import build_setup, find_checkpoint, require_known_model
 from setmatch.training.signals import stop_requests
 from setmatch.training.stages import (
-    Freeze,
     box_stage_recipe,
     boxes_run,
     joint_recipe,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from setmatch.deploy.onnx import ONNX, OnnxGraph, to_onnx
+from setmatch.deploy.onnx import ONNX, OnnxGraph, exported_of, to_onnx
 from setmatch.deploy.precision import LowerPrecision
 from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import Verification, images_to_verify, verify
 from setmatch.deploy.web.known_image import known_image
-from setmatch.deploy.web.network import exported_of, ranking_network
+from setmatch.deploy.web.network import ranking_network
 from setmatch.deploy.web.runtime import local_runtime, published_runtime
 from setmatch.deploy.web.site import require_site, write_site
 from setmatch.files.writing import atomic_folder, require_folder

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from setmatch.data.batches.transforms import evaluation_px, normalize
+from setmatch.data.batches.transforms import normalize
 from setmatch.deploy.answers import USUAL, Answers, amid_largest_gap, answers_of, compare_answers
 from setmatch.deploy.web.network import ranked_answers
 from setmatch.errors import VerificationError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.ops.image_size import evaluation_px
 from setmatch.structures.batch import Batch
 
 _COLORS = 128  # a file of few colors is small without a loss

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from setmatch.deploy.answers import Answers
-from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
+from setmatch.deploy.onnx import exported_of
+from setmatch.inference.engines.exported_card import KEY
 from setmatch.inference.engines.onnx_session import OnnxSession
 from setmatch.inference.engines.session import output_names
 from setmatch.ops.boxes import cxcywh_to_xyxy
@@ -35,12 +36,6 @@ def ranking_network(end_to_end: "onnx.ModelProto") -> "onnx.ModelProto":
     network.producer_name = end_to_end.producer_name
     network.producer_version = end_to_end.producer_version
     return network
-
-
-def exported_of(model: "onnx.ModelProto") -> ExportedCard:
-    """Return the card in the metadata of a graph that setmatch exported."""
-    (entry,) = (each for each in model.metadata_props if each.key == KEY)
-    return read_exported_card(entry.value, "the graph")
 
 
 def page_outputs(has_masks: bool) -> list[str]:
