@@ -79,15 +79,19 @@ def batches(
     )
 
 
-def test_masks_are_read_only_when_requested(
-    folder: Path, dataset: DetectionDataset, tmp_path: Path
-):
-    """Images and boxes are the same; a data set without masks is refused at once."""
+@pytest.fixture
+def with_polygons(folder: Path, tmp_path: Path) -> DetectionDataset:
     tree = json.loads((folder / "annotations/train.json").read_text())
     for annotation in tree["annotations"]:
         annotation["segmentation"] = [[3, 3, 23, 3, 23, 23, 3, 23]]
     (tmp_path / "train.json").write_text(json.dumps(tree))
-    with_polygons = read_coco(tmp_path / "train.json", folder / "images")
+    return read_coco(tmp_path / "train.json", folder / "images")
+
+
+def test_masks_are_read_only_when_requested(
+    dataset: DetectionDataset, with_polygons: DetectionDataset
+):
+    """Images and boxes are the same; a data set without masks is refused at once."""
     plain = batches(dataset)
     masked = batches(with_polygons, masks=True)
     for one, other in zip(plain, masked, strict=True):
@@ -201,9 +205,10 @@ def test_combined_images_are_the_same_on_any_number_of_processes(dataset: Detect
     assert all(map(same, ended[2:], alone[2:]))
 
 
-def test_masks_are_not_combined(dataset: DetectionDataset):
-    with pytest.raises((ConfigError, DataError)):
-        batches(dataset, settings=data().model_copy(update={"mosaic": 0.5}), masks=True)
+@pytest.mark.parametrize("setting", ["mosaic", "mixup"])
+def test_masks_are_not_combined(with_polygons: DetectionDataset, setting: str):
+    with pytest.raises(ConfigError, match=r"data\.mosaic and data\.mixup"):
+        batches(with_polygons, settings=data().model_copy(update={setting: 0.5}), masks=True)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
