@@ -9,8 +9,10 @@ data set, as `pip install rf100vl` downloads it with a key of its hosts; each is
 recipe of the model and measured on its test split. What is measured already is not measured again,
 so the same command continues. Prints the commands alone with `--dry-run`.
 
-The published figures are their authors', rounded as they print them: detr (arXiv 2005.12872),
-D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140).
+The published figures are their authors', rounded as they print them: DETR (arXiv 2005.12872),
+D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), RF-DETR (2511.09554; that of
+rfdetr_b is from the README of its first release). Models with masks are not compared: their
+published AP is that of masks.
 """
 
 import argparse
@@ -40,10 +42,23 @@ PUBLISHED_AP = {
     "dfine_l": 54.0,
     "dfine_x": 55.8,
     "rtdetr_r18": 46.5,
+    "rtdetr_r34": 48.9,
     "rtdetr_r50": 53.1,
+    "rtdetr_r101": 54.3,
     "rtdetr_v2_r18": 48.1,
+    "rtdetr_v2_r34": 49.9,
+    "rtdetr_v2_r50": 53.4,
+    "rtdetr_v2_r101": 54.3,
+    "rfdetr_n": 48.4,
+    "rfdetr_s": 53.0,
+    "rfdetr_m": 54.7,
+    "rfdetr_l": 56.5,
+    "rfdetr_b": 53.3,
 }
-RF100VL_MODELS = ("dfine_n", "dfine_s", "deim_dfine_n", "deim_dfine_s")  # recipes
+RF100VL_MODELS = (  # recipes
+    *("dfine_n", "dfine_s", "deim_dfine_n", "deim_dfine_s"),
+    *("rtdetr_r18", "rtdetr_v2_r18", "rfdetr_n", "rfdetr_s"),
+)
 CLOSE = 0.15  # AP points: a published figure has one decimal, and resizing differs by a little
 
 

@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,16 +14,29 @@ from setmatch.config import recipe_names
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.models.registry import PUBLISHED
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def reproduce(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("reproduce")
 
 
 def test_every_name_in_it_exists(reproduce):
     assert set(reproduce.PUBLISHED_AP) <= set(PUBLISHED)
     assert set(reproduce.RF100VL_MODELS) <= set(recipe_names())
+
+
+def test_published_figures_are_those_of_the_readme(reproduce):
+    """Of every published model whose box AP the README has."""
+    shown = {}
+    for line in (ROOT / "README.md").read_text("utf-8").splitlines():
+        cells = line.split("|")
+        if len(cells) == 5 and re.fullmatch(r"[\d., ]+", cells[3]):
+            names = re.findall(r"`(\w+)`", cells[1])
+            shown |= zip(names, map(float, cells[3].split(",")), strict=True)
+    assert {name: ap for name, ap in shown.items() if name in PUBLISHED} == reproduce.PUBLISHED_AP
 
 
 def test_a_model_is_evaluated_once_and_compared(reproduce, tmp_path, monkeypatch, capsys):
