@@ -18,7 +18,8 @@ from setmatch.data.annotations.box_convention import (
     Unit,
 )
 
-UNITS: tuple[Unit, ...] = ("pixels", "relative")  # percent tells itself in large images alone
+# Without percent, which is recognized only in images of at least 200 pixels.
+UNITS: tuple[Unit, ...] = ("pixels", "relative")
 CONVENTIONS = [BoxConvention(*each) for each in product(get_args(Layout), UNITS)]
 FORMATS = {"coco": XYWH_PX, "yolo": CXCYWH_RELATIVE, "voc": XYXY_PX}
 

@@ -67,7 +67,7 @@ def evaluate(
     boxes
         How the annotations write boxes, if not as their format does, such as "xyxy" or "relative".
     batch_size
-        Images per batch. All have the same shape, so the batch size does not change the results.
+        Images per batch; with `tiles` it is one. The batch size does not change the results.
     workers
         Processes that read images.
     max_detections

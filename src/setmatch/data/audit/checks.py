@@ -215,7 +215,7 @@ def _tiny_objects(
         yield _object_finding(
             "note",
             f"objects smaller than {TINY_PX} px after resizing",
-            "hard to learn; raise the image size, or see images in tiles (predict --tiles auto)",
+            "hard to learn; raise the image size, or predict in tiles (predict --tiles auto)",
             split,
             dataset,
             objects,

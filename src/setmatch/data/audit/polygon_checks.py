@@ -17,10 +17,10 @@ _FEWEST = 3
 
 
 def check_polygons(split: str, dataset: DetectionDataset) -> Iterator[Finding]:
-    """Yield the objects whose polygons lie elsewhere than their box.
+    """Yield the objects whose polygons lie outside of their box.
 
-    Where they are more than a tenth, the images were probably resized and only the boxes with them,
-    or the polygons are those of other objects.
+    If they are a tenth of all or more, probably the images and their boxes were resized but not the
+    polygons, or the polygons are those of other objects.
     """
     if dataset.segmentations is None:
         return

@@ -307,6 +307,6 @@ def _unreadable(source: str | Path, error: Exception) -> UnreadableFile:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # Pillow names the BytesIO object, which tells a user nothing.
+    # Pillow names the BytesIO object, which means nothing to a user.
     text = re.sub(r" <_io\.[^>]*>$", "", str(error))
     return " ".join(text.split()) or type(error).__name__
