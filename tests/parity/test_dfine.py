@@ -10,24 +10,20 @@ from transformers import DFineForObjectDetection
 import setmatch
 from setmatch.errors import WeightsError
 from setmatch.models.load import convert_weights
-from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories
-from setmatch.structures.outputs import Predictions
 
+from .comparison import (
+    assert_every_layer_predicts_the_same,
+    assert_refused,
+    load_from_objects365,
+    millions_of_parameters,
+    predictions_of,
+    random_pixels,
+    replace_hub,
+)
 from .small_dfine import CASES, every_layer, small_dfine
 
 SQUARE, WIDE, TALL = (96, 96), (64, 128), (160, 64)
-
-
-def _pixels(size_px: tuple[int, int], images: int, dtype: torch.dtype) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(images, 3, *size_px, generator=generator, dtype=dtype)
-
-
-def _ours(model, pixels: torch.Tensor) -> Predictions:
-    valid = torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.bool)
-    with torch.no_grad():
-        return model(Batch(pixels, valid, False))[0].predictions
 
 
 def _saved(case: str, tmp_path: Path) -> DFineForObjectDetection:
@@ -38,19 +34,10 @@ def _saved(case: str, tmp_path: Path) -> DFineForObjectDetection:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
-    """In float32, rounding decides among equal queries; float64 leaves only other differences."""
     reference = _saved(case, tmp_path)
     model = setmatch.load(tmp_path / "theirs")
-    for dtype in (torch.float32, torch.float64):
-        model.to(dtype)
-        reference.to(dtype)
-        for size_px, images in ((SQUARE, 2), (WIDE, 1), (TALL, 2)):
-            pixels = _pixels(size_px, images, dtype)
-            logits, boxes = every_layer(reference, pixels)
-            ours = _ours(model, pixels)
-            assert ours.logits.shape == logits.shape
-            assert torch.allclose(ours.logits, logits, atol=1e-4)
-            assert torch.allclose(ours.cxcywh, boxes, atol=1e-5)
+    sizes = ((SQUARE, 2), (WIDE, 1), (TALL, 2))
+    assert_every_layer_predicts_the_same(model, reference, every_layer, sizes)
 
 
 @pytest.mark.parametrize("case", ["n", "x", "other", "fewest_layers"])
@@ -58,8 +45,8 @@ def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path
 def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Path):
     reference = _saved(case, tmp_path)
     convert_weights(tmp_path / "theirs", tmp_path / "other", layout)
-    pixels = _pixels(SQUARE, 1, torch.float32)
-    ours = _ours(setmatch.load(tmp_path / "theirs"), pixels)
+    pixels = random_pixels(SQUARE, 1, torch.float32)
+    ours = predictions_of(setmatch.load(tmp_path / "theirs"), pixels)
     if layout == "original":
         settings = reference.config
         state = torch.load(tmp_path / "other", weights_only=True)["model"]
@@ -82,7 +69,7 @@ def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Pa
         assert not any(report.values())
         logits, _ = every_layer(theirs.eval(), pixels)
         assert torch.allclose(logits, ours.logits, atol=1e-4)
-    found = _ours(again, pixels)
+    found = predictions_of(again, pixels)
     assert torch.equal(found.logits, ours.logits)
     assert torch.equal(found.cxcywh, ours.cxcywh)
 
@@ -123,10 +110,7 @@ def test_the_authors_layout_has_the_names_of_their_code(tmp_path: Path):
 def test_the_sizes_of_published_models_are_those_of_their_names():
     """Parameters in millions, as the authors give them."""
     for name, millions in (("n", 3.8), ("s", 10.3), ("m", 19.6), ("l", 31.3), ("x", 62.7)):
-        with torch.device("meta"):
-            model = setmatch.models.MODELS[f"dfine_{name}"](80)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        assert count / 1e6 == pytest.approx(millions, abs=0.06)
+        assert millions_of_parameters(f"dfine_{name}", 80) == pytest.approx(millions, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -146,21 +130,13 @@ def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_
     reference = small_dfine()
     reference.save_pretrained(tmp_path)
     config.save_pretrained(tmp_path)
-    with pytest.raises(WeightsError, match=setting) as caught:
-        setmatch.load(tmp_path)
-    assert "\n" not in str(caught.value)
+    assert_refused(tmp_path, setting)
 
 
 def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_path: Path):
     """The hub is replaced by a folder; a file that is not the published one is refused."""
     small_dfine().save_pretrained(tmp_path)
-    asked = []
-
-    def download(repository: str, revision: str | None, **_: object) -> str:
-        asked.append((repository, revision))
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    asked = replace_hub(tmp_path, monkeypatch)
     model = setmatch.load("dfine_m")
     assert model.card.license == "Apache-2.0"
     assert asked == [
@@ -179,7 +155,15 @@ def test_without_a_network_the_error_says_what_to_fetch(monkeypatch):
         setmatch.load("dfine_s")
 
 
-@pytest.mark.parametrize("name", ["dfine_s_obj365.pth", "dfine-small-obj2coco", "other"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dfine_s_obj365.pth",
+        "dfine-small-obj2coco",
+        "dfine-small-obj2coco/model.safetensors",
+        "other",
+    ],
+)
 def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_path: Path):
     """By the name of the file or folder, or by 366 classes."""
     reference = small_dfine(num_labels=366 if name == "other" else 7)
@@ -187,12 +171,8 @@ def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_
     if name.endswith(".pth"):
         convert_weights(tmp_path / "other", tmp_path / name, "original")
     elif name != "other":
-        (tmp_path / "other").rename(tmp_path / name)
-    with pytest.raises(WeightsError, match='accept_license="objects365"') as caught:
-        setmatch.load(tmp_path / name)
-    assert "\n" not in str(caught.value)
-    model = setmatch.load(tmp_path / name, accept_license="objects365")
-    assert model.card.license == "objects365"
+        (tmp_path / "other").rename(tmp_path / name.removesuffix("/model.safetensors"))
+    model = load_from_objects365(tmp_path / name)
     setmatch.save(model, tmp_path / "ours")
     assert setmatch.load(tmp_path / "ours").card.license == "objects365"
 
@@ -220,10 +200,7 @@ def test_a_checkpoint_with_other_tensors_is_one_line_with_its_path(
     state = torch.load(tmp_path / "model.pth", weights_only=True)["model"]
     change(state, "decoder.decoder.layers.1.gateway.gate.bias")
     torch.save({"model": state}, tmp_path / "model.pth")
-    with pytest.raises(WeightsError, match=problem) as caught:
-        setmatch.load(tmp_path / "model.pth")
-    assert str(tmp_path / "model.pth") in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert_refused(tmp_path / "model.pth", problem)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.losses.matcher import match
 from setmatch.models.layers.denoising import DenoisingQueries
-from setmatch.structures.batch import Batch, Target
+from setmatch.structures.batch import Target
 from setmatch.structures.outputs import PredictionGroup
 
+from .comparison import gradient_norm, whole_images
 from .random_targets import random_targets
 from .small_dfine import small_dfine
 
@@ -82,7 +83,7 @@ def test_class_and_box_losses_and_their_gradients(counts, monkeypatch, tmp_path:
     theirs = reference(pixel_values=pixels, labels=labels).loss_dict
 
     torch.manual_seed(5)
-    groups = model(Batch(pixels, torch.ones(2, 96, 96, dtype=torch.bool), False), targets)
+    groups = model(whole_images(pixels), targets)
     losses = Criterion(model.class_loss, COSTS, LossWeights())(groups, targets)
     ours = {group.group: group.terms for group in losses.groups}
 
@@ -95,7 +96,7 @@ def test_class_and_box_losses_and_their_gradients(counts, monkeypatch, tmp_path:
             our_sum, their_sum = our_sum + value, their_sum + theirs[their_name + ending]
     our_sum.backward()
     their_sum.backward()
-    total = [_gradient_norm(each) for each in (model, reference)]
+    total = [gradient_norm(each) for each in (model, reference)]
     assert total[0] == pytest.approx(total[1], rel=1e-3)
     parts = (
         (model.backbone, reference.model.backbone),
@@ -107,12 +108,7 @@ def test_class_and_box_losses_and_their_gradients(counts, monkeypatch, tmp_path:
         (model.denoising, reference.model.denoising_class_embed),
     )
     for our_part, their_part in parts:
-        assert _gradient_norm(our_part) == pytest.approx(_gradient_norm(their_part), rel=1e-3)
-
-
-def _gradient_norm(module: torch.nn.Module) -> float:
-    gradients = [p.grad.square().sum() for p in module.parameters() if p.grad is not None]
-    return torch.stack(gradients).sum().sqrt().item()
+        assert gradient_norm(our_part) == pytest.approx(gradient_norm(their_part), rel=1e-3)
 
 
 @pytest.mark.parametrize("counts", [(3, 3), (4, 0), (0, 0)])
@@ -121,7 +117,7 @@ def test_losses_of_distributions(counts: tuple[int, ...], tmp_path: Path):
     reference, model = _pair(tmp_path)
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     targets = random_targets(counts, classes=7)
-    groups = model(Batch(pixels, torch.ones(2, 96, 96, dtype=torch.bool), False), targets)
+    groups = model(whole_images(pixels), targets)
     criterion = Criterion(model.class_loss, COSTS, LossWeights())
     terms = {group.group: group.terms for group in criterion(groups, targets).groups}
     main = groups[0]

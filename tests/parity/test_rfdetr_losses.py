@@ -4,24 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 import setmatch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
-from setmatch.structures.batch import Batch
 
+from .comparison import gradient_norm, whole_images
 from .random_targets import random_targets
 from .small_rfdetr import small_rfdetr
 
 NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
-
-
-def _gradient_norm(*parts: nn.Module) -> float:
-    gradients = [
-        p.grad.square().sum() for part in parts for p in part.parameters() if p.grad is not None
-    ]
-    return torch.stack(gradients).sum().sqrt().item()
 
 
 @pytest.mark.parametrize("counts", [(3, 3), (4, 1), (0, 5)])
@@ -36,7 +28,7 @@ def test_losses_and_their_gradients(case: str, counts: tuple[int, ...], tmp_path
     labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
     theirs = reference(pixel_values=pixels, labels=labels)
 
-    groups = model(Batch(pixels, torch.ones(2, 64, 64, dtype=torch.bool), False), targets)
+    groups = model(whole_images(pixels), targets)
     costs = MatchCosts.model_validate({"class": 2})
     losses = Criterion(model.class_loss, costs, LossWeights())(groups, targets)
     ours = {group.group: group.terms for group in losses.groups}
@@ -51,7 +43,7 @@ def test_losses_and_their_gradients(case: str, counts: tuple[int, ...], tmp_path
 
     losses.total.backward()
     theirs.loss.backward()
-    assert _gradient_norm(model) == pytest.approx(_gradient_norm(reference), rel=1e-3)
+    assert gradient_norm(model) == pytest.approx(gradient_norm(reference), rel=1e-3)
     inner = reference.model
     for our_parts, their_parts in (
         ([model.backbone], [inner.backbone.backbone]),
@@ -65,4 +57,4 @@ def test_losses_and_their_gradients(case: str, counts: tuple[int, ...], tmp_path
             ],
         ),
     ):
-        assert _gradient_norm(*our_parts) == pytest.approx(_gradient_norm(*their_parts), rel=1e-3)
+        assert gradient_norm(*our_parts) == pytest.approx(gradient_norm(*their_parts), rel=1e-3)

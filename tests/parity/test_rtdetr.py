@@ -14,29 +14,24 @@ from setmatch.errors import WeightsError
 from setmatch.models.load import convert_weights
 from setmatch.models.registry import build
 from setmatch.models.weights.coco_classes import COCO_THINGS
-from setmatch.structures.batch import Batch, Target
+from setmatch.structures.batch import Target
 from setmatch.structures.metadata import Categories, ModelCard
-from setmatch.structures.outputs import Predictions
 
+from .comparison import (
+    assert_every_layer_predicts_the_same,
+    assert_refused,
+    load_from_objects365,
+    millions_of_parameters,
+    predictions_of,
+    random_pixels,
+    replace_hub,
+    whole_images,
+)
 from .small_rtdetr import CASES, Model, every_layer, small_rtdetr
 
 SQUARE, WIDE, TALL = (96, 96), (64, 128), (160, 64)
 NAMES = Categories((1, 2), ("cat", "dog"))
 NOTHING = Target(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4))
-
-
-def _pixels(size_px: tuple[int, int], images: int, dtype: torch.dtype) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(images, 3, *size_px, generator=generator, dtype=dtype)
-
-
-def _batch(pixels: torch.Tensor) -> Batch:
-    return Batch(pixels, torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.bool), False)
-
-
-def _ours(model, pixels: torch.Tensor) -> Predictions:
-    with torch.no_grad():
-        return model(_batch(pixels))[0].predictions
 
 
 def _saved(case: str, tmp_path: Path) -> Model:
@@ -47,19 +42,10 @@ def _saved(case: str, tmp_path: Path) -> Model:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path: Path):
-    """In float32, rounding decides among equal queries; float64 leaves only other differences."""
     reference = _saved(case, tmp_path)
     model = setmatch.load(tmp_path / "theirs")
-    for dtype in (torch.float32, torch.float64):
-        model.to(dtype)
-        reference.to(dtype)
-        for size_px, images in ((SQUARE, 2), (WIDE, 1), (TALL, 2)):
-            pixels = _pixels(size_px, images, dtype)
-            logits, boxes = every_layer(reference, pixels)
-            ours = _ours(model, pixels)
-            assert ours.logits.shape == logits.shape
-            assert torch.allclose(ours.logits, logits, atol=1e-4)
-            assert torch.allclose(ours.cxcywh, boxes, atol=1e-5)
+    sizes = ((SQUARE, 2), (WIDE, 1), (TALL, 2))
+    assert_every_layer_predicts_the_same(model, reference, every_layer, sizes)
 
 
 @pytest.mark.parametrize("case", ["r18", "r50", "two_levels", "further_level", "v2_r50"])
@@ -67,8 +53,8 @@ def test_every_decoder_layer_predicts_what_transformers_does(case: str, tmp_path
 def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Path):
     reference = _saved(case, tmp_path)
     convert_weights(tmp_path / "theirs", tmp_path / "other", layout)
-    pixels = _pixels(SQUARE, 1, torch.float32)
-    ours = _ours(setmatch.load(tmp_path / "theirs"), pixels)
+    pixels = random_pixels(SQUARE, 1, torch.float32)
+    ours = predictions_of(setmatch.load(tmp_path / "theirs"), pixels)
     again = setmatch.load(tmp_path / "other")
     if layout == "transformers":
         theirs, report = type(reference).from_pretrained(
@@ -77,7 +63,7 @@ def test_other_layouts_bring_the_model_back(case: str, layout: str, tmp_path: Pa
         assert not any(report.values())
         logits, _ = every_layer(theirs.eval(), pixels)
         assert torch.allclose(logits, ours.logits, atol=1e-4)
-    found = _ours(again, pixels)
+    found = predictions_of(again, pixels)
     assert torch.equal(found.logits, ours.logits)
     assert torch.equal(found.cxcywh, ours.cxcywh)
 
@@ -100,9 +86,9 @@ def test_the_authors_file_is_read_as_they_wrap_it(case: str, tmp_path: Path):
         points = [settings.decoder_n_points] * settings.num_feature_levels
         layer.cross_attention.points = points
     model.queries.num_queries = settings.num_queries
-    pixels = _pixels(SQUARE, 1, torch.float32)
-    expected = _ours(setmatch.load(tmp_path / "theirs"), pixels)
-    assert torch.equal(_ours(model, pixels).logits, expected.logits)
+    pixels = random_pixels(SQUARE, 1, torch.float32)
+    expected = predictions_of(setmatch.load(tmp_path / "theirs"), pixels)
+    assert torch.equal(predictions_of(model, pixels).logits, expected.logits)
 
 
 @pytest.mark.parametrize(
@@ -156,10 +142,7 @@ def test_the_sizes_of_published_models_are_those_of_their_names():
     """Parameters in millions, as the authors give them; v2 has the same graph."""
     sizes = {"r18": 20, "r34": 31, "r50": 42, "r101": 76, "v2_r18": 20, "v2_r50_m": 36}
     for name, millions in sizes.items():
-        with torch.device("meta"):
-            model = setmatch.models.MODELS[f"rtdetr_{name}"](80)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        assert count / 1e6 == pytest.approx(millions, abs=1.1)
+        assert millions_of_parameters(f"rtdetr_{name}", 80) == pytest.approx(millions, abs=1.1)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +161,7 @@ def test_a_config_of_another_model_is_one_line(setting: str, value: object, tmp_
     reference.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {setting: value}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    _is_refused(tmp_path, setting)
+    assert_refused(tmp_path, setting)
 
 
 @pytest.mark.parametrize(
@@ -196,14 +179,7 @@ def test_another_backbone_is_one_line(setting: str, value: object, tmp_path: Pat
     config = json.loads((tmp_path / "config.json").read_text())
     config["backbone_config"][setting] = value
     (tmp_path / "config.json").write_text(json.dumps(config))
-    _is_refused(tmp_path, f"backbone_config.{setting}")
-
-
-def _is_refused(folder: Path, setting: str) -> None:
-    with pytest.raises(WeightsError, match=setting) as caught:
-        setmatch.load(folder)
-    assert "\n" not in str(caught.value)
-    assert str(folder) in str(caught.value)
+    assert_refused(tmp_path, f"backbone_config.{setting}")
 
 
 def test_a_model_without_a_place_in_a_layout_is_not_written(tmp_path: Path):
@@ -227,12 +203,12 @@ def test_transformers_gets_the_layers_that_answer(tmp_path: Path):
     model = build(ModelCard("rtdetr_v2_r50_m", arguments, NAMES)).eval()
     setmatch.save(model, tmp_path / "ours")
     convert_weights(tmp_path / "ours", tmp_path / "theirs", "transformers")
-    pixels = _pixels(SQUARE, 1, torch.float32)
+    pixels = random_pixels(SQUARE, 1, torch.float32)
     theirs = RTDetrV2ForObjectDetection.from_pretrained(tmp_path / "theirs").eval()
     logits, _ = every_layer(theirs, pixels)
     assert len(logits) == 2
-    assert torch.allclose(_ours(model, pixels).logits, logits, atol=1e-4)
-    assert len(model.train()(_batch(pixels), [NOTHING])[0].predictions.logits) == 3
+    assert torch.allclose(predictions_of(model, pixels).logits, logits, atol=1e-4)
+    assert len(model.train()(whole_images(pixels), [NOTHING])[0].predictions.logits) == 3
 
 
 def test_the_published_m_model_runs_three_layers(tmp_path: Path):
@@ -262,13 +238,7 @@ def test_discrete_sampling_is_known_by_the_name_of_the_file(name: str, tmp_path:
 def test_a_published_name_is_its_repository_at_a_fixed_commit(monkeypatch, tmp_path: Path):
     """The hub is replaced by a folder; a file that is not the published one is refused."""
     small_rtdetr().save_pretrained(tmp_path)
-    asked = []
-
-    def download(repository: str, revision: str | None, **_: object) -> str:
-        asked.append((repository, revision))
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    asked = replace_hub(tmp_path, monkeypatch)
     model = setmatch.load("rtdetr_r50")
     assert model.card.license == "Apache-2.0"
     assert asked == [("PekingU/rtdetr_r50vd", "df939e661d8c52e80608d1ec566561aabd25a4e7")]
@@ -283,11 +253,7 @@ def test_weights_trained_on_objects365_need_their_terms_accepted(name: str, tmp_
         convert_weights(tmp_path / "other", tmp_path / name, "original")
     else:
         (tmp_path / "other").rename(tmp_path / name)
-    with pytest.raises(WeightsError, match='accept_license="objects365"') as caught:
-        setmatch.load(tmp_path / name)
-    assert "\n" not in str(caught.value)
-    model = setmatch.load(tmp_path / name, accept_license="objects365")
-    assert model.card.license == "objects365"
+    load_from_objects365(tmp_path / name)
 
 
 def test_the_old_names_of_cocos_classes_are_its_classes(tmp_path: Path):

@@ -11,8 +11,8 @@ import setmatch
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.layers.denoising import DenoisingQueries
-from setmatch.structures.batch import Batch
 
+from .comparison import gradient_norm, whole_images
 from .random_targets import random_targets
 from .small_rtdetr import small_rtdetr
 
@@ -62,7 +62,7 @@ def test_every_loss_and_its_gradients(case: str, counts, monkeypatch, tmp_path: 
     theirs = result.loss_dict
 
     torch.manual_seed(5)
-    groups = model(Batch(pixels, torch.ones(2, 96, 96, dtype=torch.bool), False), targets)
+    groups = model(whole_images(pixels), targets)
     losses = Criterion(model.class_loss, COSTS, LossWeights())(groups, targets)
     ours = {group.group: group.terms for group in losses.groups}
     layers = len(ours["main"]["class"])
@@ -94,9 +94,4 @@ def test_every_loss_and_its_gradients(case: str, counts, monkeypatch, tmp_path: 
         *([(model.denoising, hub.denoising_class_embed)] if sum(counts) else []),
     )
     for our_part, their_part in parts:
-        assert _gradient_norm(our_part) == pytest.approx(_gradient_norm(their_part), rel=1e-3)
-
-
-def _gradient_norm(module: torch.nn.Module) -> float:
-    gradients = [p.grad.square().sum() for p in module.parameters() if p.grad is not None]
-    return torch.stack(gradients).sum().sqrt().item()
+        assert gradient_norm(our_part) == pytest.approx(gradient_norm(their_part), rel=1e-3)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from setmatch.models.detector import Detector
@@ -34,3 +34,14 @@ def default_shape(preset: Preset) -> Any:
     """Return the dataclass that holds the default arguments of a preset; None if it takes none."""
     parameter = inspect.signature(preset).parameters.get("shape")
     return None if parameter is None else parameter.default
+
+
+def nearest_shape(shapes: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Return the name of the shape that differs from `arguments` in the fewest values."""
+
+    def differences(name: str) -> int:
+        default = shapes[name]
+        names = [each.name for each in fields(default) if each.name in arguments]
+        return sum(getattr(default, each) != arguments[each] for each in names)
+
+    return min(shapes, key=differences)

@@ -19,9 +19,9 @@ from setmatch.models.weights.hybrid_folder import (
     without_backbone_counters,
 )
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.terms import terms_of_name
+from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
 # The authors release these files, and no others, under the license of their code.
@@ -39,11 +39,12 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     """Read a .pth of the published code, which stores neither heads of attention nor classes."""
     kept = {key: value for key, value in raw.state.items() if not COMPUTED.fullmatch(key)}
     state = with_batch_counters(from_layout(kept, ORIGINAL))
+    is_deim = any("deim" in name.lower() for name in raw.names)
     arguments = {
         **arguments_of(state, points_of(raw.state[SCALE.format(0)])),
         "num_queries": NUM_QUERIES,
         "encoder_heads": HEADS,
-        "class_loss": "matchability" if "deim" in raw.path.name.lower() else "varifocal",
+        "class_loss": "matchability" if is_deim else "varifocal",
         "frozen_norms": "backbone.stem.stem1.bn.num_batches_tracked" not in raw.state,
     }
     notes = [
@@ -51,16 +52,13 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         "640x640 pixels, as published: the file does not store them"
     ]
     num_classes = len(state["queries.class_head.weight"])
-    terms = terms_of_name(raw.path.name, num_classes)
     card = ModelCard(
-        raw.preset or nearest_preset(arguments),
+        nearest_preset(arguments),
         arguments,
         assumed_categories(num_classes, "COCO's", [COCO_THINGS, COCO_CLASSES], notes),
         PREPROCESSING,
-        license=terms.name if terms else LICENSES.get(raw.path.name, "unknown"),
-        source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes), terms)
+    return loaded(raw, card, state, notes, terms_of_names(raw.names, num_classes), LICENSES)
 
 
 def write_original(card: ModelCard, state: State, path: Path) -> None:

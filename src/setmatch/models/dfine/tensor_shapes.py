@@ -1,14 +1,13 @@
 """The sizes of a D-FINE, read off its tensors."""
 
 import re
-from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
 
 from setmatch.models.dfine.config import DFineShape
 from setmatch.models.dfine.presets import PRESETS
-from setmatch.models.family import default_shape
+from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.weights.hybrid_folder import rows
 from setmatch.models.weights.key_map import State, count_parts
 
@@ -20,7 +19,7 @@ COMPUTED = re.compile(
 
 
 def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
-    """Return the arguments that the shapes of tensors in our names tell.
+    """Return the arguments that the shapes of tensors in our names show.
 
     `points` are the sampling points of each level. Raises KeyError for a missing tensor.
     """
@@ -66,12 +65,7 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
 
 def nearest_preset(arguments: dict[str, Any]) -> str:
     """Return the preset that differs in the fewest arguments."""
-    return min(DEFAULTS, key=lambda name: _differences(DEFAULTS[name], arguments))
-
-
-def _differences(default: DFineShape, arguments: dict[str, Any]) -> int:
-    names = [field.name for field in fields(default) if field.name in arguments]
-    return sum(getattr(default, name) != arguments[name] for name in names)
+    return nearest_shape(DEFAULTS, arguments)
 
 
 def _layer(ours: State, stage: int) -> tuple[Tensor, int]:

@@ -8,12 +8,13 @@ from setmatch.errors import WeightsError, short
 from setmatch.models.dfine.key_map import TRANSFORMERS
 from setmatch.models.dfine.tensor_shapes import COMPUTED, arguments_of, nearest_preset
 from setmatch.models.weights import hybrid_folder
-from setmatch.models.weights.download import PublishedRepository, fetch_published
+from setmatch.models.weights.download import PublishedRepository
 from setmatch.models.weights.hub_folder import label_settings, write_hub_folder
 from setmatch.models.weights.hybrid_folder import (
     arguments_from,
     categories_of,
     expansion,
+    fetch_folder,
     hub_names,
     others,
     points_of,
@@ -28,9 +29,9 @@ from setmatch.models.weights.hybrid_folder import (
     without_ties,
 )
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder
-from setmatch.models.weights.terms import terms_of_name
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
 SCALE = "model.decoder.layers.{}.encoder_attn.num_points_scale"
@@ -90,16 +91,13 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     arguments = arguments_of(state, points_of(theirs[SCALE.format(0)]))
     arguments |= arguments_from(config, ARGUMENTS)
     num_classes = len(state["queries.class_head.weight"])
-    terms = terms_of_name(raw.source.rsplit("/", 1)[-1], num_classes)
     card = ModelCard(
-        raw.preset or nearest_preset(arguments),
+        nearest_preset(arguments),
         arguments,
         categories_of(num_classes, config, raw.path, notes),
         preprocessing_of(raw.path, notes),
-        license=terms.name if terms else LICENSES.get(raw.source, "unknown"),
-        source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes), terms)
+    return loaded(raw, card, state, notes, terms_of_names(raw.names, num_classes), LICENSES)
 
 
 def read_published(name: str) -> LoadedWeights:
@@ -107,9 +105,7 @@ def read_published(name: str) -> LoadedWeights:
 
     Raises WeightsError with the address if there is no network.
     """
-    published = PUBLISHED[name]
-    folder = fetch_published(name, published)
-    return read_transformers(read_hub_folder(folder, published.repository, name))
+    return read_transformers(fetch_folder(name, PUBLISHED[name]))
 
 
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:

@@ -18,9 +18,9 @@ from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_CLASSES, COCO_THINGS, assumed_categories
 from setmatch.models.weights.download import PublishedCheckpoint, fetch
 from setmatch.models.weights.key_map import State, from_layout
-from setmatch.models.weights.layout import LoadedWeights
+from setmatch.models.weights.layout import LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_pth
-from setmatch.models.weights.terms import ROBOFLOW_PML, Terms, terms_of_name
+from setmatch.models.weights.terms import ROBOFLOW_PML, Terms, terms_of_names
 from setmatch.structures.metadata import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -97,7 +97,7 @@ LICENSES = {each.name: each.license for each in PUBLISHED.values()} | {
     for name in ("nano", "small", "medium", "large", *([] if kind else ["base", "base-2"]))
 }
 SIDE_PX = {"rfdetr_b": 560}  # of the other presets it is that of their positions
-# Our names of arguments that no tensor tells, and those of the published code.
+# Our names of arguments that no tensor shows, and those of the published code.
 ARGUMENTS = {"windows": "num_windows", "heads": "sa_nheads", "cross_heads": "ca_nheads"}
 XL = re.compile(
     r"(?<![a-wyz])x{1,3}l(?:arge)?(?![a-z])"
@@ -121,7 +121,7 @@ def our_state(raw: RawCheckpoint) -> State:
     return from_layout(kept, PUBLISHED_NAMES)
 
 
-def loaded(
+def with_card(
     raw: RawCheckpoint,
     state: State,
     arguments: dict[str, Any],
@@ -130,26 +130,18 @@ def loaded(
     notes: Sequence[str],
 ) -> LoadedWeights:
     """Return the weights with their card and terms."""
-    terms = terms_of(raw, len(categories))
     name = next((n for n, each in PUBLISHED.items() if each.name == raw.path.name), None)
-    card = ModelCard(
-        raw.preset or name or nearest_preset(arguments),
-        arguments,
-        categories,
-        preprocessing,
-        license=terms.name if terms else LICENSES.get(raw.source, "unknown"),
-        source=raw.source,
-    )
-    return LoadedWeights(card, published_state(state, arguments), tuple(notes), terms)
+    card = ModelCard(name or nearest_preset(arguments), arguments, categories, preprocessing)
+    ours = published_state(state, arguments)
+    return loaded(raw, card, ours, notes, terms_of(raw, len(categories)), LICENSES)
 
 
 def terms_of(raw: RawCheckpoint, num_classes: int) -> Terms | None:
     """Return the terms of weights, by their name or that of the weights they were trained from."""
-    names = raw.source.rsplit("/", 1)[-1], str((raw.settings or {}).get("pretrain_weights"))
-    for name in map(str.lower, names):
+    for name in map(str.lower, (*raw.names, str((raw.settings or {}).get("pretrain_weights")))):
         if XL.search(name) and "seg" not in name:
             return ROBOFLOW_PML
-    return terms_of_name(names[0], num_classes)
+    return terms_of_names(raw.names, num_classes)
 
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:
@@ -169,8 +161,8 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         "resolution", SIDE_PX.get(preset, arguments["patch"] * arguments["grid"])
     )
     missing = [*ARGUMENTS.values(), "out_feature_indexes", "resolution"]
-    if untold := [name for name in missing if name not in settings]:
-        notes.append(f"assumed {', '.join(untold)} of {preset}: the file does not store them")
+    if assumed := [name for name in missing if name not in settings]:
+        notes.append(f"assumed {', '.join(assumed)} of {preset}: the file does not store them")
     values = {
         "short_side_px": side_px,
         "long_side_px": side_px,
@@ -180,7 +172,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     }
     preprocessing = read_preprocessing(values, f"{raw.path}: args")
     categories = _categories(len(state["decoder.class_head.weight"]), settings, notes)
-    return loaded(raw, state, arguments, categories, preprocessing, notes)
+    return with_card(raw, state, arguments, categories, preprocessing, notes)
 
 
 def read_published(name: str) -> LoadedWeights:

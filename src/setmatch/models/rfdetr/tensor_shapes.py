@@ -1,10 +1,9 @@
 """The sizes of an RF-DETR, read off its tensors."""
 
 import math
-from dataclasses import fields
 from typing import Any
 
-from setmatch.models.family import default_shape
+from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.rfdetr.config import RFDETRMaskShape, RFDETRShape
 from setmatch.models.rfdetr.presets import PRESETS
 from setmatch.models.weights.hybrid_folder import rows
@@ -15,7 +14,7 @@ HEAD_DIM = 64  # of every vision transformer called DINOv2
 
 
 def arguments_of(ours: State) -> dict[str, Any]:
-    """Return the arguments that the shapes of tensors in our names tell.
+    """Return the arguments that the shapes of tensors in our names show.
 
     Raises KeyError for a missing tensor.
     """
@@ -64,10 +63,5 @@ def published_state(ours: State, arguments: dict[str, Any]) -> State:
 def nearest_preset(arguments: dict[str, Any]) -> str:
     """Return the preset, with a mask head or without, that differs in the fewest arguments."""
     masks = "mask_ffn_dim" in arguments
-    names = [name for name, each in DEFAULTS.items() if isinstance(each, RFDETRMaskShape) == masks]
-    return min(names, key=lambda name: _differences(DEFAULTS[name], arguments))
-
-
-def _differences(default: RFDETRShape, arguments: dict[str, Any]) -> int:
-    names = [field.name for field in fields(default) if field.name in arguments]
-    return sum(getattr(default, name) != arguments[name] for name in names)
+    alike = {n: each for n, each in DEFAULTS.items() if isinstance(each, RFDETRMaskShape) == masks}
+    return nearest_shape(alike, arguments)

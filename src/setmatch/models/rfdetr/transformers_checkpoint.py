@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError, short
-from setmatch.models.rfdetr.checkpoint import loaded, matches_published, our_state, read_original
+from setmatch.models.rfdetr.checkpoint import (
+    matches_published,
+    our_state,
+    read_original,
+    with_card,
+)
 from setmatch.models.rfdetr.tensor_shapes import arguments_of, points_of
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
@@ -67,7 +72,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
     preprocessing = _preprocessing(raw.path, arguments, notes)
-    return loaded(raw, state, arguments, categories, preprocessing, notes)
+    return with_card(raw, state, arguments, categories, preprocessing, notes)
 
 
 def _outputs(backbone: Mapping[str, Any]) -> tuple[int, ...]:

@@ -21,14 +21,14 @@ from setmatch.models.weights.hybrid_folder import (
     without_backbone_counters,
 )
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.terms import terms_of_name
+from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
 SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
 # Arguments that the published code has in its configuration alone.
-UNTOLD = (
+UNSTORED = (
     *("num_queries", "heads", "encoder_heads", "eval_layers", "eval_positions"),
     *("offset_scale", "nearest"),
 )
@@ -45,7 +45,7 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
     """Read a .pth of the published codes, which store neither heads of attention nor classes."""
     kept = {key: value for key, value in raw.state.items() if not COMPUTED.fullmatch(key)}
     notes: list[str] = []
-    settings = {key: value for key, value in (raw.settings or {}).items() if key in UNTOLD}
+    settings = {key: value for key, value in (raw.settings or {}).items() if key in UNSTORED}
     if not settings:
         notes.append(
             f"assumed {NUM_QUERIES} queries, {HEADS} attention heads and images of 640x640 pixels, "
@@ -62,26 +62,23 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         **settings,
     }
     if points is not None and "nearest" not in settings:
-        arguments["nearest"] = "_dsp" in raw.path.name
+        arguments["nearest"] = any("_dsp" in name for name in raw.names)
         how = "the nearest cells" if arguments["nearest"] else "between cells"
         notes.append(f"assumed sampling of {how}, by the name of the file")
     num_classes = len(state["queries.class_head.weight"])
-    terms = terms_of_name(raw.path.name, num_classes)
     card = ModelCard(
-        raw.preset or nearest_preset(arguments, points is not None),
+        nearest_preset(arguments, points is not None),
         arguments,
         assumed_categories(num_classes, "COCO's", [COCO_THINGS, COCO_CLASSES], notes),
         PREPROCESSING,
-        license=terms.name if terms else "unknown",
-        source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes), terms)
+    return loaded(raw, card, state, notes, terms_of_names(raw.names, num_classes), {})
 
 
 def write_original(card: ModelCard, state: State, path: Path) -> None:
     """Write {"model": tensors}, which the published code loads strictly at its image size.
 
-    What the tensors do not tell is beside them, under "args".
+    What the tensors do not show is beside them, under "args".
     """
     arguments = card.arguments
     points, extra = arguments["points"], arguments["extra_levels"]
@@ -107,7 +104,7 @@ def write_original(card: ModelCard, state: State, path: Path) -> None:
             f"{list(points)}; write it as setmatch"
         )
     with path.open("wb") as file:  # given a path, torch would write its name into the file
-        settings = {name: arguments[name] for name in UNTOLD if name in arguments}
+        settings = {name: arguments[name] for name in UNSTORED if name in arguments}
         torch.save({"model": tensors, "args": settings}, file)
 
 

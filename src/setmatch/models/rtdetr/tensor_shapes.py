@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-from setmatch.models.family import default_shape
+from setmatch.models.family import default_shape, nearest_shape
 from setmatch.models.rtdetr.config import RTDetrShape, RTDetrV2Shape
 from setmatch.models.rtdetr.presets import PRESETS
 from setmatch.models.weights.hybrid_folder import HEADS, rows
@@ -20,7 +19,7 @@ ATTENTION = "decoder.layers.0.cross_attention.attention"
 def arguments_of(
     ours: State, points: tuple[int, ...] | None, heads: int | None = None
 ) -> dict[str, Any]:
-    """Return the arguments that the shapes of tensors in our names tell.
+    """Return the arguments that the shapes of tensors in our names show.
 
     `points` are the sampling points of each level, as RT-DETRv2 stores them; None for RT-DETR,
     which has as many on every level, by its number of `heads`: the published number if that is
@@ -70,14 +69,9 @@ def nearest_preset(arguments: Mapping[str, Any], v2: bool) -> str:
 
     Its backbone has the same kind of blocks.
     """
-    alike = [
-        name
+    alike = {
+        name: shape
         for name, shape in DEFAULTS.items()
         if isinstance(shape, RTDetrV2Shape) == v2 and shape.bottleneck == arguments["bottleneck"]
-    ]
-    return min(alike, key=lambda name: _differences(DEFAULTS[name], arguments))
-
-
-def _differences(default: RTDetrShape, arguments: Mapping[str, Any]) -> int:
-    names = [field.name for field in fields(default) if field.name in arguments]
-    return sum(getattr(default, name) != arguments[name] for name in names)
+    }
+    return nearest_shape(alike, arguments)

@@ -10,12 +10,13 @@ from setmatch.errors import WeightsError, short
 from setmatch.models.config import MOST_LAYERS
 from setmatch.models.rtdetr.key_map import TRANSFORMERS
 from setmatch.models.rtdetr.tensor_shapes import COMPUTED, arguments_of, is_v2, nearest_preset
-from setmatch.models.weights.download import PublishedRepository, fetch_published
+from setmatch.models.weights.download import PublishedRepository
 from setmatch.models.weights.hub_folder import label_settings, write_hub_folder
 from setmatch.models.weights.hybrid_folder import (
     arguments_from,
     categories_of,
     expansion,
+    fetch_folder,
     hub_names,
     others,
     points_of,
@@ -30,9 +31,9 @@ from setmatch.models.weights.hybrid_folder import (
     without_ties,
 )
 from setmatch.models.weights.key_map import State, from_layout, to_layout, with_batch_counters
-from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder
-from setmatch.models.weights.terms import terms_of_name
+from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights, loaded
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.terms import terms_of_names
 from setmatch.structures.metadata import ModelCard
 
 KINDS = {"rt_detr": "RTDetrForObjectDetection", "rt_detr_v2": "RTDetrV2ForObjectDetection"}
@@ -106,16 +107,13 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         arguments["offset_scale"] = config.get("decoder_offset_scale", 0.5)
         arguments["nearest"] = METHODS[config.get("decoder_method", "default")]
     num_classes = len(state["queries.class_head.weight"])
-    terms = terms_of_name(raw.source.rsplit("/", 1)[-1], num_classes)
     card = ModelCard(
-        raw.preset or nearest_preset(arguments, v2),
+        nearest_preset(arguments, v2),
         arguments,
         categories_of(num_classes, config, raw.path, notes),
         preprocessing_of(raw.path, notes),
-        license=terms.name if terms else LICENSES.get(raw.source, "unknown"),
-        source=raw.source,
     )
-    return LoadedWeights(card, state, tuple(notes), terms)
+    return loaded(raw, card, state, notes, terms_of_names(raw.names, num_classes), LICENSES)
 
 
 def read_published(name: str) -> LoadedWeights:
@@ -123,9 +121,7 @@ def read_published(name: str) -> LoadedWeights:
 
     Raises WeightsError with the address if there is no network.
     """
-    published = PUBLISHED[name]
-    folder = fetch_published(name, published)
-    return read_transformers(read_hub_folder(folder, published.repository, name))
+    return read_transformers(fetch_folder(name, PUBLISHED[name]))
 
 
 def write_transformers(card: ModelCard, state: State, folder: Path) -> None:

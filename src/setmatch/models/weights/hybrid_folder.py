@@ -14,15 +14,16 @@ from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.queries import AnchorSelection, anchor_boxes
 from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import with_coco_ids
+from setmatch.models.weights.download import PublishedRepository, fetch_published
 from setmatch.models.weights.hub_folder import PREPROCESSOR, named_categories
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.objects365_classes import named_as_objects365
-from setmatch.models.weights.raw_checkpoint import read_json
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_hub_folder, read_json
 from setmatch.structures.metadata import Categories, Preprocessing
 
 PREPROCESSING = Preprocessing(640, 640, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (640, 640))
 HEADS, NUM_QUERIES = 8, 300  # of every published model; the authors' files do not store them
-# Our names of arguments that no tensor tells, those of config.json, and their values by default.
+# Our names of arguments that no tensor shows, those of config.json, and their values by default.
 ARGUMENTS = {
     "num_queries": ("num_queries", 300),
     "encoder_heads": ("encoder_attention_heads", 8),
@@ -52,6 +53,15 @@ VARIANTS = (
     (r"\.layers\.(\d+)\.mlp\.(fc[12])\.", r".layers.\1.\2."),
 )
 TIED = re.compile(r"model\.decoder\.(?:class|bbox)_embed\.0\..+")
+
+
+def fetch_folder(name: str, published: PublishedRepository) -> RawCheckpoint:
+    """Download and read the folder that is published for the preset `name`.
+
+    Raises WeightsError with the address if there is no network.
+    """
+    folder = fetch_published(name, published)
+    return read_hub_folder(folder, published.repository, name)
 
 
 def hub_names(state: State, config: Mapping[str, Any]) -> State:

@@ -1,13 +1,13 @@
 """A checkpoint layout: how one published code names and stores the weights of a model family."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from setmatch.errors import WeightsError, short
 from setmatch.models.weights.key_map import State
 from setmatch.models.weights.raw_checkpoint import RawCheckpoint
-from setmatch.models.weights.terms import Terms
+from setmatch.models.weights.terms import UNKNOWN, Terms
 from setmatch.structures.metadata import ModelCard
 
 _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
@@ -46,6 +46,23 @@ class CheckpointLayout:
     write: Callable[[ModelCard, State, Path], None] | None = None
 
 
+def loaded(
+    raw: RawCheckpoint,
+    card: ModelCard,
+    state: State,
+    notes: Sequence[str],
+    terms: Terms | None,
+    licenses: Mapping[str, str],
+) -> LoadedWeights:
+    """Return weights whose card has the license and the source of a checkpoint.
+
+    `licenses` are those of published sources. A preset that the user chose replaces the card's.
+    """
+    license = terms.name if terms else licenses.get(raw.source, UNKNOWN)
+    card = replace(card, preset=raw.preset or card.preset, license=license, source=raw.source)
+    return LoadedWeights(card, state, tuple(notes), terms)
+
+
 def read_layout(raw: RawCheckpoint, layouts: Sequence[CheckpointLayout]) -> LoadedWeights:
     """Read a checkpoint in the first of `layouts` that matches its tensors.
 
@@ -66,7 +83,7 @@ def read_layout(raw: RawCheckpoint, layouts: Sequence[CheckpointLayout]) -> Load
 
 def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
     try:
-        loaded = layout.read(raw)
+        weights = layout.read(raw)
     except WeightsError as error:
         if str(raw.path) in str(error):
             raise
@@ -77,7 +94,7 @@ def _read(raw: RawCheckpoint, layout: CheckpointLayout) -> LoadedWeights:
             f"{raw.path}: its tensors or settings are not those of the layout {layout.name} "
             f"({reason}); it is damaged, or of another model"
         ) from None
-    return replace(loaded, notes=raw.notes + loaded.notes)
+    return replace(weights, notes=raw.notes + weights.notes)
 
 
 def _below_prefixes(state: State) -> Iterator[tuple[str, State]]:

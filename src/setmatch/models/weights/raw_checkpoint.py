@@ -43,6 +43,15 @@ class RawCheckpoint:
     source: str = field(default="")
     notes: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names that may say what it was trained on: of its source, and of its file or folder.
+
+        They differ for repositories, whose folder in the cache is called like a commit, and for
+        model.safetensors, which is called alike in every folder.
+        """
+        return self.source.rsplit("/", 1)[-1], self.path.name
+
 
 def read_pth(path: Path, preset: str | None = None) -> RawCheckpoint:
     """Read a file of torch: tensors, alone or where a trainer keeps them, and the "args" beside.

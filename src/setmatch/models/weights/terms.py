@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,9 +68,9 @@ def require_accepted(terms: Terms | None, source: str, accepted: str | None) -> 
     )
 
 
-def terms_of_name(name: str, num_classes: int) -> Terms | None:
-    """Return the terms of weights by the name of their file or repository, and their classes."""
-    says_so = re.search(r"o(?:bj(?:ects?)?)?365|obj2coco", name.lower())
+def terms_of_names(names: Iterable[str], num_classes: int) -> Terms | None:
+    """Return the terms of weights by the names of their file or repository, and their classes."""
+    says_so = any(re.search(r"o(?:bj(?:ects?)?)?365|obj2coco", name.lower()) for name in names)
     return OBJECTS365 if says_so or num_classes in (365, 366) else None
 
 
