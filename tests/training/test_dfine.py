@@ -4,43 +4,20 @@ import pytest
 import quick_runs
 import torch
 from quick_runs import Split
-from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows
+from small_runs import (
+    assert_resumed_is_bit_equal,
+    assert_thirty_steps_lowered_the_loss,
+    recipe_of,
+    run_small,
+)
+from tiny_runs import log_rows
 
 from known_models import SMALL_DFINE
 from setmatch.config import load_recipe
 from setmatch.models.load import load
 from setmatch.structures.metadata import Categories
-from setmatch.training.train import train
 
-ARGUMENTS = {
-    name: list(value) if isinstance(value, tuple) else value for name, value in SMALL_DFINE.items()
-}
-RECIPE = {
-    **quick_runs.RECIPE,
-    "model": {"preset": "dfine_s", "arguments": ARGUMENTS},
-    "train": {
-        **quick_runs.RECIPE["train"],
-        "muon_lr": 0.0,
-        "epochs": 30,
-        "batch_size": 8,
-        "micro_batch": 4,
-        "evaluate_every": 30,
-        "log_every": 1,
-        "checkpoint_every": 2,
-    },
-}
-
-
-def _train(data, out, *overrides, resume=False):
-    return train(
-        data,
-        out=out,
-        weights="none",
-        recipe=RECIPE,
-        overrides=overrides,
-        resume=resume,
-        device="cpu",
-    )
+RECIPE = recipe_of("dfine_s", SMALL_DFINE, batch_size=8, micro_batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -49,26 +26,12 @@ def data(tmp_path_factory):
 
 
 def test_thirty_steps_from_random_weights_lower_the_loss(data, tmp_path):
-    run = _train(data, tmp_path / "run", "train.checkpoint_every=30")
-    rows = [row for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
-    assert len(rows) == 30
-    first, last = (sum(row["loss"] for row in part) / 3 for part in (rows[:3], rows[-3:]))
-    assert last < 0.9 * first
     terms = {"class", "l1", "giou", "edges", "distillation", "denoising/edges", "start/l1"}
-    assert terms <= rows[0].keys()
-    again = load(tmp_path / "run")
-    for name, value in run.model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
+    assert_thirty_steps_lowered_the_loss(run_small(data, tmp_path / "run", RECIPE), terms)
 
 
-def test_a_resumed_run_ends_bit_equal(data, tmp_path, monkeypatch):
-    _train(data, tmp_path / "whole", "train.epochs=4")
-    with monkeypatch.context() as patch:
-        crash_before(3, patch)
-        with pytest.raises(CrashError):
-            _train(data, tmp_path / "run", "train.epochs=4")
-    _train(data, tmp_path / "run", "train.epochs=4", resume=True)
-    assert_bit_equal(tmp_path / "run", tmp_path / "whole")
+def test_a_resumed_run_ends_bit_equal(data, tmp_path):
+    assert_resumed_is_bit_equal(data, tmp_path, RECIPE, epochs=4)
 
 
 def test_the_training_of_deim_lowers_the_loss_and_needs_no_other_weights(data, tmp_path):
@@ -76,18 +39,12 @@ def test_the_training_of_deim_lowers_the_loss_and_needs_no_other_weights(data, t
 
     The sizes of the model are lists in a recipe and tuples on a card.
     """
-    plain = _train(data, tmp_path / "plain", "train.epochs=1")
+    plain = run_small(data, tmp_path / "plain", RECIPE, "train.epochs=1")
     mixed = ("data.mosaic=1", "data.mixup=1", "data.combine_until=1")
     deim = ("model.arguments.class_loss=matchability", *mixed)
     weights = str(tmp_path / "plain")
-    run = train(
-        data,
-        out=tmp_path / "run",
-        weights=weights,
-        recipe=RECIPE,
-        overrides=(*deim, "train.epochs=8", "train.checkpoint_every=30"),
-        device="cpu",
-    )
+    overrides = (*deim, "train.epochs=8")
+    run = run_small(data, tmp_path / "run", RECIPE, *overrides, weights=weights)
     assert run.model.state_dict().keys() == plain.model.state_dict().keys()
     assert run.model.card.arguments["class_loss"] == "matchability"
     losses = [row["loss"] for row in log_rows(tmp_path / "run") if row["kind"] == "train"]
@@ -104,7 +61,7 @@ def test_the_recipes_of_deim_train_the_model_of_dfine(size):
 
 
 def test_fine_tuning_keeps_the_classes_known_by_name_and_the_normalization(data, tmp_path):
-    run = _train(data, tmp_path / "run", "train.epochs=1")
+    run = run_small(data, tmp_path / "run", RECIPE, "train.epochs=1")
     other = load(tmp_path / "run", categories=Categories((5, 6), ("new", "green")))
     for ours, theirs in zip(other.decoder.class_heads, run.model.decoder.class_heads, strict=True):
         assert torch.equal(ours.weight[1], theirs.weight[1])

@@ -4,7 +4,14 @@ import pytest
 import quick_runs
 import torch
 from quick_runs import Split
-from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows
+from small_runs import (
+    assert_resumed_is_bit_equal,
+    assert_thirty_steps_lowered_the_loss,
+    recipe_of,
+    run_small,
+    trace_after_commands,
+)
+from tiny_runs import log_rows
 
 import setmatch
 from known_models import SMALL_RFDETR
@@ -18,37 +25,8 @@ from setmatch.models.rfdetr.checkpoint import SIDE_PX
 from setmatch.models.rfdetr.presets import PRESETS
 from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.optim.optimizer import build_optimizer, learning_rates
-from setmatch.training.train import train
 
-ARGUMENTS = {
-    name: list(value) if isinstance(value, tuple) else value for name, value in SMALL_RFDETR.items()
-}
-RECIPE = {
-    **quick_runs.RECIPE,
-    "model": {"preset": "rfdetr_n", "arguments": ARGUMENTS},
-    "train": {
-        **quick_runs.RECIPE["train"],
-        "muon_lr": 0.0,
-        "epochs": 30,
-        "batch_size": 4,
-        "micro_batch": 2,
-        "evaluate_every": 30,
-        "log_every": 1,
-        "checkpoint_every": 30,
-    },
-}
-
-
-def _train(data, out, *overrides, resume=False):
-    return train(
-        data,
-        out=out,
-        weights="none",
-        recipe=RECIPE,
-        overrides=overrides,
-        resume=resume,
-        device="cpu",
-    )
+RECIPE = recipe_of("rfdetr_n", SMALL_RFDETR)
 
 
 @pytest.fixture(scope="module")
@@ -58,43 +36,20 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    return _train(data, tmp_path_factory.mktemp("runs") / "run")
+    return run_small(data, tmp_path_factory.mktemp("runs") / "run", RECIPE)
 
 
 def test_thirty_steps_from_random_weights_lower_the_loss(trained):
-    rows = [row for row in log_rows(trained.folder) if row["kind"] == "train"]
-    assert len(rows) == 30
-    first, last = (sum(row["loss"] for row in part) / 3 for part in (rows[:3], rows[-3:]))
-    assert last < 0.9 * first
-    assert {"class", "l1", "giou", "encoder/l1", "encoder/giou"} <= rows[0].keys()
-    again = load(trained.folder)
-    for name, value in trained.model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
+    terms = {"class", "l1", "giou", "encoder/l1", "encoder/giou"}
+    assert_thirty_steps_lowered_the_loss(trained, terms)
 
 
-def test_a_resumed_run_ends_bit_equal(data, tmp_path, monkeypatch):
-    budget = ("train.epochs=3", "train.checkpoint_every=1")
-    _train(data, tmp_path / "whole", *budget)
-    with monkeypatch.context() as patch:
-        crash_before(2, patch)
-        with pytest.raises(CrashError):
-            _train(data, tmp_path / "run", *budget)
-    _train(data, tmp_path / "run", *budget, resume=True)
-    assert_bit_equal(tmp_path / "run", tmp_path / "whole")
+def test_a_resumed_run_ends_bit_equal(data, tmp_path):
+    assert_resumed_is_bit_equal(data, tmp_path, RECIPE)
 
 
 def test_a_run_is_evaluated_predicts_and_is_explained(trained, data, tmp_path):
-    """By the commands that a user types."""
-    (image, *_) = sorted((data / "images").glob("*val*"))
-    commands = (
-        ("evaluate", trained.folder, data, "--split", "val"),
-        ("predict", image, "--model", trained.folder, "--out", tmp_path / "found"),
-        ("explain", image, "--model", trained.folder, "--out", tmp_path / "why.html"),
-        ("queries", trained.folder, data, "--split", "val", "--out", tmp_path / "queries"),
-    )
-    for command in commands:
-        assert main([*map(str, command)]) == 0
-    trace = setmatch.explain(trained.model, image).trace
+    trace = trace_after_commands(trained, data, tmp_path)
     assert trace.cross_attention.places.shape == (2, 8, 20, 2, 2)  # 2 points of each of 8 heads
     assert not len(trace.encoder)  # windows are not shown
 
@@ -144,12 +99,11 @@ def test_a_model_with_masks_trains_them_with_its_boxes(tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"
     write_scenes(data, 4, 2, 64, 0, 0, panoptic=True)
     recipe = {
-        **RECIPE,
-        "model": {"preset": "rfdetr_seg_n", "arguments": {**ARGUMENTS, "mask_ffn_dim": 24}},
+        **recipe_of("rfdetr_seg_n", SMALL_RFDETR | {"mask_ffn_dim": 24}),
         "data": {**RECIPE["data"], "things_only": True},
         "loss": {"mask": 5, "dice": 5},
     }
-    train(data, out=run, weights="none", recipe=recipe, overrides=("train.epochs=8",), device="cpu")
+    run_small(data, run, recipe, "train.epochs=8")
     rows = [row for row in log_rows(run) if row["kind"] == "train"]
     assert 0 < rows[-1]["dice"] < rows[0]["dice"]
     assert rows[-1]["mask"] > 0
