@@ -101,23 +101,30 @@ def test_a_repeated_entry_is_removed_but_an_equal_box_with_another_id_stays(fold
 SIDES = st.sampled_from([-70, -5, -0.3, 0, 3, 10.5, 39.9, 60, 60.4, 200, 1e300, float("nan")]) | (
     st.integers(-100, 100)
 )
+TRIANGLE = [[5, 5, 50, 5, 50, 35]]
+ROTATIONS = st.sampled_from([0, 30, 90.0, 180, "45", "left", None, [], False, float("nan")])
 ROWS = st.fixed_dictionaries(
     {
         "image_id": st.sampled_from([1, 1, "1", 9]),
         "category_id": st.sampled_from([3, 3.0]),
-        "bbox": st.lists(SIDES | st.none(), min_size=4, max_size=4),
     },
     optional={
         "id": st.sampled_from([0, 1, 2, "2", 3.0, None]),
         "iscrowd": st.sampled_from([0, 1, True]),
         "area": st.sampled_from([0, 4, -1, None, float("nan"), "big"]),
-        "segmentation": st.sampled_from([[], None, 7, [[1, 2]], [[1, 2, 3, 4, 5, 6]], {"size": 1}]),
+        "bbox": st.lists(SIDES | st.none(), min_size=4, max_size=4) | st.sampled_from([None, []]),
+        "segmentation": st.sampled_from(
+            [[], None, 7, [[1, 2]], [[1, 2, 3, 4, 5, 6]], {"size": 1}, TRIANGLE, TRIANGLE]
+        ),
+        "rotation": ROTATIONS,
+        "attributes": st.fixed_dictionaries({"k": st.just(1)}, optional={"rotation": ROTATIONS})
+        | st.sampled_from([None, [], "x"]),
         "k": st.integers(0, 3),
     },
-)
+).map(lambda row: row if row.get("bbox") else row | {"segmentation": TRIANGLE})
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=6), st.booleans(), st.booleans())
 def test_a_fixed_file_needs_no_fix(folder: Path, rows, image_twice: bool, class_twice: bool):
     """Whatever was wrong, the copy is read without fixes and gives the same targets."""

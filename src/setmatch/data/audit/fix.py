@@ -183,12 +183,11 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
     area = _number(record.get("area"))
     if not (math.isfinite(area) and area >= 0):
         valid["area"] = area = float(dataset.area_px[row])
-    if [x, y, w, h] != list(map(_number, record["bbox"])):  # of another convention, or turned
+    written = [*map(_number, record.get("bbox") or ())]
+    if [x, y, w, h] != written:  # of another convention, turned, or absent beside polygons
         valid |= {"bbox": [x, y, w, h], "area": float(dataset.area_px[row])}
         area = valid["area"]
-    attributes = record.get("attributes")
-    if isinstance(attributes, dict) and attributes.get("rotation"):
-        valid["attributes"] = {k: v for k, v in attributes.items() if k != "rotation"}
+    valid |= _without_rotation(record)
     if min(x, y) < -_ROUNDING_PX or x + w > width + _ROUNDING_PX or y + h > height + _ROUNDING_PX:
         x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
         valid["bbox"] = [x0, y0, x1 - x0, y1 - y0]
@@ -201,6 +200,21 @@ def _annotation(record: Record, dataset: DetectionDataset, row: int) -> Record |
         if segmentation != record["segmentation"]:
             valid["segmentation"] = segmentation
     return valid
+
+
+def _without_rotation(record: Record) -> Record:
+    """Return what replaces the rotation of a box that is read as the box around the turned one."""
+    valid: Record = {}
+    attributes = record.get("attributes")
+    if isinstance(attributes, dict) and _is_turned(attributes.get("rotation")):
+        valid["attributes"] = {k: v for k, v in attributes.items() if k != "rotation"}
+    if _is_turned(record.get("rotation")):
+        valid["rotation"] = None
+    return valid
+
+
+def _is_turned(rotation: Any) -> bool:
+    return rotation is not None and not (type(rotation) in (int, float) and rotation == 0)
 
 
 def _valid_segmentation(value: Any) -> Any:

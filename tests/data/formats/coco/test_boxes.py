@@ -68,11 +68,25 @@ def test_a_rotation_beside_the_box_turns_it_too(folder: Path, rotation: Any):
     assert found(read(folder, both))[0] == BOX
 
 
+def test_the_hull_of_a_triangle_at_three_corners_is_turned_already(folder: Path):
+    """Only polygons at all four corners may just repeat the box."""
+    x, y, w, h = BOX
+    triangle = [[x, y, x + w, y, x + w, y + h]]
+    rectangle = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    read_as = [
+        found(read(folder, edited(object_(0, rotation=90, segmentation=each))))[0]
+        for each in (triangle, rectangle)
+    ]
+    assert read_as == [BOX, [11, -1, 20, 30]]
+
+
 @pytest.mark.parametrize("absent", [None, []])
 def test_an_object_without_a_box_has_that_around_its_polygons(folder: Path, absent: Any):
     polygons = [[6, 4, 20, 4, 20, 9], [30, 5, 36, 24, 31, 20]]
-    dataset = read(folder, edited(object_(0, bbox=absent, segmentation=polygons)))
-    assert dataset.xywh_px[0].tolist() == BOX
+    turned = {"rotation": 90, "attributes": {"rotation": 45}}  # the polygons are, too
+    for more in ({}, turned):
+        dataset = read(folder, edited(object_(0, bbox=absent, segmentation=polygons, **more)))
+        assert dataset.xywh_px[0].tolist() == BOX
     assert "absent: the box around its polygons" in dataset.fix_counts
     for none in ([], [[1, 2, 3, 4]], "x", {"counts": "1", "size": [40, 60]}, [["a"]], None):
         with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\).*list of four numbers"):

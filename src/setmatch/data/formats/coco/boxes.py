@@ -81,6 +81,7 @@ def fill_boxes(records: Records, boxes: BoxConvention | None, fixes: list[Annota
         if points is not None:
             low, high = points.min(axis=0), points.max(axis=0)
             record.bbox = [*low.tolist(), *(high - low).tolist()]
+            record.rotation = record.attributes = None  # polygons are of the object as it is turned
             filled.append(position)
     if filled:
         value = records.describe("bbox", filled)
@@ -157,7 +158,8 @@ def _is_hull(segmentations: Segmentations, origin: int, xywh_px: Float64[np.ndar
     points = np.concatenate(rings).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
     hull = np.concatenate([low, high - low])
-    is_rectangle = ((points == low) | (points == high)).all()
+    corners = np.unique(points[((points == low) | (points == high)).all(axis=1)], axis=0)
+    is_rectangle = len(corners) == len(np.unique(points, axis=0)) == 4
     return bool((np.abs(hull - xywh_px) <= _HULL_TOLERANCE_PX).all()) and not is_rectangle
 
 
