@@ -17,6 +17,8 @@ from pydantic import BaseModel
 import setmatch
 from setmatch.cli import app
 from setmatch.config import RECIPES, Recipe
+from setmatch.models.dfine import transformers_checkpoint as dfine
+from setmatch.models.rtdetr import transformers_checkpoint as rtdetr
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(setmatch.__file__).parent
@@ -125,6 +127,15 @@ def test_the_readme_fits_its_purpose():
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) <= LONGEST_README
     assert any("docs/images/" in line for line in lines[:12])
+
+
+def test_the_security_page_names_the_weights_of_no_fixed_commit():
+    """They are whatever the hub has today, so that nothing else can vouch for them."""
+    page = (ROOT / "SECURITY.md").read_text("utf-8")
+    promise = next(each for each in page.split("\n- ") if "newest commit" in each)
+    repositories = dfine.PUBLISHED | rtdetr.PUBLISHED
+    newest = {name for name, each in repositories.items() if each.revision is None}
+    assert {*re.findall(r"`(\w+)`", promise)} == newest
 
 
 PAGES = [
