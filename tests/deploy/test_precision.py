@@ -1,6 +1,9 @@
 """Files of lower precision are measured on the user's data, and refused if they lose too much."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -10,11 +13,13 @@ from setmatch.cli import main
 from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.deploy.export import export
-from setmatch.deploy.int8_convolutions import with_int8_convolutions
+from setmatch.deploy.formats import ExportFormat
 from setmatch.deploy.onnx import ONNX, OnnxGraph
-from setmatch.deploy.precision import LowerPrecision
-from setmatch.errors import ConfigError, DataError
+from setmatch.deploy.openvino import OPENVINO
+from setmatch.deploy.precision import Lower, LowerPrecision, Precision, PrecisionLoss
+from setmatch.errors import ConfigError, DataError, ExtraMissingError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
+from setmatch.inference.engines.openvino_session import read_model
 from setmatch.models.detector import Detector
 
 pytestmark = pytest.mark.xdist_group("export")
@@ -27,16 +32,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def rewritten(path: Path, data: Path, precision: Precision, kind: ExportFormat) -> PrecisionLoss:
+    """Rewrite a file in a lower precision, and return the loss of AP."""
+    training, validation = (open_dataset(data, split) for split in ("train", "val"))
+    lower = LowerPrecision(precision, training, validation, 5.0)
+    return lower.rewrite(path, kind.precisions[precision], kind.open)
+
+
 def test_convolutions_in_int8_lose_little(scenes_onnx: Path, data: Path, tmp_path: Path):
     """End to end too; all other weights are stored in int8, and the card stays."""
     path = tmp_path / "model.onnx"
     path.write_bytes(scenes_onnx.read_bytes())
 
-    def lower(file: Path, images) -> None:
-        onnx.save(with_int8_convolutions(file, images), file)
-
-    training, validation = (open_dataset(data, split) for split in ("train", "val"))
-    loss = LowerPrecision("int8", training, validation, 5.0).rewrite(path, lower, OnnxRuntimeEngine)
+    loss = rewritten(path, data, "int8", ONNX)
     assert loss.before > 10
     assert abs(loss.points) < 5
     assert path.stat().st_size < 0.4 * scenes_onnx.stat().st_size
@@ -44,6 +52,49 @@ def test_convolutions_in_int8_lose_little(scenes_onnx: Path, data: Path, tmp_pat
     assert kinds.count("QuantizeLinear") >= kinds.count("Conv") > 0
     assert OnnxRuntimeEngine(path).card == OnnxRuntimeEngine(scenes_onnx).card
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "share"),
+    [("int8", 0.45), pytest.param("half", 0.55, marks=pytest.mark.campaign)],
+)
+def test_openvino_loses_little(
+    scenes_xml: Path, data: Path, tmp_path: Path, precision: Precision, share: float, capfd
+):
+    """End to end too: convolutions compute in int8, and nothing else does; the card stays."""
+    path = tmp_path / "model.xml"
+    for each in (path, path.with_suffix(".bin")):
+        each.write_bytes(scenes_xml.with_suffix(each.suffix).read_bytes())
+    loss = rewritten(path, data, precision, OPENVINO)
+    assert capfd.readouterr() == ("", "")
+    assert loss.before > 10
+    assert abs(loss.points) < 5
+    sizes = [each.with_suffix(".bin").stat().st_size for each in (path, scenes_xml)]
+    assert sizes[0] < share * sizes[1]
+    model, card = read_model(path)
+    assert card == read_model(scenes_xml)[1]
+    operations = model.get_ops()
+    in_int8 = [each for each in operations if each.get_type_name() == "FakeQuantize"]
+    convolutions = [each for each in operations if each.get_type_name() == "Convolution"]
+    assert (len(in_int8) >= len(convolutions) / 2) == (precision == "int8")
+    users = {each.get_node().get_type_name() for one in in_int8 for each in targets(one)}
+    assert users <= {"Convolution", "ShapeOf"}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["model.bin", "model.xml"]
+
+
+def targets(operation: Any) -> Iterator[Any]:
+    """What uses the results of an operation."""
+    return (user for result in operation.outputs() for user in result.get_target_inputs())
+
+
+def test_without_nncf_the_extra_is_named(
+    scenes_n: Detector, data: Path, tmp_path: Path, monkeypatch
+):
+    """At once, and no file is left."""
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ExtraMissingError, match=r"needs nncf; .*setmatch\[nncf\]"):
+        export(scenes_n, tmp_path / "a.xml", precision="int8", data=data)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_in_int8_is_small(
@@ -74,7 +125,7 @@ def test_a_file_that_loses_too_much_is_refused(
                 each.raw_data = bytes(len(each.raw_data))
         onnx.save(model, path)
 
-    monkeypatch.setitem(ONNX.precisions, "half", ruin)
+    monkeypatch.setitem(ONNX.precisions, "half", Lower(ruin))
     arguments = ["--to", "web", "--out", str(tmp_path / "site"), "--half", "--data", str(data)]
     assert main(["export", "scenes_n", *arguments, "--tolerance", "5"]) == 2
     assert "in half), more than the tolerance of 5; export" in capsys.readouterr().err
@@ -88,7 +139,8 @@ def test_a_file_that_loses_too_much_is_refused(
         ({"precision": "half"}, ConfigError, "half needs data"),
         ({"precision": "half", "data": "nothing"}, DataError, "nothing"),
         ({"data": "nothing"}, ConfigError, "data nothing: is for lower precision; add --half"),
-        ({"precision": "int8", "path": "a.xml"}, ConfigError, "int8 is not there for this format"),
+        ({"precision": "int8", "path": "a.xml"}, ConfigError, "int8 needs data"),
+        ({"precision": "int8", "path": "a.pt2"}, ConfigError, "int8 is not there for this format"),
         ({"precision": "int8", "to": "web", "path": "site"}, ConfigError, "int8 needs data"),
     ],
 )

@@ -58,10 +58,10 @@ def export(
         For web: a folder of the npm package onnxruntime-web, to copy the runtime from. By default
         the page loads it from a content delivery network.
     half
-        Store weights in float16: half the size, the same speed. For onnx and web.
+        Store weights in float16: half the size, the same speed. For onnx, openvino and web.
     int8
         Store weights in int8, a quarter of the size, and compute convolutions in int8, which is
-        faster on processors. For onnx and web.
+        faster on processors. For onnx, openvino (which needs the extra nncf) and web.
     data
         For --half and --int8: a data set. Its training images calibrate int8, and its validation
         images measure AP before and after.

@@ -10,19 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from setmatch.data.batches.transforms import preprocess
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.images.image_io import read_image
+from setmatch.deploy.calibration import calibration_inputs
 from setmatch.deploy.smaller_weights import with_smaller_weights
-from setmatch.deploy.verify import as_array
 from setmatch.inference.engines.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
-
-_CALIBRATED_ON = 32  # images, from which the range of each activation is measured
 
 
 def with_int8_convolutions(path: Path, images: DetectionDataset) -> "onnx.ModelProto":
@@ -59,23 +54,11 @@ class _Calibration:
     """Gives ONNX Runtime one image after another, as the graph takes them."""
 
     def __init__(self, path: Path, images: DetectionDataset) -> None:
-        self._exported = OnnxSession(path).exported
-        self._inputs = self._each(images)
+        self._inputs = calibration_inputs(OnnxSession(path).exported, images)
 
     def get_next(self) -> "dict[str, np.ndarray] | None":
         """Return the inputs for the next image; None after the last one."""
         return next(self._inputs, None)
-
-    def _each(self, images: DetectionDataset) -> "Iterator[dict[str, np.ndarray]]":
-        preprocessing = self._exported.card.preprocessing
-        count = min(len(images), _CALIBRATED_ON)
-        for place in range(count):
-            pixels = read_image(images.path(place * len(images) // count))
-            if self._exported.end_to_end:
-                threshold = np.array([0.5], np.float32)
-                yield {"image": as_array(pixels), "threshold": threshold}
-            else:
-                yield {"pixels": preprocess(pixels, preprocessing)[None].numpy()}
 
 
 @contextmanager

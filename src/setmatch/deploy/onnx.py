@@ -15,6 +15,7 @@ from setmatch.deploy.end_to_end import with_ends
 from setmatch.deploy.first_difference import first_difference
 from setmatch.deploy.formats import INNER, ExportFormat
 from setmatch.deploy.int8_convolutions import with_int8_convolutions
+from setmatch.deploy.precision import Lower
 from setmatch.deploy.smaller_weights import with_smaller_weights
 from setmatch.deploy.traced import DecodedDetector, TracedDetector, quiet
 from setmatch.errors import ConfigError, short
@@ -183,5 +184,5 @@ ONNX = ExportFormat(
     to_onnx,
     OnnxRuntimeEngine,
     _open_ends,
-    {"half": _half, "int8": _int8},
+    {"half": Lower(_half), "int8": Lower(_int8)},
 )

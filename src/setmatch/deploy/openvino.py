@@ -5,14 +5,18 @@ import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from setmatch.data.dataset import DetectionDataset
 from setmatch.deploy.first_difference import first_difference
 from setmatch.deploy.formats import INNER, ExportFormat
+from setmatch.deploy.int8_openvino import nncf_library, with_int8_convolutions
 from setmatch.deploy.onnx import OnnxGraph, exported_of, to_onnx, value_names
+from setmatch.deploy.precision import Lower
 from setmatch.errors import ConfigError, short
 from setmatch.inference.engines.exported_card import KEY, ExportedCard
 from setmatch.inference.engines.openvino import OpenVinoEngine
@@ -21,7 +25,9 @@ from setmatch.inference.engines.openvino_session import (
     OpenVinoSession,
     compiled,
     openvino_library,
+    read_model,
     sha256_of_weights,
+    weights_of,
 )
 from setmatch.models.detector import Detector
 
@@ -40,11 +46,7 @@ class OpenVinoGraph:
 
     def save(self, path: Path) -> None:
         """Write the .xml file, and the .bin file beside it, whose SHA-256 the .xml file has."""
-        openvino = openvino_library("to write OpenVINO models needs openvino")
-        self.model.set_rt_info(self.card.to_json(), KEY)
-        openvino.save_model(self.model, str(path), compress_to_fp16=False)
-        self.model.set_rt_info(sha256_of_weights(path), WEIGHTS_KEY)
-        openvino.save_model(self.model, str(path), compress_to_fp16=False)
+        _write(self.model, self.card, path)
 
     def first_difference(self, pixels: Float[Tensor, "B 3 H W"]) -> str:
         """Return which part first differs from PyTorch in OpenVINO, as a sentence.
@@ -135,8 +137,36 @@ def _smooth_as_pillow(openvino: Any, resize: Any) -> None:
     same.output(0).set_names(names)
 
 
+def _write(model: Any, card: ExportedCard, path: Path, in_half: bool = False) -> None:
+    openvino = openvino_library("to write OpenVINO models needs openvino")
+    model.set_rt_info(card.to_json(), KEY)
+    openvino.save_model(model, str(path), compress_to_fp16=in_half)
+    model.set_rt_info(sha256_of_weights(path), WEIGHTS_KEY)
+    openvino.save_model(model, str(path), compress_to_fp16=in_half)
+
+
 def _open_ends(path: Path) -> OpenVinoSession:
     return OpenVinoSession(path, inner=INNER)
+
+
+def _half(path: Path, images: DetectionDataset) -> None:
+    """Store the weights of a file in float16."""
+    _rewrite(path, *read_model(path), in_half=True)
+
+
+def _int8(path: Path, images: DetectionDataset) -> None:
+    """Compute the convolutions of a file in int8."""
+    model, card = read_model(path)
+    _rewrite(path, with_int8_convolutions(model, card, images), card)
+
+
+def _rewrite(path: Path, model: Any, card: ExportedCard, in_half: bool = False) -> None:
+    """Replace both files; those of before may still be mapped into memory."""
+    with TemporaryDirectory(dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        _write(model, card, written, in_half)
+        for each in (written, weights_of(written)):
+            each.replace(path.parent / each.name)
 
 
 OPENVINO = ExportFormat(
@@ -148,4 +178,5 @@ OPENVINO = ExportFormat(
     to_openvino,
     OpenVinoEngine,
     _open_ends,
+    {"half": Lower(_half), "int8": Lower(_int8, nncf_library)},
 )

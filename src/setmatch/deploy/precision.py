@@ -12,8 +12,17 @@ from setmatch.evaluation.evaluate import evaluate
 from setmatch.inference.engines.base import Engine
 
 Precision = Literal["float", "half", "int8"]
-# Rewrites a verified file in a lower precision; some calibrate on training images.
-Lower = Callable[[Path, DetectionDataset], None]
+
+
+@dataclass(frozen=True)
+class Lower:
+    """How a verified file becomes one of lower precision; some calibrate on training images.
+
+    `require` raises ExtraMissingError without a library that no other precision needs.
+    """
+
+    rewrite: Callable[[Path, DetectionDataset], None]
+    require: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class LowerPrecision:
         Raises VerificationError if it loses more than `tolerance` points of AP.
         """
         before = 100 * evaluate(open_file(path), self.validation, workers=0).AP
-        lower(path, self.training)
+        lower.rewrite(path, self.training)
         after = 100 * evaluate(open_file(path), self.validation, workers=0).AP
         loss = PrecisionLoss(before, after)
         if not loss.points <= self.tolerance:
@@ -67,18 +76,21 @@ def lower_precision(
     """Return what to do for a precision; None for float32. `known` are those of the format.
 
     Raises ConfigError for a precision that the format lacks or without data, DataError for a data
-    set that cannot be read.
+    set that cannot be read, ExtraMissingError without the libraries of the precision.
     """
     if precision == "float":
         if data is not None:
             raise ConfigError(f"data {data}: is for lower precision; add --half or --int8")
         return None
     if precision not in known:
-        raise ConfigError(f"{precision} is not there for this format; export onnx or web")
+        raise ConfigError(f"{precision} is not there for this format; export onnx, openvino or web")
     if data is None:
         raise ConfigError(
             f"{precision} needs data: it is calibrated on training images, and its loss of AP is "
             "measured on validation images; add --data my_data"
         )
+    require = known[precision].require
+    if require is not None:
+        require()
     training, validation = (open_dataset(data, split) for split in ("train", "val"))
     return LowerPrecision(precision, training, validation, tolerance)

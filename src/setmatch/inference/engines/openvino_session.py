@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from setmatch.errors import ExtraMissingError, WeightsError, short
 from setmatch.files.reading import open_regular, require_regular
-from setmatch.inference.engines.exported_card import KEY, read_exported_card
+from setmatch.inference.engines.exported_card import KEY, ExportedCard, read_exported_card
 from setmatch.inference.engines.session import Session, not_ours, num_threads, output_names
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ class OpenVinoSession(Session):
     ) -> None:
         self.path = str(path)
         openvino = openvino_library(f"{path}: needs openvino")
-        model = _read(openvino, Path(path))
-        self.exported = read_exported_card(_entry(model, KEY, self.path), self.path)
-        _require_same_weights(model, Path(path))
+        model, self.exported = read_model(Path(path))
         if network and self.exported.end_to_end:
             model = _network_of(openvino, model, output_names(self.exported.has_masks), self.path)
         if inner:
@@ -75,6 +73,14 @@ def openvino_library(what: str) -> Any:
             f"{what}; install it with: pip install 'setmatch[openvino]'"
         ) from None
     return openvino
+
+
+def read_model(path: Path) -> tuple[Any, ExportedCard]:
+    """Return the model of an .xml and a .bin file that setmatch exported, and its card."""
+    model = _read(openvino_library(f"{path}: needs openvino"), path)
+    exported = read_exported_card(_entry(model, KEY, str(path)), str(path))
+    _require_same_weights(model, path)
+    return model, exported
 
 
 def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
