@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     ("postprocessing", "distributed"),
     frozenset({"models", "data"}),
     ("visualize", "inference"),
-    ("evaluation", "explanation", "deploy"),
+    ("evaluation", "explanation", "deploy", "bulk"),
     ("training", "ablation"),
     ("__init__",),
     ("demo", "cli", "__main__"),

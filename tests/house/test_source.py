@@ -21,6 +21,7 @@ DRAWERS = {"utils", "util", "misc", "common", "helpers", "helper"}
 HEAVY = {
     *("matplotlib", "transformers", "huggingface_hub", "timm", "tensorboard", "wandb", "mlflow"),
     *("onnx", "onnxruntime", "openvino", "fastapi", "ray", "av", "optuna", "supervision", "pandas"),
+    *("pyarrow", "fsspec", "dask", "pyspark"),
 }
 TEST_ONLY = {"pycocotools", "hypothesis", "pytest", "beartype"}
 RUNS_ITS_INPUT = {"eval", "exec", "__import__", "os.system", "os.popen"}

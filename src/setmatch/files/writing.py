@@ -38,15 +38,16 @@ def _require_writable(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, durable: bool = True) -> Iterator[Path]:
+def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
     If the block fails or the process is killed, `path` is unchanged. Missing folders are created.
-    A `durable` file is flushed to the disk before the rename; others are faster to write but may be
+    The temporary file lies in `aside` instead, if given: a folder of the same file system. A
+    `durable` file is flushed to the disk before the rename; others are faster to write but may be
     damaged by a power failure. Raises OSError that names `path`, never the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = _temporary(path if aside is None else aside / path.name)
     try:
         yield temporary
         if durable:

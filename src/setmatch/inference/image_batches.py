@@ -8,7 +8,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from setmatch.errors import DataError
 
-_READER_THREADS = 2  # decoding an image releases the interpreter lock
 _MAX_WAITING_BATCHES = 4
 
 
@@ -43,15 +42,16 @@ def image_batches(
     read: Callable[[int], Pixels],
     prepare: Callable[[Pixels], Pixels],
     batch_size: int,
+    readers: int,
 ) -> Iterator[list[LoadedImage[Pixels]] | UnreadImage]:
     """Yield `count` images in batches of one shape, and those that cannot be read, in any order.
 
     `read` returns the image of a number from 0 to `count` - 1, or raises DataError. `prepare` makes
-    it the input of a model. Batches come as soon as they are full. However many shapes there are,
-    only the images of a few batches are in memory at a time.
+    it the input of a model; both are called in `readers` threads. Batches come as soon as they are
+    full. However many shapes there are, only the images of a few batches are in memory at a time.
     """
     waiting: dict[tuple[int, ...], list[LoadedImage[Pixels]]] = {}
-    for loaded in _read_ahead(count, read, prepare, 2 * batch_size):
+    for loaded in _read_ahead(count, read, prepare, readers, 2 * batch_size):
         if isinstance(loaded, UnreadImage):
             yield loaded
             continue
@@ -64,9 +64,14 @@ def image_batches(
 
 
 def _read_ahead(
-    count: int, read: Callable[[int], Pixels], prepare: Callable[[Pixels], Pixels], ahead: int
+    count: int,
+    read: Callable[[int], Pixels],
+    prepare: Callable[[Pixels], Pixels],
+    readers: int,
+    least_ahead: int,
 ) -> Iterator[LoadedImage[Pixels] | UnreadImage]:
-    """Read and prepare images in threads, `ahead` of the consumer; yield them in order."""
+    """Read and prepare images in threads, ahead of the consumer; yield them in order."""
+    ahead = max(least_ahead, readers)
 
     def load(number: int) -> LoadedImage[Pixels] | UnreadImage:
         try:
@@ -76,9 +81,9 @@ def _read_ahead(
         return LoadedImage(number, image, prepare(image))
 
     queue: deque[Future[LoadedImage[Pixels] | UnreadImage]] = deque()
-    with ThreadPoolExecutor(_READER_THREADS) as readers:
+    with ThreadPoolExecutor(readers) as pool:
         for number in range(count):
-            queue.append(readers.submit(load, number))
+            queue.append(pool.submit(load, number))
             if len(queue) > ahead:
                 yield queue.popleft().result()
         while queue:

@@ -30,13 +30,16 @@ class PredictOptions:
     Detections score more than `threshold`, one number or one for each class. Segments are merged
     from queries that score more than `segment_threshold` (None: the model's own threshold). Only
     objects and segments of `classes` are returned, which are class indices; None stands for all.
-    Raises ConfigError if a value is out of range.
+    `readers` threads read images. Without `with_segments`, a model with a mask head gives no
+    segments, which take time. Raises ConfigError if a value is out of range.
     """
 
     threshold: float | tuple[float, ...]
     segment_threshold: float | None
     batch_size: int
     classes: frozenset[int] | None = None
+    readers: int = 2  # decoding an image releases the interpreter lock
+    with_segments: bool = True
 
     @classmethod
     def of(

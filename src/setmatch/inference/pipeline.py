@@ -112,7 +112,7 @@ def detect_images(
     if the model's outputs are not finite.
     """
     prepare = partial(preprocess, preprocessing=engine.card.preprocessing)
-    for part in image_batches(count, read, prepare, options.batch_size):
+    for part in image_batches(count, read, prepare, options.batch_size, options.readers):
         if isinstance(part, UnreadImage):
             yield part.number, part.error
         else:
@@ -133,8 +133,9 @@ def _detect_batch(
     if predictions is not None and predictions.masks is not None:
         with_masks = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
         detections = [each.above(threshold) for each in with_masks]
-        merged = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
-        segments = [each.of_classes(options.classes) for each in merged]
+        if options.with_segments:
+            merged = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
+            segments = [each.of_classes(options.classes) for each in merged]
     for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
         result = ImageResult(
             detected.xyxy_px,

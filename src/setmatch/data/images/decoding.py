@@ -109,6 +109,16 @@ def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
         return _pixels(stretched_color(image) or image, upright=True)
 
 
+def decode_pixels(content: bytes, source: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the pixels of an image file's content, as `read_pixels` does.
+
+    Raises DataError, which names the `source`, when it cannot be decoded completely.
+    """
+    with _decoding(source), _opened(source, BytesIO(content)) as image:
+        _check_pixel_limit(image)
+        return _pixels(stretched_color(image) or image, upright=True)
+
+
 def read_header(path: str | Path) -> ImageHeader:
     """Return what the header of an image file says; raises DataError when it is not an image."""
     with _decoding(path), open_regular(path) as file, _opened(path, file) as image:

@@ -1,0 +1,122 @@
+"""Compute parts by the workers of Ray, on this machine or on a cluster; only this file uses ray.
+
+This process alone writes the parts. If a worker dies, Ray starts another, which computes the part
+anew: nothing is lost, and nothing is there twice.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from setmatch.bulk.parts import Part
+from setmatch.bulk.predictor import Predictor
+from setmatch.bulk.remote import is_remote
+from setmatch.errors import ConfigError, ExtraMissingError, SetmatchError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_TRIES = 3  # of a part whose worker dies, after the first
+_WAITING = 2  # parts of a worker: one that is computed, and one to go on with
+_PASSED_ON = ("SETMATCH_MAX_PIXELS",)
+
+
+class Worker:
+    """Computes parts in a process of Ray."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def table(self, paths: Sequence[str], images: Sequence[str]) -> "pyarrow.Table":
+        """Return the rows of some images."""
+        return self._predictor.table(paths, images, lambda done: None)
+
+
+def compute_on_ray(
+    predictor: Predictor, parts: Sequence[Part], advance: Callable[[int], None]
+) -> "Iterator[tuple[Part, pyarrow.Table]]":
+    """Yield the rows of each part, computed by a worker for each core, or GPU, that Ray has.
+
+    Ray is the cluster at RAY_ADDRESS or, without one, this machine. Images must have the same paths
+    in every worker. Raises what the workers raise, ConfigError if they die again and again on a
+    part, and ExtraMissingError without ray.
+    """
+    if not parts:
+        return
+    ray = _started()
+    resources = ray.cluster_resources()
+    on_gpu = predictor.device != "cpu" and resources.get("GPU", 0) >= 1
+    count = int(resources["GPU" if on_gpu else "CPU"])
+    worker = ray.remote(Worker).options(
+        num_cpus=1,
+        num_gpus=1 if on_gpu else 0,
+        max_restarts=-1,
+        max_task_retries=_TRIES,
+    )
+    shared = ray.put(predictor.with_weights())
+    workers = [worker.remote(shared) for _ in range(min(count, len(parts)))]
+    try:
+        yield from _computed(ray, workers, parts, advance)
+    finally:
+        for each in workers:
+            ray.kill(each)
+
+
+def _computed(
+    ray: Any, workers: Sequence[Any], parts: Sequence[Part], advance: Callable[[int], None]
+) -> "Iterator[tuple[Part, pyarrow.Table]]":
+    waiting = list(reversed(parts))
+    running: dict[Any, tuple[Part, Any]] = {}
+
+    def start(worker: Any) -> None:
+        if waiting:
+            part = waiting.pop()
+            running[worker.table.remote(part.images, _absolute(part.images))] = (part, worker)
+
+    for worker in [*workers] * _WAITING:
+        start(worker)
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        part, worker = running.pop(done)
+        try:
+            table = ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, SetmatchError):
+                raise error.cause from None
+            raise
+        except ray.exceptions.RayActorError:
+            raise ConfigError(
+                f"{part.path}: its worker died {_TRIES + 1} times, perhaps for want of memory; "
+                f"its images are {part.images[0]} to {part.images[-1]}; leave out the one that is "
+                "to blame, or give workers more memory"
+            ) from None
+        start(worker)
+        advance(len(part))
+        yield part, table
+
+
+def _started() -> Any:
+    """Return the module ray, connected to a cluster, or to this machine."""
+    try:
+        import ray
+    except ImportError:
+        raise ExtraMissingError("--ray needs ray: pip install 'setmatch[ray]'") from None
+    if not ray.is_initialized():
+        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        try:
+            ray.init(
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": passed_on},
+            )
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise ConfigError(
+                f"ray: cannot be started ({' '.join(str(error).split())[:200]}); check RAY_ADDRESS"
+            ) from error
+    return ray
+
+
+def _absolute(images: Sequence[str]) -> list[str]:
+    """Return paths that do not depend on a worker's current folder."""
+    return [each if is_remote(each) else os.path.abspath(each) for each in images]

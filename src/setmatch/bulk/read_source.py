@@ -1,0 +1,37 @@
+"""Read an image, whatever holds it: a file, an address, the bytes of a file, or pixels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from setmatch.bulk.remote import is_remote, read_remote
+from setmatch.data.images.decoding import decode_pixels, read_pixels
+from setmatch.errors import DataError
+
+
+def read_source(source: object) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the upright RGB pixels of an image.
+
+    Raises DataError if it cannot be read, and for anything else: a column may have all kinds of
+    values, and one of them does not take the others along.
+    """
+    if isinstance(source, str | Path):
+        text = str(source)
+        return decode_pixels(read_remote(text), text) if is_remote(text) else read_pixels(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode_pixels(bytes(source), "the given bytes")
+    pixels = np.asarray(source)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise DataError(
+            f"{type(source).__name__} of {pixels.dtype}, shape {pixels.shape}: expected a path, "
+            "the bytes of a file, or a uint8 array (H, W, 3), RGB"
+        )
+    # Torch takes neither negative strides (BGR reversed to RGB) nor read-only memory.
+    return np.require(pixels, requirements=["C_CONTIGUOUS", "WRITEABLE"])
+
+
+def reader_threads(sources: Sequence[object]) -> int:
+    """Return how many threads read: more for addresses, whose answers are waited for."""
+    return 16 if any(isinstance(each, str) and is_remote(each) for each in sources) else 2

@@ -1,0 +1,153 @@
+"""The predictor in a worker: pickled, loaded once, and called with batches of any kind."""
+
+import io
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pyarrow
+import pytest
+import torch
+from PIL import Image
+from red_boxes import finder, write_boxes
+
+from fake_detectors import RedFinder
+from setmatch.bulk import COLUMNS, SPARK_SCHEMA, Predictor, empty_frame
+from setmatch.data.images.decoding import read_pixels
+from setmatch.errors import ConfigError, WeightsError
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = write_boxes(tmp_path_factory.mktemp("predictor") / "in", 5)
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def expected(paths: list[str]) -> pyarrow.Table:
+    return finder()({"path": np.array(paths)})
+
+
+def test_every_kind_of_batch_gives_the_same_rows(paths: list[str], expected: pyarrow.Table):
+    """Lists and arrays, columns, frames and tables, and iterators of them."""
+    predictor = finder()
+    assert expected.schema.names == list(COLUMNS)
+    assert predictor(paths) == predictor(np.array(paths)) == expected.to_pylist()
+    assert predictor([Path(path) for path in paths]) == expected.to_pylist()
+    assert predictor(pyarrow.table({"item": paths})).equals(expected)
+    frame = predictor(pandas.DataFrame({"path": paths}))
+    assert frame.equals(expected.to_pandas(types_mapper={pyarrow.int32(): pandas.Int32Dtype()}.get))
+    halves = predictor(pandas.DataFrame({"path": part}) for part in (paths[:2], paths[2:]))
+    assert pandas.concat(halves, ignore_index=True).equals(frame)
+
+
+def test_pixels_and_bytes_are_images(paths: list[str], expected: pyarrow.Table):
+    """As Ray and Spark read them, with the path beside them or without."""
+    readable = [path for path in paths if not path.endswith("002.png")]
+    pixels = np.empty(len(readable), object)
+    pixels[:] = [read_pixels(path) for path in readable]
+    contents = [Path(path).read_bytes() for path in readable]
+    rows = [row for row in expected.to_pylist() if row["error"] is None]
+    predictor = finder()
+    assert predictor({"path": np.array(readable), "image": pixels}).to_pylist() == rows
+    assert predictor({"path": readable, "content": contents}).to_pylist() == rows
+    assert predictor({"bytes": contents}).to_pylist() == [
+        row | {"path": str(number)} for number, row in enumerate(rows)
+    ]
+    assert [row["path"] for row in predictor(np.stack([pixels[0]] * 2))] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        b"",
+        b"no image",
+        None,
+        3,
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        "gone.jpg",
+    ],
+    ids=repr,
+)
+def test_a_bad_image_of_a_batch_is_a_row(image: object, paths: list[str]):
+    """It does not take the others along."""
+    first, second = finder()([paths[0], image])
+    assert first["class"] == "red"
+    assert second["error"]
+    assert second["class"] is second["width_px"] is None
+
+
+@pytest.mark.parametrize("batch", [{}, {"label": [1]}, "a.png", b"", 3, None], ids=repr)
+def test_no_batch(batch: object):
+    with pytest.raises(ConfigError, match="a batch"):
+        finder()(batch)
+
+
+def test_an_empty_batch_has_no_rows():
+    assert finder()([]) == []
+    assert len(finder()({"path": []})) == 0
+    assert finder()(pandas.DataFrame({"path": []})).dtypes.equals(empty_frame().dtypes)
+
+
+def test_a_pickled_predictor_is_small_and_gives_the_same_rows(paths: list[str]):
+    """The words that name a model, not the model, even after it was loaded."""
+    predictor = Predictor("scenes_n", threshold=0.1)
+    rows = predictor(paths[:2])
+    pickled = pickle.dumps(predictor)
+    assert len(pickled) < 1000
+    assert pickle.loads(pickled)(paths[:2]) == rows
+    sent = pickle.loads(pickle.dumps(predictor.with_weights()))
+    assert isinstance(sent.model, torch.nn.Module)
+    assert sent(paths[:2]) == rows
+
+
+def test_the_model_is_loaded_once_in_a_process(paths: list[str], monkeypatch):
+    """By whichever copy is called first, and from several threads."""
+    from setmatch.bulk import tensor_model
+
+    loads, load_on = [], tensor_model.load_on
+
+    def counted(*values):
+        loads.append(values)
+        return load_on(*values)
+
+    monkeypatch.setattr(tensor_model, "load_on", counted)
+    pickled = pickle.dumps(Predictor("scenes_n"))
+    assert loads == []
+    threads = [threading.Thread(target=lambda: pickle.loads(pickled)(paths[:1])) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    Predictor("scenes_n")(paths[:1])  # made later, when the files may be others
+    assert len(loads) == 2
+
+
+def test_a_model_that_there_is_not_fails_at_the_first_call(paths: list[str]):
+    predictor = Predictor("scenes_m")
+    with pytest.raises(WeightsError, match="scenes_m"):
+        predictor(paths)
+
+
+def test_the_model_of_the_caller_is_unchanged(paths: list[str]):
+    model = RedFinder().train()
+    Predictor(model)(paths)
+    assert model.training
+
+
+def test_spark_has_the_types_of_arrow():
+    assert SPARK_SCHEMA.startswith("`path` string, `width_px` int, ")
+    assert SPARK_SCHEMA.count("`") == 2 * len(COLUMNS)
+
+
+def test_bytes_obey_the_limit_of_pixels(monkeypatch):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
+    (row,) = finder()([file.getvalue()])
+    assert "64×64 pixels" in row["error"]
