@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +226,23 @@ def test_threads_share_an_engine(fixed_xml: Path):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda each: engine.predict(each).logits, batches * 5))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected * 5))
+
+
+def handle_a_signal() -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def test_signals_are_handled_after_another_thread_closed_an_engine(fixed_xml: Path):
+    """OpenVINO frees the stack of signal handlers, unless its plugin stays loaded."""
+    engines = [OpenVinoEngine(fixed_xml)]
+    thread = threading.Thread(target=engines.clear)
+    thread.start()
+    thread.join()
+    child = multiprocessing.get_context("fork").Process(target=handle_a_signal)
+    child.start()
+    child.join()
+    assert child.exitcode == 7
 
 
 def test_a_model_of_any_size_is_the_model(scenes_n: Detector, scenes_xml: Path):

@@ -4,6 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,18 @@ def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
     count = num_threads() if threads is None else threads
     if count:
         settings["INFERENCE_NUM_THREADS"] = count
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return _core(openvino).compile_model(model, "CPU", settings)
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    """Return the one Core of this process.
+
+    Its plugin gives the thread that loads it a stack for signal handlers. Where another thread
+    unloads the plugin, that stack is freed but stays in use, so that the next signal with a handler
+    ends the process without a message (2026.4). One that is kept is never unloaded.
+    """
+    return openvino.Core()
 
 
 def weights_of(path: Path) -> Path:
@@ -119,7 +131,7 @@ def _read(openvino: Any, path: Path) -> Any:
         raise WeightsError(f"{weights}: missing: it has the weights of {path.name}; copy both")
     require_regular(weights)
     try:
-        return openvino.Core().read_model(str(path))
+        return _core(openvino).read_model(str(path))
     except RuntimeError as error:
         raise WeightsError(
             f"{path}: OpenVINO cannot open it, or {weights.name}: {_cause(error)}; copy both "
