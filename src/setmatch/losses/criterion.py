@@ -152,11 +152,16 @@ class Criterion:
             num_queries = groups[0].predictions.logits.shape[2] // groups[0].query_groups
             normalizer = LossNormalizer.of(targets, num_queries, device)
         with torch.autocast(device.type, enabled=False):
-            pending = [self._start_matching(group, targets) for group in groups]
+            pending = [self._start_matching(group, group.targets or targets) for group in groups]
             # Groups with known assignments come first: their work keeps a GPU busy while the
             # matching costs of the others travel to the CPU.
             order = sorted(range(len(groups)), key=lambda at: groups[at].assignment is None)
-            done = {at: self._terms(groups[at], pending[at](), targets, normalizer) for at in order}
+            done = {
+                at: self._terms(
+                    groups[at], pending[at](), groups[at].targets or targets, normalizer
+                )
+                for at in order
+            }
             losses = tuple(done[at] for at in range(len(groups)))
             total = torch.stack([self._weighted(group) for group in losses]).sum()
         return Losses(total, losses)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.postprocessing.query_predictions import query_predictions, require_finite
 from setmatch.structures.attention import (
     AttentionMaps,
@@ -73,7 +74,7 @@ def make_trace(
 
 @runtime_checkable
 class SamplingDetector(Protocol):
-    """A detector whose queries are tokens of its encoder, and sample points of its levels."""
+    """A detector whose queries sample points of its levels."""
 
     encoder: Any
     queries: Any
@@ -98,9 +99,7 @@ def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
     decoder_self = [each for each in decoder_self if each in calls]  # the layers that have run
     cross = [each for each in cross if each in calls]
     (memory,) = calls[model.queries]
-    proposals = model.queries(memory)
-    start = query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)
-    sampled = [each.sampling_points(*calls[each][:2]) for each in cross]
+    sampled = [each.sampling_points(*calls[each]) for each in cross]
     # The points of a query may be grouped by level: all go into one axis, and heads go first.
     places = torch.stack([place[0].transpose(0, 1).flatten(2, -2) for place, _ in sampled])
     weights = torch.stack([weight[0].transpose(0, 1).flatten(2) for _, weight in sampled])
@@ -108,7 +107,7 @@ def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
     return make_trace(
         predictions,
         model.class_loss,
-        start,
+        _start(model, memory),
         SamplingPoints(
             places.cpu(), weights.cpu(), torch.arange(len(points)).repeat_interleave(points)
         ),
@@ -117,3 +116,11 @@ def trace_sampling(model: SamplingDetector, batch: Batch) -> AttentionTrace:
         memory.shapes[-1],
         calls,
     )
+
+
+def _start(model: SamplingDetector, memory: Memory) -> QueryPredictions | None:
+    """Return what queries that are tokens of the encoder predict; None if they name no classes."""
+    proposals = model.queries(memory)
+    if proposals.logits is None:
+        return None
+    return query_predictions(proposals.logits[0], proposals.cxcywh[0], model.class_loss)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from setmatch.errors import ConfigError
+from setmatch.structures.batch import Target
 from setmatch.structures.detections import Detections
 
 LARGEST_FRACTION = 20.0  # no box of a model that predicts fractions is as large
@@ -66,7 +67,7 @@ class PredictionGroup:
     times (`repeats`). In training, masks are computed by `mask_decoder` for matched queries alone;
     otherwise the predictions contain them all. `edges` are the distributions behind the boxes of a
     model that predicts those. Each of `query_groups` equal parts of the queries is matched by
-    itself.
+    itself. `targets` replace those of the images, such as objects without their classes.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PredictionGroup:
     mask_decoder: MaskDecoder | None = None
     edges: EdgeDistributions | None = None
     query_groups: int = 1
+    targets: tuple[Target, ...] | None = None
 
 
 def require_groups(groups: Any) -> None:

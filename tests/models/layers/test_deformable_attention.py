@@ -112,7 +112,9 @@ def test_a_level_of_one_cell_fades_towards_its_border():
 def test_weights_of_a_query_sum_to_one():
     """Over all levels and points of a head."""
     attention = DeformableAttention(8, 2, 2, 3)
-    _, weights = attention.sampling_points(torch.randn(1, 5, 8), torch.rand(1, 5, 4))
+    _, weights = attention.sampling_points(
+        torch.randn(1, 5, 8), torch.rand(1, 5, 4), memory_of(((4, 4), (2, 2)), 8)
+    )
     assert torch.allclose(weights.sum((-1, -2)), torch.ones(1, 5, 2))
 
 

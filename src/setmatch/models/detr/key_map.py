@@ -10,6 +10,7 @@ from setmatch.models.weights.key_map import (
     resnet_table,
     split_attention,
 )
+from setmatch.models.weights.resnet_folder import hub_name
 
 TORCH_TRANSFORMER: Table = (
     *below(
@@ -117,23 +118,13 @@ TRANSFORMERS: Table = (
 
 TRANSFORMERS_PANOPTIC: Table = _with_masks(TRANSFORMERS)
 
-# Other names of the same tensors: in memory since transformers 5, and in transformers' own ResNet.
+# Other names of the tensors of a mask head: in memory since transformers 5.
 TRANSFORMERS_VARIANTS = (
-    (r"^(detr\.)?model\.backbone\.model\.", r"\1model.backbone.conv_encoder.model."),
-    (r"^(detr\.)?model\.backbone\.position_embedding\.", r"\1model.position_embedding."),
     (r"^bbox_attention\.(q|k)_proj\.", r"bbox_attention.\1_linear."),
     (r"^mask_head\.output_conv\.", "mask_head.out_lay."),
-    (r"\.o_proj\.", ".out_proj."),
-    (r"\.mlp\.fc", ".fc"),
-    (r"\.embedder\.embedder\.convolution\.", ".conv1."),
-    (r"\.embedder\.embedder\.normalization\.", ".bn1."),
-    (r"\.shortcut\.convolution\.", ".downsample.0."),
-    (r"\.shortcut\.normalization\.", ".downsample.1."),
 )
 FUSION = re.compile(r"^mask_head\.fpn_stages\.(\d)\.(fpn_adapter|refine\.conv|refine\.norm)\.")
 MIXING = re.compile(r"^mask_head\.conv(\d)\.(conv|norm)\.")
-STAGE = re.compile(r"\.encoder\.stages\.(\d)\.layers\.(\d+)\.")
-BRANCH = re.compile(r"\.layer\.(\d)\.(convolution|normalization)\.")
 
 
 def has_masks(state: State) -> bool:
@@ -150,8 +141,7 @@ def normalize_keys(state: State) -> State:
     """Rename all variants that transformers has used for DETR's tensors to those on the hub."""
     normalized = {}
     for variant, value in state.items():
-        key = MIXING.sub(_mixing, FUSION.sub(_fusion, variant))
-        key = BRANCH.sub(_branch, STAGE.sub(_stage, key))
+        key = hub_name(MIXING.sub(_mixing, FUSION.sub(_fusion, variant)))
         for pattern, name in TRANSFORMERS_VARIANTS:
             key = re.sub(pattern, name, key)
         normalized[key] = value
@@ -167,12 +157,3 @@ def _fusion(match: re.Match[str]) -> str:
     if match[2] == "fpn_adapter":
         return f"mask_head.adapter{stage + 1}."
     return f"mask_head.{'lay' if match[2] == 'refine.conv' else 'gn'}{stage + 3}."
-
-
-def _stage(match: re.Match[str]) -> str:
-    return f".layer{int(match[1]) + 1}.{match[2]}."
-
-
-def _branch(match: re.Match[str]) -> str:
-    kind = "conv" if match[2] == "convolution" else "bn"
-    return f".{kind}{int(match[1]) + 1}."

@@ -13,17 +13,16 @@ from setmatch.models.detr.key_map import (
     normalize_keys,
     with_masks,
 )
-from setmatch.models.weights.card import read_preprocessing
 from setmatch.models.weights.coco_classes import COCO_PANOPTIC_CLASSES
 from setmatch.models.weights.hub_folder import (
-    PREPROCESSOR,
     label_settings,
     named_categories,
     write_hub_folder,
 )
 from setmatch.models.weights.key_map import State, count_parts, from_layout, to_layout
 from setmatch.models.weights.layout import CheckpointLayout, LoadedWeights
-from setmatch.models.weights.raw_checkpoint import RawCheckpoint, read_json
+from setmatch.models.weights.raw_checkpoint import RawCheckpoint
+from setmatch.models.weights.resnet_folder import preprocessing_of
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 ARGUMENTS = {
@@ -86,7 +85,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         _preset(state, config, raw.path),
         arguments,
         _categories(state, config, raw.path, notes),
-        _preprocessing(raw.path, notes) if is_transformers else Preprocessing(),
+        preprocessing_of(raw.path, notes) if is_transformers else Preprocessing(),
         license="Apache-2.0" if raw.source.startswith(PUBLISHED) else "unknown",
         source=raw.source,
     )
@@ -152,28 +151,6 @@ def _categories(
     if panoptic and named.names[1] == "person":
         return COCO_PANOPTIC_CLASSES  # config.json does not store which classes are stuff
     return named
-
-
-def _preprocessing(folder: Path, notes: list[str]) -> Preprocessing:
-    path = folder / PREPROCESSOR
-    if not path.exists():
-        notes.append(f"assumed the published preprocessing: there is no {path.name}")
-        return Preprocessing()
-    tree = read_json(path)
-    size = tree.get("size", {})
-    if not isinstance(size, dict):  # as older versions wrote it
-        size = {"shortest_edge": size, "longest_edge": tree.get("max_size")}
-    published = Preprocessing()
-    if not size.get("shortest_edge"):
-        notes.append(f"assumed the published image size: {path.name} has no shortest_edge")
-    mean, std = tree.get("image_mean", published.mean), tree.get("image_std", published.std)
-    values = {
-        "short_side_px": size.get("shortest_edge") or published.short_side_px,
-        "long_side_px": size.get("longest_edge") or published.long_side_px,
-        "mean": list(mean) if isinstance(mean, tuple) else mean,
-        "std": list(std) if isinstance(std, tuple) else std,
-    }
-    return read_preprocessing(values, str(path))
 
 
 LAYOUT = CheckpointLayout(

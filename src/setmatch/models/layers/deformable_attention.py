@@ -67,7 +67,7 @@ class DeformableAttention(PointAttention):
         self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the values at its points; 0 outside."""
-        places, weights = self.sampling_points(query, cxcywh)
+        places, weights = self.sampling_points(query, cxcywh, memory)
         value = at_least_single(self.value(memory.tokens))
         if memory.valid is not None:
             value = value.masked_fill(~memory.valid[..., None], 0.0)
@@ -77,7 +77,7 @@ class DeformableAttention(PointAttention):
         return self.out(self.sample(value, places, weights, memory.shapes))
 
     def sampling_points(
-        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
+        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> tuple[Float[Tensor, "B Q H L P 2"], Float[Tensor, "B Q H L P"]]:
         """Return the points (x, y as fractions of the image) and their weights."""
         spread = (self.heads, len(self.points), self.points[0])

@@ -19,7 +19,7 @@ class DeformableDecoderLayer(nn.Module):
     """Self-attention among queries, deformable cross-attention, a feed-forward network.
 
     `relations` says how boxes bias the self-attention, `cross_attention` how queries sample the
-    memory.
+    memory. `dropout` is that of what the branches add.
     """
 
     def __init__(
@@ -29,15 +29,16 @@ class DeformableDecoderLayer(nn.Module):
         self_attention: Attention,
         cross_attention: PointAttention,
         ffn: FeedForward,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.relations = relations
         self.self_attention = self_attention
         self.cross_attention = cross_attention
         self.ffn = ffn
-        self.around_self = PostNorm(dim, dropout=0.0)
-        self.around_cross = PostNorm(dim, dropout=0.0)
-        self.around_ffn = PostNorm(dim, dropout=0.0)
+        self.around_self = PostNorm(dim, dropout)
+        self.around_cross = PostNorm(dim, dropout)
+        self.around_ffn = PostNorm(dim, dropout)
 
     def forward(
         self,
@@ -81,13 +82,57 @@ class BoxPosition(Perceptron):
         super().__init__(4, 2 * dim, dim)
 
 
-class RefiningDecoder(nn.Module):
+Decoded = tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]
+
+
+class RefiningLayers(nn.Module):
     """Decoder layers with a class head and a box head each; every layer refines the boxes.
 
-    A query's position encoding is a function of its box (arXiv 2201.12329). Boxes are corrected in
-    logit space, without gradient through the input boxes (arXiv 2010.04159, section 4.2); `margin`
-    is how near to 0 and 1 they come. In evaluation the first `eval_layers` layers run, or all.
+    Boxes are corrected in logit space, without gradient through the input boxes (arXiv 2010.04159,
+    section 4.2); `margin` is how near to 0 and 1 they come. In evaluation the first `eval_layers`
+    layers run, or all.
     """
+
+    def __init__(
+        self,
+        layers: list[DeformableDecoderLayer],
+        dim: int,
+        logits: int,
+        margin: float,
+        eval_layers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.class_heads = nn.ModuleList(ClassHead(dim, logits) for _ in layers)
+        self.box_steps = nn.ModuleList(BoxRefinementHead(dim, margin) for _ in layers)
+        self.eval_layers = eval_layers
+
+    def refine(
+        self,
+        content: Float[Tensor, "B Q D"],
+        cxcywh: Float[Tensor, "B Q 4"],
+        memory: Memory,
+        query_mask: QueryAttentionMask,
+        position_of: Callable[[Tensor], Tensor],
+    ) -> Decoded:
+        """Return every layer's logits and boxes, and the content after the last layer.
+
+        `position_of` encodes the boxes that a layer starts from.
+        """
+        logits, boxes = [], []
+        steps = zip(self.layers, self.class_heads, self.box_steps, strict=True)
+        used = None if self.training else self.eval_layers
+        for layer, class_head, box_step in islice(steps, used):
+            content = layer(content, position_of(cxcywh), cxcywh, memory, query_mask)
+            refined = box_step(content, cxcywh)
+            logits.append(at_least_single(class_head(content)))
+            boxes.append(refined)
+            cxcywh = refined.detach()
+        return torch.stack(logits), torch.stack(boxes), content
+
+
+class RefiningDecoder(RefiningLayers):
+    """The same, where a query's position encoding is a function of its box (arXiv 2201.12329)."""
 
     def __init__(
         self,
@@ -98,12 +143,8 @@ class RefiningDecoder(nn.Module):
         margin: float = 1e-3,
         eval_layers: int | None = None,
     ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.class_heads = nn.ModuleList(ClassHead(dim, logits) for _ in layers)
-        self.box_steps = nn.ModuleList(BoxRefinementHead(dim, margin) for _ in layers)
+        super().__init__(layers, dim, logits, margin, eval_layers)
         self.position = position(dim)
-        self.eval_layers = eval_layers
 
     def forward(
         self,
@@ -111,15 +152,6 @@ class RefiningDecoder(nn.Module):
         cxcywh: Float[Tensor, "B Q 4"],
         memory: Memory,
         query_mask: QueryAttentionMask,
-    ) -> tuple[Float[Tensor, "L B Q C"], Float[Tensor, "L B Q 4"], Float[Tensor, "B Q D"]]:
+    ) -> Decoded:
         """Return every layer's logits and boxes, and the content after the last layer."""
-        logits, boxes = [], []
-        steps = zip(self.layers, self.class_heads, self.box_steps, strict=True)
-        used = None if self.training else self.eval_layers
-        for layer, class_head, box_step in islice(steps, used):
-            content = layer(content, self.position(cxcywh), cxcywh, memory, query_mask)
-            refined = box_step(content, cxcywh)
-            logits.append(at_least_single(class_head(content)))
-            boxes.append(refined)
-            cxcywh = refined.detach()
-        return torch.stack(logits), torch.stack(boxes), content
+        return self.refine(content, cxcywh, memory, query_mask, self.position)

@@ -17,6 +17,7 @@ class SinePosition(nn.Module):
     """
 
     temperature = 10000.0
+    place = 1.0  # of a row or column within itself: its end
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -25,12 +26,19 @@ class SinePosition(nn.Module):
     def forward(self, valid: Bool[Tensor, "B h w"]) -> Float[Tensor, "B D h w"]:
         """Return the encoding of every cell; padding is not counted."""
         row, column = valid.float().cumsum(1), valid.float().cumsum(2)
-        row = row / (row[:, -1:, :] + 1e-6) * 2 * math.pi
-        column = column / (column[:, :, -1:] + 1e-6) * 2 * math.pi
+        before = 1 - self.place
+        row = (row - before) / (row[:, -1:, :] + 1e-6) * 2 * math.pi
+        column = (column - before) / (column[:, :, -1:] + 1e-6) * 2 * math.pi
         pair = torch.arange(self.features, device=valid.device).div(2, rounding_mode="floor")
         wavelength = self.temperature ** (2 * pair / self.features)
         waves = [_interleave(axis[..., None] / wavelength) for axis in (row, column)]
         return torch.cat(waves, dim=-1).permute(0, 3, 1, 2)
+
+
+class CenterSinePosition(SinePosition):
+    """The same of the centers of rows and columns (arXiv 2010.04159)."""
+
+    place = 0.5
 
 
 class SineBoxPosition(nn.Module):
@@ -40,6 +48,7 @@ class SineBoxPosition(nn.Module):
     """
 
     temperature = 10000.0
+    order = (1, 0, 2, 3)
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -49,9 +58,15 @@ class SineBoxPosition(nn.Module):
         """Return the encoding of every box."""
         pair = torch.arange(self.features, device=cxcywh.device).div(2, rounding_mode="floor")
         wavelength = self.temperature ** (2 * pair / self.features)
-        x, y, width, height = (2 * math.pi * cxcywh).unbind(-1)
-        waves = [_interleave(each[..., None] / wavelength) for each in (y, x, width, height)]
+        coordinates = (2 * math.pi * cxcywh).unbind(-1)
+        waves = [_interleave(coordinates[at][..., None] / wavelength) for at in self.order]
         return torch.cat(waves, dim=-1)
+
+
+class SineProposalPosition(SineBoxPosition):
+    """The same in the order x, y, width and height (arXiv 2010.04159, section A.4)."""
+
+    order = (0, 1, 2, 3)
 
 
 class GridPosition(nn.Module):

@@ -41,7 +41,7 @@ class ValueSampling(PointAttention):
         memory: Memory,
     ) -> Float[Tensor, "B Q D"]:
         """Return for every query the weighted sum of the values at its points; 0 outside."""
-        places, weights = self.sampling_points(query, cxcywh)
+        places, weights = self.sampling_points(query, cxcywh, memory)
         value = at_least_single(value)
         if memory.valid is not None:
             value = value.masked_fill(~memory.valid[..., None], 0.0)
@@ -67,15 +67,24 @@ class ValueSampling(PointAttention):
         return places * cells.ratio(places.dtype)[:, None, None, None]
 
     def sampling_points(
-        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"]
+        self, query: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "B Q 4"], memory: Memory
     ) -> tuple[Float[Tensor, "B Q H P 2"], Float[Tensor, "B Q H P"]]:
         """Return the points (x, y as fractions of the image), level by level, and their weights."""
         offsets = torch.unflatten(at_least_single(self.offsets(query)), -1, (self.heads, -1, 2))
-        step = torch.cat([offsets.new_full((count, 1), 1 / count) for count in self.points])
         box = at_least_single(cxcywh)[:, :, None, None]
-        places = box[..., :2] + offsets * step * box[..., 2:] * self.offset_scale
+        places = box[..., :2] + self.moved(offsets, box, memory)
         logits = torch.unflatten(at_least_single(self.attention(query)), -1, (self.heads, -1))
         return places, logits.softmax(-1)
+
+    def moved(
+        self,
+        offsets: Float[Tensor, "B Q H P 2"],
+        cxcywh: Float[Tensor, "B Q 1 1 4"],
+        memory: Memory,
+    ) -> Float[Tensor, "B Q H P 2"]:
+        """Return how far points are from the center of the box, as fractions of the image."""
+        step = torch.cat([offsets.new_full((count, 1), 1 / count) for count in self.points])
+        return offsets * step * cxcywh[..., 2:] * self.offset_scale
 
 
 class ProjectedSampling(ValueSampling):
@@ -118,3 +127,21 @@ class NearestSampling(ProjectedSampling):
         """Return places on images as places on the padded map, none of them beyond the image."""
         last = 1 - 1 / cells.extent.to(places.dtype)[:, None, None, None]
         return super().on_map(torch.minimum(places, last), cells)
+
+
+class CellSampling(ProjectedSampling):
+    """The same around points: an offset of 1 is one cell of its level (arXiv 2010.04159, eq. 3).
+
+    Of a box the center alone counts.
+    """
+
+    def moved(
+        self,
+        offsets: Float[Tensor, "B Q H P 2"],
+        cxcywh: Float[Tensor, "B Q 1 1 4"],
+        memory: Memory,
+    ) -> Float[Tensor, "B Q H P 2"]:
+        """Return how far points are from the given ones, as fractions of the image."""
+        sides = memory.level_sides(offsets)
+        every = [sides[:, [at]].expand(-1, count, -1) for at, count in enumerate(self.points)]
+        return offsets / torch.cat(every, dim=1)[:, None, None]

@@ -2,7 +2,7 @@
 
 import re
 
-from setmatch.models.weights.key_map import Table, below, packed_attention
+from setmatch.models.weights.key_map import Table, below, packed_attention, projected_sampling
 
 VIT, PROJECTOR = "backbone.0.encoder.encoder", "backbone.0.projector.stages.0"
 
@@ -70,10 +70,7 @@ PUBLISHED_NAMES: Table = (
             ("around_self.norm.{leaf}", "norm1.{leaf}"),
             ("around_cross.norm.{leaf}", "norm2.{leaf}"),
             ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
-            ("cross_attention.offsets.{leaf}", "cross_attn.sampling_offsets.{leaf}"),
-            ("cross_attention.attention.{leaf}", "cross_attn.attention_weights.{leaf}"),
-            ("cross_attention.value.{leaf}", "cross_attn.value_proj.{leaf}"),
-            ("cross_attention.out.{leaf}", "cross_attn.output_proj.{leaf}"),
+            *projected_sampling("cross_attention", "cross_attn"),
             ("ffn.0.{leaf}", "linear1.{leaf}"),
             ("ffn.3.{leaf}", "linear2.{leaf}"),
         ),

@@ -5,6 +5,7 @@ from setmatch.models.weights.key_map import (
     below,
     conv_and_norm,
     packed_attention,
+    sampling,
     split_attention,
 )
 
@@ -35,13 +36,6 @@ def box_step(ours: str, theirs: str) -> Table:
     return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.layers.{b}.{{leaf}}") for b, a in steps)
 
 
-def _sampling(attention: str) -> Table:
-    return (
-        ("cross_attention.offsets.{leaf}", f"{attention}.sampling_offsets.{{leaf}}"),
-        ("cross_attention.attention.{leaf}", f"{attention}.attention_weights.{{leaf}}"),
-    )
-
-
 # Without the backbone, the projections before the encoder, the fusion and the box heads.
 ORIGINAL: Table = (
     *below(
@@ -66,7 +60,7 @@ ORIGINAL: Table = (
             *packed_attention("self_attention", "self_attn"),
             ("around_self.norm.{leaf}", "norm1.{leaf}"),
             ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
-            *_sampling("cross_attn"),
+            *sampling("cross_attention", "cross_attn"),
             ("ffn.0.{leaf}", "linear1.{leaf}"),
             ("ffn.3.{leaf}", "linear2.{leaf}"),
         ),
@@ -105,7 +99,7 @@ TRANSFORMERS: Table = (
             *split_attention("self_attention", "self_attn"),
             ("around_self.norm.{leaf}", "self_attn_layer_norm.{leaf}"),
             ("around_ffn.norm.{leaf}", "final_layer_norm.{leaf}"),
-            *_sampling("encoder_attn"),
+            *sampling("cross_attention", "encoder_attn"),
             ("ffn.0.{leaf}", "fc1.{leaf}"),
             ("ffn.3.{leaf}", "fc2.{leaf}"),
         ),

@@ -52,6 +52,23 @@ def split_attention(ours: str, theirs: str) -> Table:
     return tuple((f"{ours}.{a}.{{leaf}}", f"{theirs}.{b}.{{leaf}}") for a, b in names)
 
 
+def sampling(ours: str, theirs: str) -> Table:
+    """Pair the layers that place the points of a deformable attention and weigh them."""
+    return (
+        (f"{ours}.offsets.{{leaf}}", f"{theirs}.sampling_offsets.{{leaf}}"),
+        (f"{ours}.attention.{{leaf}}", f"{theirs}.attention_weights.{{leaf}}"),
+    )
+
+
+def projected_sampling(ours: str, theirs: str) -> Table:
+    """Pair a deformable attention between two projections."""
+    return (
+        *sampling(ours, theirs),
+        (f"{ours}.value.{{leaf}}", f"{theirs}.value_proj.{{leaf}}"),
+        (f"{ours}.out.{{leaf}}", f"{theirs}.output_proj.{{leaf}}"),
+    )
+
+
 def conv_and_norm(ours: str, conv: str, norm: str) -> Table:
     """Pair a convolution with its batch norm, which are children 0 and 1 of one of our modules."""
     return ((f"{ours}.0.weight", f"{conv}.weight"), (f"{ours}.1.{{leaf}}", f"{norm}.{{leaf}}"))
