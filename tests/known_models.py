@@ -69,6 +69,22 @@ SMALL_RFDETR = {  # arguments of presets of RF-DETR for tests
     "query_groups": 3,
 }
 
+SMALL_DEFORMABLE = {  # arguments of presets of Deformable DETR for tests
+    "backbone": "resnet18",
+    "levels": 3,
+    "encoder_layers": 1,
+    "encoder_heads": 4,
+    "encoder_points": 2,
+    "encoder_ffn_dim": 48,
+    "dim": 32,
+    "heads": 4,
+    "points": 2,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "dropout": 0.0,
+}
+
 # The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from known_models import SMALL_RFDETR
+from known_models import SMALL_DEFORMABLE, SMALL_RFDETR
 from setmatch.deploy.onnx import ONNX, OPSET, to_onnx
 from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify
@@ -28,10 +28,23 @@ NAMES = Categories((0, 1), ("a", "b"))
 QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  # no baselines
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
 FEW = {"decoder_layers": 2}  # of D-FINE and RT-DETR, whose sizes must fit each other
+SMALL_BY_FAMILY = {
+    "dfine": FEW,
+    "rtdetr": FEW,
+    "rfdetr": SMALL_RFDETR,
+    "deformable": SMALL_DEFORMABLE | {"levels": 4},
+}
 ALWAYS = ("setmatch_n_panoptic",)
 # All parts.
-PLAIN = ("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18", "rfdetr_n")
-BACKBONES = {"setmatch_timm": {"backbone": "resnet10t"}}  # its pools round sizes up
+PLAIN = (
+    *("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18", "rfdetr_n"),
+    "deformable_detr_r50_two_stage",
+)
+BACKBONES = {
+    "setmatch_timm": {"backbone": "resnet10t"},  # its pools round sizes up
+    "deformable_detr_r50_single_scale": {"levels": 1},
+    "deformable_detr_r50_single_scale_dc5": {"levels": 1, "backbone": "resnet50"},
+}
 SIZES = [(1, 96, 128), (3, 160, 97), (2, 33, 70), (1, 20, 40), (2, 5, 300)]  # images, height, width
 # TensorRT and WebGPU compute some of these wrongly, or not at all.
 MOST_AXES = 6  # OpenVINO computes wrongly with more, if one is dynamic
@@ -41,10 +54,10 @@ REFUSED_OPERATIONS = {"GridSample", "Loop", "If", "Scan", "SequenceConstruct", "
 def small(preset: str) -> Detector:
     torch.manual_seed(0)
     family = preset.partition("_")[0]
-    few = FEW if family in ("dfine", "rtdetr") else SMALL_RFDETR if family == "rfdetr" else SMALL
+    few = SMALL_BY_FAMILY.get(family, SMALL)
     arguments = {**few, **BACKBONES.get(preset, {}), "num_queries": 12}
     model = build(ModelCard(preset, arguments, NAMES, Preprocessing(96, 160))).eval()
-    if family in ("dfine", "rtdetr", "rfdetr"):  # untrained, all tokens score alike
+    if family in SMALL_BY_FAMILY:  # untrained, all tokens score alike
         with torch.no_grad():
             for weights in model.parameters():
                 weights += 0.02 * torch.randn(weights.shape)

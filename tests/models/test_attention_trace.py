@@ -11,6 +11,7 @@ from known_models import (
     CELLS,
     PREPROCESSING,
     QUERIES,
+    SMALL_DEFORMABLE,
     SMALL_DFINE,
     SMALL_RFDETR,
     SMALL_RTDETR,
@@ -118,6 +119,7 @@ MODELS: dict[str, Callable[[], Detector]] = {
             "dfine_s": SMALL_DFINE,
             "rtdetr_r18": SMALL_RTDETR,
             "rfdetr_n": SMALL_RFDETR,
+            "deformable_detr_r50": SMALL_DEFORMABLE,
             "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
         }.items()
     },

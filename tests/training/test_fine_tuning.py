@@ -36,7 +36,12 @@ def test_the_length_follows_from_the_number_of_images(images, epochs):
 
 
 @pytest.mark.parametrize(
-    "name", [each for each in recipe_names() if each.startswith(("dfine_", "rtdetr_", "rfdetr_"))]
+    "name",
+    [
+        each
+        for each in recipe_names()
+        if each.startswith(("dfine_", "rtdetr_", "rfdetr_", "deformable_detr_"))
+    ],
 )
 def test_every_recipe_of_published_weights_ends_by_itself(name):
     recipe = load_recipe(name)

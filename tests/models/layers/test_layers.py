@@ -24,13 +24,19 @@ from setmatch.structures.metadata import Categories, ModelCard
 NAMES = Categories((0, 1), ("a", "b"))
 QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  # no baselines
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
+SMALL_BY_FAMILY = {
+    "rtdetr": {**SMALL, "stage_blocks": (1, 1, 1, 1)},
+    "rfdetr": SMALL_RFDETR,
+    "deformable": {**SMALL, "backbone": "resnet18"},
+}
 
 
 def _small(preset: str = "detr_r18_tiny", **changes):
     torch.manual_seed(0)
-    shallow = {"stage_blocks": (1, 1, 1, 1)} if preset.startswith("rtdetr") else {}
-    family = SMALL_RFDETR if preset.startswith("rfdetr") else {**SMALL, **shallow}
+    family = SMALL_BY_FAMILY.get(preset.partition("_")[0], SMALL)
     arguments = {**family, "num_queries": 6, **changes}
+    if preset.endswith("single_scale_dc5"):
+        arguments["backbone"] = "resnet50"  # smaller ones cannot be dilated
     return build(ModelCard(preset, arguments, NAMES)).eval()
 
 

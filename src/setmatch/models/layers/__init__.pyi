@@ -9,6 +9,8 @@ from .deformable_attention import DeformableAttention as DeformableAttention
 from .deformable_decoder import BoxPosition as BoxPosition
 from .deformable_decoder import DeformableDecoderLayer as DeformableDecoderLayer
 from .deformable_decoder import RefiningDecoder as RefiningDecoder
+from .deformable_encoder import DeformableEncoder as DeformableEncoder
+from .deformable_encoder import DeformableEncoderLayer as DeformableEncoderLayer
 from .denoising import Denoising as Denoising
 from .detr_mask_head import DETRMaskHead as DETRMaskHead
 from .distribution_decoder import DistributionDecoder as DistributionDecoder
@@ -26,6 +28,12 @@ from .heads import ClassHead as ClassHead
 from .hybrid_encoder import HybridEncoder as HybridEncoder
 from .hybrid_encoder import PyramidEncoder as PyramidEncoder
 from .pixel_mask_head import PixelMaskHead as PixelMaskHead
+from .placed_decoder import PlacedRefiningDecoder as PlacedRefiningDecoder
+from .placed_decoder import SteadyPlaceDecoder as SteadyPlaceDecoder
+from .placed_queries import LearnedPlaces as LearnedPlaces
+from .placed_queries import PlacedQueries as PlacedQueries
+from .placed_queries import TokenPlaces as TokenPlaces
+from .position_encoding import CenterSinePosition as CenterSinePosition
 from .position_encoding import GridPosition as GridPosition
 from .position_encoding import LearnedPosition as LearnedPosition
 from .position_encoding import SinePosition as SinePosition
@@ -39,6 +47,7 @@ from .transformer_decoder import Decoder as Decoder
 from .transformer_decoder import DecoderLayer as DecoderLayer
 from .transformer_encoder import Encoder as Encoder
 from .transformer_encoder import EncoderLayer as EncoderLayer
+from .value_sampling import CellSampling as CellSampling
 from .value_sampling import NearestSampling as NearestSampling
 from .value_sampling import ProjectedSampling as ProjectedSampling
 from .value_sampling import ValueSampling as ValueSampling
@@ -50,6 +59,8 @@ __all__ = [
     "BoxPosition",
     "BoxRelationBias",
     "CSPFusion",
+    "CellSampling",
+    "CenterSinePosition",
     "ClassHead",
     "ContentQueries",
     "DETRMaskHead",
@@ -57,6 +68,8 @@ __all__ = [
     "DecoderLayer",
     "DeformableAttention",
     "DeformableDecoderLayer",
+    "DeformableEncoder",
+    "DeformableEncoderLayer",
     "Denoising",
     "DistributionDecoder",
     "DotProductMaskHead",
@@ -70,11 +83,14 @@ __all__ = [
     "GroupAttention",
     "GroupQueries",
     "HybridEncoder",
+    "LearnedPlaces",
     "LearnedPosition",
     "LearnedQueries",
     "NearestSampling",
     "NoBoxRelations",
     "PixelMaskHead",
+    "PlacedQueries",
+    "PlacedRefiningDecoder",
     "PostNorm",
     "PreNorm",
     "ProjectedSampling",
@@ -87,5 +103,7 @@ __all__ = [
     "ShrinkConv",
     "SinePosition",
     "SteadyDecoder",
+    "SteadyPlaceDecoder",
+    "TokenPlaces",
     "ValueSampling",
 ]
