@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     import setmatch.demo.browser as browser
     import setmatch.demo.demo as demo
     import setmatch.deploy.benchmark.benchmark as benchmark
+    import setmatch.deploy.server.run as server
     import setmatch.evaluation.compare.compare as compare
     import setmatch.training.train as training
 
@@ -57,9 +59,13 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         named.update(epochs=1, minutes=None)
         return train(*positional, overrides=(*overrides, *SHORTEST), **named)
 
+    def any_free_port(host: str, port: int) -> Any:
+        return opened(host, 0)
+
     def few_scenes(out: Path, train: int, val: int, *others: Any) -> None:
         write_scenes(out, train, 8, *others)
 
+    opened = server.opened
     arm = ("data.workers=0", "train.epochs=1")
     for module, name, short in (
         # First the lazy name: it would otherwise be resolved to, and restored to, the short run.
@@ -69,6 +75,8 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),
         (benchmark, "benchmark", at_most(benchmark.benchmark, {"rounds": 1})),
+        (server, "opened", any_free_port),
+        (server, "server_of", lambda *app: SimpleNamespace(run=lambda sockets: None)),
         (ablation, "write_scenes", few_scenes),
         (ablation, "ablate", at_most(ablation.ablate, {"scenes": 32, "overrides": arm})),
     ):

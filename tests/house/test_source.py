@@ -20,7 +20,8 @@ LONGEST_FILE = 500
 DRAWERS = {"utils", "util", "misc", "common", "helpers", "helper"}
 HEAVY = {
     *("matplotlib", "transformers", "huggingface_hub", "timm", "tensorboard", "wandb", "mlflow"),
-    *("onnx", "onnxruntime", "openvino", "fastapi", "ray", "av", "optuna", "supervision", "pandas"),
+    *("onnx", "onnxruntime", "openvino", "ray", "av", "optuna", "supervision", "pandas"),
+    *("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"),
     *("pyarrow", "fsspec", "dask", "pyspark"),
 }
 TEST_ONLY = {"pycocotools", "hypothesis", "pytest", "beartype"}

@@ -30,6 +30,7 @@ from setmatch.cli.export import export
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
 from setmatch.cli.queries import queries
+from setmatch.cli.serve import serve
 from setmatch.cli.train import train
 from setmatch.errors import ConfigError, SetmatchError
 
@@ -57,13 +58,14 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     compare,
     benchmark,
     predict,
+    serve,
     export,
     explain,
     queries,
     convert_weights,
     ablate,
 )
-MODEL_FIRST = ("evaluate", "predict", "export", "explain", "queries", "convert-weights")
+MODEL_FIRST = ("evaluate", "predict", "serve", "export", "explain", "queries", "convert-weights")
 app.register_install_completion_command(
     help="Let the shell (bash, zsh or fish) complete commands and options with the Tab key.",
     sort_key=len(VERBS),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -124,27 +124,50 @@ def _detect_batch(
 ) -> Iterator[tuple[int, ImageResult]]:
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in images]
     batch = Batch.from_images([each.pixels for each in images])
+    found = detect_batch(engine, batch, sizes_px, [options] * len(images))
+    for loaded, result in zip(images, found, strict=True):
+        yield loaded.number, replace(result, image=loaded.image)
+
+
+def detect_batch(
+    engine: Engine,
+    batch: Batch,
+    sizes_px: Sequence[tuple[int, int]],
+    options: Sequence[PredictOptions],
+) -> list[ImageResult]:
+    """Return the results of a batch without padding, without the images themselves.
+
+    `sizes_px` are the (height, width) of the original images, and `options` those of each image;
+    the segment threshold is that of the first. Raises WeightsError if the model's outputs are not
+    finite.
+    """
     output = engine.detect(batch, sizes_px)
     predictions = output.predictions
-    thresholds = options.thresholds(len(engine.card.categories))
-    lowest, threshold = min(thresholds), torch.tensor(thresholds, dtype=torch.float32)
-    detections = [each.above(threshold) for each in output.detections]
-    segments: Sequence[Segments | None] = [None] * len(images)
+    thresholds = [each.thresholds(len(engine.card.categories)) for each in options]
+    found = output.detections
+    segments: list[Segments | None] = [None] * len(options)
     if predictions is not None and predictions.masks is not None:
-        with_masks = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
-        detections = [each.above(threshold) for each in with_masks]
-        if options.with_segments:
-            merged = segments_of(engine, predictions, batch, sizes_px, options.segment_threshold)
-            segments = [each.of_classes(options.classes) for each in merged]
-    for loaded, detected, image_segments in zip(images, detections, segments, strict=True):
-        result = ImageResult(
-            detected.xyxy_px,
-            detected.scores,
-            detected.classes,
-            detected.categories,
-            detected.size_px,
-            detected.masks,
-            segments=image_segments,
-            image=loaded.image,
+        lowest = min(map(min, thresholds))
+        found = detections_with_masks(engine, predictions, batch, sizes_px, lowest)
+        if any(each.with_segments for each in options):
+            least = options[0].segment_threshold
+            merged = segments_of(engine, predictions, batch, sizes_px, least)
+            segments = [
+                each.of_classes(its.classes) if its.with_segments else None
+                for each, its in zip(merged, options, strict=True)
+            ]
+    results = []
+    for detected, least_scores, image_segments in zip(found, thresholds, segments, strict=True):
+        kept = detected.above(torch.tensor(least_scores, dtype=torch.float32))
+        results.append(
+            ImageResult(
+                kept.xyxy_px,
+                kept.scores,
+                kept.classes,
+                kept.categories,
+                kept.size_px,
+                kept.masks,
+                segments=image_segments,
+            )
         )
-        yield loaded.number, result
+    return results

@@ -7,7 +7,7 @@ files are opened, and no program is started.
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import SEEK_END, BufferedReader, BytesIO
@@ -66,6 +66,12 @@ def limit_pixels(pixels: int) -> None:
     Image.MAX_IMAGE_PIXELS = pixels
 
 
+def chosen_pixel_limit() -> int | None:
+    """Return the number of pixels that the user allows; None where it is the default."""
+    text = os.environ.get(_MAX_PIXELS)
+    return int(text) if text else None
+
+
 def _limit_by_environment() -> None:
     text = os.environ.get(_MAX_PIXELS, "")
     if not text:
@@ -109,12 +115,15 @@ def pixels_of(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
         return _pixels(stretched_color(image) or image, upright=True)
 
 
-def decode_pixels(content: bytes, source: str) -> UInt8[np.ndarray, "H W 3"]:
+def decode_pixels(
+    content: bytes, source: str, formats: Collection[str] | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
     """Return the pixels of an image file's content, as `read_pixels` does.
 
+    `formats` are the names that Pillow gives to those which are accepted; None stands for all.
     Raises DataError, which names the `source`, when it cannot be decoded completely.
     """
-    with _decoding(source), _opened(source, BytesIO(content)) as image:
+    with _decoding(source), _opened(source, BytesIO(content), formats) as image:
         _check_pixel_limit(image)
         return _pixels(stretched_color(image) or image, upright=True)
 
@@ -122,13 +131,17 @@ def decode_pixels(content: bytes, source: str) -> UInt8[np.ndarray, "H W 3"]:
 def read_header(path: str | Path) -> ImageHeader:
     """Return what the header of an image file says; raises DataError when it is not an image."""
     with _decoding(path), open_regular(path) as file, _opened(path, file) as image:
-        return ImageHeader(
-            image.format or "",
-            image.mode,
-            (image.height, image.width),
-            orientation_of(image),
-            _is_animated(image),
-        )
+        return _header(image)
+
+
+def decode_header(content: bytes, source: str, formats: Collection[str]) -> ImageHeader:
+    """Return what the header of an image file's content says.
+
+    `formats` are those of `decode_pixels`. Raises DataError, which names the `source`, when it is
+    none of them.
+    """
+    with _decoding(source), _opened(source, BytesIO(content), formats) as image:
+        return _header(image)
 
 
 def read_depth(path: str | Path) -> Depth | None:
@@ -206,10 +219,24 @@ def _decoding(source: str | Path) -> Iterator[None]:
         raise UnreadableError(_unreadable(source, error)) from error
 
 
-def _opened(path: str | Path, file: BytesIO | BufferedReader) -> Image.Image:
+def _header(image: Image.Image) -> ImageHeader:
+    return ImageHeader(
+        image.format or "",
+        image.mode,
+        (image.height, image.width),
+        orientation_of(image),
+        _is_animated(image),
+    )
+
+
+def _opened(
+    path: str | Path, file: BytesIO | BufferedReader, formats: Collection[str] | None = None
+) -> Image.Image:
+    """Open an image of some formats; None stands for all that run no program."""
     Image.init()
     register_heif()
-    image = Image.open(file, formats=[name for name in Image.ID if name not in _RUN_PROGRAMS])
+    known = [name for name in Image.ID if name not in _RUN_PROGRAMS]
+    image = Image.open(file, formats=[n for n in known if formats is None or n in formats])
     if image.format == "TIFF" and _is_preview(path, image):
         raise UnidentifiedImageError("only a preview of a camera's raw file")
     return image

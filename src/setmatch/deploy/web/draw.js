@@ -15,6 +15,7 @@ function draw() {
   $("image").getContext("2d").drawImage(state.image, 0, 0);
   drawDetections(scale);
   drawCounts();
+  document.dispatchEvent(new Event("drawn"));
 }
 
 function drawDetections(scale) {

@@ -4,7 +4,7 @@ async function openFile(file) {
   stopCamera();
   try {
     const image = await createImageBitmap(file, { colorSpaceConversion: "none" });
-    await lookAt(image);
+    await lookAt(image, null, file);
   } catch (error) {
     complain(error.name === "InvalidStateError" || error.name === "EncodingError"
       ? `${file.name}: this browser cannot read it as an image; try JPEG or PNG`

@@ -1,0 +1,1 @@
+"""A server that answers images with detections, and can stand in the open."""
