@@ -1,14 +1,17 @@
 """A folder with what the documentation talks about: small data, images and two short runs."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from setmatch.data.convert import convert_dataset
 from setmatch.data.synthetic.scenes import write_scenes
+from setmatch.inference.video.writing import VideoWriter
 from setmatch.training.train import train
 
 SHORTEST = (
@@ -29,10 +32,21 @@ def make_sandbox(folder: Path) -> Path:
     (folder / "holiday").mkdir()
     for name, image in zip(("street.jpg", "cells.jpg", "holiday/1.jpg"), images, strict=False):
         shutil.copy(image, folder / name)
+    write_clip(folder / "clip.mp4", images)
     for name in ("first", "second"):
         run = folder / "runs" / name
         train(folder / "my_data", "setmatch_n", out=run, epochs=1, overrides=SHORTEST)
     return folder
+
+
+def write_clip(path: Path, images: Sequence[Path]) -> None:
+    """Write a video of a frame a second, and a second one of the same in a folder."""
+    writer = VideoWriter(path, (96, 96), 1)
+    for number, image in enumerate(images[:12]):
+        writer.write(Image.open(image).convert("RGB"), number)
+    writer.close()
+    (path.parent / "clips").mkdir()
+    shutil.copy(path, path.parent / "clips")
 
 
 def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ HEAVY = {
     *("onnx", "onnxruntime", "openvino", "ray", "av", "optuna", "supervision", "pandas"),
     *("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"),
     *("pyarrow", "fsspec", "dask", "pyspark"),
+    *("trackers", "cv2"),
 }
 TEST_ONLY = {"pycocotools", "hypothesis", "pytest", "beartype"}
 RUNS_ITS_INPUT = {"eval", "exec", "__import__", "os.system", "os.popen"}

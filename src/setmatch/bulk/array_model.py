@@ -38,8 +38,7 @@ class ArrayModel:
             if isinstance(found, DataError):
                 yield number, [error_row(paths[number], found)]
             else:
-                size_px = (found.image.shape[0], found.image.shape[1])
-                yield number, detection_rows(paths[number], size_px, found.detections, None)
+                yield number, detection_rows(paths[number], found.size_px, found, None)
 
 
 def open_without_torch(model: object, choices: Choices) -> ArrayModel | None:

@@ -1,10 +1,12 @@
-"""`setmatch predict`: detect objects in images."""
+"""`setmatch predict`: detect objects in images and videos."""
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from setmatch.cli.options import (
     BatchSize,
@@ -15,22 +17,31 @@ from setmatch.cli.options import (
     Switch,
     Tiles,
 )
-from setmatch.errors import ConfigError
+from setmatch.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from setmatch.bulk.predictor import Predictor
+    from setmatch.inference.options import Thresholds
+    from setmatch.inference.results_folder import Summary
+    from setmatch.inference.video.detected_frames import FrameDetector
+    from setmatch.inference.video.results import VideoSummary
+
+_FOR_VIDEOS = "--track, --every and --fps are for videos, and none is named"
 
 
 def predict(
     model: Model,
     /,
-    *images: str,
+    *sources: str,
     out: Path,
     threshold: float | Literal["best"] | None = None,
     segment_threshold: float | None = None,
     classes: str | None = None,
     batch_size: BatchSize = 4,
     no_images: Switch = False,
+    every: int = 1,
+    fps: float | None = None,
+    track: Switch = False,
     tiles: Tiles = None,
     overlap: Overlap = 0.2,
     shard: str | None = None,
@@ -39,17 +50,22 @@ def predict(
     device: Device = "auto",
     engine: EngineName = None,
 ) -> None:
-    """Detect objects in images.
+    """Detect objects in images and videos.
 
     For example:
 
         setmatch predict runs/first street.jpg --out results
         setmatch predict detr_r50 photos/ 'more/*.png' --out results --threshold 0.8
+        setmatch predict runs/first clip.mp4 --out results --track
+        setmatch predict runs/first 0 --out results --fps 5
         setmatch predict runs/first s3://bucket/images --out answers.parquet --shard 3/16
 
     Writes the images with their boxes to drawn/, and detections.json (COCO results) and
     detections.csv. A model with masks also writes COCO panoptic results: panoptic.json and
     panoptic/. There is no IoU threshold, because these models need no NMS.
+
+    Of videos, cameras and streams, it writes the video with boxes to drawn/, and detections.jsonl
+    with a line for each frame. Ctrl-C ends them, with complete results up to there.
 
     With --out NAME.parquet, writes a folder of Parquet files instead, with a row for each detection
     and no images. It is made for any number of images: whatever ends the command, giving it again
@@ -57,9 +73,10 @@ def predict(
 
     Parameters
     ----------
-    images
-        Image files, folders or glob patterns; for Parquet files, also addresses such as
-        s3://bucket/images, and text files (.txt, .lst) with an image a line.
+    sources
+        Image and video files, folders or glob patterns, the number of a camera, the address of a
+        stream, or - for a video from standard input; for Parquet files, images alone, also
+        addresses such as s3://bucket/images, and text files (.txt, .lst) with an image a line.
     out
         Folder for the results; one that ends in .parquet gets Parquet files.
     threshold
@@ -70,7 +87,14 @@ def predict(
     classes
         Write only objects of these classes: names, or class indices, separated by commas.
     no_images
-        Write no images with boxes, which may take longer than the detection.
+        Write no images and videos with boxes, which may take longer than the detection.
+    every
+        Of videos, take every so many frames: 3 is every third.
+    fps
+        Of videos, take at most so many frames of each second.
+    track
+        Follow objects through videos: each gets a number, a line where it was, and a row in
+        tracks.csv.
     shard
         The share of the images that this process takes, for Parquet files: 3/16 is the third of 16;
         auto: the one of this process under torchrun or in a SLURM array.
@@ -95,7 +119,9 @@ def predict(
             tiles=tiles,
             overlap=overlap,
         )
-        _predict_parquet(predictor, images, out, shard, part_images, ray)
+        if track or every != 1 or fps is not None:
+            raise ConfigError(_FOR_VIDEOS)
+        _predict_parquet(predictor, sources, out, shard, part_images, ray)
         return
     for name, value in (("shard", shard), ("part-images", part_images), ("ray", ray or None)):
         if value is not None:
@@ -103,40 +129,66 @@ def predict(
                 f"--{name}: for Parquet files alone; name them, as --out {out}.parquet"
             )
     from setmatch.inference.arrays.engine import open_array_engine
+    from setmatch.inference.options import PredictOptions
+    from setmatch.inference.tiles.views import images_at_once
+    from setmatch.inference.video.frame_choice import FrameChoice
+    from setmatch.inference.video.sources import split_sources
 
+    choice = FrameChoice(every, fps)
+    at_once = images_at_once(tiles, batch_size)
     on_cpu = device in ("auto", "cpu") and engine in (None, "auto")
     arrays = open_array_engine(model) if on_cpu and tiles is None else None
-    if arrays is not None:  # without torch, which takes seconds to import
-        from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
+    with ExitStack() as stack:
+        predict_images: Callable[..., Summary]
+        frames: Callable[[PredictOptions, bool], FrameDetector[Any]]
+        runs: Thresholds
+        if arrays is not None:  # without torch, which takes seconds to import
+            from setmatch.inference.arrays.frames import ArrayFrames
+            from setmatch.inference.arrays.predict_folder import predict_folder as predict_arrays
 
-        summary = predict_arrays(
-            arrays,
-            images,
-            out,
-            threshold,
-            batch_size=batch_size,
-            classes=wanted,
-            drawn=not no_images,
-        )
-    else:
-        from setmatch.deploy.load import load_on
-        from setmatch.distributed import init_distributed
-        from setmatch.inference.engines.eager import as_engine
-        from setmatch.inference.predict_folder import predict_folder
-        from setmatch.inference.tiles.engine import with_tiles
-        from setmatch.inference.tiles.views import images_at_once
+            runs, predict_images = arrays, partial(predict_arrays, arrays)
+            frames = partial(ArrayFrames, arrays)
+        else:
+            from setmatch.deploy.load import load_on
+            from setmatch.distributed import init_distributed
+            from setmatch.inference.engines.eager import as_engine
+            from setmatch.inference.predict_folder import predict_folder
+            from setmatch.inference.tiles.engine import with_tiles
+            from setmatch.inference.video.predict_video import TensorFrames
 
-        with init_distributed(device) as runtime:
-            summary = predict_folder(
-                with_tiles(as_engine(load_on(model, runtime.device, engine)), tiles, overlap),
-                images,
-                out,
-                threshold,
-                segment_threshold=segment_threshold,
-                batch_size=images_at_once(tiles, batch_size),
-                classes=wanted,
-                drawn=not no_images,
-            )
+            runtime = stack.enter_context(init_distributed(device))
+            eager = as_engine(load_on(model, runtime.device, engine))
+            tiled = with_tiles(eager, tiles, overlap)
+            runs, frames = tiled, partial(TensorFrames, tiled)
+            predict_images = partial(predict_folder, tiled, segment_threshold=segment_threshold)
+        images, videos = split_sources(sources)
+        if not videos and (track or choice != FrameChoice()):
+            raise ConfigError(_FOR_VIDEOS)
+        options = PredictOptions.of(runs, threshold, segment_threshold, at_once, wanted)
+        if images or not videos:
+            try:
+                _report_images(
+                    predict_images(
+                        images,
+                        out,
+                        threshold,
+                        batch_size=at_once,
+                        classes=wanted,
+                        drawn=not no_images,
+                    )
+                )
+            except DataError as error:
+                if not videos:
+                    raise
+                print(f"setmatch: {error}", file=sys.stderr)
+        if videos:
+            from setmatch.inference.video.results import VideoOptions, write_videos
+
+            reading = VideoOptions(choice, at_once, track, drawn=not no_images)
+            _report_videos(write_videos(frames(options, track), videos, out, reading))
+
+
+def _report_images(summary: "Summary") -> None:
     for _, problem in summary.failed:
         print(f"setmatch: {problem}", file=sys.stderr)
     if summary.unreadable:
@@ -144,6 +196,21 @@ def predict(
     if summary.replaced:
         print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
     print(f"images: {summary.images}, detections: {summary.detections}, written to {summary.out}")
+
+
+def _report_videos(summary: "VideoSummary") -> None:
+    """Print the summary; raise KeyboardInterrupt if Ctrl-C ended the videos."""
+    for note in summary.notes:
+        print(f"setmatch: {note}", file=sys.stderr)
+    if summary.replaced:
+        print(f"setmatch: {summary.out}: {summary.replaced}", file=sys.stderr)
+    tracks = "" if summary.tracks is None else f", tracks: {summary.tracks}"
+    print(
+        f"videos: {summary.videos}, frames: {summary.frames}, detections: {summary.detections}"
+        f"{tracks}, written to {summary.out}"
+    )
+    if summary.interrupted:
+        raise KeyboardInterrupt
 
 
 def _predict_parquet(

@@ -48,16 +48,17 @@ class ImageResult(Detections):
         self,
         labels: bool | Sequence[str] = True,
         width: int | None = None,
-        color_by: ColorBy = "class",
+        color_by: ColorBy | Sequence[int] = "class",
     ) -> Image.Image:
         """Return the image with every detection or segment drawn on it, as an RGB Pillow image.
 
         `labels` are the texts beside them: class names (True), none (False), or one for each.
         `width` is that of lines, in pixels; the default suits the image. `color_by` gives each
-        class, or each detection, a color of its own. Raises DataError if the file can no longer be
-        read, ConfigError for another number of labels.
+        class, or each detection, a color of its own; or it is a number for each detection, by which
+        boxes are colored. Raises DataError if the file can no longer be read, ConfigError for
+        another number of labels.
         """
-        if self.segments is None:
+        if self.segments is None or not isinstance(color_by, str):
             return draw(self._pillow(), self, labels, width, color_by)
         return draw_segments(self._pillow(), self.segments, labels, width, color_by)
 
@@ -116,12 +117,13 @@ def detect_images(
         if isinstance(part, UnreadImage):
             yield part.number, part.error
         else:
-            yield from _detect_batch(engine, part, options)
+            yield from detect_loaded(engine, part, options)
 
 
-def _detect_batch(
+def detect_loaded(
     engine: Engine, images: Sequence[LoadedImage[Tensor]], options: PredictOptions
 ) -> Iterator[tuple[int, ImageResult]]:
+    """Yield the number and result of each of some images of one shape, in their order."""
     sizes_px = [(each.image.shape[1], each.image.shape[2]) for each in images]
     batch = Batch.from_images([each.pixels for each in images])
     found = detect_batch(engine, batch, sizes_px, [options] * len(images))

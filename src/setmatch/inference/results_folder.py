@@ -1,8 +1,6 @@
 """Write what is found in images to a folder: drawn images, JSON and CSV; needs no torch."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +24,9 @@ from setmatch.errors import ConfigError, DataError
 from setmatch.files.folder_lock import locked
 from setmatch.files.writing import atomic_file, require_folder, write_text
 from setmatch.inference.background import in_background
+from setmatch.inference.earlier_results import earlier_results, replaced_line
 from setmatch.inference.progress import progress_bar
+from setmatch.inference.tables import csv_text
 from setmatch.structures.metadata import Categories
 
 _DRAWN_FORMATS = {  # others are written as PNG
@@ -41,8 +41,6 @@ RESULTS = ("detections.json", "detections.csv", "panoptic.json")  # the last one
 _NAME_BYTES = 255
 _WRITER_THREADS = 2  # encoding an image releases the interpreter lock
 _WAITING_IMAGES = 8  # to be drawn and written
-# The last four are the full-width forms of the first four.
-_FORMULA_STARTS = (*"=+-@\t\r\n'", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @runtime_checkable
@@ -110,7 +108,10 @@ def write_results(
     threads, while the next ones are detected in.
     """
     if not sources:
-        raise ConfigError("no images to predict: name image files, folders or patterns")
+        raise ConfigError(
+            "no images to predict: name image or video files, folders, patterns, a camera, or the "
+            "address of a stream"
+        )
     require_folder(out)
     out = _absolute(Path(out))
     # `out` may be inside a source folder: results of an earlier run are not inputs.
@@ -136,7 +137,7 @@ def _write_results(
     root = Path(os.path.commonpath([_absolute(path).parent for path in paths]))
     names = [_absolute(path).relative_to(root) for path in paths]
     drawn_names = _drawn_names(names)
-    earlier = _files(out)
+    earlier = earlier_results(out, RESULTS, DRAWN, _DRAWN_FORMATS)
     rows: dict[int, list[dict[str, Any]]] = {}
     panoptic_images: list[Mapping[str, Any]] = []
     panoptic: list[Mapping[str, Any]] = []
@@ -154,7 +155,7 @@ def _write_results(
                 image = {"image_id": number + 1, "file_name": name.as_posix()}
                 rows[number] = [image | row for row in result.to_dicts()]
                 if result.segments is not None:
-                    png = name.with_name(_shortened(name.name, ".png"))
+                    png = name.with_name(shortened(name.name, ".png"))
                     start(partial(_write_segments, out / "panoptic" / png, result.segments))
                     panoptic_images.append(_image_record(number + 1, name, result.segments))
                     segments = result.segments.to_dicts()
@@ -175,28 +176,9 @@ def _write_results(
     problems = tuple((paths[number], str(failed[number])) for number in sorted(failed))
     unreadable = unreadable_line(failed.values(), len(paths))
     written = {Path(DRAWN, drawn_names[number]) for number in rows if drawn}
-    replaced = _replaced(earlier, written, panoptic)
+    written |= {Path(name) for name in (RESULTS if panoptic else RESULTS[:2])}
+    replaced = replaced_line(earlier, written, RESULTS)
     return Summary(out, len(rows), len(table), problems, replaced, unreadable)
-
-
-def _files(out: Path) -> set[Path]:
-    """Return the results in `out`, relative to it."""
-    found = [out / name for name in RESULTS if (out / name).is_file()]
-    found += [path for path in (out / DRAWN).rglob("*") if path.is_file()]
-    return {path.relative_to(out) for path in found}
-
-
-def _replaced(earlier: set[Path], drawn: set[Path], panoptic: Sequence[object]) -> str:
-    """Return what became of the results of an earlier run, as a sentence."""
-    if not earlier & {Path(name) for name in RESULTS}:
-        return ""
-    written = drawn | {Path(name) for name in (RESULTS if panoptic else RESULTS[:2])}
-    remaining = sorted(path.as_posix() for path in earlier - written)
-    if not remaining:
-        return "replaced the results of an earlier run"
-    first, more = ", ".join(remaining[:3]), len(remaining) - 3
-    names = f"{first} and {more} more" if more > 0 else first
-    return f"replaced the results of an earlier run, of which there still are {names}"
 
 
 def _absolute(path: Path) -> Path:
@@ -217,14 +199,14 @@ def _drawn_names(names: Sequence[Path]) -> list[Path]:
     taken, chosen = set(names), []
     for name in names:
         if name.suffix.lower() not in _DRAWN_FORMATS:
-            name = name.with_name(_shortened(name.name, ".png"))
+            name = name.with_name(shortened(name.name, ".png"))
             while name in taken:
-                name = name.with_name(_shortened(f"{name.stem}_", ".png"))
+                name = name.with_name(shortened(f"{name.stem}_", ".png"))
         chosen.append(name)
     return chosen
 
 
-def _shortened(stem: str, suffix: str) -> str:
+def shortened(stem: str, suffix: str) -> str:
     """Return `stem` and `suffix` as a file name of at most 255 bytes, the most of file systems."""
     encoded, most = os.fsencode(stem), _NAME_BYTES - len(suffix)
     if len(encoded) > most:
@@ -260,19 +242,6 @@ def _write_json(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["file_name", "category", "score", "x", "y", "width", "height"])
-    writer.writerows(
-        [_cell(row["file_name"]), _cell(row["category_name"]), row["score"], *row["bbox"]]
-        for row in rows
-    )
-    write_text(path, text.getvalue())
-
-
-def _cell(text: str) -> str:
-    """Return a text that spreadsheets do not run as a formula: with an apostrophe before it.
-
-    A text that begins with an apostrophe gets another, so that removing one always gives the text.
-    """
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    header = ["file_name", "category", "score", "x", "y", "width", "height"]
+    table = [[row["file_name"], row["category_name"], row["score"], *row["bbox"]] for row in rows]
+    write_text(path, csv_text([header, *table]))

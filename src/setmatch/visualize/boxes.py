@@ -26,13 +26,14 @@ def draw(
     detections: DetectedBoxes,
     labels: bool | Sequence[str] = True,
     width: int | None = None,
-    color_by: ColorBy = "class",
+    color_by: ColorBy | Sequence[int] = "class",
 ) -> Image.Image:
     """Return an RGB copy of `image` with the box, class name and score of every detection.
 
     Boxes are in pixels of `image`. Line width and font size follow the image's size, unless `width`
     gives that of the lines in pixels. `labels` replaces the texts, one for each detection, or
-    leaves them out (False). `color_by` gives each class, or each detection, a color of its own.
+    leaves them out (False). `color_by` gives each class, or each detection, a color of its own, or
+    is a number for each detection, whose color it has.
     Labels stay inside the image and do not cover each other: detections with a higher score are
     labeled first, and a label without a free place at its box is left out. Raises ConfigError if
     `labels` are not as many as the detections, or `width` or `color_by` is none of the above.
@@ -48,8 +49,10 @@ def draw(
     canvas = ImageDraw.Draw(drawn, "RGBA")  # mode RGBA blends transparent colors
     font = font_for("".join(texts), max(10, round(min(drawn.size) / 36)))
     boxes = _clipped(detections, drawn.size)
-    by_class = color_by == "class"
-    kinds = detections.classes.tolist() if by_class else list(range(len(texts)))
+    if isinstance(color_by, str):
+        kinds = detections.classes.tolist() if color_by == "class" else list(range(len(texts)))
+    else:
+        kinds = list(color_by)
     colors = [color_of(kind) for kind in kinds]
     texts = [shortened(text, font, drawn.width - 4 * pad) for text in texts]
     places = place_labels(boxes, [label_size(text, font, pad) for text in texts], drawn.size)

@@ -30,9 +30,9 @@ class Label(NamedTuple):
     text: str
 
 
-def line_px(width: int | None, color_by: str, default: int) -> int:
+def line_px(width: int | None, color_by: str | Sequence[int], default: int) -> int:
     """Return the width of lines, after checking what the caller chose."""
-    if color_by not in get_args(ColorBy):
+    if isinstance(color_by, str) and color_by not in get_args(ColorBy):
         raise ConfigError(f"color_by = {color_by!r}: choose {' or '.join(get_args(ColorBy))}")
     if width is not None and width < 1:
         raise ConfigError(f"width = {width}: lines are at least a pixel wide")

@@ -3,7 +3,7 @@
 import glob
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from setmatch.data.images.heif import HEIF_SUFFIXES, register_heif
@@ -64,17 +64,29 @@ def find_images(sources: Sequence[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for source in sources:
         path = Path(source)
-        if path.is_dir():
-            matches = sorted(filter(_has_image_suffix, _files_below(path)))
-        elif os.path.lexists(path):
-            matches = [path]
-        else:
-            matches = sorted(filter(_has_image_suffix, _expanded(str(source))))
+        is_file = os.path.lexists(path) and not path.is_dir()
+        matches = [path] if is_file else files_of(source, SUFFIXES)
         if not matches:
             known = ", ".join(SUFFIXES[:_NAMED_SUFFIXES])
             raise DataError(f"{source}: no image files; looked for {known} and others")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+def files_of(source: str | Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the sorted files of a folder (searched recursively) or a glob with these suffixes.
+
+    Suffixes are in small letters, with their dot. Names are those of `is_data_name`. Raises
+    DataError for a source that does not exist or cannot be listed.
+    """
+    path = Path(source)
+    found = _files_below(path) if path.is_dir() else _expanded(str(source))
+    # Whatever is no folder counts, also a broken link: reading it says what is wrong.
+    return sorted(
+        each
+        for each in found
+        if each.suffix.lower() in suffixes and is_data_name(each.name) and not each.is_dir()
+    )
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -97,8 +109,3 @@ def _expanded(pattern: str) -> list[Path]:
         raise DataError(f"{pattern}: the pattern matches no file")
     named = set(Path(pattern).parts)  # a folder that the pattern names is meant
     return [path for path in paths if all(map(is_data_name, {*path.parts[:-1]} - named))]
-
-
-def _has_image_suffix(path: Path) -> bool:
-    # Whatever is no folder counts, also a broken link: reading it says what is wrong.
-    return path.suffix.lower() in SUFFIXES and is_data_name(path.name) and not path.is_dir()

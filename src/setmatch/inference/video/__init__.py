@@ -1,0 +1,1 @@
+"""Detect objects in videos, cameras and streams."""
