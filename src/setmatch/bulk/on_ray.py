@@ -23,10 +23,21 @@ _PASSED_ON = ("SETMATCH_MAX_PIXELS",)
 
 
 class Worker:
-    """Computes parts in a process of Ray."""
+    """Computes parts in a process of Ray.
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    `shared` has the reference of a predictor alone: Ray would not start a worker again whose
+    arguments themselves are in its store.
+    """
+
+    def __init__(self, shared: Sequence[Any]) -> None:
+        import ray
+
+        (reference,) = shared
+        self._predictor: Predictor = ray.get(reference)
+
+    def start(self) -> None:
+        """Load the model, by which a worker shows that it runs."""
+        self._predictor.opened()
 
     def table(self, paths: Sequence[str], images: Sequence[str]) -> "pyarrow.Table":
         """Return the rows of some images."""
@@ -54,8 +65,8 @@ def compute_on_ray(
         max_restarts=-1,
         max_task_retries=_TRIES,
     )
-    shared = ray.put(predictor.with_weights())
-    workers = [worker.remote(shared) for _ in range(min(count, len(parts)))]
+    shared = ray.put(predictor.with_weights())  # kept until the workers have gone
+    workers = [worker.remote([shared]) for _ in range(min(count, len(parts)))]
     try:
         yield from _computed(ray, workers, parts, advance)
     finally:
@@ -66,34 +77,67 @@ def compute_on_ray(
 def _computed(
     ray: Any, workers: Sequence[Any], parts: Sequence[Part], advance: Callable[[int], None]
 ) -> "Iterator[tuple[Part, pyarrow.Table]]":
+    """Give parts to the workers that have started; others may wait for a place for ever."""
     waiting = list(reversed(parts))
+    starting = {worker.start.remote(): worker for worker in workers}
     running: dict[Any, tuple[Part, Any]] = {}
 
-    def start(worker: Any) -> None:
+    def give_part(worker: Any) -> None:
         if waiting:
             part = waiting.pop()
             running[worker.table.remote(part.images, _absolute(part.images))] = (part, worker)
 
-    for worker in [*workers] * _WAITING:
-        start(worker)
-    while running:
-        (done,), _ = ray.wait(list(running), num_returns=1)
+    while waiting or running:
+        (done,), _ = ray.wait([*running, *starting], num_returns=1)
+        if done in starting:
+            worker = starting.pop(done)
+            _require_started(ray, done)
+            for _ in range(_WAITING):
+                give_part(worker)
+            continue
         part, worker = running.pop(done)
-        try:
-            table = ray.get(done)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, SetmatchError):
-                raise error.cause from None
-            raise
-        except ray.exceptions.RayActorError:
-            raise ConfigError(
-                f"{part.path}: its worker died {_TRIES + 1} times, perhaps for want of memory; "
-                f"its images are {part.images[0]} to {part.images[-1]}; leave out the one that is "
-                "to blame, or give workers more memory"
-            ) from None
-        start(worker)
+        table = _result(ray, done, part)
+        give_part(worker)
         advance(len(part))
         yield part, table
+
+
+def _require_started(ray: Any, done: Any) -> None:
+    try:
+        ray.get(done)
+    except ray.exceptions.RayError as error:
+        _raise_ours(error)
+        raise ConfigError(
+            f"ray: a worker cannot start ({_last_line(error)}); install the same version of "
+            "setmatch on every machine, and the modules of a model of your own"
+        ) from error
+
+
+def _result(ray: Any, done: Any, part: Part) -> "pyarrow.Table":
+    """Return the rows of a part; raise what its worker raised, or ConfigError if it always dies."""
+    try:
+        return ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        _raise_ours(error)
+        raise
+    except ray.exceptions.RayActorError:
+        raise ConfigError(
+            f"{part.path}: its worker died {_TRIES + 1} times, perhaps for want of memory; its "
+            f"images are {part.images[0]} to {part.images[-1]}; leave out the one that is to "
+            "blame, or give workers more memory"
+        ) from None
+
+
+def _raise_ours(error: Exception) -> None:
+    """Raise the error of a worker that a user can fix, without Ray's words around it."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, SetmatchError):
+        raise cause from None
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
 
 
 def _started() -> Any:

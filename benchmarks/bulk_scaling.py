@@ -1,0 +1,148 @@
+"""Bulk prediction by one and by two processes, and the memory of a process over its images.
+
+    python benchmarks/bulk_scaling.py --images 2000
+    python benchmarks/bulk_scaling.py --images 100000 --side-px 64 --processes 1
+
+Each process is `setmatch predict ... --shard I/N` on one core, started at the same time. Rows and
+bytes on the disk are those of the last run.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+from pyarrow import parquet
+
+from setmatch.data.synthetic.scenes import scene
+from setmatch.deploy.onnx import to_onnx
+from setmatch.models.load import load
+from timing import publish
+
+DIFFERENT = 200  # images are drawn once, and then linked
+SAMPLED_EVERY_S = 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", default="scenes_n")
+    parser.add_argument("--engine", choices=["onnxruntime", "eager"], default="onnxruntime")
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--side-px", type=int, default=256)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        place, model = Path(folder), options.model
+        if options.engine == "onnxruntime":
+            model = str(place / "model.onnx")
+            to_onnx(load(options.model)).save(Path(model))
+        images = _images(place / "images", options.images, options.side_px)
+        start_s = _run(model, images[:1], 1, place / "start").seconds
+        runs: dict[int, list[Run]] = {count: [] for count in options.processes}
+        for number in range(options.rounds):
+            for count in options.processes:
+                runs[count].append(_run(model, images, count, place / f"{number}-{count}"))
+        out = place / f"{options.rounds - 1}-{options.processes[-1]}.parquet"
+        files = list(out.glob("*.parquet"))
+        rows = sum(parquet.read_metadata(path).num_rows for path in files)
+        size = sum(path.stat().st_size for path in files)
+    seconds = {
+        count: statistics.median(each.seconds - start_s for each in several)
+        for count, several in runs.items()
+    }
+    first = seconds[options.processes[0]]
+    publish(
+        f"{options.images} images of {options.side_px} pixels by {options.model} and "
+        f"{options.engine}, in processes of one thread each: after the seconds of the start",
+        {
+            "start_s": round(start_s, 2),
+            "images_per_s": {n: round(options.images / each, 1) for n, each in seconds.items()},
+            "times_as_fast": {n: round(first / each, 2) for n, each in seconds.items()},
+            "processor_ms_per_image": {
+                n: round(1000 * statistics.median(r.processor_s for r in each) / options.images, 2)
+                for n, each in runs.items()
+            },
+            "memory_mb_of_a_process_at_tenths_of_its_time": {
+                n: _tenths(each[-1].memory_mb) for n, each in runs.items()
+            },
+            "rows_per_image": round(rows / options.images, 2),
+            "bytes_per_row": round(size / rows, 1),
+            "cores": len(os.sched_getaffinity(0)),
+            "load": [round(each, 1) for each in os.getloadavg()],
+        },
+        options.json,
+    )
+
+
+class Run:
+    """Processes that share images, from their start to the end of the last one."""
+
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        before = os.times()
+        started_s = time.perf_counter()
+        running = [
+            subprocess.Popen(each, env=environment, stdout=subprocess.DEVNULL) for each in commands
+        ]
+        self.memory_mb: list[float] = []
+        while any(each.poll() is None for each in running):
+            self.memory_mb += [_memory_mb(running[0].pid)]
+            time.sleep(SAMPLED_EVERY_S)
+        self.seconds = time.perf_counter() - started_s
+        after = os.times()
+        self.processor_s = (
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+        assert all(each.returncode == 0 for each in running), "a process failed"
+
+
+def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
+    listed = place.with_suffix(".txt")
+    listed.write_text("\n".join(map(str, images)))
+    command = [sys.executable, "-m", "setmatch", "predict", model, str(listed)]
+    command += ["--out", str(place.with_suffix(".parquet"))]
+    return Run([[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)])
+
+
+def _images(folder: Path, count: int, side_px: int) -> list[Path]:
+    folder.mkdir()
+    paths = [folder / f"{number:06}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        if number < DIFFERENT:
+            pixels: np.ndarray = scene((0, number), side_px).pixels
+            Image.fromarray(pixels).save(path, quality=92)
+        else:
+            path.symlink_to(paths[number % DIFFERENT])
+    return paths
+
+
+def _memory_mb(pid: int) -> float:
+    """Return the memory that a process has in use; 0 if it has gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0.0
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _tenths(samples: Sequence[float]) -> list[int]:
+    there = [each for each in samples if each]
+    return [round(there[tenth * (len(there) - 1) // 10]) for tenth in range(11)]
+
+
+if __name__ == "__main__":
+    main()
