@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.models.layers.attention import Attention
+from setmatch.models.layers.attention import Attention, ProjectedAttention
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.postprocessing.query_predictions import query_predictions, require_finite
 from setmatch.structures.attention import (
@@ -22,6 +22,7 @@ from setmatch.structures.attention import (
 from setmatch.structures.batch import Batch
 from setmatch.structures.outputs import Predictions
 
+TracedAttention = Attention | ProjectedAttention
 Calls = dict[nn.Module, tuple[Any, ...]]  # the arguments that each module was last called with
 
 
@@ -37,7 +38,7 @@ def record_calls(modules: Sequence[nn.Module]) -> Iterator[Calls]:
             handle.remove()
 
 
-def attention_weights(attention: Attention, calls: Calls) -> Float[Tensor, "H Q K"]:
+def attention_weights(attention: TracedAttention, calls: Calls) -> Float[Tensor, "H Q K"]:
     """Return the weights of a recorded attention for the one image of the batch, on the CPU."""
     query, key, _value, *attn_mask = calls[attention]
     return attention.weights(query, key, *attn_mask)[0].cpu()
@@ -48,8 +49,8 @@ def make_trace(
     class_loss: ClassificationLoss,
     start: QueryPredictions | None,
     cross_attention: AttentionMaps | SamplingPoints,
-    decoder: Sequence[Attention],
-    encoder: Sequence[Attention],
+    decoder: Sequence[TracedAttention],
+    encoder: Sequence[TracedAttention],
     encoder_grid: tuple[int, int],
     calls: Calls,
 ) -> AttentionTrace:

@@ -40,6 +40,13 @@ TABLES = {
     "linear_class.weight": DEMO,
 }
 
+# Of codes that grew from DETR's: boxes as queries, and scaled positions.
+GROWN = (
+    "refpoint_embed.weight",
+    "transformer.decoder.query_scale.layers.0.weight",
+    "model.decoder.query_scale.layers.0.weight",
+)
+
 ARGUMENTS = {
     "num_queries": "num_queries",
     "dim": "hidden_dim",
@@ -57,7 +64,7 @@ def matches_original(keys: Collection[str]) -> bool:
 
     Codes that grew from it have the same names of heads, and other queries.
     """
-    return any(key in keys for key in TABLES) and "refpoint_embed.weight" not in keys
+    return any(key in keys for key in TABLES) and not any(key in keys for key in GROWN)
 
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:

@@ -40,7 +40,9 @@ PUBLISHED = "facebook/detr-"  # repositories of the authors, under the license o
 
 
 def matches_transformers(keys: Collection[str]) -> bool:
-    """Recognize the heads of transformers' DETR models."""
+    """Recognize the heads of transformers' DETR models; those that grew from it scale positions."""
+    if "model.decoder.query_scale.layers.0.weight" in keys:
+        return False
     return any(f"{masks}class_labels_classifier.weight" in keys for masks in ("", "detr."))
 
 

@@ -9,8 +9,92 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Attention(nn.Module):
-    """Scaled dot-product attention of `heads` heads (arXiv 1706.03762, section 3.2)."""
+class HeadAttention(nn.Module):
+    """Scaled dot-product attention of `heads` heads (arXiv 1706.03762, section 3.2).
+
+    A subclass has `heads`, `dropout` and `out`, and says what makes queries, keys and values.
+    """
+
+    heads: int
+    dropout: float
+    out: nn.Module
+
+    def attend(
+        self,
+        q: Float[Tensor, "B Q E"],
+        k: Float[Tensor, "B K E"],
+        v: Float[Tensor, "B K D"],
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Return the attention output of projected queries, keys and values."""
+        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            # On a CPU the fused backward pass is up to ten times slower in bfloat16 than float32.
+            q, k, v = q.float(), k.float(), v.float()
+        with torch.autocast(q.device.type, enabled=False):
+            output = _attend(
+                self._split(q),
+                self._split(k),
+                self._split(v),
+                _match_precision(attn_mask, q),
+                self.dropout if self.training else 0.0,
+            )
+        return self.out(output.transpose(1, 2).flatten(2))
+
+    def attention_weights(
+        self,
+        q: Float[Tensor, "B Q E"],
+        k: Float[Tensor, "B K E"],
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
+    ) -> Float[Tensor, "B H Q K"]:
+        """Return the attention weights of each head, which the fused kernel does not give."""
+        q, k = self._split(q), self._split(k)
+        logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if attn_mask is None:
+            return logits.softmax(-1)
+        if attn_mask.is_floating_point():
+            return (logits + attn_mask).softmax(-1)
+        return logits.masked_fill(~attn_mask, float("-inf")).softmax(-1)
+
+    def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+class ProjectedAttention(HeadAttention):
+    """Attention of queries, keys and values that were projected before.
+
+    Queries and keys may be wider than values: then each head has more of them to compare.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        assert dim % heads == 0, "dim is divided evenly among the heads"
+        self.heads, self.dropout = heads, dropout
+        self.out = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        query: Float[Tensor, "B Q E"],
+        key: Float[Tensor, "B K E"],
+        value: Float[Tensor, "B K D"],
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | None = None,
+    ) -> Float[Tensor, "B Q D"]:
+        """Return the attention output of every query."""
+        return self.attend(query, key, value, attn_mask)
+
+    def weights(
+        self,
+        query: Float[Tensor, "B Q E"],
+        key: Float[Tensor, "B K E"],
+        attn_mask: Bool[Tensor, "#B 1 #Q K"] | None = None,
+    ) -> Float[Tensor, "B H Q K"]:
+        """Return the attention weights of each head."""
+        return self.attention_weights(query, key, attn_mask)
+
+
+class Attention(HeadAttention):
+    """The same with a projection each for queries, keys and values."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -40,19 +124,7 @@ class Attention(nn.Module):
         A boolean `attn_mask` is True where a query may attend to a key; a float one is added to
         the logits. None, full attention, is the fastest.
         """
-        q, k, v = self.query(query), self.key(key), self.value(value)
-        if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # On a CPU the fused backward pass is up to ten times slower in bfloat16 than float32.
-            q, k, v = q.float(), k.float(), v.float()
-        with torch.autocast(q.device.type, enabled=False):
-            output = _attend(
-                self._split(q),
-                self._split(k),
-                self._split(v),
-                _match_precision(attn_mask, q),
-                self.dropout if self.training else 0.0,
-            )
-        return self.out(output.transpose(1, 2).flatten(2))
+        return self.attend(self.query(query), self.key(key), self.value(value), attn_mask)
 
     def weights(
         self,
@@ -61,25 +133,16 @@ class Attention(nn.Module):
         attn_mask: Bool[Tensor, "#B 1 #Q K"] | Float[Tensor, "B H Q K"] | None = None,
     ) -> Float[Tensor, "B H Q K"]:
         """Return the attention weights of each head, which the fused kernel does not give."""
-        q, k = self._split(self.query(query)), self._split(self.key(key))
-        logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if attn_mask is None:
-            return logits.softmax(-1)
-        if attn_mask.is_floating_point():
-            return (logits + attn_mask).softmax(-1)
-        return logits.masked_fill(~attn_mask, float("-inf")).softmax(-1)
-
-    def _split(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B H N d"]:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return self.attention_weights(self.query(query), self.key(key), attn_mask)
 
 
 def _attend(
     q: Float[Tensor, "B H Q d"],
     k: Float[Tensor, "B H K d"],
-    v: Float[Tensor, "B H K d"],
+    v: Float[Tensor, "B H K e"],
     attn_mask: Tensor | None,
     dropout: float,
-) -> Float[Tensor, "B H Q d"]:
+) -> Float[Tensor, "B H Q e"]:
     """Return softmax(q k' / sqrt(d) + mask) v, by the fastest way there is."""
     is_learned = attn_mask is not None and attn_mask.requires_grad
     if not is_learned or dropout or q.device.type != "cpu":
@@ -89,7 +152,7 @@ def _attend(
     assert attn_mask is not None
     mask, batched = attn_mask.flatten(0, 1), [each.flatten(0, 1) for each in (q, k, v)]
     logits = torch.baddbmm(mask, batched[0], batched[1].mT, alpha=1 / math.sqrt(q.shape[-1]))
-    return torch.bmm(logits.softmax(-1), batched[2]).view(q.shape)
+    return torch.bmm(logits.softmax(-1), batched[2]).view(*q.shape[:-1], -1)
 
 
 def _match_precision(attn_mask: Tensor | None, query: Tensor) -> Tensor | None:

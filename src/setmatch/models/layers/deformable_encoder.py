@@ -98,7 +98,7 @@ class DeformableEncoder(nn.Module):
             for level, on_image, of_level in zip(maps, cells, self.level, strict=True)
         ]
         position = torch.cat(positions, dim=1)
-        centers = anchor_boxes(memory, 1.0).expand(len(memory.tokens), -1, -1)
+        centers = anchor_boxes(memory, 1.0).expand(memory.tokens.shape[0], -1, -1)
         for layer in self.sampling_layers:
             memory = layer(memory, position, centers)
         return memory

@@ -66,7 +66,7 @@ class LearnedPlaces(nn.Module):
 
     def forward(self, memory: Memory) -> PlacedQueries:
         """Return the same queries for every image."""
-        every = self.embedding.weight.expand(len(memory.tokens), -1, -1)
+        every = self.embedding.weight.expand(memory.tokens.shape[0], -1, -1)
         position, content = every.chunk(2, dim=-1)
         points = at_least_single(self.place(position)).sigmoid()
         return PlacedQueries(content, position, around(points))
