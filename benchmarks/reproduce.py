@@ -10,7 +10,7 @@ recipe of the model and measured on its test split. What is measured already is 
 so the same command continues. Prints the commands alone with `--dry-run`.
 
 The published figures are their authors', rounded as they print them: DETR (arXiv 2005.12872),
-Deformable DETR (2010.04159; those of the README of its code),
+Conditional DETR (2108.06152) and Deformable DETR (2010.04159; those of the READMEs of their codes),
 D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), RF-DETR (2511.09554; that of
 rfdetr_b is from the README of its first release). Models with masks are not compared: their
 published AP is that of masks.
@@ -37,6 +37,7 @@ PUBLISHED_AP = {
     "detr_r50_dc5": 43.3,
     "detr_r101": 43.5,
     "detr_r101_dc5": 44.9,
+    "conditional_detr_r50": 41.0,
     "deformable_detr_r50": 44.5,
     "deformable_detr_r50_refine": 46.2,
     "deformable_detr_r50_two_stage": 46.9,

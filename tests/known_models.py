@@ -85,6 +85,19 @@ SMALL_DEFORMABLE = {  # arguments of presets of Deformable DETR for tests
     "dropout": 0.0,
 }
 
+SMALL_PLACED = {  # arguments of presets of Conditional DETR and DAB-DETR for tests
+    "backbone": "resnet18",
+    "encoder_layers": 1,
+    "encoder_heads": 4,
+    "encoder_ffn_dim": 48,
+    "dim": 32,
+    "heads": 4,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "dropout": 0.0,
+}
+
 # The box of each query after each of the two layers, far apart from each other.
 BOXES = torch.tensor(
     [

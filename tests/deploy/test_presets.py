@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from known_models import SMALL_DEFORMABLE, SMALL_RFDETR
+from known_models import SMALL_DEFORMABLE, SMALL_PLACED, SMALL_RFDETR
 from setmatch.deploy.onnx import ONNX, OPSET, to_onnx
 from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify
@@ -33,6 +33,8 @@ SMALL_BY_FAMILY = {
     "rtdetr": FEW,
     "rfdetr": SMALL_RFDETR,
     "deformable": SMALL_DEFORMABLE | {"levels": 4},
+    "conditional": SMALL_PLACED,
+    "dab": SMALL_PLACED,
 }
 ALWAYS = ("setmatch_n_panoptic",)
 # All parts.
@@ -44,6 +46,8 @@ BACKBONES = {
     "setmatch_timm": {"backbone": "resnet10t"},  # its pools round sizes up
     "deformable_detr_r50_single_scale": {"levels": 1},
     "deformable_detr_r50_single_scale_dc5": {"levels": 1, "backbone": "resnet50"},
+    "conditional_detr_r50_dc5": {"backbone": "resnet50"},
+    "dab_detr_r50_dc5": {"backbone": "resnet50"},
 }
 SIZES = [(1, 96, 128), (3, 160, 97), (2, 33, 70), (1, 20, 40), (2, 5, 300)]  # images, height, width
 # TensorRT and WebGPU compute some of these wrongly, or not at all.

@@ -13,6 +13,7 @@ from known_models import (
     QUERIES,
     SMALL_DEFORMABLE,
     SMALL_DFINE,
+    SMALL_PLACED,
     SMALL_RFDETR,
     SMALL_RTDETR,
     known_detr,
@@ -120,6 +121,8 @@ MODELS: dict[str, Callable[[], Detector]] = {
             "rtdetr_r18": SMALL_RTDETR,
             "rfdetr_n": SMALL_RFDETR,
             "deformable_detr_r50": SMALL_DEFORMABLE,
+            "conditional_detr_r50": SMALL_PLACED,
+            "dab_detr_r50": SMALL_PLACED,
             "rtdetr_v2_r50_m": SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2},
         }.items()
     },

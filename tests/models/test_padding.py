@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from known_models import SMALL_DEFORMABLE, SMALL_DFINE, SMALL_RFDETR, SMALL_RTDETR
+from known_models import SMALL_DEFORMABLE, SMALL_DFINE, SMALL_PLACED, SMALL_RFDETR, SMALL_RTDETR
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
@@ -48,6 +48,7 @@ ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "rfdetr_n": SMALL_RFDETR,
     "rfdetr_seg_n": SMALL_RFDETR | {"mask_ffn_dim": 24},
     "deformable_detr_r50_two_stage": SMALL_DEFORMABLE,
+    "dab_detr_r50": SMALL_PLACED,
 }
 ALWAYS = (
     *("setmatch_n", "setmatch_n_panoptic", "setmatch_timm"),

@@ -35,12 +35,15 @@ def test_the_length_follows_from_the_number_of_images(images, epochs):
     assert epochs_per_evaluation(epochs) >= 1
 
 
+FAMILIES = ("dfine", "rtdetr", "rfdetr", "deformable_detr", "conditional_detr", "dab_detr")
+
+
 @pytest.mark.parametrize(
     "name",
     [
         each
         for each in recipe_names()
-        if each.startswith(("dfine_", "rtdetr_", "rfdetr_", "deformable_detr_"))
+        if each.startswith(tuple(f"{family}_" for family in FAMILIES))
     ],
 )
 def test_every_recipe_of_published_weights_ends_by_itself(name):

@@ -5,7 +5,17 @@ import dataclasses
 import torch
 
 from setmatch.errors import ConfigError, suggest
-from setmatch.models import deformable_detr, detr, dfine, rfdetr, rtdetr, setmatch, torchvision
+from setmatch.models import (
+    conditional_detr,
+    dab_detr,
+    deformable_detr,
+    detr,
+    dfine,
+    rfdetr,
+    rtdetr,
+    setmatch,
+    torchvision,
+)
 from setmatch.models.config import apply_arguments
 from setmatch.models.detector import Detector
 from setmatch.models.factory import find_factory
@@ -15,6 +25,8 @@ from setmatch.structures.metadata import ModelCard
 
 FAMILIES = (
     detr.FAMILY,
+    conditional_detr.FAMILY,
+    dab_detr.FAMILY,
     deformable_detr.FAMILY,
     rtdetr.FAMILY,
     dfine.FAMILY,

@@ -28,6 +28,8 @@ SMALL_BY_FAMILY = {
     "rtdetr": {**SMALL, "stage_blocks": (1, 1, 1, 1)},
     "rfdetr": SMALL_RFDETR,
     "deformable": {**SMALL, "backbone": "resnet18"},
+    "conditional": {**SMALL, "backbone": "resnet18"},
+    "dab": {**SMALL, "backbone": "resnet18"},
 }
 
 
@@ -35,7 +37,7 @@ def _small(preset: str = "detr_r18_tiny", **changes):
     torch.manual_seed(0)
     family = SMALL_BY_FAMILY.get(preset.partition("_")[0], SMALL)
     arguments = {**family, "num_queries": 6, **changes}
-    if preset.endswith("single_scale_dc5"):
+    if preset.endswith("dc5") and "backbone" in arguments:
         arguments["backbone"] = "resnet50"  # smaller ones cannot be dilated
     return build(ModelCard(preset, arguments, NAMES)).eval()
 

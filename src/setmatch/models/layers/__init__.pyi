@@ -2,9 +2,15 @@ from .attention import Attention as Attention
 from .attention import FeedForward as FeedForward
 from .attention import PostNorm as PostNorm
 from .attention import PreNorm as PreNorm
+from .attention import ProjectedAttention as ProjectedAttention
 from .box_relations import BoxRelationBias as BoxRelationBias
 from .box_relations import NoBoxRelations as NoBoxRelations
 from .box_relations import QueryAttentionMask as QueryAttentionMask
+from .conditional_decoder import AnchorDecoder as AnchorDecoder
+from .conditional_decoder import ConditionalDecoder as ConditionalDecoder
+from .conditional_decoder import ConditionalDecoderLayer as ConditionalDecoderLayer
+from .conditional_decoder import CrossInputs as CrossInputs
+from .conditional_decoder import FirstCrossInputs as FirstCrossInputs
 from .deformable_attention import DeformableAttention as DeformableAttention
 from .deformable_decoder import BoxPosition as BoxPosition
 from .deformable_decoder import DeformableDecoderLayer as DeformableDecoderLayer
@@ -37,6 +43,7 @@ from .position_encoding import CenterSinePosition as CenterSinePosition
 from .position_encoding import GridPosition as GridPosition
 from .position_encoding import LearnedPosition as LearnedPosition
 from .position_encoding import SinePosition as SinePosition
+from .queries import AnchorQueries as AnchorQueries
 from .queries import AnchorSelection as AnchorSelection
 from .queries import ContentQueries as ContentQueries
 from .queries import LearnedQueries as LearnedQueries
@@ -47,12 +54,15 @@ from .transformer_decoder import Decoder as Decoder
 from .transformer_decoder import DecoderLayer as DecoderLayer
 from .transformer_encoder import Encoder as Encoder
 from .transformer_encoder import EncoderLayer as EncoderLayer
+from .transformer_encoder import ScaledPositionEncoder as ScaledPositionEncoder
 from .value_sampling import CellSampling as CellSampling
 from .value_sampling import NearestSampling as NearestSampling
 from .value_sampling import ProjectedSampling as ProjectedSampling
 from .value_sampling import ValueSampling as ValueSampling
 
 __all__ = [
+    "AnchorDecoder",
+    "AnchorQueries",
     "AnchorSelection",
     "Attention",
     "BoxHead",
@@ -62,7 +72,10 @@ __all__ = [
     "CellSampling",
     "CenterSinePosition",
     "ClassHead",
+    "ConditionalDecoder",
+    "ConditionalDecoderLayer",
     "ContentQueries",
+    "CrossInputs",
     "DETRMaskHead",
     "Decoder",
     "DecoderLayer",
@@ -78,6 +91,7 @@ __all__ = [
     "Encoder",
     "EncoderLayer",
     "FeedForward",
+    "FirstCrossInputs",
     "GatedDecoderLayer",
     "GridPosition",
     "GroupAttention",
@@ -93,12 +107,14 @@ __all__ = [
     "PlacedRefiningDecoder",
     "PostNorm",
     "PreNorm",
+    "ProjectedAttention",
     "ProjectedSampling",
     "PyramidEncoder",
     "QueryAttentionMask",
     "QuerySelection",
     "RefiningDecoder",
     "ScaleProjector",
+    "ScaledPositionEncoder",
     "ShrinkBlock",
     "ShrinkConv",
     "SinePosition",

@@ -41,6 +41,12 @@ class CenterSinePosition(SinePosition):
     place = 0.5
 
 
+class ShortSinePosition(SinePosition):
+    """The same with wavelengths of at most 20 * 2 pi (arXiv 2201.12329, section 4.4)."""
+
+    temperature = 20.0
+
+
 class SineBoxPosition(nn.Module):
     """Sines and cosines of y, x, width and height of a box (arXiv 2201.12329, section 4.1).
 

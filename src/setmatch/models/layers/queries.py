@@ -42,6 +42,21 @@ class ContentQueries(nn.Module):
         return self.embedding.weight.expand(memory.shape[0], -1, -1), None
 
 
+class AnchorQueries(nn.Module):
+    """Learned boxes; the content starts at zero (arXiv 2201.12329)."""
+
+    def __init__(self, num_queries: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(num_queries, 4)  # logits of cx, cy, w, h
+
+    def forward(
+        self, memory: Float[Tensor, "B N D"]
+    ) -> tuple[Float[Tensor, "B Q D"], Float[Tensor, "B Q 4"]]:
+        """Return the content of each query, which is zero, and its box."""
+        boxes = at_least_single(self.embedding.weight).sigmoid().expand(memory.shape[0], -1, -1)
+        return memory.new_zeros(1, 1, 1).expand(*boxes.shape[:2], memory.shape[-1]), boxes
+
+
 MASKED_LOGIT = -20.0  # so low that loss and gradient vanish
 NOT_A_PEAK = 1e3  # subtracted from logits, ranks them behind all peaks in unchanged order
 

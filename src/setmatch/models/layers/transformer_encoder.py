@@ -4,6 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from setmatch.models.layers.attention import Attention, FeedForward, Residual, with_pos_embed
+from setmatch.models.layers.heads import Perceptron
 
 
 class EncoderLayer(nn.Module):
@@ -70,3 +71,23 @@ class EncoderWithoutPositions(Encoder):
     ) -> Float[Tensor, "B N D"]:
         """Return the memory for the decoder, computed without positions."""
         return super().forward(tokens, None, attn_mask)
+
+
+class ScaledPositionEncoder(Encoder):
+    """An encoder whose tokens scale their positions in every layer (arXiv 2201.12329)."""
+
+    def __init__(self, layers: list[EncoderLayer], dim: int) -> None:
+        super().__init__(layers, nn.Identity())
+        self.scale = Perceptron(dim, dim, dim)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "B N D"],
+        position: Float[Tensor, "#B N D"] | None,
+        attn_mask: Bool[Tensor, "B 1 1 N"] | None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return the memory for the decoder; `attn_mask` None means no padding."""
+        assert position is not None, "there are positions to scale"
+        for layer in self.layers:
+            tokens = layer(tokens, position * self.scale(tokens), attn_mask)
+        return tokens
