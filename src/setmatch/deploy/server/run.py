@@ -66,6 +66,7 @@ def serve(
     what `load` raises.
     """
     require_libraries()
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of malformed forms
     limits = limits or Limits(max_pixels=chosen_pixel_limit() or Limits.max_pixels)
     limits = replace(limits, batch=images_at_once(tiles, limits.batch))
     with _signals_as_errors(), opened(host, port) as opened_socket, init_distributed(device) as run:
