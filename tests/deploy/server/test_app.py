@@ -310,3 +310,15 @@ def test_the_document_describes_the_answers(app: App):
     assert set(detect["responses"]) >= {"200", "401", "408", "413", "422", "429", "503"}
     assert {each["name"] for each in detect["parameters"]} == {"threshold", "classes", "annotated"}
     assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_the_page_may_load_nothing_from_elsewhere(app: App, red_finder: Engine):
+    """Its scripts run by a number that is new in each server; the page has no others."""
+    answer = get(app, "/")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'nonce-")
+    assert "connect-src 'self'" in policy
+    assert "http" not in policy
+    assert answer.text.count("<script") == answer.text.count('nonce="') == 2
+    other = get(make_app(red_finder, "red_finder"), "/")
+    assert other.headers["content-security-policy"] != policy
