@@ -14,10 +14,9 @@ from setmatch.deploy.server.app import make_app
 from setmatch.deploy.server.guard import App
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
-from setmatch.structures.batch import Batch
 from setmatch.structures.metadata import Categories
 
-from .conftest import BOX, image_bytes, served
+from .conftest import BOX, HOST, CalmFinder, image_bytes, served
 
 pytestmark = pytest.mark.xdist_group("browser")
 TOKEN = "correct-horse-battery"
@@ -75,7 +74,7 @@ def opened(browser: Any, app: App, width: int = 1400) -> Iterator[Opened]:
     with served(app) as running:
         context = browser.new_context(viewport={"width": width, "height": 900})
         context.grant_permissions(["camera", "clipboard-read", "clipboard-write"])
-        site = Opened(context.new_page(), f"http://127.0.0.1:{running.port}/")
+        site = Opened(context.new_page(), f"http://{HOST}:{running.port}/")
         yield site
         context.close()
     assert site.problems == []
@@ -135,19 +134,9 @@ def test_several_images_are_listed(browser: Any, app: App, tmp_path: Path):
         assert first["detections"][0]["xyxy_px"] == pytest.approx((0, 0, 32, 32))
 
 
-class _Calm(RedFinder):
-    """Finds a box in images without red, too: Chromium's stand-in for a camera has none."""
-
-    def forward(self, batch: Batch) -> Any:
-        (group,) = super().forward(batch)
-        predictions = group.predictions
-        finite = replace(predictions, cxcywh=predictions.cxcywh.nan_to_num(0.5))
-        return (replace(group, predictions=finite),)
-
-
 def test_the_webcam_is_followed(browser: Any):
     """A second click stops it."""
-    with opened(browser, make_app(as_engine(_Calm().eval()), "calm")) as site:
+    with opened(browser, make_app(as_engine(CalmFinder().eval()), "calm")) as site:
         site.page.click("#camera")
         site.until("$('speed').textContent.endsWith('frames/s')")
         site.page.click("#camera")

@@ -51,6 +51,7 @@ _REFUSED = {
     413: "More bytes or pixels than the limit.",
     422: "An image that cannot be read, or an option that there is not.",
     429: "The queue is full.",
+    500: "The model fails at this image.",
     503: "The answer took too long.",
 }
 

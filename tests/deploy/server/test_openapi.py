@@ -1,0 +1,49 @@
+"""Requests that are made from the OpenAPI document, valid or not, get documented answers."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from setmatch.deploy.server.app import make_app
+from setmatch.deploy.server.limits import Limits
+from setmatch.inference.engines.eager import as_engine
+
+from .conftest import CalmFinder, image_bytes, with_client
+
+schemathesis = pytest.importorskip("schemathesis")
+EXAMPLES = 300
+OPERATIONS = [("/v1/detect", "POST"), ("/v1/model", "GET"), ("/healthz", "GET")]
+
+
+@pytest.mark.campaign
+@pytest.mark.promise(19, cases=EXAMPLES)
+@pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=lambda each: each)
+def test_answers_are_as_documented(path: str, method: str):
+    """Status, type, headers and content of each, by the checks of schemathesis."""
+    app = make_app(as_engine(CalmFinder().eval()), "calm", limits=Limits(linger_s=0))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    operation = schema[path][method]
+    kinds = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+    cases = st.one_of([operation.as_strategy(generation_mode=kind) for kind in kinds])
+
+    @settings(
+        max_examples=EXAMPLES,
+        phases=[Phase.generate],
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def check(case: object) -> None:
+        case.call_and_validate()  # type: ignore[attr-defined]
+
+    check()
+
+
+def test_the_documented_answer_is_that_of_an_image():
+    """Generated bodies are no images, so that this one is checked by itself."""
+    app = make_app(as_engine(CalmFinder().eval()), "calm")
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    answer = with_client(app, lambda client: client.post("/v1/detect", content=image_bytes()))
+    assert answer.status_code == 200
+    schema["/v1/detect"]["POST"].validate_response(answer)
