@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class Timed:
     latencies_s: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
+        """Return the throughput and how long clients wait."""
         latencies = sorted(self.latencies_s)
         return {
             "images_per_s": round(self.images / self.seconds, 2),
@@ -81,17 +82,25 @@ class Timed:
 
 
 @contextmanager
-def running(command: Sequence[str]) -> Iterator[str]:
-    """Start a server, and yield its address when it answers."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def running(commands: dict[str, list[str]]) -> Iterator[dict[str, str]]:
+    """Start servers, and yield the address of each when all answer."""
+    started = {
+        name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        for name, command in commands.items()
+    }
     try:
-        assert process.stdout is not None
-        found = re.search(r"(\d+) until", process.stdout.readline())
-        assert found is not None, command
-        yield f"http://{HOST}:{found[1]}"
+        addresses = {}
+        for name, process in started.items():
+            assert process.stdout is not None
+            found = re.search(r"(\d+) until", process.stdout.readline())
+            assert found is not None, name
+            addresses[name] = f"http://{HOST}:{found[1]}"
+        yield addresses
     finally:
-        process.terminate()
-        process.wait()
+        for process in started.values():
+            process.terminate()
+        for process in started.values():
+            process.wait()
 
 
 def measure(address: str, images: Sequence[bytes], clients: int, seconds: float) -> Timed:
@@ -149,18 +158,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each server, a round")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        paths = (
-            scenes(Path(folder)) if given.images is None else sorted(given.images.rglob("*.jp*g"))
-        )
+    own: Path | None = given.images
+    with tempfile.TemporaryDirectory() as folder:
+        paths = scenes(Path(folder)) if own is None else sorted(own.rglob("*.jp*g"))
         images = [path.read_bytes() for path in paths[:64]]
-        servers = {
-            name: stack.enter_context(running(command))
-            for name, command in commands(given.model, given.engine, given.batch).items()
-        }
+    servers_of = commands(given.model, given.engine, given.batch)
+    with running(servers_of) as servers:
         rounds: dict[str, list[Timed]] = {name: [] for name in servers}
         for address in servers.values():  # the first images take longest
-            measure(address, images, given.clients, 2.0)
+            measure(address, images, given.clients, 1.0)
         for _ in range(given.rounds):
             for name, address in servers.items():
                 rounds[name].append(measure(address, images, given.clients, given.seconds))
