@@ -75,8 +75,8 @@ def predict(
     ----------
     sources
         Image and video files, folders or glob patterns, the number of a camera, the address of a
-        stream, or - for a video from standard input; for Parquet files, images alone, also
-        addresses such as s3://bucket/images, and text files (.txt, .lst) with an image a line.
+        stream, or a pipe such as /dev/stdin; for Parquet files, images alone, also addresses such
+        as s3://bucket/images, and text files (.txt, .lst) with an image a line.
     out
         Folder for the results; one that ends in .parquet gets Parquet files.
     threshold

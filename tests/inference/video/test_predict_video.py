@@ -29,7 +29,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def running() -> set[str]:
-    return {thread.name for thread in threading.enumerate()} & {"read ahead"}
+    return {thread.name for thread in threading.enumerate()} & {"decode video", "prepare frames"}
 
 
 def test_each_frame_has_its_detections_and_time(clip: Path):

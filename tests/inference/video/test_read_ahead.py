@@ -32,7 +32,7 @@ class Source:
 
 
 def test_items_come_in_order_in_batches():
-    with ReadAhead(Source(10).items(), 4) as ahead:
+    with ReadAhead(Source(10).items(), 4, "read") as ahead:
         assert [ahead.take(4), ahead.take(4), ahead.take(4), ahead.take(4)] == [
             [0, 1, 2, 3],
             [4, 5, 6, 7],
@@ -44,7 +44,7 @@ def test_items_come_in_order_in_batches():
 def test_the_thread_runs_ahead_of_a_busy_taker_but_not_without_end():
     """While nobody takes anything, three items are read, and a fourth is in the thread's hand."""
     source = Source(1000)
-    with ReadAhead(source.items(), 3) as ahead:
+    with ReadAhead(source.items(), 3, "read") as ahead:
         source.wait_for(4)
         assert ahead.take(1) == [0]
         source.wait_for(5)
@@ -54,7 +54,7 @@ def test_the_thread_runs_ahead_of_a_busy_taker_but_not_without_end():
 
 def test_live_items_are_dropped_the_oldest_first_and_counted():
     source = Source(1000)
-    with ReadAhead(source.items(), 2, drops=True) as ahead:
+    with ReadAhead(source.items(), 2, "read", drops=True) as ahead:
         assert source.closed.wait(60)  # it never waited for the taker
         assert ahead.take(1) == [998]
         assert ahead.take(5) == [999]
@@ -65,11 +65,11 @@ def test_live_items_are_dropped_the_oldest_first_and_counted():
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_leaving_early_ends_the_thread_and_closes_the_source(taken: int):
     source = Source(10**9)
-    with ReadAhead(source.items(), 4) as ahead:
+    with ReadAhead(source.items(), 4, "read") as ahead:
         for number in range(taken):
             assert ahead.take(1) == [number]
     assert source.closed.is_set()
-    assert "read ahead" not in {thread.name for thread in threading.enumerate()}
+    assert "read" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_an_error_comes_after_the_items_before_it():
@@ -78,7 +78,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 2
         raise OSError(5, "Input/output error")
 
-    with ReadAhead(fails(), 8) as ahead:
+    with ReadAhead(fails(), 8, "read") as ahead:
         assert ahead.take(8) == [1, 2]
         with pytest.raises(OSError, match="Input/output"):
             ahead.take(8)
@@ -92,7 +92,7 @@ def test_whoever_waits_is_woken_by_stop():
         go_on.wait(60)
         yield 1
 
-    with ReadAhead(waits(), 1) as ahead:
+    with ReadAhead(waits(), 1, "read") as ahead:
         assert begun.wait(60)
         taken: list[list[int]] = []
         taker = threading.Thread(target=lambda: taken.append(ahead.take(1)))
@@ -115,7 +115,7 @@ def test_items_that_nobody_wants_are_freed():
             kept.append(weakref.ref(item))
             yield item
 
-    with ReadAhead(items(), 1, drops=True) as ahead:
+    with ReadAhead(items(), 1, "read", drops=True) as ahead:
         while ahead.take(1):
             assert sum(each() is not None for each in kept) <= 4
     assert sum(each() is not None for each in kept) <= 1

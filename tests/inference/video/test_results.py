@@ -142,7 +142,6 @@ def test_content_and_suffix_say_what_is_a_video(
         ("0", "camera", "camera 0", "camera_0"),
         ("rtsp://u:p@host:554/a/b?c=d", "stream", "rtsp://host:554/a/b", "host_554_a_b"),
         ("HTTP://host/x.m3u8", "stream", "http://host/x.m3u8", "host_x.m3u8"),
-        ("-", "pipe", "standard input", "standard_input"),
         ("/dev/null", "camera", "camera /dev/null", "camera_dev_null"),
     ],
 )

@@ -88,7 +88,7 @@ def test_a_detection_that_is_missed_once_keeps_its_number_in_the_next_frame():
 @pytest.mark.parametrize("rate", [10, 25])
 def test_an_object_that_is_hidden_part_by_part_keeps_its_number(speed: float, rate: float):
     """Its box ends at the post that hides it, shrinks, and grows again behind the post."""
-    tracker, side, post = Tracker(rate), 40, (150, 170)
+    tracker, side, post = Tracker(rate), 40, (150, 160)
     seen: set[int | None] = set()
     for step in range(round(270 / speed * rate)):
         x0 = 10 + speed * step / rate

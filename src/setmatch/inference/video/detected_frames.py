@@ -41,8 +41,8 @@ def detected_frames(
     one frame. Closing the generator closes the video and ends the threads.
     """
     at_once = 1 if reader.live else batch_size
-    decoded = ReadAhead(reader.frames(), at_once, drops=reader.live)
-    loaded = ReadAhead(_loaded(decoded, detector), at_once)
+    decoded = ReadAhead(reader.frames(), at_once, "decode video", drops=reader.live)
+    loaded = ReadAhead(_loaded(decoded, detector), at_once, "prepare frames")
     with decoded, loaded:
         try:
             while batch := loaded.take(at_once):

@@ -78,7 +78,7 @@ class VideoFrame(Generic[Found]):
         for class_index, score, track in zip(
             self.detections.classes.tolist(), scores, self.tracks, strict=True
         ):
-            number = "" if track is None else f" {track.id}"
+            number = "" if track is None else f" #{track.id}"
             labels.append(f"{names(class_index)}{number} {score:.0%}")
             kinds.append(0 if track is None else track.id)
         image = self.detections.draw(labels, color_by=kinds)

@@ -12,7 +12,7 @@ from PIL import Image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.files.reading import require_regular
 from setmatch.inference.video.pyav import pyav
-from setmatch.inference.video.sources import STANDARD_INPUT, VideoSource
+from setmatch.inference.video.sources import VideoSource
 
 _SILENCE_S = 10.0  # of a stream or camera, after which it counts as ended
 _POLL_S = 0.1
@@ -105,11 +105,8 @@ class _Pipe:
 
     def __init__(self, address: str, closed: threading.Event) -> None:
         self._closed = closed
-        if address == STANDARD_INPUT:
-            self._descriptor = os.dup(0)
-        else:
-            # Without O_NONBLOCK, this would wait for a writer, whatever is closed meanwhile.
-            self._descriptor = os.open(address, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        # Without O_NONBLOCK, this would wait for a writer, whatever is closed meanwhile.
+        self._descriptor = os.open(address, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes; none at the end."""

@@ -1,11 +1,8 @@
 """The library that reads and writes videos; nothing else imports it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from setmatch.errors import ExtraMissingError
-
-if TYPE_CHECKING:
-    pass
 
 
 def pyav() -> Any:

@@ -14,10 +14,12 @@ class ReadAhead(Generic[Item]):
 
     While nobody takes them, the generator waits; or it `drops` the oldest items, and counts them in
     `dropped`. An error of the generator is raised after the items before it. At the end of the
-    context, the generator is closed, and its thread has ended.
+    context, the generator is closed, and its thread, `name`, has ended.
     """
 
-    def __init__(self, items: Generator[Item, None, None], size: int, drops: bool = False) -> None:
+    def __init__(
+        self, items: Generator[Item, None, None], size: int, name: str, drops: bool = False
+    ) -> None:
         self.dropped = 0
         self._items, self._size, self._drops = items, size, drops
         self._queue: deque[Item] = deque()
@@ -25,7 +27,7 @@ class ReadAhead(Generic[Item]):
         self._ended = self._stopped = False
         self._outcome = _Outcome()
         # A daemon: an iterator that a program forgets does not keep the program from ending.
-        self._thread = threading.Thread(target=self._run, name="read ahead", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -18,7 +18,6 @@ VIDEO_SUFFIXES = (
 )
 # ".ts" is also that of TypeScript, so that it counts only for a file that is named directly.
 _NAMED_DIRECTLY = (*VIDEO_SUFFIXES, ".ts")
-STANDARD_INPUT = "-"
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _SIGNATURE_BYTES = 189
 _BOXES = (b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")  # of QuickTime without "ftyp"
@@ -47,7 +46,7 @@ class VideoSource:
         if self.kind == "camera":
             return f"camera {self.address}"
         if self.kind != "stream":
-            return "standard input" if self.address == STANDARD_INPUT else self.address
+            return self.address
         parts = urlsplit(self.address)
         return parts._replace(
             netloc=parts.netloc.rpartition("@")[2], query="", fragment=""
@@ -56,7 +55,7 @@ class VideoSource:
     @property
     def file_name(self) -> str:
         """A name for files of results, without a folder and a suffix."""
-        if self.kind in ("file", "pipe") and self.address != STANDARD_INPUT:
+        if self.kind in ("file", "pipe"):
             return Path(self.address).name
         return re.sub(r"[^\w.-]+", "_", _ADDRESS.sub("", self.name)).strip("_.")[:100] or "video"
 
@@ -67,7 +66,7 @@ def as_video(source: str | Path | int) -> VideoSource:
     if _ADDRESS.match(text):
         return VideoSource(text, "stream")
     path = Path(text)
-    if text == STANDARD_INPUT or path.is_fifo():
+    if path.is_fifo():
         return VideoSource(text, "pipe")
     if (text.isdecimal() and not path.exists()) or path.is_char_device():
         return VideoSource(text, "camera")

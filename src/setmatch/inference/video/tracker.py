@@ -12,9 +12,10 @@ LOST_S = 1.0  # seconds without a detection, after which a track has ended
 TRAIL_S = 2.0
 _RATE_OF_BUFFER = 30  # frames a second, in which the library counts the time to wait
 # Behind something, an object vanishes part by part: its box shrinks and seems to stop, and comes
-# back elsewhere. Boxes are therefore compared with as much around them, in parts of their sides.
-_AROUND = 1.0
-_LEAST_OVERLAP = 0.1  # intersection over union with where a track is expected, with what is around
+# back elsewhere. Boxes are therefore compared with a margin around them, in parts of their sides.
+# A larger one keeps more objects that were hidden, and confuses more that are beside each other.
+_AROUND = 0.8
+_LEAST_OVERLAP = 0.2  # intersection over union with where a track is expected, margins included
 
 
 class Tracker:

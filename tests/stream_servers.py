@@ -1,0 +1,83 @@
+"""Servers of video streams on the loopback: plain TCP, and RTSP as cameras speak it."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TS_PACKET = 188
+_IN_ONE = 7  # transport packets in a packet of RTP
+_SDP = (
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=clip\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=video 0 RTP/AVP 33\r\na=control:track\r\n"
+)
+
+
+@contextmanager
+def tcp_server(clip: Path, before_end: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """Send a transport stream to one client; yields the address."""
+
+    def serve(client: socket.socket) -> None:
+        client.sendall(clip.read_bytes())
+        before_end()
+
+    with _server(serve) as port:
+        yield f"tcp://127.0.0.1:{port}"
+
+
+@contextmanager
+def rtsp_server(clip: Path) -> Iterator[str]:
+    """Play a transport stream to one client, in packets of RTP inside the connection."""
+
+    def serve(client: socket.socket) -> None:
+        file = client.makefile("rb")
+        while True:
+            lines = []
+            while (line := file.readline().decode().strip()) or not lines:
+                lines.append(line)
+                if len(lines) > 50:
+                    return
+            method = lines[0].split()[0] if lines[0] else ""
+            sequence = next((e for e in lines if e.lower().startswith("cseq")), "CSeq: 0")
+            answer = f"RTSP/1.0 200 OK\r\n{sequence}\r\n"
+            if method == "DESCRIBE":
+                answer += (
+                    f"Content-Type: application/sdp\r\nContent-Length: {len(_SDP)}\r\n\r\n{_SDP}"
+                )
+            elif method == "SETUP":
+                answer += "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+            else:
+                answer += "Session: 1\r\nPublic: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n"
+            client.sendall(answer.encode())
+            if method == "PLAY":
+                _send_rtp(client, clip.read_bytes())
+                return
+
+    with _server(serve) as port:
+        yield f"rtsp://ann:secret@127.0.0.1:{port}/clip"
+
+
+def _send_rtp(client: socket.socket, data: bytes) -> None:
+    step = _TS_PACKET * _IN_ONE
+    for number, start in enumerate(range(0, len(data), step)):
+        header = struct.pack("!BBHII", 0x80, 33, number & 0xFFFF, number * 900, 1)
+        packet = header + data[start : start + step]
+        client.sendall(struct.pack("!cBH", b"$", 0, len(packet)) + packet)
+
+
+@contextmanager
+def _server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Serve one client in a thread; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def run() -> None:
+            client, _ = listening.accept()
+            with client:
+                serve(client)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(60)
