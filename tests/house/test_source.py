@@ -19,7 +19,16 @@ PRODUCT = {name: source for name, source in SOURCES.items() if name.startswith("
 LONGEST_FILE = 500
 DRAWERS = {"utils", "util", "misc", "common", "helpers", "helper"}
 HEAVY = {
-    *("matplotlib", "transformers", "huggingface_hub", "timm", "tensorboard", "wandb", "mlflow"),
+    *(
+        "matplotlib",
+        "transformers",
+        "huggingface_hub",
+        "timm",
+        "tensorboard",
+        "wandb",
+        "mlflow",
+        "trackio",
+    ),
     *("onnx", "onnxruntime", "openvino", "ray", "av", "optuna", "supervision", "pandas"),
     *("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"),
     *("pyarrow", "fsspec", "dask", "pyspark"),

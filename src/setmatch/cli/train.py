@@ -1,7 +1,9 @@
 """`setmatch train`: train a detector on annotated images."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from setmatch.cli.options import Boxes, Data, Device, Format, Settings, Switch
 
@@ -25,6 +27,7 @@ def train(
     device: Device = "auto",
     format: Format = None,
     boxes: Boxes = None,
+    log: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
 ) -> None:
     """Train a detector on annotated images.
 
@@ -71,6 +74,8 @@ def train(
         Continue from the latest checkpoint in --out; starts a new run if there is none.
     allow_changes
         Resume even if settings or data have changed. Model and classes must stay the same.
+    log
+        Also log to tensorboard (in --out), wandb, mlflow or trackio. Repeatable.
     """
     from setmatch.training.train import train
 
@@ -91,4 +96,5 @@ def train(
         format=format,
         boxes=boxes,
         task=task,
+        callbacks=log,
     )

@@ -1,5 +1,6 @@
 """Start or resume a run: restore the checkpoint, open the run folder, introduce the run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import quoted
 from setmatch.files.folder_lock import FolderLock
+from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import open_run_logger
@@ -29,6 +31,7 @@ def start_run(
     distributed: Distributed,
     stop: StopRequest,
     lock: FolderLock | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Return the trainer of the run in `folder`, restored from the checkpoint if there is one.
 
@@ -47,10 +50,12 @@ def start_run(
     distributed.first(lambda: open_run_folder(folder, setup))
     context = run_context(setup, schedule)
     logger = open_run_logger(
-        folder, schedule, distributed, training, first_step, progress.skips, context
+        folder, schedule, distributed, training, first_step, progress.skips, context, callbacks
     )
     for sentence in introduction(setup, schedule, train_step):
         logger.say(sentence)
+    plain_recipe = setup.recipe.model_dump(mode="json", by_alias=True)
+    logger.callbacks.start(StartedRun(folder, plain_recipe, first_step))
     logger.warn_before_first_step()
     probe = None
     if validation is not None and distributed.is_first:

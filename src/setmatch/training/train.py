@@ -18,6 +18,7 @@ from setmatch.errors import ConfigError, TrainingError
 from setmatch.losses.base import Loss
 from setmatch.models.detector import Detector
 from setmatch.models.weights.terms import accepting
+from setmatch.training.callbacks import Callback
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.checkpoint import Checkpoint
 from setmatch.training.cpu_threads import keep_num_threads
@@ -52,6 +53,7 @@ from setmatch.training.stages import (
     with_length,
 )
 from setmatch.training.start_run import start_run
+from setmatch.training.trackers import make_callbacks
 from setmatch.training.training_data import open_training_data
 
 BEFORE_FIRST_STEP = "before the first step, with nothing new to save"
@@ -77,6 +79,7 @@ def train(
     task: Task | None = None,
     criterion: Loss | CriterionFactory | None = None,
     accept_license: str | None = None,
+    callbacks: Sequence[Callback | str] = (),
 ) -> Run:
     """Train a detector on the training split of `data` and return the run in folder `out`.
 
@@ -87,7 +90,9 @@ def train(
     own brings its weights along.
     `criterion` replaces the set loss: an object called as a `setmatch.losses.base.Loss`, or a class
     or function that is called as `Criterion` is and returns one. `accept_license` names the terms
-    of `weights` that are not free for every use.
+    of `weights` that are not free for every use. `callbacks` hear how the run goes: objects of
+    `setmatch.training.callbacks.Callback`, or the names of trackers: "tensorboard", "wandb",
+    "mlflow" and "trackio".
 
     `recipe` and `overrides` are those of `load_recipe`; `epochs` or `minutes` set the length.
     `freeze` names the part that keeps its weights: "backbone", "encoder" (with the backbone) or
@@ -105,7 +110,7 @@ def train(
     Raises ConfigError, DataError, WeightsError or TrainingError; Stopped, with `exit_code` 143 or
     130, after SIGTERM or Ctrl-C, once the last whole step is in a checkpoint.
     """
-    run = Path(out)
+    run, listeners = Path(out), make_callbacks(callbacks)
     own = None if model is None or isinstance(model, str) else OwnModel(model)
     if own is not None and weights is not None:
         raise ConfigError(
@@ -129,9 +134,10 @@ def train(
                 )
                 if own is not None and task is not None and setup.detector.mask_head is None:
                     raise ConfigError(f"--task {task}: {own.name} has no mask head")
-                trainer = start_run(folder, setup, distributed, stop, lock)
+                trainer = start_run(folder, setup, distributed, stop, lock, listeners)
             with (
                 trainer.logger.display,
+                trainer.logger.callbacks,
                 explain_lost_workers(ConnectionError, EOFError),  # from the pipe of such a process
                 keep_num_threads(),
                 keep_freed_memory(),

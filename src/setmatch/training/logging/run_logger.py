@@ -7,6 +7,7 @@ from typing import Any
 
 from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed
+from setmatch.training.callbacks import Callback, CallbackList
 from setmatch.training.logging.console import Display
 from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.step_metrics import (
@@ -39,10 +40,11 @@ class RunLogger:
         display: Display,
         writers: Sequence[Logger],
         live_page: LivePage | None,
+        callbacks: CallbackList,
         earlier_rows: Sequence[Row] = (),
         first_step: int = 0,
     ) -> None:
-        self.metrics, self.display = metrics, display
+        self.metrics, self.display, self.callbacks = metrics, display, callbacks
         self._schedule, self._monitor = schedule, monitor
         self._writers, self._live_page = writers, live_page
         self._earlier_rows = earlier_rows
@@ -64,9 +66,10 @@ class RunLogger:
         self.display.say(sentence)
 
     def end(self, status: str) -> None:
-        """Write on the live page how the run ended."""
+        """Write on the live page how the run ended, and end the callbacks."""
         if self._live_page:
             self._live_page.end(status)
+        self.callbacks.end(status)
 
     def restart_timer(self, steps: int) -> None:
         """Measure images/s from now on; saving and evaluating do not count."""
@@ -156,6 +159,7 @@ class RunLogger:
             writer.write(row)
         if self._live_page:
             self._live_page.write(row, self._spent_s)
+        self.callbacks.write(row)
 
 
 def open_run_logger(
@@ -166,6 +170,7 @@ def open_run_logger(
     first_step: int,
     skips: SkippedSteps,
     context: RunContext,
+    callbacks: Sequence[Callback] = (),
 ) -> RunLogger:
     """Return the logger of the run in folder `run`; its log keeps the rows up to `first_step`."""
     rows = read_rows(run / LOG, first_step)
@@ -175,13 +180,15 @@ def open_run_logger(
         writers = [JsonLines(run / LOG), CommaSeparated(run / TABLE)]
     for writer in writers:
         writer.rewrite(rows)
+    display = Display(schedule, quiet=not distributed.is_first)
     return RunLogger(
         schedule,
         StepMetrics(distributed, lambda id_: training.name(number_of[id_]), skips),
         TrainingMonitor(context, rows),
-        Display(schedule, quiet=not distributed.is_first),
+        display,
         writers,
         LivePage(run, schedule, rows) if distributed.is_first else None,
+        CallbackList(callbacks if distributed.is_first else (), display.say),
         rows,
         first_step,
     )

@@ -1,0 +1,114 @@
+"""Callbacks: your own code, or a tracker of experiments, that hears how a run goes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from setmatch.errors import SetmatchError
+from setmatch.training.logging.writers import Row
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run before its next step: `first_step` is 0, or the steps that a resumed run has taken.
+
+    `recipe` is the complete recipe, as nested dictionaries of plain values.
+    """
+
+    folder: Path
+    recipe: Mapping[str, Any]
+    first_step: int = 0
+
+
+class Callback:
+    """Hears how a run goes; override the methods that you need.
+
+    Only the first process calls them. A row is a line of the run's log: "step", "epoch", "seconds"
+    and more numbers by name, as in RUN/log.jsonl. A method that raises does not end the training:
+    the run says so once, and calls this callback no more.
+    """
+
+    def on_start(self, run: StartedRun) -> None:
+        """Prepare for a run. One with a box stage starts twice, each time in another folder."""
+
+    def on_step(self, row: Row) -> None:
+        """Take the means over the steps since the last line, at each log interval."""
+
+    def on_evaluate(self, row: Row) -> None:
+        """Take the metrics of an evaluation on the validation split."""
+
+    def on_end(self, status: str) -> None:
+        """Finish: "done", "stopped early", "stopped after step N", or "failed: " and the reason."""
+
+
+class CallbackError(SetmatchError):
+    """An exception of a callback, of whatever kind, in a sentence."""
+
+
+class CallbackList(AbstractContextManager["CallbackList"]):
+    """The callbacks of a run. As a context, it ends them when the run fails.
+
+    `say` prints a sentence.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print):
+        self._callbacks, self._say = list(callbacks), say
+        self._ended = True
+
+    def start(self, run: StartedRun) -> None:
+        """Start each callback."""
+        self._ended = False
+        self._call(lambda each: each.on_start(run))
+
+    def write(self, row: Row) -> None:
+        """Pass on a line of the log; warnings of the training monitor are none."""
+        if row["kind"] == "train":
+            self._call(lambda each: each.on_step(row))
+        elif row["kind"] == "val":
+            self._call(lambda each: each.on_evaluate(row))
+
+    def end(self, status: str) -> None:
+        """End each callback, once."""
+        if not self._ended:
+            self._ended = True
+            self._call(lambda each: each.on_end(status))
+
+    def _call(self, method: Callable[[Callback], None]) -> None:
+        for each in list(self._callbacks):
+            try:
+                with _explained():
+                    method(each)
+            except CallbackError as error:  # a tracker without a network loses no training
+                self._callbacks.remove(each)
+                self._say(
+                    f"warning: {type(each).__name__} failed ({error}) and is not called anymore; "
+                    "training goes on"
+                )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.end(f"failed: {_sentence(error)}")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise CallbackError(_sentence(error)) from error
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error)[:2000].split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,118 @@
+"""Callbacks hear what the log has, and never end a training."""
+
+import sys
+
+import pytest
+from tiny_runs import CrashError, crash_before, log_rows, run_tiny, write_data
+
+from setmatch.errors import ConfigError, ExtraMissingError, TrainingError
+from setmatch.training.callbacks import Callback
+from setmatch.training.trackers import TRACKERS
+
+SHORT = ("train.epochs=2", "train.log_every=1")
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.starts, self.rows, self.ends = [], [], []
+
+    def on_start(self, run):
+        self.starts.append(run)
+
+    def on_step(self, row):
+        self.rows.append(dict(row))
+
+    def on_evaluate(self, row):
+        self.rows.append(dict(row))
+
+    def on_end(self, status):
+        self.ends.append(status)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "data", splits=("train", "val"))
+
+
+def test_callbacks_hear_every_line_of_the_log(data, tmp_path):
+    recorder = Recorder()
+    run = run_tiny(data, tmp_path / "run", *SHORT, callbacks=[recorder])
+    logged = [row for row in log_rows(run.folder) if row["kind"] in ("train", "val")]
+    assert recorder.rows == logged
+    assert {row["kind"] for row in logged} == {"train", "val"}
+    (start,) = recorder.starts
+    assert (start.folder, start.first_step) == (run.folder, 0)
+    assert start.recipe["train"]["log_every"] == 1
+    assert recorder.ends == ["done"]
+
+
+def test_a_resumed_run_says_where_it_starts(data, tmp_path, monkeypatch):
+    first, second = Recorder(), Recorder()
+    settings = (*SHORT, "train.checkpoint_every=1")
+    with monkeypatch.context() as patched:
+        crash_before(3, patched)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", *settings, callbacks=[first])
+    assert first.ends == ["failed: CrashError"]
+    run_tiny(data, tmp_path / "run", *settings, resume=True, callbacks=[second])
+    assert second.starts[0].first_step == 3
+    assert [row["step"] for row in second.rows if row["kind"] == "train"] == [4, 5]
+
+
+@pytest.mark.parametrize("method", ["on_start", "on_step", "on_evaluate", "on_end"])
+def test_one_that_fails_is_called_no_more_and_training_goes_on(data, tmp_path, capsys, method):
+    def fail(self, *_):
+        calls.append(method)
+        raise ConnectionError("no route\nto host")
+
+    calls, other = [], Recorder()
+    failing = type("Remote", (Callback,), {method: fail})()
+    run = run_tiny(data, tmp_path / "run", *SHORT, callbacks=[failing, other])
+    assert calls == [method]
+    sentence = "Remote failed (ConnectionError: no route to host) and is not called anymore"
+    assert capsys.readouterr().err.count(sentence) == 1
+    assert len(other.rows) == len([row for row in log_rows(run.folder) if row["kind"] != "watch"])
+    assert other.ends == ["done"]
+
+
+def test_a_failed_training_ends_them_with_the_reason(data, tmp_path):
+    recorder = Recorder()
+    with pytest.raises(TrainingError):
+        run_tiny(
+            data,
+            tmp_path / "run",
+            *SHORT,
+            "train.nonfinite_limit=1",
+            "train.lr=1e30",
+            "train.epochs=50",
+            callbacks=[recorder],
+        )
+    (status,) = recorder.ends
+    assert status.startswith("failed: TrainingError: ")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (["tensorbord"], "no tracker is named 'tensorbord'; did you mean tensorboard"),
+        (["x"], "known are tensorboard, wandb, mlflow, trackio"),
+        ("wandb", "'wandb' is one name; pass a list"),
+        ([print], "builtin_function_or_method is no callback; derive its class"),
+        ([Recorder], "type is no callback"),
+    ],
+)
+def test_what_is_no_callback_is_refused_before_anything_is_written(
+    data, tmp_path, callbacks, message
+):
+    with pytest.raises(ConfigError, match=message):
+        run_tiny(data, tmp_path / "run", callbacks=callbacks)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", list(TRACKERS))
+def test_without_the_library_the_extra_is_named(data, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(ExtraMissingError, match=rf"pip install 'setmatch\[{name}\]'"):
+        run_tiny(data, tmp_path / "run", callbacks=[name])
+    assert not (tmp_path / "run").exists()
