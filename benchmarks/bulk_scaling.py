@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=["onnxruntime", "eager"], default="onnxruntime")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--side-px", type=int, default=256)
+    parser.add_argument("--folder", type=Path, help="photographs; the default are generated")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path)
@@ -46,7 +47,7 @@ def main() -> None:
         if options.engine == "onnxruntime":
             model = str(place / "model.onnx")
             to_onnx(load(options.model)).save(Path(model))
-        images = _images(place / "images", options.images, options.side_px)
+        images = _images(place / "images", options.images, options.side_px, options.folder)
         start_s = _run(model, images[:1], 1, place / "start").seconds
         runs: dict[int, list[Run]] = {count: [] for count in options.processes}
         for number in range(options.rounds):
@@ -61,9 +62,10 @@ def main() -> None:
         for count, several in runs.items()
     }
     first = seconds[options.processes[0]]
+    generated = f"generated images of {options.side_px} pixels"
+    kind = generated if options.folder is None else "photographs"
     publish(
-        f"{options.images} images of {options.side_px} pixels by {options.model} and "
-        f"{options.engine}, in processes of one thread each: after the seconds of the start",
+        f"{options.images} {kind} by {options.model} and {options.engine}, in processes of one thread each: after the seconds of the start",
         {
             "start_s": round(start_s, 2),
             "images_per_s": {n: round(options.images / each, 1) for n, each in seconds.items()},
@@ -117,11 +119,15 @@ def _run(model: str, images: Sequence[Path], count: int, place: Path) -> Run:
     return Run([[*command, "--shard", f"{number}/{count}"] for number in range(1, count + 1)])
 
 
-def _images(folder: Path, count: int, side_px: int) -> list[Path]:
+def _images(folder: Path, count: int, side_px: int, photos: Path | None) -> list[Path]:
+    """Fill a folder with photographs, in turns, or with generated images."""
     folder.mkdir()
     paths = [folder / f"{number:06}.jpg" for number in range(count)]
+    found = sorted(photos.rglob("*.jpg")) if photos is not None else []
     for number, path in enumerate(paths):
-        if number < DIFFERENT:
+        if found:
+            path.symlink_to(found[number % len(found)].absolute())
+        elif number < DIFFERENT:
             pixels: np.ndarray = scene((0, number), side_px).pixels
             Image.fromarray(pixels).save(path, quality=92)
         else:

@@ -26,6 +26,10 @@ class TrainingError(SetmatchError):
     """A run that cannot continue: no finite loss, or no intact checkpoint to resume from."""
 
 
+class UnreachableError(SetmatchError):
+    """A machine that does not answer at present. What is done stays; trying again continues."""
+
+
 class VerificationError(SetmatchError):
     """An exported file that does not answer as the model that it was made from."""
 

@@ -9,7 +9,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from red_boxes import predict, rows, write_boxes
 
 from setmatch.bulk.sources import list_images
-from setmatch.errors import ConfigError, DataError, ExtraMissingError
+from setmatch.errors import ConfigError, DataError, ExtraMissingError, UnreachableError
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_bad_lines_of_a_list_are_rows(images: Path, tmp_path: Path):
     assert table["gone.png"] == "No such file or directory"
     assert table[str(images)] == "Is a directory"
     assert "foo" in table["foo://x/y.png"]
-    assert table["memory://nowhere/z.png"]
+    assert table["memory://nowhere/z.png"] == "there is no such file or folder"
     assert table[lines[0]] is table[lines[-1]] is None
 
 
@@ -89,6 +89,36 @@ def test_addresses_are_read_like_files(images: Path, bucket: str, tmp_path: Path
             row | {"path": row["path"].replace(str(images), "memory:///bucket/deep")}
             for row in rows(tmp_path / "files.parquet")
         ]
+
+
+class ClientConnectionError(OSError):
+    """As a library names it that is not the system's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionResetError("reset"), TimeoutError(), ClientConnectionError("lost")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_outage_ends_the_work_and_makes_no_rows(
+    error: Exception, images: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Else all images from then on would be unreadable ones, and nobody would look again."""
+    read = MemoryFileSystem.cat_file
+
+    def read_or_fail(self, path: str, *values, **named) -> bytes:
+        if path.endswith("003.png"):
+            raise error
+        return read(self, path, *values, **named)
+
+    out = tmp_path / "a.parquet"
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "cat_file", read_or_fail)
+        with pytest.raises(UnreachableError, match=r"003.png: its place does not answer .* again"):
+            predict(bucket, out, part_images=1)
+    assert [row["error"] for row in rows(out)] == [None, None, "cannot identify image file"]
+    assert predict(bucket, out, part_images=1).before == 3
+    assert len(rows(out)) == 4
 
 
 def test_a_list_at_an_address(bucket: str):

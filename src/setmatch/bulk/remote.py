@@ -6,10 +6,21 @@ from typing import Any
 
 from setmatch.data.images.image_paths import SUFFIXES
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
-from setmatch.errors import ConfigError, DataError, ExtraMissingError, SetmatchError
+from setmatch.errors import (
+    ConfigError,
+    DataError,
+    ExtraMissingError,
+    SetmatchError,
+    UnreachableError,
+)
 
 _SEPARATOR = "://"
 _PATTERN = "*?["
+# Classes of errors, of any library, that say nothing about the one image that was asked for.
+_OUTAGES = {
+    *("ConnectionError", "TimeoutError", "HTTPClientError", "ClientConnectionError"),
+    *("NoCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
+}
 
 
 def is_remote(source: str) -> bool:
@@ -32,7 +43,7 @@ def list_remote(url: str) -> list[str]:
         elif files.exists(path):
             return [url]
         else:
-            raise FileNotFoundError("there is no such file or folder")
+            raise FileNotFoundError
         # Nothing is asked about each of a million files: its name says whether it is an image.
         images = sorted(each for each in found if each.lower().endswith(SUFFIXES))
         addresses = [files.unstrip_protocol(each) for each in images]
@@ -42,7 +53,11 @@ def list_remote(url: str) -> list[str]:
 
 
 def read_remote(url: str) -> bytes:
-    """Return the content of a file; raises UnreadableError, and ExtraMissingError as above."""
+    """Return the content of a file.
+
+    Raises UnreadableError; UnreachableError where no other file could be read either, so that an
+    outage does not make unreadable images of all that follow; and ExtraMissingError as above.
+    """
     try:
         with _reaching(url):
             files, path = _opened(url)
@@ -84,11 +99,18 @@ def _reaching(url: str) -> Iterator[None]:
             f"{url}: such addresses need another library ({_reason(error)}); pip install it"
         ) from None
     except Exception as error:
+        if _OUTAGES & {kind.__name__ for kind in type(error).__mro__}:
+            raise UnreachableError(
+                f"{url}: its place does not answer ({_reason(error)}); what is done stays: check "
+                "network and access, and try the same again"
+            ) from error
         raise DataError(
             f"{url}: cannot be read ({_reason(error)}); check the address, and that it may be read"
         ) from error
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, FileNotFoundError):  # whose text is the path alone in some libraries
+        return "there is no such file or folder"
     named = isinstance(error, OSError) and error.strerror
     return " ".join(str(named or error).split()) or type(error).__name__
