@@ -65,7 +65,8 @@ def main() -> None:
     generated = f"generated images of {options.side_px} pixels"
     kind = generated if options.folder is None else "photographs"
     publish(
-        f"{options.images} {kind} by {options.model} and {options.engine}, in processes of one thread each: after the seconds of the start",
+        f"{options.images} {kind} by {options.model} and {options.engine}, in processes of one "
+        "thread each: after the seconds of the start",
         {
             "start_s": round(start_s, 2),
             "images_per_s": {n: round(options.images / each, 1) for n, each in seconds.items()},
