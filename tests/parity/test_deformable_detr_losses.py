@@ -18,7 +18,12 @@ NAMES = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
 
 
 @pytest.mark.parametrize(
-    ("case", "counts"), [("plain", (3, 3)), ("refine", (4, 0)), ("two_stage", (3, 1))]
+    ("case", "counts"),
+    [
+        ("refine", (4, 0)),
+        pytest.param("plain", (3, 3), marks=pytest.mark.campaign),
+        pytest.param("two_stage", (3, 1), marks=pytest.mark.campaign),
+    ],
 )
 def test_every_loss_and_its_gradients(case: str, counts: tuple[int, int], tmp_path: Path):
     """Without the loss of the encoder's proposals, which transformers does not have."""

@@ -51,6 +51,7 @@ def trained(data, tmp_path_factory):
     return run_small(data, tmp_path_factory.mktemp("runs") / "run", recipe_of("nano_dab", {}))
 
 
+@pytest.mark.campaign
 def test_thirty_steps_from_random_weights_lower_the_loss(trained):
     assert_thirty_steps_lowered_the_loss(trained, {"class", "l1", "giou"})
 
@@ -61,11 +62,13 @@ def test_thirty_steps_of_conditional_detr_lower_the_loss(data, tmp_path):
     assert_thirty_steps_lowered_the_loss(run, {"class", "l1", "giou"})
 
 
+@pytest.mark.campaign
 def test_a_resumed_run_ends_bit_equal(data, tmp_path):
     recipe = recipe_of("nano_dab", {"dropout": 0.1})
     assert_resumed_is_bit_equal(data, tmp_path, recipe, epochs=2)
 
 
+@pytest.mark.campaign
 def test_a_run_is_evaluated_predicts_and_is_explained(trained, data, tmp_path):
     trace = trace_after_commands(trained, data, tmp_path)
     assert trace.cross_attention.weights.shape == (2, 4, 20, 16)  # 4x4 cells
@@ -74,6 +77,7 @@ def test_a_run_is_evaluated_predicts_and_is_explained(trained, data, tmp_path):
     torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
+@pytest.mark.campaign
 def test_fine_tuning_keeps_the_classes_known_by_name(trained):
     other = load(trained.folder, categories=Categories((5, 6), ("new", "green")), num_queries=25)
     assert torch.equal(other.class_head.weight[1], trained.model.class_head.weight[1])

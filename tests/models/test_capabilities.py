@@ -1,0 +1,143 @@
+"""The table of docs/explanation/families.md: what every family can do, tried on small models."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from known_models import (
+    SMALL_DEFORMABLE,
+    SMALL_DFINE,
+    SMALL_PLACED,
+    SMALL_RFDETR,
+    SMALL_RTDETR,
+)
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.deploy.onnx import to_onnx
+from setmatch.errors import ConfigError
+from setmatch.losses.criterion import Criterion
+from setmatch.losses.normalizer import LossNormalizer
+from setmatch.models.detector import Detector
+from setmatch.models.registry import FAMILIES, build, layouts_of, mask_preset
+from setmatch.structures.attention import AttentionMaps
+from setmatch.structures.batch import Batch, Target
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
+
+PAGE = Path(__file__).parents[2] / "docs/explanation/families.md"
+NAMES = Categories((0, 1), ("a", "b"))
+SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "encoder_layers": 1, "decoder_layers": 2}
+TRIED = {
+    "DETR": ("detr_r18_tiny", {**SMALL, "num_queries": 12}),
+    "Conditional DETR": ("conditional_detr_r50", SMALL_PLACED),
+    "DAB-DETR": ("dab_detr_r50", SMALL_PLACED),
+    "Deformable DETR": ("deformable_detr_r50", SMALL_DEFORMABLE),
+    "RT-DETR, RT-DETRv2": ("rtdetr_r18", SMALL_RTDETR),
+    "D-FINE": ("dfine_s", SMALL_DFINE),
+    "RF-DETR": ("rfdetr_n", SMALL_RFDETR),
+    "setmatch": ("setmatch_n", {**SMALL, "num_queries": 12}),
+    "torchvision's baselines": ("ssdlite_mobilenet_v3", {}),
+}
+
+
+def _built(preset: str, arguments: dict) -> Detector:
+    torch.manual_seed(0)
+    return build(ModelCard(preset, arguments, NAMES, Preprocessing(64, 96)))
+
+
+def _batch() -> Batch:
+    return Batch.from_images([torch.rand(3, 64, 96)])
+
+
+def predicts(model: Detector) -> str:
+    (found,) = model.eval().detect(_batch(), [(64, 96)]).detections
+    assert found.size_px == (64, 96)
+    return "yes"
+
+
+def trains(model: Detector) -> str:
+    targets = [Target(torch.tensor([1]), torch.tensor([[0.5, 0.5, 0.4, 0.4]]))] * 2
+    batch = Batch.from_images([torch.rand(3, 64, 96)] * 2)
+    loss = model.train().objective(lambda each: Criterion(each, MatchCosts(), LossWeights()))
+    counts = LossNormalizer.of(targets, model.num_queries)
+    loss(model(batch, targets), targets, counts).total.backward()
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+    return "yes"
+
+
+def explains(model: Detector) -> str:
+    try:
+        trace = model.eval().attention_trace(_batch())
+    except ConfigError:
+        return "no"
+    decoder = "maps" if isinstance(trace.cross_attention, AttentionMaps) else "points"
+    return f"{decoder}, encoder" if len(trace.encoder) else decoder
+
+
+def has_masks(model: Detector) -> str:
+    (family,) = [each for each in FAMILIES if model.card.preset in each.presets]
+    named = any(build_masks(name) for name in family.presets)
+    return "yes" if named else "no"
+
+
+def build_masks(name: str) -> bool:
+    """Whether a preset has a mask head, or one of the same name has."""
+    return mask_preset(name) is not None or "_seg_" in name
+
+
+def has_weights(model: Detector) -> str:
+    (family,) = [each for each in FAMILIES if model.card.preset in each.presets]
+    return "yes" if family.published else "no"
+
+
+def written_as(model: Detector) -> str:
+    layouts = {each.name for each in layouts_of(model.card.preset) if each.write is not None}
+    return ", ".join(sorted({*layouts, "setmatch"}))
+
+
+def exports(model: Detector) -> str:
+    try:
+        to_onnx(model.eval())
+    except ConfigError:
+        return "no"
+    return "yes"
+
+
+COLUMNS: dict[str, Callable[[Detector], str]] = {
+    "predict, evaluate": predicts,
+    "train": trains,
+    "explain": explains,
+    "masks": has_masks,
+    "published weights": has_weights,
+    "written as": written_as,
+}
+
+
+def _table() -> dict[str, dict[str, str]]:
+    """The cells of the page's table, by row and column."""
+    lines = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("|")]
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_table_has_every_family_and_every_capability():
+    table = _table()
+    assert list(table) == list(TRIED)
+    tried = [next(f for f in FAMILIES if preset in f.presets) for preset, _ in TRIED.values()]
+    assert {id(each) for each in tried} == {id(each) for each in FAMILIES}
+    assert all([*row] == [*COLUMNS, "export"] for row in table.values())
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_the_table_says_what_a_family_can_do(name: str):
+    """Each cell is what happens when a small model of the family tries it."""
+    model = _built(*TRIED[name])
+    found = {column: tried(model) for column, tried in COLUMNS.items()}
+    row = _table()[name]
+    assert found == {column: row[column] for column in COLUMNS}
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", TRIED)
+def test_the_table_says_what_is_exported(name: str):
+    assert exports(_built(*TRIED[name])) == _table()[name]["export"]
