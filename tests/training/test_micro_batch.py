@@ -1,4 +1,4 @@
-"""The micro-batch size, and advice when the GPU runs out of memory."""
+"""The micro-batch size, and what happens when memory runs out."""
 
 import pytest
 import torch
@@ -49,17 +49,65 @@ def test_out_of_memory_advises_a_smaller_divisor(images, advice):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
 
-def test_a_run_out_of_memory_resumes_with_a_smaller_micro_batch(data, tmp_path, monkeypatch):
-    """The advice works: earlier steps are kept."""
-    learn = TrainStep.step
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    MemoryError(),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+]
 
-    def greedy(self, window, *others):
-        if len(window[0].targets) > 1 and self.ema.updates >= 4:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return learn(self, window, *others)
 
-    monkeypatch.setattr(TrainStep, "step", greedy)
-    with pytest.raises(TrainingError, match="micro_batch=1, or use"):
+@pytest.fixture
+def room_for(monkeypatch):
+    """Limit memory to so many images at once, from a step on; `greedy` counts what was refused."""
+
+    def limit(images, error=ERRORS[0], from_update=0):
+        backward, refused = TrainStep._backward, []
+
+        def limited(self, minibatch, *others):
+            terms = backward(self, minibatch, *others)  # memory may run out at its end
+            if len(minibatch.targets) > images and self.ema.updates >= from_update:
+                refused.append(len(minibatch.targets))
+                raise error
+            return terms
+
+        monkeypatch.setattr(TrainStep, "_backward", limited)
+        return refused
+
+    return limit
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_run_goes_on_with_smaller_micro_batches(data, tmp_path, room_for, capsys, error):
+    """It says so once for each, and learns what it would have with these from the start."""
+    expected = run_tiny(data, tmp_path / "one", "train.micro_batch=1", "train.epochs=2")
+    refused = room_for(1, error)
+    run = run_tiny(data, tmp_path / "run", "train.micro_batch=4", "train.epochs=2")
+    assert refused == [4, 2]
+    said = capsys.readouterr().err
+    assert said.count("out of memory at step 1 with 4 images at once; from now on 2") == 1
+    assert said.count("out of memory at step 1 with 2 images at once; from now on 1") == 1
+    for name, value in expected.model.state_dict().items():
+        assert torch.allclose(run.model.state_dict()[name], value, rtol=0, atol=1e-5), name
+
+
+def test_memory_that_runs_out_later_loses_no_step(data, tmp_path, room_for, capsys):
+    refused = room_for(1, from_update=4)
+    run = run_tiny(data, tmp_path / "run", "train.micro_batch=2", "train.log_every=1")
+    assert refused == [2]
+    assert "out of memory at step 5 with 2 images" in capsys.readouterr().err
+    steps = [row["step"] for row in log_rows(run.folder) if row["kind"] == "train"]
+    assert steps == list(range(1, 9))
+
+
+def test_without_room_for_one_image_the_run_ends_with_advice(data, tmp_path, room_for):
+    refused = room_for(0)
+    with pytest.raises(TrainingError, match=r"memory with 1 image.*at once: use smaller images"):
         run_tiny(data, tmp_path / "run", "train.micro_batch=2")
-    run_tiny(data, tmp_path / "run", "train.micro_batch=1", resume=True, allow_changes=True)
-    assert log_rows(tmp_path / "run")[-1]["step"] == 8
+    assert refused == [2, 1]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_other_errors_are_not_about_memory(data, tmp_path, room_for):
+    room_for(0, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run_tiny(data, tmp_path / "run", "train.micro_batch=2")

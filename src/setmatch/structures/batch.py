@@ -61,6 +61,10 @@ class Batch:
         sides = torch.stack([self.valid[:, :, 0].sum(1), self.valid[:, 0].sum(1)], dim=1)
         return [(height, width) for height, width in sides.tolist()]
 
+    def part(self, images: slice) -> "Batch":
+        """Return some of the images, with the padding that they have here."""
+        return Batch(self.pixels[images], self.valid[images], self.padded)
+
     def one_by_one(self) -> "list[Batch]":
         """Return a batch of every image alone, without its padding."""
         images = zip(self.pixels, self.sizes_px(), strict=True)

@@ -1,4 +1,4 @@
-"""The number of images in one forward pass, and advice when the GPU runs out of memory."""
+"""The number of images in one forward pass, and what happens when memory runs out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,18 +39,27 @@ def micro_batch_size(settings: TrainSettings, distributed: Distributed) -> int:
     return images if on_gpu or divisor < MIN_ON_CPU else divisor
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a GPU, or a CPU with a limit, has no more memory."""
+    return isinstance(
+        error, torch.OutOfMemoryError | MemoryError
+    ) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
 @contextmanager
 def explain_oom(images: int) -> Iterator[None]:
-    """Turn an out-of-memory error of the GPU into a TrainingError with advice."""
+    """Turn an out-of-memory error into a TrainingError with advice."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         smaller = "use smaller images (--set data.short_side_px=...) or a smaller --model"
         half = _largest_divisor(images, images // 2)
         fewer = f"set train.micro_batch={half}, or " if images > 1 else ""
         raise TrainingError(
-            f"the GPU is out of memory with {images} image(s) at once: {fewer}{smaller}; if there "
-            "is a checkpoint, continue from it with --resume --allow-changes"
+            f"out of memory with {images} image(s) at once: {fewer}{smaller}; if there is a "
+            "checkpoint, continue from it with --resume --allow-changes"
         ) from error
 
 

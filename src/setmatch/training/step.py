@@ -1,6 +1,7 @@
 """One optimizer step: forward and backward over a window of micro-batches, then one update."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,6 +14,7 @@ from setmatch.distributed import Distributed, no_sync
 from setmatch.losses.base import Loss
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.models.detector import Detector
+from setmatch.training.micro_batch import explain_oom, is_out_of_memory
 from setmatch.training.optim.batch_norm_stats import BatchNormStats
 from setmatch.training.optim.ema import EMA
 from setmatch.training.optim.optimizer import CombinedOptimizer, apply_gradients
@@ -67,19 +69,22 @@ class TrainStep:
 
         `normalizer` counts the window over all processes. `seeds`, one for each micro-batch, seed
         everything random in the model. Images are resized by `resolution_scale`. After a loss or
-        gradient that is not finite, nothing changes: no weight, moment, statistic or EMA.
+        gradient that is not finite, nothing changes: no weight, moment, statistic or EMA. Neither
+        does anything, in one process, when memory does not suffice, which raises torch's error.
         """
         self.batch_norm_stats.snapshot()
         device = self.distributed.device
         normalizer = LossNormalizer(normalizer.counts.to(device, non_blocking=True))
         parts: list[dict[str, Tensor]] = []
-        for index, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
-            is_last = index == len(window) - 1
-            torch.manual_seed(seed)
-            with no_sync(self.wrapped, skip=not is_last):
-                resized = downscale(minibatch.to(device), resolution_scale)
-                parts.append(self._backward(resized, normalizer))
-        norm, finite = apply_gradients(self.optimizer, self.clip_norm)
+        with self._undone_without_memory():
+            for index, (minibatch, seed) in enumerate(zip(window, seeds, strict=True)):
+                is_last = index == len(window) - 1
+                torch.manual_seed(seed)
+                with no_sync(self.wrapped, skip=not is_last):
+                    resized = downscale(minibatch.to(device), resolution_scale)
+                    parts.append(self._backward(resized, normalizer))
+        with explain_oom(len(window[0].targets)):  # weights may have changed: nothing to repeat
+            norm, finite = apply_gradients(self.optimizer, self.clip_norm)
         self.batch_norm_stats.commit(finite)
         if self.ema is not None:
             self.ema.update(finite)
@@ -88,6 +93,22 @@ class TrainStep:
         return StepResult(
             terms, norm, finite, micro_batch_finite, tuple(m.image_ids for m in window)
         )
+
+    @contextmanager
+    def _undone_without_memory(self) -> Iterator[None]:
+        """Change nothing where memory does not suffice, so that the step can be repeated.
+
+        Several processes cannot repeat it, since they no longer exchange the same gradients.
+        """
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error) and self.distributed.world == 1:
+                self.optimizer.zero_grad()
+                self.batch_norm_stats.commit(
+                    torch.zeros((), dtype=torch.bool, device=self.distributed.device)
+                )
+            raise
 
     def _backward(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:
         """Add the gradients of a micro-batch and return its loss terms."""

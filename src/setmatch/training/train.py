@@ -126,7 +126,8 @@ def train(
         folder: Path, recipe: Recipe, weights: str | Path | None, checkpoint: Checkpoint | None
     ) -> None:
         images = micro_batch_size(recipe.train, distributed)
-        with explain_oom(images):
+        # One process has tried fewer images by itself.
+        with explain_oom(images if distributed.world > 1 else 1):
             with stop.nothing_to_save(BEFORE_FIRST_STEP):
                 grad_accum_steps(recipe.train.batch_size, images, distributed.world)
                 setup = build_setup(

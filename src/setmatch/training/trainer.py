@@ -25,7 +25,7 @@ from setmatch.training.checkpoints.state import Progress, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.run_logger import RunLogger
-from setmatch.training.micro_batch import micro_batch_size
+from setmatch.training.micro_batch import is_out_of_memory, micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
 from setmatch.training.plateau import Plateau, saved_best_step
@@ -33,7 +33,7 @@ from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
 from setmatch.training.schedule import Schedule
 from setmatch.training.setup import TrainingSetup
 from setmatch.training.signals import StopRequest, agreed_signal
-from setmatch.training.step import TrainStep
+from setmatch.training.step import StepResult, TrainStep
 
 
 class Trainer:
@@ -65,6 +65,7 @@ class Trainer:
         self.lock = lock
         self.check = setup.check  # grows with the findings of the run
         self.micro_batch_size = micro_batch_size(self.settings, distributed)
+        self.parts = 1  # in which a micro-batch is computed
         self.max_threads = torch.get_num_threads()  # what torch, or OMP_NUM_THREADS, allows
         self.saved_step = first_step if setup.checkpoint is not None else -1
         self.evaluated_step = -1
@@ -115,16 +116,42 @@ class Trainer:
 
     def take_step(self, window: Sequence[Minibatch], normalizer: LossNormalizer, step: int) -> None:
         """Take one optimizer step on the micro-batches of `window` and log it."""
-        rank, world = self.distributed.rank, self.distributed.world
-        seeds = [
-            self.schedule.seed(step, micro_batch)
-            for micro_batch in range(rank, len(window) * world, world)
-        ]
         optimizer = self.train_step.optimizer
         set_learning_rates(optimizer, self.schedule.lr_factor(step, self.spent_s))
-        scale = self.schedule.resolution_scale(step, self.spent_s)
-        result = self.train_step.step(window, normalizer, seeds, scale)
+        result = self.compute_step(window, normalizer, step)
+        while result is None:  # no more memory; what it held is free by now
+            torch.cuda.empty_cache()
+            result = self.compute_step(window, normalizer, step)
         self.logger.add_step(step, self.spent_s, learning_rates(optimizer), result)
+
+    def compute_step(
+        self, window: Sequence[Minibatch], normalizer: LossNormalizer, step: int
+    ) -> StepResult | None:
+        """Take a step; None, with smaller micro-batches from now on, if memory does not suffice."""
+        rank, world = self.distributed.rank, self.distributed.world
+        parts = [part for minibatch in window for part in minibatch.split(self.parts)]
+        seeds = [
+            self.schedule.seed(step, micro_batch)
+            for micro_batch in range(rank, len(parts) * world, world)
+        ]
+        scale = self.schedule.resolution_scale(step, self.spent_s)
+        try:
+            return self.train_step.step(parts, normalizer, seeds, scale)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or world > 1 or self.images_at_once == 1:
+                raise
+        before = self.images_at_once
+        self.parts *= 2
+        self.logger.say(
+            f"warning: out of memory at step {step + 1} with {before} images at once; from now on "
+            f"{self.images_at_once} are, in steps of as many images as before"
+        )
+        return None
+
+    @property
+    def images_at_once(self) -> int:
+        """The number of images in one forward pass; it falls when memory runs out."""
+        return -(-self.micro_batch_size // self.parts)
 
     def finish(self, step: int) -> None:
         """Save and evaluate the last step, unless that is done."""
@@ -213,7 +240,7 @@ class Trainer:
                 report = evaluate(
                     detector,
                     self.setup.data.validation,
-                    batch_size=self.micro_batch_size,
+                    batch_size=self.images_at_once,
                     workers=self.setup.recipe.data.workers,
                     distributed=self.distributed,
                     on_predictions=self.probe.add if self.probe else None,

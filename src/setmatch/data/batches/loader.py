@@ -64,6 +64,14 @@ class Minibatch:
     targets: tuple[Target, ...]
     image_ids: tuple[int, ...]
 
+    def split(self, parts: int) -> "list[Minibatch]":
+        """Return its images in so many minibatches, or one for each image if they are fewer."""
+        size = -(-len(self.targets) // parts)
+        cuts = [slice(start, start + size) for start in range(0, len(self.targets), size)]
+        return [
+            Minibatch(self.batch.part(cut), self.targets[cut], self.image_ids[cut]) for cut in cuts
+        ]
+
     def to(self, device: torch.device | str) -> "Minibatch":
         """Return a copy on `device`, without waiting for the copy to finish."""
         targets = tuple(target.to(device) for target in self.targets)
