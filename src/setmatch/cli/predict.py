@@ -120,7 +120,9 @@ def predict(
             overlap=overlap,
         )
         if track or every != 1 or fps is not None:
-            raise ConfigError(_FOR_VIDEOS)
+            raise ConfigError(
+                "--track, --every and --fps: Parquet files are for images; name another --out"
+            )
         _predict_parquet(predictor, sources, out, shard, part_images, ray)
         return
     for name, value in (("shard", shard), ("part-images", part_images), ("ray", ray or None)):

@@ -19,6 +19,8 @@ from setmatch.data.images.image_io import read_image
 from setmatch.data.synthetic.scenes import EASY, Scene, scene, write_scenes
 from setmatch.errors import ConfigError, DataError, ExtraMissingError
 from setmatch.inference import predict_video
+from setmatch.models.registry import build
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 SCENE_PX = 160
 
@@ -152,6 +154,21 @@ def test_tiles_see_the_parts_of_each_frame(tmp_path: Path):
         for tiles in (None, SCENE_PX)
     )
     assert tiled > whole
+
+
+def test_a_model_with_masks_gives_segments_and_with_tracks_boxes(clip: Path):
+    card = ModelCard(
+        "setmatch_n_panoptic", {"num_queries": 8}, Categories((1,), ("a",)), Preprocessing(64, 96)
+    )
+    torch.manual_seed(0)
+    model = build(card)
+    for track in (False, True):
+        frames = predict_video(model, clip, threshold=0.0, track=track)
+        frame = next(frames)
+        frames.close()
+        assert (frame.detections.segments is None) == track
+        assert frame.detections.masks is not None
+        assert frame.draw().size == (96, 64)
 
 
 def test_classes_and_thresholds_are_those_of_images(clip: Path):

@@ -240,8 +240,9 @@ def test_what_was_done_until_the_end_is_kept(
         assert summary.interrupted
         assert summary.frames == 10
     else:
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left") as full:
             predict(clip, out=out, track=True)
+        assert full.value.filename == str(out)
     assert files(out) == {"detections.jsonl", "drawn/clip.mp4", "tracks.csv"}
     assert [line["frame"] for line in lines(out)] == list(range(10))
     assert frame_count(out / "drawn/clip.mp4") == 10

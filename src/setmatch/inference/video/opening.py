@@ -79,7 +79,7 @@ def video_stream(container: Any, source: VideoSource) -> Any:
 def unreadable(source: VideoSource, reason: str, advice: str | None = None) -> UnreadableError:
     """Return the error for a video that cannot be read."""
     if advice is None:
-        connect = f"connect it, or name another; found are {_cameras()}"
+        connect = f"connect it, or name another; there are: {_cameras()}"
         advice = _ADVICE.get(source.kind, connect)
     return UnreadableError(UnreadableFile(source.name, reason, advice, "a video"))
 

@@ -127,9 +127,11 @@ class _Run:
                 for source, name in self.names.items():
                     self._add(source, name, files)
             except _ENDS as error:
-                if not self.frames:
-                    raise
                 end = error
+                if isinstance(error, OSError):  # it may name a file that lies aside
+                    end = OSError(error.errno, error.strerror, str(self.out))
+                if not self.frames:
+                    raise end from None
             with uninterrupted():
                 files.close()
         if end is not None and not isinstance(end, KeyboardInterrupt):
