@@ -16,11 +16,20 @@ async def image_file(request: "Request") -> bytes:
     """Return the bytes of the image file in a request.
 
     Whatever its type says, a body that is no form is the file itself. Raises Refusal for a form
-    with anything but one file, and HTTPException for one that is malformed.
+    that is malformed, or has anything but one file; HTTPException for some that are malformed.
     """
     content: bytes = await request.body()
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         return content
+    from python_multipart.exceptions import FormParserError
+
+    try:
+        return await _only_file(request)
+    except FormParserError:  # newer versions of starlette raise HTTPException instead
+        raise Refusal(400, "invalid multipart data") from None
+
+
+async def _only_file(request: "Request") -> bytes:
     limits = {"max_files": 1, "max_fields": _FIELDS, "max_part_size": _FIELD_BYTES}
     async with request.form(**limits) as form:
         fields = [name for name, value in form.multi_items() if isinstance(value, str)]
