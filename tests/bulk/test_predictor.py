@@ -5,6 +5,7 @@ import pickle
 import threading
 from pathlib import Path
 
+import hotcoco
 import numpy as np
 import pandas
 import pyarrow
@@ -17,6 +18,9 @@ from fake_detectors import RedFinder
 from setmatch.bulk import COLUMNS, SPARK_SCHEMA, Predictor, empty_frame
 from setmatch.data.images.decoding import read_pixels
 from setmatch.errors import ConfigError, WeightsError
+from setmatch.inference.predict import predict
+from setmatch.models.registry import build
+from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +155,20 @@ def test_bytes_obey_the_limit_of_pixels(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
     (row,) = finder()([file.getvalue()])
     assert "64×64 pixels" in row["error"]
+
+
+def test_masks_are_rle_that_decodes_to_those_of_predict(paths: list[str]):
+    """A model with a mask head; the third image is none."""
+    torch.manual_seed(0)
+    names = Categories((1, 2), ("red", "blue"))
+    card = ModelCard("setmatch_n_panoptic", {}, names, Preprocessing(64, 96))
+    model = build(card).eval()
+    rows = Predictor(model, threshold=0.0)(paths[:3])
+    for path in paths[:2]:
+        found = predict(model, path, threshold=0.0)
+        own = [row for row in rows if row["path"] == path]
+        assert len(own) == len(found) > 0
+        for row, detection in zip(own, found, strict=True):
+            size = (row["height_px"], row["width_px"])
+            runs = {"size": size, "counts": row["mask"].encode("ascii")}
+            assert (hotcoco.mask.decode(runs) == detection.mask.numpy()).all()
