@@ -3,10 +3,11 @@
     python benchmarks/serving.py                       # bloodcells_n, 16 clients
     python benchmarks/serving.py --images photos/ --model dfine_s --seconds 20
 
-Both servers run in processes of their own and take turns, round by round, so that a busy machine
-slows both. The plain one is what one writes first: a function that decodes the image and predicts,
-with the same engine or with eager PyTorch. FastAPI calls it in threads (`def`) or in the event loop
-(`async def`); both are measured, and the faster one counts.
+The servers run in processes of their own and take turns, round by round, so that a busy machine
+slows all; their processor time is measured too, for a machine that is never idle. A plain one is
+what one writes first: a function that decodes the image and predicts, with the same engine or with
+eager PyTorch. FastAPI calls it in threads (`def`) or in the event loop (`async def`); both are
+measured, and the faster one counts.
 """
 
 import argparse
@@ -68,6 +69,7 @@ class Timed:
 
     images: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
@@ -75,6 +77,7 @@ class Timed:
         latencies = sorted(self.latencies_s)
         return {
             "images_per_s": round(self.images / self.seconds, 2),
+            "cpu_ms_per_image": round(1000 * self.cpu_s / self.images, 1),
             "median_ms": round(1000 * statistics.median(latencies), 1),
             "p99_ms": round(1000 * latencies[int(0.99 * (len(latencies) - 1))], 1),
             "images": self.images,
@@ -82,8 +85,8 @@ class Timed:
 
 
 @contextmanager
-def running(commands: dict[str, list[str]]) -> Iterator[dict[str, str]]:
-    """Start servers, and yield the address of each when all answer."""
+def running(commands: dict[str, list[str]]) -> Iterator[dict[str, tuple[str, int]]]:
+    """Start servers, and yield the address and process of each when all answer."""
     started = {
         name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for name, command in commands.items()
@@ -94,7 +97,7 @@ def running(commands: dict[str, list[str]]) -> Iterator[dict[str, str]]:
             assert process.stdout is not None
             found = re.search(r"(\d+) until", process.stdout.readline())
             assert found is not None, name
-            addresses[name] = f"http://{HOST}:{found[1]}"
+            addresses[name] = f"http://{HOST}:{found[1]}", process.pid
         yield addresses
     finally:
         for process in started.values():
@@ -103,9 +106,17 @@ def running(commands: dict[str, list[str]]) -> Iterator[dict[str, str]]:
             process.wait()
 
 
-def measure(address: str, images: Sequence[bytes], clients: int, seconds: float) -> Timed:
-    """Let clients send one image after another, and count what is answered in time."""
-    timed = Timed()
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(
+    server: tuple[str, int], images: Sequence[bytes], clients: int, seconds: float
+) -> Timed:
+    """Let clients send one image after another for some seconds, and wait for all answers."""
+    timed, (address, pid) = Timed(), server
 
     async def client(number: int, end: float) -> None:
         async with httpx.AsyncClient(base_url=address, timeout=300) as session:
@@ -122,7 +133,9 @@ def measure(address: str, images: Sequence[bytes], clients: int, seconds: float)
         await asyncio.gather(*[client(number, started + seconds) for number in range(clients)])
         timed.seconds = time.perf_counter() - started
 
+    before = cpu_s(pid)
     asyncio.run(everyone())
+    timed.cpu_s = cpu_s(pid) - before
     timed.images = len(timed.latencies_s)
     return timed
 
@@ -177,7 +190,11 @@ def report(rounds: dict[str, list[Timed]], given: argparse.Namespace) -> None:
     """Print a table and write it as JSON."""
     rows: dict[str, Any] = {}
     for name, parts in rounds.items():
-        whole = Timed(sum(each.images for each in parts), sum(each.seconds for each in parts))
+        whole = Timed(
+            sum(each.images for each in parts),
+            sum(each.seconds for each in parts),
+            sum(each.cpu_s for each in parts),
+        )
         for each in parts:
             whole.latencies_s += each.latencies_s
         rows[name] = whole.row()
