@@ -7,10 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from encoder_memory import memory_of
 from setmatch.models.layers.cells import Cells
-from setmatch.models.layers.deformable_attention import DeformableAttention
+from setmatch.models.layers.deformable_attention import (
+    DeformableAttention,
+    PointAttention,
+    SampledBeforeProjection,
+)
 from setmatch.models.layers.hybrid_encoder import Memory
 
 
@@ -66,9 +71,23 @@ def test_deformable_attention_equals_a_direct_loop(seed: int, shapes: tuple[tupl
                             x, y = cx + right * width / 2, cy + down * height / 2
                             sampled = _bilinear(level, x, y)
                             expected[image, q, mine] += weights[at].item() * sampled
-        ours = attention(query, boxes, memory)
         theirs = attention.out(expected)
-    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+        for form in forms(attention):
+            ours = form(query, boxes, memory)
+            assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+def forms(attention: DeformableAttention) -> list[nn.Module]:
+    """The attention, and its plain forms for narrow and for wide models."""
+    narrow, wide = attention.plain(), PointAttention.plain(attention)
+    assert isinstance(narrow, SampledBeforeProjection)
+    assert isinstance(wide, DeformableAttention)
+    return [attention, narrow, wide]
+
+
+def test_wide_models_project_first():
+    """Sampling whole tokens for every head would take longer."""
+    assert isinstance(DeformableAttention(256, 8, 3, 4).plain(), DeformableAttention)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +112,8 @@ def test_sampling_is_bilinear_with_zeros_outside(point: tuple[float, float], val
     cells = torch.tensor([[1.0, 2.0, 3.0, 4.0]])[..., None].expand(1, 4, 4).contiguous()
     memory = Memory(cells, ((2, 2),))
     box = torch.tensor([[[*point, 0.1, 0.1]]])
-    assert torch.equal(attention(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), value))
+    for form in forms(attention):
+        assert torch.equal(form(torch.zeros(1, 1, 4), box, memory), torch.full((1, 1, 4), value))
 
 
 def test_a_level_of_one_cell_fades_towards_its_border():
@@ -105,8 +125,9 @@ def test_a_level_of_one_cell_fades_towards_its_border():
     torch.nn.init.zeros_(attention.offsets.bias)
     memory = Memory(torch.full((1, 1, 4), 8.0), ((1, 1),))
     boxes = torch.tensor([[[0.5, 0.5, 1, 1], [1.0, 0.5, 1, 1], [1.5, 0.5, 1, 1]]])
-    output = attention(torch.zeros(1, 3, 4), boxes, memory)
-    assert output[0, :, 0].tolist() == [8.0, 4.0, 0.0]
+    for form in forms(attention):
+        output = form(torch.zeros(1, 3, 4), boxes, memory)
+        assert output[0, :, 0].tolist() == [8.0, 4.0, 0.0]
 
 
 def test_weights_of_a_query_sum_to_one():
@@ -123,8 +144,13 @@ def test_padding_does_not_leak_through_sampling_points():
     cells = (Cells((torch.arange(16) < 8).view(1, 4, 4).expand(2, 4, 4)),)
     attention = DeformableAttention(8, 2, 1, 3)
     query, boxes = torch.randn(2, 3, 8), torch.rand(2, 3, 4)
-    before = attention(query, boxes, Memory(memory.tokens, memory.shapes, cells))
     changed = memory.tokens.clone()
     changed[:, 8:] = 99.0
-    after = attention(query, boxes, Memory(changed, memory.shapes, cells))
-    assert torch.equal(before, after)
+    outputs = []
+    for form in forms(attention):
+        before = form(query, boxes, Memory(memory.tokens, memory.shapes, cells))
+        after = form(query, boxes, Memory(changed, memory.shapes, cells))
+        assert torch.equal(before, after)
+        outputs.append(after)
+    for other in outputs[1:]:
+        assert torch.allclose(other, outputs[0], rtol=0, atol=1e-6)

@@ -64,4 +64,4 @@ def test_no_tensor_has_more_than_six_axes():
     value, places, weights = torch.rand(2, 13, 8), torch.rand(*spread, 2), torch.rand(spread)
     with MostAxes() as most:
         sample_gathered(value, places, weights, ((3, 3), (2, 2)))
-    assert most.found == 6
+    assert most.found <= 6

@@ -46,25 +46,48 @@ def sample_gathered(
 ) -> Float[Tensor, "B Q D"]:
     """Return the same as `sample_grid`, by indexing: for exported models.
 
-    Some runtimes compute GridSample wrongly or not at all. No tensor has more than six axes:
-    OpenVINO computes wrongly with seven, as soon as a size is dynamic. With small models this takes
-    up to three times as long in PyTorch.
+    Some runtimes compute GridSample wrongly or not at all. With small models this takes longer in
+    PyTorch.
     """
-    sides, start = _sides_and_starts(shapes, places)
-    place = places.flatten(0, 1) * sides - 0.5
-    low = place.floor()
-    part = place - low
-    cell = torch.stack([low, low + 1], dim=-2)  # B·Q H L P corner xy
-    near = torch.stack([1 - part, part], dim=-2)
-    last = sides[..., None, :] - 1
-    near = near * ((cell >= 0) & (cell <= last))
-    cell = torch.minimum(cell.clamp(min=0), last)
-    x, y = cell.unbind(-1)
-    index = start + y[..., :, None] * sides[..., :1, None] + x[..., None, :]
-    weight = weights.flatten(0, 1)[..., None, None] * near[..., 1][..., :, None]
-    weight = weight * near[..., 0][..., None, :]
-    every = (*weights.shape[:3], -1)
-    return _weighted_rows(value, index.view(every), weight.reshape(every))
+    return _weighted_rows(value, *cells_around(places, weights, shapes))
+
+
+def cells_around(
+    places: Float[Tensor, "B Q H L P 2"], weights: Float[Tensor, "B Q H L P"], shapes: Shapes
+) -> tuple[Float[Tensor, "B Q H K"], Float[Tensor, "B Q H K"]]:
+    """Return the numbers of the four tokens around each place, and their bilinear weights.
+
+    Tokens outside of the map weigh nothing. Both coordinates are tensors of their own, with all
+    points on the last axis: runtimes are slow with short axes, and OpenVINO computes wrongly with
+    more than six.
+    """
+    width, height, first = _levels(shapes, places)
+    x, y = places.flatten(3, 4).unbind(-1)
+    left, right, near_left, near_right = _neighbors(x * width - 0.5, width - 1)
+    upper, lower, near_upper, near_lower = _neighbors(y * height - 0.5, height - 1)
+    flat = weights.flatten(3)
+    index, weight = [], []
+    for row, near_row in ((upper, near_upper), (lower, near_lower)):
+        row_start, row_weight = first + row * width, flat * near_row
+        for column, near_column in ((left, near_left), (right, near_right)):
+            index.append(row_start + column)
+            weight.append(row_weight * near_column)
+    return torch.cat(index, dim=-1), torch.cat(weight, dim=-1)
+
+
+def _neighbors(
+    place: Float[Tensor, "*n K"], last: Float[Tensor, " K"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return two neighboring cells on an axis, `last` at most, and how near each place is to them.
+
+    A cell is nearest at a distance of 0, and weighs nothing from 1 on. These cells are the only
+    ones that are nearer to the place, outside of the map, too.
+    """
+    low = torch.minimum(place.floor().clamp(min=0), (last - 1).clamp(min=0))
+    high = torch.minimum(low + 1, last)
+    near_low = (1 - (place - low).abs()).clamp(min=0)
+    near_high = (1 - (place - high).abs()).clamp(min=0) * (high - low)  # 0 if there is one cell
+    return low, high, near_low, near_high
 
 
 def sample_nearest(
@@ -78,11 +101,11 @@ def sample_nearest(
     Places x, y outside of the map count as its border. As published (arXiv 2407.17140, discrete
     sampling), the place of a cell is that of its left upper corner.
     """
-    sides, start = _sides_and_starts(shapes, places)
-    cell = torch.minimum((places * sides + 0.5).floor().clamp(min=0), sides - 1)
-    x, y = cell.unbind(-1)
-    index = start[..., 0, 0] + y * sides[..., 0] + x
-    return _weighted_rows(value, index.flatten(3), weights.flatten(3))
+    width, height, first = _levels(shapes, places)
+    x, y = places.flatten(3, 4).unbind(-1)
+    column = torch.minimum((x * width + 0.5).floor().clamp(min=0), width - 1)
+    row = torch.minimum((y * height + 0.5).floor().clamp(min=0), height - 1)
+    return _weighted_rows(value, first + row * width + column, weights.flatten(3))
 
 
 def _weighted_rows(
@@ -90,25 +113,38 @@ def _weighted_rows(
 ) -> Float[Tensor, "B Q D"]:
     """Return the weighted sum of each head's part of the indexed tokens."""
     batch, tokens, dim = value.shape
-    queries, heads = index.shape[1:3]
-    image = torch.arange(batch, device=value.device)[:, None, None, None]
+    heads = index.shape[2]
     head = torch.arange(heads, device=value.device)[:, None]
-    row = (image * tokens + index.long()) * heads + head
-    rows = value.reshape(batch * tokens * heads, dim // heads).index_select(0, row.flatten())
-    sums = weight.reshape(batch * queries * heads, 1, -1) @ rows.view(
-        batch * queries * heads, -1, dim // heads
-    )
-    return sums.view(batch, queries, dim)
+    parts = value.reshape(batch, tokens * heads, dim // heads)
+    return weighted_tokens(parts, index * heads + head, weight).flatten(2)
 
 
-def _sides_and_starts(
-    shapes: Shapes, like: Tensor
-) -> tuple[Float[Tensor, "L 1 2"], Float[Tensor, "L 1 1 1"]]:
-    """Return width and height of each level, and the number of its first token."""
+def weighted_tokens(
+    tokens: Float[Tensor, "B N D"],
+    index: Float[Tensor, "B Q H K"],
+    weight: Float[Tensor, "B Q H K"],
+) -> Float[Tensor, "B Q H D"]:
+    """Return the weighted sum of the indexed tokens for each head."""
+    batch, count, dim = tokens.shape
+    points = index.shape[3]
+    image = torch.arange(batch, device=tokens.device)[:, None, None, None]
+    rows = tokens.flatten(0, 1).index_select(0, (image * count + index.long()).flatten())
+    sums = weight.reshape(-1, 1, points) @ rows.view(-1, points, dim)
+    return sums.view(*index.shape[:3], dim)
+
+
+def _levels(
+    shapes: Shapes, places: Float[Tensor, "B Q H L P 2"]
+) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"], Float[Tensor, " K"]]:
+    """Return width, height and first token of the level of each of a head's points."""
     starts = [0]
     for height, width in shapes[:-1]:
         starts.append(starts[-1] + height * width)
+    heights, widths = zip(*shapes, strict=True)
     # Scalars one by one: in an exported model, sizes are not known when it is written.
-    sides = [like.new_full((), side) for height, width in shapes for side in (width, height)]
-    first = [like.new_full((), start) for start in starts]
-    return torch.stack(sides).view(-1, 1, 2), torch.stack(first).view(-1, 1, 1, 1)
+    columns = [
+        torch.stack([places.new_full((), each) for each in column])
+        for column in (widths, heights, starts)
+    ]
+    width, height, first = (each[:, None].expand(-1, places.shape[4]).flatten() for each in columns)
+    return width, height, first
