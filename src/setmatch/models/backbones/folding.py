@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.small_cnn import ConvNorm
-from setmatch.models.layers.cells import Cells, hide
+from setmatch.models.layers.cells import Cells, hide, normalize
 
 
 def scale_and_shift(
@@ -36,15 +35,25 @@ def pointwise_dilation(conv: nn.Conv2d, features: Tensor) -> tuple[int, ...]:
     return conv.dilation
 
 
-class FoldingConvNorm(ConvNorm):
+class ConvNorm(nn.Sequential):
     """A convolution and its batch norm, which is folded into the weights in evaluation."""
+
+    def __init__(
+        self, channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1
+    ) -> None:
+        padding = (kernel - 1) // 2
+        super().__init__(
+            nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False),
+            nn.BatchNorm2d(out),
+        )
+        self.stride = stride
 
     def forward(
         self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
     ) -> Float[Tensor, "B D H W"]:
         """Return norm(conv(x)), with zeros outside of `cells`, which are those of the output."""
         if not self.is_fixed:
-            return super().forward(features, cells)
+            return normalize(self[1], self.conv(features), cells)
         conv, dilation = self.conv, pointwise_dilation(self.conv, features)
         folded = F.conv2d(
             features, *self.folded(), conv.stride, conv.padding, dilation, conv.groups
@@ -107,7 +116,7 @@ class FoldedConv(nn.Module):
 
 
 def beside(
-    wide: FoldingConvNorm, pointwise: FoldingConvNorm
+    wide: ConvNorm, pointwise: ConvNorm
 ) -> tuple[Float[Tensor, "D C 3 3"], Float[Tensor, " D"]]:
     """Return a 3×3 and a 1×1 convolution of the same input, whose outputs are added, as one."""
     weight, bias = wide.folded()

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.folding import FoldingConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.backbones.frozen_norms import BackboneWithNorms
 from setmatch.models.layers.cells import Cells, hide
 
@@ -87,7 +87,7 @@ class ConvNormReLU(nn.Module):
         groups: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = FoldingConvNorm(channels, out, kernel, stride, groups)
+        self.conv = ConvNorm(channels, out, kernel, stride, groups)
         self.affine = ScaleAndShift() if affine else None
 
     def forward(
@@ -141,7 +141,7 @@ class HGStage(nn.Module):
     def __init__(self, channels: int, stage: Stage, affine: bool) -> None:
         super().__init__()
         self.shrink = (
-            FoldingConvNorm(channels, channels, stride=2, groups=channels) if stage.halves else None
+            ConvNorm(channels, channels, stride=2, groups=channels) if stage.halves else None
         )
         inputs = (channels, *[stage.out] * (stage.blocks - 1))
         self.blocks = nn.ModuleList(HGBlock(width, stage, affine) for width in inputs)
@@ -189,7 +189,7 @@ class LightLayer(nn.Module):
 
     def __init__(self, channels: int, out: int, kernel: int, affine: bool) -> None:
         super().__init__()
-        self.pointwise = FoldingConvNorm(channels, out, kernel=1)
+        self.pointwise = ConvNorm(channels, out, kernel=1)
         self.depthwise = ConvNormReLU(out, out, kernel, affine, groups=out)
 
     def forward(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.folding import FoldingConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.backbones.frozen_norms import BackboneWithNorms
 from setmatch.models.layers.cells import Cells, halved, hide
 
@@ -34,9 +34,9 @@ class ResNetVD(BackboneWithNorms):
         half = stem // 2
         self.stem = nn.ModuleList(
             [
-                FoldingConvNorm(3, half, stride=2),
-                FoldingConvNorm(half, half),
-                FoldingConvNorm(half, stem),
+                ConvNorm(3, half, stride=2),
+                ConvNorm(half, half),
+                ConvNorm(half, stem),
             ]
         )
         block = bottleneck_block if bottleneck else basic_block
@@ -76,24 +76,20 @@ class ResNetVD(BackboneWithNorms):
 
 def basic_block(channels: int, out: int, stride: int, is_first: bool) -> "ShortcutBlock":
     """Return two 3×3 convolutions; the first block of a stage projects its shortcut."""
-    layers = [FoldingConvNorm(channels, out, stride=stride), FoldingConvNorm(out, out)]
-    return ShortcutBlock(
-        layers, FoldingConvNorm(channels, out, kernel=1) if is_first else None, stride
-    )
+    layers = [ConvNorm(channels, out, stride=stride), ConvNorm(out, out)]
+    return ShortcutBlock(layers, ConvNorm(channels, out, kernel=1) if is_first else None, stride)
 
 
 def bottleneck_block(channels: int, out: int, stride: int, is_first: bool) -> "ShortcutBlock":
     """Return a 3×3 convolution of a quarter of the channels between two 1×1 convolutions."""
     inner = out // 4
     layers = [
-        FoldingConvNorm(channels, inner, kernel=1),
-        FoldingConvNorm(inner, inner, stride=stride),
-        FoldingConvNorm(inner, out, kernel=1),
+        ConvNorm(channels, inner, kernel=1),
+        ConvNorm(inner, inner, stride=stride),
+        ConvNorm(inner, out, kernel=1),
     ]
     projects = is_first and (stride != 1 or channels != out)
-    return ShortcutBlock(
-        layers, FoldingConvNorm(channels, out, kernel=1) if projects else None, stride
-    )
+    return ShortcutBlock(layers, ConvNorm(channels, out, kernel=1) if projects else None, stride)
 
 
 class ShortcutStage(nn.Sequential):
@@ -111,9 +107,7 @@ class ShortcutStage(nn.Sequential):
 class ShortcutBlock(nn.Module):
     """Convolutions with ReLUs between them, and a shortcut that is halved before `around`."""
 
-    def __init__(
-        self, layers: Sequence[FoldingConvNorm], around: FoldingConvNorm | None, stride: int
-    ) -> None:
+    def __init__(self, layers: Sequence[ConvNorm], around: ConvNorm | None, stride: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.strides = [layer.stride for layer in layers]

@@ -5,28 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.layers.cells import Cells, normalize
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution and its batch norm, without an activation."""
-
-    def __init__(
-        self, channels: int, out: int, kernel: int = 3, stride: int = 1, groups: int = 1
-    ) -> None:
-        padding = (kernel - 1) // 2
-        super().__init__(
-            nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False),
-            nn.BatchNorm2d(out),
-        )
-        self.stride = stride
-
-    def forward(
-        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
-    ) -> Float[Tensor, "B D H W"]:
-        """Return norm(conv(x)), with zeros outside of `cells`, which are those of the output."""
-        conv, norm = self
-        return normalize(norm, conv(features), cells)
+from setmatch.models.backbones.folding import ConvNorm, FoldedConv
+from setmatch.models.layers.cells import Cells
 
 
 class ResidualBlock(nn.Module):
@@ -45,9 +25,9 @@ class ResidualBlock(nn.Module):
     ) -> Float[Tensor, "B D H W"]:
         """Return relu(second(relu(first(x))) + around(x)), with zeros outside of `cells`."""
         inner = self.second(F.relu(self.first(features, cells), inplace=True), cells)
-        if isinstance(self.around, ConvNorm):
-            return F.relu(inner.add_(self.around(features, cells)), inplace=True)
-        return F.relu(inner.add_(features), inplace=True)
+        if isinstance(self.around, nn.Identity):
+            return F.relu(inner.add_(features), inplace=True)
+        return F.relu(inner.add_(self.around(features, cells)), inplace=True)
 
 
 class Layers(nn.Sequential):
@@ -58,7 +38,7 @@ class Layers(nn.Sequential):
     ) -> tuple[Float[Tensor, "B D H W"], Cells | None]:
         """Return the features after the last layer, and their cells."""
         for layer in self:
-            if isinstance(layer, ConvNorm | ResidualBlock):
+            if isinstance(layer, ConvNorm | FoldedConv | ResidualBlock):
                 cells = None if cells is None else cells.every(layer.stride)
                 features = layer(features, cells)
             else:

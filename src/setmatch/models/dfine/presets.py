@@ -3,7 +3,7 @@
 from torch import nn
 
 from setmatch.losses.classification import CLASSIFICATION_LOSSES
-from setmatch.models.backbones.folding import FoldingConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.backbones.hgnetv2 import HGNetV2, Stage
 from setmatch.models.detector import Detector
 from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
@@ -95,9 +95,7 @@ def _encoder(shape: DFineShape) -> PyramidEncoder:
         return [ELANBlock(dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
 
     return PyramidEncoder(
-        project=[
-            FoldingConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]
-        ],
+        project=[ConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]],
         position=GridPosition(dim),
         layers=[
             EncoderLayer(
@@ -105,13 +103,13 @@ def _encoder(shape: DFineShape) -> PyramidEncoder:
             )
             for _ in range(shape.encoder_layers)
         ],
-        lateral=[FoldingConvNorm(dim, dim, kernel=1) for _ in steps],
+        lateral=[ConvNorm(dim, dim, kernel=1) for _ in steps],
         down=fusion(),
         shrink=[ShrinkBlock(dim) for _ in steps],
         up=fusion(),
         to_memory=[]
         if dim == shape.dim
-        else [FoldingConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
+        else [ConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
     )
 
 

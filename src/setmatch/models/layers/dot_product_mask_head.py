@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.layers.cells import Cells, cell_centers, cell_grid, hide
 from setmatch.models.layers.detr_mask_head import with_current_autocast
 from setmatch.models.layers.hybrid_encoder import Memory

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.folding import FoldedConv, FoldingConvNorm, beside
+from setmatch.models.backbones.folding import ConvNorm, FoldedConv, beside
 from setmatch.models.layers.cells import Cells, hide
 
 
-class ConvNormSiLU(FoldingConvNorm):
+class ConvNormSiLU(ConvNorm):
     """A convolution, its batch norm and a SiLU, which is zero at zero and so keeps padding zero."""
 
     def forward(
@@ -41,8 +41,8 @@ class RepVGGBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.wide = FoldingConvNorm(channels, channels)
-        self.pointwise = FoldingConvNorm(channels, channels, kernel=1)
+        self.wide = ConvNorm(channels, channels)
+        self.pointwise = ConvNorm(channels, channels, kernel=1)
 
     def forward(
         self, features: Float[Tensor, "B C h w"], cells: Cells | None
@@ -111,8 +111,8 @@ class ShrinkBlock(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.pointwise = FoldingConvNorm(dim, dim, kernel=1)
-        self.depthwise = FoldingConvNorm(dim, dim, stride=2, groups=dim)
+        self.pointwise = ConvNorm(dim, dim, kernel=1)
+        self.depthwise = ConvNorm(dim, dim, stride=2, groups=dim)
 
     def forward(
         self,

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.backbones.small_cnn import ConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.layers.cells import Cells, cells_of, halved, hide
 from setmatch.models.layers.position_encoding import SinePosition
 from setmatch.models.layers.transformer_encoder import EncoderLayer

@@ -7,7 +7,7 @@ rounding alone: both are bilinear with zeros outside the map.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -116,12 +116,12 @@ def _weighted_rows(
     heads = index.shape[2]
     head = torch.arange(heads, device=value.device)[:, None]
     parts = value.reshape(batch, tokens * heads, dim // heads)
-    return weighted_tokens(parts, index * heads + head, weight).flatten(2)
+    return weighted_tokens(parts, index.long() * heads + head, weight).flatten(2)
 
 
 def weighted_tokens(
     tokens: Float[Tensor, "B N D"],
-    index: Float[Tensor, "B Q H K"],
+    index: Real[Tensor, "B Q H K"],
     weight: Float[Tensor, "B Q H K"],
 ) -> Float[Tensor, "B Q H D"]:
     """Return the weighted sum of the indexed tokens for each head."""

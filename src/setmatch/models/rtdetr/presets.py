@@ -3,7 +3,7 @@
 from torch import nn
 
 from setmatch.losses.classification import Varifocal
-from setmatch.models.backbones.folding import FoldingConvNorm
+from setmatch.models.backbones.folding import ConvNorm
 from setmatch.models.backbones.resnet_vd import ResNetVD
 from setmatch.models.detector import Detector
 from setmatch.models.family import by_name
@@ -150,9 +150,7 @@ def _encoder(shape: RTDetrShape) -> PyramidEncoder:
         return [CSPFusion(dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
 
     return PyramidEncoder(
-        project=[
-            FoldingConvNorm(width, dim, kernel=1) for width in shape.stage_out[-shape.levels :]
-        ],
+        project=[ConvNorm(width, dim, kernel=1) for width in shape.stage_out[-shape.levels :]],
         position=position(dim),
         layers=[
             EncoderLayer(
@@ -165,8 +163,8 @@ def _encoder(shape: RTDetrShape) -> PyramidEncoder:
         shrink=[ShrinkConv(dim) for _ in steps],
         up=fusion(),
         to_memory=[
-            *(FoldingConvNorm(dim, shape.dim, kernel=1) for _ in range(shape.levels)),
-            *(FoldingConvNorm(dim, shape.dim, stride=2) for _ in range(shape.extra_levels)),
+            *(ConvNorm(dim, shape.dim, kernel=1) for _ in range(shape.levels)),
+            *(ConvNorm(dim, shape.dim, stride=2) for _ in range(shape.extra_levels)),
         ],
     )
 
