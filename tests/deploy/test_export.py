@@ -28,7 +28,7 @@ from setmatch.errors import (
 from setmatch.inference.engines.exported_card import KEY
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector
-from setmatch.models.load import BUNDLED
+from setmatch.models.weights.card import BUNDLED
 from setmatch.structures.batch import Batch
 
 # The files that its tests share are written once, by the one process that gets this group.

@@ -1,5 +1,6 @@
 """`setmatch predict` with an exported file answers as the model, without importing torch."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,7 +16,11 @@ from PIL import Image
 import setmatch as sm
 from setmatch.cli import main
 from setmatch.data.synthetic.scenes import scene
+from setmatch.deploy import load as deploy
+from setmatch.deploy.onnx import ONNX, OnnxGraph
+from setmatch.files.manifest import write_manifest
 from setmatch.inference.arrays.engine import open_array_engine
+from setmatch.inference.arrays.known_files import known_file, note_file
 from setmatch.models.detector import Detector
 
 pytestmark = pytest.mark.xdist_group("export")
@@ -53,8 +58,13 @@ def predicted(model: Path | str, photos: Path, *options: str) -> list[dict[str, 
 def test_the_answers_are_those_of_the_model(scenes_onnx: Path, photos: Path, options, capsys):
     """Images are resized to the same pixels, so that nothing but the engine differs."""
     given, expected = (predicted(each, photos, *options) for each in (scenes_onnx, "scenes_n"))
-    assert len(given) == len(expected) > 5
     assert "1 of 6 images cannot be read: broken.png" in capsys.readouterr().err
+    assert_alike(given, expected)
+
+
+def assert_alike(given: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Compare the rows of two engines."""
+    assert len(given) == len(expected) > 5
     for ours, theirs in zip(given, expected, strict=True):
         assert np.allclose(ours.pop("bbox"), theirs.pop("bbox"), rtol=0, atol=TOLERANCE)
         assert ours.pop("score") == pytest.approx(theirs.pop("score"), abs=TOLERANCE)
@@ -64,18 +74,70 @@ def test_the_answers_are_those_of_the_model(scenes_onnx: Path, photos: Path, opt
 @pytest.mark.parametrize("model", ["scenes_onnx", "scenes_xml"])
 def test_nothing_imports_torch(model: str, photos: Path, request: pytest.FixtureRequest):
     """In a fresh process; it would take seconds, and half a gigabyte."""
+    file = str(request.getfixturevalue(model))
+    assert imported(["predict", file, str(photos), "--out", str(photos.parent / "out")]) == set()
+
+
+def imported(arguments: list[str]) -> set[str]:
+    """Run the command line in a process of its own; return what it imports of heavy libraries."""
     code = (
         "import sys\n"
         "from setmatch.cli import main\n"
-        "code = main(sys.argv[1:])\n"
-        "print(code, {'torch', 'torchvision', 'scipy', 'transformers'} & {*sys.modules})"
+        "assert main(sys.argv[1:]) == 0\n"
+        "print('has', *{'torch', 'torchvision', 'scipy', 'transformers'} & {*sys.modules})"
     )
-    file = str(request.getfixturevalue(model))
-    arguments = ["predict", file, str(photos), "--out", str(photos.parent / "out")]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1] == "0 set()"
+    return set(done.stdout.splitlines()[-1].split()) - {"has"}
+
+
+def test_an_engine_of_weights_needs_no_torch_once_its_file_is_there(
+    scenes_n: Detector, scenes_onnx: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Weights are known by their bytes and card; its answers are those of the first time."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(photos.parent / "cache"))
+    graph = OnnxGraph(onnx.load(scenes_onnx), None)
+    kind = dataclasses.replace(ONNX, build=lambda *others: graph)
+    monkeypatch.setitem(deploy.KINDS, "onnxruntime", kind)
+    monkeypatch.setattr("setmatch.deploy.verify.BATCHES", (1,))
+    weights, out = photos.parent / "weights", photos.parent / "out"
+    sm.save(scenes_n, weights)
+    arguments = ["predict", str(weights), str(photos), "--out", str(out)]
+    arguments += ["--engine", "onnxruntime"]
+    assert main(arguments) == 0
+    expected = json.loads((out / "detections.json").read_text("utf-8"))
+    assert imported(arguments) == set()
+    assert_alike(json.loads((out / "detections.json").read_text("utf-8")), expected)
+
+
+@pytest.mark.parametrize("change", ["weights", "card", "file", "note", "versions", "engine"])
+def test_a_file_is_known_only_as_it_was(
+    scenes_n: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+):
+    """Whatever else is on the disk, torch loads the weights and says what is wrong."""
+    monkeypatch.setenv("SETMATCH_CACHE", str(tmp_path / "cache"))
+    weights = tmp_path / "weights"
+    sm.save(scenes_n, weights)
+    folder = tmp_path / "cache" / "engines" / ("0" * 16 + "-" + "1" * 16) / ("onnx-" + "2" * 16)
+    folder.mkdir(parents=True)
+    file = folder / "model.onnx"
+    file.write_text("as verified")
+    write_manifest(folder, {})
+    assert known_file(weights, "onnxruntime") is None
+    note_file(weights, "onnxruntime", file, ["numpy"])
+    for source in (weights, weights / "model.safetensors"):
+        assert known_file(source, "onnxruntime") == file
+    (note,) = (tmp_path / "cache" / "engines" / "weights").iterdir()
+    changed = {
+        "weights": weights / "model.safetensors", "card": weights / "model.json",
+        "file": file, "note": note, "versions": note,
+    }  # fmt: skip
+    if change == "versions":
+        note.write_text(note.read_text().replace('"numpy": "', '"numpy": "1'))
+    elif change in changed:
+        changed[change].write_bytes(changed[change].read_bytes()[:-1])
+    assert known_file(weights, "openvino" if change == "engine" else "onnxruntime") is None
 
 
 def test_answers_that_are_not_finite_are_refused(scenes_onnx: Path, photos: Path, capsys):

@@ -17,7 +17,8 @@ from setmatch.data.open import open_dataset
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.errors import WeightsError
 from setmatch.models.initialize import initialize
-from setmatch.models.load import BUNDLED, bundled
+from setmatch.models.load import bundled
+from setmatch.models.weights.card import BUNDLED
 from setmatch.structures.metadata import Categories, ModelCard
 
 MAX_BYTES = 2 * 2**20

@@ -8,8 +8,9 @@ import pytest
 import setmatch
 from setmatch.errors import WeightsError
 from setmatch.files.manifest import MANIFEST, write_whole
-from setmatch.models.load import CARD, WEIGHTS, save
+from setmatch.models.load import save
 from setmatch.models.registry import build
+from setmatch.models.weights.card import CARD, WEIGHTS
 from setmatch.structures.metadata import Categories, ModelCard
 
 SMALL = {"dim": 16, "heads": 2, "ffn_dim": 16, "num_queries": 8, "denoising_queries": 4}

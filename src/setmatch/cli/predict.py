@@ -131,6 +131,7 @@ def predict(
                 f"--{name}: for Parquet files alone; name them, as --out {out}.parquet"
             )
     from setmatch.inference.arrays.engine import open_array_engine
+    from setmatch.inference.arrays.known_files import known_file
     from setmatch.inference.options import PredictOptions
     from setmatch.inference.tiles.views import images_at_once
     from setmatch.inference.video.frame_choice import FrameChoice
@@ -138,8 +139,9 @@ def predict(
 
     choice = FrameChoice(every, fps)
     at_once = images_at_once(tiles, batch_size)
-    on_cpu = device in ("auto", "cpu") and engine in (None, "auto")
-    arrays = open_array_engine(model) if on_cpu and tiles is None else None
+    is_plain = device in ("auto", "cpu") and tiles is None
+    file = model if engine in (None, "auto") else known_file(model, engine)
+    arrays = open_array_engine(file) if is_plain and file is not None else None
     with ExitStack() as stack:
         predict_images: Callable[..., Summary]
         frames: Callable[[PredictOptions, bool], FrameDetector[Any]]

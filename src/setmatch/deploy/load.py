@@ -1,6 +1,7 @@
 """`load`: a model from weights of any kind, run by the engine that is asked for."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from setmatch.deploy.onnx import ONNX
 from setmatch.deploy.openvino import OPENVINO
 from setmatch.deploy.torch_package import TORCH
 from setmatch.errors import ConfigError, suggest
+from setmatch.inference.arrays.known_files import note_file
 from setmatch.inference.engines import load as engines
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import as_engine
@@ -22,6 +24,7 @@ from setmatch.structures.metadata import Categories, Preprocessing
 
 EngineName = Literal["auto", "eager", "compiled", "onnxruntime", "openvino"]
 KINDS = {"onnxruntime": ONNX, "openvino": OPENVINO, "compiled": TORCH}
+_WITHOUT_TORCH = ("onnxruntime", "openvino")  # whose files run without it, once they are known
 
 
 def load(
@@ -64,7 +67,16 @@ def load(
     loaded = engines.load(
         source, preset, categories, num_queries, preprocessing, accept_license, trust
     )
-    return loaded if is_exported else with_engine(loaded, engine)
+    if is_exported:
+        return loaded
+    model = with_engine(loaded, engine)
+    changes = (preset, categories, num_queries, preprocessing)
+    if engine is not None and engine in _WITHOUT_TORCH and all(each is None for each in changes):
+        kind = KINDS[engine]
+        file = engine_folder(loaded, kind) / f"model{kind.suffix}"
+        with suppress(OSError):  # of a cache that can only be read
+            note_file(source, engine, file, ("torch", *kind.libraries))
+    return model
 
 
 def load_on(

@@ -18,7 +18,7 @@ from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
 from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, layouts_of
-from setmatch.models.weights.card import card_from_json, card_to_json
+from setmatch.models.weights.card import BUNDLED, CARD, WEIGHTS, card_from_json, card_to_json
 from setmatch.models.weights.download import fetch_hub
 from setmatch.models.weights.fit import fit
 from setmatch.models.weights.hub_folder import stated_license
@@ -37,9 +37,7 @@ from setmatch.models.weights.terms import UNKNOWN, require_accepted, show_licens
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
-WEIGHTS, CARD = "model.safetensors", "model.json"
 EXPORTED = (".onnx", ".xml", ".pt2")  # files without weights that could be trained
-BUNDLED = Path(__file__).parents[1] / "weights"
 
 
 def load(

@@ -18,9 +18,9 @@ import setmatch
 from setmatch.errors import SetmatchError, WeightsError
 from setmatch.files.reading import sha256_of
 from setmatch.models.family import default_shape
-from setmatch.models.load import CARD, WEIGHTS, save
+from setmatch.models.load import save
 from setmatch.models.registry import MODELS, build
-from setmatch.models.weights.card import card_from_json, card_to_json
+from setmatch.models.weights.card import CARD, WEIGHTS, card_from_json, card_to_json
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 32, "num_queries": 5, "decoder_layers": 1}

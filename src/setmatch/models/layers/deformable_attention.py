@@ -113,8 +113,8 @@ class SampledBeforeProjection(nn.Module):
         with torch.no_grad():
             value, out = attention.value, attention.out
             read = torch.cat([value.weight, value.bias[:, None]], dim=1).double()
-            read = read.unflatten(0, (self.heads, -1))
-            write = out.weight.double().unflatten(1, (self.heads, -1))
+            read = torch.unflatten(read, 0, (self.heads, -1))
+            write = torch.unflatten(out.weight.double(), 1, (self.heads, -1))
             joint = torch.einsum("ohd,hdi->ohi", write, read).flatten(1)
         self.project = nn.Linear(joint.shape[1], joint.shape[0], device="meta")
         self.project.weight = nn.Parameter(joint.to(out.weight.dtype), requires_grad=False)

@@ -4,7 +4,7 @@ Between cells there are two, the fast one here and the one for other runtimes, w
 rounding alone: both are bilinear with zeros outside the map.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Real
@@ -141,10 +141,10 @@ def _levels(
     for height, width in shapes[:-1]:
         starts.append(starts[-1] + height * width)
     heights, widths = zip(*shapes, strict=True)
-    # Scalars one by one: in an exported model, sizes are not known when it is written.
-    columns = [
-        torch.stack([places.new_full((), each) for each in column])
-        for column in (widths, heights, starts)
-    ]
-    width, height, first = (each[:, None].expand(-1, places.shape[4]).flatten() for each in columns)
-    return width, height, first
+
+    def of_points(sizes: Sequence[int]) -> Tensor:
+        # Scalars one by one: in an exported model, sizes are not known when it is written.
+        each_level = torch.stack([places.new_full((), size) for size in sizes])
+        return each_level[:, None].expand(-1, places.shape[4]).flatten()
+
+    return of_points(widths), of_points(heights), of_points(starts)

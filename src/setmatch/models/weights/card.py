@@ -12,6 +12,8 @@ from setmatch.errors import WeightsError, short
 from setmatch.files.reading import read_text
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
+WEIGHTS, CARD = "model.safetensors", "model.json"
+BUNDLED = Path(__file__).parents[2] / "weights"  # the example weights that come with setmatch
 FORMAT = "setmatch-1"
 MOST_PX = 65_536  # of a side of a resized image
 MOST_ID = 2**63 - 1  # ids become tensors of int64
