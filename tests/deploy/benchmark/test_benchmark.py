@@ -37,7 +37,7 @@ def test_each_model_has_a_row_and_a_bad_one_says_why(file: Path, tmp_path: Path)
     for row in result.rows[:2]:
         assert row.speed is not None
         assert row.speed.size_px == (96, 128)
-        assert len(row.speed.latencies_s) == 10
+        assert len(row.speed.times.latencies_s) == 10
         assert set(row.speed.batches_s) == {1, 2, 4, 8}
         assert row.speed.file_bytes == file.stat().st_size
         assert 2e7 < row.speed.peak_bytes < 4e8  # torch alone takes more

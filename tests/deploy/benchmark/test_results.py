@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from browser import OpenPage
 from setmatch.deploy.benchmark.html import write_page
 from setmatch.deploy.benchmark.results import Benchmark, Row, Speed, fastest
+from setmatch.evaluation.timing import Times
 
 ROUNDS = st.lists(
     st.lists(st.floats(1e-4, 10), min_size=1, max_size=5).map(tuple), min_size=1, max_size=9
@@ -27,7 +28,7 @@ def result(load: float = 0.0, *rounds_s: tuple[tuple[float, ...], ...]) -> Bench
 @given(ROUNDS)
 def test_quantiles_are_latencies_in_order(rounds_s):
     """The largest latency bounds them all."""
-    of = speed(rounds_s)
+    of = Times(rounds_s)
     numbers = [of.median_s, of.quantile_s(0.9), of.quantile_s(0.99)]
     assert min(of.latencies_s) <= numbers[0]
     assert numbers[1] <= numbers[2] <= max(of.latencies_s)

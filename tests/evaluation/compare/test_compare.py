@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from setmatch.evaluation.compare import checks
 from setmatch.evaluation.compare import compare as compare_module
 from setmatch.evaluation.compare.compare import MASKS, Comparison, Row, compare
 from setmatch.evaluation.compare.html import write_page
-from setmatch.evaluation.compare.profiling import count_macs, peak_bytes, time_interleaved
+from setmatch.evaluation.compare.profiling import Cost, count_macs, peak_bytes
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.timing import time_interleaved
 from setmatch.models.detector import Detector
 from setmatch.models.load import save
 from setmatch.models.registry import build
@@ -126,6 +128,20 @@ def test_candidates_take_turns():
     taken = time_interleaved([[lambda: order.append("a")], [lambda: order.append("b")]], 2)
     assert order == ["a", "b"] * 3
     assert [len(seconds) for seconds in taken] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("load", "scatters", "doubts"), [(0.1, (0.1, 0.0), 0), (0.1, (0.1, 0.3), 1), (2.0, (0.3,), 2)]
+)
+def test_a_busy_machine_is_noticed(load, scatters, doubts: int, tmp_path: Path):
+    """On the page as in the table; without times there is nothing to doubt."""
+    costs = [Cost(1, 1.0, 0.1, 9.0, 1.0, 1, each) for each in scatters]
+    rows = [Row(f"model {each.scatter}", "", each, None) for each in costs]
+    found = Comparison(tuple(rows), "", "noise", 1, load)
+    write_page(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert len(found.doubts()) == page.count("Do not trust these times") == doubts
+    assert Comparison((Row("file", "", None, None),), "", "", 1, 9.0).doubts() == []
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """`benchmark`: time models with each engine, in turns, each in a process of its own."""
 
-import os
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from setmatch.deploy.load import KINDS
 from setmatch.errors import ConfigError, SetmatchError
 from setmatch.evaluation.compare.compare import processor_name
 from setmatch.evaluation.evaluate import evaluate
+from setmatch.evaluation.timing import Run, Times, load_average, take_turns
 from setmatch.inference.engines.load import is_exported, load
 from setmatch.inference.engines.torch_session import is_trusted
 from setmatch.models.load import load as load_weights
@@ -72,7 +71,7 @@ def benchmark(
     for engine in engines:
         if engine not in known:
             raise ConfigError(f"engine {engine!r}: choose among {', '.join(known)}")
-    load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    load_before = load_average()
     dataset = None if data is None else open_dataset(data, split)
     cases = [replace(case, threads=count) for case in _cases(models, engines) for count in threads]
     with workers([each.threads for each in cases]) as started:
@@ -121,7 +120,6 @@ def _measure(
     problems = [case.problem for case in cases]
     opened: list[dict[str, Any]] = [{} for _ in cases]
     memory = [0] * len(cases)
-    rounds_s: list[list[tuple[float, ...]]] = [[] for _ in cases]
     batches_s: list[dict[int, float]] = [{} for _ in cases]
 
     def ask(number: int, request: dict[str, Any]) -> dict[str, Any]:
@@ -138,18 +136,21 @@ def _measure(
         source = {"source": case.runs, "trust": case.is_trusted}
         opened[number] = ask(number, {**source, "size_px": size_px})
         memory[number] = ask(number, {"batch": 1, "count": 2}).get("peak_bytes", 0)  # warms up
-    for _ in range(rounds):
-        for number in range(len(cases)):
-            answer = ask(number, {"batch": 1, "count": _IMAGES})
-            rounds_s[number].append(tuple(answer.get("seconds", ())))
+
+    def runs(batch: int, count: int) -> list[Run]:
+        request = {"batch": batch, "count": count}
+
+        def run(number: int) -> Run:
+            return lambda _: ask(number, request).get("seconds", ())
+
+        return [run(number) for number in range(len(cases))]
+
+    rounds_s = take_turns(runs(1, _IMAGES), rounds)
     for batch in BATCHES:
-        times: list[list[float]] = [[] for _ in cases]
-        for _ in range(min(_BATCH_ROUNDS, rounds)):
-            for number, case_s in enumerate(times):
-                case_s += ask(number, {"batch": batch, "count": 1}).get("seconds", [])
+        times = take_turns(runs(batch, 1), min(_BATCH_ROUNDS, rounds))
         for number, case_s in enumerate(times):
-            if case_s:
-                batches_s[number][batch] = statistics.median(case_s)
+            if any(case_s):
+                batches_s[number][batch] = Times(tuple(case_s)).median_s
     speeds: list[tuple[Speed | None, str]] = []
     for number, problem in enumerate(problems):
         if not batches_s[number]:

@@ -30,6 +30,6 @@ def write_page(benchmark: Benchmark, path: Path) -> None:
 
 def _bars(benchmark: Benchmark) -> list[Bar]:
     """Return a bar for each row, as long as it is fast."""
-    medians_s = [row.speed.median_s if row.speed else None for row in benchmark.rows]
+    medians_s = [row.speed.times.median_s if row.speed else None for row in benchmark.rows]
     least_s = min(seconds for seconds in medians_s if seconds is not None)
     return [Bar(-1 if seconds is None else least_s / seconds) for seconds in medians_s]

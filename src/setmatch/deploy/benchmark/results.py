@@ -1,19 +1,17 @@
 """What a benchmark measures: a row for each model, engine and number of threads."""
 
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from setmatch.evaluation.timing import Times, doubts
 from setmatch.files.writing import write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-MOST_LOAD = 0.5  # other processes that compute, on average over a minute
-MOST_SCATTER = 0.15  # of the medians of rounds, around their own median
 LATENCY = ("threads", "median", "p90", "p99")
 THROUGHPUT = ("images/s", "best batch", "memory")
 MODEL = ("input", "file", "AP")
@@ -34,28 +32,9 @@ class Speed:
     file_bytes: int
 
     @property
-    def latencies_s(self) -> list[float]:
-        """The seconds of single images, ascending."""
-        return sorted(seconds for each in self.rounds_s for seconds in each)
-
-    def quantile_s(self, fraction: float) -> float:
-        """Return the latency that this fraction of single images does not exceed."""
-        latencies_s = self.latencies_s
-        return latencies_s[min(int(fraction * len(latencies_s)), len(latencies_s) - 1)]
-
-    @property
-    def median_s(self) -> float:
-        """The median latency of a single image."""
-        return statistics.median(self.latencies_s)
-
-    @property
-    def scatter(self) -> float:
-        """How far the medians of half of the rounds are apart, as a fraction of their median."""
-        medians = [statistics.median(each) for each in self.rounds_s]
-        if len(medians) < 2:
-            return 0.0
-        low, middle, high = statistics.quantiles(medians, n=4, method="inclusive")
-        return (high - low) / middle
+    def times(self) -> Times:
+        """The times of single images."""
+        return Times(self.rounds_s)
 
     @property
     def best(self) -> tuple[float, int]:
@@ -78,7 +57,8 @@ class Row:
         """Return a text for each of LATENCY."""
         if self.speed is None:
             return (str(self.threads), "–", "–", "–")
-        quantiles = (self.speed.median_s, self.speed.quantile_s(0.9), self.speed.quantile_s(0.99))
+        times = self.speed.times
+        quantiles = (times.median_s, times.quantile_s(0.9), times.quantile_s(0.99))
         return (str(self.threads), *map(_ms, quantiles))
 
     def throughput(self) -> tuple[str, ...]:
@@ -87,7 +67,7 @@ class Row:
             return ("–", "–", "–")
         most, batch = self.speed.best
         memory = f"{self.speed.peak_bytes / 1e6:.0f} MB"
-        return (f"{1 / self.speed.median_s:.3g}", f"{most:.3g} by {batch}", memory)
+        return (f"{1 / self.speed.times.median_s:.3g}", f"{most:.3g} by {batch}", memory)
 
     def described(self) -> tuple[str, ...]:
         """Return a text for each of MODEL."""
@@ -110,19 +90,12 @@ class Benchmark:
 
     def doubts(self) -> list[str]:
         """Return why the times cannot be trusted; empty if they can."""
-        doubts = []
-        if self.load > MOST_LOAD:
-            doubts.append(
-                f"the machine was busy before: {self.load:.1f} processes computed on average; end "
-                "them, and measure again"
-            )
-        doubts += [
-            f"{row.model}, {row.engine}, {row.threads} thread(s): half of the rounds are "
-            f"{row.speed.scatter:.0%} apart: something else computed, too"
+        scatters = [
+            (f"{row.model}, {row.engine}, {row.threads} thread(s)", row.speed.times.scatter)
             for row in self.rows
-            if row.speed is not None and row.speed.scatter > MOST_SCATTER
+            if row.speed is not None
         ]
-        return doubts
+        return doubts(self.load, scatters)
 
     def notes(self) -> list[str]:
         """Return the sentences below the table."""
@@ -185,19 +158,20 @@ def _plain(row: Row) -> dict[str, Any]:
     if row.speed is None:
         return tree
     speed, (most, batch) = row.speed, row.speed.best
+    times = speed.times
     tree["speed"] = {
         "size_px": list(speed.size_px),
         "latency_s": {
-            "median": speed.median_s,
-            "p90": speed.quantile_s(0.9),
-            "p99": speed.quantile_s(0.99),
+            "median": times.median_s,
+            "p90": times.quantile_s(0.9),
+            "p99": times.quantile_s(0.99),
         },
-        "images_per_s": 1 / speed.median_s,
+        "images_per_s": 1 / times.median_s,
         "best_batch": {"images_per_s": most, "batch": batch},
         "batches_s": {str(size): seconds for size, seconds in speed.batches_s.items()},
         "peak_bytes": speed.peak_bytes,
         "file_bytes": speed.file_bytes,
-        "scatter": speed.scatter,
+        "scatter": times.scatter,
     }
     return tree
 
@@ -208,5 +182,5 @@ def _ms(seconds: float) -> str:
 
 def fastest(rows: Sequence[Row]) -> Row | None:
     """Return the row with the least median latency; None if fewer than two rows have one."""
-    timed = [(row.speed.median_s, number) for number, row in enumerate(rows) if row.speed]
+    timed = [(row.speed.times.median_s, number) for number, row in enumerate(rows) if row.speed]
     return rows[min(timed)[1]] if len(timed) > 1 else None

@@ -24,6 +24,7 @@ from setmatch.evaluation.compare.profiling import Cost, measure_costs
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.evaluation.metrics.coco import absent_as_none
 from setmatch.evaluation.results import Report
+from setmatch.evaluation.timing import doubts, load_average
 from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
 from setmatch.html.tables import percent
@@ -81,6 +82,12 @@ class Comparison:
     measured_on: str
     timed_on: str
     batch_size: int
+    load: float = 0.0  # before it was timed: how many processes computed, on average
+
+    def doubts(self) -> list[str]:
+        """Return why the times cannot be trusted; empty if they can, and without times."""
+        scatters = [(row.name, row.cost.scatter) for row in self.rows if row.cost is not None]
+        return doubts(self.load, scatters) if scatters else []
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; metrics are in 0..1, and None means nothing to find."""
@@ -88,6 +95,8 @@ class Comparison:
             "measured_on": self.measured_on,
             "timed_on": self.timed_on,
             "batch_size": self.batch_size,
+            "load": self.load,
+            "doubts": self.doubts(),
             "rows": [
                 {
                     "name": row.name,
@@ -156,6 +165,7 @@ class Comparison:
             for row, cells in zip(self.rows, rows, strict=True):
                 table.add_row(Text(row.name), *cells)
             shown.append(table)
+        shown += [Text(f"do not trust these times: {each}") for each in self.doubts()]
         return Group(*shown, Text("\n".join(self.notes()), style="dim"))
 
 
@@ -203,6 +213,7 @@ def compare(
         candidates = find_candidates(sources, categories, preprocessing, device, load)
     if dataset is None and any(each.detections for each in candidates):
         raise ConfigError("saved detections can only be measured on their data: --data")
+    load_before = load_average()
     batches = [_single_image_batches(each.engine, dataset, device) for each in candidates]
     candidates = check_candidates(candidates, dataset, batches)
     measured = [_evaluate(each, dataset, workers, progress) for each in candidates]
@@ -216,7 +227,9 @@ def compare(
         Row(each.name, each.note, costs.get(number), precision)
         for number, (each, precision) in enumerate(measured)
     )
-    return Comparison(rows, _measured_on(dataset), _timed_on(dataset, device), batch_size)
+    return Comparison(
+        rows, _measured_on(dataset), _timed_on(dataset, device), batch_size, load_before
+    )
 
 
 def _evaluate(

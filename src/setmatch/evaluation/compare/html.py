@@ -43,6 +43,7 @@ def write_page(comparison: Comparison, path: Path) -> None:
         measured_on=comparison.measured_on,
         tables=list(_tables(comparison)),
         chart=_chart(comparison),
+        doubts=comparison.doubts(),
         notes=comparison.notes(),
     )
 

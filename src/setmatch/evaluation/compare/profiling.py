@@ -1,7 +1,6 @@
 """What a model costs: parameters, multiply-adds, interleaved timing, and memory."""
 
 import statistics
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from setmatch.evaluation.timing import Times, time_interleaved
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.engines.eager import EagerEngine, evaluation_copy
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
-WARM_UP_ROUNDS = 1  # not counted
 BILINEAR_CORNERS = 4  # feature cells that bilinear sampling reads for a point
 
 
@@ -32,7 +31,8 @@ class Cost:
     counted. `speedup` is the first candidate's latency divided by this one's, the median over
     rounds. `peak_bytes` counts the weights and the tensors that exist at the same time; on a CPU it
     does not include temporary memory inside kernels. `parameters`, `gmacs` and `peak_bytes` are
-    None for an engine that does not run in PyTorch.
+    None for an engine that does not run in PyTorch. `scatter` is how far half of the latencies are
+    apart, as a fraction of their median; 0 for images of several sizes, which differ anyway.
     """
 
     parameters: int | None
@@ -41,6 +41,7 @@ class Cost:
     images_per_s: float
     speedup: float
     peak_bytes: int | None
+    scatter: float = 0.0
 
 
 def measure_costs(
@@ -69,6 +70,7 @@ def measure_costs(
         engines, batches, single_s, batched_s, strict=True
     ):
         parameters = gmacs = memory = None
+        times = Times(tuple((seconds,) for seconds in latencies_s))
         if isinstance(engine, EagerEngine):
             detector = engine.detector
             parameters = sum(parameter.numel() for parameter in detector.parameters())
@@ -78,27 +80,14 @@ def measure_costs(
             Cost(
                 parameters,
                 gmacs,
-                statistics.median(latencies_s),
+                times.median_s,
                 batch_size / statistics.median(times_s),
                 statistics.median(a / b for a, b in zip(single_s[0], latencies_s, strict=True)),
                 memory,
+                times.scatter if len({each.pixels.shape for each in own}) == 1 else 0.0,
             )
         )
     return costs
-
-
-def time_interleaved(
-    candidates: Sequence[Sequence[Callable[[], object]]], rounds: int
-) -> list[list[float]]:
-    """Return the seconds of each candidate in each round, in which it runs one of its tasks."""
-    seconds: list[list[float]] = [[] for _ in candidates]
-    for number in range(WARM_UP_ROUNDS + rounds):
-        for tasks, times_s in zip(candidates, seconds, strict=True):
-            start_s = time.perf_counter()
-            tasks[number % len(tasks)]()
-            if number >= WARM_UP_ROUNDS:
-                times_s.append(time.perf_counter() - start_s)
-    return seconds
 
 
 def count_macs(detector: Detector, batch: Batch) -> float:
