@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,23 @@ def newer_operations(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 99
 
 
+def newer_format(model: onnx.ModelProto) -> None:
+    model.ir_version = 99
+
+
+def nothing(model: onnx.ModelProto) -> None:
+    model.Clear()
+
+
+def cut_weights(model: onnx.ModelProto) -> None:
+    """Kernels in another file, which has not all of them."""
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            size = len(tensor.raw_data)
+            onnx.external_data_helper.set_external_data(tensor, "weights.bin", 0, size)
+            tensor.ClearField("raw_data")
+
+
 def renamed_output(model: onnx.ModelProto) -> None:
     (box,) = (each for each in model.graph.output if each.name == "cxcywh")
     model.graph.node.append(onnx.helper.make_node("Identity", ["cxcywh"], ["boxes"]))
@@ -240,6 +258,9 @@ def external_weights(model: onnx.ModelProto) -> None:
         (with_card('{"format": "setmatch-export-9"}'), "use a newer setmatch"),
         (with_card('{"format": "setmatch-export-1"}'), r"damaged model card .*\(model: Field"),
         (newer_operations, "operations are of another version"),
+        (newer_format, "format is of another version: .*99.*; update onnxruntime"),
+        (nothing, "damaged, or not an ONNX file"),
+        (cut_weights, "weights are in another file, which is damaged: .*; copy both"),
         (renamed_output, "no output cxcywh"),
         (unknown_loss, "classification loss .* is not known"),
         (external_weights, "weights are in another file, which is missing"),
@@ -253,12 +274,14 @@ def test_a_file_that_is_not_ours_is_refused_in_one_line(
     model.CopyFrom(fixed.model)
     change(model)
     path.write_bytes(model.SerializeToString())
+    (tmp_path / "weights.bin").write_bytes(b"1234")
     with pytest.raises(WeightsError, match=message):
         sm.load(path)
     capsys.readouterr()
     assert main(["predict", str(path), str(path), "--out", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
+    assert not re.search(r"\.(cc|h):\d", lines[0])  # a place in the runtime's source
     assert not (tmp_path / "out").exists()
 
 

@@ -177,6 +177,7 @@ def flip_a_bit(path: Path) -> None:
         (change_text('names="cxcywh"', 'names="boxes"'), "no output cxcywh"),
         (lambda path: path.write_text("<annotation><size/></annotation>"), "not a model of Open"),
         (lambda path: path.write_text('<net name="a" version="11"></net>'), "model.xml"),
+        (change_text('version="11"', 'version="99"'), "of another version; update openvino"),
         (lambda path: path.write_bytes(b""), "not a model of OpenVINO"),
         (lambda path: path.with_suffix(".bin").unlink(), r"model.bin: missing: .* copy both"),
         (flip_a_bit, "model.bin: damaged, or of another export"),

@@ -1,5 +1,6 @@
 """Open an ONNX file that setmatch exported, and run it; nothing here needs torch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
     from onnxruntime import InferenceSession
+
+# A file of ONNX Runtime's source, with the line, and the signature or name of the function there.
+_SOURCE = re.compile(r"\S*\w+\.(?:cc|h):\d+ (?:[^()]*\([^()]*(?:\([^()]*\)[^()]*)*\) |\w+ )?")
 
 
 class OnnxSession(Session):
@@ -112,12 +116,17 @@ def _open(path: str, content: bytes | None, threads: int | None) -> "InferenceSe
 def _why_not(error: Exception) -> str:
     """Return why ONNX Runtime cannot open a file, and what to do."""
     text = str(error)
-    if isinstance(error, _state().InvalidProtobuf) or "Protobuf parsing failed" in text:
+    damaged = ("Protobuf parsing failed", "No graph was found")
+    if isinstance(error, _state().InvalidProtobuf) or any(each in text for each in damaged):
         return "damaged, or not an ONNX file; copy it again, or export the model again"
+    if "External initializer" in text:
+        return f"its weights are in another file, which is damaged: {_cause(error)}; copy both"
     if "external data" in text.lower() or "External data path" in text:
         return f"its weights are in another file, which is missing: {_cause(error)}; copy both"
     if "opset" in text.lower():
         return f"its operations are of another version: {_cause(error)}; update onnxruntime"
+    if "model IR version" in text:
+        return f"its format is of another version: {_cause(error)}; update onnxruntime"
     return f"ONNX Runtime cannot open it: {_cause(error)}; export the model again"
 
 
@@ -130,4 +139,5 @@ def _state() -> Any:
 def _cause(error: Exception) -> str:
     """Return the message of ONNX Runtime without its code and the places in its source."""
     text = " ".join(str(error).split()).rsplit(" : ", 1)[-1]
+    text = _SOURCE.sub("", re.sub(r"^Load model from .*? failed:", "", text))
     return short(text, 160).strip("'\"")

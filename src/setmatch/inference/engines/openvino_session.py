@@ -130,6 +130,11 @@ def _read(openvino: Any, path: Path) -> Any:
     if not weights.exists():
         raise WeightsError(f"{weights}: missing: it has the weights of {path.name}; copy both")
     require_regular(weights)
+    if not openvino.frontend.FrontEndManager().load_by_framework("ir").supported(str(path)):
+        # Otherwise OpenVINO would try it as files of other kinds, which print to the terminal.
+        raise WeightsError(
+            f"{path}: its format is of another version; update openvino, or export the model again"
+        )
     try:
         return _core(openvino).read_model(str(path))
     except RuntimeError as error:
