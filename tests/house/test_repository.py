@@ -17,8 +17,8 @@ from pydantic import BaseModel
 import setmatch
 from setmatch.cli import app
 from setmatch.config import RECIPES, Recipe
-from setmatch.models.dfine import transformers_checkpoint as dfine
-from setmatch.models.rtdetr import transformers_checkpoint as rtdetr
+from setmatch.models.registry import FAMILIES
+from setmatch.models.weights.download import PublishedRepository
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(setmatch.__file__).parent
@@ -133,8 +133,16 @@ def test_the_security_page_names_the_weights_of_no_fixed_commit():
     """They are whatever the hub has today, so that nothing else can vouch for them."""
     page = (ROOT / "SECURITY.md").read_text("utf-8")
     promise = next(each for each in page.split("\n- ") if "newest commit" in each)
-    repositories = dfine.PUBLISHED | rtdetr.PUBLISHED
+    assert FAMILIES  # importing the registry imports all families
+    published = [
+        item
+        for name, module in sys.modules.items()
+        if name.startswith("setmatch.models.") and isinstance(vars(module).get("PUBLISHED"), dict)
+        for item in module.PUBLISHED.items()
+    ]
+    repositories = {name: each for name, each in published if isinstance(each, PublishedRepository)}
     newest = {name for name, each in repositories.items() if each.revision is None}
+    assert {"dfine_x", "dab_detr_r50"} < newest < {*repositories}
     assert {*re.findall(r"`(\w+)`", promise)} == newest
 
 
