@@ -92,7 +92,7 @@ def test_the_blocks_of_a_page_run(
 def test_every_block_names_its_language(page: Path):
     """A block without a language would be neither highlighted nor run."""
     fences = [line.strip() for line in page.read_text("utf-8").splitlines() if "```" in line]
-    # Those in JavaScript are run by tests/deploy.
-    known = {"```python", "```sh", "```text", "```yaml", "```javascript"}
+    # Those in JavaScript and C++ are run by tests/deploy.
+    known = {"```python", "```sh", "```text", "```yaml", "```javascript", "```cpp"}
     assert [fence for fence in fences[::2] if fence not in known] == []
     assert set(fences[1::2]) <= {"```"}

@@ -10,7 +10,14 @@ from setmatch.html.page import environment, render, write
 
 PACKAGE = Path(setmatch.__file__).parent
 TEMPLATES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.html"))
-COMPARISON = {"count": 1, "measured_on": "<b>", "tables": [], "chart": None, "notes": ["a & b"]}
+COMPARISON = {
+    "count": 1,
+    "measured_on": "<b>",
+    "tables": [],
+    "chart": None,
+    "doubts": [],
+    "notes": ["a & b"],
+}
 
 
 def test_every_value_is_escaped():
