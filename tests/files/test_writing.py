@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,41 @@ def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
     ):
         with pytest.raises(ConfigError, match="/file is not a folder"):
             refused()
+
+
+SPECIAL = ["fifo", "socket", "device", "link to a device"]
+
+
+@pytest.fixture(params=SPECIAL)
+def special(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What a program can write to, but must not replace."""
+    path = tmp_path / "special"
+    if request.param == "fifo":
+        os.mkfifo(path)
+    elif request.param == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+    elif request.param == "device":
+        path = Path(os.ttyname(os.openpty()[1]))
+    else:
+        path.symlink_to("/dev/null")
+    return path
+
+
+def test_a_device_pipe_or_socket_is_never_replaced(special: Path, tmp_path: Path):
+    """An administrator could: the rename would leave a file where the device was."""
+    before = special.lstat()
+    with pytest.raises(ConfigError, match="is a device, pipe or socket, no file; name a file"):
+        require_file(special)
+    with pytest.raises(OSError, match="is a device, pipe or socket") as raised:
+        write_text(special, "x")
+    assert raised.value.filename == str(special)
+    other = tmp_path / "other"
+    for names in ((special, other), (other, special)):
+        with pytest.raises(OSError, match="is a device"), atomic_files(*names):
+            pytest.fail("the block should not run")
+    assert (special.lstat().st_ino, special.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not other.exists()
 
 
 def test_a_folder_without_permission_is_refused_in_advance(

@@ -1,9 +1,11 @@
 """Atomic writing of files and folders, checks before long work, and the cache folder."""
 
+import errno
 import hashlib
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ _TEMPORARY = ".writing-"
 _REPLACED = ".replaced-"
 _LONGEST_SUFFIX = 16  # bytes
 _REMOVED = ".removed-"
+_SPECIAL = "is a device, pipe or socket, no file"
 
 
 def require_file(path: str | Path) -> None:
@@ -21,6 +24,8 @@ def require_file(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name a file, such as {path / 'file.html'}")
+    if _is_special(path):
+        raise ConfigError(f"{path}: {_SPECIAL}; name a file")
     _require_writable(path)
 
 
@@ -37,6 +42,20 @@ def _require_writable(path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: no permission to write in {above}")
 
 
+def _is_special(path: Path) -> bool:
+    """Return whether a path leads to a device, pipe or socket, which a rename would destroy."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # such as a link to nothing
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _require_ordinary(path: Path) -> None:
+    if _is_special(path):
+        raise OSError(errno.EINVAL, _SPECIAL, str(path))
+
+
 @contextmanager
 def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
@@ -44,8 +63,10 @@ def atomic_file(path: Path, durable: bool = True, aside: Path | None = None) -> 
     If the block fails or the process is killed, `path` is unchanged. Missing folders are created.
     The temporary file lies in `aside` instead, if given: a folder of the same file system. A
     `durable` file is flushed to the disk before the rename; others are faster to write but may be
-    damaged by a power failure. Raises OSError that names `path`, never the temporary file.
+    damaged by a power failure. Raises OSError that names `path`, never the temporary file; also if
+    `path` is a device, pipe or socket.
     """
+    _require_ordinary(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path if aside is None else aside / path.name)
     try:
@@ -109,6 +130,8 @@ def atomic_files(path: Path, *others: Path) -> Iterator[Path]:
     folder in the end. If the block fails or the process is killed in it, nothing changes. `path` is
     renamed last, so that where it is new, its others are there.
     """
+    for each in (path, *others):
+        _require_ordinary(each)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = _temporary(path)
     try:
