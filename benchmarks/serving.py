@@ -12,9 +12,7 @@ measured, and the faster one counts.
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -28,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from timing import publish
 
 RESULTS = Path(__file__).with_suffix(".json")
 HOST = "127.0.0.1"
@@ -208,13 +208,12 @@ def report(rounds: dict[str, list[Timed]], given: argparse.Namespace) -> None:
         "model": given.model,
         "engine": given.engine,
         "clients": given.clients,
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load_before": os.getloadavg()[0],
+        "cores": os.cpu_count(),
         "best_plain": plain,
         "ratio": round(ratio, 3),
         "servers": rows,
     }
-    given.out.write_text(json.dumps(facts, indent=1) + "\n")
+    publish("setmatch serve beside a plain FastAPI around the same model", facts, given.out)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ class OtherFinder(RedFinder):
 
 @pytest.mark.parametrize("words", [*OTHER_JOBS, "another model", "another list of images"])
 def test_another_job_is_refused(words: str, images: Path, whole: Path):
-    """Rows of two thresholds in one result could never be told apart."""
+    """Rows of two thresholds in one result could never be distinguished."""
     before = files(whole)
     options = OTHER_JOBS.get(words, lambda images: {})(images)
     if words == "another model":

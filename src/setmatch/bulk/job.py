@@ -51,7 +51,7 @@ class Job:
 
     @property
     def digest(self) -> str:
-        """What tells this job from another."""
+        """What distinguishes this job from others."""
         return hashlib.sha256(json.dumps(self.to_tree(), sort_keys=True).encode()).hexdigest()
 
     def to_tree(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class OpenedModel(Protocol):
 
     @property
     def digest(self) -> str:
-        """What tells the model from another: two of one digest give the same rows."""
+        """What distinguishes the model from others: two of one digest give the same rows."""
 
     @property
     def options(self) -> PredictOptions:

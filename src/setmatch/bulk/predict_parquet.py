@@ -28,7 +28,7 @@ PART_IMAGES = 1000
 STATE = "_shards"  # readers of Parquet folders pass over names with an underscore
 _ADDRESS = re.compile(r"[a-zA-Z][\w+.-]+:/")  # as a path has it, which loses a slash
 
-# Yields the parts, in any order, and their rows; the function is told how many images are done.
+# Yields the parts, in any order, and their rows; the function takes how many images are done.
 Compute = Callable[
     [Predictor, Sequence[Part], Callable[[int], None]], "Iterator[tuple[Part, pyarrow.Table]]"
 ]

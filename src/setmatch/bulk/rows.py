@@ -82,7 +82,7 @@ def to_frame(rows: Sequence[Row]) -> "pandas.DataFrame":
 
 
 def empty_frame() -> "pandas.DataFrame":
-    """Return a frame without rows, which tells Dask the columns and types of results (`meta`)."""
+    """Return a frame without rows, whose columns and types are those of results (Dask's `meta`)."""
     return to_frame([])
 
 

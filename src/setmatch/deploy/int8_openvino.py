@@ -20,7 +20,7 @@ from setmatch.inference.engines.exported_card import ExportedCard
 _IN_INT8 = {"Convolution", "GroupConvolution"}
 _NOT_COMPUTED = {"Parameter", "Constant", "Result"}
 _NO_REPORTS = "NNCF_CI"  # the environment variable that keeps NNCF from sending usage reports
-_LOGGERS = ("nncf", "torch.utils.cpp_extension")  # the second one tells that it finds no GPU
+_LOGGERS = ("nncf", "torch.utils.cpp_extension")  # the second one says that it finds no GPU
 
 
 def with_int8_convolutions(model: Any, exported: ExportedCard, images: DetectionDataset) -> Any:

@@ -76,7 +76,7 @@ def as_video(source: str | Path | int) -> VideoSource:
 def split_sources(sources: Sequence[str | Path]) -> tuple[list[str | Path], list[VideoSource]]:
     """Return the image files and the videos among files, folders, globs, cameras and addresses.
 
-    For a file that is named directly its content decides, and its suffix where the content tells
+    For a file that is named directly its content decides, and its suffix where the content shows
     nothing; in folders and globs the suffix. Raises DataError for a source that does not exist or
     cannot be listed. A source without any image or video is returned as it is, among the images.
     """

@@ -140,11 +140,10 @@ class ConditionalDecoderLayer(nn.Module):
         return self.around_ffn(content, self.ffn)
 
 
-class ConditionalDecoder(nn.Module):
+class PlacedLayers(nn.Module):
     """Layers that look around a place of each query, by waves that its content scales.
 
-    The place is a function of the query's position embedding, and boxes are relative to it
-    (arXiv 2108.06152, section 3.2). `margin` is how near to 0 and 1 coordinates come.
+    `margin` is how near to 0 and 1 coordinates come.
     """
 
     def __init__(self, layers: list[ConditionalDecoderLayer], dim: int, margin: float) -> None:
@@ -152,9 +151,19 @@ class ConditionalDecoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
         self.scale = Perceptron(dim, dim, dim)
-        self.place = Perceptron(dim, dim, 2)
         self.waves = SineBoxPosition(dim // 2)
         self.box_step = BoxRefinementHead(dim, margin)
+
+
+class ConditionalDecoder(PlacedLayers):
+    """The place is a function of the query's position embedding, and boxes are relative to it.
+
+    It stays from layer to layer (arXiv 2108.06152, section 3.2).
+    """
+
+    def __init__(self, layers: list[ConditionalDecoderLayer], dim: int, margin: float) -> None:
+        super().__init__(layers, dim, margin)
+        self.place = Perceptron(dim, dim, 2)
 
     def forward(
         self,
@@ -178,22 +187,17 @@ class ConditionalDecoder(nn.Module):
         return torch.stack(decoded), torch.stack(boxes)
 
 
-class AnchorDecoder(nn.Module):
-    """The same around boxes, which each layer corrects: a query is a box and its content.
+class AnchorDecoder(PlacedLayers):
+    """The place is a box, which each layer corrects: a query is a box and its content.
 
     The sides of a box stretch the waves in x and y (arXiv 2201.12329, section 4.3). A query's
     position encoding is a function of its box.
     """
 
     def __init__(self, layers: list[ConditionalDecoderLayer], dim: int, margin: float) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.norm = nn.LayerNorm(dim)
-        self.scale = Perceptron(dim, dim, dim)
+        super().__init__(layers, dim, margin)
         self.position = Perceptron(2 * dim, dim, dim)
         self.sides = Perceptron(dim, dim, 2)
-        self.waves = SineBoxPosition(dim // 2)
-        self.box_step = BoxRefinementHead(dim, margin)
 
     def forward(
         self,
