@@ -1,5 +1,6 @@
 """Callbacks hear what the log has, and never end a training."""
 
+import signal
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ from tiny_runs import CrashError, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.errors import ConfigError, ExtraMissingError, TrainingError
 from setmatch.training.callbacks import Callback
+from setmatch.training.signals import Stopped
 from setmatch.training.trackers import TRACKERS
 
 SHORT = ("train.epochs=2", "train.log_every=1")
@@ -73,6 +75,18 @@ def test_one_that_fails_is_called_no_more_and_training_goes_on(data, tmp_path, c
     assert capsys.readouterr().err.count(sentence) == 1
     assert len(other.rows) == len([row for row in log_rows(run.folder) if row["kind"] != "watch"])
     assert other.ends == ["done"]
+
+
+def test_a_signal_while_one_starts_stops_the_run(data, tmp_path):
+    """As Ctrl-C while a tracker waits for its server."""
+
+    class Slow(Callback):
+        def on_start(self, run):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run_tiny(data, tmp_path / "run", *SHORT, callbacks=[Slow()])
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_a_failed_training_ends_them_with_the_reason(data, tmp_path):
