@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from setmatch.errors import SetmatchError
 from setmatch.training.logging.writers import Row
-from setmatch.training.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,6 @@ class CallbackList(AbstractContextManager["CallbackList"]):
 def _explained() -> Iterator[None]:
     try:
         yield
-    except Stopped:  # by a signal that came meanwhile
-        raise
     except Exception as error:
         raise CallbackError(_sentence(error)) from error
 

@@ -28,13 +28,21 @@ class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no er
         super().__init__(f"stopped {cause} {where}; continue with --resume")
 
 
+class _SignalReceived(BaseException):
+    """Leaves the code that a signal interrupts.
+
+    It is no Exception, as KeyboardInterrupt is none: code that takes any error for a fault of an
+    image or of a callback must not catch it.
+    """
+
+
 class StopRequest:
     """The signals that this process has received; the end of its torchrun counts as SIGTERM."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
         self._torchrun = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
-        self._stop_at_once: str | None = None  # when, in words, a signal needs no checkpoint
+        self._nothing_to_save = False
 
     def flags(self) -> Float[Tensor, "2"]:
         """Return 1 for each received signal of STOPPING, to be summed over processes."""
@@ -52,8 +60,9 @@ class StopRequest:
         self._received.append(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self._stop_at_once is not None:
-            raise Stopped(number, self._stop_at_once)
+        if self._nothing_to_save:
+            self._nothing_to_save = False  # a second signal must not interrupt the way out
+            raise _SignalReceived
 
     def _is_left_alone(self) -> bool:
         return self._torchrun is not None and os.getppid() != self._torchrun
@@ -61,13 +70,20 @@ class StopRequest:
     @contextmanager
     def nothing_to_save(self, when: str) -> Iterator[None]:
         """Raise Stopped at the first signal inside; `when` describes the moment in the message."""
-        self._stop_at_once = when
+        self._nothing_to_save = True
         try:
-            if self._received:
-                raise Stopped(self._received[0], when)
-            yield
+            if not self._received:
+                yield
+        except _SignalReceived:
+            pass
+        except Exception as error:
+            if self._received:  # a library reports the interruption as an error of its own
+                raise Stopped(self._received[0], when) from error
+            raise
         finally:
-            self._stop_at_once = None
+            self._nothing_to_save = False
+        if self._received:  # also where a library has caught the interruption
+            raise Stopped(self._received[0], when)
 
 
 def agreed_signal(flags: Float[Tensor, "2"]) -> int | None:
