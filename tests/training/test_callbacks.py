@@ -4,7 +4,7 @@ import signal
 import sys
 
 import pytest
-from tiny_runs import CrashError, crash_before, log_rows, run_tiny, write_data
+from tiny_runs import CrashError, assert_bit_equal, crash_before, log_rows, run_tiny, write_data
 
 from setmatch.errors import ConfigError, ExtraMissingError, TrainingError
 from setmatch.training.callbacks import Callback
@@ -75,6 +75,44 @@ def test_one_that_fails_is_called_no_more_and_training_goes_on(data, tmp_path, c
     assert capsys.readouterr().err.count(sentence) == 1
     assert len(other.rows) == len([row for row in log_rows(run.folder) if row["kind"] != "watch"])
     assert other.ends == ["done"]
+
+
+class EndAt(Callback):
+    """Returns `answers` at its evaluations, one after the other."""
+
+    def __init__(self, *answers):
+        self.answers, self.ends = list(answers), []
+
+    def on_evaluate(self, row):
+        return self.answers.pop(0)
+
+    def on_end(self, status):
+        self.ends.append(status)
+
+
+def evaluated_steps(run):
+    return [row["step"] for row in log_rows(run.folder) if row["kind"] == "val"]
+
+
+def test_one_can_end_a_run_at_an_evaluation(data, tmp_path, capsys):
+    """Its steps are saved; a run that is resumed goes on where it ended."""
+    long = ("train.epochs=4",)
+    whole = run_tiny(data, tmp_path / "whole", *long)
+    callback, recorder = EndAt(None, "two are enough"), Recorder()
+    run = run_tiny(data, tmp_path / "run", *long, callbacks=[callback, recorder])
+    assert evaluated_steps(run) == evaluated_steps(whole)[:2]
+    assert "stopped early: two are enough" in capsys.readouterr().err
+    assert callback.ends == recorder.ends == ["stopped early"]
+    run_tiny(data, run.folder, *long, resume=True, callbacks=[EndAt(None, None)])
+    assert_bit_equal(run.folder, whole.folder)
+
+
+@pytest.mark.parametrize("answer", [True, 0.5, {"AP": 1}])
+def test_only_a_sentence_ends_a_run(data, tmp_path, answer):
+    """Callbacks return whatever their last call returns."""
+    callback = EndAt(answer, answer)
+    run_tiny(data, tmp_path / "run", *SHORT, callbacks=[callback])
+    assert callback.ends == ["done"]
 
 
 def test_a_signal_while_one_starts_stops_the_run(data, tmp_path):

@@ -37,8 +37,12 @@ class Callback:
     def on_step(self, row: Row) -> None:
         """Take the means over the steps since the last line, at each log interval."""
 
-    def on_evaluate(self, row: Row) -> None:
-        """Take the metrics of an evaluation on the validation split."""
+    def on_evaluate(self, row: Row) -> str | None:
+        """Take the metrics of an evaluation on the validation split.
+
+        Return a sentence that says why to end the run here, or its box stage; None goes on.
+        """
+        return None
 
     def on_end(self, status: str) -> None:
         """Finish: "done", "stopped early", "stopped after step N", or "failed: " and the reason."""
@@ -51,16 +55,18 @@ class CallbackError(SetmatchError):
 class CallbackList(AbstractContextManager["CallbackList"]):
     """The callbacks of a run. As a context, it ends them when the run fails.
 
-    `say` prints a sentence.
+    `say` prints a sentence. `reason_to_end` is that of the first callback that wants the run to
+    end; None if none does.
     """
 
     def __init__(self, callbacks: Sequence[Callback] = (), say: Callable[[str], None] = print):
         self._callbacks, self._say = list(callbacks), say
         self._ended = True
+        self.reason_to_end: str | None = None
 
     def start(self, run: StartedRun) -> None:
         """Start each callback."""
-        self._ended = False
+        self._ended, self.reason_to_end = False, None
         self._call(lambda each: each.on_start(run))
 
     def write(self, row: Row) -> None:
@@ -68,13 +74,18 @@ class CallbackList(AbstractContextManager["CallbackList"]):
         if row["kind"] == "train":
             self._call(lambda each: each.on_step(row))
         elif row["kind"] == "val":
-            self._call(lambda each: each.on_evaluate(row))
+            self._call(lambda each: self._evaluate(each, row))
 
     def end(self, status: str) -> None:
         """End each callback, once."""
         if not self._ended:
             self._ended = True
             self._call(lambda each: each.on_end(status))
+
+    def _evaluate(self, callback: Callback, row: Row) -> None:
+        reason = callback.on_evaluate(row)
+        if isinstance(reason, str) and self.reason_to_end is None:
+            self.reason_to_end = reason
 
     def _call(self, method: Callable[[Callback], None]) -> None:
         for each in list(self._callbacks):

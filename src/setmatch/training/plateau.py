@@ -31,7 +31,7 @@ class Plateau:
     def sentence(self) -> str:
         """Return why the run ends."""
         return (
-            f"stopped early: none of the last {self.patience} evaluations was as good as that "
+            f"none of the last {self.patience} evaluations was as good as that "
             f"after step {self.best_step} (train.patience = {self.patience})"
         )
 

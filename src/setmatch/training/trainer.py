@@ -74,6 +74,7 @@ class Trainer:
         self.evaluation_due = progress.evaluation_due
         best_step = distributed.first(lambda: saved_best_step(Run(folder)))
         self.plateau = Plateau(self.settings.patience, logger.evaluated_steps(), best_step)
+        self.reason_to_end: str | None = None  # of a callback
 
     def run(self) -> None:
         """Take the remaining steps; raise Stopped after a signal."""
@@ -112,7 +113,12 @@ class Trainer:
 
     def is_over(self, step: int) -> bool:
         """Return whether the run ends before `step`, by its length or early."""
-        return self.schedule.is_over(step, self.spent_s) or self.plateau.is_reached
+        return self.schedule.is_over(step, self.spent_s) or self.early_end is not None
+
+    @property
+    def early_end(self) -> str | None:
+        """Why the run ends early, in a sentence; None if it does not."""
+        return self.plateau.sentence() if self.plateau.is_reached else self.reason_to_end
 
     def take_step(self, window: Sequence[Minibatch], normalizer: LossNormalizer, step: int) -> None:
         """Take one optimizer step on the micro-batches of `window` and log it."""
@@ -165,9 +171,9 @@ class Trainer:
             self.save(step)
         if self.evaluated_step != step and not self.logger.has_evaluation(step):
             self.evaluate(step)
-        if self.plateau.is_reached:
-            self.logger.say(self.plateau.sentence())
-        self.logger.end("stopped early" if self.plateau.is_reached else "done")
+        if self.early_end is not None:
+            self.logger.say(f"stopped early: {self.early_end}")
+        self.logger.end("done" if self.early_end is None else "stopped early")
         if step == self.first_step:
             self.logger.say(f"nothing left to train: {self.folder} had ended after {step} steps")
         else:
@@ -267,6 +273,8 @@ class Trainer:
         probe_metrics = self.probe.compute(steps) if self.probe else {}
         self.logger.write_evaluation(steps, metrics, probe_metrics)
         self.plateau = self.plateau.add(steps, best_step)
+        callbacks = self.logger.callbacks
+        self.reason_to_end = self.distributed.first(lambda: callbacks.reason_to_end)
 
     def write_line(self, step: int) -> bool:
         """Write a line of the log; return whether the folder was created again for it."""
