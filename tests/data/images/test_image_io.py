@@ -57,9 +57,9 @@ def test_a_square_image_is_turned_as_exif_says(tmp_path: Path):
     assert np.array_equal(as_array(read_image(path, (4, 4))), square)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
 def test_color_modes_keep_their_colors(tmp_path: Path, mode: str):
-    path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     Image.fromarray(RED_GREEN).convert(mode).save(path)
     assert np.abs(as_array(read_image(path)).astype(int) - RED_GREEN).max() <= 1
 

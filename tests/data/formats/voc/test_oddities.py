@@ -204,8 +204,10 @@ def test_nested_entities_are_refused_quickly_and_in_little_memory(tmp_path: Path
     )
     code = (
         "import resource, sys, pathlib\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
-        "from setmatch.data.formats.voc.xml import parse_voc; parse_voc(pathlib.Path(sys.argv[1]))"
+        "from setmatch.data.formats.voc.xml import parse_voc\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30),) * 2)\n"
+        "parse_voc(pathlib.Path(sys.argv[1]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "a.xml"], capture_output=True, text=True, timeout=60
