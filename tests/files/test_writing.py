@@ -98,9 +98,10 @@ def test_an_unwritable_path_is_refused_in_advance(tmp_path: Path):
     require_folder(tmp_path)
     with pytest.raises(ConfigError, match="is a folder; name a file"):
         require_file(tmp_path)
+    with pytest.raises(ConfigError, match=r"/file: is not a folder; name a folder$"):
+        require_folder(tmp_path / "file")
     for refused in (
         lambda: require_file(tmp_path / "file/page.html"),
-        lambda: require_folder(tmp_path / "file"),
         lambda: require_folder(tmp_path / "file/deep"),
     ):
         with pytest.raises(ConfigError, match="/file is not a folder"):
@@ -131,6 +132,8 @@ def test_a_device_pipe_or_socket_is_never_replaced(special: Path, tmp_path: Path
     before = special.lstat()
     with pytest.raises(ConfigError, match="is a device, pipe or socket, no file; name a file"):
         require_file(special)
+    with pytest.raises(ConfigError, match=f"^{special}: is not a folder; name a folder"):
+        require_folder(special)
     with pytest.raises(OSError, match="is a device, pipe or socket") as raised:
         write_text(special, "x")
     assert raised.value.filename == str(special)
@@ -142,12 +145,11 @@ def test_a_device_pipe_or_socket_is_never_replaced(special: Path, tmp_path: Path
     assert not other.exists()
 
 
-def test_a_folder_without_permission_is_refused_in_advance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("os.access", lambda path, how: False)
-    with pytest.raises(ConfigError, match="no permission to write"):
-        require_folder(tmp_path)
+@pytest.mark.parametrize("require", [require_file, require_folder])
+def test_a_folder_in_which_no_file_can_be_made_is_refused_in_advance(require):
+    """Even an administrator, who may write anywhere, makes no file in /proc."""
+    with pytest.raises(ConfigError, match=r"^/proc/x: cannot be written: no file can be made in"):
+        require("/proc/x")
 
 
 def test_a_folder_appears_when_it_is_complete(tmp_path: Path):

@@ -207,3 +207,9 @@ def test_a_diverged_model_raises_an_error():
     nothing_red = torch.zeros(3, 64, 64, dtype=torch.uint8)  # its center is 0 / 0
     with pytest.raises(WeightsError, match="not finite"):
         predict(RedFinder(), nothing_red)
+
+
+def test_a_video_is_refused_with_the_function_that_reads_it(tmp_path: Path):
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 100)
+    with pytest.raises(DataError, match=r"clip\.mp4: is a video; call .*predict_video\(model, "):
+        predict(RedFinder(), tmp_path / "clip.mp4")

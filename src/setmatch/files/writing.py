@@ -6,9 +6,10 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from setmatch.errors import ConfigError
 
@@ -26,20 +27,30 @@ def require_file(path: str | Path) -> None:
         raise ConfigError(f"{path}: is a folder; name a file, such as {path / 'file.html'}")
     if _is_special(path):
         raise ConfigError(f"{path}: {_SPECIAL}; name a file")
-    _require_writable(path)
+    _require_writable(path, path.absolute().parents)
 
 
 def require_folder(path: str | Path) -> None:
     """Raise ConfigError unless files can be written into the folder `path`."""
-    _require_writable(Path(path) / "file")
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is not a folder; name a folder")
+    _require_writable(path, (path.absolute(), *path.absolute().parents))
 
 
-def _require_writable(path: Path) -> None:
-    above = next(each for each in path.absolute().parents if each.exists())
+def _require_writable(path: Path, folders: Sequence[Path]) -> None:
+    """Raise ConfigError that names `path` unless the first folder that exists takes files."""
+    above = next(each for each in folders if each.exists())
     if not above.is_dir():
         raise ConfigError(f"{path}: cannot be written: {above} is not a folder; name another")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: cannot be written: no permission to write in {above}")
+    try:  # what a folder such as /proc refuses, its permissions do not tell
+        with TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written: no file can be made in {above} ({error.strerror}); "
+            "name another"
+        ) from None
 
 
 def _is_special(path: Path) -> bool:

@@ -21,6 +21,7 @@ from setmatch.inference.options import PredictOptions, ScoreThreshold
 from setmatch.inference.pipeline import ImageResult, detect_images
 from setmatch.inference.tiles.engine import with_tiles
 from setmatch.inference.tiles.views import OVERLAP, Tiles, images_at_once
+from setmatch.inference.video.sources import is_video_file
 from setmatch.models.detector import Detector
 
 ImageSource = str | Path | Image.Image | Tensor | NDArray[Any]
@@ -89,9 +90,14 @@ def predict(
     for number, result in detect_images(
         engine, len(sources), lambda number: _read(sources[number]), options
     ):
-        if isinstance(result, DataError):
-            raise result
         source = sources[number]
+        if isinstance(result, DataError):
+            if isinstance(source, Path) and is_video_file(source):
+                raise DataError(
+                    f"{source}: is a video; call setmatch.inference.predict_video(model, "
+                    f'"{source}"), or name images'
+                ) from result
+            raise result
         if isinstance(source, Path):
             # The images of a folder may not fit into memory. Other sources are in it anyway.
             result = replace(result, path=source, image=None)

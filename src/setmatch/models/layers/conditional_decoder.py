@@ -220,6 +220,7 @@ class AnchorDecoder(PlacedLayers):
             content = layer(content, self.position(waves), place, memory, position, attn_mask)
             decoded.append(self.norm(content))
             boxes.append(self.box_step(decoded[-1], start))
-            start = self.box_step(content, cxcywh)
-            cxcywh = start.detach()
+            if layer is not self.layers[-1]:
+                start = self.box_step(content, cxcywh)
+                cxcywh = start.detach()
         return torch.stack(decoded), torch.stack(boxes)
