@@ -13,8 +13,8 @@ from .explanation.explain import explain as explain
 from .inference import engines as engines
 from .inference.predict import predict as predict
 from .models import layers as layers
-from .models.load import convert_weights as convert_weights
 from .models.load import save as save
+from .sharing.push import push as push
 from .structures.batch import Batch as Batch
 from .structures.batch import Target as Target
 from .structures.detections import Detections as Detections
@@ -35,7 +35,6 @@ __all__ = [
     "SetmatchError",
     "Target",
     "__version__",
-    "convert_weights",
     "data",
     "engines",
     "evaluate",
@@ -48,6 +47,7 @@ __all__ = [
     "metrics",
     "models",
     "predict",
+    "push",
     "save",
     "train",
     "transforms",

@@ -322,7 +322,7 @@ def test_an_exported_file_cannot_be_changed_or_explained(fixed_onnx: Path, tmp_p
     with pytest.raises(ConfigError, match="num_queries cannot be changed in an exported file"):
         sm.load(fixed_onnx, num_queries=3)
     with pytest.raises(WeightsError, match="holds no weights to train, convert or explain"):
-        sm.convert_weights(fixed_onnx, tmp_path / "new", to="setmatch")
+        sm.models.convert_weights(fixed_onnx, tmp_path / "new", to="setmatch")
     engine: Any = sm.load(fixed_onnx)  # which type checks of the tests would refuse
     new = tmp_path / "new.onnx"
     for use in (sm.export, sm.save, lambda model, out: sm.train(tmp_path, model, out=out)):

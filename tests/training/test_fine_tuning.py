@@ -84,6 +84,7 @@ def test_published_weights_are_tuned_without_a_setting(stand_in, tmp_path, capsy
     assert recipe["train"]["freeze"] == "backbone"
     tuned = load(out)
     assert tuned.card.license == "Apache-2.0"
+    assert tuned.card.source == "trained by setmatch on data, from dfine_s"
     assert tuned.card.preprocessing.mean == (0.0, 0.0, 0.0)
     assert re.search(r"class head: kept 1 \('red'\); new 2 ", caplog.text)
     before, after = stand_in.state_dict(), tuned.state_dict()

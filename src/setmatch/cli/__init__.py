@@ -29,6 +29,7 @@ from setmatch.cli.explain import explain
 from setmatch.cli.export import export
 from setmatch.cli.list_models import models
 from setmatch.cli.predict import predict
+from setmatch.cli.push import push
 from setmatch.cli.queries import queries
 from setmatch.cli.serve import serve
 from setmatch.cli.train import train
@@ -60,12 +61,15 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     predict,
     serve,
     export,
+    push,
     explain,
     queries,
     convert_weights,
     ablate,
 )
-MODEL_FIRST = ("evaluate", "predict", "serve", "export", "explain", "queries", "convert-weights")
+MODEL_FIRST = (
+    *("evaluate", "predict", "serve", "export", "push", "explain", "queries", "convert-weights"),
+)
 app.register_install_completion_command(
     help="Let the shell (bash, zsh or fish) complete commands and options with the Tab key.",
     sort_key=len(VERBS),

@@ -7,6 +7,7 @@ from .family import Family as Family
 from .listing import AvailableModel as AvailableModel
 from .listing import available_models as available_models
 from .load import assemble as assemble
+from .load import convert_weights as convert_weights
 from .parameter_groups import split_backbone_params as split_backbone_params
 from .parameter_groups import split_muon_params as split_muon_params
 from .parameter_groups import trainable_parameters as trainable_parameters
@@ -35,6 +36,7 @@ __all__ = [
     "assemble",
     "available_models",
     "build",
+    "convert_weights",
     "find_preset",
     "layers",
     "split_backbone_params",

@@ -18,9 +18,16 @@ from setmatch.models.adapt import adapt_classes, adapt_num_queries
 from setmatch.models.detector import Detector, require_weights
 from setmatch.models.factory import import_named
 from setmatch.models.registry import LAYOUTS, MODELS, PUBLISHED, layouts_of
-from setmatch.models.weights.card import BUNDLED, CARD, WEIGHTS, card_from_json, card_to_json
-from setmatch.models.weights.download import fetch_hub
+from setmatch.models.weights.card import (
+    BUNDLED,
+    CARD,
+    WEIGHTS,
+    card_from_json,
+    card_to_json,
+    is_card,
+)
 from setmatch.models.weights.fit import fit
+from setmatch.models.weights.hub import fetch_hub, is_hub_id
 from setmatch.models.weights.hub_folder import stated_license
 from setmatch.models.weights.int8 import compact, expand
 from setmatch.models.weights.key_map import State
@@ -33,7 +40,7 @@ from setmatch.models.weights.raw_checkpoint import (
     read_pth,
 )
 from setmatch.models.weights.tensor_files import read_safetensors
-from setmatch.models.weights.terms import UNKNOWN, require_accepted, show_license_once
+from setmatch.models.weights.terms import KNOWN, UNKNOWN, require_accepted, show_license_once
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 
 log = logging.getLogger("setmatch")
@@ -51,10 +58,10 @@ def load(
     """Return a detector with trained weights, in evaluation mode.
 
     `source` is the name of bundled weights ("scenes_n"), a published name ("detr_r50": downloaded,
-    checked, cached), a hub repository or folder in transformers' layout, a .pth of the published
-    code, a run folder, or a folder or file that `save` wrote. `preset` is needed for a .pth that
-    does not store its model. A model of your own, outside of setmatch, loads once its module is
-    imported: a file must not choose which code runs.
+    checked, cached), a hub repository or folder in transformers' layout, one that `push` wrote, a
+    .pth of the published code, a run folder, or a folder or file that `save` wrote. `preset` is
+    needed for a .pth that does not store its model. A model of your own, outside of setmatch,
+    loads once its module is imported: a file must not choose which code runs.
     `categories` changes the classes (rows with the same names are kept), `num_queries` the number
     of queries. What was kept, new or assumed is logged as a warning of the logger "setmatch".
     `preprocessing` replaces the image size of the weights' card; images are normalized as in the
@@ -108,14 +115,18 @@ def _read(source: str | Path, preset: str | None) -> LoadedWeights:
         return _read_folder(BUNDLED / name)
     if name in PUBLISHED:
         return dataclasses.replace(PUBLISHED[name](), is_published=True)
-    if name.count("/") == 1 and not path.suffix:
+    if is_hub_id(name):
         return _read_hub(name, preset)
     raise WeightsError(_unknown(name))
 
 
 def _read_hub(name: str, preset: str | None) -> LoadedWeights:
     folder = fetch_hub(name)
-    loaded = read_layout(read_hub_folder(folder, name, preset), LAYOUTS)
+    if is_card(folder / CARD):
+        loaded = _read_ours(folder / WEIGHTS)
+        loaded = dataclasses.replace(loaded, terms=KNOWN.get(loaded.card.license))
+    else:
+        loaded = read_layout(read_hub_folder(folder, name, preset), LAYOUTS)
     card = loaded.card
     if card.license == UNKNOWN:
         card = dataclasses.replace(card, license=stated_license(folder) or UNKNOWN)

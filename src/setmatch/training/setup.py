@@ -22,7 +22,7 @@ from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
 from setmatch.models.registry import find_preset
-from setmatch.structures.metadata import ModelCard, Preprocessing
+from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
     Checkpoint,
@@ -109,7 +109,7 @@ def build_setup(
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         refuse_changes(checkpoint, facts, allow_changes)
-    detector, initialized_from = _build_detector(recipe, training, source, checkpoint, own)
+    detector, initialized_from = _build_detector(recipe, data, source, checkpoint, own)
     has_masks = detector.mask_head is not None
     if has_masks:
         require_uncombined(recipe.data)
@@ -128,14 +128,15 @@ def build_setup(
 
 def _build_detector(
     recipe: Recipe,
-    training: DetectionDataset,
+    data: TrainingData,
     source: str | Path | None,
     checkpoint: Checkpoint | None,
     own: OwnModel | None,
 ) -> tuple[Detector, str]:
     """Return the detector, and in words what it is initialized from."""
+    training = data.training
     preprocessing = (own and own.preprocessing) or preprocessing_of(recipe.data)
-    origin = f"trained by setmatch on {training.source.name}"
+    origin = f"{TRAINED_ON}{data.name or training.source.name}"
     if checkpoint is None or own is not None:
         torch.manual_seed(recipe.train.seed)
     if own is not None:
@@ -157,7 +158,15 @@ def _build_detector(
     if not source:
         return initialize(card, None), f"the preset's default, seed {recipe.train.seed}"
     detector = initialize(card, str(source))
+    if source != "none":
+        origin = f"{origin}, from {_name_of(source)}"
+    detector.card = replace(detector.card, source=origin)
     return detector, f"weights {source}{_size_warning(preprocessing, recipe, str(source))}"
+
+
+def _name_of(source: str | Path) -> str:
+    """Return the name of weights, without where they lie on this machine."""
+    return Path(source).name if Path(source).exists() else str(source)
 
 
 def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, Any]:

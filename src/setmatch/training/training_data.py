@@ -13,10 +13,14 @@ from setmatch.structures.metadata import Categories
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training split, and the validation split or held-out images if there are any."""
+    """The training split, and the validation split or held-out images if there are any.
+
+    `name` is that of the folder or file that they are from.
+    """
 
     training: DetectionDataset
     validation: DetectionDataset | None
+    name: str = ""
 
     @property
     def categories(self) -> Categories:
@@ -60,7 +64,7 @@ def open_training_data(
             )
         if things_only:
             validation = drop_stuff(validation)
-    return TrainingData(training, validation)
+    return TrainingData(training, validation, Path(data).resolve().name)
 
 
 def _open_validation(

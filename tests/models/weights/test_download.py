@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from setmatch.errors import WeightsError
-from setmatch.models.weights.download import PublishedCheckpoint, fetch, fetch_hub
+from setmatch.models.weights.download import PublishedCheckpoint, fetch
+from setmatch.models.weights.hub import fetch_hub
 from setmatch.models.weights.resumable_download import download, partial_of
 
 ADDRESS = "http:" + "//localhost:{}/{}"

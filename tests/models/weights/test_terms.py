@@ -25,7 +25,7 @@ def test_the_license_of_published_weights_is_shown_the_first_time(
     shape = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
     model = build(ModelCard("detr_r50", shape, Categories((1, 2), ("cat", "dog"))))
     save(model, tmp_path / "ours")
-    setmatch.convert_weights(tmp_path / "ours", tmp_path / "made.pth", "original")
+    setmatch.models.convert_weights(tmp_path / "ours", tmp_path / "made.pth", "original")
     made = tmp_path / f"detr-r50-{sha256_of(tmp_path / 'made.pth')[:8]}.pth"
     (tmp_path / "made.pth").rename(made)
     stand_in = PublishedCheckpoint(made.as_uri(), "Apache-2.0")

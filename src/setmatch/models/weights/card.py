@@ -50,6 +50,15 @@ def card_to_tree(card: ModelCard, sha256: str) -> dict[str, Any]:
     }
 
 
+def is_card(path: Path) -> bool:
+    """Return whether a file is a card of any version, and not some other program's model.json."""
+    try:
+        tree = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(tree, dict) and str(tree.get("format")).startswith("setmatch-")
+
+
 def card_from_json(path: Path) -> tuple[ModelCard, str]:
     """Return a card and the SHA-256 of its weights file.
 

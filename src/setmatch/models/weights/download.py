@@ -1,27 +1,16 @@
 """Downloading published weights, once and checked: files, hub repositories, torchvision's."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-from ssl import SSLError
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from torch import Tensor
 
 from setmatch.errors import WeightsError
 from setmatch.files.reading import HashName, hash_of, sha256_of
 from setmatch.files.writing import cache_folder
+from setmatch.models.weights.hub import fetch_hub
 from setmatch.models.weights.resumable_download import download
-
-log = logging.getLogger("setmatch")
-# The last one states the license.
-HUB_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
-HUB_PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")
-# Older repositories have these alone; newer ones often have both, of which one is enough.
-HUB_BIN = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
-ASK_S = 10  # how long the hub may take to answer
 
 
 @dataclass(frozen=True)
@@ -114,70 +103,6 @@ def fetch_published(name: str, published: PublishedRepository) -> Path:
             "published file; delete the file to download it again"
         )
     return folder
-
-
-def fetch_hub(repository: str, revision: str | None = None) -> Path:
-    """Return the folder of a hub repository, downloaded once by huggingface_hub.
-
-    What is there of a `revision` (a commit) never changes, so that nothing is asked. Raises
-    WeightsError with the files to fetch if there is no network or no such repository.
-    """
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    # Without a network it would report each of six attempts, twice, before our own error.
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-
-    def cached(name: str) -> Any:
-        return try_to_load_from_cache(repository, name, revision=revision)
-
-    def snapshot(*weights: str) -> Path:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=[*HUB_FILES, *weights],
-                local_files_only=unreachable is not None,
-            )
-        )
-
-    unreachable = None
-    try:
-        if revision is not None and all(isinstance(cached(name), str) for name in HUB_FILES[:3]):
-            return Path(cached(HUB_FILES[0])).parent
-        if cached(HUB_FILES[0]) is None:
-            log.warning("%s: asking huggingface.co for it", repository)
-        unreachable = _why_unreachable()
-        folder = snapshot(*HUB_PARTS)
-        return folder if any(folder.glob("model*.safetensors")) else snapshot(*HUB_BIN)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = (unreachable or str(error)).strip() or type(error).__name__
-        raise WeightsError(
-            f"{repository}: no such file or folder, and the hub cannot be reached or does not have "
-            f"it ({reason.splitlines()[0]}); fetch its {', '.join(HUB_FILES[:3])} elsewhere (from "
-            f"https://huggingface.co/{repository}/tree/{revision or 'main'}) into one folder and "
-            "load that folder"
-        ) from None
-
-
-def _why_unreachable() -> str | None:
-    """Ask the hub once whether it is there; return the reason if it cannot be reached.
-
-    Where the hub's library downloads, it asks six times within half a minute, and says nothing.
-    """
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=ASK_S):  # noqa: S310
-            return None
-    except HTTPError:
-        return None
-    except OSError as error:
-        reason = error.reason if isinstance(error, URLError) else error
-        # The library may trust other certificates than the system does.
-        return None if isinstance(reason, SSLError) else str(reason)
 
 
 def fetch_torchvision(weights: Any, what: str, instead: str) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Share a trained model: what its page on the Hugging Face hub says, and the upload."""
