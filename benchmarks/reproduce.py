@@ -11,9 +11,10 @@ so the same command continues. Prints the commands alone with `--dry-run`.
 
 The published figures are their authors', rounded as they print them: DETR (arXiv 2005.12872),
 Conditional DETR (2108.06152) and Deformable DETR (2010.04159; those of the READMEs of their codes),
-D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), RF-DETR (2511.09554; that of
-rfdetr_b is from the README of its first release). Models with masks are not compared: their
-published AP is that of masks.
+D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), LW-DETR (2406.03459; those
+of the README of its code), RF-DETR (2511.09554; that of rfdetr_b is from the README of its first
+release). Weights of LW-DETR load with `--accept-license objects365` alone. Models with masks are
+not compared: their published AP is that of masks.
 """
 
 import argparse
@@ -56,6 +57,11 @@ PUBLISHED_AP = {
     "rtdetr_v2_r34": 49.9,
     "rtdetr_v2_r50": 53.4,
     "rtdetr_v2_r101": 54.3,
+    "lwdetr_t": 42.6,
+    "lwdetr_s": 48.0,
+    "lwdetr_m": 52.5,
+    "lwdetr_l": 56.1,
+    "lwdetr_x": 58.3,
     "rfdetr_n": 48.4,
     "rfdetr_s": 53.0,
     "rfdetr_m": 54.7,
@@ -174,18 +180,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--accept-license", help="terms of weights that are not free for every use")
     parser.add_argument("--download", action="store_true", help="COCO only")
     parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args(arguments)
-    device = ("--device", options.device)
+    more = ["--device", options.device]
+    if options.accept_license:
+        more += ["--accept-license", options.accept_license]
     if options.what == "coco":
         if options.download and not options.dry_run:
             download_coco(options.data)
         models = options.models or list(PUBLISHED_AP)
-        jobs = coco_jobs(options.data, options.out, models, device)
+        jobs = coco_jobs(options.data, options.out, models, more)
     else:
         models = options.models or list(RF100VL_MODELS)
-        jobs = rf100vl_jobs(options.data, options.out, models, device)
+        jobs = rf100vl_jobs(options.data, options.out, models, more)
     run(jobs, options.dry_run)
     print(coco_table(jobs) if options.what == "coco" else rf100vl_table(jobs))
 

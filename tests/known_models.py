@@ -69,6 +69,13 @@ SMALL_RFDETR = {  # arguments of presets of RF-DETR for tests
     "query_groups": 3,
 }
 
+SMALL_LWDETR = {  # arguments of presets of LW-DETR for tests
+    **{name: size for name, size in SMALL_RFDETR.items() if name != "outputs"},
+    "outputs": (1, 2, 4),
+    "windowed": (1, 3),
+    "scales": (2.0, 0.5),
+}
+
 SMALL_DEFORMABLE = {  # arguments of presets of Deformable DETR for tests
     "backbone": "resnet18",
     "levels": 3,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from known_models import SMALL_DEFORMABLE, SMALL_PLACED, SMALL_RFDETR
+from known_models import SMALL_DEFORMABLE, SMALL_LWDETR, SMALL_PLACED, SMALL_RFDETR
 from setmatch.deploy.onnx import ONNX, OPSET, to_onnx
 from setmatch.deploy.openvino import OPENVINO, converted
 from setmatch.deploy.verify import images_to_verify
@@ -31,6 +31,7 @@ FEW = {"decoder_layers": 2}  # of D-FINE and RT-DETR, whose sizes must fit each 
 SMALL_BY_FAMILY = {
     "dfine": FEW,
     "rtdetr": FEW,
+    "lwdetr": SMALL_LWDETR,
     "rfdetr": SMALL_RFDETR,
     "deformable": SMALL_DEFORMABLE | {"levels": 4},
     "conditional": SMALL_PLACED,
@@ -40,7 +41,7 @@ ALWAYS = ("setmatch_n_panoptic",)
 # All parts.
 PLAIN = (
     *("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18", "rfdetr_n"),
-    "deformable_detr_r50_two_stage",
+    *("deformable_detr_r50_two_stage", "lwdetr_l"),
 )
 BACKBONES = {
     "setmatch_timm": {"backbone": "resnet10t"},  # its pools round sizes up

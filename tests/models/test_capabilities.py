@@ -9,6 +9,7 @@ import torch
 from known_models import (
     SMALL_DEFORMABLE,
     SMALL_DFINE,
+    SMALL_LWDETR,
     SMALL_PLACED,
     SMALL_RFDETR,
     SMALL_RTDETR,
@@ -34,6 +35,7 @@ TRIED = {
     "Deformable DETR": ("deformable_detr_r50", SMALL_DEFORMABLE),
     "RT-DETR, RT-DETRv2": ("rtdetr_r18", SMALL_RTDETR),
     "D-FINE": ("dfine_s", SMALL_DFINE),
+    "LW-DETR": ("lwdetr_s", SMALL_LWDETR),
     "RF-DETR": ("rfdetr_n", SMALL_RFDETR),
     "setmatch": ("setmatch_n", {**SMALL, "num_queries": 12}),
     "torchvision's baselines": ("ssdlite_mobilenet_v3", {}),

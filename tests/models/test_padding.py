@@ -14,7 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from known_models import SMALL_DEFORMABLE, SMALL_DFINE, SMALL_PLACED, SMALL_RFDETR, SMALL_RTDETR
+from known_models import (
+    SMALL_DEFORMABLE,
+    SMALL_DFINE,
+    SMALL_LWDETR,
+    SMALL_PLACED,
+    SMALL_RFDETR,
+    SMALL_RTDETR,
+)
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.losses.criterion import Criterion
 from setmatch.models.detector import Detector
@@ -45,6 +52,7 @@ HIDING = {
 ONE_BY_ONE = {  # presets whose forward pass lets padding reach the images
     "detr_r50_panoptic": DEEP | {"num_queries": 10},
     "setmatch_timm": {"backbone": "test_convnext", "num_queries": 20},  # rounds sizes down
+    "lwdetr_s": SMALL_LWDETR,
     "rfdetr_n": SMALL_RFDETR,
     "rfdetr_seg_n": SMALL_RFDETR | {"mask_ffn_dim": 24},
     "deformable_detr_r50_two_stage": SMALL_DEFORMABLE,

@@ -35,7 +35,15 @@ def test_the_length_follows_from_the_number_of_images(images, epochs):
     assert epochs_per_evaluation(epochs) >= 1
 
 
-FAMILIES = ("dfine", "rtdetr", "rfdetr", "deformable_detr", "conditional_detr", "dab_detr")
+FAMILIES = (
+    "dfine",
+    "rtdetr",
+    "lwdetr",
+    "rfdetr",
+    "deformable_detr",
+    "conditional_detr",
+    "dab_detr",
+)
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,21 @@ def argument(
     default: Any,
     *,
     may_be_0: bool = False,
+    may_be_empty: bool = False,
     below: float | int | None = None,
     most: float | int | None = None,
     shapes_weights: bool = True,
 ) -> Any:
     """Return a dataclass field for a model argument; numbers are positive unless `may_be_0`.
 
-    Numbers are less than `below` and at most `most`: a card may come from anywhere, and must not
-    make a model that takes minutes to build. `shapes_weights` is False for arguments that may
-    differ from those of the weights a model is initialized from.
+    A list has numbers unless it `may_be_empty`. Numbers are less than `below` and at most `most`: a
+    card may come from anywhere, and must not make a model that takes minutes to build.
+    `shapes_weights` is False for arguments that may differ from those of the weights a model is
+    initialized from.
     """
     metadata = {
         "may_be_0": may_be_0,
+        "may_be_empty": may_be_empty,
         "below": below,
         "most": most,
         "shapes_weights": shapes_weights,
@@ -90,6 +93,7 @@ def _problem(
     value: object,
     hint: Any,
     may_be_0: bool = False,
+    may_be_empty: bool = False,
     below: float | int | None = None,
     most: float | int | None = None,
     shapes_weights: bool = True,
@@ -99,10 +103,10 @@ def _problem(
         choices = get_args(hint)
         return "" if value in choices else f"; it can be {' or '.join(map(str, choices))}"
     if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple) or not (value or may_be_empty):
             return " must be a list of numbers"
         kind = get_args(hint)[0]
-        problems = (_problem(each, kind, may_be_0, below, most) for each in value)
+        problems = (_problem(each, kind, may_be_0, False, below, most) for each in value)
         return next(filter(None, problems), "")
     if hint is str:
         return "" if isinstance(value, str) else " must be a name"

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.models import resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from known_models import SMALL_RFDETR
+from known_models import SMALL_LWDETR, SMALL_RFDETR
 from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
@@ -26,6 +26,7 @@ QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  #
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
 SMALL_BY_FAMILY = {
     "rtdetr": {**SMALL, "stage_blocks": (1, 1, 1, 1)},
+    "lwdetr": SMALL_LWDETR,
     "rfdetr": SMALL_RFDETR,
     "deformable": {**SMALL, "backbone": "resnet18"},
     "conditional": {**SMALL, "backbone": "resnet18"},

@@ -43,6 +43,7 @@ TABLES = {
 # Of codes that grew from DETR's: boxes as queries, and scaled positions.
 GROWN = (
     "refpoint_embed.weight",
+    "model.reference_point_embed.weight",
     "transformer.decoder.query_scale.layers.0.weight",
     "model.decoder.query_scale.layers.0.weight",
 )

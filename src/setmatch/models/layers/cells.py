@@ -68,6 +68,13 @@ def halved(cells: Cells | None) -> Cells | None:
     return None if cells is None else cells.every(2)
 
 
+def doubled(cells: Cells | None) -> Cells | None:
+    """Return the cells of a map at twice the size."""
+    if cells is None:
+        return None
+    return Cells(cells.valid.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2))
+
+
 def _stride(pixels: int, cells: int) -> int | None:
     """Return the power of two by which `pixels`, rounded up, are `cells`; None if there is none."""
     strides = (2**power for power in range(pixels.bit_length() + 1))

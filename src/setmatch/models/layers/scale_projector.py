@@ -1,15 +1,18 @@
 """The projector of RF-DETR: maps of one stride become the memory of a decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setmatch.models.layers.cells import cells_of
+from setmatch.models.layers.cells import Cells, cells_of
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.structures.batch import Batch
+
+MakeConv = Callable[[int, int, int], nn.Module]  # (channels, out, kernel), called with the cells
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -32,18 +35,51 @@ class ConvChannelNorm(nn.Sequential):
             ChannelNorm(out, eps=eps),
         )
 
-    def forward(self, features: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D h w"]:
-        """Return silu(norm(conv(x)))."""
+    def forward(
+        self, features: Float[Tensor, "B C h w"], cells: Cells | None = None
+    ) -> Float[Tensor, "B D h w"]:
+        """Return silu(norm(conv(x))), of padding as of everything else."""
         conv, norm = self
         return F.silu(norm(conv(features)))
 
 
-class ScaleProjector(nn.Module):
+class MapProjector(nn.Module):
     """One CSP block over all maps, concatenated (arXiv 2406.03459, section 3.1; C2f of YOLOv8).
 
     Half of the features passes through blocks of two 3×3 convolutions with `inner` channels; what
-    goes in and what every block returns is merged to `dim` channels. `eps` is that of the norms
-    inside the block.
+    goes in and what every block returns is merged to `dim` channels. `conv` makes a convolution
+    with its norm.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], dim: int, inner: int, blocks: int, conv: MakeConv
+    ) -> None:
+        super().__init__()
+        self.split = conv(sum(channels), 2 * inner, 1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(conv(inner, inner, 3), conv(inner, inner, 3)) for _ in range(blocks)
+        )
+        self.merge = conv((2 + blocks) * inner, dim, 1)
+        self.norm = ChannelNorm(dim, eps=1e-6)
+
+    def project(
+        self, features: Sequence[Float[Tensor, "B _ h w"]], cells: Cells | None
+    ) -> Float[Tensor, "B D h w"]:
+        """Return one map for all of them."""
+        parts = list(self.split(torch.cat(list(features), dim=1), cells).chunk(2, dim=1))
+        blocks: list[Any] = list(self.blocks)
+        for block in blocks:
+            inner = parts[-1]
+            for conv in block:
+                inner = conv(inner, cells)
+            parts.append(inner)
+        return self.norm(self.merge(torch.cat(parts, dim=1), cells))
+
+
+class ScaleProjector(MapProjector):
+    """The projector of RF-DETR: one level, of the maps as they are.
+
+    `eps` is that of the norms over channels inside the block.
     """
 
     layers = ()  # no self-attention: that is in the backbone
@@ -51,21 +87,12 @@ class ScaleProjector(nn.Module):
     def __init__(
         self, channels: Sequence[int], dim: int, inner: int, blocks: int, eps: float
     ) -> None:
-        super().__init__()
-        self.split = ConvChannelNorm(sum(channels), 2 * inner, 1, eps)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                ConvChannelNorm(inner, inner, 3, eps), ConvChannelNorm(inner, inner, 3, eps)
-            )
-            for _ in range(blocks)
-        )
-        self.merge = ConvChannelNorm((2 + blocks) * inner, dim, 1, eps)
-        self.norm = ChannelNorm(dim, eps=1e-6)
+        def conv(channels: int, out: int, kernel: int) -> ConvChannelNorm:
+            return ConvChannelNorm(channels, out, kernel, eps)
+
+        super().__init__(channels, dim, inner, blocks, conv)
 
     def forward(self, features: Sequence[Float[Tensor, "B _ h w"]], batch: Batch) -> Memory:
         """Return the tokens of one level."""
-        parts = list(self.split(torch.cat(list(features), dim=1)).chunk(2, dim=1))
-        for block in self.blocks:
-            parts.append(block(parts[-1]))
-        level = self.norm(self.merge(torch.cat(parts, dim=1)))
+        level = self.project(features, None)
         return Memory.of([level], [cells_of(batch, level)])

@@ -14,8 +14,8 @@ MOST_POINTS, MOST_GROUPS, MOST_PATCHES = 64, 64, 256
 
 
 @dataclass(frozen=True)
-class RFDETRShape(Width):
-    """Every size of an RF-DETR; the defaults are those of RF-DETR-S.
+class WindowedShape(Width):
+    """The sizes that RF-DETR and LW-DETR have in common; the defaults are those of RF-DETR-S.
 
     `heads` are those of the queries' self-attention. `outputs` are the numbers of backbone blocks
     after which a map is taken, `grid` the patches per side for which positions are learned.
@@ -31,7 +31,6 @@ class RFDETRShape(Width):
     outputs: tuple[int, ...] = argument((3, 6, 9, 12), most=MOST_LAYERS)
     projector_dim: int = argument(128, most=MOST_CHANNELS)
     projector_blocks: int = argument(3, may_be_0=True, most=MOST_LAYERS)
-    projector_eps: float = argument(1e-6, most=1, shapes_weights=False)
     decoder_layers: int = argument(3, most=MOST_LAYERS)
     ffn_dim: int = argument(2048, most=16 * MOST_CHANNELS)
     cross_heads: int = argument(16, most=1024)
@@ -50,6 +49,13 @@ class RFDETRShape(Width):
         if list(self.outputs) != sorted(set(self.outputs)):
             return "outputs must increase: each is a number of blocks after which a map is taken"
         return super().validate()
+
+
+@dataclass(frozen=True)
+class RFDETRShape(WindowedShape):
+    """Every size of an RF-DETR; `projector_eps` is that of the norms in the projector."""
+
+    projector_eps: float = argument(1e-6, most=1, shapes_weights=False)
 
 
 @dataclass(frozen=True)

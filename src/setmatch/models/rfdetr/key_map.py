@@ -19,10 +19,36 @@ def _conv(ours: str, theirs: str) -> Table:
     )
 
 
-def _perceptron(ours: str, theirs: str) -> tuple[str, str]:
+def perceptron(ours: str, theirs: str) -> tuple[str, str]:
+    """Pair a perceptron with another, whose layers are numbered alike."""
     return f"{ours}.layers.{{j}}.{{leaf}}", f"{theirs}.layers.{{j}}.{{leaf}}"
 
 
+DECODER_NAMES: Table = (  # and of LW-DETR
+    ("queries.content", "query_feat.weight"),
+    ("queries.places", "refpoint_embed.weight"),
+    ("queries.prepare.{i}.0.{leaf}", "transformer.enc_output.{i}.{leaf}"),
+    ("queries.prepare.{i}.1.{leaf}", "transformer.enc_output_norm.{i}.{leaf}"),
+    ("queries.class_heads.{i}.{leaf}", "transformer.enc_out_class_embed.{i}.{leaf}"),
+    perceptron("queries.box_steps.{i}.step", "transformer.enc_out_bbox_embed.{i}"),
+    *below(
+        "decoder.layers.{i}",
+        "transformer.decoder.layers.{i}",
+        (
+            *packed_attention("self_attention", "self_attn"),
+            ("around_self.norm.{leaf}", "norm1.{leaf}"),
+            ("around_cross.norm.{leaf}", "norm2.{leaf}"),
+            ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
+            *projected_sampling("cross_attention", "cross_attn"),
+            ("ffn.0.{leaf}", "linear1.{leaf}"),
+            ("ffn.3.{leaf}", "linear2.{leaf}"),
+        ),
+    ),
+    ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
+    perceptron("decoder.position", "transformer.decoder.ref_point_head"),
+    ("decoder.class_head.{leaf}", "class_embed.{leaf}"),
+    perceptron("decoder.box_step.step", "bbox_embed"),
+)
 PUBLISHED_NAMES: Table = (
     *below(
         "backbone",
@@ -56,29 +82,7 @@ PUBLISHED_NAMES: Table = (
     *_conv("encoder.blocks.{i}.0", f"{PROJECTOR}.0.m.{{i}}.cv1"),
     *_conv("encoder.blocks.{i}.1", f"{PROJECTOR}.0.m.{{i}}.cv2"),
     ("encoder.norm.{leaf}", f"{PROJECTOR}.1.{{leaf}}"),
-    ("queries.content", "query_feat.weight"),
-    ("queries.places", "refpoint_embed.weight"),
-    ("queries.prepare.{i}.0.{leaf}", "transformer.enc_output.{i}.{leaf}"),
-    ("queries.prepare.{i}.1.{leaf}", "transformer.enc_output_norm.{i}.{leaf}"),
-    ("queries.class_heads.{i}.{leaf}", "transformer.enc_out_class_embed.{i}.{leaf}"),
-    _perceptron("queries.box_steps.{i}.step", "transformer.enc_out_bbox_embed.{i}"),
-    *below(
-        "decoder.layers.{i}",
-        "transformer.decoder.layers.{i}",
-        (
-            *packed_attention("self_attention", "self_attn"),
-            ("around_self.norm.{leaf}", "norm1.{leaf}"),
-            ("around_cross.norm.{leaf}", "norm2.{leaf}"),
-            ("around_ffn.norm.{leaf}", "norm3.{leaf}"),
-            *projected_sampling("cross_attention", "cross_attn"),
-            ("ffn.0.{leaf}", "linear1.{leaf}"),
-            ("ffn.3.{leaf}", "linear2.{leaf}"),
-        ),
-    ),
-    ("decoder.norm.{leaf}", "transformer.decoder.norm.{leaf}"),
-    _perceptron("decoder.position", "transformer.decoder.ref_point_head"),
-    ("decoder.class_head.{leaf}", "class_embed.{leaf}"),
-    _perceptron("decoder.box_step.step", "bbox_embed"),
+    *DECODER_NAMES,
     *below(
         "mask_head",
         "segmentation_head",

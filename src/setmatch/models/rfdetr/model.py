@@ -1,17 +1,18 @@
-"""RF-DETR (arXiv 2511.09554): the whole model on one screen."""
+"""RF-DETR (arXiv 2511.09554): the whole model on one screen, and that of LW-DETR (2406.03459)."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.models.attention_trace import trace_sampling
-from setmatch.models.backbones.dinov2 import WindowedDINOv2
+from setmatch.models.backbones.windowed_transformer import WindowedTransformer
 from setmatch.models.class_rows import ClassRows
 from setmatch.models.detector import Detector
 from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.group_queries import GroupQueries
 from setmatch.models.layers.pixel_mask_head import PixelMaskHead
+from setmatch.models.layers.pyramid_projector import PyramidProjector
 from setmatch.models.layers.queries import only_real
 from setmatch.models.layers.scale_projector import ScaleProjector
 from setmatch.models.layers.steady_decoder import SteadyDecoder
@@ -19,8 +20,19 @@ from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
 from setmatch.structures.outputs import PredictionGroup, Predictions
 
-# As published: each block of the backbone learns more slowly than the next one.
-BLOCK_DECAY, DECODER_RATE = 0.8, 0.7
+
+@dataclass(frozen=True)
+class Rates:
+    """Factors of the learning rate: of each block of the backbone to the next, and of the decoder.
+
+    The defaults are those of RF-DETR.
+    """
+
+    block_decay: float = 0.8
+    decoder: float = 0.7
+
+
+AS_RFDETR = Rates()
 
 
 class RFDETRDetector(Detector):
@@ -30,18 +42,19 @@ class RFDETRDetector(Detector):
     hold the queries of all query groups, which are matched apart. Masks are the last layer's.
     """
 
-    backbone: WindowedDINOv2
+    backbone: WindowedTransformer
     class_rows = (ClassRows(re.compile(r"(queries\.class_heads\.\d+|decoder\.class_head)\.\w+")),)
 
     def __init__(
         self,
-        backbone: WindowedDINOv2,
-        encoder: ScaleProjector,
+        backbone: WindowedTransformer,
+        encoder: ScaleProjector | PyramidProjector,
         queries: GroupQueries,
         decoder: SteadyDecoder,
         class_loss: ClassificationLoss,
         num_classes: int,
         mask_head: PixelMaskHead | None = None,
+        rates: Rates = AS_RFDETR,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -52,6 +65,7 @@ class RFDETRDetector(Detector):
         self.num_queries = queries.num_queries
         self.num_classes = num_classes
         self.mask_head = mask_head
+        self.rates = rates
 
     def forward(self, batch: Batch, targets: Sequence[Target] = ()) -> tuple[PredictionGroup, ...]:
         """Return "main"; in training also "encoder".
@@ -86,8 +100,8 @@ class RFDETRDetector(Detector):
     def rate_factors(self) -> dict[int, float]:
         """Return the factors of the backbone's blocks and of the decoder's layers."""
         parts = (self.decoder.layers, self.decoder.norm, self.decoder.position)
-        slow = {id(each): DECODER_RATE for part in parts for each in part.parameters()}
-        return slow | self.backbone.rate_factors(BLOCK_DECAY)
+        slow = {id(each): self.rates.decoder for part in parts for each in part.parameters()}
+        return slow | self.backbone.rate_factors(self.rates.block_decay)
 
     def attention_trace(self, batch: Batch) -> AttentionTrace:
         """Return the attention of one image, as `Detector.attention_trace` says."""

@@ -24,6 +24,7 @@ from setmatch.models.rfdetr.config import (
     SMALL,
     RFDETRMaskShape,
     RFDETRShape,
+    WindowedShape,
 )
 from setmatch.models.rfdetr.model import RFDETRDetector
 
@@ -103,19 +104,25 @@ def _rfdetr(
         backbone,
         encoder,
         GroupQueries(shape.num_queries, shape.dim, logits, shape.query_groups),
-        SteadyDecoder([_layer(shape) for _ in range(shape.decoder_layers)], shape.dim, logits),
+        steady_decoder(shape, 1, logits),
         class_loss,
         num_classes,
         mask_head,
     )
 
 
-def _layer(shape: RFDETRShape) -> DeformableDecoderLayer:
+def steady_decoder(shape: WindowedShape, levels: int, logits: int) -> SteadyDecoder:
+    """Return a decoder whose queries sample `levels` levels."""
+    layers = [_layer(shape, levels) for _ in range(shape.decoder_layers)]
+    return SteadyDecoder(layers, shape.dim, logits)
+
+
+def _layer(shape: WindowedShape, levels: int) -> DeformableDecoderLayer:
     return DeformableDecoderLayer(
         shape.dim,
         NoBoxRelations(),
         GroupAttention(shape.dim, shape.heads, shape.query_groups),
-        ProjectedSampling(shape.dim, shape.cross_heads, [shape.points]),
+        ProjectedSampling(shape.dim, shape.cross_heads, [shape.points] * levels),
         FeedForward(shape.dim, shape.ffn_dim, dropout=0.0),
     )
 

@@ -18,30 +18,39 @@ def arguments_of(ours: State) -> dict[str, Any]:
 
     Raises KeyError for a missing tensor.
     """
-    groups = count_parts(ours, r"queries\.prepare\.(\d+)\.")
-    places = ours["queries.places"]
-    arguments = {
-        "num_queries": places.numel() // (4 * groups),
-        "query_groups": groups,
-        "backbone_dim": rows(ours, "backbone.embed"),
-        "backbone_ffn_dim": rows(ours, "backbone.blocks.0.ffn.0"),
-        "patch": ours["backbone.embed.weight"].shape[-1],
+    arguments = common_arguments(ours) | {
         "grid": math.isqrt(ours["backbone.position"].shape[1] - 1),
-        "dim": ours["queries.content"].shape[-1],
         "projector_dim": rows(ours, "encoder.split.0") // 2,
         "projector_blocks": count_parts(ours, r"encoder\.blocks\.(\d+)\."),
-        "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
-        "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
     }
     if "mask_head.bias" in ours:
         arguments["mask_ffn_dim"] = rows(ours, "mask_head.widen")
     return arguments
 
 
-def points_of(ours: State, cross_heads: int) -> int:
-    """Return the sampling points of each head of the cross-attention."""
+def common_arguments(ours: State) -> dict[str, Any]:
+    """Return the arguments that tensors of RF-DETR and LW-DETR show alike.
+
+    Raises KeyError for a missing tensor.
+    """
+    groups = count_parts(ours, r"queries\.prepare\.(\d+)\.")
+    places = ours["queries.places"]
+    return {
+        "num_queries": places.numel() // (4 * groups),
+        "query_groups": groups,
+        "backbone_dim": rows(ours, "backbone.embed"),
+        "backbone_ffn_dim": rows(ours, "backbone.blocks.0.ffn.0"),
+        "patch": ours["backbone.embed.weight"].shape[-1],
+        "dim": ours["queries.content"].shape[-1],
+        "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
+        "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
+    }
+
+
+def points_of(ours: State, cross_heads: int, levels: int = 1) -> int:
+    """Return the sampling points of each head of the cross-attention on each level."""
     weights = rows(ours, "decoder.layers.0.cross_attention.attention")
-    return weights // max(cross_heads, 1)  # what has no head is refused when it is built
+    return weights // max(cross_heads * levels, 1)  # what has no head is refused when it is built
 
 
 def published_state(ours: State, arguments: dict[str, Any]) -> State:

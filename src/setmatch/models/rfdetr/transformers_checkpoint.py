@@ -52,7 +52,7 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
         kind = short(config.get("model_type"))
         raise WeightsError(f"{raw.path}: config.json says model_type {kind}, not 'rf_detr'")
     backbone = config.get("backbone_config") or {}
-    outputs = _outputs(backbone)
+    outputs = outputs_of(backbone)
     _require_published_parts(config, backbone, outputs, raw.path)
     notes: list[str] = []
     if dropouts := [name for name in DROPOUTS if config.get(name)]:
@@ -71,14 +71,16 @@ def read_transformers(raw: RawCheckpoint) -> LoadedWeights:
     }
     num_classes = len(state["decoder.class_head.weight"])
     categories = named_categories(num_classes, config, raw.path, notes)
-    preprocessing = _preprocessing(raw.path, arguments, notes)
+    trained_px = arguments["patch"] * arguments["grid"]
+    preprocessing = preprocessing_of(raw.path, trained_px, notes)
     return with_card(raw, state, arguments, categories, preprocessing, notes)
 
 
-def _outputs(backbone: Mapping[str, Any]) -> tuple[int, ...]:
+def outputs_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the numbers of blocks after which a map is taken."""
     named = backbone.get("out_features") or backbone.get("out_indices") or []
-    return tuple(int(str(name).removeprefix("stage")) for name in named)
+    numbers = (str(name).removeprefix("stage") for name in named)
+    return tuple(0 if number == "stem" else int(number) for number in numbers)
 
 
 def _require_published_parts(
@@ -105,9 +107,9 @@ def _require_published_parts(
         )
 
 
-def _preprocessing(folder: Path, arguments: Mapping[str, Any], notes: list[str]) -> Preprocessing:
-    """Return the preprocessing of a folder; without, the size of the positions, which is noted."""
-    path, trained_px = folder / PREPROCESSOR, arguments["patch"] * arguments["grid"]
+def preprocessing_of(folder: Path, trained_px: int, notes: list[str]) -> Preprocessing:
+    """Return the preprocessing of a folder; without, squares of the published size, noted."""
+    path = folder / PREPROCESSOR
     if not path.exists():
         notes.append(
             f"assumed images of {trained_px}x{trained_px} pixels, normalized as those of ImageNet: "

@@ -17,14 +17,15 @@ from setmatch.models.weights.resumable_download import download
 class PublishedCheckpoint:
     """A published file, named NAME-DIGEST.EXT by the first hex digits of its SHA-256.
 
-    `file` is its name here, where that of its address says too little; `md5` is its hash, where its
-    authors publish this one.
+    `file` is its name here, where that of its address says too little; `md5` or `sha256` is its
+    hash, where its name has none.
     """
 
     url: str
     license: str = "unknown"
     file: str | None = None
     md5: str | None = None
+    sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -34,7 +35,7 @@ class PublishedCheckpoint:
     @property
     def digest(self) -> str:
         """The first hex digits of the file's hash, or all of them."""
-        return self.md5 or Path(self.name).stem.rsplit("-", 1)[1]
+        return self.md5 or self.sha256 or Path(self.name).stem.rsplit("-", 1)[1]
 
     @property
     def hash_name(self) -> HashName:

@@ -25,8 +25,9 @@ class Terms:
 OBJECTS365 = Terms(
     "objects365",
     "they were trained on Objects365, whose owners offer it for academic use; D-FINE's authors do "
-    "not release such weights under Apache-2.0 (github.com/Peterande/D-FINE/issues/357), and "
-    "RT-DETR's have not answered (github.com/lyuwenyu/RT-DETR/issues/685)",
+    "not release such weights under Apache-2.0 (github.com/Peterande/D-FINE/issues/357), "
+    "RT-DETR's have not answered (github.com/lyuwenyu/RT-DETR/issues/685), and LW-DETR's publish "
+    "them under Apache-2.0 without a word on that data set (huggingface.co/xbsu/LW-DETR)",
 )
 ROBOFLOW_PML = Terms(
     "roboflow-pml-1.0",

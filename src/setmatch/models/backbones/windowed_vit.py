@@ -1,0 +1,67 @@
+"""The vision transformer of LW-DETR (arXiv 2406.03459, section 3.1): windows, and no class token.
+
+Source of the transformer: ViTDet (arXiv 2203.16527), trained as CAE v2 (arXiv 2211.09799).
+"""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from setmatch.models.backbones.position_resampling import interpolating_weights
+from setmatch.models.backbones.windowed_transformer import (
+    SPREAD,
+    ScaledBlock,
+    WindowedTransformer,
+)
+from setmatch.models.layers.attention import Attention
+
+SCALE = 0.1  # of what blocks add, before training
+
+
+class AttentionWithoutKeyBias(Attention):
+    """Attention whose keys have no bias, which would move all logits of a query alike."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__(dim, heads, dropout=0.0)
+        self.key = nn.Linear(dim, dim, bias=False)
+
+
+class WindowedViT(WindowedTransformer):
+    """A vision transformer in windows; its maps are what blocks return, not normalized.
+
+    `windowed` are the numbers of the blocks that attend within their part, from 1.
+    """
+
+    resampling = staticmethod(interpolating_weights)
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        ffn_dim: int,
+        patch: int,
+        windows: int,
+        grid: int,
+        windowed: Collection[int],
+        outputs: Sequence[int],
+    ) -> None:
+        whole = [block for block in range(outputs[-1]) if block + 1 not in windowed]
+        super().__init__(dim, patch, windows, grid, outputs, whole)
+        self.position = nn.Parameter(torch.zeros(1, grid**2, dim))
+        self.blocks = nn.ModuleList(
+            ScaledBlock(dim, AttentionWithoutKeyBias(dim, heads), ffn_dim, SCALE)
+            for _ in range(outputs[-1])
+        )
+        self.initialize_weights()
+        nn.init.trunc_normal_(self.position, std=SPREAD)
+
+    def tokens_of(self, patches: Float[Tensor, "B h w D"]) -> Float[Tensor, "P n D"]:
+        """Return the patches of every part, with their positions."""
+        height, width = patches.shape[1:3]
+        return self.cut(patches + self.positions(self.position, (height, width)))
+
+    def patches_of(self, tokens: Float[Tensor, "P n D"]) -> Float[Tensor, "P m D"]:
+        """Return the tokens, all of which are patches."""
+        return tokens
