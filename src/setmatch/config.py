@@ -27,6 +27,7 @@ from setmatch.files.safe_yaml import YamlError, parse_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 MIN_SIDE_PX = 64  # least side of the images a model is trained on
+LEAST_TILE_PX = 32  # a tile is resized to what the model takes
 
 
 def _parse_number(value: object) -> object:
@@ -80,6 +81,14 @@ def _check_positive(count: int | str) -> int | str:
     return count
 
 
+def _check_tiles(tiles: object) -> int | str | None:
+    if tiles is None or tiles == "auto":
+        return tiles
+    if isinstance(tiles, bool) or not isinstance(tiles, int) or tiles < LEAST_TILE_PX:
+        raise ValueError(f"expected auto, null, or a side of {LEAST_TILE_PX} pixels or more")
+    return tiles
+
+
 def _check_num_queries(count: object) -> int | str | None:
     return None if count is None else _check_positive(_check_integer_or_auto(count))
 
@@ -97,6 +106,7 @@ Workers = Annotated[IntegerOrAuto, AfterValidator(_check_not_negative)]
 Freeze = Literal["backbone", "encoder", "none"]
 CountOrAuto = Annotated[IntegerOrAuto, AfterValidator(_check_positive)]
 NumQueries = Annotated[int | Literal["auto"] | None, PlainValidator(_check_num_queries)]
+TileSide = Annotated[int | Literal["auto"] | None, PlainValidator(_check_tiles)]
 Argument = Annotated[bool | int | float | str | list[float], PlainValidator(_check_argument)]
 
 
@@ -143,6 +153,13 @@ class DataSettings(Section):
         default=1.0,
         description="Fraction of all epochs after which images are flipped only, so that a run "
         "ends on images as they are. It does not apply to runs of `minutes`.",
+    )
+    tiles: TileSide = Field(
+        default=None,
+        description="Learn from tiles of large images, of this many pixels a side: three of four "
+        "images show a random tile, the others are seen whole. Evaluations use the same tiles. "
+        "`auto` is the short side of resized images, so that tiles are not resized; null uses "
+        "none.",
     )
     mosaic: Fraction = Field(
         default=0.0,

@@ -26,6 +26,7 @@ def make_sandbox(folder: Path) -> Path:
     """Write data sets in three formats, a few images, and the runs `runs/first`, `runs/second`."""
     write_scenes(folder / "my_data", 16, 8, 96, 0, 0)
     write_scenes(folder / "my_panoptic_data", 8, 8, 96, 0, 0, panoptic=True)
+    write_scenes(folder / "aerial_photos", 8, 2, 340, 0, 0)
     for to in ("yolo", "voc"):
         convert_dataset(folder / "my_data", folder / f"my_{to}_data", to)
     images = sorted((folder / "my_data").rglob("*.jpg"))

@@ -8,6 +8,7 @@ import tiny_runs
 import torch
 from tiny_runs import CrashError, assert_bit_equal, crash_before, final_state, log_rows, run_tiny
 
+from setmatch.errors import ConfigError
 from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.logging.writers import JsonLines
 from setmatch.training.signals import Stopped
@@ -73,6 +74,22 @@ def test_the_number_of_workers_may_change_on_resume(data, whole, tmp_path, monke
             run_tiny(data, tmp_path / "run", "data.workers=2")
     run_tiny(data, tmp_path / "run", resume=True)
     assert_bit_equal(tmp_path / "run", whole)
+
+
+@pytest.mark.promise(5)
+def test_a_run_on_tiles_resumes_in_mid_epoch(data, whole, tmp_path, monkeypatch):
+    """Bit-equal after a crash at step 4, of 2.5 steps an epoch, on another number of workers."""
+    run_tiny(data, tmp_path / "tiles", tiles=40)
+    with monkeypatch.context() as patch:
+        crash_before(4, patch)
+        with pytest.raises(CrashError):
+            run_tiny(data, tmp_path / "run", "data.workers=1", tiles=40)
+    with pytest.raises(ConfigError, match=r"data\.tiles was 40 and is None"):
+        run_tiny(data, tmp_path / "run", resume=True)
+    run_tiny(data, tmp_path / "run", resume=True, tiles=40)
+    assert_bit_equal(tmp_path / "run", tmp_path / "tiles")
+    with pytest.raises(AssertionError):
+        assert_bit_equal(whole, tmp_path / "tiles")
 
 
 def test_another_seed_gives_other_weights(data, whole, tmp_path):

@@ -22,6 +22,7 @@ def train(
     freeze: Literal["backbone", "encoder", "none"] | None = None,
     joint: Switch = False,
     task: Literal["panoptic", "instance"] | None = None,
+    tiles: Annotated[int | Literal["auto"] | None, Parameter(show_choices=False)] = None,
     resume: Switch = False,
     allow_changes: Switch = False,
     device: Device = "auto",
@@ -70,6 +71,10 @@ def train(
         Train boxes and masks together, with a recipe that would train them in two stages.
     task
         Train masks too: "panoptic" for things and stuff, "instance" for things only.
+    tiles
+        Learn from random tiles of this many pixels a side, and from whole images; auto: as large as
+        the images that the model takes. For small objects in large images; predict with the same
+        tiles.
     resume
         Continue from the latest checkpoint in --out; starts a new run if there is none.
     allow_changes
@@ -96,5 +101,6 @@ def train(
         format=format,
         boxes=boxes,
         task=task,
+        tiles=tiles,
         callbacks=log,
     )

@@ -1,4 +1,6 @@
-"""To which size images are resized."""
+"""To which size images are resized, and how large their tiles are."""
+
+from typing import Literal
 
 from setmatch.structures.metadata import Preprocessing
 
@@ -25,3 +27,10 @@ def evaluation_px(size_px: tuple[int, int], preprocessing: Preprocessing) -> tup
     if preprocessing.size_px is not None:
         return preprocessing.size_px
     return resized_px(size_px, preprocessing.short_side_px, preprocessing.long_side_px)
+
+
+def tile_side_px(tiles: int | Literal["auto"], preprocessing: Preprocessing) -> int:
+    """Return the side of a tile; "auto" is that of the images that the model takes."""
+    if tiles != "auto":
+        return tiles
+    return min(preprocessing.size_px or (preprocessing.short_side_px,))

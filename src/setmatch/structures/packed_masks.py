@@ -86,6 +86,14 @@ class PackedMasks:
         """Return the masks of chosen objects (indices or booleans), still packed."""
         return PackedMasks(self.bits[chosen], self.width_px)
 
+    def crop(self, corner_px: tuple[int, int], size_px: tuple[int, int]) -> "PackedMasks":
+        """Return a part of the masks, by its upper left corner (y, x) and its (height, width)."""
+        (top, left), (height, width) = corner_px, size_px
+        first = left // 8  # only the bytes of the part are unpacked
+        bits = self.bits[:, top : top + height, first : -(-(left + width) // 8)]
+        rows = PackedMasks(bits, left + width - 8 * first).unpack()
+        return PackedMasks.pack(rows[..., left - 8 * first :])
+
     def to(self, device: torch.device | str) -> "PackedMasks":
         """Copy the masks to `device`, without waiting for the copy."""
         return PackedMasks(self.bits.to(device, non_blocking=True), self.width_px)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from setmatch.config import Recipe, dump_recipe, load_recipe, recipe_names
+from setmatch.config import Recipe, TileSide, dump_recipe, load_recipe, recipe_names
 from setmatch.data.open import prefer_panoptic
 from setmatch.errors import ConfigError
 from setmatch.files.writing import write_text
@@ -90,6 +90,11 @@ def run_not_writable(run: Path, error: OSError) -> ConfigError:
 def task_overrides(task: Task | None) -> tuple[str, ...]:
     """Return the recipe overrides of a task."""
     return () if task is None else (f"data.things_only={str(task == 'instance').lower()}",)
+
+
+def tile_overrides(tiles: TileSide) -> tuple[str, ...]:
+    """Return the recipe override of tiles; none keeps what the recipe says."""
+    return () if tiles is None else (f"data.tiles={tiles}",)
 
 
 def require_mask_head(task: Task | None, preset: str, own: OwnModel | None = None) -> None:

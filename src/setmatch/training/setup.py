@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from setmatch.config import ModelSettings, Recipe
+from setmatch.config import ModelSettings, Recipe, TileSide
 from setmatch.data.audit.checks import require_trainable
 from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
 from setmatch.data.batches.loader import require_uncombined
+from setmatch.data.batches.random_tile import require_larger_images
 from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError
@@ -22,6 +23,7 @@ from setmatch.models import load as weights
 from setmatch.models.detector import Detector
 from setmatch.models.initialize import initialize
 from setmatch.models.registry import find_preset
+from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import (
@@ -54,6 +56,13 @@ class TrainingSetup:
     initialized_from: str  # in words
     loaded_weights: str | None = None  # initial weights of a detector; None for a resumed run
     criterion: Loss | CriterionFactory | None = None  # the user's own
+
+    @property
+    def evaluation_tiles(self) -> TileSide:
+        """The tiles of evaluations; None for panoptic segments, which are of whole images."""
+        validation = self.data.validation
+        panoptic = validation is not None and validation.panoptic is not None
+        return None if panoptic and self.detector.mask_head else self.recipe.data.tiles
 
 
 def find_checkpoint(run: Path, resume: bool) -> Checkpoint | None:
@@ -116,7 +125,10 @@ def build_setup(
         training.require_masks()
     freeze(detector, recipe.train)
     preprocessing = detector.card.preprocessing
-    check = check_data(training, data.validation, detector.num_queries, preprocessing)
+    tiles = recipe.data.tiles
+    if tiles is not None:
+        require_larger_images(training, tile_side_px(tiles, preprocessing))
+    check = check_data(training, data.validation, detector.num_queries, preprocessing, tiles)
     skip = recipe.data.on_bad_image == "skip"
     files, unreadable = check_files(training, data.validation, skip, has_masks)
     check = replace(check, findings=(*check.findings, *files), unreadable=unreadable)

@@ -10,6 +10,7 @@ from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import Distributed
 from setmatch.errors import quoted
 from setmatch.files.folder_lock import FolderLock
+from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
@@ -125,6 +126,13 @@ def introduction(setup: TrainingSetup, schedule: Schedule, train_step: TrainStep
         f"device: {train_step.distributed.device}, {precision}",
         *training.notes,
     ]
+    if setup.recipe.data.tiles is not None:
+        side_px = tile_side_px(setup.recipe.data.tiles, detector.card.preprocessing)
+        evaluated = "evaluated in tiles, too" if setup.evaluation_tiles else "evaluated whole"
+        sentences.append(
+            f"tiles: three of four images show a random tile of {side_px} px; images are "
+            f"{evaluated}"
+        )
     if settings.freeze != "none":
         frozen = "backbone is" if settings.freeze == "backbone" else "backbone and encoder are"
         sentences.append(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from setmatch.config import Freeze, Recipe
+from setmatch.config import Freeze, Recipe, TileSide
 from setmatch.data.batches.loader import require_uncombined
 from setmatch.data.batches.sampler import grad_accum_steps
 from setmatch.distributed import init_distributed
@@ -37,6 +37,7 @@ from setmatch.training.resolve_recipe import (
     import_own_model,
     require_mask_head,
     saved_recipe,
+    tile_overrides,
     write_recipe,
 )
 from setmatch.training.run_folder import locked_run, tidy
@@ -77,6 +78,7 @@ def train(
     format: str | None = None,
     boxes: str | None = None,
     task: Task | None = None,
+    tiles: TileSide = None,
     criterion: Loss | CriterionFactory | None = None,
     accept_license: str | None = None,
     callbacks: Sequence[Callback | str] = (),
@@ -88,6 +90,8 @@ def train(
     or by its name package.module:factory, which is imported. The classes on a detector's card must
     be those of the data. `weights` are the initial weights (default: the recipe's); a model of your
     own brings its weights along.
+    `tiles` is the side of tiles to learn from, in pixels, or "auto" (default: the recipe's
+    `data.tiles`).
     `criterion` replaces the set loss: an object called as a `setmatch.losses.base.Loss`, or a class
     or function that is called as `Criterion` is and returns one. `accept_license` names the terms
     of `weights` that are not free for every use. `callbacks` hear how the run goes: objects of
@@ -111,6 +115,7 @@ def train(
     130, after SIGTERM or Ctrl-C, once the last whole step is in a checkpoint.
     """
     run, listeners = Path(out), make_callbacks(callbacks)
+    overrides = [*overrides, *tile_overrides(tiles)]
     own = None if model is None or isinstance(model, str) else OwnModel(model)
     if own is not None and weights is not None:
         raise ConfigError(

@@ -247,6 +247,7 @@ class Trainer:
                     detector,
                     self.setup.data.validation,
                     batch_size=self.images_at_once,
+                    tiles=self.setup.evaluation_tiles,
                     workers=self.setup.recipe.data.workers,
                     distributed=self.distributed,
                     on_predictions=self.probe.add if self.probe else None,

@@ -86,3 +86,20 @@ def test_a_side_is_a_number_or_auto() -> None:
     for wrong in ("large", "12.5", "true", "[1]"):
         with pytest.raises(ConfigError, match=r"short_side_px = .*an integer or auto"):
             load_recipe(None, [f"data.short_side_px={wrong}"])
+
+
+@pytest.mark.parametrize(
+    ("tiles", "object_px", "short_px"),
+    [
+        ("auto", 20.0, 320),  # as large as can be: tiles are not resized
+        ("auto", 48.0, 160),
+        (160, 24.0, 320),  # twice as large
+        (160, 30.0, 256),
+        (160, 48.0, 160),
+        (640, 20.0, 320),
+    ],
+)
+def test_tiles_are_resized_until_their_objects_are_large_enough(tiles, object_px, short_px):
+    data = AUTO.model_copy(update={"tiles": tiles})
+    training = dataset_of((3000, 4000), [object_px] * 20)
+    assert resolve_image_size(data, training).short_side_px == short_px

@@ -17,6 +17,7 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.data.formats.coco.read import read_coco
 from setmatch.data.open import open_dataset
 from setmatch.errors import ConfigError, DataError
+from setmatch.ops.boxes import cxcywh_to_xyxy
 from setmatch.structures.metadata import Preprocessing
 
 IMAGES = 11
@@ -203,6 +204,36 @@ def test_combined_images_are_the_same_on_any_number_of_processes(dataset: Detect
     ended = batches(dataset, settings=combined, epochs=4, **sizes)
     assert not any(map(same, ended[:2], alone[:2]))
     assert all(map(same, ended[2:], alone[2:]))
+
+
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_tiles_are_the_same_on_any_number_of_processes(dataset: DetectionDataset, mosaic: float):
+    """Also in the middle of an epoch; and tiles of other images make a mosaic."""
+    tiled = data(augment="small").model_copy(update={"tiles": 32, "mosaic": mosaic})
+    one = batches(dataset, settings=tiled)
+    halves = [batches(dataset, settings=tiled, world=2, rank=rank) for rank in (0, 1)]
+    assert all(map(same, one, [batch for pair in zip(*halves, strict=True) for batch in pair]))
+    assert all(map(same, one[2 * 4 :], batches(dataset, settings=tiled, first_step=4, steps=3)))
+    whole = tiled.model_copy(update={"tiles": None})
+    assert not all(map(same, one, batches(dataset, settings=whole)))
+    larger = tiled.model_copy(update={"tiles": 40})  # than every image
+    assert all(map(same, batches(dataset, settings=larger), batches(dataset, settings=whole)))
+
+
+def test_masks_are_cut_with_their_tiles(with_polygons: DetectionDataset):
+    """The masks fill their boxes, as they do in whole images."""
+    tiled = data(augment="none").model_copy(update={"tiles": 32})
+    cut = 0
+    for batch in batches(with_polygons, settings=tiled, masks=True):
+        for target in batch.targets:
+            assert target.masks is not None
+            for mask, box in zip(target.masks.unpack(), target.cxcywh, strict=True):
+                (tall, wide), (y, x) = mask.shape, mask.nonzero(as_tuple=True)
+                extent = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+                expected = cxcywh_to_xyxy(box[None])[0] * torch.tensor([wide, tall, wide, tall])
+                assert (extent - expected).abs().max() <= 1.5  # of resized masks
+                cut += bool((extent == 0).any())
+    assert cut
 
 
 @pytest.mark.parametrize("setting", ["mosaic", "mixup"])

@@ -27,6 +27,7 @@ from setmatch.data.audit.image_checks import (
 from setmatch.data.audit.polygon_checks import check_polygons
 from setmatch.data.audit.recommend import PUBLISHED_QUERIES, TrainingPlan, recommend
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics, objects_of
+from setmatch.data.audit.tiles import check_tiles, train_command
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.discovery import DiscoveredDataset
 from setmatch.data.images.corrupt_files import find_unreadable, sample
@@ -185,6 +186,9 @@ def audit(
     num_queries = PUBLISHED_QUERIES if plan is None else plan.num_queries
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
     findings += check_annotations(splits, num_queries, preprocessing)
+    if training is not None:
+        command = train_command(data, format, boxes)
+        findings += check_tiles("train", training, preprocessing, command)
     findings += [each for split in splits for each in check_polygons(split, splits[split])]
     image_checks = _check_images(splits, None if all_images else SAMPLE_SIZE, progress)
     findings += [

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from setmatch.config import TileSide
 from setmatch.data.annotations.box_convention import ConventionDoubt
 from setmatch.data.annotations.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.audit.findings import Finding, Severity
+from setmatch.data.audit.image_size import view_scales
 from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.written_paths import fold
@@ -28,11 +30,15 @@ _ODD = np.array([0x9E3779B97F4A7C15 * (2 * k + 1) % 2**63 | 1 for k in range(6)]
 
 
 def check_annotations(
-    splits: Mapping[str, DetectionDataset], num_queries: int, preprocessing: Preprocessing
+    splits: Mapping[str, DetectionDataset],
+    num_queries: int,
+    preprocessing: Preprocessing,
+    tiles: TileSide = None,
 ) -> list[Finding]:
     """Return the findings in the annotations of the splits ("train", "val", ...).
 
-    `num_queries` and `preprocessing` are those of the model to train. COCO takes seconds.
+    `num_queries` and `preprocessing` are those of the model to train, which may see `tiles`, too.
+    COCO takes seconds.
     """
     findings = [*_doubts(splits), *_opening_notes(splits), *_fixes(splits)]
     findings += _similar_classes(splits)
@@ -41,7 +47,7 @@ def check_annotations(
         objects = objects_of(dataset)
         findings += _contradictory_boxes(split, dataset, objects)
         findings += _crowded_images(split, dataset, objects, num_queries)
-        findings += _tiny_objects(split, dataset, objects, preprocessing)
+        findings += _tiny_objects(split, dataset, objects, preprocessing, tiles)
         findings += _narrow_images(split, dataset, preprocessing)
         findings += _classes(split, dataset, objects, splits.get("train"))
     return findings
@@ -195,7 +201,7 @@ def _crowded_images(
             "note",
             "image with more objects than queries",
             f"the model detects at most {num_queries} objects in an image; raise num_queries "
-            "(--set model.arguments.num_queries=N) or cut the image into tiles",
+            "(--set model.arguments.num_queries=N), or use tiles (--tiles auto)",
             split,
             dataset.name(image),
             value=f"{per_image[image]} objects",
@@ -203,10 +209,14 @@ def _crowded_images(
 
 
 def _tiny_objects(
-    split: str, dataset: DetectionDataset, objects: Objects, preprocessing: Preprocessing
+    split: str,
+    dataset: DetectionDataset,
+    objects: Objects,
+    preprocessing: Preprocessing,
+    tiles: TileSide,
 ) -> Iterator[Finding]:
     """Yield one finding for all objects of a split that are tiny: there may be very many."""
-    scale = resize_scales(dataset.sizes_px, preprocessing)[objects.image]
+    scale = view_scales(dataset, preprocessing, tiles)[objects.image]
     side_px = np.sqrt(objects.xywh_px[:, 2:].prod(axis=1)) * scale
     tiny = int((side_px < TINY_PX).sum())
     if tiny:
@@ -215,7 +225,7 @@ def _tiny_objects(
         yield _object_finding(
             "note",
             f"objects smaller than {TINY_PX} px after resizing",
-            "hard to learn; raise the image size, or predict in tiles (predict --tiles auto)",
+            "hard to learn; raise the image size, or use smaller tiles (--tiles SIDE)",
             split,
             dataset,
             objects,

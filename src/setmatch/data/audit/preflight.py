@@ -1,11 +1,13 @@
 """The checks before every training: annotations in seconds, and a sample of the image files."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from setmatch.config import TileSide
 from setmatch.data.audit.checks import check_annotations
 from setmatch.data.audit.findings import (
     UNREADABLE_KIND,
@@ -16,6 +18,7 @@ from setmatch.data.audit.findings import (
     group_findings,
 )
 from setmatch.data.audit.statistics import SplitStatistics, compute_statistics
+from setmatch.data.audit.tiles import USE_TILES, check_tiles
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.images.corrupt_files import (
     PROBED,
@@ -80,18 +83,24 @@ def check_data(
     validation: DetectionDataset | None,
     num_queries: int,
     preprocessing: Preprocessing,
+    tiles: TileSide = None,
 ) -> DataCheck:
-    """Check the annotations for a model with `num_queries`; COCO takes seconds.
+    """Check the annotations for a model with `num_queries`, which may see `tiles`, too.
+
+    COCO takes seconds.
 
     `require_trainable` is not included: it must come before anything expensive.
     """
     splits = {"train": training} | ({} if validation is None else {"val": validation})
+    findings = check_annotations(splits, num_queries, preprocessing, tiles)
+    if tiles is None:
+        findings += check_tiles("train", training, preprocessing, shlex.join(USE_TILES))
     return DataCheck(
         {split: dataset.source for split, dataset in splits.items()},
         tuple(
             compute_statistics(split, [dataset], preprocessing) for split, dataset in splits.items()
         ),
-        tuple(check_annotations(splits, num_queries, preprocessing)),
+        tuple(findings),
     )
 
 

@@ -26,7 +26,9 @@ from setmatch.data.audit.num_epochs import MOST as MOST_EPOCHS
 from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.data.audit.num_queries import queries_for, usual_objects
 from setmatch.data.audit.statistics import SMALL_PX
+from setmatch.data.audit.tiles import SPECK_PX, needs_tiles, specks
 from setmatch.data.dataset import DetectionDataset
+from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: data and models do not import each other.
@@ -135,6 +137,9 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
+    if needs_tiles(training, preprocessing_of(recipe.data)):
+        recipe, reason = _with_tiles(recipe, training)
+        reasons.append(reason)
     plan = TrainingPlan(recipe, weights, (), len(training))
     few = f"; {len(training)} images are few, so expect overfitting" * (epochs == MOST_EPOCHS)
     reasons += [
@@ -144,6 +149,20 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",
     ]
     return replace(plan, reasons=tuple(reasons))
+
+
+def _with_tiles(recipe: Recipe, training: DetectionDataset) -> tuple[Recipe, str]:
+    """Return the recipe with tiles, and the reason."""
+    preprocessing = preprocessing_of(recipe.data)
+    fraction = specks(training, preprocessing).mean()
+    reason = (
+        f"tiles of {tile_side_px('auto', preprocessing)} px: {fraction:.0%} of the objects are "
+        f"smaller than {SPECK_PX} px when the whole image is resized; evaluate and predict with "
+        "--tiles auto, too"
+    )
+    return recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"tiles": "auto"})}
+    ), reason
 
 
 def _fine_tuning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:

@@ -18,6 +18,7 @@ from setmatch.config import DataSettings
 from setmatch.data.batches.combine_images import Combination
 from setmatch.data.batches.decoded_images import Decoded, DecodedImages
 from setmatch.data.batches.num_workers import Workers, workers_for
+from setmatch.data.batches.random_tile import RandomTile
 from setmatch.data.batches.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
 from setmatch.data.batches.transforms import (
     evaluation_px,
@@ -33,6 +34,7 @@ from setmatch.data.images.corrupt_files import (
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import ConfigError
+from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
@@ -284,6 +286,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._combines = data.mosaic > 0 or data.mixup > 0
         self._combine_until = None if epochs is None else data.combine_until * epochs
         self._data = data
+        self._tile = data.tiles and RandomTile(tile_side_px(data.tiles, preprocessing))
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
         # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's
@@ -311,11 +314,12 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
     ) -> tuple[torch.Tensor, Target, int, AugmentationStats] | None:
         epoch, image = place
         try:
-            pixels, target = self._images[image]
+            decoded = self._images[image]
         except UnreadableError as error:
             problems.append(error.file)
             return None
         torch.default_generator.manual_seed(sample_seed(self._seed, epoch, image))
+        pixels, target = self._view(decoded)
         if self._combines and self._is_combined(epoch):
             pixels, target = self._combination(problems)((pixels, target))
         transform = self._transform if self._is_strong(epoch) else self._weak_transform
@@ -323,10 +327,14 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         stats = AugmentationStats(len(target), clipped, len(target) - len(augmented))
         return pixels, augmented, int(self.dataset.image_ids[image]), stats
 
+    def _view(self, decoded: Decoded) -> Decoded:
+        """Return the image, or a tile of it if training uses tiles."""
+        return self._tile(decoded) if self._tile else decoded
+
     def _combination(self, problems: list[UnreadableFile]) -> Combination:
         def other(image: int) -> Decoded | None:
             try:
-                return self._images[image]
+                return self._view(self._images[image])
             except UnreadableError as error:
                 problems.append(error.file)
                 return None

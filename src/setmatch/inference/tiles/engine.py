@@ -14,7 +14,7 @@ from setmatch.inference.masks import detections_with_masks
 from setmatch.inference.tiles.merge import best, cut_by_border, in_image, merged
 from setmatch.inference.tiles.views import OVERLAP, Tiles, Tiling, View, views_of
 from setmatch.losses.classification import ClassificationLoss
-from setmatch.ops.image_size import evaluation_px
+from setmatch.ops.image_size import evaluation_px, tile_side_px
 from setmatch.structures.batch import Batch
 from setmatch.structures.detections import Detections
 from setmatch.structures.metadata import ModelCard
@@ -139,12 +139,10 @@ def with_tiles(engine: Engine, tiles: Tiles, overlap: float = OVERLAP) -> Engine
     """
     if tiles is None:
         return engine
-    if tiles == "auto":
-        preprocessing = engine.card.preprocessing
-        tiles = min(preprocessing.size_px or (preprocessing.short_side_px,))
-    if isinstance(tiles, str):
+    if isinstance(tiles, str) and tiles != "auto":
         raise ConfigError(f"tiles {tiles!r}: give the side of a tile in pixels, or auto")
-    return TiledEngine(engine, Tiling(tiles, overlap))
+    side_px = tile_side_px(tiles, engine.card.preprocessing)
+    return TiledEngine(engine, Tiling(side_px, overlap))
 
 
 def _masks_in_image(

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
+from setmatch.config import LEAST_TILE_PX
 from setmatch.errors import ConfigError
 
 Tiles = int | Literal["auto"] | None  # side in pixels
 OVERLAP = 0.2
-LEAST_SIDE_PX = 32
 MOST_OVERLAP = 0.9
 
 
@@ -23,8 +23,8 @@ class Tiling:
     overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
-        if self.side_px < LEAST_SIDE_PX:
-            raise ConfigError(f"tiles = {self.side_px}: a tile has at least {LEAST_SIDE_PX} pixels")
+        if self.side_px < LEAST_TILE_PX:
+            raise ConfigError(f"tiles = {self.side_px}: a tile has at least {LEAST_TILE_PX} pixels")
         if not 0 <= self.overlap <= MOST_OVERLAP:
             raise ConfigError(f"overlap = {self.overlap}: tiles overlap by 0 to {MOST_OVERLAP}")
 
