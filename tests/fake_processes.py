@@ -26,7 +26,7 @@ def in_processes(world: int, work: Callable[..., Any]) -> list[Any]:
     """Run `work(distributed)` in `world` threads; return each thread's result or DataError."""
     values: list[Any] = [None] * world
     results: list[Any] = [None] * world
-    barrier = threading.Barrier(world, timeout=20)
+    barrier = threading.Barrier(world, timeout=200)  # for busy machines
 
     def exchange(rank: int, value: Any) -> list[Any]:
         values[rank] = value

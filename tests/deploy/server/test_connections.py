@@ -4,13 +4,16 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
+from fake_detectors import RedFinder
 from setmatch.deploy.server.app import make_app
 from setmatch.deploy.server.limits import Limits
 from setmatch.inference.engines.base import Engine
+from setmatch.inference.engines.eager import as_engine
 
 from .conftest import image_bytes, served
 
@@ -19,18 +22,30 @@ LIMITS = Limits(
     patience_s=PATIENCE_S, linger_s=0.05, idle_s=PATIENCE_S, connections=3, max_bytes=100_000
 )
 LONG_S = 60  # for busy machines; nothing waits so long unless it fails
+PATIENT = replace(LIMITS, patience_s=LONG_S, idle_s=LONG_S)
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /v1/detect HTTP/1.1\r\nHost: x\r\n"
 
 
+@contextmanager
+def started(limits: Limits) -> Iterator[int]:
+    app = make_app(as_engine(RedFinder().eval()), "red_finder", limits=limits)
+    with served(app, limits) as running:
+        yield running.port
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    from fake_detectors import RedFinder
-    from setmatch.inference.engines.eager import as_engine
+    """Of a server that waits for no client."""
+    with started(LIMITS) as number:
+        yield number
 
-    app = make_app(as_engine(RedFinder().eval()), "red_finder", limits=LIMITS)
-    with served(app, LIMITS) as running:
-        yield running.port
+
+@pytest.fixture(scope="module")
+def patient_port() -> Iterator[int]:
+    """Of a server that waits for clients, however busy the machine is."""
+    with started(PATIENT) as number:
+        yield number
 
 
 @contextmanager
@@ -79,8 +94,21 @@ def trickle(client: socket.socket, part: bytes) -> bytes:
     raise AssertionError("the server still listens")
 
 
-def test_one_connection_takes_several_requests(port: int):
-    with connected(port) as client:
+def answer_to_trickle(port: int, head: bytes, part: bytes) -> bytes:
+    """What the server says to a head whose body trickles.
+
+    On a busy machine the head may come so late that the server has left without a word.
+    """
+    for _ in range(20):
+        with connected(port) as client, suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(head)
+            if answer := trickle(client, part):
+                return answer
+    return b""
+
+
+def test_one_connection_takes_several_requests(patient_port: int):
+    with connected(patient_port) as client:
         for _ in range(3):
             client.sendall(GET)
             assert one_answer(client) == (200, {"status": "ok"})
@@ -95,10 +123,8 @@ def test_a_connection_on_which_nothing_comes_ends(port: int):
 def test_a_head_that_trickles_ends(port: int, first: bytes):
     """That of a second request, too."""
     with connected(port) as client:
-        if first:
-            client.sendall(first)
-            one_answer(client)
-        assert trickle(client, b"G") in (b"", b"")
+        client.sendall(first)
+        assert trickle(client, b"G").count(b"HTTP/1.1 200 ") <= bool(first)
 
 
 @pytest.mark.parametrize(
@@ -109,20 +135,17 @@ def test_a_head_that_trickles_ends(port: int, first: bytes):
     ],
 )
 def test_a_body_that_trickles_ends(port: int, head: bytes, part: bytes):
-    with connected(port) as client:
-        client.sendall(head)
-        assert trickle(client, part).startswith(b"HTTP/1.1 408 ")
+    assert answer_to_trickle(port, head, part).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_body_that_nobody_reads_ends(port: int):
-    with connected(port) as client:
-        client.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
-        assert trickle(client, b"x").startswith(b"HTTP/1.1 404 ")
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    assert answer_to_trickle(port, head, b"x").startswith(b"HTTP/1.1 404 ")
 
 
-def test_the_answer_about_a_body_that_is_too_large_is_seen(port: int):
+def test_the_answer_about_a_body_that_is_too_large_is_seen(patient_port: int):
     """Though the client sends everything before it looks."""
-    with connected(port) as client:
+    with connected(patient_port) as client:
         client.sendall(POST + b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000)
         status, _, body = rest_of(client).partition(b"\r\n\r\n")
         assert b" 413 " in status
@@ -142,16 +165,21 @@ def test_the_answer_about_a_body_that_is_too_large_is_seen(port: int):
         POST + b"Transfer-Encoding: nonsense\r\n\r\nabcd",
     ],
 )
-def test_what_is_no_http_is_answered_with_json(port: int, request_: bytes):
-    with connected(port) as client:
+def test_what_is_no_http_is_answered_with_json(patient_port: int, request_: bytes):
+    with connected(patient_port) as client:
         client.sendall(request_)
         head, _, body = rest_of(client).partition(b"\r\n\r\n")
         assert int(head.split()[1]) in (400, 408, 501)
         assert list(json.loads(body)) == ["error"]
 
 
-def test_a_connection_too_many_is_refused(port: int):
-    with connected(port), connected(port), connected(port), connected(port) as client:
+def test_a_connection_too_many_is_refused(patient_port: int):
+    with (
+        connected(patient_port),
+        connected(patient_port),
+        connected(patient_port),
+        connected(patient_port) as client,
+    ):
         answer = rest_of(client)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After: 1\r\n" in answer
@@ -169,23 +197,24 @@ def test_a_connection_too_many_is_refused(port: int):
         b"/%00/etc/passwd",
     ],
 )
-def test_no_path_leads_to_a_file(port: int, path: bytes):
-    with connected(port) as client:
+def test_no_path_leads_to_a_file(patient_port: int, path: bytes):
+    with connected(patient_port) as client:
         client.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         assert one_answer(client)[0] in (400, 404)
 
 
 def test_a_client_that_does_not_read_its_answer_is_dropped(red_finder: Engine):
     """The system's buffers are small here, so that the answer does not fit into them."""
-    limits = Limits(patience_s=PATIENCE_S, idle_s=PATIENCE_S)
+    limits = Limits(patience_s=PATIENCE_S)
     app = make_app(red_finder, "red_finder", limits=limits)
     image = image_bytes((0, 0, 60, 60), (300, 300), noise=True)
     with served(app, limits, send_buffer=4096) as running, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))
+        client.sendall(GET)
+        one_answer(client)  # the server knows of the connection
         head = b"POST /v1/detect?annotated=1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         client.sendall(head % len(image) + image)
-        until(lambda: running.server.server_state.connections)
         until(lambda: not running.server.server_state.connections)
 
 

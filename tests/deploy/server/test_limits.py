@@ -114,24 +114,26 @@ def test_a_body_that_comes_slowly_enough_is_taken(red_finder: Engine):
                 yield part
                 await asyncio.sleep(0.01)
 
-    app = limited(red_finder, patience_s=0.05, least_bytes_per_s=40)
+    app = limited(red_finder, patience_s=0.05, least_bytes_per_s=1)
     assert post(app, InParts(b"", 0)).status_code == 200
 
 
 def test_all_bodies_together_are_limited(red_finder: Engine):
     """The first ones are held; the next is refused, and later there is room again."""
     app = limited(red_finder, held_bytes=5000)
-    go_on = asyncio.Event()
+    go_on, taken = asyncio.Event(), asyncio.Semaphore(0)
 
     async def waiting(size: int) -> AsyncIterator[bytes]:
         yield b"x" * size
+        taken.release()
         await go_on.wait()
 
     async def work(client: httpx.AsyncClient) -> list[int]:
         kept = [
             asyncio.create_task(client.post("/v1/detect", content=waiting(2000))) for _ in range(2)
         ]
-        await asyncio.sleep(0.01)
+        for _ in kept:
+            await taken.acquire()
         refused = await client.post("/v1/detect", content=b"x" * 2000)
         assert refused.headers["retry-after"] == "1"
         go_on.set()
