@@ -22,20 +22,20 @@ def test_the_command_says_what_is_there_and_what_is_left(
     printed = capsys.readouterr()
     assert "setmatch: 1 of 3 images cannot be read; the column error says why" in printed.err
     assert printed.out.startswith("images: 3, detections: ")
-    assert printed.out.endswith(f"written to {out}\nshards that are not done yet: 2-of-2\n")
+    assert printed.out.endswith(f"written to {out}\nunfinished shards: 2-of-2\n")
     assert main([*command, "--shard", "2/2"]) == 0
-    assert "not done yet" not in capsys.readouterr().out
+    assert "unfinished" not in capsys.readouterr().out
     assert len({row["path"] for row in rows(out)}) == 5
     assert main([*command, "--shard", "1/2"]) == 0
-    assert "setmatch: 3 of 3 images were done before" in capsys.readouterr().err
+    assert "setmatch: 3 of 3 images were already done" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "environment", "message"),
     [
-        (["--out", "results", "--shard", "1/2"], {}, "--shard: for Parquet files alone"),
-        (["--out", "results", "--part-images", "9"], {}, "--part-images: for Parquet"),
-        (["--out", "results", "--ray"], {}, "--ray: for Parquet"),
+        (["--out", "results", "--shard", "1/2"], {}, "--shard is only for Parquet files"),
+        (["--out", "results", "--part-images", "9"], {}, "--part-images is only for Parquet"),
+        (["--out", "results", "--ray"], {}, "--ray is only for Parquet"),
         (["--out", "a.parquet", "--segment-threshold", "0.5"], {}, "have no segments"),
         (["--out", "a.parquet", "--shard", "3/2"], {}, "the shards of 2 are 1/2 to 2/2"),
         (["--out", "a.parquet", "--part-images", "0"], {}, "a part has at least one image"),

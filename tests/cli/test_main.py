@@ -63,9 +63,12 @@ def test_every_verb_and_option_is_explained(capsys: pytest.CaptureFixture[str]):
         assert main([verb, "--help"]) == 0
         shown = capsys.readouterr().out
         explained = inspect.getdoc(app[verb].default_command) or ""
+        usage, *_ = shown.splitlines()
+        assert "ARGS" not in usage  # but the name that the arguments have below
         for option in app[verb].assemble_argument_collection():
             parameter = option.field_info.name
             assert option.name in shown or option.name.strip("-").upper() in shown
+            assert option.index is None or option.name.strip("-").upper() in usage
             # Explained in the verb's docstring, or in options.py for options that verbs share.
             assert bool(option.parameter.help) != (f"\n{parameter}\n    " in explained)
 
@@ -229,7 +232,8 @@ def test_every_verb_takes_the_model_first_or_as_an_option(
 
 
 def test_predict_without_images_says_so(tmp_path, capsys):
-    assert "no images to predict" in error_line(capsys, "predict", "scenes_n", "--out", tmp_path)
+    line = error_line(capsys, "predict", "scenes_n", "--out", tmp_path)
+    assert "predict: SOURCES is missing: Image and video files" in line
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

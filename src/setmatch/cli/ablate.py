@@ -1,12 +1,13 @@
 """`setmatch ablate`: train each variant of an ablation study."""
 
 from pathlib import Path
+from typing import Annotated
 
-from setmatch.cli.options import Boxes, Device, Format, Settings, Switch
+from setmatch.cli.options import Boxes, Device, Format, Required, Settings, Switch
 
 
 def ablate(
-    *studies: str,
+    *studies: Annotated[str, Required],
     out: Path,
     data: str | None = None,
     recipe: str | None = None,

@@ -1,15 +1,16 @@
 """`setmatch benchmark`: how fast models run with each engine."""
 
 from pathlib import Path
+from typing import Annotated
 
 from setmatch.cli.export import size_px_of
-from setmatch.cli.options import Split
+from setmatch.cli.options import Required, Split
 from setmatch.errors import ConfigError
 from setmatch.files.writing import require_file
 
 
 def benchmark(
-    *models: str,
+    *models: Annotated[str, Required],
     engines: str = "own",
     threads: str = "1",
     size: str = "dynamic",
@@ -26,26 +27,26 @@ def benchmark(
         setmatch benchmark runs/first detector.onnx --html speed.html
         setmatch benchmark runs/first --engines eager,onnxruntime,openvino --threads 1,2
 
-    Models take turns in one run, each in a process of its own, on the processor. A busy machine is
-    noticed.
+    Models take turns on the CPU, each in a process of its own. The result says if the machine was
+    busy meanwhile.
 
     Parameters
     ----------
     models
         Trained models: run folders, weights files, published names, hub ids, or exported files.
     engines
-        Engines, separated by commas: eager, onnxruntime, openvino, compiled. Their files are
-        written and verified once, for compiled in minutes. own is the engine of an exported file,
-        and eager for weights.
+        Engines, separated by commas: eager, onnxruntime, openvino, compiled, or own. own runs an
+        exported file with its own engine, and weights with eager. Other engines first export the
+        weights and verify the file, once; for compiled, this takes minutes.
     threads
         Numbers of threads, separated by commas.
     size
-        Height and width of the network's input, as 480x640. Or dynamic: as the model resizes an
-        image of 480x640.
+        Height and width of the network's input, as in 480x640. With dynamic, the model resizes an
+        image of 480x640 as usual.
     data
         Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file.
     rounds
-        How often each model takes its turn.
+        Number of turns of each model.
     json
         Write the results to this JSON file.
     html

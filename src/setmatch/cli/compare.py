@@ -2,13 +2,14 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from setmatch.cli.options import Boxes, Device, EngineName, Format, Split, Workers
+from setmatch.cli.options import Boxes, Device, EngineName, Format, Required, Split, Workers
 from setmatch.files.writing import require_file
 
 
 def compare(
-    *models: str,
+    *models: Annotated[str, Required],
     data: str | None = None,
     split: Split = "val",
     json: Path | None = None,
@@ -34,9 +35,9 @@ def compare(
     Parameters
     ----------
     models
-        Trained models: run folders, weights files, published names or hub ids. Presets, or
-        functions of your own as package.module:factory, get random weights and are only timed; so
-        does random:detr_r50, whose published weights are then not downloaded. JSON files of COCO
+        Trained models: run folders, weights files, published names or hub ids. Presets, and
+        functions of your own as package.module:factory, get random weights and are only timed.
+        random:detr_r50 times a published model without downloading its weights. JSON files of COCO
         results get an AP, but no time.
     data
         Data set to measure AP on: a folder, a YOLO data.yaml, or a COCO JSON file. Without it,
@@ -46,7 +47,7 @@ def compare(
     html
         Write an HTML page to this file.
     rounds
-        How often each model is timed; the result is the median.
+        Number of times each model is timed. The result is the median.
     batch_size
         Images per batch for throughput. Latency is for one image.
     short_side_px

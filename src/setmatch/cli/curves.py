@@ -1,9 +1,12 @@
 """`setmatch curves`: plot the losses and metrics of training runs."""
 
 from pathlib import Path
+from typing import Annotated
+
+from setmatch.cli.options import Required
 
 
-def curves(*runs: Path, out: Path = Path("curves.html")) -> None:
+def curves(*runs: Annotated[Path, Required], out: Path = Path("curves.html")) -> None:
     """Plot the losses and the AP of one or more training runs.
 
     For example:

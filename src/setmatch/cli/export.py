@@ -23,7 +23,7 @@ def export(
     data: str | None = None,
     tolerance: float = 1.0,
 ) -> None:
-    """Write a trained model for other programs, and verify it before it is called done.
+    """Export a trained model to ONNX, OpenVINO, compiled code or a web page, and verify it.
 
     For example:
 
@@ -32,41 +32,40 @@ def export(
         setmatch export runs/first --to openvino --out detector.xml
         setmatch export runs/first --to web --out site/ --verify my_data/
 
-    The file is run beside the model on several images, image sizes and batch sizes. Every
-    detection must be found again within 0.001 pixels; otherwise no file is left. It is then a model
-    like any other: setmatch predict detector.onnx street.jpg --out results.
+    The exported file and the model are run on the same images, in several image sizes and batch
+    sizes. Their detections must agree within 0.001 pixels; otherwise no file is written. The file
+    can be used like any other model: setmatch predict detector.onnx street.jpg --out results.
 
     Parameters
     ----------
     to
-        Format to write: onnx, which ends in .onnx; openvino, .xml with a .bin file beside it; or
-        torch, .pt2 with code compiled for this machine, which takes minutes. Defaults to what the
-        file ends in. Or web: a folder with a page that runs the model in a
-        browser.
+        Format to write: onnx (.onnx), openvino (.xml, with a .bin file beside it), torch (.pt2,
+        code compiled for this machine, which takes minutes) or web (a folder with a page that runs
+        the model in a browser). Defaults to the format that the ending of --out names.
     out
-        File to write, such as detector.onnx or detector.xml, or the folder of a page.
+        File to write, such as detector.onnx or detector.xml. For web: a folder.
     size
-        Height and width of the network's input, as 480x640: every image is resized to it. Or
-        dynamic: images keep their aspect ratio, and are resized as in training.
+        Height and width of the network's input, as in 480x640; every image is resized to it. With
+        dynamic, images keep their aspect ratio and are resized as in training.
     end_to_end
-        Take one image (height, width, 3) in uint8, and return boxes in its pixels, classes, scores
-        and masks, for programs without setmatch.
+        For programs without setmatch: the file takes one image as uint8 (height, width, 3), and
+        returns boxes in pixels of that image, classes, scores and masks.
     verify
-        Images to verify on: a file, folder or pattern. The default are generated images. A page
-        shows the first one.
+        Images to verify on: a file, folder or glob pattern. Defaults to generated images. A web
+        page shows the first one.
     runtime
-        For web: a folder of the npm package onnxruntime-web, to copy the runtime from. By default
-        the page loads it from a content delivery network.
+        For web: folder of the npm package onnxruntime-web, to copy the runtime from. By default the
+        page loads it from a content delivery network.
     half
         Store weights in float16: half the size, the same speed. For onnx, openvino and web.
     int8
         Store weights in int8, a quarter of the size, and compute convolutions in int8, which is
-        faster on processors. For onnx, openvino (which needs the extra nncf) and web.
+        faster on CPUs. For onnx, openvino (which needs the extra nncf) and web.
     data
-        For --half and --int8: a data set. Its training images calibrate int8, and its validation
-        images measure AP before and after.
+        For --half and --int8: data set. Its training images calibrate int8, and AP is measured on
+        its validation images before and after.
     tolerance
-        For --half and --int8: how many points of AP they may cost.
+        For --half and --int8: maximum loss of AP, in points.
     """
     from rich.console import Console
 
@@ -87,12 +86,12 @@ def export(
         tolerance=tolerance,
     )
     Console().print(verification.table())
-    found = sum(each.difference.found for each in verification.checks)
+    compared = sum(each.difference.found for each in verification.checks)
     size_mb = sum(each.stat().st_size for each in verification.files) / 1e6
     files = str(out) if to == "web" else " and ".join(map(str, verification.files))
     print(
-        f"written to {files} ({size_mb:.1f} MB): it finds all {found} detections of {model}, with "
-        "differences up to those above"
+        f"written to {files} ({size_mb:.1f} MB): its {compared} detections agree with those of "
+        f"{model}, up to the differences above"
     )
     if verification.loss is not None:
         loss = verification.loss

@@ -24,17 +24,17 @@ Format = Annotated[
 Boxes = Annotated[
     str | None,
     Parameter(
-        help="How the annotations write boxes, if not as their format does: xywh, xyxy (corners) "
-        "or cxcywh (centers); relative (fractions of the image), percent or pixels; for YOLO's "
-        "longer rows polygons or keypoints. Joined by commas, as in xyxy,relative. `setmatch "
-        "audit` says whether it is needed."
+        help="How the annotations write boxes, if their format's usual way does not apply: xywh, "
+        "xyxy (corners) or cxcywh (center and size); pixels, relative (fractions of the image) or "
+        "percent. For YOLO rows with more than five numbers: polygons or keypoints. Combine with "
+        "commas, as in xyxy,relative. `setmatch audit` says whether you need it."
     ),
 ]
 Model = Annotated[
     str,
     Parameter(
         help="Trained model: a run folder, a weights file, a name with weights (see `setmatch "
-        "models`), or a hub id. Comes first, or as --model."
+        "models`), or a hub id. It is the first argument, or the value of --model."
     ),
 ]
 Settings = Annotated[
@@ -50,27 +50,28 @@ Tiles = Annotated[
     int | Literal["auto"] | None,
     Parameter(
         show_choices=False,
-        help="Also see the parts of large images, in tiles of this many pixels a side; auto: as "
-        "large as the images that the model takes. For small objects in large images.",
+        help="Also detect in overlapping tiles of large images, each this many pixels wide and "
+        "high, or auto for the model's own image size. Use it for small objects in large images.",
     ),
 ]
-Overlap = Annotated[float, Parameter(help="Fraction of its side that a tile shares with the next.")]
+Overlap = Annotated[float, Parameter(help="Overlap of neighboring tiles, as a fraction.")]
 BatchSize = Annotated[int, Parameter(help="Images per batch. Does not change the results.")]
 Workers = Annotated[
     int | Literal["auto"],
     Parameter(
         show_choices=False,
-        help="Processes that read images: a number, or auto to suit this machine.",
+        help="Number of processes that read images, or auto to suit this machine.",
     ),
 ]
 EngineName = Annotated[
     Literal["auto", "eager", "compiled", "onnxruntime", "openvino"] | None,
     Parameter(
-        help="What runs the model: eager is PyTorch itself, the default; onnxruntime, openvino and "
-        "compiled code run on the CPU, from a file that is written and verified once; auto is the "
-        "fastest that is installed, measured once."
+        help="What runs the model. eager is PyTorch itself, and the default for weights; "
+        "onnxruntime, openvino and compiled run on the CPU, from a file that is exported and "
+        "verified on first use; auto measures all installed ones once and takes the fastest."
     ),
 ]
 Device = Annotated[str, Parameter(help="Device to run on: auto, cpu, cuda, or one GPU as cuda:1.")]
+Required = Parameter(required=True)  # of arguments that may be repeated: at least one
 Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 Repeatable = Parameter(negative="", show_default=False)

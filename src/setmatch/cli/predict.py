@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from setmatch.cli.options import (
     BatchSize,
@@ -14,6 +14,7 @@ from setmatch.cli.options import (
     EngineName,
     Model,
     Overlap,
+    Required,
     Switch,
     Tiles,
 )
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from setmatch.inference.video.detected_frames import FrameDetector
     from setmatch.inference.video.results import VideoSummary
 
-_FOR_VIDEOS = "--track, --every and --fps are for videos, and none is named"
+_FOR_VIDEOS = "--track, --every and --fps are for videos, and no source is a video"
 
 
 def predict(
     model: Model,
     /,
-    *sources: str,
+    *sources: Annotated[str, Required],
     out: Path,
     threshold: float | Literal["best"] | None = None,
     segment_threshold: float | None = None,
@@ -58,50 +59,50 @@ def predict(
         setmatch predict detr_r50 photos/ 'more/*.png' --out results --threshold 0.8
         setmatch predict runs/first clip.mp4 --out results --track
         setmatch predict runs/first 0 --out results --fps 5
-        setmatch predict runs/first s3://bucket/images --out answers.parquet --shard 3/16
+        setmatch predict runs/first s3://bucket/images --out detections.parquet --shard 3/16
 
     Writes the images with their boxes to drawn/, and detections.json (COCO results) and
     detections.csv. A model with masks also writes COCO panoptic results: panoptic.json and
     panoptic/. There is no IoU threshold, because these models need no NMS.
 
-    Of videos, cameras and streams, it writes the video with boxes to drawn/, and detections.jsonl
-    with a line for each frame. Ctrl-C ends them, with complete results up to there.
+    For videos, cameras and streams, writes the video with boxes to drawn/, and detections.jsonl
+    with a line for each frame. Ctrl-C ends the command; results up to that frame are complete.
 
     With --out NAME.parquet, writes a folder of Parquet files instead, with a row for each detection
-    and no images. It is made for any number of images: whatever ends the command, giving it again
-    continues.
+    and no images. It works for any number of images. Run the same command again to resume after an
+    interruption.
 
     Parameters
     ----------
     sources
-        Image and video files, folders or glob patterns, the number of a camera, the address of a
-        stream, or a pipe such as /dev/stdin; for Parquet files, images alone, also addresses such
-        as s3://bucket/images, and text files (.txt, .lst) with an image a line.
+        Image and video files, folders, glob patterns, the number of a camera, the address of a
+        stream, or a pipe such as /dev/stdin. Parquet files take images only; these may also be
+        addresses such as s3://bucket/images, and text files (.txt, .lst) with one image per line.
     out
-        Folder for the results; one that ends in .parquet gets Parquet files.
+        Folder for the results. A name that ends in .parquet gets Parquet files.
     threshold
-        Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for
-        setmatch_*. "best" is that of each class with the highest F1 on the validation split.
+        Minimum score (confidence) of a detection. Defaults to 0.7 for detr_* models and 0.5 for all
+        others. "best" uses, for each class, the threshold with the highest F1 on the validation
+        split.
     segment_threshold
         Minimum score of a segment in panoptic results. Defaults to the model's own.
     classes
-        Write only objects of these classes: names, or class indices, separated by commas.
+        Keep only these classes: names or class indices, separated by commas.
     no_images
-        Write no images and videos with boxes, which may take longer than the detection.
+        Do not draw images and videos. Drawing may take longer than detection.
     every
-        Of videos, take every so many frames: 3 is every third.
+        For videos: use every Nth frame. 3 uses every third one.
     fps
-        Of videos, take at most so many frames of each second.
+        For videos: use at most this many frames per second of video.
     track
-        Follow objects through videos: each gets a number, a line where it was, and a row in
-        tracks.csv.
+        For videos: track objects. Each gets a number, a drawn trail, and a row in tracks.csv.
     shard
-        The share of the images that this process takes, for Parquet files: 3/16 is the third of 16;
-        auto: the one of this process under torchrun or in a SLURM array.
+        For Parquet files: process only this shard of the images. 3/16 is shard 3 of 16; auto takes
+        the number from torchrun or a SLURM array.
     part_images
-        Images whose rows are one Parquet file. Defaults to 1000.
+        For Parquet files: number of images in each file. Defaults to 1000.
     ray
-        Compute Parquet files by workers of Ray: of the cluster at RAY_ADDRESS, or of this machine.
+        For Parquet files: run on Ray, on the cluster at RAY_ADDRESS or on this machine.
     """
     wanted = None if classes is None else [each.strip() for each in classes.split(",")]
     if out.suffix == ".parquet":
@@ -121,14 +122,15 @@ def predict(
         )
         if track or every != 1 or fps is not None:
             raise ConfigError(
-                "--track, --every and --fps: Parquet files are for images; name another --out"
+                "--track, --every and --fps are for videos, and Parquet files take images only: "
+                "use another --out"
             )
         _predict_parquet(predictor, sources, out, shard, part_images, ray)
         return
     for name, value in (("shard", shard), ("part-images", part_images), ("ray", ray or None)):
         if value is not None:
             raise ConfigError(
-                f"--{name}: for Parquet files alone; name them, as --out {out}.parquet"
+                f"--{name} is only for Parquet files: write them with --out {out}.parquet"
             )
     from setmatch.inference.arrays.engine import open_array_engine
     from setmatch.inference.arrays.known_files import known_file
@@ -243,7 +245,7 @@ def _predict_parquet(
     )
     if summary.before:
         print(
-            f"setmatch: {summary.before} of {summary.images} images were done before",
+            f"setmatch: {summary.before} of {summary.images} images were already done",
             file=sys.stderr,
         )
     if summary.unreadable:
@@ -254,4 +256,4 @@ def _predict_parquet(
         )
     print(f"images: {summary.images}, detections: {summary.detections}, written to {out}")
     if summary.unfinished:
-        print(f"shards that are not done yet: {', '.join(summary.unfinished)}")
+        print(f"unfinished shards: {', '.join(summary.unfinished)}")

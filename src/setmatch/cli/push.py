@@ -17,7 +17,7 @@ def push(
     replace: Switch = False,
     out: Path | None = None,
 ) -> None:
-    """Upload a trained model to the Hugging Face hub, with a page that says what it is.
+    """Upload a trained model to the Hugging Face hub, with a model card.
 
     For example:
 
@@ -25,27 +25,29 @@ def push(
         setmatch push runs/first anna/blood-cells --license apache-2.0
         setmatch predict anna/blood-cells cells.jpg --out results
 
-    README.md has classes, data, metrics, preprocessing, use, limits and license. The weights and
-    their card go with it, all in one commit. The hub knows you by a token: run `hf auth login`, or
-    set HF_TOKEN.
+    The model card, README.md, has classes, data, metrics, preprocessing, use, limits and license.
+    It is uploaded with the weights in one commit. Sign in to the hub first: run `hf auth login`, or
+    set HF_TOKEN to a token of yours.
 
     Parameters
     ----------
     name
-        Name on the hub: yours or that of an organization, a slash, and that of the model.
+        Name on the hub, as OWNER/MODEL. The owner is you or an organization.
     license
-        License of the weights, such as apache-2.0 or cc-by-4.0. Defaults to that which they carry.
+        License of the weights, such as apache-2.0 or cc-by-4.0. Defaults to the license in the
+        weights.
     dataset
-        Name of the data set on the hub, if it is there.
+        Name of the training data on the hub, if it is there.
     metrics
-        JSON file of `setmatch evaluate --json`. Defaults to the metrics of a run's best weights.
+        JSON file written by `setmatch evaluate --json`. Defaults to the metrics of a run's best
+        weights.
     private
-        Upload for yourself, or your organization, alone.
+        Make the repository private: only you, or your organization, can see it.
     replace
-        Replace what the repository has. Without, only a new or empty one is written to.
+        Replace the files of an existing repository. By default it must be new or empty.
     out
-        Write the files to this new folder instead, to look at; nothing is uploaded. README.md may
-        be edited there: push the folder then.
+        Preview: write the files to this new folder, and upload nothing. You can edit README.md
+        there and push the folder.
     """
     from setmatch.sharing.push import push
 

@@ -1,4 +1,4 @@
-"""`setmatch serve`: answer images with detections over HTTP."""
+"""`setmatch serve`: detect objects in images that come over HTTP."""
 
 from pathlib import Path
 
@@ -30,29 +30,30 @@ def serve(
         curl --data-binary @street.jpg 127.0.0.1:8000/v1/detect
 
     POST /v1/detect takes the bytes of an image, or a form with one file. ?threshold=0.4 and
-    ?classes=cat,dog choose detections; ?annotated=1 answers with an image. /v1/model describes the
-    model, /healthz says that the server lives, /metrics counts for Prometheus, and /openapi.json
-    describes it all. SIGTERM and Ctrl-C end the server once all accepted requests are answered.
-    Images have up to 25 million pixels; --max-pixels sets another limit.
+    ?classes=cat,dog choose detections; ?annotated=1 returns an image with boxes. /v1/model
+    describes the model, /healthz is for health checks, /metrics is for Prometheus, and
+    /openapi.json describes the API. SIGTERM and Ctrl-C stop the server after it has responded to
+    all accepted requests. Images may have up to 25 million pixels; --max-pixels changes that.
 
     Parameters
     ----------
     host
-        Address to listen on. The default is for this machine alone; 0.0.0.0 is for the network.
+        Address to listen on. 127.0.0.1 accepts only requests from this machine; 0.0.0.0 accepts
+        them from the network.
     port
-        Port to listen on; 0 for any that is free.
+        Port to listen on, or 0 for any free port.
     token_file
         File with a token that clients must send: Authorization: Bearer TOKEN.
     max_batch
-        Most images that run together.
+        Maximum number of images in a batch.
     max_wait_ms
-        Milliseconds that an image waits for others, if some are on their way.
+        Milliseconds that a batch waits for images that are still arriving.
     queue
-        Images that may wait. Further ones get status 429 until there is room.
+        Maximum number of waiting images. Further requests get status 429.
     max_mb
-        Largest request, in megabytes.
+        Maximum size of a request, in megabytes.
     timeout
-        Seconds until an image that still waits gets status 503.
+        Seconds after which a request that still waits gets status 503.
     """
     from setmatch.data.images.decoding import chosen_pixel_limit
     from setmatch.deploy.server.limits import Limits

@@ -70,7 +70,7 @@ def rtdetr_v2_r34(num_classes: int, shape: RTDetrV2Shape = V2_R34) -> Detector:
 
 
 def rtdetr_v2_r50_m(num_classes: int, shape: RTDetrV2Shape = V2_R50_M) -> Detector:
-    """RT-DETRv2-M on ResNet-50-vd: a narrower fusion, three of six decoder layers answer."""
+    """RT-DETRv2-M on ResNet-50-vd: a narrower fusion, and three of six decoder layers."""
     return _rtdetr(num_classes, shape, _sampling_v2(shape))
 
 
