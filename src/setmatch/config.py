@@ -289,7 +289,7 @@ class TrainSettings(Section):
         default=2,
         description="Images per forward pass of a process; gradients accumulate up to "
         "`batch_size`. `auto` is everything at once on a GPU and up to 8 on a CPU. When "
-        "memory runs out, one process goes on with half as many.",
+        "memory runs out, one process continues with half as many.",
     )
     lr: Positive = Field(default=1e-4, description="Learning rate of AdamW, without the backbone.")
     backbone_lr: NotNegative = Field(

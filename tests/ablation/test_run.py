@@ -206,7 +206,7 @@ def table(**aps: list[float]) -> Table:
 
 
 def test_gains_are_differences_to_the_reference():
-    """Of means over seeds, in points; those of the paper, too."""
+    """Differences of means over seeds, in points; those of the paper, too."""
     result = table(a=[0.1, 0.3], b=[0.5])
     first, second = result.study.arms
     assert result.gain(first) == pytest.approx(-30)

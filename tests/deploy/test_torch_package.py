@@ -102,7 +102,7 @@ def test_code_does_not_run_unless_it_is_trusted(
 
 
 def test_a_package_is_an_engine(package: TorchPackage, pt2: Path, scenes_n: Detector):
-    """Of the card inside, with the answers of the program, for batches and threads."""
+    """It has the card inside, and predicts as the program, for batches and threads."""
     engine = sm.load(pt2, trust=True)
     assert engine.card.categories == scenes_n.card.categories
     batch = Batch.from_images(list(torch.rand(3, 3, *SIZE_PX)))

@@ -29,7 +29,7 @@ def test_every_name_in_it_exists(reproduce):
 
 
 def test_published_figures_are_those_of_the_readme(reproduce):
-    """Of every published model whose box AP the README has."""
+    """For every published model whose box AP the README has."""
     shown = {}
     for line in (ROOT / "README.md").read_text("utf-8").splitlines():
         cells = line.split("|")

@@ -49,7 +49,7 @@ TWO_LEVELS = {
     "depth_mult": 0.5,
 }
 PLAIN = {"use_learnable_affine_block": False}
-# Of the backbone, and of the rest.
+# The backbone, and the rest.
 CASES: dict[str, tuple[dict, dict]] = {
     "n": ({"out_indices": [3, 4]}, TWO_LEVELS),
     "s": ({}, {}),

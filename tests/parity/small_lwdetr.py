@@ -35,7 +35,7 @@ MODEL = {
     "group_detr": 3,
     "num_labels": 7,
 }
-# Of the backbone, and of the rest.
+# The backbone, and the rest.
 CASES: dict[str, tuple[dict, dict]] = {
     "t": ({}, {}),
     "m": (

@@ -34,7 +34,7 @@ MODEL = {
     "dropout": 0.0,
     "layer_norm_eps": 1e-6,
 }
-# Of the backbone, and of the rest.
+# The backbone, and the rest.
 CASES: dict[str, tuple[dict, dict]] = {
     "n": ({}, {}),
     "m": ({"num_attention_heads": 6}, {"decoder_layers": 4, "num_labels": 91}),

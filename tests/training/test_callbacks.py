@@ -95,7 +95,7 @@ def evaluated_steps(run):
 
 
 def test_one_can_end_a_run_at_an_evaluation(data, tmp_path, capsys):
-    """Its steps are saved; a run that is resumed goes on where it ended."""
+    """Its steps are saved; a resumed run continues where it ended."""
     long = ("train.epochs=4",)
     whole = run_tiny(data, tmp_path / "whole", *long)
     callback, recorder = EndAt(None, "two are enough"), Recorder()

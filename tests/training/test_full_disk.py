@@ -99,7 +99,7 @@ def test_a_run_into_a_full_disk_is_refused_by_name(scenes, disk, pages):
 @pytest.mark.promise(4)
 @pytest.mark.parametrize("name", ["log.jsonl", "log.csv"])
 def test_a_log_on_a_full_device_is_named(scenes, whole, tmp_path, monkeypatch, name):
-    """The system itself refuses the line; the next run renames the link and goes on."""
+    """The system itself refuses the line; the next run renames the link and starts."""
     run = tmp_path / "run"
 
     def link():

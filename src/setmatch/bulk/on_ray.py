@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _TRIES = 3  # of a part whose worker dies, after the first
-_WAITING = 2  # parts of a worker: one that is computed, and one to go on with
+_WAITING = 2  # parts of a worker: one that is computed, and the next one
 _PASSED_ON = ("SETMATCH_MAX_PIXELS",)
 
 

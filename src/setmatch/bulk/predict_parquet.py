@@ -84,9 +84,9 @@ def predict_parquet(
     are in the order of the images. `shard` is the share of the images that this process takes, as
     3/16, or auto under torchrun or in an array of SLURM.
 
-    A part has `part_images` images and appears when it is whole. Whatever ends a call, the next
-    one with the same arguments continues, and computes the other parts alone; a damaged part is
-    computed again. The rows are then those of a call that nothing ended.
+    A part has `part_images` images, and its file appears when it is complete. After an
+    interruption, the next call with the same arguments resumes: it computes only missing and
+    damaged parts. The rows are the same as without an interruption.
 
     Raises ConfigError if `out` has results of another job (model, threshold, images, ...), another
     process writes this shard, or the disk is full; DataError for sources without images; what

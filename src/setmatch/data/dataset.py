@@ -44,7 +44,7 @@ class AnnotationFix:
 
 @dataclass(frozen=True, eq=False)
 class PanopticFiles:
-    """Where the pixels of each segment are: one PNG per image, whose colors are segment ids."""
+    """The pixels of each segment: one PNG per image, whose colors are segment ids."""
 
     folder: Path
     names: bytes  # file names of the PNGs, one per image, UTF-8

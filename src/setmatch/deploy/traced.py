@@ -25,7 +25,7 @@ class TracedDetector(nn.Module):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        # Without gradients: PyTorch chooses another attention kernel with them, whose strides the
+        # Gradients are off, because PyTorch otherwise chooses an attention kernel whose strides the
         # exporter cannot follow.
         self.detector = with_plain_operations(single_on_cpu(detector))
         if detector.has_masks:

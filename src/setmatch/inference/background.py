@@ -1,4 +1,4 @@
-"""Run tasks in threads while the caller goes on, such as writing files while a model computes."""
+"""Run tasks in threads while the caller continues, such as writing files while a model computes."""
 
 from collections import deque
 from collections.abc import Callable, Iterator

@@ -31,7 +31,7 @@ log = logging.getLogger("setmatch")
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a model was written, an address or a folder, and which files are there.
+    """A written model: its place, an address or a folder, and its files.
 
     `removed` are files that were there before and are not part of the model.
     """

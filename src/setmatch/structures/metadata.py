@@ -58,7 +58,7 @@ class Preprocessing:
     The short side is resized to `short_side_px`, or less if the long side would exceed
     `long_side_px`. Pixels are scaled to 0..1 and normalized with `mean` and `std` (RGB).
     A model of one size, `size_px` (height, width), has every image resized to it, whatever the
-    image's own sides. Where nothing `resizes`, images keep their size, as for tiles.
+    image's own sides. If `resizes` is False, images keep their size, as for tiles.
     """
 
     short_side_px: int = 800

@@ -40,7 +40,7 @@ class Callback:
     def on_evaluate(self, row: Row) -> str | None:
         """Take the metrics of an evaluation on the validation split.
 
-        Return a sentence that says why to end the run here, or its box stage; None goes on.
+        Return a sentence that says why to end the run here, or its box stage; None continues.
         """
         return None
 
@@ -96,7 +96,7 @@ class CallbackList(AbstractContextManager["CallbackList"]):
                 self._callbacks.remove(each)
                 self._say(
                     f"warning: {type(each).__name__} failed ({error}) and is not called anymore; "
-                    "training goes on"
+                    "training continues"
                 )
 
     def __enter__(self) -> Self:

@@ -56,8 +56,8 @@ def train_mode(detector: nn.Module, settings: TrainSettings) -> None:
     """Set a detector to training mode, but leave its frozen parts in evaluation mode.
 
     A mask head that is trained alone gets the features that it will get at inference: without
-    dropout, and with fixed batch norm statistics. Where a part is frozen for new data (`freeze`),
-    its batch norms stay in training mode, so that their statistics become those of the new images.
+    dropout, and with fixed batch norm statistics. If a part is frozen for new data (`freeze`), its
+    batch norms stay in training mode, so that their statistics become those of the new images.
     """
     detector.train()
     for child in detector.children():

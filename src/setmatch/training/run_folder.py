@@ -72,7 +72,7 @@ def open_run_folder(folder: Path, setup: TrainingSetup) -> None:
 
 
 def renew_if_deleted(folder: Path, lock: FolderLock | None, setup: TrainingSetup) -> bool:
-    """Create the folder again if it was deleted while the run goes on; return whether it was.
+    """Create the folder again if it was deleted during the run; return whether it was.
 
     Raises TrainingError if another process writes there by now.
     """

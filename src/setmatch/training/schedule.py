@@ -16,7 +16,7 @@ import numpy as np
 from setmatch.config import TrainSettings
 from setmatch.training.progressive_resizing import resolution_scale
 
-# Of a time-based run:
+# For time-based runs:
 CLOCK_STAGES = 10  # each ends with a checkpoint, and with an evaluation if time allows
 MAX_EVALUATION_FRACTION = 0.03  # of the time so far, for all evaluations
 MAX_FIRST_EVALUATION_FRACTION = 0.1  # of the run, for the first evaluation

@@ -264,7 +264,7 @@ class Trainer:
         self.evaluated_step = steps
         metrics = report.to_json()
         if self.distributed.first(lambda: not has_checkpoints(self.folder)):
-            # They were deleted while the run goes on. Best weights alone could not be resumed.
+            # They were deleted during the run. Best weights alone could not be resumed.
             self.evaluation_due = True
             self.save(steps)
         best_step = self.distributed.first(

@@ -173,7 +173,7 @@ def test_the_first_epochs_only_flip_images(dataset: DetectionDataset, augment, b
 
 
 def test_the_last_epochs_only_flip_images(dataset: DetectionDataset):
-    """Of four epochs, those from the fraction on; all are strong if the length is not known."""
+    """The epochs after the fraction; all are strong if the number of epochs is not known."""
 
     def seen(augment: str, until: float, epochs: int | None) -> list[Minibatch]:
         settings = data(augment=augment).model_copy(update={"strong_augment_until": until})
@@ -188,7 +188,7 @@ def test_the_last_epochs_only_flip_images(dataset: DetectionDataset):
 
 
 def test_combined_images_are_the_same_on_any_number_of_processes(dataset: DetectionDataset):
-    """Of other images of the split, not of the micro-batch; a run's last epochs have none."""
+    """They come from the whole split, not the micro-batch; a run's last epochs have none."""
     combined = data(augment="small").model_copy(update={"mosaic": 1.0, "mixup": 0.5})
     one = batches(dataset, settings=combined)
     halves = [batches(dataset, settings=combined, world=2, rank=rank) for rank in (0, 1)]

@@ -201,7 +201,7 @@ def test_without_multi_scale_sizes_are_those_of_evaluation(augment: str):
 @given(st.integers(0, 2**32))
 @settings(max_examples=20)
 def test_color_jitter_equals_torchvisions_three_passes(seed: int):
-    """Where nothing is clipped."""
+    """If nothing is clipped."""
     torch.manual_seed(seed)
     image = TVImage(torch.randint(90, 130, (3, 9, 7), dtype=torch.uint8))
     boxes = BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(9, 7))

@@ -14,7 +14,7 @@ from setmatch.errors import DataError
 from small_voc import DOG, xml
 from written_names import CONTENT, DRAWN, NAMES, WRITTEN, Written, write_images, write_previews
 
-# Where the annotations are, where the images are, and whether that is a usual place.
+# Folder of the annotations, folder of the images, and whether that is a usual place.
 COCO_LAYOUTS = {
     "images/": ("annotations.json", "images", True),
     "JPEGImages/": ("annotations.json", "JPEGImages", True),

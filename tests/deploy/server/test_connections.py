@@ -36,14 +36,14 @@ def started(limits: Limits) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Of a server that waits for no client."""
+    """The port of a server that waits for no client."""
     with started(LIMITS) as number:
         yield number
 
 
 @pytest.fixture(scope="module")
 def patient_port() -> Iterator[int]:
-    """Of a server that waits for clients, however busy the machine is."""
+    """The port of a server that waits for clients, however busy the machine is."""
     with started(PATIENT) as number:
         yield number
 

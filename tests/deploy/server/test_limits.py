@@ -23,7 +23,7 @@ FAST = {"linger_s": 0.01}
 
 
 class Held(RedFinder):
-    """Detects when it may go on."""
+    """Detects once it is allowed to."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -354,7 +354,7 @@ def test_no_address_is_fetched(running: Running):
 
 @pytest.mark.promise(19)
 def test_only_this_machine_reaches_it(running: Running):
-    """Of all sockets that listen, the server's is at 127.0.0.1 alone."""
+    """The server listens at 127.0.0.1 alone."""
     wanted = f"{running.port:04X}"
     lines = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
     rows = [line.split() for line in lines.splitlines()]

@@ -39,7 +39,7 @@ def test_hashes_are_those_of_the_published_files(onnxruntime_web: Path):
 def test_a_page_from_a_disk_loads_the_runtime_from_a_network(
     open_site: OpenSite, network: Path, onnxruntime_web: Path, tmp_path: Path
 ):
-    """Of two addresses, the second one serves if the first does not answer."""
+    """The second of two addresses serves if the first does not."""
     page = make_site(tmp_path / "site", network, published_runtime()) / "index.html"
     assert [each.name for each in page.parent.iterdir()] == ["index.html"]
     opened = open_site(page, network={networks()[1]: onnxruntime_web / "dist"})

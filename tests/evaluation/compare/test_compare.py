@@ -110,7 +110,7 @@ class AllocatingModel(CountedModel):
     ],
 )
 def test_multiply_adds_are_counted_once(model, expected):
-    """Of matrix products, attention on a CPU, and sampling."""
+    """Counts matrix products, attention on a CPU, and sampling."""
     batch = Batch.from_images([torch.zeros(3, 8, 8)])
     assert count_macs(model.eval(), batch) == expected
     assert all(parameter.requires_grad for parameter in model.parameters())

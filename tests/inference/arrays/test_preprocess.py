@@ -12,7 +12,7 @@ from setmatch.structures.metadata import Preprocessing
 # On other processors, PyTorch resizes in floating point, and some pixels differ by a level.
 MOST_LEVELS = 0 if torch.backends.cpu.get_cpu_capability().startswith("AVX") else 1
 SIDES = st.integers(1, 200)
-# Of an image: (height, width), the number of a random one, and how far its levels are apart.
+# An image: (height, width), the number of a random one, and how far its levels are apart.
 IMAGES = st.tuples(
     st.tuples(SIDES, SIDES) | st.tuples(st.integers(1, 9), st.integers(1000, 4000)),
     st.integers(0, 99),

@@ -67,7 +67,7 @@ def serving(server: Server, name: str = "weights.bin") -> Iterator[Server]:
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("breaks", [[], [1], [70_000], [50_000, 1, 0]])
 def test_a_download_continues_after_a_break(tmp_path: Path, ranges: bool, breaks: list[int]):
-    """Where the server does not send parts, it starts anew."""
+    """It starts anew if the server does not send parts."""
     path = tmp_path / "weights.bin"
     with serving(Server(ranges, list(breaks))) as server:
         for _ in breaks:

@@ -113,7 +113,7 @@ def test_the_live_page_shows_progress_and_refreshes_itself(tmp_path, monkeypatch
 
 
 def test_the_live_page_of_a_long_run_stays_small(tmp_path):
-    """Of many rows every second, fourth, ... is kept."""
+    """Every second, fourth, ... of many rows is kept."""
     rows = [train_row(step) for step in range(1, 20_000)]
     page = LivePage(tmp_path, PLAN, rows)
     page.end("done")

@@ -18,7 +18,7 @@ FLAT = "box without area: left out of training"
 OUTSIDE = "box outside the image: left out of training"
 CROSSES = "box crosses the image's edge: clipped in training"
 SWAPPED = "corners swapped: put in order"
-# Of more than a tenth of all boxes, these are no flaws of single boxes.
+# If more than a tenth of all boxes has one of these, it is no flaw of single boxes.
 BOX_FLAWS = (NOT_FINITE, NEGATIVE, FLAT, OUTSIDE, CROSSES, SWAPPED)
 TURNED = "box turned by its rotation: read as the box around it"
 

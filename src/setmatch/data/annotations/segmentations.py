@@ -25,7 +25,7 @@ class Segmentations:
     """Polygons of A annotations: R rings with P points (x, y) in pixels.
 
     Annotation i is number k = `rows[i]` of those that were read. Its rings are `offsets[k]` to
-    `offsets[k + 1]`; the points of ring j are `ring_offsets[j]` to `ring_offsets[j + 1]`. Where the
+    `offsets[k + 1]`; the points of ring j are `ring_offsets[j]` to `ring_offsets[j + 1]`. If the
     file has COCO run lengths instead, their JSON is `runs[run_offsets[k]:run_offsets[k + 1]]`.
     Choosing or reordering annotations changes only `rows`: arrays from a cached file are
     memory-mapped, so that unused points cost no memory.

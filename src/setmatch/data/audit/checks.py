@@ -93,8 +93,8 @@ def _fixes(splits: Mapping[str, DetectionDataset]) -> Iterator[Finding]:
     """Yield what was fixed while reading.
 
     Splits taken from one file share its fixes, so each is reported once. A flaw of more than a
-    tenth of all boxes is no flaw of single boxes, and must be fixed by hand. Where the boxes are
-    probably of another convention, their flaws follow from that and say nothing.
+    tenth of all boxes is no flaw of single boxes, and must be fixed by hand. Boxes that probably
+    follow another convention have flaws because of that, so these are not reported.
     """
     sources = [dataset.source for dataset in splits.values()]
     reported: set[tuple[Path, AnnotationFix]] = set()

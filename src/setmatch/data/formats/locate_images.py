@@ -1,4 +1,4 @@
-"""Where the image files of annotations are: one answer for all formats.
+"""Find the image files of annotations, in the same way for all formats.
 
 A name is first taken as written, inside the usual folders. Otherwise every folder of the data set
 is searched for the files that share the most of the name's last parts. Nothing outside the data
@@ -41,7 +41,7 @@ BY_STEM = "image name without a suffix: found by its stem"
 
 @dataclass(frozen=True)
 class SearchArea:
-    """Where the images of an annotation file may be: inside `root`, likeliest in `usual`.
+    """The folders that may have the images of an annotation file: `usual` first, then `root`.
 
     `here` is the annotation file's folder. Images in folders that are named after another split
     than `split` are not taken, unless the annotations name that folder. `searched` are the folders
@@ -226,7 +226,7 @@ class _Search:
                 self.of_other_split[folder] = self._is_of_other_split(folder)
             if not self.of_other_split[folder]:
                 by_folder[folder].append(file)
-        # Of files of one folder that differ in case alone, none has the exact name.
+        # If files of one folder differ in case alone, none has the exact name.
         files = {
             folder: inside[0]
             for folder, inside in by_folder.items()

@@ -1,7 +1,7 @@
 """Unreadable image files: find them before training starts, and decide how many are too many.
 
 Training leaves out up to 1% of the images. Evaluation counts the objects of an unreadable image as
-missed, so that a damaged file never improves a metric. Where masks are used, the PNG file of an
+missed, so that a damaged file never improves a metric. If masks are used, the PNG file of an
 image's segments counts like the image itself.
 """
 

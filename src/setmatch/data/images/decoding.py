@@ -1,6 +1,6 @@
 """Decode image files as upright uint8 RGB arrays; nothing here needs torch.
 
-Whatever a decoder raises on a damaged file becomes a DataError that names the file. Only regular
+Any exception of a decoder on a damaged file becomes a DataError that names the file. Only regular
 files are opened, and no program is started.
 """
 

@@ -26,7 +26,7 @@ RAW_SUFFIXES = (
 )
 _OTHERS = (".jxl", ".jxr", ".wdp", ".hdp", ".exr", ".hdr", ".dcm", ".svg", ".eps", ".wmf", ".emf")
 _UNDECODED = (*HEIF_SUFFIXES, *RAW_SUFFIXES, *_OTHERS)
-# Of image files, those that nothing here decodes last: they are named, never passed over.
+# Image files; those that cannot be decoded come last, and are reported instead of passed over.
 SUFFIXES = (*_DECODED, *_UNDECODED)
 _NAMED_SUFFIXES = 8  # in an error message
 # Folders of network drives, archives, recycle bins and interpreters, in small letters.
@@ -81,7 +81,7 @@ def files_of(source: str | Path, suffixes: Collection[str]) -> list[Path]:
     """
     path = Path(source)
     found = _files_below(path) if path.is_dir() else _expanded(str(source))
-    # Whatever is no folder counts, also a broken link: reading it says what is wrong.
+    # Everything but folders counts, also a broken link: reading it says what is wrong.
     return sorted(
         each
         for each in found
@@ -97,7 +97,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
         log.warning("%s, so that its images are left out; allow to read the folder", problem)
 
     for place, inner, names in os.walk(folder, onerror=unlisted):
-        inner[:] = filter(is_data_name, inner)  # the walk goes on with these alone
+        inner[:] = filter(is_data_name, inner)  # os.walk visits only these
         yield from (Path(place, name) for name in names)
 
 

@@ -24,7 +24,7 @@ class Batcher(Generic[Item, Result]):
     """Runs items in batches of one shape, the one that waits longest first.
 
     `run` takes up to `most` items of one shape and returns their results in order. While it runs,
-    further items come together. Where nothing runs, the first item waits up to `wait_s` for others,
+    further items come together. If nothing runs, the first item waits up to `wait_s` for others,
     if `expected`, the number of items that are here or on their way, says that there are some.
     If a batch fails, each of its items runs alone, so that only those fail that are at fault.
     """

@@ -23,7 +23,7 @@ def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class GuardedProtocol(H11Protocol):
-        """Ends a connection whose client does not go on; everything else is uvicorn's."""
+        """Ends a connection whose client stalls; everything else is uvicorn's."""
 
         _deadline: asyncio.TimerHandle | None = None
 

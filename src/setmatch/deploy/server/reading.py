@@ -11,8 +11,8 @@ from setmatch.deploy.server.limits import Refusal
 # Formats of photographs, by Pillow's names. It knows dozens of others, whose decoders are seldom
 # used, and could be attacked.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF")
-# Of a JPEG file; cameras write one, or about ten. Each takes the time of a pass over all pixels,
-# but only a few bytes of the file.
+# Scans in a JPEG file; cameras write one, or about ten. Each takes the time of a pass over all
+# pixels, but only a few bytes of the file.
 MOST_SCANS = 500
 _UNKNOWN = "this is no image that can be read here: send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 _SOURCE = "the image"

@@ -190,7 +190,7 @@ def compare(
     `sources` are detectors, engines, and whatever else `find_candidates` takes. Models that are
     loaded here run on `device`: "auto", "cpu", "cuda" or "cuda:1". Models with random weights see
     images with a short side of `short_side_px`; the others store theirs. Each candidate is measured
-    on the classes that it shares with the data by name. Without data only the cost is measured, on
+    on the classes that it shares with the data by name. Without data, only the cost is measured, on
     noise of the size of the paper's example. Each model is timed `rounds` times on single images
     and on batches of `batch_size`. `accept_license` names the terms of weights that are not free
     for every use. `load` returns the model of a name, for another engine than PyTorch's.

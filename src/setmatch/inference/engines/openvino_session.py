@@ -102,9 +102,9 @@ def compiled(openvino: Any, model: Any, threads: int | None = None) -> Any:
 def _core(openvino: Any) -> Any:
     """Return the one Core of this process.
 
-    Its plugin gives the thread that loads it a stack for signal handlers. Where another thread
-    unloads the plugin, that stack is freed but stays in use, so that the next signal with a handler
-    ends the process without a message (2026.4). One that is kept is never unloaded.
+    Its plugin gives the thread that loads it a stack for signal handlers. If another thread unloads
+    the plugin, that stack is freed but stays in use, and the next signal with a handler ends the
+    process without a message (2026.4). A Core that is kept is never unloaded.
     """
     return openvino.Core()
 

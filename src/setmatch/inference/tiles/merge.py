@@ -1,8 +1,8 @@
 """Merge what a model detects in overlapping parts of an image.
 
 In one view, a set prediction has each object once: there is nothing to suppress, however close two
-objects are. Only detections of different views can be the same object. Of these, one that the
-border of its tile cuts gives way to one that sees the object whole.
+objects are. Only detections of different views can be the same object. A detection that is cut by
+the border of its tile gives way to one of the whole object.
 """
 
 from collections.abc import Sequence

@@ -36,9 +36,9 @@ def detected_frames(
 ) -> Generator[VideoFrame[Found], None, None]:
     """Yield the chosen frames of a video in their order, with the detections in each.
 
-    Frames are read in one thread and prepared in another, a batch ahead. Of live input, frames that
-    come while the model is busy are dropped, and counted in `reader.dropped`; its batches are of
-    one frame. Closing the generator closes the video and ends the threads.
+    Frames are read in one thread and prepared in another, a batch ahead. Live input has batches of
+    one frame; frames that come while the model is busy are dropped, and counted in
+    `reader.dropped`. Closing the generator closes the video and ends the threads.
     """
     at_once = 1 if reader.live else batch_size
     decoded = ReadAhead(reader.frames(), at_once, "decode video", drops=reader.live)

@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at: all, every so many, or so many a second."""
+"""Which frames of a video are used: all, every Nth, or at most some number per second."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

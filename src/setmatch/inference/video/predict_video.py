@@ -43,12 +43,12 @@ def predict_video(
 
     `source` is a video file, the number of a camera, the address of a stream, or a pipe. Each
     `VideoFrame` has an `index`, a `time_s` since the beginning, and `detections`, which are those
-    of `predict` for the upright frame. `every` takes every so many frames, `fps` at most so many a
-    second. `track` follows objects: `frame.tracks` has a track for each detection. A model with a
-    mask head gives no segments then. `threshold`, `classes`, `tiles` and `overlap` are those of
-    `predict` and `predict_folder`.
+    of `predict` for the upright frame. `every` = 3 takes every third frame, and `fps` at most that
+    many per second. `track` follows objects: `frame.tracks` has a track for each detection. A model
+    with a mask head gives no segments then. `threshold`, `classes`, `tiles` and `overlap` are those
+    of `predict` and `predict_folder`.
 
-    The next frames are read while the model runs, a few at a time. Of a camera or stream, frames
+    The next frames are read while the model runs, a few at a time. Frames of a camera or stream
     that come while the model is busy are dropped. Frames that cannot be decoded are left out.
     Closing the iterator, as leaving a `for` loop does, closes the video.
 

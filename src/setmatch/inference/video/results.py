@@ -82,8 +82,8 @@ def write_videos(
       results
     - tracks.csv, with `options.track`: a row for each track
 
-    Of files, each result gets its name when it is complete; of live input, results grow under their
-    names. Whatever ends the run, Ctrl-C or an error, results up to there are kept. A video that
+    Results of a file get their names when they are complete; results of live input grow under their
+    names. If Ctrl-C or an error ends the run, results up to there are kept. A video that
     cannot be read is a note of the summary; the others are processed. Raises DataError if no video
     can be read; nothing is written then.
     """
@@ -255,7 +255,7 @@ class _Run:
 
 
 class _Sink:
-    """Where the frames of one video go: to the lines, the table and the drawn video."""
+    """The outputs for the frames of one video: the lines, the table and the drawn video."""
 
     def __init__(
         self, name: str, lines: LinesFile, table: LinesFile | None, video: VideoWriter | None

@@ -24,7 +24,7 @@ Layers = TypeVar("Layers", bound=list[Any])  # of an encoder or a decoder
 
 @dataclass(frozen=True)
 class PositionPlacement:
-    """Where positions enter: at the tokens, in the encoder, at the queries.
+    """The places where positions enter: tokens, encoder, queries.
 
     `tokens` is constructed with (channels, dim), `queries` with (num_queries, dim).
     """

@@ -40,7 +40,7 @@ TABLES = {
     "linear_class.weight": DEMO,
 }
 
-# Of codes that grew from DETR's: boxes as queries, and scaled positions.
+# In checkpoints of code that was derived from DETR's: boxes as queries, and scaled positions.
 GROWN = (
     "refpoint_embed.weight",
     "model.reference_point_embed.weight",

@@ -66,8 +66,8 @@ class Denoising(nn.Module):
     def forward(self, targets: Sequence[Target]) -> DenoisingQueries:
         """Return about `queries` denoising queries per image, or one group if that is more.
 
-        There are none if no image has a target. Of more than MAX_TARGETS targets, a random subset
-        is used.
+        There are none if no image has a target. An image with more than MAX_TARGETS targets uses a
+        random subset.
         """
         rows = [_choose(len(target)) for target in targets]
         counts = [len(chosen) for chosen in rows]

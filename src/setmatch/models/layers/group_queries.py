@@ -37,8 +37,8 @@ class GroupProposals:
 class GroupQueries(nn.Module):
     """Learned content, at boxes around the tokens with the largest class logit.
 
-    Every group has heads of its own to choose tokens. Where a query starts, relative to the box of
-    its token, is learned.
+    Every group has heads of its own to choose tokens. The start box of a query, relative to the box
+    of its token, is learned.
     """
 
     finest_side = 0.05  # sides of the finest level's anchors, as fractions of the image

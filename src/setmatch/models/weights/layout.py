@@ -17,8 +17,8 @@ _MOST_PREFIXES = 3  # parts of a name that a trainer may have put before it
 class LoadedWeights:
     """A model card and tensors in our names; `notes` list what was assumed or changed.
 
-    Weights with `terms` are not used before these are accepted. Of those that `is_published`, found
-    by a name or hub id instead of a path, the license is shown.
+    Weights with `terms` are not used before these are accepted. If `is_published` (the weights were
+    named by a published name or hub id, not a path), the license is shown.
     """
 
     card: ModelCard

@@ -21,7 +21,7 @@ from setmatch.models.weights.tensor_files import (
 CONFIG = "config.json"
 SAFETENSORS, BIN = "model.safetensors", "pytorch_model.bin"
 INDEX = ".index.json"  # names the parts of weights in several files
-# Where trainers keep the tensors of a model beside everything else.
+# Keys under which trainers store the tensors of a model, beside everything else.
 STATES = ("model", "state_dict", "model_state_dict", "model_state", "module", "net", "weights")
 AVERAGES = ("ema", "ema_model", "model_ema", "ema_state_dict", "state_dict_ema")
 OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.onnx")

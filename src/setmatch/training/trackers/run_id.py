@@ -1,4 +1,4 @@
-"""The id that a tracker gave to a run, kept in the run's folder, so that a resumed run goes on."""
+"""The id that a tracker gave to a run, kept in the run's folder for when it resumes."""
 
 from pathlib import Path
 

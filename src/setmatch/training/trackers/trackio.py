@@ -9,7 +9,7 @@ from setmatch.training.trackers.run_id import earlier_id, keep_id
 
 
 class Trackio(Callback):
-    """Logs the numbers of a run; a resumed run goes on under the same name."""
+    """Logs the numbers of a run; a resumed run continues under the same name."""
 
     def __init__(self) -> None:
         import trackio

@@ -9,7 +9,7 @@ from setmatch.training.trackers.run_id import earlier_id, keep_id
 
 
 class WeightsAndBiases(Callback):
-    """Sends the numbers of a run; a resumed run goes on in the same one there."""
+    """Sends the numbers of a run; a resumed run continues the same one there."""
 
     def __init__(self) -> None:
         import wandb

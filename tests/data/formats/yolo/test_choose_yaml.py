@@ -1,4 +1,4 @@
-"""Of several YAML files beside the data, the one that describes it is read and named."""
+"""If several YAML files lie beside the data, the one that describes it is read and named."""
 
 from pathlib import Path
 

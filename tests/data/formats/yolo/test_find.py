@@ -65,7 +65,7 @@ def test_paths_written_on_another_machine_are_found(tmp_path: Path, given: str, 
 
 
 def test_two_splits_never_get_the_same_images(tmp_path: Path):
-    """Where the folders of splits are lost, no split takes the remaining images."""
+    """If the folders of splits are lost, no split takes the remaining images."""
     config = NAMES + "train: ../train/images\nval: ../valid/images\n"
     write(tmp_path, {"data.yaml": config, "images/a.png": "", "labels/a.txt": BOX})
     with pytest.raises(DataError, match=r"'train' is .*'val' is .*but both lead to .*images"):

@@ -1,4 +1,4 @@
-"""The meaning of YOLO lines of more than five numbers is judged over all lines of a split."""
+"""The meaning of YOLO lines with more than five numbers is decided for a whole split."""
 
 from collections.abc import Sequence
 from pathlib import Path

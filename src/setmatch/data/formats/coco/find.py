@@ -21,7 +21,7 @@ from setmatch.files.reading import open_regular, read_bytes, read_text
 
 Kind = Literal["coco", "panoptic"]
 _SAMPLED_BYTES = 1 << 16  # of the first annotations, which tell their kind
-# Where a split has several files, the first of these that matches wins.
+# If a split has several files, the first of these patterns that matches wins.
 _USUAL_NAMES = (
     r"instances_[a-z]+2017",
     r"panoptic_[a-z]+2017",

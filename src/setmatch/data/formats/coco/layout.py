@@ -7,7 +7,7 @@ from setmatch.data.splits import split_in
 
 
 def default_root(annotations: Path) -> Path:
-    """Return the folder of the data set that an annotation file is part of, judged by its place."""
+    """Return the data set folder of an annotation file, which follows from its path."""
     here = annotations.parent
     return here.parent if here.name.lower() in ANNOTATION_FOLDERS else here
 

@@ -42,7 +42,7 @@ from setmatch.data.splits import split_in
 from setmatch.errors import DataError, short
 from setmatch.structures.metadata import Categories
 
-# Where the file's name may be instead of "file_name", likeliest first.
+# Other keys for the file's name than "file_name", likeliest first.
 _OTHER_NAMES = ("filename", "path", "name", "file", "image", "coco_url", "url", "flickr_url")
 
 

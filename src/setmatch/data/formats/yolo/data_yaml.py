@@ -44,8 +44,8 @@ class DataYaml:
 def read_data_yaml(file: Path, root: Path | None = None) -> DataYaml:
     """Read a data.yaml or obj.data; raises DataError with the file, the key and the value.
 
-    Nothing outside `root` is looked at. Where it is None, the user named the file itself: its paths
-    may then lead anywhere, as they stand.
+    Only paths inside `root` are read. If it is None, the user named the file itself, and its paths
+    may lead anywhere.
     """
     tree = _tree(file)
     if not isinstance(tree, dict) or "names" not in tree:
@@ -108,7 +108,7 @@ def is_data_yaml(file: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the paths of a data.yaml may lead."""
+    """The places that the paths of a data.yaml may lead to."""
 
     file: Path
     root: Path

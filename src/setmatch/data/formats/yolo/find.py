@@ -22,7 +22,7 @@ from setmatch.files.reading import read_bytes, read_text
 
 @dataclass(frozen=True)
 class YoloSplit:
-    """Where a split's images are, and where its class names are."""
+    """A split's images, and the source of its class names."""
 
     sources: tuple[Path, ...]  # folders of images, or text files that list images
     names: tuple[str, ...] | None  # from a data.yaml

@@ -1,4 +1,4 @@
-"""What the numbers of a YOLO line mean, judged over all lines of a split.
+"""The meaning of the numbers in YOLO lines, decided for a whole split.
 
 Five numbers are a class and a box. More may be a polygon, a box and keypoints, a box with the
 confidence and the track of a detection, or the corners of an oriented box. One line alone does not

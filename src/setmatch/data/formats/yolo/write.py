@@ -18,9 +18,9 @@ _TOLERANCE_PX = 0.5  # by which a polygon's bounding box may differ from the obj
 def write_yolo(folder: Path, splits: Sequence[SplitToWrite]) -> list[str]:
     """Write all splits. An object with polygons becomes a polygon line, any other a box line.
 
-    Several polygons of one object are joined by lines of zero width. Where the polygons' bounding
-    box is not the object's box, the box is written. Crowds are left out. Returns a sentence for
-    each kind of thing that was lost. Raises DataError where the splits have different classes.
+    Several polygons of one object are joined by lines of zero width. If the polygons' bounding box
+    is not the object's box, the box is written. Crowds are left out. Returns a sentence for each
+    kind of thing that was lost. Raises DataError if the splits have different classes.
     """
     names = splits[0].dataset.categories.names
     for split in splits:
