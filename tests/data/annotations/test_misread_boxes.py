@@ -174,7 +174,7 @@ def test_what_the_user_says_is_not_doubted():
     st.lists(st.lists(st.floats(), min_size=4, max_size=4), max_size=30),
     st.sampled_from(CONVENTIONS),
 )
-def test_any_numbers_have_a_convention(values: list[list[float]], read_as: BoxConvention):
+def test_any_numbers_are_checked(values: list[list[float]], read_as: BoxConvention):
     boxes = np.array(values, dtype=float).reshape(-1, 4)
     with np.errstate(all="ignore"):
         found = doubt(boxes, read_as)
