@@ -107,6 +107,13 @@ def test_one_can_end_a_run_at_an_evaluation(data, tmp_path, capsys):
     assert_bit_equal(run.folder, whole.folder)
 
 
+def test_a_run_that_is_complete_has_not_stopped_early(data, tmp_path, capsys):
+    callback = EndAt(None, "two are enough")
+    run_tiny(data, tmp_path / "run", *SHORT, callbacks=[callback])
+    assert callback.ends == ["done"]
+    assert "stopped early" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("answer", [True, 0.5, {"AP": 1}])
 def test_only_a_sentence_ends_a_run(data, tmp_path, answer):
     """Callbacks return whatever their last call returns."""

@@ -171,9 +171,11 @@ class Trainer:
             self.save(step)
         if self.evaluated_step != step and not self.logger.has_evaluation(step):
             self.evaluate(step)
-        if self.early_end is not None:
+        # The last evaluation of a complete run may find a reason to end it, too.
+        is_early = self.early_end is not None and not self.schedule.is_over(step, self.spent_s)
+        if is_early:
             self.logger.say(f"stopped early: {self.early_end}")
-        self.logger.end("done" if self.early_end is None else "stopped early")
+        self.logger.end("stopped early" if is_early else "done")
         if step == self.first_step:
             self.logger.say(f"nothing left to train: {self.folder} had ended after {step} steps")
         else:
