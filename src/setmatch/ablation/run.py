@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from setmatch.ablation.plot import draw_study, figure_class
 from setmatch.ablation.studies import STUDIES, Arm, Study, find_study
 from setmatch.ablation.tables import Outcome, Table, to_json
@@ -24,16 +22,19 @@ from setmatch.distributed import init_distributed, single_process
 from setmatch.errors import ConfigError
 from setmatch.files.reading import read_text
 from setmatch.files.writing import write_text
-from setmatch.models.registry import build
-from setmatch.structures.metadata import Categories, ModelCard
 from setmatch.training.logging.writers import LOG, read_rows
+from setmatch.training.recipe_variants import (
+    record_start,
+    refuse_other_start,
+    sketch,
+)
 from setmatch.training.run_folder import locked_run
 from setmatch.training.schedule import ENDLESS
 from setmatch.training.train import train
 
 RECIPE = "ablation"
 RESULT = "result.json"
-STARTED_WITH = "recipe.yaml"
+STUDY = "ablation"
 SCENES, VALIDATION_SCENES, SCENES_PX, SCENES_SEED = 4000, 300, 64, 0
 
 
@@ -136,7 +137,7 @@ def ablate(
     figure_class()  # fails before the training if matplotlib is missing
     jobs = ablation.all_jobs()
     if report_only:
-        _refuse_other_settings(ablation)
+        refuse_other_start(folder, STUDY, ablation.base)
     else:
         with ExitStack() as stack:
             with init_distributed(device) as runtime:
@@ -161,22 +162,8 @@ def _prepare(
         write_scenes(path, scenes, VALIDATION_SCENES, SCENES_PX, SCENES_SEED, 2, EASY)
     require_split(path, "val", format)
     head = f"# setmatch ablate on {path.resolve().name}\n"
-    _refuse_other_settings(ablation, head)
-    write_text(ablation.out / STARTED_WITH, head + dump_recipe(ablation.base))
+    record_start(ablation.out, STUDY, head, ablation.base)
     return path
-
-
-def _refuse_other_settings(ablation: AblationRun, head: str | None = None) -> None:
-    """Raise ConfigError if the folder has other settings or, with `head`, other data."""
-    started = ablation.out / STARTED_WITH
-    if not started.exists():
-        return
-    text = read_text(started)
-    if text != (head or text.partition("\n")[0] + "\n") + dump_recipe(ablation.base):
-        raise ConfigError(
-            f"{started}: this ablation was started with other settings or data, or by another "
-            "version of setmatch, so its arms cannot be compared; use the same or another folder"
-        )
 
 
 def _run(job: Job, data: Path, device: str, format: str | None, boxes: str | None) -> None:
@@ -205,9 +192,7 @@ def _complete(recipe: Recipe) -> Recipe:
     arguments.
     """
     model = recipe.model
-    with torch.device("meta"):
-        card = build(ModelCard(model.preset, model.arguments, Categories((1,), ("one",)))).card
-    arguments = dict(card.arguments)
+    arguments = dict(sketch(model).card.arguments)
     if model.num_queries is not None and "num_queries" not in model.arguments:
         del arguments["num_queries"]
     complete = model.model_copy(update={"arguments": arguments})
