@@ -63,6 +63,8 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
     import setmatch.deploy.server.run as server
     import setmatch.evaluation.compare.compare as compare
     import setmatch.training.train as training
+    import setmatch.tuning
+    import setmatch.tuning.search as tuning
 
     def at_most(function: Any, limits: dict[str, Any]) -> Any:
         def limited(*positional: Any, **named: Any) -> Any:
@@ -74,18 +76,24 @@ def keep_short(monkeypatch: pytest.MonkeyPatch) -> None:
         named.update(epochs=1, minutes=None)
         return train(*positional, overrides=(*overrides, *SHORTEST), **named)
 
+    def short_search(*positional: Any, overrides: Any = (), **named: Any) -> Any:
+        named.update(epochs=1, trials=1)
+        return searched(*positional, overrides=(*overrides, *SHORTEST), **named)
+
     def any_free_port(host: str, port: int) -> Any:
         return opened(host, 0)
 
     def few_scenes(out: Path, train: int, val: int, *others: Any) -> None:
         write_scenes(out, train, 8, *others)
 
-    opened = server.opened
+    opened, searched = server.opened, tuning.tune
     arm = ("data.workers=0", "train.epochs=1")
     for module, name, short in (
         # First the lazy name: it would otherwise be resolved to, and restored to, the short run.
         (setmatch, "train", short_run),
         (training, "train", short_run),
+        (setmatch.tuning, "tune", short_search),
+        (tuning, "tune", short_search),
         (browser, "export", lambda *model, **options: None),
         (demo, "demo", at_most(demo.demo, {"scenes": 16, "minutes": 0.01})),
         (compare, "compare", at_most(compare.compare, {"rounds": 1, "short_side_px": 96})),

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...] | frozenset[str], ...] = (
     frozenset({"models", "data"}),
     ("visualize", "inference"),
     ("evaluation", "explanation", "deploy", "bulk"),
-    ("training", "ablation", "sharing"),
+    ("training", "ablation", "tuning", "sharing"),
     ("__init__",),
     ("demo", "cli", "__main__"),
 )

@@ -29,7 +29,7 @@ HEAVY = {
         "mlflow",
         "trackio",
     ),
-    *("onnx", "onnxruntime", "openvino", "ray", "av", "optuna", "supervision", "pandas"),
+    *("onnx", "onnxruntime", "openvino", "ray", "av", "optuna", "sklearn", "supervision", "pandas"),
     *("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"),
     *("pyarrow", "fsspec", "dask", "pyspark"),
     *("trackers", "cv2"),

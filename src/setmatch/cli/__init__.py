@@ -33,6 +33,7 @@ from setmatch.cli.push import push
 from setmatch.cli.queries import queries
 from setmatch.cli.serve import serve
 from setmatch.cli.train import train
+from setmatch.cli.tune import tune
 from setmatch.errors import ConfigError, SetmatchError
 
 app = App(
@@ -66,6 +67,7 @@ VERBS: tuple[Callable[..., None], ...] = (  # in the order in which they are use
     queries,
     convert_weights,
     ablate,
+    tune,
 )
 MODEL_FIRST = (
     *("evaluate", "predict", "serve", "export", "push", "explain", "queries", "convert-weights"),

@@ -63,7 +63,7 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
     AP. The newer of two equal scores is kept. Raises TrainingError if it cannot be written.
     """
     best = Run(run).best
-    if best is not None and _score(metrics) < _score(best):
+    if best is not None and measure_of(metrics)[1] < measure_of(best)[1]:
         return int(best["step"])
 
     def fill(folder: Path) -> None:
@@ -75,10 +75,16 @@ def keep_if_best(run: Path, detector: Detector, metrics: Mapping[str, Any], step
     return steps
 
 
-def _score(metrics: Mapping[str, Any]) -> float:
+def measure_of(metrics: Mapping[str, Any]) -> tuple[str, float]:
+    """Return by what the best weights are chosen, and its value: PQ, mask AP or AP, 0..1.
+
+    The value is -1 if the split has no objects.
+    """
     if "panoptic" in metrics and (
         metrics["panoptic"]["stuff"]["classes"] or "masks" not in metrics
     ):
-        return float(metrics["panoptic"]["all"]["PQ"])
-    score = metrics["masks"]["AP"] if "masks" in metrics else metrics["AP"]
-    return -1.0 if score is None else float(score)  # None: the split has no objects
+        return "PQ", float(metrics["panoptic"]["all"]["PQ"])
+    name, score = (
+        ("mask AP", metrics["masks"]["AP"]) if "masks" in metrics else ("AP", metrics["AP"])
+    )
+    return name, -1.0 if score is None else float(score)
