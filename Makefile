@@ -15,7 +15,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadgroup --max-worker-restart 0
+	$(BIN)/pytest -n 2 --max-worker-restart 0
 
 # The site, in site/: the reference is written from the code first, so that it cannot drift.
 docs: $(VENV)/installed-docs

@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from browser import OpenPage, chromium, opened_pages  # noqa: E402
+from distribution import ByPart, place_of  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -38,6 +39,18 @@ settings.register_profile("setmatch", deadline=None)
 # Of .ci/run: the same examples each time, so that a find belongs to a change of the code.
 settings.register_profile("fuzz", deadline=None, max_examples=600, derandomize=True)
 settings.load_profile("setmatch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests first."""
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Divide the tests among processes by what they share."""
+    config.option.loadscopereorder = False  # that would put the part of most tests first
+    return ByPart(config, log)
 
 
 @pytest.fixture(scope="module")

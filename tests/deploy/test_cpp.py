@@ -15,8 +15,6 @@ import setmatch as sm
 from setmatch.data.synthetic.scenes import scene
 from setmatch.models.detector import Detector
 
-pytestmark = pytest.mark.xdist_group("export")
-
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
 
 

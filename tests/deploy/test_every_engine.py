@@ -13,9 +13,6 @@ from setmatch.deploy.traced import single_on_cpu
 from setmatch.deploy.verify import images_to_verify, verify
 from setmatch.models.detector import Detector
 
-# The files that its tests share are written once, by the one process that gets this group.
-pytestmark = pytest.mark.xdist_group("export")
-
 SIZES_PX = [(32, 32), (33, 64), (64, 47), (96, 96), (97, 131), (128, 200), (160, 160), (200, 90),
             (240, 320), (321, 250), (320, 427), (480, 640)]  # fmt: skip
 

@@ -32,9 +32,6 @@ from setmatch.models.detector import Detector
 from setmatch.models.weights.card import BUNDLED
 from setmatch.structures.batch import Batch
 
-# The files that its tests share are written once, by the one process that gets this group.
-pytestmark = pytest.mark.xdist_group("export")
-
 SIZE_PX = (96, 128)  # of the graph `fixed`
 
 

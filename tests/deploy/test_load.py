@@ -24,9 +24,6 @@ from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino import OpenVinoEngine
 from setmatch.models.detector import Detector
 
-# The files that its tests share are written once, by the one process that gets this group.
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

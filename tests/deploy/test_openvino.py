@@ -28,9 +28,6 @@ from setmatch.inference.engines.openvino import OpenVinoEngine
 from setmatch.models.detector import Detector
 from setmatch.structures.batch import Batch
 
-# The files that its tests share are written once, by the one process that gets this group.
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture(scope="session")
 def fixed_folder(fixed: OnnxGraph, tmp_path_factory: pytest.TempPathFactory) -> Path:

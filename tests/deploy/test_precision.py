@@ -22,8 +22,6 @@ from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.inference.engines.openvino_session import read_model
 from setmatch.models.detector import Detector
 
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,8 +23,6 @@ from setmatch.inference.arrays.engine import open_array_engine
 from setmatch.inference.arrays.known_files import known_file, note_file
 from setmatch.models.detector import Detector
 
-pytestmark = pytest.mark.xdist_group("export")
-
 # PyTorch resizes to slightly different pixels on processors without AVX2.
 TOLERANCE = 1e-3 if torch.backends.cpu.get_cpu_capability().startswith("AVX") else 0.1
 

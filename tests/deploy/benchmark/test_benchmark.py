@@ -15,9 +15,6 @@ from setmatch.deploy.benchmark.worker import serve
 from setmatch.deploy.onnx import ONNX, OnnxGraph
 from setmatch.errors import ConfigError
 
-# The files that its tests share are written once, by the one process that gets this group.
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture
 def file(fixed: OnnxGraph, tmp_path: Path) -> Path:

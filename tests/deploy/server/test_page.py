@@ -18,7 +18,6 @@ from setmatch.structures.metadata import Categories
 
 from .conftest import BOX, HOST, CalmFinder, image_bytes, served
 
-pytestmark = pytest.mark.xdist_group("browser")
 TOKEN = "correct-horse-battery"
 # Files that are dropped or pasted, from the content of the page's own choice.
 DROP = """([bytes, kind]) => {

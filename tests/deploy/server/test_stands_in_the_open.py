@@ -25,7 +25,7 @@ from setmatch.data.synthetic.scenes import write_scenes
 
 from .bombs import header_of, jpeg_of_scans, png_of, saved
 
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600), pytest.mark.xdist_group("server")]
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(3600)]
 
 HOST = "127.0.0.1"
 DROPPED_S = 15

@@ -17,8 +17,6 @@ from setmatch.errors import ConfigError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.models.detector import Detector
 
-pytestmark = pytest.mark.xdist_group("export")
-
 
 @pytest.fixture
 def graph(scenes_onnx: Path) -> OnnxGraph:

@@ -17,7 +17,7 @@ from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from sites import OpenSite
 
 # In the campaign, because npm fetches 33 MB of runtime.
-pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
+pytestmark = pytest.mark.campaign
 
 # A PNG file of 8x8 gray pixels.
 GRAY = (

@@ -19,7 +19,7 @@ from setmatch.models.detector import Detector
 from sites import OpenSite, Site, make_site, opened_sites
 
 # In the campaign, because npm fetches 33 MB of runtime.
-pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
+pytestmark = pytest.mark.campaign
 
 TRANSFERRED = """(text) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

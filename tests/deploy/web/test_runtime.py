@@ -10,7 +10,7 @@ from setmatch.errors import ConfigError
 from sites import OpenSite, make_site, opened_sites
 
 # In the campaign, because npm fetches 33 MB of runtime.
-pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.campaign]
+pytestmark = pytest.mark.campaign
 
 # Threads need memory that workers share, which a browser allows in isolated pages alone.
 ISOLATED = {
