@@ -68,7 +68,7 @@ OpenSite = Callable[..., Site]
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """Answers with files of a folder and some more headers, and prints nothing."""
+    """Serves the files of a folder with some more headers, and prints nothing."""
 
     def __init__(self, *request: Any, headers: dict[str, str], **settings: Any) -> None:
         self._headers = headers

@@ -27,11 +27,11 @@ class TrainingError(SetmatchError):
 
 
 class UnreachableError(SetmatchError):
-    """A machine that does not answer at present. What is done stays; trying again continues."""
+    """A machine that cannot be reached now. Results so far are kept; trying again resumes."""
 
 
 class VerificationError(SetmatchError):
-    """An exported file that does not answer as the model that it was made from."""
+    """An exported file whose detections differ from those of its model."""
 
 
 class ExtraMissingError(SetmatchError):

@@ -114,7 +114,7 @@ def test_an_outage_ends_the_work_and_makes_no_rows(
     out = tmp_path / "a.parquet"
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "cat_file", read_or_fail)
-        with pytest.raises(UnreachableError, match=r"003.png: its place does not answer .* again"):
+        with pytest.raises(UnreachableError, match=r"003.png: cannot be reached .* again"):
             predict(bucket, out, part_images=1)
     assert [row["error"] for row in rows(out)] == [None, None, "cannot identify image file"]
     assert predict(bucket, out, part_images=1).before == 3

@@ -24,7 +24,7 @@ from setmatch.data.ragged import pack
 from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.demo.html import Outcome
 from setmatch.demo.html import write_page as write_demo
-from setmatch.deploy.answers import Answers
+from setmatch.deploy.compare_detections import RankedDetections
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.runtime import published_runtime
 from setmatch.deploy.web.site import write_site
@@ -191,7 +191,7 @@ def browser_page(name: str, folder: Path, scenes: DetectionDataset) -> Path:
     """The page that runs a model, whose file may be any."""
     card = ModelCard(name, {}, Categories((1,), (name,)), Preprocessing(32, 32), name, name)
     exported = ExportedCard(card, name, {}, 1, False, False, False, 0.5, {})
-    known = Answers(torch.tensor([0.9]), torch.tensor([0]), torch.zeros(1, 4))
+    known = RankedDetections(torch.tensor([0.9]), torch.tensor([0]), torch.zeros(1, 4))
     (folder / "model.onnx").write_bytes(b"model")
     (folder / "site").mkdir()
     image = KnownImage("data:,", 0.5, known)

@@ -1,4 +1,4 @@
-"""Answers do not depend on padding: an image in a padded batch has the predictions it has alone.
+"""Padding changes no prediction: an image in a padded batch has the predictions it has alone.
 
 Promise: boxes within 1e-2 px for DETR and 0.5 px for the setmatch family, for scores above 0.3.
 Both are held far better, because padding is hidden exactly. Published DETR presets keep the

@@ -33,5 +33,5 @@ def read_source(source: object) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def reader_threads(sources: Sequence[object]) -> int:
-    """Return how many threads read: more for addresses, whose answers are waited for."""
+    """Return how many threads read: more for addresses, which take longest to respond."""
     return 16 if any(isinstance(each, str) and is_remote(each) for each in sources) else 2

@@ -101,8 +101,8 @@ def _reaching(url: str) -> Iterator[None]:
     except Exception as error:
         if _OUTAGES & {kind.__name__ for kind in type(error).__mro__}:
             raise UnreachableError(
-                f"{url}: its place does not answer ({_reason(error)}); what is done stays: check "
-                "network and access, and try the same again"
+                f"{url}: cannot be reached ({_reason(error)}); results so far are kept: check "
+                "network and access, and run the same again"
             ) from error
         raise DataError(
             f"{url}: cannot be read ({_reason(error)}); check the address, and that it may be read"

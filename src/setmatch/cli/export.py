@@ -86,7 +86,7 @@ def export(
         tolerance=tolerance,
     )
     Console().print(verification.table())
-    compared = sum(each.difference.found for each in verification.checks)
+    compared = sum(each.difference.compared for each in verification.checks)
     size_mb = sum(each.stat().st_size for each in verification.files) / 1e6
     files = str(out) if to == "web" else " and ".join(map(str, verification.files))
     print(

@@ -1,1 +1,1 @@
-"""Models for use outside of PyTorch: files, and the proof that they answer the same."""
+"""Models for use outside of PyTorch: files, and the proof that they predict the same."""

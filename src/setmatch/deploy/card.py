@@ -1,4 +1,4 @@
-"""The card inside an exported file: all that its answers need, and what it was made from."""
+"""The card inside an exported file: all that its predictions need, and what it was made from."""
 
 import dataclasses
 import hashlib

@@ -91,8 +91,8 @@ def _make(detector: Detector, kind: ExportFormat, folder: Path) -> None:
         with atomic_folder(folder, durable=True) as temporary:
             path = temporary / f"model{kind.suffix}"
             verification = write_verified(kind, detector, path, images_to_verify(None))
-            found = sum(each.difference.found for each in verification.checks)
-            write_manifest(temporary, {"verified_detections": found})
+            compared = sum(each.difference.compared for each in verification.checks)
+            write_manifest(temporary, {"verified_detections": compared})
     except OSError:
         if not _is_whole(folder):  # another process may have been faster
             raise

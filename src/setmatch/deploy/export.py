@@ -74,8 +74,8 @@ def export(
     Raises
     ------
     VerificationError
-        The file does not answer as the model; the message says on which image, and which part of
-        the graph differs first. Or lower precision costs more than `tolerance`.
+        Detections of the file differ from those of the model; the message names the image, and the
+        part of the graph that differs first. Or lower precision costs more than `tolerance`.
     ConfigError
         The model cannot be exported, a size is out of range, or the file cannot be written.
     DataError

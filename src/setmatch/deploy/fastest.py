@@ -32,8 +32,8 @@ Openers = Mapping[str, Callable[[Detector], Engine]]  # by the name of the engin
 def fastest_engine(detector: Detector, openers: Openers) -> str:
     """Return the name of the engine that detects fastest in one image of the model's usual size.
 
-    Engines whose libraries are not installed, or which do not answer as the model, take no part.
-    The answer is remembered for these weights, this processor, and these versions.
+    Engines whose libraries are not installed, or whose detections differ from the model's, are left
+    out. The choice is remembered for these weights, this processor, and these versions.
     """
     path = detector_folder(detector) / f"fastest-{_machine(openers)}.json"
     remembered = _read(path)

@@ -58,7 +58,7 @@ def load(
     `trust` lets a .pt2 file run the compiled code that it holds; other files hold none.
     Raises WeightsError for weights that are missing, damaged, or do not fit; ConfigError for a
     change to an exported file, which cannot be changed; ExtraMissingError for an engine without the
-    libraries of its extra; and VerificationError for one that does not answer as the model.
+    libraries of its extra; and VerificationError for one whose detections differ from the model's.
     """
     _require_known(engine)
     is_exported = engines.is_exported(source)

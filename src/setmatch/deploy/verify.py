@@ -14,7 +14,13 @@ from setmatch.data.batches.transforms import preprocess
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.image_paths import find_images
 from setmatch.data.synthetic.scenes import scene
-from setmatch.deploy.answers import USUAL, Difference, Tolerance, answers_of, compare_answers
+from setmatch.deploy.compare_detections import (
+    USUAL,
+    Difference,
+    Tolerance,
+    compare_detections,
+    ranked_detections,
+)
 from setmatch.deploy.precision import PrecisionLoss
 from setmatch.errors import ConfigError, VerificationError
 from setmatch.inference.engines.eager import EagerEngine
@@ -84,7 +90,7 @@ class Verification:
             table.add_column("masks", justify="right")
         for (of, (height, width), batch), found in self.totals().items():
             numbers = [found.box_px, found.score, *([found.mask] if with_masks else [])]
-            cells = (str(batch), str(found.found), *(f"{number:.1e}" for number in numbers))
+            cells = (str(batch), str(found.compared), *(f"{number:.1e}" for number in numbers))
             table.add_row(of, f"{height}x{width}", *cells)
         return table
 
@@ -122,12 +128,12 @@ def verify(
                 raise VerificationError(f"{at}: {error}") from None
             total = Difference()
             pairs = zip(
-                answers_of(expected, detector.class_loss, size_px),
-                answers_of(given, detector.class_loss, size_px),
+                ranked_detections(expected, detector.class_loss, size_px),
+                ranked_detections(given, detector.class_loss, size_px),
                 strict=True,
             )
             for image, (ours, theirs) in zip(chosen, pairs, strict=True):
-                one = compare_answers(ours, theirs, detector.card.categories, tolerance)
+                one = compare_detections(ours, theirs, detector.card.categories, tolerance)
                 if one.problem:
                     raise VerificationError(
                         f"{image.name} at {at}: {one.problem}; {explain(batch.pixels)}"

@@ -8,13 +8,13 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from setmatch.data.batches.transforms import normalize, preprocess
-from setmatch.deploy.answers import (
+from setmatch.deploy.compare_detections import (
     USUAL,
-    Answers,
+    RankedDetections,
     Tolerance,
     amid_largest_gap,
-    answers_of,
-    compare_answers,
+    compare_detections,
+    ranked_detections,
 )
 from setmatch.deploy.formats import INNER
 from setmatch.deploy.verify import Check, NamedImage, as_array
@@ -69,7 +69,7 @@ def _check(
     image: Tensor,
     tolerance: Tolerance,
 ) -> Check:
-    """Compare the answers for one image; raises VerificationError."""
+    """Compare the detections of one image; raises VerificationError."""
     size_px = (image.shape[1], image.shape[2])
     at = f"{name} of {size_px[0]}x{size_px[1]} px"
     inner = session.run(INNER, {"image": as_array(image), "threshold": np.ones(1, np.float32)})
@@ -80,10 +80,12 @@ def _check(
     seen_px = (pixels.shape[2], pixels.shape[3])
     predictions = eager.detect(Batch.from_images([pixels[0]]), [size_px]).predictions
     assert predictions is not None, "detection transformers return their predictions"
-    (expected,) = answers_of(predictions, eager.class_loss, size_px)
+    (expected,) = ranked_detections(predictions, eager.class_loss, size_px)
     threshold = amid_largest_gap(expected.scores)
     kept = expected.scores > threshold
-    expected = Answers(expected.scores[kept], expected.class_indices[kept], expected.xyxy_px[kept])
+    expected = RankedDetections(
+        expected.scores[kept], expected.class_indices[kept], expected.xyxy_px[kept]
+    )
     outputs = ["boxes", "classes", "scores", *(["masks"] if eager.has_masks else [])]
     boxes, classes, scores, *masks = (
         torch.from_numpy(each)
@@ -92,8 +94,8 @@ def _check(
             {"image": as_array(image), "threshold": np.array([threshold], np.float32)},
         )
     )
-    given = Answers(scores, classes, boxes)
-    found = compare_answers(expected, given, eager.card.categories, tolerance)
+    given = RankedDetections(scores, classes, boxes)
+    found = compare_detections(expected, given, eager.card.categories, tolerance)
     problem = found.problem
     if len(scores) != len(expected.scores):
         problem = f"{len(scores)} detections instead of {len(expected.scores)}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from setmatch.deploy.answers import Answers
+from setmatch.deploy.compare_detections import RankedDetections
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.runtime import local_runtime
 from setmatch.deploy.web.site import write_site
@@ -58,7 +58,7 @@ def constant_graph(path: Path) -> Path:
 
 def test_masks_are_drawn_over_the_image(open_site: OpenSite, onnxruntime_web: Path, tmp_path: Path):
     """Those of shown detections alone, in the color of the class."""
-    first = Answers(torch.tensor([0.9]), torch.tensor([0]), torch.tensor([[0.0, 0, 4, 8]]))
+    first = RankedDetections(torch.tensor([0.9]), torch.tensor([0]), torch.tensor([[0.0, 0, 4, 8]]))
     known = KnownImage(GRAY, 0.5, first)
     (tmp_path / "site").mkdir()
     graph = constant_graph(tmp_path / "model.onnx")

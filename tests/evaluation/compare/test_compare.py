@@ -260,7 +260,7 @@ class OneSize(OracleDetector):
 
 
 class Diverged(OracleDetector):
-    """Answers NaN, but not on the images that are tried before the work."""
+    """Predicts NaN, but not on the images that are tried before the work."""
 
     asked = 0
 

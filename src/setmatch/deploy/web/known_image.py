@@ -13,8 +13,14 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from setmatch.data.batches.transforms import normalize
-from setmatch.deploy.answers import USUAL, Answers, amid_largest_gap, answers_of, compare_answers
-from setmatch.deploy.web.network import ranked_answers
+from setmatch.deploy.compare_detections import (
+    USUAL,
+    RankedDetections,
+    amid_largest_gap,
+    compare_detections,
+    ranked_detections,
+)
+from setmatch.deploy.web.network import page_detections
 from setmatch.errors import VerificationError
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.ops.image_size import evaluation_px
@@ -29,7 +35,7 @@ class KnownImage:
 
     uri: str
     threshold: float
-    detections: Answers
+    detections: RankedDetections
 
 
 def known_image(path: Path, image: UInt8[Tensor, "3 H W"]) -> KnownImage:
@@ -43,14 +49,16 @@ def known_image(path: Path, image: UInt8[Tensor, "3 H W"]) -> KnownImage:
     shown = _of_few_colors(F.resize(image, list(size_px), antialias=True))
     pixels = torch.from_numpy(np.array(shown.convert("RGB"))).permute(2, 0, 1)
     batch = Batch.from_images([normalize(pixels, engine.card.preprocessing)])
-    (decoded,) = answers_of(engine.predict(batch), engine.class_loss, size_px)
-    ranked = ranked_answers(path, batch.pixels, size_px)
-    problem = compare_answers(decoded, ranked, engine.card.categories, USUAL).problem
+    (decoded,) = ranked_detections(engine.predict(batch), engine.class_loss, size_px)
+    ranked = page_detections(path, batch.pixels, size_px)
+    problem = compare_detections(decoded, ranked, engine.card.categories, USUAL).problem
     if problem:
         raise VerificationError(f"{path.name}: {problem}; the graph ranks detections differently")
     threshold = amid_largest_gap(ranked.scores)
     kept = ranked.scores > threshold
-    detections = Answers(ranked.scores[kept], ranked.class_indices[kept], ranked.xyxy_px[kept])
+    detections = RankedDetections(
+        ranked.scores[kept], ranked.class_indices[kept], ranked.xyxy_px[kept]
+    )
     return KnownImage(_png_uri(shown), threshold, detections)
 
 

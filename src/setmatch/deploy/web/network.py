@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from setmatch.deploy.answers import Answers
+from setmatch.deploy.compare_detections import RankedDetections
 from setmatch.deploy.onnx import exported_of
 from setmatch.inference.engines.exported_card import KEY
 from setmatch.inference.engines.onnx_session import OnnxSession
@@ -43,13 +43,13 @@ def page_outputs(has_masks: bool) -> list[str]:
     return ["cxcywh", *RANKED, *(["mask_logits"] if has_masks else [])]
 
 
-def ranked_answers(
+def page_detections(
     path: Path, pixels: Float[Tensor, "1 3 H W"], size_px: tuple[int, int]
-) -> Answers:
+) -> RankedDetections:
     """Return the detections of one image as a page computes them, in pixels of (height, width)."""
     cxcywh, scores, classes, queries = (
         torch.from_numpy(each[0])
         for each in OnnxSession(path).run(["cxcywh", *RANKED], {"pixels": pixels.numpy()})
     )
     scale = torch.tensor([size_px[1], size_px[0]] * 2)
-    return Answers(scores, classes, cxcywh_to_xyxy(cxcywh[queries]) * scale)
+    return RankedDetections(scores, classes, cxcywh_to_xyxy(cxcywh[queries]) * scale)

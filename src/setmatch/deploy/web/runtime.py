@@ -33,7 +33,7 @@ _PUBLISHED: Mapping[str, Mapping[str, str]] = {
         ),
     },
 }
-# The second is asked if the first does not answer.
+# The second is used if the first cannot be reached.
 _ADDRESSES = (
     f"https://cdn.jsdelivr.net/npm/{PACKAGE}@{VERSION}/dist",
     f"https://unpkg.com/{PACKAGE}@{VERSION}/dist",

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from setmatch.deploy.answers import LEAST_SCORE
+from setmatch.deploy.compare_detections import LEAST_SCORE
 from setmatch.deploy.web import runtime as web_runtime
 from setmatch.deploy.web.known_image import KnownImage
 from setmatch.deploy.web.network import page_outputs
@@ -108,8 +108,8 @@ def _preprocessing(preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 def _check(known: KnownImage) -> dict[str, Any]:
-    answers = known.detections
-    columns = (answers.class_indices, answers.scores, answers.xyxy_px)
+    known_rows = known.detections
+    columns = (known_rows.class_indices, known_rows.scores, known_rows.xyxy_px)
     detections = [
         {"classIndex": index, "score": score, "box": box}
         for index, score, box in zip(*(each.tolist() for each in columns), strict=True)

@@ -18,7 +18,7 @@ from setmatch.structures.outputs import ModelOutput, Predictions
 
 
 class ExportedEngine(Engine):
-    """Runs an exported file by a session; its answers are those of the last decoder layer.
+    """Runs an exported file by a session; its predictions are those of the last decoder layer.
 
     Raises WeightsError for a graph without the inputs and outputs of an engine.
     """

@@ -21,7 +21,7 @@ FORMAT = "setmatch-export-1"
 
 @dataclass(frozen=True)
 class ExportedCard:
-    """The model card of an exported file, and what else its answers need.
+    """The model card of an exported file, and what else its predictions need.
 
     `sha256` is that of model.safetensors as `save` writes it. `class_loss` has the name and the
     settings of the classification loss, which decodes logits. An `end_to_end` graph takes one image

@@ -53,7 +53,7 @@ class OpenVinoSession(Session):
     def run(self, outputs: Sequence[str], inputs: "Mapping[str, np.ndarray]") -> "list[np.ndarray]":
         """Return the outputs; raises ConfigError for inputs that the graph cannot compute."""
         for name, value in inputs.items():
-            # OpenVINO itself may answer nonsense.
+            # OpenVINO itself may return nonsense.
             if not self._shapes[name].compatible(self._shape(value.shape)):
                 raise self._does_not_run(inputs, f"{name} has the shape {self._shapes[name]}")
         if not hasattr(self._local, "request"):

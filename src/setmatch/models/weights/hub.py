@@ -25,7 +25,7 @@ FILE_SUFFIXES = {
     *(".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".json", ".yaml", ".yml"),
     *(".onnx", ".xml", ".pt2", ".html", ".jpg", ".png"),
 }
-ASK_S = 10  # how long the hub may take to answer
+ASK_S = 10  # how long the hub may take to respond
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ USUAL = Tolerance()
 
 
 @dataclass(frozen=True)
-class Answers:
+class RankedDetections:
     """All detections of an image, best first, with mask probabilities from a mask head."""
 
     scores: Float[Tensor, " K"]
@@ -46,12 +46,12 @@ class Answers:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two answers are apart: the largest differences over `found` pairs of detections.
+    """The largest differences over `compared` pairs of detections.
 
     `problem` describes the first detection that has no counterpart; it is empty if all have one.
     """
 
-    found: int = 0
+    compared: int = 0
     box_px: float = 0.0
     score: float = 0.0
     mask: float = 0.0
@@ -59,7 +59,7 @@ class Difference:
 
     def __add__(self, other: "Difference") -> "Difference":
         return Difference(
-            self.found + other.found,
+            self.compared + other.compared,
             max(self.box_px, other.box_px),
             max(self.score, other.score),
             max(self.mask, other.mask),
@@ -67,24 +67,28 @@ class Difference:
         )
 
 
-def answers_of(
+def ranked_detections(
     predictions: Predictions, class_loss: ClassificationLoss, size_px: tuple[int, int]
-) -> list[Answers]:
-    """Return the answers for every image of a batch, in pixels of images of (height, width)."""
+) -> list[RankedDetections]:
+    """Return the detections of every image of a batch, in pixels of images of (height, width)."""
     decoded = class_loss.decode(predictions.logits[-1])
     scale = torch.tensor([size_px[1], size_px[0]] * 2)
-    answers = []
+    detections = []
     for image, score in enumerate(decoded.score):
         order = score.argsort(descending=True, stable=True)
         query = decoded.query[image][order]
         boxes = cxcywh_to_xyxy(predictions.cxcywh[-1, image][query]) * scale
         masks = None if predictions.masks is None else predictions.masks[image].sigmoid()[query]
-        answers.append(Answers(score[order], decoded.class_index[image][order], boxes, masks))
-    return answers
+        classes = decoded.class_index[image][order]
+        detections.append(RankedDetections(score[order], classes, boxes, masks))
+    return detections
 
 
-def compare_answers(
-    expected: Answers, given: Answers, categories: Categories, tolerance: Tolerance
+def compare_detections(
+    expected: RankedDetections,
+    given: RankedDetections,
+    categories: Categories,
+    tolerance: Tolerance,
 ) -> Difference:
     """Compare the detections of two engines in both directions.
 
@@ -127,7 +131,9 @@ def amid_largest_gap(scores: Float[Tensor, " K"]) -> float:
     return float(best[place : place + 2].mean())
 
 
-def _matched(one: Answers, other: Answers, tolerance: Tolerance) -> list[tuple[int, float, int]]:
+def _matched(
+    one: RankedDetections, other: RankedDetections, tolerance: Tolerance
+) -> list[tuple[int, float, int]]:
     """Return for each compared detection of `one` its distance, in tolerances, and counterpart."""
     compared = (one.scores > LEAST_SCORE).nonzero()[:, 0]
     rows = compared if len(compared) > BEST else torch.arange(min(BEST, len(one.scores)))
@@ -149,10 +155,10 @@ def _matched(one: Answers, other: Answers, tolerance: Tolerance) -> list[tuple[i
     ]
 
 
-def _described(answers: Answers, row: int, categories: Categories) -> str:
-    box = ", ".join(f"{value:.1f}" for value in answers.xyxy_px[row].tolist())
-    name = categories.name(int(answers.class_indices[row]))
-    return f"{name!r} of score {float(answers.scores[row]):.3f} at ({box})"
+def _described(detections: RankedDetections, row: int, categories: Categories) -> str:
+    box = ", ".join(f"{value:.1f}" for value in detections.xyxy_px[row].tolist())
+    name = categories.name(int(detections.class_indices[row]))
+    return f"{name!r} of score {float(detections.scores[row]):.3f} at ({box})"
 
 
 def _how_far(matched: list[tuple[int, float, int]], row: int) -> str:
