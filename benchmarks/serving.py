@@ -86,7 +86,7 @@ class Timed:
 
 @contextmanager
 def running(commands: dict[str, list[str]]) -> Iterator[dict[str, tuple[str, int]]]:
-    """Start servers, and yield the address and process of each when all answer."""
+    """Start servers, and yield the address and process of each when all respond."""
     started = {
         name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for name, command in commands.items()
@@ -115,7 +115,7 @@ def cpu_s(pid: int) -> float:
 def measure(
     server: tuple[str, int], images: Sequence[bytes], clients: int, seconds: float
 ) -> Timed:
-    """Let clients send one image after another for some seconds, and wait for all answers."""
+    """Let clients send one image after another for some seconds, and wait for all responses."""
     timed, (address, pid) = Timed(), server
 
     async def client(number: int, end: float) -> None:
@@ -123,8 +123,8 @@ def measure(
             place = number
             while (started := time.perf_counter()) < end:
                 files = {"image": ("a.jpg", images[place % len(images)], "image/jpeg")}
-                answer = await session.post("/v1/detect", files=files)
-                answer.raise_for_status()
+                response = await session.post("/v1/detect", files=files)
+                response.raise_for_status()
                 timed.latencies_s.append(time.perf_counter() - started)
                 place += clients
 

@@ -1,4 +1,4 @@
-"""Every engine answers as the model, at a dozen sizes and three batches."""
+"""Every engine predicts as the model, at a dozen sizes and three batches."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ def test_predict_and_evaluate_take_the_file(scenes_n: Detector, scenes_onnx: Pat
     assert report.AP > 0.1
 
 
-def test_the_card_says_all_that_the_answers_need(scenes_n: Detector, scenes_onnx: Path):
+def test_the_card_has_all_that_predictions_need(scenes_n: Detector, scenes_onnx: Path):
     """Classes, image size, normalization, license, weights' SHA-256 and versions are inside."""
     (entry,) = onnx.load(scenes_onnx).metadata_props
     assert entry.key == KEY
@@ -290,7 +290,7 @@ def test_a_truncated_file_is_refused(fixed: OnnxGraph, tmp_path: Path, share: fl
         sm.load(tmp_path / "model.onnx")
 
 
-def test_answers_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path, with_noise):
+def test_predictions_that_are_not_finite_are_refused(fixed: OnnxGraph, tmp_path: Path, with_noise):
     wrong = with_noise(fixed, "decoder.box_steps.1.last.bias")
     (tensor,) = (
         t for t in wrong.model.graph.initializer if t.name.endswith("box_steps.1.last.bias")

@@ -157,7 +157,7 @@ def test_auto_is_the_fastest_engine_and_is_measured_once(
     assert measured == [3]
 
 
-def test_auto_leaves_out_what_is_not_installed_or_answers_otherwise(
+def test_auto_leaves_out_what_is_not_installed_or_differs(
     builders: dict[str, Builder],
     fixed: OnnxGraph,
     with_noise,

@@ -215,7 +215,7 @@ def test_the_command_line_predicts_and_compares(fixed_xml: Path, tmp_path: Path)
 
 
 def test_threads_share_an_engine(fixed_xml: Path):
-    """Every thread gets the answers for its own image."""
+    """Every thread gets the predictions for its own image."""
     from concurrent.futures import ThreadPoolExecutor
 
     engine = OpenVinoEngine(fixed_xml)

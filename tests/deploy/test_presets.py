@@ -103,7 +103,7 @@ def test_plain_operations_predict_the_same(preset: str):
     ],
 )
 def test_one_graph_serves_every_size_and_batch(preset: str, tmp_path: Path):
-    """At sizes that were not traced, raw predictions equal the model's; so do whole answers."""
+    """At sizes that were not traced, raw predictions equal the model's; so do detections."""
     model, path = small(preset), tmp_path / "model.onnx"
     graph = to_onnx(model, end_to_end=True)
     graph.save(path)

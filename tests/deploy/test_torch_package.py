@@ -186,7 +186,7 @@ class Copied:
         return "compiled code has no parts"
 
 
-def test_a_package_that_answers_otherwise_is_not_left(
+def test_a_package_that_differs_is_not_left(
     scenes_n: Detector, package_pt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     import setmatch.deploy.export as module

@@ -1,4 +1,4 @@
-"""`setmatch predict` with an exported file answers as the model, without importing torch."""
+"""`setmatch predict` with an exported file detects as the model, without importing torch."""
 
 import dataclasses
 import json
@@ -53,7 +53,7 @@ def predicted(model: Path | str, photos: Path, *options: str) -> list[dict[str, 
 
 
 @pytest.mark.parametrize("options", [(), ("--threshold", "0.2")])
-def test_the_answers_are_those_of_the_model(scenes_onnx: Path, photos: Path, options, capsys):
+def test_the_detections_are_those_of_the_model(scenes_onnx: Path, photos: Path, options, capsys):
     """Images are resized to the same pixels, so that nothing but the engine differs."""
     given, expected = (predicted(each, photos, *options) for each in (scenes_onnx, "scenes_n"))
     assert "1 of 6 images cannot be read: broken.png" in capsys.readouterr().err
@@ -93,7 +93,7 @@ def imported(arguments: list[str]) -> set[str]:
 def test_an_engine_of_weights_needs_no_torch_once_its_file_is_there(
     scenes_n: Detector, scenes_onnx: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Weights are known by their bytes and card; its answers are those of the first time."""
+    """Weights are known by their bytes and card; its detections are those of the first time."""
     monkeypatch.setenv("SETMATCH_CACHE", str(photos.parent / "cache"))
     graph = OnnxGraph(onnx.load(scenes_onnx), None)
     kind = dataclasses.replace(ONNX, build=lambda *others: graph)
@@ -138,7 +138,7 @@ def test_a_file_is_known_only_as_it_was(
     assert known_file(weights, "openvino" if change == "engine" else "onnxruntime") is None
 
 
-def test_answers_that_are_not_finite_are_refused(scenes_onnx: Path, photos: Path, capsys):
+def test_predictions_that_are_not_finite_are_refused(scenes_onnx: Path, photos: Path, capsys):
     """In one line, and without results."""
     model = onnx.load(scenes_onnx)
     (tensor,) = (t for t in model.graph.initializer if t.name.endswith("box_steps.1.last.bias"))

@@ -74,6 +74,6 @@ def serve(
             queue=queue,
             batch=max_batch,
             batch_wait_s=max_wait_ms / 1000,
-            answer_s=timeout,
+            response_s=timeout,
         ),
     )

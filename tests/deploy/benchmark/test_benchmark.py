@@ -108,9 +108,9 @@ def test_weights_are_timed_in_torch(file: Path):
         {"batch": -1, "count": 1},
         {"batch": 1, "count": 1},
     ]
-    answers = io.StringIO()
-    serve(io.StringIO("".join(json.dumps(each) + "\n" for each in requests)), answers)
-    opened, timed, wrong, again = map(json.loads, answers.getvalue().splitlines())
+    responses = io.StringIO()
+    serve(io.StringIO("".join(json.dumps(each) + "\n" for each in requests)), responses)
+    opened, timed, wrong, again = map(json.loads, responses.getvalue().splitlines())
     assert opened["size_px"] == [64, 96]
     assert opened["file_bytes"] > 1e6
     assert len(timed["seconds"]) == 3

@@ -1,4 +1,4 @@
-"""What the server answers to images, options and everything else."""
+"""The responses to images, options and everything else."""
 
 import asyncio
 import io
@@ -25,17 +25,17 @@ from .conftest import BOX, get, image_bytes, post, with_client
 FORM = "multipart/form-data; boundary=x"
 
 
-def box_of(answer: httpx.Response) -> list[float]:
+def box_of(response: httpx.Response) -> list[float]:
     """The box of the best detection."""
-    assert answer.status_code == 200, answer.text
-    return answer.json()["detections"][0]["xyxy_px"]
+    assert response.status_code == 200, response.text
+    return response.json()["detections"][0]["xyxy_px"]
 
 
-def test_the_answer_is_that_of_predict(app: App, red_finder: Engine):
+def test_the_response_is_that_of_predict(app: App, red_finder: Engine):
     found = predict(red_finder, red_box_image(64, 96, BOX))
-    answer = post(app, image_bytes()).json()
-    (row,) = answer.pop("detections")
-    assert answer == {"model": "red_finder", "width": 96, "height": 64}
+    response = post(app, image_bytes()).json()
+    (row,) = response.pop("detections")
+    assert response == {"model": "red_finder", "width": 96, "height": 64}
     assert (row["name"], row["category_id"]) == ("red", 3)
     assert row["score"] == pytest.approx(found[0].score, abs=1e-5)
     assert row["xyxy_px"] == pytest.approx(found[0].xyxy_px, abs=1e-3)
@@ -53,8 +53,8 @@ def test_a_body_is_the_image_whatever_its_type_says(app: App, kind: str):
 @pytest.mark.parametrize("field", ["image", "file", "anything"])
 def test_a_form_has_the_image_as_its_file(app: App, field: str):
     files = {field: ("../../name.png", image_bytes(), "image/png")}
-    answer = with_client(app, lambda client: client.post("/v1/detect", files=files))
-    assert box_of(answer) == pytest.approx(BOX)
+    response = with_client(app, lambda client: client.post("/v1/detect", files=files))
+    assert box_of(response) == pytest.approx(BOX)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -62,13 +62,13 @@ def test_images_are_seen_upright(app: App, orientation: int):
     """Boxes are in pixels of the upright image."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    answer = post(app, image_bytes((0, 0, 32, 32), kind="JPEG", quality=95, exif=exif))
+    response = post(app, image_bytes((0, 0, 32, 32), kind="JPEG", quality=95, exif=exif))
     left, top = {1: (0, 0), 2: (64, 0), 3: (64, 32), 4: (0, 32)}.get(orientation, (None, None))
     if orientation > 4:
         left, top = {5: (0, 0), 6: (32, 0), 7: (32, 64), 8: (0, 64)}[orientation]
     size = (96, 64) if orientation < 5 else (64, 96)
-    assert (answer.json()["width"], answer.json()["height"]) == size
-    assert box_of(answer) == pytest.approx([left, top, left + 32, top + 32], abs=3)
+    assert (response.json()["width"], response.json()["height"]) == size
+    assert box_of(response) == pytest.approx([left, top, left + 32, top + 32], abs=3)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_images_are_seen_upright(app: App, orientation: int):
     ],
 )
 def test_options_choose_detections(app: App, query: str, names: list[str]):
-    answer = post(app, image_bytes(), f"/v1/detect{query}")
-    assert [each["name"] for each in answer.json()["detections"]] == names
+    response = post(app, image_bytes(), f"/v1/detect{query}")
+    assert [each["name"] for each in response.json()["detections"]] == names
 
 
 @pytest.mark.parametrize(
@@ -104,23 +104,23 @@ def test_options_choose_detections(app: App, query: str, names: list[str]):
     ],
 )
 def test_an_option_that_there_is_not_is_refused(app: App, query: str, message: str):
-    answer = post(app, image_bytes(), f"/v1/detect{query}")
-    assert answer.status_code == 422
-    assert answer.json()["error"].startswith(message)
+    response = post(app, image_bytes(), f"/v1/detect{query}")
+    assert response.status_code == 422
+    assert response.json()["error"].startswith(message)
 
 
 def test_a_class_whose_name_has_a_comma_can_be_asked_for():
     detector = RedFinder().eval()
     detector.card = ModelCard("stub", {}, Categories((3, 8), ("b, c", "a")), Preprocessing(64, 128))
     app = make_app(as_engine(detector), "commas")
-    answer = post(app, image_bytes(), "/v1/detect?classes=b, c")
-    assert [each["name"] for each in answer.json()["detections"]] == ["b, c"]
+    response = post(app, image_bytes(), "/v1/detect?classes=b, c")
+    assert [each["name"] for each in response.json()["detections"]] == ["b, c"]
 
 
 def test_an_annotated_image_has_the_box_drawn(app: App):
-    answer = post(app, image_bytes(), "/v1/detect?annotated=1")
-    assert answer.headers["content-type"] == "image/jpeg"
-    drawn = Image.open(io.BytesIO(answer.content))
+    response = post(app, image_bytes(), "/v1/detect?annotated=1")
+    assert response.headers["content-type"] == "image/jpeg"
+    drawn = Image.open(io.BytesIO(response.content))
     assert drawn.size == (96, 64)
     plain = Image.open(io.BytesIO(image_bytes()))
     assert drawn.getpixel((48, 47)) != pytest.approx(plain.getpixel((48, 47)), abs=40)
@@ -150,17 +150,17 @@ def test_an_annotated_image_has_the_box_drawn(app: App):
 def test_what_is_no_image_is_refused_in_one_sentence(
     app: App, body: bytes, headers: dict[str, str], status: int, message: str
 ):
-    answer = post(app, body, headers=headers)
-    assert answer.status_code == status, answer.text
-    (text,) = answer.json().values()
+    response = post(app, body, headers=headers)
+    assert response.status_code == status, response.text
+    (text,) = response.json().values()
     assert text.startswith(message)
     assert "\n" not in text
 
 
 def test_a_form_of_two_files_is_refused(app: App):
     files = [("image", image_bytes()), ("image", image_bytes())]
-    answer = with_client(app, lambda client: client.post("/v1/detect", files=files))
-    assert (answer.status_code, "error" in answer.json()) == (400, True)
+    response = with_client(app, lambda client: client.post("/v1/detect", files=files))
+    assert (response.status_code, "error" in response.json()) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +174,10 @@ def test_a_form_of_two_files_is_refused(app: App):
         ("POST", "/", 405),
     ],
 )
-def test_other_addresses_answer_json(app: App, method: str, path: str, status: int):
-    answer = with_client(app, lambda client: client.request(method, path))
-    assert answer.status_code == status
-    assert list(answer.json()) == ["error"]
+def test_other_addresses_respond_with_json(app: App, method: str, path: str, status: int):
+    response = with_client(app, lambda client: client.request(method, path))
+    assert response.status_code == status
+    assert list(response.json()) == ["error"]
 
 
 def test_the_model_is_described(app: App):
@@ -237,9 +237,9 @@ class TestToken:
     )
     def test_detection_refuses_another(self, app: App, header: str | None):
         headers = {} if header is None else {"Authorization": header.encode("latin-1")}
-        answer = post(app, image_bytes(), headers=headers)
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert answer.json()["error"].startswith("send the token of this server")
+        response = post(app, image_bytes(), headers=headers)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert response.json()["error"].startswith("send the token of this server")
 
     def test_detection_takes_it(self, app: App):
         sent = {"Authorization": f"Bearer {self.TOKEN}"}
@@ -247,7 +247,7 @@ class TestToken:
 
 
 def test_many_images_at_once_are_not_mixed(app: App):
-    """Each of several shapes and places, some of which cannot be read, gets its own answer."""
+    """Each of several shapes and places, some of which cannot be read, gets its own response."""
     places = [(8 * n, 4 * n, 8 * n + 16, 4 * n + 16) for n in range(8)]
     sizes = [(96, 64), (64, 96), (128, 128)]
     images = [(box, size) for box in places for size in sizes if box[2] <= size[0]]
@@ -259,11 +259,11 @@ def test_many_images_at_once_are_not_mixed(app: App):
         sent = [client.post("/v1/detect", content=body) for body in bodies]
         return await asyncio.gather(*sent)
 
-    answers = with_client(app, work)
-    assert {each.status_code for each in answers[1::2]} == {422}
-    for (box, size), answer in zip(images, answers[::2], strict=True):
-        assert box_of(answer) == pytest.approx(box, abs=2.5)
-        assert (answer.json()["width"], answer.json()["height"]) == size
+    responses = with_client(app, work)
+    assert {each.status_code for each in responses[1::2]} == {422}
+    for (box, size), response in zip(images, responses[::2], strict=True):
+        assert box_of(response) == pytest.approx(box, abs=2.5)
+        assert (response.json()["width"], response.json()["height"]) == size
 
 
 class _Careless(RedFinder):
@@ -279,7 +279,7 @@ class _Careless(RedFinder):
 
 
 def test_one_bad_image_does_not_fail_its_batch_mates():
-    """The model fails at one image of a batch; it alone is answered with an error."""
+    """The model fails at one image of a batch; it alone gets an error."""
     app = make_app(as_engine(_Careless().eval()), "careless")
     empty = image_bytes((0, 0, 0, 0))
 
@@ -287,22 +287,22 @@ def test_one_bad_image_does_not_fail_its_batch_mates():
         bodies = [image_bytes(), empty, image_bytes(), image_bytes()]
         return await asyncio.gather(*[client.post("/v1/detect", content=body) for body in bodies])
 
-    answers = with_client(app, work)
-    assert [each.status_code for each in answers] == [200, 500, 200, 200]
-    assert "not finite" in answers[1].json()["error"]
+    responses = with_client(app, work)
+    assert [each.status_code for each in responses] == [200, 500, 200, 200]
+    assert "not finite" in responses[1].json()["error"]
 
 
-def test_an_error_that_nobody_expects_is_answered_too(capsys):
+def test_an_unexpected_error_gets_a_response_too(capsys):
     class Broken(RedFinder):
         def detect(self, batch: Batch, sizes_px: Any) -> Any:
             raise KeyError("a secret")
 
-    answer = post(make_app(as_engine(Broken().eval()), "broken"), image_bytes())
-    assert answer.status_code == 500
-    assert answer.json() == {"error": "the server failed, and its log says why"}
+    response = post(make_app(as_engine(Broken().eval()), "broken"), image_bytes())
+    assert response.status_code == 500
+    assert response.json() == {"error": "the server failed, and its log says why"}
 
 
-def test_the_document_describes_the_answers(app: App):
+def test_the_document_describes_the_responses(app: App):
     document = get(app, "/openapi.json").json()
     assert set(document["paths"]) == {"/v1/detect", "/v1/model", "/healthz"}
     detect = document["paths"]["/v1/detect"]["post"]
@@ -314,11 +314,11 @@ def test_the_document_describes_the_answers(app: App):
 
 def test_the_page_may_load_nothing_from_elsewhere(app: App, red_finder: Engine):
     """Its scripts run by a number that is new in each server; the page has no others."""
-    answer = get(app, "/")
-    policy = answer.headers["content-security-policy"]
+    response = get(app, "/")
+    policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'nonce-")
     assert "connect-src 'self'" in policy
     assert "http" not in policy
-    assert answer.text.count("<script") == answer.text.count('nonce="') == 2
+    assert response.text.count("<script") == response.text.count('nonce="') == 2
     other = get(make_app(red_finder, "red_finder"), "/")
     assert other.headers["content-security-policy"] != policy

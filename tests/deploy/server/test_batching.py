@@ -11,7 +11,7 @@ from setmatch.deploy.server.batching import Batcher
 
 
 class Runs:
-    """Records the batches that run, and answers each number with its double."""
+    """Records the batches that run, and doubles each number."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -86,17 +86,17 @@ def test_only_those_fail_that_are_at_fault():
 
 def test_mates_of_one_shape_survive_a_bad_one():
     runs = Runs()
-    answers = run(lambda items: runs([item - 5 for item in items]), all_of(6, 4, 7))
-    assert answers[::2] == [2, 4]
-    assert isinstance(answers[1], ValueError)
+    responses = run(lambda items: runs([item - 5 for item in items]), all_of(6, 4, 7))
+    assert responses[::2] == [2, 4]
+    assert isinstance(responses[1], ValueError)
     assert runs.batches == [[1, -1, 2], [1], [-1], [2]]
 
 
 def test_a_run_that_loses_results_fails_instead_of_mixing_them():
-    answers = run(lambda items: [0], all_of(1, 2))
-    assert answers == [0, 0]  # each alone has its own
-    answers = run(lambda items: [], all_of(1, 2))
-    assert all(isinstance(each, AssertionError) for each in answers)
+    responses = run(lambda items: [0], all_of(1, 2))
+    assert responses == [0, 0]  # each alone has its own
+    responses = run(lambda items: [], all_of(1, 2))
+    assert all(isinstance(each, AssertionError) for each in responses)
 
 
 def test_the_first_waits_for_others_that_are_on_their_way():

@@ -65,8 +65,8 @@ def rest_of(client: socket.socket) -> bytes:
     return received
 
 
-def one_answer(client: socket.socket) -> tuple[int, dict[str, str]]:
-    """The status and JSON of an answer, after which the connection may stay open."""
+def one_response(client: socket.socket) -> tuple[int, dict[str, str]]:
+    """The status and JSON of a response, after which the connection may stay open."""
     received = b""
     while b"\r\n\r\n" not in received or not received.endswith(b"}"):
         part = client.recv(65536)
@@ -94,7 +94,7 @@ def trickle(client: socket.socket, part: bytes) -> bytes:
     raise AssertionError("the server still listens")
 
 
-def answer_to_trickle(port: int, head: bytes, part: bytes) -> bytes:
+def response_to_trickle(port: int, head: bytes, part: bytes) -> bytes:
     """What the server says to a head whose body trickles.
 
     On a busy machine the head may come so late that the server has left without a word.
@@ -102,8 +102,8 @@ def answer_to_trickle(port: int, head: bytes, part: bytes) -> bytes:
     for _ in range(20):
         with connected(port) as client, suppress(ConnectionResetError, BrokenPipeError):
             client.sendall(head)
-            if answer := trickle(client, part):
-                return answer
+            if response := trickle(client, part):
+                return response
     return b""
 
 
@@ -111,7 +111,7 @@ def test_one_connection_takes_several_requests(patient_port: int):
     with connected(patient_port) as client:
         for _ in range(3):
             client.sendall(GET)
-            assert one_answer(client) == (200, {"status": "ok"})
+            assert one_response(client) == (200, {"status": "ok"})
 
 
 def test_a_connection_on_which_nothing_comes_ends(port: int):
@@ -135,15 +135,15 @@ def test_a_head_that_trickles_ends(port: int, first: bytes):
     ],
 )
 def test_a_body_that_trickles_ends(port: int, head: bytes, part: bytes):
-    assert answer_to_trickle(port, head, part).startswith(b"HTTP/1.1 408 ")
+    assert response_to_trickle(port, head, part).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_body_that_nobody_reads_ends(port: int):
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
-    assert answer_to_trickle(port, head, b"x").startswith(b"HTTP/1.1 404 ")
+    assert response_to_trickle(port, head, b"x").startswith(b"HTTP/1.1 404 ")
 
 
-def test_the_answer_about_a_body_that_is_too_large_is_seen(patient_port: int):
+def test_the_response_about_a_body_that_is_too_large_is_seen(patient_port: int):
     """Though the client sends everything before it looks."""
     with connected(patient_port) as client:
         client.sendall(POST + b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000)
@@ -165,7 +165,7 @@ def test_the_answer_about_a_body_that_is_too_large_is_seen(patient_port: int):
         POST + b"Transfer-Encoding: nonsense\r\n\r\nabcd",
     ],
 )
-def test_what_is_no_http_is_answered_with_json(patient_port: int, request_: bytes):
+def test_what_is_no_http_gets_json(patient_port: int, request_: bytes):
     with connected(patient_port) as client:
         client.sendall(request_)
         head, _, body = rest_of(client).partition(b"\r\n\r\n")
@@ -180,9 +180,9 @@ def test_a_connection_too_many_is_refused(patient_port: int):
         connected(patient_port),
         connected(patient_port) as client,
     ):
-        answer = rest_of(client)
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"Retry-After: 1\r\n" in answer
+        response = rest_of(client)
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in response
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_a_connection_too_many_is_refused(patient_port: int):
 def test_no_path_leads_to_a_file(patient_port: int, path: bytes):
     with connected(patient_port) as client:
         client.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert one_answer(client)[0] in (400, 404)
+        assert one_response(client)[0] in (400, 404)
 
 
-def test_a_client_that_does_not_read_its_answer_is_dropped(red_finder: Engine):
-    """The system's buffers are small here, so that the answer does not fit into them."""
+def test_a_client_that_does_not_read_its_response_is_dropped(red_finder: Engine):
+    """The system's buffers are small here, so that the response does not fit into them."""
     limits = Limits(patience_s=PATIENCE_S)
     app = make_app(red_finder, "red_finder", limits=limits)
     image = image_bytes((0, 0, 60, 60), (300, 300), noise=True)
@@ -212,20 +212,20 @@ def test_a_client_that_does_not_read_its_answer_is_dropped(red_finder: Engine):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", running.port))
         client.sendall(GET)
-        one_answer(client)  # the server knows of the connection
+        one_response(client)  # the server knows of the connection
         head = b"POST /v1/detect?annotated=1 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
         client.sendall(head % len(image) + image)
         until(lambda: not running.server.server_state.connections)
 
 
-def test_what_was_accepted_is_answered_before_the_server_ends(red_finder: Engine):
+def test_accepted_requests_get_responses_before_the_server_ends(red_finder: Engine):
     """And a connection that waits for nothing is closed."""
     limits = Limits()
     app = make_app(red_finder, "red_finder", limits=limits)
     image = image_bytes()
     with served(app, limits) as running, connected(running.port) as idle:
         idle.sendall(GET)
-        one_answer(idle)
+        one_response(idle)
         with connected(running.port) as busy:
             busy.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(image) + image[:10])
             until(lambda: len(running.server.server_state.tasks) == 1)

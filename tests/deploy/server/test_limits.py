@@ -68,18 +68,18 @@ def test_a_body_that_says_it_is_too_large_is_not_read(red_finder: Engine):
     """The client may send it, but nothing takes it."""
     app = limited(red_finder, max_bytes=1000, linger_s=0)
     body = Parts(b"x" * 100, 1000)
-    answer = post(app, body, headers={"Content-Length": "100000"})
-    assert answer.status_code == 413
-    assert answer.json()["error"].startswith("the request is larger than 1,000 bytes")
-    assert answer.headers["connection"] == "close"
+    response = post(app, body, headers={"Content-Length": "100000"})
+    assert response.status_code == 413
+    assert response.json()["error"].startswith("the request is larger than 1,000 bytes")
+    assert response.headers["connection"] == "close"
     assert body.taken <= 1
 
 
 def test_a_body_without_a_length_is_read_up_to_the_limit(red_finder: Engine):
     app = limited(red_finder, max_bytes=1000, linger_s=0)
     body = Parts(b"x" * 100, 100_000)
-    answer = post(app, body)
-    assert answer.status_code == 413
+    response = post(app, body)
+    assert response.status_code == 413
     assert body.taken < 20
 
 
@@ -91,16 +91,16 @@ def test_the_limit_is_exact(red_finder: Engine, size: int, is_form: bool):
     head = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
     body = head.ljust(size - 9, b"x") + b"\r\n--x--\r\n" if is_form else b"x" * size
     kind = "multipart/form-data; boundary=x" if is_form else "image/png"
-    answer = post(app, body[:size], headers={"Content-Type": kind})
-    assert answer.status_code == (413 if size > 1000 else 422)
+    response = post(app, body[:size], headers={"Content-Type": kind})
+    assert response.status_code == (413 if size > 1000 else 422)
 
 
 def test_a_body_that_comes_too_slowly_is_refused(red_finder: Engine):
     """One byte each hundredth of a second, where at least 16,000 a second should come."""
     app = limited(red_finder, patience_s=0.1)
-    answer = post(app, Parts(b"x", 100_000, pause_s=0.01))
-    assert answer.status_code == 408
-    assert answer.headers["connection"] == "close"
+    response = post(app, Parts(b"x", 100_000, pause_s=0.01))
+    assert response.status_code == 408
+    assert response.headers["connection"] == "close"
 
 
 def test_a_body_that_comes_slowly_enough_is_taken(red_finder: Engine):
@@ -144,8 +144,8 @@ def test_all_bodies_together_are_limited(red_finder: Engine):
     assert with_client(app, work) == [429, 422]
 
 
-def test_a_full_queue_answers_at_once(held: Held):
-    """With the status 429, and when to come again; who is inside gets an answer."""
+def test_a_full_queue_responds_at_once(held: Held):
+    """With the status 429, and when to come again; who is inside gets a response."""
     app = limited(as_engine(held), queue=3, batch=1, linger_s=0)
 
     async def work(client: httpx.AsyncClient) -> None:
@@ -165,17 +165,17 @@ def test_a_full_queue_answers_at_once(held: Held):
     with_client(app, work)
 
 
-def test_an_answer_that_takes_too_long_is_refused(held: Held):
+def test_a_response_that_takes_too_long_is_refused(held: Held):
     """Its place is free again, and the image that nobody waits for is not run."""
-    limits = Limits(**{**FAST, "answer_s": 0.05, "batch": 1})
+    limits = Limits(**{**FAST, "response_s": 0.05, "batch": 1})
     app = make_app(as_engine(held), "limited", limits=limits)
 
     async def work(client: httpx.AsyncClient) -> None:
         sent = [client.post("/v1/detect", content=image_bytes()) for _ in range(3)]
-        for answer in await asyncio.gather(*sent):
-            assert answer.status_code == 503
-            assert int(answer.headers["retry-after"]) >= 1
-        object.__setattr__(limits, "answer_s", 600.0)  # however slow the machine is
+        for response in await asyncio.gather(*sent):
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) >= 1
+        object.__setattr__(limits, "response_s", 600.0)  # however slow the machine is
         held.may_go_on.set()
         assert (await client.post("/v1/detect", content=image_bytes())).status_code == 200
         assert "setmatch_queue_images 0.0" in (await client.get("/metrics")).text
@@ -220,10 +220,10 @@ def test_a_client_that_leaves_makes_room(held: Held):
         {"batch": 0},
         {"batch": 9, "queue": 8},
         {"max_bytes": 0},
-        {"answer_s": 0},
+        {"response_s": 0},
         {"patience_s": -1},
         {"batch_wait_s": -0.1},
-        {"answer_s": float("nan")},
+        {"response_s": float("nan")},
     ],
 )
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any]):

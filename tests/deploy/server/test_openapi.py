@@ -1,4 +1,4 @@
-"""Requests that are made from the OpenAPI document, valid or not, get documented answers."""
+"""Requests that are made from the OpenAPI document, valid or not, get documented responses."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -20,7 +20,7 @@ OPERATIONS = [("/v1/detect", "POST"), ("/v1/model", "GET"), ("/healthz", "GET")]
 @pytest.mark.campaign
 @pytest.mark.promise(19, cases=EXAMPLES)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS, ids=lambda each: each)
-def test_answers_are_as_documented(path: str, method: str):
+def test_responses_are_as_documented(path: str, method: str):
     """Status, type, headers and content of each, by the checks of schemathesis."""
     app = make_app(as_engine(CalmFinder().eval()), "calm", limits=Limits(linger_s=0))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
@@ -43,10 +43,10 @@ def test_answers_are_as_documented(path: str, method: str):
     check()
 
 
-def test_the_documented_answer_is_that_of_an_image():
+def test_the_documented_response_is_that_of_an_image():
     """Generated bodies are no images, so that this one is checked by itself."""
     app = make_app(as_engine(CalmFinder().eval()), "calm")
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    answer = with_client(app, lambda client: client.post("/v1/detect", content=image_bytes()))
-    assert answer.status_code == 200
-    schema["/v1/detect"]["POST"].validate_response(answer)
+    response = with_client(app, lambda client: client.post("/v1/detect", content=image_bytes()))
+    assert response.status_code == 200
+    schema["/v1/detect"]["POST"].validate_response(response)

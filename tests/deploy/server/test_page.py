@@ -178,12 +178,12 @@ def test_masks_are_drawn(browser: Any, app: App):
     pixels[10:30, 20:60] = 1
     pixels[40:, :3] = 1
     runs = mask.encode(np.asfortranarray(pixels))
-    answer = {
+    response = {
         "height": 50,
         "width": 70,
         "detections": [{"mask": {"size": [50, 70], "counts": runs["counts"].decode()}}],
     }
     with opened(browser, app) as site:
-        script = "(answer) => [...masksOf(answer).logits[0]]"
-        cells = np.array(site.page.evaluate(script, answer)).reshape(50, 70)
+        script = "(response) => [...masksOf(response).logits[0]]"
+        cells = np.array(site.page.evaluate(script, response)).reshape(50, 70)
     assert ((cells > 0) == pixels).all()

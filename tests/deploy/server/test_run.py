@@ -44,7 +44,7 @@ def test_a_port_in_use_is_one_line(no_model, capsys):
         (["--queue", "0"], "queue = 0: must be at least 1"),
         (["--max-batch", "65"], "batch = 65: is larger than the queue of 64"),
         (["--max-mb", "0"], "max_bytes = 0: must be at least 1"),
-        (["--timeout", "0"], "answer_s = 0.0: must be at least 0.001"),
+        (["--timeout", "0"], "response_s = 0.0: must be at least 0.001"),
         (["--engine", "cuda"], "--engine"),
         (["--token-file", "nothing"], "nothing: No such file or directory"),
     ],
@@ -92,16 +92,16 @@ def test_only_this_machine_is_local(host: str, local: bool):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_server(number: signal.Signals, code: int, capsys, monkeypatch):
-    """The command prints its address once it answers, and ends with the documented exit code."""
+    """The command prints its address when it is ready, and ends with the documented exit code."""
     before = signal.getsignal(number)
-    answers = []
+    responses = []
 
     def when_ready(line: str, flush: bool) -> None:
         address = line.partition(" at ")[2].split()[0]
 
         def look() -> None:
-            with urllib.request.urlopen(f"{address}/healthz") as answer:
-                answers.append(answer.read())
+            with urllib.request.urlopen(f"{address}/healthz") as response:
+                responses.append(response.read())
             os.kill(os.getpid(), number)
 
         threading.Thread(target=look).start()
@@ -109,9 +109,9 @@ def test_a_signal_ends_the_server(number: signal.Signals, code: int, capsys, mon
     monkeypatch.setattr(module, "print", when_ready, raising=False)
     command = ["serve", "scenes_n", "--engine", "eager", "--port", "0", "--device", "cpu"]
     assert main(command) == code
-    assert answers == [b'{"status":"ok"}']
+    assert responses == [b'{"status":"ok"}']
     assert capsys.readouterr().err == (
-        f"setmatch: stopped by {number.name}, after all accepted requests were answered\n"
+        f"setmatch: stopped by {number.name}, after responding to all accepted requests\n"
     )
     assert signal.getsignal(number) == before
 

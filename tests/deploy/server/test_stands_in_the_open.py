@@ -110,7 +110,7 @@ def image_of(gray: int, size: tuple[int, int] = (64, 48)) -> bytes:
 
 
 def at_once(running: Running, bodies: list[bytes]) -> list[httpx.Response]:
-    """The answers to bodies that are all sent at the same time, each by a client of its own."""
+    """The responses to bodies that are all sent at the same time, each by a client of its own."""
 
     async def one(body: bytes) -> httpx.Response:
         async with httpx.AsyncClient(timeout=120) as client:
@@ -123,32 +123,32 @@ def at_once(running: Running, bodies: list[bytes]) -> list[httpx.Response]:
 
 
 def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Whether two answers name the same objects; scores near the threshold may differ."""
+    """Whether two responses name the same objects; scores near the threshold may differ."""
     if (found["width"], found["height"]) != (expected["width"], expected["height"]):
         return False
     boxes = [
-        np.array([each["xyxy_px"] for each in answer["detections"] if each["score"] > 0.31])
-        for answer in (found, expected)
+        np.array([each["xyxy_px"] for each in response["detections"] if each["score"] > 0.31])
+        for response in (found, expected)
     ]
     return boxes[0].shape == boxes[1].shape and bool(np.allclose(*boxes, atol=0.01))
 
 
 @pytest.mark.promise(19, cases=200)
 def test_200_clients_at_once(running: Running, photographs: list[bytes]):
-    """Each gets its own answer, or is asked to come again; a damaged image fails alone."""
+    """Each gets its own response, or is asked to come again; a damaged image fails alone."""
     expected = [running.post(each, "/v1/detect?threshold=0.3").json() for each in photographs]
     assert sum(len(each["detections"]) for each in expected) > 8
     bodies = [photographs[n % 8] if n % 5 else photographs[n % 8][:300] for n in range(200)]
     counts: dict[int, int] = {}
-    for number, answer in enumerate(at_once(running, bodies)):
-        counts[answer.status_code] = counts.get(answer.status_code, 0) + 1
-        if answer.status_code == 200:
+    for number, response in enumerate(at_once(running, bodies)):
+        counts[response.status_code] = counts.get(response.status_code, 0) + 1
+        if response.status_code == 200:
             assert number % 5
-            assert same(answer.json(), expected[number % 8])
-        elif answer.status_code in (429, 503):
-            assert int(answer.headers["retry-after"]) >= 1
+            assert same(response.json(), expected[number % 8])
+        elif response.status_code in (429, 503):
+            assert int(response.headers["retry-after"]) >= 1
         else:
-            assert (answer.status_code, number % 5) == (422, 0)
+            assert (response.status_code, number % 5) == (422, 0)
     print(counts)
     assert counts[200] >= 32
     assert running.is_well()
@@ -156,7 +156,7 @@ def test_200_clients_at_once(running: Running, photographs: list[bytes]):
 
 @pytest.mark.promise(19, cases=50)
 def test_50_slow_clients_are_dropped(running: Running):
-    """In 15 seconds, whatever they are slow with; others are answered meanwhile."""
+    """In 15 seconds, whatever they are slow with; others get responses meanwhile."""
     kinds = [  # what comes first, and what follows now and then
         (b"", b""),
         (b"", b"G"),
@@ -208,10 +208,10 @@ def test_500_malformed_bodies(running: Running):
     with httpx.Client(base_url=running.address, timeout=60) as client:
         for _ in range(500):
             body, kind = malformed(chance)
-            answer = client.post("/v1/detect", content=body, headers=[(b"Content-Type", kind)])
-            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
-            if answer.status_code != 200:
-                assert list(answer.json()) == ["error"], body
+            response = client.post("/v1/detect", content=body, headers=[(b"Content-Type", kind)])
+            statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
+            if response.status_code != 200:
+                assert list(response.json()) == ["error"], body
     print(statuses)
     assert set(statuses) <= {200, 400, 413, 422}
     assert statuses.get(200, 0) < 50
@@ -261,12 +261,12 @@ def test_300_mb_are_refused_without_being_kept(running: Running, head: bytes):
             pass
         client.settimeout(5)
         try:
-            answer = client.recv(65536)
+            response = client.recv(65536)
         except OSError:
-            answer = b""
+            response = b""
     growth = running.memory_mb("VmHWM") - before
-    print(f"{sent / 1e6:.0f} MB were sent, and memory grew by {growth:.1f} MB: {answer[:15]!r}")
-    assert answer[:15] in (b"HTTP/1.1 413 Re", b"HTTP/1.1 413 Co", b"")
+    print(f"{sent / 1e6:.0f} MB were sent, and memory grew by {growth:.1f} MB: {response[:15]!r}")
+    assert response[:15] in (b"HTTP/1.1 413 Re", b"HTTP/1.1 413 Co", b"")
     assert growth < 60  # the limit of 20 MB, as it came and as bytes
     assert running.is_well()
 
@@ -290,8 +290,8 @@ def test_bombs(running: Running):
     before = running.memory_mb("VmHWM")
     for content in bombs:
         started = time.monotonic()
-        answer = running.post(content)
-        assert answer.status_code in (413, 422), answer.text
+        response = running.post(content)
+        assert response.status_code in (413, 422), response.text
         assert time.monotonic() - started < 5
     growth = running.memory_mb("VmHWM") - before
     print(f"memory grew by {growth:.1f} MB")
@@ -323,12 +323,12 @@ def test_50_paths_lead_to_no_file(running: Running):
     for path in TRAVERSALS:
         with running.connected() as client:
             client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            answer = b""
+            response = b""
             while part := client.recv(65536):
-                answer += part
-        assert answer.split()[1] in (b"400", b"404"), path
-        assert b"root:" not in answer
-        assert b"PATH=" not in answer
+                response += part
+        assert response.split()[1] in (b"400", b"404"), path
+        assert b"root:" not in response
+        assert b"PATH=" not in response
 
 
 @pytest.mark.promise(19)
@@ -342,8 +342,8 @@ def test_no_address_is_fetched(running: Running):
         for body in (url, json.dumps({"url": url, "image": url}), svg, mpo, f"url={url}"):
             for kind in ("text/plain", "application/json", "image/svg+xml", "text/uri-list"):
                 headers = {"Content-Type": kind, "Referer": url, "X-Forwarded-Host": url}
-                answer = running.post(body, headers=headers)
-                assert answer.status_code == 422
+                response = running.post(body, headers=headers)
+                assert response.status_code == 422
         for path in (f"/v1/detect?url={url}", f"/v1/detect?image={url}", f"/{url}"):
             assert running.post(image_of(0), path).status_code in (404, 422)
         form = {"image": (url, image_of(0)), "url": (None, url)}
@@ -375,8 +375,8 @@ def test_memory_stays_flat_from_request_1000_to_10000(photographs: list[bytes]):
             async def one_after_another() -> None:
                 for place in places:
                     body = bodies[place % len(bodies)]
-                    answer = await client.post("/v1/detect", content=body)
-                    assert answer.status_code == (422 if body is damaged else 200)
+                    response = await client.post("/v1/detect", content=body)
+                    assert response.status_code == (422 if body is damaged else 200)
 
             await asyncio.gather(*[one_after_another() for _ in range(8)])
 

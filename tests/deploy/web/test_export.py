@@ -54,7 +54,7 @@ def test_the_command_writes_a_verified_page(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model.onnx", "site"]
 
 
-def test_no_page_is_left_if_the_model_in_it_answers_otherwise(
+def test_no_page_is_left_if_the_model_in_it_differs(
     graph: OnnxGraph, tmp_path: Path, monkeypatch, capsys
 ):
     """Exit code 2, and an earlier page stays."""

@@ -1,4 +1,4 @@
-"""The page draws masks: here, those of a graph that answers the same for every image."""
+"""The page draws masks: here, those of a graph that predicts the same for every image."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page runs a model in a real browser, answers as setmatch does, and says how it checked."""
+"""The page runs a model in a real browser, detects as setmatch does, and says how it checked."""
 
 import base64
 import dataclasses
@@ -53,7 +53,7 @@ def give(site: Site, way: str, image: np.ndarray) -> None:
         site.look_at(lambda: site.page.evaluate(PASTE, data))
 
 
-def test_the_page_answers_as_the_model(opened: Site, scenes_n: Detector):
+def test_the_page_detects_as_the_model(opened: Site, scenes_n: Detector):
     """Chosen, dropped or pasted images of several sizes; resized pixels differ by one at most."""
     assert opened.text("problem") == ""
     assert opened.text("check").startswith("checked: ")
@@ -117,14 +117,14 @@ def test_what_is_not_an_image_is_refused_in_one_line(opened: Site):
     assert opened.text("problem") == ""
 
 
-def test_a_wrong_answer_is_shown(
+def test_a_wrong_detection_is_shown(
     open_site: OpenSite, network: Path, onnxruntime_web: Path, tmp_path: Path
 ):
     """The check can fail: here, because the known boxes lie elsewhere."""
 
     def moved(known: KnownImage) -> KnownImage:
-        answers = known.detections
-        boxes = dataclasses.replace(answers, xyxy_px=answers.xyxy_px + 0.5)
+        detections = known.detections
+        boxes = dataclasses.replace(detections, xyxy_px=detections.xyxy_px + 0.5)
         return dataclasses.replace(known, detections=boxes)
 
     runtime = local_runtime(onnxruntime_web)

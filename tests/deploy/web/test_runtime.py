@@ -68,13 +68,13 @@ def test_a_page_beside_its_runtime_says_how_to_open_it(open_site: OpenSite, site
 
 
 def test_an_isolated_page_computes_with_threads(open_site: OpenSite, site: Path):
-    """They start, and answer the same; how many depends on the machine."""
+    """They start, and predict the same; how many depends on the machine."""
     opened = open_site(site, headers=ISOLATED)
     assert opened.page.evaluate("crossOriginIsolated")
     assert opened.text("check").startswith("checked: ")
 
 
-def test_webgpu_answers_the_same(site: Path):
+def test_webgpu_predicts_the_same(site: Path):
     """In software, which takes a minute; so it is not chosen by itself."""
     with chromium(SOFTWARE_GPU) as browser, opened_sites(browser) as open_site:
         opened = open_site(site, "?engine=webgpu")

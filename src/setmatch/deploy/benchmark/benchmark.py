@@ -123,7 +123,7 @@ def _measure(
     batches_s: list[dict[int, float]] = [{} for _ in cases]
 
     def ask(number: int, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer, or {} from a case that has a problem."""
+        """Return the response, or {} from a case that has a problem."""
         if problems[number]:
             return {}
         try:
@@ -156,13 +156,13 @@ def _measure(
         if not batches_s[number]:
             speeds.append((None, problem))
             continue
-        answer = opened[number]
+        response = opened[number]
         speed = Speed(
-            (answer["size_px"][0], answer["size_px"][1]),
+            (response["size_px"][0], response["size_px"][1]),
             tuple(rounds_s[number]),
             batches_s[number],
             memory[number],
-            answer["file_bytes"],
+            response["file_bytes"],
         )
         speeds.append((speed, problem))
     return speeds

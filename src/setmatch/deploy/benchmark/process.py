@@ -14,7 +14,7 @@ from setmatch.errors import ConfigError
 class Worker:
     """Asks a process of `worker.py`, which computes with `threads` threads.
 
-    Raises ConfigError, with its message, for a request that it cannot answer.
+    Raises ConfigError, with its message, for a request that it cannot fulfill.
     """
 
     def __init__(self, threads: int) -> None:
@@ -28,24 +28,24 @@ class Worker:
         )
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the answer to a request."""
-        requests, answers = self._process.stdin, self._process.stdout
+        """Return the response to a request."""
+        requests, responses = self._process.stdin, self._process.stdout
         assert requests is not None, "the process has pipes"
-        assert answers is not None, "the process has pipes"
+        assert responses is not None, "the process has pipes"
         line = ""
         try:
             requests.write(json.dumps(request) + "\n")
             requests.flush()
-            line = answers.readline()
+            line = responses.readline()
         except BrokenPipeError:
             pass
         if not line:
             code = self._process.wait()
             raise ConfigError(f"its process ended with code {code}; it may lack memory")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise ConfigError(answer["error"])
-        return answer
+        response: dict[str, Any] = json.loads(line)
+        if "error" in response:
+            raise ConfigError(response["error"])
+        return response
 
     def end(self) -> None:
         """End the process, which may be computing."""

@@ -1,6 +1,6 @@
-"""The process that runs one model with one engine: requests come in on stdin, answers leave.
+"""The process that runs one model with one engine: requests come in on stdin, responses go out.
 
-Each request and each answer is a line of JSON. A process of its own has the memory of its model
+Each request and each response is a line of JSON. A process of its own has the memory of its model
 alone, and an exported file runs without torch there, as it does for a user.
 """
 
@@ -92,18 +92,18 @@ def peak_bytes() -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
-def answer(model: Model, request: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer to a request: the seconds of batches, and the memory up to then."""
+def respond(model: Model, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the response to a request: the seconds of batches, and the memory up to then."""
     seconds = model.seconds(request["batch"], request["count"])
     return {"seconds": seconds, "peak_bytes": peak_bytes()}
 
 
-def serve(requests: TextIO, answers: TextIO) -> None:
+def serve(requests: TextIO, responses: TextIO) -> None:
     """Open the model that the first request names, and time batches for each other one."""
 
     def write(tree: dict[str, Any]) -> None:
-        answers.write(json.dumps(tree) + "\n")
-        answers.flush()
+        responses.write(json.dumps(tree) + "\n")
+        responses.flush()
 
     model: Model | None = None
     for line in requests:
@@ -115,12 +115,12 @@ def serve(requests: TextIO, answers: TextIO) -> None:
                 model = Model(request["source"], request["trust"], size_px)
                 write({"size_px": model.size_px, "file_bytes": model.file_bytes})
             else:
-                write(answer(model, request))
+                write(respond(model, request))
         except (SetmatchError, OSError, MemoryError, RuntimeError, ValueError) as error:
             write({"error": short(" ".join(str(error).split()), 400).strip("'\"")})
 
 
 if __name__ == "__main__":
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries that print must not end up among the answers
+    os.dup2(2, 1)  # libraries that print must not end up among the responses
     serve(sys.stdin, replies)

@@ -1,1 +1,1 @@
-"""A server that answers images with detections, and can stand in the open."""
+"""A server that detects objects in images, safe to expose to strangers."""

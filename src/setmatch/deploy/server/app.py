@@ -1,4 +1,4 @@
-"""The web application: its addresses, and what they answer."""
+"""The web application: its addresses, and their responses."""
 
 import asyncio
 import hmac
@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from setmatch.deploy.server.answers import (
-    Found,
+from setmatch.deploy.server.guard import App, Guard
+from setmatch.deploy.server.libraries import require_libraries
+from setmatch.deploy.server.limits import Limits, Refusal
+from setmatch.deploy.server.metrics import Metrics, content_type
+from setmatch.deploy.server.page import Page, page_of
+from setmatch.deploy.server.problems import add_problems
+from setmatch.deploy.server.responses import (
+    DetectionResponse,
     Health,
     ModelFacts,
     Problem,
@@ -19,12 +25,6 @@ from setmatch.deploy.server.answers import (
     to_jpeg,
     to_json,
 )
-from setmatch.deploy.server.guard import App, Guard
-from setmatch.deploy.server.libraries import require_libraries
-from setmatch.deploy.server.limits import Limits, Refusal
-from setmatch.deploy.server.metrics import Metrics, content_type
-from setmatch.deploy.server.page import Page, page_of
-from setmatch.deploy.server.problems import add_problems
 from setmatch.deploy.server.service import DetectionService
 from setmatch.deploy.server.uploads import image_file
 from setmatch.inference.engines.base import Engine
@@ -52,7 +52,7 @@ _REFUSED = {
     422: "An image that cannot be read, or an option that there is not.",
     429: "The queue is full.",
     500: "The model fails at this image.",
-    503: "The answer took too long.",
+    503: "The response took too long.",
 }
 
 
@@ -67,7 +67,7 @@ class Asked(BaseModel):
     classes: list[str] | None = Field(
         None, description="Only these classes: names or class indices, separated by commas."
     )
-    annotated: bool = Field(False, description="Answer with a JPEG with boxes instead of JSON.")
+    annotated: bool = Field(False, description="Respond with a JPEG with boxes instead of JSON.")
 
 
 def make_app(
@@ -117,7 +117,7 @@ def _add_open(app: "FastAPI", page: Page) -> None:
     async def page_in_browser() -> HTMLResponse:
         return HTMLResponse(page.html, headers=page.headers)
 
-    @app.get("/healthz", summary="Whether the server answers")
+    @app.get("/healthz", summary="Health check")
     async def healthz() -> Health:
         return Health()
 
@@ -139,13 +139,13 @@ def _add_private(
         status: {"model": Problem, "description": meaning} for status, meaning in _REFUSED.items()
     }
     private = APIRouter(dependencies=checks)
-    answers = {200: {"model": Found, "content": {"image/jpeg": _IMAGE}}, **problems}
+    responses = {200: {"model": DetectionResponse, "content": {"image/jpeg": _IMAGE}}, **problems}
 
     @private.post(
         "/v1/detect",
         summary="Detect objects in an image",
         response_class=Response,
-        responses=answers,
+        responses=responses,
         openapi_extra={"requestBody": _BODY},
     )
     async def detect(request: Request, asked: Annotated[Asked, Query()]) -> Response:
@@ -153,7 +153,7 @@ def _add_private(
         service.require_room()
         content = await image_file(request)
         write = to_jpeg if asked.annotated else partial(to_json, model=facts.model)
-        work = service.answer(content, options, write, with_image=asked.annotated)
+        work = service.detect(content, options, write, with_image=asked.annotated)
         return Response(
             await _while_connected(work, request.receive),
             media_type="image/jpeg" if asked.annotated else "application/json",

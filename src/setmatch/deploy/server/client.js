@@ -1,23 +1,23 @@
-// Sends images to the server, and shows its answers.
+// Sends images to the server, and shows its responses.
 
 const DETECT = `v1/detect?threshold=${facts.leastScore}`;
 const TRIES = 3; // of an image that comes while the server is busy
 const MOST_THUMBNAILS = 50;
 const THUMBNAIL_PX = 160;
 const classOf = new Map(facts.classes.map(({ categoryId }, index) => [categoryId, index]));
-let asked = 0; // images; the answer for an older one is not shown
+let asked = 0; // images; the response for an older one is not shown
 
 // Detects in an image and shows both. `camera` is the stream that it is a frame of.
 async function lookAt(image, camera = null, file = null) {
   const turn = ++asked;
   if (!camera) $("speed").textContent = "…";
   const started = performance.now();
-  const answer = await ask(file ?? await jpegOf(image));
+  const response = await ask(file ?? await jpegOf(image));
   if (turn !== asked || state.camera !== camera) return;
   complain("");
   if (!camera) $("speed").textContent = `${(performance.now() - started).toFixed(0)} ms`;
-  show(image, answer);
-  if (file) addThumbnail(image, file, answer);
+  show(image, response);
+  if (file) addThumbnail(image, file, response);
 }
 
 async function ask(blob) {
@@ -35,16 +35,16 @@ async function ask(blob) {
   }
 }
 
-function show(image, answer) {
+function show(image, response) {
   const found = {
-    scores: Float32Array.from(answer.detections, ({ score }) => score),
-    classes: Int32Array.from(answer.detections, (each) => classOf.get(each.category_id)),
-    boxes: Float32Array.from(answer.detections.flatMap((each) => each.xyxy_px)),
-    masks: answer.detections[0]?.mask ? masksOf(answer) : null,
+    scores: Float32Array.from(response.detections, ({ score }) => score),
+    classes: Int32Array.from(response.detections, (each) => classOf.get(each.category_id)),
+    boxes: Float32Array.from(response.detections.flatMap((each) => each.xyxy_px)),
+    masks: response.detections[0]?.mask ? masksOf(response) : null,
   };
-  Object.assign(state, { image, answer, found });
+  Object.assign(state, { image, response, found });
   $("stage").classList.add("filled");
-  $("answer").hidden = false;
+  $("result").hidden = false;
   draw();
 }
 
@@ -54,14 +54,14 @@ function jpegOf(image) {
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 });
 }
 
-// What is shown, as the server would answer for this threshold and these classes.
+// What is shown, as the server would respond with this threshold and these classes.
 function shownJson() {
-  const { detections, ...others } = state.answer;
+  const { detections, ...others } = state.response;
   const lines = shown().map((n) => `\n  ${JSON.stringify(detections[n])}`);
   return `${JSON.stringify(others).slice(0, -1)},"detections":[${lines}\n]}`;
 }
 
-function addThumbnail(image, file, answer) {
+function addThumbnail(image, file, response) {
   const button = addHtml("button", { type: "button", title: file.name }, $("strip"));
   const canvas = button.appendChild(document.createElement("canvas"));
   const scale = Math.min(1, THUMBNAIL_PX / Math.max(image.width, image.height));
@@ -73,7 +73,7 @@ function addThumbnail(image, file, answer) {
     const turn = ++asked;
     const again = await createImageBitmap(file, { colorSpaceConversion: "none" });
     if (turn !== asked) return;
-    show(again, answer);
+    show(again, response);
     mark(button);
   };
   mark(button);

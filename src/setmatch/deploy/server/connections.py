@@ -17,7 +17,7 @@ _TOO_MANY = "there are too many connections: send the request again later"
 def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
     """Return the protocol of a server whose connections are limited.
 
-    uvicorn's own waits for the head of a request, and for a client to read its answer, forever.
+    uvicorn's own waits for the head of a request, and for a client to read its response, forever.
     """
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -31,13 +31,13 @@ def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
             """Begin to wait for the head of a request."""
             super().connection_made(transport)
             if len(self.connections) > limits.connections:
-                transport.write(_plain_answer(503, _TOO_MANY, "Retry-After: 1\r\n"))
+                transport.write(_plain_response(503, _TOO_MANY, "Retry-After: 1\r\n"))
                 transport.close()
             self._wait(limits.patience_s)
 
         def connection_lost(self, exc: Exception | None) -> None:
             """Forget the connection."""
-            self._go_on()
+            self._stop_waiting()
             super().connection_lost(exc)
 
         def handle_events(self) -> None:
@@ -45,10 +45,10 @@ def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
             before = self.cycle
             super().handle_events()
             if self.cycle is not before:
-                self._go_on()
+                self._stop_waiting()
 
         def on_response_complete(self) -> None:
-            """Wait until the client has read the answer and sends the head of its next request."""
+            """Wait until the client has read the response and sends its next request."""
             self._wait(limits.idle_s + limits.patience_s)
             super().on_response_complete()
 
@@ -58,24 +58,24 @@ def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
             super().pause_writing()
 
         def resume_writing(self) -> None:
-            """Stop waiting for the client to read, unless this was the end of the answer."""
+            """Stop waiting for the client to read, unless this was the end of the response."""
             if self.cycle is not None and not self.cycle.response_complete:
-                self._go_on()
+                self._stop_waiting()
             super().resume_writing()
 
         def send_400_response(self, msg: str) -> None:
-            """Answer what is not HTTP, unless an answer has begun."""
+            """Respond to what is not HTTP, unless a response has begun."""
             if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                self.transport.write(_plain_answer(400, _MALFORMED))
+                self.transport.write(_plain_response(400, _MALFORMED))
                 self.transport.close()
             else:
                 self.transport.abort()
 
         def _wait(self, seconds: float) -> None:
-            self._go_on()
+            self._stop_waiting()
             self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
-        def _go_on(self) -> None:
+        def _stop_waiting(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
@@ -83,8 +83,8 @@ def guarded_protocol(limits: Limits) -> "type[H11Protocol]":
     return GuardedProtocol
 
 
-def _plain_answer(status: int, text: str, headers: str = "") -> bytes:
-    """Return a whole answer for a connection that has no request."""
+def _plain_response(status: int, text: str, headers: str = "") -> bytes:
+    """Return a whole response for a connection that has no request."""
     body = json.dumps(problem_json(text)).encode()
     head = (
         f"HTTP/1.1 {status} \r\nContent-Type: application/json\r\n"

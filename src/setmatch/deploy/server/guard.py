@@ -27,9 +27,9 @@ class _Held:
 class Guard:
     """Wraps an app: `receive` raises Refusal where a body breaks a limit.
 
-    An answer that comes before its request is whole closes the connection. For that, what the
+    A response that is sent before its request is complete closes the connection. For that, what the
     client still sends is dropped for a moment: a client whose connection is closed while it sends
-    does not see the answer.
+    does not see the response.
     """
 
     def __init__(self, app: App, limits: Limits, metrics: Metrics) -> None:
@@ -39,19 +39,19 @@ class Guard:
         self._held = _Held()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Respond to a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
         body = _Body(scope, receive, self._limits, self._held)
-        answer = _Answer(body, send, self._limits)
+        response = _Response(body, send, self._limits)
         try:
-            await self._app(scope, body.receive, answer.send)
+            await self._app(scope, body.receive, response.send)
         finally:
             body.release()
             route = getattr(scope.get("route"), "path", OTHER)
-            self._metrics.requests.labels(route, answer.status).inc()
+            self._metrics.requests.labels(route, response.status).inc()
             self._metrics.request_s.labels(route).observe(time.perf_counter() - started)
 
 
@@ -117,8 +117,8 @@ class _Body:
         )
 
 
-class _Answer:
-    """The answer to one request; its end waits until the client can see it."""
+class _Response:
+    """The response to one request; its end waits until the client can see it."""
 
     def __init__(self, body: _Body, send: Send, limits: Limits) -> None:
         self._body = body
@@ -127,7 +127,7 @@ class _Answer:
         self.status = "none"  # until there is one
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = str(message["status"])
             if not self._body.is_whole:

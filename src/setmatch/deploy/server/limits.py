@@ -11,10 +11,10 @@ class Limits:
 
     An image has up to `max_bytes` as a file and up to `max_pixels`. `queue` images wait or are
     detected in at the same time; at most `batch` of one shape run together, for which the first
-    waits up to `batch_wait_s`. An answer takes up to `answer_s` from the last byte of its request.
-    The head of a request takes up to `patience_s`, its body so long and one second more for every
-    `least_bytes_per_s`. A client that takes no byte of its answer for `patience_s` is dropped, and
-    so is one that is refused but keeps sending for `linger_s`. Up to `connections` are open, and
+    waits up to `batch_wait_s`. A response takes up to `response_s` after the last byte of its
+    request. The head of a request takes up to `patience_s`, its body so long and one second more
+    for every `least_bytes_per_s`. A client that takes no byte of its response for `patience_s` is
+    dropped, and so is one that is refused but keeps sending for `linger_s`. Up to `connections` are open, and
     an idle one for `idle_s`. All bodies that are held at a time have up to `held_bytes`. Raises
     ConfigError for values out of range.
     """
@@ -24,7 +24,7 @@ class Limits:
     queue: int = 64
     batch: int = 8
     batch_wait_s: float = 0.005
-    answer_s: float = 30.0
+    response_s: float = 30.0
     patience_s: float = 10.0
     linger_s: float = 2.0
     idle_s: float = 5.0
@@ -41,7 +41,7 @@ class Limits:
             raise ConfigError(f"batch = {self.batch}: is larger than the queue of {self.queue}")
 
 
-class Refusal(SetmatchError):  # noqa: N818 - it is an answer, not a failure
+class Refusal(SetmatchError):  # noqa: N818 - it is a response, not a failure
     """A request that gets no detections: the HTTP status, and why in one sentence.
 
     `retry_after_s` says when the same request may succeed; None if it never does.

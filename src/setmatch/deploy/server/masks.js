@@ -2,19 +2,19 @@
 
 const MOST_MASK_PX = 640; // of the longer side
 
-function masksOf(answer) {
-  const scale = Math.min(1, MOST_MASK_PX / Math.max(answer.height, answer.width));
-  const height = Math.max(1, Math.round(answer.height * scale));
-  const width = Math.max(1, Math.round(answer.width * scale));
-  const logits = answer.detections.map(({ mask }) => {
+function masksOf(response) {
+  const scale = Math.min(1, MOST_MASK_PX / Math.max(response.height, response.width));
+  const height = Math.max(1, Math.round(response.height * scale));
+  const width = Math.max(1, Math.round(response.width * scale));
+  const logits = response.detections.map(({ mask }) => {
     const cells = new Int8Array(height * width).fill(-1);
     let place = 0; // pixels come column by column
     runLengths(mask.counts).forEach((length, number) => {
       const end = place + length;
       if (number % 2) {
         for (let pixel = place; pixel < end; pixel++) {
-          const x = Math.floor((Math.floor(pixel / answer.height) * width) / answer.width);
-          const y = Math.floor(((pixel % answer.height) * height) / answer.height);
+          const x = Math.floor((Math.floor(pixel / response.height) * width) / response.width);
+          const y = Math.floor(((pixel % response.height) * height) / response.height);
           cells[y * width + x] = 1;
         }
       }

@@ -12,11 +12,14 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
-            "setmatch_requests", "Answered requests", ["route", "status"], registry=self._registry
+            "setmatch_requests",
+            "Requests, by status of the response",
+            ["route", "status"],
+            registry=self._registry,
         )
         self.request_s = Histogram(
             "setmatch_request_seconds",
-            "Time from the head of a request to the end of its answer",
+            "Time from the head of a request to the end of its response",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -37,7 +40,7 @@ class Metrics:
             registry=self._registry,
         )
         self.detections = Counter(
-            "setmatch_detections", "Detections in answers", registry=self._registry
+            "setmatch_detections", "Detections in responses", registry=self._registry
         )
 
     def text(self) -> bytes:

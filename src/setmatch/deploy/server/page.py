@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
-from setmatch.deploy.server.answers import ModelFacts
+from setmatch.deploy.server.responses import ModelFacts
 from setmatch.html.page import render
 from setmatch.ops.colors import css_color_of
 

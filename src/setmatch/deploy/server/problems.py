@@ -19,7 +19,7 @@ _OPTIONS = ("threshold", "classes", "annotated")
 
 
 def add_problems(app: "FastAPI") -> None:
-    """Let an application answer every error as JSON."""
+    """Let an application respond to every error with JSON."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
@@ -43,7 +43,7 @@ def add_problems(app: "FastAPI") -> None:
 
 
 def problem_json(text: str) -> dict[str, str]:
-    """Return the body of an answer about a problem."""
+    """Return the body of a response about a problem."""
     return {"error": text}
 
 

@@ -1,4 +1,4 @@
-"""`serve`: load a model, and answer until a signal comes."""
+"""`serve`: load a model, and serve it until a signal comes."""
 
 import errno
 import logging
@@ -43,7 +43,7 @@ class Stopped(SetmatchError):  # noqa: N818 - the user asked for it; it is no er
     def __init__(self, number: int) -> None:
         self.exit_code = 128 + number
         super().__init__(
-            f"stopped by {signal.Signals(number).name}, after all accepted requests were answered"
+            f"stopped by {signal.Signals(number).name}, after responding to all accepted requests"
         )
 
 
@@ -59,9 +59,9 @@ def serve(
     token: str | None = None,
     limits: Limits | None = None,
 ) -> None:
-    """Answer images with detections until SIGTERM or Ctrl-C, which raise Stopped.
+    """Detect objects in images that clients send, until SIGTERM or Ctrl-C, which raise Stopped.
 
-    Requests that were accepted before are answered. Port 0 is any free one. Raises ConfigError for
+    Accepted requests are completed first. Port 0 is any free one. Raises ConfigError for
     an address that cannot be used and options out of range, ExtraMissingError without FastAPI, and
     what `load` raises.
     """
@@ -90,7 +90,7 @@ def serve(
 def server_of(
     app: App, limits: Limits, ready: Callable[[], None] = lambda: None
 ) -> "uvicorn.Server":
-    """Return a server for an application; `ready` is called once it answers.
+    """Return a server for an application; `ready` is called once it accepts requests.
 
     Its `run` ends at SIGTERM and Ctrl-C, or when its `should_exit` is set.
     """
@@ -118,7 +118,7 @@ def server_of(
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=math.ceil(limits.idle_s),
-            timeout_graceful_shutdown=math.ceil(limits.patience_s + limits.answer_s),
+            timeout_graceful_shutdown=math.ceil(limits.patience_s + limits.response_s),
         )
     )
 

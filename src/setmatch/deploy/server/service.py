@@ -72,10 +72,10 @@ class DetectionService:
             )
 
     def retry_after_s(self) -> int:
-        """Return in how many seconds the images that are inside will have been answered."""
+        """Return the seconds after which the images that are inside are done."""
         return max(1, math.ceil(self._inside * self._image_s))
 
-    async def answer(
+    async def detect(
         self,
         content: bytes,
         options: PredictOptions,
@@ -103,13 +103,13 @@ class DetectionService:
         self._inside += 1
         self._metrics.queue.set(self._inside)
         try:
-            async with asyncio.timeout(self._limits.answer_s):
+            async with asyncio.timeout(self._limits.response_s):
                 yield
         except TimeoutError:
             raise Refusal(
                 503,
-                f"the answer takes longer than {self._limits.answer_s:g} s: send the image again "
-                "later",
+                f"the response takes longer than {self._limits.response_s:g} s: send the image "
+                "again later",
                 self.retry_after_s(),
             ) from None
         finally:

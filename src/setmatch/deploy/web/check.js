@@ -1,4 +1,4 @@
-// Whether the model answers here as it does in PyTorch: an image whose detections are known.
+// Checks that the model detects the same here as in PyTorch: an image whose detections are known.
 
 async function checked(engine) {
   const blob = await (await fetch(facts.check.image)).blob();

@@ -1,4 +1,4 @@
-// The worker with the model, on the best engine of this browser that answers the check.
+// The worker with the model, on the best engine of this browser that passes the check.
 
 const SERVE = "A page that is opened from a disk can read no files beside it. Serve its folder: "
   + "python -m http.server --directory FOLDER";
@@ -26,7 +26,7 @@ class Engine {
     };
   }
 
-  // Sends a request and returns the worker's answer, or throws its error.
+  // Sends a request and returns the worker's response, or throws its error.
   #ask(request) {
     return new Promise((resolve, reject) => {
       this.#waiting.set(++this.#number, { resolve, reject });
@@ -84,7 +84,7 @@ async function engineNames() {
   return adapter && !isSoftware ? ["webgpu", "wasm"] : ["wasm"];
 }
 
-// Opens the model; an engine that fails or answers wrongly makes room for the next one.
+// Opens the model; an engine that fails or predicts wrongly makes room for the next one.
 async function bestEngine(model) {
   const problems = [];
   const names = await engineNames();

@@ -1,7 +1,7 @@
 // Starts the engine, and what it needs of the controls.
 
 let engine = null;
-let asked = 0; // images; the answer for an older one is not shown
+let asked = 0; // images; detections in an older one are not shown
 
 // Detects in an image and shows both. `camera` is the stream that it is a frame of.
 async function lookAt(image, camera = null) {

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pycocotools import mask
 
-from setmatch.deploy.server.answers import to_json
+from setmatch.deploy.server.responses import to_json
 from setmatch.inference.pipeline import ImageResult
 from setmatch.structures.metadata import Categories
 from setmatch.structures.packed_masks import PackedMasks
@@ -37,8 +37,8 @@ def test_masks_are_run_lengths_of_the_image(count: int):
 
 
 def test_numbers_are_rounded_and_classes_without_a_name_have_one():
-    answer = json.loads(to_json(result_of(None, 2), "m"))
-    assert answer == {
+    response = json.loads(to_json(result_of(None, 2), "m"))
+    assert response == {
         "model": "m",
         "width": 50,
         "height": 60,

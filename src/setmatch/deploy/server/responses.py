@@ -1,4 +1,4 @@
-"""What a server answers, as JSON: the models that the OpenAPI document describes."""
+"""The responses of a server, as JSON: the models that the OpenAPI document describes."""
 
 import io
 from typing import Literal
@@ -19,8 +19,8 @@ class Mask(BaseModel):
     counts: str
 
 
-class FoundObject(BaseModel):
-    """An object in an image."""
+class DetectedObject(BaseModel):
+    """A detected object."""
 
     name: str = Field(description="Its class.")
     category_id: int = Field(description="Id of its class, as in the annotations of training.")
@@ -32,13 +32,13 @@ class FoundObject(BaseModel):
     mask: Mask | None = Field(None, description="None from a model without masks.")
 
 
-class Found(BaseModel):
-    """All objects that were found in an image, best first."""
+class DetectionResponse(BaseModel):
+    """The detections in an image, best first."""
 
     model: str
     width: int = Field(description="Of the image, upright, in pixels.")
     height: int
-    detections: list[FoundObject]
+    detections: list[DetectedObject]
 
 
 class ObjectClass(BaseModel):
@@ -56,8 +56,10 @@ class ModelFacts(BaseModel):
     source: str
     license: str
     classes: list[ObjectClass]
-    threshold: float = Field(description="Scores above it are detections, if none is asked for.")
-    has_best_thresholds: bool = Field(description="Whether `threshold=best` can be asked for.")
+    threshold: float = Field(
+        description="Default threshold: predictions that score more are detections."
+    )
+    has_best_thresholds: bool = Field(description="Whether `threshold=best` is available.")
     has_masks: bool
     engine: str
     max_bytes: int = Field(description="Of a request.")
@@ -66,20 +68,20 @@ class ModelFacts(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the server answers."""
+    """The server is running."""
 
     status: Literal["ok"] = "ok"
 
 
 class Problem(BaseModel):
-    """Why there is no answer, in one sentence."""
+    """Why a request failed, in one sentence."""
 
     error: str
 
 
 def to_json(result: ImageResult, model: str) -> bytes:
     """Return the detections in an image as JSON."""
-    return found_in(result, model).model_dump_json(exclude_none=True).encode()
+    return detection_response(result, model).model_dump_json(exclude_none=True).encode()
 
 
 def to_jpeg(result: ImageResult) -> bytes:
@@ -89,19 +91,19 @@ def to_jpeg(result: ImageResult) -> bytes:
     return file.getvalue()
 
 
-def found_in(result: ImageResult, model: str) -> Found:
-    """Return the answer for the detections in an image."""
+def detection_response(result: ImageResult, model: str) -> DetectionResponse:
+    """Return the response for the detections in an image."""
     height, width = result.size_px
     masks = _masks(result.masks, len(result))
     columns = (result.classes, result.scores, result.xyxy_px)
     rows = zip(*(each.tolist() for each in columns), masks, strict=True)
     categories = result.categories
-    return Found(
+    return DetectionResponse(
         model=model,
         width=width,
         height=height,
         detections=[
-            FoundObject(
+            DetectedObject(
                 name=categories.name(index),
                 category_id=categories.ids[index],
                 score=round(score, 5),
