@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from PIL.Image import Image as Picture
 from torch import Tensor
 from torchvision.transforms import functional as F
 
@@ -28,7 +27,7 @@ from timing import publish, time_interleaved
 
 SIZES = range(480, 801, 32)
 BATCH = 2
-Augment = Callable[[Picture, Tensor], tuple[Picture, Tensor]]
+Augment = Callable[[Image.Image, Tensor], tuple[Image.Image, Tensor]]
 
 
 def main() -> None:
@@ -82,7 +81,7 @@ def reference(paths: Sequence[Path], xyxy_px: Tensor, augment: Augment) -> None:
         collate(images)
 
 
-def published(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
+def published(image: Image.Image, boxes: Tensor) -> tuple[Image.Image, Tensor]:
     """Apply a random flip, then a resize, or a resize, crop and resize."""
     if random.random() < 0.5:
         width = image.width
@@ -97,13 +96,13 @@ def published(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
     return resize(image, boxes, random.choice(SIZES), 1333)
 
 
-def plain(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
+def plain(image: Image.Image, boxes: Tensor) -> tuple[Image.Image, Tensor]:
     return resize(image, boxes, 800, 1333)
 
 
 def resize(
-    image: Picture, boxes: Tensor, short: int, longest: int | None
-) -> tuple[Picture, Tensor]:
+    image: Image.Image, boxes: Tensor, short: int, longest: int | None
+) -> tuple[Image.Image, Tensor]:
     width, height = image.size
     low, high = sorted((width, height))
     if longest is not None and high / low * short > longest:
@@ -122,7 +121,7 @@ def resize(
     return resized, boxes * torch.tensor(scale)
 
 
-def crop(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
+def crop(image: Image.Image, boxes: Tensor) -> tuple[Image.Image, Tensor]:
     w = random.randint(384, min(image.width, 600))
     h = random.randint(384, min(image.height, 600))
     x, y = random.randint(0, image.width - w), random.randint(0, image.height - h)
@@ -132,7 +131,7 @@ def crop(image: Picture, boxes: Tensor) -> tuple[Picture, Tensor]:
     return image.crop((x, y, x + w, y + h)), boxes[keep].reshape(-1, 4)
 
 
-def to_tensor(image: Picture, boxes: Tensor) -> tuple[Tensor, Tensor]:
+def to_tensor(image: Image.Image, boxes: Tensor) -> tuple[Tensor, Tensor]:
     pixels = F.normalize(F.to_tensor(image), IMAGENET_MEAN, IMAGENET_STD)
     low, high = boxes[:, :2], boxes[:, 2:]
     cxcywh = torch.cat([(low + high) / 2, high - low], dim=1)

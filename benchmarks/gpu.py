@@ -91,7 +91,7 @@ def training(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
     """Return a step on `window`, of micro-batches that are on the GPU."""
     model.train()
     runtime = Distributed(torch.device("cuda"))
-    learner = TrainStep(
+    train_step = TrainStep(
         runtime,
         model,
         model,
@@ -107,7 +107,7 @@ def training(model: Detector, window: list[Minibatch], way: type[Criterion]) -> 
     seeds = list(range(len(window)))
 
     def step() -> None:
-        learner.step(window, normalizer, seeds)
+        train_step.step(window, normalizer, seeds)
 
     return step
 

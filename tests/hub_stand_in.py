@@ -18,7 +18,7 @@ snapshot_download = huggingface_hub.snapshot_download
 
 
 class HubStandIn:
-    """The repositories of a hub, their commits, and the errors that it is to answer with.
+    """The repositories of a hub, their commits, and the errors that it is to respond with.
 
     `failures` has the exception that a method raises, by its name.
     """
@@ -92,7 +92,7 @@ class HubStandIn:
 
 
 def refusal(status: int, kind: type[Exception] = HfHubHTTPError) -> Exception:
-    """What the client raises when the hub answers with a status."""
+    """What the client raises when the hub responds with a status."""
     error = kind.__new__(kind)  # what its constructors take differs between versions
     Exception.__init__(error, f"{status} Client Error")
     error.response = SimpleNamespace(status_code=status)

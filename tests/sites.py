@@ -86,8 +86,8 @@ class _Files(SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path, headers: dict[str, str]) -> Iterator[str]:
     """Serve a folder to this machine, and yield its address."""
-    answer = partial(_Files, directory=str(folder), headers=headers)
-    with ThreadingHTTPServer((HOST, 0), answer) as server:
+    handler = partial(_Files, directory=str(folder), headers=headers)
+    with ThreadingHTTPServer((HOST, 0), handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://{HOST}:{server.server_port}/"
@@ -112,7 +112,7 @@ def opened_sites(browser: Any) -> Iterator[OpenSite]:
             width: int = 1400,
         ) -> Site:
             context = stack.enter_context(browser.new_context(viewport=_viewport(width)))
-            context.route(re.compile("^https:"), partial(_answer, network or {}))
+            context.route(re.compile("^https:"), partial(_respond, network or {}))
             context.grant_permissions(["camera"])
             page, errors = context.new_page(), []
             page.on("pageerror", lambda each: errors.append(f"raised {each}"))
@@ -133,8 +133,8 @@ def _viewport(width: int) -> dict[str, int]:
     return {"width": width, "height": 900}
 
 
-def _answer(network: dict[str, Path], route: Any) -> None:
-    """Answer a request to a network with a file, if its folder has one."""
+def _respond(network: dict[str, Path], route: Any) -> None:
+    """Respond to a request to a network with a file, if its folder has one."""
     parent, _, name = route.request.url.rpartition("/")
     path = network.get(parent, Path()) / name
     if parent in network and path.is_file():

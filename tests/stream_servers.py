@@ -41,16 +41,16 @@ def rtsp_server(clip: Path) -> Iterator[str]:
                     return
             method = lines[0].split()[0] if lines[0] else ""
             sequence = next((e for e in lines if e.lower().startswith("cseq")), "CSeq: 0")
-            answer = f"RTSP/1.0 200 OK\r\n{sequence}\r\n"
+            response = f"RTSP/1.0 200 OK\r\n{sequence}\r\n"
             if method == "DESCRIBE":
-                answer += (
+                response += (
                     f"Content-Type: application/sdp\r\nContent-Length: {len(_SDP)}\r\n\r\n{_SDP}"
                 )
             elif method == "SETUP":
-                answer += "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
+                response += "Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
             else:
-                answer += "Session: 1\r\nPublic: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n"
-            client.sendall(answer.encode())
+                response += "Session: 1\r\nPublic: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n"
+            client.sendall(response.encode())
             if method == "PLAY":
                 _send_rtp(client, clip.read_bytes())
                 return

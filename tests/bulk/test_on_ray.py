@@ -131,8 +131,8 @@ def test_the_columns_of_ray_data(images: Path, tmp_path: Path, ray: Any):
     paths = ray.data.from_items([{"path": row["path"]} for row in expected], override_num_blocks=4)
     by_class = paths.map_batches(Predictor, fn_constructor_args=[RedFinder()], concurrency=2)
     by_object = paths.map_batches(finder(), batch_size=5)
-    for answers in (by_class, by_object):
-        assert sorted(answers.take_all(), key=lambda row: row["path"]) == expected
+    for results in (by_class, by_object):
+        assert sorted(results.take_all(), key=lambda row: row["path"]) == expected
 
 
 def test_without_ray_the_extra_is_named(

@@ -188,7 +188,7 @@ def test_what_a_decoder_raises_is_an_error_of_one_image(
     model = RedFinder()
     model.num_queries = 2
     report = evaluate(model, dataset, workers=0, progress=False)
-    (missed,) = report.unanswered
+    (missed,) = report.unreadable
     assert "7.png: cannot be read as an image (Failed to decode frame 0)" in missed
     sides = Preprocessing(32, 64)
     settings = DataSettings(workers=0)

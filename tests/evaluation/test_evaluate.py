@@ -201,7 +201,7 @@ def test_objects_of_unreadable_images_count_as_missed(data, tmp_path, damage_fil
     damage_file(data / "images/05.png")
     reports = in_processes(world, work)
     assert reports == [reports[0]] * world
-    (message,) = reports[0].unanswered
+    (message,) = reports[0].unreadable
     assert "count as missed (2)" in message
     assert "05.png: cannot be read" in message
     assert reports[0].per_class["red"].boxes == before.per_class["red"].boxes == 10
@@ -210,7 +210,7 @@ def test_objects_of_unreadable_images_count_as_missed(data, tmp_path, damage_fil
     nothing_detected = evaluate(file, open_dataset(data, "val"))
     assert reports[0].numbers() == nothing_detected.numbers()
     assert reports[0].AP < before.AP
-    assert reports[0].to_json()["unanswered"] == [message]
+    assert reports[0].to_json()["unreadable"] == [message]
     page = tmp_path / "report.html"
     evaluate(ColorFinder(), data, workers=0, report=page)
     assert "count as missed" in page.read_text()

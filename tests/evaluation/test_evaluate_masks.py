@@ -98,7 +98,7 @@ def test_segments_of_an_unreadable_png_are_missed(scenes, tmp_path, damage_file,
     damage_file(index.panoptic.path(2))
     reports = in_processes(world, lambda each: evaluate(oracle, index, workers=0, distributed=each))
     assert reports == [reports[0]] * world
-    (message,) = reports[0].unanswered
+    (message,) = reports[0].unreadable
     assert f"count as missed ({segments})" in message
     assert f"{index.panoptic.path(2)}: cannot be read as an image" in message
     counts = reports[0].panoptic.per_class.values()
@@ -127,7 +127,7 @@ def test_two_of_seven_unreadable_images_or_pngs_are_refused(scenes: Path, tmp_pa
     with pytest.raises(DataError, match="2 of 7 images cannot be read"):
         evaluate(oracle, index, workers=0)
     without_masks = OracleWithoutMasks(oracle.index)
-    assert evaluate(without_masks, index, workers=0).unanswered == ()
+    assert evaluate(without_masks, index, workers=0).unreadable == ()
 
 
 def test_models_with_stuff_are_evaluated_on_panoptic_annotations(scenes: Path):

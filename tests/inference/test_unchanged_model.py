@@ -140,7 +140,7 @@ def test_a_prediction_that_ends_does_not_change_the_mode_of_another():
     assert found.xyxy_px[0].tolist() == pytest.approx(list(BOX), abs=1e-3)
 
 
-def test_threads_get_the_answers_of_one_thread():
+def test_threads_get_the_detections_of_one_thread():
     """Predictions and explanations of one training model at once; its statistics stay."""
     model, image = training_model(), red_box_image(64, 96, BOX)
     before = state_of(model)

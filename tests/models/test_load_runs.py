@@ -33,7 +33,7 @@ def flip_bit(path: Path, place: int) -> None:
 
 
 def rename_class(card: Path) -> None:
-    """Change a card so that it stays valid: it would answer another class."""
+    """Change a card so that it stays valid: it would predict another class."""
     card.write_text(card.read_text().replace('"cat"', '"cow"'))
 
 

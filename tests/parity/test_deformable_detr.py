@@ -168,7 +168,7 @@ def test_a_model_that_nobody_published_is_refused(
 
 
 def test_two_sets_of_heads_are_refused(tmp_path: Path):
-    """One corrects the boxes that layers look around, the other those that are answered."""
+    """One corrects the boxes that layers look around, the other those that are predicted."""
     reference = small_deformable_detr("refine")
     with torch.no_grad():
         reference.bbox_embed[1].layers[0].bias += 1

@@ -197,7 +197,7 @@ def test_a_model_without_a_place_in_a_layout_is_not_written(tmp_path: Path):
         assert not (tmp_path / "other").exists()
 
 
-def test_transformers_gets_the_layers_that_answer(tmp_path: Path):
+def test_transformers_gets_the_layers_that_predict(tmp_path: Path):
     """Of RT-DETRv2-M the authors run three of six layers; transformers runs all there are."""
     arguments = SMALL_RTDETR | {"decoder_layers": 3, "eval_layers": 2}
     model = build(ModelCard("rtdetr_v2_r50_m", arguments, NAMES)).eval()

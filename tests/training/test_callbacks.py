@@ -78,13 +78,13 @@ def test_one_that_fails_is_called_no_more_and_training_goes_on(data, tmp_path, c
 
 
 class EndAt(Callback):
-    """Returns `answers` at its evaluations, one after the other."""
+    """Returns `reasons` at its evaluations, one after the other."""
 
-    def __init__(self, *answers):
-        self.answers, self.ends = list(answers), []
+    def __init__(self, *reasons):
+        self.reasons, self.ends = list(reasons), []
 
     def on_evaluate(self, row):
-        return self.answers.pop(0)
+        return self.reasons.pop(0)
 
     def on_end(self, status):
         self.ends.append(status)
@@ -114,10 +114,10 @@ def test_a_run_that_is_complete_has_not_stopped_early(data, tmp_path, capsys):
     assert "stopped early" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("answer", [True, 0.5, {"AP": 1}])
-def test_only_a_sentence_ends_a_run(data, tmp_path, answer):
+@pytest.mark.parametrize("value", [True, 0.5, {"AP": 1}])
+def test_only_a_sentence_ends_a_run(data, tmp_path, value):
     """Callbacks return whatever their last call returns."""
-    callback = EndAt(answer, answer)
+    callback = EndAt(value, value)
     run_tiny(data, tmp_path / "run", *SHORT, callbacks=[callback])
     assert callback.ends == ["done"]
 

@@ -24,7 +24,7 @@ class Report(AveragePrecision):
     was requested, `panoptic` if the model predicts masks and the data set has panoptic annotations,
     and `masks` (mask AP) if objects have masks. `notes` are warnings about the metrics.
     `thresholds` has the score threshold with the highest F1 of each class with a correct detection.
-    `unanswered` describes images that could not be read; their objects count as missed.
+    `unreadable` describes images that could not be read; their objects count as missed.
     """
 
     images: int
@@ -36,21 +36,21 @@ class Report(AveragePrecision):
     masks: AveragePrecision | None = None
     notes: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    unanswered: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the twelve metrics, `per_class` and `thresholds`, 0..1; None: nothing to find.
 
         `masks` (the metrics of masks), `panoptic` (PQ, SQ and RQ of all classes, things, stuff and
-        each class), `unanswered` and `diagnosis` are present only if they are not empty.
+        each class), `unreadable` and `diagnosis` are present only if they are not empty.
         """
         tree = {**_tree(self), "thresholds": dict(self.thresholds)}
         if self.masks is not None:
             tree["masks"] = _tree(self.masks)
         if self.panoptic is not None:
             tree["panoptic"] = asdict(self.panoptic)
-        if self.unanswered:
-            tree["unanswered"] = list(self.unanswered)
+        if self.unreadable:
+            tree["unreadable"] = list(self.unreadable)
         if self.diagnosis is not None:
             tree["diagnosis"] = asdict(self.diagnosis)
         plain: dict[str, Any] = absent_as_none(tree)
@@ -69,7 +69,7 @@ class Report(AveragePrecision):
             )
         if self.unknown:
             notes.append(f"classes the model does not have: {quoted(self.unknown)}")
-        notes += [*self.notes, *self.unanswered]
+        notes += [*self.notes, *self.unreadable]
         parts = [_metrics_table(self), self._class_table(), Text("\n".join(notes), style="dim")]
         if self.masks is not None:
             parts = [Text("boxes"), parts[0], Text("masks"), _metrics_table(self.masks), *parts[1:]]

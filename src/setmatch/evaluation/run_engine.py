@@ -105,7 +105,7 @@ def run_engine(
         pq_stat=sum_stats(stats, len(classes)) if stats else None,
         worst=tuple(worst_segmentations([worst for each in results for worst in each.worst])),
         notes=tuple(filter(None, [split_line(dataset, unreadable.values())])),
-        unanswered=unreadable_notes(dataset, unreadable),
+        unreadable=unreadable_notes(dataset, unreadable),
     )
 
 

@@ -19,7 +19,7 @@ class SplitDetections:
     `name` names the model or file. `max_per_image` is the largest number of detections of an image.
     `unknown` are the data set's classes that the model does not have. `pq_stat` holds the panoptic
     counts if segments were compared, and `worst` the images with the worst segments. `notes` are
-    warnings about the numbers, and `unanswered` describes the images that could not be read.
+    warnings about the numbers, and `unreadable` describes the images that could not be read.
     """
 
     name: str
@@ -29,7 +29,7 @@ class SplitDetections:
     pq_stat: PQStat | None = None
     worst: tuple[WorstSegmentation, ...] = ()
     notes: tuple[str, ...] = ()
-    unanswered: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
     def default_limit(self, dataset: DetectionDataset) -> int:
         """Return how many detections per class and image are counted by default.

@@ -53,7 +53,7 @@ def build_report(
         panoptic=None if stat is None else panoptic_quality(stat, dataset.categories),
         notes=detections.notes,
         thresholds=matched.threshold_by_name,
-        unanswered=detections.unanswered,
+        unreadable=detections.unreadable,
     )
     if is_writer:
         outputs.write_numbers(report, results, dataset)

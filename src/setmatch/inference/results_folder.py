@@ -44,7 +44,7 @@ _WAITING_IMAGES = 8  # to be drawn and written
 
 
 @runtime_checkable
-class FoundSegments(Protocol):
+class ImageSegments(Protocol):
     """The panoptic segments of an image."""
 
     @property
@@ -59,11 +59,11 @@ class FoundSegments(Protocol):
 
 
 @runtime_checkable
-class Found(Protocol):
-    """What is found in an image."""
+class ImageDetections(Protocol):
+    """The detections in an image."""
 
     @property
-    def segments(self) -> FoundSegments | None:
+    def segments(self) -> ImageSegments | None:
         """The panoptic segments; None from a model without a mask head."""
 
     def draw(self) -> Image.Image:
@@ -73,8 +73,8 @@ class Found(Protocol):
         """Return the detections as dictionaries of COCO results."""
 
 
-# Yields the number of each image file, in any order, and what is found or why it cannot be read.
-Detect = Callable[[Sequence[Path]], Iterator[tuple[int, Found | DataError]]]
+# Yields the number of each image file, in any order, and its detections or why it cannot be read.
+Detect = Callable[[Sequence[Path]], Iterator[tuple[int, ImageDetections | DataError]]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def write_results(
     drawn: bool = True,
     progress: bool = True,
 ) -> Summary:
-    """Detect objects in files, folders and globs, and write what is found to the folder `out`.
+    """Detect objects in files, folders and globs, and write the detections to the folder `out`.
 
     The files, and the errors, are those of `predict_folder`. Images are drawn and written in
     threads, while the next ones are detected in.
@@ -186,7 +186,7 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _image_record(image_id: int, name: Path, segments: FoundSegments) -> Mapping[str, Any]:
+def _image_record(image_id: int, name: Path, segments: ImageSegments) -> Mapping[str, Any]:
     height, width = segments.size_px
     return {"id": image_id, "file_name": name.as_posix(), "height": height, "width": width}
 
@@ -215,16 +215,16 @@ def shortened(stem: str, suffix: str) -> str:
     return os.fsdecode(encoded) + suffix
 
 
-def _write_segments(path: Path, segments: FoundSegments) -> None:
+def _write_segments(path: Path, segments: ImageSegments) -> None:
     write_png(path, segments.to_pixels())
 
 
-def _write_drawn(folder: Path, name: Path, image_id: int, found: Found) -> None:
+def _write_drawn(folder: Path, name: Path, image_id: int, detections: ImageDetections) -> None:
     """Write a drawn image into `folder`; as IMAGE_ID.png if that fails under its own name.
 
     Some file systems refuse names that others have, and no WebP has more than 16383 pixels a side.
     """
-    image = found.draw()
+    image = detections.draw()
     try:
         _write_image(folder / name, image)
     except (OSError, ValueError):

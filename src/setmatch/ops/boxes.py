@@ -46,15 +46,15 @@ def _areas(xyxy: Tensor, other_xyxy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # contiguous, since strided values are not vectorized.
     x0, y0, x1, y1 = xyxy.movedim(-1, 0).contiguous()
     u0, v0, u1, v1 = other_xyxy.movedim(-1, 0).contiguous()
-    overlap = _extent(torch.maximum(x0, u0), torch.minimum(x1, u1)) * _extent(
+    overlap = _length(torch.maximum(x0, u0), torch.minimum(x1, u1)) * _length(
         torch.maximum(y0, v0), torch.minimum(y1, v1)
     )
     union = (x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - overlap
-    hull = _extent(torch.minimum(x0, u0), torch.maximum(x1, u1)) * _extent(
+    hull = _length(torch.minimum(x0, u0), torch.maximum(x1, u1)) * _length(
         torch.minimum(y0, v0), torch.maximum(y1, v1)
     )
     return overlap, union, hull
 
 
-def _extent(low: Tensor, high: Tensor) -> Tensor:
+def _length(low: Tensor, high: Tensor) -> Tensor:
     return (high - low).clamp(min=0)

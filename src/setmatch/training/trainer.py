@@ -261,7 +261,7 @@ class Trainer:
             self.logger.say(f"step {steps} is saved; fix the data and continue with --resume")
             raise
         self.report_findings(
-            [unreadable_validation_image(problem) for problem in report.unanswered]
+            [unreadable_validation_image(problem) for problem in report.unreadable]
         )
         self.evaluated_step = steps
         metrics = report.to_json()

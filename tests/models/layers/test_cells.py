@@ -45,9 +45,9 @@ def test_an_image_has_as_many_cells_as_alone(
     for _ in range(halvings):
         layer_by_layer = layer_by_layer.every(2)
     assert torch.equal(cells.valid, layer_by_layer.valid)
-    for valid, extent, size in zip(cells.valid, cells.extent.tolist(), sizes):
+    for valid, valid_wh, size in zip(cells.valid, cells.valid_wh.tolist(), sizes):
         rows, columns = _halved(torch.zeros(1, 1, *size), halvings).shape[-2:]
-        assert extent == [columns, rows]
+        assert valid_wh == [columns, rows]
         assert valid[:rows, :columns].all()
         assert valid.sum() == rows * columns
 
@@ -55,7 +55,7 @@ def test_an_image_has_as_many_cells_as_alone(
 def test_a_map_of_another_stride_has_the_cells_that_overlap_an_image():
     """10 pixels on 4 cells are no power of two."""
     cells = cells_of(_batch((10, 10), (4, 6)), torch.zeros(2, 1, 4, 4))
-    assert cells.extent.tolist() == [[4, 4], [3, 2]]
+    assert cells.valid_wh.tolist() == [[4, 4], [3, 2]]
     assert cells.ratio().tolist() == [[1, 1], [0.75, 0.5]]
 
 

@@ -14,9 +14,9 @@ class Limits:
     waits up to `batch_wait_s`. A response takes up to `response_s` after the last byte of its
     request. The head of a request takes up to `patience_s`, its body so long and one second more
     for every `least_bytes_per_s`. A client that takes no byte of its response for `patience_s` is
-    dropped, and so is one that is refused but keeps sending for `linger_s`. Up to `connections` are open, and
-    an idle one for `idle_s`. All bodies that are held at a time have up to `held_bytes`. Raises
-    ConfigError for values out of range.
+    dropped, and so is one that is refused but keeps sending for `linger_s`. Up to `connections` are
+    open, and an idle one for `idle_s`. All bodies that are held at a time have up to `held_bytes`.
+    Raises ConfigError for values out of range.
     """
 
     max_bytes: int = 20_000_000

@@ -60,7 +60,7 @@ def write_page(
     diagnosis = report.diagnosis
     assert diagnosis is not None, "the page of a report shows its diagnosis"
     figures = worst_image_figures(matched_detections, diagnosis.worst)
-    notes = [f"{note}." for note in (*report.notes, *report.unanswered)]
+    notes = [f"{note}." for note in (*report.notes, *report.unreadable)]
     write(
         path,
         "evaluation/report/report.html",

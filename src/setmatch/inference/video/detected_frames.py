@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from setmatch.inference.image_batches import LoadedImage
-from setmatch.inference.video.frame import Found, FrameDetections, VideoFrame
+from setmatch.inference.video.frame import AnyDetections, FrameDetections, VideoFrame
 from setmatch.inference.video.read_ahead import ReadAhead
 from setmatch.inference.video.reading import DecodedFrame, VideoReader
 from setmatch.inference.video.tracker import Tracker
@@ -30,10 +30,10 @@ class FrameDetector(Protocol[Detected]):
 
 def detected_frames(
     reader: VideoReader,
-    detector: FrameDetector[Found],
+    detector: FrameDetector[AnyDetections],
     batch_size: int,
     tracker: Tracker | None = None,
-) -> Generator[VideoFrame[Found], None, None]:
+) -> Generator[VideoFrame[AnyDetections], None, None]:
     """Yield the chosen frames of a video in their order, with the detections in each.
 
     Frames are read in one thread and prepared in another, a batch ahead. Live input has batches of
@@ -60,7 +60,7 @@ def detected_frames(
 
 
 def _loaded(
-    frames: ReadAhead[DecodedFrame], detector: FrameDetector[Found]
+    frames: ReadAhead[DecodedFrame], detector: FrameDetector[AnyDetections]
 ) -> Generator[_Loaded, None, None]:
     while taken := frames.take(1):
         yield taken[0], detector.load(taken[0].index, taken[0].pixels())

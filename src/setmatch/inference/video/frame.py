@@ -1,4 +1,4 @@
-"""What is found in a frame of a video, and its tracks; nothing here needs torch."""
+"""The detections in a frame of a video, and its tracks; nothing here needs torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class FrameDetections(DetectedBoxes, Protocol):
         """Return the detections as dictionaries of COCO results."""
 
 
-Found = TypeVar("Found", bound=FrameDetections)
+AnyDetections = TypeVar("AnyDetections", bound=FrameDetections)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class VideoFrame(Generic[Found]):
+class VideoFrame(Generic[AnyDetections]):
     """A frame of a video, with the detections in it.
 
     `index` counts the frames of the video from 0, also those left out; `time_s` is in seconds
@@ -56,7 +56,7 @@ class VideoFrame(Generic[Found]):
 
     index: int
     time_s: float
-    detections: Found
+    detections: AnyDetections
     tracks: Sequence[Track | None] | None = None
 
     @property

@@ -58,7 +58,7 @@ class TimmBackbone(nn.Module):
     ) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         alone = [
             self._levels(image[None, :, :height, :width])
-            for image, (width, height) in zip(pixels, cells.extent.tolist(), strict=True)
+            for image, (width, height) in zip(pixels, cells.valid_wh.tolist(), strict=True)
         ]
         return tuple(
             torch.cat([_padded(level, size) for level in levels])

@@ -28,14 +28,14 @@ class Cells:
         return self.valid.flatten().nonzero()[:, 0]
 
     @cached_property
-    def extent(self) -> Int[Tensor, "B 2"]:
+    def valid_wh(self) -> Int[Tensor, "B 2"]:
         """The width and height of each image in cells."""
         return torch.stack([self.valid[:, 0].sum(1), self.valid[:, :, 0].sum(1)], dim=1)
 
     def ratio(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "B 2"]:
         """Return the fractions of the map's width and height that each image covers."""
         height, width = self.valid.shape[-2:]
-        return self.extent.to(dtype) / self.extent.new_tensor([width, height])
+        return self.valid_wh.to(dtype) / self.valid_wh.new_tensor([width, height])
 
     def every(self, stride: int) -> "Cells":
         """Return the cells of the map that a layer of `stride` computes from this one.
@@ -90,7 +90,7 @@ def cell_centers(
     y = torch.arange(height, device=device) + 0.5
     if cells is None:
         return x[None] / width, y[None] / height
-    return x / cells.extent[:, :1], y / cells.extent[:, 1:]
+    return x / cells.valid_wh[:, :1], y / cells.valid_wh[:, 1:]
 
 
 def cell_grid(

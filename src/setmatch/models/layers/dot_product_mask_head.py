@@ -97,7 +97,7 @@ def upsample(
     centers = cell_centers(size, cells, coarse.device)
     axes = []
     for axis, (center, side) in enumerate(zip(centers, coarse.shape[:1:-1], strict=True)):
-        cell = 1 / coarser_cells.extent[:, axis, None]
+        cell = 1 / coarser_cells.valid_wh[:, axis, None]
         inside = torch.minimum(center.clamp(min=cell / 2), 1 - cell / 2)
         axes.append(2 * inside / (cell * side) - 1)
     coarse = at_least_single(coarse)

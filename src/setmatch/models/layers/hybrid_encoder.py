@@ -48,7 +48,7 @@ class Memory:
     def level_sides(self, like: Tensor) -> Float[Tensor, "#B L 2"]:
         """Return the width and height of each image in cells of each level."""
         if self.cells is not None:
-            return torch.stack([level.extent for level in self.cells], dim=1).to(like.dtype)
+            return torch.stack([level.valid_wh for level in self.cells], dim=1).to(like.dtype)
         # Scalars one by one: in an exported model, sizes are not known when it is written.
         sides = [side for height, width in self.shapes for side in (width, height)]
         return torch.stack([like.new_full((), side) for side in sides]).view(1, -1, 2)

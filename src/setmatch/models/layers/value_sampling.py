@@ -125,7 +125,7 @@ class NearestSampling(ProjectedSampling):
 
     def on_map(self, places: Float[Tensor, "B Q H P 2"], cells: Cells) -> Tensor:
         """Return places on images as places on the padded map, none of them beyond the image."""
-        last = 1 - 1 / cells.extent.to(places.dtype)[:, None, None, None]
+        last = 1 - 1 / cells.valid_wh.to(places.dtype)[:, None, None, None]
         return super().on_map(torch.minimum(places, last), cells)
 
 

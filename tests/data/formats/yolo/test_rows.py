@@ -105,7 +105,7 @@ def test_a_wrong_kpt_shape_is_refused(tmp_path: Path, shape: str):
     ],
 )
 def test_keypoints_without_kpt_shape_are_asked_about(tmp_path: Path, keypoints, visible, question):
-    """With a data.yaml or without; --boxes answers."""
+    """With a data.yaml or without; --boxes decides."""
     rows = pose_rows(12, keypoints, visible)
     for config in ("names: [cat]\n", None):
         root = write_rows(tmp_path / str(config), rows, config)
