@@ -11,10 +11,10 @@ so the same command continues. Prints the commands alone with `--dry-run`.
 
 The published figures are their authors', rounded as they print them: DETR (arXiv 2005.12872),
 Conditional DETR (2108.06152) and Deformable DETR (2010.04159; those of the READMEs of their codes),
-D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), LW-DETR (2406.03459; those
-of the README of its code), RF-DETR (2511.09554; that of rfdetr_b is from the README of its first
-release). Weights of LW-DETR load with `--accept-license objects365` alone. Models with masks are
-not compared: their published AP is that of masks.
+D-FINE (2410.13842), RT-DETR (2304.08069), RT-DETRv2 (2407.17140), DEIMv2 (2509.20787),
+LW-DETR (2406.03459; those of the README of its code), RF-DETR (2511.09554; that of rfdetr_b is
+from the README of its first release). Weights of LW-DETR load with `--accept-license objects365`
+alone. Models with masks are not compared: their published AP is that of masks.
 """
 
 import argparse
@@ -57,6 +57,10 @@ PUBLISHED_AP = {
     "rtdetr_v2_r34": 49.9,
     "rtdetr_v2_r50": 53.4,
     "rtdetr_v2_r101": 54.3,
+    "deimv2_atto": 23.8,
+    "deimv2_femto": 31.0,
+    "deimv2_pico": 38.5,
+    "deimv2_n": 43.0,
     "lwdetr_t": 42.6,
     "lwdetr_s": 48.0,
     "lwdetr_m": 52.5,

@@ -76,6 +76,20 @@ SMALL_LWDETR = {  # arguments of presets of LW-DETR for tests
     "scales": (2.0, 0.5),
 }
 
+SMALL_DEIMV2 = {  # arguments of deimv2_pico for tests
+    "stem": (8, 8),
+    "stage_inner": (8, 8, 12),
+    "stage_out": (16, 24, 32),
+    "encoder_dim": 32,
+    "fusion_dim": 12,
+    "dim": 32,
+    "heads": 4,
+    "ffn_dim": 48,
+    "decoder_layers": 2,
+    "num_queries": 20,
+    "denoising_queries": 8,
+}
+
 SMALL_DEFORMABLE = {  # arguments of presets of Deformable DETR for tests
     "backbone": "resnet18",
     "levels": 3,

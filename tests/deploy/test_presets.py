@@ -31,6 +31,7 @@ FEW = {"decoder_layers": 2}  # of D-FINE and RT-DETR, whose sizes must fit each 
 SMALL_BY_FAMILY = {
     "dfine": FEW,
     "rtdetr": FEW,
+    "deimv2": FEW,
     "lwdetr": SMALL_LWDETR,
     "rfdetr": SMALL_RFDETR,
     "deformable": SMALL_DEFORMABLE | {"levels": 4},
@@ -41,7 +42,7 @@ ALWAYS = ("setmatch_n_panoptic",)
 # All parts.
 PLAIN = (
     *("setmatch_n_panoptic", "detr_r18_tiny_panoptic", "dfine_n", "rtdetr_r18", "rfdetr_n"),
-    *("deformable_detr_r50_two_stage", "lwdetr_l"),
+    *("deformable_detr_r50_two_stage", "lwdetr_l", "deimv2_pico"),
 )
 BACKBONES = {
     "setmatch_timm": {"backbone": "resnet10t"},  # its pools round sizes up

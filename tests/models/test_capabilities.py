@@ -8,6 +8,7 @@ import torch
 
 from known_models import (
     SMALL_DEFORMABLE,
+    SMALL_DEIMV2,
     SMALL_DFINE,
     SMALL_LWDETR,
     SMALL_PLACED,
@@ -35,6 +36,7 @@ TRIED = {
     "Deformable DETR": ("deformable_detr_r50", SMALL_DEFORMABLE),
     "RT-DETR, RT-DETRv2": ("rtdetr_r18", SMALL_RTDETR),
     "D-FINE": ("dfine_s", SMALL_DFINE),
+    "DEIMv2": ("deimv2_pico", SMALL_DEIMV2),
     "LW-DETR": ("lwdetr_s", SMALL_LWDETR),
     "RF-DETR": ("rfdetr_n", SMALL_RFDETR),
     "setmatch": ("setmatch_n", {**SMALL, "num_queries": 12}),

@@ -16,6 +16,7 @@ from torch import nn
 
 from known_models import (
     SMALL_DEFORMABLE,
+    SMALL_DEIMV2,
     SMALL_DFINE,
     SMALL_LWDETR,
     SMALL_PLACED,
@@ -45,6 +46,7 @@ HIDING = {
     "detr_r18_tiny_panoptic": {"num_queries": 20, "dropout": 0.0},
     "detr_demo": DEEP,
     "dfine_s": SMALL_DFINE,
+    "deimv2_pico": SMALL_DEIMV2,
     "rtdetr_r18": SMALL_RTDETR,
     "rtdetr_r50": SMALL_RTDETR | {"bottleneck": True, "points": (2, 2, 2, 2), "extra_levels": 1},
     "rtdetr_v2_r18": SMALL_RTDETR | {"points": (2, 4, 3), "nearest": True},

@@ -39,6 +39,7 @@ FAMILIES = (
     "dfine",
     "rtdetr",
     "lwdetr",
+    "deimv2",
     "rfdetr",
     "deformable_detr",
     "conditional_detr",

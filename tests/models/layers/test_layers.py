@@ -26,6 +26,7 @@ QUERY_PRESETS = [name for family in FAMILIES[:-1] for name in family.presets]  #
 SMALL = {"dim": 32, "heads": 4, "ffn_dim": 48, "encoder_layers": 1, "decoder_layers": 1}
 SMALL_BY_FAMILY = {
     "rtdetr": {**SMALL, "stage_blocks": (1, 1, 1, 1)},
+    "deimv2": {name: size for name, size in SMALL.items() if name != "encoder_layers"},
     "lwdetr": SMALL_LWDETR,
     "rfdetr": SMALL_RFDETR,
     "deformable": {**SMALL, "backbone": "resnet18"},

@@ -30,9 +30,10 @@ SCALE = "decoder.decoder.layers.{}.cross_attn.num_points_scale"
 
 
 def matches_original(keys: Collection[str]) -> bool:
-    """Recognize the box and class heads of the published decoder."""
+    """Recognize the box and class heads of the published decoder; that of DEIMv2 has gates."""
     heads = ("decoder.pre_bbox_head.layers.0.weight", "decoder.dec_score_head.0.weight")
-    return all(head in keys for head in heads)
+    gates = "decoder.decoder.layers.0.swish_ffn.w12.weight"
+    return all(head in keys for head in heads) and gates not in keys
 
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:

@@ -1,4 +1,4 @@
-"""D-FINE (arXiv 2410.13842): the whole model on one screen."""
+"""D-FINE (arXiv 2410.13842): the whole model on one screen, and that of DEIMv2 (2509.20787)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +13,7 @@ from setmatch.models.layers.box_relations import QueryAttentionMask
 from setmatch.models.layers.denoising import Denoising, denoising_attn_mask
 from setmatch.models.layers.distribution_decoder import DistributionDecoder, RefinedQueries
 from setmatch.models.layers.hybrid_encoder import PyramidEncoder
+from setmatch.models.layers.lite_encoder import LiteEncoder
 from setmatch.models.layers.queries import AnchorSelection, only_real
 from setmatch.structures.attention import AttentionTrace
 from setmatch.structures.batch import Batch, Target, require_targets
@@ -29,7 +30,7 @@ class DFineDetector(Detector):
     def __init__(
         self,
         backbone: nn.Module,
-        encoder: PyramidEncoder,
+        encoder: PyramidEncoder | LiteEncoder,
         queries: AnchorSelection,
         denoising: Denoising,
         decoder: DistributionDecoder,

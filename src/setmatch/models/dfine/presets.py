@@ -9,18 +9,20 @@ from setmatch.models.detector import Detector
 from setmatch.models.dfine.config import EXTRA_LARGE, LARGE, MEDIUM, NANO, SMALL, DFineShape
 from setmatch.models.dfine.model import DFineDetector
 from setmatch.models.family import by_name
-from setmatch.models.layers.attention import PostNorm
+from setmatch.models.layers.attention import Attention, FeedForward, PostNorm
 from setmatch.models.layers.denoising import Denoising
 from setmatch.models.layers.distribution_decoder import (
     DistributionDecoder,
     EdgeQuality,
+    Gate,
     GatedDecoderLayer,
 )
 from setmatch.models.layers.fusion_blocks import ELANBlock, ShrinkBlock
-from setmatch.models.layers.hybrid_encoder import PyramidEncoder
+from setmatch.models.layers.hybrid_encoder import Fuse, PyramidEncoder, concatenated
 from setmatch.models.layers.position_encoding import GridPosition
 from setmatch.models.layers.queries import AnchorSelection
 from setmatch.models.layers.transformer_encoder import EncoderLayer
+from setmatch.models.layers.value_sampling import ValueSampling
 
 
 def dfine_n(num_classes: int, shape: DFineShape = NANO) -> Detector:
@@ -52,23 +54,26 @@ def _dfine(num_classes: int, shape: DFineShape) -> Detector:
     class_loss = CLASSIFICATION_LOSSES[shape.class_loss]()
     logits = class_loss.num_logits(num_classes)
     return DFineDetector(
-        _backbone(shape),
+        hgnetv2(shape, len(shape.points)),
         _encoder(shape),
         AnchorSelection(shape.num_queries, shape.dim, logits),
-        # Half of the denoising queries are negatives, and half of the chosen labels change.
-        Denoising(
-            num_classes,
-            shape.dim,
-            2 * shape.denoising_queries,
-            shape.label_noise / 2,
-            shape.box_noise,
-        ),
+        contrastive_denoising(num_classes, shape),
         _decoder(shape, logits),
         class_loss,
     )
 
 
-def _backbone(shape: DFineShape) -> HGNetV2:
+def contrastive_denoising(num_classes: int, shape: DFineShape) -> Denoising:
+    """Return the denoising of a shape.
+
+    Half of the denoising queries are negatives, and half of the chosen labels change.
+    """
+    queries, labels = 2 * shape.denoising_queries, shape.label_noise / 2
+    return Denoising(num_classes, shape.dim, queries, labels, shape.box_noise)
+
+
+def hgnetv2(shape: DFineShape, levels: int) -> HGNetV2:
+    """Return the backbone of a shape, with the maps of its last `levels` stages."""
     inner, out = shape.stem
     stages = [
         Stage(width, stage_out, blocks, layers, kernel, bool(light), halves=index > 0)
@@ -84,15 +89,20 @@ def _backbone(shape: DFineShape) -> HGNetV2:
             )
         )
     ]
-    return HGNetV2((inner, out), stages, len(shape.points), shape.affine, shape.frozen_norms)
+    return HGNetV2((inner, out), stages, levels, shape.affine, shape.frozen_norms)
 
 
 def _encoder(shape: DFineShape) -> PyramidEncoder:
+    return pyramid_encoder(shape, 2 * shape.encoder_dim, concatenated)
+
+
+def pyramid_encoder(shape: DFineShape, fused_dim: int, fuse: Fuse) -> PyramidEncoder:
+    """Return the encoder of a shape; `fuse` makes maps of `fused_dim` channels of two maps."""
     dim = shape.encoder_dim
     steps = range(len(shape.points) - 1)
 
     def fusion() -> list[ELANBlock]:
-        return [ELANBlock(dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
+        return [ELANBlock(fused_dim, dim, shape.fusion_dim, shape.fusion_blocks) for _ in steps]
 
     return PyramidEncoder(
         project=[ConvNorm(width, dim, kernel=1) for width in shape.stage_out[-len(shape.points) :]],
@@ -107,10 +117,16 @@ def _encoder(shape: DFineShape) -> PyramidEncoder:
         down=fusion(),
         shrink=[ShrinkBlock(dim) for _ in steps],
         up=fusion(),
-        to_memory=[]
-        if dim == shape.dim
-        else [ConvNorm(dim, shape.dim, kernel=1) for _ in shape.points],
+        to_memory=to_memory(shape),
+        fuse=fuse,
     )
+
+
+def to_memory(shape: DFineShape) -> list[ConvNorm]:
+    """Return what brings each level to the width of the decoder; nothing if it has that."""
+    if shape.encoder_dim == shape.dim:
+        return []
+    return [ConvNorm(shape.encoder_dim, shape.dim, kernel=1) for _ in shape.points]
 
 
 def _decoder(shape: DFineShape, logits: int) -> DistributionDecoder:
@@ -118,7 +134,11 @@ def _decoder(shape: DFineShape, logits: int) -> DistributionDecoder:
     return DistributionDecoder(
         [
             GatedDecoderLayer(
-                shape.dim, shape.heads, shape.ffn_dim, shape.points, shape.offset_scale
+                shape.dim,
+                Attention(shape.dim, shape.heads, dropout=0.0),
+                ValueSampling(shape.dim, shape.heads, shape.points, shape.offset_scale),
+                Gate(shape.dim),
+                FeedForward(shape.dim, shape.ffn_dim, dropout=0.0),
             )
             for _ in layers
         ],

@@ -23,6 +23,20 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
 
     `points` are the sampling points of each level. Raises KeyError for a missing tensor.
     """
+    arguments = {
+        **sizes_of(ours),
+        **decoder_arguments(ours, points),
+        "dim": rows(ours, "queries.prepare.0"),
+        "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
+    }
+    if len(points) > 1:
+        arguments["fusion_dim"] = rows(ours, "encoder.down.0.first.main.0")
+        arguments["fusion_blocks"] = count_parts(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
+    return arguments
+
+
+def sizes_of(ours: State) -> dict[str, Any]:
+    """Return the arguments of the backbone and of the encoder before it fuses levels."""
     stages = range(count_parts(ours, r"backbone\.stages\.(\d+)\."))
     layers = [_layer(ours, stage) for stage in stages]
     blocks = [f"backbone.stages.{stage}.blocks" for stage in stages]
@@ -41,23 +55,25 @@ def arguments_of(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
         "affine": "backbone.stem.first.affine.scale" in ours,
         "encoder_dim": rows(ours, "encoder.project.0.0"),
         "encoder_layers": count_parts(ours, r"encoder\.layers\.(\d+)\."),
-        "dim": rows(ours, "queries.prepare.0"),
+    }
+    if arguments["encoder_layers"]:
+        arguments["encoder_ffn_dim"] = rows(ours, "encoder.layers.0.ffn.0")
+    return arguments
+
+
+def decoder_arguments(ours: State, points: tuple[int, ...]) -> dict[str, Any]:
+    """Return the arguments of the decoder, except the width of its parts."""
+    first_quality = ours["decoder.quality.0.perceptron.layers.0.weight"]
+    arguments: dict[str, Any] = {
         "decoder_layers": count_parts(ours, r"decoder\.layers\.(\d+)\."),
-        "ffn_dim": rows(ours, "decoder.layers.0.ffn.0"),
         "points": points,
         "heads": rows(ours, "decoder.layers.0.cross_attention.attention") // sum(points),
         "bins": rows(ours, "decoder.edge_heads.0.layers.2") // 4,
         "quality_layers": count_parts(ours, r"decoder\.quality\.0\.perceptron\.layers\.(\d+)\."),
         "reach": ours["decoder.reach"].item(),
         "per_side": ours["decoder.per_side"].item(),
+        "quality_best": first_quality.shape[1] // 4 - 1,
     }
-    if arguments["encoder_layers"]:
-        arguments["encoder_ffn_dim"] = rows(ours, "encoder.layers.0.ffn.0")
-    if len(points) > 1:
-        arguments["fusion_dim"] = rows(ours, "encoder.down.0.first.main.0")
-        arguments["fusion_blocks"] = count_parts(ours, r"encoder\.down\.0\.first\.blocks\.(\d+)\.")
-    first_quality = ours["decoder.quality.0.perceptron.layers.0.weight"]
-    arguments["quality_best"] = first_quality.shape[1] // 4 - 1
     if arguments["quality_layers"] > 1:
         arguments["quality_dim"] = len(first_quality)
     return arguments

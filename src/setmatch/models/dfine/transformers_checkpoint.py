@@ -68,9 +68,10 @@ LICENSES = {each.repository: each.license for each in PUBLISHED.values()}
 
 
 def matches_transformers(keys: Collection[str]) -> bool:
-    """Recognize the first box head of transformers' decoder, with its distributions."""
+    """Recognize the first box head of transformers' decoder; that of DEIMv2 has gates."""
     heads = ("pre_bbox_head.layers.0.weight", "lqe_layers.0.reg_conf.layers.0.weight")
-    return all(f"model.decoder.{head}" in keys for head in heads)
+    gates = "model.decoder.layers.0.mlp.gate_proj.weight"
+    return all(f"model.decoder.{head}" in keys for head in heads) and gates not in keys
 
 
 def read_transformers(raw: RawCheckpoint) -> LoadedWeights:

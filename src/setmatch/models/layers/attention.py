@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from setmatch.ops.precision import at_least_single
+
 
 class HeadAttention(nn.Module):
     """Scaled dot-product attention of `heads` heads (arXiv 1706.03762, section 3.2).
@@ -162,12 +164,29 @@ def _match_precision(attn_mask: Tensor | None, query: Tensor) -> Tensor | None:
     return attn_mask.to(query.dtype)
 
 
+class RMSNorm(nn.Module):
+    """A norm by the root of the mean square, without centering (arXiv 1910.07467)."""
+
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+        """Return the normalized features; the norm is computed in float32 or higher precision."""
+        precise = at_least_single(x)
+        scale = (precise.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return self.weight * (precise * scale).to(x.dtype)
+
+
 class PostNorm(nn.Module):
     """A residual branch, then the norm, as published."""
 
-    def __init__(self, dim: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, dropout: float, norm: Callable[[int], nn.Module] = nn.LayerNorm
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = norm(dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "B N D"], branch: Callable[[Tensor], Tensor]) -> Tensor:
@@ -219,6 +238,23 @@ class FeedForward(nn.Sequential):
         nn.init.xavier_uniform_(widen.weight)
         nn.init.xavier_uniform_(narrow.weight)
         super().__init__(widen, activation(), nn.Dropout(dropout), narrow)
+
+
+class SwiGLU(nn.Module):
+    """A feed-forward network whose hidden features are gated (arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(dim, hidden)
+        self.up = nn.Linear(dim, hidden)
+        self.down = nn.Linear(hidden, dim)
+        for layer in (self.gate, self.up, self.down):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+        """Return down(silu(gate(x)) · up(x))."""
+        return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
 def with_pos_embed(x: Tensor, position: Tensor | None) -> Tensor:

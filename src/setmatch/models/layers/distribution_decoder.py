@@ -1,21 +1,24 @@
 """A decoder that refines the edges of boxes as distributions (arXiv 2410.13842, section 4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from setmatch.models.layers.attention import Attention, FeedForward, PostNorm, with_pos_embed
+from setmatch.models.layers.attention import Attention, PostNorm, with_pos_embed
 from setmatch.models.layers.box_relations import QueryAttentionMask
-from setmatch.models.layers.heads import BoxRefinementHead, ClassHead, Perceptron
+from setmatch.models.layers.deformable_decoder import BoxPosition
+from setmatch.models.layers.heads import Activation, BoxRefinementHead, ClassHead, Perceptron
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.models.layers.value_sampling import ValueSampling
 from setmatch.ops.edge_bins import edge_bins, move_edges
 from setmatch.ops.precision import at_least_single
 from setmatch.structures.outputs import EdgeDistributions
 
+MakeNorm = Callable[[int], nn.Module]
 FARTHEST = 10.0  # the position encoding of a box is clamped to +-FARTHEST
 MARGIN = 1e-5  # of coordinates to 0 and 1, where logits are infinite
 
@@ -37,10 +40,10 @@ class RefinedQueries:
 class Gate(nn.Module):
     """Learned weights for the sum of two inputs, then a norm; both weights start at a half."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, norm: MakeNorm = nn.LayerNorm) -> None:
         super().__init__()
         self.weights = nn.Linear(2 * dim, 2 * dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = norm(dim)
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.weights.bias)
 
@@ -52,19 +55,42 @@ class Gate(nn.Module):
         return self.norm(a * old + b * new)
 
 
+class Sum(nn.Module):
+    """The sum of two inputs, then a norm: a gate that learns no weights."""
+
+    def __init__(self, dim: int, norm: MakeNorm = nn.LayerNorm) -> None:
+        super().__init__()
+        self.norm = norm(dim)
+
+    def forward(
+        self, old: Float[Tensor, "B Q D"], new: Float[Tensor, "B Q D"]
+    ) -> Float[Tensor, "B Q D"]:
+        """Return norm(old + new)."""
+        return self.norm(old + new)
+
+
 class GatedDecoderLayer(nn.Module):
-    """Self-attention among queries, samples of the image through a gate, a feed-forward network."""
+    """Self-attention among queries, samples of the image through a gate, a feed-forward network.
+
+    `gate` joins what queries were with what they sample; `norm` makes the norms of the others.
+    """
 
     def __init__(
-        self, dim: int, heads: int, ffn_dim: int, points: Sequence[int], offset_scale: float
+        self,
+        dim: int,
+        self_attention: Attention,
+        cross_attention: ValueSampling,
+        gate: Gate | Sum,
+        ffn: nn.Module,
+        norm: MakeNorm = nn.LayerNorm,
     ) -> None:
         super().__init__()
-        self.self_attention = Attention(dim, heads, dropout=0.0)
-        self.cross_attention = ValueSampling(dim, heads, points, offset_scale)
-        self.gate = Gate(dim)
-        self.ffn = FeedForward(dim, ffn_dim, dropout=0.0)
-        self.around_self = PostNorm(dim, dropout=0.0)
-        self.around_ffn = PostNorm(dim, dropout=0.0)
+        self.self_attention = self_attention
+        self.cross_attention = cross_attention
+        self.gate = gate
+        self.ffn = ffn
+        self.around_self = PostNorm(dim, 0.0, norm)
+        self.around_ffn = PostNorm(dim, 0.0, norm)
 
     def forward(
         self,
@@ -91,11 +117,11 @@ class EdgeQuality(nn.Module):
     Its input are the `best` largest probabilities of each edge, and their mean.
     """
 
-    def __init__(self, best: int, dim: int, layers: int) -> None:
+    def __init__(self, best: int, dim: int, layers: int, activation: Activation = F.relu) -> None:
         super().__init__()
         self.best = best
         widths = (4 * (best + 1), *[dim] * (layers - 1), 1)
-        self.perceptron = Perceptron(*widths).starting_at_zero()
+        self.perceptron = Perceptron(*widths, activation=activation).starting_at_zero()
 
     def forward(self, edge_logits: Float[Tensor, "B Q 4 N"]) -> Float[Tensor, "B Q 1"]:
         """Return the quality of each box."""
@@ -108,7 +134,10 @@ class DistributionDecoder(nn.Module):
     """Decoder layers of which the first predicts boxes, and all move their edges.
 
     The edges of a box move by the mean of a distribution over bins, to whose logits every layer
-    adds. `bins` is the number of bins, `reach` and `per_side` are explained at `edge_bins`.
+    adds. `bins` is the number of bins, `reach` and `per_side` are explained at `edge_bins`. Layers
+    have `edge_heads` heads of edges: one each, or one for all. The position of a query is encoded
+    by what `position` makes for the width; of its first box if it `keeps_position`, else of the box
+    that each layer starts from.
     """
 
     reach: Tensor
@@ -123,6 +152,11 @@ class DistributionDecoder(nn.Module):
         bins: int,
         reach: float,
         per_side: float,
+        *,
+        edge_heads: int | None = None,
+        activation: Activation = F.relu,
+        position: Callable[[int], nn.Module] = BoxPosition,
+        keeps_position: bool = False,
     ) -> None:
         super().__init__()
         self.bins = bins
@@ -130,10 +164,12 @@ class DistributionDecoder(nn.Module):
         self.quality = nn.ModuleList(quality)
         self.class_heads = nn.ModuleList(ClassHead(dim, logits) for _ in layers)
         self.edge_heads = nn.ModuleList(
-            Perceptron(dim, dim, dim, 4 * bins).starting_at_zero() for _ in layers
+            Perceptron(dim, dim, dim, 4 * bins, activation=activation).starting_at_zero()
+            for _ in range(edge_heads or len(layers))
         )
-        self.start = BoxRefinementHead(dim, MARGIN)
-        self.position = Perceptron(4, 2 * dim, dim)
+        self.start = BoxRefinementHead(dim, MARGIN, activation)
+        self.position = position(dim)
+        self.keeps_position = keeps_position
         self.register_buffer("reach", torch.tensor([reach]))
         self.register_buffer("per_side", torch.tensor([per_side]))
 
@@ -152,10 +188,13 @@ class DistributionDecoder(nn.Module):
         edges: list[Tensor] = []
         before: Tensor | float = 0.0  # the content after the layer before
         edge_logits: Tensor | None = None
+        position = self._encoded(cxcywh)
+        edge_heads = list(self.edge_heads) * (len(self.layers) // len(self.edge_heads))
         for layer, class_head, edge_head, quality in zip(
-            self.layers, self.class_heads, self.edge_heads, self.quality, strict=True
+            self.layers, self.class_heads, edge_heads, self.quality, strict=True
         ):
-            position = self.position(cxcywh).clamp(-FARTHEST, FARTHEST)
+            if edge_logits is not None and not self.keeps_position:
+                position = self._encoded(cxcywh)
             content = layer(content, position, cxcywh, memory, attn_mask)
             class_logits = at_least_single(class_head(content))
             if edge_logits is None:
@@ -178,3 +217,7 @@ class DistributionDecoder(nn.Module):
                 torch.stack(edges), start_cxcywh.detach(), bins, at_least_single(self.per_side)
             ),
         )
+
+    def _encoded(self, cxcywh: Float[Tensor, "B Q 4"]) -> Float[Tensor, "B Q D"]:
+        """Return the position encodings of boxes."""
+        return self.position(cxcywh).clamp(-FARTHEST, FARTHEST)

@@ -83,13 +83,13 @@ class CSPBlock(nn.Module):
 class ELANBlock(nn.Module):
     """CSP blocks in a row whose outputs are all concatenated (RepNCSPELAN4 of arXiv 2402.13616).
 
-    Two feature maps of `dim` channels come in concatenated, one goes out; the blocks have `inner`
-    channels.
+    Two feature maps come in, fused to `channels`, one of `dim` channels goes out; the blocks have
+    `inner` channels.
     """
 
-    def __init__(self, dim: int, inner: int, blocks: int) -> None:
+    def __init__(self, channels: int, dim: int, inner: int, blocks: int) -> None:
         super().__init__()
-        self.split = ConvNormSiLU(2 * dim, 2 * dim, kernel=1)
+        self.split = ConvNormSiLU(channels, 2 * dim, kernel=1)
         self.first = CSPBlock(dim, inner, blocks)
         self.after_first = ConvNormSiLU(inner, inner)
         self.second = CSPBlock(inner, inner, blocks)

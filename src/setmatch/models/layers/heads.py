@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -11,21 +12,23 @@ from torch.nn import functional as F
 
 from setmatch.ops.precision import at_least_single
 
+Activation = Callable[[Tensor], Tensor]
 PRIOR = 0.01  # class probability of an untrained sigmoid head (arXiv 1708.02002, section 4.1)
 
 
 class Perceptron(nn.Module):
-    """Linear layers of the given widths, with ReLUs between them."""
+    """Linear layers of the given widths, with an activation between them."""
 
-    def __init__(self, *widths: int) -> None:
+    def __init__(self, *widths: int, activation: Activation = F.relu) -> None:
         super().__init__()
+        self.activation = activation
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, content: Float[Tensor, "*n D"]) -> Float[Tensor, "*n E"]:
         """Return the output of the last layer."""
         *hidden, last = self.layers
         for layer in hidden:
-            content = F.relu(layer(content))
+            content = self.activation(layer(content))
         return last(content)
 
     def starting_at_zero(self) -> Self:
@@ -58,9 +61,10 @@ class BoxRefinementHead(nn.Module):
     Coordinates nearer than `margin` to 0 or 1 count as if they were at that distance.
     """
 
-    def __init__(self, dim: int, margin: float = 1e-3) -> None:
+    def __init__(self, dim: int, margin: float = 1e-3, activation: Activation = F.relu) -> None:
         super().__init__()
         self.margin = margin
+        self.activation = activation
         self.first = nn.Linear(dim, dim)
         self.second = nn.Linear(dim, dim)
         self.last = nn.Linear(dim, 4)
@@ -71,7 +75,8 @@ class BoxRefinementHead(nn.Module):
         self, content: Float[Tensor, "B Q D"], cxcywh: Float[Tensor, "#B Q 4"]
     ) -> Float[Tensor, "B Q 4"]:
         """Return the corrected boxes, in float32 or higher precision even under autocast."""
-        step = self.last(F.relu(self.second(F.relu(self.first(content)))))
+        hidden = self.activation(self.second(self.activation(self.first(content))))
+        step = self.last(hidden)
         logit = inverse_sigmoid(at_least_single(cxcywh), self.margin)
         return (at_least_single(step) + logit).sigmoid()
 

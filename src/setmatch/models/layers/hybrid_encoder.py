@@ -1,6 +1,6 @@
 """The hybrid encoder: self-attention on the coarsest level, convolutions to fuse the levels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,13 +107,31 @@ def attend_within(
     return hide(tokens.transpose(1, 2).reshape(level.shape), cells)
 
 
+Fuse = Callable[[Tensor, Tensor], Tensor]
+
+
+def concatenated(
+    one: Float[Tensor, "B D h w"], other: Float[Tensor, "B D h w"]
+) -> Float[Tensor, "B E h w"]:
+    """Return the channels of both maps."""
+    return torch.cat([one, other], dim=1)
+
+
+def added(
+    one: Float[Tensor, "B D h w"], other: Float[Tensor, "B D h w"]
+) -> Float[Tensor, "B D h w"]:
+    """Return the sum of both maps."""
+    return one + other
+
+
 class PyramidEncoder(nn.Module):
     """The hybrid encoder as published (arXiv 2304.08069, section 4.2): its parts are given.
 
     Steps between levels are numbered in the order in which they run: `lateral` and `down` from
     coarse to fine, `shrink` and `up` from fine to coarse. `project` brings the backbone's maps to
     the width of the encoder, `to_memory` the encoder's to that of the decoder. More of these than
-    there are maps make further levels, each by halving the coarsest map.
+    there are maps make further levels, each by halving the coarsest map. `fuse` makes one map of
+    two of neighboring levels.
     """
 
     def __init__(
@@ -126,6 +144,7 @@ class PyramidEncoder(nn.Module):
         shrink: Sequence[nn.Module],
         up: Sequence[nn.Module],
         to_memory: Sequence[nn.Module] = (),
+        fuse: Fuse = concatenated,
     ) -> None:
         super().__init__()
         self.project = nn.ModuleList(project)
@@ -136,6 +155,7 @@ class PyramidEncoder(nn.Module):
         self.shrink = nn.ModuleList(shrink)
         self.up = nn.ModuleList(up)
         self.to_memory = nn.ModuleList(to_memory)
+        self.fuse = fuse
 
     def forward(self, features: Sequence[Float[Tensor, "B _ _ _"]], batch: Batch) -> Memory:
         """Return the fused tokens of every level."""
@@ -149,11 +169,11 @@ class PyramidEncoder(nn.Module):
         for index, lateral, down in zip(finer, self.lateral, self.down, strict=True):
             maps[index + 1] = lateral(maps[index + 1], cells[index + 1])
             coarser = F.interpolate(maps[index + 1], size=maps[index].shape[-2:])
-            both = torch.cat([hide(coarser, cells[index]), maps[index]], dim=1)
+            both = self.fuse(hide(coarser, cells[index]), maps[index])
             maps[index] = down(both, cells[index])
         for index, (shrink, up) in enumerate(zip(self.shrink, self.up, strict=True)):
             finer_map = shrink(maps[index], cells[index], cells[index + 1])
-            both = torch.cat([finer_map, maps[index + 1]], dim=1)
+            both = self.fuse(finer_map, maps[index + 1])
             maps[index + 1] = up(both, cells[index + 1])
         coarsest, half = maps[-1], halved(cells[-1])
         for index, project in enumerate(self.to_memory):

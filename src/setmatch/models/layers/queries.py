@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from setmatch.models.layers.cells import cell_centers, cell_grid
-from setmatch.models.layers.heads import BoxRefinementHead, ClassHead
+from setmatch.models.layers.heads import Activation, BoxRefinementHead, ClassHead
 from setmatch.models.layers.hybrid_encoder import Memory
 from setmatch.ops.precision import at_least_single
 
@@ -76,14 +76,26 @@ class EncoderProposals:
 
 
 class TokenSelection(nn.Module):
-    """Heads for every token, and the choice of the best: what all query selection has."""
+    """Heads for every token, and the choice of the best: what all query selection has.
 
-    def __init__(self, num_queries: int, dim: int, logits: int) -> None:
+    Unless it `prepares` tokens, the heads read them as they are.
+    """
+
+    def __init__(
+        self,
+        num_queries: int,
+        dim: int,
+        logits: int,
+        prepares: bool = True,
+        activation: Activation = F.relu,
+    ) -> None:
         super().__init__()
         self.num_queries = num_queries
-        self.prepare = nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim))
+        self.prepare = (
+            nn.Sequential(nn.Linear(dim, dim), nn.LayerNorm(dim)) if prepares else nn.Identity()
+        )
         self.class_head = ClassHead(dim, logits)
-        self.box_step = BoxRefinementHead(dim)
+        self.box_step = BoxRefinementHead(dim, activation=activation)
 
     def best(
         self, priority: Float[Tensor, "B N"], memory: Memory

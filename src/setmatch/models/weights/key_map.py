@@ -1,8 +1,8 @@
 """Tensor names: one table of our names and a published layout's serves both directions.
 
 A row pairs two templates; {i}, {j}, {k}, {n}, {at} and {leaf} stand for parts that both share. A
-layout that packs query, key and value of an attention into one tensor writes `name#0` for the first
-third.
+layout that packs query, key and value of an attention into one tensor, or other parts, writes
+`name#0` for the first of them.
 """
 
 import re
@@ -89,9 +89,12 @@ def to_layout(state: State, table: Table) -> State:
     """
     renamed = _rename(state, [(ours, theirs) for ours, theirs in table])
     packed = {key: value for key, value in renamed.items() if "#" not in key}
-    for whole in sorted({key.partition("#")[0] for key in renamed if "#" in key}):
-        packed[whole] = torch.cat([renamed[f"{whole}#{index}"] for index in range(3)])
-    return packed
+    parts: dict[str, list[str]] = {}
+    for key in sorted(key for key in renamed if "#" in key):
+        parts.setdefault(key.partition("#")[0], []).append(key)
+    return packed | {
+        whole: torch.cat([renamed[key] for key in keys]) for whole, keys in parts.items()
+    }
 
 
 def from_layout(state: State, table: Table) -> State:

@@ -1,0 +1,12 @@
+"""DEIMv2 on HGNetV2 (arXiv 2509.20787): presets, and the layouts of published checkpoints."""
+
+from functools import partial
+
+from setmatch.models.deimv2 import checkpoint, presets, transformers_checkpoint
+from setmatch.models.family import Family
+
+FAMILY = Family(
+    presets.PRESETS,
+    layouts=(checkpoint.LAYOUT, transformers_checkpoint.LAYOUT),
+    published={name: partial(checkpoint.read_published, name) for name in checkpoint.PUBLISHED},
+)

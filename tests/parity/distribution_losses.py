@@ -1,0 +1,102 @@
+"""Losses of decoders with distributions against transformers' on the same denoising noise."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from setmatch.config import LossWeights, MatchCosts
+from setmatch.losses.criterion import Criterion
+from setmatch.models.detector import Detector
+from setmatch.models.layers.denoising import DenoisingQueries
+
+from .comparison import gradient_norm, whole_images
+from .random_targets import random_targets
+
+COSTS = MatchCosts.model_validate({"class": 2})
+LAYERS = 3
+# Our group and layer, and the ending of transformers' names for them.
+SAME = {
+    ("main", LAYERS - 1): "",
+    ("start", 0): "_aux_0",
+    ("main", 0): "_aux_1",
+    ("encoder", 0): f"_aux_{LAYERS - 1}",
+    ("denoising_start", 0): "_dn_0",
+    ("denoising", 0): "_dn_1",
+    ("denoising", 1): "_dn_2",
+}
+
+
+def keep_boxes_inside(reference: Any) -> None:
+    """Make steps small: transformers clamps boxes that leave the image."""
+    with torch.no_grad():
+        for head in {id(head): head for head in reference.model.decoder.bbox_embed}.values():
+            head.layers[-1].weight.mul_(0.1)
+        for head in (reference.model.enc_bbox_head, reference.model.decoder.pre_bbox_head):
+            head.layers[-1].weight.mul_(0.2)
+
+
+def assert_class_and_box_losses_agree(
+    model: Detector,
+    reference: Any,
+    counts: tuple[int, ...],
+    class_term: str,
+    modeling: ModuleType,
+    parts: tuple[tuple[nn.Module, nn.Module], ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compare terms where both train the same, and the gradients of all and of `parts`.
+
+    `modeling` is transformers' module of the model, `class_term` its name of the class loss.
+    """
+    names = {"class": class_term, "l1": "loss_bbox", "giou": "loss_giou"}
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    targets = random_targets(counts, classes=7)
+    torch.manual_seed(5)
+    noised = model.denoising(targets)
+    _same_noise(monkeypatch, modeling, noised)
+    labels = [{"class_labels": t.classes, "boxes": t.cxcywh} for t in targets]
+    theirs = reference(pixel_values=pixels, labels=labels).loss_dict
+
+    torch.manual_seed(5)
+    groups = model(whole_images(pixels), targets)
+    losses = Criterion(model.class_loss, COSTS, LossWeights())(groups, targets)
+    ours = {group.group: group.terms for group in losses.groups}
+
+    weights = {"class": 1, "l1": 5, "giou": 2}
+    our_sum, their_sum = torch.tensor(0.0), torch.tensor(0.0)
+    for (group, layer), ending in SAME.items():
+        for name, their_name in names.items():
+            value = weights[name] * ours[group][name][layer]
+            assert value.item() == pytest.approx(theirs[their_name + ending].item(), rel=1e-4)
+            our_sum, their_sum = our_sum + value, their_sum + theirs[their_name + ending]
+    our_sum.backward()
+    their_sum.backward()
+    total = [gradient_norm(each) for each in (model, reference)]
+    assert total[0] == pytest.approx(total[1], rel=1e-3)
+    for our_part, their_part in parts:
+        assert gradient_norm(our_part) == pytest.approx(gradient_norm(their_part), rel=1e-3)
+
+
+def _same_noise(
+    monkeypatch: pytest.MonkeyPatch, modeling: ModuleType, noised: DenoisingQueries
+) -> None:
+    """Give transformers our noised queries, as its own function returns them."""
+    extra = noised.real.shape[1]
+    assignment = noised.assignment
+
+    def ours(targets, num_classes, num_queries, class_embed, **_):
+        mask = torch.zeros(extra + num_queries, extra + num_queries)
+        mask[extra:, :extra] = -torch.inf
+        mask[:extra, :extra].masked_fill_(~noised.same_group, -torch.inf)
+        rows = [assignment.query[assignment.image == image] for image in range(len(targets))]
+        split = {"dn_positive_idx": rows, "dn_num_group": noised.groups}
+        content = class_embed.weight[
+            (noised.content[:, :, None] == class_embed.weight.detach()).all(-1).int().argmax(-1)
+        ]
+        split["dn_num_split"] = [extra, num_queries]
+        return content, torch.logit(noised.cxcywh), mask, split
+
+    monkeypatch.setattr(modeling, "get_contrastive_denoising_training_group", ours)
