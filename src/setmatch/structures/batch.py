@@ -31,7 +31,8 @@ class Batch:
     def from_images(cls, images: Sequence[Float[Tensor, "3 _ _"]]) -> Self:
         """Pad normalized float32 images of shape (3, h, w) with zeros to one size.
 
-        Raises ValueError if there are no images or one has another shape.
+        A batch of one image shares its memory. Raises ValueError if there are no images or one has
+        another shape.
         """
         if not images or any(image.ndim != 3 or image.shape[0] != 3 for image in images):
             shapes = [tuple(image.shape) for image in images]
@@ -40,6 +41,8 @@ class Batch:
         width = max(image.shape[2] for image in images)
         padded = any(image.shape[1:] != (height, width) for image in images)
         valid = torch.ones(len(images), height, width, dtype=torch.bool, device=images[0].device)
+        if len(images) == 1:  # a copy of a large image takes as long as some tiles of it
+            return cls(images[0][None], valid, padded)
         if not padded:
             return cls(torch.stack(list(images)), valid, padded)
         # Zeroing the padding alone: zeroing everything would take as long as copying the images.

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from setmatch.inference.tiles.merge import cut_by_border, merged
-from setmatch.inference.tiles.views import View
 
 CAT, DOG = 0, 1
 Row = tuple[
@@ -114,7 +113,7 @@ def test_the_result_is_that_of_one_after_the_other(seed: int, count: int):
 
 
 def test_only_borders_inside_of_the_image_cut():
-    view, size_px = View(0, 50, 100, 150), (300, 200)
+    size_px = 300, 200
     boxes = torch.tensor(
         [
             [0.0, 60, 50, 100],
@@ -124,5 +123,7 @@ def test_only_borders_inside_of_the_image_cut():
             [10, 60, 50, 90],
         ]
     )
-    assert cut_by_border(boxes, view, size_px).tolist() == [False, True, True, True, False]
-    assert not cut_by_border(boxes, View(0, 0, 200, 300), size_px).any()
+    view_px = torch.tensor([[0, 50, 100, 150]]).expand(len(boxes), -1)
+    assert cut_by_border(boxes, view_px, size_px).tolist() == [False, True, True, True, False]
+    whole_px = torch.tensor([[0, 0, 200, 300]]).expand(len(boxes), -1)
+    assert not cut_by_border(boxes, whole_px, size_px).any()

@@ -11,7 +11,7 @@ from torch import Tensor
 from setmatch.errors import ConfigError
 from setmatch.inference.engines.base import Engine
 from setmatch.inference.masks import detections_with_masks
-from setmatch.inference.tiles.merge import best, cut_by_border, in_image, merged
+from setmatch.inference.tiles.merge import best, cut_by_border, merged
 from setmatch.inference.tiles.views import OVERLAP, Tiles, Tiling, View, views_of
 from setmatch.losses.classification import ClassificationLoss
 from setmatch.ops.image_size import evaluation_px, tile_side_px
@@ -22,7 +22,8 @@ from setmatch.structures.outputs import ModelOutput
 from setmatch.structures.packed_masks import PackedMasks
 
 MOST_DETECTIONS = 1000  # of an image
-VIEWS_AT_ONCE = 4
+PIXELS_AT_ONCE = 4 * 640 * 640  # of the views in a batch
+MOST_AT_ONCE = 16  # views; more are not faster
 _LEAST_MASK_SCORE = 0.05  # masks of less are not computed; they would fill the memory
 
 
@@ -83,24 +84,20 @@ class TiledEngine(Engine):
         size_px = height, width
         views = views_of(size_px, self.tiling)
         parts = [part for group in self._batches(image, views) for part in self._detect(*group)]
-        parts = [
-            part[keep]
-            for part, keep in zip(
-                parts, best([part.scores for part in parts], MOST_DETECTIONS), strict=True
-            )
-        ]
-        boxes = [in_image(part.xyxy_px, view) for part, view in zip(parts, views, strict=True)]
-        is_cut = [
-            cut_by_border(each, view, size_px) for each, view in zip(boxes, views, strict=True)
-        ]
-        xyxy_px, scores = torch.cat(boxes), torch.cat([part.scores for part in parts])
-        classes = torch.cat([part.classes for part in parts])
+        scores = torch.cat([part.scores for part in parts])
         counts = torch.tensor([len(part) for part in parts], device=scores.device)
         seen_in = torch.arange(len(parts), device=scores.device).repeat_interleave(counts)
-        kept = merged(xyxy_px, scores, classes, seen_in, torch.cat(is_cut))
+        chosen = best(scores, MOST_DETECTIONS)
+        scores, seen_in = scores[chosen], seen_in[chosen]
+        classes = torch.cat([part.classes for part in parts])[chosen]
+        corners = torch.tensor([(v.x0, v.y0, v.x1, v.y1) for v in views], device=scores.device)
+        view_px = corners[seen_in]
+        xyxy_px = torch.cat([part.xyxy_px for part in parts])[chosen] + view_px[:, [0, 1, 0, 1]]
+        is_cut = cut_by_border(xyxy_px, view_px, size_px)
+        kept = merged(xyxy_px, scores, classes, seen_in, is_cut)
         masks = None
         if parts[0].masks is not None:
-            masks = _masks_in_image(parts, views, size_px, kept)
+            masks = _masks_in_image(parts, views, size_px, chosen[kept])
         return Detections(
             xyxy_px[kept], scores[kept], classes[kept], parts[0].categories, size_px, masks
         )
@@ -109,18 +106,19 @@ class TiledEngine(Engine):
         self, image: Float[Tensor, "3 H W"], views: Sequence[View]
     ) -> Iterator[tuple[list[View], Batch]]:
         """Yield the views in batches of one shape, in order: the whole image comes first, alone."""
-        tiles = views[1:]
+        preprocessing = self.engine.card.preprocessing
+        tiles, at_once = views[1:], 1
+        if tiles:
+            at_once = views_at_once(evaluation_px(tiles[0].size_px, preprocessing))
         groups = [list(views[:1])]
-        groups += [
-            list(tiles[first : first + VIEWS_AT_ONCE])
-            for first in range(0, len(tiles), VIEWS_AT_ONCE)
-        ]
+        groups += [list(tiles[first : first + at_once]) for first in range(0, len(tiles), at_once)]
         for group in groups:
-            target_px = evaluation_px(group[0].size_px, self.engine.card.preprocessing)
+            target_px = evaluation_px(group[0].size_px, preprocessing)
             crops = torch.stack([image[:, v.y0 : v.y1, v.x0 : v.x1] for v in group])
             if crops.shape[-2:] != target_px:
                 crops = F.interpolate(crops, target_px, mode="bilinear", antialias=True)
-            yield group, Batch.from_images(list(crops))
+            valid = crops.new_ones(crops[:, 0].shape, dtype=torch.bool)
+            yield group, Batch(crops, valid, padded=False)
 
     def _detect(self, views: Sequence[View], batch: Batch) -> list[Detections]:
         sizes_px = [view.size_px for view in views]
@@ -143,6 +141,12 @@ def with_tiles(engine: Engine, tiles: Tiles, overlap: float = OVERLAP) -> Engine
         raise ConfigError(f"tiles {tiles!r}: give the side of a tile in pixels, or auto")
     side_px = tile_side_px(tiles, engine.card.preprocessing)
     return TiledEngine(engine, Tiling(side_px, overlap))
+
+
+def views_at_once(size_px: tuple[int, int]) -> int:
+    """Return how many views of this (height, width) to detect in together: small ones, more."""
+    height, width = size_px
+    return max(1, min(MOST_AT_ONCE, PIXELS_AT_ONCE // (height * width)))
 
 
 def _masks_in_image(

@@ -5,14 +5,10 @@ objects are. Only detections of different views can be the same object. A detect
 the border of its tile gives way to one of the whole object.
 """
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import box_area
-
-from setmatch.inference.tiles.views import View
 
 SAME_OVERLAP = 0.5  # of the smaller box, from which on two detections are of one object
 SAME_AREA = 3.0  # ratio of areas; of two whole boxes, a smaller one inside is another object
@@ -56,34 +52,23 @@ def merged(
 
 
 def cut_by_border(
-    xyxy_px: Float[Tensor, "N 4"], view: View, size_px: tuple[int, int]
+    xyxy_px: Float[Tensor, "N 4"], view_px: Int[Tensor, "N 4"], size_px: tuple[int, int]
 ) -> Bool[Tensor, " N"]:
-    """Return which boxes end at a border of the view that is inside of the image."""
+    """Return which boxes end at a border of their view that is inside of the image.
+
+    `view_px` has the corners (x0, y0, x1, y1) of each box' view, `size_px` the image's height and
+    width.
+    """
     height, width = size_px
-    tall, wide = view.size_px
-    near_x, near_y = 1 + BORDER * wide, 1 + BORDER * tall
-    x0, y0, x1, y1 = xyxy_px.unbind(1)
-    cut = torch.zeros(len(xyxy_px), dtype=torch.bool, device=xyxy_px.device)
-    if view.x0 > 0:
-        cut |= x0 <= view.x0 + near_x
-    if view.y0 > 0:
-        cut |= y0 <= view.y0 + near_y
-    if view.x1 < width:
-        cut |= x1 >= view.x1 - near_x
-    if view.y1 < height:
-        cut |= y1 >= view.y1 - near_y
-    return cut
+    near: Float[Tensor, "N 2"] = 1 + BORDER * (view_px[:, 2:] - view_px[:, :2])
+    first = (view_px[:, :2] > 0) & (xyxy_px[:, :2] <= view_px[:, :2] + near)
+    inside = view_px[:, 2:] < view_px.new_tensor([width, height])
+    last = inside & (xyxy_px[:, 2:] >= view_px[:, 2:] - near)
+    return (first | last).any(dim=1)
 
 
-def in_image(xyxy_px: Float[Tensor, "N 4"], view: View) -> Float[Tensor, "N 4"]:
-    """Return boxes in pixels of a view in those of the image."""
-    return xyxy_px + xyxy_px.new_tensor([view.x0, view.y0, view.x0, view.y0])
-
-
-def best(scores: Sequence[Tensor], most: int) -> list[Tensor]:
-    """Return which detections of each view are among the `most` best of all."""
-    together = torch.cat(list(scores))
-    if len(together) <= most:
-        return [torch.ones_like(each, dtype=torch.bool) for each in scores]
-    least = together.topk(most).values[-1]
-    return [each >= least for each in scores]
+def best(scores: Float[Tensor, " N"], most: int) -> Int[Tensor, " K"]:
+    """Return which detections are among the `most` best, in their order."""
+    if len(scores) <= most:
+        return torch.arange(len(scores), device=scores.device)
+    return (scores >= scores.topk(most).values[-1]).nonzero().squeeze(1)
