@@ -13,7 +13,7 @@ from setmatch.data.audit.image_size import preprocessing_of, resolve_image_size
 from setmatch.data.audit.num_queries import queries_for
 from setmatch.data.audit.preflight import DataCheck, check_data, check_files
 from setmatch.data.batches.loader import require_uncombined
-from setmatch.data.batches.random_tile import require_larger_images
+from setmatch.data.batches.random_tile import RandomTile, require_larger_images, tile_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed, choose_precision
 from setmatch.errors import ConfigError
@@ -162,7 +162,7 @@ def _build_detector(
     require_trained(recipe.train, None if source is None else str(source))
     card = ModelCard(
         recipe.model.preset,
-        arguments_of(recipe.model, training),
+        arguments_of(recipe.model, training, tile_of(recipe.data.tiles, preprocessing)),
         training.categories,
         preprocessing,
         source=origin,
@@ -181,12 +181,14 @@ def _name_of(source: str | Path) -> str:
     return Path(source).name if Path(source).exists() else str(source)
 
 
-def arguments_of(model: ModelSettings, training: DetectionDataset) -> dict[str, Any]:
+def arguments_of(
+    model: ModelSettings, training: DetectionDataset, tile: RandomTile | None = None
+) -> dict[str, Any]:
     """Return the preset's arguments; `num_queries: auto` becomes a number that fits the data."""
     arguments = dict(model.arguments)
     if model.num_queries is not None and "num_queries" not in arguments:
         auto = model.num_queries == "auto"
-        arguments["num_queries"] = queries_for(training) if auto else model.num_queries
+        arguments["num_queries"] = queries_for(training, tile) if auto else model.num_queries
     return arguments
 
 

@@ -9,8 +9,10 @@ from PIL import Image
 from setmatch.cli import main
 from setmatch.config import load_recipe
 from setmatch.data.audit.audit import audit
+from setmatch.data.audit.num_queries import usual_objects
 from setmatch.data.audit.preflight import check_data
 from setmatch.data.audit.tiles import needs_tiles, specks
+from setmatch.data.batches.random_tile import RandomTile
 from setmatch.data.dataset import DetectionDataset
 from setmatch.data.open import open_dataset
 from setmatch.structures.metadata import Preprocessing
@@ -19,9 +21,15 @@ KIND = "objects small for their image"
 SHOWN = Preprocessing(320, 640)
 
 
-def write(root: Path, size_px: tuple[int, int], sides_px: list[int], files: bool = False) -> Path:
-    """Write one image with square objects beside each other."""
+def write(
+    root: Path,
+    size_px: tuple[int, int],
+    sides_px: list[int],
+    places: list[tuple[int, int]] | None = None,
+) -> Path:
+    """Write one gray image with square objects, all near the upper left corner by default."""
     height, width = size_px
+    places = places or [(number, number) for number in range(len(sides_px))]
     tree = {
         "images": [{"id": 1, "file_name": "large.png", "height": height, "width": width}],
         "categories": [{"id": 1, "name": "thing"}],
@@ -30,7 +38,7 @@ def write(root: Path, size_px: tuple[int, int], sides_px: list[int], files: bool
                 "id": number,
                 "image_id": 1,
                 "category_id": 1,
-                "bbox": [number, number, side, side],
+                "bbox": [*places[number], side, side],
                 "area": side * side,
                 "iscrowd": 0,
             }
@@ -126,3 +134,26 @@ def test_other_sides_are_refused(tmp_path: Path, capsys, tiles: str):
     assert main(["train", str(root), "--out", str(run), f"--tiles={tiles}", "--epochs", "1"]) == 2
     assert "tiles" in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_tiles_need_queries_for_what_they_show_at_once(tmp_path: Path):
+    """Forty specks in five places; and large objects, which whole images show."""
+    tile = RandomTile(320, SHOWN)
+    places = [(x, 600) for x in (0, 500, 1000, 1500, 2000) for _ in range(8)]
+    dataset = open_dataset(write(tmp_path / "a", (1280, 2400), [30] * 40, places), "train")
+    assert usual_objects(dataset) == 40
+    assert usual_objects(dataset, tile) == 8
+    near = [(x, 310) for x in (0, 140, 240)]  # of one tile, though not of a fixed grid
+    dataset = open_dataset(write(tmp_path / "b", (1280, 2400), [30] * 3, near), "train")
+    assert usual_objects(dataset, tile) == 3
+    apart = [(x, 0) for x in range(0, 2300, 230)]
+    dataset = open_dataset(write(tmp_path / "c", (1280, 2400), [100] * 10, apart), "train")
+    assert usual_objects(dataset, tile) == 10
+
+
+def test_crowded_images_are_those_with_a_crowded_view(tmp_path: Path):
+    places = [(x, 600) for x in (0, 500, 1000, 1500, 2000) for _ in range(8)]
+    dataset = open_dataset(write(tmp_path, (1280, 2400), [30] * 40, places), "train")
+    for tiles, queries, crowded in ((None, 40, 0), (None, 39, 1), (320, 8, 0), (320, 7, 1)):
+        found = check_data(dataset, None, queries, SHOWN, tiles).findings
+        assert sum("more objects than queries" in each.kind for each in found) == crowded

@@ -14,9 +14,11 @@ from setmatch.data.batches.random_tile import (
     cut_tile,
 )
 from setmatch.structures.batch import Target
+from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
 
 HEIGHT, WIDTH = 60, 90
+SHOWN = Preprocessing(30, 45)  # whole images at half their size
 
 
 def image_of(boxes: list[tuple[int, int, int, int]], masks: bool = False):
@@ -89,10 +91,24 @@ def test_masks_of_images_that_are_stored_smaller():
     assert torch.equal(cut.masks.unpack()[0], expected)
 
 
+def test_specks_are_targets_in_tiles_alone(monkeypatch):
+    """At half the size, 16 pixels are enough; a long side counts by the area."""
+    monkeypatch.setattr("setmatch.data.batches.random_tile.WHOLE", 1.0)
+    image = image_of([(0, 0, 15, 15), (20, 0, 36, 16), (40, 0, 50, 20), (40, 0, 72, 9)], masks=True)
+    pixels, target = RandomTile(40, SHOWN)(image)
+    assert pixels is image[0]
+    assert target.classes.tolist() == [1, 3]
+    assert torch.equal(target.masks.bits, image[1].masks.bits[[1, 3]])
+    assert RandomTile(90, SHOWN)(image)[1] is image[1]  # never in tiles
+    monkeypatch.setattr("setmatch.data.batches.random_tile.WHOLE", 0.0)
+    found = {c for _ in range(30) for c in RandomTile(40, SHOWN)(image)[1].classes.tolist()}
+    assert found == {0, 1, 2, 3}
+
+
 @pytest.mark.parametrize("side_px", [WIDTH, WIDTH + 1])
 def test_an_image_that_is_no_larger_than_a_tile_stays_whole(side_px: int):
     image, before = image_of([(1, 1, 9, 9)]), torch.get_rng_state()
-    assert RandomTile(side_px)(image) is image
+    assert RandomTile(side_px, SHOWN)(image) is image
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -100,7 +116,7 @@ def test_tiles_show_what_prediction_sees():
     """Whole images, tiles around objects, cut objects and empty tiles, all of them; no others."""
     torch.manual_seed(0)
     image = image_of([(40, 30, 48, 38)])
-    seen = [RandomTile(24)(image) for _ in range(600)]
+    seen = [RandomTile(24, SHOWN)(image) for _ in range(600)]
     tiles = [each for each in seen if each[0].shape != image[0].shape]
     assert len(tiles) / len(seen) == pytest.approx(1 - WHOLE, abs=0.06)
     assert {tuple(pixels.shape) for pixels, _ in tiles} == {(3, 24, 24)}
@@ -131,7 +147,7 @@ def test_a_drawn_object_is_shown_as_far_as_it_fits(shown, least: float, monkeypa
     assert most / ((x1 - x0) * (y1 - y0)) >= least
     for seed in range(20):
         torch.manual_seed(seed)
-        pixels, _ = RandomTile(26)(image)
+        pixels, _ = RandomTile(26, SHOWN)(image)
         top, left = pixels[:2, 0, 0].tolist()
         part = image[1].masks.unpack()[0, top : top + 26, left : left + 26]
         assert part.sum() == most
@@ -140,13 +156,13 @@ def test_a_drawn_object_is_shown_as_far_as_it_fits(shown, least: float, monkeypa
 @pytest.mark.parametrize("boxes", [[], [(0, 0, 90, 60)]])
 def test_images_without_objects_have_tiles_too(boxes):
     torch.manual_seed(1)
-    shapes = {tuple(RandomTile(30)(image_of(boxes))[0].shape) for _ in range(40)}
+    shapes = {tuple(RandomTile(30, SHOWN)(image_of(boxes))[0].shape) for _ in range(40)}
     assert shapes == {(3, 30, 30), (3, HEIGHT, WIDTH)}
 
 
 def test_a_narrow_image_is_cut_along_its_length():
     torch.manual_seed(2)
-    shapes = {tuple(RandomTile(80)(image_of([]))[0].shape) for _ in range(20)}
+    shapes = {tuple(RandomTile(80, SHOWN)(image_of([]))[0].shape) for _ in range(20)}
     assert shapes == {(3, HEIGHT, 80), (3, HEIGHT, WIDTH)}
 
 

@@ -185,7 +185,8 @@ def audit(
         findings += _require_objects(training)
     num_queries = PUBLISHED_QUERIES if plan is None else plan.num_queries
     preprocessing = Preprocessing() if plan is None else plan.preprocessing
-    findings += check_annotations(splits, num_queries, preprocessing)
+    tiles = None if plan is None else plan.recipe.data.tiles
+    findings += check_annotations(splits, num_queries, preprocessing, tiles)
     if training is not None:
         command = train_command(data, format, boxes)
         findings += check_tiles("train", training, preprocessing, command)

@@ -12,7 +12,9 @@ from setmatch.data.annotations.box_convention import ConventionDoubt
 from setmatch.data.annotations.cleaning import BOX_FLAWS, TURNED
 from setmatch.data.audit.findings import Finding, Severity
 from setmatch.data.audit.image_size import view_scales
+from setmatch.data.audit.num_queries import shown_at_once
 from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
+from setmatch.data.batches.random_tile import RandomTile, tile_of
 from setmatch.data.dataset import AnnotationFix, DetectionDataset
 from setmatch.data.formats.written_paths import fold
 from setmatch.errors import DataError
@@ -40,13 +42,14 @@ def check_annotations(
     `num_queries` and `preprocessing` are those of the model to train, which may see `tiles`, too.
     COCO takes seconds.
     """
+    tile = tile_of(tiles, preprocessing)
     findings = [*_doubts(splits), *_opening_notes(splits), *_fixes(splits)]
     findings += _similar_classes(splits)
     findings += _between_splits(splits)
     for split, dataset in splits.items():
         objects = objects_of(dataset)
         findings += _contradictory_boxes(split, dataset, objects)
-        findings += _crowded_images(split, dataset, objects, num_queries)
+        findings += _crowded_images(split, dataset, objects, num_queries, tile)
         findings += _tiny_objects(split, dataset, objects, preprocessing, tiles)
         findings += _narrow_images(split, dataset, preprocessing)
         findings += _classes(split, dataset, objects, splits.get("train"))
@@ -193,9 +196,13 @@ def _contradictory_boxes(
 
 
 def _crowded_images(
-    split: str, dataset: DetectionDataset, objects: Objects, num_queries: int
+    split: str,
+    dataset: DetectionDataset,
+    objects: Objects,
+    num_queries: int,
+    tile: RandomTile | None,
 ) -> Iterator[Finding]:
-    per_image = np.bincount(objects.image, minlength=len(dataset))
+    per_image = shown_at_once(dataset, objects, tile)
     for image in np.flatnonzero(per_image > num_queries).tolist():
         yield Finding(
             "note",

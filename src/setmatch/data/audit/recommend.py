@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from setmatch.config import Recipe, load_recipe
+from setmatch.config import Recipe, TileSide, load_recipe
 from setmatch.data.audit.image_size import (
     LONG_TO_SHORT,
     SIDES_PX,
@@ -27,8 +27,8 @@ from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.data.audit.num_queries import queries_for, usual_objects
 from setmatch.data.audit.statistics import SMALL_PX
 from setmatch.data.audit.tiles import SPECK_PX, needs_tiles, specks
+from setmatch.data.batches.random_tile import tile_of
 from setmatch.data.dataset import DetectionDataset
-from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.metadata import Preprocessing
 
 # Presets by name: data and models do not import each other.
@@ -118,10 +118,13 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
     recipe. For panoptic data the model has masks.
     """
     overrides, weights, reasons = (_fine_tuning if has_gpu else _small_model)(training)
-    usual = usual_objects(training)
+    preprocessing = Preprocessing(overrides["data.short_side_px"], overrides["data.long_side_px"])
+    tiles: TileSide = "auto" if needs_tiles(training, preprocessing) else None
+    tile = tile_of(tiles, preprocessing)
+    usual = usual_objects(training, tile)
     # Keep the trained queries if they suffice: they are worth more than a few new ones.
     enough = has_gpu and usual <= PUBLISHED_QUERIES
-    queries = PUBLISHED_QUERIES if enough else queries_for(training)
+    queries = PUBLISHED_QUERIES if enough else queries_for(training, tile)
     batch = overrides["train.batch_size"]
     steps = _FINE_TUNING_STEPS if has_gpu else _SMALL_MODEL_STEPS
     epochs = epochs_for(len(training), batch, steps)
@@ -132,37 +135,28 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         "model.arguments.num_queries": queries,
         "train.epochs": epochs,
         "train.evaluate_every": epochs_per_evaluation(epochs),
+        "data.tiles": tiles or "null",
     }
     recipe = load_recipe(
         "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
-    if needs_tiles(training, preprocessing_of(recipe.data)):
-        recipe, reason = _with_tiles(recipe, training)
-        reasons.append(reason)
+    views = "images" if tile is None else "tiles"
+    if tile is not None:
+        fraction = specks(training, preprocessing).mean()
+        reasons.append(
+            f"tiles of {tile.side_px} px: {fraction:.0%} of the objects are smaller than "
+            f"{SPECK_PX} px when the whole image is resized; evaluate and predict with --tiles auto"
+        )
     plan = TrainingPlan(recipe, weights, (), len(training))
     few = f"; {len(training)} images are few, so expect overfitting" * (epochs == MOST_EPOCHS)
     reasons += [
-        f"{queries} queries: nearly all images have at most {usual} objects, and some queries must "
-        'be left for "no object"',
+        f"{queries} queries: nearly all {views} have at most {usual} objects, and some queries "
+        'must be left for "no object"',
         f"{epochs} epochs with batch size {batch}: {plan.steps:,} steps; {steps:,} are usual{few}",
         f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",
     ]
     return replace(plan, reasons=tuple(reasons))
-
-
-def _with_tiles(recipe: Recipe, training: DetectionDataset) -> tuple[Recipe, str]:
-    """Return the recipe with tiles, and the reason."""
-    preprocessing = preprocessing_of(recipe.data)
-    fraction = specks(training, preprocessing).mean()
-    reason = (
-        f"tiles of {tile_side_px('auto', preprocessing)} px: {fraction:.0%} of the objects are "
-        f"smaller than {SPECK_PX} px when the whole image is resized; evaluate and predict with "
-        "--tiles auto, too"
-    )
-    return recipe.model_copy(
-        update={"data": recipe.data.model_copy(update={"tiles": "auto"})}
-    ), reason
 
 
 def _fine_tuning(training: DetectionDataset) -> tuple[dict[str, Any], str, list[str]]:

@@ -18,7 +18,7 @@ from setmatch.config import DataSettings
 from setmatch.data.batches.combine_images import Combination
 from setmatch.data.batches.decoded_images import Decoded, DecodedImages
 from setmatch.data.batches.num_workers import Workers, workers_for
-from setmatch.data.batches.random_tile import RandomTile
+from setmatch.data.batches.random_tile import tile_of
 from setmatch.data.batches.sampler import Place, TrainSampler, grad_accum_steps, sample_seed
 from setmatch.data.batches.transforms import (
     evaluation_px,
@@ -34,7 +34,6 @@ from setmatch.data.images.corrupt_files import (
 from setmatch.data.images.image_io import read_image
 from setmatch.data.images.unreadable import UnreadableError, UnreadableFile
 from setmatch.errors import ConfigError
-from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.batch import Batch, Target
 from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.segments import Segments
@@ -286,7 +285,7 @@ class _TrainingSamples(Dataset[_Loaded[Minibatch]]):
         self._combines = data.mosaic > 0 or data.mixup > 0
         self._combine_until = None if epochs is None else data.combine_until * epochs
         self._data = data
-        self._tile = data.tiles and RandomTile(tile_side_px(data.tiles, preprocessing))
+        self._tile = tile_of(data.tiles, preprocessing)
 
     def __getitem__(self, places: list[Place]) -> _Loaded[Minibatch]:
         # Forked, so that dropout's random numbers in this process stay the same. Only the CPU's

@@ -1,7 +1,8 @@
 """Tiles for training: parts of large images, at the scale at which prediction in tiles shows them.
 
 A model that predicts in tiles sees whole images, tiles with objects, some of which a border cuts,
-and tiles without any. It learns from all of these.
+and tiles without any. It learns from all of these. Objects that are specks in the whole image are
+no targets there: they are many, nothing could be learned from them, and tiles find them.
 """
 
 import math
@@ -12,16 +13,20 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from setmatch.config import TileSide
 from setmatch.data.batches.decoded_images import Decoded
 from setmatch.data.dataset import DetectionDataset
 from setmatch.errors import ConfigError
 from setmatch.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from setmatch.ops.image_size import evaluation_px, tile_side_px
 from setmatch.structures.batch import Target
+from setmatch.structures.metadata import Preprocessing
 from setmatch.structures.packed_masks import PackedMasks
 
 WHOLE = 0.25  # fraction of the images that are seen whole
 AROUND_OBJECT = 0.75  # fraction of the tiles that show a drawn object; others may be anywhere
 LEAST_VISIBLE = 0.3  # fraction of a box inside the tile, below which it is no target
+LEAST_WHOLE_PX = 8  # √area of an object in a whole image, resized, below which it is no target
 _ROUNDING_PX = 1e-2  # of boxes, which are fractions of the image
 
 
@@ -29,17 +34,23 @@ _ROUNDING_PX = 1e-2  # of boxes, which are fractions of the image
 class RandomTile:
     """Show a random tile of `side_px` instead of most images that are larger than that.
 
-    All random numbers are torch's. An image that is no larger than a tile stays whole, without any.
+    Whole images are resized by `preprocessing`. All random numbers are torch's. An image that is no
+    larger than a tile stays whole, without any.
     """
 
     side_px: int
+    preprocessing: Preprocessing
 
     def __call__(self, image: Decoded) -> Decoded:
-        """Return the image, or a tile of it with the objects that are visible there."""
+        """Return the image, or a tile of it, with the objects that are visible there."""
         pixels, target = image
         height, width = pixels.shape[1:]
-        if max(height, width) <= self.side_px or torch.rand(()) < WHOLE:
+        if max(height, width) <= self.side_px:
             return image
+        if torch.rand(()) < WHOLE:
+            return pixels, _without_specks(
+                target, evaluation_px((height, width), self.preprocessing)
+            )
         size_px = min(self.side_px, height), min(self.side_px, width)
         free_y, free_x = height - size_px[0], width - size_px[1]
         ranges = (0, free_y), (0, free_x)
@@ -50,6 +61,11 @@ class RandomTile:
             ranges = _around(y0, y1, size_px[0], free_y), _around(x0, x1, size_px[1], free_x)
         top, left = (_draw(*each) for each in ranges)
         return cut_tile(image, (top, left), size_px)
+
+
+def tile_of(tiles: TileSide, preprocessing: Preprocessing) -> RandomTile | None:
+    """Return the tiles of a recipe's `data.tiles`; None for none."""
+    return None if tiles is None else RandomTile(tile_side_px(tiles, preprocessing), preprocessing)
 
 
 def cut_tile(image: Decoded, corner_px: tuple[int, int], size_px: tuple[int, int]) -> Decoded:
@@ -84,6 +100,14 @@ def require_larger_images(dataset: DetectionDataset, side_px: int) -> None:
             f"tiles of {side_px} px: no training image is larger (the largest has {width}x{height} "
             "px); give a smaller side (--tiles SIDE), or train without tiles (data.tiles=null)"
         )
+
+
+def _without_specks(target: Target, size_px: tuple[int, int]) -> Target:
+    """Return the objects that are large enough in an image that is resized to this size."""
+    area_px: Float[Tensor, " M"] = target.cxcywh[:, 2:].prod(dim=1) * size_px[0] * size_px[1]
+    keep = area_px >= LEAST_WHOLE_PX**2
+    masks = None if target.masks is None else target.masks[keep]
+    return Target(target.classes[keep], target.cxcywh[keep], masks)
 
 
 def _around(low: float, high: float, tile_px: int, free_px: int) -> tuple[int, int]:
