@@ -11,14 +11,15 @@ from setmatch.files.folder_lock import FolderLock, locked
 from setmatch.files.writing import remove_leftovers, set_aside
 from setmatch.training.checkpoints.best import BEST
 from setmatch.training.checkpoints.checkpoint import CHECKPOINTS, remove_old, set_aside_newer
-from setmatch.training.logging.curves.live_page import PAGE
+from setmatch.training.logging.live.live_page import PAGE
+from setmatch.training.logging.live.samples import SAMPLES
 from setmatch.training.logging.run_logger import TABLE
 from setmatch.training.logging.writers import LOG
 from setmatch.training.resolve_recipe import RECIPE, run_not_writable, write_recipe
 from setmatch.training.setup import TrainingSetup
 
 DATA_REPORT = "data_report.json"
-FILES, FOLDERS = (RECIPE, DATA_REPORT, LOG, TABLE, PAGE), (CHECKPOINTS, BEST)
+FILES, FOLDERS = (RECIPE, DATA_REPORT, LOG, TABLE, PAGE, SAMPLES), (CHECKPOINTS, BEST)
 
 
 @contextmanager

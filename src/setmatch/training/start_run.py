@@ -14,6 +14,7 @@ from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import open_run_logger
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
@@ -50,8 +51,19 @@ def start_run(
         first_step = setup.checkpoint.step
     distributed.first(lambda: open_run_folder(folder, setup))
     context = run_context(setup, schedule)
+    recorder = None
+    if distributed.is_first:
+        recorder = SampleRecorder(folder, setup.detector, validation, first_step)
     logger = open_run_logger(
-        folder, schedule, distributed, training, first_step, progress.skips, context, callbacks
+        folder,
+        schedule,
+        distributed,
+        training,
+        first_step,
+        progress.skips,
+        context,
+        callbacks,
+        recorder,
     )
     for sentence in introduction(setup, schedule, train_step):
         logger.say(sentence)
@@ -75,6 +87,7 @@ def start_run(
         first_step,
         probe,
         lock,
+        recorder,
     )
 
 

@@ -19,16 +19,19 @@ from setmatch.errors import DataError, TrainingError
 from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
+from setmatch.structures.outputs import Predictions
 from setmatch.training.checkpoints.best import Run, keep_if_best
 from setmatch.training.checkpoints.checkpoint import has_checkpoints
 from setmatch.training.checkpoints.state import Progress, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
 from setmatch.training.logging.clock import Clock
+from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import is_out_of_memory, micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
 from setmatch.training.plateau import Plateau, saved_best_step
+from setmatch.training.progressive_resizing import downscale
 from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
 from setmatch.training.schedule import Schedule
 from setmatch.training.setup import TrainingSetup
@@ -57,12 +60,13 @@ class Trainer:
         first_step: int = 0,
         probe: Probe | None = None,
         lock: FolderLock | None = None,
+        recorder: SampleRecorder | None = None,
     ) -> None:
         self.folder, self.setup, self.distributed, self.stop = folder, setup, distributed, stop
         self.schedule, self.train_step, self.logger = schedule, train_step, logger
         self.batches, self.clock, self.first_step, self.probe = batches, clock, first_step, probe
         self.settings = setup.recipe.train
-        self.lock = lock
+        self.lock, self.recorder = lock, recorder
         self.check = setup.check  # grows with the findings of the run
         self.micro_batch_size = micro_batch_size(self.settings, distributed)
         self.parts = 1  # in which a micro-batch is computed
@@ -95,6 +99,10 @@ class Trainer:
                 self.evaluation_s += self.spent_s - before_s
             if step and self.is_over(step):
                 break  # loading images, or an evaluation, took the remaining time
+            if step == 0 and self.recorder:
+                scale = self.schedule.resolution_scale(0, self.spent_s)
+                seen = [downscale(each, scale) for each in window]
+                self.recorder.add_batch(seen, self.setup.detector.card.preprocessing)
             self.take_step(window, normalizer, step)
             renewed = False
             if self.schedule.log_due(step, before_s, self.spent_s):
@@ -252,7 +260,7 @@ class Trainer:
                     tiles=self.setup.evaluation_tiles,
                     workers=self.setup.recipe.data.workers,
                     distributed=self.distributed,
-                    on_predictions=self.probe.add if self.probe else None,
+                    on_predictions=self.look,
                 )
         except DataError:  # raised in every process; the steps until now must not be lost
             if self.saved_step != steps:
@@ -274,10 +282,18 @@ class Trainer:
         )
         # Written last: to a resumed run, this line means that the evaluation is complete.
         probe_metrics = self.probe.compute(steps) if self.probe else {}
+        if self.recorder:
+            self.recorder.close(steps, metrics)
         self.logger.write_evaluation(steps, metrics, probe_metrics)
         self.plateau = self.plateau.add(steps, best_step)
         callbacks = self.logger.callbacks
         self.reason_to_end = self.distributed.first(lambda: callbacks.reason_to_end)
+
+    def look(self, image_ids: tuple[int, ...], predictions: Predictions) -> None:
+        """Show the predictions of an evaluation to what follows some of the images."""
+        for each in (self.probe, self.recorder):
+            if each is not None:
+                each.add(image_ids, predictions)
 
     def write_line(self, step: int) -> bool:
         """Write a line of the log; return whether the folder was created again for it."""

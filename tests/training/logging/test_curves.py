@@ -12,9 +12,9 @@ from setmatch.cli import main
 from setmatch.config import TrainSettings
 from setmatch.errors import ConfigError
 from setmatch.training.logging.curves.history import History, read_histories, read_history
-from setmatch.training.logging.curves.live_page import LivePage
 from setmatch.training.logging.curves.panels import Line, Panel, panels, thin_out
 from setmatch.training.logging.curves.svg import chart
+from setmatch.training.logging.live.live_page import LivePage
 from setmatch.training.schedule import make_schedule
 
 PLAN = make_schedule(100, TrainSettings(epochs=10, batch_size=10))
@@ -41,7 +41,8 @@ def test_the_page_shows_what_the_log_says(runs, tmp_path, capsys):
     assert "warning at step 0: too few steps" in output
     for text in ("a/run", "b/run", "too few steps", "validation AP", "learning rate"):
         assert text in page
-    assert page.count('class="curve') == 2 * 7  # two runs; AP, AP50 and five columns of training
+    # Two axes, two runs; AP, AP50 and five columns of training.
+    assert page.count('class="curve') == 2 * 2 * 7
     assert "http" not in page
 
 
@@ -189,7 +190,7 @@ def test_the_pages_work_in_a_browser(runs, tmp_path, open_page):
     assert main(["curves", *map(str, runs), "--out", str(tmp_path / "c.html")]) == 0
     for path in (tmp_path / "c.html", runs[0] / "live.html"):
         page = open_page(path, width=390, height=800)
-        assert page.locator("figure.chart svg").count() == 6
+        assert page.locator("[data-axis=step] figure.chart svg").count() == 6
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page = LivePage(tmp_path, PLAN)
     page.write(train_row(10), 0.0)

@@ -9,7 +9,8 @@ from setmatch.data.dataset import DetectionDataset
 from setmatch.distributed import Distributed
 from setmatch.training.callbacks import Callback, CallbackList
 from setmatch.training.logging.console import Display
-from setmatch.training.logging.curves.live_page import LivePage
+from setmatch.training.logging.live.live_page import LivePage
+from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.step_metrics import (
     SkippedSteps,
     StepMetrics,
@@ -171,8 +172,12 @@ def open_run_logger(
     skips: SkippedSteps,
     context: RunContext,
     callbacks: Sequence[Callback] = (),
+    recorder: SampleRecorder | None = None,
 ) -> RunLogger:
-    """Return the logger of the run in folder `run`; its log keeps the rows up to `first_step`."""
+    """Return the logger of the run in folder `run`; its log keeps the rows up to `first_step`.
+
+    `recorder` has the images of the live page.
+    """
     rows = read_rows(run / LOG, first_step)
     number_of = {id_: number for number, id_ in enumerate(training.image_ids.tolist())}
     writers: list[JsonLines | CommaSeparated] = []
@@ -187,7 +192,7 @@ def open_run_logger(
         TrainingMonitor(context, rows),
         display,
         writers,
-        LivePage(run, schedule, rows) if distributed.is_first else None,
+        LivePage(run, schedule, rows, recorder) if distributed.is_first else None,
         CallbackList(callbacks if distributed.is_first else (), display.say),
         rows,
         first_step,

@@ -9,7 +9,7 @@ from setmatch.html.tables import percent
 from setmatch.training.logging.writers import LOG, Row, read_log
 
 RECIPE = "recipe.yaml"
-Points = list[tuple[float, float]]  # step, value
+Points = list[tuple[float, float]]  # step or seconds, value
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,20 @@ class History:
     rows: tuple[Row, ...]
     broken: tuple[int, ...] = ()
 
-    def points(self, kind: str, column: str) -> Points:
-        """Return (step, value) of a column, over rows of a kind ("train" or "val") that have it."""
+    def points(self, kind: str, column: str, along: str = "step") -> Points:
+        """Return (step, value) of a column, over rows of a kind ("train" or "val") that have it.
+
+        With `along="seconds"` it is the training time instead of the step.
+        """
         points: Points = []
         for row in self.rows:
-            step, value = row["step"], row.get(column)
-            if row["kind"] == kind and isinstance(value, int | float) and isinstance(step, int):
-                points.append((float(step), float(value)))
+            x, value = row.get(along), row.get(column)
+            if (
+                row["kind"] == kind
+                and isinstance(value, int | float)
+                and isinstance(x, int | float)
+            ):
+                points.append((float(x), float(value)))
         return points
 
     def measures(self) -> dict[str, Points]:

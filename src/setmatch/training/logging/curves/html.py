@@ -38,4 +38,5 @@ def curve_context(histories: Sequence[History]) -> dict[str, object]:
         "legend": [] if is_alone else named,
         "has_dashed": any(line.dashed for panel in drawn for line in panel.lines),
         "charts": [chart(panel) for panel in drawn],
+        "charts_by_time": [chart(panel) for panel in panels(histories, "seconds")],
     }

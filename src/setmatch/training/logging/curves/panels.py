@@ -39,31 +39,33 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves that share their axes."""
+    """Curves that share their axes: values over steps, or over seconds of training."""
 
     title: str
     lines: tuple[Line, ...]
     from_zero: bool
+    along: str = "step"
 
 
-def panels(histories: Sequence[History]) -> list[Panel]:
+def panels(histories: Sequence[History], along: str = "step") -> list[Panel]:
     """Return a panel for each column that any run has; AP50 is drawn dashed beside AP.
 
-    A loss term without a title of its own gets a panel too, named after its column.
+    A loss term without a title of its own gets a panel too, named after its column. `along` is what
+    the horizontal axis shows: "step", or "seconds" of training.
     """
     drawn = []
     for kind, column, title, from_zero in (*_COLUMNS, *_other_losses(histories), _LR):
         lines: list[Line] = []
         for number, history in enumerate(histories):
             color = COLORS[number % len(COLORS)]
-            points = _points(history, kind, column)
+            points = _points(history, kind, column, along)
             lines.append(Line(history.name, color, points, tag=tag_of(number, histories)))
             if column == "AP":
-                ap50 = _points(history, kind, "AP50")
+                ap50 = _points(history, kind, "AP50", along)
                 lines.append(Line(f"{history.name}, AP50", color, ap50, dashed=True))
         filled = tuple(line for line in lines if line.points)
         if filled:
-            drawn.append(Panel(title, filled, from_zero))
+            drawn.append(Panel(title, filled, from_zero, along))
     return drawn
 
 
@@ -72,10 +74,10 @@ def tag_of(number: int, histories: Sequence[History]) -> str:
     return str(number + 1) if len(histories) > 1 else ""
 
 
-def _points(history: History, kind: str, column: str) -> Points:
+def _points(history: History, kind: str, column: str, along: str) -> Points:
     """Return the points to draw; metrics of an evaluation in percent, as everywhere in text."""
     factor = 100 if kind == "val" else 1
-    return thin_out([(step, factor * value) for step, value in history.points(kind, column)])
+    return thin_out([(x, factor * value) for x, value in history.points(kind, column, along)])
 
 
 def _other_losses(histories: Sequence[History]) -> list[tuple[str, str, str, bool]]:

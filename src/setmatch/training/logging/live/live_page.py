@@ -9,9 +9,13 @@ from pathlib import Path
 
 from setmatch.html.page import write
 from setmatch.html.tables import percent
+from setmatch.ops.colors import css_color_of
 from setmatch.training.logging.clock import ETA
 from setmatch.training.logging.curves.history import History
 from setmatch.training.logging.curves.html import curve_context
+from setmatch.training.logging.live.class_table import class_rows
+from setmatch.training.logging.live.recorder import MOST_MARKS, SampleRecorder
+from setmatch.training.logging.live.samples import Samples
 from setmatch.training.logging.writers import Row, explain_unwritable
 from setmatch.training.schedule import Schedule
 
@@ -21,9 +25,19 @@ _MAX_TRAIN_ROWS = 1000  # a longer run keeps every second, fourth, ... of them
 
 
 class LivePage:
-    """Collects the rows of a run, with those before it was resumed, and keeps the page current."""
+    """Collects the rows of a run, with those before it was resumed, and keeps the page current.
 
-    def __init__(self, run: Path, plan: Schedule, rows: Sequence[Row] = ()) -> None:
+    It shows the images of a `recorder`, if there is one.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        plan: Schedule,
+        rows: Sequence[Row] = (),
+        recorder: SampleRecorder | None = None,
+    ) -> None:
+        self._recorder = recorder
         self._path, self._name, self._plan = run / PAGE, run.resolve().name, plan
         self._rows: list[Row] = []
         self._events: list[Row] = []  # evaluations and warnings, all of them
@@ -71,14 +85,26 @@ class LivePage:
         with explain_unwritable(self._path):
             write(
                 self._path,
-                "training/logging/curves/live_page.html",
+                "training/logging/live/live_page.html",
                 name=self._name,
                 numbers={**numbers, **_scores_and_speed(history)},
                 progress=progress,
                 written_s=written_s,
                 written_at=time.strftime("%Y-%m-%d %H:%M:%S"),
                 **curve_context([history]),
+                **self._sample_context(),
             )
+
+    def _sample_context(self) -> dict[str, object]:
+        if self._recorder is None:
+            return {"samples": Samples(), "rows": [], "most_marks": MOST_MARKS, "marks": {}}
+        samples = self._recorder.samples
+        return {
+            "samples": samples,
+            "rows": class_rows(samples),
+            "most_marks": MOST_MARKS,
+            "marks": _marks(samples, self._recorder.names),
+        }
 
 
 def _scores_and_speed(history: History) -> dict[str, str]:
@@ -97,3 +123,22 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _marks(samples: Samples, names: Sequence[str]) -> dict[str, object]:
+    """Return the boxes as strip.js reads them, with names and colors of the classes among them."""
+    pictured = [*samples.batch, *samples.images]
+    objects = [mark for image in pictured for mark in image.objects]
+    found = [mark for each in samples.evaluations for marks in each.marks for mark in marks]
+    used = sorted({mark[4] for mark in (*objects, *found) if 0 <= mark[4] < len(names)})
+    return {
+        "names": {index: names[index] for index in used},
+        "colors": {index: css_color_of(index) for index in used},
+        "measure": samples.measure,
+        "batch": [image.objects for image in samples.batch],
+        "images": [image.objects for image in samples.images],
+        "evaluations": [
+            {"step": each.step, "score": each.score, "marks": each.marks}
+            for each in samples.evaluations
+        ],
+    }
