@@ -82,6 +82,23 @@ def test_type_checkers_see_the_names_that_exist(stub: Path):
     assert sorted(listed) == sorted([*names, *declared])
 
 
+@pytest.mark.parametrize("stub", sorted(PACKAGE.rglob("*.pyi")), ids=lambda stub: stub.parent.name)
+def test_every_public_name_can_be_the_first_that_is_used(stub: Path):
+    """A package offers its module only if its own stub does, or if others have imported it."""
+    for node in ast.parse(stub.read_text("utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            source = stub.parent.joinpath(*node.module.split("."))
+            if source.is_dir():
+                offered = ast.parse((source / "__init__.pyi").read_text("utf-8"))
+                names = {
+                    alias.name
+                    for each in offered.body
+                    if isinstance(each, ast.ImportFrom)
+                    for alias in each.names
+                }
+                assert {alias.name for alias in node.names} <= names, source
+
+
 def test_an_unknown_name_is_an_attribute_error():
     """What does not exist fails as in any module."""
     with pytest.raises(AttributeError, match=r"setmatch.*nothing"):

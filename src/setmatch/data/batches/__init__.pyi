@@ -1,0 +1,3 @@
+from . import transforms as transforms
+
+__all__ = ["transforms"]
