@@ -475,8 +475,9 @@ def _explain(error: ValidationError, origin: str) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"])
-        return f"{origin}: unknown key {key}; {suggest(str(first['loc'][-1]), known)}"
+        name = str(first["loc"][-1])
+        hint = suggest(name, _known_keys(first["loc"]), prefix=key.removesuffix(name))
+        return f"{origin}: unknown key {key}; {hint}"
     problem = first["msg"].removeprefix("Value error, ")
     return f"{origin}: {key} = {short(first['input'], 80)}: {problem}"
 

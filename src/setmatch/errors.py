@@ -1,7 +1,7 @@
 """Errors that a user can fix: each says what is wrong, where, and what to do, in one line."""
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 
 class SetmatchError(Exception):
@@ -38,20 +38,17 @@ class ExtraMissingError(SetmatchError):
     """An optional library that is not installed. The message names the extra to install."""
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most similar to `name`; None if none is similar."""
-    similar = difflib.get_close_matches(name, known, n=1)
-    return similar[0] if similar else None
-
-
-def suggest(name: str, known: Collection[str], otherwise: str | None = None) -> str:
+def suggest(
+    name: str, known: Collection[str], otherwise: str | None = None, prefix: str = ""
+) -> str:
     """Return advice for an unknown name: "did you mean X?" for the most similar known name.
 
-    If none is similar, return `otherwise`, or the list of all known names.
+    `prefix` is written before that name. If none is similar, return `otherwise`, or the list of
+    all known names.
     """
-    similar = closest(name, known)
-    if similar is not None:
-        return f"did you mean {similar}?"
+    similar = difflib.get_close_matches(name, known, n=1)
+    if similar:
+        return f"did you mean {prefix}{similar[0]}?"
     return f"known are {', '.join(known)}" if otherwise is None else otherwise
 
 

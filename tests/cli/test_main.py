@@ -111,7 +111,7 @@ def test_a_mistyped_command_gives_one_line_with_the_nearest_word(
     ("arguments", "message"),
     [
         (["train", "{}/nowhere", "--out", "{}/run"], "nowhere"),
-        (["train", "{}", "--out", "{}/run", "--set", "train.lrr=1"], "did you mean lr?"),
+        (["train", "{}", "--out", "{}/run", "--set", "train.lrr=1"], "did you mean train.lr?"),
         (["train", "{}", "--out", "{}/run", "--recipe", "{}/none.yaml"], "none.yaml"),
         (["evaluate", "{}/nowhere", "{}"], "nowhere"),
         (["predict", "{}/none.jpg", "--model", "{}/nowhere", "--out", "{}/o"], "nowhere"),

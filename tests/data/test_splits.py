@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from setmatch.data import open as opening
 from setmatch.data.audit.audit import audit
 from setmatch.data.convert import convert_dataset
-from setmatch.data.open import has_split, open_dataset, require_split
+from setmatch.data.open import open_dataset, require_split
 from setmatch.data.splits import holdout_mask
 from setmatch.errors import DataError
 from setmatch.training.training_data import open_training_data
@@ -106,6 +107,26 @@ def test_a_json_file_is_never_divided(tmp_path: Path):
     assert len(open_dataset(write(tmp_path, 30) / "annotations/train.json", "train")) == 30
 
 
+def test_a_run_looks_for_its_splits_and_reads_them_once(tmp_path: Path, monkeypatch):
+    """Also where validation images are held out of the training split, which is the same file."""
+    root = write(tmp_path, 30)
+    calls = []
+
+    def count(name):
+        original = getattr(opening, name)
+        monkeypatch.setattr(opening, name, lambda *args: calls.append(name) or original(*args))
+
+    count("discover_dataset")
+    count("cached")
+    training, validation = opening.open_training_splits(root)
+    assert calls == ["discover_dataset", "cached"]
+    assert validation is not None
+    for split, opened in (("train", training), ("val", validation)):
+        alone = open_dataset(root, split)
+        assert opened.file_names() == alone.file_names()
+        assert opened.notes == alone.notes
+
+
 @pytest.mark.parametrize("splits", ["train: images\n", "train: images\nval: more\n"])
 def test_a_data_yaml_is_its_folder(tmp_path: Path, splits: str):
     """Images held out are validated on; every split is audited and converted."""
@@ -121,7 +142,6 @@ def test_a_data_yaml_is_its_folder(tmp_path: Path, splits: str):
     file.write_text(f"{splits}names: [cat]\n")
     for split in ("train", "val"):
         assert open_dataset(file, split).file_names() == open_dataset(root, split).file_names()
-    assert has_split(file, "val")
     require_split(file, "val")
     data = open_training_data(file)
     assert data.validation is not None

@@ -102,6 +102,18 @@ def test_no_name_on_a_card_imports_or_calls_anything(foreign, name):
     assert not foreign.ran.exists()
 
 
+def test_mistakes_about_a_factory_are_named(foreign):
+    import_named(foreign.name)
+    for name, arguments, message in (
+        (f"{foreign.module}:tiny", {"dimm": 4}, "did you mean dim"),
+        (f"{foreign.module}:tinny", {}, "has no tinny; did you mean tiny"),
+        (f"{foreign.module}:nothing", {}, "has no nothing; give the name of a factory"),
+        ("os:system", {}, "not a factory of detectors"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build(ModelCard(name, arguments, PETS))
+
+
 def test_a_recipe_imports_nothing(foreign, scenes, tmp_path):
     recipe = load_recipe("detr", [f"model.preset={foreign.name}"]).model_dump(mode="json")
     with pytest.raises(ConfigError, match="--import"):

@@ -4,21 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
-import setmatch
-from setmatch.errors import ConfigError, WeightsError
+import setmatch as sm
+from setmatch.data.synthetic.scenes import write_scenes
 from setmatch.losses.classification import Focal
 from setmatch.models.detector import Detector
-from setmatch.models.load import save
-from setmatch.models.registry import build
-from setmatch.structures.batch import Batch
-from setmatch.structures.metadata import Categories, ModelCard
-from setmatch.structures.outputs import PredictionGroup, Predictions
 
 FACTORY = f"{__name__}:grid_detector"
-PETS = Categories((3, 7), ("cat", "dog"))
 
 
 class GridDetector(Detector):
@@ -28,9 +21,10 @@ class GridDetector(Detector):
         self.backbone = nn.Sequential(nn.Conv2d(3, dim, 8, 8), nn.AdaptiveAvgPool2d(cells))
         self.head = nn.Linear(dim, num_classes + 4)
 
-    def forward(self, batch: Batch, targets=()) -> tuple[PredictionGroup, ...]:
+    def forward(self, batch: sm.Batch, targets=()) -> tuple[sm.PredictionGroup, ...]:
         outputs = self.head(self.backbone(batch.pixels).flatten(2).mT)[None]
-        return (PredictionGroup("main", Predictions(outputs[..., 4:], outputs[..., :4].sigmoid())),)
+        predictions = sm.Predictions(outputs[..., 4:], outputs[..., :4].sigmoid())
+        return (sm.PredictionGroup("main", predictions),)
 
 
 @dataclass(frozen=True)
@@ -43,17 +37,16 @@ def grid_detector(num_classes: int, shape: GridShape = GridShape()) -> Detector:
     return GridDetector(num_classes, shape.dim, shape.cells)
 
 
-def test_a_custom_family_is_built_saved_loaded_and_detects(tmp_path: Path):
-    save(build(ModelCard(FACTORY, {"cells": 4}, PETS)), tmp_path)
-    model = setmatch.load(tmp_path)
-    assert model.card.arguments == {"dim": 8, "cells": 4}
-    output = model.detect(Batch.from_images([torch.rand(3, 64, 96)]), [(640, 960)])
-    assert len(output.detections[0]) == model.num_queries == 16
-    card = tmp_path / "model.json"
-    card.write_text(card.read_text().replace(FACTORY, "not_installed:factory"))
-    with pytest.raises(WeightsError, match=r"import not_installed before .*--import not_installed"):
-        setmatch.load(tmp_path)
-    with pytest.raises(ConfigError, match="did you mean cells"):
-        build(ModelCard(FACTORY, {"cels": 4}, PETS))
-    with pytest.raises(ConfigError, match="not a factory of detectors"):
-        build(ModelCard("os:system", {}, PETS))
+def test_a_custom_family_is_trained_saved_loaded_and_evaluated(tmp_path: Path):
+    """It has no attention, which `explain` says."""
+    data = tmp_path / "data"
+    write_scenes(data, 8, 4, 64, seed=0, workers=0)
+    options = {"out": tmp_path / "run", "epochs": 1, "device": "cpu"}
+    run = sm.train(data, FACTORY, overrides=("data.workers=0", "train.batch_size=4"), **options)
+    model = sm.load(run.folder)
+    assert model.card.arguments == {"dim": 8, "cells": 3}
+    assert run.best["AP"] == sm.evaluate(model, data, workers=0).AP
+    image = next((data / "images").rglob("val*"))
+    assert len(sm.predict(model, image, threshold=0)) == model.num_queries == 9
+    with pytest.raises(sm.SetmatchError, match="there is no attention to show"):
+        sm.explain(model, image)

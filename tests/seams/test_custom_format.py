@@ -6,31 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from setmatch import Categories
+from setmatch import data as smd
 from setmatch.data.audit.audit import audit
-from setmatch.data.convert import convert_dataset
-from setmatch.data.formats.base import DatasetFormat, SplitSource
-from setmatch.data.formats.build import AnnotationBuffer, ImageTable, assemble
-from setmatch.data.formats.registry import FORMATS
-from setmatch.data.images.decoding import read_size_px
-from setmatch.data.open import open_dataset
-from setmatch.data.synthetic.scenes import write_scenes
-from setmatch.structures.metadata import Categories
 
 
 def find(path: Path):
-    return {file.stem: SplitSource("csv", file.stem, file, (file,)) for file in path.glob("*.csv")}
+    return {
+        file.stem: smd.SplitSource("csv", file.stem, file, (file,)) for file in path.glob("*.csv")
+    }
 
 
-def read(split: SplitSource):
+def read(split: smd.SplitSource):
     lines, folder = list(csv.reader(split.source.open())), split.source.parent / split.split
     files, classes = sorted(p.name for p in folder.iterdir()), sorted({line[1] for line in lines})
-    annotations = AnnotationBuffer()
+    categories = Categories(tuple(range(len(classes))), tuple(classes))
+    annotations = smd.AnnotationBuffer()
     for number, (file, name, *xywh) in enumerate(lines, start=1):
         annotations.add(files.index(file), classes.index(name), tuple(map(float, xywh)), number)
-    sizes_px = np.array([read_size_px(folder / file) for file in files], dtype=np.int32)
-    images = ImageTable(folder, np.arange(len(files)), files, sizes_px)
-    classes = Categories(tuple(range(len(classes))), tuple(classes))
-    return assemble(split.source, images, classes, annotations.rows())
+    sizes_px = np.array([smd.read_size_px(folder / file) for file in files], dtype=np.int32)
+    images = smd.ImageTable(folder, np.arange(len(files)), files, sizes_px)
+    return smd.assemble(split.source, images, categories, annotations.rows())
 
 
 def write(folder: Path, splits):
@@ -46,15 +42,15 @@ def write(folder: Path, splits):
 
 @pytest.fixture(autouse=True)
 def csv_format():
-    FORMATS.append(DatasetFormat("csv", "CSV (train.csv, val.csv)", find, read, write))
+    smd.FORMATS.append(smd.DatasetFormat("csv", "CSV (train.csv, val.csv)", find, read, write))
     yield
-    FORMATS.pop()
+    smd.FORMATS.pop()
 
 
 def test_a_custom_format_is_opened_audited_and_converted_to_and_from(tmp_path: Path):
-    write_scenes(tmp_path / "coco", 8, 4, 64, seed=0, workers=0)
-    convert_dataset(tmp_path / "coco", tmp_path / "csv", "csv")
-    convert_dataset(tmp_path / "csv", tmp_path / "back", "coco")
+    smd.write_scenes(tmp_path / "coco", 8, 4, 64, seed=0, workers=0)
+    smd.convert_dataset(tmp_path / "coco", tmp_path / "csv", "csv")
+    smd.convert_dataset(tmp_path / "csv", tmp_path / "back", "coco")
     assert set(audit(tmp_path / "csv", has_gpu=False).splits) == {"train", "val"}
-    boxes = [open_dataset(tmp_path / name, "val").xywh_px for name in ("coco", "csv", "back")]
+    boxes = [smd.open_dataset(tmp_path / name, "val").xywh_px for name in ("coco", "csv", "back")]
     assert boxes[0].tolist() == boxes[1].tolist() == boxes[2].tolist()

@@ -54,7 +54,5 @@ def test_a_detector_is_trained_as_it_is(data, tmp_path):
 def test_a_detector_of_other_classes_is_refused_by_name(data, tmp_path):
     model = tiny_detr(1)
     model.card = ModelCard("tiny", {}, Categories((0,), ("cat",)))
-    with pytest.raises(
-        ConfigError, match=r"classes 1 \('cat'\), but the data set has 6 \('circle'"
-    ):
+    with pytest.raises(ConfigError, match=r"classes 1 \('cat'\), but the data set has 6"):
         train(data, tmp_path / "refused", model)

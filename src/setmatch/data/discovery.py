@@ -8,7 +8,7 @@ from setmatch.data.formats.base import SplitSource, UnrelatedFileError
 from setmatch.data.formats.layout import entries, subfolders
 from setmatch.data.formats.registry import FORMATS, format_named, format_names
 from setmatch.data.images.image_paths import SUFFIXES
-from setmatch.errors import DataError, closest
+from setmatch.errors import DataError, suggest
 
 _MAX_DEPTH = 2  # folders inside folders, as in VOCdevkit/VOC2007
 _MAX_NAMES = 8  # in an error message
@@ -133,10 +133,8 @@ def _suggestion(path: Path) -> str:
     while not missing.parent.is_dir():
         missing = missing.parent
     names = [name for name, _ in entries(missing.parent)]
-    similar = closest(missing.name, names)
-    if similar is not None:
-        return f"did you mean {missing.with_name(similar)}?"
-    return "give a data set's folder or its COCO JSON"
+    otherwise = "give a data set's folder or its COCO JSON"
+    return suggest(missing.name, names, otherwise, prefix=str(missing).removesuffix(missing.name))
 
 
 def other_formats_note(found: DiscoveredDataset) -> tuple[str, ...]:

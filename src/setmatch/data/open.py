@@ -38,9 +38,26 @@ def open_dataset(
     """
     path = Path(data)
     found = _in_convention(discover_dataset(path, format), boxes)
-    dataset = _with_notes(_opened(path, split, found.parts), found, split, format)
-    dataset.require_sound_boxes()
-    return dataset
+    return _sound(_opened(path, split, found.parts), found, split, format)
+
+
+def open_training_splits(
+    data: str | Path, format: str | None = None, boxes: str | None = None
+) -> tuple[DetectionDataset, DetectionDataset | None]:
+    """Open the splits train and val as `open_dataset` does, looking for them and reading once.
+
+    The second is None where there is no validation split, and too few images to hold some out.
+    """
+    path = Path(data)
+    found = _in_convention(discover_dataset(path, format), boxes)
+    read = cache(cached)  # both may be taken from one file
+    training = _sound(_opened(path, "train", found.parts, read), found, "train", format)
+    if not _has_split(path, "val", found.parts):
+        return training, None
+    try:
+        return training, _sound(_opened(path, "val", found.parts, read), found, "val", format)
+    except NoSplitError:
+        return training, None
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,14 @@ def _with_notes(
     return replace(dataset, notes=(*found.notes, *others, *dataset.notes))
 
 
+def _sound(
+    dataset: DetectionDataset, found: DiscoveredDataset, split: str, format: str | None
+) -> DetectionDataset:
+    noted = _with_notes(dataset, found, split, format)
+    noted.require_sound_boxes()
+    return noted
+
+
 def require_split(path: Path, split: str, format: str | None = None) -> None:
     """Raise DataError unless `open_dataset` could open this split, or hold images out for it.
 
@@ -124,9 +149,8 @@ def require_split(path: Path, split: str, format: str | None = None) -> None:
     divided(cached(source), canonical(split) == "val")
 
 
-def has_split(path: Path, split: str, format: str | None = None) -> bool:
-    """Return whether a data set has a split, or images to hold out for it. Reads no annotations."""
-    parts = discover_splits(path, format)
+def _has_split(path: Path, split: str, parts: dict[str, SplitSource]) -> bool:
+    """Return whether a data set has a split, or images to hold out for it."""
     if is_one_split(path, parts):
         return any(word in parts for word in words_for(split))
     return _can_open(parts, split)

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import UInt8
 from PIL import Image
@@ -49,9 +50,15 @@ def jpeg_uri(pixels: UInt8[Tensor, "3 H W"], long_side_px: int = 720, quality: i
     """Return an image as a data: URI, shrunk until its long side is at most `long_side_px`."""
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     image.thumbnail((long_side_px, long_side_px))
+    return image_uri(image, "JPEG", quality=quality)
+
+
+def image_uri(image: Image.Image, form: str, **options: Any) -> str:
+    """Return an image as a data: URI, in a `form` of Pillow with its options."""
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    image.save(encoded, form, **options)
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return f"data:image/{form.lower()};base64,{data}"
 
 
 def labels_of(

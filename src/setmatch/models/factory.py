@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from setmatch.errors import ConfigError, closest
+from setmatch.errors import ConfigError, suggest
 from setmatch.models.detector import Detector
 
 FACTORY_NAME = r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)"
@@ -55,9 +55,8 @@ def find_factory(name: str) -> Callable[..., Detector]:
             f"it, import {module_name} before (Python) or add --import {module_name} (command line)"
         )
     if not hasattr(module, attribute):
-        near = closest(attribute, dir(module))
-        hint = "" if near is None else f"; did you mean {near}?"
-        raise ConfigError(f"model {name}: {module_name} has no {attribute}{hint}")
+        hint = suggest(attribute, dir(module), "give the name of a factory in it")
+        raise ConfigError(f"model {name}: {module_name} has no {attribute}; {hint}")
     factory: Any = getattr(module, attribute)
     if not _makes_detector(factory):
         raise ConfigError(

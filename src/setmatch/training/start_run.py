@@ -12,6 +12,7 @@ from setmatch.errors import quoted
 from setmatch.files.folder_lock import FolderLock
 from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
+from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.state import Progress, restore_state
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
@@ -19,6 +20,7 @@ from setmatch.training.logging.run_logger import open_run_logger
 from setmatch.training.micro_batch import micro_batch_size
 from setmatch.training.monitor.rules import RunContext
 from setmatch.training.monitor.validation_probe import Probe
+from setmatch.training.plateau import Plateau, saved_best_step
 from setmatch.training.run_folder import open_run_folder
 from setmatch.training.schedule import Schedule, make_schedule
 from setmatch.training.setup import TrainingSetup, build_train_step
@@ -73,6 +75,7 @@ def start_run(
     probe = None
     if validation is not None and distributed.is_first:
         probe = Probe(folder, setup.detector, validation, setup.recipe.matching)
+    best_step = distributed.first(lambda: saved_best_step(Run(folder)))
     return Trainer(
         folder,
         setup,
@@ -84,6 +87,7 @@ def start_run(
         open_batches(setup, schedule, distributed, first_step),
         Clock(progress.spent_s),
         progress,
+        Plateau(settings.patience, logger.evaluated_steps(), best_step),
         first_step,
         probe,
         lock,

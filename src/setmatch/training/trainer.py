@@ -20,7 +20,7 @@ from setmatch.evaluation.evaluate import evaluate
 from setmatch.files.folder_lock import FolderLock
 from setmatch.losses.normalizer import LossNormalizer
 from setmatch.structures.outputs import Predictions
-from setmatch.training.checkpoints.best import Run, keep_if_best
+from setmatch.training.checkpoints.best import keep_if_best
 from setmatch.training.checkpoints.checkpoint import has_checkpoints
 from setmatch.training.checkpoints.state import Progress, save_state
 from setmatch.training.cpu_threads import fastest_num_threads
@@ -30,7 +30,7 @@ from setmatch.training.logging.run_logger import RunLogger
 from setmatch.training.micro_batch import is_out_of_memory, micro_batch_size
 from setmatch.training.monitor.validation_probe import Probe
 from setmatch.training.optim.optimizer import learning_rates, set_learning_rates
-from setmatch.training.plateau import Plateau, saved_best_step
+from setmatch.training.plateau import Plateau
 from setmatch.training.progressive_resizing import downscale
 from setmatch.training.run_folder import DATA_REPORT, renew_if_deleted
 from setmatch.training.schedule import Schedule
@@ -57,6 +57,7 @@ class Trainer:
         batches: TrainingBatches,
         clock: Clock,
         progress: Progress,
+        plateau: Plateau,
         first_step: int = 0,
         probe: Probe | None = None,
         lock: FolderLock | None = None,
@@ -76,8 +77,7 @@ class Trainer:
         # All processes agree on the seconds, and on whether the last step is to be evaluated.
         self.spent_s, self.evaluation_s = progress.spent_s, progress.evaluating_s
         self.evaluation_due = progress.evaluation_due
-        best_step = distributed.first(lambda: saved_best_step(Run(folder)))
-        self.plateau = Plateau(self.settings.patience, logger.evaluated_steps(), best_step)
+        self.plateau = plateau
         self.reason_to_end: str | None = None  # of a callback
 
     def run(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from setmatch.data.annotations.stuff import drop_stuff
 from setmatch.data.audit.preflight import check_files
 from setmatch.data.dataset import DetectionDataset
-from setmatch.data.open import NoSplitError, has_split, open_dataset
+from setmatch.data.open import open_training_splits
 from setmatch.errors import DataError
 from setmatch.structures.metadata import Categories
 
@@ -50,12 +50,11 @@ def open_training_data(
     single file. `things_only` leaves out stuff. Raises DataError for data that cannot be read,
     splits without a common class, and, with `require_segments`, data without panoptic annotations.
     """
-    training = open_dataset(data, "train", format, boxes)
+    training, validation = open_training_splits(data, format, boxes)
     if require_segments:
         training.require_segments()
     if things_only:
         training = drop_stuff(training)
-    validation = _open_validation(data, format, boxes)
     if validation is not None:
         if not set(validation.categories.names) & set(training.categories.names):
             raise DataError(
@@ -65,14 +64,3 @@ def open_training_data(
         if things_only:
             validation = drop_stuff(validation)
     return TrainingData(training, validation, Path(data).resolve().name)
-
-
-def _open_validation(
-    data: str | Path, format: str | None, boxes: str | None
-) -> DetectionDataset | None:
-    if not has_split(Path(data), "val", format):
-        return None
-    try:
-        return open_dataset(data, "val", format, boxes)
-    except NoSplitError:  # too few images to hold some out
-        return None

@@ -1,7 +1,5 @@
 """An image with known detections, by which a page checks itself on every machine that opens it."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from setmatch.deploy.compare_detections import (
 )
 from setmatch.deploy.web.network import page_detections
 from setmatch.errors import VerificationError
+from setmatch.html.images import image_uri
 from setmatch.inference.engines.onnxruntime import OnnxRuntimeEngine
 from setmatch.ops.image_size import evaluation_px
 from setmatch.structures.batch import Batch
@@ -59,15 +58,9 @@ def known_image(path: Path, image: UInt8[Tensor, "3 H W"]) -> KnownImage:
     detections = RankedDetections(
         ranked.scores[kept], ranked.class_indices[kept], ranked.xyxy_px[kept]
     )
-    return KnownImage(_png_uri(shown), threshold, detections)
+    return KnownImage(image_uri(shown, "PNG", optimize=True), threshold, detections)
 
 
 def _of_few_colors(image: UInt8[Tensor, "3 H W"]) -> Image.Image:
     whole = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
     return whole.quantize(_COLORS, dither=Image.Dither.NONE)
-
-
-def _png_uri(image: Image.Image) -> str:
-    encoded = io.BytesIO()
-    image.save(encoded, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
