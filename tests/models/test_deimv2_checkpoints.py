@@ -147,3 +147,20 @@ def test_tensors_of_a_part_that_is_missing_are_one_line(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"ffn\.down\.weight is missing") as caught:
         setmatch.load(tmp_path / "mine.pth")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["original", "transformers"])
+def test_a_model_on_dinov3_is_refused_for_what_it_is(layout: str, tmp_path: Path):
+    if layout == "original":
+        state = _published(_model()) | {"backbone.dinov3.cls_token": torch.zeros(1)}
+        settings = {}
+    else:
+        names = ("layers.0.mlp.gate_proj", "pre_bbox_head.layers.0")
+        state = {f"model.decoder.{name}.weight": torch.zeros(1) for name in names}
+        settings = {"model_type": "deimv2", "backbone_config": {"model_type": "dinov3_vit"}}
+    contiguous = {key: value.contiguous() for key, value in state.items()}
+    save_file(contiguous, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(WeightsError, match="on DINOv3, whose weights have terms") as caught:
+        setmatch.load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
+from setmatch.errors import WeightsError
 from setmatch.models.deimv2.key_map import ORIGINAL, unpacked
 from setmatch.models.deimv2.tensor_shapes import DEFAULTS, arguments_of, nearest_preset
 from setmatch.models.dfine.checkpoint import SCALE
@@ -41,6 +43,7 @@ def matches_original(keys: Collection[str]) -> bool:
 
 def read_original(raw: RawCheckpoint) -> LoadedWeights:
     """Read a file, or a folder of the hub; what it does not store is assumed and noted."""
+    require_hgnetv2(not any(key.startswith("backbone.dinov3.") for key in raw.state), raw.path)
     state = with_batch_counters(from_layout(_one_of_each(raw.state), ORIGINAL))
     arguments = arguments_of(state, points_of(raw.state[SCALE.format(0)]))
     settings = (raw.settings or {}).get("DEIMTransformer")
@@ -71,6 +74,16 @@ def read_original(raw: RawCheckpoint) -> LoadedWeights:
         read_preprocessing(values, f"{raw.path}: DEIMTransformer.eval_spatial_size"),
     )
     return loaded(raw, card, state, notes, terms_of_names(raw.names, num_classes), {})
+
+
+def require_hgnetv2(is_hgnetv2: bool, path: Path) -> None:
+    """Raise WeightsError for a model on DINOv3."""
+    if not is_hgnetv2:
+        raise WeightsError(
+            f"{path}: a DEIMv2 on DINOv3, whose weights have terms of their own "
+            "(github.com/Intellindust-AI-Lab/DEIMv2/issues/167); only those on HGNetV2 "
+            "are read: deimv2_atto, deimv2_femto, deimv2_pico and deimv2_n"
+        )
 
 
 def _one_of_each(theirs: State) -> State:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from setmatch.errors import WeightsError, short
+from setmatch.models.deimv2.checkpoint import require_hgnetv2
 from setmatch.models.deimv2.key_map import TRANSFORMERS, unpacked
 from setmatch.models.deimv2.presets import ACTIVATIONS
 from setmatch.models.deimv2.tensor_shapes import arguments_of, nearest_preset
@@ -60,6 +61,7 @@ def read(raw: RawCheckpoint) -> LoadedWeights:
     if config.get("model_type") != "deimv2":
         kind = short(config.get("model_type"))
         raise WeightsError(f"{raw.path}: config.json says model_type {kind}, not 'deimv2'")
+    require_hgnetv2("dinov3" not in str(config.get("backbone_config")), raw.path)
     lite = config.get("encoder_type", "hybrid") == "lite"
     _require_published_parts(config, lite, raw.path)
     notes: list[str] = []
