@@ -2,28 +2,21 @@
 
 import inspect
 import json
+import logging
 import os
 import subprocess
 import sys
 from importlib.metadata import version
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from setmatch.cli import app, main
+from setmatch.errors import WeightsError
 from setmatch.models.load import bundled
 from setmatch.models.registry import MODELS
-
-
-def setmatch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m setmatch` with these arguments in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "setmatch", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
 
 
 def error_line(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -127,7 +120,9 @@ def test_a_missing_file_model_recipe_or_setting_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_notes_on_the_data_are_printed_on_stderr(tmp_path: Path):
+def test_notes_on_the_data_are_printed_on_stderr(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """As here, that validation images are held out of the training images."""
     images = [{"id": k, "file_name": f"{k}.png", "width": 16, "height": 16} for k in range(1, 13)]
     box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81}
@@ -142,18 +137,18 @@ def test_notes_on_the_data_are_printed_on_stderr(tmp_path: Path):
     for image in images:
         Image.new("RGB", (16, 16)).save(tmp_path / "images" / str(image["file_name"]))
     (tmp_path / "none.json").write_text("[]")
-    done = setmatch("evaluate", tmp_path / "none.json", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("setmatch: no validation split: ")
-    assert "12 training images are held out" in done.stderr
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a process without pytest
+    code = main(["evaluate", str(tmp_path / "none.json"), str(tmp_path)])
+    printed = capsys.readouterr().err
+    assert code == 0, printed
+    assert printed.startswith("setmatch: no validation split: ")
+    assert "12 training images are held out" in printed
 
 
 def test_debug_shows_the_traceback(tmp_path: Path):
-    """Anywhere in the command line."""
-    done = setmatch("evaluate", tmp_path / "nowhere", "--debug", "data")
-    assert done.returncode != 0
-    assert "Traceback" in done.stderr
-    assert "WeightsError" in done.stderr
+    """Anywhere in the command line; the interpreter shows what `main` raises."""
+    with pytest.raises(WeightsError, match="nowhere"):
+        main(["evaluate", str(tmp_path / "nowhere"), "--debug", "data"])
 
 
 @pytest.mark.parametrize("value", ["", "many", "-1", "0", "1.5"])
@@ -181,19 +176,30 @@ def test_the_limit_of_pixels_is_a_setting_of_every_command(
     assert main([*arguments, "--max-pixels", "6000"]) == 0
 
 
-def test_a_name_that_the_terminal_cannot_show_is_printed(tmp_path: Path):
+def test_a_name_that_the_terminal_cannot_show_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """All work is done when the name of the results folder is printed."""
     out = tmp_path / os.fsdecode(b"caf\xe9")
     Image.new("RGB", (100, 60)).save(tmp_path / "a.png")
-    done = setmatch("predict", "--model", "scenes_n", "--out", out, tmp_path / "a.png")
-    assert (done.returncode, done.stderr.count("Error")) == (0, 0), done.stderr
-    assert r"written to " in done.stdout
-    assert r"caf\udce9" in done.stdout
+    written = BytesIO()
+    with TextIOWrapper(written, encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert main(["predict", "scenes_n", str(tmp_path / "a.png"), "--out", str(out)]) == 0
+        printed = written.getvalue().decode()
+    assert "written to " in printed
+    assert r"caf\udce9" in printed
 
 
 def test_a_closed_output_pipe_is_not_an_error():
-    """As in `setmatch models | head -1`; the exit code is 141."""
-    code = "import sys; from setmatch.cli import main; sys.exit(main(['models']))"
+    """As in `setmatch models | head -1`; the exit code is 141.
+
+    The command is one that prints and imports nothing.
+    """
+    code = (
+        "import sys; from setmatch.cli import app, main; app.command(lambda: print(1), name='one');"
+        " sys.exit(main(['one']))"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

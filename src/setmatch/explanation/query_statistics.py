@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from setmatch.structures.metadata import ModelCard
 
@@ -53,7 +53,10 @@ class QueryStatistics:
     @property
     def uses(self) -> list[QueryUsage]:
         """The usage of each query."""
-        return [self._usage(query) for query in range(self.score.shape[1])]
+        used = self.score > self.threshold
+        counts = np.bincount(self.class_index[used], minlength=len(self.card.categories))
+        everything = _Detections.of(self.cxcywh[used], counts) if used.any() else None
+        return [self._usage(query, everything) for query in range(self.score.shape[1])]
 
     def summary(self) -> str:
         """Return one line: how many queries detect nothing, and how many specialize."""
@@ -78,7 +81,8 @@ class QueryStatistics:
             "queries": [{f.name: getattr(use, f.name) for f in fields(use)} for use in uses],
         }
 
-    def _usage(self, query: int) -> QueryUsage:
+    def _usage(self, query: int, everything: "_Detections | None") -> QueryUsage:
+        """Return the usage of one query beside the detections of all queries."""
         used = self.score[:, query] > self.threshold
         count = int(used.sum())
         categories = self.card.categories
@@ -89,30 +93,40 @@ class QueryStatistics:
             for class_index in by_frequency
             if class_counts[class_index]
         }
-        if not count:
+        if not count or everything is None:
             return QueryUsage(query, 0, classes, None, None, None, None, ())
         boxes = self.cxcywh[used, query]
         x, y = boxes[:, :2].mean(0).tolist()
-        specializes = self._specializations(boxes, class_counts) if count >= _MIN_DETECTIONS else ()
+        kept = _Detections.of(boxes, class_counts)
+        specializes = kept.specializations(everything) if count >= _MIN_DETECTIONS else ()
         side = float(np.exp(_log_side(boxes).mean()))
-        x, y, spread, side = (round(value, 4) for value in (x, y, _spread(boxes), side))
+        x, y, spread, side = (round(value, 4) for value in (x, y, kept.spread, side))
         return QueryUsage(query, count, classes, x, y, spread, side, specializes)
 
-    def _specializations(
-        self, boxes: Float32[np.ndarray, "M 4"], class_counts: Int64[np.ndarray, " C"]
-    ) -> tuple[str, ...]:
+
+@dataclass(frozen=True, eq=False)
+class _Detections:
+    """What some detections are like: their classes, and how much their boxes vary."""
+
+    class_fractions: Float64[np.ndarray, " C"]
+    spread: float
+    spread_of_log_side: float
+
+    @classmethod
+    def of(
+        cls, boxes: Float32[np.ndarray, "M 4"], class_counts: Int64[np.ndarray, " C"]
+    ) -> "_Detections":
+        fractions = class_counts / class_counts.sum()
+        return cls(fractions, _spread(boxes), float(_log_side(boxes).std()))
+
+    def specializations(self, everything: "_Detections") -> tuple[str, ...]:
         """Return in what a query's detections vary less than the detections of all queries."""
-        used = self.score > self.threshold
-        all_boxes = self.cxcywh[used]
-        all_counts = np.bincount(self.class_index[used], minlength=len(class_counts))
-        fraction = class_counts / class_counts.sum()
-        overall_fraction = all_counts / all_counts.sum()
-        top = int(fraction.argmax())
+        top = int(self.class_fractions.argmax())
         specialized = {
-            "class": fraction[top]
-            >= max(_MIN_CLASS_FRACTION, _MIN_CLASS_LIFT * overall_fraction[top]),
-            "place": _spread(boxes) < _MAX_RELATIVE_SPREAD * _spread(all_boxes),
-            "size": _log_side(boxes).std() < _MAX_RELATIVE_SPREAD * _log_side(all_boxes).std(),
+            "class": self.class_fractions[top]
+            >= max(_MIN_CLASS_FRACTION, _MIN_CLASS_LIFT * everything.class_fractions[top]),
+            "place": self.spread < _MAX_RELATIVE_SPREAD * everything.spread,
+            "size": self.spread_of_log_side < _MAX_RELATIVE_SPREAD * everything.spread_of_log_side,
         }
         return tuple(name for name, is_specialized in specialized.items() if is_specialized)
 
