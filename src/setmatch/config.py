@@ -288,7 +288,8 @@ class TrainSettings(Section):
     micro_batch: CountOrAuto = Field(
         default=2,
         description="Images per forward pass of a process; gradients accumulate up to "
-        "`batch_size`. `auto` is everything at once on a GPU and up to 8 on a CPU. When "
+        "`batch_size`. `auto` is everything at once on a GPU, and on a CPU up to 8 of the largest "
+        "images that memory holds. When "
         "memory runs out, one process continues with half as many.",
     )
     lr: Positive = Field(default=1e-4, description="Learning rate of AdamW, without the backbone.")

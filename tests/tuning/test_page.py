@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_search import near_a_hundredth
+from simulation import near_a_hundredth
 
 from setmatch.config import load_recipe
 from setmatch.errors import TrainingError

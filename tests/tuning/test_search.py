@@ -1,4 +1,4 @@
-"""A search finds the best settings, and goes on where it was interrupted."""
+"""A search finds the best settings, and continues where it was interrupted."""
 
 import json
 import math
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from simulation import near_a_hundredth
 from tiny_runs import CrashError, crash_before
 
 from setmatch.config import load_recipe
@@ -18,11 +19,6 @@ from setmatch.training.signals import Stopped
 from setmatch.training.train import train
 from setmatch.tuning.search import MOST_FAILURES, SearchStopped
 from setmatch.tuning.trial import TRIAL, folder_of
-
-
-def near_a_hundredth(recipe, step):
-    """A score that is highest for a rate of 0.01, and grows with the steps."""
-    return (1 - abs(math.log10(recipe.train.lr) + 2) / 4) * step / (step + 1)
 
 
 def states(search):
@@ -45,7 +41,7 @@ def test_a_search_finds_the_best_rate(search, simulate):
 
 
 def test_a_search_trains_real_models(search, data, tmp_path):
-    """What was interrupted goes on exactly; the best recipe trains as the best trial did."""
+    """What was interrupted continues exactly; the best recipe trains as the best trial did."""
     whole = search(trials=2, epochs=2, out=tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patched:
         crash_before(3, patched)
@@ -108,7 +104,7 @@ def test_more_trials_can_be_added(search, simulate, tmp_path):
 
 @pytest.mark.parametrize(("trial", "step"), [(1, 1), (2, 4), (5, 2), (5, 3), (6, 1)])
 def test_an_interrupted_search_finds_the_same(search, simulate, tmp_path, trial, step):
-    """The trial goes on from its checkpoint, also after several kills; others are kept."""
+    """The trial continues from its checkpoint, also after several kills; others are kept."""
 
     def kill(name, recipe, at):
         if kills and (int(name), at) == (trial, step):
@@ -126,7 +122,7 @@ def test_an_interrupted_search_finds_the_same(search, simulate, tmp_path, trial,
 
 
 def test_a_trial_that_always_dies_is_counted_failed(search, simulate, capsys):
-    """As one that the system ends because memory runs out; the search goes on without it."""
+    """As one that the system ends because memory runs out; the search continues without it."""
 
     def die(name, recipe, step):
         if (name, step) == ("002", 3):
@@ -152,7 +148,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_trial_that_fails_is_kept_with_its_reason(search, simulate, fault):
-    """The search goes on, and knows that such values are bad."""
+    """The search continues, and knows that such values are bad."""
 
     def fail(name, recipe, step):
         if name in ("002", "004"):
@@ -186,7 +182,7 @@ FOR_ALL = [
 
 @pytest.mark.parametrize(("fault", "message"), FOR_ALL, ids=["data", "disk"])
 def test_what_concerns_every_trial_ends_the_search(search, simulate, fault, message):
-    """Finished trials are kept, and the one that was being trained goes on the next time."""
+    """Finished trials are kept, and the one that was being trained continues the next time."""
 
     def fail(name, recipe, step):
         if (name, step) == ("002", 2):
@@ -220,7 +216,7 @@ def test_a_signal_keeps_what_is_done(search, simulate, number):
 
 
 def test_a_search_keeps_to_its_minutes(search, simulate, monkeypatch):
-    """The trial that is being trained is left at its next evaluation, and goes on later."""
+    """The trial that is being trained is left at its next evaluation, and continues later."""
     now_s = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now_s[0])
 

@@ -39,7 +39,7 @@ def tune(
         setmatch tune data/ --out more --search default --search data.mosaic=0:0.5
 
     Each trial trains a model with other settings; one that falls behind the others is ended early.
-    Run the same command again to go on after an interruption, or with more --trials. The best
+    Run the same command again to continue after an interruption, or with more --trials. The best
     recipe is written to best.yaml in --out, for setmatch train --recipe, and a page to tune.html.
 
     Parameters

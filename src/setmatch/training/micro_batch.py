@@ -14,7 +14,12 @@ MIN_ON_CPU, MAX_ON_CPU = 4, 8
 
 
 def resolve_micro_batch(recipe: Recipe, distributed: Distributed) -> Recipe:
-    """Return the recipe with a number for "auto", so that a resumed run keeps it on any machine."""
+    """Return the recipe with a number for "auto", so that a resumed run keeps it on any machine.
+
+    One process on a CPU leaves it "auto" until it knows what fits (fit_micro_batch.py).
+    """
+    if distributed.world == 1 and distributed.device.type == "cpu":
+        return recipe
     stages = {"train": recipe.train, "box_stage": recipe.box_stage}
     resolved = {
         name: settings
@@ -29,7 +34,8 @@ def micro_batch_size(settings: TrainSettings, distributed: Distributed) -> int:
 
     On a GPU, "auto" is a process' whole part of the batch: a small model's step is bound by kernel
     launches, whatever the number of images (benchmarks/gpu.json). On a CPU it is the largest
-    divisor of that part up to 8, or the whole part if that divisor is below 4.
+    divisor of that part up to 8, or the whole part if that divisor is below 4; memory may not hold
+    as many (fit_micro_batch.py).
     """
     if settings.micro_batch != "auto":
         return settings.micro_batch

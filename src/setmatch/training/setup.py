@@ -115,6 +115,8 @@ def build_setup(
     training = data.training
     require_trainable(training)
     recipe = recipe.model_copy(update={"data": resolve_image_size(recipe.data, training)})
+    if checkpoint is not None:
+        recipe = with_micro_batch_of(recipe, checkpoint)
     facts = facts_of(recipe, training)
     if checkpoint is not None:
         refuse_changes(checkpoint, facts, allow_changes)
@@ -135,6 +137,16 @@ def build_setup(
     loaded = None if checkpoint or source in (None, "none", "imagenet") else str(source)
     return TrainingSetup(
         recipe, data, check, detector, checkpoint, facts, initialized_from, loaded, criterion
+    )
+
+
+def with_micro_batch_of(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """Return the recipe with the number that the resumed run has found for "auto"."""
+    if recipe.train.micro_batch != "auto":
+        return recipe
+    found = checkpoint.facts["recipe"]["train"]["micro_batch"]
+    return recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"micro_batch": found})}
     )
 
 

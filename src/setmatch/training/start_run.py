@@ -14,6 +14,7 @@ from setmatch.ops.image_size import tile_side_px
 from setmatch.training.callbacks import Callback, StartedRun
 from setmatch.training.checkpoints.best import Run
 from setmatch.training.checkpoints.state import Progress, restore_state
+from setmatch.training.fit_micro_batch import with_fitting_micro_batch
 from setmatch.training.logging.clock import Clock
 from setmatch.training.logging.live.recorder import SampleRecorder
 from setmatch.training.logging.run_logger import open_run_logger
@@ -47,6 +48,7 @@ def start_run(
     settings = setup.recipe.train
     schedule = make_schedule(len(training), settings, 0 if validation is None else len(validation))
     train_step = build_train_step(setup, distributed)
+    setup, fewer_images = with_fitting_micro_batch(setup, train_step)
     first_step, progress = 0, Progress()
     if setup.checkpoint is not None:
         progress = restore_state(setup.checkpoint, train_step)
@@ -67,7 +69,8 @@ def start_run(
         callbacks,
         recorder,
     )
-    for sentence in introduction(setup, schedule, train_step):
+    sentences = introduction(setup, schedule, train_step)
+    for sentence in [*sentences, *([fewer_images] if fewer_images else [])]:
         logger.say(sentence)
     plain_recipe = setup.recipe.model_dump(mode="json", by_alias=True)
     logger.callbacks.start(StartedRun(folder, plain_recipe, first_step))

@@ -94,6 +94,25 @@ class TrainStep:
             terms, norm, finite, micro_batch_finite, tuple(m.image_ids for m in window)
         )
 
+    def rehearse(self, minibatch: Minibatch) -> None:
+        """Compute the gradients of a minibatch and forget them; nothing changes.
+
+        Raises torch's error when memory does not suffice.
+        """
+        self.batch_norm_stats.snapshot()
+        normalizer = LossNormalizer.of(minibatch.targets, self.detector.num_queries)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._backward(minibatch, normalizer)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Remove what a step has added to gradients and to the statistics of batch norms."""
+        self.optimizer.zero_grad()
+        nothing = torch.zeros((), dtype=torch.bool, device=self.distributed.device)
+        self.batch_norm_stats.commit(nothing)
+
     @contextmanager
     def _undone_without_memory(self) -> Iterator[None]:
         """Change nothing where memory does not suffice, so that the step can be repeated.
@@ -104,10 +123,7 @@ class TrainStep:
             yield
         except (MemoryError, RuntimeError) as error:
             if is_out_of_memory(error) and self.distributed.world == 1:
-                self.optimizer.zero_grad()
-                self.batch_norm_stats.commit(
-                    torch.zeros((), dtype=torch.bool, device=self.distributed.device)
-                )
+                self._forget()
             raise
 
     def _backward(self, minibatch: Minibatch, normalizer: LossNormalizer) -> dict[str, Tensor]:

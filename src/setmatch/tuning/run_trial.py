@@ -14,12 +14,12 @@ from setmatch.tuning.sampler import is_hopeless
 from setmatch.tuning.trial import Trial, folder_of, save
 
 _MOST_STARTS = 3  # without a step of progress
-_OUT_OF_TIME = "the time of the search is over; the same command goes on with this trial"
+_OUT_OF_TIME = "the time of the search is over; the same command continues this trial"
 
 
 @dataclass(frozen=True)
 class Training:
-    """What all trials are trained with; none goes on after `end_s` of time.monotonic."""
+    """What all trials are trained with; none continues after `end_s` of time.monotonic."""
 
     data: str
     device: str = "auto"

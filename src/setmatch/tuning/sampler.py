@@ -1,6 +1,6 @@
 """What to try next, what to give up, and what mattered: by Optuna, from the trials so far.
 
-Nothing is kept in memory between calls: a search that was interrupted goes on as if it had not
+Nothing is kept in memory between calls: a search that was interrupted continues as if it had not
 been. Optuna is imported here alone.
 """
 

@@ -48,7 +48,7 @@ class SearchStopped(SetmatchError):  # noqa: N818 - the user asked for it; it is
         self.exit_code = stopped.exit_code
         super().__init__(
             f"stopped in trial {trial.number}; all trials are kept in {out}, and the same command "
-            "goes on where this one was"
+            "continues where this one was"
         )
 
 
@@ -79,7 +79,7 @@ def tune(
     is being trained is left at its next evaluation. `epochs` is the length of each trial; the other
     arguments are those of `train`, of which each trial is an ordinary run.
 
-    The same call goes on where an earlier one was interrupted, in the middle of a trial too, and
+    The same call continues where an earlier one was interrupted, in the middle of a trial too, and
     finds the same as without the interruption. A trial that fails is kept with its reason. Weights
     of the best trial alone are kept.
 

@@ -1,7 +1,7 @@
 """A trial: values of the searched settings, and how the run that was trained with them went.
 
 Each is a run in OUT/trials/NUMBER, with TRIAL beside its log. A trial without an end there was
-interrupted: its run goes on from its checkpoint, with the same values.
+interrupted: its run continues from its checkpoint, with the same values.
 """
 
 import json
@@ -89,7 +89,7 @@ def _read(path: Path) -> Trial:
         return Trial(**{**tree, **tuples, "number": int(path.parent.name)})
     except (ValueError, TypeError, KeyError):
         raise ConfigError(
-            f"{path}: is damaged; remove {path.parent}, and the search goes on without this trial"
+            f"{path}: is damaged; remove {path.parent}, and the search continues without this trial"
         ) from None
 
 
