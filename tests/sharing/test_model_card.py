@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setmatch.sharing.facts import DataCounts, Metrics
@@ -42,6 +42,7 @@ def columns(line: str) -> int:
     return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
 
 
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=30) | st.sampled_from(HOSTILE), min_size=1, max_size=4))
 def test_any_class_name_stays_text(names: list[str]):
     """It cannot break a table, start a heading, run a script, or end the metadata."""

@@ -13,6 +13,8 @@ from setmatch.cli import main
 from setmatch.errors import ConfigError, SetmatchError, UnreachableError, WeightsError
 from setmatch.models.load import save
 from setmatch.models.registry import build
+from setmatch.sharing.facts import read_metrics
+from setmatch.sharing.license import choose_license
 from setmatch.sharing.push import push
 from setmatch.structures.metadata import Categories, ModelCard, Preprocessing
 from setmatch.training.checkpoints.best import keep_if_best
@@ -54,6 +56,12 @@ def run(tmp_path_factory) -> Path:
     }
     (folder / DATA_REPORT).write_text(json.dumps({"splits": counts}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    """The detector of that run, for tests in which it does not matter where it is from."""
+    return sm.load(run)
 
 
 @pytest.fixture
@@ -149,7 +157,7 @@ def test_other_files_are_replaced_only_on_request(run, hub):
     """What would be replaced is named; after it, nothing else is there but the hub's own file."""
     hub.add(NAME, "config.json", "pytorch_model.bin", "model.safetensors")
     before = hub.files(NAME)
-    with pytest.raises(ConfigError, match=r"has 3 files \(config\.json, .*--replace"):
+    with pytest.raises(ConfigError, match=r"has 3 file\(s\) \(config\.json, .*--replace"):
         push(run, NAME)
     assert hub.files(NAME) == before
     pushed = push(run, NAME, replace=True)
@@ -159,21 +167,21 @@ def test_other_files_are_replaced_only_on_request(run, hub):
     sm.load(NAME)
 
 
-def test_an_empty_repository_is_filled(run, hub):
+def test_an_empty_repository_is_filled(model, hub):
     hub.add(NAME, private=True)
-    push(run, NAME, private=True)
+    push(model, NAME, private=True)
     assert {*FILES} < {*hub.files(NAME)}
 
 
-def test_a_public_repository_is_not_taken_for_a_private_one(run, hub):
+def test_a_public_repository_is_not_taken_for_a_private_one(model, hub):
     hub.add(NAME)
     with pytest.raises(ConfigError, match="is public"):
-        push(run, NAME, private=True)
+        push(model, NAME, private=True)
     assert hub.commits == []
 
 
-def test_a_private_repository_is_created_private(run, hub):
-    push(run, NAME, private=True)
+def test_a_private_repository_is_created_private(model, hub):
+    push(model, NAME, private=True)
     assert hub.private == {NAME: True}
 
 
@@ -193,8 +201,8 @@ def test_a_malformed_name_is_one_line_before_anything_else(name, hub):
 
 
 @pytest.mark.parametrize("name", ["anna/pets-1.5", "Anna_B/p.e.t.s", "a/b", "0/0.1"])
-def test_names_with_dots_load(name, run, hub):
-    push(run, name)
+def test_names_with_dots_load(name, model, hub):
+    push(model, name)
     assert sm.load(name).card.categories == PETS
 
 
@@ -206,22 +214,27 @@ def test_names_with_dots_load(name, run, hub):
         ("create_repo", refusal(409), ConfigError, "somebody else"),
         ("create_commit", refusal(403), ConfigError, "your token may not write there"),
         ("create_commit", refusal(412), ConfigError, "somebody else"),
-        ("create_commit", refusal(500), UnreachableError, "500 Client Error"),
+        ("create_commit", refusal(500), UnreachableError, "500 .*all files have arrived or none"),
         ("create_commit", ConnectionError("reset\nby peer"), UnreachableError, "reset by peer"),
         ("create_commit", TimeoutError(), UnreachableError, "TimeoutError"),
-        ("create_commit", ValueError("Invalid metadata"), ConfigError, "Invalid metadata"),
+        ("create_commit", ValueError("Bad metadata."), ConfigError, "Bad metadata; no file there"),
         ("create_commit", RuntimeError("no space"), UnreachableError, "no space"),
     ],
 )
-def test_a_failure_is_one_line_and_nothing_is_half_there(method, failure, kind, says, run, hub):
-    """An empty repository may be left, which the next push fills."""
+def test_a_failure_is_one_line_and_nothing_is_half_there(method, failure, kind, says, model, hub):
     hub.failures[method] = failure
     with pytest.raises(kind, match=says) as caught:
-        push(run, NAME)
+        push(model, NAME)
     assert "\n" not in str(caught.value)
     assert hub.commits == []
+
+
+def test_the_next_push_fills_the_repository_that_a_failed_one_left(model, hub):
+    hub.failures["create_commit"] = refusal(500)
+    with pytest.raises(UnreachableError):
+        push(model, NAME)
     hub.failures.clear()
-    push(run, NAME)
+    push(model, NAME)
     assert hub.commits == [FILES]
 
 
@@ -281,9 +294,9 @@ def test_the_license_is_stated_alike_everywhere(carried, stated, expected, metad
 
 
 @pytest.mark.parametrize("license", ["", "my own", "a\nb", "x" * 61, "../mit"])
-def test_a_license_that_is_no_name_is_refused(license, run, hub):
+def test_a_license_that_is_no_name_is_refused(license):
     with pytest.raises(ConfigError, match="apache"):
-        push(run, NAME, license=license)
+        choose_license("MIT", license, is_private=False)
 
 
 @pytest.mark.parametrize(
@@ -293,11 +306,17 @@ def test_a_license_that_is_no_name_is_refused(license, run, hub):
         *('{"AP": 0.4, "per_class": 3}', "[" * 5000, '{"AP": 0.4, "per_class": {"a": 3}}'),
     ],
 )
-def test_what_are_no_metrics_is_one_line(text, run, hub, tmp_path):
+def test_what_are_no_metrics_is_one_line(text, tmp_path):
     (tmp_path / "metrics.json").write_text(text)
     with pytest.raises(ConfigError, match=r"metrics\.json") as caught:
-        push(run, NAME, metrics=tmp_path / "metrics.json")
+        read_metrics(tmp_path / "metrics.json")
     assert "\n" not in str(caught.value)
+
+
+def test_wrong_metrics_and_licenses_are_refused_before_the_hub_is_asked(model, hub):
+    for wrong in ({"metrics": {"AP": "high"}}, {"license": "my own"}):
+        with pytest.raises(ConfigError):
+            push(model, NAME, **wrong)
     assert hub.asked == []
 
 

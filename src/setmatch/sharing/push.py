@@ -184,8 +184,8 @@ def _upload(folder: Path, name: str, private: bool, replace: bool) -> Pushed:
     if there and not replace:
         shown = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "")
         raise ConfigError(
-            f"{name}: has {len(there)} files ({shown}); name another, or replace them (--replace), "
-            "which the hub keeps in its history (nothing was uploaded)"
+            f"{name}: has {len(there)} file(s) ({shown}); name another, or replace them "
+            "(--replace), which the hub keeps in its history (nothing was uploaded)"
         )
     files = _names(folder)
     address = hub.commit_folder(name, folder, found, f"Upload {name.partition('/')[2]}")

@@ -208,7 +208,10 @@ REFUSALS = {
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn what the hub's library raises into one line that says that nothing was uploaded."""
+    """Turn what the hub's library raises into one line, and say what has become of the files.
+
+    A commit is whole or not there. After a break nobody here knows which.
+    """
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -216,10 +219,13 @@ def _explained(name: str) -> Iterator[None]:
     except _errors(ValueError, RuntimeError) as error:  # RuntimeError: of hf-xet
         response = getattr(error, "response", None)
         status = 0 if response is None else int(response.status_code)
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        says = f"{name}: {REFUSALS.get(status, reason)}; no file there has changed"
-        is_refusal = isinstance(error, HfHubHTTPError | ValueError) and status < 500
-        raise (ConfigError(says) if is_refusal else UnreachableError(says)) from None
+        said = " ".join(str(error).split()).partition(" For more information check")[0]
+        reason = f"{name}: {REFUSALS.get(status, said[:300].rstrip('.') or type(error).__name__)}"
+        if isinstance(error, HfHubHTTPError | ValueError) and status < 500:
+            raise ConfigError(f"{reason}; no file there has changed") from None
+        raise UnreachableError(
+            f"{reason}; either all files have arrived or none: look there, then try again"
+        ) from None
 
 
 def _errors(*others: type[Exception]) -> tuple[type[Exception], ...]:
