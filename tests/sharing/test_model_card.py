@@ -93,3 +93,15 @@ def test_nothing_is_invented():
     assert "model-index" not in page
     assert "| class |\n| --- |\n| cat |" in page
     assert "None is stated" in page
+
+
+def test_classes_of_a_panoptic_model_are_measured_by_pq():
+    """Stuff has no boxes to find, so that its AP says nothing."""
+    quality = {"PQ": 0.25, "tp": 30, "fn": 10}
+    panoptic = {"all": {"PQ": 0.25}, "per_class": {"sky": quality}}
+    boxes = {"sky": {"AP": 0.0, "AP50": 0.0, "boxes": 40}}
+    tree = {"AP": 0.1, "panoptic": panoptic, "per_class": boxes}
+    page = page_of("sky", has_masks=True, data=None, metrics=Metrics.model_validate(tree))
+    assert "| class | PQ | objects to find |" in page
+    assert "| sky | 25.0 | 40 |" in page
+    assert "finds worst: sky (PQ 25.0)" in page

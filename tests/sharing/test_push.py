@@ -114,7 +114,7 @@ def test_the_page_says_what_a_stranger_needs(run, hub):
         "| dog | 1,234 | 62.5 | 90.0 | 3 | – |",
         "on 20 validation images of pets.",
         "trained by setmatch on pets, from scenes\\_n",
-        "90 images with 1,304 objects",
+        "1,304 objects in 90 training images.",
         "after step 1,200",
         "short side has 64 px",
         "finds worst: cat (AP 20.0)",

@@ -30,12 +30,31 @@ class _Quality(_Plain):
     PQ: Fraction | None = None
 
 
+class _ClassQuality(_Quality):
+    tp: Annotated[int, Field(ge=0)] = 0
+    fn: Annotated[int, Field(ge=0)] = 0
+
+
 class _Panoptic(_Plain):
     all: _Quality
+    per_class: dict[str, _ClassQuality] = {}
 
 
 class _Masks(_Plain):
     AP: Fraction | None = None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """Scores of a class by their names, the main one first, and how many objects there were."""
+
+    scores: Mapping[str, float | None]
+    objects: int
+
+    @property
+    def main(self) -> tuple[str, float | None]:
+        """The name and the value of the main score."""
+        return next(iter(self.scores.items()))
 
 
 class Metrics(_Plain):
@@ -51,6 +70,19 @@ class Metrics(_Plain):
     panoptic: _Panoptic | None = None
     per_class: dict[str, ClassMetrics] = {}
     step: int | None = None
+
+    @property
+    def by_class(self) -> dict[str, ClassScore]:
+        """The scores of each class: PQ of a model that is measured by it, else AP."""
+        if self.panoptic is not None and self.panoptic.per_class:
+            return {
+                name: ClassScore({"PQ": each.PQ}, each.tp + each.fn)
+                for name, each in self.panoptic.per_class.items()
+            }
+        return {
+            name: ClassScore({"AP": each.AP, "AP50": each.AP50}, each.boxes)
+            for name, each in self.per_class.items()
+        }
 
     def numbers(self) -> dict[str, float]:
         """Return the metrics that have a value, the main one first."""

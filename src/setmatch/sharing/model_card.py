@@ -13,8 +13,8 @@ from setmatch.sharing.facts import DataCounts, Metrics
 from setmatch.sharing.license import license_metadata
 from setmatch.structures.metadata import TRAINED_ON, ModelCard, Preprocessing
 
-_FEW_BOXES = 10  # with fewer, the AP of a class says little
-_LOW_AP = 0.3
+_FEW_OBJECTS = 10  # with fewer, the score of a class says little
+_LOW_SCORE = 0.3
 _MOST_CLASSES = 200  # in the table; model.json has them all
 _MOST_NAMED = 8  # in a sentence
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#$])")  # of Markdown and of the HTML in it
@@ -127,10 +127,11 @@ def _results(model: SharedModel) -> str:
 
 def _classes(model: SharedModel) -> str:
     categories = model.card.categories
-    measured = model.metrics.per_class if model.metrics is not None else {}
+    measured = model.metrics.by_class if model.metrics is not None else {}
+    measures = list(next(iter(measured.values())).scores) if measured else []
     learned = model.data.objects if model.data is not None else {}
     head = ["class", *(["objects to learn"] if learned else [])]
-    head += ["AP", "AP50", "objects to find"] if measured else []
+    head += [*measures, "objects to find"] if measured else []
     head += ["best threshold"] if model.card.thresholds else []
     rows = []
     for index in range(min(len(categories), _MOST_CLASSES)):
@@ -140,8 +141,8 @@ def _classes(model: SharedModel) -> str:
             row.append(f"{learned.get(name, 0):,}")
         if measured:
             found = measured.get(name)
-            row += [percent(found.AP), percent(found.AP50)] if found else ["–", "–"]
-            row.append(f"{found.boxes:,}" if found else "–")
+            row += [percent(found.scores[each]) if found else "–" for each in measures]
+            row.append(f"{found.objects:,}" if found else "–")
         if model.card.thresholds:
             best = model.card.thresholds.get(name)
             row.append("–" if best is None else f"{best:.2f}")
@@ -159,7 +160,10 @@ def _data(model: SharedModel) -> str:
         parts = [f"The weights are from {_plain(source)}." if source else "Nothing is stated."]
     if model.data is not None:
         objects = sum(model.data.objects.values())
-        parts.append(f"It learned from {model.data.images:,} images with {objects:,} objects.")
+        parts.append(
+            f"It learned from {objects:,} objects in {model.data.images:,} training "
+            f"image{'s' * (model.data.images != 1)}."
+        )
     if model.metrics is not None and model.metrics.step is not None:
         parts.append(
             f"These are the weights after step {model.metrics.step:,}, the best ones on the "
@@ -194,18 +198,18 @@ def _limits(model: SharedModel) -> str:
         "- Decisions about people, or about anybody's safety, that no person checks: it misses "
         "objects and reports some that are not there.",
     ]
-    measured = model.metrics.per_class if model.metrics is not None else {}
+    measured = model.metrics.by_class if model.metrics is not None else {}
     weak = [
-        f"{name} (AP {percent(each.AP)})"
-        for name, each in sorted(measured.items(), key=lambda item: item[1].AP or 0)
-        if each.AP is not None and each.AP < _LOW_AP
+        f"{name} ({each.main[0]} {percent(each.main[1])})"
+        for name, each in sorted(measured.items(), key=lambda item: item[1].main[1] or 0)
+        if each.objects and each.main[1] is not None and each.main[1] < _LOW_SCORE
     ]
-    unsure = [name for name, each in measured.items() if 0 < each.boxes < _FEW_BOXES]
+    unsure = [name for name, each in measured.items() if 0 < each.objects < _FEW_OBJECTS]
     if weak:
         lines.append(f"- Work that rests on the classes it finds worst: {_listed(weak)}.")
     if unsure:
         lines.append(
-            f"- Trust in the numbers of classes with fewer than {_FEW_BOXES} objects to find, "
+            f"- Trust in the numbers of classes with fewer than {_FEW_OBJECTS} objects to find, "
             f"which chance decides: {_listed(unsure)}."
         )
     return "## What it is not for\n\n" + "\n".join(lines) + "\n"
