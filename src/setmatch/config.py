@@ -157,7 +157,8 @@ class DataSettings(Section):
     tiles: TileSide = Field(
         default=None,
         description="Learn from tiles of large images, of this many pixels a side: three of four "
-        "images show a random tile, the others are seen whole. Evaluations use the same tiles. "
+        "images show a random tile, the others are seen whole, where objects below 16 pixels are "
+        "no targets. Evaluations use the same tiles. "
         "`auto` is the short side of resized images, so that tiles are not resized; null uses "
         "none.",
     )

@@ -92,7 +92,7 @@ def test_a_side_is_a_number_or_auto() -> None:
     ("tiles", "object_px", "short_px"),
     [
         ("auto", 20.0, 320),  # as large as can be: tiles are not resized
-        ("auto", 48.0, 160),
+        ("auto", 100.0, 320),
         (160, 24.0, 320),  # twice as large
         (160, 30.0, 256),
         (160, 48.0, 160),

@@ -146,7 +146,7 @@ def test_tiles_need_queries_for_what_they_show_at_once(tmp_path: Path):
     near = [(x, 310) for x in (0, 140, 240)]  # of one tile, though not of a fixed grid
     dataset = open_dataset(write(tmp_path / "b", (1280, 2400), [30] * 3, near), "train")
     assert usual_objects(dataset, tile) == 3
-    apart = [(x, 0) for x in range(0, 2300, 230)]
+    apart = [(x, 0) for x in range(0, 2300, 230)]  # 25 px each
     dataset = open_dataset(write(tmp_path / "c", (1280, 2400), [100] * 10, apart), "train")
     assert usual_objects(dataset, tile) == 10
 

@@ -92,9 +92,9 @@ def test_masks_of_images_that_are_stored_smaller():
 
 
 def test_specks_are_targets_in_tiles_alone(monkeypatch):
-    """At half the size, 16 pixels are enough; a long side counts by the area."""
+    """At half the size, 32 pixels are enough; a long side counts by the area."""
     monkeypatch.setattr("setmatch.data.batches.random_tile.WHOLE", 1.0)
-    image = image_of([(0, 0, 15, 15), (20, 0, 36, 16), (40, 0, 50, 20), (40, 0, 72, 9)], masks=True)
+    image = image_of([(0, 0, 31, 31), (9, 9, 41, 41), (40, 0, 60, 40), (0, 0, 66, 16)], masks=True)
     pixels, target = RandomTile(40, SHOWN)(image)
     assert pixels is image[0]
     assert target.classes.tolist() == [1, 3]

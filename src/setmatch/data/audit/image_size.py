@@ -42,12 +42,14 @@ def legible_side_px(
     """Return the smallest of `sides_px`, ascending, at which 90% of the objects reach 48 px.
 
     Sides larger than those of most images are not considered (except the first), because
-    upscaling adds no detail. `tiles` show objects larger; a side that is chosen for them is chosen
-    to be resized.
+    upscaling adds no detail. Of `tiles` of a given side, it is the smallest for their objects;
+    tiles "auto" are not resized, so that the largest is best: it cuts the fewest objects.
     """
     native_px = float(np.median(training.sizes_px.min(axis=1)))
     first, *larger = sides_px
     allowed = [first, *(side for side in larger if side <= native_px)]
+    if tiles == "auto":
+        return allowed[-1]
     return next(
         (side for side in allowed if smallest_px(training, side, tiles) >= LEGIBLE_PX), allowed[-1]
     )

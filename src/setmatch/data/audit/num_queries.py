@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from setmatch.data.audit.statistics import Objects, objects_of, resize_scales
-from setmatch.data.batches.random_tile import LEAST_WHOLE_PX, RandomTile
+from setmatch.data.batches.random_tile import SPECK_PX, RandomTile
 from setmatch.data.dataset import DetectionDataset
 
 NEARLY_ALL = 0.999  # quantile of the objects per image
@@ -23,7 +23,7 @@ def shown_at_once(
         return np.bincount(objects.image, minlength=len(dataset))
     scale = resize_scales(dataset.sizes_px, tile.preprocessing)[objects.image]
     sides_px = np.sqrt(objects.xywh_px[:, 2:].prod(axis=1)) * scale
-    whole = np.bincount(objects.image[sides_px >= LEAST_WHOLE_PX], minlength=len(dataset))
+    whole = np.bincount(objects.image[sides_px >= SPECK_PX], minlength=len(dataset))
     # Tiles at every half of their side, by the centers of the objects.
     step_px = tile.side_px / 2
     cells = ((objects.xywh_px[:, :2] + objects.xywh_px[:, 2:] / 2) // step_px).astype(np.int64)

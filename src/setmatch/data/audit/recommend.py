@@ -26,8 +26,8 @@ from setmatch.data.audit.num_epochs import MOST as MOST_EPOCHS
 from setmatch.data.audit.num_epochs import epochs_for, epochs_per_evaluation
 from setmatch.data.audit.num_queries import queries_for, usual_objects
 from setmatch.data.audit.statistics import SMALL_PX
-from setmatch.data.audit.tiles import SPECK_PX, needs_tiles, specks
-from setmatch.data.batches.random_tile import tile_of
+from setmatch.data.audit.tiles import needs_tiles, specks
+from setmatch.data.batches.random_tile import SPECK_PX, tile_of
 from setmatch.data.dataset import DetectionDataset
 from setmatch.structures.metadata import Preprocessing
 
@@ -141,7 +141,7 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
         "finetune" if has_gpu else _matching_preset(SMALL, training),  # has a recipe of its name
         [f"{key}={value}" for key, value in settings.items()],
     )
-    views = "images" if tile is None else "tiles"
+    views = "images" if tile is None else "images and tiles"
     if tile is not None:
         fraction = specks(training, preprocessing).mean()
         reasons.append(
@@ -151,8 +151,9 @@ def recommend(training: DetectionDataset, has_gpu: bool) -> TrainingPlan:
     plan = TrainingPlan(recipe, weights, (), len(training))
     few = f"; {len(training)} images are few, so expect overfitting" * (epochs == MOST_EPOCHS)
     reasons += [
-        f"{queries} queries: nearly all {views} have at most {usual} objects, and some queries "
-        'must be left for "no object"',
+        f"{queries} queries: nearly all {views} have at most {usual} objects"
+        f"{' that are no specks' if tile else ''}, and some queries must be left for "
+        '"no object"',
         f"{epochs} epochs with batch size {batch}: {plan.steps:,} steps; {steps:,} are usual{few}",
         f"learning rate {recipe.train.lr:g}: that of the recipe it is based on",
     ]

@@ -9,11 +9,11 @@ from jaxtyping import Bool
 
 from setmatch.data.audit.findings import Finding
 from setmatch.data.audit.image_size import SMALLEST, resized_object_px
+from setmatch.data.batches.random_tile import SPECK_PX
 from setmatch.data.dataset import DetectionDataset
 from setmatch.ops.image_size import tile_side_px
 from setmatch.structures.metadata import Preprocessing
 
-SPECK_PX = 16  # a cell of the middle feature map
 LARGER = 1.5  # how much larger tiles must show an object to be worth their time
 USE_TILES = ("--tiles", "auto")
 

@@ -26,7 +26,7 @@ from setmatch.structures.packed_masks import PackedMasks
 WHOLE = 0.25  # fraction of the images that are seen whole
 AROUND_OBJECT = 0.75  # fraction of the tiles that show a drawn object; others may be anywhere
 LEAST_VISIBLE = 0.3  # fraction of a box inside the tile, below which it is no target
-LEAST_WHOLE_PX = 8  # √area of an object in a whole image, resized, below which it is no target
+SPECK_PX = 16  # a cell of the middle feature map: a smaller object of a whole image is no target
 _ROUNDING_PX = 1e-2  # of boxes, which are fractions of the image
 
 
@@ -105,7 +105,7 @@ def require_larger_images(dataset: DetectionDataset, side_px: int) -> None:
 def _without_specks(target: Target, size_px: tuple[int, int]) -> Target:
     """Return the objects that are large enough in an image that is resized to this size."""
     area_px: Float[Tensor, " M"] = target.cxcywh[:, 2:].prod(dim=1) * size_px[0] * size_px[1]
-    keep = area_px >= LEAST_WHOLE_PX**2
+    keep = area_px >= SPECK_PX**2
     masks = None if target.masks is None else target.masks[keep]
     return Target(target.classes[keep], target.cxcywh[keep], masks)
 
