@@ -14,6 +14,7 @@ from setmatch.config import LossWeights, MatchCosts
 from setmatch.errors import ConfigError
 from setmatch.losses.criterion import Criterion
 from setmatch.models.backbones.resnet import FrozenNormConv2d, frozen_resnet
+from setmatch.models.detector import Detector
 from setmatch.models.layers.attention import Attention
 from setmatch.models.layers.position_encoding import LearnedPosition, SinePosition
 from setmatch.models.registry import FAMILIES, build
@@ -148,23 +149,30 @@ def test_learned_positions_refuse_more_than_50_rows_or_columns():
         learned(torch.ones(1, 50, 51, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("preset", QUERY_PRESETS)
-def test_every_preset_predicts_for_all_queries(preset: str):
+@pytest.fixture(scope="module", params=QUERY_PRESETS)
+def of_two_layers(request: pytest.FixtureRequest) -> Detector:
+    """A model of each preset; making one takes as long as running it."""
+    return _small(request.param, decoder_layers=2)
+
+
+def test_every_preset_predicts_for_all_queries(of_two_layers: Detector):
     """Logits for all classes, boxes in 0..1, one entry per decoder layer."""
-    model = _small(preset, decoder_layers=2)
+    torch.manual_seed(0)
+    model = of_two_layers.eval()
     with torch.no_grad():
         (group,) = model(Batch.from_images([torch.randn(3, 64, 96)] * 2))
-    layers = 1 if preset == "detr_demo" else 2
+    layers = 1 if model.card.preset == "detr_demo" else 2
     assert group.name == "main"
     assert group.predictions.logits.shape == (layers, 2, 6, model.class_loss.num_logits(2))
     assert group.predictions.cxcywh.shape == (layers, 2, 6, 4)
     assert 0 <= group.predictions.cxcywh.min() <= group.predictions.cxcywh.max() <= 1
 
 
-@pytest.mark.parametrize("preset", QUERY_PRESETS)
-def test_every_parameter_has_a_gradient_without_any_target(preset: str):
+def test_every_parameter_has_a_gradient_without_any_target(of_two_layers: Detector):
     """mmdet #2153: find_unused_parameters is never needed, with padding too."""
-    model = _small(preset, decoder_layers=2).train()
+    torch.manual_seed(0)
+    model = of_two_layers.train()
+    model.zero_grad()
     nothing = [Target(torch.empty(0, dtype=torch.long), torch.empty(0, 4))] * 2
     groups = model(Batch.from_images([torch.randn(3, 64, 64), torch.randn(3, 40, 64)]), nothing)
     losses = Criterion(model.class_loss, MatchCosts(), LossWeights())(groups, nothing)
